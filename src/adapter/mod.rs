@@ -1,0 +1,3 @@
+//! The world: implementations of the backend contracts.
+
+pub mod memory;

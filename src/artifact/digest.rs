@@ -1,0 +1,126 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// The content of something, named by a hash: `sha256:…`.
+///
+/// Two outputs with one digest are the same output. A digest made here is always SHA-256;
+/// one that is read may use any algorithm name, as registries do.
+///
+/// ```
+/// use freshmaker::artifact::Digest;
+///
+/// let digest: Digest = "sha256:ab01".parse()?;
+/// assert_eq!(digest.to_string(), "sha256:ab01");
+/// assert!("debian:bookworm".parse::<Digest>().is_err());
+/// # Ok::<(), freshmaker::artifact::DigestError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+/// A text is not a digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a digest: expected algorithm:hexadecimal, such as sha256:4f2c…")]
+pub struct DigestError {
+    text: String,
+}
+
+impl Digest {
+    /// The SHA-256 of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::of_parts([bytes])
+    }
+
+    /// The SHA-256 of several byte strings, each preceded by its length, so that moving a border changes the digest.
+    #[must_use]
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut text = String::with_capacity(71);
+        text.push_str("sha256:");
+        for byte in hash.finalize() {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
+            }
+        }
+        Self(text)
+    }
+
+    /// The whole text, algorithm included.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve hexadecimal digits: enough for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let hex = self.0.split_once(':').map_or(self.0.as_str(), |(_, hex)| hex);
+        &hex[..hex.len().min(12)]
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = text.len() <= 256
+            && text.split_once(':').is_some_and(|(algorithm, hex)| {
+                !algorithm.is_empty()
+                    && algorithm.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b))
+                    && !hex.is_empty()
+                    && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            });
+        if valid { Ok(Self(text.to_owned())) } else { Err(DigestError { text: text.chars().take(80).collect() }) }
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_between_parts_count() {
+        assert_ne!(Digest::of_parts([&b"ab"[..], b"c"]), Digest::of_parts([&b"a"[..], b"bc"]));
+        assert_eq!(Digest::of(b"x").as_str().len(), 71);
+    }
+
+    #[test]
+    fn what_is_not_a_digest_is_refused() {
+        for text in ["", "sha256", "sha256:", ":ab", "sha256:AB", "sha256:xyz", "sha256:ab\n", "debian:bookworm"] {
+            assert!(text.parse::<Digest>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+use super::Result;
+use crate::artifact::{ArtifactId, ArtifactKind, Parameters, Source};
+use crate::plan::PlanParent;
+use crate::rebuild::{AttemptId, BuildId, ExternalId, Observed};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+use std::fmt;
+use std::time::Duration;
+
+/// Everything a build system is told about an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildRequest {
+    /// The marker, to be kept where [`BuildSystem::find`] finds it again.
+    pub attempt: AttemptId,
+    /// The build it is for.
+    pub build: BuildId,
+    /// What is built.
+    pub artifact: ArtifactId,
+    /// What sort of thing that is.
+    pub kind: ArtifactKind,
+    /// The recipe.
+    pub source: Option<Source>,
+    /// Target or branch.
+    pub target: String,
+    /// Further parameters; their names belong to the adapter.
+    pub parameters: Parameters,
+    /// Suffix for the release; the same for every submission of one try.
+    pub release: String,
+    /// Each parent with the content its rebuild just produced, or its present content.
+    pub parents: Vec<PlanParent>,
+    /// The build must not use any cache.
+    pub no_cache: bool,
+}
+
+/// What a build system can promise; decides how an unclear submission is resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`BuildSystem::find`] is complete: if it finds nothing, the build system has nothing.
+    /// Without it an unclear attempt waits for a person, because sending it again could build twice.
+    pub lookup: bool,
+    /// How long a request that was sent may still take effect; the look-up waits that long first.
+    pub settle: Duration,
+    /// How often an attempt that runs is asked about.
+    pub poll: Duration,
+}
+
+/// An attempt that the build system knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What the build system calls it.
+    pub external: ExternalId,
+    /// How it stands.
+    pub observed: Observed,
+}
+
+/// Somebody else's machinery that builds artifacts.
+///
+/// # Contract
+/// * [`submit`](Self::submit) keeps the attempt's marker with what it starts, and answers with an error of remedy
+///   [`Unavailable`](super::Remedy::Unavailable) only if nothing was started, [`Unclear`](super::Remedy::Unclear) if that is not known.
+///   It never sends a request twice by itself.
+/// * [`status`](Self::status) is the truth; messages about completions are hints.
+/// * [`cancel`](Self::cancel) only asks; the attempt is cancelled when its status says so. Cancelling what has ended is no error.
+#[async_trait]
+pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
+    /// What it can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts an attempt.
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId>;
+
+    /// Everything started with this marker since shortly before `since`.
+    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>>;
+
+    /// How these attempts stand, in any order; one that is not mentioned is unchanged.
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;
+
+    /// Asks for an attempt to be stopped.
+    async fn cancel(&self, id: &ExternalId) -> Result<()>;
+}

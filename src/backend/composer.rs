@@ -1,0 +1,72 @@
+use super::{BuildRequest, BuildSystem, Capabilities, Found, Result};
+use crate::artifact::{ArtifactId, Parameters};
+use crate::rebuild::{AttemptId, ExternalId};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+use std::fmt;
+
+/// A prerequisite to prepare: a package repository, for example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComposeRequest {
+    /// The marker of this attempt.
+    pub attempt: AttemptId,
+    /// What is prepared.
+    pub artifact: ArtifactId,
+    /// What it is made of; names belong to the adapter.
+    pub parameters: Parameters,
+}
+
+/// Who prepares what builds need before they can start.
+///
+/// A prerequisite is a node of the plan like any build, so it is planned, shared, attempted, followed and explained in the same way.
+/// The engine runs it through [`ComposerSystem`].
+#[async_trait]
+pub trait Composer: fmt::Debug + Send + Sync + 'static {
+    /// What it can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts to prepare.
+    async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId>;
+
+    /// Everything that may have been started by this request since shortly before `since`.
+    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>>;
+
+    /// How these stand, in any order.
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;
+
+    /// It is no longer needed.
+    async fn release(&self, id: &ExternalId) -> Result<()>;
+}
+
+/// A [`Composer`] seen as the build system of repositories.
+#[derive(Debug)]
+pub struct ComposerSystem<C: ?Sized>(pub std::sync::Arc<C>);
+
+#[async_trait]
+impl<C: Composer + ?Sized> BuildSystem for ComposerSystem<C> {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        self.0
+            .prepare(&ComposeRequest {
+                attempt: request.attempt.clone(),
+                artifact: request.artifact.clone(),
+                parameters: request.parameters.clone(),
+            })
+            .await
+    }
+
+    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>> {
+        self.0.find(attempt, since).await
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.0.status(ids).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        self.0.release(id).await
+    }
+}

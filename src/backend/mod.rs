@@ -1,0 +1,89 @@
+//! The contracts between the engine and the world: one object-safe trait a file, and one error sorted by remedy.
+
+mod build_system;
+mod bus;
+mod catalog;
+mod clock;
+mod composer;
+mod storage;
+
+pub use build_system::{BuildRequest, BuildSystem, Capabilities, Found};
+pub use bus::{Bus, Delivery, DeliveryTag};
+pub use catalog::Catalog;
+pub use clock::Clock;
+pub use composer::{ComposeRequest, Composer, ComposerSystem};
+pub use storage::{
+    Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Scope, Storage, StorageExt, Violation,
+};
+
+use std::fmt;
+
+/// Any error of a user's own code.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// The result of a call to a backend.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong in a backend, sorted by what the engine does about it.
+///
+/// Texts name the place and never contain secrets or whole bodies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Error {
+    /// What the engine does about it.
+    pub remedy: Remedy,
+    /// Which backend, and what it was asked.
+    pub place: String,
+    /// What happened.
+    pub text: String,
+}
+
+/// What the engine does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// The request was certainly not carried out: it is sent again after a pause.
+    Unavailable,
+    /// The request may have been carried out: the engine looks before it sends anything again.
+    Unclear,
+    /// Somebody else changed what the request was decided on: the engine loads again and decides again.
+    Conflict,
+    /// What was asked for does not exist.
+    NotFound,
+    /// The answer is a definite no: the build or the event fails with this text.
+    Rejected,
+    /// This backend cannot do such a thing: a mistake in the configuration.
+    Unsupported,
+    /// An answer or a stored row makes no sense: reported, and treated as not available.
+    Corrupt,
+}
+
+impl Error {
+    /// An error with its remedy, place and text.
+    pub fn new(remedy: Remedy, place: impl Into<String>, text: impl fmt::Display) -> Self {
+        let mut text = text.to_string();
+        if text.len() > Self::TEXT_MAX {
+            let end = (0..=Self::TEXT_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
+        Self { remedy, place: place.into(), text }
+    }
+
+    /// Longer texts are cut here: an error is a sentence, not a body.
+    pub const TEXT_MAX: usize = 2000;
+
+    /// Whether the same request may well succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.remedy, Remedy::Unavailable | Remedy::Unclear | Remedy::Conflict | Remedy::Corrupt)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,248 @@
+//! Facts that came in, and the names under which they are stored.
+
+use crate::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A fact about the build world that handlers can decide on.
+///
+/// [`KIND`](Event::KIND) is stored and sent; choose it once. Where a type must be renamed, the kind stays;
+/// where a kind must be renamed, the old one goes to [`ALIASES`](Event::ALIASES).
+///
+/// ```
+/// use freshmaker::Event;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// struct BaseImagePushed {
+///     image: String,
+/// }
+///
+/// impl Event for BaseImagePushed {
+///     const KIND: &'static str = "registry.base-image-pushed";
+///
+///     fn search_key(&self) -> Option<String> {
+///         Some(self.image.clone())
+///     }
+/// }
+/// ```
+pub trait Event: Serialize + DeserializeOwned + Send + 'static {
+    /// The stable stored name, lower case with dots and dashes.
+    const KIND: &'static str;
+
+    /// Earlier names of the same kind, still understood.
+    const ALIASES: &'static [&'static str] = &[];
+
+    /// What the event is about, in one short text people search by: an image, an advisory, a revision.
+    fn search_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether a person asked for it, rather than something that happened.
+    fn manual(&self) -> bool {
+        false
+    }
+
+    /// Who asked for it, if somebody did.
+    fn requester(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a bus delivered: bytes with an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The sender's identity of the message, unique within its source; empty if it has none.
+    #[serde(default)]
+    pub id: String,
+    /// Dotted address, `org.example.build.done`.
+    pub topic: String,
+    /// Header fields.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body as it came.
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// The message that carries an event of ours: topic is the kind, body the JSON form.
+    ///
+    /// # Errors
+    /// If the event has no JSON form (a map whose keys are not texts, for example).
+    pub fn of<E: Event>(id: impl Into<String>, event: &E) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: id.into(),
+            topic: E::KIND.to_owned(),
+            headers: BTreeMap::new(),
+            body: serde_json::to_vec(event)?,
+        })
+    }
+
+    /// The identity by which repeated deliveries are known: the sender's id, or the digest of topic and body.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        if self.id.is_empty() {
+            crate::artifact::Digest::of_parts([self.topic.as_bytes(), &self.body]).to_string()
+        } else {
+            self.id.clone()
+        }
+    }
+}
+
+/// An event in its stored form: its kind, what it is about, and its JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`Event::KIND`].
+    pub kind: String,
+    /// [`Event::search_key`], else the message's id.
+    pub search_key: String,
+    /// Whether a person asked for it.
+    #[serde(default)]
+    pub manual: bool,
+    /// Who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
+    /// The event's JSON form.
+    pub payload: serde_json::Value,
+}
+
+/// A message of ours that could not be understood: where, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message {message} on {topic}: {place}: {reason}")]
+pub struct ParseError {
+    /// Identity of the message.
+    pub message: String,
+    /// Its topic.
+    pub topic: String,
+    /// Path within the body, or line and column.
+    pub place: String,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+impl Envelope {
+    /// The stored form of an event.
+    ///
+    /// # Errors
+    /// If the event has no JSON form.
+    pub fn of<E: Event>(event: &E, message_id: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            kind: E::KIND.to_owned(),
+            search_key: event.search_key().unwrap_or_else(|| message_id.to_owned()),
+            manual: event.manual(),
+            requester: event.requester(),
+            payload: serde_json::to_value(event)?,
+        })
+    }
+
+    /// The event itself.
+    ///
+    /// # Errors
+    /// If the stored JSON is not of this type (any more).
+    pub fn open<E: Event>(&self) -> Result<E, serde_json::Error> {
+        E::deserialize(&self.payload)
+    }
+}
+
+/// Reads the message as an event of type `E`; `None` if the topic is not one of its kinds.
+///
+/// # Errors
+/// [`ParseError`] with line and column if the body is not the JSON of an `E`.
+pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>> {
+    if message.topic != E::KIND && !E::ALIASES.contains(&message.topic.as_str()) {
+        return None;
+    }
+    let identity = message.identity();
+    let event = serde_json::from_slice::<E>(&message.body);
+    Some(event.and_then(|event| Envelope::of(&event, &identity)).map_err(|error| ParseError {
+        message: identity.clone(),
+        topic: message.topic.clone(),
+        place: format!("line {} column {}", error.line(), error.column()),
+        reason: error.to_string(),
+    }))
+}
+
+/// The context in which an event is handled: which message brought it, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Identity of the message.
+    pub message_id: String,
+    /// When it was stored.
+    pub at: Timestamp,
+}
+
+/// Numbers of event kinds that Freshmaker's REST interface shows; 0 to 18 are reserved for these names.
+pub const RESERVED_KINDS: [(i32, &str); 19] = [
+    (0, "MBSModuleStateChangeEvent"),
+    (1, "GitModuleMetadataChangeEvent"),
+    (2, "GitRPMSpecChangeEvent"),
+    (3, "TestingEvent"),
+    (4, "GitDockerfileChangeEvent"),
+    (5, "BodhiUpdateCompleteStableEvent"),
+    (6, "KojiTaskStateChangeEvent"),
+    (7, "BrewSignRPMEvent"),
+    (8, "ErrataAdvisoryRPMsSignedEvent"),
+    (9, "BrewContainerTaskStateChangeEvent"),
+    (10, "ErrataAdvisoryStateChangedEvent"),
+    (11, "FreshmakerManualRebuildEvent"),
+    (12, "ODCSComposeStateChangeEvent"),
+    (13, "ManualRebuildWithAdvisoryEvent"),
+    (14, "FreshmakerAsyncManualBuildEvent"),
+    (15, "BotasErrataShippedEvent"),
+    (16, "ManualBundleRebuildEvent"),
+    (17, "FlatpakModuleAdvisoryReadyEvent"),
+    (18, "FlatpakApplicationManualBuildEvent"),
+];
+
+/// The first number given to kinds of users; storage hands them out once each, in order of first use.
+pub const FIRST_USER_KIND: i32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Pushed {
+        image: String,
+    }
+
+    impl Event for Pushed {
+        const KIND: &'static str = "test.pushed";
+        const ALIASES: &'static [&'static str] = &["test.old-pushed"];
+    }
+
+    fn message(topic: &str, body: &str) -> Message {
+        Message { id: "m1".into(), topic: topic.into(), headers: BTreeMap::new(), body: body.into() }
+    }
+
+    #[test]
+    fn a_message_of_another_kind_is_not_ours() {
+        assert!(parse::<Pushed>(&message("test.other", "{")).is_none());
+    }
+
+    #[test]
+    fn an_old_name_is_understood_and_stored_under_the_new_one() {
+        let envelope = parse::<Pushed>(&message("test.old-pushed", r#"{"image":"a"}"#)).unwrap().unwrap();
+        assert_eq!(envelope.kind, "test.pushed");
+        assert_eq!(envelope.search_key, "m1");
+        assert_eq!(envelope.open::<Pushed>().unwrap().image, "a");
+    }
+
+    #[test]
+    fn a_broken_message_of_ours_names_the_place() {
+        let error = parse::<Pushed>(&message("test.pushed", "{\"image\":\n 7}")).unwrap().unwrap_err();
+        assert_eq!(error.place, "line 2 column 2");
+        assert!(error.to_string().contains("test.pushed"), "{error}");
+    }
+
+    #[test]
+    fn messages_without_id_are_known_by_their_content() {
+        let mut first = message("t", "x");
+        first.id.clear();
+        let mut second = first.clone();
+        assert_eq!(first.identity(), second.identity());
+        second.body.push(b' ');
+        assert_ne!(first.identity(), second.identity());
+    }
+}

@@ -1,0 +1,17 @@
+//! freshmaker
+
+pub mod adapter;
+pub mod artifact;
+pub mod backend;
+pub mod event;
+pub mod graph;
+pub mod plan;
+pub mod policy;
+pub mod rebuild;
+pub mod time;
+
+pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};
+pub use event::{Envelope, Event, Message};
+pub use graph::{ArtifactGraph, EdgeKind};
+pub use plan::{Plan, RebuildReason};
+pub use policy::{Policy, Verdict};

@@ -1,0 +1,213 @@
+//! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
+
+mod explain;
+mod planner;
+mod render;
+
+pub use explain::Explanation;
+pub use planner::{PlanError, Planner};
+
+use crate::artifact::{Artifact, ArtifactId, Digest};
+use crate::graph::EdgeKind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Why an artifact is rebuilt. The numbers are stored and shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuildReason {
+    /// Not recorded.
+    #[default]
+    Unknown,
+    /// Something it depends on was rebuilt.
+    Dependency,
+    /// What changed, or was asked for, is in it.
+    DirectlyAffected,
+}
+
+impl RebuildReason {
+    /// The stored number: 0 unknown, 1 directly affected, 2 dependency.
+    #[must_use]
+    pub fn number(self) -> i16 {
+        match self {
+            Self::Unknown => 0,
+            Self::DirectlyAffected => 1,
+            Self::Dependency => 2,
+        }
+    }
+
+    /// The reason of a stored number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::Unknown, Self::DirectlyAffected, Self::Dependency].into_iter().find(|reason| reason.number() == number)
+    }
+}
+
+/// Something that changed and so started the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Its new content, if the event said so or the catalog knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// One thing an artifact is built from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanParent {
+    /// The parent.
+    pub id: ArtifactId,
+    /// In which roles it is used, without repetition.
+    pub kinds: Vec<EdgeKind>,
+    /// Content to use if the parent is not rebuilt by this plan: what it changed to, else its present content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// One build-to-be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanNode {
+    /// What is built.
+    pub artifact: Artifact,
+    /// Why, in one word.
+    pub reason: RebuildReason,
+    /// Why, in names: the changed or rebuilt parents that put it into the plan. Empty if it was asked for itself.
+    pub because: Vec<ArtifactId>,
+    /// Everything it is built from, by name.
+    pub parents: Vec<PlanParent>,
+    /// Its distance from the start: every parent in the plan is in an earlier wave.
+    pub wave: u32,
+    /// Expected time from the start of this build to the end of the last one that waits for it.
+    pub rank: Duration,
+}
+
+/// Why a candidate is not in the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// Stable code: `no_recipe`, `policy`, `parent_not_rebuilt`, `pinned_by_digest`, …
+    pub code: String,
+    /// The reason as a sentence.
+    pub text: String,
+}
+
+/// A validated DAG of builds-to-be.
+///
+/// Made by [`ArtifactGraph::plan`](crate::ArtifactGraph::plan) or a [`Planner`]; never changes afterwards. Two equal plans have
+/// the same [`hash`](Plan::hash) on any machine.
+///
+/// ```
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy};
+///
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.insert(Artifact::new("vendor/agent", ArtifactKind::Image));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+/// graph.depend("vendor/agent", "debian", EdgeKind::ParentImage)?;
+///
+/// let plan = graph.plan(&[ArtifactId::new("debian")], &Policy::allow_all())?;
+/// assert!(plan.node(&"app".into()).is_some());
+/// assert_eq!(plan.excluded(&"vendor/agent".into()).unwrap().code, "no_recipe");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    version: u32,
+    changed: BTreeMap<ArtifactId, Changed>,
+    nodes: BTreeMap<ArtifactId, PlanNode>,
+    excluded: BTreeMap<ArtifactId, Exclusion>,
+}
+
+/// The version of the plan's serialised form.
+pub const PLAN_VERSION: u32 = 1;
+
+impl Plan {
+    /// What started it, by name.
+    pub fn changed(&self) -> impl Iterator<Item = (&ArtifactId, &Changed)> {
+        self.changed.iter()
+    }
+
+    /// The builds-to-be, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &PlanNode> {
+        self.nodes.values()
+    }
+
+    /// The build-to-be of an artifact.
+    #[must_use]
+    pub fn node(&self, id: &ArtifactId) -> Option<&PlanNode> {
+        self.nodes.get(id)
+    }
+
+    /// How many builds it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is nothing to build.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The candidates that are out, with the reason, by name.
+    pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Exclusion)> {
+        self.excluded.iter()
+    }
+
+    /// Why this candidate is out.
+    #[must_use]
+    pub fn excluded(&self, id: &ArtifactId) -> Option<&Exclusion> {
+        self.excluded.get(id)
+    }
+
+    /// The parents of a build-to-be that are themselves built by this plan.
+    pub fn needs<'a>(&'a self, node: &'a PlanNode) -> impl Iterator<Item = &'a PlanNode> {
+        node.parents.iter().filter_map(|parent| self.nodes.get(&parent.id))
+    }
+
+    /// Builds that could run at the same time, wave after wave.
+    pub fn waves(&self) -> impl Iterator<Item = Vec<&PlanNode>> {
+        let mut waves: BTreeMap<u32, Vec<&PlanNode>> = BTreeMap::new();
+        for node in self.nodes.values() {
+            waves.entry(node.wave).or_default().push(node);
+        }
+        waves.into_values()
+    }
+
+    /// The longest chain of expected build times: no number of builders finishes sooner.
+    #[must_use]
+    pub fn critical_path(&self) -> Duration {
+        self.nodes.values().map(|node| node.rank).max().unwrap_or_default()
+    }
+
+    /// No schedule with so many builders can be shorter: the larger of the critical path and the work divided by them.
+    #[must_use]
+    pub fn lower_bound(&self, builders: u32) -> Duration {
+        let work: Duration = self.nodes.values().map(|node| node.artifact.estimate.unwrap_or_default()).sum();
+        self.critical_path().max(work / builders.max(1))
+    }
+
+    /// The name of this plan's content.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        // Maps are ordered and the form has no floats, so equal plans have equal bytes; serialising cannot fail for such a form.
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_keep_their_numbers() {
+        for (reason, number) in
+            [(RebuildReason::Unknown, 0), (RebuildReason::DirectlyAffected, 1), (RebuildReason::Dependency, 2)]
+        {
+            assert_eq!(reason.number(), number);
+            assert_eq!(RebuildReason::from_number(number), Some(reason));
+        }
+        assert!(RebuildReason::DirectlyAffected > RebuildReason::Dependency, "the stronger reason wins a join");
+    }
+}

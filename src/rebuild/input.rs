@@ -1,0 +1,166 @@
+use super::record::{AttemptId, BuildId, EventId, ExternalId};
+use crate::artifact::Digest;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What a build made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its name in the build system: an NVR, an image reference; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its content. Without one, what depends on it is always rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Where its list of contents lies (an SBOM, a package list).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// The recipe failed: one confirming try, then the build fails.
+    Deterministic,
+    /// The machinery failed: tried again, after a pause.
+    Infrastructure,
+    /// Stopped by something that says nothing about the build: tried again, and not counted as a try.
+    Interrupted,
+    /// The request itself is wrong: the build fails at once.
+    Permanent,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What follows.
+    pub class: FailureClass,
+    /// What happened, in a sentence without secrets.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure of a class.
+    pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
+        Self { class, text: text.into() }
+    }
+}
+
+/// What a build system says about an attempt it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Observed {
+    /// Waiting or running.
+    Running,
+    /// Ended well.
+    Succeeded(Output),
+    /// Ended badly.
+    Failed(Failure),
+    /// Cancelled, by us or by somebody else.
+    Canceled,
+    /// The build system no longer knows it.
+    Vanished,
+}
+
+/// A fact for the state machine.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Input {
+    /// A ready build is about to be submitted.
+    Intend {
+        /// The build.
+        build: BuildId,
+        /// The attempt to be made.
+        attempt: AttemptId,
+        /// Suffix for the release string, if this try has none yet.
+        release: String,
+    },
+    /// A ready build need not run: nothing it is made of has changed.
+    Reuse {
+        /// The build.
+        build: BuildId,
+    },
+    /// The build system took the attempt.
+    Accepted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What the build system calls it.
+        external: ExternalId,
+    },
+    /// The build system said no.
+    Refused {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why, and what follows.
+        failure: Failure,
+    },
+    /// The request was certainly not sent.
+    NotSent {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why.
+        text: String,
+    },
+    /// The request may or may not have arrived.
+    Unclear {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What was seen.
+        text: String,
+    },
+    /// This engine run begins to look the attempt up.
+    Resolve {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The look-up is complete: what the build system knows under the attempt's marker.
+    Resolved {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What was found, if anything.
+        external: Option<ExternalId>,
+    },
+    /// The look-up failed and must be repeated.
+    NotResolved {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why.
+        text: String,
+        /// When to try again, counted from now.
+        after: Duration,
+    },
+    /// The build system was asked about the attempt.
+    Observe {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it said.
+        observed: Observed,
+    },
+    /// Somebody wants an event to stop.
+    Cancel {
+        /// The event.
+        event: EventId,
+        /// Who, or which event.
+        by: String,
+    },
+}
+
+impl Input {
+    /// The attempt it is about, if it is about one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&AttemptId> {
+        match self {
+            Self::Accepted { attempt, .. }
+            | Self::Refused { attempt, .. }
+            | Self::NotSent { attempt, .. }
+            | Self::Unclear { attempt, .. }
+            | Self::Resolve { attempt }
+            | Self::Resolved { attempt, .. }
+            | Self::NotResolved { attempt, .. }
+            | Self::Observe { attempt, .. } => Some(attempt),
+            Self::Intend { .. } | Self::Reuse { .. } | Self::Cancel { .. } => None,
+        }
+    }
+}

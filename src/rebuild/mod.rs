@@ -1,0 +1,27 @@
+//! The state machine of rebuilds: what is stored about events, builds and attempts, and one function that applies an input to it.
+//!
+//! Nothing here waits, asks for the time or talks to anything. The shell loads a [`Neighbourhood`], applies [`Input`]s to it,
+//! stores the difference in one transaction and carries out the [`Effect`]s.
+
+mod admit;
+mod apply;
+mod effect;
+mod input;
+mod neighbourhood;
+mod record;
+mod retry;
+mod schedule;
+mod state;
+
+pub use admit::{Admission, NotAdmitted};
+pub use apply::IllegalInput;
+pub use effect::Effect;
+pub use input::{Failure, FailureClass, Input, Observed, Output};
+pub use neighbourhood::{Neighbourhood, Rebuild};
+pub use record::{
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId,
+    EventRecord, ExternalId, InboxRecord, InboxState, Notice, Reason, RowChange, Slot, Transition, Version,
+};
+pub use retry::Limits;
+pub use schedule::order;
+pub use state::{AttemptState, BuildState, EventState, PublicBuildState};

@@ -1,0 +1,480 @@
+use super::state::{AttemptState, BuildState, EventState};
+use crate::artifact::{ArtifactId, ArtifactKind, Digest, Parameters, Source};
+use crate::event::{Envelope, Message};
+use crate::plan::{PlanParent, RebuildReason};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Number of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub i64);
+
+/// Number of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BuildId(pub i64);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of an attempt, a UUID; also the marker that the build system keeps and by which the attempt is found again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(Arc<str>);
+
+impl AttemptId {
+    /// An identity from its text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// A version 4 UUID made of 128 random bits.
+    #[must_use]
+    pub fn from_random(bits: u128) -> Self {
+        let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{bits:032x}");
+        Self::new(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a build system calls an attempt: a task number, a job name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExternalId(Arc<str>);
+
+impl ExternalId {
+    /// An id from its text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Number of changes of a row. A change is written only over the version it was decided on.
+pub type Version = u32;
+
+/// Why something is as it is: a stable code for programs, a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable code, snake case.
+    pub code: String,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason from code and sentence.
+    pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { code: code.into(), text: text.into() }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// How real a build is. Builds of different modes never coalesce.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildMode {
+    /// Its output is meant to be used.
+    #[default]
+    Real,
+    /// It really runs, its output is thrown away.
+    Scratch,
+    /// It is only pretended.
+    DryRun,
+}
+
+/// What may coalesce: two requests with one key are served by one build, if their parameters unite.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BuildKey {
+    /// Registered name of the build system.
+    pub system: String,
+    /// What is built.
+    pub artifact: ArtifactId,
+    /// Target or branch.
+    pub target: String,
+    /// How real it is.
+    pub mode: BuildMode,
+}
+
+impl fmt::Display for BuildKey {
+    /// The stored form: a JSON array, so that no separator can be forged by a name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            BuildMode::Real => "real",
+            BuildMode::Scratch => "scratch",
+            BuildMode::DryRun => "dry_run",
+        };
+        let parts = serde_json::json!([self.system, self.artifact.as_str(), self.target, mode]);
+        write!(f, "{parts}")
+    }
+}
+
+/// An artifact has at most one build that is queued or running and one that waits for it to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// Queued or running.
+    Current,
+    /// Waits for the current one.
+    Successor,
+}
+
+/// An event as one handler deals with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Its number.
+    pub id: EventId,
+    /// Number of changes so far.
+    pub version: Version,
+    /// How far it is.
+    pub state: EventState,
+    /// Identity of the message that brought it.
+    pub message_id: String,
+    /// The handler that decided on it.
+    pub handler: String,
+    /// 1 at first, one more for each retry of the whole event.
+    pub generation: u32,
+    /// What came in.
+    pub envelope: Envelope,
+    /// Whether its builds are pretended, scratch or real.
+    pub mode: BuildMode,
+    /// Why it is in its state.
+    pub reason: Reason,
+    /// Hash of the plan it follows.
+    pub plan: Option<Digest>,
+    /// Builds that it caused, and is still attached to, which have not ended.
+    pub builds_open: u32,
+    /// Builds that ended well.
+    pub builds_done: u32,
+    /// Builds that ended badly or were cancelled.
+    pub builds_failed: u32,
+    /// When it was asked to be cancelled.
+    pub cancel_at: Option<Timestamp>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub done_at: Option<Timestamp>,
+}
+
+/// One artifact being rebuilt, possibly for several events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// Its number.
+    pub id: BuildId,
+    /// Number of changes so far.
+    pub version: Version,
+    /// How far it is.
+    pub state: BuildState,
+    /// What it coalesces with.
+    pub key: BuildKey,
+    /// Whether it is the current or the next build of its key.
+    pub slot: Slot,
+    /// What sort of thing is built.
+    pub kind: ArtifactKind,
+    /// The recipe.
+    pub source: Option<Source>,
+    /// What the build system is called with.
+    pub parameters: Parameters,
+    /// What it is built from. Digests of parents that are rebuilt too are taken from their builds.
+    pub parents: Vec<PlanParent>,
+    /// Why it is rebuilt, the strongest reason of all its causes.
+    pub because: RebuildReason,
+    /// Content of the output that was there before.
+    pub present: Option<Digest>,
+    /// Builds it waits for.
+    pub pending: u32,
+    /// Parents whose rebuild changed their content, or that cannot be shown not to have changed.
+    pub inputs_changed: u32,
+    /// Higher goes first: the expected microseconds until the last build that waits for it ends.
+    pub priority: i64,
+    /// Expected duration.
+    pub estimate: Option<Duration>,
+    /// Real tries so far; a submission that never reached the build system is none.
+    pub tries: u32,
+    /// Submissions that proved not to have reached the build system.
+    pub resubmits: u32,
+    /// Whether the next try must not use any cache.
+    pub no_cache: bool,
+    /// Release string of the try under way; a resubmission repeats it.
+    pub release: Option<String>,
+    /// Not to be submitted before.
+    pub not_before: Option<Timestamp>,
+    /// Why it is in its state.
+    pub reason: Reason,
+    /// What came out.
+    pub output: Option<super::Output>,
+    /// When it was asked to be cancelled.
+    pub cancel_at: Option<Timestamp>,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub done_at: Option<Timestamp>,
+}
+
+/// One real submission of a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// Its identity, which is also its marker in the build system.
+    pub id: AttemptId,
+    /// Number of changes so far.
+    pub version: Version,
+    /// How far it is.
+    pub state: AttemptState,
+    /// The build it is for.
+    pub build: BuildId,
+    /// The build system it went to.
+    pub system: String,
+    /// 1 for the first of its build.
+    pub number: u32,
+    /// Token of the engine run that made it; a later run looks it up instead of trusting its own memory.
+    pub owner: i64,
+    /// The release string it was submitted with.
+    pub release: String,
+    /// When the intent was stored: always before the call.
+    pub intent_at: Timestamp,
+    /// The build system's id, written once.
+    pub external: Option<ExternalId>,
+    /// When the build system was last asked about it.
+    pub observed_at: Option<Timestamp>,
+    /// When the build system said it had ended, or why it is not known.
+    pub reason: Reason,
+    /// When it must have ended.
+    pub deadline: Option<Timestamp>,
+    /// Not to be looked up or asked about before.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Whether a dependency needs the parent's output, or only its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyKind {
+    /// The child needs the parent's output; a failed parent fails it.
+    Needs,
+    /// The child only comes after the parent, however that ends.
+    After,
+}
+
+/// One build waits for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// What is waited for.
+    pub parent: BuildId,
+    /// What waits.
+    pub child: BuildId,
+    /// What it needs of it.
+    pub kind: DependencyKind,
+    /// Whether the wait is over; set once, which makes releasing idempotent.
+    pub satisfied: bool,
+}
+
+/// An event is a cause of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The build.
+    pub build: BuildId,
+    /// The event that wants it.
+    pub event: EventId,
+    /// Why the event wants it: artifact names, changed or rebuilt.
+    pub because: Vec<ArtifactId>,
+    /// `false` once the event was cancelled and no longer wants it.
+    pub live: bool,
+}
+
+/// How far a message that came in is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InboxState {
+    /// Stored.
+    New,
+    /// Being handled; counted, so that a message that kills the process is found out.
+    Claimed,
+    /// Handled.
+    Done,
+    /// No handler wanted it.
+    Ignored,
+    /// Could not be understood or handled; kept with its bytes.
+    Dead,
+}
+
+/// A message that came in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InboxRecord {
+    /// Registered name of the bus, or `local`.
+    pub source: String,
+    /// [`Message::identity`]; unique within the source.
+    pub message_id: String,
+    /// As it came.
+    pub message: Message,
+    /// How far it is.
+    pub state: InboxState,
+    /// How often handling it was begun.
+    pub tries: u32,
+    /// Token of the engine run that claimed it last; 0 if none did.
+    pub owner: i64,
+    /// When it was stored.
+    pub received_at: Timestamp,
+    /// Not to be handled before.
+    pub not_before: Option<Timestamp>,
+    /// Why it is dead, or why it waits.
+    pub reason: Option<Reason>,
+}
+
+/// A change of state, for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// `event`, `build` or `attempt`.
+    pub aggregate: String,
+    /// Which one.
+    pub id: String,
+    /// Version after the change; increasing, and `from` is the `to` of the one before.
+    pub version: Version,
+    /// State before; `None` for the first.
+    pub from: Option<String>,
+    /// State after.
+    pub to: String,
+    /// Why.
+    pub reason: Reason,
+    /// Token of the engine run that made it.
+    pub owner: i64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A message about a change, to be published after the change is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// `event` or `build`.
+    pub aggregate: String,
+    /// Which one.
+    pub id: String,
+    /// Version of the change it tells of.
+    pub version: Version,
+    /// Topic, without the prefix of a bus.
+    pub topic: String,
+    /// JSON body.
+    pub body: serde_json::Value,
+}
+
+/// One change of stored rows. A list of them is written whole or not at all.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RowChange {
+    /// A message came in; storing it again changes nothing.
+    Receive(InboxRecord),
+    /// A message is in another state, with another reason or time.
+    Inbox(InboxRecord),
+    /// A new event (`expected` is `None`), or a changed one.
+    Event {
+        /// The row after the change.
+        record: Box<EventRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A new build, or a changed one.
+    Build {
+        /// The row after the change.
+        record: Box<BuildRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A new attempt, or a changed one.
+    Attempt {
+        /// The row after the change.
+        record: Box<AttemptRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A dependency, new or changed.
+    Dependency(Dependency),
+    /// A cause, new or changed.
+    Cause(Cause),
+    /// The plan an event follows, with its reasons and exclusions.
+    Plan {
+        /// The event.
+        event: EventId,
+        /// Its plan.
+        plan: Box<crate::plan::Plan>,
+    },
+    /// A row of the audit trail.
+    Transition(Transition),
+    /// A message to publish.
+    Notice(Notice),
+    /// A message was published.
+    Published {
+        /// [`Notice::aggregate`].
+        aggregate: String,
+        /// [`Notice::id`].
+        id: String,
+        /// [`Notice::version`].
+        version: Version,
+        /// [`Notice::topic`].
+        topic: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempt_ids_are_version_4_uuids() {
+        for bits in [0, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
+            let id = AttemptId::from_random(bits);
+            let groups: Vec<_> = id.as_str().split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12]);
+            assert_eq!(&id.as_str()[14..15], "4");
+            assert!("89ab".contains(&id.as_str()[19..20]), "{id}");
+        }
+    }
+
+    #[test]
+    fn build_keys_cannot_be_forged() {
+        let key = |system: &str, artifact: &str| {
+            BuildKey { system: system.into(), artifact: artifact.into(), target: String::new(), mode: BuildMode::Real }
+                .to_string()
+        };
+        assert_eq!(key("command", "debian:12"), r#"["command","debian:12","","real"]"#);
+        assert_ne!(key("a", "b\",\"c"), key("a\",\"b", "c"));
+    }
+}

@@ -1,0 +1,81 @@
+use super::input::FailureClass;
+use std::time::Duration;
+
+/// Bounds of what the state machine does by itself. Each has a default that suits most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Real tries of a build whose machinery fails.
+    pub tries_infrastructure_max: u32,
+    /// Real tries of a build whose recipe fails: one, and one to confirm.
+    pub tries_deterministic_max: u32,
+    /// Submissions of one try that prove not to have arrived.
+    pub resubmits_max: u32,
+    /// First pause before a retry; doubled each time.
+    pub backoff_first: Duration,
+    /// Longest pause before a retry.
+    pub backoff_max: Duration,
+    /// An attempt without an end after this long is stopped.
+    pub attempt_timeout: Duration,
+    /// Handling of one message is begun at most so often.
+    pub message_tries_max: u32,
+    /// A larger plan is refused.
+    pub plan_builds_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tries_infrastructure_max: 3,
+            tries_deterministic_max: 2,
+            resubmits_max: 20,
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            attempt_timeout: Duration::from_secs(24 * 3600),
+            message_tries_max: 5,
+            plan_builds_max: 50_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The pause before try number `tries + 1`.
+    #[must_use]
+    pub fn backoff(&self, tries: u32) -> Duration {
+        let doublings = tries.saturating_sub(1).min(30);
+        self.backoff_first.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+
+    /// Whether a build that failed so after so many tries is tried again.
+    #[must_use]
+    pub fn retries(&self, class: FailureClass, tries: u32) -> bool {
+        match class {
+            FailureClass::Infrastructure => tries < self.tries_infrastructure_max,
+            FailureClass::Deterministic => tries < self.tries_deterministic_max,
+            FailureClass::Interrupted => true,
+            FailureClass::Permanent => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let limits = Limits::default();
+        let pauses: Vec<_> = [0, 1, 2, 3, 9, 10, 1000].map(|tries| limits.backoff(tries).as_secs()).into();
+        assert_eq!(pauses, [1, 1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn each_class_has_its_number_of_tries() {
+        let limits = Limits::default();
+        let tries = |class| (1..=5).take_while(|&tries| limits.retries(class, tries)).count();
+        assert_eq!(tries(FailureClass::Permanent), 0);
+        assert_eq!(tries(FailureClass::Deterministic), 1);
+        assert_eq!(tries(FailureClass::Infrastructure), 2);
+        assert_eq!(tries(FailureClass::Interrupted), 5);
+    }
+}

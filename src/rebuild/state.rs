@@ -1,0 +1,255 @@
+use serde::{Deserialize, Serialize};
+
+macro_rules! stored {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every state, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The number under which it is stored; never given to another state.
+            #[must_use]
+            pub fn number(self) -> i16 {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// The state of a stored number.
+            #[must_use]
+            pub fn from_number(number: i16) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Its name, as stored and shown.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+stored! {
+    /// How far the handling of an event is.
+    EventState {
+        /// Stored, not decided yet.
+        Initialized = 0 "INITIALIZED",
+        /// Its builds are under way.
+        Building = 1 "BUILDING",
+        /// Every one of its builds has ended.
+        Complete = 2 "COMPLETE",
+        /// It could not be handled.
+        Failed = 3 "FAILED",
+        /// Nothing had to be rebuilt; the reason says why.
+        Skipped = 4 "SKIPPED",
+        /// Somebody cancelled it.
+        Canceled = 5 "CANCELED",
+    }
+}
+
+stored! {
+    /// How far a build is, as REST and messages show it.
+    PublicBuildState {
+        /// Submitted.
+        Build = 0 "BUILD",
+        /// Ended well.
+        Done = 1 "DONE",
+        /// Ended badly, or could not start.
+        Failed = 2 "FAILED",
+        /// Cancelled.
+        Canceled = 3 "CANCELED",
+        /// Waiting for its turn.
+        Planned = 4 "PLANNED",
+    }
+}
+
+stored! {
+    /// How far a build is.
+    BuildState {
+        /// Waiting for other builds.
+        Blocked = 0 "BLOCKED",
+        /// Could be submitted.
+        Ready = 1 "READY",
+        /// The intent to submit is stored; whether the build system has it may not be known.
+        Submitting = 2 "SUBMITTING",
+        /// The build system has it.
+        Building = 3 "BUILDING",
+        /// The build system says done; its result is being checked.
+        Verifying = 4 "VERIFYING",
+        /// It is to be stopped; waiting for the build system to say that it has.
+        Canceling = 5 "CANCELING",
+        /// Built.
+        Done = 6 "DONE",
+        /// Not built, because its inputs are the same as those of the output that is there.
+        Reused = 7 "REUSED",
+        /// Failed.
+        Failed = 8 "FAILED",
+        /// Cannot be built, because something it needs cannot.
+        DependencyFailed = 9 "DEP_FAILED",
+        /// Cancelled.
+        Canceled = 10 "CANCELED",
+    }
+}
+
+stored! {
+    /// How far one real submission of a build is.
+    AttemptState {
+        /// Stored; the call may or may not have been made.
+        Intent = 0 "INTENT",
+        /// The call ended without a clear answer.
+        Unknown = 1 "UNKNOWN",
+        /// Being looked up in the build system.
+        Resolving = 2 "RESOLVING",
+        /// The build system has it, under a known id.
+        Bound = 3 "BOUND",
+        /// It built.
+        Succeeded = 4 "SUCCEEDED",
+        /// It failed.
+        Failed = 5 "FAILED",
+        /// It was cancelled.
+        Canceled = 6 "CANCELED",
+        /// The build system said no.
+        Refused = 7 "REFUSED",
+        /// Proved never to have reached the build system.
+        NotSubmitted = 8 "NOT_SUBMITTED",
+    }
+}
+
+impl EventState {
+    /// Whether nothing changes it any more.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed | Self::Skipped | Self::Canceled)
+    }
+
+    /// Whether the step to `next` is legal.
+    #[must_use]
+    pub fn allows(self, next: Self) -> bool {
+        match self {
+            Self::Initialized => matches!(next, Self::Building | Self::Skipped | Self::Failed | Self::Canceled),
+            Self::Building => matches!(next, Self::Complete | Self::Failed | Self::Canceled),
+            Self::Complete | Self::Failed | Self::Skipped | Self::Canceled => false,
+        }
+    }
+}
+
+impl BuildState {
+    /// Whether nothing changes it any more.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Done | Self::Reused | Self::Failed | Self::DependencyFailed | Self::Canceled)
+    }
+
+    /// Whether its output can be used by what depends on it.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Done | Self::Reused)
+    }
+
+    /// The state that REST and messages show.
+    #[must_use]
+    pub fn public(self) -> PublicBuildState {
+        match self {
+            Self::Blocked | Self::Ready => PublicBuildState::Planned,
+            Self::Submitting | Self::Building | Self::Verifying | Self::Canceling => PublicBuildState::Build,
+            Self::Done | Self::Reused => PublicBuildState::Done,
+            Self::Failed | Self::DependencyFailed => PublicBuildState::Failed,
+            Self::Canceled => PublicBuildState::Canceled,
+        }
+    }
+
+    /// Whether the step to `next` is legal.
+    #[must_use]
+    pub fn allows(self, next: Self) -> bool {
+        use BuildState as S;
+        match self {
+            S::Blocked => matches!(next, S::Ready | S::DependencyFailed | S::Canceled | S::Reused | S::Failed),
+            S::Ready => {
+                matches!(next, S::Submitting | S::Canceled | S::Reused | S::Failed | S::Blocked | S::DependencyFailed)
+            }
+            S::Submitting => matches!(next, S::Building | S::Ready | S::Failed | S::Canceled | S::Canceling),
+            S::Building => {
+                matches!(next, S::Verifying | S::Done | S::Ready | S::Failed | S::Canceling | S::Canceled)
+            }
+            S::Verifying => matches!(next, S::Done | S::Ready | S::Failed | S::Canceling),
+            S::Canceling => matches!(next, S::Canceled | S::Ready | S::Failed),
+            S::Done | S::Reused | S::Failed | S::DependencyFailed | S::Canceled => false,
+        }
+    }
+}
+
+impl AttemptState {
+    /// Whether nothing changes it any more.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        !self.is_live()
+    }
+
+    /// Whether the build system may have something running for it. A build has at most one live attempt.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Intent | Self::Unknown | Self::Resolving | Self::Bound)
+    }
+
+    /// Whether the step to `next` is legal.
+    #[must_use]
+    pub fn allows(self, next: Self) -> bool {
+        use AttemptState as S;
+        match self {
+            S::Intent => matches!(next, S::Bound | S::Unknown | S::Refused | S::Resolving | S::NotSubmitted),
+            S::Unknown => matches!(next, S::Resolving),
+            S::Resolving => matches!(next, S::Bound | S::NotSubmitted | S::Resolving),
+            S::Bound => matches!(next, S::Succeeded | S::Failed | S::Canceled),
+            S::Succeeded | S::Failed | S::Canceled | S::Refused | S::NotSubmitted => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_numbers_are_those_of_freshmaker() {
+        let events: Vec<_> = EventState::ALL.iter().map(|s| (s.number(), s.as_str())).collect();
+        assert_eq!(
+            events,
+            [(0, "INITIALIZED"), (1, "BUILDING"), (2, "COMPLETE"), (3, "FAILED"), (4, "SKIPPED"), (5, "CANCELED")]
+        );
+        let builds: Vec<_> = PublicBuildState::ALL.iter().map(|s| (s.number(), s.as_str())).collect();
+        assert_eq!(builds, [(0, "BUILD"), (1, "DONE"), (2, "FAILED"), (3, "CANCELED"), (4, "PLANNED")]);
+    }
+
+    #[test]
+    fn terminal_states_have_no_successor_and_others_have_one() {
+        for state in BuildState::ALL {
+            let successors = BuildState::ALL.iter().filter(|next| state.allows(**next)).count();
+            assert_eq!(successors == 0, state.is_terminal(), "{state}");
+        }
+        for state in EventState::ALL {
+            let successors = EventState::ALL.iter().filter(|next| state.allows(**next)).count();
+            assert_eq!(successors == 0, state.is_terminal(), "{state}");
+        }
+        for state in AttemptState::ALL {
+            let successors = AttemptState::ALL.iter().filter(|next| state.allows(**next)).count();
+            assert_eq!(successors == 0, state.is_terminal(), "{state}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_names_lead_back() {
+        for state in BuildState::ALL {
+            assert_eq!(BuildState::from_number(state.number()), Some(*state));
+            assert_eq!(serde_json::to_value(state.public()).unwrap(), state.public().as_str());
+        }
+    }
+}
