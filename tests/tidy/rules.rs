@@ -27,7 +27,7 @@ pub(crate) fn features_choose_modules(source: &Source) -> Vec<Fault> {
     }
     let declares = |code: &str| {
         let code = code.trim_start();
-        ["pub mod ", "mod ", "pub(crate) mod ", "pub(super) mod ", "pub use "]
+        ["pub mod ", "mod ", "pub(crate) mod ", "pub(super) mod ", "pub use ", "pub(crate) use "]
             .iter()
             .any(|start| code.starts_with(start))
     };
