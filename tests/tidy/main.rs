@@ -78,8 +78,8 @@ fn report(faults: &[Fault]) -> String {
 #[test]
 fn the_repository_is_tidy() {
     let mut used = BTreeSet::new();
-    let mut faults: Vec<_> =
-        repository().iter().flat_map(|source| RULES.iter().flat_map(|rule| rule(source))).collect();
+    let sources = repository();
+    let mut faults: Vec<_> = sources.iter().flat_map(|source| RULES.iter().flat_map(|rule| rule(source))).collect();
     faults.retain(|fault| {
         let exception = EXCEPTIONS.iter().position(|(rule, path, _)| *rule == fault.rule && *path == fault.path);
         used.extend(exception);
