@@ -15,7 +15,8 @@ use std::fmt;
 /// live attempts and all their dependencies in both directions (the edges, not the builds at the other end unless said so).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// These builds, their direct parents and their direct children. The parents' further edges are not needed.
+    /// These builds, their direct parents and their direct children (the parents' further edges are not needed), and of each of these
+    /// builds' keys the latest build (highest number) that ended well and has an output, as a row without causes or edges.
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
