@@ -1,3 +1,6 @@
 //! The world: implementations of the backend contracts.
 
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod store;
