@@ -2,11 +2,23 @@ use super::core::Core;
 use crate::backend::{Remedy, Scope};
 use crate::rebuild::{BuildId, IllegalInput, Input, Neighbourhood, Observed, Rebuild, RowChange};
 
+/// What became of changes that were to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// They are stored.
+    Yes,
+    /// They are not: the rows they were decided on have changed. Load and decide again.
+    Conflict,
+    /// Nobody knows. Load, see, and decide again if they are not.
+    Unknown,
+}
+
 impl Core {
     /// The one door for facts about builds: loads, applies, stores, until the fact is stored or proves to change nothing.
     /// `build` is the build that the input is about, if it is about one.
     pub(super) async fn apply(&self, input: &Input, build: Option<BuildId>) -> Result<Neighbourhood, IllegalInput> {
         let scope = scope(input, build);
+        let mut unknown = false;
         loop {
             let loaded = match self.storage.load(&scope).await {
                 Ok(loaded) => loaded,
@@ -17,33 +29,43 @@ impl Core {
             };
             let mut rebuild = Rebuild::new(loaded, self.owner(), self.now());
             if let Err(illegal) = rebuild.apply(input, &self.limits) {
+                if unknown && matches!(illegal, IllegalInput::Stale { .. }) {
+                    // The try whose outcome was not known was stored: it is this very input that makes itself stale.
+                    return Ok(rebuild.rows().clone());
+                }
                 tracing::debug!(%illegal, "an input changes nothing");
                 return Err(illegal);
             }
             let rows = rebuild.rows().clone();
-            if self.store(rebuild.changes()).await {
-                return Ok(rows);
+            match self.store(rebuild.changes()).await {
+                Stored::Yes => return Ok(rows),
+                Stored::Conflict => {}
+                Stored::Unknown => unknown = true,
             }
         }
     }
 
-    /// Stores changes; `false` if they were decided on rows that have changed since, so that the decision must be made again.
-    pub(super) async fn store(&self, changes: Vec<RowChange>) -> bool {
+    /// Stores changes.
+    pub(super) async fn store(&self, changes: Vec<RowChange>) -> Stored {
         if changes.is_empty() {
-            return true;
+            return Stored::Yes;
         }
         match self.storage.transact(changes).await {
             Ok(()) => {
                 self.wake_all();
-                true
+                Stored::Yes
             }
-            Err(error) if error.remedy == Remedy::Conflict => false,
+            Err(error) if error.remedy == Remedy::Conflict => Stored::Conflict,
             Err(error) => {
-                // Whether it was stored is not known; deciding again on fresh rows finds out.
                 self.pause("commit", &error).await;
-                false
+                Stored::Unknown
             }
         }
+    }
+
+    /// Stores changes that may be stored twice, until they are.
+    pub(super) async fn store_surely(&self, changes: Vec<RowChange>) {
+        while self.store(changes.clone()).await != Stored::Yes {}
     }
 }
 

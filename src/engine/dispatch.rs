@@ -1,7 +1,8 @@
+use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
-use crate::backend::{BoxError, Error, Scope};
+use crate::backend::{BoxError, Error, Scope, StorageExt};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::Plan;
@@ -16,17 +17,24 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// Inbox to plan: claims messages, asks the handlers, stores what they decide.
+///
+/// A message that was claimed before, when the process died, may be what killed it: until a fresh one turns up, messages are handled
+/// alone, so that the deaths are counted against the right one.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
+    let mut alone = true;
     loop {
-        let free = core.options.handlers_max.saturating_sub(under_way.len());
+        let free = if alone { 1 } else { core.options.handlers_max }.saturating_sub(under_way.len());
         if core.is_stopping() {
             if under_way.is_empty() {
                 return;
             }
         } else if free > 0 {
             match core.storage.claim(core.owner(), u32::try_from(free).unwrap_or(u32::MAX), core.now()).await {
-                Ok(claimed) => under_way.extend(claimed.into_iter().map(|record| handle(core, record))),
+                Ok(claimed) => {
+                    alone = alone && claimed.iter().all(|record| record.tries > 1);
+                    under_way.extend(claimed.into_iter().map(|record| handle(core, record)));
+                }
                 Err(error) => core.pause("dispatch", &error).await,
             }
         }
@@ -152,7 +160,7 @@ async fn commit(core: &Core, record: InboxRecord, envelope: &Envelope, decided: 
                 let handled = !decided.builds.is_empty() || !decided.emitted.is_empty() || !decided.canceled.is_empty();
                 let state = if handled { InboxState::Done } else { InboxState::Ignored };
                 changes.push(RowChange::Inbox(InboxRecord { state, reason: None, ..record.clone() }));
-                if core.store(changes).await {
+                if core.store(changes).await == Stored::Yes || is_handled(core, &record).await {
                     return;
                 }
             }
@@ -160,6 +168,18 @@ async fn commit(core: &Core, record: InboxRecord, envelope: &Envelope, decided: 
                 drop(planning);
                 let tries = record.tries.saturating_sub(1);
                 return postpone(core, InboxRecord { tries, ..record }, core.options.tick, reason).await;
+            }
+            Err(error) => core.pause("dispatch", &error).await,
+        }
+    }
+}
+
+/// Whether a commit without a clear outcome was stored: then the message is no longer this task's.
+async fn is_handled(core: &Core, record: &InboxRecord) -> bool {
+    loop {
+        match core.storage.message(&record.source, &record.message_id).await {
+            Ok(stored) => {
+                return stored.is_none_or(|row| row.state != InboxState::Claimed || row.owner != core.owner());
             }
             Err(error) => core.pause("dispatch", &error).await,
         }
@@ -217,5 +237,5 @@ async fn finish(core: &Core, record: InboxRecord, state: InboxState, reason: Opt
         tracing::warn!(message.id = record.message_id, %reason, "a message is dead");
     }
     let record = InboxRecord { state, reason, ..record };
-    while !core.store(vec![RowChange::Inbox(record.clone())]).await {}
+    core.store_surely(vec![RowChange::Inbox(record)]).await;
 }

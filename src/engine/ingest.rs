@@ -20,9 +20,8 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         };
         let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
         let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
-        // Receiving twice is harmless, so storing is simply repeated until it is known to have happened.
-        while !core.store(wanted.clone()).await {}
-        if let Err(error) = bus.acknowledge(&tags).await {
+        core.store_surely(wanted).await;
+        while let Err(error) = bus.acknowledge(&tags).await {
             core.pause("ingest", &error).await;
         }
     }

@@ -183,7 +183,15 @@ impl Rebuild {
             }
         }
         build.parents.sort_by(|a, b| a.id.cmp(&b.id));
+        self.hold(id);
         true
+    }
+
+    /// Makes the commit fail if this row has changed meanwhile: the decision rests on it, even if it does not change it.
+    fn hold(&mut self, id: BuildId) {
+        if let Some(build) = self.now.builds.get_mut(&id).filter(|_| self.loaded.builds.contains_key(&id)) {
+            build.version += 1;
+        }
     }
 
     fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, after: Option<BuildId>) {
@@ -237,6 +245,7 @@ impl Rebuild {
             return;
         }
         self.now.dependencies.insert((parent, child), Dependency { parent, child, kind, satisfied: false });
+        self.hold(parent);
         let Some(build) = self.now.builds.get_mut(&child) else { return };
         build.pending += 1;
         if build.state == BuildState::Ready {

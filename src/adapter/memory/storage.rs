@@ -1,7 +1,7 @@
 use super::tables::{Tables, stored};
 use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, page_limit};
 use crate::backend::{
-    Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
+    Answer, BuildFilter, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Result, Scope, Storage, Violation,
 };
 use crate::rebuild::{
     AttemptId, BuildId, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange, Transition,
@@ -88,6 +88,7 @@ impl Storage for MemoryStorage {
             }
             Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
             Query::Notices { limit } => Answer::Notices(tables.outbox.values().take(count(*limit)).cloned().collect()),
+            Query::Overview => Answer::Overview(Box::new(overview(&tables))),
             Query::Message { source, message_id } => {
                 let number = tables.inbox_ids.get(&(source.clone(), message_id.clone()));
                 Answer::Message(number.and_then(|number| tables.inbox.get(number)).cloned().map(Box::new))
@@ -121,6 +122,21 @@ fn claim(tables: &mut Tables, owner: i64, limit: u32, at: Timestamp) -> Vec<Inbo
         claimed.push(row);
     }
     claimed
+}
+
+fn overview(tables: &Tables) -> Overview {
+    let count = |iterator: &mut dyn Iterator<Item = u64>| iterator.count() as u64;
+    let mut overview = Overview {
+        messages_waiting: count(&mut in_state(tables, InboxState::New).chain(in_state(tables, InboxState::Claimed))),
+        messages_dead: count(&mut in_state(tables, InboxState::Dead)),
+        events_open: tables.events.values().filter(|event| !event.state.is_terminal()).count() as u64,
+        notices_waiting: tables.outbox.len() as u64,
+        ..Overview::default()
+    };
+    for build in tables.builds.values() {
+        overview.count_builds(build.state, 1);
+    }
+    overview
 }
 
 fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item = u64> + '_ {
