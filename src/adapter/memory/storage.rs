@@ -1,5 +1,5 @@
 use super::tables::{Tables, stored};
-use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, page_limit};
+use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, overview, page_limit};
 use crate::backend::{
     Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
 };
@@ -88,6 +88,12 @@ impl Storage for MemoryStorage {
             }
             Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
             Query::Notices { limit } => Answer::Notices(tables.outbox.values().take(count(*limit)).cloned().collect()),
+            Query::Overview => Answer::Overview(Box::new(overview(
+                tables.inbox_tally.clone(),
+                tables.event_tally.clone(),
+                tables.build_tally.clone(),
+                u64::try_from(tables.outbox.len()).unwrap_or(u64::MAX),
+            ))),
             Query::Message { source, message_id } => {
                 let number = tables.inbox_ids.get(&(source.clone(), message_id.clone()));
                 Answer::Message(number.and_then(|number| tables.inbox.get(number)).cloned().map(Box::new))

@@ -3,7 +3,7 @@ use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId, EventRecord,
-    ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
+    EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use std::cmp::Reverse;
@@ -39,6 +39,9 @@ pub(super) struct Tables {
     pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
     pub(super) outbox: BTreeMap<u64, Notice>,
     outbox_ids: BTreeMap<NoticeKey, u64>,
+    pub(super) inbox_tally: BTreeMap<InboxState, u64>,
+    pub(super) event_tally: BTreeMap<EventState, u64>,
+    pub(super) build_tally: BTreeMap<BuildState, u64>,
     last_inbox: u64,
     last_notice: u64,
     pub(super) last_row: i64,
@@ -225,6 +228,7 @@ impl Tables {
         let state = row.as_ref().map(|row| row.state);
         let gone = row.is_none();
         let before = replace(&mut self.inbox, number, row);
+        tally(&mut self.inbox_tally, before.as_ref().map(|row| row.state), state);
         if let Some(before) = &before {
             if state != Some(before.state) {
                 self.inbox_states.remove(&(before.state, number));
@@ -243,11 +247,15 @@ impl Tables {
             row.done_at = row.done_at.map(stored);
             row
         });
-        replace(&mut self.events, id, row)
+        let state = row.as_ref().map(|row| row.state);
+        let before = replace(&mut self.events, id, row);
+        tally(&mut self.event_tally, before.as_ref().map(|row| row.state), state);
+        before
     }
 
     fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
         let before = self.builds.remove(&id);
+        tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
         if let Some(before) = &before {
             self.ready.remove(&(Reverse(before.priority), id));
             self.outputs.remove(&(before.key.clone(), id));
@@ -400,6 +408,15 @@ fn replace<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Opt
     match row {
         Some(row) => table.insert(key, row),
         None => table.remove(&key),
+    }
+}
+
+fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option<S>) {
+    if let Some(count) = before.and_then(|state| counts.get_mut(&state)) {
+        *count -= 1;
+    }
+    if let Some(state) = after {
+        *counts.entry(state).or_default() += 1;
     }
 }
 
