@@ -134,7 +134,7 @@ fn must_be_one(changed: usize, what: &str, id: impl fmt::Display, expected: Vers
 }
 
 /// Gives a kind its number when it is first seen; it keeps it for ever.
-fn number_kind(connection: &mut SqliteConnection, kind: &str) -> Result<()> {
+pub(super) fn number_kind(connection: &mut SqliteConnection, kind: &str) -> Result<()> {
     let known = kinds::table.find(kind).select(kinds::number).first::<i32>(connection);
     if known.optional().map_err(failed)?.is_some() {
         return Ok(());

@@ -1,0 +1,3 @@
+//! What tests of backends, and of programs that embed the engine, are made of.
+
+pub mod conformance;
