@@ -44,8 +44,8 @@ mod sqlite {
     async fn in_file() {
         let directories = RefCell::new(Vec::new());
         conformance::storage(async || {
-            let directory = TempDir::new().unwrap();
-            let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
+            let directory = TempDir::new().expect("a directory");
+            let storage = SqliteStorage::open(directory.path().join("state.db")).expect("a database");
             directories.borrow_mut().push(directory);
             storage
         })

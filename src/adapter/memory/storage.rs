@@ -1,4 +1,4 @@
-use super::tables::{Tables, stored};
+use super::tables::{Tables, Waits, stored};
 use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, overview, page_limit};
 use crate::backend::{
     Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
@@ -135,29 +135,19 @@ fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item
 
 fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
     let has_come = |not_before: Option<Timestamp>| not_before.is_none_or(|not_before| not_before <= at);
-    let mut due = Due::default();
-    let mut later = Vec::new();
-    for build in tables.ready.iter().filter_map(|(_, id)| tables.builds.get(id)) {
-        if !has_come(build.not_before) {
-            later.extend(build.not_before);
-        } else if due.ready.len() < count(limits.ready) {
-            due.ready.push(build.clone());
-        }
+    let ready = tables.ready.iter().filter_map(|(_, id)| tables.builds.get(id));
+    let ready = ready.filter(|build| has_come(build.not_before)).take(count(limits.ready));
+    let live = tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id));
+    let live = live.filter(|attempt| has_come(attempt.not_before)).take(count(limits.attempts));
+    let counts = tables.live_tally.iter();
+    Due {
+        ready: ready.cloned().collect(),
+        attempts: live
+            .filter_map(|attempt| Some((attempt.clone(), tables.builds.get(&attempt.build)?.clone())))
+            .collect(),
+        live: counts.map(|(system, count)| (system.clone(), u32::try_from(*count).unwrap_or(u32::MAX))).collect(),
+        next: tables.not_before.range((at, Waits::Message(0))..).map(|(moment, _)| *moment).find(|moment| *moment > at),
     }
-    for attempt in tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id)) {
-        *due.live.entry(attempt.system.clone()).or_default() += 1;
-        if !has_come(attempt.not_before) {
-            later.extend(attempt.not_before);
-        } else if due.attempts.len() < count(limits.attempts)
-            && let Some(build) = tables.builds.get(&attempt.build)
-        {
-            due.attempts.push((attempt.clone(), build.clone()));
-        }
-    }
-    let new = in_state(tables, InboxState::New).filter_map(|number| tables.inbox.get(&number)?.not_before);
-    later.extend(new.filter(|not_before| *not_before > at));
-    due.next = later.into_iter().min();
-    due
 }
 
 fn events(tables: &Tables, filter: &EventFilter, paging: Paging) -> Page<EventRecord> {

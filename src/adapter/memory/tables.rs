@@ -30,6 +30,9 @@ pub(super) struct Tables {
     pub(super) attempts_of: BTreeSet<(BuildId, u32, AttemptId)>,
     pub(super) live: BTreeSet<(Timestamp, AttemptId)>,
     live_of: BTreeMap<BuildId, AttemptId>,
+    pub(super) live_tally: BTreeMap<String, u64>,
+    /// Ready builds, live attempts and new messages that have a moment before which they must not be touched.
+    pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
     externals: BTreeMap<(String, ExternalId), AttemptId>,
     pub(super) dependencies: BTreeMap<(BuildId, BuildId), Dependency>,
     parents: BTreeSet<(BuildId, BuildId)>,
@@ -46,6 +49,14 @@ pub(super) struct Tables {
     last_notice: u64,
     pub(super) last_row: i64,
     pub(super) last_token: i64,
+}
+
+/// What waits for a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    Message(u64),
+    Build(BuildId),
+    Attempt(AttemptId),
 }
 
 /// How to take one change back.
@@ -225,6 +236,8 @@ impl Tables {
             self.inbox_ids.insert((row.source.clone(), row.message_id.clone()), number);
             self.inbox_states.insert((row.state, number));
         }
+        let waits = |row: &InboxRecord| row.not_before.filter(|_| row.state == InboxState::New);
+        self.wait(Waits::Message(number), self.inbox.get(&number).and_then(waits), row.as_ref().and_then(waits));
         let state = row.as_ref().map(|row| row.state);
         let gone = row.is_none();
         let before = replace(&mut self.inbox, number, row);
@@ -254,7 +267,16 @@ impl Tables {
     }
 
     fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
+        let row = row.map(|mut row| {
+            row.created_at = stored(row.created_at);
+            row.not_before = row.not_before.map(stored);
+            row.cancel_at = row.cancel_at.map(stored);
+            row.done_at = row.done_at.map(stored);
+            row
+        });
         let before = self.builds.remove(&id);
+        let waits = |row: &BuildRecord| row.not_before.filter(|_| row.state == BuildState::Ready);
+        self.wait(Waits::Build(id), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
         tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
         if let Some(before) = &before {
             self.ready.remove(&(Reverse(before.priority), id));
@@ -264,11 +286,7 @@ impl Tables {
                 self.open.remove(&slot);
             }
         }
-        if let Some(mut row) = row {
-            row.created_at = stored(row.created_at);
-            row.not_before = row.not_before.map(stored);
-            row.cancel_at = row.cancel_at.map(stored);
-            row.done_at = row.done_at.map(stored);
+        if let Some(row) = row {
             if row.state == BuildState::Ready {
                 self.ready.insert((Reverse(row.priority), id));
             }
@@ -284,7 +302,20 @@ impl Tables {
     }
 
     fn put_attempt(&mut self, id: &AttemptId, row: Option<AttemptRecord>) -> Option<AttemptRecord> {
+        let row = row.map(|mut row| {
+            row.intent_at = stored(row.intent_at);
+            row.observed_at = row.observed_at.map(stored);
+            row.deadline = row.deadline.map(stored);
+            row.not_before = row.not_before.map(stored);
+            row
+        });
         let before = self.attempts.remove(id);
+        let waits = |row: &AttemptRecord| row.not_before.filter(|_| row.state.is_live());
+        self.wait(Waits::Attempt(id.clone()), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
+        let live = |row: &&AttemptRecord| row.state.is_live();
+        let system = |row: &AttemptRecord| row.system.clone();
+        let (was, is) = (before.as_ref().filter(live).map(system), row.as_ref().filter(live).map(system));
+        tally(&mut self.live_tally, was, is);
         if let Some(before) = &before {
             self.attempts_of.remove(&(before.build, before.number, id.clone()));
             self.live.remove(&(unobserved_since(before), id.clone()));
@@ -295,11 +326,7 @@ impl Tables {
                 self.externals.remove(&(before.system.clone(), external.clone()));
             }
         }
-        if let Some(mut row) = row {
-            row.intent_at = stored(row.intent_at);
-            row.observed_at = row.observed_at.map(stored);
-            row.deadline = row.deadline.map(stored);
-            row.not_before = row.not_before.map(stored);
+        if let Some(row) = row {
             self.attempts_of.insert((row.build, row.number, id.clone()));
             if row.state.is_live() {
                 self.live.insert((unobserved_since(&row), id.clone()));
@@ -311,6 +338,15 @@ impl Tables {
             self.attempts.insert(id.clone(), row);
         }
         before
+    }
+
+    fn wait(&mut self, what: Waits, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if let Some(before) = before {
+            self.not_before.remove(&(before, what.clone()));
+        }
+        if let Some(after) = after {
+            self.not_before.insert((after, what));
+        }
     }
 
     fn put_dependency(&mut self, key: (BuildId, BuildId), row: Option<Dependency>) -> Option<Dependency> {
@@ -412,8 +448,13 @@ fn replace<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Opt
 }
 
 fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option<S>) {
-    if let Some(count) = before.and_then(|state| counts.get_mut(&state)) {
+    if let Some(state) = before
+        && let Some(count) = counts.get_mut(&state)
+    {
         *count -= 1;
+        if *count == 0 {
+            counts.remove(&state);
+        }
     }
     if let Some(state) = after {
         *counts.entry(state).or_default() += 1;

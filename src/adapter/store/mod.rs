@@ -34,7 +34,7 @@ pub(super) fn page_limit(paging: Paging) -> u32 {
 }
 
 /// The order in which a list of changes is written: what is referred to before what refers to it, and what ends before what takes its
-/// place, because "at most one" is checked row by row.
+/// place, because "at most one" is checked row by row. A list has each row once.
 pub(super) fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes.sort_by_key(|change| match change {
         RowChange::Receive(_) | RowChange::Inbox(_) | RowChange::Event { .. } => 0,

@@ -7,7 +7,6 @@ mod writing;
 
 use crate::backend::{Remedy, Result, Storage};
 use crate::rebuild::RowChange;
-use std::future::Future;
 
 /// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called.
 ///
