@@ -92,6 +92,17 @@ mod sqlite {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn several_may_migrate_at_once() {
+        let directory = TempDir::new().unwrap();
+        let storages: Vec<_> =
+            (0..4).map(|_| SqliteStorage::open(directory.path().join("state.db")).unwrap()).collect();
+        let migrations = storages.into_iter().map(|storage| tokio::spawn(async move { storage.migrate().await }));
+        for migration in migrations.collect::<Vec<_>>() {
+            migration.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_dropped_future_leaves_nothing_locked() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("state.db");

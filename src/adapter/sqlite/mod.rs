@@ -110,8 +110,12 @@ impl SqliteStorage {
 impl Storage for SqliteStorage {
     async fn migrate(&self) -> Result<()> {
         self.run(|session| {
-            let done = session.connection.run_pending_migrations(MIGRATIONS).map(drop);
-            done.map_err(|error| unavailable("migration", error))?;
+            // In one transaction, so that two processes that start together do not both make the tables.
+            let migrated = session.connection.immediate_transaction(|connection| {
+                let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
+                done.map_err(|error| Failure(unavailable("migration", error)))
+            });
+            migrated.map_err(|Failure(error)| error)?;
             write::reserve_kinds(&mut session.connection)
         })
         .await
