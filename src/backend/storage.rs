@@ -125,20 +125,6 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Counts builds in a state.
-    pub fn count_builds(&mut self, state: BuildState, number: u64) {
-        *match state {
-            BuildState::Blocked | BuildState::Ready => &mut self.builds_waiting,
-            BuildState::Submitting | BuildState::Building | BuildState::Verifying | BuildState::Canceling => {
-                &mut self.builds_running
-            }
-            BuildState::Done => &mut self.builds_done,
-            BuildState::Reused => &mut self.builds_reused,
-            BuildState::Failed | BuildState::DependencyFailed => &mut self.builds_failed,
-            BuildState::Canceled => &mut self.builds_canceled,
-        } += number;
-    }
-
     /// Whether there is nothing left to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {

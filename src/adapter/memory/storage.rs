@@ -1,7 +1,7 @@
-use super::tables::{Tables, stored};
-use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, page_limit};
+use super::tables::{Tables, Waits, stored};
+use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, overview, page_limit};
 use crate::backend::{
-    Answer, BuildFilter, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Result, Scope, Storage, Violation,
+    Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
 };
 use crate::rebuild::{
     AttemptId, BuildId, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange, Transition,
@@ -88,7 +88,12 @@ impl Storage for MemoryStorage {
             }
             Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
             Query::Notices { limit } => Answer::Notices(tables.outbox.values().take(count(*limit)).cloned().collect()),
-            Query::Overview => Answer::Overview(Box::new(overview(&tables))),
+            Query::Overview => Answer::Overview(Box::new(overview(
+                tables.inbox_tally.clone(),
+                tables.event_tally.clone(),
+                tables.build_tally.clone(),
+                u64::try_from(tables.outbox.len()).unwrap_or(u64::MAX),
+            ))),
             Query::Message { source, message_id } => {
                 let number = tables.inbox_ids.get(&(source.clone(), message_id.clone()));
                 Answer::Message(number.and_then(|number| tables.inbox.get(number)).cloned().map(Box::new))
@@ -124,50 +129,25 @@ fn claim(tables: &mut Tables, owner: i64, limit: u32, at: Timestamp) -> Vec<Inbo
     claimed
 }
 
-fn overview(tables: &Tables) -> Overview {
-    let count = |iterator: &mut dyn Iterator<Item = u64>| iterator.count() as u64;
-    let mut overview = Overview {
-        messages_waiting: count(&mut in_state(tables, InboxState::New).chain(in_state(tables, InboxState::Claimed))),
-        messages_dead: count(&mut in_state(tables, InboxState::Dead)),
-        events_open: tables.events.values().filter(|event| !event.state.is_terminal()).count() as u64,
-        notices_waiting: tables.outbox.len() as u64,
-        ..Overview::default()
-    };
-    for build in tables.builds.values() {
-        overview.count_builds(build.state, 1);
-    }
-    overview
-}
-
 fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item = u64> + '_ {
     tables.inbox_states.range((state, 0)..=(state, u64::MAX)).map(|(_, number)| *number)
 }
 
 fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
     let has_come = |not_before: Option<Timestamp>| not_before.is_none_or(|not_before| not_before <= at);
-    let mut due = Due::default();
-    let mut later = Vec::new();
-    for build in tables.ready.iter().filter_map(|(_, id)| tables.builds.get(id)) {
-        if !has_come(build.not_before) {
-            later.extend(build.not_before);
-        } else if due.ready.len() < count(limits.ready) {
-            due.ready.push(build.clone());
-        }
+    let ready = tables.ready.iter().filter_map(|(_, id)| tables.builds.get(id));
+    let ready = ready.filter(|build| has_come(build.not_before)).take(count(limits.ready));
+    let live = tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id));
+    let live = live.filter(|attempt| has_come(attempt.not_before)).take(count(limits.attempts));
+    let counts = tables.live_tally.iter();
+    Due {
+        ready: ready.cloned().collect(),
+        attempts: live
+            .filter_map(|attempt| Some((attempt.clone(), tables.builds.get(&attempt.build)?.clone())))
+            .collect(),
+        live: counts.map(|(system, count)| (system.clone(), u32::try_from(*count).unwrap_or(u32::MAX))).collect(),
+        next: tables.not_before.range((at, Waits::Message(0))..).map(|(moment, _)| *moment).find(|moment| *moment > at),
     }
-    for attempt in tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id)) {
-        *due.live.entry(attempt.system.clone()).or_default() += 1;
-        if !has_come(attempt.not_before) {
-            later.extend(attempt.not_before);
-        } else if due.attempts.len() < count(limits.attempts)
-            && let Some(build) = tables.builds.get(&attempt.build)
-        {
-            due.attempts.push((attempt.clone(), build.clone()));
-        }
-    }
-    let new = in_state(tables, InboxState::New).filter_map(|number| tables.inbox.get(&number)?.not_before);
-    later.extend(new.filter(|not_before| *not_before > at));
-    due.next = later.into_iter().min();
-    due
 }
 
 fn events(tables: &Tables, filter: &EventFilter, paging: Paging) -> Page<EventRecord> {

@@ -3,7 +3,7 @@ use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId, EventRecord,
-    ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
+    EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use std::cmp::Reverse;
@@ -30,6 +30,9 @@ pub(super) struct Tables {
     pub(super) attempts_of: BTreeSet<(BuildId, u32, AttemptId)>,
     pub(super) live: BTreeSet<(Timestamp, AttemptId)>,
     live_of: BTreeMap<BuildId, AttemptId>,
+    pub(super) live_tally: BTreeMap<String, u64>,
+    /// Ready builds, live attempts and new messages that have a moment before which they must not be touched.
+    pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
     externals: BTreeMap<(String, ExternalId), AttemptId>,
     pub(super) dependencies: BTreeMap<(BuildId, BuildId), Dependency>,
     parents: BTreeSet<(BuildId, BuildId)>,
@@ -39,10 +42,21 @@ pub(super) struct Tables {
     pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
     pub(super) outbox: BTreeMap<u64, Notice>,
     outbox_ids: BTreeMap<NoticeKey, u64>,
+    pub(super) inbox_tally: BTreeMap<InboxState, u64>,
+    pub(super) event_tally: BTreeMap<EventState, u64>,
+    pub(super) build_tally: BTreeMap<BuildState, u64>,
     last_inbox: u64,
     last_notice: u64,
     pub(super) last_row: i64,
     pub(super) last_token: i64,
+}
+
+/// What waits for a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    Message(u64),
+    Build(BuildId),
+    Attempt(AttemptId),
 }
 
 /// How to take one change back.
@@ -222,9 +236,12 @@ impl Tables {
             self.inbox_ids.insert((row.source.clone(), row.message_id.clone()), number);
             self.inbox_states.insert((row.state, number));
         }
+        let waits = |row: &InboxRecord| row.not_before.filter(|_| row.state == InboxState::New);
+        self.wait(Waits::Message(number), self.inbox.get(&number).and_then(waits), row.as_ref().and_then(waits));
         let state = row.as_ref().map(|row| row.state);
         let gone = row.is_none();
         let before = replace(&mut self.inbox, number, row);
+        tally(&mut self.inbox_tally, before.as_ref().map(|row| row.state), state);
         if let Some(before) = &before {
             if state != Some(before.state) {
                 self.inbox_states.remove(&(before.state, number));
@@ -243,11 +260,24 @@ impl Tables {
             row.done_at = row.done_at.map(stored);
             row
         });
-        replace(&mut self.events, id, row)
+        let state = row.as_ref().map(|row| row.state);
+        let before = replace(&mut self.events, id, row);
+        tally(&mut self.event_tally, before.as_ref().map(|row| row.state), state);
+        before
     }
 
     fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
+        let row = row.map(|mut row| {
+            row.created_at = stored(row.created_at);
+            row.not_before = row.not_before.map(stored);
+            row.cancel_at = row.cancel_at.map(stored);
+            row.done_at = row.done_at.map(stored);
+            row
+        });
         let before = self.builds.remove(&id);
+        let waits = |row: &BuildRecord| row.not_before.filter(|_| row.state == BuildState::Ready);
+        self.wait(Waits::Build(id), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
+        tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
         if let Some(before) = &before {
             self.ready.remove(&(Reverse(before.priority), id));
             self.outputs.remove(&(before.key.clone(), id));
@@ -256,11 +286,7 @@ impl Tables {
                 self.open.remove(&slot);
             }
         }
-        if let Some(mut row) = row {
-            row.created_at = stored(row.created_at);
-            row.not_before = row.not_before.map(stored);
-            row.cancel_at = row.cancel_at.map(stored);
-            row.done_at = row.done_at.map(stored);
+        if let Some(row) = row {
             if row.state == BuildState::Ready {
                 self.ready.insert((Reverse(row.priority), id));
             }
@@ -276,7 +302,20 @@ impl Tables {
     }
 
     fn put_attempt(&mut self, id: &AttemptId, row: Option<AttemptRecord>) -> Option<AttemptRecord> {
+        let row = row.map(|mut row| {
+            row.intent_at = stored(row.intent_at);
+            row.observed_at = row.observed_at.map(stored);
+            row.deadline = row.deadline.map(stored);
+            row.not_before = row.not_before.map(stored);
+            row
+        });
         let before = self.attempts.remove(id);
+        let waits = |row: &AttemptRecord| row.not_before.filter(|_| row.state.is_live());
+        self.wait(Waits::Attempt(id.clone()), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
+        let live = |row: &&AttemptRecord| row.state.is_live();
+        let system = |row: &AttemptRecord| row.system.clone();
+        let (was, is) = (before.as_ref().filter(live).map(system), row.as_ref().filter(live).map(system));
+        tally(&mut self.live_tally, was, is);
         if let Some(before) = &before {
             self.attempts_of.remove(&(before.build, before.number, id.clone()));
             self.live.remove(&(unobserved_since(before), id.clone()));
@@ -287,11 +326,7 @@ impl Tables {
                 self.externals.remove(&(before.system.clone(), external.clone()));
             }
         }
-        if let Some(mut row) = row {
-            row.intent_at = stored(row.intent_at);
-            row.observed_at = row.observed_at.map(stored);
-            row.deadline = row.deadline.map(stored);
-            row.not_before = row.not_before.map(stored);
+        if let Some(row) = row {
             self.attempts_of.insert((row.build, row.number, id.clone()));
             if row.state.is_live() {
                 self.live.insert((unobserved_since(&row), id.clone()));
@@ -303,6 +338,15 @@ impl Tables {
             self.attempts.insert(id.clone(), row);
         }
         before
+    }
+
+    fn wait(&mut self, what: Waits, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if let Some(before) = before {
+            self.not_before.remove(&(before, what.clone()));
+        }
+        if let Some(after) = after {
+            self.not_before.insert((after, what));
+        }
     }
 
     fn put_dependency(&mut self, key: (BuildId, BuildId), row: Option<Dependency>) -> Option<Dependency> {
@@ -400,6 +444,20 @@ fn replace<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Opt
     match row {
         Some(row) => table.insert(key, row),
         None => table.remove(&key),
+    }
+}
+
+fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option<S>) {
+    if let Some(state) = before
+        && let Some(count) = counts.get_mut(&state)
+    {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&state);
+        }
+    }
+    if let Some(state) = after {
+        *counts.entry(state).or_default() += 1;
     }
 }
 
