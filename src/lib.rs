@@ -8,6 +8,8 @@ pub mod graph;
 pub mod plan;
 pub mod policy;
 pub mod rebuild;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 
 pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};

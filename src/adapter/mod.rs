@@ -1,3 +1,5 @@
 //! The world: implementations of the backend contracts.
 
+#[cfg(feature = "command")]
+pub mod command;
 pub mod memory;
