@@ -1,5 +1,6 @@
 //! The command build system with real processes, in bad worlds too.
 #![cfg(all(feature = "command", target_os = "linux"))]
+#![allow(clippy::unwrap_used)]
 
 use freshmaker::ArtifactKind;
 use freshmaker::adapter::command::{CommandBuilds, CommandConfig};
@@ -121,17 +122,25 @@ fn output(digest: &str) -> Output {
     Output { name: String::new(), digest: Some(digest.parse().unwrap()), contents: None }
 }
 
-/// Processes of a group that live; a zombie waits only for its parent.
-fn members(group: &str) -> Vec<String> {
+/// Processes of a group that live, by their directories in `/proc`; a zombie waits only for its parent.
+fn members(group: &str) -> Vec<PathBuf> {
     let mut members = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         let mut fields = stat[stat.rfind(')').unwrap() + 2..].split(' ');
         if !matches!(fields.next(), Some("Z" | "X")) && fields.nth(1) == Some(group) {
-            members.push(stat);
+            members.push(entry.path());
         }
     }
     members
+}
+
+/// What was started for the program is gone now, and the helpers that were stopped with it are gone soon.
+async fn nothing_is_left(directory: &Path) {
+    let group = group_of(directory);
+    let builders: Vec<_> = members(&group).into_iter().filter(|member| member.join("fd/9").exists()).collect();
+    assert_eq!(builders, Vec::<PathBuf>::new());
+    until("the group is empty", || members(&group).is_empty()).await;
 }
 
 fn group_of(directory: &Path) -> String {
@@ -152,7 +161,7 @@ async fn a_build_succeeds_with_its_digest() {
     let expected = Output { name: "app:1".into(), contents: Some("/sbom.json".into()), ..output("sha256:0a") };
     assert_eq!(observed, Observed::Succeeded(expected));
     assert_eq!(builds.log(&request(1).attempt).unwrap(), "done\n");
-    assert_eq!(members(&group_of(&world.attempt(&request(1)))), Vec::<String>::new());
+    nothing_is_left(&world.attempt(&request(1))).await;
     assert_eq!(builds.log(&request(2).attempt).unwrap_err().remedy, Remedy::NotFound);
 }
 
@@ -305,7 +314,7 @@ async fn a_program_that_hangs_is_stopped() {
         let Observed::Failed(failure) = run(&builds, &request(1)).await else { panic!("did not fail") };
         assert_eq!(failure.class, FailureClass::Infrastructure);
         assert!(failure.text.contains("did not end within 0.5s and was stopped"), "{}", failure.text);
-        assert_eq!(members(&group_of(&world.attempt(&request(1)))), Vec::<String>::new());
+        nothing_is_left(&world.attempt(&request(1))).await;
     }
 }
 
@@ -347,7 +356,7 @@ async fn what_the_program_leaves_behind_is_stopped() {
     let world = World::new();
     let builds = world.builds(&format!("(trap '' TERM HUP; sleep 100; sleep 100) & sleep 100 & {LEAVE_RESULT}"));
     assert_eq!(run(&builds, &request(1)).await, Observed::Succeeded(output("sha256:0a")));
-    assert_eq!(members(&group_of(&world.attempt(&request(1)))), Vec::<String>::new());
+    nothing_is_left(&world.attempt(&request(1))).await;
 }
 
 #[tokio::test]
@@ -363,7 +372,7 @@ async fn cancel_stops_everything() {
         assert_eq!(status(&builds, &id).await, Observed::Running);
         builds.cancel(&id).await.unwrap();
         assert_eq!(end(&builds, &id).await, Observed::Canceled);
-        assert_eq!(members(&group_of(&world.attempt(&request(1)))), Vec::<String>::new());
+        nothing_is_left(&world.attempt(&request(1))).await;
         builds.cancel(&id).await.unwrap();
         assert_eq!(builds.submit(&request(1)).await.unwrap(), id);
         assert_eq!(status(&builds, &id).await, Observed::Canceled, "it must not start again");
@@ -412,7 +421,7 @@ async fn without_its_supervisor_a_build_is_interrupted() {
     let Observed::Failed(failure) = end(&builds, &id).await else { panic!("did not fail") };
     assert_eq!(failure.class, FailureClass::Interrupted);
     // Its watch sees to the rest.
-    until("the group is empty", || members(&group_of(&world.attempt(&request(1)))).is_empty()).await;
+    nothing_is_left(&world.attempt(&request(1))).await;
 }
 
 #[tokio::test]
@@ -420,11 +429,11 @@ async fn an_orphan_can_be_cancelled() {
     let world = World::new();
     let builds = world.builds(&format!("trap '' TERM; {UNTIL_GO}"));
     let id = builds.submit(&request(1)).await.unwrap();
-    let pid = text_of(&world.path("pid")).await;
+    text_of(&world.path("pid")).await;
     kill(&group_of(&world.attempt(&request(1))));
     builds.cancel(&id).await.unwrap();
     assert_eq!(end(&builds, &id).await, Observed::Canceled);
-    assert!(!members(&group_of(&world.attempt(&request(1)))).iter().any(|stat| stat.starts_with(&pid)));
+    nothing_is_left(&world.attempt(&request(1))).await;
 }
 
 #[tokio::test]

@@ -341,7 +341,7 @@ impl Inner {
         {
             return Ok(external);
         }
-        let program = supervisor::resolve(&self.config.program, self.search_path()).map_err(rejected)?;
+        let program = supervisor::resolve(&self.config.program, self.search_path().as_deref()).map_err(rejected)?;
         write_request(&directory, request).map_err(unavailable)?;
         let source = request.source.as_ref().map(|source| Path::new(&source.location));
         let start = supervisor::Start {

@@ -2,7 +2,7 @@ use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt;
@@ -59,7 +59,7 @@ fn whole_seconds(duration: Duration) -> u64 {
 }
 
 /// Where the program is, or why it cannot be started.
-pub(super) fn resolve(program: &Path, search: Option<OsString>) -> Result<PathBuf, String> {
+pub(super) fn resolve(program: &Path, search: Option<&OsStr>) -> Result<PathBuf, String> {
     if program.components().count() == 1 && !program.as_os_str().as_encoded_bytes().contains(&b'/') {
         return search
             .iter()

@@ -55,7 +55,7 @@ impl MemoryBuilds {
 
     /// Builds of this artifact that run end so, and later ones are no longer held.
     pub fn finish(&self, artifact: &ArtifactId, observed: Observed) {
-        lock(&self.script).finish(artifact, &observed);
+        lock(&self.script).finish(artifact, observed);
     }
 
     /// The next build of this artifact that is submitted fails so; several add up.
@@ -136,12 +136,11 @@ impl<R: Clone> Script<R> {
         external
     }
 
-    pub(super) fn finish(&mut self, artifact: &ArtifactId, observed: &Observed) {
+    pub(super) fn finish(&mut self, artifact: &ArtifactId, observed: Observed) {
         self.held.remove(artifact);
-        for (of, state) in self.attempts.values_mut() {
-            if of == artifact && *state == Observed::Running {
-                *state = observed.clone();
-            }
+        let running = self.attempts.values_mut().filter(|(of, state)| of == artifact && *state == Observed::Running);
+        for ((_, state), end) in running.zip(std::iter::repeat(observed)) {
+            *state = end;
         }
     }
 

@@ -40,7 +40,7 @@ impl MemoryComposer {
 
     /// Preparations of this prerequisite end so, and later ones are no longer held.
     pub fn finish(&self, artifact: &ArtifactId, observed: Observed) {
-        lock(&self.script).finish(artifact, &observed);
+        lock(&self.script).finish(artifact, observed);
     }
 
     /// The next preparation of this prerequisite fails so; several add up.
