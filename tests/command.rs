@@ -360,6 +360,13 @@ async fn what_the_program_leaves_behind_is_stopped() {
 }
 
 #[tokio::test]
+async fn what_escaped_from_the_group_holds_nothing_up_for_ever() {
+    let world = World::new();
+    let builds = world.builds(&format!("setsid sleep 15 & {LEAVE_RESULT}"));
+    assert_eq!(run(&builds, &request(1)).await, Observed::Succeeded(output("sha256:0a")));
+}
+
+#[tokio::test]
 async fn cancel_stops_everything() {
     for script in [
         "echo $$ >\"$WORLD/pid\"; sleep 100",
@@ -574,6 +581,8 @@ fn the_configuration_is_strict() {
         let error = CommandBuilds::new(CommandConfig::new("make", "s").with_variable(name, "x")).unwrap_err();
         assert_eq!(error.remedy, Remedy::Unsupported, "{name:?}");
     }
+    let error = CommandBuilds::new(CommandConfig::new("make", "/dev/null/state")).unwrap_err();
+    assert_eq!(error.remedy, Remedy::Unavailable);
     let secret = format!("{:?}", CommandConfig::new("make", "s").with_variable("TOKEN", "hunter2"));
     assert!(secret.contains("TOKEN") && !secret.contains("hunter2"));
 }

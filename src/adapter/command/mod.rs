@@ -1,31 +1,34 @@
 //! A build system that runs one configured program for each build. Unix only.
 //!
 //! # The hand-off
-//! Each attempt has a directory `<state_dir>/<attempt id>/`. The program gets, besides the environment of the engine and the
-//! configured additions:
+//! Each attempt has a directory `<state_dir>/<attempt id>/`. The program gets, besides the environment of the engine
+//! and the configured additions:
 //!
 //! | Variable | Value |
 //! |---|---|
 //! | `FRESHMAKER_ARTIFACT` | what is built |
-//! | `FRESHMAKER_SOURCE`, `FRESHMAKER_REVISION` | the recipe; empty if there is none |
+//! | `FRESHMAKER_SOURCE`, `FRESHMAKER_REVISION` | the recipe, as the catalog names it; empty if there is none |
 //! | `FRESHMAKER_ATTEMPT` | id of the attempt |
 //! | `FRESHMAKER_RELEASE` | suffix for the release |
 //! | `FRESHMAKER_NO_CACHE` | `1` if no cache may be used, else `0` |
-//! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty if longer than 64 KiB, then read the request |
+//! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty if longer than 64 KiB: read the request |
 //! | `FRESHMAKER_REQUEST` | file with everything above, the target and the parameters as JSON |
 //! | `FRESHMAKER_RESULT` | file where the program leaves its result |
 //!
-//! It runs in the source directory if the source is one, else in the directory of the attempt; its standard input is empty.
+//! It runs in the source directory if the source is one, else in the directory of the attempt; its standard input is
+//! empty.
 //!
-//! The result is a JSON object of at most 64 KiB: `{"digest": "sha256:…", "name": "…", "contents": "…"}`. Each key is optional;
-//! what is built from an artifact without digest is always rebuilt. Exit status 0 with a result is a success. Status 75 (`EX_TEMPFAIL`)
-//! and being stopped by a signal from outside count against the machinery, every other status against the recipe.
+//! The result is a JSON object of at most 64 KiB: `{"digest": "sha256:…", "name": "…", "contents": "…"}`. Each key is
+//! optional; what is built from an artifact without digest is always rebuilt. Exit status 0 with a result is a success.
+//! Status 75 (`EX_TEMPFAIL`) and being stopped by a signal from outside count against the machinery, every other status
+//! against the recipe.
 //!
 //! # What is sure
-//! A small supervisor holds a lock on the directory, outlives the engine, stops the program when its time is up and records how
-//! it ended. So an engine that starts again knows every build from the directory alone, nothing is started twice, and when a
-//! build has ended, its whole process group has. A program that moves itself to another process group is not followed there;
-//! the build counts as running as long as it keeps the lock it inherited (descriptor 9) open without a recorded end.
+//! A small supervisor holds a lock on the directory, outlives the engine, stops the program when its time is up and
+//! records how it ended. So an engine that starts again knows every build from the directory alone, nothing is started
+//! twice, and when a build has ended, its whole process group has. A program that moves itself to another process group
+//! is not followed there; the build counts as running as long as it keeps the lock it inherited (descriptor 9) open
+//! without a recorded end.
 //!
 //! `state_dir` must be on a local file system, because locks of network file systems are not inherited.
 
@@ -212,7 +215,8 @@ pub struct CommandBuilds {
 #[derive(Debug)]
 struct Inner {
     config: CommandConfig,
-    /// Our supervisors, so that none stays a zombie. Locked during every start: who looks up waits for a start under way.
+    /// Our supervisors, so that none stays a zombie.
+    /// Locked during every start, so that who looks up waits for a start under way.
     children: Mutex<Vec<Child>>,
 }
 
@@ -230,7 +234,8 @@ impl CommandBuilds {
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if a variable of the environment cannot be one,
-    /// [`Unavailable`](Remedy::Unavailable) if the state directory cannot be made. The program is looked for at each build.
+    /// [`Unavailable`](Remedy::Unavailable) if the state directory cannot be made.
+    /// The program is looked for at each build.
     pub fn new(mut config: CommandConfig) -> Result<Self> {
         const PLACE: &str = "command build system";
         if let Some(name) = config.environment.keys().find(|name| !is_variable(name)) {
@@ -249,7 +254,8 @@ impl CommandBuilds {
     /// What the program printed in this attempt so far: the beginning, up to the configured bound. Reads a file.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) if there is no such attempt, [`Unavailable`](Remedy::Unavailable) if it cannot be read.
+    /// [`NotFound`](Remedy::NotFound) if there is no such attempt,
+    /// [`Unavailable`](Remedy::Unavailable) if it cannot be read.
     pub fn log(&self, attempt: &AttemptId) -> Result<String> {
         let place = || format!("command build system, log of {attempt}");
         let Some(directory) = self.inner.directory(attempt.as_str()) else {

@@ -21,7 +21,7 @@ const TAIL_BYTES: usize = 1024;
 const TAIL_LINES: usize = 10;
 /// `EX_TEMPFAIL`: the program says that it could not do its work just now.
 const TEMPORARY: i32 = 75;
-/// Between the recorded end and the end of what was left in the group lie microseconds, or more on a machine under load;
+/// Between the recorded end and the end of what was left in the group lie microseconds, or more on a busy machine;
 /// no longer is waited for what escaped from the group.
 const CLOSING: Duration = Duration::from_secs(5);
 

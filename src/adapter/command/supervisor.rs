@@ -38,7 +38,7 @@ impl Start<'_> {
         command
             .args(["-c", SCRIPT, "freshmaker-supervisor"])
             .arg(self.directory)
-            .arg(self.log_bytes_max.max(1).to_string())
+            .arg(self.log_bytes_max.clamp(1, i64::MAX.unsigned_abs()).to_string())
             .arg(whole_seconds(self.timeout).max(1).to_string())
             .arg(whole_seconds(self.stop_grace).to_string())
             .arg(self.program)

@@ -34,8 +34,8 @@ fi
 drain=$!
 exec 8<&-
 
-# The watch: stops the group when its time is up, and at once when the supervisor is gone, because then nobody would learn
-# how the program ended.
+# The watch: stops the group when its time is up, and soon after the supervisor is gone, because then nobody would
+# learn how the program ended.
 (
     trap '' TERM
     exec 9<&- >/dev/null

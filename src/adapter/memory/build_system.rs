@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// Builds that only seem to happen: each succeeds at once, unless it is told otherwise.
 ///
-/// The digest of an output is made of the artifact's name and its parents' digests, so that a parent's new content is new content here.
+/// The digest of an output is made of the artifact's name and its parents' digests: new content of a parent makes new
+/// content here.
 ///
 /// ```
 /// use freshmaker::adapter::memory::MemoryBuilds;

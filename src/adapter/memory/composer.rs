@@ -68,7 +68,7 @@ impl Composer for MemoryComposer {
     }
 
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
-        // Parameters are an ordered map of texts, numbers and flags: equal ones have equal bytes, and serialising cannot fail.
+        // An ordered map of texts, numbers and flags: equal ones have equal bytes, and serialising cannot fail.
         let parameters = serde_json::to_vec(&request.parameters).unwrap_or_default();
         let digest = Digest::of_parts([request.artifact.as_str().as_bytes(), &parameters]);
         Ok(lock(&self.script).start(&request.attempt, &request.artifact, request, digest))
