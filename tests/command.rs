@@ -387,6 +387,30 @@ async fn cancel_stops_everything() {
 }
 
 #[tokio::test]
+async fn a_cancelled_build_ends_although_something_escaped() {
+    let world = World::new();
+    let builds = world.builds(r#"setsid sh -c 'echo $$ >"$WORLD/pid"; exec sleep 100' & sleep 100"#);
+    let id = builds.submit(&request(1)).await.unwrap();
+    let escaped = text_of(&world.path("pid")).await;
+    builds.cancel(&id).await.unwrap();
+    assert_eq!(end(&builds, &id).await, Observed::Canceled);
+    kill(&escaped);
+}
+
+#[tokio::test]
+async fn a_killed_group_with_an_escaped_rest_is_recorded_once() {
+    let world = World::new();
+    let builds =
+        world.builds(r#"trap '' TERM; setsid sh -c 'echo $$ >"$WORLD/pid"; exec sleep 100' & sleep 100; sleep 100"#);
+    let id = builds.submit(&request(1)).await.unwrap();
+    let escaped = text_of(&world.path("pid")).await;
+    builds.cancel(&id).await.unwrap();
+    assert_eq!(end(&builds, &id).await, Observed::Canceled);
+    assert_eq!(text_of(&world.attempt(&request(1)).join("status")).await, "137");
+    kill(&escaped);
+}
+
+#[tokio::test]
 async fn a_cancel_at_once_is_not_lost() {
     for number in 1..=10 {
         let world = World::new();

@@ -28,7 +28,7 @@
 //! records how it ended. So an engine that starts again knows every build from the directory alone, nothing is started
 //! twice, and when a build has ended, its whole process group has. A program that moves itself to another process group
 //! is not followed there; the build counts as running as long as it keeps the lock it inherited (descriptor 9) open
-//! without a recorded end.
+//! without a recorded end, or until it is cancelled.
 //!
 //! `state_dir` must be on a local file system, because locks of network file systems are not inherited.
 

@@ -40,7 +40,11 @@ pub(super) fn observe(directory: &Path, stop_grace: Duration, timeout: Duration)
     }
     if supervisor::held(directory)? {
         if age(&directory.join("cancel"))?.is_some_and(|age| age >= stop_grace) {
-            supervisor::signal(directory, Signal::KILL)?;
+            let group_is_there = supervisor::signal(directory, Signal::KILL)?;
+            if !group_is_there && status(directory)?.is_none() {
+                // Recorded, so that the number of the group is never used again.
+                record_killed(directory)?;
+            }
         }
         return Ok(Observed::Running);
     }
@@ -78,6 +82,12 @@ fn status(directory: &Path) -> io::Result<Option<Option<i32>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn record_killed(directory: &Path) -> io::Result<()> {
+    let temporary = directory.join("killed.tmp");
+    std::fs::write(&temporary, "137\n")?;
+    std::fs::rename(temporary, directory.join("status"))
 }
 
 fn ended(directory: &Path, code: Option<i32>, timeout: Duration) -> io::Result<Observed> {

@@ -125,24 +125,25 @@ pub(super) fn held(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Sends a signal to all that is left of an attempt.
+/// Sends a signal to all that is left of an attempt; `false` if its group is gone and the lock is held by what left it.
 ///
 /// Only while its lock is held: the number of a group that has ended may belong to somebody else.
-pub(super) fn signal(directory: &Path, signal: Signal) -> io::Result<()> {
+pub(super) fn signal(directory: &Path, signal: Signal) -> io::Result<bool> {
     let group = match std::fs::read_to_string(directory.join("pgid")) {
         Ok(text) => text.trim().parse().ok().and_then(Pid::from_raw).filter(|group| group.as_raw_nonzero().get() > 1),
         // The supervisor has not come so far; it will see the mark of the cancellation before it starts the program.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
     let Some(group) = group else {
         return Err(io::Error::new(ErrorKind::InvalidData, "pgid holds no process group"));
     };
     if !held(directory)? {
-        return Ok(());
+        return Ok(true);
     }
     match kill_process_group(group, signal) {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
