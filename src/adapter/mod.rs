@@ -1,5 +1,7 @@
 //! The world: implementations of the backend contracts.
 
+#[cfg(feature = "command")]
+pub mod command;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
