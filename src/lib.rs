@@ -5,9 +5,12 @@ pub mod artifact;
 pub mod backend;
 pub mod event;
 pub mod graph;
+pub mod image;
 pub mod plan;
 pub mod policy;
 pub mod rebuild;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 
 pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};

@@ -1,0 +1,3 @@
+//! Public contract suites.
+
+pub mod conformance;
