@@ -271,9 +271,9 @@ fn parse_digest(text: &str) -> Result<Digest, ReferenceFault> {
         "sha512" => hex.len() == 128,
         _ => hex.len() >= 32,
     };
-    let algorithm_is_valid = algorithm
-        .split(['-', '_', '+', '.'])
-        .all(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let algorithm_is_valid = algorithm.split(['-', '_', '+', '.']).all(|part| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    });
     if length_is_right && algorithm_is_valid {
         text.parse().map_err(|_| ReferenceFault::Digest)
     } else {
@@ -308,7 +308,11 @@ mod tests {
             ("127.0.0.1:80/a/b/c", "127.0.0.1:80/a/b/c:latest", "127.0.0.1:80/a/b/c:latest"),
             ("[2001:db8::1]/x:1", "[2001:db8::1]/x:1", "[2001:db8::1]/x:1"),
             ("[2001:db8::1]:5000/x:1", "[2001:db8::1]:5000/x:1", "[2001:db8::1]:5000/x:1"),
-            ("registry.example.com/a/b:V1.0_x-y", "registry.example.com/a/b:V1.0_x-y", "registry.example.com/a/b:V1.0_x-y"),
+            (
+                "registry.example.com/a/b:V1.0_x-y",
+                "registry.example.com/a/b:V1.0_x-y",
+                "registry.example.com/a/b:V1.0_x-y",
+            ),
             ("Team/app", "Team/app:latest", "Team/app:latest"),
             ("a/b__c/d--e/f.g", "docker.io/a/b__c/d--e/f.g:latest", "a/b__c/d--e/f.g:latest"),
             ("localhost", "docker.io/library/localhost:latest", "localhost:latest"),
@@ -399,8 +403,25 @@ mod tests {
 
     fn likely() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
-            "a", "b0", ".", "_", "-", "/", ":", "@", "localhost", "docker.io", "library", "index.docker.io", "sha256:", HEX,
-            "A", "é", "[", "]", "5000",
+            "a",
+            "b0",
+            ".",
+            "_",
+            "-",
+            "/",
+            ":",
+            "@",
+            "localhost",
+            "docker.io",
+            "library",
+            "index.docker.io",
+            "sha256:",
+            HEX,
+            "A",
+            "é",
+            "[",
+            "]",
+            "5000",
         ]);
         prop::collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat())
     }

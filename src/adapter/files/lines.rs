@@ -11,6 +11,8 @@ use super::words;
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) text: String,
+    /// The character that continues lines and takes away the meaning of others.
+    pub(super) escape: char,
     /// `# freshmaker: image=…` before the first instruction, with its line.
     pub(super) image: Option<(usize, String)>,
 }
@@ -18,9 +20,10 @@ pub(super) struct Prepared {
 const WITH_HERE_DOCUMENTS: [&str; 3] = ["run", "copy", "add"];
 
 pub(super) fn prepare(text: &str) -> Result<Prepared, Problem> {
-    let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(|line| line.trim_end_matches('\r')).collect();
+    let lines: Vec<&str> =
+        text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(|line| line.trim_end_matches('\r')).collect();
     let escape = escape_directive(&lines);
-    let mut prepared = Prepared { text: String::with_capacity(text.len() + 2), image: None };
+    let mut prepared = Prepared { text: String::with_capacity(text.len() + 2), escape, image: None };
     let mut at = 0;
     let mut begun = false;
     if escape == '`' {
@@ -44,9 +47,6 @@ pub(super) fn prepare(text: &str) -> Result<Prepared, Problem> {
         push_instruction(&mut prepared.text, &instruction, escape);
         prepared.text.extend(std::iter::repeat_n('\n', end - at));
         at = end;
-    }
-    if escape == '`' {
-        prepared.image = prepared.image.or_else(|| image_directive(lines.first()?).map(|image| (1, image.to_owned())));
     }
     Ok(prepared)
 }
@@ -98,7 +98,13 @@ fn continued(line: &str, escape: char) -> Option<&str> {
 }
 
 /// The index of the line after the here-documents which this instruction opens.
-fn skip_here_documents(lines: &[&str], instruction: &str, start: usize, after: usize, escape: char) -> Result<usize, Problem> {
+fn skip_here_documents(
+    lines: &[&str],
+    instruction: &str,
+    start: usize,
+    after: usize,
+    escape: char,
+) -> Result<usize, Problem> {
     let mut at = after;
     if !takes_here_documents(instruction) {
         return Ok(at);
