@@ -123,6 +123,8 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
 /// All instructions with their lines.
 fn instructions(text: &str) -> Result<Vec<(usize, Instruction<'_>)>, Problem> {
     let problem = |error: parse_dockerfile::Error| Problem { line: error.line().max(1), text: format!("{error:#}") };
+    // The parser drops one more of these, after which its offsets would not be ours.
+    let text = text.trim_start_matches('\u{feff}');
     let mut found = Vec::new();
     let (mut line, mut counted) = (1, 0);
     // Not `parse`: it refuses two stages of one name, of which builders take the last.

@@ -1,7 +1,7 @@
 //! Brings the text of a Containerfile into the form that `parse-dockerfile` understands without exception.
 //!
 //! That crate finds a here-document only where `RUN` begins with it, takes a doubled escape at the end of a line for a
-//! continuation, and gives up on a lone carriage return. Builders read such files, so lines are put together here: each
+//! continuation, gives up on a lone carriage return, and refuses `ENTRYPOINT []`. Builders read such files, so lines are put together here: each
 //! instruction comes out on one line, on the line number where it began, with here-documents and comments gone.
 
 use super::containerfile::Problem;
@@ -106,7 +106,7 @@ fn skip_here_documents(
     escape: char,
 ) -> Result<usize, Problem> {
     let mut at = after;
-    if !takes_here_documents(instruction) {
+    if !is_one_of(instruction, &WITH_HERE_DOCUMENTS) {
         return Ok(at);
     }
     for word in words::split(instruction, escape) {
@@ -126,13 +126,14 @@ fn skip_here_documents(
     Ok(at)
 }
 
-fn takes_here_documents(instruction: &str) -> bool {
-    let mut words = instruction.split_whitespace().map(str::to_ascii_lowercase);
-    let mut first = words.next();
-    if first.as_deref() == Some("onbuild") {
-        first = words.next();
-    }
-    first.is_some_and(|first| WITH_HERE_DOCUMENTS.contains(&first.as_str()))
+/// Whether an instruction, or what it does `ONBUILD`, is one of these.
+fn is_one_of(instruction: &str, keywords: &[&str]) -> bool {
+    let mut words = instruction.split_whitespace();
+    let first = match words.next() {
+        Some(first) if first.eq_ignore_ascii_case("onbuild") => words.next(),
+        first => first,
+    };
+    first.is_some_and(|first| keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(first)))
 }
 
 /// The delimiter of `<<EOF`, `<<-EOF`, `3<<'EOF'`, and whether leading tabs are cut.
@@ -148,6 +149,10 @@ fn here_document(word: &str) -> Option<(String, bool)> {
 
 /// What is left of the instruction must not look continued, nor open a here-document once more.
 fn push_instruction(text: &mut String, instruction: &str, escape: char) {
+    if is_one_of(instruction, &["entrypoint"]) {
+        // An empty one takes away that of the base. None of them names an image.
+        return;
+    }
     let instruction = instruction.trim().replace('\r', " ").replace("<<", "__");
     text.push_str(&instruction);
     if instruction.ends_with(escape) {
@@ -172,6 +177,7 @@ mod tests {
             ("\n# escape=`\nRUN a `\nUSER c", "\n\nRUN a `\nUSER c\n"),
             ("RUN a\\", "RUN a\n"),
             ("USER a\rb", "USER a b\n"),
+            ("FROM a\nentrypoint []\nUSER b", "FROM a\n\nUSER b\n"),
         ] {
             assert_eq!(prepare(text).unwrap().text, expected, "{text:?}");
         }

@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 
 const FILE_SIZE_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 100_000;
+const LOCALHOST: &str = "localhost";
 const SKIPPED_DIRECTORIES: [&str; 2] = ["node_modules", "target"];
 const SKIPPED_ENDINGS: [&str; 15] = [
     "dockerignore",
@@ -245,6 +246,12 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+impl File {
+    fn uses(&self, name: &ImageReference) -> bool {
+        self.recipe.images.iter().any(|used| used.image.without_digest() == *name)
+    }
+}
+
 impl Place {
     fn of(path: &str, root_name: &str) -> Self {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -271,7 +278,7 @@ impl Place {
             let tag: Vec<&str> = rest.iter().map(String::as_str).chain(self.tag.as_deref()).collect();
             let tag = if tag.is_empty() { "latest".to_owned() } else { tag.join("-") };
             let repository = repository.join("/");
-            ["docker.io", "localhost"]
+            ["docker.io", LOCALHOST]
                 .into_iter()
                 .filter_map(move |host| format!("{host}/{repository}:{tag}").parse().ok())
         })
@@ -284,22 +291,21 @@ fn aliases<'a>(
     files: &'a BTreeMap<String, File>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, &'a ImageReference> {
-    let mut claims: BTreeMap<String, Vec<&File>> = BTreeMap::new();
+    let mut claims: BTreeMap<ImageReference, Vec<&File>> = BTreeMap::new();
     for file in files.values() {
-        let own: BTreeSet<String> =
-            file.recipe.images.iter().map(|used| used.image.without_digest().to_string()).collect();
-        for alias in file.place.aliases().map(|alias| alias.to_string()).filter(|alias| !files.contains_key(alias)) {
-            let claim = claims.entry(alias.clone()).or_default();
-            // Claimed twice by one file: nobody gets it.
-            claim.extend(std::iter::repeat_n(file, if own.contains(&alias) { 2 } else { 1 }));
+        for alias in file.place.aliases().filter(|alias| !files.contains_key(&alias.to_string())) {
+            claims.entry(alias).or_default().push(file);
         }
     }
     let mut aliases = BTreeMap::new();
-    for (alias, claim) in claims {
+    for (alias, mut claim) in claims {
+        claim.sort_by_key(|file| &file.path);
         match claim.as_slice() {
-            [file] => drop(aliases.insert(alias, &file.image)),
-            [first, .., last] if first.path != last.path => {
-                let text = format!("{alias} could also be {}, so it means neither", first.path);
+            [file] if file.uses(&alias) => {}
+            [file] => drop(aliases.insert(alias.to_string(), &file.image)),
+            // What is ambiguous on one host is so on all: once is enough.
+            [first, .., last] if alias.registry() != LOCALHOST => {
+                let text = format!("{} could also be {}, so it means neither", alias.familiar(), first.path);
                 problems.push(Problem { path: root.join(&last.path), line: None, text });
             }
             _ => {}
