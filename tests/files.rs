@@ -1,5 +1,7 @@
 //! The files catalog on real directories, and Containerfiles against what is expected of them.
 #![cfg(feature = "files")]
+// Helpers of tests are not tests to the lint.
+#![allow(clippy::unwrap_used)]
 
 use freshmaker::adapter::files::containerfile::{self, Usage};
 use freshmaker::adapter::files::tree::{self, Naming, Tree};

@@ -1,8 +1,9 @@
 //! Brings the text of a Containerfile into the form that `parse-dockerfile` understands without exception.
 //!
 //! That crate finds a here-document only where `RUN` begins with it, takes a doubled escape at the end of a line for a
-//! continuation, gives up on a lone carriage return, and refuses `ENTRYPOINT []`. Builders read such files, so lines are put together here: each
-//! instruction comes out on one line, on the line number where it began, with here-documents and comments gone.
+//! continuation, gives up on a lone carriage return, and refuses `ENTRYPOINT []`. Builders read such files, so lines are
+//! put together here: each instruction comes out on one line, on the line number where it began, with here-documents and
+//! comments gone.
 
 use super::containerfile::Problem;
 use super::words;

@@ -202,7 +202,9 @@ impl Manifest {
                 Err(_) => exact,
             },
         };
-        if id == child.id {
+        // The manifest may use a short name of an image of the tree.
+        let child_id = graph.canonical(&child.id).unwrap_or(&child.id).clone();
+        if id == child_id {
             return Err(format!("{id} cannot be its own parent"));
         }
         if graph.get(&id).is_none() {
@@ -215,9 +217,9 @@ impl Manifest {
         }
         let linked = if pinned {
             let text = format!("{}:{} pins {id} by digest", self.path.display(), parent.line);
-            graph.note(&child.id, Note { parent: id, code: "pinned_by_digest".to_owned(), text })
+            graph.note(&child_id, Note { parent: id, code: "pinned_by_digest".to_owned(), text })
         } else {
-            graph.depend(child.id.clone(), id, parent.kind)
+            graph.depend(child_id, id, parent.kind)
         };
         linked.map_err(|error| error.to_string())
     }
@@ -494,6 +496,37 @@ mod tests {
         ] {
             assert_eq!(problems(&text), [expected], "{text}");
         }
+    }
+
+    #[test]
+    fn the_documented_manifest_is_valid() {
+        let documented = include_str!("manifest.rs").lines().skip_while(|line| !line.contains("```toml")).skip(1);
+        let lines: Vec<&str> = documented
+            .take_while(|line| !line.contains("```"))
+            .map(|line| line.trim_start_matches(['/', '!', ' ']))
+            .collect();
+        let text = lines.join("\n");
+        let manifest = Manifest::parse("f.toml", &text).unwrap();
+        assert_eq!(manifest.tree().unwrap().1.images.len(), 1);
+        let mut graph = ArtifactGraph::new();
+        manifest.add_to(&mut graph).unwrap();
+        assert_eq!(graph.parents(&"docker.io/library/site:latest".into()).len(), 3);
+        for key in ARTIFACT_KEYS {
+            assert!(text.contains(&format!("\n{key} = ")), "{key} is not documented");
+        }
+    }
+
+    #[test]
+    fn a_short_name_may_mean_an_image_of_the_tree() {
+        let mut graph = ArtifactGraph::new();
+        graph.insert(Artifact::new("localhost/a:latest", ArtifactKind::Image).with_source("a", None));
+        graph.alias("docker.io/library/a:latest", "localhost/a:latest").unwrap();
+        let text = "[[artifact]]\nname='a'\nkind='image'\ntarget='t'\nparents=['b']";
+        Manifest::parse("f.toml", text).unwrap().add_to(&mut graph).unwrap();
+        let artifact = graph.get(&"localhost/a:latest".into()).unwrap();
+        assert_eq!((artifact.target.as_str(), artifact.buildable()), ("t", true));
+        assert_eq!(graph.len(), 2);
+        assert_eq!(graph.parents(&"localhost/a:latest".into()).len(), 1);
     }
 
     #[test]
