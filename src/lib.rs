@@ -7,6 +7,7 @@ pub mod engine;
 pub mod event;
 pub mod graph;
 pub mod handler;
+pub mod image;
 pub mod plan;
 pub mod policy;
 pub mod rebuild;

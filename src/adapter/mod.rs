@@ -2,6 +2,8 @@
 
 #[cfg(feature = "command")]
 pub mod command;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
