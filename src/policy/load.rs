@@ -1,0 +1,197 @@
+use super::rule::{Compiled, Compiler, PolicyError, Rule};
+use super::{Policy, Section, kind_name};
+use crate::artifact::ArtifactKind;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Tables and lists within each other: enough for the deepest rules, and the stack is safe whatever the format.
+const DEPTH_MAX: usize = 64;
+
+/// A value of a configuration file, before it is known to make sense. Own type, so that errors can name the place in any format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Raw {
+    Text(String),
+    Flag(bool),
+    Number(i128),
+    List(Vec<Raw>),
+    Map(Vec<(String, Raw)>),
+    /// Nothing that a policy can use, by its name.
+    Other(&'static str),
+}
+
+impl Raw {
+    pub(super) fn list(rules: impl IntoIterator<Item = Rule>) -> Self {
+        Self::List(rules.into_iter().map(Rule::into_raw).collect())
+    }
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "the text {text:?}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::List(_) => f.write_str("a list"),
+            Self::Map(_) => f.write_str("a table"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Reads a [`Raw`] with so many levels left.
+struct Levels(usize);
+
+impl Levels {
+    fn below<E: Error>(&self) -> Result<Self, E> {
+        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("policy: tables and lists are nested too deep"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Levels {
+    type Value = Raw;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Levels {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a policy: tables, lists and regular expressions")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Flag(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Other("a fraction"))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Other("nothing"))
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Other("nothing"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = access.next_element_seed(self.below()?)? {
+            list.push(value);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries: Vec<(String, Raw)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        while let Some(key) = access.next_key::<String>()? {
+            // JSON would let the second one win, and a list of rules would be gone.
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!("policy: the key {key:?} is given twice in one table")));
+            }
+            entries.push((key, access.next_value_seed(self.below()?)?));
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Levels(DEPTH_MAX).deserialize(deserializer)?;
+        let mut loader = Loader::default();
+        loader.section("policy", raw, None, None).map_err(D::Error::custom)?;
+        Ok(Self { sections: loader.sections.into() })
+    }
+}
+
+#[derive(Default)]
+struct Loader {
+    compiler: Compiler,
+    sections: Vec<Section>,
+}
+
+impl Loader {
+    /// `allow` and `block`, and the sections within, where `handler` may contain `kind` but not the other way round.
+    fn section(
+        &mut self,
+        path: &str,
+        raw: Raw,
+        handler: Option<&str>,
+        kind: Option<ArtifactKind>,
+    ) -> Result<(), PolicyError> {
+        let at = self.sections.len();
+        let mut section = Section { handler: handler.map(str::to_owned), kind, allow: Vec::new(), block: Vec::new() };
+        for (key, value) in table(path, raw)? {
+            let path = format!("{path}.{key}");
+            match key.as_str() {
+                "allow" => section.allow = self.rules(&path, value)?,
+                "block" => section.block = self.rules(&path, value)?,
+                "kind" if kind.is_none() => {
+                    for (name, value) in table(&path, value)? {
+                        let path = format!("{path}.{name}");
+                        self.section(&path, value, handler, Some(kind_named(&path, &name)?))?;
+                    }
+                }
+                "handler" if handler.is_none() && kind.is_none() => {
+                    for (name, value) in table(&path, value)? {
+                        self.section(&format!("{path}.{name}"), value, Some(&name), None)?;
+                    }
+                }
+                _ => {
+                    let known = match (handler, kind) {
+                        (_, Some(_)) => "allow, block",
+                        (Some(_), None) => "allow, block, kind",
+                        (None, None) => "allow, block, kind, handler",
+                    };
+                    return Err(PolicyError::new(&path, format!("unknown key; there are {known}")));
+                }
+            }
+        }
+        // The wider section speaks first when several rules match.
+        self.sections.insert(at, section);
+        Ok(())
+    }
+
+    fn rules(&mut self, path: &str, value: Raw) -> Result<Vec<Compiled>, PolicyError> {
+        match value {
+            // "Allow nothing" is not what an empty list does, so it has to be said otherwise.
+            Raw::List(rules) if rules.is_empty() => Err(PolicyError::new(path, "the list of rules is empty")),
+            Raw::List(rules) => self.compiler.list(path, rules),
+            other => Err(PolicyError::new(path, format!("expected a list of rules, found {other}"))),
+        }
+    }
+}
+
+fn table(path: &str, raw: Raw) -> Result<Vec<(String, Raw)>, PolicyError> {
+    match raw {
+        Raw::Map(entries) => Ok(entries),
+        other => Err(PolicyError::new(path, format!("expected a table, found {other}"))),
+    }
+}
+
+fn kind_named(path: &str, name: &str) -> Result<ArtifactKind, PolicyError> {
+    let mut kinds = (0..).map_while(ArtifactKind::from_number);
+    kinds.find(|kind| kind_name(*kind) == name).ok_or_else(|| {
+        let known: Vec<_> = (0..).map_while(ArtifactKind::from_number).map(kind_name).collect();
+        PolicyError::new(path, format!("unknown kind of artifact; there are {}", known.join(", ")))
+    })
+}
