@@ -1,3 +1,10 @@
 //! The world: implementations of the backend contracts.
 
+#[cfg(feature = "command")]
+pub mod command;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod store;

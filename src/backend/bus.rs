@@ -41,7 +41,8 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// Waits for messages; returns at least one and at most `limit`.
     async fn receive(&self, limit: usize) -> Result<Vec<Delivery>>;
 
-    /// These deliveries are safely stored; the bus may forget them.
+    /// These deliveries are safely stored; the bus may forget them. Repeated until it succeeds: a tag of a lost connection, whose
+    /// message will be delivered again anyway, is no error.
     async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()>;
 
     /// Hands a message to the bus.

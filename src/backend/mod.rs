@@ -13,7 +13,8 @@ pub use catalog::Catalog;
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
 pub use storage::{
-    Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Scope, Storage, StorageExt, Violation,
+    Answer, BuildFilter, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
+    Violation,
 };
 
 use std::fmt;

@@ -15,7 +15,8 @@ use std::fmt;
 /// live attempts and all their dependencies in both directions (the edges, not the builds at the other end unless said so).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// These builds, their direct parents and their direct children. The parents' further edges are not needed.
+    /// These builds, their direct parents and their direct children (the parents' further edges are not needed), and of each of these
+    /// builds' keys the latest build (highest number) that ended well and has an output, as a row without causes or edges.
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
@@ -61,6 +62,8 @@ pub enum Query {
         /// At most so many.
         limit: u32,
     },
+    /// How much there is of everything.
+    Overview,
     /// One message by source and identity.
     Message {
         /// Registered name of the bus, or `local`.
@@ -90,8 +93,43 @@ pub enum Answer {
     Plan(Option<Box<Plan>>),
     /// To [`Query::Notices`].
     Notices(Vec<Notice>),
+    /// To [`Query::Overview`].
+    Overview(Box<Overview>),
     /// To [`Query::Message`].
     Message(Option<Box<InboxRecord>>),
+}
+
+/// How much there is of everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Messages stored and not handled yet.
+    pub messages_waiting: u64,
+    /// Dead letters.
+    pub messages_dead: u64,
+    /// Events that have not ended.
+    pub events_open: u64,
+    /// Builds that wait: blocked or ready.
+    pub builds_waiting: u64,
+    /// Builds that are being submitted, run, or are being stopped.
+    pub builds_running: u64,
+    /// Builds that were built.
+    pub builds_done: u64,
+    /// Builds that did not have to run.
+    pub builds_reused: u64,
+    /// Builds that failed, or whose dependency did.
+    pub builds_failed: u64,
+    /// Builds that were cancelled.
+    pub builds_canceled: u64,
+    /// Notices that are not published yet.
+    pub notices_waiting: u64,
+}
+
+impl Overview {
+    /// Whether there is nothing left to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.messages_waiting + self.events_open + self.builds_waiting + self.builds_running + self.notices_waiting == 0
+    }
 }
 
 /// What there is to do, derived from nothing but the stored rows.
@@ -274,6 +312,11 @@ pub trait StorageExt: Storage {
     /// Messages that wait to be published.
     async fn notices(&self, limit: u32) -> Result<Vec<Notice>> {
         typed!(self.query(&Query::Notices { limit }).await?, Notices)
+    }
+
+    /// How much there is of everything.
+    async fn overview(&self) -> Result<Overview> {
+        typed!(self.query(&Query::Overview).await?, Overview).map(|overview| *overview)
     }
 
     /// One message by source and identity.

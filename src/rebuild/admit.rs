@@ -1,12 +1,293 @@
-//! stub
-use super::record::EventId;
-/// x
-#[derive(Debug)]
+use super::neighbourhood::Rebuild;
+use super::record::{
+    BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, Reason,
+    RowChange, Slot,
+};
+use super::state::{BuildState, EventState};
+use crate::artifact::ArtifactId;
+use crate::event::Envelope;
+use crate::plan::{Plan, PlanNode};
+use petgraph::graphmap::DiGraphMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A decision of a handler about to become rows: one new event and, if it rebuilds something, its builds.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admission {
-    /// x
+    /// Number of the new event.
     pub event: EventId,
+    /// The first of as many unused build numbers as the plan has nodes.
+    pub first_build: BuildId,
+    /// Identity of the message that brought it.
+    pub message_id: String,
+    /// The handler that decided.
+    pub handler: String,
+    /// What came in.
+    pub envelope: Envelope,
+    /// Whether builds are real.
+    pub mode: BuildMode,
+    /// What was decided.
+    pub outcome: Outcome,
 }
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct NotAdmitted;
+
+/// What becomes of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// These builds; which system builds each node is named.
+    Build {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The registered build system of each node.
+        systems: BTreeMap<ArtifactId, String>,
+    },
+    /// Nothing, for this reason: the event is skipped.
+    Skip(Reason),
+    /// Nothing, because deciding failed for good.
+    Fail(Reason),
+}
+
+/// The plan cannot be joined with what is under way: it would wait for itself, or a build has a next one already that it cannot share.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has to wait for the end of builds under way: {}", .builds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+pub struct NotAdmitted {
+    /// Builds under way that must end first.
+    pub builds: Vec<BuildId>,
+}
+
+impl Admission {
+    /// The keys of the plan's builds, to be loaded with [`Scope::Keys`](crate::backend::Scope::Keys) before [`Rebuild::admit`].
+    #[must_use]
+    pub fn keys(&self) -> Vec<BuildKey> {
+        match &self.outcome {
+            Outcome::Build { plan, .. } => plan.nodes().filter_map(|node| self.key(node)).collect(),
+            Outcome::Skip(_) | Outcome::Fail(_) => Vec::new(),
+        }
+    }
+
+    fn key(&self, node: &PlanNode) -> Option<BuildKey> {
+        let Outcome::Build { systems, .. } = &self.outcome else { return None };
+        Some(BuildKey {
+            system: systems.get(&node.artifact.id)?.clone(),
+            artifact: node.artifact.id.clone(),
+            target: node.artifact.target.clone(),
+            mode: self.mode,
+        })
+    }
+}
+
+impl Rebuild {
+    /// Turns a decision into rows. Builds that are queued already are joined; one that runs gets one successor, which waits for it.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] if it has to wait for builds under way; then nothing was changed.
+    pub fn admit(&mut self, admission: &Admission) -> Result<(), NotAdmitted> {
+        let (state, reason) = match &admission.outcome {
+            Outcome::Skip(reason) => (EventState::Skipped, reason.clone()),
+            Outcome::Fail(reason) => (EventState::Failed, reason.clone()),
+            Outcome::Build { plan, .. } if plan.is_empty() => {
+                (EventState::Skipped, Reason::new("nothing_to_rebuild", "nothing that depends on it may be rebuilt"))
+            }
+            Outcome::Build { plan, .. } => {
+                (EventState::Building, Reason::new("planned", format!("{} builds are planned", plan.len())))
+            }
+        };
+        let before = self.now.clone();
+        let trail = self.trail.len();
+        self.add_event(EventRecord {
+            id: admission.event,
+            version: 1,
+            state,
+            message_id: admission.message_id.clone(),
+            handler: admission.handler.clone(),
+            generation: 1,
+            envelope: admission.envelope.clone(),
+            mode: admission.mode,
+            reason,
+            plan: None,
+            builds_open: 0,
+            builds_done: 0,
+            builds_failed: 0,
+            cancel_at: None,
+            created_at: self.at,
+            done_at: state.is_terminal().then_some(self.at),
+        });
+        if let Outcome::Build { plan, .. } = &admission.outcome {
+            let joined =
+                match self.place(admission, plan).and_then(|placed| self.connect(plan, &placed).map(|()| placed)) {
+                    Ok(placed) => placed,
+                    Err(refused) => {
+                        self.now = before;
+                        self.trail.truncate(trail);
+                        return Err(refused);
+                    }
+                };
+            if let Some(event) = self.now.events.get_mut(&admission.event) {
+                event.plan = Some(plan.hash());
+                event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
+            }
+            self.trail.push(RowChange::Plan { event: admission.event, plan: plan.clone() });
+        }
+        Ok(())
+    }
+
+    /// Finds or makes the build of each node and notes the event as its cause.
+    fn place(&mut self, admission: &Admission, plan: &Plan) -> Result<BTreeMap<ArtifactId, BuildId>, NotAdmitted> {
+        let mut placed = BTreeMap::new();
+        let mut unused = admission.first_build;
+        for node in plan.nodes() {
+            let Some(key) = admission.key(node) else { continue };
+            let current = self.waiting_or_running(&key, Slot::Current);
+            let successor = self.waiting_or_running(&key, Slot::Successor);
+            let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node));
+            let build = match (joinable, successor) {
+                (Some(build), _) => build,
+                // The next build is promised to others with other parameters: there is no place for a third.
+                (None, Some(successor)) => return Err(NotAdmitted { builds: vec![successor] }),
+                (None, None) => {
+                    let id = unused;
+                    unused = BuildId(unused.0 + 1);
+                    self.create(id, key, node, current);
+                    id
+                }
+            };
+            self.now.causes.entry((build, admission.event)).or_insert_with(|| Cause {
+                build,
+                event: admission.event,
+                because: node.because.clone(),
+                live: true,
+            });
+            placed.insert(node.artifact.id.clone(), build);
+        }
+        Ok(placed)
+    }
+
+    fn waiting_or_running(&self, key: &BuildKey, slot: Slot) -> Option<BuildId> {
+        let mut builds = self.now.builds.values().rev();
+        builds.find(|build| build.key == *key && build.slot == slot && !build.state.is_terminal()).map(|build| build.id)
+    }
+
+    /// Adds the node's wishes to a build that has not started; `false` if it has, or if one build cannot serve both.
+    fn try_join(&mut self, id: BuildId, node: &PlanNode) -> bool {
+        let Some(build) = self.now.builds.get_mut(&id) else { return false };
+        let queued = matches!(build.state, BuildState::Blocked | BuildState::Ready);
+        let Some(parameters) = build.parameters.unite(&node.artifact.parameters).ok().filter(|_| queued) else {
+            return false;
+        };
+        build.parameters = parameters;
+        build.source.clone_from(&node.artifact.source);
+        build.because = build.because.max(node.reason);
+        build.priority = build.priority.max(priority(node));
+        for parent in &node.parents {
+            match build.parents.iter_mut().find(|known| known.id == parent.id) {
+                Some(known) => *known = parent.clone(),
+                None => build.parents.push(parent.clone()),
+            }
+        }
+        build.parents.sort_by(|a, b| a.id.cmp(&b.id));
+        self.hold(id);
+        true
+    }
+
+    /// Makes the commit fail if this row has changed meanwhile: the decision rests on it, even if it does not change it.
+    fn hold(&mut self, id: BuildId) {
+        if let Some(build) = self.now.builds.get_mut(&id).filter(|_| self.loaded.builds.contains_key(&id)) {
+            build.version += 1;
+        }
+    }
+
+    fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, after: Option<BuildId>) {
+        let slot = if after.is_some() { Slot::Successor } else { Slot::Current };
+        self.add_build(BuildRecord {
+            id,
+            version: 1,
+            state: if after.is_some() { BuildState::Blocked } else { BuildState::Ready },
+            key,
+            slot,
+            kind: node.artifact.kind,
+            source: node.artifact.source.clone(),
+            parameters: node.artifact.parameters.clone(),
+            parents: node.parents.clone(),
+            because: node.reason,
+            inputs: None,
+            pending: 0,
+            priority: priority(node),
+            estimate: node.artifact.estimate,
+            tries: 0,
+            resubmits: 0,
+            no_cache: false,
+            release: None,
+            not_before: None,
+            reason: Reason::new("planned", "planned"),
+            output: None,
+            cancel_at: None,
+            created_at: self.at,
+            done_at: None,
+        });
+        if let Some(after) = after {
+            self.wait(after, id, DependencyKind::After);
+        }
+    }
+
+    /// Makes each build wait for those of its parents that the plan rebuilds.
+    fn connect(&mut self, plan: &Plan, placed: &BTreeMap<ArtifactId, BuildId>) -> Result<(), NotAdmitted> {
+        for node in plan.nodes() {
+            let Some(&child) = placed.get(&node.artifact.id) else { continue };
+            for parent in &node.parents {
+                if let Some(&parent) = placed.get(&parent.id) {
+                    self.wait(parent, child, DependencyKind::Needs);
+                }
+            }
+        }
+        self.refuse_cycles(placed.values().copied().collect())
+    }
+
+    fn wait(&mut self, parent: BuildId, child: BuildId, kind: DependencyKind) {
+        if self.now.dependencies.contains_key(&(parent, child)) {
+            return;
+        }
+        self.now.dependencies.insert((parent, child), Dependency { parent, child, kind, satisfied: false });
+        self.hold(parent);
+        let Some(build) = self.now.builds.get_mut(&child) else { return };
+        build.pending += 1;
+        if build.state == BuildState::Ready {
+            let text = "it waits for other builds";
+            if build.version == 1 && !self.loaded.builds.contains_key(&child) {
+                // Planned in this very step: nobody has seen it ready.
+                build.state = BuildState::Blocked;
+                self.correct_first_state(child);
+            } else {
+                self.set_build(child, BuildState::Blocked, Reason::new("blocked", text));
+            }
+        }
+    }
+
+    /// The first audit row of a new build names the state in which it is stored.
+    fn correct_first_state(&mut self, id: BuildId) {
+        let id = id.to_string();
+        for change in self.trail.iter_mut().rev() {
+            match change {
+                RowChange::Transition(row) if row.aggregate == "build" && row.id == id => {
+                    row.to = BuildState::Blocked.as_str().to_owned();
+                }
+                RowChange::Notice(notice) if notice.aggregate == "build" && notice.id == id => {
+                    notice.body["detail"] = BuildState::Blocked.as_str().into();
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn refuse_cycles(&self, ours: BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
+        let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
+        let graph: DiGraphMap<BuildId, ()> = waits.map(|edge| (edge.parent, edge.child, ())).collect();
+        let circles = petgraph::algo::kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);
+        let builds: Vec<_> =
+            circles.flatten().filter(|id| self.loaded.builds.contains_key(id) || !ours.contains(id)).collect();
+        if builds.is_empty() { Ok(()) } else { Err(NotAdmitted { builds }) }
+    }
+}
+
+/// Microseconds until the last build that waits for it would end.
+fn priority(node: &PlanNode) -> i64 {
+    i64::try_from(node.rank.as_micros()).unwrap_or(i64::MAX)
+}

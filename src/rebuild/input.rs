@@ -68,19 +68,14 @@ pub enum Observed {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
-    /// A ready build is about to be submitted.
-    Intend {
+    /// It is a ready build's turn: it becomes an attempt, or is reused if it is made of the same things as an earlier output.
+    Start {
         /// The build.
         build: BuildId,
         /// The attempt to be made.
         attempt: AttemptId,
         /// Suffix for the release string, if this try has none yet.
         release: String,
-    },
-    /// A ready build need not run: nothing it is made of has changed.
-    Reuse {
-        /// The build.
-        build: BuildId,
     },
     /// The build system took the attempt.
     Accepted {
@@ -114,6 +109,8 @@ pub enum Input {
     Resolve {
         /// The attempt.
         attempt: AttemptId,
+        /// How long a request may still take effect: the look-up waits so long.
+        settle: Duration,
     },
     /// The look-up is complete: what the build system knows under the attempt's marker.
     Resolved {
@@ -138,6 +135,11 @@ pub enum Input {
         /// What it said.
         observed: Observed,
     },
+    /// The attempt has not ended in time.
+    Overdue {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// Somebody wants an event to stop.
     Cancel {
         /// The event.
@@ -156,11 +158,12 @@ impl Input {
             | Self::Refused { attempt, .. }
             | Self::NotSent { attempt, .. }
             | Self::Unclear { attempt, .. }
-            | Self::Resolve { attempt }
+            | Self::Resolve { attempt, .. }
+            | Self::Overdue { attempt }
             | Self::Resolved { attempt, .. }
             | Self::NotResolved { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
-            Self::Intend { .. } | Self::Reuse { .. } | Self::Cancel { .. } => None,
+            Self::Start { .. } | Self::Cancel { .. } => None,
         }
     }
 }

@@ -13,7 +13,7 @@ mod retry;
 mod schedule;
 mod state;
 
-pub use admit::{Admission, NotAdmitted};
+pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;
 pub use effect::Effect;
 pub use input::{Failure, FailureClass, Input, Observed, Output};
@@ -23,5 +23,5 @@ pub use record::{
     EventRecord, ExternalId, InboxRecord, InboxState, Notice, Reason, RowChange, Slot, Transition, Version,
 };
 pub use retry::Limits;
-pub use schedule::order;
+pub use schedule::Slots;
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState};

@@ -216,16 +216,15 @@ pub struct BuildRecord {
     pub source: Option<Source>,
     /// What the build system is called with.
     pub parameters: Parameters,
-    /// What it is built from. Digests of parents that are rebuilt too are taken from their builds.
+    /// What it is built from. Digests of parents that are rebuilt too are taken from their builds when it is submitted.
     pub parents: Vec<PlanParent>,
     /// Why it is rebuilt, the strongest reason of all its causes.
     pub because: RebuildReason,
-    /// Content of the output that was there before.
-    pub present: Option<Digest>,
+    /// Digest of everything it is made of (recipe, parameters, contents of its parents), known from its submission or reuse on.
+    /// A later build of the same key with the same inputs need not run. `None` if the content of a parent is not known.
+    pub inputs: Option<Digest>,
     /// Builds it waits for.
     pub pending: u32,
-    /// Parents whose rebuild changed their content, or that cannot be shown not to have changed.
-    pub inputs_changed: u32,
     /// Higher goes first: the expected microseconds until the last build that waits for it ends.
     pub priority: i64,
     /// Expected duration.

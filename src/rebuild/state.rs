@@ -85,7 +85,7 @@ stored! {
         Building = 3 "BUILDING",
         /// The build system says done; its result is being checked.
         Verifying = 4 "VERIFYING",
-        /// It is to be stopped; waiting for the build system to say that it has.
+        /// It is to be stopped, as cancelled or overdue; waiting for the build system to say how it ended.
         Canceling = 5 "CANCELING",
         /// Built.
         Done = 6 "DONE",
@@ -181,7 +181,7 @@ impl BuildState {
                 matches!(next, S::Verifying | S::Done | S::Ready | S::Failed | S::Canceling | S::Canceled)
             }
             S::Verifying => matches!(next, S::Done | S::Ready | S::Failed | S::Canceling),
-            S::Canceling => matches!(next, S::Canceled | S::Ready | S::Failed),
+            S::Canceling => matches!(next, S::Canceled | S::Ready | S::Failed | S::Done),
             S::Done | S::Reused | S::Failed | S::DependencyFailed | S::Canceled => false,
         }
     }

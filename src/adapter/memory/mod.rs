@@ -1,5 +1,14 @@
 //! Backends that keep everything in memory: for tests, trials and short-lived programs.
 
+mod build_system;
 mod bus;
+mod catalog;
+mod composer;
+mod storage;
+mod tables;
 
+pub use build_system::MemoryBuilds;
 pub use bus::MemoryBus;
+pub use catalog::MemoryCatalog;
+pub use composer::MemoryComposer;
+pub use storage::MemoryStorage;

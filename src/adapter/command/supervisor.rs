@@ -1,0 +1,149 @@
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Fixed text: everything that varies is an argument or a variable of the environment.
+const SCRIPT: &str = include_str!("supervisor.sh");
+const SHELL: &str = "/bin/sh";
+
+/// A supervisor that is about to start.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) working: &'a Path,
+    pub(super) program: &'a Path,
+    pub(super) arguments: &'a [String],
+    pub(super) environment: BTreeMap<&'a str, OsString>,
+    pub(super) timeout: Duration,
+    pub(super) stop_grace: Duration,
+    pub(super) log_bytes_max: u64,
+}
+
+impl Start<'_> {
+    /// Starts the supervisor; it holds `lock` from now on, and we no longer do.
+    pub(super) fn spawn(self, lock: File) -> io::Result<Child> {
+        let log = self.directory.join("log");
+        OpenOptions::new().append(true).create(true).open(log)?;
+        // Only three descriptors can be handed over without unsafe code; the script puts them where they belong.
+        let (reader, writer) = io::pipe()?;
+        let mut command = Command::new(SHELL);
+        command
+            .args(["-c", SCRIPT, "freshmaker-supervisor"])
+            .arg(self.directory)
+            .arg(self.log_bytes_max.clamp(1, i64::MAX.unsigned_abs()).to_string())
+            .arg(whole_seconds(self.timeout).max(1).to_string())
+            .arg(whole_seconds(self.stop_grace).to_string())
+            .arg(self.program)
+            .args(self.arguments)
+            .envs(self.environment)
+            .current_dir(self.working)
+            .stdin(Stdio::from(lock))
+            .stdout(Stdio::from(writer))
+            .stderr(Stdio::from(reader))
+            .process_group(0);
+        command.spawn()
+    }
+}
+
+/// The shell's `sleep` knows only whole seconds everywhere; rounded up, because stopping too early is worse.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).min(u64::from(u32::MAX))
+}
+
+/// Where the program is, or why it cannot be started.
+pub(super) fn resolve(program: &Path, search: Option<&OsStr>) -> Result<PathBuf, String> {
+    if program.components().count() == 1 && !program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return search
+            .iter()
+            .flat_map(std::env::split_paths)
+            .map(|directory| directory.join(program))
+            .filter_map(|candidate| std::path::absolute(candidate).ok())
+            .find(|candidate| executable(candidate).is_ok())
+            .ok_or_else(|| format!("the program {} is not in any directory of PATH", program.display()));
+    }
+    let program =
+        std::path::absolute(program).map_err(|error| format!("the program {}: {error}", program.display()))?;
+    match executable(&program) {
+        Ok(()) => Ok(program),
+        Err(error) => Err(format!("the program {} cannot be started: {error}", program.display())),
+    }
+}
+
+fn executable(program: &Path) -> io::Result<()> {
+    if !std::fs::metadata(program)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    Ok(access(program, Access::EXEC_OK)?)
+}
+
+/// Whether the failed start says something about the machine as it is now, not about what was to be started.
+pub(super) fn passes(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::InvalidInput
+            | ErrorKind::ArgumentListTooLong
+            | ErrorKind::NotADirectory
+    )
+}
+
+/// Takes the lock of an attempt; `None` if somebody else has it.
+pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("lock"))?;
+    // Somebody who only probes holds it for a moment.
+    for _ in 0..20 {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a supervisor or its program lives.
+pub(super) fn held(directory: &Path) -> io::Result<bool> {
+    let file = match File::open(directory.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Shared, so that two who probe at once do not take each other for a supervisor.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends a signal to all that is left of an attempt; `false` if its group is gone and the lock is held by what left it.
+///
+/// Only while its lock is held: the number of a group that has ended may belong to somebody else.
+pub(super) fn signal(directory: &Path, signal: Signal) -> io::Result<bool> {
+    let group = match std::fs::read_to_string(directory.join("pgid")) {
+        Ok(text) => text.trim().parse().ok().and_then(Pid::from_raw).filter(|group| group.as_raw_nonzero().get() > 1),
+        // The supervisor has not come so far; it will see the mark of the cancellation before it starts the program.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let Some(group) = group else {
+        return Err(io::Error::new(ErrorKind::InvalidData, "pgid holds no process group"));
+    };
+    if !held(directory)? {
+        return Ok(true);
+    }
+    match kill_process_group(group, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,15 @@
+DROP TABLE observations;
+DROP TABLE channels;
+DROP TABLE sequences;
+DROP TABLE leases;
+DROP TABLE outbox;
+DROP TABLE transitions;
+DROP TABLE plans;
+DROP TABLE build_causes;
+DROP TABLE build_deps;
+DROP TABLE attempts;
+DROP TABLE builds;
+DROP TABLE events;
+DROP TABLE kinds;
+DROP TABLE inbox;
+DROP TABLE tallies;

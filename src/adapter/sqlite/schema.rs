@@ -1,0 +1,186 @@
+//! The tables as the migrations make them.
+
+diesel::table! {
+    inbox (id) {
+        id -> BigInt,
+        source -> Text,
+        message_id -> Text,
+        sender_id -> Text,
+        topic -> Text,
+        headers -> Text,
+        body -> Binary,
+        state -> SmallInt,
+        tries -> BigInt,
+        owner -> BigInt,
+        received_at -> BigInt,
+        not_before -> Nullable<BigInt>,
+        reason_code -> Nullable<Text>,
+        reason_text -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    kinds (name) {
+        name -> Text,
+        number -> Integer,
+    }
+}
+
+diesel::table! {
+    events (id) {
+        id -> BigInt,
+        version -> BigInt,
+        state -> SmallInt,
+        message_id -> Text,
+        handler -> Text,
+        generation -> BigInt,
+        kind -> Text,
+        search_key -> Text,
+        manual -> Bool,
+        requester -> Nullable<Text>,
+        payload -> Text,
+        mode -> SmallInt,
+        reason_code -> Text,
+        reason_text -> Text,
+        plan -> Nullable<Text>,
+        builds_open -> BigInt,
+        builds_done -> BigInt,
+        builds_failed -> BigInt,
+        cancel_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        done_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    builds (id) {
+        id -> BigInt,
+        version -> BigInt,
+        state -> SmallInt,
+        system -> Text,
+        build_key -> Text,
+        artifact -> Text,
+        target -> Text,
+        mode -> SmallInt,
+        slot -> SmallInt,
+        kind -> SmallInt,
+        source -> Nullable<Text>,
+        parameters -> Text,
+        parents -> Text,
+        because -> SmallInt,
+        inputs -> Nullable<Text>,
+        pending -> BigInt,
+        priority -> BigInt,
+        estimate -> Nullable<BigInt>,
+        tries -> BigInt,
+        resubmits -> BigInt,
+        no_cache -> Bool,
+        release -> Nullable<Text>,
+        not_before -> Nullable<BigInt>,
+        reason_code -> Text,
+        reason_text -> Text,
+        output -> Nullable<Text>,
+        cancel_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        done_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    attempts (id) {
+        id -> Text,
+        version -> BigInt,
+        state -> SmallInt,
+        build -> BigInt,
+        system -> Text,
+        number -> BigInt,
+        owner -> BigInt,
+        release -> Text,
+        intent_at -> BigInt,
+        external -> Nullable<Text>,
+        observed_at -> Nullable<BigInt>,
+        reason_code -> Text,
+        reason_text -> Text,
+        deadline -> Nullable<BigInt>,
+        not_before -> Nullable<BigInt>,
+        live -> Bool,
+        unobserved_since -> BigInt,
+    }
+}
+
+diesel::table! {
+    build_deps (parent, child) {
+        parent -> BigInt,
+        child -> BigInt,
+        kind -> SmallInt,
+        satisfied -> Bool,
+    }
+}
+
+diesel::table! {
+    build_causes (build, event) {
+        build -> BigInt,
+        event -> BigInt,
+        because -> Text,
+        live -> Bool,
+    }
+}
+
+diesel::table! {
+    plans (event) {
+        event -> BigInt,
+        body -> Text,
+    }
+}
+
+diesel::table! {
+    transitions (aggregate, id, version) {
+        aggregate -> Text,
+        id -> Text,
+        version -> BigInt,
+        from_state -> Nullable<Text>,
+        to_state -> Text,
+        reason_code -> Text,
+        reason_text -> Text,
+        owner -> BigInt,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    outbox (number) {
+        number -> BigInt,
+        aggregate -> Text,
+        id -> Text,
+        version -> BigInt,
+        topic -> Text,
+        body -> Text,
+    }
+}
+
+diesel::table! {
+    leases (name) {
+        name -> Text,
+        token -> BigInt,
+        taken_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sequences (name) {
+        name -> Text,
+        last -> BigInt,
+    }
+}
+
+diesel::table! {
+    tallies (subject, state) {
+        subject -> Text,
+        state -> SmallInt,
+        amount -> BigInt,
+    }
+}
+
+diesel::joinable!(attempts -> builds (build));
+diesel::joinable!(build_causes -> builds (build));
+diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes);

@@ -1,0 +1,169 @@
+use crate::backend::{Result, Scope};
+use crate::rebuild::{
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Cause, Dependency, EventId, EventRecord, Neighbourhood,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which end of a dependency is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::adapter) enum Side {
+    /// The build that is waited for.
+    Parent,
+    /// The build that waits.
+    Child,
+}
+
+/// The look-ups that loading needs; each takes many keys at once, and unknown ones have no rows.
+pub(in crate::adapter) trait Rows {
+    fn builds(&mut self, ids: &[BuildId]) -> Result<Vec<BuildRecord>>;
+    /// Builds of these keys that have not ended.
+    fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
+    /// The latest build of the key that ended well and has an output.
+    fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>>;
+    fn dependencies(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>>;
+    fn causes(&mut self, of: &[BuildId]) -> Result<Vec<Cause>>;
+    /// The builds that an event causes, or caused.
+    fn caused(&mut self, event: EventId) -> Result<Vec<BuildId>>;
+    fn events(&mut self, ids: &[EventId]) -> Result<Vec<EventRecord>>;
+    fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRecord>>;
+    fn live_attempts(&mut self, of: &[BuildId]) -> Result<Vec<AttemptRecord>>;
+}
+
+/// The rows of a scope.
+pub(in crate::adapter) fn load<R: Rows>(rows: &mut R, scope: &Scope) -> Result<Neighbourhood> {
+    let mut loader = Loader { rows, found: Neighbourhood::default(), primary: BTreeSet::new() };
+    match scope {
+        Scope::Builds(ids) => loader.with_children(ids)?,
+        Scope::Descendants(ids) => loader.with_descendants(ids)?,
+        Scope::Attempt(id) => {
+            if let Some(attempt) = loader.rows.attempt(id)? {
+                let build = attempt.build;
+                loader.found.attempts.insert(id.clone(), attempt);
+                loader.with_children(&[build])?;
+            }
+        }
+        Scope::Event(id) => {
+            let event = loader.rows.events(&[*id])?;
+            loader.found.events.extend(event.into_iter().map(|event| (event.id, event)));
+            let caused = loader.rows.caused(*id)?;
+            loader.with_descendants(&caused)?;
+        }
+        Scope::Keys(keys) => loader.connected(keys)?,
+    }
+    loader.finish()
+}
+
+struct Loader<'a, R> {
+    rows: &'a mut R,
+    found: Neighbourhood,
+    /// The builds that come with everything; others come as rows.
+    primary: BTreeSet<BuildId>,
+}
+
+impl<R: Rows> Loader<'_, R> {
+    fn with_children(&mut self, ids: &[BuildId]) -> Result<()> {
+        let named = self.add_primary(ids)?;
+        self.add_parents(&named)?;
+        let children: Vec<_> = self.edges(&named, Side::Parent)?.into_iter().map(|edge| edge.child).collect();
+        self.add_primary(&children)?;
+        let keys: BTreeSet<_> =
+            named.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
+        for key in keys {
+            if let Some(build) = self.rows.latest_output(&key)? {
+                self.found.builds.insert(build.id, build);
+            }
+        }
+        Ok(())
+    }
+
+    fn with_descendants(&mut self, ids: &[BuildId]) -> Result<()> {
+        let named = self.add_primary(ids)?;
+        let mut frontier = named.clone();
+        while !frontier.is_empty() {
+            let waiting: Vec<_> = self
+                .edges(&frontier, Side::Parent)?
+                .into_iter()
+                .filter(|edge| !edge.satisfied)
+                .map(|edge| edge.child)
+                .collect();
+            frontier = self.add_primary(&waiting)?;
+        }
+        self.add_parents(&named)
+    }
+
+    /// A build that has ended connects nothing: whatever waited for it waits no longer.
+    fn connected(&mut self, keys: &[BuildKey]) -> Result<()> {
+        let mut frontier = Vec::new();
+        for build in self.rows.open_builds(keys)? {
+            frontier.push(build.id);
+            self.primary.insert(build.id);
+            self.found.builds.insert(build.id, build);
+        }
+        while !frontier.is_empty() {
+            let mut beside = BTreeSet::new();
+            beside.extend(self.edges(&frontier, Side::Parent)?.into_iter().map(|edge| edge.child));
+            beside.extend(self.edges(&frontier, Side::Child)?.into_iter().map(|edge| edge.parent));
+            let beside: Vec<_> = beside.difference(&self.primary).copied().collect();
+            frontier.clear();
+            for build in self.rows.builds(&beside)?.into_iter().filter(|build| !build.state.is_terminal()) {
+                frontier.push(build.id);
+                self.primary.insert(build.id);
+                self.found.builds.insert(build.id, build);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds builds that come with everything; returns the ones that exist and were not there as such before.
+    fn add_primary(&mut self, ids: &[BuildId]) -> Result<Vec<BuildId>> {
+        let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| !self.primary.contains(id)).collect();
+        let mut added = self.add_rows(&wanted)?;
+        added.extend(wanted.iter().filter(|id| self.found.builds.contains_key(id)));
+        added.sort_unstable();
+        added.dedup();
+        self.primary.extend(&added);
+        Ok(added)
+    }
+
+    fn add_parents(&mut self, named: &[BuildId]) -> Result<()> {
+        let parents = self.edges(named, Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+        self.add_rows(&parents).map(drop)
+    }
+
+    fn add_rows(&mut self, ids: &BTreeSet<BuildId>) -> Result<Vec<BuildId>> {
+        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.found.builds.contains_key(id)).collect();
+        let mut added = Vec::new();
+        for build in self.rows.builds(&unknown)? {
+            added.push(build.id);
+            self.found.builds.insert(build.id, build);
+        }
+        Ok(added)
+    }
+
+    fn edges(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows.dependencies(of, side)
+    }
+
+    /// Adds what belongs to the primary builds.
+    fn finish(mut self) -> Result<Neighbourhood> {
+        let primary: Vec<_> = self.primary.iter().copied().collect();
+        if !primary.is_empty() {
+            let mut edges = self.edges(&primary, Side::Parent)?;
+            edges.extend(self.edges(&primary, Side::Child)?);
+            self.found.dependencies = edges.into_iter().map(|edge| ((edge.parent, edge.child), edge)).collect();
+            let causes = self.rows.causes(&primary)?;
+            self.found.causes = causes.into_iter().map(|cause| ((cause.build, cause.event), cause)).collect();
+            let live = self.rows.live_attempts(&primary)?;
+            self.found.attempts.extend(live.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
+            let events: BTreeSet<_> = self.found.causes.values().map(|cause| cause.event).collect();
+            let events: Vec<_> = events.into_iter().filter(|id| !self.found.events.contains_key(id)).collect();
+            let events: BTreeMap<_, _> =
+                self.rows.events(&events)?.into_iter().map(|event| (event.id, event)).collect();
+            self.found.events.extend(events);
+        }
+        Ok(self.found)
+    }
+}

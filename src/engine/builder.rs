@@ -1,0 +1,229 @@
+use super::catalogs::Catalogs;
+use super::core::{Core, Parts};
+use super::registry::Registry;
+use super::{Engine, Options, SystemClock};
+use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage};
+use crate::event::Event;
+use crate::handler::{Handler, Readable};
+use crate::policy::Policy;
+use crate::rebuild::{BuildMode, Limits, Slots};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why an engine cannot be built from what it was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no place to keep anything.
+    #[error("an engine needs a storage: call .storage(..)")]
+    NoStorage,
+    /// There is nothing to read dependencies from.
+    #[error("an engine needs a catalog: call .catalog(name, ..)")]
+    NoCatalog,
+    /// Nothing would ever be decided.
+    #[error("an engine needs a handler: call .on(..)")]
+    NoHandler,
+    /// Two things of one sort have one name.
+    #[error("two {sort} are called {name:?}; names are stored, so each needs its own")]
+    Duplicate {
+        /// Buses, catalogs, build systems or handlers.
+        sort: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A limit is set for a system that does not exist.
+    #[error("a limit is set for the build system {0:?}, but no such system is registered")]
+    UnknownSystem(String),
+}
+
+/// Collects what an [`Engine`] is made of. Buses, catalogs and build systems are registered by name; names are stored.
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    storage: Option<Arc<dyn Storage>>,
+    buses: BTreeMap<String, Arc<dyn Bus>>,
+    catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    slots: BTreeMap<String, u32>,
+    registry: Registry,
+    policy: Policy,
+    mode: BuildMode,
+    clock: Arc<dyn Clock>,
+    seed: Option<u64>,
+    limits: Limits,
+    options: Options,
+    duplicate: Option<ConfigError>,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            storage: None,
+            buses: BTreeMap::new(),
+            catalogs: BTreeMap::new(),
+            systems: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            registry: Registry::default(),
+            policy: Policy::allow_all(),
+            mode: BuildMode::Real,
+            clock: Arc::new(SystemClock),
+            seed: None,
+            limits: Limits::default(),
+            options: Options::default(),
+            duplicate: None,
+        }
+    }
+
+    /// Where everything is kept.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`](super::Handle).
+    pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
+        let name = name.into();
+        if self.buses.insert(name.clone(), bus).is_some() {
+            self.repeated("buses", name);
+        }
+        self
+    }
+
+    /// Who knows what depends on what. Several are read as one graph.
+    pub fn catalog(mut self, name: impl Into<String>, catalog: Arc<dyn Catalog>) -> Self {
+        let name = name.into();
+        if self.catalogs.insert(name.clone(), catalog).is_some() {
+            self.repeated("catalogs", name);
+        }
+        self
+    }
+
+    /// Who builds. An artifact goes to the system it names, else to the only one there is.
+    pub fn build_system(mut self, name: impl Into<String>, system: Arc<dyn BuildSystem>) -> Self {
+        let name = name.into();
+        if self.systems.insert(name.clone(), system).is_some() {
+            self.repeated("build systems", name);
+        }
+        self
+    }
+
+    /// Who prepares prerequisites: a build system for artifacts of kind [`Repository`](crate::ArtifactKind::Repository).
+    pub fn composer(self, name: impl Into<String>, composer: Arc<dyn Composer>) -> Self {
+        self.build_system(name, Arc::new(ComposerSystem(composer)))
+    }
+
+    /// How many builds of a system may run at once; [`Slots::DEFAULT`] if not set.
+    pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
+        self.slots.insert(system.into(), slots);
+        self
+    }
+
+    /// Decides on events of type `E`, under the name of the function or type. That name is stored with events: use [`on_as`](Self::on_as)
+    /// to keep it when the code is renamed, or to register two of one name.
+    pub fn on<E: Event, H: Handler<E>>(self, handler: H) -> Self {
+        let name = std::any::type_name::<H>();
+        let name = name.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or(name).to_owned();
+        self.on_as(name, handler)
+    }
+
+    /// Decides on events of type `E`, under a name of its own.
+    pub fn on_as<E: Event, H: Handler<E>>(mut self, name: impl Into<String>, handler: H) -> Self {
+        let name = name.into();
+        if !self.registry.add(name.clone(), handler) {
+            self.repeated("handlers", name);
+        }
+        self
+    }
+
+    /// The rules of what may be rebuilt; everything, if not set.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether builds are real; builds of different modes never share anything.
+    pub fn mode(mut self, mode: BuildMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The clock; the machine's, if not set.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Seed of everything random (identities of attempts); taken from the machine, if not set.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Bounds of tries, pauses and sizes.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Longest wait of a stage that was not woken; 5 seconds, if not set.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.options.tick = tick;
+        self
+    }
+
+    /// A submission without an answer after this long counts as unclear and is looked up; 60 seconds, if not set.
+    pub fn submit_timeout(mut self, timeout: Duration) -> Self {
+        self.options.submit_timeout = timeout;
+        self
+    }
+
+    /// How long calls under way may take after the end was asked for; 30 seconds, if not set.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.options.shutdown_grace = grace;
+        self
+    }
+
+    /// Messages with larger bodies become dead letters; 8 MiB, if not set.
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.message_bytes_max = bytes;
+        self
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, named twice or limits nothing.
+    pub fn build(self) -> Result<Engine, ConfigError> {
+        if let Some(duplicate) = self.duplicate {
+            return Err(duplicate);
+        }
+        let storage = self.storage.ok_or(ConfigError::NoStorage)?;
+        if self.catalogs.is_empty() {
+            return Err(ConfigError::NoCatalog);
+        }
+        if self.registry.is_empty() {
+            return Err(ConfigError::NoHandler);
+        }
+        if let Some(unknown) = self.slots.keys().find(|name| !self.systems.contains_key(*name)) {
+            return Err(ConfigError::UnknownSystem(unknown.clone()));
+        }
+        let core = Core::new(Parts {
+            storage,
+            buses: self.buses,
+            systems: self.systems,
+            registry: self.registry,
+            readable: Readable { catalog: Arc::new(Catalogs(self.catalogs)), policy: self.policy, mode: self.mode },
+            clock: self.clock,
+            limits: self.limits,
+            slots: Slots::new(self.slots),
+            options: self.options,
+            rng: self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+        });
+        Ok(Engine { core: Arc::new(core) })
+    }
+
+    fn repeated(&mut self, sort: &'static str, name: String) {
+        self.duplicate.get_or_insert(ConfigError::Duplicate { sort, name });
+    }
+}

@@ -1,0 +1,169 @@
+use super::Options;
+use super::registry::Registry;
+use crate::backend::{BuildSystem, Bus, Clock, Error, Storage};
+use crate::handler::Readable;
+use crate::rebuild::{AttemptId, Limits, Notice, Slots};
+use crate::time::{Timestamp, later};
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast};
+
+/// What all stages share. Backends, bounds and wake-ups; no state of any build.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
+    pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    pub(super) registry: Registry,
+    pub(super) readable: Arc<Readable>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    pub(super) slots: Slots,
+    pub(super) options: Options,
+    pub(super) rng: Mutex<fastrand::Rng>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) wake: Wake,
+    owner: AtomicI64,
+    stopping: AtomicBool,
+    /// Two plans committed at the same time could each join what the other is about to change.
+    pub(super) planning: tokio::sync::Mutex<()>,
+}
+
+/// Hints that there is work. A missed one costs at most a tick.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    pub(super) dispatch: Notify,
+    pub(super) drive: Notify,
+    pub(super) watch: Notify,
+    pub(super) publish: Notify,
+    /// The end was asked for.
+    pub(super) stopped: Notify,
+    /// Something was stored; for those who wait for a certain state.
+    pub(super) changed: Notify,
+}
+
+pub(super) struct Parts {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
+    pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    pub(super) registry: Registry,
+    pub(super) readable: Readable,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    pub(super) slots: Slots,
+    pub(super) options: Options,
+    pub(super) rng: fastrand::Rng,
+}
+
+/// Notices kept for a subscriber that does not keep up; older ones are dropped for it.
+const NOTICES_KEPT: usize = 1024;
+
+/// Waits until one of the calls under way ends, and returns what it gave, or until there is something else to do.
+pub(super) async fn progress<F: Future>(
+    under_way: &mut FuturesUnordered<F>,
+    wait: impl Future<Output = ()>,
+) -> Option<F::Output> {
+    pin_mut!(wait);
+    if under_way.is_empty() {
+        wait.await;
+        return None;
+    }
+    match select(under_way.next(), wait).await {
+        Either::Left((output, _)) => output,
+        Either::Right(_) => None,
+    }
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            storage: parts.storage,
+            buses: parts.buses,
+            systems: parts.systems,
+            registry: parts.registry,
+            readable: Arc::new(parts.readable),
+            clock: parts.clock,
+            limits: parts.limits,
+            slots: parts.slots,
+            options: parts.options,
+            rng: Mutex::new(parts.rng),
+            notices: broadcast::Sender::new(NOTICES_KEPT),
+            wake: Wake::default(),
+            owner: AtomicI64::new(0),
+            stopping: AtomicBool::new(false),
+            planning: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(super) fn begin(&self, owner: i64) {
+        self.owner.store(owner, Ordering::SeqCst);
+        self.stopping.store(false, Ordering::SeqCst);
+    }
+
+    /// Tells every stage to take no new work.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake.stopped.notify_waiters();
+        self.wake_all();
+    }
+
+    pub(super) fn wake_all(&self) {
+        for stage in [&self.wake.dispatch, &self.wake.drive, &self.wake.watch, &self.wake.publish] {
+            stage.notify_one();
+        }
+        self.wake.changed.notify_waiters();
+    }
+
+    /// Completes once the end was asked for.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let asked = self.wake.stopped.notified();
+            if self.is_stopping() {
+                return;
+            }
+            asked.await;
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Token of the present run; 0 before the first.
+    pub(super) fn owner(&self) -> i64 {
+        self.owner.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) async fn sleep(&self, duration: Duration) {
+        self.clock.sleep_until(later(self.now(), duration)).await;
+    }
+
+    /// Waits for a hint, but no longer than until `at` and than a tick.
+    pub(super) async fn wait(&self, hint: &Notify, at: Option<Timestamp>) {
+        let tick = later(self.now(), self.options.tick);
+        let timer = self.clock.sleep_until(at.map_or(tick, |at| at.min(tick)));
+        let hint = hint.notified();
+        pin_mut!(timer, hint);
+        select(hint, timer).await;
+    }
+
+    /// After a backend failed: says so once, and waits a little.
+    pub(super) async fn pause(&self, stage: &'static str, error: &Error) {
+        tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
+        self.sleep(self.options.backend_pause).await;
+    }
+
+    pub(super) fn new_attempt(&self) -> AttemptId {
+        AttemptId::from_random(self.rng.lock().unwrap_or_else(PoisonError::into_inner).u128(..))
+    }
+}

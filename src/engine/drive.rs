@@ -1,0 +1,99 @@
+use super::core::{Core, progress};
+use crate::backend::{BuildRequest, DueLimits, Error, Remedy, StorageExt};
+use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildRecord, Effect, Failure, FailureClass, Input};
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeMap;
+
+/// More ready builds than that are not looked at in one step; those are the least urgent ones.
+const READY_MAX: u32 = 1000;
+
+/// Ready builds to attempts: starts as many as there are slots, the most urgent first.
+pub(super) async fn run(core: &Core) {
+    let mut under_way = FuturesUnordered::new();
+    let mut starting: BTreeMap<BuildId, String> = BTreeMap::new();
+    loop {
+        let mut next = None;
+        if core.is_stopping() {
+            if under_way.is_empty() {
+                return;
+            }
+        } else {
+            match core.storage.due(core.now(), DueLimits { ready: READY_MAX, attempts: 0 }).await {
+                Ok(mut due) => {
+                    next = due.next;
+                    // A build whose start is not stored yet still looks ready, and has its slot already.
+                    for build in due.ready.extract_if(.., |build| starting.contains_key(&build.id)) {
+                        *due.live.entry(build.key.system).or_default() += 1;
+                    }
+                    for build in core.slots.admit(&due.ready, &due.live) {
+                        if Effect::of_build(build) == Some(Effect::Start) {
+                            starting.insert(build.id, build.key.system.clone());
+                            under_way.push(start(core, build.id, build.key.system.clone()));
+                        }
+                    }
+                }
+                Err(error) => core.pause("drive", &error).await,
+            }
+        }
+        if let Some(started) = progress(&mut under_way, core.wait(&core.wake.drive, next)).await {
+            starting.remove(&started);
+        }
+    }
+}
+
+/// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.
+async fn start(core: &Core, build: BuildId, system: String) -> BuildId {
+    let attempt = core.new_attempt();
+    let release = core.now().timestamp().to_string();
+    let input = Input::Start { build, attempt: attempt.clone(), release };
+    let Ok(rows) = core.apply(&input, Some(build)).await else { return build };
+    let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return build };
+    let answer = submit(core, &system, &request(row, record)).await;
+    // A late answer about an attempt that another run has taken over changes nothing.
+    let _ = core.apply(&answer, Some(build)).await;
+    build
+}
+
+async fn submit(core: &Core, system: &str, request: &BuildRequest) -> Input {
+    let attempt = request.attempt.clone();
+    let Some(backend) = core.systems.get(system) else {
+        let text = format!("no build system is registered under the name {system:?}");
+        return Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) };
+    };
+    let call = backend.submit(request);
+    let timeout = core.sleep(core.options.submit_timeout);
+    pin_mut!(timeout);
+    match select(call, timeout).await {
+        Either::Left((Ok(external), _)) => Input::Accepted { attempt, external },
+        Either::Left((Err(error), _)) => answer(attempt, &error),
+        Either::Right(_) => Input::Unclear { attempt, text: format!("{system} did not answer in time") },
+    }
+}
+
+fn answer(attempt: AttemptId, error: &Error) -> Input {
+    let text = error.to_string();
+    match error.remedy {
+        Remedy::Unavailable => Input::NotSent { attempt, text },
+        Remedy::Rejected | Remedy::NotFound | Remedy::Unsupported => {
+            Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) }
+        }
+        Remedy::Unclear | Remedy::Conflict | Remedy::Corrupt => Input::Unclear { attempt, text },
+    }
+}
+
+fn request(build: &BuildRecord, attempt: &AttemptRecord) -> BuildRequest {
+    BuildRequest {
+        attempt: attempt.id.clone(),
+        build: build.id,
+        artifact: build.key.artifact.clone(),
+        kind: build.kind,
+        source: build.source.clone(),
+        target: build.key.target.clone(),
+        parameters: build.parameters.clone(),
+        release: attempt.release.clone(),
+        parents: build.parents.clone(),
+        no_cache: build.no_cache,
+    }
+}

@@ -1,0 +1,67 @@
+use super::core::Core;
+use crate::backend::{Bus, Delivery, DeliveryTag};
+use crate::rebuild::{InboxRecord, InboxState, Reason, RowChange};
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+
+/// Bus to inbox: a message is acknowledged only after it is stored, or if nobody wants it.
+pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
+    while !core.is_stopping() {
+        let receive = bus.receive(core.options.batch as usize);
+        let stopped = core.stopped();
+        pin_mut!(stopped);
+        let deliveries = match select(receive, stopped).await {
+            Either::Left((Ok(deliveries), _)) => deliveries,
+            Either::Left((Err(error), _)) => {
+                core.pause("ingest", &error).await;
+                continue;
+            }
+            Either::Right(_) => return,
+        };
+        let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
+        let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
+        core.store_surely(wanted).await;
+        while let Err(error) = bus.acknowledge(&tags).await {
+            core.pause("ingest", &error).await;
+        }
+    }
+}
+
+fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChange> {
+    let message = delivery.message;
+    let dead = if message.body.len() > core.options.message_bytes_max {
+        let text = format!(
+            "its body has {} bytes, more than the {} that are allowed",
+            message.body.len(),
+            core.options.message_bytes_max
+        );
+        Some(Reason::new("too_large", text))
+    } else {
+        core.registry.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string()))
+    };
+    if let Some(reason) = &dead {
+        tracing::warn!(message.source = source, message.id = %message.identity(), %reason, "a message is dead");
+    }
+    Some(RowChange::Receive(core.inbox_record(source, message, dead)))
+}
+
+impl Core {
+    pub(super) fn inbox_record(
+        &self,
+        source: &str,
+        message: crate::event::Message,
+        dead: Option<Reason>,
+    ) -> InboxRecord {
+        InboxRecord {
+            source: source.to_owned(),
+            message_id: message.identity(),
+            message,
+            state: if dead.is_some() { InboxState::Dead } else { InboxState::New },
+            tries: 0,
+            owner: 0,
+            received_at: self.now(),
+            not_before: None,
+            reason: dead,
+        }
+    }
+}

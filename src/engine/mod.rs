@@ -1,0 +1,152 @@
+//! The shell: turns effects into calls and answers into inputs.
+//!
+//! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping that future is the same as a crash,
+//! and a simulation can own every step. What joins the stages is stored rows; wake-ups between them only save time.
+
+mod builder;
+mod catalogs;
+mod clock;
+mod commit;
+mod core;
+mod dispatch;
+mod drive;
+mod handle;
+mod ingest;
+mod publish;
+mod registry;
+mod watch;
+
+pub use builder::{Builder, ConfigError};
+pub use clock::SystemClock;
+pub use handle::{Handle, Overview, Subscription};
+
+use self::core::Core;
+use crate::backend::{Error, Storage};
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, pin_mut};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads messages, asks handlers, plans, submits, follows and tells; until it is told to stop.
+///
+/// ```
+/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
+/// use freshmaker::handler::{ImagePushed, rebuild_dependents};
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+///
+/// let engine = Engine::builder()
+///     .bus("local", Arc::new(MemoryBus::new()))
+///     .storage(Arc::new(MemoryStorage::new()))
+///     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+///     .build_system("builder", Arc::new(MemoryBuilds::new()))
+///     .on(rebuild_dependents)
+///     .build()?;
+///
+/// let handle = engine.handle();
+/// handle.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
+/// engine.run_until(handle.idle()).await?;
+/// assert_eq!(handle.overview().await?.builds_done, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+impl Engine {
+    /// Starts to configure an engine.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// A way to talk to this engine, from anywhere in the process, running or not.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.core))
+    }
+
+    /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
+    /// [`shutdown_grace`](Builder::shutdown_grace)) and returns. Dropping the future instead loses nothing either.
+    ///
+    /// # Errors
+    /// If the storage cannot be brought up to date or is owned by another engine. What fails later is tried again.
+    pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let core = &*self.core;
+        core.storage.migrate().await?;
+        let owner = core.storage.lease("engine", core.clock.now()).await?;
+        core.begin(owner);
+        tracing::info!(engine.run = owner, "engine started");
+        let stages = FuturesUnordered::new();
+        for (name, bus) in &core.buses {
+            stages.push(ingest::run(core, name, bus.as_ref()).boxed());
+        }
+        stages.push(dispatch::run(core).boxed());
+        stages.push(drive::run(core).boxed());
+        stages.push(watch::run(core).boxed());
+        stages.push(publish::run(core).boxed());
+        let stages = stages.collect::<()>();
+        pin_mut!(shutdown, stages);
+        if let Either::Left(((), stages)) = select(shutdown, stages).await {
+            core.stop();
+            let grace = core.sleep(core.options.shutdown_grace);
+            pin_mut!(grace);
+            if let Either::Right(_) = select(stages, grace).await {
+                tracing::warn!(engine.run = owner, "calls under way did not end in time; the next run looks them up");
+            }
+        }
+        tracing::info!(engine.run = owner, "engine stopped");
+        Ok(())
+    }
+}
+
+/// What can be set about the engine's own behaviour.
+#[derive(Clone, Debug)]
+struct Options {
+    /// Longest wait of a stage that was not woken: the price of a lost wake-up.
+    tick: Duration,
+    /// Pause after a backend failed.
+    backend_pause: Duration,
+    /// Messages read, or notices published, in one step.
+    batch: u32,
+    /// Handlers that run at the same time.
+    handlers_max: usize,
+    /// A submission without an answer after this long is unclear.
+    submit_timeout: Duration,
+    /// How long calls under way may take after the end was asked for.
+    shutdown_grace: Duration,
+    /// Larger bodies are dead letters.
+    message_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(5),
+            backend_pause: Duration::from_secs(1),
+            batch: 200,
+            handlers_max: 8,
+            submit_timeout: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(30),
+            message_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// Which storage an engine has, for code that only needs to read it.
+impl AsRef<dyn Storage> for Engine {
+    fn as_ref(&self) -> &(dyn Storage + 'static) {
+        self.core.storage.as_ref()
+    }
+}

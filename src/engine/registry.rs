@@ -1,0 +1,79 @@
+use crate::backend::BoxError;
+use crate::event::{Envelope, Event, Message, ParseError, parse};
+use crate::handler::{Context, Decision, Handler, HandlerResult};
+use async_trait::async_trait;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Handlers by name, each with its event type erased.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    handlers: Vec<Entry>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) handler: Arc<dyn AnyHandler>,
+}
+
+/// A handler that looks at the kind of an event itself.
+#[async_trait]
+pub(super) trait AnyHandler: fmt::Debug + Send + Sync + 'static {
+    fn kind(&self) -> &'static str;
+    fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>>;
+    async fn handle(&self, envelope: &Envelope, cx: Context) -> Result<Decision, BoxError>;
+}
+
+struct Typed<E, H> {
+    handler: H,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E: Event, H> fmt::Debug for Typed<E, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handler of {}", E::KIND)
+    }
+}
+
+#[async_trait]
+impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
+    fn kind(&self) -> &'static str {
+        E::KIND
+    }
+
+    fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
+        parse::<E>(message)
+    }
+
+    async fn handle(&self, envelope: &Envelope, cx: Context) -> HandlerResult {
+        let event = envelope.open::<E>()?;
+        self.handler.handle(event, cx).await
+    }
+}
+
+impl Registry {
+    /// Adds a handler; `false` if the name is taken.
+    pub(super) fn add<E: Event, H: Handler<E>>(&mut self, name: String, handler: H) -> bool {
+        if self.handlers.iter().any(|entry| entry.name == name) {
+            return false;
+        }
+        self.handlers.push(Entry { name, handler: Arc::new(Typed { handler, event: PhantomData }) });
+        true
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.handlers.is_empty()
+    }
+
+    /// What the message says; `None` if no handler wants it.
+    pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
+        self.handlers.iter().find_map(|entry| entry.handler.read(message))
+    }
+
+    /// The handlers of events of this kind, in the order of their registration.
+    pub(super) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Entry> {
+        self.handlers.iter().filter(move |entry| entry.handler.kind() == kind)
+    }
+}

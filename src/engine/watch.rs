@@ -1,0 +1,175 @@
+use super::core::{Core, progress};
+use crate::backend::{BuildSystem, DueLimits, Found, StorageExt};
+use crate::rebuild::{
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildRecord, Effect, ExternalId, Input, Observed,
+};
+use crate::time::{Timestamp, later};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Attempts asked about in one call.
+const POLL_BATCH: usize = 100;
+
+/// Live attempts looked at in one step; slots keep the real number far below.
+const ATTEMPTS_MAX: u32 = 100_000;
+
+/// An attempt without a complete look-up is shown as waiting for a person, and looked at again after this long.
+const NO_LOOK_UP_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Live attempts to ends: asks the build systems, which know best, and looks up what is unclear.
+pub(super) async fn run(core: &Core) {
+    let mut under_way: FuturesUnordered<BoxFuture<'_, Vec<AttemptId>>> = FuturesUnordered::new();
+    let mut busy: BTreeSet<AttemptId> = BTreeSet::new();
+    let mut polled: BTreeMap<AttemptId, Timestamp> = BTreeMap::new();
+    loop {
+        let mut next = None;
+        if core.is_stopping() {
+            if under_way.is_empty() {
+                return;
+            }
+        } else {
+            match core.storage.due(core.now(), DueLimits { ready: 0, attempts: ATTEMPTS_MAX }).await {
+                Ok(due) => {
+                    let live: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
+                    polled.retain(|id, _| live.contains(id));
+                    let idle = due.attempts.into_iter().filter(|(attempt, _)| !busy.contains(&attempt.id)).collect();
+                    for work in work(core, idle, &mut polled, &mut busy) {
+                        under_way.push(work);
+                    }
+                    next = due.next.into_iter().chain(polled.values().copied()).min();
+                }
+                Err(error) => core.pause("watch", &error).await,
+            }
+        }
+        for id in progress(&mut under_way, core.wait(&core.wake.watch, next)).await.unwrap_or_default() {
+            busy.remove(&id);
+        }
+    }
+}
+
+/// The calls to be made now: one for each look-up, one for many polls of a system.
+fn work<'a>(
+    core: &'a Core,
+    attempts: Vec<(AttemptRecord, BuildRecord)>,
+    polled: &mut BTreeMap<AttemptId, Timestamp>,
+    busy: &mut BTreeSet<AttemptId>,
+) -> Vec<BoxFuture<'a, Vec<AttemptId>>> {
+    let now = core.now();
+    let mut calls = Vec::new();
+    let mut polls: BTreeMap<String, Vec<Poll>> = BTreeMap::new();
+    for (attempt, build) in attempts {
+        let Some(system) = core.systems.get(&attempt.system) else {
+            tracing::error!(attempt.id = %attempt.id, "no build system is registered under {:?}", attempt.system);
+            continue;
+        };
+        let (id, build_id) = (attempt.id.clone(), build.id);
+        match Effect::of_attempt(&attempt, &build, core.owner(), now) {
+            Some(Effect::LookUp) => {
+                busy.insert(id);
+                calls.push(look_up(core, system.as_ref(), attempt).boxed());
+            }
+            Some(Effect::GiveUp) if build.state == crate::rebuild::BuildState::Building => {
+                busy.insert(id.clone());
+                calls.push(give_up(core, id, build_id).boxed());
+            }
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) => {
+                if polled.get(&id).is_none_or(|next| *next <= now) {
+                    polled.insert(id.clone(), later(now, system.capabilities().poll));
+                    busy.insert(id.clone());
+                    if let Some(external) = attempt.external {
+                        let poll = Poll { id, build: build_id, external, stop: effect != Effect::Poll };
+                        polls.entry(attempt.system).or_default().push(poll);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for (system, mut polls) in polls {
+        let Some(backend) = core.systems.get(&system) else { continue };
+        while !polls.is_empty() {
+            let rest = polls.split_off(polls.len().min(POLL_BATCH));
+            calls.push(poll(core, backend.as_ref(), std::mem::replace(&mut polls, rest)).boxed());
+        }
+    }
+    calls
+}
+
+struct Poll {
+    id: AttemptId,
+    build: BuildId,
+    external: ExternalId,
+    stop: bool,
+}
+
+async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<AttemptId> {
+    for poll in polls.iter().filter(|poll| poll.stop) {
+        if let Err(error) = system.cancel(&poll.external).await {
+            tracing::warn!(attempt.id = %poll.id, %error, "could not ask for a stop; asking again");
+        }
+    }
+    let ids: Vec<_> = polls.iter().map(|poll| poll.external.clone()).collect();
+    match system.status(&ids).await {
+        Ok(found) => {
+            let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
+            for poll in &polls {
+                let Some(observed) = found.remove(&poll.external).filter(|observed| *observed != Observed::Running)
+                else {
+                    continue;
+                };
+                let input = Input::Observe { attempt: poll.id.clone(), observed };
+                // Stale only if something else has observed the end first.
+                let _ = core.apply(&input, Some(poll.build)).await;
+            }
+        }
+        Err(error) => core.pause("watch", &error).await,
+    }
+    polls.into_iter().map(|poll| poll.id).collect()
+}
+
+async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Vec<AttemptId> {
+    let _ = core.apply(&Input::Overdue { attempt: attempt.clone() }, Some(build)).await;
+    vec![attempt]
+}
+
+/// Finds out what became of a submission without a clear answer: first it becomes ours, then a request under way gets its time to
+/// arrive, then the build system is asked for the marker.
+async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord) -> Vec<AttemptId> {
+    let id = attempt.id.clone();
+    let capabilities = system.capabilities();
+    let input = if attempt.state != AttemptState::Resolving || attempt.owner != core.owner() {
+        Input::Resolve { attempt: id.clone(), settle: capabilities.settle }
+    } else if !capabilities.lookup {
+        let text = "the build system cannot tell what it has; a person must decide whether this was submitted";
+        tracing::error!(attempt.id = %id, "{text}");
+        Input::NotResolved { attempt: id.clone(), text: text.to_owned(), after: NO_LOOK_UP_PAUSE }
+    } else {
+        match system.find(&id, attempt.intent_at).await {
+            Ok(found) => Input::Resolved { attempt: id.clone(), external: choose(system, &id, found).await },
+            Err(error) => {
+                let after = core.options.backend_pause;
+                Input::NotResolved { attempt: id.clone(), text: error.to_string(), after }
+            }
+        }
+    };
+    let _ = core.apply(&input, Some(attempt.build)).await;
+    vec![id]
+}
+
+/// One marker must not have two tasks. If it has, the first usable one is kept and the others are stopped.
+async fn choose(system: &dyn BuildSystem, attempt: &AttemptId, mut found: Vec<Found>) -> Option<ExternalId> {
+    let usable = |found: &Found| !matches!(found.observed, Observed::Failed(_) | Observed::Canceled);
+    found.sort_by(|a, b| (!usable(a), &a.external).cmp(&(!usable(b), &b.external)));
+    let mut found = found.into_iter();
+    let kept = found.next()?;
+    for other in found {
+        tracing::error!(attempt.id = %attempt, external = %other.external, "duplicate_submit: stopping a second task");
+        if let Err(error) = system.cancel(&other.external).await {
+            tracing::error!(attempt.id = %attempt, external = %other.external, %error, "could not stop it");
+        }
+    }
+    Some(kept.external)
+}

@@ -1,0 +1,5 @@
+//! Names of container images.
+
+mod reference;
+
+pub use reference::{ImageReference, ReferenceError, ReferenceFault};

@@ -1,0 +1,4 @@
+//! For those who write backends and handlers: contract suites, and the seeded simulation that the engine itself is tested with.
+
+pub mod conformance;
+pub mod sim;

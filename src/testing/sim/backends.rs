@@ -1,0 +1,243 @@
+use super::executor::step;
+use super::world::{SETTLE, World};
+use crate::adapter::memory::MemoryStorage;
+use crate::artifact::ArtifactId;
+use crate::backend::{
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Clock, Delivery, DeliveryTag, Error, Found, Query,
+    Remedy, Result, Scope, Storage, Violation,
+};
+use crate::event::Message;
+use crate::graph::ArtifactGraph;
+use crate::rebuild::{AttemptId, ExternalId, InboxRecord, Neighbourhood, RowChange};
+use crate::time::{Timestamp, later};
+use async_trait::async_trait;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The world as the backends see it. Every call is a place where the process may die, the call may fail or take time.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(pub(super) Arc<Mutex<World>>);
+
+impl Shared {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        world.catch_up();
+        world
+    }
+
+    async fn delay(&self) {
+        step().await;
+        let (clock, at) = {
+            let mut world = self.world();
+            let millis = world.rng.u64(..20);
+            (world.clock.clone(), later(world.now(), Duration::from_millis(millis)))
+        };
+        clock.sleep_until(at).await;
+    }
+
+    fn fails(&self, place: &str) -> Result<()> {
+        let mut world = self.world();
+        let chance = world.weather.backend_error;
+        if world.weather.backend_errors_max > 0 && world.chance(chance) {
+            world.weather.backend_errors_max -= 1;
+            world.say(|| format!("{place} fails"));
+            return Err(Error::new(Remedy::Unavailable, place, "the weather is bad"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimStorage {
+    pub(super) rows: Arc<MemoryStorage>,
+    pub(super) shared: Shared,
+}
+
+#[async_trait]
+impl Storage for SimStorage {
+    async fn migrate(&self) -> Result<()> {
+        self.rows.migrate().await
+    }
+
+    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
+        self.rows.lease(name, at).await
+    }
+
+    async fn reserve(&self, count: u32) -> Result<i64> {
+        self.shared.delay().await;
+        self.shared.fails("storage.reserve")?;
+        self.rows.reserve(count).await
+    }
+
+    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
+        step().await;
+        self.shared.fails("storage.claim")?;
+        let claimed = self.rows.claim(owner, limit, at).await?;
+        step().await;
+        Ok(claimed)
+    }
+
+    async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
+        self.shared.delay().await;
+        self.shared.fails("storage.load")?;
+        let loaded = self.rows.load(scope).await?;
+        step().await;
+        Ok(loaded)
+    }
+
+    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
+        self.shared.delay().await;
+        self.shared.fails("storage.transact, before")?;
+        self.rows.transact(changes).await?;
+        step().await;
+        self.shared.fails("storage.transact, after it was done,")
+    }
+
+    async fn query(&self, query: &Query) -> Result<Answer> {
+        step().await;
+        self.shared.fails("storage.query")?;
+        self.rows.query(query).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Violation>> {
+        self.rows.verify().await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimBus(pub(super) Shared);
+
+#[async_trait]
+impl Bus for SimBus {
+    async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
+        loop {
+            self.0.delay().await;
+            self.0.fails("bus.receive")?;
+            let clock = {
+                let mut world = self.0.world();
+                let count = limit.min(world.bus.waiting.len());
+                if count > 0 {
+                    let taken: Vec<_> = world.bus.waiting.drain(..count).collect();
+                    world.bus.delivered.extend(taken.iter().cloned());
+                    return Ok(taken
+                        .into_iter()
+                        .map(|(tag, message)| Delivery { tag: DeliveryTag(tag), message })
+                        .collect());
+                }
+                world.clock.clone()
+            };
+            clock.sleep_until(later(clock.now(), Duration::from_secs(1))).await;
+        }
+    }
+
+    async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
+        self.0.delay().await;
+        self.0.fails("bus.acknowledge")?;
+        let mut world = self.0.world();
+        for tag in tags {
+            if let Some(message) = world.bus.delivered.remove(&tag.0) {
+                world.bus.acknowledged.insert(message.id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, message: &Message) -> Result<()> {
+        step().await;
+        self.0.fails("bus.publish, before")?;
+        self.0.world().bus.published.push(message.clone());
+        step().await;
+        self.0.fails("bus.publish, after it was done,")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimCatalog(pub(super) Shared);
+
+impl SimCatalog {
+    /// The graph with the contents that are there now.
+    fn present(&self) -> ArtifactGraph {
+        let world = self.0.world();
+        let mut graph = world.graph.clone();
+        for artifact in world.graph.artifacts() {
+            if let Some(digest) = world.outputs.get(&artifact.id) {
+                graph.insert(artifact.clone().with_digest(digest.clone()));
+            }
+        }
+        graph
+    }
+}
+
+#[async_trait]
+impl Catalog for SimCatalog {
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
+        self.0.delay().await;
+        self.0.fails("catalog.dependents")?;
+        Ok(self.present().affected_by(of))
+    }
+
+    async fn describe(&self, _: &[ArtifactId]) -> Result<ArtifactGraph> {
+        self.0.delay().await;
+        Ok(self.present())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimBuilds(pub(super) Shared);
+
+#[async_trait]
+impl BuildSystem for SimBuilds {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { lookup: true, settle: SETTLE, poll: Duration::from_secs(20) }
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        self.0.delay().await;
+        let place = "builds.submit";
+        let (clock, arrival, lost) = {
+            let mut world = self.0.world();
+            let refused = world.weather.lost_request / 2;
+            if world.chance(refused) {
+                return Err(Error::new(Remedy::Unavailable, place, "connection refused"));
+            }
+            let arrival = world.request(request.clone());
+            let lost = world.weather.lost_answer;
+            (world.clock.clone(), arrival, world.chance(lost))
+        };
+        match arrival {
+            Some(at) if !lost => clock.sleep_until(at).await,
+            // The connection breaks, before or after the request takes effect; or nothing ever comes back.
+            _ if self.0.world().rng.bool() => {
+                self.0.delay().await;
+                return Err(Error::new(Remedy::Unclear, place, "connection reset"));
+            }
+            _ => std::future::pending().await,
+        }
+        step().await;
+        let found = self.0.world().find(&request.attempt);
+        found
+            .into_iter()
+            .next()
+            .map(|found| found.external)
+            .ok_or_else(|| Error::new(Remedy::Unclear, place, "no task"))
+    }
+
+    async fn find(&self, attempt: &AttemptId, _: Timestamp) -> Result<Vec<Found>> {
+        self.0.delay().await;
+        self.0.fails("builds.find")?;
+        Ok(self.0.world().find(attempt))
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.0.delay().await;
+        self.0.fails("builds.status")?;
+        Ok(self.0.world().status(ids))
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        self.0.delay().await;
+        self.0.fails("builds.cancel")?;
+        self.0.world().cancel(id);
+        Ok(())
+    }
+}

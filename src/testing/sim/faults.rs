@@ -1,0 +1,237 @@
+use super::backends::{SimBuilds, SimBus, SimStorage};
+use crate::backend::{
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Delivery, DeliveryTag, Found, Query, Result, Scope, Storage,
+    Violation,
+};
+use crate::event::Message;
+use crate::rebuild::{
+    AttemptId, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
+};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+use std::time::Duration;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A mistake that an engine could make, planted at one of its seams.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+faults! {
+    /// A build does not wait for its dependencies.
+    ChildrenReleasedEarly,
+    /// The successor of a running build does not wait for it.
+    SuccessorDoesNotWait,
+    /// That a dependency is satisfied is not stored, so a repeated completion counts twice.
+    ReleaseNotRecorded,
+    /// What waits for a failed build goes on waiting.
+    FailedParentKeepsChildren,
+    /// A cancelled build that is being submitted counts as ended at once.
+    CancelOvertakesSubmit,
+    /// An event ends with the first of its builds.
+    EventEndsEarly,
+    /// Messages are acknowledged before they are stored.
+    AckBeforeStore,
+    /// A message that comes twice is taken for two.
+    NoDeduplication,
+    /// What is unclear is sent again without a look-up.
+    BlindRetry,
+    /// The look-up does not wait for requests that are still on their way.
+    NoSettle,
+    /// Builds are not asked about.
+    NoPolling,
+    /// Limits of a build system are not counted.
+    NoSlots,
+    /// A build is told the contents its parents had when it was planned.
+    StaleParents,
+    /// Notices are counted as published although the bus never got them.
+    NoticesDropped,
+    /// The end of a cancelled build is not asked for.
+    CancelNotSent,
+    /// A build counts as done as soon as it is submitted.
+    DoneWhenSubmitted,
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyStorage {
+    pub(super) inner: SimStorage,
+    pub(super) fault: Option<Fault>,
+}
+
+impl FaultyStorage {
+    /// The change as the faulty engine would have made it; `None` if it would have made none.
+    fn spoil(&self, mut change: RowChange) -> Option<RowChange> {
+        match (self.fault?, &mut change) {
+            (Fault::ChildrenReleasedEarly, RowChange::Build { record, expected: None }) => {
+                if record.state == BuildState::Blocked {
+                    record.state = BuildState::Ready;
+                }
+            }
+            (Fault::ReleaseNotRecorded, RowChange::Dependency(edge)) if edge.satisfied => return None,
+            (Fault::SuccessorDoesNotWait, RowChange::Dependency(edge)) if edge.kind == DependencyKind::After => {
+                edge.satisfied = true;
+            }
+            (Fault::SuccessorDoesNotWait, RowChange::Build { record, expected: None }) => {
+                if record.slot == crate::rebuild::Slot::Successor {
+                    record.state = BuildState::Ready;
+                }
+            }
+            (Fault::FailedParentKeepsChildren, RowChange::Build { record, .. }) => {
+                if record.state == BuildState::DependencyFailed {
+                    record.state = BuildState::Blocked;
+                    record.done_at = None;
+                }
+            }
+            (Fault::CancelOvertakesSubmit, RowChange::Build { record, .. }) => {
+                if record.state == BuildState::Submitting && record.cancel_at.is_some() {
+                    record.state = BuildState::Canceled;
+                    record.done_at = record.cancel_at;
+                }
+            }
+            (Fault::EventEndsEarly, RowChange::Event { record, .. }) => {
+                if record.state == EventState::Building && record.builds_done > 0 {
+                    record.state = EventState::Complete;
+                    record.done_at = Some(record.created_at);
+                }
+            }
+            (Fault::DoneWhenSubmitted, RowChange::Build { record, .. }) => {
+                if record.state == BuildState::Building {
+                    record.state = BuildState::Done;
+                    record.done_at = Some(record.created_at);
+                }
+            }
+            (Fault::NoDeduplication, RowChange::Receive(record)) => {
+                record.message_id = format!("{}@{}", record.message_id, record.received_at);
+            }
+            _ => {}
+        }
+        Some(change)
+    }
+}
+
+#[async_trait]
+impl Storage for FaultyStorage {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.migrate().await
+    }
+
+    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
+        self.inner.lease(name, at).await
+    }
+
+    async fn reserve(&self, count: u32) -> Result<i64> {
+        self.inner.reserve(count).await
+    }
+
+    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
+        self.inner.claim(owner, limit, at).await
+    }
+
+    async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
+        self.inner.load(scope).await
+    }
+
+    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
+        let changes = match self.fault {
+            Some(_) => changes.into_iter().filter_map(|change| self.spoil(change)).collect(),
+            None => changes,
+        };
+        self.inner.transact(changes).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Answer> {
+        let mut answer = self.inner.query(query).await?;
+        if let (Some(Fault::NoSlots), Answer::Due(due)) = (self.fault, &mut answer) {
+            due.live.clear();
+        }
+        Ok(answer)
+    }
+
+    async fn verify(&self) -> Result<Vec<Violation>> {
+        self.inner.verify().await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyBus {
+    pub(super) inner: SimBus,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl Bus for FaultyBus {
+    async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
+        let deliveries = self.inner.receive(limit).await?;
+        if self.fault == Some(Fault::AckBeforeStore) {
+            let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
+            self.inner.acknowledge(&tags).await?;
+        }
+        Ok(deliveries)
+    }
+
+    async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
+        self.inner.acknowledge(tags).await
+    }
+
+    async fn publish(&self, message: &Message) -> Result<()> {
+        if self.fault == Some(Fault::NoticesDropped) {
+            return Ok(());
+        }
+        self.inner.publish(message).await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyBuilds {
+    pub(super) inner: SimBuilds,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl BuildSystem for FaultyBuilds {
+    fn capabilities(&self) -> Capabilities {
+        let capabilities = self.inner.capabilities();
+        if self.fault == Some(Fault::NoSettle) {
+            return Capabilities { settle: Duration::ZERO, ..capabilities };
+        }
+        capabilities
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        if self.fault != Some(Fault::StaleParents) {
+            return self.inner.submit(request).await;
+        }
+        let mut stale = request.clone();
+        for parent in &mut stale.parents {
+            if parent.id.as_str().starts_with("image") {
+                parent.digest = Some(crate::artifact::Digest::of(b"as it was planned"));
+            }
+        }
+        self.inner.submit(&stale).await
+    }
+
+    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>> {
+        let found = self.inner.find(attempt, since).await?;
+        Ok(if self.fault == Some(Fault::BlindRetry) { Vec::new() } else { found })
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        let found = self.inner.status(ids).await?;
+        Ok(if self.fault == Some(Fault::NoPolling) { Vec::new() } else { found })
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        if self.fault == Some(Fault::CancelNotSent) {
+            return Ok(());
+        }
+        self.inner.cancel(id).await
+    }
+}

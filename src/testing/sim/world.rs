@@ -1,0 +1,337 @@
+use super::executor::VirtualClock;
+use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
+use crate::backend::{BuildRequest, Clock, Found};
+use crate::event::Message;
+use crate::graph::{ArtifactGraph, EdgeKind};
+use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output};
+use crate::time::{Timestamp, later};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How unkind the world is. Probabilities are per mille.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// The process dies before a step.
+    pub crash: u32,
+    /// At most so many deaths.
+    pub crashes_max: u32,
+    /// A call to the storage or the bus fails, before or after it took effect.
+    pub backend_error: u32,
+    /// At most so many of those.
+    pub backend_errors_max: u32,
+    /// A message is delivered twice.
+    pub duplicate: u32,
+    /// An answer of the build system is lost on the way back.
+    pub lost_answer: u32,
+    /// A request is lost on the way there.
+    pub lost_request: u32,
+    /// A build fails because of the machinery, or is interrupted.
+    pub flaky_build: u32,
+    /// At most so many of those.
+    pub flaky_builds_max: u32,
+    /// A build fails because of its recipe, every time.
+    pub broken_recipe: u32,
+    /// An event is cancelled while it is under way.
+    pub cancel: u32,
+}
+
+/// Everything outside the process. It goes on when the process dies.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) rng: fastrand::Rng,
+    pub(super) clock: VirtualClock,
+    pub(super) weather: Weather,
+    pub(super) graph: ArtifactGraph,
+    pub(super) slots: u32,
+    pub(super) bus: BusWorld,
+    pub(super) violations: Vec<String>,
+    pub(super) trace: Vec<String>,
+    /// Content of what is there now, by artifact.
+    pub(super) outputs: BTreeMap<ArtifactId, Digest>,
+    pub(super) tasks: Vec<Task>,
+    /// Requests on their way to the build system.
+    requests: Vec<(Timestamp, BuildRequest)>,
+    /// Artifacts whose output does not depend on their parents.
+    absorbing: BTreeSet<ArtifactId>,
+    broken: BTreeSet<ArtifactId>,
+    pub(super) canceled: bool,
+    /// How long no process was alive, in all.
+    pub(super) downtime: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct BusWorld {
+    pub(super) waiting: VecDeque<(u64, Message)>,
+    pub(super) delivered: BTreeMap<u64, Message>,
+    pub(super) sent: BTreeSet<String>,
+    pub(super) acknowledged: BTreeSet<String>,
+    pub(super) published: Vec<Message>,
+    last_tag: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) external: ExternalId,
+    pub(super) marker: AttemptId,
+    pub(super) artifact: ArtifactId,
+    ends: Timestamp,
+    end: Observed,
+    pub(super) state: Observed,
+}
+
+/// A request that was sent takes effect within this time, or never.
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
+
+impl World {
+    pub(super) fn new(seed: u64, clock: VirtualClock, weather: Weather) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut world = Self {
+            slots: rng.u32(1..4),
+            rng,
+            clock,
+            weather,
+            graph: ArtifactGraph::new(),
+            bus: BusWorld::default(),
+            violations: Vec::new(),
+            trace: Vec::new(),
+            outputs: BTreeMap::new(),
+            tasks: Vec::new(),
+            requests: Vec::new(),
+            absorbing: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            canceled: false,
+            downtime: Duration::ZERO,
+        };
+        world.grow();
+        world
+    }
+
+    /// One or two bases and some images that are built from earlier ones.
+    fn grow(&mut self) {
+        let bases = self.rng.usize(1..3);
+        let images = self.rng.usize(2..8);
+        let mut names: Vec<String> = Vec::new();
+        for number in 0..bases {
+            let name = format!("base{number}");
+            self.graph.insert(Artifact::new(name.as_str(), ArtifactKind::Image));
+            self.outputs.insert(name.as_str().into(), Digest::of(name.as_bytes()));
+            names.push(name);
+        }
+        for number in 0..images {
+            let name = format!("image{number}");
+            let artifact = Artifact::new(name.as_str(), ArtifactKind::Image).with_source(format!("src/{name}"), None);
+            self.graph.insert(artifact);
+            for _ in 0..self.rng.usize(1..4) {
+                let parent = names[self.rng.usize(..names.len())].clone();
+                // Both ends are there.
+                let _ = self.graph.depend(name.as_str(), parent.as_str(), EdgeKind::ParentImage);
+            }
+            if self.rng.u32(..100) < 15 {
+                self.absorbing.insert(name.as_str().into());
+            }
+            if self.chance(self.weather.broken_recipe) {
+                self.broken.insert(name.as_str().into());
+            }
+            let digest = self.expected(&name.as_str().into(), &self.outputs);
+            self.outputs.insert(name.as_str().into(), digest);
+            names.push(name);
+        }
+    }
+
+    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
+        self.rng.u32(..1000) < per_mille
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn violation(&mut self, text: String) {
+        self.trace.push(format!("VIOLATION {text}"));
+        self.violations.push(text);
+    }
+
+    pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
+        let line = format!("{} {}", self.now().format("%H:%M:%S%.3f"), text());
+        self.trace.push(line);
+    }
+
+    /// The content of an artifact that is built from these contents of its parents.
+    fn content(&self, id: &ArtifactId, parents: &[(ArtifactId, Option<Digest>)]) -> Digest {
+        let mut parts = vec![id.as_str().to_owned()];
+        if !self.absorbing.contains(id) {
+            for (parent, digest) in parents {
+                parts.push(parent.to_string());
+                parts.push(digest.as_ref().map(ToString::to_string).unwrap_or_default());
+            }
+        }
+        Digest::of_parts(parts.iter().map(String::as_bytes))
+    }
+
+    fn expected(&self, id: &ArtifactId, outputs: &BTreeMap<ArtifactId, Digest>) -> Digest {
+        let mut parents: Vec<_> = self
+            .graph
+            .parents(id)
+            .into_iter()
+            .map(|(parent, _)| (parent.clone(), outputs.get(parent).cloned()))
+            .collect();
+        parents.dedup();
+        self.content(id, &parents)
+    }
+
+    /// What every artifact would contain if all were built in order from the bases that are there now.
+    pub(super) fn converged(&self) -> BTreeMap<ArtifactId, Digest> {
+        let mut outputs: BTreeMap<ArtifactId, Digest> = BTreeMap::new();
+        // Names are given in the order in which images were made from earlier ones.
+        for artifact in self.graph.artifacts() {
+            let digest = if artifact.buildable() {
+                self.expected(&artifact.id, &outputs)
+            } else {
+                self.outputs[&artifact.id].clone()
+            };
+            outputs.insert(artifact.id.clone(), digest);
+        }
+        outputs
+    }
+
+    /// A base gets new content, and a message says so.
+    pub(super) fn push_base(&mut self, message_id: &str) {
+        let bases: Vec<_> =
+            self.graph.artifacts().filter(|base| !base.buildable()).map(|base| base.id.clone()).collect();
+        let base = bases[self.rng.usize(..bases.len())].clone();
+        self.outputs.insert(base.clone(), Digest::of(message_id.as_bytes()));
+        let body = serde_json::json!({ "image": base }).to_string().into_bytes();
+        let message =
+            Message { id: message_id.to_owned(), topic: "image.pushed".into(), headers: BTreeMap::new(), body };
+        self.say(|| format!("{base} is pushed, message {message_id}"));
+        self.bus.sent.insert(message_id.to_owned());
+        self.send(message.clone());
+        if self.chance(self.weather.duplicate) {
+            self.send(message);
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.bus.last_tag += 1;
+        let entry = (self.bus.last_tag, message);
+        if self.rng.bool() {
+            self.bus.waiting.push_back(entry);
+        } else {
+            self.bus.waiting.push_front(entry);
+        }
+    }
+
+    /// The process died: what it had not acknowledged will come again.
+    pub(super) fn disconnect(&mut self, down: Duration) {
+        self.downtime += down;
+        self.bus.waiting.extend(std::mem::take(&mut self.bus.delivered));
+        self.say(|| "the process dies".to_owned());
+    }
+
+    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns when.
+    pub(super) fn request(&mut self, request: BuildRequest) -> Option<Timestamp> {
+        if self.chance(self.weather.lost_request) {
+            self.say(|| format!("the request for {} is lost", request.artifact));
+            return None;
+        }
+        let delay = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
+        let delay = delay.mul_f64(self.rng.f64() * 0.99);
+        let at = later(self.now(), delay);
+        self.requests.push((at, request));
+        Some(at)
+    }
+
+    /// Lets happen what happens by now: requests arrive, builds end.
+    pub(super) fn catch_up(&mut self) {
+        let now = self.now();
+        loop {
+            let arrival = self.requests.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(n, (at, _))| (*at, n));
+            let running = self.tasks.iter().enumerate().filter(|(_, task)| task.state == Observed::Running);
+            let end = running.min_by_key(|(_, task)| task.ends).map(|(n, task)| (task.ends, n));
+            match (arrival, end) {
+                (Some((at, n)), end) if at <= now && end.is_none_or(|(ends, _)| at <= ends) => {
+                    let (_, request) = self.requests.remove(n);
+                    self.begin(&request, at);
+                }
+                (_, Some((at, n))) if at <= now => self.finish(n),
+                _ => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, request: &BuildRequest, at: Timestamp) {
+        if self.tasks.iter().any(|task| task.marker == request.attempt) {
+            self.violation(format!("two tasks for marker {}", request.attempt));
+        }
+        let live: Vec<_> = self.tasks.iter().filter(|task| task.state == Observed::Running).collect();
+        if live.iter().any(|task| task.artifact == request.artifact) {
+            self.violation(format!("two live tasks of {}", request.artifact));
+        } else if live.len() >= self.slots as usize {
+            self.violation(format!("more than {} live tasks", self.slots));
+        }
+        let end = self.fate(request);
+        let takes = Duration::from_secs(self.rng.u64(1..600));
+        let external = ExternalId::new(format!("T{}", self.tasks.len() + 1));
+        self.say(|| {
+            format!(
+                "{external} builds {} from {:?}",
+                request.artifact,
+                request.parents.iter().map(|p| p.digest.as_ref().map(|d| d.short().to_owned())).collect::<Vec<_>>()
+            )
+        });
+        self.tasks.push(Task {
+            external,
+            marker: request.attempt.clone(),
+            artifact: request.artifact.clone(),
+            ends: later(at, takes),
+            end,
+            state: Observed::Running,
+        });
+    }
+
+    fn fate(&mut self, request: &BuildRequest) -> Observed {
+        if self.broken.contains(&request.artifact) {
+            return Observed::Failed(Failure::new(FailureClass::Deterministic, "the recipe is broken"));
+        }
+        if self.weather.flaky_builds_max > 0 && self.chance(self.weather.flaky_build) {
+            self.weather.flaky_builds_max -= 1;
+            let class = if self.rng.bool() { FailureClass::Infrastructure } else { FailureClass::Interrupted };
+            return Observed::Failed(Failure::new(class, "the builder broke"));
+        }
+        let parents: Vec<_> = request.parents.iter().map(|parent| (parent.id.clone(), parent.digest.clone())).collect();
+        let digest = Some(self.content(&request.artifact, &parents));
+        Observed::Succeeded(Output { name: String::new(), digest, contents: None })
+    }
+
+    fn finish(&mut self, number: usize) {
+        let task = &mut self.tasks[number];
+        task.state = task.end.clone();
+        let (artifact, external, state) = (task.artifact.clone(), task.external.clone(), task.state.clone());
+        if let Observed::Succeeded(Output { digest: Some(digest), .. }) = &state {
+            self.outputs.insert(artifact.clone(), digest.clone());
+        }
+        self.say(|| format!("{external} of {artifact} ends: {state:?}"));
+    }
+
+    pub(super) fn find(&self, marker: &AttemptId) -> Vec<Found> {
+        let found = self.tasks.iter().filter(|task| task.marker == *marker);
+        found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
+    }
+
+    pub(super) fn status(&self, ids: &[ExternalId]) -> Vec<Found> {
+        let found = self.tasks.iter().filter(|task| ids.contains(&task.external));
+        found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
+    }
+
+    pub(super) fn cancel(&mut self, id: &ExternalId) {
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.external == *id && task.state == Observed::Running) {
+            task.state = Observed::Canceled;
+        }
+        self.say(|| format!("{id} is cancelled"));
+    }
+
+    /// Whether every artifact can have its newest content: no recipe is broken and nothing was cancelled.
+    pub(super) fn must_converge(&self) -> bool {
+        self.broken.is_empty() && !self.canceled
+    }
+}

@@ -1,0 +1,3 @@
+FROM debian:12 AS one
+ARG NEXT=alpine
+FROM $NEXT

@@ -1,0 +1,6 @@
+ARG DISTRO=debian
+ARG VERSION="12" VARIANT='slim'
+ARG BASE=${DISTRO}:${VERSION}-${VARIANT}
+ARG REGISTRY
+FROM ${REGISTRY:-registry.example.com}/mirror/$BASE
+FROM ${REGISTRY:+ignored/}$BASE AS final

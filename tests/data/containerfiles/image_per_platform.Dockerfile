@@ -1,0 +1,3 @@
+FROM debian:12 AS x
+FROM example/base-$TARGETARCH
+COPY --from=x /a /a

@@ -1,0 +1,2 @@
+FROM Debian:12 AS a
+FROM alpine

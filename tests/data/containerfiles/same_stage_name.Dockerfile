@@ -1,0 +1,3 @@
+FROM debian:12 AS x
+FROM alpine AS x
+FROM x

@@ -1,0 +1,3 @@
+FROM alpine AS alpine
+FROM alpine AS debian
+FROM debian
