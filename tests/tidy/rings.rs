@@ -21,8 +21,8 @@ const RINGS: [(&str, u8); 15] = [
     ("testing", 3),
 ];
 
-/// Rooms that adapters share: `memory` because it is always there. Everything else below `adapter` belongs to one service.
-const COMMON_ROOMS: [&str; 4] = ["memory", "net", "store", "wrap"];
+/// Rooms that adapters share. Everything else below `adapter` belongs to one service.
+const COMMON_ROOMS: [&str; 3] = ["net", "store", "wrap"];
 
 /// What ring 0 must not contain, and what to do instead.
 const IMPURE: [(&str, &str); 21] = [
