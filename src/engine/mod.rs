@@ -66,7 +66,6 @@ pub struct Engine {
 
 impl Engine {
     /// Starts to configure an engine.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }

@@ -75,14 +75,14 @@ fn work<'a>(
                 busy.insert(id.clone());
                 calls.push(give_up(core, id, build_id).boxed());
             }
-            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) => {
-                if polled.get(&id).is_none_or(|next| *next <= now) {
-                    polled.insert(id.clone(), later(now, system.capabilities().poll));
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp))
+                if polled.get(&id).is_none_or(|next| *next <= now) =>
+            {
+                polled.insert(id.clone(), later(now, system.capabilities().poll));
+                if let Some(external) = attempt.external {
                     busy.insert(id.clone());
-                    if let Some(external) = attempt.external {
-                        let poll = Poll { id, build: build_id, external, stop: effect != Effect::Poll };
-                        polls.entry(attempt.system).or_default().push(poll);
-                    }
+                    let poll = Poll { id, build: build_id, external, stop: effect != Effect::Poll };
+                    polls.entry(attempt.system).or_default().push(poll);
                 }
             }
             _ => {}

@@ -240,23 +240,10 @@ impl ArtifactGraph {
     pub fn affected_by(&self, changed: &[ArtifactId]) -> Self {
         let mut wanted = self.dependents(changed);
         wanted.extend(changed.iter().filter_map(|id| self.canonical(id).cloned()));
-        let mut part = Self::new();
-        for id in &wanted {
-            let Some(artifact) = self.get(id) else { continue };
-            part.insert(artifact.clone());
-            for (parent, _) in self.parents(id) {
-                if let Some(parent) = self.get(parent).filter(|parent| part.get(&parent.id).is_none()) {
-                    part.insert(parent.clone());
-                }
-            }
-        }
-        for id in &wanted {
-            for (parent, kind) in self.parents(id) {
-                let _ = part.depend(id.clone(), parent.clone(), kind);
-            }
-        }
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let mut part = self.described(&wanted);
         for (child, note) in self.all_notes() {
-            if wanted.contains(&note.parent) || wanted.contains(child) {
+            if wanted.binary_search(&note.parent).is_ok() {
                 part.merge_note(self, child, note);
             }
         }
@@ -264,6 +251,37 @@ impl ArtifactGraph {
             let _ = part.alias(alias.clone(), id.clone());
         }
         part
+    }
+
+    /// The part of the graph made of these artifacts, their direct parents, and what is noted about them.
+    #[must_use]
+    pub fn described(&self, ids: &[ArtifactId]) -> Self {
+        let mut part = Self::new();
+        for id in ids {
+            for found in self.parents(id).into_iter().map(|(parent, _)| parent).chain([id]) {
+                if let Some(artifact) = self.get(found).filter(|artifact| part.get(&artifact.id).is_none()) {
+                    part.insert(artifact.clone());
+                }
+            }
+            for (parent, kind) in self.parents(id) {
+                // Both ends were inserted above.
+                let _ = part.depend(id.clone(), parent.clone(), kind);
+            }
+            for note in self.notes(id) {
+                let _ = part.note(id, note.clone());
+            }
+        }
+        part
+    }
+
+    /// The same graph, in which each name as it was asked for leads to the artifact that was found for it.
+    #[must_use]
+    pub fn answering(mut self, asked: &[ArtifactId], found: &[ArtifactId]) -> Self {
+        for (name, id) in asked.iter().zip(found) {
+            // What was not found has no other name either.
+            let _ = self.alias(name.clone(), id.clone());
+        }
+        self
     }
 
     /// The petgraph graph underneath, parent to child, for algorithms that are not offered here.

@@ -237,7 +237,7 @@ impl Rebuild {
                 }
             }
         }
-        self.refuse_cycles(placed.values().copied().collect())
+        self.refuse_cycles(&placed.values().copied().collect())
     }
 
     fn wait(&mut self, parent: BuildId, child: BuildId, kind: DependencyKind) {
@@ -277,7 +277,7 @@ impl Rebuild {
         }
     }
 
-    fn refuse_cycles(&self, ours: BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
+    fn refuse_cycles(&self, ours: &BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
         let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
         let graph: DiGraphMap<BuildId, ()> = waits.map(|edge| (edge.parent, edge.child, ())).collect();
         let circles = petgraph::algo::kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);

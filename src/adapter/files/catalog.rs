@@ -1,7 +1,6 @@
 use super::Problem;
 use super::manifest::Manifest;
 use super::tree::{self, Naming};
-use crate::adapter::memory::{described, with_names};
 use crate::artifact::ArtifactId;
 use crate::backend::{Catalog, Error, Remedy, Result};
 use crate::graph::ArtifactGraph;
@@ -154,12 +153,12 @@ fn likeness(wanted: &str, known: &str) -> f64 {
 impl Catalog for FilesCatalog {
     async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
         let found = self.find(of)?;
-        Ok(with_names(self.graph.affected_by(&found), of, &found))
+        Ok(self.graph.affected_by(&found).answering(of, &found))
     }
 
     async fn describe(&self, ids: &[ArtifactId]) -> Result<ArtifactGraph> {
         let found = self.find(ids)?;
-        Ok(with_names(described(&self.graph, &found), ids, &found))
+        Ok(self.graph.described(&found).answering(ids, &found))
     }
 }
 

@@ -66,42 +66,14 @@ impl Catalog for MemoryCatalog {
     async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
         let graph = self.lock();
         let found = Self::find(&graph, of)?;
-        Ok(with_names(graph.affected_by(&found), of, &found))
+        Ok(graph.affected_by(&found).answering(of, &found))
     }
 
     async fn describe(&self, ids: &[ArtifactId]) -> Result<ArtifactGraph> {
         let graph = self.lock();
         let found = Self::find(&graph, ids)?;
-        Ok(with_names(described(&graph, &found), ids, &found))
+        Ok(graph.described(&found).answering(ids, &found))
     }
-}
-
-/// The answer, in which each name as it was asked leads to what was found for it.
-pub(crate) fn with_names(mut answer: ArtifactGraph, asked: &[ArtifactId], found: &[ArtifactId]) -> ArtifactGraph {
-    for (name, id) in asked.iter().zip(found) {
-        // What was found is in the answer.
-        let _ = answer.alias(name.clone(), id.clone());
-    }
-    answer
-}
-
-/// These artifacts with their direct parents and notes.
-pub(crate) fn described(graph: &ArtifactGraph, ids: &[ArtifactId]) -> ArtifactGraph {
-    let mut part = ArtifactGraph::new();
-    for id in ids {
-        for found in graph.parents(id).into_iter().map(|(parent, _)| parent).chain([id]) {
-            if let Some(artifact) = graph.get(found) {
-                part.insert(artifact.clone());
-            }
-        }
-        for (parent, kind) in graph.parents(id) {
-            let _ = part.depend(id.clone(), parent.clone(), kind);
-        }
-        for note in graph.notes(id) {
-            let _ = part.note(id, note.clone());
-        }
-    }
-    part
 }
 
 #[cfg(test)]

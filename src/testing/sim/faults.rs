@@ -5,7 +5,8 @@ use crate::backend::{
 };
 use crate::event::Message;
 use crate::rebuild::{
-    AttemptId, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
+    AttemptId, BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
+    Slot,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -70,50 +71,45 @@ impl FaultyStorage {
     /// The change as the faulty engine would have made it; `None` if it would have made none.
     fn spoil(&self, mut change: RowChange) -> Option<RowChange> {
         match (self.fault?, &mut change) {
-            (Fault::ChildrenReleasedEarly, RowChange::Build { record, expected: None }) => {
-                if record.state == BuildState::Blocked {
-                    record.state = BuildState::Ready;
-                }
-            }
             (Fault::ReleaseNotRecorded, RowChange::Dependency(edge)) if edge.satisfied => return None,
-            (Fault::SuccessorDoesNotWait, RowChange::Dependency(edge)) if edge.kind == DependencyKind::After => {
-                edge.satisfied = true;
-            }
-            (Fault::SuccessorDoesNotWait, RowChange::Build { record, expected: None }) => {
-                if record.slot == crate::rebuild::Slot::Successor {
-                    record.state = BuildState::Ready;
-                }
-            }
-            (Fault::FailedParentKeepsChildren, RowChange::Build { record, .. }) => {
-                if record.state == BuildState::DependencyFailed {
-                    record.state = BuildState::Blocked;
-                    record.done_at = None;
-                }
-            }
-            (Fault::CancelOvertakesSubmit, RowChange::Build { record, .. }) => {
-                if record.state == BuildState::Submitting && record.cancel_at.is_some() {
-                    record.state = BuildState::Canceled;
-                    record.done_at = record.cancel_at;
-                }
-            }
-            (Fault::EventEndsEarly, RowChange::Event { record, .. }) => {
-                if record.state == EventState::Building && record.builds_done > 0 {
-                    record.state = EventState::Complete;
-                    record.done_at = Some(record.created_at);
-                }
-            }
-            (Fault::DoneWhenSubmitted, RowChange::Build { record, .. }) => {
-                if record.state == BuildState::Building {
-                    record.state = BuildState::Done;
-                    record.done_at = Some(record.created_at);
-                }
+            (Fault::SuccessorDoesNotWait, RowChange::Dependency(edge)) => {
+                edge.satisfied |= edge.kind == DependencyKind::After;
             }
             (Fault::NoDeduplication, RowChange::Receive(record)) => {
                 record.message_id = format!("{}@{}", record.message_id, record.received_at);
             }
+            (Fault::EventEndsEarly, RowChange::Event { record, .. })
+                if record.state == EventState::Building && record.builds_done > 0 =>
+            {
+                record.state = EventState::Complete;
+                record.done_at = Some(record.created_at);
+            }
+            (fault, RowChange::Build { record, expected }) => spoil_build(fault, record, expected.is_none()),
             _ => {}
         }
         Some(change)
+    }
+}
+
+fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
+    match (fault, build.state) {
+        (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
+        (Fault::SuccessorDoesNotWait, BuildState::Blocked) if new && build.slot == Slot::Successor => {
+            build.state = BuildState::Ready;
+        }
+        (Fault::FailedParentKeepsChildren, BuildState::DependencyFailed) => {
+            build.state = BuildState::Blocked;
+            build.done_at = None;
+        }
+        (Fault::CancelOvertakesSubmit, BuildState::Submitting) if build.cancel_at.is_some() => {
+            build.state = BuildState::Canceled;
+            build.done_at = build.cancel_at;
+        }
+        (Fault::DoneWhenSubmitted, BuildState::Building) => {
+            build.state = BuildState::Done;
+            build.done_at = Some(build.created_at);
+        }
+        _ => {}
     }
 }
 
