@@ -119,7 +119,7 @@ impl<'de> Deserialize<'de> for Policy {
         let raw = Levels(DEPTH_MAX).deserialize(deserializer)?;
         let mut loader = Loader::default();
         loader.section("policy", raw, None, None).map_err(D::Error::custom)?;
-        Ok(Self { sections: loader.sections.into() })
+        Ok(Self { sections: loader.sections.into(), handler: None })
     }
 }
 

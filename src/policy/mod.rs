@@ -153,6 +153,8 @@ fn kind_name(kind: ArtifactKind) -> &'static str {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     sections: Arc<[Section]>,
+    /// Whose rules count beside those for every handler.
+    handler: Option<Arc<str>>,
 }
 
 /// Rules with one extent.
@@ -193,16 +195,23 @@ impl Policy {
             allow: compiler.list("policy.allow", allow.into_iter().map(Rule::into_raw).collect())?,
             block: compiler.list("policy.block", block.into_iter().map(Rule::into_raw).collect())?,
         };
-        Ok(Self { sections: [section].into() })
+        Ok(Self { sections: [section].into(), handler: None })
     }
 
-    /// Whether these facts may be acted on, with the rule that says so. Rules of single handlers do not count.
+    /// The same policy, in which the rules of this handler count as well.
+    #[must_use]
+    pub fn for_handler(&self, name: &str) -> Self {
+        Self { sections: Arc::clone(&self.sections), handler: Some(name.into()) }
+    }
+
+    /// Whether these facts may be acted on, with the rule that says so. Rules of a single handler count only
+    /// in a policy [for that handler](Self::for_handler).
     #[must_use]
     pub fn judge(&self, facts: &Facts) -> Verdict {
-        self.decide(None, facts)
+        self.decide(self.handler.as_deref(), facts)
     }
 
-    /// The same, with the rules of this handler as well.
+    /// Whether this handler may act on these facts, with the rule that says so.
     #[must_use]
     pub fn judge_for(&self, handler: &str, facts: &Facts) -> Verdict {
         self.decide(Some(handler), facts)

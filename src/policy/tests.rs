@@ -119,6 +119,7 @@ fn rules_of_handlers_and_kinds_add_to_those_for_everything() {
     let judge = |handler: Option<&str>, artifact: &str, kind: &str, target: &str| {
         let known = facts(&[("artifact", artifact), ("kind", kind), ("target", target)]);
         let verdict = handler.map_or_else(|| policy.judge(&known), |name| policy.judge_for(name, &known));
+        assert_eq!(handler.map_or_else(|| policy.clone(), |name| policy.for_handler(name)).judge(&known), verdict);
         (verdict.allowed, verdict.rule)
     };
     let nightly = Some("nightly");
