@@ -13,7 +13,7 @@ pub use catalog::Catalog;
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
 pub use storage::{
-    Answer, BuildFilter, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
+    Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
     Violation,
 };
 

@@ -2,7 +2,7 @@ use super::{Error, Remedy, Result};
 use crate::plan::Plan;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, EventId, EventRecord, EventState,
-    InboxRecord, Neighbourhood, Notice, RowChange, Transition,
+    InboxRecord, MessageKey, Neighbourhood, Notice, RowChange, Transition,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -218,6 +218,19 @@ pub struct Violation {
     pub text: String,
 }
 
+/// Who wants messages to handle, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Token of the engine run that asks. What was claimed under an earlier one is abandoned.
+    pub owner: i64,
+    /// What this run is handling. What is claimed under its token and not in this list is abandoned as well: an answer was lost.
+    pub holding: Vec<MessageKey>,
+    /// At most so many.
+    pub limit: u32,
+    /// New messages that must not be handled before a later moment are left out.
+    pub at: Timestamp,
+}
+
 /// Where everything is kept that must survive.
 ///
 /// # Contract
@@ -240,9 +253,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Numbers for new rows: returns the first of `count` that are never given to anybody else.
     async fn reserve(&self, count: u32) -> Result<i64>;
 
-    /// Takes messages to handle: new ones whose time has come, and ones claimed under an earlier token; oldest first.
+    /// Takes messages to handle: new ones whose time has come, and claimed ones that nobody handles any more; oldest first.
     /// Each comes back in [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), one try more counted, and is stored so.
-    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>>;
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>>;
 
     /// The rows a decision needs.
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood>;

@@ -2,7 +2,7 @@ use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
-use crate::backend::{BoxError, Error, Scope, StorageExt};
+use crate::backend::{BoxError, Claim, Error, Scope, StorageExt};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::Plan;
@@ -12,7 +12,7 @@ use crate::rebuild::{
 use crate::time::later;
 use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use std::time::Duration;
 /// alone, so that the deaths are counted against the right one.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
+    let mut holding = BTreeSet::new();
     let mut alone = true;
     loop {
         let free = if alone { 1 } else { core.options.handlers_max }.saturating_sub(under_way.len());
@@ -30,15 +31,24 @@ pub(super) async fn run(core: &Core) {
                 return;
             }
         } else if free > 0 {
-            match core.storage.claim(core.owner(), u32::try_from(free).unwrap_or(u32::MAX), core.now()).await {
+            let limit = u32::try_from(free).unwrap_or(u32::MAX);
+            let claim =
+                Claim { owner: core.owner(), holding: holding.iter().cloned().collect(), limit, at: core.now() };
+            match core.storage.claim(&claim).await {
                 Ok(claimed) => {
                     alone = alone && claimed.iter().all(|record| record.tries > 1);
-                    under_way.extend(claimed.into_iter().map(|record| handle(core, record)));
+                    holding.extend(claimed.iter().map(InboxRecord::key));
+                    under_way.extend(claimed.into_iter().map(|record| {
+                        let key = record.key();
+                        handle(core, record).map(|()| key)
+                    }));
                 }
                 Err(error) => core.pause("dispatch", &error).await,
             }
         }
-        progress(&mut under_way, core.wait(&core.wake.dispatch, None)).await;
+        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.dispatch, None)).await {
+            holding.remove(&handled);
+        }
     }
 }
 

@@ -336,6 +336,23 @@ pub enum InboxState {
     Dead,
 }
 
+/// Which message: unique in the inbox.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageKey {
+    /// Registered name of the bus, or `local`.
+    pub source: String,
+    /// [`Message::identity`].
+    pub message_id: String,
+}
+
+impl InboxRecord {
+    /// Which message it is.
+    #[must_use]
+    pub fn key(&self) -> MessageKey {
+        MessageKey { source: self.source.clone(), message_id: self.message_id.clone() }
+    }
+}
+
 /// A message that came in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InboxRecord {

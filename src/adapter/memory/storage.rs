@@ -1,7 +1,7 @@
 use super::tables::{Tables, Waits, stored};
 use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, overview, page_limit};
 use crate::backend::{
-    Answer, BuildFilter, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
+    Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
 };
 use crate::rebuild::{
     AttemptId, BuildId, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange, Transition,
@@ -58,8 +58,8 @@ impl Storage for MemoryStorage {
         Ok(first)
     }
 
-    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
-        Ok(claim(&mut self.lock(), owner, limit, stored(at)))
+    async fn claim(&self, wanted: &Claim) -> Result<Vec<InboxRecord>> {
+        Ok(claim(&mut self.lock(), wanted))
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
@@ -106,13 +106,17 @@ impl Storage for MemoryStorage {
     }
 }
 
-fn claim(tables: &mut Tables, owner: i64, limit: u32, at: Timestamp) -> Vec<InboxRecord> {
+fn claim(tables: &mut Tables, wanted: &Claim) -> Vec<InboxRecord> {
+    let Claim { owner, ref holding, limit, at } = *wanted;
+    let at = stored(at);
     let row = |number: &u64| tables.inbox.get(number);
     let new = in_state(tables, InboxState::New)
         .filter(|number| row(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
         .take(count(limit));
     let abandoned = in_state(tables, InboxState::Claimed)
-        .filter(|number| row(number).is_some_and(|row| row.owner < owner))
+        .filter(|number| {
+            row(number).is_some_and(|row| row.owner < owner || row.owner == owner && !holding.contains(&row.key()))
+        })
         .take(count(limit));
     let mut numbers: Vec<_> = new.chain(abandoned).collect();
     numbers.sort_unstable();

@@ -9,7 +9,7 @@ mod tests;
 mod write;
 
 use super::store::{PLACE, conflict, external_changed, load, missing};
-use crate::backend::{Answer, Error, Query, Remedy, Result, Scope, Storage, Violation};
+use crate::backend::{Answer, Claim, Error, Query, Remedy, Result, Scope, Storage, Violation};
 use crate::rebuild::{InboxRecord, Neighbourhood, RowChange};
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -136,8 +136,9 @@ impl Storage for SqliteStorage {
         self.run(move |session| write::reserve(&mut session.connection, count)).await
     }
 
-    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
-        self.run(move |session| write::claim(&mut session.connection, owner, limit, at)).await
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
+        let claim = claim.clone();
+        self.run(move |session| write::claim(&mut session.connection, &claim)).await
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {

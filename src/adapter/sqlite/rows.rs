@@ -6,8 +6,8 @@ use crate::event::{Envelope, Message};
 use crate::plan::RebuildReason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notice, Reason, Slot,
-    Transition,
+    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice, Reason,
+    Slot, Transition,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
@@ -169,6 +169,12 @@ pub(super) struct NoticeRow {
 }
 
 impl InboxRow {
+    /// Whether the run of this token is handling the message.
+    pub(super) fn is_held(&self, owner: i64, holding: &[MessageKey]) -> bool {
+        let held = |key: &MessageKey| key.source == self.source && key.message_id == self.message_id;
+        self.owner == owner && holding.iter().any(held)
+    }
+
     pub(super) fn of(record: &InboxRecord) -> Result<Self> {
         let Message { id, topic, headers, body } = &record.message;
         Ok(Self {

@@ -1,7 +1,7 @@
 use super::rows::Place;
 use super::schema::{attempts, build_deps, builds, events, inbox, kinds};
 use super::{SqliteStorage, write};
-use crate::backend::{BuildFilter, DueLimits, EventFilter, Paging, Query, Remedy, Scope, Storage, StorageExt};
+use crate::backend::{BuildFilter, Claim, DueLimits, EventFilter, Paging, Query, Remedy, Scope, Storage, StorageExt};
 use crate::event::{FIRST_USER_KIND, RESERVED_KINDS};
 use crate::rebuild::{AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, EventId};
 use crate::time::from_micros;
@@ -88,7 +88,7 @@ async fn what_is_asked_often_reads_no_whole_table() {
     let calls = async |storage: &SqliteStorage| {
         let at = from_micros(1);
         storage.due(at, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
-        storage.claim(1, 9, at).await.unwrap();
+        storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at }).await.unwrap();
         storage.message("amqp", "m").await.unwrap();
         storage.attempts(BuildId(1)).await.unwrap();
         storage.transitions("build", "1").await.unwrap();

@@ -3,8 +3,8 @@ use super::world::{SETTLE, World};
 use crate::adapter::memory::MemoryStorage;
 use crate::artifact::ArtifactId;
 use crate::backend::{
-    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Clock, Delivery, DeliveryTag, Error, Found, Query,
-    Remedy, Result, Scope, Storage, Violation,
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Claim, Clock, Delivery, DeliveryTag, Error, Found,
+    Query, Remedy, Result, Scope, Storage, Violation,
 };
 use crate::event::Message;
 use crate::graph::ArtifactGraph;
@@ -69,11 +69,12 @@ impl Storage for SimStorage {
         self.rows.reserve(count).await
     }
 
-    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
         step().await;
-        self.shared.fails("storage.claim")?;
-        let claimed = self.rows.claim(owner, limit, at).await?;
+        self.shared.fails("storage.claim, before")?;
+        let claimed = self.rows.claim(claim).await?;
         step().await;
+        self.shared.fails("storage.claim, after it was done,")?;
         Ok(claimed)
     }
 

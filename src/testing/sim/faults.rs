@@ -1,7 +1,7 @@
 use super::backends::{SimBuilds, SimBus, SimStorage};
 use crate::backend::{
-    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Delivery, DeliveryTag, Found, Query, Result, Scope, Storage,
-    Violation,
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Claim, Delivery, DeliveryTag, Found, Query, Result, Scope,
+    Storage, Violation,
 };
 use crate::event::Message;
 use crate::rebuild::{
@@ -127,8 +127,8 @@ impl Storage for FaultyStorage {
         self.inner.reserve(count).await
     }
 
-    async fn claim(&self, owner: i64, limit: u32, at: Timestamp) -> Result<Vec<InboxRecord>> {
-        self.inner.claim(owner, limit, at).await
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
+        self.inner.claim(claim).await
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {

@@ -1,6 +1,6 @@
 use super::sample::{at, message};
 use super::{done, ids, refused, write};
-use crate::backend::{Paging, Remedy, Storage, StorageExt};
+use crate::backend::{Claim, Paging, Remedy, Storage, StorageExt};
 use crate::rebuild::{InboxRecord, InboxState, Reason, RowChange};
 
 pub(super) async fn a_message_is_stored_once(storage: &dyn Storage) {
@@ -59,6 +59,9 @@ pub(super) async fn only_a_later_run_claims_again(storage: &dyn Storage) {
     assert_eq!(done("message", storage.message("amqp", "2").await), Some(later), "a message that waits says why");
     assert_eq!(claim(storage, 5, 9, 69).await, [], "a message that was put off waits");
     assert_eq!(claim(storage, 5, 9, 70).await.len(), 1, "a message that was put off comes again");
+    let holding = vec![message("amqp", "3").key()];
+    let lost = done("claim", storage.claim(&Claim { owner: 5, holding, limit: 9, at: at(70) }).await);
+    assert_eq!(ids(&lost, |row| row.message_id.clone()), ["2"], "what the run claimed without knowing it comes again");
 }
 
 pub(super) async fn tokens_and_numbers_never_repeat(storage: &dyn Storage) {
@@ -92,6 +95,8 @@ pub(super) async fn dead_letters_keep_their_bytes(storage: &dyn Storage) {
     assert_eq!((page.items, page.total), (vec![dead("1")], 3), "the second page");
 }
 
+/// Claims as a run that handles everything it ever claimed.
 async fn claim(storage: &dyn Storage, owner: i64, limit: u32, seconds: i64) -> Vec<InboxRecord> {
-    done("claim", storage.claim(owner, limit, at(seconds)).await)
+    let holding = ["1", "2", "3", "a", "b", "late", "zz"].map(|id| message("amqp", id).key()).to_vec();
+    done("claim", storage.claim(&Claim { owner, holding, limit, at: at(seconds) }).await)
 }

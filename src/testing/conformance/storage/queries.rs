@@ -1,7 +1,7 @@
 use super::sample::{New, Next, at, attempt, build, build_in, cause, event, message, notice, transition};
 use super::{done, ids, write};
 use crate::artifact::{Artifact, ArtifactKind};
-use crate::backend::{BuildFilter, Due, DueLimits, EventFilter, Overview, Paging, Storage, StorageExt};
+use crate::backend::{BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Paging, Storage, StorageExt};
 use crate::graph::{ArtifactGraph, EdgeKind};
 use crate::policy::Policy;
 use crate::rebuild::{
@@ -230,5 +230,5 @@ pub(super) async fn the_overview_counts(storage: &dyn Storage) {
 }
 
 async fn claim_all(storage: &dyn Storage) {
-    done("claim", storage.claim(1, 9, at(0)).await);
+    done("claim", storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at: at(0) }).await);
 }

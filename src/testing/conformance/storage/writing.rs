@@ -3,7 +3,7 @@ use super::sample::{
     transition,
 };
 use super::{done, refused, write};
-use crate::backend::{BuildFilter, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
+use crate::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
 use crate::rebuild::{
     AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, DependencyKind, EventId, ExternalId, Reason,
     RowChange, Slot,
@@ -87,7 +87,11 @@ pub(super) async fn moments_are_microseconds(storage: &dyn Storage) {
     let page = done("builds", storage.builds(BuildFilter::default(), Paging::first(1)).await);
     assert_eq!(page.items[0].created_at, stored, "moments are stored in microseconds");
     assert_eq!(page.items[0].not_before, Some(stored), "moments are stored in microseconds");
-    assert_eq!(done("claim", storage.claim(1, 1, fine).await).len(), 1, "and compared in microseconds");
+    assert_eq!(
+        done("claim", storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 1, at: fine }).await).len(),
+        1,
+        "and compared in microseconds"
+    );
 }
 
 pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
