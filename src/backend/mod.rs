@@ -5,6 +5,7 @@ mod bus;
 mod catalog;
 mod clock;
 mod composer;
+mod dry_run;
 mod storage;
 
 pub use build_system::{BuildRequest, BuildSystem, Capabilities, Found};
@@ -12,6 +13,7 @@ pub use bus::{Bus, Delivery, DeliveryTag};
 pub use catalog::Catalog;
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
+pub use dry_run::DryRun;
 pub use storage::{
     Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
     Violation,

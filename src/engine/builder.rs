@@ -2,7 +2,7 @@ use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::registry::Registry;
 use super::{Engine, Options, SystemClock};
-use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage};
+use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, DryRun, Storage};
 use crate::event::Event;
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
@@ -32,6 +32,9 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// The policy has rules for a handler that does not exist.
+    #[error("the policy has rules for the handler {0:?}, but no such handler is registered")]
+    UnknownHandler(String),
     /// A limit is set for a system that does not exist.
     #[error("a limit is set for the build system {0:?}, but no such system is registered")]
     UnknownSystem(String),
@@ -142,7 +145,8 @@ impl Builder {
         self
     }
 
-    /// Whether builds are real; builds of different modes never share anything.
+    /// Whether builds are real; builds of different modes never share anything. In a dry run every build system is replaced by a
+    /// [`DryRun`].
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self
@@ -208,10 +212,17 @@ impl Builder {
         if let Some(unknown) = self.slots.keys().find(|name| !self.systems.contains_key(*name)) {
             return Err(ConfigError::UnknownSystem(unknown.clone()));
         }
+        if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
+            return Err(ConfigError::UnknownHandler(unknown.to_owned()));
+        }
+        let mut systems = self.systems;
+        if self.mode == BuildMode::DryRun {
+            systems.values_mut().for_each(|system| *system = Arc::new(DryRun));
+        }
         let core = Core::new(Parts {
             storage,
             buses: self.buses,
-            systems: self.systems,
+            systems,
             registry: self.registry,
             readable: Readable { catalog: Arc::new(Catalogs(self.catalogs)), policy: self.policy, mode: self.mode },
             clock: self.clock,

@@ -2,12 +2,12 @@ use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
-use crate::backend::{BoxError, Claim, Error, Scope, StorageExt};
+use crate::backend::{BoxError, BuildFilter, Claim, Error, Paging, Scope, StorageExt};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::Plan;
 use crate::rebuild::{
-    Admission, BuildId, EventId, InboxRecord, InboxState, Input, Outcome, Reason, Rebuild, RowChange,
+    Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Outcome, Reason, Rebuild, RowChange,
 };
 use crate::time::later;
 use futures_util::FutureExt;
@@ -51,6 +51,9 @@ pub(super) async fn run(core: &Core) {
         }
     }
 }
+
+/// Builds of one artifact that are looked at for its latest content; those of other modes are passed over.
+const LATEST_MAX: u32 = 20;
 
 /// What the handlers of one message decided.
 struct Decided<'a> {
@@ -96,12 +99,15 @@ async fn decide<'a>(core: &'a Core, record: &InboxRecord, envelope: &'a Envelope
     let mut decided = Decided { builds: Vec::new(), emitted: Vec::new(), canceled: Vec::new() };
     for entry in core.registry.of_kind(&envelope.kind) {
         let received = Received { message_id: record.message_id.clone(), at: record.received_at };
-        let cx = Context::new(core.readable.clone(), received, core.now());
+        let cx = Context::new(core.readable.clone(), &entry.name, received, core.now());
         let answer = AssertUnwindSafe(entry.handler.handle(envelope, cx)).catch_unwind().await;
         match answer.unwrap_or_else(|_| Err(BoxError::from("the handler panicked"))) {
             Ok(Decision::Ignore) => {}
             Ok(Decision::Skip(why)) => decided.builds.push((entry, Outcome::Skip(Reason::new("skipped", why)))),
-            Ok(Decision::Rebuild(plan)) => decided.builds.push((entry, route(core, plan))),
+            Ok(Decision::Rebuild(plan)) => {
+                let plan = complete(core, plan).await?;
+                decided.builds.push((entry, route(core, plan)));
+            }
             Ok(Decision::Emit(messages)) => decided.emitted.extend(messages),
             Ok(Decision::Cancel(events)) => decided.canceled.extend(events),
             Err(error) => match error.downcast::<Error>() {
@@ -123,6 +129,21 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Outcome {
         source = cause.source();
     }
     Outcome::Fail(Reason::new("handler_failed", text))
+}
+
+/// Fills in the contents of parents that the catalog does not know, as far as they were built here.
+async fn complete(core: &Core, plan: Plan) -> Result<Plan, Error> {
+    let mut contents = BTreeMap::new();
+    for id in plan.unknown_contents() {
+        let states = vec![BuildState::Done, BuildState::Reused];
+        let filter = BuildFilter { states, artifact: Some(id.clone()), ..BuildFilter::default() };
+        let builds = core.storage.builds(filter, Paging::first(LATEST_MAX)).await?.items;
+        let latest = builds.into_iter().find(|build| build.key.mode == core.readable.mode);
+        if let Some(digest) = latest.and_then(|build| build.output?.digest) {
+            contents.insert(id, digest);
+        }
+    }
+    Ok(plan.with_contents(&contents))
 }
 
 /// Says which registered system builds each node.

@@ -56,11 +56,15 @@ impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
 impl Registry {
     /// Adds a handler; `false` if the name is taken.
     pub(super) fn add<E: Event, H: Handler<E>>(&mut self, name: String, handler: H) -> bool {
-        if self.handlers.iter().any(|entry| entry.name == name) {
+        if self.has(&name) {
             return false;
         }
         self.handlers.push(Entry { name, handler: Arc::new(Typed { handler, event: PhantomData }) });
         true
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.handlers.iter().any(|entry| entry.name == name)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -89,6 +89,7 @@ where
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Readable>,
+    policy: Policy,
     received: Received,
     now: Timestamp,
 }
@@ -102,8 +103,9 @@ pub(crate) struct Readable {
 }
 
 impl Context {
-    pub(crate) fn new(shared: Arc<Readable>, received: Received, now: Timestamp) -> Self {
-        Self { shared, received, now }
+    pub(crate) fn new(shared: Arc<Readable>, handler: &str, received: Received, now: Timestamp) -> Self {
+        let policy = shared.policy.for_handler(handler);
+        Self { shared, policy, received, now }
     }
 
     /// A context outside an engine, to try a handler: reads this catalog under this policy, at this moment.
@@ -128,7 +130,8 @@ impl Context {
     /// ```
     pub fn outside(catalog: Arc<dyn Catalog>, policy: Policy, now: Timestamp) -> Self {
         let received = Received { message_id: "outside".into(), at: now };
-        Self::new(Arc::new(Readable { catalog, policy, mode: BuildMode::Real }), received, now)
+        let shared = Readable { catalog, policy: policy.clone(), mode: BuildMode::Real };
+        Self { shared: Arc::new(shared), policy, received, now }
     }
 
     /// Who knows what depends on what: all registered catalogs as one.
@@ -137,10 +140,10 @@ impl Context {
         self.shared.catalog.as_ref()
     }
 
-    /// The rules of what may be rebuilt.
+    /// The rules of what may be rebuilt, those of this handler included.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.shared.policy
+        &self.policy
     }
 
     /// Facts about this event that rules may ask for, to be completed by the handler.

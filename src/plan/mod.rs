@@ -10,7 +10,7 @@ pub use planner::{PlanError, Planner};
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::EdgeKind;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Why an artifact is rebuilt. The numbers are stored and shown.
@@ -186,6 +186,25 @@ impl Plan {
     pub fn lower_bound(&self, builders: u32) -> Duration {
         let work: Duration = self.nodes.values().map(|node| node.artifact.estimate.unwrap_or_default()).sum();
         self.critical_path().max(work / builders.max(1))
+    }
+
+    /// Parents outside the plan whose content nobody has told, by name.
+    #[must_use]
+    pub fn unknown_contents(&self) -> BTreeSet<ArtifactId> {
+        let parents = self.nodes.values().flat_map(|node| &node.parents);
+        let unknown = parents.filter(|parent| parent.digest.is_none() && !self.nodes.contains_key(&parent.id));
+        unknown.map(|parent| parent.id.clone()).collect()
+    }
+
+    /// The same plan, with these contents where nobody has told them.
+    #[must_use]
+    pub fn with_contents(mut self, contents: &BTreeMap<ArtifactId, Digest>) -> Self {
+        for parent in
+            self.nodes.values_mut().flat_map(|node| &mut node.parents).filter(|parent| parent.digest.is_none())
+        {
+            parent.digest = contents.get(&parent.id).cloned();
+        }
+        self
     }
 
     /// The name of this plan's content.

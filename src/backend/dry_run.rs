@@ -1,0 +1,66 @@
+use super::{BuildRequest, BuildSystem, Capabilities, Found, Result};
+use crate::rebuild::{AttemptId, ExternalId, Observed, Output};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// A build system that only pretends: whatever it is asked for succeeds at once, and nothing is built.
+///
+/// It keeps nothing, so a restart changes nothing. Its outputs have no content, so nothing is ever taken for unchanged.
+///
+/// ```
+/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::handler::{RebuildRequested, rebuild_requested};
+/// use freshmaker::rebuild::BuildMode;
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Engine};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// let builds = Arc::new(MemoryBuilds::new());
+///
+/// // The mode puts a `DryRun` in the place of every build system.
+/// let engine = Engine::builder()
+///     .mode(BuildMode::DryRun)
+///     .storage(Arc::new(MemoryStorage::new()))
+///     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+///     .build_system("builder", builds.clone())
+///     .on(rebuild_requested)
+///     .build()?;
+/// let handle = engine.handle();
+/// handle.send(&RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None }).await?;
+/// engine.run_until(handle.idle()).await?;
+/// assert_eq!(handle.overview().await?.builds_done, 1);
+/// assert!(builds.requests().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DryRun;
+
+#[async_trait]
+impl BuildSystem for DryRun {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10) }
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        Ok(ExternalId::new(format!("dry-run:{}", request.attempt)))
+    }
+
+    async fn find(&self, _: &AttemptId, _: Timestamp) -> Result<Vec<Found>> {
+        Ok(Vec::new())
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        let output = Output { name: String::new(), digest: None, contents: None };
+        let found = ids.iter().map(|id| Found { external: id.clone(), observed: Observed::Succeeded(output.clone()) });
+        Ok(found.collect())
+    }
+
+    async fn cancel(&self, _: &ExternalId) -> Result<()> {
+        Ok(())
+    }
+}
