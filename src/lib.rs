@@ -1,4 +1,69 @@
-//! freshmaker
+//! Rebuilds what depends on what changed.
+//!
+//! Something changes: a base image is pushed, a recipe is edited, somebody asks. A [`Handler`] decides what has to be rebuilt because of it
+//! and answers with a [`Plan`]; the [`Engine`] stores the plan, gives each build to a build system in the right order, follows it to its end
+//! and tells the world, through crashes, lost messages and build systems that answer late, twice or not at all.
+//!
+//! This is a library, not a service: you choose the backends and own the process. It is not a build system either; it never builds anything itself.
+//!
+//! # A first program
+//!
+//! ```
+//! use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+//! use freshmaker::handler::{ImagePushed, rebuild_dependents};
+//! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut graph = ArtifactGraph::new();
+//! graph.insert(Artifact::new("debian:12", ArtifactKind::Image));
+//! graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("images/app", None));
+//! graph.depend("app", "debian:12", EdgeKind::ParentImage)?;
+//!
+//! let engine = Engine::builder()
+//!     .storage(Arc::new(MemoryStorage::new()))
+//!     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+//!     .build_system("builder", Arc::new(MemoryBuilds::new()))
+//!     .on(rebuild_dependents)
+//!     .build()?;
+//!
+//! let handle = engine.handle();
+//! handle.send(&ImagePushed { image: "debian:12".into(), digest: None }).await?;
+//! engine.run_until(handle.idle()).await?;
+//! assert_eq!(handle.overview().await?.builds_done, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The parts
+//!
+//! * [`Event`]: a fact with a stable stored name. [`Handler`]: an `async fn(E, Context) -> HandlerResult`, a closure or a struct. It reads through its
+//!   [`Context`] and returns a [`Decision`], which is data; the engine acts on it.
+//! * [`ArtifactGraph`]: what is made of what, with any number of parents. [`Plan`]: a validated DAG of builds-to-be, which says of each artifact why it is
+//!   in, and of each other candidate why it is out. [`Policy`]: the rules of what may be rebuilt. All of these are values, without any I/O.
+//! * [`backend`]: the contracts. [`Bus`](backend::Bus) brings and takes messages, [`Catalog`](backend::Catalog) knows what depends on what,
+//!   [`Storage`](backend::Storage) keeps everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer) prepares what builds need.
+//! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to rows. It neither waits nor asks for the time.
+//! * [`Engine`] and its [`Handle`](engine::Handle): run it in your own tokio runtime, send it events, cancel, ask, listen.
+//! * [`adapter`]: implementations of the contracts. Those in [memory](adapter::memory) are always there.
+//!
+//! # Your own backend
+//!
+//! Implement one trait of [`backend`]; its documentation has the contract. With the feature `testing`, `testing::conformance` has a suite for each trait
+//! that you call with your implementation. `examples/custom_backend.rs` is a whole one in less than sixty lines.
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! |---|---|---|
+//! | `sqlite` | yes | storage in one SQLite file |
+//! | `files` | yes | catalog from a tree of Containerfiles or a TOML manifest |
+//! | `command` | yes | build system that runs a program for each build |
+//! | `testing` | | contract suites and the simulation |
+//! | `full` | | all of these |
+//!
+//! Without default features the crate is pure: no SQL driver, no HTTP client.
 
 pub mod adapter;
 pub mod artifact;
@@ -22,3 +87,8 @@ pub use graph::{ArtifactGraph, EdgeKind};
 pub use handler::{Context, Decision, Handler, HandlerResult};
 pub use plan::{Plan, RebuildReason};
 pub use policy::{Policy, Verdict};
+
+/// The programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
