@@ -1,6 +1,7 @@
 use super::core::Core;
 use crate::backend::{Remedy, Scope};
 use crate::rebuild::{BuildId, IllegalInput, Input, Neighbourhood, Observed, Rebuild, RowChange};
+use tokio::sync::Notify;
 
 /// What became of changes that were to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,11 @@ impl Core {
         if changes.is_empty() {
             return Stored::Yes;
         }
+        let concerned = self.wake.concerned(&changes);
         match self.storage.transact(changes).await {
             Ok(()) => {
-                self.wake_all();
+                concerned.into_iter().for_each(Notify::notify_one);
+                self.wake.changed.notify_waiters();
                 Stored::Yes
             }
             Err(error) if error.remedy == Remedy::Conflict => Stored::Conflict,

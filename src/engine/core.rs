@@ -1,8 +1,8 @@
 use super::Options;
 use super::registry::Registry;
-use crate::backend::{BuildSystem, Bus, Clock, Error, Storage};
+use crate::backend::{BuildSystem, Bus, Clock, Error, Result, Storage};
 use crate::handler::Readable;
-use crate::rebuild::{AttemptId, Limits, Notice, Slots};
+use crate::rebuild::{AttemptId, Limits, Notice, RowChange, Slots};
 use crate::time::{Timestamp, later};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, OnceCell, broadcast};
 
 /// What all stages share. Backends, bounds and wake-ups; no state of any build.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) struct Core {
     pub(super) wake: Wake,
     owner: AtomicI64,
     stopping: AtomicBool,
+    migrated: OnceCell<()>,
     /// Two plans committed at the same time could each join what the other is about to change.
     pub(super) planning: tokio::sync::Mutex<()>,
 }
@@ -46,6 +47,20 @@ pub(super) struct Wake {
     pub(super) stopped: Notify,
     /// Something was stored; for those who wait for a certain state.
     pub(super) changed: Notify,
+}
+
+impl Wake {
+    /// The stages that these changes give something to do, to be woken once they are stored.
+    pub(super) fn concerned(&self, changes: &[RowChange]) -> Vec<&Notify> {
+        let any = |concerns: fn(&RowChange) -> bool| changes.iter().any(concerns);
+        let stages = [
+            (&self.dispatch, any(|change| matches!(change, RowChange::Receive(_) | RowChange::Inbox(_)))),
+            (&self.drive, any(|change| matches!(change, RowChange::Build { .. }))),
+            (&self.watch, any(|change| matches!(change, RowChange::Build { .. } | RowChange::Attempt { .. }))),
+            (&self.publish, any(|change| matches!(change, RowChange::Notice(_)))),
+        ];
+        stages.into_iter().filter(|(_, concerned)| *concerned).map(|(stage, _)| stage).collect()
+    }
 }
 
 pub(super) struct Parts {
@@ -97,8 +112,15 @@ impl Core {
             wake: Wake::default(),
             owner: AtomicI64::new(0),
             stopping: AtomicBool::new(false),
+            migrated: OnceCell::new(),
             planning: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The storage, brought up to date first.
+    pub(super) async fn storage(&self) -> Result<&dyn Storage> {
+        self.migrated.get_or_try_init(|| self.storage.migrate()).await?;
+        Ok(self.storage.as_ref())
     }
 
     pub(super) fn begin(&self, owner: i64) {
@@ -113,7 +135,7 @@ impl Core {
         self.wake_all();
     }
 
-    pub(super) fn wake_all(&self) {
+    fn wake_all(&self) {
         for stage in [&self.wake.dispatch, &self.wake.drive, &self.wake.watch, &self.wake.publish] {
             stage.notify_one();
         }

@@ -1,6 +1,6 @@
 use super::core::Core;
 pub use crate::backend::Overview;
-use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Result, StorageExt};
+use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Result, StorageExt, Violation};
 use crate::event::{Event, Message};
 use crate::plan::Plan;
 use crate::rebuild::{
@@ -45,11 +45,10 @@ impl Handle {
         if self.core.registry.of_kind(E::KIND).next().is_none() {
             return Err(rejected(format!("no handler is registered for events of kind {:?}", E::KIND)));
         }
-        self.core.storage.migrate().await?;
         let record = self.core.inbox_record("local", message, None);
         let id = record.message_id.clone();
-        self.core.storage.transact(vec![RowChange::Receive(record)]).await?;
-        self.core.wake_all();
+        self.core.storage().await?.transact(vec![RowChange::Receive(record)]).await?;
+        self.core.wake.dispatch.notify_one();
         Ok(id)
     }
 
@@ -59,6 +58,7 @@ impl Handle {
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one that has ended or is being cancelled.
     pub async fn cancel(&self, event: EventId, by: &str) -> Result<()> {
+        self.core.storage().await?;
         match self.core.apply(&Input::Cancel { event, by: by.to_owned() }, None).await {
             Ok(_) => Ok(()),
             Err(illegal @ IllegalInput::Unknown(_)) => Err(Error::new(Remedy::NotFound, "engine", illegal)),
@@ -72,7 +72,7 @@ impl Handle {
     /// [`NotFound`](Remedy::NotFound), and those of the storage.
     pub async fn event(&self, id: EventId) -> Result<EventRecord> {
         let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
-        let page = self.core.storage.events(filter, Paging::first(1)).await?;
+        let page = self.core.storage().await?.events(filter, Paging::first(1)).await?;
         page.items
             .into_iter()
             .next()
@@ -84,7 +84,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        self.core.storage.events(filter, paging).await
+        self.core.storage().await?.events(filter, paging).await
     }
 
     /// Builds, newest first.
@@ -92,7 +92,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        self.core.storage.builds(filter, paging).await
+        self.core.storage().await?.builds(filter, paging).await
     }
 
     /// The attempts of a build, oldest first.
@@ -100,7 +100,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        self.core.storage.attempts(build).await
+        self.core.storage().await?.attempts(build).await
     }
 
     /// The plan that an event follows, with the reasons of everything in it and out of it.
@@ -108,7 +108,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
-        self.core.storage.plan(event).await
+        self.core.storage().await?.plan(event).await
     }
 
     /// What happened to an `event`, a `build` or an `attempt`, oldest first.
@@ -116,7 +116,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        self.core.storage.transitions(aggregate, id).await
+        self.core.storage().await?.transitions(aggregate, id).await
     }
 
     /// Messages that could not be understood or handled, newest first, with their bytes and the reason.
@@ -124,7 +124,7 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.core.storage.dead_letters(paging).await
+        self.core.storage().await?.dead_letters(paging).await
     }
 
     /// How much there is of everything.
@@ -132,7 +132,15 @@ impl Handle {
     /// # Errors
     /// Those of the storage.
     pub async fn overview(&self) -> Result<Overview> {
-        self.core.storage.overview().await
+        self.core.storage().await?.overview().await
+    }
+
+    /// Checks what is stored against itself; empty means sound.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn verify(&self) -> Result<Vec<Violation>> {
+        self.core.storage().await?.verify().await
     }
 
     /// Changes of events and builds from now on, as they are published.
@@ -145,7 +153,7 @@ impl Handle {
     pub async fn idle(&self) {
         loop {
             let changed = self.core.wake.changed.notified();
-            if self.core.storage.overview().await.is_ok_and(|overview| overview.is_idle()) {
+            if self.overview().await.is_ok_and(|overview| overview.is_idle()) {
                 return;
             }
             let timer = self.core.sleep(self.core.options.tick);

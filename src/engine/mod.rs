@@ -21,7 +21,7 @@ pub use clock::SystemClock;
 pub use handle::{Handle, Overview, Subscription};
 
 use self::core::Core;
-use crate::backend::{Error, Storage};
+use crate::backend::Error;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, pin_mut};
@@ -83,8 +83,7 @@ impl Engine {
     /// If the storage cannot be brought up to date or is owned by another engine. What fails later is tried again.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let core = &*self.core;
-        core.storage.migrate().await?;
-        let owner = core.storage.lease("engine", core.clock.now()).await?;
+        let owner = core.storage().await?.lease("engine", core.clock.now()).await?;
         core.begin(owner);
         tracing::info!(engine.run = owner, "engine started");
         let stages = FuturesUnordered::new();
@@ -140,12 +139,5 @@ impl Default for Options {
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 8 << 20,
         }
-    }
-}
-
-/// Which storage an engine has, for code that only needs to read it.
-impl AsRef<dyn Storage> for Engine {
-    fn as_ref(&self) -> &(dyn Storage + 'static) {
-        self.core.storage.as_ref()
     }
 }
