@@ -2,7 +2,7 @@
 //! tells its story.
 #![cfg(feature = "testing")]
 
-use freshmaker::testing::sim::{Fault, Report, simulate, simulate_fault};
+use freshmaker::testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;
 
 fn seeds(default: Range<u64>) -> Range<u64> {
@@ -51,6 +51,15 @@ fn no_seed_breaks_a_promise() {
     );
     // Proof that the hard places were reached.
     assert!(crashes > 0 && reused > 0);
+}
+
+#[test]
+fn the_process_may_die_before_any_step() {
+    for seed in [1, 4, 5] {
+        for step in 1..=sound(seed).steps {
+            simulate_crash_at(seed, step).unwrap_or_else(|failed| panic!("it died before step {step}: {failed}"));
+        }
+    }
 }
 
 #[test]

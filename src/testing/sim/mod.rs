@@ -39,6 +39,8 @@ use std::time::Duration;
 pub struct Report {
     /// How often the process died.
     pub crashes: u32,
+    /// Steps at each of which it could have died.
+    pub steps: u32,
     /// Tasks of the build system.
     pub tasks: usize,
     /// Builds that were reused.
@@ -84,7 +86,15 @@ const STEPS_MAX: u32 = 400_000;
 /// # Errors
 /// [`Failed`] with everything that was broken.
 pub fn simulate(seed: u64) -> Result<Report, Failed> {
-    run(seed, None)
+    run(seed, None, None)
+}
+
+/// One run in which the process also dies before exactly this step, counted from the first; [`Report::steps`] says how many there are.
+///
+/// # Errors
+/// [`Failed`] with everything that was broken.
+pub fn simulate_crash_at(seed: u64, step: u32) -> Result<Report, Failed> {
+    run(seed, None, Some(step))
 }
 
 /// One run of an engine with a planted fault, to see that the oracle finds it.
@@ -92,7 +102,7 @@ pub fn simulate(seed: u64) -> Result<Report, Failed> {
 /// # Errors
 /// [`Failed`], if this seed finds it.
 pub fn simulate_fault(seed: u64, fault: Fault) -> Result<Report, Failed> {
-    run(seed, Some(fault))
+    run(seed, Some(fault), None)
 }
 
 /// What happens from outside, and when.
@@ -105,21 +115,22 @@ enum Action {
 struct Simulation {
     seed: u64,
     fault: Option<Fault>,
+    crash_at: Option<u32>,
     clock: VirtualClock,
     shared: Shared,
     rows: Arc<MemoryStorage>,
     script: Mutex<Vec<(Timestamp, Action)>>,
 }
 
-fn run(seed: u64, fault: Option<Fault>) -> Result<Report, Failed> {
+fn run(seed: u64, fault: Option<Fault>, crash_at: Option<u32>) -> Result<Report, Failed> {
     let start = from_micros(1_764_000_000_000_000);
     let clock = VirtualClock::new(start);
     let mut world = World::new(seed, clock.clone(), weather(seed));
     let script = script(&mut world, start);
     let shared = Shared(Arc::new(Mutex::new(world)));
     let rows = Arc::new(MemoryStorage::new());
-    let simulation = Simulation { seed, fault, clock, shared, rows, script: Mutex::new(script) };
-    let crashes = simulation.live(later(start, PATIENCE));
+    let simulation = Simulation { seed, fault, crash_at, clock, shared, rows, script: Mutex::new(script) };
+    let (crashes, steps) = simulation.live(later(start, PATIENCE));
     oracle::check(&simulation.shared, &simulation.rows);
     let mut world = simulation.shared.world();
     let trace = std::mem::take(&mut world.trace);
@@ -129,7 +140,7 @@ fn run(seed: u64, fault: Option<Fault>) -> Result<Report, Failed> {
     }
     let reused = trace.iter().filter(|line| line.contains("REUSED")).count() as u64;
     let elapsed = crate::time::since(world.now(), start);
-    Ok(Report { crashes, tasks: world.tasks.len(), reused, elapsed, trace })
+    Ok(Report { crashes, steps, tasks: world.tasks.len(), reused, elapsed, trace })
 }
 
 /// Every seed has its own weather, from a calm day to all at once.
@@ -170,15 +181,16 @@ fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
 }
 
 impl Simulation {
-    /// Runs engine after engine until one ends by itself; returns how many died.
-    fn live(&self, deadline: Timestamp) -> u32 {
+    /// Runs engine after engine until one ends by itself; returns how many died, and how many steps they made.
+    fn live(&self, deadline: Timestamp) -> (u32, u32) {
         let mut crashes = 0;
+        let mut steps = 0;
         loop {
             let engine = match self.engine(crashes) {
                 Ok(engine) => engine,
                 Err(error) => {
                     self.shared.world().violation(error.to_string());
-                    return crashes;
+                    return (crashes, steps);
                 }
             };
             let handle = engine.handle();
@@ -188,7 +200,8 @@ impl Simulation {
                 let chance = world.weather.crash;
                 let dies = world.weather.crashes_max > 0 && world.chance(chance);
                 world.weather.crashes_max -= u32::from(dies);
-                dies
+                steps += 1;
+                dies || self.crash_at == Some(steps)
             };
             let run = AssertUnwindSafe(|| executor::run(&self.clock, life, deadline, STEPS_MAX, crash));
             let ended = catch_unwind(run).unwrap_or_else(|cause| {
@@ -197,14 +210,14 @@ impl Simulation {
                 Ended::Complete(Ok(()))
             });
             match ended {
-                Ended::Complete(Ok(())) => return crashes,
+                Ended::Complete(Ok(())) => return (crashes, steps),
                 Ended::Complete(Err(error)) => {
                     self.shared.world().violation(format!("the engine gave up: {error}"));
-                    return crashes;
+                    return (crashes, steps);
                 }
                 Ended::Stuck(how) => {
                     self.shared.world().violation(format!("it never ends: {how}"));
-                    return crashes;
+                    return (crashes, steps);
                 }
                 Ended::Crashed => {
                     crashes += 1;
