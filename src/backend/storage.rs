@@ -223,7 +223,8 @@ pub struct Violation {
 pub struct Claim {
     /// Token of the engine run that asks. What was claimed under an earlier one is abandoned.
     pub owner: i64,
-    /// What this run is handling. What is claimed under its token and not in this list is abandoned as well: an answer was lost.
+    /// What this run is handling, and does not want again, whatever the rows say. What is claimed under its token and not in this list
+    /// is abandoned as well: an answer was lost.
     pub holding: Vec<MessageKey>,
     /// At most so many.
     pub limit: u32,

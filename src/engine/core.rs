@@ -79,6 +79,41 @@ pub(super) struct Parts {
 /// Notices kept for a subscriber that does not keep up; older ones are dropped for it.
 const NOTICES_KEPT: usize = 1024;
 
+/// When a stage looks at the rows again: soon after something happened, but not after each of many things that happen at once.
+#[derive(Debug)]
+pub(super) struct Pace {
+    not_before: Timestamp,
+    pending: bool,
+    next: Option<Timestamp>,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { not_before: Timestamp::MIN_UTC, pending: true, next: None }
+    }
+
+    /// Something has happened.
+    pub(super) fn hurry(&mut self) {
+        self.pending = true;
+    }
+
+    /// Whether to look now.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.pending && self.not_before <= now
+    }
+
+    /// The stage has looked; without a hint it wants to look again at `next`.
+    pub(super) fn looked(&mut self, core: &Core, next: Option<Timestamp>) {
+        *self = Self { not_before: later(core.now(), core.options.pace), pending: false, next };
+    }
+
+    /// When to look if nothing happens; never, once the end was asked for.
+    pub(super) fn at(&self, core: &Core) -> Option<Timestamp> {
+        let at = if self.pending { Some(self.not_before) } else { self.next };
+        at.filter(|_| !core.is_stopping())
+    }
+}
+
 /// Waits until one of the calls under way ends, and returns what it gave, or until there is something else to do.
 pub(super) async fn progress<F: Future>(
     under_way: &mut FuturesUnordered<F>,

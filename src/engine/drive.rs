@@ -1,10 +1,11 @@
-use super::core::{Core, progress};
+use super::core::{Core, Pace, progress};
 use crate::backend::{BuildRequest, DueLimits, Error, Remedy, StorageExt};
 use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildRecord, Effect, Failure, FailureClass, Input};
+use crate::time::Timestamp;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// More ready builds than that are not looked at in one step; those are the least urgent ones.
 const READY_MAX: u32 = 1000;
@@ -12,34 +13,59 @@ const READY_MAX: u32 = 1000;
 /// Ready builds to attempts: starts as many as there are slots, the most urgent first.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
-    let mut starting: BTreeMap<BuildId, String> = BTreeMap::new();
+    let mut starting: BTreeSet<BuildId> = BTreeSet::new();
+    let mut pace = Pace::new();
     loop {
-        let mut next = None;
         if core.is_stopping() {
             if under_way.is_empty() {
                 return;
             }
-        } else {
-            match core.storage.due(core.now(), DueLimits { ready: READY_MAX, attempts: 0 }).await {
-                Ok(mut due) => {
-                    next = due.next;
-                    // A build whose start is not stored yet still looks ready, and has its slot already.
-                    for build in due.ready.extract_if(.., |build| starting.contains_key(&build.id)) {
-                        *due.live.entry(build.key.system).or_default() += 1;
-                    }
-                    for build in core.slots.admit(&due.ready, &due.live) {
-                        if Effect::of_build(build) == Some(Effect::Start) {
-                            starting.insert(build.id, build.key.system.clone());
-                            under_way.push(start(core, build.id, build.key.system.clone()));
-                        }
+        } else if pace.is_due(core.now()) {
+            match startable(core, &starting).await {
+                Ok((builds, next)) => {
+                    pace.looked(core, next);
+                    for build in builds {
+                        starting.insert(build.id);
+                        under_way.push(start(core, build.id, build.key.system));
                     }
                 }
                 Err(error) => core.pause("drive", &error).await,
             }
         }
-        if let Some(started) = progress(&mut under_way, core.wait(&core.wake.drive, next)).await {
+        if let Some(started) = progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {
             starting.remove(&started);
         }
+        pace.hurry();
+    }
+}
+
+/// The builds that start now, and when there may be others.
+async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
+    let slots: u32 = core.systems.keys().map(|system| core.slots.limit(system)).sum();
+    // As many as could start at most. Only if the most urgent ones are all for systems without a free slot, others are looked at.
+    let mut ready = slots.saturating_add(1).min(READY_MAX);
+    loop {
+        let mut due = core.storage.due(core.now(), DueLimits { ready, attempts: 0 }).await?;
+        let complete = due.ready.len() < ready as usize || ready == READY_MAX;
+        // A build whose start is not stored yet still looks ready, and has its slot already.
+        for build in due.ready.extract_if(.., |build| starting.contains(&build.id)) {
+            *due.live.entry(build.key.system).or_default() += 1;
+        }
+        let builds: Vec<_> = core
+            .slots
+            .admit(&due.ready, &due.live)
+            .into_iter()
+            .filter(|build| Effect::of_build(build) == Some(Effect::Start))
+            .cloned()
+            .collect();
+        let free = core
+            .systems
+            .keys()
+            .any(|system| due.live.get(system).copied().unwrap_or_default() < core.slots.limit(system));
+        if complete || !builds.is_empty() || !free {
+            return Ok((builds, due.next));
+        }
+        ready = READY_MAX;
     }
 }
 

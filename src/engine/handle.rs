@@ -159,6 +159,7 @@ impl Handle {
             let timer = self.core.sleep(self.core.options.tick);
             pin_mut!(changed, timer);
             select(changed, timer).await;
+            self.core.sleep(self.core.options.pace).await;
         }
     }
 }

@@ -114,6 +114,8 @@ impl Engine {
 struct Options {
     /// Longest wait of a stage that was not woken: the price of a lost wake-up.
     tick: Duration,
+    /// A stage looks at the rows at most so often.
+    pace: Duration,
     /// Pause after a backend failed.
     backend_pause: Duration,
     /// Messages read, or notices published, in one step.
@@ -132,6 +134,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tick: Duration::from_secs(5),
+            pace: Duration::from_millis(10),
             backend_pause: Duration::from_secs(1),
             batch: 200,
             handlers_max: 8,

@@ -1,4 +1,4 @@
-use super::core::{Core, progress};
+use super::core::{Core, Pace, progress};
 use crate::backend::{BuildSystem, DueLimits, Found, StorageExt};
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildRecord, Effect, ExternalId, Input, Observed,
@@ -24,13 +24,13 @@ pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Vec<AttemptId>>> = FuturesUnordered::new();
     let mut busy: BTreeSet<AttemptId> = BTreeSet::new();
     let mut polled: BTreeMap<AttemptId, Timestamp> = BTreeMap::new();
+    let mut pace = Pace::new();
     loop {
-        let mut next = None;
         if core.is_stopping() {
             if under_way.is_empty() {
                 return;
             }
-        } else {
+        } else if pace.is_due(core.now()) {
             match core.storage.due(core.now(), DueLimits { ready: 0, attempts: ATTEMPTS_MAX }).await {
                 Ok(due) => {
                     let live: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
@@ -39,14 +39,15 @@ pub(super) async fn run(core: &Core) {
                     for work in work(core, idle, &mut polled, &mut busy) {
                         under_way.push(work);
                     }
-                    next = due.next.into_iter().chain(polled.values().copied()).min();
+                    pace.looked(core, due.next.into_iter().chain(polled.values().copied()).min());
                 }
                 Err(error) => core.pause("watch", &error).await,
             }
         }
-        for id in progress(&mut under_way, core.wait(&core.wake.watch, next)).await.unwrap_or_default() {
+        for id in progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await.unwrap_or_default() {
             busy.remove(&id);
         }
+        pace.hurry();
     }
 }
 

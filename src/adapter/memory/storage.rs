@@ -109,14 +109,12 @@ impl Storage for MemoryStorage {
 fn claim(tables: &mut Tables, wanted: &Claim) -> Vec<InboxRecord> {
     let Claim { owner, ref holding, limit, at } = *wanted;
     let at = stored(at);
-    let row = |number: &u64| tables.inbox.get(number);
+    let free = |number: &u64| tables.inbox.get(number).filter(|row| !holding.contains(&row.key()));
     let new = in_state(tables, InboxState::New)
-        .filter(|number| row(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
+        .filter(|number| free(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
         .take(count(limit));
     let abandoned = in_state(tables, InboxState::Claimed)
-        .filter(|number| {
-            row(number).is_some_and(|row| row.owner < owner || row.owner == owner && !holding.contains(&row.key()))
-        })
+        .filter(|number| free(number).is_some_and(|row| row.owner <= owner))
         .take(count(limit));
     let mut numbers: Vec<_> = new.chain(abandoned).collect();
     numbers.sort_unstable();

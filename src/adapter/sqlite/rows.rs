@@ -169,10 +169,9 @@ pub(super) struct NoticeRow {
 }
 
 impl InboxRow {
-    /// Whether the run of this token is handling the message.
-    pub(super) fn is_held(&self, owner: i64, holding: &[MessageKey]) -> bool {
-        let held = |key: &MessageKey| key.source == self.source && key.message_id == self.message_id;
-        self.owner == owner && holding.iter().any(held)
+    /// Whether this is one of these messages.
+    pub(super) fn is_held(&self, holding: &[MessageKey]) -> bool {
+        holding.iter().any(|key| key.source == self.source && key.message_id == self.message_id)
     }
 
     pub(super) fn of(record: &InboxRecord) -> Result<Self> {

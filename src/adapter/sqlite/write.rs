@@ -182,15 +182,15 @@ pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i
 pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim) -> Result<Vec<InboxRecord>> {
     let Claim { owner, ref holding, limit, at } = *claim;
     immediately(connection, |connection| {
-        let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id).limit(limit.into());
+        let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id);
+        let rows = rows.limit(i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2));
         let may_be_handled = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(at)));
         let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(may_be_handled);
         let mut found: Vec<(i64, InboxRow)> = new.load(connection).map_err(failed)?;
         let claimed = inbox_number(InboxState::Claimed);
         let abandoned = rows.filter(inbox::state.eq(claimed)).filter(inbox::owner.le(owner));
-        let abandoned = abandoned.limit(i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2));
-        let abandoned: Vec<(i64, InboxRow)> = abandoned.load(connection).map_err(failed)?;
-        found.extend(abandoned.into_iter().filter(|(_, row)| !row.is_held(owner, holding)));
+        found.extend(abandoned.load::<(i64, InboxRow)>(connection).map_err(failed)?);
+        found.retain(|(_, row)| !row.is_held(holding));
         found.sort_by_key(|(number, _)| *number);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let numbers: Vec<_> = found.iter().map(|(number, _)| *number).collect();
