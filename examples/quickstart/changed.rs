@@ -24,7 +24,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     let tree = options.tree.canonicalize().map_err(|error| format!("{}: {error}", options.tree.display()))?;
     let catalog = scan::catalog(&tree)?;
     for problem in catalog.problems() {
-        eprintln!("left out: {problem}");
+        eprintln!("problem: {problem}");
     }
     let image = find(&catalog, &options.image).await?;
     let program = program(options, &tree)?;

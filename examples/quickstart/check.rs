@@ -66,7 +66,8 @@ fn pushed(world: &World, store: &Store, at: usize, faults: &mut Vec<String>) -> 
     match store.tag(id)?.map(|digest| store.read(&digest)) {
         Some(Ok((document, _))) if document.content == content => {}
         Some(Ok((document, _))) => {
-            faults.push(format!("{id} shows the content of push {}, expected that of push {content}", document.content));
+            faults
+                .push(format!("{id} shows the content of push {}, expected that of push {content}", document.content));
         }
         Some(Err(error)) => faults.push(format!("{id}: {error}")),
         None => faults.push(format!("{id} has no output")),
@@ -97,7 +98,8 @@ fn embeds_its_parents(world: &World, store: &Store, at: usize, faults: &mut Vec<
     for parent in image.parents.iter().map(|&parent| &world.images[parent].id) {
         let (expected, found) = (store.tag(parent)?, document.parents.get(parent).cloned());
         if expected != found {
-            let show = |digest: Option<Digest>| digest.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string());
+            let show =
+                |digest: Option<Digest>| digest.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string());
             faults.push(format!("{id} is stale: of {parent} expected {}, found {}", show(expected), show(found)));
         }
     }

@@ -1,7 +1,7 @@
 //! `debian:bookworm` is pushed, and what depends on it is rebuilt.
 
 use crate::args::{Content, Demo};
-use crate::progress::{Followed, follow};
+use crate::progress::{Followed, ends, follow};
 use crate::store::{Document, Pushed, Store};
 use crate::summary::Summary;
 use crate::world::{BASE, Library, World, policy};
@@ -92,14 +92,14 @@ async fn push(
     };
     let push = match (open, last) {
         (Some(open), _) => {
-            let overview = handle.overview().await?;
+            let events = Followed::Messages(messages(open).into_values().collect()).events(handle).await?;
+            let ended: u64 = events.iter().map(ends).sum();
+            let to_go: u32 = events.iter().map(|event| event.builds_open).sum();
             println!(
                 "push {} of {BASE} is not through: going on with it instead of pushing again \
-                 ({} builds ended, {} running, {} waiting)\n",
+                 ({ended} builds ended, {to_go} to go, {} of them running)\n",
                 open.push,
-                overview.builds_done + overview.builds_reused + overview.builds_failed,
-                overview.builds_running,
-                overview.builds_waiting,
+                handle.overview().await?.builds_running,
             );
             open
         }
@@ -130,11 +130,7 @@ async fn push(
 }
 
 /// Whether some of the messages were not sent, or something is left to be done.
-async fn is_open(
-    messages: impl Iterator<Item = &String>,
-    storage: &SqliteStorage,
-    handle: &Handle,
-) -> Result<bool> {
+async fn is_open(messages: impl Iterator<Item = &String>, storage: &SqliteStorage, handle: &Handle) -> Result<bool> {
     for message in messages {
         if storage.message("local", message).await?.is_none() {
             return Ok(true);

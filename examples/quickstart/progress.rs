@@ -24,7 +24,7 @@ pub(crate) enum Followed {
 }
 
 impl Followed {
-    async fn events(&self, handle: &Handle) -> Result<Vec<EventRecord>> {
+    pub(crate) async fn events(&self, handle: &Handle) -> Result<Vec<EventRecord>> {
         let mut events = Vec::new();
         match self {
             Self::Messages(ids) => {
@@ -62,8 +62,9 @@ pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<E
     let total: u64 = events.iter().map(|event| ends(event) + u64::from(event.builds_open)).sum();
     let mut display = Display::new(total);
     loop {
-        let events = followed.events(handle).await?;
+        // In this order: if there was nothing left to do, the events that are read afterwards are at their ends.
         let overview = handle.overview().await?;
+        let events = followed.events(handle).await?;
         display.show(&events, overview.builds_running);
         if overview.is_idle() {
             display.done();
@@ -76,7 +77,8 @@ pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<E
     }
 }
 
-fn ends(event: &EventRecord) -> u64 {
+/// How many builds have ended for an event.
+pub(crate) fn ends(event: &EventRecord) -> u64 {
     u64::from(event.builds_done) + u64::from(event.builds_failed)
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(tree: &Path) -> Result<Outcome> {
     show_pins(graph);
     let problems = catalog.problems();
     if !problems.is_empty() {
-        println!("\n{} problems", problems.len());
+        println!("\nwrong: {}", count(problems.len(), "problem"));
         for problem in problems {
             println!("  {problem}");
         }
@@ -38,17 +38,21 @@ pub(crate) fn run(tree: &Path) -> Result<Outcome> {
 
 fn show_graph(graph: &ArtifactGraph, tree: &Path) {
     let (built, external): (Vec<_>, Vec<_>) = graph.artifacts().partition(|artifact| artifact.buildable());
-    println!("{} images are built here", built.len());
+    println!("built here: {}", count(built.len(), "image"));
     for artifact in built {
         println!("  {}  ({})", artifact.id, file(artifact, tree));
         for (parent, kind) in graph.parents(&artifact.id) {
             println!("    {} {parent}", role(kind));
         }
     }
-    println!("\n{} bases come from elsewhere", external.len());
+    println!("\nfrom elsewhere: {}", count(external.len(), "base"));
     for artifact in external {
         println!("  {}", artifact.id);
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Where the recipe is, from the root of the tree.
@@ -76,7 +80,7 @@ fn show_pins(graph: &ArtifactGraph) {
     if notes.is_empty() {
         return;
     }
-    println!("\n{} uses are not followed", notes.len());
+    println!("\nnot followed: {}", count(notes.len(), "use"));
     for (child, note) in notes {
         println!("  {child} — {}: {}", note.code, note.text);
     }
@@ -97,7 +101,7 @@ fn show_change(graph: &ArtifactGraph, base: &ArtifactId) {
             return;
         }
     };
-    println!("  {base}: {} images", plan.len());
+    println!("  {base}: {}", count(plan.len(), "image"));
     for (number, wave) in plan.waves().enumerate() {
         let names: Vec<_> = wave.iter().map(|node| node.artifact.id.as_str()).collect();
         println!("    {}. {}", number + 1, names.join(", "));

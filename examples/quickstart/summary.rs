@@ -112,7 +112,7 @@ impl Summary {
             let Some(log) = attempts.last().and_then(|attempt| system.log(&attempt.id).ok()) else { continue };
             let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
-                println!("    | {}", line.escape_debug());
+                println!("    | {}", plain(line));
             }
         }
         Ok(())
@@ -130,6 +130,11 @@ impl Summary {
 /// The stored reason repeats the end of the log, which is shown line by line.
 fn first_sentence(text: &str) -> &str {
     text.split("; its log ends: ").next().unwrap_or(text)
+}
+
+/// Without characters that could drive a terminal.
+fn plain(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 async fn builds(handle: &Handle, event: &EventRecord) -> Result<Vec<BuildRecord>> {

@@ -44,13 +44,7 @@ impl Image {
         } else {
             format!("docker.io/{}/{name}", platform.replace("windows-", "win"))
         };
-        Self {
-            id: id.into(),
-            name: name.to_owned(),
-            platform: platform.to_owned(),
-            external,
-            parents: Vec::new(),
-        }
+        Self { id: id.into(), name: name.to_owned(), platform: platform.to_owned(), external, parents: Vec::new() }
     }
 
     fn artifact(&self, recipe: &Digest) -> Artifact {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds one image from a Containerfile, with docker, podman or buildah. Run by freshmaker in the directory of the file.
 #
-#   FRESHMAKER_BUILDER         which of the three; the first that is installed, if not set
+#   FRESHMAKER_BUILDER         which of the three; the first that works, if not set
 #   FRESHMAKER_PULL            an image to fetch first, because it has changed in its registry; nothing, if empty
 #   FRESHMAKER_ARTIFACT        the name the image gets
 #   FRESHMAKER_SOURCE          the directory
@@ -24,14 +24,15 @@ fi
 builder=${FRESHMAKER_BUILDER:-}
 if [ -z "$builder" ]; then
     for candidate in docker podman buildah; do
-        if command -v "$candidate" >/dev/null 2>&1; then
+        # A client whose service is out of reach is installed and of no use.
+        if "$candidate" version >/dev/null 2>&1; then
             builder=$candidate
             break
         fi
     done
 fi
 if [ -z "$builder" ]; then
-    printf 'none of docker, podman and buildah is installed; FRESHMAKER_BUILDER may name one\n' >&2
+    printf 'none of docker, podman and buildah works here; FRESHMAKER_BUILDER may name one\n' >&2
     exit 1
 fi
 
