@@ -1,5 +1,6 @@
 //! The example `quickstart`, run as people run it.
 #![cfg(all(feature = "sqlite", feature = "files", feature = "command", target_os = "linux"))]
+#![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -18,7 +19,16 @@ const PRE_RELEASES: [&str; 5] =
 fn quickstart() -> Command {
     let test = std::env::current_exe().unwrap();
     let program = test.parent().and_then(Path::parent).unwrap().join("examples/quickstart");
-    assert!(program.is_file(), "{} is missing: cargo build --all-features --example quickstart", program.display());
+    let built = fs::metadata(&program).and_then(|metadata| metadata.modified()).ok();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = [root.join("examples/quickstart"), root.join("src")].into_iter().flat_map(|part| listing(&part));
+    let compiled = sources.map(|(path, _)| path).filter(|path| path.extension().is_some_and(|ending| ending != "md"));
+    let newest = compiled.map(|path| fs::metadata(path).unwrap().modified().unwrap()).max();
+    assert!(
+        built >= newest,
+        "{} is missing or old: cargo build --all-features --example quickstart",
+        program.display()
+    );
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     command
