@@ -393,6 +393,19 @@ printf '{"digest": "sha256:%s"}' "$(sha256sum <"$FRESHMAKER_PARAMETER_FILE" | cu
     has(&err, "there is no artifact debian:13; similar names are debian:12");
 }
 
+#[test]
+fn a_circle_of_images_is_named() {
+    let tree = tree();
+    fs::write(tree.path().join("base/Containerfile"), "FROM debian:12 AS a\nFROM app:slim\nCOPY --from=a / /\n")
+        .unwrap();
+    let circle = "affected artifacts depend on each other in a circle: ";
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, &format!("  docker.io/library/debian:12: {circle}"));
+    executable(&tree.path().join("freshmaker-build.sh"), "#!/bin/sh\n");
+    let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12"]), 1);
+    has(&out, circle);
+}
+
 /// The script that `--init` writes, with a builder that only says how it was called.
 #[test]
 fn the_build_script_calls_its_builder_carefully() {

@@ -34,6 +34,8 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
         config = config.with_variable("FRESHMAKER_PULL", image.id.as_str());
     }
     let builds = CommandBuilds::new(config)?;
+    // What is kept here concerns this machine only.
+    std::fs::write(state.join(".gitignore"), "*\n").map_err(|error| format!("{}: {error}", state.display()))?;
     let storage = Arc::new(SqliteStorage::open(state.join("freshmaker.sqlite"))?);
     storage.migrate().await?;
     let engine = Engine::builder()
@@ -104,8 +106,6 @@ async fn send(handle: &Handle, image: &ArtifactId) -> Result<Followed> {
     }
     let pushed = ImagePushed { image: image.to_string(), digest: None };
     let waiting = open.iter().any(|event| event.envelope.search_key == image.as_str());
-    if !waiting {
-        handle.send(&pushed).await?;
-    }
-    Ok(Followed::After(after))
+    let message = if waiting { None } else { Some(handle.send(&pushed).await?) };
+    Ok(Followed::After(after, message))
 }

@@ -19,8 +19,8 @@ const PARTS: u64 = 10;
 pub(crate) enum Followed {
     /// Those that these messages bring.
     Messages(Vec<String>),
-    /// Those with larger numbers.
-    After(EventId),
+    /// Those with larger numbers, and that of this message.
+    After(EventId, Option<String>),
 }
 
 impl Followed {
@@ -33,13 +33,28 @@ impl Followed {
                     events.extend(handle.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items);
                 }
             }
-            Self::After(last) => {
+            Self::After(last, _) => {
                 let page = handle.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?;
                 events.extend(page.items.into_iter().filter(|event| event.id > *last));
             }
         }
         events.sort_by_key(|event| event.id);
         Ok(events)
+    }
+
+    /// What cannot be handled at all leaves no event, only its message.
+    async fn is_understood(&self, handle: &Handle) -> Result<()> {
+        let messages = match self {
+            Self::Messages(ids) => ids.as_slice(),
+            Self::After(_, id) => id.as_slice(),
+        };
+        let dead = handle.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+        match dead.into_iter().find(|letter| messages.contains(&letter.message_id)) {
+            Some(letter) => {
+                Err(letter.reason.map_or_else(|| "no reason is known".to_owned(), |reason| reason.text).into())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -55,6 +70,7 @@ pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<E
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+    followed.is_understood(handle).await?;
     let events = followed.events(handle).await?;
     for event in &events {
         show_plan(handle, event).await?;
@@ -65,7 +81,8 @@ pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<E
         // In this order: if there was nothing left to do, the events that are read afterwards are at their ends.
         let overview = handle.overview().await?;
         let events = followed.events(handle).await?;
-        display.show(&events, overview.builds_running);
+        let open: u64 = events.iter().map(|event| u64::from(event.builds_open)).sum();
+        display.show(&events, overview.builds_running.min(open));
         if overview.is_idle() {
             display.done();
             return Ok(events);
@@ -141,6 +158,7 @@ impl Display {
     fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish();
+            eprintln!();
         }
     }
 }
