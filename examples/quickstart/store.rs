@@ -22,7 +22,6 @@ pub(crate) struct Document {
     pub(crate) parents: BTreeMap<ArtifactId, Digest>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
