@@ -237,6 +237,38 @@ async fn parents_too_long_for_a_variable_are_in_the_request() {
 }
 
 #[tokio::test]
+async fn parameters_that_are_texts_are_variables() {
+    let world = World::new();
+    let mut request = request(1);
+    let hostile = "$(touch injected) '\"\\ \n-é";
+    request.parameters.insert("build-arg.é1", hostile);
+    request.parameters.insert("file", "Containerfile.alpine");
+    request.parameters.insert("set", ["a"]);
+    request.parameters.insert("flag", true);
+    for ambiguous in ["a b", "a-b", "A.B"] {
+        request.parameters.insert(ambiguous, "1");
+    }
+    request.parameters.insert("nul", "\0");
+    let script = format!(
+        r#"env -0 | grep -z ^FRESHMAKER_PARAMETER_ | sort -z | tr '\0' '|' >"$WORLD/got"; printf %s "$FRESHMAKER_PARAMETER_BUILD_ARG__1" >"$WORLD/hostile"
+        {LEAVE_RESULT}"#
+    );
+    assert_eq!(run(&world.builds(&script), &request).await, Observed::Succeeded(output("sha256:0a")));
+    let expected =
+        format!("FRESHMAKER_PARAMETER_BUILD_ARG__1={hostile}|FRESHMAKER_PARAMETER_FILE=Containerfile.alpine|");
+    assert_eq!(fs::read_to_string(world.path("got")).unwrap(), expected);
+    assert_eq!(fs::read_to_string(world.path("hostile")).unwrap(), hostile);
+
+    let mut long = request;
+    long.attempt = AttemptId::from_random(2);
+    long.parameters.insert("long", "x".repeat(64 * 1024));
+    let script = format!(
+        r#"! env -0 | grep -qz ^FRESHMAKER_PARAMETER_ && grep -q xxxx "$FRESHMAKER_REQUEST" && {LEAVE_RESULT}"#
+    );
+    assert_eq!(run(&world.builds(&script), &long).await, Observed::Succeeded(output("sha256:0a")));
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_start_is_refused_with_its_name() {
     let world = World::new();
     let file = world.path("not-executable");

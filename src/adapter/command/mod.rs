@@ -12,8 +12,13 @@
 //! | `FRESHMAKER_RELEASE` | suffix for the release |
 //! | `FRESHMAKER_NO_CACHE` | `1` if no cache may be used, else `0` |
 //! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty if longer than 64 KiB: read the request |
+//! | `FRESHMAKER_PARAMETER_…` | each parameter that is a text, see below |
 //! | `FRESHMAKER_REQUEST` | file with everything above, the target and the parameters as JSON |
 //! | `FRESHMAKER_RESULT` | file where the program leaves its result |
+//!
+//! A parameter's variable ends in its name in upper case, with `_` for all but ASCII letters and digits: `file` is
+//! `FRESHMAKER_PARAMETER_FILE`. If two names become the same, neither has a variable, and none has if they are longer
+//! than 64 KiB together. The request has them all.
 //!
 //! It runs in the source directory if the source is one, else in the directory of the attempt; its standard input is
 //! empty.
@@ -35,7 +40,7 @@
 mod result;
 mod supervisor;
 
-use crate::artifact::ArtifactId;
+use crate::artifact::{ArtifactId, Parameter};
 use crate::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
 use crate::graph::EdgeKind;
 use crate::plan::PlanParent;
@@ -439,32 +444,35 @@ impl Inner {
         self.config.environment.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
     }
 
-    fn environment(&self, directory: &Path, request: &BuildRequest) -> BTreeMap<&str, OsString> {
+    fn environment(&self, directory: &Path, request: &BuildRequest) -> BTreeMap<String, OsString> {
         let (location, revision) = match &request.source {
             Some(source) => (source.location.as_str(), source.revision.as_deref().unwrap_or_default()),
             None => Default::default(),
         };
         let parents = serde_json::to_string(&parents(request)).unwrap_or_default();
-        let parents = if parents.len() <= PARENTS_BYTES_MAX { parents } else { String::new() };
-        let configured = self.config.environment.iter().map(|(name, value)| (name.as_str(), value.into()));
-        configured
-            .chain([
-                ("FRESHMAKER_ARTIFACT", request.artifact.as_str().into()),
-                ("FRESHMAKER_SOURCE", location.into()),
-                ("FRESHMAKER_REVISION", revision.into()),
-                ("FRESHMAKER_ATTEMPT", request.attempt.as_str().into()),
-                ("FRESHMAKER_RELEASE", request.release.as_str().into()),
-                ("FRESHMAKER_NO_CACHE", if request.no_cache { "1" } else { "0" }.into()),
-                ("FRESHMAKER_PARENTS", parents.into()),
-                ("FRESHMAKER_REQUEST", directory.join("request.json").into()),
-                ("FRESHMAKER_RESULT", directory.join("result.json").into()),
-            ])
-            .collect()
+        let parents = if parents.len() <= VARIABLE_BYTES_MAX { parents } else { String::new() };
+        let configured = self.config.environment.iter().map(|(name, value)| (name.clone(), value.into()));
+        let ours = [
+            ("FRESHMAKER_ARTIFACT", request.artifact.as_str().into()),
+            ("FRESHMAKER_SOURCE", location.into()),
+            ("FRESHMAKER_REVISION", revision.into()),
+            ("FRESHMAKER_ATTEMPT", request.attempt.as_str().into()),
+            ("FRESHMAKER_RELEASE", request.release.as_str().into()),
+            ("FRESHMAKER_NO_CACHE", if request.no_cache { "1" } else { "0" }.into()),
+            ("FRESHMAKER_PARENTS", parents.into()),
+            ("FRESHMAKER_REQUEST", directory.join("request.json").into()),
+            ("FRESHMAKER_RESULT", directory.join("result.json").into()),
+        ];
+        let ours = ours.map(|(name, value): (&str, OsString)| (name.to_owned(), value));
+        configured.chain(parameters(request)).chain(ours).collect()
     }
 }
 
+/// What the variables of parameters begin with. One that the engine itself was started with is not handed on.
+const PARAMETER: &str = "FRESHMAKER_PARAMETER_";
+
 /// Systems bound the length of one variable (Linux: 128 KiB); the request file has no bound.
-const PARENTS_BYTES_MAX: usize = 64 * 1024;
+const VARIABLE_BYTES_MAX: usize = 64 * 1024;
 
 fn is_variable(name: &str) -> bool {
     // Shells drop every other name from the environment they hand on.
@@ -494,6 +502,24 @@ fn parents(request: &BuildRequest) -> Vec<Parent<'_>> {
             digest: digest.as_ref().map(|digest| digest.as_str()),
         })
         .collect()
+}
+
+/// The texts among the parameters as variables, so that a shell need not parse JSON.
+fn parameters(request: &BuildRequest) -> BTreeMap<String, OsString> {
+    let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
+    for (name, value) in request.parameters.iter() {
+        let Parameter::Text(text) = value else { continue };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let name = format!("{PARAMETER}{}", name.chars().map(plain).collect::<String>());
+        // No variable can hold a NUL.
+        let value = Some(text.as_str()).filter(|text| !text.contains('\0'));
+        variables.entry(name).and_modify(|twice| *twice = None).or_insert(value);
+    }
+    let length = |(name, value): (&String, &Option<&str>)| value.map_or(0, |value| name.len() + value.len());
+    if variables.iter().map(length).sum::<usize>() > VARIABLE_BYTES_MAX {
+        return BTreeMap::new();
+    }
+    variables.into_iter().filter_map(|(name, value)| Some((name, value?.into()))).collect()
 }
 
 fn write_request(directory: &Path, request: &BuildRequest) -> io::Result<()> {

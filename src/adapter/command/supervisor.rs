@@ -21,7 +21,7 @@ pub(super) struct Start<'a> {
     pub(super) working: &'a Path,
     pub(super) program: &'a Path,
     pub(super) arguments: &'a [String],
-    pub(super) environment: BTreeMap<&'a str, OsString>,
+    pub(super) environment: BTreeMap<String, OsString>,
     pub(super) timeout: Duration,
     pub(super) stop_grace: Duration,
     pub(super) log_bytes_max: u64,
@@ -35,6 +35,12 @@ impl Start<'_> {
         // Only three descriptors can be handed over without unsafe code; the script puts them where they belong.
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(SHELL);
+        // The engine may itself be a build of another one.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(super::PARAMETER.as_bytes()) {
+                command.env_remove(name);
+            }
+        }
         command
             .args(["-c", SCRIPT, "freshmaker-supervisor"])
             .arg(self.directory)

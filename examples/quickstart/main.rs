@@ -1,0 +1,69 @@
+//! What depends on what changed is rebuilt: on real data, or on your own tree of Containerfiles. `--help` says how.
+
+mod args;
+mod changed;
+mod check;
+mod demo;
+mod init;
+mod progress;
+mod scan;
+mod step;
+mod store;
+mod summary;
+mod world;
+
+use args::Command;
+use std::process::ExitCode;
+
+/// The example has one way to fail: with a sentence for who runs it.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How a command that did its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    Bad,
+}
+
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(text) => {
+            eprintln!("quickstart: {text}\nTry `quickstart --help`.");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(command) {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Help => {
+            print!("{}", args::HELP);
+            Ok(Outcome::Good)
+        }
+        Command::Demo(options) => block_on(demo::run(&options)),
+        Command::Check { state } => check::run(&state),
+        Command::BuildStep => step::run().map(|()| Outcome::Good),
+        Command::Scan { tree } => scan::run(&tree),
+        Command::Init { tree } => init::run(&tree),
+        Command::Changed(options) => block_on(changed::run(&options)),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // A call on a blocking thread must not hold up the end: whatever it does can also be cut off by a crash.
+    runtime.shutdown_background();
+    outcome
+}

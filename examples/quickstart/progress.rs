@@ -1,0 +1,164 @@
+//! Follows what an engine does until there is nothing left to do.
+
+use crate::Result;
+use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::engine::Handle;
+use freshmaker::plan::RebuildReason;
+use freshmaker::rebuild::{EventId, EventRecord};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// Longest time between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// Without a terminal there is a line for each such part of the work.
+const PARTS: u64 = 10;
+
+/// Which events are followed.
+#[derive(Clone, Debug)]
+pub(crate) enum Followed {
+    /// Those that these messages bring.
+    Messages(Vec<String>),
+    /// Those with larger numbers, and that of this message.
+    After(EventId, Option<String>),
+}
+
+impl Followed {
+    pub(crate) async fn events(&self, handle: &Handle) -> Result<Vec<EventRecord>> {
+        let mut events = Vec::new();
+        match self {
+            Self::Messages(ids) => {
+                for id in ids {
+                    let filter = EventFilter { message_id: Some(id.clone()), ..EventFilter::default() };
+                    events.extend(handle.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items);
+                }
+            }
+            Self::After(last, _) => {
+                let page = handle.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?;
+                events.extend(page.items.into_iter().filter(|event| event.id > *last));
+            }
+        }
+        events.sort_by_key(|event| event.id);
+        Ok(events)
+    }
+
+    /// What cannot be handled at all leaves no event, only its message.
+    async fn is_understood(&self, handle: &Handle) -> Result<()> {
+        let messages = match self {
+            Self::Messages(ids) => ids.as_slice(),
+            Self::After(_, id) => id.as_slice(),
+        };
+        let dead = handle.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+        match dead.into_iter().find(|letter| messages.contains(&letter.message_id)) {
+            Some(letter) => {
+                Err(letter.reason.map_or_else(|| "no reason is known".to_owned(), |reason| reason.text).into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Shows the plans and then the progress; returns the events when all that the engine has to do is done.
+pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<EventRecord>> {
+    let mut changes = handle.subscribe();
+    loop {
+        if handle.overview().await?.messages_waiting == 0 {
+            break;
+        }
+        tokio::select! {
+            _ = changes.next() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    followed.is_understood(handle).await?;
+    let events = followed.events(handle).await?;
+    for event in &events {
+        show_plan(handle, event).await?;
+    }
+    let total: u64 = events.iter().map(|event| ends(event) + u64::from(event.builds_open)).sum();
+    let mut display = Display::new(total);
+    loop {
+        // In this order: if there was nothing left to do, the events that are read afterwards are at their ends.
+        let overview = handle.overview().await?;
+        let events = followed.events(handle).await?;
+        let open: u64 = events.iter().map(|event| u64::from(event.builds_open)).sum();
+        display.show(&events, overview.builds_running.min(open));
+        if overview.is_idle() {
+            display.done();
+            return Ok(events);
+        }
+        tokio::select! {
+            _ = changes.next() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// How many builds have ended for an event.
+pub(crate) fn ends(event: &EventRecord) -> u64 {
+    u64::from(event.builds_done) + u64::from(event.builds_failed)
+}
+
+async fn show_plan(handle: &Handle, event: &EventRecord) -> Result<()> {
+    match handle.plan(event.id).await? {
+        Some(plan) => {
+            let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();
+            let (waves, out) = (plan.waves().count(), plan.exclusions().count());
+            print!("{plan}");
+            println!(
+                "{} to rebuild in {waves} waves: {direct} contain what changed, {} follow those; {out} left out\n",
+                plan.len(),
+                plan.len() - direct,
+            );
+        }
+        None => println!("event {}: {}", event.id, event.reason),
+    }
+    Ok(())
+}
+
+/// A bar on a terminal, lines elsewhere.
+struct Display {
+    bar: Option<ProgressBar>,
+    total: u64,
+    shown: Option<u64>,
+}
+
+impl Display {
+    fn new(total: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            if let Ok(style) = ProgressStyle::with_template("[{elapsed}] {bar:40} {pos}/{len} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(LOOK);
+            bar
+        });
+        Self { bar, total, shown: None }
+    }
+
+    fn show(&mut self, events: &[EventRecord], running: u64) {
+        let ended = events.iter().map(ends).sum();
+        let failed: u64 = events.iter().map(|event| u64::from(event.builds_failed)).sum();
+        let text = format!("{running} running, {failed} failed");
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(ended);
+                bar.set_message(text);
+            }
+            None => {
+                let part = ended * PARTS / self.total.max(1);
+                if self.shown.is_none_or(|shown| part > shown) {
+                    self.shown = Some(part);
+                    eprintln!("{ended} of {} builds ended, {text}", self.total);
+                }
+            }
+        }
+    }
+
+    fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+            eprintln!();
+        }
+    }
+}
