@@ -124,6 +124,7 @@ impl Rebuild {
                 event.plan = Some(plan.hash());
                 event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
             }
+            self.renew_notice(admission.event);
             self.trail.push(RowChange::Plan { event: admission.event, plan: plan.clone() });
         }
         Ok(())
@@ -281,9 +282,14 @@ impl Rebuild {
         let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
         let graph: DiGraphMap<BuildId, ()> = waits.map(|edge| (edge.parent, edge.child, ())).collect();
         let circles = petgraph::algo::kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);
-        let builds: Vec<_> =
-            circles.flatten().filter(|id| self.loaded.builds.contains_key(id) || !ours.contains(id)).collect();
-        if builds.is_empty() { Ok(()) } else { Err(NotAdmitted { builds }) }
+        let members: Vec<_> = circles.flatten().collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let under_way = |id: &BuildId| self.loaded.builds.contains_key(id) || !ours.contains(id);
+        let builds: Vec<_> = members.iter().copied().filter(under_way).collect();
+        // Two decisions about one message can contradict each other without any build under way.
+        Err(NotAdmitted { builds: if builds.is_empty() { members } else { builds } })
     }
 }
 

@@ -77,16 +77,18 @@ impl Rebuild {
     }
 
     fn start(&mut self, id: BuildId, attempt: &AttemptId, release: &str, limits: &Limits) -> Result<(), IllegalInput> {
+        match self.now.builds.get(&id).map(|build| build.state) {
+            None => return Err(IllegalInput::Unknown(format!("build {id}"))),
+            Some(BuildState::Ready) => {}
+            Some(state) => {
+                let (what, input) = (format!("build {id}"), "its start");
+                return Err(IllegalInput::Stale { what, state: state.as_str(), input });
+            }
+        }
         self.take_parents_outputs(id);
         let inputs = self.now.builds.get(&id).and_then(inputs_digest);
         let earlier = self.reusable(id, inputs.as_ref());
-        let Some(build) = self.now.builds.get_mut(&id) else {
-            return Err(IllegalInput::Unknown(format!("build {id}")));
-        };
-        if build.state != BuildState::Ready {
-            let input = "its start";
-            return Err(IllegalInput::Stale { what: format!("build {id}"), state: build.state.as_str(), input });
-        }
+        let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
         build.inputs = inputs;
         if let Some((earlier, output)) = earlier {
             build.output = Some(output);

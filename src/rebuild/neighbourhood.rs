@@ -166,6 +166,20 @@ impl Rebuild {
         self.now.events.insert(event.id, event);
     }
 
+    /// The first notice of a new event tells of the builds that were found for it afterwards.
+    pub(super) fn renew_notice(&mut self, id: EventId) {
+        let Some(event) = self.now.events.get(&id) else { return };
+        let renewed = event_notice(event);
+        let same = |notice: &Notice| notice.aggregate == renewed.aggregate && notice.id == renewed.id;
+        let notices = self.trail.iter_mut().filter_map(|change| match change {
+            RowChange::Notice(notice) => Some(notice),
+            _ => None,
+        });
+        for notice in notices.filter(|notice| same(notice)) {
+            notice.clone_from(&renewed);
+        }
+    }
+
     /// Adds a new build with its audit row and notice.
     pub(super) fn add_build(&mut self, build: BuildRecord) {
         self.trail.push(RowChange::Notice(build_notice(&build)));

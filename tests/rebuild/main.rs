@@ -1,0 +1,10 @@
+//! The state machine, input by input, through its public interface; [`world::World`] checks what must always hold after each step.
+#![allow(clippy::unwrap_used)]
+
+mod cancel;
+mod join;
+mod order;
+mod random;
+mod retry;
+mod reuse;
+mod world;

@@ -1,0 +1,339 @@
+//! Rows in memory, and everything that must hold about them at any moment.
+
+use freshmaker::artifact::Digest;
+use freshmaker::plan::Plan;
+use freshmaker::rebuild::{
+    Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
+    EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Neighbourhood,
+    NotAdmitted, Notice, Observed, Outcome, Output, Reason, Rebuild, RowChange, Slot, Transition,
+};
+use freshmaker::time::{Timestamp, from_micros, later};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(crate) fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+/// A graph from `child: parent parent; child: parent`. What is nobody's child is external.
+pub(crate) fn graph(text: &str) -> ArtifactGraph {
+    let mut graph = ArtifactGraph::new();
+    let lines: Vec<_> = text.split(';').map(|line| line.split_once(':').unwrap()).collect();
+    for parent in lines.iter().flat_map(|(_, parents)| parents.split_whitespace()) {
+        graph.insert(Artifact::new(parent, ArtifactKind::Image).with_digest(digest(parent)));
+    }
+    for (child, _) in &lines {
+        let child = child.trim();
+        graph.insert(Artifact::new(child, ArtifactKind::Image).with_source(child, None).with_digest(digest(child)));
+    }
+    for (child, parents) in &lines {
+        for parent in parents.split_whitespace() {
+            graph.depend(child.trim(), parent, EdgeKind::ParentImage).unwrap();
+        }
+    }
+    graph
+}
+
+/// The same graph, in which this artifact is described otherwise.
+pub(crate) fn with(mut graph: ArtifactGraph, name: &str, change: impl FnOnce(Artifact) -> Artifact) -> ArtifactGraph {
+    let artifact = graph.get(&name.into()).unwrap().clone();
+    graph.insert(change(artifact));
+    graph
+}
+
+pub(crate) fn failure(class: FailureClass) -> Observed {
+    Observed::Failed(Failure::new(class, "it broke"))
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) rows: Neighbourhood,
+    pub(crate) trail: Vec<Transition>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) limits: Limits,
+    pub(crate) owner: i64,
+    pub(crate) at: Timestamp,
+    last: i64,
+    attempts: u128,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            rows: Neighbourhood::default(),
+            trail: Vec::new(),
+            notices: Vec::new(),
+            limits: Limits::default(),
+            owner: 1,
+            at: from_micros(1_764_000_000_000_000),
+            last: 0,
+            attempts: 0,
+        }
+    }
+
+    /// A world in which these artifacts changed and what depends on them is planned.
+    pub(crate) fn planned(text: &str, changed: &str) -> (Self, EventId) {
+        let mut world = Self::new();
+        let event = world.change(&graph(text), changed).unwrap();
+        (world, event)
+    }
+
+    pub(crate) fn change(&mut self, graph: &ArtifactGraph, changed: &str) -> Result<EventId, NotAdmitted> {
+        let ids: Vec<_> = changed.split_whitespace().map(ArtifactId::from).collect();
+        let planner = ids.into_iter().fold(graph.planner(), |planner, id| planner.changed(id, None));
+        self.admit(&planner.plan().unwrap())
+    }
+
+    pub(crate) fn request(&mut self, graph: &ArtifactGraph, name: &str) -> Result<EventId, NotAdmitted> {
+        self.admit(&graph.planner().rebuild(name).plan().unwrap())
+    }
+
+    pub(crate) fn admit(&mut self, plan: &Plan) -> Result<EventId, NotAdmitted> {
+        let systems = plan.nodes().map(|node| (node.artifact.id.clone(), "builder".to_owned())).collect();
+        self.decide(Outcome::Build { plan: Box::new(plan.clone()), systems })
+    }
+
+    pub(crate) fn admission(&mut self, outcome: Outcome) -> Admission {
+        let event = EventId(self.last + 1);
+        let builds = match &outcome {
+            Outcome::Build { plan, .. } => plan.len(),
+            Outcome::Skip(_) | Outcome::Fail(_) => 0,
+        };
+        self.last += 1 + i64::try_from(builds).unwrap();
+        Admission {
+            event,
+            first_build: BuildId(event.0 + 1),
+            message_id: format!("m{event}"),
+            handler: "handler".into(),
+            envelope: Envelope {
+                kind: "test".into(),
+                search_key: "test".into(),
+                manual: false,
+                requester: None,
+                payload: serde_json::Value::Null,
+            },
+            mode: BuildMode::Real,
+            outcome,
+        }
+    }
+
+    pub(crate) fn decide(&mut self, outcome: Outcome) -> Result<EventId, NotAdmitted> {
+        let admission = self.admission(outcome);
+        let mut rebuild = Rebuild::new(self.rows.clone(), self.owner, self.at);
+        let admitted = rebuild.admit(&admission);
+        let changes = rebuild.changes();
+        if admitted.is_err() {
+            assert_eq!(changes, [], "what is not admitted changes nothing");
+        }
+        self.store(changes);
+        admitted.map(|()| admission.event)
+    }
+
+    /// Applies an input, and then once more to see that repeating it changes nothing.
+    pub(crate) fn apply(&mut self, input: &Input) -> Result<(), IllegalInput> {
+        let mut rebuild = Rebuild::new(self.rows.clone(), self.owner, self.at);
+        let applied = rebuild.apply(input, &self.limits);
+        let changes = rebuild.changes();
+        if applied.is_err() {
+            assert_eq!(changes, [], "{input:?} is illegal and changes something");
+        }
+        self.store(changes);
+        // A look-up that begins again waits again, and one that failed again is put off again.
+        if !matches!(input, Input::Resolve { .. } | Input::NotResolved { .. }) {
+            let mut again = Rebuild::new(self.rows.clone(), self.owner, self.at);
+            let _ = again.apply(input, &self.limits);
+            assert_eq!(again.changes(), [], "{input:?} a second time changes something");
+        }
+        applied
+    }
+
+    fn store(&mut self, changes: Vec<RowChange>) {
+        for change in changes {
+            match change {
+                RowChange::Event { record, expected } => {
+                    let old = self.rows.events.insert(record.id, *record.clone()).map(|old| old.version);
+                    assert!(old == expected && record.version > expected.unwrap_or(0), "{record:?} over {old:?}");
+                }
+                RowChange::Build { record, expected } => {
+                    let old = self.rows.builds.insert(record.id, *record.clone()).map(|old| old.version);
+                    assert!(old == expected && record.version > expected.unwrap_or(0), "{record:?} over {old:?}");
+                }
+                RowChange::Attempt { record, expected } => {
+                    let old = self.rows.attempts.insert(record.id.clone(), *record.clone()).map(|old| old.version);
+                    assert!(old == expected && record.version > expected.unwrap_or(0), "{record:?} over {old:?}");
+                }
+                RowChange::Dependency(row) => drop(self.rows.dependencies.insert((row.parent, row.child), row)),
+                RowChange::Cause(row) => drop(self.rows.causes.insert((row.build, row.event), row)),
+                RowChange::Plan { event, plan } => assert_eq!(self.rows.events[&event].plan, Some(plan.hash())),
+                RowChange::Transition(row) => self.record(row),
+                RowChange::Notice(notice) => self.notices.push(notice),
+                other => panic!("the state machine has no say in {other:?}"),
+            }
+        }
+        self.check();
+    }
+
+    fn record(&mut self, row: Transition) {
+        let mut before = self.trail.iter().rev();
+        let before = before.find(|before| before.aggregate == row.aggregate && before.id == row.id);
+        assert_eq!(before.map(|before| &before.to), row.from.as_ref(), "{row:?}");
+        assert!(before.is_none_or(|before| before.version < row.version), "{row:?} after {before:?}");
+        if let Some(from) = &row.from {
+            assert!(allowed(&row.aggregate, from, &row.to), "{row:?} is not legal");
+        }
+        self.trail.push(row);
+    }
+
+    fn check(&self) {
+        for build in self.rows.builds.values() {
+            self.check_build(build);
+        }
+        for event in self.rows.events.values() {
+            self.check_event(event);
+        }
+    }
+
+    fn check_build(&self, build: &BuildRecord) {
+        let waits = self.rows.needs(build.id).filter(|edge| !edge.satisfied).count();
+        assert_eq!(build.pending as usize, waits, "{build:?}");
+        if !build.state.is_terminal() {
+            assert_eq!(build.state == BuildState::Blocked, waits > 0, "{build:?}");
+            let same = self.rows.builds.values().filter(|other| other.key == build.key && other.slot == build.slot);
+            assert_eq!(same.filter(|other| !other.state.is_terminal()).count(), 1, "{build:?} has a double");
+            assert!(build.slot == Slot::Current || build.state == BuildState::Blocked, "{build:?}");
+        }
+        assert_eq!(build.state.is_terminal(), build.done_at.is_some(), "{build:?}");
+        let live = self.rows.attempts.values().filter(|it| it.build == build.id && it.state.is_live()).count();
+        let running = matches!(build.state, BuildState::Submitting | BuildState::Building | BuildState::Canceling);
+        assert_eq!(live, usize::from(running), "{build:?}");
+        let last = self.trail.iter().rev().find(|row| row.aggregate == "build" && row.id == build.id.to_string());
+        assert_eq!(last.unwrap().to, build.state.as_str());
+    }
+
+    fn check_event(&self, event: &EventRecord) {
+        let caused = self.rows.causes.values().filter(|cause| cause.event == event.id && cause.live);
+        let states: Vec<_> = caused.map(|cause| self.rows.builds[&cause.build].state).collect();
+        let count = |wanted: fn(&BuildState) -> bool| states.iter().filter(|state| wanted(state)).count();
+        let counted = (event.builds_open as usize, event.builds_done as usize, event.builds_failed as usize);
+        let expected = (
+            count(|state| !state.is_terminal()),
+            count(|state| state.is_success()),
+            count(|state| state.is_terminal() && !state.is_success()),
+        );
+        assert_eq!(counted, expected, "{event:?}");
+        assert_eq!(event.state.is_terminal(), event.builds_open == 0, "{event:?}");
+        let ends = self.trail.iter().filter(|row| row.aggregate == "event" && row.id == event.id.to_string());
+        let ends =
+            ends.filter(|row| EventState::ALL.iter().any(|it| it.is_terminal() && it.as_str() == row.to)).count();
+        assert_eq!(ends, usize::from(event.state.is_terminal()), "{event:?} ends once");
+        let last = self.notices.iter().rev().find(|it| it.aggregate == "event" && it.id == event.id.to_string());
+        assert_eq!(last.unwrap().body["state"], event.state.as_str());
+    }
+
+    /// The latest build of an artifact.
+    pub(crate) fn build(&self, name: &str) -> &BuildRecord {
+        self.rows.builds.values().rev().find(|build| build.key.artifact.as_str() == name).unwrap()
+    }
+
+    pub(crate) fn event(&self, id: EventId) -> &EventRecord {
+        &self.rows.events[&id]
+    }
+
+    pub(crate) fn attempt(&self, name: &str) -> &AttemptRecord {
+        let of = |wanted: fn(&AttemptRecord) -> bool| {
+            let mut all = self.rows.attempts.values();
+            all.find(|it| self.rows.builds[&it.build].key.artifact.as_str() == name && wanted(it))
+        };
+        of(|it| it.state.is_live()).or_else(|| of(|_| true)).unwrap()
+    }
+
+    pub(crate) fn dependency(&self, parent: BuildId, child: BuildId) -> &Dependency {
+        &self.rows.dependencies[&(parent, child)]
+    }
+
+    /// States by artifact, as `name STATE`; of several builds of an artifact in their order.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let mut states: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for build in self.rows.builds.values() {
+            states.entry(build.key.artifact.as_str()).or_default().push(build.state.as_str());
+        }
+        states.into_iter().map(|(name, states)| format!("{name} {}", states.join(" "))).collect()
+    }
+
+    pub(crate) fn wait(&mut self, duration: Duration) {
+        self.at = later(self.at, duration);
+    }
+
+    pub(crate) fn fresh(&mut self) -> AttemptId {
+        self.attempts += 1;
+        AttemptId::from_random(self.attempts)
+    }
+
+    /// Starts the build of an artifact; what became of it shows in its state.
+    pub(crate) fn start(&mut self, name: &str) {
+        let ready = self
+            .rows
+            .builds
+            .values()
+            .rev()
+            .find(|build| build.key.artifact.as_str() == name && Effect::of_build(build) == Some(Effect::Start));
+        let build = ready.unwrap_or_else(|| panic!("{name} is not ready: {:?}", self.states())).id;
+        let (attempt, release) = (self.fresh(), format!("r{}", self.attempts));
+        self.apply(&Input::Start { build, attempt, release }).unwrap();
+    }
+
+    pub(crate) fn accept(&mut self, name: &str) {
+        let attempt = self.attempt(name).id.clone();
+        let external = ExternalId::new(format!("task-{attempt}"));
+        self.apply(&Input::Accepted { attempt, external }).unwrap();
+    }
+
+    /// Starts the build and has it taken.
+    pub(crate) fn run(&mut self, name: &str) {
+        self.start(name);
+        self.accept(name);
+    }
+
+    pub(crate) fn observe(&mut self, name: &str, observed: Observed) {
+        let attempt = self.attempt(name).id.clone();
+        self.apply(&Input::Observe { attempt, observed }).unwrap();
+    }
+
+    pub(crate) fn succeed(&mut self, name: &str, content: &str) {
+        let output = Output { name: name.into(), digest: Some(digest(content)), contents: None };
+        self.observe(name, Observed::Succeeded(output));
+    }
+
+    /// Starts the build, has it taken and built.
+    pub(crate) fn make(&mut self, name: &str, content: &str) {
+        self.run(name);
+        self.succeed(name, content);
+    }
+
+    pub(crate) fn fail(&mut self, name: &str, class: FailureClass) {
+        self.observe(name, failure(class));
+    }
+
+    pub(crate) fn cancel(&mut self, event: EventId) {
+        self.apply(&Input::Cancel { event, by: "somebody".into() }).unwrap();
+    }
+}
+
+fn allowed(aggregate: &str, from: &str, to: &str) -> bool {
+    macro_rules! step {
+        ($states:ty) => {{
+            let state = |name| *<$states>::ALL.iter().find(|state| state.as_str() == name).unwrap();
+            state(from).allows(state(to))
+        }};
+    }
+    match aggregate {
+        "event" => step!(EventState),
+        "build" => step!(BuildState),
+        _ => step!(AttemptState),
+    }
+}
+
+pub(crate) fn skip() -> Outcome {
+    Outcome::Skip(Reason::new("skipped", "not today"))
+}
