@@ -4,7 +4,6 @@ use crate::Result;
 use freshmaker::ArtifactId;
 use freshmaker::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -34,20 +33,15 @@ impl Document {
     }
 
     pub(crate) fn digest(&self) -> Result<Digest> {
-        Ok(sha256(&self.bytes()?))
+        Ok(Digest::of(&self.bytes()?))
     }
-}
-
-/// The plain SHA-256, as `sha256sum` prints it.
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}").parse().expect("64 hexadecimal digits are a digest")
 }
 
 /// How long a build of this artifact pretends to work: always the same, different for each.
 pub(crate) fn pretended_work(artifact: &ArtifactId) -> Duration {
-    let first = Sha256::digest(artifact.as_str())[0];
-    Duration::from_millis(40 + u64::from(first) * 120 / 255)
+    let digest = Digest::of(artifact.as_str().as_bytes());
+    let first = u64::from_str_radix(&digest.short()[..2], 16).unwrap_or_default();
+    Duration::from_millis(40 + first * 120 / 255)
 }
 
 /// What was pushed last: stored before anything is pushed, so that a push that was cut off can be completed.
@@ -90,7 +84,7 @@ impl Store {
     }
 
     fn tag_path(&self, artifact: &ArtifactId) -> PathBuf {
-        let name = sha256(artifact.as_str().as_bytes());
+        let name = Digest::of(artifact.as_str().as_bytes());
         self.root.join("tags").join(name.as_str().replace(':', "-"))
     }
 
@@ -103,12 +97,12 @@ impl Store {
         let path = self.output_path(digest);
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let document = serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok((document, sha256(&bytes)))
+        Ok((document, Digest::of(&bytes)))
     }
 
     pub(crate) fn put(&self, document: &Document) -> Result<Digest> {
         let bytes = document.bytes()?;
-        let digest = sha256(&bytes);
+        let digest = Digest::of(&bytes);
         self.replace(&self.output_path(&digest), &bytes)?;
         Ok(digest)
     }

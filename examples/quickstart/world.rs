@@ -1,7 +1,7 @@
 //! The Docker Official Images as a catalog, and the rules of this demonstration.
 
 use crate::Result;
-use crate::store::{Document, Store, pretended_work, sha256};
+use crate::store::{Document, Store, pretended_work};
 use async_trait::async_trait;
 use freshmaker::adapter::memory::MemoryCatalog;
 use freshmaker::artifact::Digest;
@@ -108,7 +108,7 @@ impl World {
     pub(crate) fn recipe(&self, at: usize) -> Digest {
         let image = &self.images[at];
         let parents: Vec<_> = image.parents.iter().map(|&parent| self.images[parent].id.as_str()).collect();
-        sha256(format!("{}\n{}\n{}\n", image.name, image.platform, parents.join("\n")).as_bytes())
+        Digest::of(format!("{}\n{}\n{}\n", image.name, image.platform, parents.join("\n")).as_bytes())
     }
 
     pub(crate) fn graph(&self) -> Result<ArtifactGraph> {

@@ -28,10 +28,10 @@ pub struct DigestError {
 }
 
 impl Digest {
-    /// The SHA-256 of some bytes.
+    /// The SHA-256 of some bytes, as `sha256sum` prints it.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self::of_parts([bytes])
+        Self::sha256(Sha256::new().chain_update(bytes))
     }
 
     /// The SHA-256 of several byte strings, each preceded by its length, so that moving a border changes the digest.
@@ -42,6 +42,10 @@ impl Digest {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
+        Self::sha256(hash)
+    }
+
+    fn sha256(hash: Sha256) -> Self {
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
         for byte in hash.finalize() {
@@ -114,7 +118,12 @@ mod tests {
     #[test]
     fn borders_between_parts_count() {
         assert_ne!(Digest::of_parts([&b"ab"[..], b"c"]), Digest::of_parts([&b"a"[..], b"bc"]));
-        assert_eq!(Digest::of(b"x").as_str().len(), 71);
+    }
+
+    #[test]
+    fn the_digest_of_bytes_is_their_sha256() {
+        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").as_str(), abc);
     }
 
     #[test]
