@@ -1,4 +1,5 @@
 //! Wrong handlers do not compile, and the compiler says what is wrong in words that help.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
