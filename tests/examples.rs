@@ -1,4 +1,5 @@
 //! The examples do what they say, and stay short enough to be copied.
+#![allow(clippy::unwrap_used)]
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,0 +1,53 @@
+//! Each mistake in the configuration is found before anything runs, and named.
+
+use crate::town::{Pushed, Town};
+use freshmaker::engine::{Builder, ConfigError};
+use freshmaker::{Context, Decision, Engine, HandlerResult};
+
+async fn ignore(_: Pushed, _: Context) -> HandlerResult {
+    Ok(Decision::Ignore)
+}
+
+fn mistake(builder: Builder) -> (ConfigError, String) {
+    let error = builder.build().unwrap_err();
+    let text = error.to_string();
+    (error, text)
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let town = Town::new();
+    let bare = Engine::builder().on(ignore).catalog("images", town.catalog.clone());
+    assert_eq!(mistake(bare).0, ConfigError::NoStorage);
+    let bare = Engine::builder().on(ignore).storage(town.storage.clone());
+    assert_eq!(mistake(bare).0, ConfigError::NoCatalog);
+    let (error, text) = mistake(town.builder());
+    assert_eq!(error, ConfigError::NoHandler);
+    assert!(text.contains(".on("), "{text}");
+}
+
+#[test]
+fn what_is_named_twice_is_named() {
+    let builder = || Town::new().builder().on(ignore);
+    for (builder, sort, name) in [
+        (builder().bus("bus", Town::new().bus), "buses", "bus"),
+        (builder().catalog("images", Town::new().catalog), "catalogs", "images"),
+        (builder().build_system("builder", Town::new().builds), "build systems", "builder"),
+        (builder().on(ignore), "handlers", "ignore"),
+        (builder().on_as("ignore", |_: Pushed, _| async { Ok(Decision::Ignore) }), "handlers", "ignore"),
+    ] {
+        let (error, text) = mistake(builder);
+        assert_eq!(error, ConfigError::Duplicate { sort, name: name.into() });
+        assert!(text.contains(sort) && text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn limits_and_rules_for_nobody_are_named() {
+    let (error, _) = mistake(Town::new().builder().on(ignore).limit("biulder", 3));
+    assert_eq!(error, ConfigError::UnknownSystem("biulder".into()));
+    let rules = serde_json::json!({ "handler": { "ingore": { "block": [{ "artifact": "app" }] } } });
+    let policy = serde_json::from_value(rules).unwrap();
+    let (error, _) = mistake(Town::new().builder().on(ignore).policy(policy));
+    assert_eq!(error, ConfigError::UnknownHandler("ingore".into()));
+}

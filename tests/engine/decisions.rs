@@ -1,0 +1,219 @@
+//! What becomes of decisions, and of handlers that fail.
+
+use crate::town::{Pushed, Town, builds, events, graph, message, only, pushed, until};
+use freshmaker::backend::{Error, EventFilter, Paging, Remedy, StorageExt};
+use freshmaker::handler::{RebuildRequested, rebuild_requested};
+use freshmaker::rebuild::{BuildId, BuildMode, BuildState, EventId, EventState, InboxState};
+use freshmaker::{Artifact, ArtifactKind, Context, Decision, HandlerResult, Message, Plan};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+async fn plan(event: &Pushed, cx: &Context) -> Result<Plan, freshmaker::backend::BoxError> {
+    let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
+    Ok(graph.planner().changed(event.image.as_str(), None).plan()?)
+}
+
+async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
+    Ok(Decision::Rebuild(plan(&event, &cx).await?))
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
+    let town = Town::new();
+    let panics = |event: Pushed, cx| async move {
+        assert_ne!(event.image, "site", "as planned");
+        rebuild(event, cx).await
+    };
+    let engine = town.builder().on_as("panics", panics).build().unwrap();
+    let handle = engine.handle();
+    for image in ["base", "site", "base"] {
+        handle.send(&pushed(image)).await.unwrap();
+    }
+    town.settle(&engine).await;
+    let mut states: Vec<_> = events(&handle).await.iter().map(|it| (it.state, it.reason.text.clone())).collect();
+    states.sort_unstable();
+    assert_eq!(states.iter().filter(|(state, _)| *state == EventState::Complete).count(), 2);
+    assert_eq!(states.last().unwrap(), &(EventState::Failed, "the handler panicked".to_owned()));
+}
+
+#[tokio::test]
+async fn a_handler_that_errs_fails_its_event_with_the_reason() {
+    for (handler_plans, expected) in [(false, "there is no artifact nobody"), (true, "no artifact nobody is known")] {
+        let town = Town::new();
+        let handler = move |event: Pushed, cx: Context| async move {
+            if handler_plans {
+                let graph = cx.catalog().dependents(&["base".into()]).await?;
+                return Ok(Decision::Rebuild(graph.planner().rebuild(event.image).plan()?));
+            }
+            rebuild(event, cx).await
+        };
+        let engine = town.builder().on_as("handler", handler).build().unwrap();
+        engine.handle().send(&pushed("nobody")).await.unwrap();
+        town.settle(&engine).await;
+        let (state, code, text) = only(&engine.handle()).await;
+        assert_eq!((state, code.as_str()), (EventState::Failed, "handler_failed"));
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_for_a_while_fails_nothing() {
+    for remedy in [Remedy::Unavailable, Remedy::Unclear, Remedy::Conflict, Remedy::Corrupt] {
+        let town = Town::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        let handler = move |event: Pushed, cx: Context| {
+            let call = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                // More often than a message may be handled: these do not count.
+                if call < 8 { Err(Error::new(remedy, "somewhere", "down").into()) } else { rebuild(event, cx).await }
+            }
+        };
+        let limits = freshmaker::rebuild::Limits::default();
+        assert!(limits.message_tries_max < 8);
+        let engine = town.builder().on_as("handler", handler).limits(limits).build().unwrap();
+        engine.handle().send(&pushed("base")).await.unwrap();
+        town.settle(&engine).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 9);
+        assert_eq!(only(&engine.handle()).await.0, EventState::Complete);
+    }
+}
+
+#[tokio::test]
+async fn emitted_events_reach_their_handlers() {
+    for town in Town::each() {
+        let emits = |event: Pushed, _| async move {
+            let artifacts = vec![event.image];
+            let request = RebuildRequested { artifacts, dependents: false, requester: None };
+            Ok(Decision::Emit(vec![Message::of("", &request)?]))
+        };
+        let engine = town.builder().on_as("emits", emits).on(rebuild_requested).build().unwrap();
+        engine.handle().send_as("h1", &pushed("app")).await.unwrap();
+        town.settle(&engine).await;
+        let events = events(&engine.handle()).await;
+        assert_eq!((events.len(), events[0].handler.as_str()), (1, "rebuild_requested"));
+        assert_eq!(events[0].message_id, "h1/0", "emitting twice would give it the same name");
+        assert_eq!(builds(&engine.handle()).await, ["app DONE"]);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_can_cancel_what_no_longer_counts() {
+    let town = Town::new();
+    town.builds.hold(&"app".into());
+    let last = Arc::new(AtomicU32::new(0));
+    let known = last.clone();
+    let handler = move |event: Pushed, cx: Context| {
+        let earlier = EventId(known.load(Ordering::SeqCst).into());
+        async move { if event.image == "stop" { Ok(Decision::Cancel(vec![earlier])) } else { rebuild(event, cx).await } }
+    };
+    let engine = town.builder().on_as("handler", handler).build().unwrap();
+    let handle = engine.handle();
+    handle.send(&pushed("base")).await.unwrap();
+    let outside = async {
+        until(|| std::future::ready(town.submitted() == ["app"])).await;
+        let event = events(&handle).await.remove(0).id;
+        last.store(u32::try_from(event.0).unwrap(), Ordering::SeqCst);
+        handle.send_as("stop", &pushed("stop")).await.unwrap();
+        handle.idle().await;
+    };
+    engine.run_until(outside).await.unwrap();
+    assert_eq!(only(&handle).await.0, EventState::Canceled);
+    assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
+    let stored = town.storage.message("local", "stop").await.unwrap().unwrap();
+    assert_eq!(stored.state, InboxState::Done);
+}
+
+#[tokio::test]
+async fn the_handle_cancels_what_runs() {
+    for town in Town::each() {
+        town.builds.hold(&"app".into());
+        let engine = town.builder().on(rebuild).build().unwrap();
+        let handle = engine.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        let outside = async {
+            until(|| std::future::ready(town.submitted() == ["app"])).await;
+            let event = events(&handle).await.remove(0).id;
+            handle.cancel(event, "somebody").await.unwrap();
+            assert_eq!(handle.cancel(event, "somebody").await.unwrap_err().remedy, Remedy::Rejected);
+            handle.idle().await;
+        };
+        engine.run_until(outside).await.unwrap();
+        assert_eq!(only(&handle).await.0, EventState::Canceled);
+        assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
+        assert_eq!(handle.cancel(EventId(999), "somebody").await.unwrap_err().remedy, Remedy::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_system_that_nobody_registered_fails_the_event_with_the_choice() {
+    let town = Town::new();
+    town.catalog.update(|graph| {
+        graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app", None).with_system("nowhere"));
+    });
+    let engine = town.builder().on(rebuild).build().unwrap();
+    engine.handle().send(&pushed("base")).await.unwrap();
+    town.settle(&engine).await;
+    let (state, code, text) = only(&engine.handle()).await;
+    assert_eq!((state, code.as_str()), (EventState::Failed, "no_build_system"));
+    assert_eq!(text, "app is built by \"nowhere\", but registered are only: builder");
+    let engine = town.builder().build_system("second", Town::new().builds).on(rebuild).build().unwrap();
+    town.catalog.set(graph());
+    engine.handle().send(&pushed("base")).await.unwrap();
+    town.settle(&engine).await;
+    let text = events(&engine.handle()).await.remove(1).reason.text;
+    assert_eq!(text, "the artifact app names no build system, and there is not exactly one: builder, second");
+}
+
+#[tokio::test]
+async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
+    let town = Town::new();
+    let before = town.builder().limit("builder", 0).on(rebuild).build().unwrap();
+    let handle = before.handle();
+    handle.send(&pushed("base")).await.unwrap();
+    let planned = || async { handle.overview().await.unwrap().builds_waiting == 2 };
+    before.run_until(until(planned)).await.unwrap();
+    let after = freshmaker::Engine::builder().storage(town.storage.clone()).on(rebuild);
+    let after = after.catalog("images", town.catalog.clone()).build_system("other", town.builds.clone()).build();
+    let after = after.unwrap();
+    after.run_until(after.handle().idle()).await.unwrap();
+    assert_eq!(builds(&handle).await, ["app FAILED", "site DEP_FAILED"]);
+    let app = BuildId(events(&handle).await[0].id.0 + 1);
+    let last = handle.transitions("build", &app.to_string()).await.unwrap().pop().unwrap();
+    assert_eq!(last.reason.text, "no build system is registered under the name \"builder\"");
+}
+
+#[tokio::test]
+async fn two_handlers_of_a_kind_make_two_events_and_share_builds() {
+    for town in Town::each() {
+        let second = |_: Pushed, _: Context| async { Ok(Decision::Skip("not mine".into())) };
+        let third = |event: Pushed, cx: Context| rebuild(event, cx);
+        let engine = town.builder().on(rebuild).on_as("second", second).on_as("third", third).build().unwrap();
+        town.bus.send(message("m1", "test.pushed", r#"{"image":"base"}"#));
+        town.settle(&engine).await;
+        let events = events(&engine.handle()).await;
+        let told: Vec<_> = events.iter().map(|event| (event.handler.as_str(), event.state)).collect();
+        let complete = EventState::Complete;
+        assert_eq!(told, [("rebuild", complete), ("second", EventState::Skipped), ("third", complete)]);
+        assert_eq!(town.submitted(), ["app", "site"]);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_submits_nothing_and_says_that_it_is_one() {
+    for town in Town::each() {
+        let engine = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+        let handle = engine.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        town.settle(&engine).await;
+        assert_eq!(town.submitted(), [""; 0]);
+        let events = handle.events(EventFilter::default(), Paging::first(1)).await.unwrap().items;
+        assert_eq!((events[0].state, events[0].mode), (EventState::Complete, BuildMode::DryRun));
+        let real = town.builder().on(rebuild).build().unwrap();
+        handle.send(&pushed("base")).await.unwrap();
+        town.settle(&real).await;
+        assert_eq!(town.submitted(), ["app", "site"], "what was pretended is not taken for built");
+        let of = freshmaker::backend::BuildFilter { states: vec![BuildState::Done], ..Default::default() };
+        assert_eq!(handle.builds(of, Paging::first(10)).await.unwrap().total, 4);
+    }
+}

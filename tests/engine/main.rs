@@ -1,0 +1,9 @@
+//! The real engine with backends in memory: what becomes of messages, decisions, builds and runs.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod decisions;
+mod messages;
+mod runs;
+mod town;

@@ -1,0 +1,95 @@
+//! Engines that stop, die, come back and live side by side.
+
+use crate::town::{Pushed, Town, builds, events, only, pushed, until};
+use freshmaker::backend::{DueLimits, StorageExt};
+use freshmaker::rebuild::{EventState, Observed, Output};
+use freshmaker::time::Timestamp;
+use freshmaker::{Context, Decision, Engine, HandlerResult};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
+    let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
+    Ok(Decision::Rebuild(graph.planner().changed(event.image, None).plan()?))
+}
+
+fn engine(town: &Town) -> Engine {
+    town.builder().on(rebuild).build().unwrap()
+}
+
+#[tokio::test]
+async fn engines_beside_each_other_do_not_meet() {
+    let (one, two) = (Town::new(), Town::new());
+    two.catalog.update(|graph| graph.remove(&"site".into()));
+    let (first, second) = (engine(&one), engine(&two));
+    first.handle().send(&pushed("base")).await.unwrap();
+    second.handle().send(&pushed("base")).await.unwrap();
+    tokio::join!(one.settle(&first), two.settle(&second));
+    assert_eq!(builds(&first.handle()).await, ["app DONE", "site DONE"]);
+    assert_eq!(builds(&second.handle()).await, ["app DONE"]);
+    assert_eq!(only(&second.handle()).await.0, EventState::Complete);
+}
+
+#[tokio::test]
+async fn a_graceful_end_leaves_nothing_half_done() {
+    for town in Town::each() {
+        town.builds.hold(&"app".into());
+        let first = engine(&town);
+        first.handle().send(&pushed("base")).await.unwrap();
+        first.run_until(until(|| std::future::ready(town.submitted() == ["app"]))).await.unwrap();
+        assert_eq!(town.storage.verify().await.unwrap(), []);
+        assert_eq!(builds(&first.handle()).await, ["app BUILDING", "site BLOCKED"]);
+        let due = town.storage.due(Timestamp::MAX_UTC, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        assert!(due.attempts.iter().all(|(attempt, _)| attempt.external.is_some()), "{due:?}");
+        let output = Output { name: "app".into(), digest: None, contents: None };
+        town.builds.finish(&"app".into(), Observed::Succeeded(output));
+        let second = engine(&town);
+        town.settle(&second).await;
+        assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
+        assert_eq!(town.submitted(), ["app", "site"]);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
+    for steps in 1.. {
+        // Each call of this one is a step, or several.
+        let [_, town] = Town::each();
+        let first = engine(&town);
+        let handle = first.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        let died = {
+            let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(handle.idle()));
+            let mut left = steps;
+            poll_fn(|context| {
+                left -= 1;
+                match (left, life.as_mut().poll(context), idle.as_mut().poll(context)) {
+                    (0, ..) => Poll::Ready(true),
+                    (_, Poll::Pending, Poll::Pending) => Poll::Pending,
+                    _ => Poll::Ready(false),
+                }
+            })
+            .await
+        };
+        let second = engine(&town);
+        town.settle(&second).await;
+        assert_eq!(only(&second.handle()).await.0, EventState::Complete, "after {steps} steps");
+        assert_eq!(town.submitted(), ["app", "site"], "after {steps} steps");
+        if !died {
+            assert!(steps > 5, "it is over after {steps} steps");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_can_run_again() {
+    let town = Town::new();
+    let engine = engine(&town);
+    for count in 1..4 {
+        engine.handle().send(&pushed("base")).await.unwrap();
+        town.settle(&engine).await;
+        assert_eq!(events(&engine.handle()).await.len(), count);
+    }
+}
