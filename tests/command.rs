@@ -2,9 +2,8 @@
 #![cfg(all(feature = "command", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
 
-use freshmaker::ArtifactKind;
 use freshmaker::adapter::command::{CommandBuilds, CommandConfig};
-use freshmaker::artifact::{Digest, Parameters, Source};
+use freshmaker::artifact::{Digest, Source};
 use freshmaker::backend::{BuildRequest, BuildSystem, Remedy};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::PlanParent;
@@ -56,18 +55,7 @@ fn config(world: &Path, script: &str) -> CommandConfig {
 }
 
 fn request(number: u128) -> BuildRequest {
-    BuildRequest {
-        attempt: AttemptId::from_random(number),
-        build: BuildId(7),
-        artifact: "app".into(),
-        kind: ArtifactKind::Image,
-        source: None,
-        target: String::new(),
-        parameters: Parameters::default(),
-        release: "1".into(),
-        parents: Vec::new(),
-        no_cache: false,
-    }
+    BuildRequest { build: BuildId(7), ..BuildRequest::new(AttemptId::from_random(number), "app") }
 }
 
 async fn pause() {

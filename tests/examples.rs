@@ -1,8 +1,6 @@
 //! The examples do what they say, and stay short enough to be copied.
 #![allow(clippy::unwrap_used)]
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,8 +1,7 @@
 //! What the contract suite of build systems needs: requests that end as it wishes, each under a fresh marker.
 use async_trait::async_trait;
-use freshmaker::ArtifactKind;
 use freshmaker::backend::BuildRequest;
-use freshmaker::rebuild::{AttemptId, BuildId};
+use freshmaker::rebuild::AttemptId;
 use freshmaker::testing::conformance::{BuildWorld, Ending};
 
 pub(crate) struct Requests;
@@ -15,18 +14,8 @@ impl BuildWorld for Requests {
             Ending::Fails => "broken",
             Ending::Hangs => "endless",
         };
-        BuildRequest {
-            attempt: AttemptId::from_random(fastrand::u128(..)),
-            build: BuildId(1),
-            artifact: "hello".into(),
-            kind: ArtifactKind::Rpm,
-            source: None,
-            target: target.to_owned(),
-            parameters: Default::default(),
-            release: "1".to_owned(),
-            parents: Vec::new(),
-            no_cache: false,
-        }
+        let attempt = AttemptId::from_random(fastrand::u128(..));
+        BuildRequest { target: target.to_owned(), ..BuildRequest::new(attempt, "hello") }
     }
 
     async fn settle(&self) {

@@ -1,7 +1,7 @@
 use super::Result;
 use crate::artifact::{ArtifactId, ArtifactKind, Parameters, Source};
 use crate::plan::PlanParent;
-use crate::rebuild::{AttemptId, BuildId, ExternalId, Observed};
+use crate::rebuild::{AttemptId, BuildId, BuildMode, ExternalId, Observed};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::fmt;
@@ -22,6 +22,8 @@ pub struct BuildRequest {
     pub source: Option<Source>,
     /// Target or branch.
     pub target: String,
+    /// Whether its output is meant to be used. A build that is only pretended never comes here.
+    pub mode: BuildMode,
     /// Further parameters; their names belong to the adapter.
     pub parameters: Parameters,
     /// Suffix for the release; the same for every submission of one try.
@@ -30,6 +32,25 @@ pub struct BuildRequest {
     pub parents: Vec<PlanParent>,
     /// The build must not use any cache.
     pub no_cache: bool,
+}
+
+impl BuildRequest {
+    /// A request for a real build of an image without a recipe, parameters or parents; the fields are public.
+    pub fn new(attempt: AttemptId, artifact: impl Into<ArtifactId>) -> Self {
+        Self {
+            attempt,
+            build: BuildId(1),
+            artifact: artifact.into(),
+            kind: ArtifactKind::Image,
+            source: None,
+            target: String::new(),
+            mode: BuildMode::Real,
+            parameters: Parameters::default(),
+            release: "1".to_owned(),
+            parents: Vec::new(),
+            no_cache: false,
+        }
+    }
 }
 
 /// What a build system can promise; decides how an unclear submission is resolved.

@@ -16,7 +16,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// These builds, their direct parents and their direct children (the parents' further edges are not needed), and of each of these
-    /// builds' keys the latest build (highest number) that ended well and has an output, as a row without causes or edges.
+    /// builds' keys the latest build (highest number) that has ended and has an output, as a row without causes or edges.
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),

@@ -2,7 +2,7 @@ use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::registry::Registry;
 use super::{Engine, Options, SystemClock};
-use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, DryRun, Storage};
+use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage};
 use crate::event::Event;
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
@@ -145,8 +145,8 @@ impl Builder {
         self
     }
 
-    /// Whether builds are real; builds of different modes never share anything. In a dry run every build system is replaced by a
-    /// [`DryRun`].
+    /// Whether builds are real; builds of different modes never share anything. Those of a dry run are only pretended, by
+    /// [`DryRun`](crate::backend::DryRun), and an engine in this mode leaves real builds that it finds in the storage alone.
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self
@@ -215,14 +215,10 @@ impl Builder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
-        let mut systems = self.systems;
-        if self.mode == BuildMode::DryRun {
-            systems.values_mut().for_each(|system| *system = Arc::new(DryRun));
-        }
         let core = Core::new(Parts {
             storage,
             buses: self.buses,
-            systems,
+            systems: self.systems,
             registry: self.registry,
             readable: Readable { catalog: Arc::new(Catalogs(self.catalogs)), policy: self.policy, mode: self.mode },
             clock: self.clock,

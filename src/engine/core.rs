@@ -1,8 +1,8 @@
 use super::Options;
 use super::registry::Registry;
-use crate::backend::{BuildSystem, Bus, Clock, Error, Result, Storage};
+use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage};
 use crate::handler::Readable;
-use crate::rebuild::{AttemptId, Limits, Notice, RowChange, Slots};
+use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, Limits, Notice, RowChange, Slots};
 use crate::time::{Timestamp, later};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell, broadcast};
 
@@ -26,7 +26,7 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     pub(super) slots: Slots,
     pub(super) options: Options,
-    pub(super) rng: Mutex<fastrand::Rng>,
+    rng: Mutex<fastrand::Rng>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) wake: Wake,
     owner: AtomicI64,
@@ -160,6 +160,11 @@ impl Core {
 
     pub(super) fn begin(&self, owner: i64) {
         self.owner.store(owner, Ordering::SeqCst);
+        // Two runs with one seed must not make the same identities.
+        let mut rng = self.rng();
+        let mixed = rng.u64(..) ^ owner.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        rng.seed(mixed);
+        drop(rng);
         self.stopping.store(false, Ordering::SeqCst);
     }
 
@@ -220,7 +225,26 @@ impl Core {
         self.sleep(self.options.backend_pause).await;
     }
 
+    /// Who builds this build, if this engine may touch it: builds of a dry run are only pretended, whoever does it, and an engine
+    /// that makes a dry run touches no others.
+    pub(super) fn backend(&self, key: &BuildKey) -> Option<&dyn BuildSystem> {
+        match (key.mode, self.readable.mode) {
+            (BuildMode::DryRun, _) => Some(&DryRun),
+            (_, BuildMode::DryRun) => None,
+            _ => self.systems.get(&key.system).map(AsRef::as_ref),
+        }
+    }
+
+    /// Whether the build is this engine's business at all.
+    pub(super) fn is_ours(&self, build: &BuildRecord) -> bool {
+        build.key.mode == BuildMode::DryRun || self.readable.mode != BuildMode::DryRun
+    }
+
+    pub(super) fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn new_attempt(&self) -> AttemptId {
-        AttemptId::from_random(self.rng.lock().unwrap_or_else(PoisonError::into_inner).u128(..))
+        AttemptId::from_random(self.rng().u128(..))
     }
 }

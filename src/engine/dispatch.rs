@@ -135,10 +135,11 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Outcome {
 async fn complete(core: &Core, plan: Plan) -> Result<Plan, Error> {
     let mut contents = BTreeMap::new();
     for id in plan.unknown_contents() {
-        let states = vec![BuildState::Done, BuildState::Reused];
+        // A build that was cancelled too late has an output as well.
+        let states = vec![BuildState::Done, BuildState::Reused, BuildState::Canceled];
         let filter = BuildFilter { states, artifact: Some(id.clone()), ..BuildFilter::default() };
         let builds = core.storage.builds(filter, Paging::first(LATEST_MAX)).await?.items;
-        let latest = builds.into_iter().find(|build| build.key.mode == core.readable.mode);
+        let latest = builds.into_iter().find(|build| build.key.mode == core.readable.mode && build.output.is_some());
         if let Some(digest) = latest.and_then(|build| build.output?.digest) {
             contents.insert(id, digest);
         }

@@ -1,6 +1,6 @@
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildRequest, DueLimits, Error, Remedy, StorageExt};
-use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildRecord, Effect, Failure, FailureClass, Input};
+use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input};
 use crate::time::Timestamp;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -26,7 +26,7 @@ pub(super) async fn run(core: &Core) {
                     pace.looked(core, next);
                     for build in builds {
                         starting.insert(build.id);
-                        under_way.push(start(core, build.id, build.key.system));
+                        under_way.push(start(core, build.id, build.key));
                     }
                 }
                 Err(error) => core.pause("drive", &error).await,
@@ -55,7 +55,7 @@ async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<Bui
             .slots
             .admit(&due.ready, &due.live)
             .into_iter()
-            .filter(|build| Effect::of_build(build) == Some(Effect::Start))
+            .filter(|build| core.is_ours(build) && Effect::of_build(build) == Some(Effect::Start))
             .cloned()
             .collect();
         let free = core
@@ -70,22 +70,22 @@ async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<Bui
 }
 
 /// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.
-async fn start(core: &Core, build: BuildId, system: String) -> BuildId {
+async fn start(core: &Core, build: BuildId, key: BuildKey) -> BuildId {
     let attempt = core.new_attempt();
     let release = core.now().timestamp().to_string();
     let input = Input::Start { build, attempt: attempt.clone(), release };
     let Ok(rows) = core.apply(&input, Some(build)).await else { return build };
     let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return build };
-    let answer = submit(core, &system, &request(row, record)).await;
+    let answer = submit(core, &key, &request(row, record)).await;
     // A late answer about an attempt that another run has taken over changes nothing.
     let _ = core.apply(&answer, Some(build)).await;
     build
 }
 
-async fn submit(core: &Core, system: &str, request: &BuildRequest) -> Input {
+async fn submit(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
     let attempt = request.attempt.clone();
-    let Some(backend) = core.systems.get(system) else {
-        let text = format!("no build system is registered under the name {system:?}");
+    let Some(backend) = core.backend(key) else {
+        let text = format!("no build system is registered under the name {:?}", key.system);
         return Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) };
     };
     let call = backend.submit(request);
@@ -94,7 +94,7 @@ async fn submit(core: &Core, system: &str, request: &BuildRequest) -> Input {
     match select(call, timeout).await {
         Either::Left((Ok(external), _)) => Input::Accepted { attempt, external },
         Either::Left((Err(error), _)) => answer(attempt, &error),
-        Either::Right(_) => Input::Unclear { attempt, text: format!("{system} did not answer in time") },
+        Either::Right(_) => Input::Unclear { attempt, text: format!("{} did not answer in time", key.system) },
     }
 }
 
@@ -117,6 +117,7 @@ fn request(build: &BuildRecord, attempt: &AttemptRecord) -> BuildRequest {
         kind: build.kind,
         source: build.source.clone(),
         target: build.key.target.clone(),
+        mode: build.key.mode,
         parameters: build.parameters.clone(),
         release: attempt.release.clone(),
         parents: build.parents.clone(),

@@ -7,9 +7,10 @@ use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, IllegalInput, InboxRecord, Input, Notice, RowChange,
     Transition,
 };
+use crate::time::to_micros;
 use futures_util::future::select;
 use futures_util::pin_mut;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// A way to talk to an engine: send it events, cancel, ask, listen. Cheap to clone.
@@ -30,8 +31,8 @@ impl Handle {
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else those of the storage.
     pub async fn send<E: Event>(&self, event: &E) -> Result<String> {
-        let random = self.core.rng.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
-        self.send_as(format!("{random:032x}"), event).await
+        let (micros, random) = (to_micros(self.core.now()), self.core.rng().u64(..));
+        self.send_as(format!("{micros:x}-{random:016x}"), event).await
     }
 
     /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as once.

@@ -1,7 +1,7 @@
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildSystem, DueLimits, Found, StorageExt};
 use crate::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildRecord, Effect, ExternalId, Input, Observed,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, Effect, ExternalId, Input, Observed,
 };
 use crate::time::{Timestamp, later};
 use futures_util::FutureExt;
@@ -60,9 +60,12 @@ fn work<'a>(
 ) -> Vec<BoxFuture<'a, Vec<AttemptId>>> {
     let now = core.now();
     let mut calls = Vec::new();
-    let mut polls: BTreeMap<String, Vec<Poll>> = BTreeMap::new();
+    let mut polls: BTreeMap<(String, BuildMode), (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
     for (attempt, build) in attempts {
-        let Some(system) = core.systems.get(&attempt.system) else {
+        if !core.is_ours(&build) {
+            continue;
+        }
+        let Some(system) = core.backend(&build.key) else {
             tracing::error!(attempt.id = %attempt.id, "no build system is registered under {:?}", attempt.system);
             continue;
         };
@@ -70,7 +73,7 @@ fn work<'a>(
         match Effect::of_attempt(&attempt, &build, core.owner(), now) {
             Some(Effect::LookUp) => {
                 busy.insert(id);
-                calls.push(look_up(core, system.as_ref(), attempt).boxed());
+                calls.push(look_up(core, system, attempt).boxed());
             }
             Some(Effect::GiveUp) if build.state == crate::rebuild::BuildState::Building => {
                 busy.insert(id.clone());
@@ -83,17 +86,17 @@ fn work<'a>(
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());
                     let poll = Poll { id, build: build_id, external, stop: effect != Effect::Poll };
-                    polls.entry(attempt.system).or_default().push(poll);
+                    let group = (attempt.system, build.key.mode);
+                    polls.entry(group).or_insert((system, Vec::new())).1.push(poll);
                 }
             }
             _ => {}
         }
     }
-    for (system, mut polls) in polls {
-        let Some(backend) = core.systems.get(&system) else { continue };
+    for (system, mut polls) in polls.into_values() {
         while !polls.is_empty() {
             let rest = polls.split_off(polls.len().min(POLL_BATCH));
-            calls.push(poll(core, backend.as_ref(), std::mem::replace(&mut polls, rest)).boxed());
+            calls.push(poll(core, system, std::mem::replace(&mut polls, rest)).boxed());
         }
     }
     calls

@@ -212,6 +212,7 @@ impl Rebuild {
             pending: 0,
             priority: priority(node),
             estimate: node.artifact.estimate,
+            attempts: 0,
             tries: 0,
             resubmits: 0,
             no_cache: false,

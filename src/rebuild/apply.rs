@@ -97,6 +97,7 @@ impl Rebuild {
             self.ended(id);
             return Ok(());
         }
+        build.attempts += 1;
         let release = build.release.get_or_insert_with(|| release.to_owned()).clone();
         let record = AttemptRecord {
             id: attempt.clone(),
@@ -104,7 +105,7 @@ impl Rebuild {
             state: AttemptState::Intent,
             build: id,
             system: build.key.system.clone(),
-            number: build.tries + build.resubmits + 1,
+            number: build.attempts,
             owner: self.owner,
             release,
             intent_at: self.at,
@@ -148,9 +149,7 @@ impl Rebuild {
         }
         let mut earlier = self.now.builds.values().rev();
         // Only the latest output counts: an older one with the same inputs is no longer what people use.
-        let latest = earlier.find(|other| {
-            other.id != id && other.key == build.key && other.state.is_success() && other.output.is_some()
-        })?;
+        let latest = earlier.find(|other| other.id != id && other.key == build.key && other.output.is_some())?;
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
 

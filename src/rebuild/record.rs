@@ -229,6 +229,8 @@ pub struct BuildRecord {
     pub priority: i64,
     /// Expected duration.
     pub estimate: Option<Duration>,
+    /// Attempts so far, of whatever outcome.
+    pub attempts: u32,
     /// Real tries so far; a submission that never reached the build system is none.
     pub tries: u32,
     /// Submissions that proved not to have reached the build system.

@@ -217,3 +217,36 @@ async fn a_dry_run_submits_nothing_and_says_that_it_is_one() {
         assert_eq!(handle.builds(of, Paging::first(10)).await.unwrap().total, 4);
     }
 }
+
+#[tokio::test]
+async fn a_dry_run_leaves_real_builds_alone() {
+    for town in Town::each() {
+        town.builds.hold(&"app".into());
+        let real = town.builder().on(rebuild).build().unwrap();
+        let handle = real.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        let running = until(async || builds(&handle).await == ["app BUILDING", "site BLOCKED"]);
+        real.run_until(running).await.unwrap();
+
+        let dry = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+        dry.handle().send(&pushed("base")).await.unwrap();
+        let pretended =
+            until(async || builds(&handle).await.len() == 4 && builds(&handle).await[2..] == ["app DONE", "site DONE"]);
+        dry.run_until(pretended).await.unwrap();
+        assert_eq!(builds(&handle).await[..2], ["app BUILDING", "site BLOCKED"]);
+        assert_eq!(town.submitted(), ["app"]);
+    }
+}
+
+#[tokio::test]
+async fn a_real_engine_only_pretends_what_a_dry_run_has_left() {
+    for town in Town::each() {
+        let dry = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+        let handle = dry.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        dry.run_until(until(async || !builds(&handle).await.is_empty())).await.unwrap();
+        town.settle(&town.builder().on(rebuild).build().unwrap()).await;
+        assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
+        assert_eq!(town.submitted(), [""; 0]);
+    }
+}

@@ -290,7 +290,7 @@ impl Tables {
             if row.state == BuildState::Ready {
                 self.ready.insert((Reverse(row.priority), id));
             }
-            if row.state.is_success() && row.output.is_some() {
+            if row.output.is_some() {
                 self.outputs.insert((row.key.clone(), id));
             }
             if !row.state.is_terminal() {

@@ -4,7 +4,7 @@ use super::{CHUNK, failed};
 use crate::adapter::store::{Rows, Side};
 use crate::backend::Result;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId, EventRecord,
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Cause, Dependency, EventId, EventRecord,
 };
 use diesel::dsl::sql;
 use diesel::sql_types::Bool;
@@ -32,11 +32,9 @@ impl Rows for SqliteConnection {
     }
 
     fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>> {
-        let ended_well = BuildState::ALL.iter().filter(|state| state.is_success()).map(|state| state.number());
         let query = builds::table
             .filter(builds::build_key.eq(key.to_string()))
             .filter(builds::output.is_not_null())
-            .filter(builds::state.eq_any(ended_well))
             .order(builds::id.desc())
             .select(BuildRow::as_select());
         query.first(self).optional().map_err(failed)?.map(BuildRow::record).transpose()

@@ -74,6 +74,7 @@ diesel::table! {
         estimate -> Nullable<BigInt>,
         tries -> BigInt,
         resubmits -> BigInt,
+        attempts -> BigInt,
         no_cache -> Bool,
         release -> Nullable<Text>,
         not_before -> Nullable<BigInt>,

@@ -15,10 +15,10 @@ const ROWS: &str = "
         reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
         VALUES (1, 0, 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 1, 0, 0, 0);
     INSERT INTO builds (id, version, state, system, build_key, artifact, target, mode, slot, kind, parameters, parents,
-        because, pending, priority, tries, resubmits, no_cache, reason_code, reason_text, created_at)
-        VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, '', '', 0);
+        because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
+        VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0);
     INSERT INTO builds SELECT 2, version, 1, system, '[\"s\",\"b\",\"\",\"real\"]', 'b', target, mode, slot, kind, source, parameters,
-        parents, because, inputs, pending, priority, estimate, tries, resubmits, no_cache, release, not_before,
+        parents, because, inputs, pending, priority, estimate, tries, resubmits, attempts, no_cache, release, not_before,
         reason_code, reason_text, output, cancel_at, created_at, done_at FROM builds;
     INSERT INTO attempts (id, version, state, build, system, number, owner, release, intent_at, reason_code,
         reason_text) VALUES ('a1', 0, 0, 1, 's', 1, 1, '', 0, '', '');

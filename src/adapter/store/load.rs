@@ -18,7 +18,7 @@ pub(in crate::adapter) trait Rows {
     fn builds(&mut self, ids: &[BuildId]) -> Result<Vec<BuildRecord>>;
     /// Builds of these keys that have not ended.
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
-    /// The latest build of the key that ended well and has an output.
+    /// The latest build of the key that has an output, whatever became of it: that output is what is there now.
     fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>>;
     fn dependencies(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>>;
     fn causes(&mut self, of: &[BuildId]) -> Result<Vec<Cause>>;

@@ -49,19 +49,13 @@ const ROUNDS: usize = 3000;
 /// impl BuildWorld for World<'_> {
 ///     fn request(&self, ending: Ending) -> BuildRequest {
 ///         let number = self.1.fetch_add(1, Ordering::Relaxed);
-///         let artifact = format!("artifact-{number}").into();
+///         let artifact: ArtifactId = format!("artifact-{number}").into();
 ///         match ending {
 ///             Ending::Succeeds => {}
 ///             Ending::Fails => self.0.fail_next(&artifact, Failure::new(FailureClass::Deterministic, "as wanted")),
 ///             Ending::Hangs => self.0.hold(&artifact),
 ///         }
-///         BuildRequest {
-///             artifact,
-///             attempt: AttemptId::from_random(u128::from(number)),
-///             // …
-/// #           build: BuildId(1), kind: ArtifactKind::Image, source: None, target: String::new(),
-/// #           parameters: Default::default(), release: "1".into(), parents: vec![], no_cache: false,
-///         }
+///         BuildRequest::new(AttemptId::from_random(u128::from(number)), artifact)
 ///     }
 ///
 ///     async fn settle(&self) {}

@@ -100,6 +100,7 @@ pub(super) fn build(id: i64) -> BuildRecord {
         estimate: None,
         tries: 0,
         resubmits: 0,
+        attempts: 0,
         no_cache: false,
         release: None,
         not_before: None,
@@ -135,7 +136,7 @@ pub(super) fn full_build(id: i64) -> BuildRecord {
     }];
     row.because = RebuildReason::DirectlyAffected;
     row.inputs = Some(Digest::of(b"inputs"));
-    (row.pending, row.priority, row.tries, row.resubmits) = (2, -5, 3, 4);
+    (row.pending, row.priority, row.tries, row.resubmits, row.attempts) = (2, -5, 3, 4, 9);
     row.estimate = Some(Duration::from_micros(90_000_001));
     row.no_cache = true;
     row.release = Some("20260101.1".into());

@@ -73,6 +73,7 @@ CREATE TABLE builds (
     estimate BIGINT,
     tries BIGINT NOT NULL,
     resubmits BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
     no_cache BOOLEAN NOT NULL CHECK (no_cache IN (0, 1)),
     release TEXT,
     not_before BIGINT,
