@@ -39,8 +39,7 @@ const ROUNDS: usize = 3000;
 /// use freshmaker::adapter::memory::MemoryBuilds;
 /// use freshmaker::backend::BuildRequest;
 /// use freshmaker::testing::conformance::{BuildWorld, Ending, build_system};
-/// # use freshmaker::ArtifactKind;
-/// # use freshmaker::rebuild::{AttemptId, BuildId, Failure, FailureClass};
+/// # use freshmaker::rebuild::{AttemptId, Failure, FailureClass};
 /// # use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// struct World<'a>(&'a MemoryBuilds, AtomicU32);
@@ -49,7 +48,7 @@ const ROUNDS: usize = 3000;
 /// impl BuildWorld for World<'_> {
 ///     fn request(&self, ending: Ending) -> BuildRequest {
 ///         let number = self.1.fetch_add(1, Ordering::Relaxed);
-///         let artifact: ArtifactId = format!("artifact-{number}").into();
+///         let artifact = freshmaker::ArtifactId::new(format!("artifact-{number}"));
 ///         match ending {
 ///             Ending::Succeeds => {}
 ///             Ending::Fails => self.0.fail_next(&artifact, Failure::new(FailureClass::Deterministic, "as wanted")),
