@@ -482,3 +482,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_manifest_brings_its_policy() {
+    let manifest = "[[policy.block]]\nartifact = \".*/old-.*\"\nbecause = \"retired\"\n";
+    let root = files(&[("freshmaker.toml", manifest)]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    let facts = |artifact| freshmaker::policy::Facts::default().with("artifact", artifact);
+    assert!(catalog.policy().judge(&facts("docker.io/team/app")).allowed);
+    assert!(!catalog.policy().judge(&facts("docker.io/team/old-app")).allowed);
+}
+
+#[test]
+fn a_mistake_in_the_policy_names_file_line_and_key() {
+    let cases = [
+        (
+            "[[policy.block]]\nartifact = 'a'\n\n[[policy.block]]\ntarget = 'x'\nartifact = \"(\"\n",
+            "m.toml:6: policy.block[1].artifact: ",
+        ),
+        ("[policy]\nblok = []\n", "m.toml:"),
+        (
+            "[[policy.allow]]\nany = [{ artifact = 'a' },\n  { artifact = '[' }]\n",
+            "m.toml:3: policy.allow[0].any[1].artifact: ",
+        ),
+    ];
+    for (text, expected) in cases {
+        let problems = freshmaker::adapter::files::manifest::Manifest::parse("m.toml", text).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].to_string().starts_with(expected), "{text}: {problems:?}");
+    }
+}

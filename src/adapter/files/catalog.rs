@@ -5,6 +5,7 @@ use crate::artifact::ArtifactId;
 use crate::backend::{Catalog, Error, Remedy, Result};
 use crate::graph::ArtifactGraph;
 use crate::image::ImageReference;
+use crate::policy::Policy;
 use async_trait::async_trait;
 use std::fmt;
 use std::fs;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 pub struct FilesCatalog {
     graph: ArtifactGraph,
+    policy: Policy,
     problems: Vec<Problem>,
 }
 
@@ -75,19 +77,27 @@ impl FilesCatalog {
             None => Self::default(),
         };
         manifest.add_to(&mut catalog.graph).map_err(FilesError::Manifest)?;
+        catalog.policy = manifest.policy().clone();
         Ok(catalog)
     }
 
     /// A catalog of a graph that was made in another way.
     #[must_use]
     pub fn from_graph(graph: ArtifactGraph) -> Self {
-        Self { graph, problems: Vec::new() }
+        Self { graph, ..Self::default() }
     }
 
     /// What was left out when the files were read, by path and line.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The rules that the manifest gives; everything may be rebuilt, if it gives none. To be handed to the engine's
+    /// [builder](crate::engine::Builder::policy).
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Everything the catalog knows.
@@ -98,7 +108,7 @@ impl FilesCatalog {
 
     fn tree(root: &Path, naming: &Naming) -> Result<Self, FilesError> {
         let tree = tree::scan(root, naming).map_err(|error| FilesError::Read { path: root.to_owned(), error })?;
-        Ok(Self { graph: tree.graph, problems: tree.problems })
+        Ok(Self { graph: tree.graph, problems: tree.problems, ..Self::default() })
     }
 
     fn find(&self, names: &[ArtifactId]) -> Result<Vec<ArtifactId>> {

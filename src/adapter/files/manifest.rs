@@ -8,6 +8,10 @@
 //! [tree.images]                           # by path relative to the tree
 //! "legacy/Dockerfile" = "registry.example.com/old/app:1"
 //!
+//! [[policy.block]]                        # optional: what may be rebuilt, see `freshmaker::policy`
+//! artifact = ".*/experimental/.*"
+//! because = "nobody uses it"
+//!
 //! [[artifact]]
 //! name = "registry.example.com/team/site:2"
 //! kind = "image"                          # rpm, image, module, image_repository or repository
@@ -33,10 +37,12 @@
 
 use super::Problem;
 use super::reader::{At, Reader};
+use super::rules;
 use super::tree::Naming;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Parameter};
 use crate::graph::{ArtifactGraph, EdgeKind, Note};
 use crate::image::ImageReference;
+use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +95,7 @@ const ARTIFACT_KEYS: [&str; 12] = [
 pub struct Manifest {
     path: PathBuf,
     tree: Option<(String, Naming)>,
+    policy: Policy,
     artifacts: Vec<Declared>,
 }
 
@@ -125,8 +132,9 @@ impl Manifest {
             }
         };
         let root = root.get_ref();
-        reader.keys("", root, &["tree", "artifact"]);
+        reader.keys("", root, &["tree", "policy", "artifact"]);
         let tree = root.get("tree").and_then(|value| tree(&mut reader, &At::new("tree", value)));
+        let policy = rules::policy(&mut reader, text, root);
         let mut artifacts = Vec::new();
         if let Some(value) = root.get("artifact") {
             for at in reader.list(&At::new("artifact", value)) {
@@ -135,7 +143,13 @@ impl Manifest {
         }
         unique(&mut reader, &artifacts);
         let problems = reader.into_problems();
-        if problems.is_empty() { Ok(Self { path, tree, artifacts }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { path, tree, policy, artifacts }) } else { Err(problems) }
+    }
+
+    /// The rules of what may be rebuilt; everything, if there are none.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The directory of the tree, relative to the manifest, and how its images are named.

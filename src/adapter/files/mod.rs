@@ -5,6 +5,7 @@ pub mod containerfile;
 mod lines;
 pub mod manifest;
 mod reader;
+mod rules;
 pub mod tree;
 mod words;
 
