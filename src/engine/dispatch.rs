@@ -244,11 +244,18 @@ async fn admit(
     }
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
     let loaded = if keys.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
+    let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
     let mut rebuild = Rebuild::new(loaded, core.owner(), core.now());
-    for admission in &admissions {
-        if let Err(wait) = rebuild.admit(admission) {
+    for mut admission in admissions {
+        let Err(wait) = rebuild.admit(&admission) else { continue };
+        if wait.builds.iter().any(|build| under_way.contains(build)) {
             return Ok(Err(Reason::new("waits_for_builds", wait.to_string())));
         }
+        // Nothing that ends by itself is in the way: this decision contradicts an earlier one about the same message.
+        let text = "it contradicts what another handler decided about the same message";
+        admission.outcome = Outcome::Fail(Reason::new("contradiction", text));
+        // A failed event has no builds that could be refused.
+        let _ = rebuild.admit(&admission);
     }
     let mut changes = rebuild.changes();
     for (position, message) in decided.emitted.iter().enumerate() {

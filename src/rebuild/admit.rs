@@ -90,8 +90,8 @@ impl Rebuild {
                 (EventState::Building, Reason::new("planned", format!("{} builds are planned", plan.len())))
             }
         };
-        let before = self.now.clone();
-        let trail = self.trail.len();
+        // The trail as well: what was planned before may be corrected while it is joined.
+        let before = (self.now.clone(), self.trail.clone());
         self.add_event(EventRecord {
             id: admission.event,
             version: 1,
@@ -115,8 +115,7 @@ impl Rebuild {
                 match self.place(admission, plan).and_then(|placed| self.connect(plan, &placed).map(|()| placed)) {
                     Ok(placed) => placed,
                     Err(refused) => {
-                        self.now = before;
-                        self.trail.truncate(trail);
+                        (self.now, self.trail) = before;
                         return Err(refused);
                     }
                 };

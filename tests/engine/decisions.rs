@@ -250,3 +250,27 @@ async fn a_real_engine_only_pretends_what_a_dry_run_has_left() {
         assert_eq!(town.submitted(), [""; 0]);
     }
 }
+
+/// Rebuilds both of two images, of which one is taken to be built from the other.
+fn both(child: &str, parent: &str) -> HandlerResult {
+    let mut graph = freshmaker::ArtifactGraph::new();
+    for image in [child, parent] {
+        graph.insert(Artifact::new(image, ArtifactKind::Image).with_source(image, None));
+    }
+    graph.depend(child, parent, freshmaker::EdgeKind::ParentImage)?;
+    Ok(Decision::Rebuild(graph.planner().rebuild(parent).plan()?))
+}
+
+#[tokio::test]
+async fn handlers_that_contradict_each_other_do_not_wait_for_ever() {
+    for town in Town::each() {
+        let first = |_: Pushed, _: Context| async { both("a", "b") };
+        let second = |_: Pushed, _: Context| async { both("b", "a") };
+        let engine = town.builder().on_as("first", first).on_as("second", second).build().unwrap();
+        engine.handle().send(&pushed("base")).await.unwrap();
+        town.settle(&engine).await;
+        let states: Vec<_> =
+            events(&engine.handle()).await.into_iter().map(|event| (event.state, event.reason.code)).collect();
+        assert_eq!(states, [(EventState::Complete, "complete".into()), (EventState::Failed, "contradiction".into())]);
+    }
+}
