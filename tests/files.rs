@@ -196,10 +196,12 @@ fn what_cannot_be_read_is_reported_and_the_rest_kept() {
         [
             "bad/Dockerfile:2: unknown instruction 'INSTALL'",
             "big/Dockerfile: larger than 1048576 bytes",
-            "binary/Dockerfile: it is not text: invalid utf-8 sequence of 1 bytes from index 5",
+            "binary/Dockerfile:1: \"\u{fffd}\" is not an image name: the repository must be made of a-z and 0-9, separated by /, -, \
+             _, __ or .",
             "named/Dockerfile:2: freshmaker: image: \"Wrong\" is not an image name: the repository must be in lower case",
-            "no name/Dockerfile: its path makes no image name, give it one: \"localhost/no name:latest\" is not an image \
-             name: the repository must be made of a-z and 0-9, separated by /, -, _, __ or .",
+            "no name/Dockerfile: its path makes no image name: \"localhost/no name:latest\" is not an image name: the \
+             repository must be made of a-z and 0-9, separated by /, -, _, __ or .; give it one with a comment at its \
+             beginning: # freshmaker: image=…",
             "self/Dockerfile:1: localhost/self:latest is built from itself",
             "two/Dockerfile: localhost/two:latest is already built by two/Containerfile; this file is left out",
             "var/Dockerfile:2: FROM $B: ARG B has no default",
@@ -232,11 +234,73 @@ fn only_containerfiles_of_the_user_are_read() {
         ("a/Dockerfile~", broken),
         ("a/.Dockerfile", broken),
         ("a/Dockerfile.in", broken),
+        ("a/Dockerfile.md", broken),
+        ("a/dockerfile.go", "package dockerfile\n// FROM x\n"),
+        ("a/Dockerfile.py", "from x import y\n"),
+        ("b/Dockerfile.go", "ARG V=1\nFROM golang:$V\n"),
     ]);
     let tree = scan(&root);
-    assert!(tree.problems.is_empty());
-    assert_eq!(tree.files.len(), 2);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/Dockerfile", "b/Dockerfile.go", "vendor/Dockerfile"]);
     assert!(tree::scan(&root.path().join("missing"), &Naming::default()).is_err());
+}
+
+#[test]
+fn how_the_root_is_written_does_not_matter() {
+    let root = files(&[("My+New  Team_/Dockerfile", "FROM $X\n"), ("My+New  Team_/base/Dockerfile", "FROM $X\n")]);
+    let directory = root.path().join("My+New  Team_");
+    for written in ["", ".", "./.", "base/.."] {
+        let tree = tree::scan(&directory.join(written), &Naming::default()).unwrap();
+        assert_eq!(tree.files["Dockerfile"], "localhost/my-new-team:latest".into());
+        let problem = tree.problems[0].to_string();
+        assert!(!problem.contains("/./") && problem.contains("Dockerfile:1: FROM $X: "), "{problem}");
+        let sources = tree.graph.artifacts().filter_map(|artifact| artifact.source.as_ref());
+        assert!(sources.map(|source| &source.location).all(|place| !place.contains("/./")));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_matter_only_where_they_are_read() {
+    let root = files(&[("zero/Dockerfile", "FROM debian:12\nFROM a\0b\n")]);
+    fs::create_dir(root.path().join("latin")).unwrap();
+    fs::write(root.path().join("latin/Dockerfile"), b"# J\xf6rg\nFROM debian:12\nLABEL by=J\xf6rg\n").unwrap();
+    fs::create_dir(root.path().join("wide")).unwrap();
+    let wide: Vec<u8> = "\u{feff}FROM debian:12\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(root.path().join("wide/Dockerfile"), wide).unwrap();
+    let tree = scan(&root);
+    assert_eq!(drawn(&tree.graph), ["localhost/latin:latest <- debian:12 ParentImage"]);
+    assert_eq!(
+        told(&root, &tree.problems),
+        [
+            "wide/Dockerfile:1: it is not text: there is a zero byte",
+            "zero/Dockerfile:2: it is not text: there is a zero byte",
+        ]
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_only_looks_like_a_file_stops_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let root = files(&[("a/Dockerfile", "FROM debian:12\n"), ("empty/Dockerfile", ""), ("from/Dockerfile", "FROM\n")]);
+    fs::create_dir_all(root.path().join("directory/Dockerfile")).unwrap();
+    let odd = root.path().join(OsStr::from_bytes(b"odd\xff"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("Dockerfile"), "FROM debian:12\n").unwrap();
+    fs::create_dir(root.path().join("pipe")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(root.path().join("pipe/Dockerfile")).status();
+    assert!(pipe.unwrap().success());
+    let tree = scan(&root);
+    assert_eq!(tree.files.len(), 1);
+    assert_eq!(
+        told(&root, &tree.problems),
+        [
+            "empty/Dockerfile:1: expected at least one FROM instruction",
+            "from/Dockerfile:1: FROM instruction requires at least one argument",
+            "odd\u{fffd}: left out, because its name is not text",
+        ]
+    );
 }
 
 #[cfg(unix)]
@@ -320,6 +384,46 @@ async fn a_manifest_and_its_tree_are_one_catalog() {
     assert!(answer.get(&asked).unwrap().buildable());
 }
 
+#[test]
+fn a_pattern_makes_arguments_lead_into_the_tree() {
+    let child = "ARG HOST=quay.io\nARG TEAM=team\nARG BASE=$HOST/$TEAM/base-image\nFROM $BASE\n";
+    let root = files(&[
+        ("freshmaker.toml", "[tree]\nimage = 'quay.io/team/{name}'\n"),
+        ("images/base-image/Dockerfile", "FROM debian:12\n"),
+        ("images/app/Dockerfile", child),
+    ]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    assert_eq!(
+        drawn(catalog.graph()),
+        [
+            "quay.io/team/app:latest <- quay.io/team/base-image:latest ParentImage",
+            "quay.io/team/base-image:latest <- debian:12 ParentImage",
+        ]
+    );
+}
+
+#[test]
+fn what_a_manifest_says_in_vain_is_reported() {
+    let manifest = "[tree.images]\n'base' = 'a'\n'./base/Dockerfile' = 'b'\n'notes.txt' = 'c'\n'gone' = 'd'\n
+[[artifact]]\nname = 'localhost/bsae'\nkind = 'image'\nestimate_s = 3\n
+[[artifact]]\nname = 'debian:12'\nkind = 'image'\n";
+    let root = files(&[("freshmaker.toml", manifest), ("base/Dockerfile", "FROM debian:12\n"), ("notes.txt", "")]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    let given = "an image is given to it, but";
+    assert_eq!(
+        told(&root, catalog.problems()),
+        [
+            format!("base: {given} this is a directory, did you mean \"base/Dockerfile\"?"),
+            format!("base/Dockerfile: {given} it is not read under this name, did you mean \"base/Dockerfile\"?"),
+            format!("gone: {given} there is no such file"),
+            format!("notes.txt: {given} it is not read under this name"),
+            "freshmaker.toml:8: artifact[0].name: no file and no source builds localhost/bsae:latest, and nothing is built from it, \
+             did you mean \"localhost/base:latest\"?"
+                .to_owned(),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn names_are_completed_and_unknown_ones_get_help() {
     let root = files(&[("app/Dockerfile", "FROM debian:12\n"), ("web/Dockerfile", "FROM app\n")]);
@@ -349,8 +453,8 @@ fn mistakes_in_files_are_told_with_their_place() {
     assert!(matches!(error, FilesError::Manifest(_)));
     let expected = "bad.toml:3: artifact[0].kinds: unknown key, did you mean \"kind\"?";
     assert!(error.to_string().contains(expected), "{error}");
-    let error = FilesCatalog::from_manifest(root.path().join("tree.toml")).unwrap_err();
-    assert!(matches!(&error, FilesError::Read { path, .. } if path.ends_with("gone")), "{error}");
+    let error = FilesCatalog::from_manifest(root.path().join("tree.toml")).unwrap_err().to_string();
+    assert!(error.contains("tree.toml:2: tree.path: ") && error.contains("gone: No such file"), "{error}");
     assert!(FilesCatalog::from_manifest(root.path().join("none.toml")).is_err());
 }
 

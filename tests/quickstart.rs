@@ -325,7 +325,54 @@ fn a_tree_is_shown_and_not_touched() {
     ] {
         has(&out, expected);
     }
+    has(
+        &out,
+        "  localhost/pinned:latest  (pinned/Containerfile)\n    not followed: docker.io/library/debian:12 (pinned_by_digest)\n",
+    );
+    assert!(!out.contains("another name"), "{out}");
     assert_eq!(listing(tree.path()), before);
+}
+
+#[test]
+fn an_image_that_is_perhaps_of_the_tree_is_pointed_out() {
+    let tree = tree();
+    fs::create_dir(tree.path().join("other")).unwrap();
+    fs::write(tree.path().join("other/Dockerfile"), "FROM quay.io/team/base\nCOPY --from=quay.io/team/other / /\n")
+        .unwrap();
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(
+        &out,
+        "perhaps built here under another name: 1 base\n  quay.io/team/base:latest looks like base/Containerfile\n",
+    );
+    has(&out, "under [tree]: image = \"quay.io/team/{name}:{tag}\"\n");
+    fs::write(tree.path().join("freshmaker.toml"), "[tree]\nimage = \"quay.io/team/{name}:{tag}\"\n").unwrap();
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "  quay.io/team/other:latest  (other/Dockerfile)\n    from quay.io/team/base:latest\n");
+    assert!(!out.contains("another name") && !out.contains("/./"), "{out}");
+}
+
+#[test]
+fn a_tree_without_images_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, _) = text(&of_tree(directory.path(), &[]), 0);
+    has(&out, "built here: 0 images\n  no file is called Containerfile or Dockerfile");
+    fs::write(directory.path().join("freshmaker.toml"), "").unwrap();
+    let (out, _) = text(&of_tree(directory.path(), &[]), 0);
+    has(&out, "without [tree] in it, no Containerfile is read");
+    let (_, err) = text(&of_tree(&directory.path().join("freshmaker.toml"), &[]), 1);
+    has(&err, "freshmaker.toml: this is not a directory");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let tree = tree();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = quickstart().arg(tree.path()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(text(&output, 0).1, "");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = quickstart().arg(tree.path()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    has(&text(&output, 1).1, "quickstart: standard output: No space left");
 }
 
 #[test]

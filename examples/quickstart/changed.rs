@@ -2,6 +2,7 @@
 
 use crate::args::Changed;
 use crate::demo::{SHUTDOWN_GRACE, interrupted};
+use crate::out::{complain, say};
 use crate::progress::{Followed, follow};
 use crate::summary::Summary;
 use crate::{Outcome, Result, init, scan};
@@ -24,7 +25,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     let tree = options.tree.canonicalize().map_err(|error| format!("{}: {error}", options.tree.display()))?;
     let catalog = scan::catalog(&tree)?;
     for problem in catalog.problems() {
-        eprintln!("problem: {problem}");
+        complain!("problem: {problem}");
     }
     let image = find(&catalog, &options.image).await?;
     let program = program(options, &tree)?;
@@ -40,6 +41,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     storage.migrate().await?;
     let engine = Engine::builder()
         .storage(storage)
+        .policy(catalog.policy().clone())
         .catalog("files", Arc::new(catalog))
         .build_system("command", Arc::new(builds.clone()))
         .limit("command", options.slots)
@@ -102,7 +104,7 @@ async fn send(handle: &Handle, image: &ArtifactId) -> Result<Followed> {
     let oldest_open = open.iter().map(|event| EventId(event.id.0 - 1)).min();
     let after = oldest_open.or(newest.first().map(|event| event.id)).unwrap_or(EventId(0));
     if handle.overview().await?.messages_waiting > 0 || !open.is_empty() {
-        println!("an earlier run did not come to its end: going on with it\n");
+        say!("an earlier run did not come to its end: going on with it\n");
     }
     let pushed = ImagePushed { image: image.to_string(), digest: None };
     let waiting = open.iter().any(|event| event.envelope.search_key == image.as_str());

@@ -1,5 +1,6 @@
 //! Does every output embed what it should? Asked of the data and the outputs, not of the engine.
 
+use crate::out::{complain, say};
 use crate::store::Store;
 use crate::world::{World, policy};
 use crate::{Outcome, Result};
@@ -29,14 +30,14 @@ pub(crate) fn report(world: &World, store: &Store) -> Result<Outcome> {
         embeds_its_parents(world, store, at, &mut faults)?;
     }
     if faults.is_empty() {
-        println!("checked: all {} outputs embed the present content of their {parents} parents", expected.len());
+        say!("checked: all {} outputs embed the present content of their {parents} parents", expected.len());
         return Ok(Outcome::Good);
     }
     for fault in faults.iter().take(FAULTS_SHOWN) {
-        eprintln!("wrong: {fault}");
+        complain!("wrong: {fault}");
     }
     if faults.len() > FAULTS_SHOWN {
-        eprintln!("wrong: and {} more", faults.len() - FAULTS_SHOWN);
+        complain!("wrong: and {} more", faults.len() - FAULTS_SHOWN);
     }
     Ok(Outcome::Bad)
 }

@@ -1,6 +1,7 @@
 //! `debian:bookworm` is pushed, and what depends on it is rebuilt.
 
 use crate::args::{Content, Demo};
+use crate::out::{complain, say};
 use crate::progress::{Followed, ends, follow};
 use crate::store::{Document, Pushed, Store};
 use crate::summary::Summary;
@@ -69,7 +70,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
 }
 
 pub(crate) fn interrupted() -> Result<Outcome> {
-    eprintln!("stopped; what runs goes on by itself, and the same command takes it from here");
+    complain!("stopped; what runs goes on by itself, and the same command takes it from here");
     Ok(Outcome::Bad)
 }
 
@@ -95,7 +96,7 @@ async fn push(
             let events = Followed::Messages(messages(open).into_values().collect()).events(handle).await?;
             let ended: u64 = events.iter().map(ends).sum();
             let to_go: u32 = events.iter().map(|event| event.builds_open).sum();
-            println!(
+            say!(
                 "push {} of {BASE} is not through: going on with it instead of pushing again \
                  ({ended} builds ended, {to_go} to go, {} of them running)\n",
                 open.push,
@@ -111,7 +112,7 @@ async fn push(
     };
     if open.is_none() {
         let what = if last.is_some_and(|last| last.content == push.content) { "the same" } else { "new" };
-        println!("{BASE} is pushed with {what} content for {} platforms\n", messages(push).len());
+        say!("{BASE} is pushed with {what} content for {} platforms\n", messages(push).len());
         store.set_pushed(push)?;
     }
     // Each step can be repeated: outputs are named by their content, and a message is known by its identity.

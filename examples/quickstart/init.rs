@@ -1,6 +1,7 @@
 //! Writes what a tree needs to be rebuilt for real.
 
-use crate::scan::MANIFEST;
+use crate::out::{complain, say};
+use crate::scan::{MANIFEST, directory};
 use crate::{Outcome, Result};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -10,9 +11,7 @@ use std::path::Path;
 pub(crate) const PROGRAM: &str = "freshmaker-build.sh";
 
 pub(crate) fn run(tree: &Path) -> Result<Outcome> {
-    if !tree.is_dir() {
-        return Err(format!("{}: there is no such directory", tree.display()).into());
-    }
+    directory(tree)?;
     let mut outcome = Outcome::Good;
     for (name, mode, text) in
         [(MANIFEST, 0o644, include_str!("init/freshmaker.toml")), (PROGRAM, 0o755, include_str!("init/build.sh"))]
@@ -21,10 +20,10 @@ pub(crate) fn run(tree: &Path) -> Result<Outcome> {
         match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
             Ok(mut file) => {
                 file.write_all(text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
-                println!("wrote {}", path.display());
+                say!("wrote {}", path.display());
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                eprintln!("{} is there already and was left as it is", path.display());
+                complain!("{} is there already and was left as it is", path.display());
                 outcome = Outcome::Bad;
             }
             Err(error) => return Err(format!("{}: {error}", path.display()).into()),

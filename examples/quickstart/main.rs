@@ -5,6 +5,8 @@ mod changed;
 mod check;
 mod demo;
 mod init;
+mod lookalike;
+mod out;
 mod progress;
 mod scan;
 mod step;
@@ -12,6 +14,7 @@ mod store;
 mod summary;
 mod world;
 
+use crate::out::{complain, say};
 use args::Command;
 use std::process::ExitCode;
 
@@ -31,15 +34,19 @@ fn main() -> ExitCode {
     let command = match args::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(text) => {
-            eprintln!("quickstart: {text}\nTry `quickstart --help`.");
+            complain!("quickstart: {text}\nTry `quickstart --help`.");
             return ExitCode::from(USAGE);
         }
     };
-    match run(command) {
+    let outcome = run(command).and_then(|outcome| {
+        out::finish().map_err(|error| format!("standard output: {error}"))?;
+        Ok(outcome)
+    });
+    match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            complain!("quickstart: {error}");
             ExitCode::FAILURE
         }
     }
@@ -48,7 +55,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Help => {
-            print!("{}", args::HELP);
+            say!("{}", args::HELP.trim_end());
             Ok(Outcome::Good)
         }
         Command::Demo(options) => block_on(demo::run(&options)),

@@ -1,6 +1,7 @@
 //! Follows what an engine does until there is nothing left to do.
 
 use crate::Result;
+use crate::out::{complain, say};
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::engine::Handle;
 use freshmaker::plan::RebuildReason;
@@ -104,14 +105,14 @@ async fn show_plan(handle: &Handle, event: &EventRecord) -> Result<()> {
         Some(plan) => {
             let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();
             let (waves, out) = (plan.waves().count(), plan.exclusions().count());
-            print!("{plan}");
-            println!(
+            say!("{}", plan.to_string().trim_end());
+            say!(
                 "{} to rebuild in {waves} waves: {direct} contain what changed, {} follow those; {out} left out\n",
                 plan.len(),
                 plan.len() - direct,
             );
         }
-        None => println!("event {}: {}", event.id, event.reason),
+        None => say!("event {}: {}", event.id, event.reason),
     }
     Ok(())
 }
@@ -149,7 +150,7 @@ impl Display {
                 let part = ended * PARTS / self.total.max(1);
                 if self.shown.is_none_or(|shown| part > shown) {
                     self.shown = Some(part);
-                    eprintln!("{ended} of {} builds ended, {text}", self.total);
+                    complain!("{ended} of {} builds ended, {text}", self.total);
                 }
             }
         }
@@ -158,7 +159,7 @@ impl Display {
     fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish();
-            eprintln!();
+            complain!("");
         }
     }
 }

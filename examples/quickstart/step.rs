@@ -1,6 +1,7 @@
 //! What is run for each build of the demonstration.
 
 use crate::Result;
+use crate::out::say;
 use crate::store::{Document, Store, pretended_work};
 use freshmaker::ArtifactId;
 use freshmaker::artifact::Digest;
@@ -32,14 +33,14 @@ pub(crate) fn run() -> Result<()> {
         if !store.has(&digest) {
             return Err(format!("{artifact} cannot be built: its parent {} has no output {digest}", parent.id).into());
         }
-        println!("from {} {digest}", parent.id);
+        say!("from {} {digest}", parent.id);
         parents.insert(parent.id, digest);
     }
     std::thread::sleep(pretended_work(&artifact));
     let recipe = variable("FRESHMAKER_REVISION")?.parse()?;
     let digest = store.put(&Document { artifact: artifact.clone(), recipe, content: 0, parents })?;
     store.move_tag(&artifact, &digest)?;
-    println!("made {artifact} {digest}");
+    say!("made {artifact} {digest}");
     let result = PathBuf::from(variable("FRESHMAKER_RESULT")?);
     let temporary = result.with_extension("tmp");
     std::fs::write(&temporary, serde_json::json!({"name": artifact, "digest": digest}).to_string())?;

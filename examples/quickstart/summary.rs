@@ -1,5 +1,6 @@
 //! What came out, in numbers: from the stored rows, so that they include what earlier runs did.
 
+use crate::out::say;
 use crate::{Outcome, Result};
 use freshmaker::ArtifactId;
 use freshmaker::adapter::command::CommandBuilds;
@@ -74,14 +75,14 @@ impl Summary {
     pub(crate) fn print(&self, slots: u32) {
         let built = self.count(&[BuildState::Done]);
         let unchanged = self.count(&[BuildState::Reused]);
-        println!("built: {built}, unchanged: {unchanged}, failed: {}, of {}", self.failed(), self.builds.len());
+        say!("built: {built}, unchanged: {unchanged}, failed: {}, of {}", self.failed(), self.builds.len());
         let why_not: Vec<_> = self.why_not.iter().map(|(code, count)| format!("{code}: {count}")).collect();
         if !why_not.is_empty() {
-            println!("not rebuilt: {}", why_not.join(", "));
+            say!("not rebuilt: {}", why_not.join(", "));
         }
         let critical = self.critical_path();
         let work: Duration = self.durations.values().sum();
-        println!(
+        say!(
             "wall time {:.2} s; at least {:.2} s were needed: critical path {:.2} s, {:.2} s of work on {slots} slots",
             self.wall.as_secs_f64(),
             critical.max(work / slots.max(1)).as_secs_f64(),
@@ -97,22 +98,22 @@ impl Summary {
         for build in ended.into_iter().filter(|build| build.state.is_success()) {
             let digest = build.output.as_ref().and_then(|output| output.digest.as_ref());
             let how = if build.state == BuildState::Reused { "unchanged" } else { "built" };
-            println!("{how} {} {}", build.key.artifact, digest.map_or("without a digest", |digest| digest.as_str()));
+            say!("{how} {} {}", build.key.artifact, digest.map_or("without a digest", |digest| digest.as_str()));
         }
     }
 
     /// Prints why what failed did, with the end of its log.
     pub(crate) async fn print_failures(&self, handle: &Handle, system: &CommandBuilds) -> Result<()> {
         for text in &self.failed_events {
-            println!("failed: {text}");
+            say!("failed: {text}");
         }
         for (_, build) in self.builds.values().filter(|(_, build)| !build.state.is_success()) {
-            println!("failed: {}: {}", build.key.artifact, first_sentence(&build.reason.text));
+            say!("failed: {}: {}", build.key.artifact, first_sentence(&build.reason.text));
             let attempts = handle.attempts(build.id).await?;
             let Some(log) = attempts.last().and_then(|attempt| system.log(&attempt.id).ok()) else { continue };
             let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
-                println!("    | {}", plain(line));
+                say!("    | {}", plain(line));
             }
         }
         Ok(())
@@ -133,7 +134,7 @@ fn first_sentence(text: &str) -> &str {
 }
 
 /// Without characters that could drive a terminal.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

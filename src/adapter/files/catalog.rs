@@ -73,11 +73,16 @@ impl FilesCatalog {
         let text = fs::read_to_string(path).map_err(|error| FilesError::Read { path: path.to_owned(), error })?;
         let manifest = Manifest::parse(path, &text).map_err(FilesError::Manifest)?;
         let mut catalog = match manifest.tree() {
-            Some((root, naming)) => Self::tree(&path.parent().unwrap_or(Path::new("")).join(root), naming)?,
+            Some((root, naming)) => {
+                let root = path.parent().unwrap_or(Path::new("")).join(root);
+                Self::tree(&root, naming)
+                    .map_err(|error| FilesError::Manifest(vec![manifest.of_tree(&error.to_string())]))?
+            }
             None => Self::default(),
         };
         manifest.add_to(&mut catalog.graph).map_err(FilesError::Manifest)?;
         catalog.policy = manifest.policy().clone();
+        catalog.problems.extend(manifest.idle(&catalog.graph));
         Ok(catalog)
     }
 

@@ -97,6 +97,11 @@ impl fmt::Display for Problem {
 /// The first thing no builder would accept. A reference that only cannot be resolved is among the
 /// [`problems`](Recipe::problems) instead.
 pub fn parse(text: &str) -> Result<Recipe, Problem> {
+    if let Some(at) = text.find('\0') {
+        // Nothing that builders read has one; UTF-16 does.
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(Problem { line, text: "it is not text: there is a zero byte".to_owned() });
+    }
     let Prepared { text, escape, image } = lines::prepare(text)?;
     let instructions = instructions(&text)?;
     let mut reader = Reader { escape, ..Reader::default() };

@@ -36,7 +36,7 @@
 //! `freshmaker.toml:12: artifact[2].parrents: unknown key, did you mean "parents"?`
 
 use super::Problem;
-use super::reader::{At, Reader};
+use super::reader::{At, Reader, nearest};
 use super::rules;
 use super::tree::Naming;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Parameter};
@@ -96,6 +96,7 @@ pub struct Manifest {
     path: PathBuf,
     tree: Option<(String, Naming)>,
     policy: Policy,
+    tree_line: usize,
     artifacts: Vec<Declared>,
 }
 
@@ -127,12 +128,16 @@ impl Manifest {
         let root = match DeTable::parse(text) {
             Ok(root) => root,
             Err(error) => {
-                reader.problem(error.span().unwrap_or_default().start, "", error.message());
+                reader.syntax(&error);
                 return Err(reader.into_problems());
             }
         };
         let root = root.get_ref();
         reader.keys("", root, &["tree", "policy", "artifact"]);
+        let tree_line = root.get("tree").map_or(1, |value| {
+            let path = value.get_ref().as_table().and_then(|tree| tree.get("path"));
+            reader.line(path.unwrap_or(value).span().start)
+        });
         let tree = root.get("tree").and_then(|value| tree(&mut reader, &At::new("tree", value)));
         let policy = rules::policy(&mut reader, text, root);
         let mut artifacts = Vec::new();
@@ -143,7 +148,7 @@ impl Manifest {
         }
         unique(&mut reader, &artifacts);
         let problems = reader.into_problems();
-        if problems.is_empty() { Ok(Self { path, tree, policy, artifacts }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { path, tree, tree_line, policy, artifacts }) } else { Err(problems) }
     }
 
     /// The rules of what may be rebuilt; everything, if there are none.
@@ -156,6 +161,36 @@ impl Manifest {
     #[must_use]
     pub fn tree(&self) -> Option<(&str, &Naming)> {
         self.tree.as_ref().map(|(path, naming)| (path.as_str(), naming))
+    }
+
+    /// A tree that cannot be read.
+    pub(super) fn of_tree(&self, text: &str) -> Problem {
+        self.problem(self.tree_line, format!("tree.path: {text}"))
+    }
+
+    /// The images that add nothing to a graph: whoever wrote them meant others.
+    pub(super) fn idle(&self, graph: &ArtifactGraph) -> Vec<Problem> {
+        let known: Vec<&str> =
+            graph.artifacts().filter(|known| known.buildable()).map(|known| known.id.as_str()).collect();
+        let noted: BTreeSet<&ArtifactId> = graph.all_notes().map(|(_, note)| &note.parent).collect();
+        let images = self.artifacts.iter().filter(|declared| declared.artifact.kind == ArtifactKind::Image);
+        let idle = images.filter(|Declared { artifact, .. }| {
+            let known = graph.get(&artifact.id);
+            known.is_some_and(|known| {
+                !known.buildable() && graph.children(&known.id).is_empty() && !noted.contains(&known.id)
+            })
+        });
+        idle.map(|declared| {
+            let id = &declared.artifact.id;
+            let hint =
+                nearest(id.as_str(), &known).map_or_else(String::new, |near| format!(", did you mean {near:?}?"));
+            let text = format!(
+                "{}.name: no file and no source builds {id}, and nothing is built from it{hint}",
+                declared.place
+            );
+            self.problem(declared.line, text)
+        })
+        .collect()
     }
 
     /// Adds the artifacts to a graph, which knows the images of the tree already.
@@ -262,11 +297,7 @@ fn tree(reader: &mut Reader<'_>, at: &At<'_>) -> Option<(String, Naming)> {
     let mut naming = Naming::default();
     if let Some(value) = table.get("image") {
         let at = at.key("image", value);
-        naming.pattern = reader.text(&at);
-        let sample = |pattern: &String| pattern.replace("{path}", "a/b").replace("{name}", "b").replace("{tag}", "t");
-        if let Some(Err(error)) = naming.pattern.as_ref().map(|pattern| sample(pattern).parse::<ImageReference>()) {
-            reader.problem(at.start(), &at.place, format_args!("{error}; {{path}}, {{name}} and {{tag}} are replaced"));
-        }
+        naming.pattern = reader.pattern(&at, &[("path", "a/b"), ("name", "b"), ("tag", "t")]);
     }
     if let Some(images) = table.get("images") {
         let at = at.key("images", images);
@@ -430,9 +461,12 @@ mod tests {
     fn each_mistake_names_line_and_key() {
         for (text, expected) in [
             (artifact("parrents = []"), "f.toml:4: artifact[0].parrents: unknown key, did you mean \"parents\"?"),
-            (artifact("zzz = 1"), "f.toml:4: artifact[0].zzz: unknown key"),
+            (
+                artifact("zzz = 1"),
+                "f.toml:4: artifact[0].zzz: unknown key: one of name, kind, source, revision, parents, builders, aliases, system, target, digest, estimate_s, parameters",
+            ),
             ("[[artefact]]".to_owned(), "f.toml:1: artefact: unknown key, did you mean \"artifact\"?"),
-            ("[artifact]\nname = 'a'".to_owned(), "f.toml:1: artifact: must be an array, not a table"),
+            ("[artifact]\nname = 'a'".to_owned(), "f.toml:1: artifact: must be an array ([[artifact]]), not a table"),
             ("artifact = [1]".to_owned(), "f.toml:1: artifact[0]: must be a table, not an integer"),
             ("[[artifact]]\nname='a'".to_owned(), "f.toml:1: artifact[0]: needs a kind"),
             ("[[artifact]]\nkind='rpm'".to_owned(), "f.toml:1: artifact[0]: needs a name"),
@@ -493,8 +527,18 @@ mod tests {
             ("[tree]\npth = 'a'".to_owned(), "f.toml:2: tree.pth: unknown key, did you mean \"path\"?"),
             (
                 "[tree]\nimage = 'x/A{path}'".to_owned(),
-                "f.toml:2: tree.image: \"x/Aa/b\" is not an image name: the repository must be in lower case; {path}, {name} and {tag} are replaced",
+                "f.toml:2: tree.image: \"x/Aa/b\" is not an image name: the repository must be in lower case",
             ),
+            (
+                "[tree]\nimage = 'x/{nmae}:{tag}'".to_owned(),
+                "f.toml:2: tree.image: {nmae} is not replaced, did you mean \"name\"?",
+            ),
+            (
+                "[tree]\nimage = 'x/{directory}'".to_owned(),
+                "f.toml:2: tree.image: {directory} is not replaced: one of path, name, tag",
+            ),
+            ("image = 'x/{path}'".to_owned(), "f.toml:1: image: unknown key: one of tree, artifact"),
+            ("[tree]\npath = images".to_owned(), "f.toml:2: invalid float, expected `inf`; a text needs quotes"),
             (
                 "[tree.images]\n'a/Dockerfile' = ''".to_owned(),
                 "f.toml:2: tree.images.\"a/Dockerfile\": \"\" is not an image name: it is empty",

@@ -59,6 +59,14 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { path: self.path.to_owned(), line: Some(line), text });
     }
 
+    /// What is no TOML. Its parser guesses a type by the first letter of a word.
+    pub(super) fn syntax(&mut self, error: &toml::de::Error) {
+        let message = error.message();
+        let word = ["invalid float", "invalid boolean"].iter().any(|start| message.starts_with(start));
+        let hint = if word { "; a text needs quotes" } else { "" };
+        self.problem(error.span().unwrap_or_default().start, "", format_args!("{message}{hint}"));
+    }
+
     pub(super) fn wrong_type(&mut self, at: &At<'_>, wanted: &str) {
         let found = at.value.get_ref().type_str();
         let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
@@ -69,8 +77,7 @@ impl<'a> Reader<'a> {
     pub(super) fn keys(&mut self, place: &str, table: &DeTable<'_>, allowed: &[&str]) {
         for key in table.keys().filter(|key| !allowed.contains(&&**key.get_ref())) {
             let dot = if place.is_empty() { "" } else { "." };
-            let hint =
-                hint(key.get_ref(), allowed).map_or_else(String::new, |near| format!(", did you mean \"{near}\"?"));
+            let hint = did_you_mean(key.get_ref(), allowed);
             self.problem(
                 key.span().start,
                 &format!("{place}{dot}{}", key.get_ref()),
@@ -89,7 +96,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn list<'b>(&mut self, at: &At<'b>) -> Vec<At<'b>> {
         let Some(array) = at.value.get_ref().as_array() else {
-            self.wrong_type(at, "an array");
+            // Who writes a table where a list of them belongs has forgotten the second pair of brackets.
+            let wanted =
+                if at.value.get_ref().is_table() { format!("an array ([[{}]])", at.place) } else { "an array".into() };
+            self.wrong_type(at, &wanted);
             return Vec::new();
         };
         array.iter().enumerate().map(|(index, value)| At::new(format!("{}[{index}]", at.place), value)).collect()
@@ -127,21 +137,41 @@ impl<'a> Reader<'a> {
         text.parse().map_err(|error| self.problem(at.start(), &at.place, error)).ok()
     }
 
+    /// A pattern that makes names of images, with these words in braces, each with an example of what replaces it.
+    pub(super) fn pattern(&mut self, at: &At<'_>, words: &[(&str, &str)]) -> Option<String> {
+        let pattern = self.text(at)?;
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let braced = pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+        let mut unknown = braced.map(|(word, _)| word).filter(|word| !names.contains(word));
+        if let Some(word) = unknown.next() {
+            let help = did_you_mean(word, &names);
+            self.problem(at.start(), &at.place, format_args!("{{{word}}} is not replaced{help}"));
+            return None;
+        }
+        let sample =
+            words.iter().fold(pattern.clone(), |text, (word, with)| text.replace(&format!("{{{word}}}"), with));
+        self.image(at, &sample).map(|_| pattern)
+    }
+
     pub(super) fn choice<T: Copy>(&mut self, at: &At<'_>, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(at)?;
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let help = hint(&text, &names)
-            .map_or_else(|| format!(": one of {}", names.join(", ")), |near| format!(", did you mean \"{near}\"?"));
+        let help = did_you_mean(&text, &names);
         self.problem(at.start(), &at.place, format_args!("{text:?} is not allowed{help}"));
         None
     }
 }
 
+fn did_you_mean(text: &str, allowed: &[&str]) -> String {
+    nearest(text, allowed)
+        .map_or_else(|| format!(": one of {}", allowed.join(", ")), |near| format!(", did you mean \"{near}\"?"))
+}
+
 /// The allowed name that was probably meant.
-fn hint<'a>(text: &str, allowed: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(text: &str, allowed: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
     let nearest = allowed.iter().copied().min_by_key(distance)?;
     (distance(&nearest) <= 1 + nearest.len() / 4).then_some(nearest)

@@ -2,9 +2,10 @@
 //!
 //! # Which files
 //! `Containerfile`, `Dockerfile`, and both with something before or behind a dot (`web.Dockerfile`, `Dockerfile.alpine`), in any
-//! case. Not read are hidden files and directories, `node_modules`, `target`, ignore files, backups and templates
-//! (`Dockerfile.in`, `.j2`, `.tmpl`, …). Links to directories are not followed, links to files are. A file larger than 1 MiB or one
-//! that cannot be parsed is reported and left out, and so is whatever comes after the first 100,000.
+//! case. Not read are hidden files and directories, `node_modules`, `target`, ignore files, backups, templates
+//! (`Dockerfile.in`, `.j2`, `.tmpl`, …), texts about files (`Dockerfile.md`), and programs: `dockerfile.go` without a line that begins
+//! with `FROM` is none. Links to directories are not followed, links to files are. A file larger than 1 MiB or one that cannot be
+//! parsed is reported and left out, and so is whatever comes after the first 100,000.
 //!
 //! # Which image a file builds
 //! The first of these that says something:
@@ -14,7 +15,8 @@
 //! 3. [`Naming::pattern`], such as `registry.example.com/team/{path}:{tag}`;
 //! 4. `localhost/{path}:{tag}`.
 //!
-//! `{path}` is the directory of the file relative to the root, in lower case (for files in the root itself, the name of the root),
+//! `{path}` is the directory of the file relative to the root, in lower case (for files in the root itself, the name of the root, made
+//! fit for an image if it is not),
 //! `{name}` its last part, and `{tag}` what the file name adds: `alpine` in `Dockerfile.alpine` and `alpine.Dockerfile`, else
 //! `latest`. Of two files that build one image the first is taken, by path, and the other is reported.
 //!
@@ -46,24 +48,46 @@ use std::path::{Path, PathBuf};
 
 const FILE_SIZE_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 100_000;
+const GIVE_IT_ONE: &str = "give it one with a comment at its beginning: # freshmaker: image=…";
 const LOCALHOST: &str = "localhost";
 const SKIPPED_DIRECTORIES: [&str; 2] = ["node_modules", "target"];
-const SKIPPED_ENDINGS: [&str; 15] = [
+const SKIPPED_ENDINGS: [&str; 31] = [
     "dockerignore",
     "containerignore",
     "bak",
     "orig",
+    "old",
+    "save",
     "rej",
     "swp",
     "tmp",
+    "patch",
+    "diff",
     "in",
     "j2",
     "jinja",
     "jinja2",
     "tmpl",
     "tpl",
+    "gotmpl",
     "template",
     "erb",
+    "ejs",
+    "hbs",
+    "mustache",
+    "md",
+    "rst",
+    "adoc",
+    "html",
+    "json",
+    "yaml",
+    "yml",
+    "lock",
+];
+/// A program about Containerfiles may have the name of one; the other way round, a Containerfile may be named after its language.
+const PROGRAM_ENDINGS: [&str; 20] = [
+    "c", "cc", "cpp", "cs", "go", "h", "java", "js", "kt", "lua", "mjs", "php", "pl", "py", "rb", "rs", "sh", "swift",
+    "ts", "vim",
 ];
 
 /// How the images of a tree are named, where neither their files nor their paths say it.
@@ -126,19 +150,23 @@ struct Place {
 /// The root cannot be read. Everything else is among the [`problems`](Tree::problems).
 pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
     let absolute = fs::canonicalize(root)?;
-    let root_name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().to_lowercase());
+    let root_name = absolute.file_name().map_or_else(String::new, |name| fit(&name.to_string_lossy()));
+    // Without the `.` and the doubled slashes of how it was written.
+    let root = &root.components().collect::<PathBuf>();
     let mut problems = Vec::new();
     let mut files: BTreeMap<String, File> = BTreeMap::new();
-    for path in find(root, &mut problems)? {
-        match read(root, &root_name, &path, naming) {
-            Ok(file) => {
+    let found = find(root, &mut problems)?;
+    for path in &found {
+        match read(root, &root_name, path, naming) {
+            Ok(None) => {}
+            Ok(Some(file)) => {
                 for problem in &file.recipe.problems {
-                    problems.push(Problem::at(root.join(&path), problem));
+                    problems.push(Problem::at(root.join(path), problem));
                 }
                 match files.get(&file.image.to_string()) {
                     Some(first) => {
                         let text = format!("{} is already built by {}; this file is left out", file.image, first.path);
-                        problems.push(Problem { path: root.join(&path), line: None, text });
+                        problems.push(Problem { path: root.join(path), line: None, text });
                     }
                     None => drop(files.insert(file.image.to_string(), file)),
                 }
@@ -146,18 +174,43 @@ pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
             Err(problem) => problems.push(problem),
         }
     }
-    for path in naming.images.keys().filter(|path| !root.join(path).is_file()) {
-        problems.push(Problem {
-            path: root.join(path),
-            line: None,
-            text: "an image is given to it, but there is no such file".into(),
-        });
+    for path in naming.images.keys().filter(|path| !found.contains(*path)) {
+        let place = root.join(path).components().collect();
+        problems.push(Problem { path: place, line: None, text: not_found(root, path, &found) });
     }
     let aliases = aliases(root, &files, &mut problems);
     let graph = graph(root, &files, &aliases, &mut problems);
     problems.sort();
     let files = files.into_values().map(|file| (file.path, ArtifactId::from(&file.image))).collect();
     Ok(Tree { graph, problems, files })
+}
+
+/// Why the image that is given to a path goes to no file.
+fn not_found(root: &Path, path: &str, found: &BTreeSet<String>) -> String {
+    let why = match fs::metadata(root.join(path)) {
+        Ok(meta) if meta.is_dir() => "this is a directory",
+        Ok(_) => "it is not read under this name",
+        Err(_) => "there is no such file",
+    };
+    let inside = |near: &&String| near.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+    let distance = |near: &&String| strsim::damerau_levenshtein(path, near);
+    let similar = || found.iter().min_by_key(distance).filter(|near| distance(near) <= 1 + near.len() / 4);
+    let hint = found.iter().find(inside).or_else(similar);
+    let hint = hint.map_or_else(String::new, |near| format!(", did you mean {near:?}?"));
+    format!("an image is given to it, but {why}{hint}")
+}
+
+/// A name that nobody chose for an image, as one: where the tree lies on this machine must not matter.
+fn fit(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut fitting = String::new();
+    for word in name.to_lowercase().split(|c| !plain(c) && c != '.' && c != '_').filter(|word| !word.is_empty()) {
+        if !fitting.is_empty() {
+            fitting.push('-');
+        }
+        fitting.push_str(word.trim_matches(|c| !plain(c)));
+    }
+    fitting
 }
 
 /// The paths of all Containerfiles relative to the root, in order.
@@ -177,9 +230,19 @@ fn find(root: &Path, problems: &mut Vec<Problem>) -> io::Result<BTreeSet<String>
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
         for entry in entries {
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let Some(name) = name.to_str() else {
+                if is_directory || is_containerfile(&name.to_string_lossy()) {
+                    let text = "left out, because its name is not text".to_owned();
+                    problems.push(Problem { path: entry.path(), line: None, text });
+                }
+                continue;
+            };
+            if name.starts_with('.') {
+                continue;
+            }
             let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if is_directory {
                 if !SKIPPED_DIRECTORIES.contains(&name) {
                     directories.push(path);
                 }
@@ -197,8 +260,16 @@ fn find(root: &Path, problems: &mut Vec<Problem>) -> io::Result<BTreeSet<String>
 }
 
 fn is_containerfile(name: &str) -> bool {
-    let ending = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    tag_of(name).is_some() && !name.ends_with('~') && !SKIPPED_ENDINGS.contains(&ending.as_str())
+    tag_of(name).is_some() && !name.ends_with('~') && !SKIPPED_ENDINGS.contains(&ending(name).as_str())
+}
+
+fn ending(name: &str) -> String {
+    name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase()
+}
+
+fn is_program(name: &str, text: &str) -> bool {
+    PROGRAM_ENDINGS.contains(&ending(name).as_str())
+        && !text.lines().any(|line| line.split_whitespace().next() == Some("FROM"))
 }
 
 /// `None` if this is not the name of a Containerfile, else what the name adds to `Containerfile` or `Dockerfile`.
@@ -216,12 +287,16 @@ fn tag_of(name: &str) -> Option<Option<&str>> {
     })
 }
 
-fn read(root: &Path, root_name: &str, path: &str, naming: &Naming) -> Result<File, Problem> {
+fn read(root: &Path, root_name: &str, path: &str, naming: &Naming) -> Result<Option<File>, Problem> {
     let full = root.join(path);
     let problem = |text: String| Problem { path: full.clone(), line: None, text };
     let bytes = bytes(&full).map_err(|error| problem(error.to_string()))?;
-    let text = str::from_utf8(&bytes).map_err(|error| problem(format!("it is not text: {error}")))?;
-    let recipe = containerfile::parse(text).map_err(|error| Problem::at(full.clone(), &error))?;
+    // Comments and commands may be in any encoding that has ASCII in it: builders do not care.
+    let text = String::from_utf8_lossy(&bytes);
+    if is_program(path, &text) {
+        return Ok(None);
+    }
+    let recipe = containerfile::parse(&text).map_err(|error| Problem::at(full.clone(), &error))?;
     let place = Place::of(path, root_name);
     let image = match (naming.images.get(path), &recipe.names) {
         (Some(image), _) => Ok(image.clone()),
@@ -232,9 +307,9 @@ fn read(root: &Path, root_name: &str, path: &str, naming: &Naming) -> Result<Fil
         }),
         (None, None) => place
             .image(naming.pattern.as_deref())
-            .map_err(|error| problem(format!("its path makes no image name, give it one: {error}"))),
+            .map_err(|error| problem(format!("its path makes no image name: {error}; {GIVE_IT_ONE}"))),
     }?;
-    Ok(File { path: path.to_owned(), place, image: image.without_digest(), recipe, digest: Digest::of(&bytes) })
+    Ok(Some(File { path: path.to_owned(), place, image: image.without_digest(), recipe, digest: Digest::of(&bytes) }))
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
