@@ -537,7 +537,7 @@ mod tests {
                 "[tree]\nimage = 'x/{directory}'".to_owned(),
                 "f.toml:2: tree.image: {directory} is not replaced: one of path, name, tag",
             ),
-            ("image = 'x/{path}'".to_owned(), "f.toml:1: image: unknown key: one of tree, artifact"),
+            ("image = 'x/{path}'".to_owned(), "f.toml:1: image: unknown key: one of tree, policy, artifact"),
             ("[tree]\npath = images".to_owned(), "f.toml:2: invalid float, expected `inf`; a text needs quotes"),
             (
                 "[tree.images]\n'a/Dockerfile' = ''".to_owned(),
