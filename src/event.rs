@@ -51,6 +51,19 @@ pub trait Event: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// What a bus delivered: bytes with an address.
+///
+/// ```
+/// use freshmaker::Message;
+/// use freshmaker::event::parse;
+/// use freshmaker::handler::ImagePushed;
+///
+/// let message = Message::of("17", &ImagePushed { image: "debian:12".into(), digest: None })?;
+/// assert_eq!(message.topic, "image.pushed");
+///
+/// let envelope = parse::<ImagePushed>(&message).expect("a topic of its own")?;
+/// assert_eq!(envelope.open::<ImagePushed>()?.image, "debian:12");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The sender's identity of the message, unique within its source; empty if it has none.

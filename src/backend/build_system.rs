@@ -4,11 +4,12 @@ use crate::plan::PlanParent;
 use crate::rebuild::{AttemptId, BuildId, BuildMode, ExternalId, Observed};
 use crate::time::Timestamp;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Everything a build system is told about an attempt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BuildRequest {
     /// The marker, to be kept where [`BuildSystem::find`] finds it again.
     pub attempt: AttemptId,
@@ -66,7 +67,7 @@ pub struct Capabilities {
 }
 
 /// An attempt that the build system knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// What the build system calls it.
     pub external: ExternalId,
@@ -82,6 +83,50 @@ pub struct Found {
 ///   It never sends a request twice by itself.
 /// * [`status`](Self::status) is the truth; messages about completions are hints.
 /// * [`cancel`](Self::cancel) only asks; the attempt is cancelled when its status says so. Cancelling what has ended is no error.
+///
+/// This one runs a whole farm in a map. A real one sends the [`BuildRequest`], which has a JSON form, and keeps the marker as a label:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
+/// use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
+/// use freshmaker::time::Timestamp;
+/// use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+///
+/// #[derive(Debug, Default)]
+/// struct Farm(Mutex<BTreeMap<ExternalId, Observed>>);
+///
+/// #[async_trait]
+/// impl BuildSystem for Farm {
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5) }
+///     }
+///     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+///         let id = ExternalId::new(request.attempt.as_str());
+///         self.0.lock().expect("no panic").entry(id.clone()).or_insert(Observed::Running);
+///         Ok(id)
+///     }
+///     async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
+///         self.status(&[ExternalId::new(attempt.as_str())]).await
+///     }
+///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+///         let runs = self.0.lock().expect("no panic");
+///         let known = |id: &ExternalId| Some(Found { external: id.clone(), observed: runs.get(id)?.clone() });
+///         Ok(ids.iter().filter_map(known).collect())
+///     }
+///     async fn cancel(&self, id: &ExternalId) -> Result<()> {
+///         let mut runs = self.0.lock().expect("no panic");
+///         if let Some(run @ Observed::Running) = runs.get_mut(id) {
+///             *run = Observed::Canceled;
+///         }
+///         Ok(())
+///     }
+/// }
+/// # futures_util::FutureExt::now_or_never(async {
+/// let farm = Farm::default();
+/// assert!(farm.find(&AttemptId::from_random(7), Default::default()).await?.is_empty());
+/// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+/// ```
 #[async_trait]
 pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     /// What it can promise.

@@ -3,10 +3,11 @@ use crate::artifact::{ArtifactId, Parameters};
 use crate::rebuild::{AttemptId, ExternalId};
 use crate::time::Timestamp;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A prerequisite to prepare: a package repository, for example.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComposeRequest {
     /// The marker of this attempt.
     pub attempt: AttemptId,
@@ -20,6 +21,46 @@ pub struct ComposeRequest {
 ///
 /// A prerequisite is a node of the plan like any build, so it is planned, shared, attempted, followed and explained in the same way.
 /// The engine runs it through [`ComposerSystem`].
+///
+/// ```
+/// use async_trait::async_trait;
+/// use freshmaker::backend::{Capabilities, ComposeRequest, Composer, Found, Result};
+/// use freshmaker::rebuild::{AttemptId, ExternalId, Observed, Output};
+/// use freshmaker::time::Timestamp;
+/// use std::time::Duration;
+///
+/// /// Repositories that are always there, under a name that follows from the marker.
+/// #[derive(Debug)]
+/// struct Standing;
+///
+/// #[async_trait]
+/// impl Composer for Standing {
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5) }
+///     }
+///     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
+///         Ok(ExternalId::new(request.attempt.as_str()))
+///     }
+///     async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
+///         self.status(&[ExternalId::new(attempt.as_str())]).await
+///     }
+///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+///         let ready = |id: &ExternalId| {
+///             let output = Output { name: format!("https://repos.example.org/{id}"), digest: None, contents: None };
+///             Found { external: id.clone(), observed: Observed::Succeeded(output) }
+///         };
+///         Ok(ids.iter().map(ready).collect())
+///     }
+///     async fn release(&self, _: &ExternalId) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// use freshmaker::Engine;
+/// use std::sync::Arc;
+/// let builder = Engine::builder().composer("repositories", Arc::new(Standing));
+/// # drop(builder);
+/// ```
 #[async_trait]
 pub trait Composer: fmt::Debug + Send + Sync + 'static {
     /// What it can promise.

@@ -19,6 +19,7 @@ pub use storage::{
     Violation,
 };
 
+use serde::Serialize;
 use std::fmt;
 
 /// Any error of a user's own code.
@@ -30,7 +31,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong in a backend, sorted by what the engine does about it.
 ///
 /// Texts name the place and never contain secrets or whole bodies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// ```
+/// use freshmaker::backend::{Error, Remedy};
+///
+/// let error = Error::new(Remedy::Unavailable, "farm: POST /jobs", "connection refused");
+/// assert_eq!(error.to_string(), "farm: POST /jobs: connection refused");
+/// assert!(error.is_transient());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Error {
     /// What the engine does about it.
@@ -42,7 +51,8 @@ pub struct Error {
 }
 
 /// What the engine does about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Remedy {
     /// The request was certainly not carried out: it is sent again after a pause.

@@ -6,6 +6,7 @@ use crate::rebuild::{
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -100,7 +101,7 @@ pub enum Answer {
 }
 
 /// How much there is of everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
     /// Messages stored and not handled yet.
     pub messages_waiting: u64,
@@ -201,7 +202,15 @@ impl Paging {
 }
 
 /// A part of a long list, with its whole length.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use freshmaker::backend::Page;
+///
+/// let page = Page { items: vec!["app", "site"], total: 12 };
+/// assert_eq!(serde_json::to_string(&page)?, r#"{"items":["app","site"],"total":12}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -210,7 +219,7 @@ pub struct Page<T> {
 }
 
 /// Two stored rows that contradict each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// Which rule is broken, by its name in `reliability` terms: `pending`, `one_live_attempt`, …
     pub rule: String,
@@ -240,6 +249,58 @@ pub struct Claim {
 /// * A record with an `expected` version that is not the stored one (or is there when none is expected) is
 ///   [`Conflict`](Remedy::Conflict), and so is a second non-terminal build of one key and slot, or a second live attempt of a build.
 /// * What a call that began after an `Ok` reads contains the change.
+///
+/// A storage can also be wrapped around another one, to measure or to refuse:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use freshmaker::adapter::memory::MemoryStorage;
+/// use freshmaker::backend::{Answer, Claim, Query, Result, Scope, Storage, StorageExt, Violation};
+/// use freshmaker::rebuild::{InboxRecord, Neighbourhood, RowChange};
+/// use freshmaker::time::Timestamp;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// #[derive(Debug)]
+/// struct Counted<S> {
+///     inner: S,
+///     rows_written: AtomicUsize,
+/// }
+///
+/// #[async_trait]
+/// impl<S: Storage> Storage for Counted<S> {
+///     async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
+///         self.rows_written.fetch_add(changes.len(), Ordering::Relaxed);
+///         self.inner.transact(changes).await
+///     }
+///     async fn migrate(&self) -> Result<()> {
+///         self.inner.migrate().await
+///     }
+///     async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
+///         self.inner.lease(name, at).await
+///     }
+///     async fn reserve(&self, count: u32) -> Result<i64> {
+///         self.inner.reserve(count).await
+///     }
+///     async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
+///         self.inner.claim(claim).await
+///     }
+///     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
+///         self.inner.load(scope).await
+///     }
+///     async fn query(&self, query: &Query) -> Result<Answer> {
+///         self.inner.query(query).await
+///     }
+///     async fn verify(&self) -> Result<Vec<Violation>> {
+///         self.inner.verify().await
+///     }
+/// }
+/// # futures_util::FutureExt::now_or_never(async {
+/// let storage = Counted { inner: MemoryStorage::new(), rows_written: AtomicUsize::new(0) };
+/// storage.migrate().await?;
+/// assert!(storage.overview().await?.is_idle());
+/// assert_eq!(storage.rows_written.load(Ordering::Relaxed), 0);
+/// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+/// ```
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Brings the stored schema up to this version of the crate.
@@ -285,6 +346,18 @@ macro_rules! typed {
 }
 
 /// A method for each [`Query`]. Every [`Storage`] has it.
+///
+/// ```
+/// use freshmaker::adapter::memory::MemoryStorage;
+/// use freshmaker::backend::{EventFilter, Paging, Storage, StorageExt};
+/// use freshmaker::rebuild::EventState;
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let storage: &dyn Storage = &MemoryStorage::new();
+/// let open = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+/// assert_eq!(storage.events(open, Paging::first(20)).await?.total, 0);
+/// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+/// ```
 #[async_trait]
 pub trait StorageExt: Storage {
     /// What there is to do now.

@@ -41,6 +41,29 @@ pub enum ConfigError {
 }
 
 /// Collects what an [`Engine`] is made of. Buses, catalogs and build systems are registered by name; names are stored.
+///
+/// It needs a storage, a catalog and a handler; everything else has a default.
+///
+/// ```
+/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::engine::ConfigError;
+/// use freshmaker::handler::rebuild_requested;
+/// use freshmaker::rebuild::Limits;
+/// use freshmaker::{ArtifactGraph, Engine};
+/// use std::{sync::Arc, time::Duration};
+///
+/// let mut limits = Limits::default();
+/// limits.attempt_timeout = Duration::from_secs(3600);
+/// let builder = Engine::builder()
+///     .storage(Arc::new(MemoryStorage::new()))
+///     .catalog("images", Arc::new(MemoryCatalog::new(ArtifactGraph::new())))
+///     .build_system("farm", Arc::new(MemoryBuilds::new()))
+///     .limit("farm", 4)
+///     .limits(limits)
+///     .shutdown_grace(Duration::from_secs(5));
+/// assert_eq!(builder.build().unwrap_err(), ConfigError::NoHandler);
+/// # let _ = Engine::builder().on_as("by-hand", rebuild_requested);
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Builder {
@@ -85,6 +108,9 @@ impl Builder {
     }
 
     /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`](super::Handle).
+    ///
+    /// The name is the source of its messages, and a message is known by source and id. Do not call one `local` or `emitted`: these are
+    /// the sources of what comes [through the handle](super::Handle::LOCAL) and of what handlers emit.
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -139,7 +165,9 @@ impl Builder {
         self
     }
 
-    /// The rules of what may be rebuilt; everything, if not set.
+    /// The rules of what may be rebuilt; everything, if not set. Handlers get it from [`Context::policy`](crate::Context::policy) and plan with
+    /// it: the engine does not judge a plan a second time. An event whose plan has become empty because everything is blocked ends
+    /// [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked what.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self

@@ -4,18 +4,61 @@ use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Resu
 use crate::event::{Event, Message};
 use crate::plan::Plan;
 use crate::rebuild::{
-    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, IllegalInput, InboxRecord, Input, Notice, RowChange,
-    Transition,
+    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, IllegalInput, InboxRecord, InboxState, Input, Notice,
+    RowChange, Transition,
 };
 use crate::time::to_micros;
 use futures_util::future::select;
 use futures_util::pin_mut;
 use std::sync::Arc;
 use tokio::sync::broadcast;
+use tokio::sync::futures::Notified;
 
 /// A way to talk to an engine: send it events, cancel, ask, listen. Cheap to clone.
 ///
 /// It works on what is stored, so it answers whether the engine runs or not; what is sent is handled once it runs.
+///
+/// One message becomes one event for each handler that has something to say about it, so from [`send`](Self::send) the way leads over the
+/// message to its events, and from an event to its builds:
+///
+/// ```
+/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::backend::{BuildFilter, Paging};
+/// use freshmaker::engine::Handle;
+/// use freshmaker::handler::{ImagePushed, rebuild_dependents};
+/// use freshmaker::rebuild::{EventState, InboxState};
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut graph = ArtifactGraph::new();
+/// # graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// # graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// # graph.depend("app", "debian", EdgeKind::ParentImage)?;
+/// # let engine = Engine::builder()
+/// #     .storage(Arc::new(MemoryStorage::new()))
+/// #     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+/// #     .build_system("builder", Arc::new(MemoryBuilds::new()))
+/// #     .on(rebuild_dependents)
+/// #     .build()?;
+/// let handle = engine.handle();
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
+///
+/// let id = handle.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
+/// let events = handle.message_ended(&id).await?;
+/// assert_eq!(handle.message(Handle::LOCAL, &id).await?.state, InboxState::Done);
+/// assert_eq!(events[0].state, EventState::Complete);
+/// let builds = handle.builds(BuildFilter { event: Some(events[0].id), ..Default::default() }, Paging::first(10)).await?;
+/// assert_eq!(builds.items[0].key.artifact.as_str(), "app");
+/// assert!(handle.plan(events[0].id).await?.is_some());
+///
+/// drop(stop);
+/// running.await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
     core: Arc<Core>,
@@ -26,7 +69,11 @@ impl Handle {
         Self { core }
     }
 
-    /// Stores an event to be handled; returns the identity of its message.
+    /// The source of messages that were sent through a handle; others have the registered name of their bus.
+    pub const LOCAL: &'static str = "local";
+
+    /// Stores an event to be handled; returns the identity of its message, for [`message_ended`](Self::message_ended),
+    /// [`message`](Self::message) and [`EventFilter::message_id`]. There are no events yet when this returns.
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else those of the storage.
@@ -46,7 +93,7 @@ impl Handle {
         if self.core.registry.of_kind(E::KIND).next().is_none() {
             return Err(rejected(format!("no handler is registered for events of kind {:?}", E::KIND)));
         }
-        let record = self.core.inbox_record("local", message, None);
+        let record = self.core.inbox_record(Self::LOCAL, message, None);
         let id = record.message_id.clone();
         self.core.storage().await?.transact(vec![RowChange::Receive(record)]).await?;
         self.core.wake.dispatch.notify_one();
@@ -54,7 +101,10 @@ impl Handle {
     }
 
     /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as well goes on for them.
-    /// The event is cancelled when everything it started has ended.
+    ///
+    /// Returns when the wish is stored; while the storage does not answer, it waits and tries again. The event is cancelled only when
+    /// everything it started has ended, until then it is in its former state, with [`cancel_at`](EventRecord::cancel_at): await
+    /// [`ended`](Self::ended) to see that. If the engine does not run, what runs is stopped once it does.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one that has ended or is being cancelled.
@@ -78,6 +128,59 @@ impl Handle {
             .into_iter()
             .next()
             .ok_or_else(|| Error::new(Remedy::NotFound, "engine", format!("there is no event {id}")))
+    }
+
+    /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is the registered name of the bus,
+    /// [`LOCAL`](Self::LOCAL) for what was sent through a handle, `emitted` for what a handler emitted. What came by a bus and no handler
+    /// wants is not kept.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound), and those of the storage.
+    pub async fn message(&self, source: &str, id: &str) -> Result<InboxRecord> {
+        let message = self.core.storage().await?.message(source, id).await?;
+        message.ok_or_else(|| Error::new(Remedy::NotFound, "engine", format!("there is no message {id} from {source}")))
+    }
+
+    /// Waits until the event has ended, however it does, and returns it. While the engine does not run, nothing ends: whoever cannot wait
+    /// for ever puts a timeout around it.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound), and those of the storage that are not [transient](Error::is_transient).
+    pub async fn ended(&self, event: EventId) -> Result<EventRecord> {
+        loop {
+            let changed = self.core.wake.changed.notified();
+            let event = self.event(event).await.map(|event| Some(event).filter(|event| event.state.is_terminal()));
+            if let Some(answer) = conclusive(event) {
+                return answer;
+            }
+            self.again(changed).await;
+        }
+    }
+
+    /// Waits until a message that was [sent](Self::send) through a handle is handled and all of its events have ended, and returns these,
+    /// newest first. There are none if every handler ignored it or it is [dead](InboxState::Dead).
+    /// What a handler emitted because of it are messages of their own.
+    ///
+    /// # Errors
+    /// As for [`ended`](Self::ended).
+    pub async fn message_ended(&self, id: &str) -> Result<Vec<EventRecord>> {
+        loop {
+            let changed = self.core.wake.changed.notified();
+            if let Some(answer) = conclusive(self.all_ended(id).await) {
+                return answer;
+            }
+            self.again(changed).await;
+        }
+    }
+
+    /// The events of a message of ours, if it is handled and they have ended.
+    async fn all_ended(&self, id: &str) -> Result<Option<Vec<EventRecord>>> {
+        if matches!(self.message(Self::LOCAL, id).await?.state, InboxState::New | InboxState::Claimed) {
+            return Ok(None);
+        }
+        let filter = EventFilter { message_id: Some(id.to_owned()), ..EventFilter::default() };
+        let events = self.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+        Ok(Some(events).filter(|events| events.iter().all(|event| event.state.is_terminal())))
     }
 
     /// Events, newest first.
@@ -104,7 +207,8 @@ impl Handle {
         self.core.storage().await?.attempts(build).await
     }
 
-    /// The plan that an event follows, with the reasons of everything in it and out of it.
+    /// The plan that an event follows, with the reasons of everything in it and out of it. It is also there if it is empty, because the
+    /// policy blocks everything for example. `None` if there is no such event, or its handler gave no plan.
     ///
     /// # Errors
     /// Those of the storage.
@@ -112,7 +216,7 @@ impl Handle {
         self.core.storage().await?.plan(event).await
     }
 
-    /// What happened to an `event`, a `build` or an `attempt`, oldest first.
+    /// What happened to an `event`, a `build` or an `attempt`, oldest first. Nothing is said of what there is not.
     ///
     /// # Errors
     /// Those of the storage.
@@ -157,23 +261,54 @@ impl Handle {
             if self.overview().await.is_ok_and(|overview| overview.is_idle()) {
                 return;
             }
-            let timer = self.core.sleep(self.core.options.tick);
-            pin_mut!(changed, timer);
-            select(changed, timer).await;
-            self.core.sleep(self.core.options.pace).await;
+            self.again(changed).await;
         }
+    }
+
+    /// Waits until it is worth while to ask again: after a change of what is stored, or after a tick.
+    async fn again(&self, changed: Notified<'_>) {
+        let timer = self.core.sleep(self.core.options.tick);
+        pin_mut!(changed, timer);
+        select(changed, timer).await;
+        self.core.sleep(self.core.options.pace).await;
     }
 }
 
-/// Changes of events and builds, in the order in which they were stored.
+/// An answer that asking again would not change; an error that passes is none.
+fn conclusive<T>(answer: Result<Option<T>>) -> Option<Result<T>> {
+    match answer {
+        Err(error) if error.is_transient() => None,
+        answer => answer.transpose(),
+    }
+}
+
+/// Changes of events and builds, in the order in which they were stored. Only changes that a running engine publishes come.
+///
+/// It does not end with a run of the engine, because there may be another one. A server that waits for its open streams at its end
+/// therefore has to end them itself:
+///
+/// ```
+/// use freshmaker::engine::Subscription;
+/// use freshmaker::rebuild::Notice;
+/// use futures_util::{Stream, StreamExt, stream};
+///
+/// /// For server-sent events, for example.
+/// fn changes(subscription: Subscription, shutdown: impl Future<Output = ()>) -> impl Stream<Item = Notice> {
+///     let notices = stream::unfold(subscription, |mut subscription| async {
+///         let notice = subscription.next().await?;
+///         Some((notice, subscription))
+///     });
+///     notices.take_until(shutdown)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Subscription {
     notices: broadcast::Receiver<Notice>,
 }
 
 impl Subscription {
-    /// The next change; `None` once the engine is gone. A subscriber that does not keep up misses changes: what it needs to be sure of,
-    /// it asks the [`Handle`] for.
+    /// The next change; `None` once the engine and all of its handles are dropped. A subscriber that does not keep up misses changes:
+    /// what it needs to be sure of, it asks the [`Handle`] for. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Notice> {
         loop {
             match self.notices.recv().await {

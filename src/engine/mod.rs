@@ -45,7 +45,7 @@ use std::time::Duration;
 /// graph.depend("app", "debian", EdgeKind::ParentImage)?;
 ///
 /// let engine = Engine::builder()
-///     .bus("local", Arc::new(MemoryBus::new()))
+///     .bus("main", Arc::new(MemoryBus::new()))
 ///     .storage(Arc::new(MemoryStorage::new()))
 ///     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
 ///     .build_system("builder", Arc::new(MemoryBuilds::new()))
@@ -78,6 +78,26 @@ impl Engine {
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
     /// [`shutdown_grace`](Builder::shutdown_grace)) and returns. Dropping the future instead loses nothing either.
+    ///
+    /// It ends by itself only with an error, and builds go on without it. Beside a server, it is a task that owns the engine; whoever
+    /// ends first ends the process:
+    ///
+    /// ```no_run
+    /// # async fn service(engine: freshmaker::Engine, server: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = engine.handle(); // for the routes of the server
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let mut running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
+    /// tokio::select! {
+    ///     ended = &mut running => return Ok(ended??), // for example: the storage is owned by another engine
+    ///     () = server => {}
+    ///     _ = tokio::signal::ctrl_c() => {}
+    /// }
+    /// drop(stop);
+    /// running.await??;
+    /// # drop(handle);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If the storage cannot be brought up to date or is owned by another engine. What fails later is tried again.

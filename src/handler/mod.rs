@@ -31,7 +31,9 @@ pub enum Decision {
     Ignore,
     /// It is, but nothing is to be done; recorded with this reason.
     Skip(String),
-    /// These builds.
+    /// These builds. Of an empty plan (nothing depends on it, or the policy blocks everything) the event is
+    /// [`Skipped`](crate::rebuild::EventState::Skipped) with the code `nothing_to_rebuild`; the plan is stored even then, with the reason of
+    /// each exclusion.
     Rebuild(Plan),
     /// It means these other events, each made with [`Message::of`]; they are handled like any that come in.
     Emit(Vec<Message>),

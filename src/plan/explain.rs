@@ -1,9 +1,31 @@
 use super::{Exclusion, Plan, PlanNode};
 use crate::artifact::ArtifactId;
+use serde::Serialize;
 use std::fmt;
 
 /// Why an artifact is in a plan, or why not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use freshmaker::plan::Explanation;
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
+///
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.insert(Artifact::new("vendor", ArtifactKind::Image));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+/// graph.depend("vendor", "debian", EdgeKind::ParentImage)?;
+/// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
+///
+/// assert_eq!(plan.explain(&"debian".into()), Explanation::Changed);
+/// assert!(matches!(plan.explain(&"app".into()), Explanation::Rebuilt { path, .. } if path.len() == 2));
+/// assert!(matches!(plan.explain(&"vendor".into()), Explanation::Excluded(why) if why.code == "no_recipe"));
+/// assert_eq!(plan.explain(&"other".into()), Explanation::Unaffected);
+/// assert_eq!(serde_json::to_value(plan.explain(&"vendor".into()))?["excluded"]["code"], "no_recipe");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Explanation<'a> {
     /// It is what changed.

@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Number of an event.
+/// Number of an event. Events and builds draw from one sequence, so the numbers of either have gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(pub i64);
 
-/// Number of a build.
+/// Number of a build. Events and builds draw from one sequence, so the numbers of either have gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BuildId(pub i64);
@@ -400,6 +400,14 @@ pub struct Transition {
 }
 
 /// A message about a change, to be published after the change is stored.
+///
+/// A build is told of when its public state changes: from `SUBMITTING` to `BUILDING` is no news. An event is told of when its state changes;
+/// that somebody wants it cancelled is none yet. What happens between is in the audit trail.
+///
+/// | topic | fields of the body |
+/// |---|---|
+/// | `event.state.changed` | `schema` (`freshmaker.event/1`), `id`, `version`, `state` ([`EventState`]), `reason`, `kind`, `search_key`, `message_id`, `handler`, `mode`, `plan`, `builds` (`open`, `done`, `failed`) |
+/// | `build.state.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// `event` or `build`.

@@ -2,6 +2,16 @@ use super::input::FailureClass;
 use std::time::Duration;
 
 /// Bounds of what the state machine does by itself. Each has a default that suits most.
+///
+/// ```
+/// use freshmaker::rebuild::{FailureClass, Limits};
+///
+/// let mut limits = Limits::default();
+/// limits.tries_deterministic_max = 1; // no confirming try
+/// assert!(!limits.retries(FailureClass::Deterministic, 1));
+/// assert!(limits.retries(FailureClass::Infrastructure, 1));
+/// assert!(limits.backoff(2) >= limits.backoff(1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

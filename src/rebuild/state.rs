@@ -4,8 +4,7 @@ macro_rules! stored {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)* }
 
         impl $name {
             /// Every state, by number.
@@ -45,9 +44,9 @@ stored! {
         Initialized = 0 "INITIALIZED",
         /// Its builds are under way.
         Building = 1 "BUILDING",
-        /// Every one of its builds has ended.
+        /// Every one of its builds has ended, well or badly: [`builds_failed`](crate::rebuild::EventRecord::builds_failed) counts.
         Complete = 2 "COMPLETE",
-        /// It could not be handled.
+        /// It could not be handled, so there are no builds. Failed builds do not make an event fail.
         Failed = 3 "FAILED",
         /// Nothing had to be rebuilt; the reason says why.
         Skipped = 4 "SKIPPED",
@@ -250,6 +249,19 @@ mod tests {
         for state in BuildState::ALL {
             assert_eq!(BuildState::from_number(state.number()), Some(*state));
             assert_eq!(serde_json::to_value(state.public()).unwrap(), state.public().as_str());
+        }
+    }
+
+    #[test]
+    fn a_state_has_one_name_wherever_it_is_read() {
+        for state in BuildState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for state in EventState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for state in AttemptState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
     }
 }
