@@ -221,7 +221,7 @@ pub struct Page<T> {
 /// Two stored rows that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which rule is broken, by its name in `reliability` terms: `pending`, `one_live_attempt`, …
+    /// Which rule is broken, by its stable name: `pending`, `one_live_attempt`, …
     pub rule: String,
     /// Where, and how.
     pub text: String,

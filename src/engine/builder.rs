@@ -1,7 +1,7 @@
 use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::registry::Registry;
-use super::{Engine, Options, SystemClock};
+use super::{Engine, Handle, Options, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage};
 use crate::event::Event;
 use crate::handler::{Handler, Readable};
@@ -32,6 +32,9 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// A bus has a name that the engine uses for messages of its own.
+    #[error("no bus can be called {0:?}: messages that the engine itself stores have this source")]
+    ReservedName(String),
     /// The policy has rules for a handler that does not exist.
     #[error("the policy has rules for the handler {0:?}, but no such handler is registered")]
     UnknownHandler(String),
@@ -107,10 +110,10 @@ impl Builder {
         self
     }
 
-    /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`](super::Handle).
+    /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`].
     ///
-    /// The name is the source of its messages, and a message is known by source and id. Do not call one `local` or `emitted`: these are
-    /// the sources of what comes [through the handle](super::Handle::LOCAL) and of what handlers emit.
+    /// The name is the source of its messages, and a message is known by source and id. None can be called as
+    /// [`Handle::LOCAL`] or [`Handle::EMITTED`].
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -236,6 +239,10 @@ impl Builder {
         }
         if self.registry.is_empty() {
             return Err(ConfigError::NoHandler);
+        }
+        if let Some(reserved) = self.buses.keys().find(|name| [Handle::LOCAL, Handle::EMITTED].contains(&name.as_str()))
+        {
+            return Err(ConfigError::ReservedName(reserved.clone()));
         }
         if let Some(unknown) = self.slots.keys().find(|name| !self.systems.contains_key(*name)) {
             return Err(ConfigError::UnknownSystem(unknown.clone()));

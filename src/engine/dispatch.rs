@@ -1,3 +1,4 @@
+use super::Handle;
 use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
@@ -261,7 +262,7 @@ async fn admit(
     for (position, message) in decided.emitted.iter().enumerate() {
         let id = format!("{}/{position}", record.message_id);
         let message = if message.id.is_empty() { Message { id, ..message.clone() } } else { message.clone() };
-        changes.push(RowChange::Receive(core.inbox_record("emitted", message, None)));
+        changes.push(RowChange::Receive(core.inbox_record(Handle::EMITTED, message, None)));
     }
     Ok(Ok(changes))
 }

@@ -72,6 +72,9 @@ impl Handle {
     /// The source of messages that were sent through a handle; others have the registered name of their bus.
     pub const LOCAL: &'static str = "local";
 
+    /// The source of messages that handlers [emitted](crate::Decision::Emit).
+    pub const EMITTED: &'static str = "emitted";
+
     /// Stores an event to be handled; returns the identity of its message, for [`message_ended`](Self::message_ended),
     /// [`message`](Self::message) and [`EventFilter::message_id`]. There are no events yet when this returns.
     ///
@@ -131,7 +134,7 @@ impl Handle {
     }
 
     /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is the registered name of the bus,
-    /// [`LOCAL`](Self::LOCAL) for what was sent through a handle, `emitted` for what a handler emitted. What came by a bus and no handler
+    /// [`LOCAL`](Self::LOCAL) for what was sent through a handle, [`EMITTED`](Self::EMITTED) for what a handler emitted. What came by a bus and no handler
     /// wants is not kept.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Rebuild {
                 (EventState::Skipped, Reason::new("nothing_to_rebuild", "nothing that depends on it may be rebuilt"))
             }
             Outcome::Build { plan, .. } => {
-                (EventState::Building, Reason::new("planned", format!("{} builds are planned", plan.len())))
+                (EventState::Building, Reason::new("planned", format!("planned: {} to build", plan.len())))
             }
         };
         // The trail as well: what was planned before may be corrected while it is joined.
