@@ -51,7 +51,7 @@
 //! # Your own backend
 //!
 //! Implement one trait of [`backend`]; its documentation has the contract. With the feature `testing`, `testing::conformance` has a suite for each trait
-//! that you call with your implementation. `examples/custom_backend/` is a whole one in less than a hundred lines.
+//! that you call with your implementation. `examples/custom_backend.rs` is a whole one in less than sixty lines.
 //!
 //! # Features
 //!

@@ -25,8 +25,15 @@ pub trait BuildWorld: Send + Sync {
         ExternalId::new("00000000-0000-4000-8000-000000000000")
     }
 
-    /// Lets the build system get on: waits a short time, or advances a scripted one.
-    async fn settle(&self);
+    /// Lets the build system get on: waits a short time, or advances a scripted one. Nothing, for one that gets on when it is asked.
+    async fn settle(&self) {}
+}
+
+/// For a build system that gets on when it is asked, a function from endings to requests is world enough.
+impl<F: Fn(Ending) -> BuildRequest + Send + Sync> BuildWorld for F {
+    fn request(&self, ending: Ending) -> BuildRequest {
+        self(ending)
+    }
 }
 
 /// How often the suite lets the world settle before it gives up.
