@@ -75,6 +75,7 @@ pub mod handler;
 pub mod image;
 pub mod plan;
 pub mod policy;
+mod reason;
 pub mod rebuild;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -87,6 +88,7 @@ pub use graph::{ArtifactGraph, EdgeKind};
 pub use handler::{Context, Decision, Handler, HandlerResult};
 pub use plan::{Plan, RebuildReason};
 pub use policy::{Policy, Verdict};
+pub use reason::Reason;
 
 /// The programs of the README.
 #[cfg(doctest)]

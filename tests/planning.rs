@@ -352,7 +352,7 @@ fn a_plan_keeps_its_stored_form() {
     let plan = graph.planner().changed("debian:12", Some("sha256:ab".parse().unwrap())).plan().unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&plan).unwrap(), @r#"
     {
-      "version": 1,
+      "version": 2,
       "changed": {
         "debian:12": {
           "digest": "sha256:ab"
@@ -393,6 +393,10 @@ fn a_plan_keeps_its_stored_form() {
             }
           ],
           "wave": 0,
+          "estimate": {
+            "secs": 1,
+            "nanos": 500000000
+          },
           "rank": {
             "secs": 1,
             "nanos": 500000000

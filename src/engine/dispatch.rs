@@ -7,8 +7,9 @@ use crate::backend::{BoxError, BuildFilter, Claim, Error, Paging, Scope, Storage
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::rebuild::{
-    Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Outcome, Reason, Rebuild, RowChange,
+    Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Outcome, Rebuild, RowChange,
 };
 use crate::time::later;
 use futures_util::FutureExt;

@@ -1,6 +1,7 @@
 use super::core::Core;
 use crate::backend::{Bus, Delivery, DeliveryTag};
-use crate::rebuild::{InboxRecord, InboxState, Reason, RowChange};
+use crate::reason::Reason;
+use crate::rebuild::{InboxRecord, InboxState, RowChange};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 

@@ -1,8 +1,10 @@
 //! What depends on what: a graph of artifacts with any number of parents each.
 
 mod cycles;
+mod kind;
 
 pub use cycles::Cycle;
+pub use kind::{EdgeKind, EdgeKinds};
 
 use crate::artifact::{Artifact, ArtifactId};
 use petgraph::Direction;
@@ -10,21 +12,6 @@ use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Why one artifact depends on another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EdgeKind {
-    /// The final stage of the child starts from the parent (`FROM`).
-    ParentImage,
-    /// An earlier stage of the child uses the parent (`FROM … AS`, `COPY --from=`).
-    BuilderStage,
-    /// The parent is needed to build the child.
-    BuildDependency,
-    /// The child contains, or needs at run time, content of the parent.
-    RuntimeContent,
-}
 
 /// An edge that needs an artifact the graph does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,6 @@
-use super::{Exclusion, Plan, PlanNode};
+use super::{Plan, PlanNode};
 use crate::artifact::ArtifactId;
+use crate::reason::Reason;
 use serde::Serialize;
 use std::fmt;
 
@@ -38,7 +39,7 @@ pub enum Explanation<'a> {
         path: Vec<&'a ArtifactId>,
     },
     /// It was a candidate, and is out.
-    Excluded(&'a Exclusion),
+    Excluded(&'a Reason),
     /// No change reaches it.
     Unaffected,
 }

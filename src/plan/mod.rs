@@ -9,6 +9,7 @@ pub use planner::{PlanError, Planner};
 
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::EdgeKind;
+use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,23 +72,30 @@ pub struct PlanNode {
     pub artifact: Artifact,
     /// Why, in one word.
     pub reason: RebuildReason,
-    /// Why, in names: the changed or rebuilt parents that put it into the plan. Empty if it was asked for itself.
+    /// Why, in names: the changed or rebuilt parents that put it into the plan.
     pub because: Vec<ArtifactId>,
+    /// Why it was asked for itself, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Reason>,
     /// Everything it is built from, by name.
     pub parents: Vec<PlanParent>,
-    /// Its distance from the start: every parent in the plan is in an earlier wave.
+    /// Its distance from the start: every parent that it waits for is in an earlier wave.
     pub wave: u32,
+    /// How long its build will probably take.
+    #[serde(default)]
+    pub estimate: Duration,
     /// Expected time from the start of this build to the end of the last one that waits for it.
     pub rank: Duration,
 }
 
-/// Why a candidate is not in the plan.
+/// Artifacts of a plan that depend on each other in a circle, and what was given up to order them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exclusion {
-    /// Stable code: `no_recipe`, `policy`, `parent_not_rebuilt`, `pinned_by_digest`, …
-    pub code: String,
-    /// The reason as a sentence.
-    pub text: String,
+pub struct PlanCycle {
+    /// Who is in the circle, by name.
+    pub members: Vec<ArtifactId>,
+    /// The dependencies that are not waited for, as (child, parent). Empty if the members are one group, in which none waits for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<(ArtifactId, ArtifactId)>,
 }
 
 /// A validated DAG of builds-to-be.
@@ -115,11 +123,13 @@ pub struct Plan {
     version: u32,
     changed: BTreeMap<ArtifactId, Changed>,
     nodes: BTreeMap<ArtifactId, PlanNode>,
-    excluded: BTreeMap<ArtifactId, Exclusion>,
+    excluded: BTreeMap<ArtifactId, Reason>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cycles: Vec<PlanCycle>,
 }
 
 /// The version of the plan's serialised form.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 impl Plan {
     /// What started it, by name.
@@ -151,19 +161,27 @@ impl Plan {
     }
 
     /// The candidates that are out, with the reason, by name.
-    pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Exclusion)> {
+    pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Reason)> {
         self.excluded.iter()
     }
 
     /// Why this candidate is out.
     #[must_use]
-    pub fn excluded(&self, id: &ArtifactId) -> Option<&Exclusion> {
+    pub fn excluded(&self, id: &ArtifactId) -> Option<&Reason> {
         self.excluded.get(id)
     }
 
-    /// The parents of a build-to-be that are themselves built by this plan.
+    /// The builds of this plan that a build-to-be waits for: its parents in earlier waves.
+    ///
+    /// A parent that is rebuilt but not waited for lies in a circle, see [`cycles`](Self::cycles).
     pub fn needs<'a>(&'a self, node: &'a PlanNode) -> impl Iterator<Item = &'a PlanNode> {
-        node.parents.iter().filter_map(|parent| self.nodes.get(&parent.id))
+        node.parents.iter().filter_map(|parent| self.nodes.get(&parent.id)).filter(|parent| parent.wave < node.wave)
+    }
+
+    /// Circles among the builds, and how they were resolved.
+    #[must_use]
+    pub fn cycles(&self) -> &[PlanCycle] {
+        &self.cycles
     }
 
     /// Builds that could run at the same time, wave after wave.
@@ -184,7 +202,7 @@ impl Plan {
     /// No schedule with so many builders can be shorter: the larger of the critical path and the work divided by them.
     #[must_use]
     pub fn lower_bound(&self, builders: u32) -> Duration {
-        let work: Duration = self.nodes.values().map(|node| node.artifact.estimate.unwrap_or_default()).sum();
+        let work: Duration = self.nodes.values().map(|node| node.estimate).sum();
         self.critical_path().max(work / builders.max(1))
     }
 

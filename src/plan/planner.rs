@@ -1,7 +1,8 @@
-use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
+use super::{Changed, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::graph::{ArtifactGraph, Cycle};
 use crate::policy::{Facts, Policy};
+use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ pub enum PlanError {
 pub struct Planner<'a> {
     graph: &'a ArtifactGraph,
     changed: BTreeMap<ArtifactId, Changed>,
-    rebuild: BTreeSet<ArtifactId>,
+    rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
+    excluded: BTreeMap<ArtifactId, Reason>,
     policy: Policy,
     facts: Facts,
     dependents: bool,
@@ -57,7 +59,8 @@ impl ArtifactGraph {
         Planner {
             graph: self,
             changed: BTreeMap::new(),
-            rebuild: BTreeSet::new(),
+            rebuild: BTreeMap::new(),
+            excluded: BTreeMap::new(),
             policy: Policy::allow_all(),
             facts: Facts::default(),
             dependents: true,
@@ -73,8 +76,19 @@ impl Planner<'_> {
     }
 
     /// This artifact itself is to be rebuilt, and then what depends on it.
-    pub fn rebuild(mut self, id: impl Into<ArtifactId>) -> Self {
-        self.rebuild.insert(self.canonical(id.into()));
+    pub fn rebuild(self, id: impl Into<ArtifactId>) -> Self {
+        self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new("requested", "it was asked for"))
+    }
+
+    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then what depends on it.
+    pub fn rebuild_as(mut self, id: impl Into<ArtifactId>, reason: RebuildReason, why: Reason) -> Self {
+        self.rebuild.insert(self.canonical(id.into()), (reason, why));
+        self
+    }
+
+    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in the graph.
+    pub fn exclude(mut self, id: impl Into<ArtifactId>, why: Reason) -> Self {
+        self.excluded.insert(self.canonical(id.into()), why);
         self
     }
 
@@ -101,7 +115,7 @@ impl Planner<'_> {
     /// # Errors
     /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if no order is right.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        if let Some(unknown) = self.changed.keys().chain(&self.rebuild).find(|id| self.graph.get(id).is_none()) {
+        if let Some(unknown) = self.changed.keys().chain(self.rebuild.keys()).find(|id| self.graph.get(id).is_none()) {
             return Err(PlanError::Unknown(unknown.clone()));
         }
         let order = self.ordered_candidates()?;
@@ -109,7 +123,8 @@ impl Planner<'_> {
             version: PLAN_VERSION,
             changed: self.changed.clone(),
             nodes: BTreeMap::new(),
-            excluded: BTreeMap::new(),
+            excluded: self.excluded.clone(),
+            cycles: Vec::new(),
         };
         for (id, changed) in &mut plan.changed {
             let present = self.graph.get(id).and_then(|artifact| artifact.digest.clone());
@@ -134,9 +149,9 @@ impl Planner<'_> {
 
     /// Everything that may have to be rebuilt, parents before children.
     fn ordered_candidates(&self) -> Result<Vec<ArtifactId>, PlanError> {
-        let mut candidates = self.rebuild.clone();
+        let mut candidates: BTreeSet<_> = self.rebuild.keys().cloned().collect();
         if self.dependents {
-            let seeds: Vec<_> = self.changed.keys().chain(&self.rebuild).cloned().collect();
+            let seeds: Vec<_> = self.changed.keys().chain(self.rebuild.keys()).cloned().collect();
             candidates.extend(self.graph.dependents(&seeds));
         }
         let parents_among = |id: &ArtifactId| {
@@ -176,8 +191,11 @@ impl Planner<'_> {
     }
 
     /// The build-to-be, the reason why not, or nothing if no change reaches the artifact.
-    fn decide(&self, artifact: &Artifact, plan: &Plan) -> Result<PlanNode, Option<Exclusion>> {
-        let asked = self.rebuild.contains(&artifact.id);
+    fn decide(&self, artifact: &Artifact, plan: &Plan) -> Result<PlanNode, Option<Reason>> {
+        if let Some(why) = self.excluded.get(&artifact.id) {
+            return Err(Some(why.clone()));
+        }
+        let asked = self.rebuild.get(&artifact.id);
         let parents = self.parents(artifact, plan);
         let because: Vec<_> = parents
             .iter()
@@ -185,32 +203,32 @@ impl Planner<'_> {
             .filter(|id| plan.changed.contains_key(*id) || plan.nodes.contains_key(*id))
             .cloned()
             .collect();
-        if because.is_empty() && !asked {
+        if because.is_empty() && asked.is_none() {
             return Err(parents.iter().find_map(|parent| plan.excluded.get(&parent.id).map(|_| &parent.id)).map(
-                |parent| Exclusion {
-                    code: "parent_not_rebuilt".into(),
-                    text: format!("it would only follow {parent}, which is not rebuilt"),
+                |parent| {
+                    Reason::new("parent_not_rebuilt", format!("it would only follow {parent}, which is not rebuilt"))
                 },
             ));
         }
         if !artifact.buildable() {
-            return Err(Some(Exclusion {
-                code: "no_recipe".into(),
-                text: "the catalog has no recipe for it: somebody else builds it".into(),
-            }));
+            let text = "the catalog has no recipe for it: somebody else builds it";
+            return Err(Some(Reason::new("no_recipe", text)));
         }
         let verdict = self.policy.judge(&self.facts.clone().about(artifact));
         if !verdict.allowed {
-            return Err(Some(Exclusion { code: "policy".into(), text: verdict.to_string() }));
+            return Err(Some(Reason::new("policy", verdict.to_string())));
         }
-        let direct = asked || because.iter().any(|id| plan.changed.contains_key(id));
+        let direct = because.iter().any(|id| plan.changed.contains_key(id));
+        let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
         let wave = because.iter().filter_map(|id| plan.nodes.get(id)).map(|parent| parent.wave + 1).max().unwrap_or(0);
         Ok(PlanNode {
             artifact: artifact.clone(),
-            reason: if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency },
+            reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
             because,
+            asked: asked.map(|(_, why)| why.clone()),
             parents,
             wave,
+            estimate: estimate(artifact),
             rank: Duration::ZERO,
         })
     }
@@ -239,9 +257,7 @@ impl Planner<'_> {
         for (child, note) in self.graph.all_notes() {
             let reached = plan.changed.contains_key(&note.parent) || plan.nodes.contains_key(&note.parent);
             if reached && !plan.nodes.contains_key(child) {
-                plan.excluded
-                    .entry(child.clone())
-                    .or_insert_with(|| Exclusion { code: note.code.clone(), text: note.text.clone() });
+                plan.excluded.entry(child.clone()).or_insert_with(|| Reason::new(&note.code, &note.text));
             }
         }
     }
@@ -260,7 +276,7 @@ fn rank(plan: &mut Plan, order: &[ArtifactId]) {
     let mut after: BTreeMap<ArtifactId, Duration> = BTreeMap::new();
     for id in order.iter().rev() {
         let Some(node) = plan.nodes.get_mut(id) else { continue };
-        node.rank = estimate(&node.artifact) + after.get(id).copied().unwrap_or_default();
+        node.rank = node.estimate + after.get(id).copied().unwrap_or_default();
         for parent in &node.parents {
             let longest = after.entry(parent.id.clone()).or_default();
             *longest = node.rank.max(*longest);

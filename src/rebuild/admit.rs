@@ -1,12 +1,12 @@
 use super::neighbourhood::Rebuild;
 use super::record::{
-    BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, Reason,
-    RowChange, Slot,
+    BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, RowChange, Slot,
 };
 use super::state::{BuildState, EventState};
 use crate::artifact::ArtifactId;
 use crate::event::Envelope;
 use crate::plan::{Plan, PlanNode};
+use crate::reason::Reason;
 use petgraph::graphmap::DiGraphMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,12 +228,12 @@ impl Rebuild {
         }
     }
 
-    /// Makes each build wait for those of its parents that the plan rebuilds.
+    /// Makes each build wait for those of its parents that the plan rebuilds before it.
     fn connect(&mut self, plan: &Plan, placed: &BTreeMap<ArtifactId, BuildId>) -> Result<(), NotAdmitted> {
         for node in plan.nodes() {
             let Some(&child) = placed.get(&node.artifact.id) else { continue };
-            for parent in &node.parents {
-                if let Some(&parent) = placed.get(&parent.id) {
+            for parent in plan.needs(node) {
+                if let Some(&parent) = placed.get(&parent.artifact.id) {
                     self.wait(parent, child, DependencyKind::Needs);
                 }
             }

@@ -1,11 +1,10 @@
 use super::input::{Failure, FailureClass, Input, Observed, Output};
 use super::neighbourhood::Rebuild;
-use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, DependencyKind, EventId, ExternalId, Reason, Slot,
-};
+use super::record::{AttemptId, AttemptRecord, BuildId, BuildRecord, DependencyKind, EventId, ExternalId, Slot};
 use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::Digest;
+use crate::reason::Reason;
 use crate::time::later;
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -20,7 +20,7 @@ pub use input::{Failure, FailureClass, Input, Observed, Output};
 pub use neighbourhood::{Neighbourhood, Rebuild};
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId,
-    EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, Reason, RowChange, Slot, Transition, Version,
+    EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, RowChange, Slot, Transition, Version,
 };
 pub use retry::Limits;
 pub use schedule::Slots;

@@ -1,8 +1,9 @@
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, Notice, Reason, RowChange,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, Notice, RowChange,
     Transition, Version,
 };
 use super::state::{AttemptState, BuildState, EventState};
+use crate::reason::Reason;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@ use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::{ArtifactId, ArtifactKind, Digest, Parameters, Source};
 use crate::event::{Envelope, Message};
 use crate::plan::{PlanParent, RebuildReason};
+use crate::reason::Reason;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -88,28 +89,6 @@ impl fmt::Display for ExternalId {
 
 /// Number of changes of a row. A change is written only over the version it was decided on.
 pub type Version = u32;
-
-/// Why something is as it is: a stable code for programs, a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    /// Stable code, snake case.
-    pub code: String,
-    /// A sentence.
-    pub text: String,
-}
-
-impl Reason {
-    /// A reason from code and sentence.
-    pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { code: code.into(), text: text.into() }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
 
 /// How real a build is. Builds of different modes never coalesce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

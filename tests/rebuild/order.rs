@@ -1,7 +1,8 @@
 //! Who is released, who fails with whom, and how events end.
 
 use crate::world::{World, skip};
-use freshmaker::rebuild::{BuildState, EventState, FailureClass, Outcome, Reason};
+use freshmaker::Reason;
+use freshmaker::rebuild::{BuildState, EventState, FailureClass, Outcome};
 
 #[test]
 fn the_bottom_of_a_diamond_is_released_once() {

@@ -1,11 +1,12 @@
 //! Rows in memory, and everything that must hold about them at any moment.
 
+use freshmaker::Reason;
 use freshmaker::artifact::Digest;
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::{
     Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
     EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Neighbourhood,
-    NotAdmitted, Notice, Observed, Outcome, Output, Reason, Rebuild, RowChange, Slot, Transition,
+    NotAdmitted, Notice, Observed, Outcome, Output, Rebuild, RowChange, Slot, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope};

@@ -55,11 +55,13 @@ const KINDS: [(&str, ArtifactKind); 5] = [
     ("image_repository", ArtifactKind::ImageRepository),
     ("repository", ArtifactKind::Repository),
 ];
-const EDGES: [(&str, EdgeKind); 4] = [
+const EDGES: [(&str, EdgeKind); 6] = [
     ("parent_image", EdgeKind::ParentImage),
     ("builder_stage", EdgeKind::BuilderStage),
     ("build_dependency", EdgeKind::BuildDependency),
     ("runtime_content", EdgeKind::RuntimeContent),
+    ("link", EdgeKind::Link),
+    ("bundle_reference", EdgeKind::BundleReference),
 ];
 const ARTIFACT_KEYS: [&str; 12] = [
     "name",
@@ -504,7 +506,7 @@ mod tests {
             ),
             (
                 artifact("parents = [{ name = 'c', kind = 'build' }]"),
-                "f.toml:4: artifact[0].parents[0].kind: \"build\" is not allowed: one of parent_image, builder_stage, build_dependency, runtime_content",
+                "f.toml:4: artifact[0].parents[0].kind: \"build\" is not allowed: one of parent_image, builder_stage, build_dependency, runtime_content, link, bundle_reference",
             ),
             (artifact("parents = [{ kind = 'builder_stage' }]"), "f.toml:4: artifact[0].parents[0]: needs a name"),
             (

@@ -4,10 +4,11 @@ use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, o
 use crate::backend::{Error, Remedy, Result};
 use crate::event::{Envelope, Message};
 use crate::plan::RebuildReason;
+use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice, Reason,
-    Slot, Transition,
+    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice, Slot,
+    Transition,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};

@@ -1,7 +1,8 @@
 use super::sample::{at, message};
 use super::{done, ids, refused, write};
 use crate::backend::{Claim, Paging, Remedy, Storage, StorageExt};
-use crate::rebuild::{InboxRecord, InboxState, Reason, RowChange};
+use crate::reason::Reason;
+use crate::rebuild::{InboxRecord, InboxState, RowChange};
 
 pub(super) async fn a_message_is_stored_once(storage: &dyn Storage) {
     let mut again = message("amqp", "1");

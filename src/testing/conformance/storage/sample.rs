@@ -2,9 +2,10 @@ use crate::artifact::{ArtifactId, ArtifactKind, Digest, Parameters, Source};
 use crate::event::{Envelope, Message};
 use crate::graph::EdgeKind;
 use crate::plan::{PlanParent, RebuildReason};
+use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notice, Output, Reason, RowChange, Slot,
+    DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notice, Output, RowChange, Slot,
     Transition, Version,
 };
 use crate::time::{Timestamp, from_micros};

@@ -4,9 +4,9 @@ use super::sample::{
 };
 use super::{done, refused, write};
 use crate::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
+use crate::reason::Reason;
 use crate::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, DependencyKind, EventId, ExternalId, Reason,
-    RowChange, Slot,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, DependencyKind, EventId, ExternalId, RowChange, Slot,
 };
 use std::time::Duration;
 
