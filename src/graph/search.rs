@@ -164,7 +164,11 @@ fn find<L: Level>(graph: &FrozenGraph, levels: &mut [L], found: &mut Found, name
             Found::Few(few)
         }
     };
-    found.forwards(graph, &mut SetLevels { parents: graph.levelling(), levels });
+    match found {
+        // Of what is swept, most is affected: to ask the parents writes each level once. Of the parents of a few, most are not.
+        Found::From(_) => found.forwards(graph, &mut SetLevels { parents: graph.levelling(), levels }),
+        Found::Few(_) => found.forwards(graph, &mut PushLevels { children: &graph.children, levels }),
+    }
 }
 
 enum Walked {
@@ -317,6 +321,35 @@ impl<L: Level> Pass for SetLevels<'_, L> {
         let members = &mut self.levels[positions.start as usize..positions.end as usize];
         let level = members.iter().copied().max().unwrap_or_default();
         members.fill(level);
+    }
+}
+
+/// The same from the other side, where every position is affected: tells its level to the children.
+struct PushLevels<'a, L> {
+    children: &'a Rows,
+    levels: &'a mut [L],
+}
+
+impl<L: Level> PushLevels<'_, L> {
+    fn push(&mut self, level: L, position: u32, from: u32) {
+        for child in self.children.row(position).iter().filter(|child| **child >= from) {
+            let known = &mut self.levels[*child as usize];
+            *known = level.next().max(*known);
+        }
+    }
+}
+
+impl<L: Level> Pass for PushLevels<'_, L> {
+    #[inline(always)]
+    fn one(&mut self, position: u32) {
+        self.push(self.levels[position as usize], position, position);
+    }
+
+    fn cycle(&mut self, positions: Range<u32>) {
+        let members = &mut self.levels[positions.start as usize..positions.end as usize];
+        let level = members.iter().copied().max().unwrap_or_default();
+        members.fill(level);
+        positions.clone().for_each(|position| self.push(level, position, positions.end));
     }
 }
 

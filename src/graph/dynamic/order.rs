@@ -1,34 +1,48 @@
 use crate::graph::links::Links;
 use std::collections::BTreeMap;
 
-/// The distance of neighbours when there is room for it. Components that are divided need places between.
+/// The distance of neighbours when there is room for it. What is moved needs places between.
 const DISTANCE: u64 = 1 << 32;
 
 /// An order of components in which each edge leads forwards.
+///
+/// Places are numbers with room between them. An edge that leads backwards is made to lead forwards by moving what comes after its end behind its start, or what
+/// comes before its start in front of its end, whichever is less: it is searched for from both ends in turn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
     /// The place of each component.
     places: Vec<u64>,
     by_place: BTreeMap<u64, u32>,
-    /// Which searches have been at a component, while an edge is inserted.
-    marks: Vec<Marks>,
+    /// Where a search has been, while it runs.
+    marks: Vec<Mark>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Marks {
-    after: bool,
-    before: bool,
+enum Mark {
+    #[default]
+    None,
+    After,
+    Before,
+    Circle,
+}
+
+/// When a search from both ends may stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// As soon as a path is found.
+    Met,
+    /// Not before one side has found all there is.
+    Exhausted,
 }
 
 impl Order {
     /// Gives a component the last place.
     pub(super) fn append(&mut self, component: u32) {
-        let last = self.by_place.last_key_value().map_or(0, |(place, _)| *place);
-        let place = last.checked_add(DISTANCE).unwrap_or_else(|| {
+        let last = |order: &Self| order.by_place.last_key_value().map_or(0, |(place, _)| *place);
+        if last(self) > u64::MAX - DISTANCE {
             self.spread();
-            (self.by_place.len() as u64 + 1) * DISTANCE
-        });
-        self.set(component, place);
+        }
+        self.set(component, last(self) + DISTANCE);
     }
 
     pub(super) fn place(&self, component: u32) -> u64 {
@@ -50,32 +64,48 @@ impl Order {
         self.set(into, self.place(component));
     }
 
-    /// Puts the parts of a component, of which one keeps its number, where it was.
+    /// Puts the parts of a component, of which one keeps its number and its place, where it was.
     pub(super) fn divide(&mut self, whole: u32, parts: &[u32]) {
-        let needed = parts.len() as u64 + 1;
-        let mut room = self.room(whole);
-        if room.1 - room.0 < needed {
-            self.spread();
-            room = self.room(whole);
-        }
-        self.forget(whole);
-        let step = ((room.1 - room.0) / needed).max(1);
-        for (part, number) in parts.iter().zip(1..) {
-            self.set(*part, room.0 + step * number);
+        let at = parts.iter().position(|part| *part == whole).unwrap_or_default();
+        self.put_before(whole, &parts[..at]);
+        self.put_after(whole, parts.get(at + 1..).unwrap_or_default());
+    }
+
+    /// Gives components, in this order, places in front of another one and behind everything else that is in front of it.
+    fn put_before(&mut self, component: u32, moved: &[u32]) {
+        let step = self.room(component, moved.len(), |order, place| {
+            place - order.by_place.range(..place).next_back().map_or(0, |(before, _)| *before)
+        });
+        let place = self.place(component);
+        for (moved, distance) in moved.iter().rev().zip(1..) {
+            self.set(*moved, place - distance * step);
         }
     }
 
-    /// The places next to that of a component.
-    fn room(&self, component: u32) -> (u64, u64) {
-        let place = self.places[component as usize];
-        let before = self.by_place.range(..place).next_back().map_or(0, |(place, _)| *place);
-        let after = self.by_place.range(place + 1..).next().map_or(place.saturating_add(DISTANCE), |(place, _)| *place);
-        (before, after)
+    /// Gives components, in this order, places behind another one and in front of everything else that is behind it.
+    fn put_after(&mut self, component: u32, moved: &[u32]) {
+        let step = self.room(component, moved.len(), |order, place| {
+            let end = place.saturating_add(DISTANCE);
+            order.by_place.range(place + 1..).next().map_or(end, |(after, _)| *after) - place
+        });
+        let place = self.place(component);
+        for (moved, distance) in moved.iter().zip(1..) {
+            self.set(*moved, place + distance * step);
+        }
+    }
+
+    /// The distance at which so many components fit between this one and its neighbour, after making room if there is none.
+    fn room(&mut self, component: u32, moved: usize, between: impl Fn(&Self, u64) -> u64) -> u64 {
+        let needed = moved as u64 + 1;
+        if between(self, self.place(component)) < needed {
+            self.spread();
+        }
+        between(self, self.place(component)) / needed
     }
 
     fn spread(&mut self) {
-        let components: Vec<_> = self.by_place.values().copied().collect();
-        self.by_place.clear();
+        let components: Vec<_> = std::mem::take(&mut self.by_place).into_values().collect();
+        // There are fewer components than 32 bits can number.
         for (component, number) in components.into_iter().zip(1..) {
             self.set(component, number * DISTANCE);
         }
@@ -84,94 +114,100 @@ impl Order {
     fn set(&mut self, component: u32, place: u64) {
         let size = self.places.len().max(component as usize + 1);
         self.places.resize(size, 0);
-        self.marks.resize(size, Marks::default());
+        self.marks.resize(size, Mark::None);
         self.places[component as usize] = place;
         self.by_place.insert(place, component);
     }
 
     /// Whether a path leads from one component to another.
     pub(super) fn reaches(&mut self, edges: &Links<u32>, from: u32, to: u32) -> bool {
-        let found = self.after(edges, from, to);
-        let reached = self.marks[to as usize].after;
-        self.clear(&found);
-        reached
+        self.place(from) <= self.place(to) && self.search(edges, from, to, Until::Met).is_none()
     }
 
-    /// Makes room for an edge that was added. If it closes a circle, the answer is the components that are now one, and only the first of them has a place.
+    /// Makes an edge that was added lead forwards. If it closes a circle, the answer is the components that are now one, and only the first of them has a place.
     pub(super) fn insert(&mut self, edges: &Links<u32>, above: u32, below: u32) -> Vec<u32> {
-        let (last, first) = (self.place(above), self.place(below));
-        if last < first {
+        if self.place(above) < self.place(below) {
             return Vec::new();
         }
-        let after = self.after(edges, below, above);
-        let before = self.before(edges, above, below);
-        let circle: Vec<_> = after.iter().copied().filter(|it| self.marks[*it as usize].before).collect();
-        // What comes before the edge keeps its order, then the circle in one place, then what comes after it.
-        let in_circle = |order: &Self, it: &u32| order.marks[*it as usize] == Marks { after: true, before: true };
-        let mut sequence: Vec<_> = before.iter().copied().filter(|it| !in_circle(self, it)).collect();
-        sequence.sort_unstable_by_key(|it| self.place(*it));
-        sequence.extend(circle.first());
-        let mut rest: Vec<_> = after.iter().copied().filter(|it| !in_circle(self, it)).collect();
-        rest.sort_unstable_by_key(|it| self.place(*it));
-        sequence.extend(rest);
-
-        let mut places: Vec<_> = before.iter().chain(&after).map(|it| self.place(*it)).collect();
-        places.sort_unstable();
-        places.dedup();
-        self.clear(&before);
-        self.clear(&after);
-        for place in &places {
-            self.by_place.remove(place);
-        }
-        // A circle leaves places over; those at the end are the first ones for what comes after.
-        let ahead = sequence.iter().position(|it| circle.first() == Some(it)).map_or(sequence.len(), |at| at + 1);
-        let behind = places.len() - (sequence.len() - ahead);
-        for (component, place) in sequence[..ahead].iter().zip(&places) {
-            self.set(*component, *place);
-        }
-        for (component, place) in sequence[ahead..].iter().zip(&places[behind..]) {
-            self.set(*component, *place);
+        let Some((side, mut found)) = self.search(edges, below, above, Until::Exhausted) else { return Vec::new() };
+        found.sort_unstable_by_key(|component| self.place(*component));
+        let (circle, moved) = if side == Mark::Before {
+            // Everything here leads to the start of the edge; what the end of it leads to is in the circle.
+            self.part(found, below, |component, marks| {
+                edges.parents(component).any(|(parent, _)| marks[parent as usize] == Mark::Circle)
+            })
+        } else {
+            found.reverse();
+            let (circle, mut moved) = self.part(found, above, |component, marks| {
+                edges.children(component).any(|(child, _)| marks[child as usize] == Mark::Circle)
+            });
+            moved.reverse();
+            (circle, moved)
+        };
+        // The first of the circle is the end of the edge from which everything was moved away.
+        circle.iter().skip(1).chain(&moved).for_each(|component| self.forget(*component));
+        if side == Mark::Before {
+            self.put_before(below, &moved);
+        } else {
+            self.put_after(above, &moved);
         }
         circle
     }
 
-    /// What can be reached from here up to the place of this component, marked. Behind it nothing is looked for: that has later places.
-    fn after(&mut self, edges: &Links<u32>, from: u32, to: u32) -> Vec<u32> {
-        let last = self.place(to);
-        let mut found = vec![from];
-        self.marks[from as usize].after = true;
-        let mut next = 0;
-        while let Some(&component) = found.get(next) {
-            for (child, _) in edges.children(component).take_while(|_| component != to) {
-                if self.places[child as usize] <= last && !self.marks[child as usize].after {
-                    self.marks[child as usize].after = true;
-                    found.push(child);
-                }
+    /// Divides components, in the order in which they follow from each other, into those of a circle, which begins with this one, and the others.
+    fn part(&mut self, found: Vec<u32>, first: u32, joined: impl Fn(u32, &[Mark]) -> bool) -> (Vec<u32>, Vec<u32>) {
+        let (mut circle, mut others) = (Vec::new(), Vec::new());
+        for component in found {
+            if component == first || joined(component, &self.marks) {
+                self.marks[component as usize] = Mark::Circle;
+                circle.push(component);
+            } else {
+                others.push(component);
             }
-            next += 1;
         }
-        found
+        circle.iter().for_each(|component| self.marks[*component as usize] = Mark::None);
+        (circle, others)
     }
 
-    /// What leads here from the place of this component on, marked. Before it nothing is looked for: that has earlier places.
-    fn before(&mut self, edges: &Links<u32>, to: u32, from: u32) -> Vec<u32> {
-        let first = self.place(from);
-        let mut found = vec![to];
-        self.marks[to as usize].before = true;
-        let mut next = 0;
-        while let Some(&component) = found.get(next) {
-            for (parent, _) in edges.parents(component).take_while(|_| component != from) {
-                if self.places[parent as usize] >= first && !self.marks[parent as usize].before {
-                    self.marks[parent as usize].before = true;
-                    found.push(parent);
+    /// Searches paths from one component to a later one, from both ends in turn, edge by edge. Nothing if one was found and that is enough; else the side that
+    /// was exhausted first, and all that it has found: what comes after the start, or before the target.
+    fn search(&mut self, edges: &Links<u32>, from: u32, to: u32, until: Until) -> Option<(Mark, Vec<u32>)> {
+        let (first, last) = (self.place(from), self.place(to));
+        let mut found = [vec![from], vec![to]];
+        let mut rows = [edges.children(from), edges.parents(to)];
+        let (mut next, mut turn) = ([0, 0], 0);
+        self.marks[from as usize] = Mark::After;
+        self.marks[to as usize] = Mark::Before;
+        let exhausted = loop {
+            let (side, other) = if turn == 0 { (Mark::After, Mark::Before) } else { (Mark::Before, Mark::After) };
+            let Some((component, _)) = rows[turn].next() else {
+                next[turn] += 1;
+                let Some(&component) = found[turn].get(next[turn]) else { break Some(turn) };
+                if component == [to, from][turn] {
+                    // Behind the target and before the start nothing is looked for.
+                    continue;
                 }
+                rows[turn] = if turn == 0 { edges.children(component) } else { edges.parents(component) };
+                continue;
+            };
+            let place = self.places[component as usize];
+            let mark = &mut self.marks[component as usize];
+            if (first..=last).contains(&place) && *mark == Mark::None {
+                *mark = side;
+                found[turn].push(component);
+            } else if *mark == other {
+                if until == Until::Met {
+                    break None;
+                }
+                // Each side finds it, but only once.
+                *mark = Mark::Circle;
+                found[turn].push(component);
             }
-            next += 1;
-        }
-        found
-    }
-
-    fn clear(&mut self, marked: &[u32]) {
-        marked.iter().for_each(|component| self.marks[*component as usize] = Marks::default());
+            turn = 1 - turn;
+        };
+        found.iter().flatten().for_each(|component| self.marks[*component as usize] = Mark::None);
+        let turn = exhausted?;
+        let [after, before] = found;
+        Some(if turn == 0 { (Mark::After, after) } else { (Mark::Before, before) })
     }
 }
