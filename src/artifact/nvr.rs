@@ -122,6 +122,13 @@ impl Nvr {
         let stem = self.release.split('.').next().unwrap_or_default();
         Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() }
     }
+
+    /// The NVR of which this is a rebuild, if it has the form of one: the release without its last part.
+    #[must_use]
+    pub(crate) fn before_rebuild(&self) -> Option<Self> {
+        let (stem, _) = self.release.rsplit_once('.')?;
+        is_part(stem).then(|| Self { release: stem.to_owned(), ..self.clone() })
+    }
 }
 
 impl NvrError {
