@@ -150,23 +150,27 @@ fn left_out(choice: &Choice, wiring: &Wiring<'_>, wires: &Wires) -> BTreeMap<usi
     let index = wiring.index;
     let mut left_out = choice.left_out.clone();
     left_out.retain(|place, _| !wires.contains_key(place));
+    let as_is = wires.values().flatten().filter_map(|base| if let Base::AsIs(nvr) = base { Some(nvr) } else { None });
+    let as_is: BTreeSet<&Nvr> = as_is.collect();
     for place in candidates(choice, index) {
         if wires.contains_key(&place) || left_out.contains_key(&place) {
             continue;
         }
-        let why = absence(wiring, wires, place);
+        let why = absence(wiring, wires, &as_is, place);
         left_out.insert(place, why);
     }
     left_out
 }
 
-fn absence(wiring: &Wiring<'_>, wires: &Wires, place: usize) -> Reason {
+fn absence(wiring: &Wiring<'_>, wires: &Wires, as_is: &BTreeSet<&Nvr>, place: usize) -> Reason {
     let nvr = |place: usize| wiring.index.nvr(place);
     let used = wiring.latest.successor(wiring.index, place).unwrap_or(place);
-    if let Some(rebuild) = wiring.already_rebuilt.get(nvr(used)) {
-        Reason::new("already_rebuilt", format!("{rebuild}, rebuilt before, is used instead"))
-    } else if let Some(stand_in) = wiring.stand_ins.get(&used) {
-        let text = format!("{}, which is published and has the fix, is used instead", nvr(*stand_in));
+    if let Some(rebuild) = [place, used].iter().find_map(|place| wiring.already_rebuilt.get(nvr(*place))) {
+        Reason::new("already_rebuilt", format!("{rebuild} is the rebuild"))
+    } else if let Some(stand_in) =
+        wiring.stand_ins.get(&used).map(|place| nvr(*place)).filter(|nvr| as_is.contains(nvr))
+    {
+        let text = format!("{stand_in}, which is published and has the fix, is used instead");
         Reason::new("fixed_release_published", text)
     } else if wires.contains_key(&used) {
         Reason::new("superseded_by_release", format!("{} is rebuilt and used instead", nvr(used)))

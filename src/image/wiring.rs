@@ -64,11 +64,12 @@ impl<'a> Wiring<'a> {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
             let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
             let order = order(&wires);
-            if order.len() == wires.len() {
+            // Each round takes at least one dependency back to where it was declared, or finds that this is rebuilt anyway; so the rounds end.
+            if order.len() < wires.len() {
+                self.open_circles(&wires)?;
+            } else if !self.use_what_is_rebuilt(&wires) {
                 return Ok((wires, order));
             }
-            // Each round takes at least one dependency back to where it was declared, so the rounds end.
-            self.open_circles(&wires)?;
         }
     }
 
@@ -120,6 +121,19 @@ impl<'a> Wiring<'a> {
             self.stays.extend(back.into_iter().map(|(edge, _)| (*edge, stay)));
         }
         declared.map_or(Ok(()), |members| Err(members.into_iter().collect()))
+    }
+
+    /// What stays unfixed to open a circle, but is rebuilt for somebody else, is used rebuilt. Whether there was any.
+    fn use_what_is_rebuilt(&mut self, wires: &Wires) -> bool {
+        let mut any = false;
+        for ((child, number), stay) in self.stays.iter_mut().filter(|(_, stay)| **stay == Stay::Unfixed) {
+            let parent = self.index.parents(*child)[*number].place;
+            if wires.contains_key(child) && parent.is_some_and(|parent| wires.contains_key(&parent)) {
+                *stay = Stay::Rebuilt;
+                any = true;
+            }
+        }
+        any
     }
 
     /// The dependencies of a child that lead into the circle, and would not where they were declared.

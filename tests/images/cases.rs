@@ -1,8 +1,8 @@
-//! Reads the JSON form of planning cases, `tests/data/planning/README.md` has its keys. A new case only needs a new entry in a file there.
+//! Reads the JSON form of planning cases, `tests/data/README.md` has its keys. A new case only needs a new entry in a file there.
 
 use crate::world::{Image, World};
-use freshmaker::image::{NewerReleases, Publication};
 use freshmaker::Nvr;
+use freshmaker::image::{NewerReleases, Publication};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ pub(crate) struct Case {
     pub(crate) world: World,
     /// What the Python service answered, or what we want.
     pub(crate) answer: BTreeMap<String, Answer>,
+    /// For which build of the same plan each build waited, where that was recorded.
+    pub(crate) waits_for: BTreeMap<String, Option<String>>,
     /// Codes of images that must be left out.
     pub(crate) excluded: BTreeMap<String, String>,
 }
@@ -33,12 +35,14 @@ pub(crate) fn read(text: &str) -> Vec<Case> {
 
 fn case(case: &Value) -> Case {
     let answer = list(&case["batches"]).iter().flat_map(list).map(|image| (text(&image["nvr"]), answer(image)));
+    let builds = list(&case["recorded"]["builds"]).iter();
     let excluded = case["excluded"].as_object().into_iter().flatten();
     Case {
         number: case["n"].as_u64().unwrap(),
         name: text(&case["name"]),
         world: world(&case["input"]),
         answer: answer.collect(),
+        waits_for: builds.map(|build| (text(&build["original_nvr"]), optional(&build["dep_on"]))).collect(),
         excluded: excluded.map(|(nvr, code)| (nvr.clone(), text(code))).collect(),
     }
 }

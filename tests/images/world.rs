@@ -2,6 +2,7 @@
 
 use freshmaker::image::{CatalogImage, NewerReleases, Publication, Releases};
 use freshmaker::{EdgeKind, Nvr, Reason};
+use std::collections::BTreeMap;
 
 pub(crate) fn nvr(text: &str) -> Nvr {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
@@ -80,9 +81,30 @@ impl World {
             .iter()
             .fold(releases, |releases, (original, rebuild)| releases.already_rebuilt(nvr(original), nvr(rebuild)))
     }
+}
 
-    /// The only description of an image.
-    pub(crate) fn image(&self, name: &str) -> Option<&Image> {
-        self.images.iter().find(|image| image.nvr == name)
+impl World {
+    /// Each image once, with all that its descriptions tell.
+    pub(crate) fn united(&self) -> BTreeMap<String, Image> {
+        let mut united: BTreeMap<String, Image> = BTreeMap::new();
+        for image in &self.images {
+            let known =
+                united.entry(image.nvr.clone()).or_insert_with(|| Image { without_recipe: true, ..Image::default() });
+            known.nvr.clone_from(&image.nvr);
+            known.parent = known.parent.take().or_else(|| image.parent.clone());
+            known.builders.extend(image.builders.iter().cloned());
+            known.repositories.extend(image.repositories.iter().cloned());
+            known.content_sets.extend(image.content_sets.iter().cloned());
+            if let Some(rpms) = &image.rpms {
+                known.rpms.get_or_insert_default().extend(rpms.iter().cloned());
+            }
+            known.publication = known.publication.max(image.publication);
+            known.affected |= image.affected;
+            known.hotfix |= image.hotfix;
+            known.rejected |= image.rejected;
+            known.error = known.error.take().or_else(|| image.error.clone());
+            known.without_recipe &= image.without_recipe;
+        }
+        united
     }
 }
