@@ -1,11 +1,13 @@
 //! Plans against an oracle that knows nothing of how they are made.
 #![allow(clippy::unwrap_used)]
 
+use freshmaker::graph::EdgeKinds;
 use freshmaker::graph::Note;
-use freshmaker::plan::{Explanation, Plan, PlanError, Planner, RebuildReason};
+use freshmaker::plan::{CyclePolicy, Explanation, Plan, PlanError, Planner, RebuildReason};
 use freshmaker::policy::Policy;
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, proptest};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -80,7 +82,8 @@ impl Question {
     }
 
     fn children(&self, of: usize) -> BTreeSet<usize> {
-        self.edges.iter().filter(|(parent, _)| *parent == of).map(|(_, child)| *child).collect()
+        // That something depends on itself leads nowhere.
+        self.edges.iter().filter(|(parent, child)| *parent == of && *child != of).map(|(_, child)| *child).collect()
     }
 
     fn parents(&self, of: usize) -> BTreeSet<usize> {
@@ -97,6 +100,20 @@ impl Question {
             }
         }
         found
+    }
+
+    /// The same with edges between these only.
+    fn within(&self, members: &BTreeSet<usize>) -> Self {
+        let inside = |edge: &&(usize, usize)| members.contains(&edge.0) && members.contains(&edge.1);
+        Self { edges: self.edges.iter().filter(inside).copied().collect(), ..self.clone() }
+    }
+
+    /// The sets of more than one that depend on each other.
+    fn circles(&self, members: &BTreeSet<usize>) -> BTreeSet<BTreeSet<usize>> {
+        let inside = self.within(members);
+        let circle =
+            |one: &usize| inside.reach(*one).into_iter().filter(|it| inside.reach(*it).contains(one)).collect();
+        members.iter().map(circle).filter(|circle: &BTreeSet<usize>| circle.len() > 1).collect()
     }
 
     fn candidates(&self) -> BTreeSet<usize> {
@@ -211,23 +228,68 @@ proptest! {
     }
 
     #[test]
-    fn a_circle_among_the_affected_is_named(question in question(true)) {
-        let in_circle = |number: &&usize| question.reach(**number).contains(*number);
-        let candidates = question.candidates();
+    fn a_circle_among_what_is_rebuilt_is_named(question in question(true)) {
+        let rebuilt = question.rebuilt();
+        let circles = question.circles(&rebuilt);
         match question.plan() {
             Ok(plan) => {
-                prop_assert_eq!(candidates.iter().find(in_circle), None);
-                prop_assert_eq!(plan.len(), question.rebuilt().len());
+                prop_assert_eq!(&circles, &BTreeSet::new());
+                prop_assert_eq!(plan.len(), rebuilt.len());
             }
             Err(PlanError::Cycle(cycle)) => {
-                let one = (0..ARTIFACTS).find(|number| name(*number) == cycle.members()[0]).unwrap();
-                let members: BTreeSet<_> =
-                    question.reach(one).into_iter().filter(|it| question.reach(*it).contains(&one)).collect();
-                prop_assert!(members.is_subset(&candidates) && members.contains(&one));
-                prop_assert_eq!(cycle.members().to_vec(), names(&members).into_iter().collect::<Vec<_>>());
+                let first = circles.iter().map(names).min_by_key(|circle| circle.iter().cloned().collect::<Vec<_>>());
+                prop_assert_eq!(Some(cycle.members().iter().cloned().collect()), first);
+                let way: Vec<_> = cycle.example().iter().map(|(id, _)| id).collect();
+                prop_assert_eq!(way[0], &cycle.members()[0]);
+                for (at, parent) in way.iter().enumerate() {
+                    let child = way[(at + 1) % way.len()];
+                    prop_assert!(question.edges.iter().any(|edge| name(edge.0) == **parent && name(edge.1) == *child));
+                }
+                prop_assert_eq!(way.iter().collect::<BTreeSet<_>>().len(), way.len());
             }
             Err(other) => prop_assert!(false, "{other}"),
         }
+    }
+
+    #[test]
+    fn the_members_of_a_group_wait_for_nobody_in_it(question in question(true)) {
+        let rebuilt = question.rebuilt();
+        let circles = question.circles(&rebuilt);
+        let plan = question.ask(&question.graph(&question.order)).cycles(CyclePolicy::Group).plan().unwrap();
+        prop_assert_eq!(plan.nodes().map(|node| node.artifact.id.clone()).collect::<BTreeSet<_>>(), names(&rebuilt));
+        let told: BTreeSet<BTreeSet<_>> =
+            plan.cycles().iter().map(|cycle| cycle.members.iter().cloned().collect()).collect();
+        prop_assert_eq!(told, circles.iter().map(names).collect());
+        for &(parent, child) in question.edges.iter().filter(|edge| rebuilt.contains(&edge.0) && rebuilt.contains(&edge.1)) {
+            let (above, below) = (plan.node(&name(parent)).unwrap(), plan.node(&name(child)).unwrap());
+            let together = parent == child || circles.iter().any(|it| it.contains(&parent) && it.contains(&child));
+            prop_assert_eq!(plan.needs(below).any(|node| node.artifact.id == name(parent)), !together);
+            prop_assert!(together || above.rank >= above.estimate + below.rank);
+            prop_assert_eq!(above.wave.cmp(&below.wave), if together { Ordering::Equal } else { Ordering::Less });
+        }
+    }
+
+    #[test]
+    fn what_is_broken_would_close_a_circle(question in question(true)) {
+        let rebuilt = question.rebuilt();
+        let planner = question.graph(&question.order);
+        let plan = question.ask(&planner).cycles(CyclePolicy::Break(EdgeKinds::ALL)).plan().unwrap();
+        prop_assert_eq!(plan.nodes().map(|node| node.artifact.id.clone()).collect::<BTreeSet<_>>(), names(&rebuilt));
+        let broken: BTreeSet<_> = plan.cycles().iter().flat_map(|cycle| &cycle.broken).cloned().collect();
+        let kept = question.edges.iter().copied().filter(|(parent, child)| !broken.contains(&(name(*child), name(*parent))));
+        let kept = Question { edges: kept.collect(), ..question.clone() };
+        prop_assert_eq!(kept.circles(&rebuilt), BTreeSet::new());
+        for (child, parent) in &broken {
+            let number = |id: &ArtifactId| (0..ARTIFACTS).find(|number| name(*number) == *id).unwrap();
+            prop_assert!(kept.within(&rebuilt).reach(number(child)).contains(&number(parent)), "{parent} could be waited for");
+        }
+        for &(parent, child) in kept.edges.iter().filter(|edge| edge.0 != edge.1) {
+            if rebuilt.contains(&parent) && rebuilt.contains(&child) {
+                prop_assert!(plan.node(&name(parent)).unwrap().wave < plan.node(&name(child)).unwrap().wave);
+            }
+        }
+        let hard = question.ask(&planner).cycles(CyclePolicy::Break(EdgeKind::Link.into())).plan();
+        prop_assert_eq!(hard.is_err(), !question.circles(&rebuilt).is_empty(), "parent images are always waited for");
     }
 
     #[test]
@@ -249,6 +311,32 @@ proptest! {
         let planner = if asked { planner.rebuild("nobody") } else { planner.changed("nobody", None) };
         prop_assert_eq!(planner.plan(), Err(PlanError::Unknown("nobody".into())));
     }
+}
+
+#[test]
+fn a_change_is_carried_along_some_edges_and_not_too_far() {
+    let packages =
+        ["zlib", "curl", "git", "cargo"].map(|id| Artifact::new(id, ArtifactKind::Rpm).with_source(id, None));
+    let dependencies = [
+        ("curl", "zlib", EdgeKind::Link),
+        ("git", "curl", EdgeKind::Link),
+        ("git", "zlib", EdgeKind::Link),
+        ("cargo", "curl", EdgeKind::Link),
+        ("cargo", "git", EdgeKind::BuildDependency),
+    ];
+    let dependencies = dependencies.map(|(child, parent, kind)| (child.into(), parent.into(), kind));
+    let graph = ArtifactGraph::of(packages, dependencies).unwrap();
+    let names = |planner: Planner<'_>| {
+        let plan = planner.plan().unwrap();
+        plan.waves()
+            .map(|wave| wave.iter().map(|node| node.artifact.id.to_string()).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let change = || graph.planner().changed("zlib", None);
+    assert_eq!(names(change()), [vec!["curl"], vec!["git"], vec!["cargo"]]);
+    assert_eq!(names(change().along(EdgeKind::Link)), [vec!["curl"], vec!["cargo", "git"]]);
+    assert_eq!(names(change().along(EdgeKind::Link).within(1)), [["curl"], ["git"]]);
+    assert!(names(change().along(EdgeKind::BundleReference)).is_empty());
 }
 
 /// More than any stack has room for, if it is gone down one call each.

@@ -3,9 +3,12 @@
 mod explain;
 mod planner;
 mod render;
+mod selection;
+mod sequence;
 
 pub use explain::Explanation;
 pub use planner::{PlanError, Planner};
+pub use sequence::CyclePolicy;
 
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::EdgeKind;

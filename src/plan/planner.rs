@@ -1,9 +1,11 @@
+use super::selection::Selection;
+use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use crate::graph::{ArtifactGraph, Cycle};
+use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Why there is no plan.
@@ -13,9 +15,12 @@ pub enum PlanError {
     /// What is said to have changed is not in the graph.
     #[error("no artifact {0} is known to the catalog")]
     Unknown(ArtifactId),
-    /// Affected artifacts depend on each other in a circle, so no order is right.
+    /// Artifacts to be rebuilt depend on each other in a circle, and the [`CyclePolicy`] does not allow it.
     #[error("affected artifacts depend on each other in a circle: {0}")]
     Cycle(Cycle),
+    /// There are more dependencies than can be numbered.
+    #[error("the plan is too large: {0}")]
+    TooLarge(CsrError),
 }
 
 /// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then [`plan`](Self::plan).
@@ -36,13 +41,16 @@ pub enum PlanError {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Planner<'a> {
-    graph: &'a ArtifactGraph,
-    changed: BTreeMap<ArtifactId, Changed>,
-    rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
-    excluded: BTreeMap<ArtifactId, Reason>,
-    policy: Policy,
-    facts: Facts,
-    dependents: bool,
+    pub(super) graph: &'a ArtifactGraph,
+    pub(super) changed: BTreeMap<ArtifactId, Changed>,
+    pub(super) rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
+    pub(super) excluded: BTreeMap<ArtifactId, Reason>,
+    pub(super) policy: Policy,
+    pub(super) facts: Facts,
+    pub(super) dependents: bool,
+    pub(super) kinds: EdgeKinds,
+    pub(super) depth: u32,
+    cycles: CyclePolicy,
 }
 
 impl ArtifactGraph {
@@ -64,6 +72,9 @@ impl ArtifactGraph {
             policy: Policy::allow_all(),
             facts: Facts::default(),
             dependents: true,
+            kinds: EdgeKinds::ALL,
+            depth: u32::MAX,
+            cycles: CyclePolicy::default(),
         }
     }
 }
@@ -98,6 +109,24 @@ impl Planner<'_> {
         self
     }
 
+    /// A change is carried on only by edges of these kinds; what is built from its parents otherwise still waits for them.
+    pub fn along(mut self, kinds: impl Into<EdgeKinds>) -> Self {
+        self.kinds = kinds.into();
+        self
+    }
+
+    /// A change is carried on no further than so many edges. Packages that are linked against a library whose interface has changed are within 1.
+    pub fn within(mut self, depth: u32) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// What to do about circles; [`CyclePolicy::Reject`] if nothing is said.
+    pub fn cycles(mut self, cycles: CyclePolicy) -> Self {
+        self.cycles = cycles;
+        self
+    }
+
     /// The rules of what may be rebuilt.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone();
@@ -118,122 +147,54 @@ impl Planner<'_> {
         if let Some(unknown) = self.changed.keys().chain(self.rebuild.keys()).find(|id| self.graph.get(id).is_none()) {
             return Err(PlanError::Unknown(unknown.clone()));
         }
-        let order = self.ordered_candidates()?;
-        let mut plan = Plan {
-            version: PLAN_VERSION,
-            changed: self.changed.clone(),
-            nodes: BTreeMap::new(),
-            excluded: self.excluded.clone(),
-            cycles: Vec::new(),
-        };
-        for (id, changed) in &mut plan.changed {
-            let present = self.graph.get(id).and_then(|artifact| artifact.digest.clone());
-            changed.digest = changed.digest.take().or(present);
+        let Selection { included, mut excluded } = Selection::of(self);
+        let estimates: Vec<_> = included.iter().map(|number| self.graph.numbered(*number).map(estimate)).collect();
+        let estimates: Vec<_> = estimates.into_iter().map(Option::unwrap_or_default).collect();
+        let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
+        let changed = self.changes();
+        let mut nodes = BTreeMap::new();
+        for (at, number) in included.iter().enumerate() {
+            let Some(artifact) = self.graph.numbered(*number) else { continue };
+            let parents = self.parents(artifact, &changed);
+            let carries = |parent: &&PlanParent| {
+                let carried = parent.kinds.iter().any(|kind| self.kinds.contains(*kind));
+                let rebuilt = || self.graph.number(&parent.id).is_some_and(|id| included.binary_search(&id).is_ok());
+                carried && (changed.contains_key(&parent.id) || rebuilt()) && parent.id != artifact.id
+            };
+            let because: Vec<_> = parents.iter().filter(carries).map(|parent| parent.id.clone()).collect();
+            let direct = because.iter().any(|id| changed.contains_key(id));
+            let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
+            let asked = self.rebuild.get(&artifact.id);
+            let node = PlanNode {
+                artifact: artifact.clone(),
+                reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
+                because,
+                asked: asked.map(|(_, why)| why.clone()),
+                parents,
+                wave: sequence.waves[at],
+                estimate: estimates[at],
+                rank: sequence.ranks[at],
+            };
+            nodes.insert(artifact.id.clone(), node);
         }
-        for id in &order {
-            let Some(artifact) = self.graph.get(id) else { continue };
-            match self.decide(artifact, &plan) {
-                Ok(node) => drop(plan.nodes.insert(id.clone(), node)),
-                Err(Some(exclusion)) => drop(plan.excluded.insert(id.clone(), exclusion)),
-                Err(None) => {}
-            }
-        }
-        self.explain_notes(&mut plan);
-        rank(&mut plan, &order);
-        Ok(plan)
+        self.explain_notes(&changed, &nodes, &mut excluded);
+        Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
     }
 
     fn canonical(&self, id: ArtifactId) -> ArtifactId {
         self.graph.canonical(&id).cloned().unwrap_or(id)
     }
 
-    /// Everything that may have to be rebuilt, parents before children.
-    fn ordered_candidates(&self) -> Result<Vec<ArtifactId>, PlanError> {
-        let mut candidates: BTreeSet<_> = self.rebuild.keys().cloned().collect();
-        if self.dependents {
-            let seeds: Vec<_> = self.changed.keys().chain(self.rebuild.keys()).cloned().collect();
-            candidates.extend(self.graph.dependents(&seeds));
-        }
-        let parents_among = |id: &ArtifactId| {
-            self.graph
-                .parents(id)
-                .into_iter()
-                .map(|(parent, _)| parent)
-                .filter(|parent| candidates.contains(*parent))
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        let mut waiting: BTreeMap<&ArtifactId, usize> = candidates.iter().map(|id| (id, parents_among(id))).collect();
-        let mut ready: Vec<&ArtifactId> = waiting.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
-        let mut order = Vec::with_capacity(candidates.len());
-        while let Some(id) = ready.pop() {
-            order.push(id.clone());
-            let children: BTreeSet<_> = self.graph.children(id).into_iter().map(|(child, _)| child).collect();
-            for child in children {
-                if let Some((child, count)) = candidates.get(child).and_then(|c| waiting.get_mut(c).map(|n| (c, n))) {
-                    *count -= 1;
-                    if *count == 0 {
-                        ready.push(child);
-                    }
-                }
-            }
-        }
-        if order.len() == candidates.len() {
-            return Ok(order);
-        }
-        let cycles = self.graph.cycles().into_iter();
-        let mut of_ours = cycles.filter(|cycle| cycle.members().iter().any(|member| candidates.contains(member)));
-        // Whatever Kahn's algorithm leaves over has a cycle among its ancestors, and that cycle is among the candidates.
-        match of_ours.next() {
-            Some(cycle) => Err(PlanError::Cycle(cycle)),
-            None => Ok(order),
-        }
+    /// What changed, with the content that the catalog knows where the event has told none.
+    fn changes(&self) -> BTreeMap<ArtifactId, Changed> {
+        let told = self.changed.iter().map(|(id, changed)| {
+            let present = || self.graph.get(id).and_then(|artifact| artifact.digest.clone());
+            (id.clone(), Changed { digest: changed.digest.clone().or_else(present) })
+        });
+        told.collect()
     }
 
-    /// The build-to-be, the reason why not, or nothing if no change reaches the artifact.
-    fn decide(&self, artifact: &Artifact, plan: &Plan) -> Result<PlanNode, Option<Reason>> {
-        if let Some(why) = self.excluded.get(&artifact.id) {
-            return Err(Some(why.clone()));
-        }
-        let asked = self.rebuild.get(&artifact.id);
-        let parents = self.parents(artifact, plan);
-        let because: Vec<_> = parents
-            .iter()
-            .map(|parent| &parent.id)
-            .filter(|id| plan.changed.contains_key(*id) || plan.nodes.contains_key(*id))
-            .cloned()
-            .collect();
-        if because.is_empty() && asked.is_none() {
-            return Err(parents.iter().find_map(|parent| plan.excluded.get(&parent.id).map(|_| &parent.id)).map(
-                |parent| {
-                    Reason::new("parent_not_rebuilt", format!("it would only follow {parent}, which is not rebuilt"))
-                },
-            ));
-        }
-        if !artifact.buildable() {
-            let text = "the catalog has no recipe for it: somebody else builds it";
-            return Err(Some(Reason::new("no_recipe", text)));
-        }
-        let verdict = self.policy.judge(&self.facts.clone().about(artifact));
-        if !verdict.allowed {
-            return Err(Some(Reason::new("policy", verdict.to_string())));
-        }
-        let direct = because.iter().any(|id| plan.changed.contains_key(id));
-        let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
-        let wave = because.iter().filter_map(|id| plan.nodes.get(id)).map(|parent| parent.wave + 1).max().unwrap_or(0);
-        Ok(PlanNode {
-            artifact: artifact.clone(),
-            reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
-            because,
-            asked: asked.map(|(_, why)| why.clone()),
-            parents,
-            wave,
-            estimate: estimate(artifact),
-            rank: Duration::ZERO,
-        })
-    }
-
-    fn parents(&self, artifact: &Artifact, plan: &Plan) -> Vec<PlanParent> {
+    fn parents(&self, artifact: &Artifact, changed: &BTreeMap<ArtifactId, Changed>) -> Vec<PlanParent> {
         let mut parents: Vec<PlanParent> = Vec::new();
         for (id, kind) in self.graph.parents(&artifact.id) {
             match parents.last_mut().filter(|last| last.id == *id) {
@@ -241,8 +202,7 @@ impl Planner<'_> {
                 None => parents.push(PlanParent {
                     id: id.clone(),
                     kinds: vec![kind],
-                    digest: plan
-                        .changed
+                    digest: changed
                         .get(id)
                         .and_then(|changed| changed.digest.clone())
                         .or_else(|| self.graph.get(id).and_then(|parent| parent.digest.clone())),
@@ -253,11 +213,16 @@ impl Planner<'_> {
     }
 
     /// Candidates that nothing reaches only because the catalog noted a reason.
-    fn explain_notes(&self, plan: &mut Plan) {
+    fn explain_notes(
+        &self,
+        changed: &BTreeMap<ArtifactId, Changed>,
+        nodes: &BTreeMap<ArtifactId, PlanNode>,
+        excluded: &mut BTreeMap<ArtifactId, Reason>,
+    ) {
         for (child, note) in self.graph.all_notes() {
-            let reached = plan.changed.contains_key(&note.parent) || plan.nodes.contains_key(&note.parent);
-            if reached && !plan.nodes.contains_key(child) {
-                plan.excluded.entry(child.clone()).or_insert_with(|| Reason::new(&note.code, &note.text));
+            let reached = changed.contains_key(&note.parent) || nodes.contains_key(&note.parent);
+            if reached && !nodes.contains_key(child) {
+                excluded.entry(child.clone()).or_insert_with(|| Reason::new(&note.code, &note.text));
             }
         }
     }
@@ -270,16 +235,4 @@ fn estimate(artifact: &Artifact) -> Duration {
         ArtifactKind::Repository => Duration::from_secs(120),
         _ => Duration::from_secs(600),
     })
-}
-
-fn rank(plan: &mut Plan, order: &[ArtifactId]) {
-    let mut after: BTreeMap<ArtifactId, Duration> = BTreeMap::new();
-    for id in order.iter().rev() {
-        let Some(node) = plan.nodes.get_mut(id) else { continue };
-        node.rank = node.estimate + after.get(id).copied().unwrap_or_default();
-        for parent in &node.parents {
-            let longest = after.entry(parent.id.clone()).or_default();
-            *longest = node.rank.max(*longest);
-        }
-    }
 }

@@ -1,0 +1,269 @@
+//! A graph that changes, with an order and ranks that follow each change.
+
+mod circles;
+mod order;
+mod ranks;
+
+use super::csr::Csr;
+use super::frozen::FrozenGraph;
+use super::links::Links;
+use circles::Reached;
+use order::Order;
+use ranks::Touched;
+use std::fmt;
+
+/// A graph of numbered nodes that changes edge by edge. It always knows which nodes are in a circle, an order in which parents come before children, and for
+/// each node the longest chain of durations that starts with it; after a change only what the change concerns is computed again.
+///
+/// The order is that of Pearce and Kelly (2006), kept over components instead of nodes: an edge that closes a circle unites components, the removal of one
+/// can divide one. Everything equals what a [`FrozenGraph`] made of the same edges says.
+///
+/// ```
+/// use freshmaker::graph::{DynamicGraph, EdgeChange};
+///
+/// let mut graph = DynamicGraph::new();
+/// let [base, tool, app] = [10, 20, 30].map(|minutes| graph.add(minutes));
+/// graph.insert(base, tool);
+/// graph.insert(tool, app);
+/// assert!(graph.precedes(base, app) && graph.closes_cycle(app, base));
+/// assert_eq!(graph.rank(base), 60);
+///
+/// assert_eq!(graph.insert(app, tool), EdgeChange::United);
+/// assert_eq!((graph.component(tool).len(), graph.rank(base)), (2, 30), "in a circle none waits for another");
+/// assert_eq!(graph.remove(app, tool), EdgeChange::Divided);
+/// assert_eq!(graph.rank(base), 60);
+/// ```
+#[derive(Clone, Default)]
+pub struct DynamicGraph {
+    links: Links<()>,
+    /// The component of each node.
+    component_of: Vec<u32>,
+    /// The members of each component; none for a number that is free.
+    members: Vec<Vec<u32>>,
+    free: Vec<u32>,
+    /// How many edges lead from one component to another.
+    between: Links<u32>,
+    order: Order,
+    durations: Vec<u64>,
+    ranks: Vec<u64>,
+    touched: Touched,
+    /// Where a search has been, while it runs.
+    reached: Vec<Reached>,
+}
+
+/// What the insertion or removal of an edge has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EdgeChange {
+    /// Nothing: an inserted edge was there, a removed one was not, or a node is not.
+    Nothing,
+    /// The edge came or went; circles are what they were.
+    Edge,
+    /// The edge closed a circle: components were united.
+    United,
+    /// The edge held a circle together: a component was divided.
+    Divided,
+}
+
+impl DynamicGraph {
+    /// A graph without nodes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The nodes and edges of a graph, with the duration of each node; a missing one counts nothing.
+    #[must_use]
+    pub fn of(csr: &Csr, durations: &[u64]) -> Self {
+        let frozen = FrozenGraph::new(csr);
+        let mut graph = Self::default();
+        for node in 0..csr.nodes() {
+            graph.add(durations.get(node as usize).copied().unwrap_or_default());
+        }
+        let mut number = 0;
+        let mut at = 0;
+        while at < csr.nodes() {
+            let component = frozen.component(at);
+            let members = frozen.order()[component.start as usize..component.end as usize].to_vec();
+            members.iter().for_each(|member| graph.component_of[*member as usize] = number);
+            graph.members[number as usize] = members;
+            number += 1;
+            at = component.end;
+        }
+        for unused in (number..csr.nodes()).rev() {
+            graph.order.forget(unused);
+            graph.members[unused as usize].clear();
+            graph.free.push(unused);
+        }
+        for child in 0..csr.nodes() {
+            for &parent in csr.parents(child) {
+                if graph.links.get(parent, child).is_none() {
+                    graph.link(parent, child);
+                }
+            }
+        }
+        let everything: Vec<_> = (0..csr.nodes()).collect();
+        let mut search = frozen.search();
+        search.affected(&everything);
+        let ranks = search.ranks(&graph.durations);
+        graph.ranks = everything.iter().map(|node| ranks.get(*node)).collect();
+        graph
+    }
+
+    /// A further node with its duration, in any unit. Its number is the count of those before.
+    pub fn add(&mut self, duration: u64) -> u32 {
+        let node = self.nodes();
+        self.links.add();
+        self.durations.push(duration);
+        self.ranks.push(duration);
+        self.reached.push(Reached::Not);
+        let component = self.new_component(vec![node]);
+        self.order.append(component);
+        self.component_of.push(component);
+        node
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> u32 {
+        // Nobody can hold as many as could not be numbered.
+        u32::try_from(self.links.nodes()).unwrap_or(u32::MAX)
+    }
+
+    /// How many edges there are.
+    #[must_use]
+    pub fn edges(&self) -> usize {
+        self.links.edges()
+    }
+
+    /// What is built from this node, by number.
+    pub fn children(&self, node: u32) -> impl Iterator<Item = u32> {
+        self.known(node).then(|| self.links.children(node)).into_iter().flatten().map(|(child, ())| child)
+    }
+
+    /// What this node is built from, by number.
+    pub fn parents(&self, node: u32) -> impl Iterator<Item = u32> {
+        self.known(node).then(|| self.links.parents(node)).into_iter().flatten().map(|(parent, ())| parent)
+    }
+
+    /// The nodes with which this one is in a circle, and itself. Empty for a number that is no node.
+    #[must_use]
+    pub fn component(&self, node: u32) -> &[u32] {
+        let component = self.component_of.get(node as usize);
+        component.map(|component| self.members[*component as usize].as_slice()).unwrap_or_default()
+    }
+
+    /// All components, parents before children.
+    pub fn components(&self) -> impl Iterator<Item = &[u32]> {
+        self.order.iter().map(|component| self.members[component as usize].as_slice())
+    }
+
+    /// Whether the first node has a place before the other one in the order. What depends on something never precedes it; nothing precedes what it is in a
+    /// circle with.
+    #[must_use]
+    pub fn precedes(&self, first: u32, then: u32) -> bool {
+        let place = |node: u32| self.component_of.get(node as usize).map(|component| self.order.place(*component));
+        matches!((place(first), place(then)), (Some(first), Some(then)) if first < then)
+    }
+
+    /// The longest chain of durations that starts with this node, in which no two members of a circle follow each other. Sums stop at the largest number.
+    #[must_use]
+    pub fn rank(&self, node: u32) -> u64 {
+        self.ranks.get(node as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether this edge would be in a circle.
+    #[must_use]
+    pub fn closes_cycle(&mut self, parent: u32, child: u32) -> bool {
+        if !self.known(parent) || !self.known(child) {
+            return false;
+        }
+        let (parent, child) = (self.component_of[parent as usize], self.component_of[child as usize]);
+        parent == child || self.order.reaches(&self.between, child, parent)
+    }
+
+    /// Adds an edge from a parent to the child that is built from it.
+    pub fn insert(&mut self, parent: u32, child: u32) -> EdgeChange {
+        if !self.known(parent) || !self.known(child) || self.links.get(parent, child).is_some() {
+            return EdgeChange::Nothing;
+        }
+        self.link(parent, child);
+        let (above, below) = (self.component_of[parent as usize], self.component_of[child as usize]);
+        if above == below {
+            return EdgeChange::Edge;
+        }
+        let circle = self.order.insert(&self.between, above, below);
+        if circle.is_empty() {
+            self.raise(parent, self.ranks[child as usize]);
+        } else {
+            self.unite(&circle);
+        }
+        self.settle();
+        if circle.is_empty() { EdgeChange::Edge } else { EdgeChange::United }
+    }
+
+    /// Removes an edge. The other edges of its two nodes are not walked over, unless it was in a circle, or began the longest chain of its parent.
+    pub fn remove(&mut self, parent: u32, child: u32) -> EdgeChange {
+        if !self.known(parent) || !self.known(child) || self.links.remove(parent, child).is_none() {
+            return EdgeChange::Nothing;
+        }
+        let (above, below) = (self.component_of[parent as usize], self.component_of[child as usize]);
+        let divided = if above == below {
+            parent != child && self.divide(parent, child)
+        } else {
+            self.count_down(above, below);
+            self.lower(parent, self.ranks[child as usize]);
+            false
+        };
+        self.settle();
+        if divided { EdgeChange::Divided } else { EdgeChange::Edge }
+    }
+
+    /// Changes how long a node takes.
+    pub fn set_duration(&mut self, node: u32, duration: u64) {
+        if self.known(node) {
+            self.durations[node as usize] = duration;
+            self.recompute(node);
+            self.settle();
+        }
+    }
+
+    fn known(&self, node: u32) -> bool {
+        node < self.nodes()
+    }
+
+    fn new_component(&mut self, members: Vec<u32>) -> u32 {
+        if let Some(free) = self.free.pop() {
+            self.members[free as usize] = members;
+            return free;
+        }
+        self.between.add();
+        self.members.push(members);
+        u32::try_from(self.members.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn link(&mut self, parent: u32, child: u32) {
+        self.links.set(parent, child, ());
+        self.count_up(self.component_of[parent as usize], self.component_of[child as usize]);
+    }
+
+    fn count_up(&mut self, above: u32, below: u32) {
+        if above != below {
+            let edges = self.between.get(above, below).unwrap_or_default();
+            self.between.set(above, below, edges + 1);
+        }
+    }
+
+    fn count_down(&mut self, above: u32, below: u32) {
+        match self.between.get(above, below) {
+            Some(edges) if edges > 1 => self.between.set(above, below, edges - 1),
+            _ => drop(self.between.remove(above, below)),
+        }
+    }
+}
+
+impl fmt::Debug for DynamicGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamicGraph").field("nodes", &self.nodes()).field("edges", &self.edges()).finish()
+    }
+}

@@ -1,0 +1,99 @@
+//! petgraph's view of a [`Csr`], so that its algorithms run on it.
+
+use super::csr::Csr;
+use petgraph::visit::{
+    GraphBase, IntoNeighbors, IntoNeighborsDirected, IntoNodeIdentifiers, NodeCompactIndexable, NodeCount,
+    NodeIndexable, Visitable,
+};
+use petgraph::{Direction, Graph};
+use std::iter::Copied;
+use std::ops::Range;
+use std::slice;
+
+/// petgraph's own set of visited nodes.
+type Visited = <Graph<(), ()> as Visitable>::Map;
+
+impl GraphBase for Csr {
+    type EdgeId = (u32, u32);
+    type NodeId = u32;
+}
+
+impl<'a> IntoNeighbors for &'a Csr {
+    type Neighbors = Copied<slice::Iter<'a, u32>>;
+
+    fn neighbors(self, node: u32) -> Self::Neighbors {
+        self.neighbors_directed(node, Direction::Outgoing)
+    }
+}
+
+impl<'a> IntoNeighborsDirected for &'a Csr {
+    type NeighborsDirected = Copied<slice::Iter<'a, u32>>;
+
+    fn neighbors_directed(self, node: u32, direction: Direction) -> Self::NeighborsDirected {
+        let row = match direction {
+            Direction::Outgoing => Csr::children(self, node),
+            Direction::Incoming => Csr::parents(self, node),
+        };
+        row.iter().copied()
+    }
+}
+
+impl IntoNodeIdentifiers for &Csr {
+    type NodeIdentifiers = Range<u32>;
+
+    fn node_identifiers(self) -> Self::NodeIdentifiers {
+        0..self.nodes()
+    }
+}
+
+impl NodeCount for Csr {
+    fn node_count(&self) -> usize {
+        self.nodes() as usize
+    }
+}
+
+impl NodeIndexable for Csr {
+    fn node_bound(&self) -> usize {
+        self.nodes() as usize
+    }
+
+    fn to_index(&self, node: u32) -> usize {
+        node as usize
+    }
+
+    fn from_index(&self, index: usize) -> u32 {
+        // petgraph asks for what is below the bound only.
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+}
+
+impl NodeCompactIndexable for Csr {}
+
+impl Visitable for Csr {
+    type Map = Visited;
+
+    fn visit_map(&self) -> Visited {
+        Visited::with_capacity(self.nodes() as usize)
+    }
+
+    fn reset_map(&self, map: &mut Visited) {
+        map.clear();
+        map.grow(self.nodes() as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petgraph::algo::{kosaraju_scc, toposort};
+    use petgraph::visit::VisitMap;
+
+    #[test]
+    fn algorithms_of_petgraph_run_on_it() {
+        let graph = Csr::new(4, &[(3, 2), (2, 1), (1, 0), (3, 0)]).unwrap();
+        assert_eq!(toposort(&graph, None).unwrap(), [3, 2, 1, 0]);
+        let circle = Csr::new(3, &[(0, 1), (1, 0), (1, 2)]).unwrap();
+        assert_eq!(kosaraju_scc(&circle).len(), 2);
+        assert!(Visited::with_capacity(3).visit(1_u32));
+    }
+}

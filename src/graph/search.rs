@@ -1,0 +1,408 @@
+use super::affected::Affected;
+use super::csr::Rows;
+use super::frozen::FrozenGraph;
+use std::ops::Range;
+
+/// A search that has walked over one edge in so many gives up walking and sweeps: that is then the shorter way.
+const SWEEP_ABOVE: usize = 24;
+
+/// Questions to a [`FrozenGraph`], with the memory for their answers.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    graph: &'a FrozenGraph,
+    /// By position: 0 for what is not affected, else the number of its wave, from 1.
+    small: Vec<u8>,
+    /// The same for graphs with more waves than a byte can count.
+    large: Vec<u32>,
+    /// The affected positions in ascending order, or all from the first to the end of the graph.
+    found: Found,
+    affected: Affected,
+    /// By position, all zeros between two questions.
+    numbers: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum Found {
+    Few(Vec<u32>),
+    From(u32),
+}
+
+/// The number of a wave: a byte where that is enough, because bytes of a million nodes fit into a cache.
+trait Level: Copy + Ord + Default + Into<u32> {
+    const FIRST: Self;
+
+    /// The level of what has a parent on this one; the first level has no parents, and stays nothing.
+    fn next(self) -> Self;
+}
+
+impl Level for u8 {
+    const FIRST: Self = 1;
+
+    #[inline]
+    fn next(self) -> Self {
+        self + Self::from(self > 0)
+    }
+}
+
+impl Level for u32 {
+    const FIRST: Self = 1;
+
+    #[inline]
+    fn next(self) -> Self {
+        self + Self::from(self > 0)
+    }
+}
+
+/// What durations are counted in. Sums stop at the largest number.
+pub trait Weight: Copy + Ord + Default {
+    /// This and the other one after it.
+    #[must_use]
+    fn then(self, other: Self) -> Self;
+}
+
+impl Weight for u32 {
+    #[inline]
+    fn then(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+impl Weight for u64 {
+    #[inline]
+    fn then(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+/// For each affected node the longest chain that starts with it, from [`Search::ranks`].
+///
+/// The members of a circle do not wait for each other, so no chain has two of them.
+#[derive(Clone, Debug)]
+pub struct Ranks<'a, W> {
+    graph: &'a FrozenGraph,
+    /// By position.
+    ranks: Vec<W>,
+    longest: W,
+}
+
+impl<W: Weight> Ranks<'_, W> {
+    /// The longest chain that starts with this node: its own duration and those of what waits for it. Nothing for what is not affected.
+    #[must_use]
+    pub fn get(&self, node: u32) -> W {
+        let position = self.graph.position.get(node as usize);
+        position.map(|position| self.ranks[*position as usize]).unwrap_or_default()
+    }
+
+    /// The critical path: the longest chain of all.
+    #[must_use]
+    pub fn longest(&self) -> W {
+        self.longest
+    }
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(graph: &'a FrozenGraph) -> Self {
+        let nodes = graph.node_at.len();
+        let fits = graph.depth < u32::from(u8::MAX);
+        let (small, large) = if fits { (vec![0; nodes], Vec::new()) } else { (Vec::new(), vec![0; nodes]) };
+        Self { graph, small, large, found: Found::Few(Vec::new()), affected: Affected::default(), numbers: Vec::new() }
+    }
+
+    /// What new content of these nodes affects, they themselves included. Numbers that are no nodes are passed over.
+    pub fn affected(&mut self, changed: &[u32]) -> &Affected {
+        let named: Vec<_> =
+            changed.iter().filter_map(|node| self.graph.position.get(*node as usize).copied()).collect();
+        if self.large.is_empty() {
+            find(self.graph, &mut self.small, &mut self.found, &named);
+            answer(self.graph, &self.small, &self.found, &mut self.affected);
+        } else {
+            find(self.graph, &mut self.large, &mut self.found, &named);
+            answer(self.graph, &self.large, &self.found, &mut self.affected);
+        }
+        &self.affected
+    }
+
+    /// The same for these nodes and no others: the waves in which they can be built, as far as they depend on each other. It is no answer for
+    /// [`ranks`](Self::ranks).
+    pub fn among(&mut self, nodes: &[u32]) -> Affected {
+        let mut positions: Vec<_> =
+            nodes.iter().filter_map(|node| self.graph.position.get(*node as usize).copied()).collect();
+        self.numbers.resize(self.graph.node_at.len(), 0);
+        let mut among = Affected::among(&self.graph.parents, &mut positions, &mut self.numbers);
+        among.nodes.iter_mut().for_each(|position| *position = self.graph.node_at[*position as usize]);
+        among
+    }
+
+    /// The longest chains of durations among what the latest answer has, given the duration of every node, by number. A missing one counts nothing.
+    pub fn ranks<W: Weight>(&self, durations: &[W]) -> Ranks<'a, W> {
+        if self.large.is_empty() {
+            ranks(self.graph, &self.small, &self.found, durations)
+        } else {
+            ranks(self.graph, &self.large, &self.found, durations)
+        }
+    }
+}
+
+/// How many levels there are if everything is named.
+pub(super) fn depth(graph: &FrozenGraph) -> u32 {
+    let mut levels = vec![u32::FIRST; graph.node_at.len()];
+    Found::From(0).forwards(graph, &mut SetLevels { parents: graph.levelling(), levels: &mut levels });
+    levels.into_iter().max().unwrap_or_default()
+}
+
+/// Sets the levels of what is affected, and clears those of the answer before.
+fn find<L: Level>(graph: &FrozenGraph, levels: &mut [L], found: &mut Found, named: &[u32]) {
+    found.clear(levels);
+    let mut few = std::mem::replace(found, Found::From(0)).into_memory();
+    let walked = walk(graph, levels, &mut few, named);
+    few.iter().for_each(|position| levels[*position as usize] = L::default());
+    named.iter().for_each(|position| levels[*position as usize] = L::FIRST);
+    *found = match (walked, named.iter().min()) {
+        (Walked::TooMuch, Some(first)) => Found::From(graph.component(*first).start),
+        _ => {
+            few.sort_unstable();
+            Found::Few(few)
+        }
+    };
+    found.forwards(graph, &mut SetLevels { parents: graph.levelling(), levels });
+}
+
+enum Walked {
+    Everything,
+    TooMuch,
+}
+
+/// Collects what can be reached, marked by any level, as long as that is little.
+fn walk<L: Level>(graph: &FrozenGraph, marks: &mut [L], reached: &mut Vec<u32>, named: &[u32]) -> Walked {
+    let mut reach = |reached: &mut Vec<u32>, position: u32| {
+        let mark = &mut marks[position as usize];
+        if *mark == L::default() {
+            *mark = L::FIRST;
+            reached.push(position);
+        }
+    };
+    named.iter().for_each(|position| reach(reached, *position));
+    let mut budget = graph.children.edges() / SWEEP_ABOVE;
+    let mut next = 0;
+    while let Some(&position) = reached.get(next) {
+        let row = graph.children.row(position);
+        let Some(left) = budget.checked_sub(row.len()) else { return Walked::TooMuch };
+        budget = left;
+        row.iter().for_each(|child| reach(reached, *child));
+        next += 1;
+    }
+    Walked::Everything
+}
+
+fn answer<L: Level>(graph: &FrozenGraph, levels: &[L], found: &Found, affected: &mut Affected) {
+    affected.start(graph.depth);
+    found.forwards(graph, &mut Count { levels, affected });
+    affected.lay_out();
+    found.forwards(graph, &mut Place { levels, affected, node_at: &graph.node_at });
+    affected.finish();
+}
+
+fn ranks<'a, L: Level, W: Weight>(
+    graph: &'a FrozenGraph,
+    levels: &[L],
+    found: &Found,
+    durations: &[W],
+) -> Ranks<'a, W> {
+    let ranks = vec![W::default(); graph.node_at.len()];
+    let mut pass = Rank { graph, levels, durations, ranks, longest: W::default(), chains: Vec::new() };
+    found.backwards(graph, &mut pass);
+    Ranks { graph, ranks: pass.ranks, longest: pass.longest }
+}
+
+/// What is done with each component on a way through a graph.
+trait Pass {
+    /// A component of one member.
+    fn one(&mut self, position: u32);
+
+    /// A component of several members.
+    fn cycle(&mut self, positions: Range<u32>);
+}
+
+impl Found {
+    fn clear<L: Level>(&self, levels: &mut [L]) {
+        match self {
+            Self::From(first) => levels[*first as usize..].fill(L::default()),
+            Self::Few(positions) => positions.iter().for_each(|position| levels[*position as usize] = L::default()),
+        }
+    }
+
+    fn into_memory(self) -> Vec<u32> {
+        match self {
+            Self::From(_) => Vec::new(),
+            Self::Few(mut positions) => {
+                positions.clear();
+                positions
+            }
+        }
+    }
+
+    /// From parents to children.
+    fn forwards(&self, graph: &FrozenGraph, pass: &mut impl Pass) {
+        match self {
+            Self::From(first) => {
+                let mut at = *first;
+                for cycle in &graph.cycles[graph.cycles.partition_point(|cycle| cycle.end <= at)..] {
+                    (at..cycle.start).for_each(|position| pass.one(position));
+                    pass.cycle(cycle.clone());
+                    at = cycle.end;
+                }
+                (at..graph.nodes()).for_each(|position| pass.one(position));
+            }
+            Self::Few(positions) => {
+                let mut at = 0;
+                while let Some(&position) = positions.get(at) {
+                    at += visit(graph, position, pass);
+                }
+            }
+        }
+    }
+
+    /// From children to parents.
+    fn backwards(&self, graph: &FrozenGraph, pass: &mut impl Pass) {
+        match self {
+            Self::From(first) => {
+                let mut end = graph.nodes();
+                for cycle in graph.cycles.iter().rev().take_while(|cycle| cycle.end > *first) {
+                    (cycle.end..end).rev().for_each(|position| pass.one(position));
+                    pass.cycle(cycle.clone());
+                    end = cycle.start;
+                }
+                (*first..end).rev().for_each(|position| pass.one(position));
+            }
+            Self::Few(positions) => {
+                let mut end = positions.len();
+                while let Some(&position) = positions[..end].last() {
+                    end -= visit(graph, position, pass);
+                }
+            }
+        }
+    }
+}
+
+/// Hands on the component of a position, and says how many members it has.
+fn visit(graph: &FrozenGraph, position: u32, pass: &mut impl Pass) -> usize {
+    let component = graph.component(position);
+    let members = component.len();
+    if members == 1 {
+        pass.one(position);
+    } else {
+        pass.cycle(component);
+    }
+    members
+}
+
+/// One more than the highest level of the parents; what is named has the first level at least.
+struct SetLevels<'a, L> {
+    parents: &'a Rows,
+    levels: &'a mut [L],
+}
+
+impl<L: Level> Pass for SetLevels<'_, L> {
+    #[inline(always)]
+    fn one(&mut self, position: u32) {
+        let row = self.parents.row(position);
+        let highest = row.iter().fold(L::default(), |highest, parent| highest.max(self.levels[*parent as usize]));
+        let level = &mut self.levels[position as usize];
+        *level = highest.next().max(*level);
+    }
+
+    fn cycle(&mut self, positions: Range<u32>) {
+        // The first member has the row of all.
+        self.one(positions.start);
+        let members = &mut self.levels[positions.start as usize..positions.end as usize];
+        let level = members.iter().copied().max().unwrap_or_default();
+        members.fill(level);
+    }
+}
+
+struct Count<'a, L> {
+    levels: &'a [L],
+    affected: &'a mut Affected,
+}
+
+impl<L: Level> Pass for Count<'_, L> {
+    #[inline(always)]
+    fn one(&mut self, position: u32) {
+        // Level 0 is counted like any other, which is faster than to look, and has no place in the answer.
+        self.affected.count(self.levels[position as usize].into(), 1);
+    }
+
+    fn cycle(&mut self, positions: Range<u32>) {
+        let level = self.levels[positions.start as usize].into();
+        self.affected.count(level, positions.end - positions.start);
+    }
+}
+
+struct Place<'a, L> {
+    levels: &'a [L],
+    affected: &'a mut Affected,
+    node_at: &'a [u32],
+}
+
+impl<L: Level> Pass for Place<'_, L> {
+    #[inline(always)]
+    fn one(&mut self, position: u32) {
+        let level = self.levels[position as usize];
+        if level > L::default() {
+            self.affected.place(level.into(), self.node_at[position as usize]);
+        }
+    }
+
+    fn cycle(&mut self, positions: Range<u32>) {
+        let level = self.levels[positions.start as usize];
+        if level > L::default() {
+            let members = &self.node_at[positions.start as usize..positions.end as usize];
+            self.affected.place_cycle(level.into(), members.iter().copied());
+        }
+    }
+}
+
+/// The longest chain from each position on, from the end to the beginning.
+struct Rank<'a, L, W> {
+    graph: &'a FrozenGraph,
+    levels: &'a [L],
+    durations: &'a [W],
+    ranks: Vec<W>,
+    longest: W,
+    /// Those of a circle, until all of them are known.
+    chains: Vec<W>,
+}
+
+impl<L: Level, W: Weight> Rank<'_, L, W> {
+    /// The longest chain from here over what lies at or after a position.
+    #[inline(always)]
+    fn chain(&self, position: u32, from: u32) -> W {
+        let row = self.graph.children.row(position).iter().filter(|child| **child >= from);
+        let rest = row.fold(W::default(), |rest, child| rest.max(self.ranks[*child as usize]));
+        let duration = self.durations.get(self.graph.node_at[position as usize] as usize).copied();
+        duration.unwrap_or_default().then(rest)
+    }
+}
+
+impl<L: Level, W: Weight> Pass for Rank<'_, L, W> {
+    #[inline(always)]
+    fn one(&mut self, position: u32) {
+        if self.levels[position as usize] > L::default() {
+            let chain = self.chain(position, position);
+            self.ranks[position as usize] = chain;
+            self.longest = self.longest.max(chain);
+        }
+    }
+
+    fn cycle(&mut self, positions: Range<u32>) {
+        if self.levels[positions.start as usize] > L::default() {
+            self.chains.clear();
+            for position in positions.clone() {
+                let chain = self.chain(position, positions.end);
+                self.chains.push(chain);
+                self.longest = self.longest.max(chain);
+            }
+            self.ranks[positions.start as usize..positions.end as usize].copy_from_slice(&self.chains);
+        }
+    }
+}
