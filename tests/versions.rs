@@ -3,7 +3,8 @@
 
 use freshmaker::Nvr;
 use freshmaker::artifact::Evr;
-use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, proptest};
+use proptest::test_runner::RngSeed;
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
@@ -156,6 +157,13 @@ fn evr() -> impl Strategy<Value = Evr> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        rng_seed: RngSeed::Fixed(20_260_115),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn the_order_is_that_of_the_words(one in evr(), other in evr()) {
         let naive = |evr: &Evr| (evr.epoch(), naive_words(evr.version()), naive_words(evr.release()));

@@ -95,6 +95,53 @@ fn releases_that_were_built_on_each_other_are_all_rebuilt() {
 }
 
 #[test]
+fn what_stays_behind_in_a_circle_is_used_rebuilt_if_it_is_rebuilt_for_others() {
+    let mut selection = world(vec![
+        affected("a-1-2", Some("x-1-8")),
+        affected("x-1-9", Some("a-1-1")),
+        affected("m-1-10", None),
+        parent_image("a-1-1", None),
+        parent_image("x-1-8", None),
+        parent_image("m-1-9", None),
+    ]);
+    selection.images[1].builders = vec!["m-1-9".to_owned()];
+    selection.images[2].builders = vec!["x-1-8".to_owned()];
+    let lines = ["a-1-1: ", "x-1-8: ", "a-1-2: x-1-8", "m-1-10: x-1-8*", "x-1-9: a-1-1, m-1-9*!"];
+    assert_eq!(shown(&select(&selection)), lines);
+}
+
+#[test]
+fn a_release_that_only_a_replaced_one_was_built_on_still_replaces_older_ones() {
+    let selection = select(&world(vec![
+        affected("app-1-1", Some("c-1-1")),
+        affected("z-1-1", Some("c-1-2")),
+        affected("z-1-2", Some("s-1-1")),
+        parent_image("c-1-1", Some("p-1-1")),
+        parent_image("c-1-2", Some("q-1-1")),
+        parent_image("p-1-1", None),
+        parent_image("q-1-1", None),
+        parent_image("s-1-1", None),
+    ]));
+    let lines = ["q-1-1: ", "c-1-2: q-1-1", "app-1-1: c-1-2", "s-1-1: ", "z-1-2: s-1-1"];
+    assert_eq!(shown(&selection), lines);
+    assert_eq!(codes(&selection), ["c-1-1 superseded_by_release", "p-1-1 not_needed", "z-1-1 superseded_by_release"]);
+}
+
+#[test]
+fn a_release_that_nobody_needs_any_more_does_not_replace_others() {
+    let selection = select(&world(vec![
+        affected("app-1-1", Some("base-1-1")),
+        affected("z-1-1", Some("base-1-2")),
+        affected("z-1-2", Some("s-1-1")),
+        parent_image("base-1-1", None),
+        parent_image("base-1-2", None),
+        parent_image("s-1-1", None),
+    ]));
+    assert_eq!(shown(&selection), ["base-1-1: ", "app-1-1: base-1-1", "s-1-1: ", "z-1-2: s-1-1"]);
+    assert_eq!(selection.excluded(&nvr("base-1-2")).unwrap().code, "not_needed");
+}
+
+#[test]
 fn a_circle_in_the_catalog_is_an_error_that_names_it() {
     let circle = world(vec![
         affected("a-1-1", Some("b-1-1")),
@@ -147,6 +194,40 @@ fn a_published_fix_ends_the_chain_only_below_what_is_affected() {
     assert_eq!(shown(&whole), ["app-1-1: mid-1-4"]);
     assert_eq!(codes(&whole), ["base-1-1 not_needed", "mid-1-1 fixed_release_published"]);
     assert_eq!(shown(&ask(images(true))), ["mid-1-1: base-1-4", "app-1-1: mid-1-1"]);
+
+    // All that is built on an affected image follows it, however far away.
+    let mut long = images(false);
+    long[0].parent = Some("top-1-1".to_owned());
+    long[2].affected = true;
+    long.push(with_rpms(parent_image("top-1-1", Some("mid-1-1")), &["bash-1-1"]));
+    long.push(Image { publication: Publication::Published, ..with_rpms(parent_image("top-1-4", None), &["bash-1-3"]) });
+    let lines = ["base-1-1: ", "mid-1-1: base-1-1", "top-1-1: mid-1-1", "app-1-1: top-1-1"];
+    assert_eq!(shown(&ask(long)), lines);
+}
+
+#[test]
+fn who_can_stand_in() {
+    let stands_in = |change: &dyn Fn(Image) -> Image, content_sets: &[&str]| {
+        let other =
+            Image { publication: Publication::Published, ..with_rpms(parent_image("p-1-9", None), &["bash-1-3"]) };
+        let images = vec![
+            with_rpms(affected("a-1-1", Some("p-1-1")), &["bash-1-1"]),
+            with_rpms(parent_image("p-1-1", None), &["bash-1-1"]),
+            change(other),
+        ];
+        let content_sets = content_sets.iter().map(|set| (*set).to_owned()).collect();
+        let world = World { images, fixes: vec!["bash-1-2".to_owned()], content_sets, ..World::default() };
+        shown(&select(&world)) == ["a-1-1: p-1-9"]
+    };
+    let in_content_set = |image| Image { content_sets: vec!["c".to_owned()], ..image };
+    assert!(stands_in(&|image| image, &[]));
+    assert!(stands_in(&|image| image, &["d"]), "its content sets are not known");
+    assert!(stands_in(&in_content_set, &["c", "d"]) && stands_in(&in_content_set, &[]));
+    assert!(!stands_in(&in_content_set, &["d"]));
+    assert!(!stands_in(&|image| Image { publication: Publication::Unpublished, ..image }, &[]));
+    assert!(!stands_in(&|image| Image { publication: Publication::Unknown, ..image }, &[]));
+    assert!(!stands_in(&|image| Image { hotfix: true, ..image }, &[]));
+    assert!(!stands_in(&|image| Image { rpms: None, ..image }, &[]), "its packages are not known");
 }
 
 #[test]
@@ -198,6 +279,13 @@ fn what_was_rebuilt_before_is_what_others_are_built_on() {
     let selection = select(&world);
     assert_eq!(shown(&selection), ["app-1-1: mid-1-1.1764000000"]);
     assert_eq!(codes(&selection), ["base-1-1 not_needed", "mid-1-1 already_rebuilt"]);
+
+    // That it has been rebuilt is said even if a newer release is known, and nobody needs either.
+    world.images.push(affected("other-1-1", Some("mid-1-2")));
+    world.images.push(parent_image("mid-1-2", None));
+    world.already_rebuilt.push(("app-1-1".to_owned(), "app-1-1.1764000000".to_owned()));
+    world.already_rebuilt.push(("other-1-1".to_owned(), "other-1-1.1764000000".to_owned()));
+    assert_eq!(select(&world).excluded(&nvr("mid-1-1")).unwrap().code, "already_rebuilt");
 }
 
 #[test]
@@ -256,7 +344,8 @@ fn content_sets_come_from_the_nearest_neighbour_that_has_some() {
     assert_eq!(sets(vec![with("a-1-1", &["x"], &[]), with("a-1-2", &[], &["c"])], "a-1-2"), ["x"]);
     assert_eq!(sets(vec![with("a-1-1", &[], &["b"]), with("a-1-2", &[], &["c"])], "a-1-2"), ["c"]);
     let released = Image { publication: Publication::Released, ..with("a-1-1", &[], &[]) };
-    assert_eq!(sets(vec![released, with("a-1-2", &[], &[]), with("a-1-3", &["z"], &[])], "a-1-1"), ["z"]);
+    let newer = [with("a-1-2", &[], &[]), with("a-1-3", &["z"], &[]), with("a-1-4", &["far"], &[])];
+    assert_eq!(sets([released].into_iter().chain(newer).collect(), "a-1-1"), ["z"]);
 }
 
 #[test]
