@@ -1,10 +1,12 @@
 //! Things that can be rebuilt: their identity, where they come from and what they were built with.
 
 mod digest;
+mod evr;
 mod nvr;
 mod parameters;
 
 pub use digest::{Digest, DigestError};
+pub use evr::{Evr, EvrError};
 pub use nvr::{Nvr, NvrError};
 pub use parameters::{Parameter, Parameters};
 

@@ -1,10 +1,16 @@
+use super::evr::{Evr, TEXT_MAX, compare, is_part, read_epoch};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// Name, version and release of a build: `bash-5.1.8-6.el9_1`.
 ///
-/// The name may contain dashes, version and release may not.
+/// The name may contain dashes, version and release may not. An epoch stands where Koji writes it, before the name:
+/// `1:bash-5.1.8-6.el9_1`.
+///
+/// An NVR is a name: `==` and `<` compare what is written, so it can be a key. Which of two builds is newer is asked with
+/// [`by_release`](Self::by_release) or of the [`evr`](Self::evr).
 ///
 /// ```
 /// use freshmaker::Nvr;
@@ -12,6 +18,10 @@ use std::str::FromStr;
 /// let nvr: Nvr = "openssl-container-3.0-12".parse()?;
 /// assert_eq!((nvr.name(), nvr.version(), nvr.release()), ("openssl-container", "3.0", "12"));
 /// assert_eq!(nvr.rebuilt("1764000000").to_string(), "openssl-container-3.0-12.1764000000");
+///
+/// let older: Nvr = "openssl-container-3.0-9".parse()?;
+/// assert!(older.evr() < nvr.evr() && older > nvr);
+/// assert_eq!([&nvr, &older].into_iter().max_by(|a, b| a.by_release(b)), Some(&nvr));
 /// # Ok::<(), freshmaker::artifact::NvrError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,16 +30,45 @@ pub struct Nvr {
     name: String,
     version: String,
     release: String,
+    epoch: Option<u32>,
 }
 
 /// A text is not an NVR.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not name-version-release")]
+#[error("{text:?} is not {form}")]
 pub struct NvrError {
     text: String,
+    form: &'static str,
 }
 
 impl Nvr {
+    /// The NVR of an RPM from the name of its file: `bash-5.1.8-6.el9_1.x86_64`, also with `.rpm` at the end, and with an epoch either
+    /// before the name or, as RPM writes it, before the version: `bash-0:5.1.8-6.el9_1.src`.
+    ///
+    /// ```
+    /// use freshmaker::Nvr;
+    ///
+    /// assert_eq!(Nvr::of_rpm("bash-5.1.8-6.el9_1.x86_64")?.to_string(), "bash-5.1.8-6.el9_1");
+    /// assert_eq!(Nvr::of_rpm("bind-libs-32:9.16.23-1.el9.i686.rpm")?.to_string(), "32:bind-libs-9.16.23-1.el9");
+    /// # Ok::<(), freshmaker::artifact::NvrError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NvrError`] if the text has no architecture or is no NVR before it.
+    pub fn of_rpm(text: &str) -> Result<Self, NvrError> {
+        let error = || NvrError::new(text, "name-version-release.architecture");
+        let (nvr, arch) = text.strip_suffix(".rpm").unwrap_or(text).rsplit_once('.').ok_or_else(error)?;
+        let mut nvr: Self = nvr.parse().map_err(|_| error())?;
+        if !is_part(arch) {
+            return Err(error());
+        }
+        if let Some((epoch, version)) = nvr.version.split_once(':') {
+            nvr.epoch = Some(read_epoch(epoch).ok_or_else(error)?);
+            nvr.version = Some(version).filter(|version| is_part(version)).ok_or_else(error)?.to_owned();
+        }
+        Ok(nvr)
+    }
+
     /// The name, which may contain dashes.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -48,16 +87,61 @@ impl Nvr {
         &self.release
     }
 
-    /// The NVR of a rebuild: the release up to its first dot, followed by `.suffix`.
+    /// The epoch, if the text has one. Most sources leave it out even where the package has one, so none is not the same as 0.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u32> {
+        self.epoch
+    }
+
+    /// What RPM compares; no epoch counts as 0.
+    #[must_use]
+    pub fn evr(&self) -> Evr {
+        Evr::of_parts(self.epoch.unwrap_or(0), &self.version, &self.release)
+    }
+
+    /// The order in which builds of one name follow each other: by name (bytes), by epoch (none counts as 0), by version and release as
+    /// RPM compares them, and by the text where RPM sees no difference. Total, and equal only for equal NVRs.
+    #[must_use]
+    pub fn by_release(&self, other: &Self) -> Ordering {
+        self.name
+            .cmp(&other.name)
+            .then_with(|| self.epoch.unwrap_or(0).cmp(&other.epoch.unwrap_or(0)))
+            .then_with(|| self.by_version_and_release(other))
+            .then_with(|| self.cmp(other))
+    }
+
+    /// RPM's order of version and release, whatever the epochs and names.
+    #[must_use]
+    pub(crate) fn by_version_and_release(&self, other: &Self) -> Ordering {
+        compare((&self.version, &self.release), (&other.version, &other.release))
+    }
+
+    /// The NVR of a rebuild: the release up to its first dot, followed by `.suffix`, and no epoch.
     #[must_use]
     pub fn rebuilt(&self, suffix: &str) -> Self {
         let stem = self.release.split('.').next().unwrap_or_default();
-        Self { release: format!("{stem}.{suffix}"), ..self.clone() }
+        Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() }
+    }
+
+    /// The NVR of which this is a rebuild, if it has the form of one: the release without its last part.
+    #[must_use]
+    pub(crate) fn before_rebuild(&self) -> Option<Self> {
+        let (stem, _) = self.release.rsplit_once('.')?;
+        is_part(stem).then(|| Self { release: stem.to_owned(), ..self.clone() })
+    }
+}
+
+impl NvrError {
+    fn new(text: &str, form: &'static str) -> Self {
+        Self { text: text.chars().take(120).collect(), form }
     }
 }
 
 impl fmt::Display for Nvr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(epoch) = self.epoch {
+            write!(f, "{epoch}:")?;
+        }
         write!(f, "{}-{}-{}", self.name, self.version, self.release)
     }
 }
@@ -66,18 +150,18 @@ impl FromStr for Nvr {
     type Err = NvrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || NvrError::new(text, "name-version-release");
         let mut parts = text.rsplitn(3, '-');
-        let release = parts.next().filter(|part| !part.is_empty());
-        let version = parts.next().filter(|part| !part.is_empty());
-        let name = parts.next().filter(|part| !part.is_empty());
-        match (name, version, release) {
-            (Some(name), Some(version), Some(release))
-                if text.len() <= 512 && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') =>
-            {
-                Ok(Self { name: name.to_owned(), version: version.to_owned(), release: release.to_owned() })
-            }
-            _ => Err(NvrError { text: text.chars().take(120).collect() }),
+        let (Some(release), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(error());
+        };
+        let (epoch, name) = name.split_once(':').unwrap_or(("", name));
+        let epoch = if epoch.is_empty() { None } else { Some(read_epoch(epoch).ok_or_else(error)?) };
+        let named = name.split('-').all(|part| part.is_empty() || is_part(part)) && !name.contains(':');
+        if name.is_empty() || !named || !is_part(version) || !is_part(release) || text.len() > TEXT_MAX {
+            return Err(error());
         }
+        Ok(Self { name: name.to_owned(), version: version.to_owned(), release: release.to_owned(), epoch })
     }
 }
 
@@ -108,8 +192,37 @@ mod tests {
 
     #[test]
     fn what_is_not_an_nvr_is_refused() {
-        for text in ["", "bash", "bash-5", "-5-6", "bash--6", "bash-5-", "a b-1-2", "a/b-1-2"] {
+        for text in [
+            "",
+            "bash",
+            "bash-5",
+            "-5-6",
+            "bash--6",
+            "bash-5-",
+            "a b-1-2",
+            "a/b-1-2",
+            "x:a-1-2",
+            "1:b:a-1-2",
+            "1:-1-2",
+            "+1:a-1-2",
+        ] {
             assert!(text.parse::<Nvr>().is_err(), "{text:?}");
         }
+        for text in ["", "bash-5-6", "bash-5-.x86_64", "bash-5.x86_64", "bash-a:5-6.src", "bash-0:-6.src", "bash-5-6."]
+        {
+            assert!(Nvr::of_rpm(text).is_err(), "{text:?}");
+        }
+        let error = Nvr::of_rpm("bash-5-6").unwrap_err().to_string();
+        assert_eq!(error, "\"bash-5-6\" is not name-version-release.architecture");
+    }
+
+    #[test]
+    fn an_epoch_is_kept_but_not_given_to_a_rebuild() {
+        let nvr: Nvr = "1:foo-1-2.el9".parse().unwrap();
+        assert_eq!((nvr.epoch(), nvr.name(), nvr.to_string().as_str()), (Some(1), "foo", "1:foo-1-2.el9"));
+        assert_eq!((nvr.evr().to_string(), nvr.rebuilt("17").to_string()), ("1:1-2.el9".into(), "foo-1-2.17".into()));
+        let zero: Nvr = "0:foo-1-2".parse().unwrap();
+        let none: Nvr = ":foo-1-2".parse().unwrap();
+        assert!(zero != none && zero.evr() == none.evr() && none.to_string() == "foo-1-2");
     }
 }
