@@ -148,21 +148,27 @@ impl Planner<'_> {
             return Err(PlanError::Unknown(unknown.clone()));
         }
         let Selection { included, mut excluded } = Selection::of(self);
-        let estimates: Vec<_> = included.iter().map(|number| self.graph.numbered(*number).map(estimate)).collect();
-        let estimates: Vec<_> = estimates.into_iter().map(Option::unwrap_or_default).collect();
+        let artifacts: Vec<_> = included.iter().filter_map(|number| self.graph.numbered(*number)).collect();
+        let estimates: Vec<_> = artifacts.iter().map(|artifact| estimate(artifact)).collect();
         let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
         let changed = self.changes();
+        let starts: BTreeMap<_, _> =
+            changed.iter().filter_map(|(id, change)| Some((self.graph.number(id)?, change))).collect();
         let mut nodes = BTreeMap::new();
-        for (at, number) in included.iter().enumerate() {
-            let Some(artifact) = self.graph.numbered(*number) else { continue };
-            let parents = self.parents(artifact, &changed);
-            let carries = |parent: &&PlanParent| {
-                let carried = parent.kinds.iter().any(|kind| self.kinds.contains(*kind));
-                let rebuilt = || self.graph.number(&parent.id).is_some_and(|id| included.binary_search(&id).is_ok());
-                carried && (changed.contains_key(&parent.id) || rebuilt()) && parent.id != artifact.id
-            };
-            let because: Vec<_> = parents.iter().filter(carries).map(|parent| parent.id.clone()).collect();
-            let direct = because.iter().any(|id| changed.contains_key(id));
+        for (at, (number, artifact)) in included.iter().zip(artifacts).enumerate() {
+            let mut because = Vec::new();
+            let mut direct = false;
+            let mut parents = Vec::new();
+            for (parent, kinds, known) in self.parents(*number) {
+                let start = starts.get(&parent);
+                let digest = start.and_then(|change| change.digest.clone()).or_else(|| known.digest.clone());
+                parents.push(PlanParent { id: known.id.clone(), kinds: kinds.iter().collect(), digest });
+                let carries = parent != *number && !kinds.common(self.kinds).is_empty();
+                if carries && (start.is_some() || included.binary_search(&parent).is_ok()) {
+                    because.push(known.id.clone());
+                    direct |= start.is_some();
+                }
+            }
             let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
             let asked = self.rebuild.get(&artifact.id);
             let node = PlanNode {
@@ -194,22 +200,13 @@ impl Planner<'_> {
         told.collect()
     }
 
-    fn parents(&self, artifact: &Artifact, changed: &BTreeMap<ArtifactId, Changed>) -> Vec<PlanParent> {
-        let mut parents: Vec<PlanParent> = Vec::new();
-        for (id, kind) in self.graph.parents(&artifact.id) {
-            match parents.last_mut().filter(|last| last.id == *id) {
-                Some(last) => last.kinds.push(kind),
-                None => parents.push(PlanParent {
-                    id: id.clone(),
-                    kinds: vec![kind],
-                    digest: changed
-                        .get(id)
-                        .and_then(|changed| changed.digest.clone())
-                        .or_else(|| self.graph.get(id).and_then(|parent| parent.digest.clone())),
-                }),
-            }
-        }
-        parents
+    /// What an artifact is built from, by name.
+    fn parents(&self, number: u32) -> Vec<(u32, EdgeKinds, &Artifact)> {
+        let parents = self.graph.numbered_parents(number);
+        let known = parents.filter_map(|(parent, kinds)| Some((parent, kinds, self.graph.numbered(parent)?)));
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable_by(|(.., one), (.., other)| one.id.cmp(&other.id));
+        known
     }
 
     /// Candidates that nothing reaches only because the catalog noted a reason.

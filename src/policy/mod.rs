@@ -217,6 +217,12 @@ impl Policy {
         self.decide(Some(handler), facts)
     }
 
+    /// Whether there is no rule at all, so that facts need not be collected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sections.is_empty()
+    }
+
     /// The handlers that have rules of their own: a name that no handler has is a mistake in the configuration.
     pub fn handlers(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<_> = self.sections.iter().filter_map(|section| section.handler.as_deref()).collect();

@@ -15,8 +15,8 @@ use std::fmt;
 /// A graph of numbered nodes that changes edge by edge. It always knows which nodes are in a circle, an order in which parents come before children, and for
 /// each node the longest chain of durations that starts with it; after a change only what the change concerns is computed again.
 ///
-/// The order is that of Pearce and Kelly (2006), kept over components instead of nodes: an edge that closes a circle unites components, the removal of one
-/// can divide one. Everything equals what a [`FrozenGraph`] made of the same edges says.
+/// The order is kept over components instead of nodes: an edge that closes a circle unites components, the removal of one can divide one. What an edge puts out
+/// of order is searched for from both of its ends in turn, as Haeupler, Kavitha, Mathew, Sen and Tarjan (2012) do. Everything equals what a [`FrozenGraph`] made of the same edges says.
 ///
 /// ```
 /// use freshmaker::graph::{DynamicGraph, EdgeChange};
