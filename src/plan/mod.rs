@@ -1,5 +1,6 @@
 //! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
 
+mod breaking;
 mod explain;
 mod planner;
 mod render;

@@ -1,7 +1,8 @@
 use super::PlanCycle;
+use super::breaking::{Edge, break_circle};
 use super::planner::PlanError;
 use crate::artifact::ArtifactId;
-use crate::graph::{ArtifactGraph, Csr, Cycle, DynamicGraph, EdgeKind, EdgeKinds, FrozenGraph};
+use crate::graph::{ArtifactGraph, Csr, Cycle, EdgeKinds, FrozenGraph};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -40,9 +41,10 @@ pub enum CyclePolicy {
     Group,
     /// Dependencies of these kinds are given up where that is necessary: they are not waited for.
     ///
-    /// The rule: within a circle dependencies are taken one by one, first those that are also of another kind, then by their strongest kind in the order of
-    /// [`EdgeKind::ALL`], then by the names of child and parent. One that would close a circle with those taken before is given up. If that is not allowed for
-    /// its kinds, there is no plan.
+    /// The rule: the members are put into a sequence by the greedy heuristic of Eades, Lin and Smyth (1993), the first by name where it leaves a choice. Then
+    /// dependencies are taken one by one: first those that are also of another kind, then those that agree with the sequence, then by their strongest kind in the
+    /// order of [`EdgeKind::ALL`](crate::EdgeKind::ALL), then by name. One that would close a circle with those taken before is given up. If that is not
+    /// allowed for its kinds, there is no plan.
     Break(EdgeKinds),
 }
 
@@ -51,14 +53,6 @@ pub(super) struct Sequence {
     pub(super) waves: Vec<u32>,
     pub(super) ranks: Vec<Duration>,
     pub(super) cycles: Vec<PlanCycle>,
-}
-
-/// A dependency between members of a plan.
-struct Edge {
-    /// The place of the parent among the members.
-    parent: u32,
-    child: u32,
-    kinds: EdgeKinds,
 }
 
 impl Sequence {
@@ -90,21 +84,22 @@ impl Sequence {
                 );
             }
             CyclePolicy::Break(breakable) => {
-                for circle in &circles {
-                    let broken = Breaking { graph, members, edges: &edges, breakable }
-                        .run(circle)
-                        .map_err(|hard| PlanError::Cycle(Cycle::among(graph, &hard, kinds.without(breakable))))?;
-                    let mut named: Vec<_> = broken
-                        .iter()
-                        .filter_map(|(parent, child)| {
-                            let id = |place: u32| Some(graph.numbered(members[place as usize])?.id.clone());
-                            Some((id(*child)?, id(*parent)?))
-                        })
-                        .collect();
+                let mut all_broken = BTreeSet::new();
+                for (circle, inside) in circles.iter().zip(within(&circles, members.len(), &edges)) {
+                    let mut places = circle.clone();
+                    // Their order decides where the rule leaves a choice, so it is that of the names.
+                    places.sort_unstable_by_key(|place| graph.numbered(members[*place as usize]).map(|it| &it.id));
+                    let broken = break_circle(&places, &inside, breakable).map_err(|hard| {
+                        PlanError::Cycle(Cycle::among(graph, &numbers(&hard), kinds.without(breakable)))
+                    })?;
+                    let id = |place: u32| Some(graph.numbered(members[place as usize])?.id.clone());
+                    let named = broken.iter().filter_map(|(parent, child)| Some((id(*child)?, id(*parent)?)));
+                    let mut named: Vec<_> = named.collect();
                     named.sort_unstable();
                     cycles.push(PlanCycle { members: names(graph, &numbers(circle)), broken: named });
-                    edges.retain(|edge| !broken.contains(&(edge.parent, edge.child)));
+                    all_broken.extend(broken);
                 }
+                edges.retain(|edge| !all_broken.contains(&(edge.parent, edge.child)));
                 frozen = FrozenGraph::new(&csr(members, &edges)?);
             }
         }
@@ -141,6 +136,21 @@ fn edges(graph: &ArtifactGraph, members: &[u32], kinds: EdgeKinds) -> Vec<Edge> 
     edges
 }
 
+/// The dependencies within each circle.
+fn within<'a>(circles: &[Vec<u32>], members: usize, edges: &'a [Edge]) -> Vec<Vec<&'a Edge>> {
+    let mut circle_of = vec![usize::MAX; members];
+    for (number, circle) in circles.iter().enumerate() {
+        circle.iter().for_each(|place| circle_of[*place as usize] = number);
+    }
+    let mut within = vec![Vec::new(); circles.len()];
+    for edge in edges.iter().filter(|edge| circle_of[edge.parent as usize] == circle_of[edge.child as usize]) {
+        if let Some(inside) = within.get_mut(circle_of[edge.parent as usize]) {
+            inside.push(edge);
+        }
+    }
+    within
+}
+
 fn csr(members: &[u32], edges: &[Edge]) -> Result<Csr, PlanError> {
     let pairs: Vec<_> = edges.iter().map(|edge| (edge.parent, edge.child)).collect();
     let nodes = u32::try_from(members.len()).unwrap_or(u32::MAX);
@@ -152,47 +162,4 @@ fn names(graph: &ArtifactGraph, numbers: &[u32]) -> Vec<ArtifactId> {
         numbers.iter().filter_map(|number| graph.numbered(*number)).map(|artifact| artifact.id.clone()).collect();
     names.sort_unstable();
     names
-}
-
-/// The rule of [`CyclePolicy::Break`].
-struct Breaking<'a> {
-    graph: &'a ArtifactGraph,
-    members: &'a [u32],
-    edges: &'a [Edge],
-    breakable: EdgeKinds,
-}
-
-impl Breaking<'_> {
-    /// The dependencies, parent and child, that are given up within a circle; or the numbers of members that are in a circle without them.
-    fn run(&self, circle: &[u32]) -> Result<BTreeSet<(u32, u32)>, Vec<u32>> {
-        let mut local: Vec<_> = circle.iter().copied().zip(0..).collect();
-        local.sort_unstable();
-        let number = |place: u32| local.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| local[at].1);
-        let inside = self.edges.iter().filter_map(|edge| Some((edge, number(edge.parent)?, number(edge.child)?)));
-        let mut taken: Vec<_> = inside.filter(|(_, parent, child)| parent != child).collect();
-        taken.sort_by_cached_key(|(edge, ..)| self.rank(edge));
-        let mut graph = DynamicGraph::new();
-        for _ in circle {
-            graph.add(0);
-        }
-        let mut broken = BTreeSet::new();
-        for (edge, parent, child) in taken {
-            if !graph.closes_cycle(parent, child) {
-                graph.insert(parent, child);
-            } else if edge.kinds.without(self.breakable).is_empty() {
-                broken.insert((edge.parent, edge.child));
-            } else {
-                graph.insert(parent, child);
-                let members = graph.component(parent).iter().map(|at| self.members[circle[*at as usize] as usize]);
-                return Err(members.collect());
-            }
-        }
-        Ok(broken)
-    }
-
-    fn rank(&self, edge: &Edge) -> (bool, Option<EdgeKind>, Option<&ArtifactId>, Option<&ArtifactId>) {
-        let name = |place: u32| self.graph.numbered(self.members[place as usize]).map(|artifact| &artifact.id);
-        let may_break = edge.kinds.without(self.breakable).is_empty();
-        (may_break, edge.kinds.iter().next(), name(edge.child), name(edge.parent))
-    }
 }
