@@ -1,9 +1,11 @@
 //! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
 
+mod estimate;
 mod explain;
 mod planner;
 mod render;
 
+pub use estimate::{Estimates, Observation};
 pub use explain::Explanation;
 pub use planner::{PlanError, Planner};
 
