@@ -27,11 +27,12 @@ fn layered(layers: u32, width: u32) -> Result<ArtifactGraph, Box<dyn std::error:
 
 /// Debian's sources with their build and runtime dependencies.
 fn archive() -> Result<ArtifactGraph, Box<dyn std::error::Error>> {
-    let debian = debian::Debian::load()?;
-    let ids: Vec<_> = debian.sources.iter().map(|source| ArtifactId::new(source.name.as_str())).collect();
+    let text = debian::text()?;
+    let debian = debian::Debian::parse(&text)?;
+    let ids: Vec<_> = debian.sources.iter().map(|source| ArtifactId::new(source.name)).collect();
     let artifacts =
         debian.sources.iter().zip(&ids).map(|(source, id)| {
-            Artifact::new(id.clone(), ArtifactKind::Rpm).with_source("archive", Some(&source.version))
+            Artifact::new(id.clone(), ArtifactKind::Rpm).with_source("archive", Some(source.version))
         });
     let named = |edges: &[(u32, u32)], kind| {
         edges

@@ -48,6 +48,47 @@ pub trait Event: Serialize + DeserializeOwned + Send + 'static {
     fn requester(&self) -> Option<String> {
         None
     }
+
+    /// How bad it is to wait with it, which decides on its share of the build systems while others wait as well.
+    fn severity(&self) -> Severity {
+        Severity::default()
+    }
+}
+
+/// How bad it is to wait with an event. The words are those of security advisories; what says nothing about it is moderate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It can wait: a quarter of the share of what is moderate.
+    Low = 0,
+    /// Ordinary.
+    #[default]
+    Moderate = 1,
+    /// Four times the share of what is moderate.
+    Important = 2,
+    /// Sixteen times the share of what is moderate.
+    Critical = 3,
+}
+
+impl Severity {
+    /// All of them, from the lowest.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Moderate, Self::Important, Self::Critical];
+
+    /// The stored number.
+    #[must_use]
+    pub fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// The severity of a stored number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.number() == number)
+    }
+
+    fn is_moderate(&self) -> bool {
+        *self == Self::Moderate
+    }
 }
 
 /// What a bus delivered: bytes with an address.
@@ -116,6 +157,9 @@ pub struct Envelope {
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<String>,
+    /// How bad it is to wait.
+    #[serde(default, skip_serializing_if = "Severity::is_moderate")]
+    pub severity: Severity,
     /// The event's JSON form.
     pub payload: serde_json::Value,
 }
@@ -145,6 +189,7 @@ impl Envelope {
             search_key: event.search_key().unwrap_or_else(|| message_id.to_owned()),
             manual: event.manual(),
             requester: event.requester(),
+            severity: event.severity(),
             payload: serde_json::to_value(event)?,
         })
     }
@@ -247,6 +292,20 @@ mod tests {
         let error = parse::<Pushed>(&message("test.pushed", "{\"image\":\n 7}")).unwrap().unwrap_err();
         assert_eq!(error.place, "line 2 column 2");
         assert!(error.to_string().contains("test.pushed"), "{error}");
+    }
+
+    #[test]
+    fn severities_keep_their_numbers_and_what_says_nothing_is_moderate() {
+        for (severity, number) in Severity::ALL.into_iter().zip(0..) {
+            assert_eq!((severity.number(), Severity::from_number(number)), (number, Some(severity)));
+        }
+        assert_eq!(Severity::from_number(4), None);
+        let mut envelope = parse::<Pushed>(&message("test.pushed", r#"{"image":"a"}"#)).unwrap().unwrap();
+        let old = serde_json::to_value(&envelope).unwrap();
+        assert!(old.get("severity").is_none(), "as stored by earlier versions");
+        assert_eq!(serde_json::from_value::<Envelope>(old).unwrap(), envelope);
+        envelope.severity = Severity::Critical;
+        assert_eq!(serde_json::to_value(&envelope).unwrap()["severity"], "critical");
     }
 
     #[test]

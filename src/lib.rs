@@ -83,7 +83,7 @@ pub mod time;
 
 pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};
 pub use engine::Engine;
-pub use event::{Envelope, Event, Message};
+pub use event::{Envelope, Event, Message, Severity};
 pub use graph::{ArtifactGraph, EdgeKind};
 pub use handler::{Context, Decision, Handler, HandlerResult};
 pub use plan::{Plan, RebuildReason};

@@ -35,7 +35,8 @@ pub(crate) fn ratio(one: Duration, other: Duration) -> f64 {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let named: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
-    let debian = debian::Debian::load()?;
+    let text = debian::text()?;
+    let debian = debian::Debian::parse(&text)?;
     let archive =
         [workloads::debian(&debian, "build and runtime", "glibc")?, workloads::debian(&debian, "link", "glibc")?];
     let layered = |nodes, edges| workloads::layered("layered", nodes, edges);
@@ -121,7 +122,7 @@ fn small_changes(workload: &Workload) -> Result<(), Box<dyn std::error::Error>> 
     Ok(())
 }
 
-fn transition(workload: &Workload, debian: &debian::Debian, root: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn transition(workload: &Workload, debian: &debian::Debian<'_>, root: &str) -> Result<(), Box<dyn std::error::Error>> {
     let csr = Csr::new(workload.nodes, &workload.edges)?;
     let frozen = FrozenGraph::new(&csr);
     let mut search = frozen.search();

@@ -13,7 +13,7 @@ pub(crate) struct Workload {
 }
 
 /// Debian's sources with all edges, or with those by which a change of an interface spreads.
-pub(crate) fn debian(debian: &Debian, kind: &str, root: &str) -> Result<Workload, Box<dyn std::error::Error>> {
+pub(crate) fn debian(debian: &Debian<'_>, kind: &str, root: &str) -> Result<Workload, Box<dyn std::error::Error>> {
     let build: BTreeSet<_> = debian.build.iter().map(|(child, parent)| (*parent, *child)).collect();
     let runtime = debian.runtime.iter().map(|(child, parent)| (*parent, *child));
     let edges: BTreeSet<_> = if kind == "link" {

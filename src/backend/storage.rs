@@ -1,7 +1,7 @@
 use super::{Error, Remedy, Result};
-use crate::plan::Plan;
+use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, EventId, EventRecord, EventState,
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
     InboxRecord, MessageKey, Neighbourhood, Notice, RowChange, Transition,
 };
 use crate::time::Timestamp;
@@ -58,6 +58,13 @@ pub enum Query {
     DeadLetters(Paging),
     /// The plan of an event.
     Plan(EventId),
+    /// How long the latest successful attempts took, from their intent to when they were last observed; latest first.
+    Durations {
+        /// Only of builds of this mode.
+        mode: BuildMode,
+        /// At most so many.
+        limit: u32,
+    },
     /// Messages that wait to be published, in the order in which their changes were stored.
     Notices {
         /// At most so many.
@@ -92,6 +99,8 @@ pub enum Answer {
     DeadLetters(Page<InboxRecord>),
     /// To [`Query::Plan`].
     Plan(Option<Box<Plan>>),
+    /// To [`Query::Durations`].
+    Durations(Vec<Observation>),
     /// To [`Query::Notices`].
     Notices(Vec<Notice>),
     /// To [`Query::Overview`].
@@ -142,6 +151,8 @@ pub struct Due {
     pub attempts: Vec<(AttemptRecord, BuildRecord)>,
     /// How many live attempts each build system has.
     pub live: BTreeMap<String, u32>,
+    /// Of each build system with live attempts, the priorities of their builds, lowest first.
+    pub started: BTreeMap<String, Vec<i64>>,
     /// The earliest moment at which a ready build, a live attempt or a new message that is left out now will be due.
     pub next: Option<Timestamp>,
 }
@@ -149,7 +160,7 @@ pub struct Due {
 /// Bounds of a [`Query::Due`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueLimits {
-    /// At most so many ready builds.
+    /// At most so many ready builds of each build system, so that those of one never hide those of another.
     pub ready: u32,
     /// At most so many attempts.
     pub attempts: u32,
@@ -394,6 +405,11 @@ pub trait StorageExt: Storage {
     /// The plan of an event.
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
         typed!(self.query(&Query::Plan(event)).await?, Plan).map(|plan| plan.map(|plan| *plan))
+    }
+
+    /// How long the latest successful attempts took.
+    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+        typed!(self.query(&Query::Durations { mode, limit }).await?, Durations)
     }
 
     /// Messages that wait to be published.

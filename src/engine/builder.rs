@@ -250,12 +250,18 @@ impl Builder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
+        let readable = Readable {
+            catalog: Arc::new(Catalogs(self.catalogs)),
+            policy: self.policy,
+            mode: self.mode,
+            history: Some(Arc::clone(&storage)),
+        };
         let core = Core::new(Parts {
             storage,
             buses: self.buses,
             systems: self.systems,
             registry: self.registry,
-            readable: Readable { catalog: Arc::new(Catalogs(self.catalogs)), policy: self.policy, mode: self.mode },
+            readable,
             clock: self.clock,
             limits: self.limits,
             slots: Slots::new(self.slots),

@@ -3,13 +3,13 @@ use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
-use crate::backend::{BoxError, BuildFilter, Claim, Error, Paging, Scope, StorageExt};
+use crate::backend::{BoxError, BuildFilter, Claim, DueLimits, Error, Paging, Scope, StorageExt};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::rebuild::{
-    Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Outcome, Rebuild, RowChange,
+    Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Lines, Outcome, Rebuild, RowChange,
 };
 use crate::time::later;
 use futures_util::FutureExt;
@@ -228,6 +228,7 @@ async fn admit(
     decided: &Decided<'_>,
 ) -> Result<Result<Vec<RowChange>, Reason>, Error> {
     let mut admissions = Vec::new();
+    let lines = lines(core, decided).await?;
     for (entry, outcome) in &decided.builds {
         let nodes = match outcome {
             Outcome::Build { plan, .. } => plan.len(),
@@ -241,6 +242,7 @@ async fn admit(
             handler: entry.name.clone(),
             envelope: envelope.clone(),
             mode: core.readable.mode,
+            lines: lines.clone(),
             outcome: outcome.clone(),
         });
     }
@@ -266,6 +268,19 @@ async fn admit(
         changes.push(RowChange::Receive(core.inbox_record(Handle::EMITTED, message, None)));
     }
     Ok(Ok(changes))
+}
+
+/// Where the lines stand that builds of this decision join.
+async fn lines(core: &Core, decided: &Decided<'_>) -> Result<Lines, Error> {
+    let mut lines = Lines::default();
+    if decided.builds.iter().any(|(_, outcome)| matches!(outcome, Outcome::Build { .. })) {
+        let due = core.storage.due(core.now(), DueLimits { ready: 1, attempts: 0 }).await?;
+        due.ready.iter().for_each(|build| lines.waits(&build.key.system, build.priority));
+        for (system, priorities) in &due.started {
+            priorities.iter().for_each(|priority| lines.started(system, *priority));
+        }
+    }
+    Ok(lines)
 }
 
 async fn postpone(core: &Core, record: InboxRecord, pause: Duration, reason: Reason) {

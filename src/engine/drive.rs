@@ -1,13 +1,15 @@
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildRequest, DueLimits, Error, Remedy, StorageExt};
-use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input};
+use crate::backend::{BuildRequest, Due, DueLimits, Error, Remedy, StorageExt};
+use crate::rebuild::{
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule,
+};
 use crate::time::Timestamp;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// More ready builds than that are not looked at in one step; those are the least urgent ones.
+/// More ready builds of a build system than that are not looked at in one step; those are the least urgent ones.
 const READY_MAX: u32 = 1000;
 
 /// Ready builds to attempts: starts as many as there are slots, the most urgent first.
@@ -41,32 +43,40 @@ pub(super) async fn run(core: &Core) {
 
 /// The builds that start now, and when there may be others.
 async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
-    let slots: u32 = core.systems.keys().map(|system| core.slots.limit(system)).sum();
-    // As many as could start at most. Only if the most urgent ones are all for systems without a free slot, others are looked at.
-    let mut ready = slots.saturating_add(1).min(READY_MAX);
+    let limit = |system: &String| core.slots.limit(system);
+    let slots = core.systems.keys().map(limit).max().unwrap_or_default();
+    // As many as could start at most, and those that still look ready. Only if none of them can start, others are looked at.
+    let mut ready = slots.saturating_add(u32::try_from(starting.len()).unwrap_or(u32::MAX)).clamp(1, READY_MAX);
     loop {
-        let mut due = core.storage.due(core.now(), DueLimits { ready, attempts: 0 }).await?;
+        let due = core.storage.due(core.now(), DueLimits { ready, attempts: 0 }).await?;
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
-        // A build whose start is not stored yet still looks ready, and has its slot already.
-        for build in due.ready.extract_if(.., |build| starting.contains(&build.id)) {
-            *due.live.entry(build.key.system).or_default() += 1;
-        }
-        let builds: Vec<_> = core
-            .slots
-            .admit(&due.ready, &due.live)
-            .into_iter()
-            .filter(|build| core.is_ours(build) && Effect::of_build(build) == Some(Effect::Start))
-            .cloned()
-            .collect();
-        let free = core
-            .systems
-            .keys()
-            .any(|system| due.live.get(system).copied().unwrap_or_default() < core.slots.limit(system));
+        let free = core.systems.keys().any(|system| due.live.get(system).copied().unwrap_or_default() < limit(system));
+        let next = due.next;
+        let builds = choose(core, due, starting);
         if complete || !builds.is_empty() || !free {
-            return Ok((builds, due.next));
+            return Ok((builds, next));
         }
         ready = READY_MAX;
     }
+}
+
+/// Asks the schedule which of these builds start now.
+fn choose(core: &Core, due: Due, starting: &BTreeSet<BuildId>) -> Vec<BuildRecord> {
+    let mut schedule = Schedule::new(core.slots.clone());
+    for (system, attempts) in &due.live {
+        schedule.live(system, *attempts);
+    }
+    let mut candidates = BTreeMap::new();
+    for build in due.ready {
+        if starting.contains(&build.id) {
+            // Its start is not stored yet: it still looks ready, and has its slot already.
+            schedule.live(&build.key.system, 1);
+        } else if core.is_ours(&build) && Effect::of_build(&build) == Some(Effect::Start) {
+            schedule.ready(&build.key.system, build.priority, build.id);
+            candidates.insert(build.id, build);
+        }
+    }
+    std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build)).collect()
 }
 
 /// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.

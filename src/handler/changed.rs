@@ -52,7 +52,7 @@ pub async fn rebuild_dependents(event: ImagePushed, cx: Context) -> HandlerResul
     let image = ArtifactId::new(event.image);
     let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
     let planner = graph.planner().changed(image, event.digest);
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).plan()?))
+    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?).plan()?))
 }
 
 /// Rebuilds the artifact, at its new revision, and everything that depends on it.
@@ -69,5 +69,5 @@ pub async fn rebuild_artifact(event: SourceChanged, cx: Context) -> HandlerResul
         graph.insert(artifact);
     }
     let planner = graph.planner().rebuild(id);
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).plan()?))
+    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?).plan()?))
 }

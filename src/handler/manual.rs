@@ -52,5 +52,5 @@ pub async fn rebuild_requested(event: RebuildRequested, cx: Context) -> HandlerR
         planner = planner.without_dependents();
     }
     let facts = cx.facts().with("manual", "true");
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(facts).plan()?))
+    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(facts).estimates(&cx.estimates().await?).plan()?))
 }

@@ -9,9 +9,9 @@ mod manual;
 pub use changed::{ImagePushed, SourceChanged, rebuild_artifact, rebuild_dependents};
 pub use manual::{RebuildRequested, rebuild_requested};
 
-use crate::backend::{BoxError, Catalog};
+use crate::backend::{BoxError, Catalog, Error, Storage, StorageExt};
 use crate::event::{Event, Message, Received};
-use crate::plan::Plan;
+use crate::plan::{Estimates, Plan};
 use crate::policy::{Facts, Policy};
 use crate::rebuild::{BuildMode, EventId};
 use crate::time::Timestamp;
@@ -102,6 +102,8 @@ pub(crate) struct Readable {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) policy: Policy,
     pub(crate) mode: BuildMode,
+    /// Where to read what has happened; nowhere outside an engine.
+    pub(crate) history: Option<Arc<dyn Storage>>,
 }
 
 impl Context {
@@ -132,7 +134,7 @@ impl Context {
     /// ```
     pub fn outside(catalog: Arc<dyn Catalog>, policy: Policy, now: Timestamp) -> Self {
         let received = Received { message_id: "outside".into(), at: now };
-        let shared = Readable { catalog, policy: policy.clone(), mode: BuildMode::Real };
+        let shared = Readable { catalog, policy: policy.clone(), mode: BuildMode::Real, history: None };
         Self { shared: Arc::new(shared), policy, received, now }
     }
 
@@ -147,6 +149,21 @@ impl Context {
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
+
+    /// How long builds will probably take, from the latest [`HISTORY_MAX`](Self::HISTORY_MAX) that succeeded. Outside an engine nothing is known.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn estimates(&self) -> Result<Estimates, Error> {
+        let Some(storage) = &self.shared.history else { return Ok(Estimates::default()) };
+        // Pretended builds take no time.
+        let mode = if self.shared.mode == BuildMode::DryRun { BuildMode::Real } else { self.shared.mode };
+        let durations = storage.durations(mode, Self::HISTORY_MAX).await?;
+        Ok(durations.into_iter().rev().collect())
+    }
+
+    /// Builds that are looked at for [`estimates`](Self::estimates): a few days of a large site, and some ten milliseconds.
+    pub const HISTORY_MAX: u32 = 20_000;
 
     /// Facts about this event that rules may ask for, to be completed by the handler.
     #[must_use]

@@ -1,12 +1,14 @@
 //! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
 
 mod breaking;
+mod estimate;
 mod explain;
 mod planner;
 mod render;
 mod selection;
 mod sequence;
 
+pub use estimate::{Estimates, Observation};
 pub use explain::Explanation;
 pub use planner::{PlanError, Planner};
 pub use sequence::CyclePolicy;

@@ -1,12 +1,12 @@
+use super::estimate::Estimates;
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
-use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
+use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,7 @@ pub struct Planner<'a> {
     pub(super) kinds: EdgeKinds,
     pub(super) depth: u32,
     cycles: CyclePolicy,
+    estimates: Estimates,
 }
 
 impl ArtifactGraph {
@@ -75,6 +76,7 @@ impl ArtifactGraph {
             kinds: EdgeKinds::ALL,
             depth: u32::MAX,
             cycles: CyclePolicy::default(),
+            estimates: Estimates::default(),
         }
     }
 }
@@ -127,6 +129,12 @@ impl Planner<'_> {
         self
     }
 
+    /// How long builds took, from which follows how long they will take.
+    pub fn estimates(mut self, estimates: &Estimates) -> Self {
+        self.estimates = estimates.clone();
+        self
+    }
+
     /// The rules of what may be rebuilt.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone();
@@ -149,7 +157,7 @@ impl Planner<'_> {
         }
         let Selection { included, mut excluded } = Selection::of(self);
         let artifacts: Vec<_> = included.iter().filter_map(|number| self.graph.numbered(*number)).collect();
-        let estimates: Vec<_> = artifacts.iter().map(|artifact| estimate(artifact)).collect();
+        let estimates: Vec<_> = artifacts.iter().map(|artifact| self.estimates.of(artifact)).collect();
         let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
         let changed = self.changes();
         let starts: BTreeMap<_, _> =
@@ -223,13 +231,4 @@ impl Planner<'_> {
             }
         }
     }
-}
-
-/// How long a build takes that has no history, by kind: enough to order by, replaced by history as soon as there is some.
-#[must_use]
-fn estimate(artifact: &Artifact) -> Duration {
-    artifact.estimate.unwrap_or(match artifact.kind {
-        ArtifactKind::Repository => Duration::from_secs(120),
-        _ => Duration::from_secs(600),
-    })
 }

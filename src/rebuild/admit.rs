@@ -2,13 +2,15 @@ use super::neighbourhood::Rebuild;
 use super::record::{
     BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, RowChange, Slot,
 };
+use super::schedule::{Entry, Lines};
 use super::state::{BuildState, EventState};
 use crate::artifact::ArtifactId;
 use crate::event::Envelope;
 use crate::plan::{Plan, PlanNode};
 use crate::reason::Reason;
 use petgraph::graphmap::DiGraphMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// A decision of a handler about to become rows: one new event and, if it rebuilds something, its builds.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Admission {
     pub envelope: Envelope,
     /// Whether builds are real.
     pub mode: BuildMode,
+    /// Where the lines stand in which the builds take their places.
+    pub lines: Lines,
     /// What was decided.
     pub outcome: Outcome,
 }
@@ -72,6 +76,15 @@ impl Admission {
             mode: self.mode,
         })
     }
+
+    /// The nodes of the plan with their keys and the priorities that follow from their places.
+    fn queue<'a>(&self, plan: &'a Plan) -> Vec<(&'a PlanNode, BuildKey, i64)> {
+        let nodes: Vec<_> = plan.nodes().filter_map(|node| Some((node, self.key(node)?))).collect();
+        let entries =
+            nodes.iter().map(|(node, key)| Entry { system: &key.system, rank: node.rank, estimate: node.estimate });
+        let priorities = self.lines.enqueue(self.envelope.severity, &entries.collect::<Vec<_>>());
+        nodes.into_iter().zip(priorities).map(|((node, key), priority)| (node, key, priority)).collect()
+    }
 }
 
 impl Rebuild {
@@ -113,7 +126,10 @@ impl Rebuild {
         if let Outcome::Build { plan, .. } = &admission.outcome {
             let joined =
                 match self.place(admission, plan).and_then(|placed| self.connect(plan, &placed).map(|()| placed)) {
-                    Ok(placed) => placed,
+                    Ok(placed) => {
+                        self.hasten(&admission.lines, &placed);
+                        placed
+                    }
                     Err(refused) => {
                         (self.now, self.trail) = before;
                         return Err(refused);
@@ -133,11 +149,10 @@ impl Rebuild {
     fn place(&mut self, admission: &Admission, plan: &Plan) -> Result<BTreeMap<ArtifactId, BuildId>, NotAdmitted> {
         let mut placed = BTreeMap::new();
         let mut unused = admission.first_build;
-        for node in plan.nodes() {
-            let Some(key) = admission.key(node) else { continue };
+        for (node, key, priority) in admission.queue(plan) {
             let current = self.waiting_or_running(&key, Slot::Current);
             let successor = self.waiting_or_running(&key, Slot::Successor);
-            let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node));
+            let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node, priority));
             let build = match (joinable, successor) {
                 (Some(build), _) => build,
                 // The next build is promised to others with other parameters: there is no place for a third.
@@ -145,7 +160,7 @@ impl Rebuild {
                 (None, None) => {
                     let id = unused;
                     unused = BuildId(unused.0 + 1);
-                    self.create(id, key, node, current);
+                    self.create(id, key, node, priority, current);
                     id
                 }
             };
@@ -166,16 +181,16 @@ impl Rebuild {
     }
 
     /// Adds the node's wishes to a build that has not started; `false` if it has, or if one build cannot serve both.
-    fn try_join(&mut self, id: BuildId, node: &PlanNode) -> bool {
+    fn try_join(&mut self, id: BuildId, node: &PlanNode, priority: i64) -> bool {
         let Some(build) = self.now.builds.get_mut(&id) else { return false };
-        let queued = matches!(build.state, BuildState::Blocked | BuildState::Ready);
+        let queued = build.state.is_queued();
         let Some(parameters) = build.parameters.unite(&node.artifact.parameters).ok().filter(|_| queued) else {
             return false;
         };
         build.parameters = parameters;
         build.source.clone_from(&node.artifact.source);
         build.because = build.because.max(node.reason);
-        build.priority = build.priority.max(priority(node));
+        build.priority = build.priority.max(priority);
         for parent in &node.parents {
             match build.parents.iter_mut().find(|known| known.id == parent.id) {
                 Some(known) => *known = parent.clone(),
@@ -194,7 +209,7 @@ impl Rebuild {
         }
     }
 
-    fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, after: Option<BuildId>) {
+    fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, priority: i64, after: Option<BuildId>) {
         let slot = if after.is_some() { Slot::Successor } else { Slot::Current };
         self.add_build(BuildRecord {
             id,
@@ -209,7 +224,7 @@ impl Rebuild {
             because: node.reason,
             inputs: None,
             pending: 0,
-            priority: priority(node),
+            priority,
             estimate: node.artifact.estimate,
             attempts: 0,
             tries: 0,
@@ -278,6 +293,30 @@ impl Rebuild {
         }
     }
 
+    /// What the event waits for without having planned it goes as early as if it had.
+    fn hasten(&mut self, lines: &Lines, placed: &BTreeMap<ArtifactId, BuildId>) {
+        if self.loaded.builds.is_empty() {
+            return;
+        }
+        let mut parents: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
+        for edge in self.now.dependencies.values().filter(|edge| !edge.satisfied) {
+            parents.entry(edge.child).or_default().push(edge.parent);
+        }
+        let behind = |build: &BuildRecord| lines.behind(&build.key.system, build.priority);
+        let placed = placed.values().filter_map(|id| self.now.builds.get(id));
+        // The foremost first, so that each build is moved once.
+        let mut open: BinaryHeap<_> = placed.map(|build| Reverse((behind(build), build.id))).collect();
+        while let Some(Reverse((wanted, child))) = open.pop() {
+            for parent in parents.remove(&child).into_iter().flatten() {
+                let Some(parent) = self.now.builds.get_mut(&parent) else { continue };
+                if parent.state.is_queued() && wanted < behind(parent) {
+                    parent.priority = lines.priority(&parent.key.system, wanted);
+                    open.push(Reverse((wanted, parent.id)));
+                }
+            }
+        }
+    }
+
     fn refuse_cycles(&self, ours: &BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
         let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
         let graph: DiGraphMap<BuildId, ()> = waits.map(|edge| (edge.parent, edge.child, ())).collect();
@@ -291,9 +330,4 @@ impl Rebuild {
         // Two decisions about one message can contradict each other without any build under way.
         Err(NotAdmitted { builds: if builds.is_empty() { members } else { builds } })
     }
-}
-
-/// Microseconds until the last build that waits for it would end.
-fn priority(node: &PlanNode) -> i64 {
-    i64::try_from(node.rank.as_micros()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@
 mod admit;
 mod apply;
 mod effect;
+mod forecast;
 mod input;
 mod neighbourhood;
 mod record;
@@ -16,6 +17,7 @@ mod state;
 pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;
 pub use effect::Effect;
+pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use input::{Failure, FailureClass, Input, Observed, Output};
 pub use neighbourhood::{Neighbourhood, Rebuild};
 pub use record::{
@@ -23,5 +25,5 @@ pub use record::{
     EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, RowChange, Slot, Transition, Version,
 };
 pub use retry::Limits;
-pub use schedule::Slots;
+pub use schedule::{Entry, Lines, Schedule, Slots};
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState};

@@ -204,7 +204,7 @@ pub struct BuildRecord {
     pub inputs: Option<Digest>,
     /// Builds it waits for.
     pub pending: u32,
-    /// Higher goes first: the expected microseconds until the last build that waits for it ends.
+    /// Higher goes first: minus its place in the line of its build system, see [`Lines`](super::Lines).
     pub priority: i64,
     /// Expected duration.
     pub estimate: Option<Duration>,

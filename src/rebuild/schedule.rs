@@ -1,17 +1,40 @@
-use super::record::BuildRecord;
-use std::collections::BTreeMap;
+use crate::event::Severity;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
 
 /// How many attempts of each build system may live at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use freshmaker::rebuild::Slots;
+///
+/// let slots = Slots::new([("farm".to_owned(), 4)].into()).with_others(2);
+/// assert_eq!((slots.limit("farm"), slots.limit("arm64")), (4, 2));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slots {
     limits: BTreeMap<String, u32>,
+    others: u32,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new(BTreeMap::new())
+    }
 }
 
 impl Slots {
     /// The limits by registered name of the system. A system without one may run [`Slots::DEFAULT`].
     #[must_use]
     pub fn new(limits: BTreeMap<String, u32>) -> Self {
-        Self { limits }
+        Self { limits, others: Self::DEFAULT }
+    }
+
+    /// A system without a limit of its own may run so many.
+    #[must_use]
+    pub fn with_others(mut self, limit: u32) -> Self {
+        self.others = limit;
+        self
     }
 
     /// Attempts of a system for which no limit was set.
@@ -20,21 +43,200 @@ impl Slots {
     /// How many attempts of this system may live at once.
     #[must_use]
     pub fn limit(&self, system: &str) -> u32 {
-        self.limits.get(system).copied().unwrap_or(Self::DEFAULT)
+        self.limits.get(system).copied().unwrap_or(self.others)
     }
 
-    /// Which of the ready builds start now, given how many attempts of each system live: in the given order, as far as there are slots.
+    /// The system that has a limit of its own, if it is the only one.
     #[must_use]
-    pub fn admit<'a>(&self, ready: &'a [BuildRecord], live: &BTreeMap<String, u32>) -> Vec<&'a BuildRecord> {
-        let mut used = live.clone();
-        ready
-            .iter()
-            .filter(|build| {
-                let used = used.entry(build.key.system.clone()).or_default();
-                let free = *used < self.limit(&build.key.system);
-                *used += u32::from(free);
-                free
-            })
-            .collect()
+    pub(super) fn only(&self) -> Option<&str> {
+        self.limits.keys().next().filter(|_| self.limits.len() == 1).map(String::as_str)
+    }
+}
+
+/// Where each build system's line stands: a new event gets its places from here on.
+///
+/// Every system has one line of builds, and a build has one place in it, given when it is planned and never moved back. A place is an
+/// amount of work, and is stored as a priority: minus the place, so that the higher one goes first. The builds of an event take their
+/// places one after another, the one with the longest chain behind it first, each as far behind the one before as it has work itself. So
+/// of two events that wait, each gets on as if it had half of the system, however many builds the other has. What comes later starts where
+/// the line stands, and not at its end; it overtakes what waits with its share of the system, and with no more.
+///
+/// ```
+/// use freshmaker::Severity;
+/// use freshmaker::rebuild::{Entry, Lines};
+/// use std::time::Duration;
+///
+/// let entry = |minutes: u64| Entry { system: "farm", rank: Duration::from_secs(60 * minutes), estimate: Duration::from_secs(600) };
+/// let mut lines = Lines::default();
+/// let large = lines.enqueue(Severity::Moderate, &[entry(10), entry(30), entry(20)]);
+/// assert!(large[1] > large[2] && large[2] > large[0], "the longest chain first");
+///
+/// // The first of the large event has been started, the second is the most urgent one that waits.
+/// lines.started("farm", large[1]);
+/// lines.waits("farm", large[2]);
+/// let other = lines.enqueue(Severity::Moderate, &[entry(10)]);
+/// assert!(other[0] == large[2] && other[0] > large[0], "they take turns");
+/// let urgent = lines.enqueue(Severity::Critical, &[entry(10)]);
+/// assert!(urgent[0] > large[2], "before all that waits");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    lines: BTreeMap<String, Standing>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    /// Priority of the most urgent build that waits.
+    head: Option<i64>,
+    /// Priorities of builds that were started and have not ended.
+    started: Vec<i64>,
+}
+
+/// A build that is to be given its place in the line of its build system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The build system.
+    pub system: &'a str,
+    /// Expected time from its start to the end of the last build that waits for it.
+    pub rank: Duration,
+    /// How long it will probably take.
+    pub estimate: Duration,
+}
+
+impl Lines {
+    /// No build counts for less work. Each build that is started moves the line on by at least so much, so that not even a flood of events
+    /// with one short build each holds back for ever what came before them.
+    pub const LEAST: Duration = Duration::from_secs(60);
+
+    /// A build with this priority is ready and waits.
+    pub fn waits(&mut self, system: &str, priority: i64) {
+        let line = self.lines.entry(system.to_owned()).or_default();
+        line.head = line.head.max(Some(priority));
+    }
+
+    /// A build with this priority has been started and has not ended.
+    pub fn started(&mut self, system: &str, priority: i64) {
+        self.lines.entry(system.to_owned()).or_default().started.push(priority);
+    }
+
+    /// The priorities of the builds of one event. Of builds with equal ranks the earlier entry goes first.
+    #[must_use]
+    pub fn enqueue(&self, severity: Severity, builds: &[Entry<'_>]) -> Vec<i64> {
+        let mut order: Vec<usize> = (0..builds.len()).collect();
+        order.sort_by_key(|&entry| Reverse(builds[entry].rank));
+        let stretch = stretch(severity);
+        let mut lines: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut priorities = vec![0; builds.len()];
+        for entry in order {
+            let Entry { system, estimate, .. } = builds[entry];
+            let place = lines.entry(system).or_insert_with(|| self.stands(system));
+            *place = place.saturating_sub(work(estimate, stretch));
+            priorities[entry] = *place;
+        }
+        priorities
+    }
+
+    /// How far behind the present place of the line a priority is.
+    pub(super) fn behind(&self, system: &str, priority: i64) -> i64 {
+        self.stands(system).saturating_sub(priority)
+    }
+
+    /// The priority so far behind the present place of the line.
+    pub(super) fn priority(&self, system: &str, behind: i64) -> i64 {
+        self.stands(system).saturating_sub(behind)
+    }
+
+    /// The priority of the last build that was started in its turn: of those before the head the hindmost.
+    fn stands(&self, system: &str) -> i64 {
+        let Some(line) = self.lines.get(system) else { return 0 };
+        let in_turn = line.started.iter().copied().filter(|priority| line.head.is_none_or(|head| *priority >= head));
+        in_turn.min().or(line.head).unwrap_or_default()
+    }
+}
+
+/// How many times farther behind each other builds stand than those of a critical event: each step of severity gets four times the share
+/// of the one below.
+fn stretch(severity: Severity) -> i64 {
+    match severity {
+        Severity::Critical => 1,
+        Severity::Important => 4,
+        Severity::Moderate => 16,
+        Severity::Low => 64,
+    }
+}
+
+/// Microseconds in the line.
+fn work(estimate: Duration, stretch: i64) -> i64 {
+    i64::try_from(estimate.max(Lines::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
+}
+
+/// Which of the ready builds start next: for each build system the one with the highest priority, as long as it has slots.
+///
+/// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the order is total, and does not depend on
+/// the order in which they were told. No slot stays free while a build waits that could have it. Every step takes logarithmic time.
+///
+/// ```
+/// use freshmaker::rebuild::{Schedule, Slots};
+///
+/// let mut schedule = Schedule::new(Slots::new([("farm".to_owned(), 1)].into()));
+/// schedule.ready("farm", -5, "libs");
+/// schedule.ready("farm", -3, "base");
+/// assert_eq!((schedule.start(), schedule.start()), (Some("base"), None));
+/// schedule.ended("farm");
+/// assert_eq!(schedule.start(), Some("libs"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Schedule<T> {
+    slots: Slots,
+    lines: BTreeMap<String, Line<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Line<T> {
+    limit: u32,
+    live: u32,
+    ready: BinaryHeap<(i64, Reverse<T>)>,
+}
+
+impl<T: Ord> Schedule<T> {
+    /// Nothing is ready, and nothing lives.
+    #[must_use]
+    pub fn new(slots: Slots) -> Self {
+        Self { slots, lines: BTreeMap::new() }
+    }
+
+    /// So many more attempts of this system live.
+    pub fn live(&mut self, system: &str, attempts: u32) {
+        let line = self.line(system);
+        line.live = line.live.saturating_add(attempts);
+    }
+
+    /// This build is ready.
+    pub fn ready(&mut self, system: &str, priority: i64, build: T) {
+        self.line(system).ready.push((priority, Reverse(build)));
+    }
+
+    /// The build that starts next, if there is one with a free slot. It has the slot from now on.
+    pub fn start(&mut self) -> Option<T> {
+        let open = self.lines.values_mut().filter(|line| line.live < line.limit);
+        let line = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
+        let (_, Reverse(build)) = line.ready.pop()?;
+        line.live += 1;
+        Some(build)
+    }
+
+    /// An attempt of this system lives no more: its slot is free.
+    pub fn ended(&mut self, system: &str) {
+        let line = self.line(system);
+        line.live = line.live.saturating_sub(1);
+    }
+
+    fn line(&mut self, system: &str) -> &mut Line<T> {
+        // Asked for each build: a name is copied only once.
+        if !self.lines.contains_key(system) {
+            let line = Line { limit: self.slots.limit(system), live: 0, ready: BinaryHeap::new() };
+            self.lines.insert(system.to_owned(), line);
+        }
+        self.lines.get_mut(system).expect("it was put there if it was not there")
     }
 }

@@ -148,6 +148,12 @@ impl BuildState {
         matches!(self, Self::Done | Self::Reused | Self::Failed | Self::DependencyFailed | Self::Canceled)
     }
 
+    /// Whether it waits to be started, for others or for a slot.
+    #[must_use]
+    pub fn is_queued(self) -> bool {
+        matches!(self, Self::Blocked | Self::Ready)
+    }
+
     /// Whether its output can be used by what depends on it.
     #[must_use]
     pub fn is_success(self) -> bool {

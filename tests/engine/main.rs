@@ -6,4 +6,5 @@ mod config;
 mod decisions;
 mod messages;
 mod runs;
+mod schedule;
 mod town;

@@ -4,8 +4,7 @@ use crate::world::{World, digest, graph, with};
 use freshmaker::artifact::Parameter;
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{BuildMode, BuildState, DependencyKind, EventState, Outcome, Rebuild, Slot};
-use freshmaker::{Artifact, ArtifactGraph};
-use std::time::Duration;
+use freshmaker::{Artifact, ArtifactGraph, Severity};
 
 fn repositories(graph: ArtifactGraph, name: &str, repositories: [&str; 1]) -> ArtifactGraph {
     with(graph, name, |artifact| artifact.with_parameter("repositories", repositories))
@@ -19,14 +18,12 @@ fn branch(name: &'static str) -> impl FnOnce(Artifact) -> Artifact {
 fn a_queued_build_is_joined_and_serves_both() {
     let first = repositories(graph("lib: base; app: lib"), "app", ["a"]);
     let second = repositories(graph("app: tool"), "app", ["b"]);
-    let second = with(second, "app", |app| {
-        let app = app.with_estimate(Duration::from_secs(9000));
-        app.with_source("app", Some("newer"))
-    });
+    let second = with(second, "app", |app| app.with_source("app", Some("newer")));
     let mut world = World::new();
     let one = world.change(&first, "base").unwrap();
     assert_eq!(world.build("app").because, RebuildReason::Dependency);
     let before = world.build("app").clone();
+    world.severity = Severity::Critical;
     let two = world.change(&second, "tool").unwrap();
     let app = world.build("app").clone();
     assert_eq!(app.id, before.id);

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod join;
+mod lines;
 mod order;
 mod random;
 mod retry;

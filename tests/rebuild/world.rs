@@ -5,11 +5,11 @@ use freshmaker::artifact::Digest;
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::{
     Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
-    EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Neighbourhood,
-    NotAdmitted, Notice, Observed, Outcome, Output, Rebuild, RowChange, Slot, Transition,
+    EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Lines,
+    Neighbourhood, NotAdmitted, Notice, Observed, Outcome, Output, Rebuild, RowChange, Slot, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, later};
-use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope, Severity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) owner: i64,
     pub(crate) at: Timestamp,
+    /// Of the events to come.
+    pub(crate) severity: Severity,
     last: i64,
     attempts: u128,
 }
@@ -68,6 +70,7 @@ impl World {
             limits: Limits::default(),
             owner: 1,
             at: from_micros(1_764_000_000_000_000),
+            severity: Severity::Moderate,
             last: 0,
             attempts: 0,
         }
@@ -101,6 +104,14 @@ impl World {
             Outcome::Build { plan, .. } => plan.len(),
             Outcome::Skip(_) | Outcome::Fail(_) => 0,
         };
+        let mut lines = Lines::default();
+        for build in self.rows.builds.values() {
+            match build.state {
+                BuildState::Ready => lines.waits(&build.key.system, build.priority),
+                BuildState::Submitting | BuildState::Building => lines.started(&build.key.system, build.priority),
+                _ => {}
+            }
+        }
         self.last += 1 + i64::try_from(builds).unwrap();
         Admission {
             event,
@@ -112,9 +123,11 @@ impl World {
                 search_key: "test".into(),
                 manual: false,
                 requester: None,
+                severity: self.severity,
                 payload: serde_json::Value::Null,
             },
             mode: BuildMode::Real,
+            lines,
             outcome,
         }
     }

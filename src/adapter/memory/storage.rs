@@ -1,13 +1,17 @@
-use super::tables::{Tables, Waits, stored};
+use super::tables::{Tables, Waits, stored, unobserved_since};
 use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, in_order, load, overview, page_limit};
 use crate::backend::{
     Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
 };
+use crate::plan::Observation;
 use crate::rebuild::{
-    AttemptId, BuildId, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange, Transition,
+    AttemptId, BuildId, BuildMode, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange,
+    Transition,
 };
-use crate::time::Timestamp;
+use crate::time::{Timestamp, since};
 use async_trait::async_trait;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A storage within the process: nothing survives its end.
@@ -87,6 +91,7 @@ impl Storage for MemoryStorage {
                 Answer::DeadLetters(page(dead.filter_map(|number| tables.inbox.get(&number)), *paging))
             }
             Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
+            Query::Durations { mode, limit } => Answer::Durations(durations(&tables, *mode, *limit)),
             Query::Notices { limit } => Answer::Notices(tables.outbox.values().take(count(*limit)).cloned().collect()),
             Query::Overview => Answer::Overview(Box::new(overview(
                 tables.inbox_tally.clone(),
@@ -137,17 +142,28 @@ fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item
 
 fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
     let has_come = |not_before: Option<Timestamp>| not_before.is_none_or(|not_before| not_before <= at);
-    let ready = tables.ready.iter().filter_map(|(_, id)| tables.builds.get(id));
-    let ready = ready.filter(|build| has_come(build.not_before)).take(count(limits.ready));
+    let of_line = |line: &'_ BTreeSet<(Reverse<i64>, BuildId)>| {
+        let waiting = line.iter().filter_map(|(_, id)| tables.builds.get(id));
+        waiting.filter(|build| has_come(build.not_before)).take(count(limits.ready)).collect::<Vec<_>>()
+    };
+    let mut ready: Vec<_> = tables.ready.values().flat_map(of_line).collect();
+    ready.sort_by_key(|build| (Reverse(build.priority), build.id));
     let live = tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id));
     let live = live.filter(|attempt| has_come(attempt.not_before)).take(count(limits.attempts));
     let counts = tables.live_tally.iter();
+    let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for attempt in tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id)) {
+        let priority = tables.builds.get(&attempt.build).map(|build| build.priority);
+        started.entry(attempt.system.clone()).or_default().extend(priority);
+    }
+    started.values_mut().for_each(|priorities| priorities.sort_unstable());
     Due {
-        ready: ready.cloned().collect(),
+        ready: ready.into_iter().cloned().collect(),
         attempts: live
             .filter_map(|attempt| Some((attempt.clone(), tables.builds.get(&attempt.build)?.clone())))
             .collect(),
         live: counts.map(|(system, count)| (system.clone(), u32::try_from(*count).unwrap_or(u32::MAX))).collect(),
+        started,
         next: tables.not_before.range((at, Waits::Message(0))..).map(|(moment, _)| *moment).find(|moment| *moment > at),
     }
 }
@@ -173,6 +189,19 @@ fn builds(tables: &Tables, filter: &BuildFilter, paging: Paging) -> Page<BuildRe
         return page(caused.filter_map(|(_, id)| tables.builds.get(id)).filter(matches), paging);
     }
     page(tables.builds.values().rev().filter(matches), paging)
+}
+
+fn durations(tables: &Tables, mode: BuildMode, limit: u32) -> Vec<Observation> {
+    let attempts = tables.succeeded.iter().rev().filter_map(|(_, id)| tables.attempts.get(id));
+    let with_build = attempts.filter_map(|attempt| Some((attempt, tables.builds.get(&attempt.build)?)));
+    let of_mode = with_build.filter(|(_, build)| build.key.mode == mode).take(count(limit));
+    of_mode
+        .map(|(attempt, build)| Observation {
+            artifact: build.key.artifact.clone(),
+            kind: build.kind,
+            duration: since(unobserved_since(attempt), attempt.intent_at),
+        })
+        .collect()
 }
 
 fn transitions(tables: &Tables, aggregate: &str, id: &str) -> Vec<Transition> {

@@ -2,8 +2,8 @@ use crate::adapter::store::{Rows, Side, conflict, external_changed, missing};
 use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId, EventRecord,
-    EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId,
+    EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use std::cmp::Reverse;
@@ -23,7 +23,8 @@ pub(super) struct Tables {
     pub(super) inbox_states: BTreeSet<(InboxState, u64)>,
     pub(super) events: BTreeMap<EventId, EventRecord>,
     pub(super) builds: BTreeMap<BuildId, BuildRecord>,
-    pub(super) ready: BTreeSet<(Reverse<i64>, BuildId)>,
+    /// The line of each build system.
+    pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
     open: BTreeMap<(BuildKey, Slot), BuildId>,
     outputs: BTreeSet<(BuildKey, BuildId)>,
     pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
@@ -31,6 +32,7 @@ pub(super) struct Tables {
     pub(super) live: BTreeSet<(Timestamp, AttemptId)>,
     live_of: BTreeMap<BuildId, AttemptId>,
     pub(super) live_tally: BTreeMap<String, u64>,
+    pub(super) succeeded: BTreeSet<(Timestamp, AttemptId)>,
     /// Ready builds, live attempts and new messages that have a moment before which they must not be touched.
     pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
     externals: BTreeMap<(String, ExternalId), AttemptId>,
@@ -279,7 +281,9 @@ impl Tables {
         self.wait(Waits::Build(id), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
         tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
         if let Some(before) = &before {
-            self.ready.remove(&(Reverse(before.priority), id));
+            if let Some(line) = self.ready.get_mut(&before.key.system) {
+                line.remove(&(Reverse(before.priority), id));
+            }
             self.outputs.remove(&(before.key.clone(), id));
             let slot = (before.key.clone(), before.slot);
             if self.open.get(&slot) == Some(&id) {
@@ -288,7 +292,8 @@ impl Tables {
         }
         if let Some(row) = row {
             if row.state == BuildState::Ready {
-                self.ready.insert((Reverse(row.priority), id));
+                let line = self.ready.entry(row.key.system.clone()).or_default();
+                line.insert((Reverse(row.priority), id));
             }
             if row.output.is_some() {
                 self.outputs.insert((row.key.clone(), id));
@@ -319,6 +324,7 @@ impl Tables {
         if let Some(before) = &before {
             self.attempts_of.remove(&(before.build, before.number, id.clone()));
             self.live.remove(&(unobserved_since(before), id.clone()));
+            self.succeeded.remove(&(unobserved_since(before), id.clone()));
             if self.live_of.get(&before.build) == Some(id) {
                 self.live_of.remove(&before.build);
             }
@@ -331,6 +337,9 @@ impl Tables {
             if row.state.is_live() {
                 self.live.insert((unobserved_since(&row), id.clone()));
                 self.live_of.insert(row.build, id.clone());
+            }
+            if row.state == AttemptState::Succeeded {
+                self.succeeded.insert((unobserved_since(&row), id.clone()));
             }
             if let Some(external) = &row.external {
                 self.externals.insert((row.system.clone(), external.clone()), id.clone());
@@ -465,7 +474,7 @@ fn notice_key(notice: &Notice) -> NoticeKey {
     (notice.aggregate.clone(), notice.id.clone(), notice.version, notice.topic.clone())
 }
 
-fn unobserved_since(attempt: &AttemptRecord) -> Timestamp {
+pub(super) fn unobserved_since(attempt: &AttemptRecord) -> Timestamp {
     attempt.observed_at.unwrap_or(attempt.intent_at)
 }
 

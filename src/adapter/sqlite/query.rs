@@ -1,14 +1,19 @@
 use super::rows::{
-    AttemptRow, BuildRow, EventRow, InboxRow, NoticeRow, Place, TransitionRow, inbox_number, inbox_state, moment,
+    AttemptRow, BuildRow, EventRow, InboxRow, NoticeRow, Place, TransitionRow, inbox_number, inbox_state, mode_number,
+    moment,
 };
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, plans, tallies, transitions};
 use super::{CHUNK, failed};
 use crate::adapter::store::{AttemptFacts, Audit, BuildFacts, EventFacts, overview, page_limit};
+use crate::artifact::ArtifactKind;
 use crate::backend::{
     Answer, BuildFilter, Due, DueLimits, Error, EventFilter, Overview, Page, Paging, Query, Remedy, Result, Violation,
 };
-use crate::plan::Plan;
-use crate::rebuild::{BuildId, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord, InboxState};
+use crate::plan::{Observation, Plan};
+use crate::rebuild::{
+    AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
+    InboxState,
+};
 use crate::time::{Timestamp, to_micros};
 use diesel::dsl::{count_star, min};
 use diesel::sqlite::Sqlite;
@@ -16,6 +21,9 @@ use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
     SqliteConnection,
 };
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result<Answer> {
     Ok(match query {
@@ -36,6 +44,7 @@ pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result
         }
         Query::DeadLetters(paging) => Answer::DeadLetters(dead_letters(connection, *paging)?),
         Query::Plan(event) => Answer::Plan(plan(connection, *event)?.map(Box::new)),
+        Query::Durations { mode, limit } => Answer::Durations(durations(connection, *mode, *limit)?),
         Query::Notices { limit } => {
             let rows = outbox::table.order(outbox::number).limit((*limit).into()).select(NoticeRow::as_select());
             let rows = rows.load(connection).map_err(failed)?;
@@ -52,13 +61,7 @@ pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result
 
 fn due(connection: &mut SqliteConnection, at: Timestamp, limits: DueLimits) -> Result<Due> {
     let micros = to_micros(at);
-    let ready = builds::table
-        .filter(builds::state.eq(BuildState::Ready.number()))
-        .filter(builds::not_before.is_null().or(builds::not_before.le(micros)))
-        .order((builds::priority.desc(), builds::id))
-        .limit(limits.ready.into())
-        .select(BuildRow::as_select());
-    let ready = ready.load(connection).map_err(failed)?;
+    let ready = if limits.ready == 0 { Vec::new() } else { ready(connection, micros, limits.ready)? };
     let live = attempts::table
         .inner_join(builds::table)
         .filter(attempts::live.eq(true))
@@ -67,17 +70,66 @@ fn due(connection: &mut SqliteConnection, at: Timestamp, limits: DueLimits) -> R
         .limit(limits.attempts.into())
         .select((AttemptRow::as_select(), BuildRow::as_select()));
     let pairs = live.load::<(AttemptRow, BuildRow)>(connection).map_err(failed)?;
-    let counts = attempts::table.filter(attempts::live.eq(true)).group_by(attempts::system);
-    let counts = counts.select((attempts::system, count_star())).load::<(String, i64)>(connection).map_err(failed)?;
+    let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    let priorities = attempts::table.inner_join(builds::table).filter(attempts::live.eq(true));
+    let priorities = priorities.select((attempts::system, builds::priority));
+    for (system, priority) in priorities.load::<(String, i64)>(connection).map_err(failed)? {
+        started.entry(system).or_default().push(priority);
+    }
+    started.values_mut().for_each(|priorities| priorities.sort_unstable());
+    let count = |priorities: &Vec<i64>| u32::try_from(priorities.len()).unwrap_or(u32::MAX);
     Ok(Due {
-        ready: ready.into_iter().map(BuildRow::record).collect::<Result<_>>()?,
+        ready,
         attempts: pairs
             .into_iter()
             .map(|(attempt, build)| Ok((attempt.record()?, build.record()?)))
             .collect::<Result<_>>()?,
-        live: counts.into_iter().map(|(system, count)| (system, u32::try_from(count).unwrap_or(u32::MAX))).collect(),
+        live: started.iter().map(|(system, priorities)| (system.clone(), count(priorities))).collect(),
+        started,
         next: moment(next_due(connection, micros)?),
     })
+}
+
+/// The head of each build system's line.
+fn ready(connection: &mut SqliteConnection, at: i64, limit: u32) -> Result<Vec<BuildRecord>> {
+    let is_ready = builds::state.eq(BuildState::Ready.number());
+    let mut ready: Vec<BuildRecord> = Vec::new();
+    let mut last = None;
+    loop {
+        // One step in the index for each system, however long its line is.
+        let next = builds::table.filter(is_ready).select(min(builds::system)).into_boxed();
+        let next = if let Some(last) = &last { next.filter(builds::system.gt(last)) } else { next };
+        let Some(system) = next.first::<Option<String>>(connection).map_err(failed)? else { break };
+        let line = builds::table
+            .filter(is_ready.and(builds::system.eq(&system)))
+            .filter(builds::not_before.is_null().or(builds::not_before.le(at)))
+            .order((builds::priority.desc(), builds::id))
+            .limit(limit.into())
+            .select(BuildRow::as_select());
+        for row in line.load(connection).map_err(failed)? {
+            ready.push(row.record()?);
+        }
+        last = Some(system);
+    }
+    ready.sort_by_key(|build| (Reverse(build.priority), build.id));
+    Ok(ready)
+}
+
+fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+    let succeeded = attempts::state.eq(AttemptState::Succeeded.number());
+    let rows = attempts::table
+        .inner_join(builds::table)
+        .filter(attempts::live.eq(false).and(succeeded).and(builds::mode.eq(mode_number(mode))))
+        .order((attempts::unobserved_since.desc(), attempts::id.desc()))
+        .limit(limit.into())
+        .select((builds::id, builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
+    let rows = rows.load::<(i64, String, i16, i64, i64)>(connection).map_err(failed)?;
+    let observation = |(id, artifact, kind, from, to): (i64, String, i16, i64, i64)| {
+        let kind = Place { table: "builds", id: &id }.coded("kind", kind, ArtifactKind::from_number)?;
+        let duration = Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
+        Ok(Observation { artifact: artifact.into(), kind, duration })
+    };
+    rows.into_iter().map(observation).collect()
 }
 
 fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {

@@ -2,7 +2,7 @@
 
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, transitions};
 use crate::backend::{Error, Remedy, Result};
-use crate::event::{Envelope, Message};
+use crate::event::{Envelope, Message, Severity};
 use crate::plan::RebuildReason;
 use crate::reason::Reason;
 use crate::rebuild::{
@@ -60,6 +60,7 @@ pub(super) struct EventRow {
     search_key: String,
     manual: bool,
     requester: Option<String>,
+    severity: i16,
     payload: String,
     mode: i16,
     reason_code: String,
@@ -233,7 +234,7 @@ impl InboxProgress {
 
 impl EventRow {
     pub(super) fn of(record: &EventRecord) -> Result<Self> {
-        let Envelope { kind, search_key, manual, requester, payload } = &record.envelope;
+        let Envelope { kind, search_key, manual, requester, severity, payload } = &record.envelope;
         Ok(Self {
             id: record.id.0,
             version: record.version.into(),
@@ -245,6 +246,7 @@ impl EventRow {
             search_key: search_key.clone(),
             manual: *manual,
             requester: requester.clone(),
+            severity: severity.number(),
             payload: json(payload)?,
             mode: mode_number(record.mode),
             reason_code: record.reason.code.clone(),
@@ -273,6 +275,7 @@ impl EventRow {
                 search_key: self.search_key,
                 manual: self.manual,
                 requester: self.requester,
+                severity: place.coded("severity", self.severity, Severity::from_number)?,
                 payload: place.json("payload", &self.payload)?,
             },
             mode: place.coded("mode", self.mode, mode_of)?,
@@ -541,7 +544,7 @@ pub(super) fn inbox_state(number: i16) -> Option<InboxState> {
     INBOX_STATES.into_iter().find(|state| inbox_number(*state) == number)
 }
 
-fn mode_number(mode: BuildMode) -> i16 {
+pub(super) fn mode_number(mode: BuildMode) -> i16 {
     match mode {
         BuildMode::Real => 0,
         BuildMode::Scratch => 1,

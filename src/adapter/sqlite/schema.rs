@@ -38,6 +38,7 @@ diesel::table! {
         search_key -> Text,
         manual -> Bool,
         requester -> Nullable<Text>,
+        severity -> SmallInt,
         payload -> Text,
         mode -> SmallInt,
         reason_code -> Text,

@@ -88,6 +88,7 @@ async fn what_is_asked_often_reads_no_whole_table() {
     let calls = async |storage: &SqliteStorage| {
         let at = from_micros(1);
         storage.due(at, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        storage.durations(BuildMode::Real, 9).await.unwrap();
         storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at }).await.unwrap();
         storage.message("amqp", "m").await.unwrap();
         storage.attempts(BuildId(1)).await.unwrap();

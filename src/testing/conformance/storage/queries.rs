@@ -5,8 +5,8 @@ use crate::backend::{BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, 
 use crate::graph::{ArtifactGraph, EdgeKind};
 use crate::policy::Policy;
 use crate::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
-    InboxState, RowChange,
+    AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
+    InboxRecord, InboxState, RowChange,
 };
 
 async fn due(storage: &dyn Storage, seconds: i64, ready: u32, attempts: u32) -> Due {
@@ -35,6 +35,65 @@ pub(super) async fn due_builds_are_ordered_and_limited(storage: &dyn Storage) {
     first.priority = 50;
     write(storage, [first.next_row(), BuildRecord { state: BuildState::Submitting, ..build(3) }.next_row()]).await;
     assert_eq!(numbers(&due(storage, 99, 9, 9).await.ready), [1, 2, 4, 5], "a changed build has its new place");
+}
+
+pub(super) async fn a_long_line_hides_no_other(storage: &dyn Storage) {
+    let row = |id, system: &str, priority| {
+        let mut row = BuildRecord { priority, ..build(id) };
+        row.key.system = system.into();
+        row
+    };
+    let long =
+        (1..=50).map(|id| row(id, "koji", 1000 - id)).chain([row(60, "arm", 7), row(61, "arm", 8), row(62, "x", -9)]);
+    write(storage, long.map(New::new_row)).await;
+    let heads = due(storage, 9, 2, 9).await.ready;
+    assert_eq!(numbers(&heads), [1, 2, 61, 60, 62], "so many of each build system, in one order");
+    assert_eq!(due(storage, 9, 0, 9).await.ready, [], "none");
+    write(storage, [BuildRecord { state: BuildState::Submitting, ..row(61, "arm", 8) }.next_row()]).await;
+    assert_eq!(numbers(&due(storage, 9, 1, 9).await.ready), [1, 60, 62], "the next of each");
+}
+
+pub(super) async fn the_priorities_of_what_runs_are_known(storage: &dyn Storage) {
+    let rows = [(1, 5), (2, -3), (3, 0), (4, -90)];
+    write(storage, rows.map(|(id, priority)| BuildRecord { priority, ..build_in(id, BuildState::Building) }.new_row()))
+        .await;
+    let koji = AttemptRecord { system: "koji".into(), ..attempt("three", 3) };
+    let ended = AttemptRecord { state: AttemptState::Failed, ..attempt("four", 4) };
+    write(storage, [attempt("one", 1), attempt("two", 2), koji, ended].map(New::new_row)).await;
+    let expected = [("command".into(), vec![-3, 5]), ("koji".into(), vec![0])].into();
+    assert_eq!(due(storage, 9, 9, 9).await.started, expected, "of live attempts, however many are asked for");
+    assert_eq!(due(storage, 9, 0, 0).await.started, expected, "of live attempts, however few are asked for");
+}
+
+pub(super) async fn durations_are_those_of_the_latest_successes(storage: &dyn Storage) {
+    let mut pretended = build_in(4, BuildState::Done);
+    pretended.key.mode = BuildMode::DryRun;
+    let real = [1, 2, 3].map(|id| build_in(id, BuildState::Done).new_row());
+    write(storage, real.into_iter().chain([pretended.new_row()])).await;
+    let took = |id, build, from, to, state| AttemptRecord {
+        state,
+        intent_at: at(from),
+        observed_at: Some(at(to)),
+        ..attempt(id, build)
+    };
+    let rows = [
+        took("a", 1, 10, 70, AttemptState::Succeeded),
+        took("b", 2, 20, 50, AttemptState::Succeeded),
+        took("c", 3, 30, 90, AttemptState::Failed),
+        took("d", 3, 90, 95, AttemptState::Succeeded),
+        took("e", 4, 90, 99, AttemptState::Succeeded),
+    ];
+    write(storage, rows.map(New::new_row)).await;
+    let known = async |mode, limit| {
+        let durations = done("durations", storage.durations(mode, limit).await);
+        durations.into_iter().map(|it| (it.artifact.to_string(), it.duration.as_secs())).collect::<Vec<_>>()
+    };
+    let expected = [("app-3".to_owned(), 5), ("app-1".to_owned(), 60), ("app-2".to_owned(), 30)];
+    assert_eq!(known(BuildMode::Real, 9).await, expected, "latest end first, successes only, of this mode");
+    assert_eq!(known(BuildMode::Real, 2).await, expected[..2], "no more than asked for");
+    assert_eq!(known(BuildMode::DryRun, 9).await, [("app-4".to_owned(), 9)], "of this mode");
+    let kind = done("durations", storage.durations(BuildMode::Real, 1).await).remove(0).kind;
+    assert_eq!(kind, ArtifactKind::Image, "with its kind");
 }
 
 pub(super) async fn due_attempts_are_longest_unobserved_first(storage: &dyn Storage) {

@@ -1,5 +1,5 @@
 use crate::artifact::{ArtifactId, ArtifactKind, Digest, Parameters, Source};
-use crate::event::{Envelope, Message};
+use crate::event::{Envelope, Message, Severity};
 use crate::graph::EdgeKind;
 use crate::plan::{PlanParent, RebuildReason};
 use crate::reason::Reason;
@@ -49,6 +49,7 @@ pub(super) fn event(id: i64) -> EventRecord {
             search_key: format!("image-{id}"),
             manual: false,
             requester: None,
+            severity: Severity::Moderate,
             payload: serde_json::json!({ "image": "ü", "layers": [1, null, "x"] }),
         },
         mode: BuildMode::Real,
@@ -71,6 +72,7 @@ pub(super) fn full_event(id: i64) -> EventRecord {
     row.generation = 3;
     row.envelope.manual = true;
     row.envelope.requester = Some("somebody".into());
+    row.envelope.severity = Severity::Critical;
     row.mode = BuildMode::DryRun;
     row.plan = Some(Digest::of(b"plan"));
     (row.builds_open, row.builds_done, row.builds_failed) = (1, 2, 3);

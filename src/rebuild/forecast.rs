@@ -1,0 +1,271 @@
+use super::schedule::{Entry, Lines, Schedule, Slots};
+use crate::event::Severity;
+use crate::plan::Plan;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+/// A build of a [`Workload`], in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task<'a> {
+    /// The build system.
+    pub system: &'a str,
+    /// What the schedule knows: how long it will probably take.
+    pub estimate: Duration,
+    /// What the schedule does not know: how long it takes.
+    pub duration: Duration,
+}
+
+/// Why a workload cannot be played to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Endless {
+    /// A task waits for one that is not there, or more tasks than can be numbered.
+    #[error("task {0} is not in the workload")]
+    Unknown(u32),
+    /// Tasks wait for each other in a circle.
+    #[error("{0} tasks wait for each other in a circle, or for such tasks")]
+    Circle(u32),
+    /// A build system has tasks and no slot.
+    #[error("the build system {0:?} has no slot")]
+    NoSlot(String),
+}
+
+/// Builds and what they wait for, in numbers, to be played through the schedule on virtual time.
+///
+/// ```
+/// use freshmaker::rebuild::{Slots, Task, Workload};
+/// use std::time::Duration;
+///
+/// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+/// let task = |length: u64| Task { system: "farm", estimate: minutes(length), duration: minutes(length) };
+/// // The second and the third wait for the first.
+/// let workload = Workload::new(vec![task(5), task(1), task(10), task(8)], &[(0, 1), (0, 2)])?;
+/// let forecast = workload.play(&Slots::default().with_others(1))?;
+/// assert_eq!(forecast.makespan, minutes(24));
+/// assert_eq!(workload.play(&Slots::default().with_others(2))?.makespan, minutes(15));
+/// # Ok::<(), freshmaker::rebuild::Endless>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Workload<'a> {
+    tasks: Vec<Task<'a>>,
+    ranks: Vec<Duration>,
+    /// For each task, where its children begin in `children`; one more at the end.
+    starts: Vec<u32>,
+    children: Vec<u32>,
+    /// Of each task, how many it waits for.
+    parents: Vec<u32>,
+    /// Parents before children.
+    order: Vec<u32>,
+}
+
+impl<'a> Workload<'a> {
+    /// Tasks, numbered from 0 in this order, and who waits: pairs of (parent, child), in any order, of which repeated ones count once more
+    /// and make no difference.
+    ///
+    /// # Errors
+    /// [`Endless::Unknown`] and [`Endless::Circle`].
+    pub fn new(tasks: Vec<Task<'a>>, waits: &[(u32, u32)]) -> Result<Self, Endless> {
+        let count = u32::try_from(tasks.len()).map_err(|_| Endless::Unknown(u32::MAX))?;
+        let mut starts = vec![0_u32; tasks.len() + 1];
+        let mut parents = vec![0_u32; tasks.len()];
+        for &(parent, child) in waits {
+            if let Some(unknown) = [parent, child].into_iter().find(|task| *task >= count) {
+                return Err(Endless::Unknown(unknown));
+            }
+            starts[parent as usize + 1] += 1;
+            parents[child as usize] += 1;
+        }
+        for task in 0..tasks.len() {
+            starts[task + 1] += starts[task];
+        }
+        let mut free = starts.clone();
+        let mut children = vec![0; waits.len()];
+        for &(parent, child) in waits {
+            children[free[parent as usize] as usize] = child;
+            free[parent as usize] += 1;
+        }
+        let mut workload = Self { tasks, ranks: Vec::new(), starts, children, parents, order: Vec::new() };
+        workload.order = workload.parents_first()?;
+        workload.ranks = workload.longest(|task| task.estimate);
+        Ok(workload)
+    }
+
+    /// The same tasks in another order of urgency: instead of the longest chain of estimates, these ranks decide, one for each task.
+    #[must_use]
+    pub fn with_ranks(mut self, ranks: &[Duration]) -> Self {
+        for (own, rank) in self.ranks.iter_mut().zip(ranks) {
+            *own = *rank;
+        }
+        self
+    }
+
+    /// Of each task, the expected time from its start to the end of the last task that waits for it.
+    #[must_use]
+    pub fn ranks(&self) -> &[Duration] {
+        &self.ranks
+    }
+
+    fn children(&self, task: u32) -> &[u32] {
+        let task = task as usize;
+        &self.children[self.starts[task] as usize..self.starts[task + 1] as usize]
+    }
+
+    fn parents_first(&self) -> Result<Vec<u32>, Endless> {
+        let mut waits_for = self.parents.clone();
+        let mut order: Vec<u32> =
+            (0..).zip(&waits_for).filter(|(_, count)| **count == 0).map(|(task, _)| task).collect();
+        let mut next = 0;
+        while let Some(&task) = order.get(next) {
+            next += 1;
+            for &child in self.children(task) {
+                waits_for[child as usize] -= 1;
+                if waits_for[child as usize] == 0 {
+                    order.push(child);
+                }
+            }
+        }
+        match self.tasks.len() - order.len() {
+            0 => Ok(order),
+            left => Err(Endless::Circle(u32::try_from(left).unwrap_or(u32::MAX))),
+        }
+    }
+
+    /// Of each task, the longest chain that begins with it.
+    fn longest(&self, length: impl Fn(&Task<'_>) -> Duration) -> Vec<Duration> {
+        let mut longest = vec![Duration::ZERO; self.tasks.len()];
+        for &task in self.order.iter().rev() {
+            let after = self.children(task).iter().map(|child| longest[*child as usize]).max().unwrap_or_default();
+            longest[task as usize] = length(&self.tasks[task as usize]).saturating_add(after);
+        }
+        longest
+    }
+
+    /// What no schedule can beat: the longest chain, or the work of a system divided by its slots.
+    #[must_use]
+    pub fn lower_bound(&self, slots: &Slots) -> Duration {
+        let chain = self.longest(|task| task.duration).into_iter().max().unwrap_or_default();
+        let mut work: BTreeMap<&str, Duration> = BTreeMap::new();
+        for task in &self.tasks {
+            let work = work.entry(task.system).or_default();
+            *work = work.saturating_add(task.duration);
+        }
+        let shares = work.into_iter().map(|(system, work)| work / slots.limit(system).max(1));
+        shares.fold(chain, Duration::max)
+    }
+
+    /// Plays all tasks through the [`Schedule`], as one event that begins when nothing else is there.
+    ///
+    /// # Errors
+    /// [`Endless::NoSlot`].
+    pub fn play(&self, slots: &Slots) -> Result<Forecast, Endless> {
+        if let Some(task) = self.tasks.iter().find(|task| slots.limit(task.system) == 0) {
+            return Err(Endless::NoSlot(task.system.to_owned()));
+        }
+        let entries = self.tasks.iter().zip(&self.ranks);
+        let entries = entries.map(|(task, rank)| Entry { system: task.system, rank: *rank, estimate: task.estimate });
+        let priorities = Lines::default().enqueue(Severity::default(), &entries.collect::<Vec<_>>());
+        let mut schedule = Schedule::new(slots.clone());
+        let mut waits_for = self.parents.clone();
+        for (task, _) in (0..).zip(&waits_for).filter(|(_, count)| **count == 0) {
+            schedule.ready(self.tasks[task as usize].system, priorities[task as usize], task);
+        }
+        let mut spans = vec![Span::default(); self.tasks.len()];
+        let mut running: BinaryHeap<Reverse<(Duration, u32)>> = BinaryHeap::new();
+        let mut now = Duration::ZERO;
+        loop {
+            while let Some(task) = schedule.start() {
+                let end = now.saturating_add(self.tasks[task as usize].duration);
+                spans[task as usize] = Span { start: now, end };
+                running.push(Reverse((end, task)));
+            }
+            let Some(&Reverse((end, _))) = running.peek() else { break };
+            now = end;
+            // All that end at one moment, before anything starts.
+            while running.peek().is_some_and(|Reverse((end, _))| *end == now)
+                && let Some(Reverse((_, task))) = running.pop()
+            {
+                schedule.ended(self.tasks[task as usize].system);
+                for &child in self.children(task) {
+                    waits_for[child as usize] -= 1;
+                    if waits_for[child as usize] == 0 {
+                        schedule.ready(self.tasks[child as usize].system, priorities[child as usize], child);
+                    }
+                }
+            }
+        }
+        let idle = self.idle(slots, now);
+        Ok(Forecast { makespan: now, lower_bound: self.lower_bound(slots), spans, idle })
+    }
+
+    fn idle(&self, slots: &Slots, makespan: Duration) -> BTreeMap<String, Duration> {
+        let mut idle: BTreeMap<&str, Duration> = BTreeMap::new();
+        for task in &self.tasks {
+            let time = || makespan.saturating_mul(slots.limit(task.system));
+            let left = idle.entry(task.system).or_insert_with(time);
+            *left = left.saturating_sub(task.duration);
+        }
+        idle.into_iter().map(|(system, idle)| (system.to_owned(), idle)).collect()
+    }
+}
+
+/// From when to when a build runs, from the start of the whole on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// When it starts.
+    pub start: Duration,
+    /// When it ends.
+    pub end: Duration,
+}
+
+/// When what will happen, if every build takes as long as was said and nothing else is built meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forecast {
+    /// When the last build ends.
+    pub makespan: Duration,
+    /// No order of the builds could end sooner.
+    pub lower_bound: Duration,
+    /// Each build's time, in the order of the tasks, or of [`Plan::nodes`].
+    pub spans: Vec<Span>,
+    /// Of each build system, the time in which its slots have nothing to do, all slots together.
+    pub idle: BTreeMap<String, Duration>,
+}
+
+impl Plan {
+    /// How long this plan will take, if its estimates hold: all its builds, played through the schedule that the engine uses.
+    ///
+    /// An artifact that names no build system goes to the only one that has a limit, else to one without a name.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::Slots;
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
+    /// use std::time::Duration;
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+    /// for name in ["app", "shop", "site"] {
+    ///     graph.insert(Artifact::new(name, ArtifactKind::Image).with_source(name, None));
+    ///     graph.depend(name, "debian", EdgeKind::ParentImage)?;
+    /// }
+    /// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
+    /// let forecast = plan.forecast(&Slots::default().with_others(2))?;
+    /// assert_eq!(forecast.makespan, Duration::from_secs(1200));
+    /// assert_eq!(forecast.lower_bound, Duration::from_secs(900));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Endless::NoSlot`] if a build system may run nothing.
+    pub fn forecast(&self, slots: &Slots) -> Result<Forecast, Endless> {
+        let numbers: BTreeMap<_, u32> = self.nodes().map(|node| &node.artifact.id).zip(0..).collect();
+        let mut tasks = Vec::with_capacity(self.len());
+        let mut waits = Vec::new();
+        for (node, child) in self.nodes().zip(0..) {
+            let system = node.artifact.system.as_deref().or(slots.only()).unwrap_or_default();
+            tasks.push(Task { system, estimate: node.estimate, duration: node.estimate });
+            waits.extend(self.needs(node).filter_map(|parent| Some((*numbers.get(&parent.artifact.id)?, child))));
+        }
+        let ranks: Vec<_> = self.nodes().map(|node| node.rank).collect();
+        Workload::new(tasks, &waits)?.with_ranks(&ranks).play(slots)
+    }
+}
