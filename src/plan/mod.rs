@@ -3,6 +3,7 @@
 mod explain;
 mod planner;
 mod render;
+mod stored;
 
 pub use explain::Explanation;
 pub use planner::{PlanError, Planner};
@@ -103,6 +104,9 @@ pub struct PlanCycle {
 /// Made by [`ArtifactGraph::plan`](crate::ArtifactGraph::plan) or a [`Planner`]; never changes afterwards. Two equal plans have
 /// the same [`hash`](Plan::hash) on any machine.
 ///
+/// Its serialised form names its version. Forms of versions 1 and 2 can be read, and become version 2. Any other is refused, and so is a plan
+/// that contradicts itself (a reason that names nothing, waves that do not follow the dependencies, …), with an error that names the place.
+///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy};
 ///
@@ -119,12 +123,13 @@ pub struct PlanCycle {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "stored::Stored")]
 pub struct Plan {
     version: u32,
     changed: BTreeMap<ArtifactId, Changed>,
     nodes: BTreeMap<ArtifactId, PlanNode>,
     excluded: BTreeMap<ArtifactId, Reason>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     cycles: Vec<PlanCycle>,
 }
 
