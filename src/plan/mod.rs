@@ -5,7 +5,7 @@ mod planner;
 mod render;
 mod stored;
 
-pub use explain::Explanation;
+pub use explain::{Derivation, Excluded, Explanation, Start, Step};
 pub use planner::{PlanError, Planner};
 
 use crate::artifact::{Artifact, ArtifactId, Digest};
@@ -87,6 +87,14 @@ pub struct PlanNode {
     pub estimate: Duration,
     /// Expected time from the start of this build to the end of the last one that waits for it.
     pub rank: Duration,
+}
+
+impl PlanNode {
+    /// The parent of this name.
+    #[must_use]
+    pub fn parent(&self, id: &ArtifactId) -> Option<&PlanParent> {
+        self.parents.binary_search_by(|parent| parent.id.cmp(id)).ok().map(|position| &self.parents[position])
+    }
 }
 
 /// Artifacts of a plan that depend on each other in a circle, and what was given up to order them.

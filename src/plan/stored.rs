@@ -119,16 +119,11 @@ fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Inval
         if !plan.changed.contains_key(reason) && !plan.nodes.contains_key(reason) {
             return Err(Invalid::new(place("because"), format_args!("{reason:?} is neither changed nor rebuilt")));
         }
-        if !depends(node, reason) {
+        if node.parent(reason).is_none() {
             return Err(Invalid::new(place("because"), format_args!("{reason:?} is not among the parents")));
         }
     }
     Ok(())
-}
-
-/// Whether the node names this parent; its parents are known to be in order.
-fn depends(node: &PlanNode, parent: &ArtifactId) -> bool {
-    node.parents.binary_search_by(|other| other.id.cmp(parent)).is_ok()
 }
 
 /// That a build waits for the parents that it has to wait for, and for no others, and that ranks agree.
@@ -207,7 +202,7 @@ impl<'a> Circles<'a> {
             }
             for (child, parent) in &cycle.broken {
                 let members = [child, parent].iter().all(|id| cycle.members.binary_search(id).is_ok());
-                if !members || !plan.nodes.get(child).is_some_and(|node| depends(node, parent)) {
+                if !members || plan.nodes.get(child).is_none_or(|node| node.parent(parent).is_none()) {
                     let text = format!("{child:?} does not depend on {parent:?} within the circle");
                     return Err(Invalid::new(place("broken"), text));
                 }

@@ -1,5 +1,6 @@
 //! What a plan tells: read back, explained, compared, drawn.
 #![allow(clippy::unwrap_used)]
 
+mod explain;
 mod stored;
 mod world;

@@ -1,5 +1,6 @@
-use super::{Plan, PlanNode};
+use super::Line;
 use crate::artifact::ArtifactId;
+use crate::plan::{Plan, PlanNode};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -20,17 +21,17 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tree = Tree::of(self);
         for id in self.changed.keys().filter(|id| !self.nodes.contains_key(*id)) {
-            writeln!(f, "{id} changed")?;
+            writeln!(f, "{} changed", Line(id.as_str()))?;
             tree.write(f, id)?;
         }
         for node in self.nodes.values().filter(|node| node.because.is_empty()) {
-            writeln!(f, "{} is rebuilt as asked", node.artifact.id)?;
+            writeln!(f, "{} is rebuilt as asked", Line(node.artifact.id.as_str()))?;
             tree.write(f, &node.artifact.id)?;
         }
         if !self.excluded.is_empty() {
             writeln!(f, "not rebuilt:")?;
             for (id, exclusion) in &self.excluded {
-                writeln!(f, "   {id} — {}: {}", exclusion.code, exclusion.text)?;
+                writeln!(f, "   {} — {}: {}", Line(id.as_str()), exclusion.code, Line(&exclusion.text))?;
             }
         }
         Ok(())
@@ -74,12 +75,12 @@ impl<'a> Tree<'a> {
                 writeln!(f, "└─ … {hidden} more")?;
                 continue;
             }
-            write!(f, "{} {child}", if last { "└─" } else { "├─" })?;
+            write!(f, "{} {}", if last { "└─" } else { "├─" }, Line(child.as_str()))?;
             if let Some(node) = self.plan.node(child) {
                 let others: Vec<_> =
                     node.because.iter().filter(|other| *other != parent).map(ArtifactId::as_str).collect();
                 if !others.is_empty() {
-                    write!(f, " (also follows {})", others.join(", "))?;
+                    write!(f, " (also follows {})", Line(&others.join(", ")))?;
                 }
             }
             writeln!(f)?;
