@@ -175,6 +175,7 @@ impl Rebuild {
         build.parameters = parameters;
         build.source.clone_from(&node.artifact.source);
         build.because = build.because.max(node.reason);
+        build.asked |= node.asked.is_some();
         build.priority = build.priority.max(priority(node));
         for parent in &node.parents {
             match build.parents.iter_mut().find(|known| known.id == parent.id) {
@@ -207,6 +208,7 @@ impl Rebuild {
             parameters: node.artifact.parameters.clone(),
             parents: node.parents.clone(),
             because: node.reason,
+            asked: node.asked.is_some(),
             inputs: None,
             pending: 0,
             priority: priority(node),

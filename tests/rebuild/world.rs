@@ -2,7 +2,7 @@
 
 use freshmaker::Reason;
 use freshmaker::artifact::Digest;
-use freshmaker::plan::Plan;
+use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{
     Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
     EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Neighbourhood,
@@ -88,6 +88,15 @@ impl World {
 
     pub(crate) fn request(&mut self, graph: &ArtifactGraph, name: &str) -> Result<EventId, NotAdmitted> {
         self.admit(&graph.planner().rebuild(name).plan().unwrap())
+    }
+
+    pub(crate) fn ask(
+        &mut self,
+        graph: &ArtifactGraph,
+        name: &str,
+        reason: RebuildReason,
+    ) -> Result<EventId, NotAdmitted> {
+        self.admit(&graph.planner().rebuild_as(name, reason, Reason::new("test", "the test wants it")).plan().unwrap())
     }
 
     pub(crate) fn admit(&mut self, plan: &Plan) -> Result<EventId, NotAdmitted> {
