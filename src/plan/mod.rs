@@ -1,10 +1,12 @@
 //! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
 
+mod diff;
 mod explain;
 mod planner;
 mod render;
 mod stored;
 
+pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use explain::{Derivation, Excluded, Explanation, Start, Step};
 pub use planner::{PlanError, Planner};
 
@@ -212,11 +214,62 @@ impl Plan {
         self.nodes.values().map(|node| node.rank).max().unwrap_or_default()
     }
 
+    /// The builds of the longest chain, each waiting for the one before it; the first by name if several are as long.
+    ///
+    /// Its length is the [`critical_path`](Self::critical_path). To make one of them faster is the only way to make the whole faster.
+    #[must_use]
+    pub fn critical_builds(&self) -> Vec<&PlanNode> {
+        let mut next: BTreeMap<&ArtifactId, &PlanNode> = BTreeMap::new();
+        for node in self.nodes.values() {
+            for parent in self.needs(node) {
+                let longest = next.entry(&parent.artifact.id).or_insert(node);
+                if longest.rank < node.rank {
+                    *longest = node;
+                }
+            }
+        }
+        let mut chain = Vec::new();
+        let mut here =
+            self.nodes.values().reduce(|longest, node| if longest.rank < node.rank { node } else { longest });
+        while let Some(node) = here {
+            chain.push(node);
+            here = next.get(&node.artifact.id).copied();
+        }
+        chain
+    }
+
     /// No schedule with so many builders can be shorter: the larger of the critical path and the work divided by them.
     #[must_use]
     pub fn lower_bound(&self, builders: u32) -> Duration {
-        let work: Duration = self.nodes.values().map(|node| node.estimate).sum();
+        let work = self.nodes.values().fold(Duration::ZERO, |work, node| work.saturating_add(node.estimate));
         self.critical_path().max(work / builders.max(1))
+    }
+
+    /// No schedule can be shorter if each build system has so many builders: the largest of the critical path and, for each system, its work
+    /// divided by its builders. A system is named as the artifacts name it; `None` is the one of artifacts that name none.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind};
+    /// use std::time::Duration;
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// for name in ["a", "b", "c"] {
+    ///     let image = Artifact::new(name, ArtifactKind::Image).with_source(name, None).with_system("slow");
+    ///     graph.insert(image.with_estimate(Duration::from_secs(60)));
+    /// }
+    /// let plan = graph.planner().rebuild("a").rebuild("b").rebuild("c").plan()?;
+    /// assert_eq!(plan.lower_bound_by(|system| if system == Some("slow") { 1 } else { 10 }), Duration::from_secs(180));
+    /// # Ok::<(), freshmaker::plan::PlanError>(())
+    /// ```
+    #[must_use]
+    pub fn lower_bound_by(&self, builders: impl Fn(Option<&str>) -> u32) -> Duration {
+        let mut work: BTreeMap<Option<&str>, Duration> = BTreeMap::new();
+        for node in self.nodes.values() {
+            let work = work.entry(node.artifact.system.as_deref()).or_default();
+            *work = work.saturating_add(node.estimate);
+        }
+        let busiest = work.into_iter().map(|(system, work)| work / builders(system).max(1)).max();
+        self.critical_path().max(busiest.unwrap_or_default())
     }
 
     /// Parents outside the plan whose content nobody has told, by name.

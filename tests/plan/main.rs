@@ -1,6 +1,8 @@
 //! What a plan tells: read back, explained, compared, drawn.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
+mod diff;
 mod explain;
 mod stored;
 mod world;

@@ -143,3 +143,12 @@ impl Scene {
         planner.plan().unwrap()
     }
 }
+
+/// Two artifacts that are rebuilt and have nothing to do with each other.
+pub(crate) fn pair() -> Plan {
+    let mut graph = ArtifactGraph::new();
+    for name in ["a", "b"] {
+        graph.insert(Artifact::new(name, ArtifactKind::Image).with_source("here", None));
+    }
+    graph.planner().rebuild("a").rebuild("b").plan().unwrap()
+}
