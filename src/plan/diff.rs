@@ -175,7 +175,7 @@ impl<'a> Changes<'a> {
         let PlanNode { artifact, reason, because, asked, parents: _, wave, estimate, rank } = from;
         let mut changes = Self(Vec::new());
         changes.artifact(artifact, &to.artifact);
-        changes.note(Aspect::Reason, None, Some(reason), Some(&to.reason), |reason| word(reason));
+        changes.note(Aspect::Reason, None, Some(reason), Some(&to.reason), word);
         for name in because.iter().chain(&to.because).collect::<BTreeSet<_>>() {
             let side = |list: &'a [ArtifactId]| list.binary_search(name).is_ok().then_some(name);
             changes.note(Aspect::Because, None, side(because), side(&to.because), ToString::to_string);
@@ -192,7 +192,7 @@ impl<'a> Changes<'a> {
 
     fn artifact(&mut self, from: &'a Artifact, to: &'a Artifact) {
         let Artifact { id: _, kind, system, source, target, digest, parameters, estimate } = from;
-        self.note(Aspect::Kind, None, Some(kind), Some(&to.kind), |kind| word(kind));
+        self.note(Aspect::Kind, None, Some(kind), Some(&to.kind), word);
         self.note(Aspect::System, None, system.as_ref(), to.system.as_ref(), Clone::clone);
         let (source, source_to) = (source.as_ref(), to.source.as_ref());
         let location = |source: &crate::artifact::Source| source.location.clone();

@@ -9,6 +9,7 @@ mod stored;
 pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use explain::{Derivation, Excluded, Explanation, Start, Step};
 pub use planner::{PlanError, Planner};
+pub use render::{Format, UnknownFormat};
 
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::EdgeKind;

@@ -37,7 +37,7 @@ fn differing(one: &Value, two: &Value) -> [Vec<String>; 3] {
     found
 }
 
-fn all(lists: [Vec<String>; 3]) -> Vec<String> {
+fn all(lists: &[Vec<String>; 3]) -> Vec<String> {
     let mut all = lists.concat();
     all.sort();
     all
@@ -59,8 +59,8 @@ proptest! {
         prop_assert_eq!(diff.altered.iter().map(|node| node.id.to_string()).collect::<Vec<_>>(), altered);
         prop_assert!(diff.altered.iter().all(|node| !node.changes.is_empty()));
         prop_assert!(diff.altered.iter().flat_map(|node| &node.changes).all(|change| change.from != change.to));
-        prop_assert_eq!(diff.changed.iter().map(|it| it.id.to_string()).collect::<Vec<_>>(), all(differ("changed")));
-        prop_assert_eq!(diff.excluded.iter().map(|it| it.id.to_string()).collect::<Vec<_>>(), all(differ("excluded")));
+        prop_assert_eq!(diff.changed.iter().map(|it| it.id.to_string()).collect::<Vec<_>>(), all(&differ("changed")));
+        prop_assert_eq!(diff.excluded.iter().map(|it| it.id.to_string()).collect::<Vec<_>>(), all(&differ("excluded")));
     }
 
     #[test]

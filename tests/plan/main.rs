@@ -4,5 +4,6 @@
 mod bounds;
 mod diff;
 mod explain;
+mod render;
 mod stored;
 mod world;

@@ -66,7 +66,7 @@ fn circle(broken: &Value) -> Value {
 }
 
 /// The circle is resolved by building lib first.
-fn opened() -> Value {
+pub(crate) fn opened() -> Value {
     let mut plan = circle(&json!([["lib", "tool"]]));
     plan["nodes"]["tool"]["wave"] = 1.into();
     plan["nodes"]["app"]["wave"] = 2.into();

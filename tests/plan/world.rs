@@ -152,3 +152,25 @@ pub(crate) fn pair() -> Plan {
     }
     graph.planner().rebuild("a").rebuild("b").plan().unwrap()
 }
+
+/// debian changed; python and node follow, and app both of them.
+pub(crate) fn small() -> Plan {
+    let mut graph = ArtifactGraph::new();
+    for (name, source) in
+        [("debian", false), ("node", true), ("python", true), ("app", true), ("vendor", false), ("plugin", true)]
+    {
+        let artifact = Artifact::new(name, ArtifactKind::Image);
+        graph.insert(if source { artifact.with_source("here", None) } else { artifact });
+    }
+    for (child, parent, kind) in [
+        ("node", "debian", EdgeKind::ParentImage),
+        ("python", "debian", EdgeKind::ParentImage),
+        ("app", "node", EdgeKind::BuilderStage),
+        ("app", "python", EdgeKind::ParentImage),
+        ("vendor", "debian", EdgeKind::ParentImage),
+        ("plugin", "vendor", EdgeKind::ParentImage),
+    ] {
+        graph.depend(child, parent, kind).unwrap();
+    }
+    graph.plan(&["debian".into()], &Policy::allow_all()).unwrap()
+}
