@@ -2,12 +2,14 @@
 
 mod diff;
 mod explain;
+mod gate;
 mod planner;
 mod render;
 mod stored;
 
 pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use explain::{Derivation, Excluded, Explanation, Start, Step};
+pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
 pub use render::{Format, UnknownFormat};
 

@@ -106,11 +106,7 @@ impl World {
 
     pub(crate) fn admission(&mut self, outcome: Outcome) -> Admission {
         let event = EventId(self.last + 1);
-        let builds = match &outcome {
-            Outcome::Build { plan, .. } => plan.len(),
-            Outcome::Skip(_) | Outcome::Fail(_) => 0,
-        };
-        self.last += 1 + i64::try_from(builds).unwrap();
+        self.last += 1 + i64::try_from(outcome.builds()).unwrap();
         Admission {
             event,
             first_build: BuildId(event.0 + 1),
