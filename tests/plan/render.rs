@@ -424,6 +424,33 @@ fn pictures_have_bounds_and_count_what_is_beyond() {
     }
 }
 
+/// The end of the critical path is the quickest of its wave; of the others the slowest is worth more than the quickest.
+#[test]
+fn what_matters_most_is_drawn() {
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("base", ArtifactKind::Image));
+    let mut add = |parent: &str, child: &str, seconds: u64| {
+        let artifact = Artifact::new(child, ArtifactKind::Image).with_source("here", None);
+        graph.insert(artifact.with_estimate(Duration::from_secs(seconds)));
+        graph.depend(child, parent, EdgeKind::ParentImage).unwrap();
+    };
+    add("base", "start", 6000);
+    add("start", "end", 1);
+    for number in 0..3000 {
+        add("base", &format!("p{number}"), 60);
+        add(&format!("p{number}"), &format!("q{number}"), 60 + number);
+    }
+    let plan = graph.plan(&["base".into()], &Policy::allow_all()).unwrap();
+    let dot = dot::read(&plan.render(Format::Dot).to_string()).labels;
+    let mermaid = mermaid::read(&plan.render(Format::Mermaid).to_string()).labels;
+    let svg = svg::read(&plan.render(Format::Svg).to_string());
+    let svg = svg.boxes().map(|shape| (shape.label.clone(), shape.label.clone())).collect();
+    for labels in [dot, mermaid, svg] {
+        let drawn = |name: &str| labels.values().any(|label| label == name);
+        assert!(drawn("start") && drawn("end") && drawn("q2999") && !drawn("q0"), "{labels:?}");
+    }
+}
+
 #[test]
 fn the_worst_names_keep_mermaid_below_its_limit() {
     let mut graph = ArtifactGraph::new();
