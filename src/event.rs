@@ -120,6 +120,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// The header that names the [hash](crate::Plan::hash) of a plan that somebody has seen and wants: if that is what its event leads to, it
+    /// is started however large it is. [`Handle::confirm`](crate::engine::Handle::confirm) sends such messages.
+    pub const CONFIRMS: &'static str = "freshmaker-confirms";
+
+    /// The header that names the only handler that is to see the message.
+    pub const HANDLER: &'static str = "freshmaker-handler";
+
     /// The message that carries an event of ours: topic is the kind, body the JSON form.
     ///
     /// # Errors

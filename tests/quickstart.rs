@@ -259,6 +259,12 @@ fn a_command_line_without_sense_is_refused() {
         (&["a", "b"], "one directory at a time"),
         (&["a", "--same"], "--same does not go with a directory alone"),
         (&["--same", "--same"], "--same is given twice"),
+        (&["a", "--format", "svg"], "--format does not go with a directory alone"),
+        (
+            &["a", "--changed", "b", "--format", "png"],
+            "--format: there is no format \"png\", only text, json, dot, mermaid and svg",
+        ),
+        (&["a", "--changed", "b", "--format", "svg", "--no-pull"], "--no-pull does not go with --format"),
     ] {
         let (_, err) = text(&quickstart().args(arguments).output().unwrap(), 2);
         has(&err, expected);
@@ -438,6 +444,24 @@ printf '{"digest": "sha256:%s"}' "$(sha256sum <"$FRESHMAKER_PARAMETER_FILE" | cu
 
     let (_, err) = text(&of_tree(tree.path(), &["--changed", "debian:13"]), 1);
     has(&err, "there is no artifact debian:13; similar names are debian:12");
+}
+
+#[test]
+fn the_plan_is_shown_in_any_format() {
+    let tree = tree();
+    let before = listing(tree.path());
+    for (format, expected) in [
+        ("text", "docker.io/library/debian:12 changed\n└─ localhost/base:latest\n   └─ localhost/app:slim\n"),
+        ("json", "{\n  \"version\": 2,\n"),
+        ("dot", "digraph plan {\n"),
+        ("mermaid", "flowchart LR\n"),
+        ("svg", "<svg xmlns="),
+    ] {
+        let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12", "--format", format]), 0);
+        assert!(out.starts_with(expected), "{out}");
+        has(&out, "example.com/site:1");
+    }
+    assert_eq!(listing(tree.path()), before, "nothing is written");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the command line means.
 
+use freshmaker::plan::Format;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ usage: quickstart [--same] [--state DIR] [--slots N]
        quickstart DIR
        quickstart DIR --init
        quickstart DIR --changed IMAGE [--program FILE] [--no-pull] [--slots N]
+       quickstart DIR --changed IMAGE --format FORMAT
 
 Without DIR: a demonstration on the parent graph of the Docker Official Images. `debian:bookworm` is pushed, everything that
 depends on it is planned and built, and the outputs are checked. Neither a server nor the network is needed. What an earlier run
@@ -23,6 +25,7 @@ change of a base would rebuild. Nothing is written.
   --changed IMAGE  rebuild everything in the tree that depends on IMAGE; what is stored goes to DIR/.freshmaker
   --program FILE   build with this program; DIR/freshmaker-build.sh if not given
   --no-pull        IMAGE is here already: do not fetch it from its registry
+  --format FORMAT  build nothing and write nothing: print the plan, as text, json, dot (Graphviz), mermaid or svg
 
   --slots N      how many builds may run at once; the number of processors, but at least 4, if not given
   -h, --help     this text
@@ -50,6 +53,7 @@ pub(crate) enum Command {
         tree: PathBuf,
     },
     Changed(Changed),
+    Show(Show),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,14 @@ pub(crate) struct Changed {
     pub(crate) program: Option<PathBuf>,
     pub(crate) pull: bool,
     pub(crate) slots: u32,
+}
+
+/// The plan of a change, to be looked at.
+#[derive(Debug)]
+pub(crate) struct Show {
+    pub(crate) tree: PathBuf,
+    pub(crate) image: String,
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +156,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
     if let Some(image) = given.value("--changed") {
         let image = image.into_string().map_err(|image| format!("{image:?} is not the name of an image"))?;
+        if let Some(format) = given.value("--format") {
+            let format = format.to_string_lossy().parse().map_err(|error| format!("--format: {error}"))?;
+            return given.done("--format", Command::Show(Show { tree: word, image, format }));
+        }
         let changed = Changed {
             tree: word,
             image,
@@ -162,7 +178,7 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Result<Given, String> 
         let option = match argument.to_str() {
             Some("-h" | "--help") => ("--help".to_owned(), None),
             Some(name @ ("--same" | "--init" | "--no-pull")) => (name.to_owned(), None),
-            Some(name @ ("--state" | "--slots" | "--changed" | "--program")) => {
+            Some(name @ ("--state" | "--slots" | "--changed" | "--program" | "--format")) => {
                 let value = arguments.next().filter(|value| !value.is_empty());
                 (name.to_owned(), Some(value.ok_or_else(|| format!("{name} needs a value"))?))
             }

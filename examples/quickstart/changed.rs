@@ -1,6 +1,6 @@
 //! Rebuilds what depends on an image of somebody's own tree.
 
-use crate::args::Changed;
+use crate::args::{Changed, Show};
 use crate::demo::{SHUTDOWN_GRACE, interrupted};
 use crate::out::{complain, say};
 use crate::progress::{Followed, follow};
@@ -11,12 +11,12 @@ use freshmaker::adapter::files::FilesCatalog;
 use freshmaker::adapter::sqlite::SqliteStorage;
 use freshmaker::backend::{Catalog, EventFilter, Paging, Storage};
 use freshmaker::engine::Handle;
-use freshmaker::handler::{ImagePushed, rebuild_dependents};
+use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
 use freshmaker::rebuild::{EventId, EventState};
 use freshmaker::{Artifact, ArtifactId, Engine};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -70,6 +70,23 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     summary.print_failures(&handle, &builds).await?;
     summary.print(options.slots);
     Ok(summary.outcome())
+}
+
+/// Prints what would be built, and builds nothing: asks the handler outside an engine.
+pub(crate) async fn show(options: &Show) -> Result<Outcome> {
+    let catalog = scan::catalog(&options.tree)?;
+    for problem in catalog.problems() {
+        complain!("problem: {problem}");
+    }
+    let image = find(&catalog, &options.image).await?;
+    let policy = catalog.policy().clone();
+    let cx = Context::outside(Arc::new(catalog), policy, SystemTime::now().into());
+    let pushed = ImagePushed { image: image.id.to_string(), digest: None };
+    let decision = rebuild_dependents(pushed, cx).await.map_err(|error| error.to_string())?;
+    if let Decision::Rebuild(plan) = decision {
+        say!("{}", plan.render(options.format).to_string().trim_end());
+    }
+    Ok(Outcome::Good)
 }
 
 /// The image by any of its names.

@@ -64,6 +64,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Scan { tree } => scan::run(&tree),
         Command::Init { tree } => init::run(&tree),
         Command::Changed(options) => block_on(changed::run(&options)),
+        Command::Show(options) => block_on(changed::show(&options)),
     }
 }
 

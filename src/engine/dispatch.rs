@@ -2,11 +2,12 @@ use super::Handle;
 use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
-use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
+use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BoxError, BuildFilter, Claim, DueLimits, Error, Paging, Scope, StorageExt};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
-use crate::plan::Plan;
+use crate::plan::{Gate, Plan};
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rebuild::{
     Admission, BuildId, BuildState, EventId, InboxRecord, InboxState, Input, Lines, Outcome, Rebuild, RowChange,
@@ -57,6 +58,9 @@ pub(super) async fn run(core: &Core) {
 /// Builds of one artifact that are looked at for its latest content; those of other modes are passed over.
 const LATEST_MAX: u32 = 20;
 
+/// The reason of an event whose plan has to be confirmed.
+pub(super) const ASK_FIRST: &str = "ask_first";
+
 /// What the handlers of one message decided.
 struct Decided<'a> {
     builds: Vec<(&'a Entry, Outcome)>,
@@ -99,7 +103,11 @@ async fn handle(core: &Core, record: InboxRecord) {
 /// Asks every handler of the kind. A handler's own error fails its event; a transient error of a backend stops everything.
 async fn decide<'a>(core: &'a Core, record: &InboxRecord, envelope: &'a Envelope) -> Result<Decided<'a>, Error> {
     let mut decided = Decided { builds: Vec::new(), emitted: Vec::new(), canceled: Vec::new() };
-    for entry in core.registry.of_kind(&envelope.kind) {
+    let header = |name: &str| record.message.headers.get(name);
+    let confirmed: Option<Digest> = header(Message::CONFIRMS).and_then(|text| text.parse().ok());
+    let only = header(Message::HANDLER);
+    let concerned = |entry: &&Entry| only.is_none_or(|name| *name == entry.name);
+    for entry in core.registry.of_kind(&envelope.kind).filter(concerned) {
         let received = Received { message_id: record.message_id.clone(), at: record.received_at };
         let cx = Context::new(core.readable.clone(), &entry.name, received, core.now());
         let answer = AssertUnwindSafe(entry.handler.handle(envelope, cx)).catch_unwind().await;
@@ -108,7 +116,8 @@ async fn decide<'a>(core: &'a Core, record: &InboxRecord, envelope: &'a Envelope
             Ok(Decision::Skip(why)) => decided.builds.push((entry, Outcome::Skip(Reason::new("skipped", why)))),
             Ok(Decision::Rebuild(plan)) => {
                 let plan = complete(core, plan).await?;
-                decided.builds.push((entry, route(core, plan)));
+                let policy = core.readable.policy.for_handler(&entry.name);
+                decided.builds.push((entry, ask(route(core, plan), &policy, confirmed.as_ref())));
             }
             Ok(Decision::Emit(messages)) => decided.emitted.extend(messages),
             Ok(Decision::Cancel(events)) => decided.canceled.extend(events),
@@ -164,6 +173,15 @@ fn route(core: &Core, plan: Plan) -> Outcome {
         }
     }
     Outcome::Build { plan: Box::new(plan), systems }
+}
+
+/// Holds a plan back that is too large to be started unasked.
+fn ask(outcome: Outcome, policy: &Policy, confirmed: Option<&Digest>) -> Outcome {
+    let Outcome::Build { plan, systems } = outcome else { return outcome };
+    match plan.gate(policy, confirmed) {
+        Gate::Open => Outcome::Build { plan, systems },
+        Gate::Ask(ask) => Outcome::Ask { plan, reason: Reason::new(ASK_FIRST, ask.to_string()) },
+    }
 }
 
 impl Core {
@@ -230,11 +248,7 @@ async fn admit(
     let mut admissions = Vec::new();
     let lines = lines(core, decided).await?;
     for (entry, outcome) in &decided.builds {
-        let nodes = match outcome {
-            Outcome::Build { plan, .. } => plan.len(),
-            Outcome::Skip(_) | Outcome::Fail(_) => 0,
-        };
-        let first = core.storage.reserve(u32::try_from(nodes + 1).unwrap_or(u32::MAX)).await?;
+        let first = core.storage.reserve(u32::try_from(outcome.builds() + 1).unwrap_or(u32::MAX)).await?;
         admissions.push(Admission {
             event: EventId(first),
             first_build: BuildId(first + 1),

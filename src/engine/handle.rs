@@ -1,4 +1,6 @@
 use super::core::Core;
+use super::dispatch::ASK_FIRST;
+use crate::artifact::Digest;
 pub use crate::backend::Overview;
 use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Result, StorageExt, Violation};
 use crate::event::{Event, Message};
@@ -96,11 +98,44 @@ impl Handle {
         if self.core.registry.of_kind(E::KIND).next().is_none() {
             return Err(rejected(format!("no handler is registered for events of kind {:?}", E::KIND)));
         }
+        self.receive(message).await
+    }
+
+    async fn receive(&self, message: Message) -> Result<String> {
         let record = self.core.inbox_record(Self::LOCAL, message, None);
         let id = record.message_id.clone();
         self.core.storage().await?.transact(vec![RowChange::Receive(record)]).await?;
         self.core.wake.dispatch.notify_one();
         Ok(id)
+    }
+
+    /// Starts a plan that was too large to be started unasked: that of an event skipped with the code `ask_first`, by the hash under which
+    /// somebody has seen it. Returns the identity of a new message with the same event, for the same handler; confirming again is the same as
+    /// once. If the plan has become another one meanwhile, that one is asked about again.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one that asks nothing, or asks about another
+    /// plan; else those of the storage.
+    pub async fn confirm(&self, event: EventId, plan: &Digest) -> Result<String> {
+        let rejected = |text: String| Error::new(Remedy::Rejected, "engine", text);
+        let event = self.event(event).await?;
+        if event.reason.code != ASK_FIRST {
+            return Err(rejected(format!("event {} does not ask for anything: {}", event.id, event.reason)));
+        }
+        if event.plan.as_ref() != Some(plan) {
+            return Err(rejected(format!("event {} asks about another plan: {}", event.id, event.reason)));
+        }
+        if !self.core.registry.has(&event.handler) {
+            return Err(rejected(format!("no handler is called {:?} any more", event.handler)));
+        }
+        let headers = [(Message::CONFIRMS, plan.to_string()), (Message::HANDLER, event.handler)];
+        let message = Message {
+            id: format!("{}/confirmed", event.id),
+            topic: event.envelope.kind,
+            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            body: event.envelope.payload.to_string().into_bytes(),
+        };
+        self.receive(message).await
     }
 
     /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as well goes on for them.

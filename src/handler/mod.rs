@@ -33,7 +33,7 @@ pub enum Decision {
     Skip(String),
     /// These builds. Of an empty plan (nothing depends on it, or the policy blocks everything) the event is
     /// [`Skipped`](crate::rebuild::EventState::Skipped) with the code `nothing_to_rebuild`; the plan is stored even then, with the reason of
-    /// each exclusion.
+    /// each exclusion. A plan that the policy [asks about](Policy::ask_above) is stored as well, and its event skipped with the code `ask_first`.
     Rebuild(Plan),
     /// It means these other events, each made with [`Message::of`]; they are handled like any that come in.
     Emit(Vec<Message>),

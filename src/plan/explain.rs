@@ -1,10 +1,18 @@
-use super::{Plan, PlanNode};
+use super::render::Line;
+use super::{Changed, Plan, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;
+use crate::graph::EdgeKind;
 use crate::reason::Reason;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Why an artifact is in a plan, or why not.
+/// A sentence names at most so many artifacts of a chain; the first and the last are what people look for.
+const NAMES_SHOWN: usize = 10;
+
+/// Why an artifact is in a plan, or why not: [`Plan::explain`].
+///
+/// As text it is a sentence, which shortens long chains. As JSON it has everything: `status` is the name of the variant.
 ///
 /// ```
 /// use freshmaker::plan::Explanation;
@@ -14,63 +22,186 @@ use std::fmt;
 /// graph.insert(Artifact::new("debian", ArtifactKind::Image));
 /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
 /// graph.insert(Artifact::new("vendor", ArtifactKind::Image));
+/// graph.insert(Artifact::new("plugin", ArtifactKind::Image).with_source("plugin/", None));
 /// graph.depend("app", "debian", EdgeKind::ParentImage)?;
 /// graph.depend("vendor", "debian", EdgeKind::ParentImage)?;
+/// graph.depend("plugin", "vendor", EdgeKind::ParentImage)?;
 /// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
 ///
 /// assert_eq!(plan.explain(&"debian".into()), Explanation::Changed);
-/// assert!(matches!(plan.explain(&"app".into()), Explanation::Rebuilt { path, .. } if path.len() == 2));
-/// assert!(matches!(plan.explain(&"vendor".into()), Explanation::Excluded(why) if why.code == "no_recipe"));
 /// assert_eq!(plan.explain(&"other".into()), Explanation::Unaffected);
-/// assert_eq!(serde_json::to_value(plan.explain(&"vendor".into()))?["excluded"]["code"], "no_recipe");
+/// assert_eq!(plan.explain(&"app".into()).to_string(), "rebuilt because debian changed: debian -> app");
+/// assert_eq!(
+///     plan.explain(&"plugin".into()).to_string(),
+///     "not rebuilt (parent_not_rebuilt): it would only follow vendor, which is not rebuilt; \
+///      the cause is vendor (no_recipe): the catalog has no recipe for it: somebody else builds it"
+/// );
+/// let json = serde_json::to_value(plan.explain(&"app".into()))?;
+/// assert_eq!(json["status"], "rebuilt");
+/// assert_eq!(json["derivation"]["steps"][0]["kinds"][0], "parent_image");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "status", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Explanation<'a> {
-    /// It is what changed.
+    /// It is what changed, and is not rebuilt by the plan.
     Changed,
-    /// It is rebuilt; the path leads from a change, or from what was asked for, to it.
+    /// It is rebuilt.
     Rebuilt {
-        /// The build-to-be.
+        /// The build-to-be, with its reason in one word, and why it was asked for if it was.
         node: &'a PlanNode,
-        /// Artifacts from the start of the change to this one.
-        path: Vec<&'a ArtifactId>,
+        /// How changes reach it.
+        derivation: Derivation<'a>,
     },
     /// It was a candidate, and is out.
-    Excluded(&'a Reason),
+    Excluded {
+        /// Why.
+        reason: &'a Reason,
+        /// If it would only follow another candidate that is out: that one, whom that one would follow, and so on. The last is the cause.
+        follows: Vec<Excluded<'a>>,
+    },
     /// No change reaches it.
     Unaffected,
 }
 
+/// How changes reach an artifact: every dependency over which one does. Computed when it is asked for; what a plan stores of it are the
+/// reasons of each node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Derivation<'a> {
+    /// Where it begins, by name.
+    pub starts: Vec<Start<'a>>,
+    /// The dependencies, those of a parent before those of its children (within a circle that is not possible).
+    pub steps: Vec<Step<'a>>,
+    /// One shortest chain of steps, by its artifacts, from a start to the artifact; empty if it was only asked for itself.
+    pub shortest: Vec<&'a ArtifactId>,
+}
+
+/// An artifact with which a derivation begins: it changed, was asked for, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Start<'a> {
+    /// Which.
+    pub id: &'a ArtifactId,
+    /// To which content it changed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<&'a Changed>,
+    /// Why it was asked for, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<&'a Reason>,
+}
+
+/// One dependency over which a change goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Step<'a> {
+    /// What changed or is rebuilt.
+    pub parent: &'a ArtifactId,
+    /// What is rebuilt because of it.
+    pub child: &'a ArtifactId,
+    /// In which roles the child uses the parent.
+    pub kinds: &'a [EdgeKind],
+    /// [`DirectlyAffected`](RebuildReason::DirectlyAffected) if the parent is what changed, else [`Dependency`](RebuildReason::Dependency).
+    pub reason: RebuildReason,
+}
+
+/// A candidate that is out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Excluded<'a> {
+    /// Which.
+    pub id: &'a ArtifactId,
+    /// Why.
+    pub reason: &'a Reason,
+}
+
 impl Plan {
-    /// Why this artifact is in the plan, or why not.
+    /// Why this artifact is in the plan, or why not: all that the plan knows about it.
     #[must_use]
     pub fn explain(&self, id: &ArtifactId) -> Explanation<'_> {
         if let Some(node) = self.node(id) {
-            return Explanation::Rebuilt { node, path: self.path(node) };
+            return Explanation::Rebuilt { node, derivation: Derivation::of(self, node) };
         }
         match (self.excluded(id), self.changed.contains_key(id)) {
-            (Some(exclusion), _) => Explanation::Excluded(exclusion),
+            (Some(reason), _) => Explanation::Excluded { reason, follows: self.follows(reason) },
             (None, true) => Explanation::Changed,
             (None, false) => Explanation::Unaffected,
         }
     }
 
-    /// A shortest chain of reasons. Every reason lies in an earlier wave, so the walk ends.
-    fn path<'a>(&'a self, node: &'a PlanNode) -> Vec<&'a ArtifactId> {
-        let mut path = vec![&node.artifact.id];
-        let mut here = node;
-        while let Some(reason) = here.because.iter().min_by_key(|id| self.node(id).map_or(0, |node| node.wave + 1)) {
-            path.push(reason);
-            match self.node(reason) {
-                Some(parent) => here = parent,
-                None => break,
+    /// From an exclusion to the one that causes it.
+    fn follows<'a>(&'a self, reason: &'a Reason) -> Vec<Excluded<'a>> {
+        let mut chain: Vec<Excluded<'_>> = Vec::new();
+        let mut reason = reason;
+        while let Some((id, next)) = self.followed(reason)
+            // Whoever wrote a plan by hand may have written a circle.
+            && chain.len() < self.excluded.len()
+        {
+            chain.push(Excluded { id, reason: next });
+            reason = next;
+        }
+        chain
+    }
+
+    /// Whom a candidate would follow that is out for that alone. All versions of the stored form name it in the sentence, and nowhere else.
+    pub(super) fn followed(&self, reason: &Reason) -> Option<(&ArtifactId, &Reason)> {
+        let sentence = Some(&reason.text).filter(|_| reason.code == "parent_not_rebuilt")?;
+        let parent = sentence.strip_prefix("it would only follow ")?.strip_suffix(", which is not rebuilt")?;
+        self.excluded.get_key_value(&ArtifactId::new(parent))
+    }
+}
+
+impl<'a> Derivation<'a> {
+    fn of(plan: &'a Plan, target: &'a PlanNode) -> Self {
+        let target_id = &target.artifact.id;
+        let mut steps = Vec::new();
+        // Breadth first, so that the first way found from a parent to the target is a shortest.
+        let mut towards: BTreeMap<&ArtifactId, &ArtifactId> = BTreeMap::new();
+        let mut found = vec![target_id];
+        let mut seen = BTreeSet::from([target_id]);
+        let mut position = 0;
+        while let Some(&child) = found.get(position) {
+            position += 1;
+            let Some(node) = plan.node(child) else { continue };
+            for parent in &node.because {
+                steps.push(Step::of(plan, parent, node));
+                if seen.insert(parent) {
+                    towards.insert(parent, child);
+                    found.push(parent);
+                }
             }
         }
-        path.reverse();
-        path
+        let nearest = found.iter().skip(1).find(|id| Start::of(plan, id).is_some());
+        let mut shortest: Vec<_> = nearest.into_iter().copied().collect();
+        while let Some(next) = shortest.last().and_then(|id| towards.get(id)) {
+            shortest.push(next);
+        }
+        steps.sort_by_key(|step| (plan.node(step.child).map(|node| node.wave), step.child, step.parent));
+        // That the target itself changed has no part in it, unless a circle leads from it back.
+        let itself = target.asked.is_some() || steps.iter().any(|step| step.parent == target_id);
+        let starts = seen.into_iter().filter(|id| *id != target_id || itself).filter_map(|id| Start::of(plan, id));
+        Self { starts: starts.collect(), steps, shortest }
+    }
+}
+
+impl<'a> Start<'a> {
+    fn of(plan: &'a Plan, id: &'a ArtifactId) -> Option<Self> {
+        let start =
+            Self { id, changed: plan.changed.get(id), asked: plan.node(id).and_then(|node| node.asked.as_ref()) };
+        (start.changed.is_some() || start.asked.is_some()).then_some(start)
+    }
+}
+
+impl<'a> Step<'a> {
+    fn of(plan: &'a Plan, parent: &'a ArtifactId, child: &'a PlanNode) -> Self {
+        let direct = plan.changed.contains_key(parent);
+        Self {
+            parent,
+            child: &child.artifact.id,
+            kinds: child.parent(parent).map_or(&[], |parent| &parent.kinds),
+            reason: if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency },
+        }
     }
 }
 
@@ -79,16 +210,45 @@ impl fmt::Display for Explanation<'_> {
         match self {
             Self::Changed => f.write_str("it changed"),
             Self::Unaffected => f.write_str("no change reaches it"),
-            Self::Excluded(exclusion) => write!(f, "not rebuilt ({}): {}", exclusion.code, exclusion.text),
-            Self::Rebuilt { path, .. } if path.len() == 1 => f.write_str("rebuilt because it was asked for"),
-            Self::Rebuilt { path, .. } => {
+            Self::Excluded { reason, follows } => {
+                write!(f, "not rebuilt ({}): {}", reason.code, Line(&reason.text))?;
+                follows.last().map_or(Ok(()), |cause| {
+                    let Reason { code, text } = cause.reason;
+                    write!(f, "; the cause is {} ({code}): {}", Line(cause.id.as_str()), Line(text))
+                })
+            }
+            Self::Rebuilt { node, derivation } => {
                 f.write_str("rebuilt because ")?;
-                for (position, id) in path.iter().enumerate() {
-                    f.write_str(if position == 0 { "" } else { " -> " })?;
-                    write!(f, "{id}")?;
+                if let Some(asked) = &node.asked {
+                    let and = if derivation.steps.is_empty() { "" } else { "; and because " };
+                    write!(f, "{}{and}", Line(&asked.text))?;
                 }
-                Ok(())
+                derivation.fmt(f)
             }
         }
+    }
+}
+
+/// The shortest chain, and how many dependencies there are if it is not the only one.
+impl fmt::Display for Derivation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.shortest.first() else { return Ok(()) };
+        let start = self.starts.iter().find(|start| start.id == *first);
+        match start.and_then(|start| start.asked.filter(|_| start.changed.is_none())) {
+            Some(asked) => write!(f, "{} is rebuilt ({}): ", Line(first.as_str()), Line(&asked.text))?,
+            None => write!(f, "{} changed: ", Line(first.as_str()))?,
+        }
+        let hidden = self.shortest.len().saturating_sub(NAMES_SHOWN);
+        for (position, id) in self.shortest.iter().enumerate() {
+            match position.checked_sub(NAMES_SHOWN / 2) {
+                Some(0) if hidden > 0 => write!(f, " -> … {hidden} more …")?,
+                Some(past) if past < hidden => {}
+                _ => write!(f, "{}{}", if position == 0 { "" } else { " -> " }, Line(id.as_str()))?,
+            }
+        }
+        if self.steps.len() >= self.shortest.len() {
+            write!(f, ", the shortest of its reasons, of {} dependencies in all", self.steps.len())?;
+        }
+        Ok(())
     }
 }

@@ -1,16 +1,22 @@
 //! The plan of a rebuild: which artifacts, in which order, why each is in and each other candidate out.
 
 mod breaking;
+mod diff;
 mod estimate;
 mod explain;
+mod gate;
 mod planner;
 mod render;
 mod selection;
 mod sequence;
+mod stored;
 
+pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use estimate::{Estimates, Observation};
-pub use explain::Explanation;
+pub use explain::{Derivation, Excluded, Explanation, Start, Step};
+pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
+pub use render::{Format, UnknownFormat};
 pub use sequence::CyclePolicy;
 
 use crate::artifact::{Artifact, ArtifactId, Digest};
@@ -94,6 +100,14 @@ pub struct PlanNode {
     pub rank: Duration,
 }
 
+impl PlanNode {
+    /// The parent of this name.
+    #[must_use]
+    pub fn parent(&self, id: &ArtifactId) -> Option<&PlanParent> {
+        self.parents.binary_search_by(|parent| parent.id.cmp(id)).ok().map(|position| &self.parents[position])
+    }
+}
+
 /// Artifacts of a plan that depend on each other in a circle, and what was given up to order them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanCycle {
@@ -108,6 +122,9 @@ pub struct PlanCycle {
 ///
 /// Made by [`ArtifactGraph::plan`](crate::ArtifactGraph::plan) or a [`Planner`]; never changes afterwards. Two equal plans have
 /// the same [`hash`](Plan::hash) on any machine.
+///
+/// Its serialised form names its version. Forms of versions 1 and 2 can be read, and become version 2. Any other is refused, and so is a plan
+/// that contradicts itself (a reason that names nothing, waves that do not follow the dependencies, …), with an error that names the place.
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy};
@@ -125,12 +142,13 @@ pub struct PlanCycle {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "stored::Stored")]
 pub struct Plan {
     version: u32,
     changed: BTreeMap<ArtifactId, Changed>,
     nodes: BTreeMap<ArtifactId, PlanNode>,
     excluded: BTreeMap<ArtifactId, Reason>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     cycles: Vec<PlanCycle>,
 }
 
@@ -205,11 +223,62 @@ impl Plan {
         self.nodes.values().map(|node| node.rank).max().unwrap_or_default()
     }
 
+    /// The builds of the longest chain, each waiting for the one before it; the first by name if several are as long.
+    ///
+    /// Its length is the [`critical_path`](Self::critical_path). To make one of them faster is the only way to make the whole faster.
+    #[must_use]
+    pub fn critical_builds(&self) -> Vec<&PlanNode> {
+        let mut next: BTreeMap<&ArtifactId, &PlanNode> = BTreeMap::new();
+        for node in self.nodes.values() {
+            for parent in self.needs(node) {
+                let longest = next.entry(&parent.artifact.id).or_insert(node);
+                if longest.rank < node.rank {
+                    *longest = node;
+                }
+            }
+        }
+        let mut chain = Vec::new();
+        let mut here =
+            self.nodes.values().reduce(|longest, node| if longest.rank < node.rank { node } else { longest });
+        while let Some(node) = here {
+            chain.push(node);
+            here = next.get(&node.artifact.id).copied();
+        }
+        chain
+    }
+
     /// No schedule with so many builders can be shorter: the larger of the critical path and the work divided by them.
     #[must_use]
     pub fn lower_bound(&self, builders: u32) -> Duration {
-        let work: Duration = self.nodes.values().map(|node| node.estimate).sum();
+        let work = self.nodes.values().fold(Duration::ZERO, |work, node| work.saturating_add(node.estimate));
         self.critical_path().max(work / builders.max(1))
+    }
+
+    /// No schedule can be shorter if each build system has so many builders: the largest of the critical path and, for each system, its work
+    /// divided by its builders. A system is named as the artifacts name it; `None` is the one of artifacts that name none.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind};
+    /// use std::time::Duration;
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// for name in ["a", "b", "c"] {
+    ///     let image = Artifact::new(name, ArtifactKind::Image).with_source(name, None).with_system("slow");
+    ///     graph.insert(image.with_estimate(Duration::from_secs(60)));
+    /// }
+    /// let plan = graph.planner().rebuild("a").rebuild("b").rebuild("c").plan()?;
+    /// assert_eq!(plan.lower_bound_by(|system| if system == Some("slow") { 1 } else { 10 }), Duration::from_secs(180));
+    /// # Ok::<(), freshmaker::plan::PlanError>(())
+    /// ```
+    #[must_use]
+    pub fn lower_bound_by(&self, builders: impl Fn(Option<&str>) -> u32) -> Duration {
+        let mut work: BTreeMap<Option<&str>, Duration> = BTreeMap::new();
+        for node in self.nodes.values() {
+            let work = work.entry(node.artifact.system.as_deref()).or_default();
+            *work = work.saturating_add(node.estimate);
+        }
+        let busiest = work.into_iter().map(|(system, work)| work / builders(system).max(1)).max();
+        self.critical_path().max(busiest.unwrap_or_default())
     }
 
     /// Parents outside the plan whose content nobody has told, by name.
@@ -231,11 +300,17 @@ impl Plan {
         self
     }
 
-    /// The name of this plan's content.
+    /// The name of what this plan does: two plans that build the same for the same reasons in the same order have the same one on any machine.
+    ///
+    /// How long it will take is no part of it. That is learnt anew from every build, and somebody may have to confirm this name.
     #[must_use]
     pub fn hash(&self) -> Digest {
+        let mut plan = self.clone();
+        for node in plan.nodes.values_mut() {
+            (node.estimate, node.rank) = (Duration::ZERO, Duration::ZERO);
+        }
         // Maps are ordered and the form has no floats, so equal plans have equal bytes; serialising cannot fail for such a form.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+        Digest::of(&serde_json::to_vec(&plan).unwrap_or_default())
     }
 }
 

@@ -111,7 +111,7 @@ impl Planner<'_> {
         self
     }
 
-    /// A change is carried on only by edges of these kinds; what is built from its parents otherwise still waits for them.
+    /// A change is carried on only by edges of these kinds, and only these decide on the order.
     pub fn along(mut self, kinds: impl Into<EdgeKinds>) -> Self {
         self.kinds = kinds.into();
         self

@@ -1,5 +1,5 @@
 use super::rule::{Compiled, Compiler, PolicyError, Rule};
-use super::{Policy, Section, kind_name};
+use super::{AskAbove, Policy, Section, kind_name};
 use crate::artifact::ArtifactKind;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -119,7 +119,7 @@ impl<'de> Deserialize<'de> for Policy {
         let raw = Levels(DEPTH_MAX).deserialize(deserializer)?;
         let mut loader = Loader::default();
         loader.section("policy", raw, None, None).map_err(D::Error::custom)?;
-        Ok(Self { sections: loader.sections.into(), handler: None })
+        Ok(Self { sections: loader.sections.into(), ask_above: loader.ask_above.into(), handler: None })
     }
 }
 
@@ -127,10 +127,11 @@ impl<'de> Deserialize<'de> for Policy {
 struct Loader {
     compiler: Compiler,
     sections: Vec<Section>,
+    ask_above: AskAbove,
 }
 
 impl Loader {
-    /// `allow` and `block`, and the sections within, where `handler` may contain `kind` but not the other way round.
+    /// `allow`, `block` and `ask_above`, and the sections within, where `handler` may contain `kind` but not the other way round.
     fn section(
         &mut self,
         path: &str,
@@ -145,6 +146,13 @@ impl Loader {
             match key.as_str() {
                 "allow" => section.allow = self.rules(&path, value)?,
                 "block" => section.block = self.rules(&path, value)?,
+                "ask_above" if kind.is_none() => {
+                    let builds = builds(&path, &value)?;
+                    match handler {
+                        Some(handler) => drop(self.ask_above.handlers.insert(handler.to_owned(), builds)),
+                        None => self.ask_above.general = Some(builds),
+                    }
+                }
                 "kind" if kind.is_none() => {
                     for (name, value) in table(&path, value)? {
                         let path = format!("{path}.{name}");
@@ -159,8 +167,8 @@ impl Loader {
                 _ => {
                     let known = match (handler, kind) {
                         (_, Some(_)) => "allow, block",
-                        (Some(_), None) => "allow, block, kind",
-                        (None, None) => "allow, block, kind, handler",
+                        (Some(_), None) => "allow, block, ask_above, kind",
+                        (None, None) => "allow, block, ask_above, kind, handler",
                     };
                     return Err(PolicyError::new(&path, format!("unknown key; there are {known}")));
                 }
@@ -179,6 +187,12 @@ impl Loader {
             other => Err(PolicyError::new(path, format!("expected a list of rules, found {other}"))),
         }
     }
+}
+
+fn builds(path: &str, raw: &Raw) -> Result<u32, PolicyError> {
+    let number = if let Raw::Number(number) = raw { u32::try_from(*number).ok() } else { None };
+    let expected = || format!("expected a number of builds from 0 to {}, found {raw}", u32::MAX);
+    number.ok_or_else(|| PolicyError::new(path, expected()))
 }
 
 fn table(path: &str, raw: Raw) -> Result<Vec<(String, Raw)>, PolicyError> {

@@ -24,6 +24,20 @@
 //! * `any`, `all` and `not`, with rules in turn. `not` turns its whole rule round, so `not = { target = "x" }` holds where there is no target.
 //!
 //! `name` and `because` are for people: they come back in the [`Verdict`].
+//!
+//! Beside the rules a policy can say which plans are so large that somebody has to look at them first. What is said for one handler counts
+//! instead of what is said for all:
+//!
+//! ```toml
+//! [policy]
+//! ask_above = 50
+//!
+//! [policy.handler.nightly]
+//! ask_above = 500
+//! ```
+//!
+//! The event of a plan with more builds is [skipped](crate::rebuild::EventState::Skipped) with the code `ask_first`, until somebody
+//! [confirms](crate::engine::Handle::confirm) that plan.
 
 mod load;
 mod rule;
@@ -153,8 +167,16 @@ fn kind_name(kind: ArtifactKind) -> &'static str {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     sections: Arc<[Section]>,
+    ask_above: Arc<AskAbove>,
     /// Whose rules count beside those for every handler.
     handler: Option<Arc<str>>,
+}
+
+/// The largest plans that are started unasked.
+#[derive(Clone, Debug, Default)]
+struct AskAbove {
+    general: Option<u32>,
+    handlers: BTreeMap<String, u32>,
 }
 
 /// Rules with one extent.
@@ -195,13 +217,28 @@ impl Policy {
             allow: compiler.list("policy.allow", allow.into_iter().map(Rule::into_raw).collect())?,
             block: compiler.list("policy.block", block.into_iter().map(Rule::into_raw).collect())?,
         };
-        Ok(Self { sections: [section].into(), handler: None })
+        Ok(Self { sections: [section].into(), ..Self::default() })
     }
 
     /// The same policy, in which the rules of this handler count as well.
     #[must_use]
     pub fn for_handler(&self, name: &str) -> Self {
-        Self { sections: Arc::clone(&self.sections), handler: Some(name.into()) }
+        Self { handler: Some(name.into()), ..self.clone() }
+    }
+
+    /// The same policy, in which a plan with more builds than this is not started unasked, unless something else is said for its handler.
+    #[must_use]
+    pub fn with_ask_above(mut self, builds: u32) -> Self {
+        Arc::make_mut(&mut self.ask_above).general = Some(builds);
+        self
+    }
+
+    /// How many builds a plan may have to be started unasked; `None` if any number. What is said for a single handler counts only in a policy
+    /// [for that handler](Self::for_handler).
+    #[must_use]
+    pub fn ask_above(&self) -> Option<u32> {
+        let own = self.handler.as_deref().and_then(|handler| self.ask_above.handlers.get(handler));
+        own.copied().or(self.ask_above.general)
     }
 
     /// Whether these facts may be acted on, with the rule that says so. Rules of a single handler count only

@@ -147,10 +147,19 @@ fn errors_name_the_place_of_the_bad_rule() {
     for (value, expected) in [
         (json!({ "block": [{ "a": "a" }, { "artifact": "(" }] }), r#"policy.block[1].artifact: "(": unclosed group"#),
         (json!({ "block": [{ "a": ["b", "a)|(b"] }] }), r#"policy.block[0].a[1]: "a)|(b": unopened group"#),
-        (json!({ "blok": [] }), "policy.blok: unknown key; there are allow, block, kind, handler"),
+        (json!({ "ask_above": -1 }), "policy.ask_above: expected a number of builds from 0 to 4294967295, found -1"),
+        (
+            json!({ "handler": { "h": { "ask_above": "5" } } }),
+            "policy.handler.h.ask_above: expected a number of builds from 0 to 4294967295, found the text \"5\"",
+        ),
+        (
+            json!({ "kind": { "image": { "ask_above": 5 } } }),
+            "policy.kind.image.ask_above: unknown key; there are allow, block",
+        ),
+        (json!({ "blok": [] }), "policy.blok: unknown key; there are allow, block, ask_above, kind, handler"),
         (
             json!({ "handler": { "h": { "handler": {} } } }),
-            "policy.handler.h.handler: unknown key; there are allow, block, kind",
+            "policy.handler.h.handler: unknown key; there are allow, block, ask_above, kind",
         ),
         (json!({ "kind": { "image": { "kind": {} } } }), "policy.kind.image.kind: unknown key; there are allow, block"),
         (
@@ -273,4 +282,17 @@ fn a_policy_can_be_written_in_toml() {
     assert_eq!(judge(&branch), "allowed by policy.kind.image.allow[0].any[1]");
     let wrong = toml::from_str::<Config>("policy.allow = [{ parameter.branch = '[' }]").err().unwrap().to_string();
     assert!(wrong.contains(r#"policy.allow[0].parameter.branch: "[": unclosed character class"#), "{wrong}");
+}
+
+#[test]
+fn what_is_said_for_a_handler_counts_instead_of_what_is_said_for_all() {
+    let policy = load(json!({ "ask_above": 50, "handler": { "nightly": { "ask_above": 500 }, "other": {} } }));
+    assert_eq!(policy.ask_above(), Some(50));
+    assert_eq!(policy.for_handler("nightly").ask_above(), Some(500));
+    assert_eq!(policy.for_handler("other").ask_above(), Some(50));
+    assert_eq!(policy.handlers().collect::<Vec<_>>(), ["nightly", "other"]);
+    assert_eq!(policy.with_ask_above(0).ask_above(), Some(0));
+    let policy = load(json!({ "handler": { "nightly": { "ask_above": 0 } } }));
+    assert_eq!((policy.ask_above(), policy.for_handler("nightly").ask_above()), (None, Some(0)));
+    assert_eq!(Policy::allow_all().ask_above(), None);
 }

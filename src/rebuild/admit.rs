@@ -43,10 +43,36 @@ pub enum Outcome {
         /// The registered build system of each node.
         systems: BTreeMap<ArtifactId, String>,
     },
+    /// Nothing before somebody has confirmed this plan: the event is skipped for this reason, and the plan is kept to be looked at.
+    Ask {
+        /// The plan.
+        plan: Box<Plan>,
+        /// What is asked.
+        reason: Reason,
+    },
     /// Nothing, for this reason: the event is skipped.
     Skip(Reason),
     /// Nothing, because deciding failed for good.
     Fail(Reason),
+}
+
+impl Outcome {
+    /// The plan that is stored with the event.
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Build { plan, .. } | Self::Ask { plan, .. } => Some(plan),
+            Self::Skip(_) | Self::Fail(_) => None,
+        }
+    }
+
+    /// How many builds are made at most.
+    #[must_use]
+    pub fn builds(&self) -> usize {
+        match self {
+            Self::Build { plan, .. } => plan.len(),
+            Self::Ask { .. } | Self::Skip(_) | Self::Fail(_) => 0,
+        }
+    }
 }
 
 /// The plan cannot be joined with what is under way: it would wait for itself, or a build has a next one already that it cannot share.
@@ -63,7 +89,7 @@ impl Admission {
     pub fn keys(&self) -> Vec<BuildKey> {
         match &self.outcome {
             Outcome::Build { plan, .. } => plan.nodes().filter_map(|node| self.key(node)).collect(),
-            Outcome::Skip(_) | Outcome::Fail(_) => Vec::new(),
+            Outcome::Ask { .. } | Outcome::Skip(_) | Outcome::Fail(_) => Vec::new(),
         }
     }
 
@@ -94,7 +120,7 @@ impl Rebuild {
     /// [`NotAdmitted`] if it has to wait for builds under way; then nothing was changed.
     pub fn admit(&mut self, admission: &Admission) -> Result<(), NotAdmitted> {
         let (state, reason) = match &admission.outcome {
-            Outcome::Skip(reason) => (EventState::Skipped, reason.clone()),
+            Outcome::Skip(reason) | Outcome::Ask { reason, .. } => (EventState::Skipped, reason.clone()),
             Outcome::Fail(reason) => (EventState::Failed, reason.clone()),
             Outcome::Build { plan, .. } if plan.is_empty() => {
                 (EventState::Skipped, Reason::new("nothing_to_rebuild", "nothing that depends on it may be rebuilt"))
@@ -115,7 +141,7 @@ impl Rebuild {
             envelope: admission.envelope.clone(),
             mode: admission.mode,
             reason,
-            plan: None,
+            plan: admission.outcome.plan().map(Plan::hash),
             builds_open: 0,
             builds_done: 0,
             builds_failed: 0,
@@ -136,11 +162,12 @@ impl Rebuild {
                     }
                 };
             if let Some(event) = self.now.events.get_mut(&admission.event) {
-                event.plan = Some(plan.hash());
                 event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
             }
             self.renew_notice(admission.event);
-            self.trail.push(RowChange::Plan { event: admission.event, plan: plan.clone() });
+        }
+        if let Some(plan) = admission.outcome.plan() {
+            self.trail.push(RowChange::Plan { event: admission.event, plan: Box::new(plan.clone()) });
         }
         Ok(())
     }
@@ -190,6 +217,7 @@ impl Rebuild {
         build.parameters = parameters;
         build.source.clone_from(&node.artifact.source);
         build.because = build.because.max(node.reason);
+        build.asked |= node.asked.is_some();
         build.priority = build.priority.max(priority);
         for parent in &node.parents {
             match build.parents.iter_mut().find(|known| known.id == parent.id) {
@@ -222,6 +250,7 @@ impl Rebuild {
             parameters: node.artifact.parameters.clone(),
             parents: node.parents.clone(),
             because: node.reason,
+            asked: node.asked.is_some(),
             inputs: None,
             pending: 0,
             priority,

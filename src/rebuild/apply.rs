@@ -143,7 +143,7 @@ impl Rebuild {
     /// The latest output made of the same things, unless the build was asked for itself.
     fn reusable(&self, id: BuildId, inputs: Option<&Digest>) -> Option<(BuildId, Output)> {
         let (build, inputs) = (self.now.builds.get(&id)?, inputs?);
-        if build.because != crate::plan::RebuildReason::Dependency || build.no_cache {
+        if build.because != crate::plan::RebuildReason::Dependency || build.asked || build.no_cache {
             return None;
         }
         let mut earlier = self.now.builds.values().rev();

@@ -199,6 +199,8 @@ pub struct BuildRecord {
     pub parents: Vec<PlanParent>,
     /// Why it is rebuilt, the strongest reason of all its causes.
     pub because: RebuildReason,
+    /// Whether one of its causes asked for it itself; then it is built even if its inputs are those of its latest output.
+    pub asked: bool,
     /// Digest of everything it is made of (recipe, parameters, contents of its parents), known from its submission or reuse on.
     /// A later build of the same key with the same inputs need not run. `None` if the content of a parent is not known.
     pub inputs: Option<Digest>,

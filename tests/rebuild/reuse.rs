@@ -1,6 +1,7 @@
 //! Where contents stop to change, the wave ends.
 
 use crate::world::{World, digest, failure, graph};
+use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{BuildState, EventState, FailureClass, Observed, Output};
 
 const CHAIN: &str = "lib: base; app: lib; site: app";
@@ -51,6 +52,34 @@ fn what_changed_itself_is_always_built() {
     world.request(&graph(CHAIN), "app").unwrap();
     world.start("app");
     assert_eq!(world.build("app").state, BuildState::Submitting, "somebody asked for it");
+}
+
+/// An image in a plan that only follows from its parent, but contains what is affected.
+#[test]
+fn what_was_asked_for_as_a_dependency_is_built() {
+    let mut world = again();
+    world.make("lib", "l2");
+    world.ask(&graph(CHAIN), "app", RebuildReason::Dependency).unwrap();
+    assert_eq!(world.build("app").because, RebuildReason::Dependency);
+    world.start("app");
+    assert_eq!(world.build("app").state, BuildState::Submitting, "joined by an event that asks for it");
+
+    let mut world = World::new();
+    for digest in ["a2", "a3"] {
+        world.ask(&graph(CHAIN), "app", RebuildReason::Dependency).unwrap();
+        world.make("app", digest);
+        assert_eq!(world.build("app").state, BuildState::Done, "planned by an event that asks for it");
+    }
+    assert_eq!(world.build("site").state, BuildState::Ready);
+}
+
+#[test]
+fn what_nobody_asked_for_can_join_what_was() {
+    let mut world = again();
+    world.make("lib", "l2");
+    world.ask(&graph(CHAIN), "app", RebuildReason::Dependency).unwrap();
+    world.change(&graph(CHAIN), "lib").unwrap();
+    assert!(world.build("app").asked, "asked for by one event is enough");
 }
 
 #[test]

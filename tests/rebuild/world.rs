@@ -2,7 +2,7 @@
 
 use freshmaker::Reason;
 use freshmaker::artifact::Digest;
-use freshmaker::plan::Plan;
+use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{
     Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
     EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Lines,
@@ -93,6 +93,15 @@ impl World {
         self.admit(&graph.planner().rebuild(name).plan().unwrap())
     }
 
+    pub(crate) fn ask(
+        &mut self,
+        graph: &ArtifactGraph,
+        name: &str,
+        reason: RebuildReason,
+    ) -> Result<EventId, NotAdmitted> {
+        self.admit(&graph.planner().rebuild_as(name, reason, Reason::new("test", "the test wants it")).plan().unwrap())
+    }
+
     pub(crate) fn admit(&mut self, plan: &Plan) -> Result<EventId, NotAdmitted> {
         let systems = plan.nodes().map(|node| (node.artifact.id.clone(), "builder".to_owned())).collect();
         self.decide(Outcome::Build { plan: Box::new(plan.clone()), systems })
@@ -100,10 +109,6 @@ impl World {
 
     pub(crate) fn admission(&mut self, outcome: Outcome) -> Admission {
         let event = EventId(self.last + 1);
-        let builds = match &outcome {
-            Outcome::Build { plan, .. } => plan.len(),
-            Outcome::Skip(_) | Outcome::Fail(_) => 0,
-        };
         let mut lines = Lines::default();
         for build in self.rows.builds.values() {
             match build.state {
@@ -112,7 +117,7 @@ impl World {
                 _ => {}
             }
         }
-        self.last += 1 + i64::try_from(builds).unwrap();
+        self.last += 1 + i64::try_from(outcome.builds()).unwrap();
         Admission {
             event,
             first_build: BuildId(event.0 + 1),

@@ -69,6 +69,7 @@ diesel::table! {
         parameters -> Text,
         parents -> Text,
         because -> SmallInt,
+        asked -> Bool,
         inputs -> Nullable<Text>,
         pending -> BigInt,
         priority -> BigInt,

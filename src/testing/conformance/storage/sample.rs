@@ -97,6 +97,7 @@ pub(super) fn build(id: i64) -> BuildRecord {
         parameters: Parameters::default(),
         parents: Vec::new(),
         because: RebuildReason::Unknown,
+        asked: false,
         inputs: None,
         pending: 0,
         priority: 0,
@@ -138,6 +139,7 @@ pub(super) fn full_build(id: i64) -> BuildRecord {
         digest: Some(Digest::of(b"debian")),
     }];
     row.because = RebuildReason::DirectlyAffected;
+    row.asked = true;
     row.inputs = Some(Digest::of(b"inputs"));
     (row.pending, row.priority, row.tries, row.resubmits, row.attempts) = (2, -5, 3, 4, 9);
     row.estimate = Some(Duration::from_micros(90_000_001));

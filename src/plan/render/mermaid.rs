@@ -1,0 +1,77 @@
+use super::picture::{Limits, Picture, Style, short};
+use crate::plan::Plan;
+use std::fmt::{self, Formatter};
+
+/// Where Mermaid is embedded it refuses more than 500 edges and 50,000 characters.
+const LIMITS: Limits = Limits { boxes: 150, waves: 40, arrows: 400, out: 20 };
+
+/// Cells of a label: even if each is written as an entity, the text stays within those characters.
+const LABEL: usize = 36;
+
+pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
+    let picture = Picture::of(plan, &LIMITS);
+    writeln!(f, "flowchart LR")?;
+    for (number, tile) in picture.boxes.iter().enumerate() {
+        let critical = if tile.critical { "_critical" } else { "" };
+        writeln!(f, "  n{number}[\"{}\"]:::{}{critical}", Escaped(&tile.label(LABEL)), tile.class())?;
+    }
+    for arrow in &picture.arrows {
+        let line = match arrow.style {
+            Style::Critical => "==>",
+            Style::Waits => "-->",
+            Style::Broken => "-.->",
+        };
+        writeln!(f, "  n{} {line} n{}", arrow.from, arrow.to)?;
+    }
+    if picture.arrows_hidden > 0 {
+        writeln!(f, "  more[\"{} more dependencies are not drawn\"]:::rest", picture.arrows_hidden)?;
+    }
+    write_out(&picture, f)?;
+    for (class, colors) in [
+        ("changed", "fill:#fde68a,stroke:#b45309"),
+        ("direct", "fill:#fecaca,stroke:#b91c1c"),
+        ("dependency", "fill:#dbeafe,stroke:#1d4ed8"),
+        ("rest", "fill:#f3f4f6,stroke:#6b7280"),
+        ("out", "fill:#ffffff,stroke:#6b7280,stroke-dasharray:4"),
+    ] {
+        writeln!(f, "  classDef {class} {colors},color:#111827")?;
+    }
+    for (class, colors) in [("direct", "fill:#fecaca,stroke:#b91c1c"), ("dependency", "fill:#dbeafe,stroke:#1d4ed8")] {
+        writeln!(f, "  classDef {class}_critical {colors},color:#111827,stroke-width:4px")?;
+    }
+    Ok(())
+}
+
+fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
+    if picture.out.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "  subgraph out[\"not rebuilt\"]")?;
+    for (number, out) in picture.out.iter().enumerate() {
+        let (name, code) = (short(out.id.as_str(), LABEL), short(&out.reason.code, LABEL));
+        writeln!(f, "    x{number}[\"{} ({})\"]:::out", Escaped(&name), Escaped(&code))?;
+        if let Some(follows) = out.follows {
+            writeln!(f, "    x{follows} -.-> x{number}")?;
+        }
+    }
+    if picture.out_hidden > 0 {
+        writeln!(f, "    x{}[\"… {} more\"]:::out", picture.out.len(), picture.out_hidden)?;
+    }
+    writeln!(f, "  end")
+}
+
+/// A text within quotes, with everything as an entity that Mermaid might read as something else.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // An empty label is a mistake there.
+        if self.0.trim().is_empty() {
+            return f.write_str("#nbsp;");
+        }
+        self.0.chars().try_for_each(|c| match super::harmless(c) {
+            c @ ('"' | '#' | '&' | '<' | '>' | ';' | '%' | '\\' | '`') => write!(f, "#{};", u32::from(c)),
+            c => write!(f, "{c}"),
+        })
+    }
+}

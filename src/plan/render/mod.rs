@@ -1,0 +1,175 @@
+//! The plan as text, for programs, and as pictures: [`Plan::render`].
+
+mod dot;
+mod layout;
+mod mermaid;
+mod picture;
+mod svg;
+mod text;
+
+use super::Plan;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A form in which a plan can be written.
+///
+/// A picture that shows everything shows nothing: the pictures have bounds. What a wave has beyond its share is one box "… 380 more", which the
+/// dependencies of all it stands for lead to and from; the critical path is always drawn, as long as it has no more waves than the picture.
+/// Names are shortened in the middle; where the form has tooltips, they have the full name and the reason.
+///
+/// | format | boxes | waves | dependencies | exclusions |
+/// |---|---|---|---|---|
+/// | [`Dot`](Self::Dot) | 2000 | 300 | 10000 | 500 |
+/// | [`Mermaid`](Self::Mermaid) | 150 | 40 | 400 | 20 |
+/// | [`Svg`](Self::Svg) | 400 | 60 | 2000 | 40 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// A tree for people, each build below the reason that puts it into its wave. The same as the plan's `Display`.
+    Text,
+    /// For programs: the stored form, which [`Plan`] can be read from again.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A flowchart in the language of Mermaid, small enough for its usual limits.
+    Mermaid,
+    /// A picture without anything else needed: no script, no font, no link.
+    Svg,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Json, Self::Dot, Self::Mermaid, Self::Svg];
+
+    /// Its name: `text`, `json`, `dot`, `mermaid`, `svg`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Dot => "dot",
+            Self::Mermaid => "mermaid",
+            Self::Svg => "svg",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text is not the name of a [`Format`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no format {text:?}, only text, json, dot, mermaid and svg")]
+pub struct UnknownFormat {
+    text: String,
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        let unknown = || UnknownFormat { text: text.chars().take(40).collect() };
+        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or_else(unknown)
+    }
+}
+
+impl Plan {
+    /// The plan in this format. Nothing is computed before it is written.
+    ///
+    /// ```
+    /// use freshmaker::plan::Format;
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+    /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+    /// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+    /// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
+    ///
+    /// let format: Format = "mermaid".parse()?;
+    /// assert!(plan.render(format).to_string().contains("n0 --> n1"));
+    /// assert!(plan.render(Format::Svg).to_string().starts_with("<svg "));
+    /// assert!("png".parse::<Format>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "nothing is written yet"]
+    pub fn render(&self, format: Format) -> impl fmt::Display + '_ {
+        Rendered { plan: self, format }
+    }
+}
+
+struct Rendered<'a> {
+    plan: &'a Plan,
+    format: Format,
+}
+
+impl fmt::Display for Rendered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.format {
+            Format::Text => self.plan.fmt(f),
+            // A plan has only texts for keys, so its JSON form exists.
+            Format::Json => writeln!(f, "{}", serde_json::to_string_pretty(self.plan).map_err(|_| fmt::Error)?),
+            Format::Dot => dot::write(self.plan, f),
+            Format::Mermaid => mermaid::write(self.plan, f),
+            Format::Svg => svg::write(self.plan, f),
+        }
+    }
+}
+
+/// A name or sentence on one line: what would break the line, or turn its direction, is replaced.
+pub(super) struct Line<'a>(pub(super) &'a str);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(harmless(c)))
+    }
+}
+
+/// Not control characters, separators of lines and paragraphs, changes of direction, and what is no character at all.
+fn harmless(c: char) -> char {
+    let separates = matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || separates || turns { '\u{fffd}' } else { c }
+}
+
+/// A duration as people say it, in its two largest units.
+struct About(Duration);
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{seconds} s"),
+            (0, 0, _) => write!(f, "{minutes} min"),
+            (0, ..) => write!(f, "{hours} h {minutes} min"),
+            _ => write!(f, "{days} d {hours} h"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_in_two_units() {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (3599, "59 min"), (3600, "1 h 0 min"), (90_000, "1 d 1 h")] {
+            assert_eq!(About(Duration::from_secs(seconds)).to_string(), text);
+        }
+        assert!(!About(Duration::MAX).to_string().is_empty());
+    }
+
+    #[test]
+    fn formats_have_names() {
+        for format in Format::ALL {
+            assert_eq!(format.as_str().parse(), Ok(format));
+        }
+        let error = "PNG".parse::<Format>().unwrap_err().to_string();
+        assert_eq!(error, "there is no format \"PNG\", only text, json, dot, mermaid and svg");
+    }
+}

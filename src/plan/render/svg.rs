@@ -1,0 +1,249 @@
+use super::layout::{BOX_HEIGHT, Layout};
+use super::picture::{Arrow, Limits, Picture, Style, Tile, cells, count, short};
+use super::{About, Line};
+use crate::plan::Plan;
+use std::fmt::{self, Formatter};
+
+/// What is still readable on a large screen.
+const LIMITS: Limits = Limits { boxes: 400, waves: 60, arrows: 2000, out: 40 };
+
+/// Cells of a label.
+const LABEL: usize = 34;
+
+/// Width of a cell: every font that is called monospace has about this, at 12 pixels.
+const CELL: f64 = 7.3;
+
+const MARGIN: f64 = 16.0;
+const PADDING: f64 = 8.0;
+/// Room for the arrows between two columns.
+const GULLY: f64 = 90.0;
+/// Above the boxes: title, legend and what the columns are.
+const HEAD: f64 = 94.0;
+const ROW: f64 = BOX_HEIGHT + 6.0;
+
+const STYLE: &str = "text{font:12px ui-monospace,monospace;fill:#111827}.title{font-weight:bold}.head{fill:#6b7280}\
+    rect{stroke-width:1}.changed{fill:#fde68a;stroke:#b45309}.direct{fill:#fecaca;stroke:#b91c1c}.dependency{fill:#dbeafe;stroke:#1d4ed8}\
+    .rest{fill:#f3f4f6;stroke:#6b7280}.out{fill:none;stroke:#6b7280;stroke-dasharray:4 3}.critical{stroke-width:3}\
+    path{fill:none;stroke:#9ca3af}path.critical{stroke:#111827}path.broken{stroke-dasharray:4 3}marker path{fill:#6b7280;stroke:none}";
+
+pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
+    let picture = Picture::of(plan, &LIMITS);
+    let drawing = Drawing { layout: Layout::of(&picture), columns: columns(&picture), picture };
+    drawing.write(plan, f)
+}
+
+fn summary(plan: &Plan) -> String {
+    let out = match plan.exclusions().count() {
+        0 => String::new(),
+        out => format!("; {out} not rebuilt"),
+    };
+    if plan.is_empty() {
+        return format!("nothing to build{out}");
+    }
+    let (builds, waves) = (count(plan.len(), "build"), count(plan.waves().count(), "wave"));
+    format!("{builds} in {waves}, critical path about {}{out}", About(plan.critical_path()))
+}
+
+struct Column {
+    left: f64,
+    width: f64,
+}
+
+impl Column {
+    fn right(&self) -> f64 {
+        self.left + self.width
+    }
+}
+
+fn columns(picture: &Picture<'_>) -> Vec<Column> {
+    let mut left = MARGIN;
+    let mut columns = Vec::new();
+    for layer in &picture.layers {
+        let labels = picture.boxes[layer.boxes.clone()].iter().map(|tile| cells(&tile.label(LABEL)));
+        let width = wide(labels.chain([cells(&layer.title)]).max().unwrap_or(0));
+        columns.push(Column { left, width });
+        left += width + GULLY;
+    }
+    columns
+}
+
+/// The width of a box with so many cells in it.
+fn wide(cells: usize) -> f64 {
+    cells as f64 * CELL + 2.0 * PADDING
+}
+
+struct Drawing<'a> {
+    picture: Picture<'a>,
+    layout: Layout,
+    columns: Vec<Column>,
+}
+
+impl Drawing<'_> {
+    fn write(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
+        let summary = summary(plan);
+        let notes = self.notes();
+        let widest_note = notes.iter().map(|note| wide(cells(note.text()))).fold(0.0, f64::max);
+        let boxes = self.columns.last().map_or(0.0, Column::right);
+        // Of the fixed lines at the top the legend is the widest.
+        let width = boxes.max(widest_note + MARGIN).max(640.0) + MARGIN;
+        let below = HEAD + self.layout.height + MARGIN;
+        let height = below + notes.len() as f64 * ROW + MARGIN;
+        write!(f, r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" "#)?;
+        writeln!(f, r#"viewBox="0 0 {width:.0} {height:.0}" role="img">"#)?;
+        writeln!(f, "<title>{summary}</title>")?;
+        writeln!(f, "<style>{STYLE}</style>")?;
+        writeln!(
+            f,
+            r#"<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>"#
+        )?;
+        writeln!(f, r##"<rect width="100%" height="100%" fill="#ffffff"/>"##)?;
+        text(f, "title", MARGIN, 26.0, &summary)?;
+        legend(f)?;
+        for (layer, column) in self.picture.layers.iter().zip(&self.columns) {
+            text(f, "head", column.left, HEAD - 12.0, &layer.title)?;
+        }
+        // Boxes hide the ends of arrows, and what matters most is drawn last.
+        for arrow in self.picture.arrows.iter().filter(|arrow| arrow.style != Style::Critical) {
+            self.arrow(f, arrow)?;
+        }
+        for arrow in self.picture.arrows.iter().filter(|arrow| arrow.style == Style::Critical) {
+            self.arrow(f, arrow)?;
+        }
+        for (tile, middle) in self.picture.boxes.iter().zip(&self.layout.boxes) {
+            self.tile(f, tile, HEAD + middle)?;
+        }
+        for (number, note) in notes.iter().enumerate() {
+            note.write(f, below + number as f64 * ROW + BOX_HEIGHT / 2.0)?;
+        }
+        writeln!(f, "</svg>")
+    }
+
+    fn tile(&self, f: &mut Formatter<'_>, tile: &Tile<'_>, middle: f64) -> fmt::Result {
+        let column = &self.columns[tile.layer];
+        let label = tile.label(LABEL);
+        let critical = if tile.critical { " critical" } else { "" };
+        let class = format!("{}{critical}", tile.class());
+        framed(f, &class, column.left, middle, column.width, &label, &tile.tooltip())
+    }
+
+    fn arrow(&self, f: &mut Formatter<'_>, arrow: &Arrow) -> fmt::Result {
+        let class = match arrow.style {
+            Style::Critical => "critical",
+            Style::Waits => "waits",
+            Style::Broken => "broken",
+        };
+        let layer = |number: usize| self.picture.boxes[number].layer;
+        let middle = |number: usize| HEAD + self.layout.boxes[number];
+        let (from, to) = (layer(arrow.from), layer(arrow.to));
+        let mut x = self.columns[from].right();
+        let mut y = middle(arrow.from);
+        write!(f, r#"<path class="{class}" marker-end="url(#head)" d="M{x:.0} {y:.1}"#)?;
+        for column in from + 1..to {
+            let Some(lane) = self.layout.lanes.get(&(arrow.from, column)) else { continue };
+            let (next, lane) = (&self.columns[column], HEAD + lane);
+            curve(f, (x, y), (next.left, lane))?;
+            write!(f, "H{:.0}", next.right())?;
+            (x, y) = (next.right(), lane);
+        }
+        curve(f, (x, y), (self.columns[to].left, middle(arrow.to)))?;
+        writeln!(f, r#""/>"#)
+    }
+
+    /// What stands below the boxes.
+    fn notes(&self) -> Vec<Note> {
+        let picture = &self.picture;
+        let mut notes = Vec::new();
+        if picture.arrows_hidden > 0 {
+            notes.push(Note::Text(format!("{} more dependencies are not drawn", picture.arrows_hidden)));
+        }
+        if !picture.out.is_empty() {
+            notes.push(Note::Text("not rebuilt".to_owned()));
+        }
+        notes.extend(picture.out.iter().map(|out| Note::Out {
+            text: format!("{} — {}", short(out.id.as_str(), LABEL), short(&out.reason.code, LABEL)),
+            tooltip: [Line(out.id.as_str()).to_string(), Line(&out.reason.text).to_string()],
+        }));
+        if picture.out_hidden > 0 {
+            notes.push(Note::Text(format!("… {} more", picture.out_hidden)));
+        }
+        notes
+    }
+}
+
+enum Note {
+    Text(String),
+    Out { text: String, tooltip: [String; 2] },
+}
+
+impl Note {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Out { text, .. } => text,
+        }
+    }
+
+    fn write(&self, f: &mut Formatter<'_>, middle: f64) -> fmt::Result {
+        match self {
+            Self::Text(line) => text(f, "head", MARGIN, middle + 4.0, line),
+            Self::Out { text, tooltip } => framed(f, "out", MARGIN, middle, wide(cells(text)), text, tooltip),
+        }
+    }
+}
+
+/// A box with a text and a tooltip.
+fn framed(
+    f: &mut Formatter<'_>,
+    class: &str,
+    left: f64,
+    middle: f64,
+    width: f64,
+    label: &str,
+    tooltip: &[String],
+) -> fmt::Result {
+    let top = middle - BOX_HEIGHT / 2.0;
+    writeln!(f, "<g><title>{}</title>", Escaped(&tooltip.join("\n")))?;
+    write!(f, r#"<rect class="{class}" x="{left:.0}" y="{top:.1}" width="{width:.0}" "#)?;
+    writeln!(f, r#"height="{BOX_HEIGHT:.0}" rx="4"/>"#)?;
+    text(f, "label", left + PADDING, middle + 4.0, label)?;
+    writeln!(f, "</g>")
+}
+
+fn text(f: &mut Formatter<'_>, class: &str, x: f64, y: f64, text: &str) -> fmt::Result {
+    writeln!(f, r#"<text class="{class}" x="{x:.0}" y="{y:.1}">{}</text>"#, Escaped(text))
+}
+
+/// From one column to the next, level at both ends. One that goes back swings out at both.
+fn curve(f: &mut Formatter<'_>, (x, y): (f64, f64), (to_x, to_y): (f64, f64)) -> fmt::Result {
+    let reach = if to_x > x { (to_x - x) / 2.0 } else { GULLY / 2.0 };
+    write!(f, "C{:.0} {y:.1} {:.0} {to_y:.1} {to_x:.0} {to_y:.1}", x + reach, to_x - reach)
+}
+
+fn legend(f: &mut Formatter<'_>) -> fmt::Result {
+    let mut left = MARGIN;
+    let entries = [
+        ("changed", "changed"),
+        ("direct", "directly affected"),
+        ("dependency", "dependency"),
+        ("dependency critical", "on the critical path"),
+    ];
+    for (class, label) in entries {
+        let width = wide(cells(label));
+        framed(f, class, left, 48.0, width, label, &[label.to_owned()])?;
+        left += width + PADDING;
+    }
+    Ok(())
+}
+
+/// A text between tags.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            c => write!(f, "{c}"),
+        })
+    }
+}

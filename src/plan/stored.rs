@@ -1,0 +1,234 @@
+//! How a plan is read back: versions of the stored form, and what must hold about a plan that comes from elsewhere.
+
+use super::{Changed, PLAN_VERSION, Plan, PlanCycle, PlanNode, RebuildReason};
+use crate::artifact::ArtifactId;
+use crate::reason::Reason;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// A plan as it is stored, before anything is known about it.
+#[derive(Deserialize)]
+pub(super) struct Stored {
+    version: Version,
+    changed: BTreeMap<ArtifactId, Changed>,
+    nodes: BTreeMap<ArtifactId, PlanNode>,
+    excluded: BTreeMap<ArtifactId, Reason>,
+    #[serde(default)]
+    cycles: Vec<PlanCycle>,
+}
+
+/// A version that can be read. Refused where it is met, which is before anything of a form that nobody here knows.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+enum Version {
+    /// Without estimates, circles and reasons of what was asked for.
+    First,
+    Present,
+}
+
+impl TryFrom<u32> for Version {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        match number {
+            1 => Ok(Self::First),
+            PLAN_VERSION => Ok(Self::Present),
+            other => Err(format!("a plan of version {other} cannot be read, only of 1 to {PLAN_VERSION}")),
+        }
+    }
+}
+
+/// A stored plan that contradicts itself: where, and how.
+#[derive(Debug)]
+pub(super) struct Invalid {
+    place: String,
+    text: String,
+}
+
+impl Invalid {
+    fn new(place: impl fmt::Display, text: impl fmt::Display) -> Self {
+        Self { place: place.to_string(), text: text.to_string() }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the plan contradicts itself: {}: {}", self.place, self.text)
+    }
+}
+
+impl TryFrom<Stored> for Plan {
+    type Error = Invalid;
+
+    fn try_from(stored: Stored) -> Result<Self, Invalid> {
+        let Stored { version, changed, nodes, excluded, cycles } = stored;
+        let mut plan = Self { version: PLAN_VERSION, changed, nodes, excluded, cycles };
+        if matches!(version, Version::First) {
+            complete_first(&mut plan);
+        }
+        check(&plan)?;
+        Ok(plan)
+    }
+}
+
+/// What version 1 did not store follows from what it did: a rank is the estimate and the longest rank after it.
+fn complete_first(plan: &mut Plan) {
+    let mut after: BTreeMap<ArtifactId, Duration> = BTreeMap::new();
+    for node in plan.nodes.values() {
+        for parent in &node.parents {
+            let longest = after.entry(parent.id.clone()).or_default();
+            *longest = node.rank.max(*longest);
+        }
+    }
+    for (id, node) in &mut plan.nodes {
+        node.estimate = node.rank.saturating_sub(after.get(id).copied().unwrap_or_default());
+        let follows_change = node.because.iter().any(|id| plan.changed.contains_key(id));
+        let only_asked = node.reason == RebuildReason::DirectlyAffected && !follows_change;
+        if only_asked || node.because.is_empty() {
+            node.asked = Some(Reason::new("requested", "it was asked for"));
+        }
+    }
+}
+
+fn check(plan: &Plan) -> Result<(), Invalid> {
+    for (id, node) in &plan.nodes {
+        check_node(plan, id, node)?;
+    }
+    let circles = Circles::of(plan)?;
+    plan.nodes.values().try_for_each(|node| check_order(plan, node, &circles))?;
+    check_reached(plan)
+}
+
+fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Invalid> {
+    let place = |field: &str| format!("nodes.{id:?}.{field}");
+    if node.artifact.id != *id {
+        return Err(Invalid::new(place("artifact.id"), format_args!("it is {:?}", node.artifact.id)));
+    }
+    if plan.excluded.contains_key(id) {
+        return Err(Invalid::new(format_args!("excluded.{id:?}"), "it is among the nodes as well"));
+    }
+    sorted(&node.because).map_err(|text| Invalid::new(place("because"), text))?;
+    sorted(node.parents.iter().map(|parent| &parent.id)).map_err(|text| Invalid::new(place("parents"), text))?;
+    for parent in &node.parents {
+        let kinds = || format!("nodes.{id:?}.parents.{:?}.kinds", parent.id);
+        sorted(&parent.kinds).map_err(|text| Invalid::new(kinds(), text))?;
+    }
+    for reason in &node.because {
+        if !plan.changed.contains_key(reason) && !plan.nodes.contains_key(reason) {
+            return Err(Invalid::new(place("because"), format_args!("{reason:?} is neither changed nor rebuilt")));
+        }
+        if node.parent(reason).is_none() {
+            return Err(Invalid::new(place("because"), format_args!("{reason:?} is not among the parents")));
+        }
+    }
+    Ok(())
+}
+
+/// That a build waits for the parents that it has to wait for, and for no others, and that ranks agree.
+fn check_order(plan: &Plan, node: &PlanNode, circles: &Circles<'_>) -> Result<(), Invalid> {
+    let id = &node.artifact.id;
+    let place = |field: &str| format!("nodes.{id:?}.{field}");
+    if node.wave as usize >= plan.nodes.len() {
+        let text = format!("there is no wave {} with {} nodes", node.wave, plan.nodes.len());
+        return Err(Invalid::new(place("wave"), text));
+    }
+    if node.rank < node.estimate {
+        return Err(Invalid::new(place("rank"), "it is shorter than the estimate"));
+    }
+    // What is no reason does not decide on the order: dependencies along which no change was carried, and that on itself.
+    let reasons = node.because.iter().filter(|reason| *reason != id);
+    for parent in reasons.filter_map(|reason| plan.nodes.get(reason)) {
+        let waits = parent.wave < node.wave;
+        if waits == circles.is_broken(id, &parent.artifact.id) {
+            let (not, parent_id) = (if waits { "" } else { "not " }, &parent.artifact.id);
+            let text = format!("{parent_id:?} is in wave {}, so it is {not}waited for", parent.wave);
+            return Err(Invalid::new(place("wave"), text));
+        }
+        if waits && parent.rank.checked_sub(parent.estimate).is_none_or(|rest| rest < node.rank) {
+            let text = format!("the rank of {:?} does not include it", parent.artifact.id);
+            return Err(Invalid::new(place("rank"), text));
+        }
+    }
+    Ok(())
+}
+
+/// That everything is in the plan because of something that changed or was asked for.
+fn check_reached(plan: &Plan) -> Result<(), Invalid> {
+    let mut children: BTreeMap<&ArtifactId, Vec<&ArtifactId>> = BTreeMap::new();
+    for (id, node) in &plan.nodes {
+        for reason in &node.because {
+            children.entry(reason).or_default().push(id);
+        }
+    }
+    let asked = plan.nodes.iter().filter(|(_, node)| node.asked.is_some()).map(|(id, _)| id);
+    let mut reached: BTreeSet<_> = plan.changed.keys().chain(asked).collect();
+    let mut open: Vec<_> = reached.iter().copied().collect();
+    while let Some(id) = open.pop() {
+        open.extend(children.get(id).into_iter().flatten().copied().filter(|child| reached.insert(child)));
+    }
+    match plan.nodes.keys().find(|id| !reached.contains(id)) {
+        Some(id) => {
+            Err(Invalid::new(format_args!("nodes.{id:?}.because"), "nothing that changed or was asked for reaches it"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Dependencies within circles that nobody waits for.
+struct Circles<'a> {
+    broken: BTreeSet<(&'a ArtifactId, &'a ArtifactId)>,
+    /// Members of circles in which none waits for another, with the number of their circle.
+    groups: BTreeMap<&'a ArtifactId, usize>,
+}
+
+impl<'a> Circles<'a> {
+    fn of(plan: &'a Plan) -> Result<Self, Invalid> {
+        let mut circles = Self { broken: BTreeSet::new(), groups: BTreeMap::new() };
+        let mut seen = BTreeSet::new();
+        for (number, cycle) in plan.cycles.iter().enumerate() {
+            let place = |field: &str| format!("cycles[{number}].{field}");
+            sorted(&cycle.members).map_err(|text| Invalid::new(place("members"), text))?;
+            sorted(&cycle.broken).map_err(|text| Invalid::new(place("broken"), text))?;
+            for member in &cycle.members {
+                if !plan.nodes.contains_key(member) {
+                    return Err(Invalid::new(place("members"), format_args!("{member:?} is not among the nodes")));
+                }
+                if !seen.insert(member) {
+                    return Err(Invalid::new(place("members"), format_args!("{member:?} is in two circles")));
+                }
+                if cycle.broken.is_empty() {
+                    circles.groups.insert(member, number);
+                }
+            }
+            for (child, parent) in &cycle.broken {
+                let members = [child, parent].iter().all(|id| cycle.members.binary_search(id).is_ok());
+                if !members || plan.nodes.get(child).is_none_or(|node| node.parent(parent).is_none()) {
+                    let text = format!("{child:?} does not depend on {parent:?} within the circle");
+                    return Err(Invalid::new(place("broken"), text));
+                }
+                circles.broken.insert((child, parent));
+            }
+        }
+        Ok(circles)
+    }
+
+    fn is_broken(&self, child: &ArtifactId, parent: &ArtifactId) -> bool {
+        let group = |id| self.groups.get(id);
+        self.broken.contains(&(child, parent)) || (group(child).is_some() && group(child) == group(parent))
+    }
+}
+
+/// Equal plans have equal bytes only if lists that are sets have one order.
+fn sorted<T: Ord>(list: impl IntoIterator<Item = T>) -> Result<(), &'static str> {
+    let mut list = list.into_iter();
+    let Some(mut last) = list.next() else { return Ok(()) };
+    for next in list {
+        if next <= last {
+            return Err("the entries are out of order, or one is there twice");
+        }
+        last = next;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! What a plan tells: read back, explained, compared, drawn.
+#![allow(clippy::unwrap_used)]
+
+mod bounds;
+mod diff;
+mod explain;
+mod render;
+mod stored;
+mod world;
