@@ -214,9 +214,11 @@ impl<'a> Circles<'a> {
         Ok(circles)
     }
 
+    /// Whether the child is built with what there was of the parent before; of itself it always is.
     fn is_broken(&self, child: &ArtifactId, parent: &ArtifactId) -> bool {
         let group = |id| self.groups.get(id);
-        self.broken.contains(&(child, parent)) || (group(child).is_some() && group(child) == group(parent))
+        let same_group = group(child).is_some() && group(child) == group(parent);
+        child == parent || same_group || self.broken.contains(&(child, parent))
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::world::scene;
-use freshmaker::plan::Plan;
+use freshmaker::plan::{Format, Plan};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Reason};
 use proptest::prelude::{prop_assert_eq, proptest};
 use serde_json::{Value, json};
@@ -110,6 +110,24 @@ fn circles_are_read() {
         assert_eq!(plan.needs(lib).count(), 0);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
     }
+}
+
+/// A compiler that is built with the last compiler.
+#[test]
+fn what_depends_on_itself_is_read() {
+    let mut stored = plan();
+    stored["nodes"]["lib"]["parents"].as_array_mut().unwrap().push(json!({"id": "lib", "kinds": ["build_dependency"]}));
+    stored["nodes"]["lib"]["because"].as_array_mut().unwrap().push("lib".into());
+    let plan: Plan = serde_json::from_value(stored).unwrap();
+    assert_eq!(plan.needs(plan.node(&"lib".into()).unwrap()).count(), 0);
+    for format in Format::ALL {
+        assert!(!plan.render(format).to_string().is_empty());
+    }
+    let told = plan.explain(&"lib".into()).to_string();
+    assert_eq!(
+        told,
+        "rebuilt because base changed: base -> lib, the shortest of its reasons, of 2 dependencies in all"
+    );
 }
 
 /// Each fault alone, and what is said about it.
