@@ -526,7 +526,8 @@ fn a_plan_keeps_its_stored_form() {
       "excluded": {
         "frozen": {
           "code": "parent_not_rebuilt",
-          "text": "it would only follow vendor/agent, which is not rebuilt"
+          "text": "it would only follow vendor/agent, which is not rebuilt",
+          "follows": "vendor/agent"
         },
         "pinned": {
           "code": "pinned_by_digest",

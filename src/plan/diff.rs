@@ -1,7 +1,6 @@
 use super::render::Line;
-use super::{Changed, Plan, PlanCycle, PlanNode};
+use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
 use crate::artifact::{Artifact, ArtifactId, Parameter};
-use crate::reason::Reason;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -43,7 +42,7 @@ pub struct PlanDiff<'a> {
     /// Builds-to-be of both that differ.
     pub altered: Vec<NodeDiff<'a>>,
     /// Exclusions that came, went, or have another reason.
-    pub excluded: Vec<Difference<'a, Reason>>,
+    pub excluded: Vec<Difference<'a, Exclusion>>,
     /// All circles of both, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycles: Option<CyclesDiff<'a>>,
@@ -286,9 +285,9 @@ impl fmt::Display for PlanDiff<'_> {
             }
         }
         for Difference { id, from, to } in &self.excluded {
-            let side = |side: &Option<&Reason>| match side {
+            let side = |side: &Option<&Exclusion>| match side {
                 None => "not excluded".to_owned(),
-                Some(Reason { code, text }) => format!("excluded ({code}: {text})"),
+                Some(Exclusion { code, text, .. }) => format!("excluded ({code}: {text})"),
             };
             let line = format!("{id}: {} -> {}", side(from), side(to));
             writeln!(f, "out: {}", Line(&line))?;

@@ -1,5 +1,5 @@
 use super::render::Line;
-use super::{Changed, Plan, PlanNode, RebuildReason};
+use super::{Changed, Exclusion, Plan, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;
 use crate::graph::EdgeKind;
 use crate::reason::Reason;
@@ -57,7 +57,7 @@ pub enum Explanation<'a> {
     /// It was a candidate, and is out.
     Excluded {
         /// Why.
-        reason: &'a Reason,
+        reason: &'a Exclusion,
         /// If it would only follow another candidate that is out: that one, whom that one would follow, and so on. The last is the cause.
         follows: Vec<Excluded<'a>>,
     },
@@ -113,7 +113,7 @@ pub struct Excluded<'a> {
     /// Which.
     pub id: &'a ArtifactId,
     /// Why.
-    pub reason: &'a Reason,
+    pub reason: &'a Exclusion,
 }
 
 impl Plan {
@@ -131,7 +131,7 @@ impl Plan {
     }
 
     /// From an exclusion to the one that causes it.
-    fn follows<'a>(&'a self, reason: &'a Reason) -> Vec<Excluded<'a>> {
+    fn follows<'a>(&'a self, reason: &'a Exclusion) -> Vec<Excluded<'a>> {
         let mut chain: Vec<Excluded<'_>> = Vec::new();
         let mut reason = reason;
         while let Some((id, next)) = self.followed(reason)
@@ -144,11 +144,9 @@ impl Plan {
         chain
     }
 
-    /// Whom a candidate would follow that is out for that alone. All versions of the stored form name it in the sentence, and nowhere else.
-    pub(super) fn followed(&self, reason: &Reason) -> Option<(&ArtifactId, &Reason)> {
-        let sentence = Some(&reason.text).filter(|_| reason.code == "parent_not_rebuilt")?;
-        let parent = sentence.strip_prefix("it would only follow ")?.strip_suffix(", which is not rebuilt")?;
-        self.excluded.get_key_value(&ArtifactId::new(parent))
+    /// Whom a candidate would follow that is out for that alone.
+    pub(super) fn followed(&self, exclusion: &Exclusion) -> Option<(&ArtifactId, &Exclusion)> {
+        self.excluded.get_key_value(exclusion.follows.as_ref()?)
     }
 }
 
@@ -213,7 +211,7 @@ impl fmt::Display for Explanation<'_> {
             Self::Excluded { reason, follows } => {
                 write!(f, "not rebuilt ({}): {}", reason.code, Line(&reason.text))?;
                 follows.last().map_or(Ok(()), |cause| {
-                    let Reason { code, text } = cause.reason;
+                    let Exclusion { code, text, .. } = cause.reason;
                     write!(f, "; the cause is {} ({code}): {}", Line(cause.id.as_str()), Line(text))
                 })
             }

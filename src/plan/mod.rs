@@ -108,6 +108,24 @@ impl PlanNode {
     }
 }
 
+/// Why a candidate is not in the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// Stable code: `no_recipe`, `policy`, `parent_not_rebuilt`, `pinned_by_digest`, …
+    pub code: String,
+    /// The reason as a sentence.
+    pub text: String,
+    /// The excluded artifact that this one would only follow, if that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<ArtifactId>,
+}
+
+impl From<Reason> for Exclusion {
+    fn from(Reason { code, text }: Reason) -> Self {
+        Self { code, text, follows: None }
+    }
+}
+
 /// Artifacts of a plan that depend on each other in a circle, and what was given up to order them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanCycle {
@@ -147,7 +165,7 @@ pub struct Plan {
     version: u32,
     changed: BTreeMap<ArtifactId, Changed>,
     nodes: BTreeMap<ArtifactId, PlanNode>,
-    excluded: BTreeMap<ArtifactId, Reason>,
+    excluded: BTreeMap<ArtifactId, Exclusion>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cycles: Vec<PlanCycle>,
 }
@@ -185,13 +203,13 @@ impl Plan {
     }
 
     /// The candidates that are out, with the reason, by name.
-    pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Reason)> {
+    pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Exclusion)> {
         self.excluded.iter()
     }
 
     /// Why this candidate is out.
     #[must_use]
-    pub fn excluded(&self, id: &ArtifactId) -> Option<&Reason> {
+    pub fn excluded(&self, id: &ArtifactId) -> Option<&Exclusion> {
         self.excluded.get(id)
     }
 

@@ -1,7 +1,7 @@
 use super::estimate::Estimates;
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
-use super::{Changed, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
+use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
@@ -222,12 +222,12 @@ impl Planner<'_> {
         &self,
         changed: &BTreeMap<ArtifactId, Changed>,
         nodes: &BTreeMap<ArtifactId, PlanNode>,
-        excluded: &mut BTreeMap<ArtifactId, Reason>,
+        excluded: &mut BTreeMap<ArtifactId, Exclusion>,
     ) {
         for (child, note) in self.graph.all_notes() {
             let reached = changed.contains_key(&note.parent) || nodes.contains_key(&note.parent);
             if reached && !nodes.contains_key(child) {
-                excluded.entry(child.clone()).or_insert_with(|| Reason::new(&note.code, &note.text));
+                excluded.entry(child.clone()).or_insert_with(|| Reason::new(&note.code, &note.text).into());
             }
         }
     }

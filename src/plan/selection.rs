@@ -1,3 +1,4 @@
+use super::Exclusion;
 use super::planner::Planner;
 use crate::artifact::{Artifact, ArtifactId};
 use crate::reason::Reason;
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 pub(super) struct Selection {
     /// In ascending order.
     pub(super) included: Vec<u32>,
-    pub(super) excluded: BTreeMap<ArtifactId, Reason>,
+    pub(super) excluded: BTreeMap<ArtifactId, Exclusion>,
 }
 
 /// What is known about an artifact while the selection is made.
@@ -24,7 +25,7 @@ enum Mark {
 struct Walk<'a> {
     planner: &'a Planner<'a>,
     marks: Vec<Mark>,
-    excluded: BTreeMap<ArtifactId, Reason>,
+    excluded: BTreeMap<ArtifactId, Exclusion>,
 }
 
 impl Selection {
@@ -55,7 +56,8 @@ impl<'a> Walk<'a> {
         planner.excluded.keys().filter_map(|id| graph.number(id)).for_each(|number| {
             marks[number as usize] = Mark::Excluded;
         });
-        Self { planner, marks, excluded: planner.excluded.clone() }
+        let excluded = planner.excluded.iter().map(|(id, why)| (id.clone(), why.clone().into())).collect();
+        Self { planner, marks, excluded }
     }
 
     fn artifact(&self, number: u32) -> Option<&'a Artifact> {
@@ -78,7 +80,7 @@ impl<'a> Walk<'a> {
             let Some(artifact) = self.artifact(number).filter(|_| candidate) else { continue };
             if let Some(reason) = self.objection(artifact) {
                 self.marks[number as usize] = Mark::Excluded;
-                self.excluded.insert(artifact.id.clone(), reason);
+                self.excluded.insert(artifact.id.clone(), reason.into());
             } else {
                 self.marks[number as usize] = Mark::Included;
                 open.extend(self.children(number));
@@ -114,8 +116,12 @@ impl<'a> Walk<'a> {
                 for child in self.children(number) {
                     let candidate = self.marks[child as usize] == Mark::Candidate;
                     let Some(artifact) = self.artifact(child).filter(|_| candidate) else { continue };
-                    let text = format!("it would only follow {parent}, which is not rebuilt");
-                    self.excluded.insert(artifact.id.clone(), Reason::new("parent_not_rebuilt", text));
+                    let exclusion = Exclusion {
+                        code: "parent_not_rebuilt".into(),
+                        text: format!("it would only follow {parent}, which is not rebuilt"),
+                        follows: Some(parent.clone()),
+                    };
+                    self.excluded.insert(artifact.id.clone(), exclusion);
                     self.marks[child as usize] = Mark::Excluded;
                     next.push(child);
                 }

@@ -1,6 +1,6 @@
 //! How a plan is read back: versions of the stored form, and what must hold about a plan that comes from elsewhere.
 
-use super::{Changed, PLAN_VERSION, Plan, PlanCycle, PlanNode, RebuildReason};
+use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanCycle, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;
 use crate::reason::Reason;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ pub(super) struct Stored {
     version: Version,
     changed: BTreeMap<ArtifactId, Changed>,
     nodes: BTreeMap<ArtifactId, PlanNode>,
-    excluded: BTreeMap<ArtifactId, Reason>,
+    excluded: BTreeMap<ArtifactId, Exclusion>,
     #[serde(default)]
     cycles: Vec<PlanCycle>,
 }
@@ -95,6 +95,12 @@ fn complete_first(plan: &mut Plan) {
 fn check(plan: &Plan) -> Result<(), Invalid> {
     for (id, node) in &plan.nodes {
         check_node(plan, id, node)?;
+    }
+    for (id, exclusion) in &plan.excluded {
+        if let Some(other) = exclusion.follows.as_ref().filter(|other| !plan.excluded.contains_key(*other)) {
+            let text = format_args!("{other:?} is not excluded");
+            return Err(Invalid::new(format_args!("excluded.{id:?}.follows"), text));
+        }
     }
     let circles = Circles::of(plan)?;
     plan.nodes.values().try_for_each(|node| check_order(plan, node, &circles))?;

@@ -2,8 +2,7 @@
 
 use super::{About, Line, harmless};
 use crate::artifact::ArtifactId;
-use crate::plan::{Plan, PlanNode, RebuildReason};
-use crate::reason::Reason;
+use crate::plan::{Exclusion, Plan, PlanNode, RebuildReason};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +65,7 @@ pub(super) enum Style {
 
 pub(super) struct Out<'a> {
     pub(super) id: &'a ArtifactId,
-    pub(super) reason: &'a Reason,
+    pub(super) reason: &'a Exclusion,
     /// The other exclusion that it would only follow, if that is drawn as well.
     pub(super) follows: Option<usize>,
 }
