@@ -4,8 +4,8 @@
 //! over the draws and, in brackets, the worst. The ratio is what counts; seconds only orient.
 //!
 //! What is built is everything that glibc reaches in Debian 12. `both`: by any dependency; `link`: only by those of binaries that are there at build time
-//! as well, which is what a change of an interface reaches. Packages that depend on each other in a circle cannot all wait: in `both` and `link` a
-//! greedy feedback arc set (Eades, Lin and Smyth 1993) is not waited for; in `both-scc` and `link-scc` no member of a circle waits for another.
+//! as well, which is what a change of an interface reaches. Packages that depend on each other in a circle cannot all wait: in `both` and `link` circles are
+//! broken (`CyclePolicy::Break`); in `both-scc` and `link-scc` no member of a circle waits for another (`CyclePolicy::Group`).
 //!
 //! Durations are lognormal with sigma 1.75, scaled to mean 1, and do not depend on the package. A history is the true duration
 //! times lognormal noise: with sigma 1.2 it is wrong by a factor of three, up or down, for every third package.
@@ -14,10 +14,12 @@
 mod debian;
 
 use debian::{Debian, Edges};
+use freshmaker::graph::EdgeKinds;
+use freshmaker::plan::CyclePolicy;
 use freshmaker::rebuild::{Endless, Slots, Task, Workload};
-use petgraph::graph::{DiGraph, NodeIndex};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -169,116 +171,23 @@ fn cases(debian: &Debian<'_>) -> Result<Vec<Case>, Box<dyn Error>> {
     let build: BTreeSet<_> = debian.build.iter().copied().collect();
     let both: BTreeSet<_> = debian.build.iter().chain(&debian.runtime).copied().collect();
     let at_build = |edge: &(u32, u32)| build.contains(edge) || debian.essential.contains(&edge.1);
-    let link: Edges = debian.runtime.iter().copied().filter(at_build).collect();
-    let root = debian.number("glibc").ok_or("there is no glibc")?;
+    let link: BTreeSet<_> = debian.runtime.iter().copied().filter(at_build).collect();
     let mut cases = Vec::new();
-    for (name, grouped, edges) in [("both", "both-scc", both.into_iter().collect()), ("link", "link-scc", link)] {
-        let (count, waits) = reached(debian.sources.len(), &edges, root)?;
-        let group = groups(count, &waits);
-        let same = |wait: &(u32, u32)| group[wait.0 as usize] == group[wait.1 as usize];
-        let (inside, across): (Edges, Edges) = waits.into_iter().partition(same);
-        let place = greedy_order(count, &inside);
-        let forward = inside.into_iter().filter(|(parent, child)| place[*parent as usize] < place[*child as usize]);
-        let waits = across.iter().copied().chain(forward).collect();
-        cases.extend([Case { name, count, waits }, Case { name: grouped, count, waits: across }]);
+    for (name, grouped, edges) in [("both", "both-scc", both), ("link", "link-scc", link)] {
+        let id = |source: u32| ArtifactId::new(debian.sources[source as usize].name);
+        let artifacts = debian.sources.iter().map(|source| Artifact::new(source.name, ArtifactKind::Rpm));
+        let artifacts = artifacts.map(|artifact| artifact.with_source("archive", None));
+        let edges = edges.into_iter().map(|(child, parent)| (id(child), id(parent), EdgeKind::BuildDependency));
+        let graph = ArtifactGraph::of(artifacts, edges)?;
+        for (name, policy) in [(name, CyclePolicy::Break(EdgeKinds::ALL)), (grouped, CyclePolicy::Group)] {
+            let plan = graph.planner().rebuild("glibc").cycles(policy).plan()?;
+            let numbers: BTreeMap<_, u32> = plan.nodes().map(|node| &node.artifact.id).zip(0..).collect();
+            let waits = plan.nodes().flat_map(|node| {
+                let parents = plan.needs(node).map(|parent| numbers[&parent.artifact.id]);
+                parents.map(|parent| (parent, numbers[&node.artifact.id])).collect::<Vec<_>>()
+            });
+            cases.push(Case { name, count: plan.len(), waits: waits.collect() });
+        }
     }
     Ok(cases)
-}
-
-/// What the root reaches, numbered anew, and the waits in between.
-fn reached(count: usize, edges: &Edges, root: u32) -> Result<(usize, Edges), Box<dyn Error>> {
-    let mut dependents = vec![Vec::new(); count];
-    for &(child, parent) in edges {
-        dependents[parent as usize].push(child);
-    }
-    let mut seen = vec![false; count];
-    seen[root as usize] = true;
-    let mut open = vec![root];
-    while let Some(source) = open.pop() {
-        for &child in &dependents[source as usize] {
-            if !std::mem::replace(&mut seen[child as usize], true) {
-                open.push(child);
-            }
-        }
-    }
-    let mut numbers = Vec::with_capacity(count);
-    let mut found = 0;
-    for seen in seen {
-        numbers.push(seen.then_some(found));
-        found += u32::from(seen);
-    }
-    let waits = edges.iter().filter_map(|&(child, parent)| Some((numbers[parent as usize]?, numbers[child as usize]?)));
-    Ok((usize::try_from(found)?, waits.collect()))
-}
-
-/// The strongly connected component of each task.
-fn groups(count: usize, waits: &Edges) -> Vec<usize> {
-    let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(count, waits.len());
-    for _ in 0..count {
-        graph.add_node(());
-    }
-    for &(parent, child) in waits {
-        graph.add_edge(NodeIndex::new(parent as usize), NodeIndex::new(child as usize), ());
-    }
-    let mut group = vec![0; count];
-    for (number, members) in petgraph::algo::tarjan_scc(&graph).into_iter().enumerate() {
-        for member in members {
-            group[member.index()] = number;
-        }
-    }
-    group
-}
-
-/// Which end of the order a task goes to, and which of them first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
-    /// Nothing waits for it: to the end.
-    Sink,
-    /// By how much more wait for it than it waits for: to the front.
-    Between(i64),
-    /// It waits for nothing: to the front.
-    Source,
-}
-
-/// Each task's place in a line in which few wait for what comes after them.
-fn greedy_order(count: usize, waits: &Edges) -> Vec<usize> {
-    let (mut children, mut parents) = (vec![Vec::new(); count], vec![Vec::new(); count]);
-    for &(parent, child) in waits {
-        children[parent as usize].push(child as usize);
-        parents[child as usize].push(parent as usize);
-    }
-    // How many of each are left.
-    let mut left: Vec<(i64, i64)> = children
-        .iter()
-        .zip(&parents)
-        .map(|(children, parents)| (children.len() as i64, parents.len() as i64))
-        .collect();
-    let turn = |(children, parents): (i64, i64)| match (children, parents) {
-        (0, _) => Turn::Sink,
-        (_, 0) => Turn::Source,
-        _ => Turn::Between(children - parents),
-    };
-    let mut open: BTreeSet<_> = left.iter().map(|left| turn(*left)).zip(0..).collect();
-    let (mut front, mut back) = (Vec::new(), Vec::new());
-    while let Some(next) = open.first().filter(|(turn, _)| *turn == Turn::Sink).or(open.last()).copied() {
-        open.remove(&next);
-        let (at, task) = next;
-        if at == Turn::Sink {
-            back.push(task)
-        } else {
-            front.push(task)
-        }
-        let freed = children[task].iter().map(|child| (*child, (0, 1)));
-        for (other, (one, two)) in freed.chain(parents[task].iter().map(|parent| (*parent, (1, 0)))) {
-            if open.remove(&(turn(left[other]), other)) {
-                left[other] = (left[other].0 - one, left[other].1 - two);
-                open.insert((turn(left[other]), other));
-            }
-        }
-    }
-    let mut place = vec![0; count];
-    for (at, task) in front.into_iter().chain(back.into_iter().rev()).enumerate() {
-        place[task] = at;
-    }
-    place
 }
