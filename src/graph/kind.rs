@@ -152,6 +152,7 @@ mod tests {
             assert!(!rest.contains(kind) && rest.with(kind) == EdgeKinds::ALL);
             assert_eq!(EdgeKinds::from(kind).iter().collect::<Vec<_>>(), [kind]);
             assert_eq!(rest.common(kind.into()), EdgeKinds::NONE);
+            assert_eq!(rest.union(kind.into()), EdgeKinds::ALL);
         }
         assert!(EdgeKinds::NONE.is_empty() && !EdgeKinds::ALL.is_empty());
     }

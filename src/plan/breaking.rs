@@ -94,3 +94,30 @@ impl Degrees {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_has_a_place_and_few_edges_lead_against_them() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..200 {
+            let nodes = rng.usize(1..9);
+            let mut edges: BTreeSet<_> = (0..rng.usize(..20))
+                .map(|_| (rng.usize(..nodes) as u32, rng.usize(..nodes) as u32))
+                .filter(|(parent, child)| parent != child)
+                .collect();
+            let against = |edges: &BTreeSet<(u32, u32)>| {
+                let place = greedy(nodes, edges.iter().copied());
+                let mut sorted = place.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..nodes).collect::<Vec<_>>());
+                edges.iter().filter(|(parent, child)| place[*parent as usize] > place[*child as usize]).count()
+            };
+            assert!(2 * against(&edges) <= edges.len(), "less than half of {edges:?}");
+            edges.retain(|(parent, child)| parent < child);
+            assert_eq!(against(&edges), 0, "what has no circle has nothing to give up");
+        }
+    }
+}
