@@ -26,8 +26,8 @@ impl BuildSystem for Make {
         self.0.lock().expect("no panic").entry(id.clone()).or_insert(end);
         Ok(id)
     }
-    async fn find(&self, marker: &AttemptId, _: Timestamp) -> Result<Vec<Found>> {
-        self.status(&[ExternalId::new(marker.as_str())]).await
+    async fn find(&self, request: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
+        self.status(&[ExternalId::new(request.attempt.as_str())]).await
     }
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         let runs = self.0.lock().expect("no panic");

@@ -172,8 +172,9 @@ async fn everything_arrives_intact() {
             id: hostile.into(),
             kinds: vec![EdgeKind::ParentImage, EdgeKind::BuilderStage],
             digest: Some(Digest::of(b"x")),
+            name: None,
         },
-        PlanParent { id: "plain".into(), kinds: vec![EdgeKind::RuntimeContent], digest: None },
+        PlanParent { id: "plain".into(), kinds: vec![EdgeKind::RuntimeContent], digest: None, name: None },
     ];
     let script = format!(
         r#"pwd -P >"$WORLD/cwd"; cat >"$WORLD/stdin"; printf %s "$PATH" >"$WORLD/path"; printf '%s\0' "$@" >"$WORLD/arguments"
@@ -217,7 +218,12 @@ async fn everything_arrives_intact() {
 async fn parents_too_long_for_a_variable_are_in_the_request() {
     let world = World::new();
     let mut request = request(1);
-    let parent = |n| PlanParent { id: format!("parent-{n}-{}", "x".repeat(100)).into(), kinds: vec![], digest: None };
+    let parent = |n| PlanParent {
+        id: format!("parent-{n}-{}", "x".repeat(100)).into(),
+        kinds: vec![],
+        digest: None,
+        name: None,
+    };
     request.parents = (0..5000).map(parent).collect();
     let script =
         format!(r#"[ -z "$FRESHMAKER_PARENTS" ] && grep -q parent-4999- "$FRESHMAKER_REQUEST" && {LEAVE_RESULT}"#);
@@ -272,7 +278,7 @@ async fn a_program_that_cannot_start_is_refused_with_its_name() {
         let error = builds.submit(&request(1)).await.unwrap_err();
         assert_eq!(error.remedy, Remedy::Rejected);
         assert!(error.text.contains(program.to_str().unwrap()) && error.text.contains(why), "{error}");
-        assert_eq!(builds.find(&request(1).attempt, Timestamp::UNIX_EPOCH).await.unwrap(), []);
+        assert_eq!(builds.find(&request(1), Timestamp::UNIX_EPOCH).await.unwrap(), []);
     }
     // What was never started may still be.
     assert_eq!(run(&world.builds(LEAVE_RESULT), &request(1)).await, Observed::Succeeded(output("sha256:0a")));
@@ -286,7 +292,7 @@ async fn an_id_that_is_not_plain_is_refused() {
         let mut request = request(1);
         request.attempt = AttemptId::new(id);
         assert_eq!(builds.submit(&request).await.unwrap_err().remedy, Remedy::Rejected, "{id:?}");
-        assert_eq!(builds.find(&request.attempt, Timestamp::UNIX_EPOCH).await.unwrap(), []);
+        assert_eq!(builds.find(&request, Timestamp::UNIX_EPOCH).await.unwrap(), []);
         assert_eq!(status(&builds, &ExternalId::new(id)).await, Observed::Vanished);
         assert_eq!(builds.cancel(&ExternalId::new(id)).await.unwrap_err().remedy, Remedy::NotFound);
     }
@@ -300,7 +306,7 @@ async fn a_missing_state_directory_is_not_an_empty_one() {
     end(&builds, &id).await;
     fs::rename(world.path("state"), world.path("away")).unwrap();
     let at = Timestamp::UNIX_EPOCH;
-    assert_eq!(builds.find(&request(1).attempt, at).await.unwrap_err().remedy, Remedy::Unavailable);
+    assert_eq!(builds.find(&request(1), at).await.unwrap_err().remedy, Remedy::Unavailable);
     assert_eq!(builds.status(std::slice::from_ref(&id)).await.unwrap_err().remedy, Remedy::Unavailable);
     assert_eq!(builds.submit(&request(2)).await.unwrap_err().remedy, Remedy::Unavailable);
     fs::rename(world.path("away"), world.path("state")).unwrap();
@@ -448,7 +454,7 @@ async fn a_new_engine_takes_over() {
     let id = world.builds(&script).submit(&request(1)).await.unwrap();
 
     let second = world.builds(&script);
-    let found = second.find(&request(1).attempt, Timestamp::UNIX_EPOCH).await.unwrap();
+    let found = second.find(&request(1), Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!((found.len(), &found[0].external, &found[0].observed), (1, &id, &Observed::Running));
     assert_eq!(second.submit(&request(1)).await.unwrap(), id);
     fs::write(world.path("go"), "").unwrap();
@@ -496,7 +502,7 @@ async fn what_never_started_is_not_found_and_may_start() {
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("request.json"), "{}").unwrap();
     fs::write(directory.join("lock"), "").unwrap();
-    assert_eq!(builds.find(&request(1).attempt, Timestamp::UNIX_EPOCH).await.unwrap(), []);
+    assert_eq!(builds.find(&request(1), Timestamp::UNIX_EPOCH).await.unwrap(), []);
     assert_eq!(run(&builds, &request(1)).await, Observed::Succeeded(output("sha256:0a")));
 }
 
@@ -553,7 +559,7 @@ async fn a_dropped_submission_has_started_or_never_starts() {
         // Polled once and dropped.
         let _ = futures_util::poll!(&mut submission);
         drop(submission);
-        let found = builds.find(&request.attempt, Timestamp::UNIX_EPOCH).await.unwrap();
+        let found = builds.find(&request, Timestamp::UNIX_EPOCH).await.unwrap();
         match found.first() {
             Some(found) => assert_eq!(end(&builds, &found.external).await, Observed::Succeeded(output("sha256:0a"))),
             None => {
@@ -604,7 +610,7 @@ async fn a_build_survives_its_engine() {
     engine.kill().unwrap();
     engine.wait().unwrap();
     let builds = world.builds("exit 1");
-    let found = builds.find(&request(1).attempt, Timestamp::UNIX_EPOCH).await.unwrap();
+    let found = builds.find(&request(1), Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(found[0].observed, Observed::Running);
     fs::write(world.path("go"), "").unwrap();
     assert_eq!(end(&builds, &found[0].external).await, Observed::Succeeded(output("sha256:0a")));

@@ -5,6 +5,8 @@ pub mod command;
 #[cfg(feature = "files")]
 pub mod files;
 pub mod memory;
+#[cfg(feature = "net")]
+pub mod net;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;

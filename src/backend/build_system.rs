@@ -1,10 +1,11 @@
 use super::Result;
-use crate::artifact::{ArtifactId, ArtifactKind, Parameters, Source};
+use crate::artifact::{ArtifactId, ArtifactKind, Nvr, Parameters, Source};
 use crate::plan::PlanParent;
-use crate::rebuild::{AttemptId, BuildId, BuildMode, ExternalId, Observed};
+use crate::rebuild::{AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, ExternalId, Observed, SessionId};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -31,11 +32,37 @@ pub struct BuildRequest {
     pub release: String,
     /// Each parent with the content its rebuild just produced, or its present content.
     pub parents: Vec<PlanParent>,
+    /// What its result must contain.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub demands: BTreeSet<Nvr>,
     /// The build must not use any cache.
     pub no_cache: bool,
+    /// The session it is submitted in: what [`BuildSystem::session`] gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
 }
 
 impl BuildRequest {
+    /// What is asked for by this attempt of this build.
+    #[must_use]
+    pub fn of(build: &BuildRecord, attempt: &AttemptRecord) -> Self {
+        Self {
+            attempt: attempt.id.clone(),
+            build: build.id,
+            artifact: build.key.artifact.clone(),
+            kind: build.kind,
+            source: build.source.clone(),
+            target: build.key.target.clone(),
+            mode: build.key.mode,
+            parameters: build.parameters.clone(),
+            release: attempt.release.clone(),
+            parents: build.parents.clone(),
+            demands: build.demands.clone(),
+            no_cache: build.no_cache,
+            session: attempt.session.clone(),
+        }
+    }
+
     /// A request for a real build of an image without a recipe, parameters or parents; the fields are public.
     pub fn new(attempt: AttemptId, artifact: impl Into<ArtifactId>) -> Self {
         Self {
@@ -49,7 +76,9 @@ impl BuildRequest {
             parameters: Parameters::default(),
             release: "1".to_owned(),
             parents: Vec::new(),
+            demands: BTreeSet::new(),
             no_cache: false,
+            session: None,
         }
     }
 }
@@ -81,6 +110,9 @@ pub struct Found {
 /// * [`submit`](Self::submit) keeps the attempt's marker with what it starts, and answers with an error of remedy
 ///   [`Unavailable`](super::Remedy::Unavailable) only if nothing was started, [`Unclear`](super::Remedy::Unclear) if that is not known.
 ///   It never sends a request twice by itself.
+/// * A system with sessions opens one in [`session`](Self::session) before the intent is stored, submits in it and in no other, and never uses it
+///   again after an unclear answer. After [`fence`](Self::fence) nothing that was sent in the session can take effect any more, once
+///   [`settle`](Capabilities::settle) has passed.
 /// * [`status`](Self::status) is the truth; messages about completions are hints.
 /// * [`cancel`](Self::cancel) only asks; the attempt is cancelled when its status says so. Cancelling what has ended is no error.
 ///
@@ -106,8 +138,8 @@ pub struct Found {
 ///         self.0.lock().expect("no panic").entry(id.clone()).or_insert(Observed::Running);
 ///         Ok(id)
 ///     }
-///     async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
-///         self.status(&[ExternalId::new(attempt.as_str())]).await
+///     async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
+///         self.status(&[ExternalId::new(request.attempt.as_str())]).await
 ///     }
 ///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
 ///         let runs = self.0.lock().expect("no panic");
@@ -124,7 +156,8 @@ pub struct Found {
 /// }
 /// # futures_util::FutureExt::now_or_never(async {
 /// let farm = Farm::default();
-/// assert!(farm.find(&AttemptId::from_random(7), Default::default()).await?.is_empty());
+/// let request = BuildRequest::new(AttemptId::from_random(7), "app");
+/// assert!(farm.find(&request, Default::default()).await?.is_empty());
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
 /// ```
 #[async_trait]
@@ -132,11 +165,21 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     /// What it can promise.
     fn capabilities(&self) -> Capabilities;
 
+    /// A session to submit in, if this system has sessions. Whatever goes wrong here, nothing was submitted.
+    async fn session(&self) -> Result<Option<SessionId>> {
+        Ok(None)
+    }
+
+    /// Closes a session, from whichever process and time it is. One that is closed already, or was never known, is no error.
+    async fn fence(&self, _session: &SessionId) -> Result<()> {
+        Ok(())
+    }
+
     /// Starts an attempt.
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId>;
 
-    /// Everything started with this marker since shortly before `since`.
-    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>>;
+    /// Everything started with the marker of this request since shortly before `since`: all of it, or an error.
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>>;
 
     /// How these attempts stand, in any order; one that is not mentioned is unchanged.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;

@@ -15,6 +15,21 @@ pub struct ComposeRequest {
     pub artifact: ArtifactId,
     /// What it is made of; names belong to the adapter.
     pub parameters: Parameters,
+    /// Nothing that was prepared earlier may be used again.
+    pub no_cache: bool,
+}
+
+impl ComposeRequest {
+    /// The part of a build request that a composer needs.
+    #[must_use]
+    pub fn of(request: &BuildRequest) -> Self {
+        Self {
+            attempt: request.attempt.clone(),
+            artifact: request.artifact.clone(),
+            parameters: request.parameters.clone(),
+            no_cache: request.no_cache,
+        }
+    }
 }
 
 /// Who prepares what builds need before they can start.
@@ -41,8 +56,8 @@ pub struct ComposeRequest {
 ///     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
 ///         Ok(ExternalId::new(request.attempt.as_str()))
 ///     }
-///     async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
-///         self.status(&[ExternalId::new(attempt.as_str())]).await
+///     async fn find(&self, request: &ComposeRequest, _since: Timestamp) -> Result<Vec<Found>> {
+///         self.status(&[ExternalId::new(request.attempt.as_str())]).await
 ///     }
 ///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
 ///         let ready = |id: &ExternalId| {
@@ -69,8 +84,9 @@ pub trait Composer: fmt::Debug + Send + Sync + 'static {
     /// Starts to prepare.
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId>;
 
-    /// Everything that may have been started by this request since shortly before `since`.
-    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>>;
+    /// What was started by this request since shortly before `since`. A service that keeps no marker may answer with one that is equal:
+    /// what is prepared is the same, whoever asked.
+    async fn find(&self, request: &ComposeRequest, since: Timestamp) -> Result<Vec<Found>>;
 
     /// How these stand, in any order.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;
@@ -90,17 +106,11 @@ impl<C: Composer + ?Sized> BuildSystem for ComposerSystem<C> {
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
-        self.0
-            .prepare(&ComposeRequest {
-                attempt: request.attempt.clone(),
-                artifact: request.artifact.clone(),
-                parameters: request.parameters.clone(),
-            })
-            .await
+        self.0.prepare(&ComposeRequest::of(request)).await
     }
 
-    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>> {
-        self.0.find(attempt, since).await
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        self.0.find(&ComposeRequest::of(request), since).await
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {

@@ -1,5 +1,5 @@
 use super::{BuildRequest, BuildSystem, Capabilities, Found, Result};
-use crate::rebuild::{AttemptId, ExternalId, Observed, Output};
+use crate::rebuild::{ExternalId, Observed, Output};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl BuildSystem for DryRun {
         Ok(ExternalId::new(format!("dry-run:{}", request.attempt)))
     }
 
-    async fn find(&self, _: &AttemptId, _: Timestamp) -> Result<Vec<Found>> {
+    async fn find(&self, _: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
         Ok(Vec::new())
     }
 

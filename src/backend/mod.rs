@@ -7,6 +7,7 @@ mod clock;
 mod composer;
 mod dry_run;
 mod storage;
+mod verifier;
 
 pub use build_system::{BuildRequest, BuildSystem, Capabilities, Found};
 pub use bus::{Bus, Delivery, DeliveryTag};
@@ -18,6 +19,7 @@ pub use storage::{
     Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
     Violation,
 };
+pub use verifier::{Made, Verifier};
 
 use serde::Serialize;
 use std::fmt;
@@ -65,6 +67,8 @@ pub enum Remedy {
     NotFound,
     /// The answer is a definite no: the build or the event fails with this text.
     Rejected,
+    /// The answer is a no that may pass (a full queue, a target that is being set up): asked again later, with growing pauses, for a day.
+    NotNow,
     /// This backend cannot do such a thing: a mistake in the configuration.
     Unsupported,
     /// An answer or a stored row makes no sense: reported, and treated as not available.
@@ -89,7 +93,10 @@ impl Error {
     /// Whether the same request may well succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.remedy, Remedy::Unavailable | Remedy::Unclear | Remedy::Conflict | Remedy::Corrupt)
+        matches!(
+            self.remedy,
+            Remedy::Unavailable | Remedy::Unclear | Remedy::NotNow | Remedy::Conflict | Remedy::Corrupt
+        )
     }
 }
 

@@ -2,7 +2,7 @@ use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::registry::Registry;
 use super::{Engine, Handle, Options, SystemClock};
-use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage};
+use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
 use crate::event::Event;
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
@@ -38,8 +38,8 @@ pub enum ConfigError {
     /// The policy has rules for a handler that does not exist.
     #[error("the policy has rules for the handler {0:?}, but no such handler is registered")]
     UnknownHandler(String),
-    /// A limit is set for a system that does not exist.
-    #[error("a limit is set for the build system {0:?}, but no such system is registered")]
+    /// A limit or a verifier is set for a system that does not exist.
+    #[error("something is set for the build system {0:?}, but no such system is registered")]
     UnknownSystem(String),
 }
 
@@ -74,6 +74,7 @@ pub struct Builder {
     buses: BTreeMap<String, Arc<dyn Bus>>,
     catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     slots: BTreeMap<String, u32>,
     registry: Registry,
     policy: Policy,
@@ -92,6 +93,7 @@ impl Builder {
             buses: BTreeMap::new(),
             catalogs: BTreeMap::new(),
             systems: BTreeMap::new(),
+            verifiers: BTreeMap::new(),
             slots: BTreeMap::new(),
             registry: Registry::default(),
             policy: Policy::allow_all(),
@@ -143,6 +145,15 @@ impl Builder {
     /// Who prepares prerequisites: a build system for artifacts of kind [`Repository`](crate::ArtifactKind::Repository).
     pub fn composer(self, name: impl Into<String>, composer: Arc<dyn Composer>) -> Self {
         self.build_system(name, Arc::new(ComposerSystem(composer)))
+    }
+
+    /// Who looks at the results of a build system before anything is built on them. Without one the build system is believed.
+    pub fn verifier(mut self, system: impl Into<String>, verifier: Arc<dyn Verifier>) -> Self {
+        let system = system.into();
+        if self.verifiers.insert(system.clone(), verifier).is_some() {
+            self.repeated("verifiers", system);
+        }
+        self
     }
 
     /// How many builds of a system may run at once; [`Slots::DEFAULT`] if not set.
@@ -244,7 +255,8 @@ impl Builder {
         {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
-        if let Some(unknown) = self.slots.keys().find(|name| !self.systems.contains_key(*name)) {
+        let named = self.slots.keys().chain(self.verifiers.keys());
+        if let Some(unknown) = named.into_iter().find(|name| !self.systems.contains_key(*name)) {
             return Err(ConfigError::UnknownSystem(unknown.clone()));
         }
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
@@ -260,6 +272,7 @@ impl Builder {
             storage,
             buses: self.buses,
             systems: self.systems,
+            verifiers: self.verifiers,
             registry: self.registry,
             readable,
             clock: self.clock,

@@ -1,6 +1,6 @@
 use super::Options;
 use super::registry::Registry;
-use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage};
+use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage, Verifier};
 use crate::handler::Readable;
 use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, Limits, Notice, RowChange, Slots};
 use crate::time::{Timestamp, later};
@@ -20,6 +20,7 @@ pub(super) struct Core {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) registry: Registry,
     pub(super) readable: Arc<Readable>,
     pub(super) clock: Arc<dyn Clock>,
@@ -67,6 +68,7 @@ pub(super) struct Parts {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) registry: Registry,
     pub(super) readable: Readable,
     pub(super) clock: Arc<dyn Clock>,
@@ -136,6 +138,7 @@ impl Core {
             storage: parts.storage,
             buses: parts.buses,
             systems: parts.systems,
+            verifiers: parts.verifiers,
             registry: parts.registry,
             readable: Arc::new(parts.readable),
             clock: parts.clock,

@@ -1,7 +1,7 @@
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildRequest, Due, DueLimits, Error, Remedy, StorageExt};
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule,
+    AttemptId, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
 };
 use crate::time::Timestamp;
 use futures_util::future::{Either, select};
@@ -83,13 +83,33 @@ fn choose(core: &Core, due: Due, starting: &BTreeSet<BuildId>) -> Vec<BuildRecor
 async fn start(core: &Core, build: BuildId, key: BuildKey) -> BuildId {
     let attempt = core.new_attempt();
     let release = core.now().timestamp().to_string();
-    let input = Input::Start { build, attempt: attempt.clone(), release };
+    let opened = open(core, &key).await;
+    let session = opened.as_ref().ok().cloned().flatten();
+    let input = Input::Start { build, attempt: attempt.clone(), release, session };
     let Ok(rows) = core.apply(&input, Some(build)).await else { return build };
     let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return build };
-    let answer = submit(core, &key, &request(row, record)).await;
+    let answer = match opened {
+        Ok(_) => submit(core, &key, &BuildRequest::of(row, record)).await,
+        // Without a session nothing can have been submitted, whatever the error is.
+        Err(error) => Input::NotSent { attempt, text: error.to_string() },
+    };
     // A late answer about an attempt that another run has taken over changes nothing.
     let _ = core.apply(&answer, Some(build)).await;
     build
+}
+
+/// The session to submit in, so that it can be stored with the intent.
+async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
+    let Some(backend) = core.backend(key) else { return Ok(None) };
+    let session = backend.session();
+    let timeout = core.sleep(core.options.submit_timeout);
+    pin_mut!(timeout);
+    match select(session, timeout).await {
+        Either::Left((opened, _)) => opened,
+        Either::Right(_) => {
+            Err(Error::new(Remedy::Unavailable, format!("{}: session", key.system), "no answer in time"))
+        }
+    }
 }
 
 async fn submit(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
@@ -115,22 +135,7 @@ fn answer(attempt: AttemptId, error: &Error) -> Input {
         Remedy::Rejected | Remedy::NotFound | Remedy::Unsupported => {
             Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) }
         }
+        Remedy::NotNow => Input::Refused { attempt, failure: Failure::new(FailureClass::Infrastructure, text) },
         Remedy::Unclear | Remedy::Conflict | Remedy::Corrupt => Input::Unclear { attempt, text },
-    }
-}
-
-fn request(build: &BuildRecord, attempt: &AttemptRecord) -> BuildRequest {
-    BuildRequest {
-        attempt: attempt.id.clone(),
-        build: build.id,
-        artifact: build.key.artifact.clone(),
-        kind: build.kind,
-        source: build.source.clone(),
-        target: build.key.target.clone(),
-        mode: build.key.mode,
-        parameters: build.parameters.clone(),
-        release: attempt.release.clone(),
-        parents: build.parents.clone(),
-        no_cache: build.no_cache,
     }
 }

@@ -1,5 +1,5 @@
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildSystem, DueLimits, Found, StorageExt};
+use crate::backend::{BuildRequest, BuildSystem, DueLimits, Found, StorageExt};
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, Effect, ExternalId, Input, Observed,
 };
@@ -73,7 +73,7 @@ fn work<'a>(
         match Effect::of_attempt(&attempt, &build, core.owner(), now) {
             Some(Effect::LookUp) => {
                 busy.insert(id);
-                calls.push(look_up(core, system, attempt).boxed());
+                calls.push(look_up(core, system, attempt, build).boxed());
             }
             Some(Effect::GiveUp) if build.state == crate::rebuild::BuildState::Building => {
                 busy.insert(id.clone());
@@ -139,19 +139,25 @@ async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Vec<Attempt
     vec![attempt]
 }
 
-/// Finds out what became of a submission without a clear answer: first it becomes ours, then a request under way gets its time to
-/// arrive, then the build system is asked for the marker.
-async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord) -> Vec<AttemptId> {
+/// Finds out what became of a submission without a clear answer. First its session is closed, so that nothing more can begin in it; then the
+/// attempt becomes ours, and what is still on its way gets its time to arrive; then the build system is asked for the marker.
+async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, build: BuildRecord) -> Vec<AttemptId> {
     let id = attempt.id.clone();
     let capabilities = system.capabilities();
     let input = if attempt.state != AttemptState::Resolving || attempt.owner != core.owner() {
+        if let Some(session) = &attempt.session
+            && let Err(error) = system.fence(session).await
+        {
+            core.pause("watch", &error).await;
+            return vec![id];
+        }
         Input::Resolve { attempt: id.clone(), settle: capabilities.settle }
     } else if !capabilities.lookup {
         let text = "the build system cannot tell what it has; a person must decide whether this was submitted";
         tracing::error!(attempt.id = %id, "{text}");
         Input::NotResolved { attempt: id.clone(), text: text.to_owned(), after: NO_LOOK_UP_PAUSE }
     } else {
-        match system.find(&id, attempt.intent_at).await {
+        match system.find(&BuildRequest::of(&build, &attempt), attempt.intent_at).await {
             Ok(found) => Input::Resolved { attempt: id.clone(), external: choose(system, &id, found).await },
             Err(error) => {
                 let after = core.options.backend_pause;
@@ -159,7 +165,7 @@ async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord) 
             }
         }
     };
-    let _ = core.apply(&input, Some(attempt.build)).await;
+    let _ = core.apply(&input, Some(build.id)).await;
     vec![id]
 }
 

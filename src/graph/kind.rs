@@ -12,6 +12,8 @@ pub enum EdgeKind {
     BuilderStage,
     /// The parent is needed to build the child: a tool, a header file.
     BuildDependency,
+    /// The child takes packages from the parent, a repository.
+    Repository,
     /// The child contains, or needs at run time, content of the parent.
     RuntimeContent,
     /// The child is linked against the parent: a new interface of the parent makes the child's binaries wrong.
@@ -22,10 +24,11 @@ pub enum EdgeKind {
 
 impl EdgeKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ParentImage,
         Self::BuilderStage,
         Self::BuildDependency,
+        Self::Repository,
         Self::RuntimeContent,
         Self::Link,
         Self::BundleReference,
@@ -38,6 +41,7 @@ impl EdgeKind {
             Self::ParentImage => "parent_image",
             Self::BuilderStage => "builder_stage",
             Self::BuildDependency => "build_dependency",
+            Self::Repository => "repository",
             Self::RuntimeContent => "runtime_content",
             Self::Link => "link",
             Self::BundleReference => "bundle_reference",
@@ -63,7 +67,7 @@ impl fmt::Display for EdgeKind {
 ///
 /// let images = EdgeKinds::from_iter([EdgeKind::ParentImage, EdgeKind::BuilderStage]);
 /// assert!(images.contains(EdgeKind::BuilderStage) && !images.contains(EdgeKind::Link));
-/// assert_eq!(EdgeKinds::ALL.without(images).iter().count(), 4);
+/// assert_eq!(EdgeKinds::ALL.without(images).iter().count(), 5);
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKinds(u8);

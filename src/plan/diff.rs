@@ -1,6 +1,6 @@
 use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
-use crate::artifact::{Artifact, ArtifactId, Parameter};
+use crate::artifact::{Artifact, ArtifactId, Nvr, Parameter};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -126,6 +126,8 @@ pub enum Aspect {
     Parent,
     /// The digest of a parent's content.
     Content,
+    /// A package that the result must contain.
+    Demand,
     /// The wave.
     Wave,
     /// The expected duration.
@@ -171,7 +173,7 @@ struct Changes<'a>(Vec<Change<'a>>);
 impl<'a> Changes<'a> {
     fn between(from: &'a PlanNode, to: &'a PlanNode) -> Vec<Change<'a>> {
         // Taken apart, so that a new field cannot be forgotten.
-        let PlanNode { artifact, reason, because, asked, parents: _, wave, estimate, rank } = from;
+        let PlanNode { artifact, reason, because, asked, parents: _, demands, wave, estimate, rank } = from;
         let mut changes = Self(Vec::new());
         changes.artifact(artifact, &to.artifact);
         changes.note(Aspect::Reason, None, Some(reason), Some(&to.reason), word);
@@ -183,6 +185,10 @@ impl<'a> Changes<'a> {
             format!("{}: {}", asked.code, asked.text)
         });
         changes.parents(from, to);
+        for package in demands.iter().chain(&to.demands).collect::<BTreeSet<_>>() {
+            let side = |set: &'a BTreeSet<Nvr>| set.get(package);
+            changes.note(Aspect::Demand, None, side(demands), side(&to.demands), ToString::to_string);
+        }
         changes.note(Aspect::Wave, None, Some(wave), Some(&to.wave), ToString::to_string);
         changes.note(Aspect::Estimate, None, Some(estimate), Some(&to.estimate), |time| format!("{time:?}"));
         changes.note(Aspect::Rank, None, Some(rank), Some(&to.rank), |time| format!("{time:?}"));

@@ -19,7 +19,7 @@ pub use planner::{PlanError, Planner};
 pub use render::{Format, UnknownFormat};
 pub use sequence::CyclePolicy;
 
-use crate::artifact::{Artifact, ArtifactId, Digest};
+use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
 use crate::graph::EdgeKind;
 use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,9 @@ pub struct PlanParent {
     /// Content to use if the parent is not rebuilt by this plan: what it changed to, else its present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// What its rebuild is called in its build system; known once that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// One build-to-be.
@@ -91,6 +94,9 @@ pub struct PlanNode {
     pub asked: Option<Reason>,
     /// Everything it is built from, by name.
     pub parents: Vec<PlanParent>,
+    /// Packages that the result must contain, or newer ones.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub demands: BTreeSet<Nvr>,
     /// Its distance from the start: every parent that it waits for is in an earlier wave.
     pub wave: u32,
     /// How long its build will probably take.

@@ -2,11 +2,11 @@ use super::estimate::Estimates;
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
-use crate::artifact::{Artifact, ArtifactId, Digest};
+use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
 use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,7 @@ pub struct Planner<'a> {
     pub(super) changed: BTreeMap<ArtifactId, Changed>,
     pub(super) rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
     pub(super) excluded: BTreeMap<ArtifactId, Reason>,
+    demands: BTreeMap<ArtifactId, BTreeSet<Nvr>>,
     pub(super) policy: Policy,
     pub(super) facts: Facts,
     pub(super) dependents: bool,
@@ -70,6 +71,7 @@ impl ArtifactGraph {
             changed: BTreeMap::new(),
             rebuild: BTreeMap::new(),
             excluded: BTreeMap::new(),
+            demands: BTreeMap::new(),
             policy: Policy::allow_all(),
             facts: Facts::default(),
             dependents: true,
@@ -102,6 +104,13 @@ impl Planner<'_> {
     /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in the graph.
     pub fn exclude(mut self, id: impl Into<ArtifactId>, why: Reason) -> Self {
         self.excluded.insert(self.canonical(id.into()), why);
+        self
+    }
+
+    /// If this artifact is rebuilt, its result must contain this package, or a newer one. Who checks that is the
+    /// [`Verifier`](crate::backend::Verifier) of its build system.
+    pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
+        self.demands.entry(self.canonical(id.into())).or_default().insert(package);
         self
     }
 
@@ -170,7 +179,7 @@ impl Planner<'_> {
             for (parent, kinds, known) in self.parents(*number) {
                 let start = starts.get(&parent);
                 let digest = start.and_then(|change| change.digest.clone()).or_else(|| known.digest.clone());
-                parents.push(PlanParent { id: known.id.clone(), kinds: kinds.iter().collect(), digest });
+                parents.push(PlanParent { id: known.id.clone(), kinds: kinds.iter().collect(), digest, name: None });
                 let carries = parent != *number && !kinds.common(self.kinds).is_empty();
                 if carries && (start.is_some() || included.binary_search(&parent).is_ok()) {
                     because.push(known.id.clone());
@@ -185,6 +194,7 @@ impl Planner<'_> {
                 because,
                 asked: asked.map(|(_, why)| why.clone()),
                 parents,
+                demands: self.demands.get(&artifact.id).cloned().unwrap_or_default(),
                 wave: sequence.waves[at],
                 estimate: estimates[at],
                 rank: sequence.ranks[at],

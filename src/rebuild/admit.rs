@@ -218,6 +218,7 @@ impl Rebuild {
         build.source.clone_from(&node.artifact.source);
         build.because = build.because.max(node.reason);
         build.asked |= node.asked.is_some();
+        build.demands.extend(node.demands.iter().cloned());
         build.priority = build.priority.max(priority);
         for parent in &node.parents {
             match build.parents.iter_mut().find(|known| known.id == parent.id) {
@@ -249,6 +250,7 @@ impl Rebuild {
             source: node.artifact.source.clone(),
             parameters: node.artifact.parameters.clone(),
             parents: node.parents.clone(),
+            demands: node.demands.clone(),
             because: node.reason,
             asked: node.asked.is_some(),
             inputs: None,

@@ -1,6 +1,8 @@
 use super::input::{Failure, FailureClass, Input, Observed, Output};
 use super::neighbourhood::Rebuild;
-use super::record::{AttemptId, AttemptRecord, BuildId, BuildRecord, DependencyKind, EventId, ExternalId, Slot};
+use super::record::{
+    AttemptId, AttemptRecord, BuildId, BuildRecord, DependencyKind, EventId, ExternalId, SessionId, Slot,
+};
 use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::Digest;
@@ -35,7 +37,9 @@ impl Rebuild {
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
     pub fn apply(&mut self, input: &Input, limits: &Limits) -> Result<(), IllegalInput> {
         match input {
-            Input::Start { build, attempt, release } => self.start(*build, attempt, release, limits),
+            Input::Start { build, attempt, release, session } => {
+                self.start(*build, attempt, release, session.as_ref(), limits)
+            }
             Input::Accepted { attempt, external } => {
                 self.expect(attempt, &[AttemptState::Intent], "an acceptance")?;
                 self.bind(attempt, external, "accepted", "the build system took it")
@@ -75,7 +79,14 @@ impl Rebuild {
         }
     }
 
-    fn start(&mut self, id: BuildId, attempt: &AttemptId, release: &str, limits: &Limits) -> Result<(), IllegalInput> {
+    fn start(
+        &mut self,
+        id: BuildId,
+        attempt: &AttemptId,
+        release: &str,
+        session: Option<&SessionId>,
+        limits: &Limits,
+    ) -> Result<(), IllegalInput> {
         match self.now.builds.get(&id).map(|build| build.state) {
             None => return Err(IllegalInput::Unknown(format!("build {id}"))),
             Some(BuildState::Ready) => {}
@@ -107,6 +118,7 @@ impl Rebuild {
             number: build.attempts,
             owner: self.owner,
             release,
+            session: session.cloned(),
             intent_at: self.at,
             external: None,
             observed_at: None,
@@ -128,13 +140,16 @@ impl Rebuild {
             .filter_map(|dependency| self.now.builds.get(&dependency.parent))
             .filter(|parent| parent.state.is_success())
             .map(|parent| {
-                (parent.key.artifact.clone(), parent.output.as_ref().and_then(|output| output.digest.clone()))
+                let output = parent.output.as_ref();
+                let name = output.map(|output| output.name.clone()).filter(|name| !name.is_empty());
+                (parent.key.artifact.clone(), output.and_then(|output| output.digest.clone()), name)
             })
             .collect();
         if let Some(build) = self.now.builds.get_mut(&id) {
-            for (artifact, digest) in outputs {
+            for (artifact, digest, name) in outputs {
                 for parent in build.parents.iter_mut().filter(|parent| parent.id == artifact) {
                     parent.digest.clone_from(&digest);
+                    parent.name.clone_from(&name);
                 }
             }
         }

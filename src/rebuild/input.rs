@@ -1,4 +1,4 @@
-use super::record::{AttemptId, BuildId, EventId, ExternalId};
+use super::record::{AttemptId, BuildId, EventId, ExternalId, SessionId};
 use crate::artifact::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -64,6 +64,18 @@ pub enum Observed {
     Vanished,
 }
 
+/// What a look at a result showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verification {
+    /// It has everything that was demanded. With the digest of its content, if that is better known than by the build system.
+    Passed(Option<Digest>),
+    /// It lacks something that a build from fresh prerequisites may well have; the text says what is in it and what should be.
+    Stale(String),
+    /// It is wrong, and would be wrong again; the text says how.
+    Failed(String),
+}
+
 /// A fact for the state machine.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -76,6 +88,8 @@ pub enum Input {
         attempt: AttemptId,
         /// Suffix for the release string, if this try has none yet.
         release: String,
+        /// The session it will be submitted in, if its build system has sessions.
+        session: Option<SessionId>,
     },
     /// The build system took the attempt.
     Accepted {

@@ -18,11 +18,12 @@ pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;
 pub use effect::Effect;
 pub use forecast::{Endless, Forecast, Span, Task, Workload};
-pub use input::{Failure, FailureClass, Input, Observed, Output};
+pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use neighbourhood::{Neighbourhood, Rebuild};
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId,
-    EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, RowChange, Slot, Transition, Version,
+    EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, RowChange, SessionId, Slot, Transition,
+    Version,
 };
 pub use retry::Limits;
 pub use schedule::{Entry, Lines, Schedule, Slots};

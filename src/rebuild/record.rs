@@ -1,10 +1,11 @@
 use super::state::{AttemptState, BuildState, EventState};
-use crate::artifact::{ArtifactId, ArtifactKind, Digest, Parameters, Source};
+use crate::artifact::{ArtifactId, ArtifactKind, Digest, Nvr, Parameters, Source};
 use crate::event::{Envelope, Message};
 use crate::plan::{PlanParent, RebuildReason};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,32 @@ impl ExternalId {
 }
 
 impl fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The session of a build system in which an attempt is submitted, by its public name: never a key.
+///
+/// It is stored with the intent, so that whoever finds the intent can [fence](crate::rebuild::Effect::LookUp) the session off before looking.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// An id from its text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -197,6 +224,8 @@ pub struct BuildRecord {
     pub parameters: Parameters,
     /// What it is built from. Digests of parents that are rebuilt too are taken from their builds when it is submitted.
     pub parents: Vec<PlanParent>,
+    /// Packages that its result must contain, or newer ones: what its causes want it rebuilt for.
+    pub demands: BTreeSet<Nvr>,
     /// Why it is rebuilt, the strongest reason of all its causes.
     pub because: RebuildReason,
     /// Whether one of its causes asked for it itself; then it is built even if its inputs are those of its latest output.
@@ -253,6 +282,8 @@ pub struct AttemptRecord {
     pub owner: i64,
     /// The release string it was submitted with.
     pub release: String,
+    /// The session it was submitted in, if its build system has sessions.
+    pub session: Option<SessionId>,
     /// When the intent was stored: always before the call.
     pub intent_at: Timestamp,
     /// The build system's id, written once.

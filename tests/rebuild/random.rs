@@ -99,7 +99,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         0..=3 => {
             let from = if ready.is_empty() { any_build } else { ready };
             let build = *(!from.is_empty()).then(|| which.get(&from))?;
-            Input::Start { build, attempt: world.fresh(), release: "r".into() }
+            Input::Start { build, attempt: world.fresh(), release: "r".into(), session: None }
         }
         4..=6 => {
             let attempt = pick(live(AttemptState::Intent))?;
@@ -146,12 +146,16 @@ fn finish(world: &mut World) {
                 }
             }
             None => match world.rows.builds.values().find(|build| build.state == BuildState::Ready) {
-                Some(build) => Input::Start { build: build.id, attempt: AttemptId::new("?"), release: "r".into() },
+                Some(build) => {
+                    Input::Start { build: build.id, attempt: AttemptId::new("?"), release: "r".into(), session: None }
+                }
                 None => break,
             },
         };
         let next = match next {
-            Input::Start { build, release, .. } => Input::Start { build, attempt: world.fresh(), release },
+            Input::Start { build, release, session, .. } => {
+                Input::Start { build, attempt: world.fresh(), release, session }
+            }
             other => other,
         };
         world.apply(&next).unwrap();

@@ -217,7 +217,12 @@ fn inputs_about_nothing_are_errors() {
     let failure = Failure::new(FailureClass::Permanent, "no");
     let (text, after) = (String::new(), Duration::ZERO);
     for input in [
-        Input::Start { build: freshmaker::rebuild::BuildId(9), attempt: attempt.clone(), release: "r".into() },
+        Input::Start {
+            build: freshmaker::rebuild::BuildId(9),
+            attempt: attempt.clone(),
+            release: "r".into(),
+            session: None,
+        },
         Input::Accepted { attempt: attempt.clone(), external },
         Input::Refused { attempt: attempt.clone(), failure },
         Input::NotSent { attempt: attempt.clone(), text: text.clone() },

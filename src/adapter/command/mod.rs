@@ -299,8 +299,8 @@ impl BuildSystem for CommandBuilds {
         self.blocking(Remedy::Unclear, move |inner| inner.submit(&request, &withdrawn)).await
     }
 
-    async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
-        let attempt = attempt.clone();
+    async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
+        let attempt = request.attempt.clone();
         self.blocking(Remedy::Unavailable, move |inner| inner.find(&attempt)).await
     }
 
@@ -496,7 +496,7 @@ fn parents(request: &BuildRequest) -> Vec<Parent<'_>> {
     request
         .parents
         .iter()
-        .map(|PlanParent { id, kinds, digest }| Parent {
+        .map(|PlanParent { id, kinds, digest, .. }| Parent {
             id,
             kinds,
             digest: digest.as_ref().map(|digest| digest.as_str()),

@@ -84,8 +84,8 @@ impl BuildSystem for MemoryBuilds {
         Ok(lock(&self.script).start(&request.attempt, &request.artifact, request, digest))
     }
 
-    async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
-        Ok(lock(&self.script).find(attempt))
+    async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
+        Ok(lock(&self.script).find(&request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {

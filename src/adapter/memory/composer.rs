@@ -1,7 +1,7 @@
 use super::build_system::{CAPABILITIES, Script, lock};
 use crate::artifact::{ArtifactId, Digest};
 use crate::backend::{Capabilities, ComposeRequest, Composer, Found, Result};
-use crate::rebuild::{AttemptId, ExternalId, Failure, Observed};
+use crate::rebuild::{ExternalId, Failure, Observed};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::sync::{Mutex, PoisonError};
@@ -74,8 +74,8 @@ impl Composer for MemoryComposer {
         Ok(lock(&self.script).start(&request.attempt, &request.artifact, request, digest))
     }
 
-    async fn find(&self, attempt: &AttemptId, _since: Timestamp) -> Result<Vec<Found>> {
-        Ok(lock(&self.script).find(attempt))
+    async fn find(&self, request: &ComposeRequest, _since: Timestamp) -> Result<Vec<Found>> {
+        Ok(lock(&self.script).find(&request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {

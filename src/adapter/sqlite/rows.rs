@@ -7,8 +7,8 @@ use crate::plan::RebuildReason;
 use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice, Slot,
-    Transition,
+    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice,
+    SessionId, Slot, Transition,
 };
 use crate::time::{Timestamp, from_micros, to_micros};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
@@ -90,6 +90,7 @@ pub(super) struct BuildRow {
     source: Option<String>,
     parameters: String,
     parents: String,
+    demands: String,
     because: i16,
     asked: bool,
     inputs: Option<String>,
@@ -121,6 +122,7 @@ pub(super) struct AttemptRow {
     number: i64,
     owner: i64,
     release: String,
+    session: Option<String>,
     intent_at: i64,
     external: Option<String>,
     observed_at: Option<i64>,
@@ -308,6 +310,7 @@ impl BuildRow {
             source: record.source.as_ref().map(json).transpose()?,
             parameters: json(&record.parameters)?,
             parents: json(&record.parents)?,
+            demands: json(&record.demands)?,
             because: record.because.number(),
             asked: record.asked,
             inputs: record.inputs.as_ref().map(ToString::to_string),
@@ -346,6 +349,7 @@ impl BuildRow {
             source: self.source.map(|text| place.json("source", &text)).transpose()?,
             parameters: place.json("parameters", &self.parameters)?,
             parents: place.json("parents", &self.parents)?,
+            demands: place.json("demands", &self.demands)?,
             because: place.coded("because", self.because, RebuildReason::from_number)?,
             asked: self.asked,
             inputs: self.inputs.map(|text| text.parse()).transpose().map_err(|error| place.corrupt("inputs", error))?,
@@ -378,6 +382,7 @@ impl AttemptRow {
             number: record.number.into(),
             owner: record.owner,
             release: record.release.clone(),
+            session: record.session.as_ref().map(ToString::to_string),
             intent_at: to_micros(record.intent_at),
             external: record.external.as_ref().map(ToString::to_string),
             observed_at: micros(record.observed_at),
@@ -399,6 +404,7 @@ impl AttemptRow {
             number: place.small("number", self.number)?,
             owner: self.owner,
             release: self.release,
+            session: self.session.map(SessionId::new),
             intent_at: from_micros(self.intent_at),
             external: self.external.map(ExternalId::new),
             observed_at: moment(self.observed_at),

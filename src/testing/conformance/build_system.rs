@@ -1,5 +1,5 @@
 use crate::backend::{BuildRequest, BuildSystem, Found};
-use crate::rebuild::{AttemptId, ExternalId, Observed};
+use crate::rebuild::{ExternalId, Observed};
 use crate::time::Timestamp;
 use async_trait::async_trait;
 
@@ -86,7 +86,7 @@ pub async fn build_system(system: &dyn BuildSystem, world: &dyn BuildWorld) {
 
 async fn what_was_never_started_is_not_found(system: &dyn BuildSystem, world: &dyn BuildWorld) {
     let request = world.request(Ending::Succeeds);
-    assert_eq!(find(system, &request.attempt).await, [], "a marker that was never submitted is found");
+    assert_eq!(find(system, &request).await, [], "a marker that was never submitted is found");
     let unknown = world.unknown();
     let known: Vec<_> = status(system, &unknown).await.into_iter().filter(|it| *it != Observed::Vanished).collect();
     assert_eq!(known, [], "an id that was never given has a status");
@@ -97,7 +97,7 @@ async fn a_success_is_found_and_started_once(system: &dyn BuildSystem, world: &d
     let external = submit(system, &request).await;
     let lookup = system.capabilities().lookup;
     if lookup {
-        only_found(system, &request.attempt, &external).await;
+        only_found(system, &request, &external).await;
         assert_eq!(submit(system, &request).await, external, "the same marker was started twice");
     }
     let observed = end(system, world, &external).await;
@@ -105,7 +105,7 @@ async fn a_success_is_found_and_started_once(system: &dyn BuildSystem, world: &d
     assert!(output.digest.is_some(), "a success has no digest");
     if lookup {
         assert_eq!(submit(system, &request).await, external, "a marker was started again after its success");
-        let again = only_found(system, &request.attempt, &external).await;
+        let again = only_found(system, &request, &external).await;
         assert_eq!(again, observed, "the look-up and the status contradict each other");
     }
     cancel(system, &external).await;
@@ -164,18 +164,18 @@ async fn submit(system: &dyn BuildSystem, request: &BuildRequest) -> ExternalId 
     }
 }
 
-async fn find(system: &dyn BuildSystem, attempt: &AttemptId) -> Vec<Found> {
+async fn find(system: &dyn BuildSystem, request: &BuildRequest) -> Vec<Found> {
     if !system.capabilities().lookup {
         return Vec::new();
     }
-    match system.find(attempt, Timestamp::UNIX_EPOCH).await {
+    match system.find(request, Timestamp::UNIX_EPOCH).await {
         Ok(found) => found,
         Err(error) => panic!("a look-up by marker is not answered: {error}"),
     }
 }
 
-async fn only_found(system: &dyn BuildSystem, attempt: &AttemptId, external: &ExternalId) -> Observed {
-    let mut found = find(system, attempt).await;
+async fn only_found(system: &dyn BuildSystem, request: &BuildRequest, external: &ExternalId) -> Observed {
+    let mut found = find(system, request).await;
     let ids: Vec<_> = found.iter().map(|found| &found.external).collect();
     assert_eq!(ids, [external], "the look-up by marker does not find what was started, once");
     found.remove(0).observed

@@ -8,7 +8,7 @@ use crate::backend::{
 };
 use crate::event::Message;
 use crate::graph::ArtifactGraph;
-use crate::rebuild::{AttemptId, ExternalId, InboxRecord, Neighbourhood, RowChange};
+use crate::rebuild::{ExternalId, InboxRecord, Neighbourhood, RowChange};
 use crate::time::{Timestamp, later};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -223,10 +223,10 @@ impl BuildSystem for SimBuilds {
             .ok_or_else(|| Error::new(Remedy::Unclear, place, "no task"))
     }
 
-    async fn find(&self, attempt: &AttemptId, _: Timestamp) -> Result<Vec<Found>> {
+    async fn find(&self, request: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
         self.0.delay().await;
         self.0.fails("builds.find")?;
-        Ok(self.0.world().find(attempt))
+        Ok(self.0.world().find(&request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {

@@ -5,8 +5,7 @@ use crate::backend::{
 };
 use crate::event::Message;
 use crate::rebuild::{
-    AttemptId, BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
-    Slot,
+    BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, Slot,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -214,8 +213,8 @@ impl BuildSystem for FaultyBuilds {
         self.inner.submit(&stale).await
     }
 
-    async fn find(&self, attempt: &AttemptId, since: Timestamp) -> Result<Vec<Found>> {
-        let found = self.inner.find(attempt, since).await?;
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        let found = self.inner.find(request, since).await?;
         Ok(if self.fault == Some(Fault::BlindRetry) { Vec::new() } else { found })
     }
 

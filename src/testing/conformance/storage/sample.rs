@@ -96,6 +96,7 @@ pub(super) fn build(id: i64) -> BuildRecord {
         source: None,
         parameters: Parameters::default(),
         parents: Vec::new(),
+        demands: Default::default(),
         because: RebuildReason::Unknown,
         asked: false,
         inputs: None,
@@ -137,7 +138,9 @@ pub(super) fn full_build(id: i64) -> BuildRecord {
         id: "debian:12".into(),
         kinds: vec![EdgeKind::ParentImage, EdgeKind::BuilderStage],
         digest: Some(Digest::of(b"debian")),
+        name: Some("debian-12-3".into()),
     }];
+    row.demands = ["1:openssl-3.0-2.el9", "zlib-1-2"].iter().filter_map(|text| text.parse().ok()).collect();
     row.because = RebuildReason::DirectlyAffected;
     row.asked = true;
     row.inputs = Some(Digest::of(b"inputs"));
@@ -164,6 +167,7 @@ pub(super) fn attempt(id: &str, build: i64) -> AttemptRecord {
         number: 1,
         owner: 1,
         release: "1".into(),
+        session: None,
         intent_at: at(build),
         external: None,
         observed_at: None,

@@ -1,0 +1,156 @@
+use super::tls;
+use crate::backend::{Error, Remedy, Result};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a service is reached over HTTP.
+///
+/// ```
+/// use freshmaker::adapter::net::HttpConfig;
+/// use std::time::Duration;
+///
+/// let mut config = HttpConfig::new("https://koji.example.org/kojihub");
+/// config.ca = Some("/etc/pki/example-ca.pem".into());
+/// config.timeout = Duration::from_secs(20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpConfig {
+    /// Where it is, without a slash at the end.
+    pub url: String,
+    /// Certificates (PEM) of the authorities that are trusted; those of the system, if not set.
+    pub ca: Option<PathBuf>,
+    /// Certificate and private key (PEM, in one file) to show to the server.
+    pub client_cert: Option<PathBuf>,
+    /// Longest time to make a connection.
+    pub connect_timeout: Duration,
+    /// Longest time from the request to the end of the answer.
+    pub timeout: Duration,
+    /// Longer answers are refused.
+    pub bytes_max: usize,
+}
+
+impl HttpConfig {
+    /// With the bounds that suit most: ten seconds to connect, a minute to answer, 64 MiB.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into().trim_end_matches('/').to_owned(),
+            ca: None,
+            client_cert: None,
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// A text that is never shown: a password, a token.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What a failed call means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It changes nothing: it may be sent again.
+    Read,
+    /// It may have taken effect as soon as it could have left this machine.
+    Write,
+}
+
+/// An answer that came whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A client within bounds that never sends a request twice by itself and follows no redirection.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    bytes_max: usize,
+}
+
+impl Http {
+    pub(crate) fn new(config: &HttpConfig) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(config)?)
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("freshmaker/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::new(Remedy::Unsupported, &config.url, chain(&error)))?;
+        Ok(Self { client, bytes_max: config.bytes_max })
+    }
+
+    /// A request to be completed and given to [`send`](Self::send).
+    pub(crate) fn request(&self, method: reqwest::Method, url: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// Sends it and reads the whole answer, whatever its status. `place` names service and call in errors.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder, call: Call, place: &str) -> Result<Reply> {
+        let after = |call| if call == Call::Write { Remedy::Unclear } else { Remedy::Unavailable };
+        let response = request.send().await.map_err(|error| {
+            // Without a connection nothing can have been sent; nor by a request that could not be made.
+            let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { after(call) };
+            Error::new(remedy, place, chain(&error.without_url()))
+        })?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        let mut parts = response.bytes_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|error| {
+                let text = format!("the answer broke off after {} bytes: {}", body.len(), chain(&error.without_url()));
+                Error::new(after(call), place, text)
+            })?;
+            if body.len() + part.len() > self.bytes_max {
+                let text = format!("the answer has more than the {} bytes that are allowed", self.bytes_max);
+                return Err(Error::new(after(call), place, text));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Reply { status, headers, body })
+    }
+}
+
+/// An error with its causes, which is where libraries say what really happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,7 @@
+//! The common room of all clients over HTTP: TLS, bounds, and what an error means for a request.
+
+mod http;
+mod tls;
+
+pub(crate) use http::{Call, Http, Reply};
+pub use http::{HttpConfig, Secret};

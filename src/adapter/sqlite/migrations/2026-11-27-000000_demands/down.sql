@@ -1,0 +1,2 @@
+ALTER TABLE attempts DROP COLUMN session;
+ALTER TABLE builds DROP COLUMN demands;
