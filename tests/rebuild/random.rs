@@ -120,7 +120,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         }
         12..=13 => {
             let attempt = pick(live(AttemptState::Bound))?;
-            Input::Observe { attempt, observed: observed(what / 16, class, content) }
+            Input::Observe { attempt, observed: observed(what / 16, class, content), verify: false }
         }
         14 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
         _ => {
@@ -138,9 +138,11 @@ fn finish(world: &mut World) {
             Some(attempt) => {
                 let attempt_id = attempt.id.clone();
                 match attempt.state {
-                    AttemptState::Bound => {
-                        Input::Observe { attempt: attempt_id, observed: observed(0, FailureClass::Permanent, 0) }
-                    }
+                    AttemptState::Bound => Input::Observe {
+                        attempt: attempt_id,
+                        observed: observed(0, FailureClass::Permanent, 0),
+                        verify: false,
+                    },
                     AttemptState::Resolving => Input::Resolved { attempt: attempt_id, external: None },
                     _ => Input::Resolve { attempt: attempt_id, settle: Duration::ZERO },
                 }
