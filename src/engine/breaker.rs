@@ -44,9 +44,9 @@ impl Breakers {
         breaker.probing = false;
     }
 
-    /// When the first of them may be tried again.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.0.values().filter(|breaker| !breaker.probing).map(|breaker| breaker.until).min()
+    /// When the first of those that are left alone now may be tried again.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.0.values().map(|breaker| breaker.until).filter(|until| *until > now).min()
     }
 }
 
@@ -63,13 +63,14 @@ mod tests {
         assert!(breakers.admits("koji", start) && breakers.admits("koji", start), "all is well");
         breakers.failed("koji", start, &limits, 1.0);
         breakers.failed("koji", start, &limits, 1.0);
-        assert_eq!(breakers.next(), Some(at(1)), "two that were under way together count once");
+        assert_eq!(breakers.next(start), Some(at(1)), "two that were under way together count once");
         assert!(!breakers.admits("koji", start) && breakers.admits("other", start));
         assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "one is let through");
         breakers.failed("koji", at(1), &limits, 0.0);
-        assert_eq!(breakers.next(), Some(at(2)), "half of two seconds, later");
+        assert_eq!(breakers.next(at(1)), Some(at(2)), "half of two seconds, later");
+        assert_eq!(breakers.next(at(2)), None, "what may be tried now waits for nothing");
         assert!(breakers.admits("koji", at(9)));
         breakers.answered("koji");
-        assert!(breakers.admits("koji", at(9)) && breakers.admits("koji", at(9)) && breakers.next().is_none());
+        assert!(breakers.admits("koji", at(9)) && breakers.admits("koji", at(9)) && breakers.next(at(9)).is_none());
     }
 }

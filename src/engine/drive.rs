@@ -29,7 +29,7 @@ pub(super) async fn run(core: &Core) {
         } else if pace.is_due(core.now()) {
             match startable(core, &starting, &mut breakers).await {
                 Ok((builds, next)) => {
-                    pace.looked(core, next.into_iter().chain(breakers.next()).min());
+                    pace.looked(core, next.into_iter().chain(breakers.next(core.now())).min());
                     for build in builds {
                         let stored = Arc::new(AtomicBool::new(false));
                         starting.insert(build.id, (build.key.system.clone(), Arc::clone(&stored)));
