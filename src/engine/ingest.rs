@@ -62,6 +62,7 @@ impl Core {
             message,
             state: if dead.is_some() { InboxState::Dead } else { InboxState::New },
             tries: 0,
+            waits: 0,
             owner: 0,
             received_at: self.now(),
             not_before: None,
