@@ -21,7 +21,8 @@ pub enum Scope {
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
-    /// As [`Descendants`](Scope::Descendants) for this build, and the builds of its direct parents' keys that have not ended.
+    /// As [`Descendants`](Scope::Descendants) for this build, and of its direct parents' keys the builds that have not ended, and the
+    /// latest ones that have an output, as rows without causes or edges.
     Renewal(BuildId),
     /// As [`Builds`](Scope::Builds), for the build of this attempt; the attempt itself is there even if it has ended.
     Attempt(AttemptId),

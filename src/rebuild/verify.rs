@@ -62,10 +62,14 @@ impl Rebuild {
 
     /// The build that prepares this repository anew: one that is under way already, or a new one.
     fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId) -> BuildId {
-        let Some(old) = self.now.builds.get(&repository).cloned() else { return repository };
-        if let Some(open) = self.waiting_or_running(&old.key, Slot::Current) {
+        let Some(key) = self.now.builds.get(&repository).map(|build| build.key.clone()) else { return repository };
+        if let Some(open) = self.waiting_or_running(&key, Slot::Current) {
             return open;
         }
+        // Not what the child was made of: that may have been overtaken since, and must not come back.
+        let Some(old) = self.now.builds.values().rev().find(|build| build.key == key).cloned() else {
+            return repository;
+        };
         let priority = self.now.builds.get(&child).map_or(old.priority, |child| child.priority);
         self.add_build(BuildRecord {
             id: unused,

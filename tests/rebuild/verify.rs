@@ -167,3 +167,23 @@ fn what_was_overdue_and_succeeds_is_looked_at_as_well() {
     world.apply(&Input::Observe { attempt, observed: Observed::Succeeded(output), verify: true }).unwrap();
     assert_eq!(world.build("app").state, BuildState::Verifying);
 }
+
+#[test]
+fn a_repository_that_was_overtaken_is_renewed_as_it_is_now() {
+    let (mut world, _) = planned();
+    world.run("app");
+    // While the build runs, the base changes again, and the repository follows.
+    let mut newer = with_repository();
+    newer.insert(Artifact::new("base", ArtifactKind::Image).with_digest(digest("newer base")));
+    world.change(&newer, "base").unwrap();
+    world.make("repo", "r2");
+    let attempt = world.attempt("app").id.clone();
+    let output = Output { name: "app-1".into(), digest: Some(digest("app")), contents: None };
+    world.apply(&Input::Observe { attempt, observed: Observed::Succeeded(output), verify: true }).unwrap();
+    let build = world.rows.builds.values().find(|build| build.state == BuildState::Verifying).unwrap().id;
+    let unused = world.unused();
+    world.apply(&Input::Verified { build, seen: stale(), unused }).unwrap();
+    let renewed = world.build("repo");
+    assert_eq!((renewed.state, renewed.id), (BuildState::Ready, unused));
+    assert_eq!(renewed.parents[0].digest, Some(digest("newer base")));
+}

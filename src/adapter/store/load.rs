@@ -69,6 +69,10 @@ impl<R: Rows> Loader<'_, R> {
         self.add_primary(&children)?;
         let keys: BTreeSet<_> =
             named.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
+        self.add_latest_outputs(keys)
+    }
+
+    fn add_latest_outputs(&mut self, keys: impl IntoIterator<Item = BuildKey>) -> Result<()> {
         for key in keys {
             if let Some(build) = self.rows.latest_output(&key)? {
                 self.found.builds.insert(build.id, build);
@@ -99,7 +103,8 @@ impl<R: Rows> Loader<'_, R> {
             parents.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
         let keys: Vec<_> = keys.into_iter().collect();
         let open: Vec<_> = self.rows.open_builds(&keys)?.into_iter().map(|build| build.id).collect();
-        self.add_primary(&open).map(drop)
+        self.add_primary(&open)?;
+        self.add_latest_outputs(keys)
     }
 
     /// A build that has ended connects nothing: whatever waited for it waits no longer.

@@ -132,9 +132,19 @@ pub(super) async fn descendants_are_those_that_wait(storage: &dyn Storage) {
 pub(super) async fn a_renewal_comes_with_what_prepares_its_parents(storage: &dyn Storage) {
     diamond(storage).await;
     let renewed = BuildRecord { key: build(1).key, ..build_in(30, BuildState::Building) };
+    let of_key = |id, name: Option<&str>| BuildRecord {
+        key: build(1).key,
+        output: name.map(output),
+        ..build_in(id, BuildState::Done)
+    };
+    write(storage, [of_key(27, Some("27")), of_key(28, Some("28")), of_key(29, None)].map(New::new_row)).await;
     write(storage, [renewed.new_row(), RowChange::Cause(cause(30, 3))]).await;
     let rows = load(storage, Scope::Renewal(BuildId(2))).await;
-    assert_eq!(builds(&rows), [1, 2, 4, 5, 30], "as for descendants, and what has not ended of a parent's key");
+    assert_eq!(
+        builds(&rows),
+        [1, 2, 4, 5, 28, 30],
+        "as for descendants, and of a parent's key what is open and its latest output"
+    );
     assert_eq!(causes(&rows), [(2, 1), (4, 1), (4, 2), (5, 2), (30, 3)], "with its causes");
     assert_eq!(events(&rows), [1, 2, 3], "and their events");
     let rows = load(storage, Scope::Renewal(BuildId(7))).await;
