@@ -541,3 +541,70 @@ fn a_plan_keeps_its_stored_form() {
     }
     "#);
 }
+
+/// `app` and `tool` take packages from `updates`, which takes some from `mirror`; `site` is built on `app`.
+fn with_repositories() -> ArtifactGraph {
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("base", ArtifactKind::Image));
+    for name in ["app", "site", "tool"] {
+        graph.insert(Artifact::new(name, ArtifactKind::Image).with_source(name, None));
+    }
+    for name in ["updates", "mirror"] {
+        graph.insert(Artifact::new(name, ArtifactKind::Repository).with_source(name, None));
+    }
+    graph.insert(Artifact::new("vendor", ArtifactKind::Repository));
+    for (child, parent, kind) in [
+        ("app", "base", EdgeKind::ParentImage),
+        ("site", "app", EdgeKind::ParentImage),
+        ("app", "updates", EdgeKind::Repository),
+        ("tool", "updates", EdgeKind::Repository),
+        ("app", "vendor", EdgeKind::Repository),
+        ("updates", "mirror", EdgeKind::Repository),
+    ] {
+        graph.depend(child, parent, kind).unwrap();
+    }
+    graph
+}
+
+#[test]
+fn repositories_are_prepared_for_those_that_take_packages_from_them() {
+    let graph = with_repositories();
+    let plan = graph.planner().changed("base", None).plan().unwrap();
+    let waves: Vec<Vec<_>> =
+        plan.waves().map(|wave| wave.iter().map(|node| node.artifact.id.as_str()).collect()).collect();
+    assert_eq!(
+        waves,
+        [vec!["mirror"], vec!["updates"], vec!["app"], vec!["site"]],
+        "and not for tool, nor what has no recipe"
+    );
+    let updates = plan.node(&"updates".into()).unwrap();
+    assert_eq!(updates.reason, RebuildReason::Dependency);
+    assert_eq!(updates.asked.as_ref().unwrap().code, "prerequisite");
+    tell(&plan);
+
+    let only_images = serde_json::json!({ "allow": [{ "artifact": "app|site|tool" }] });
+    let only_images: Policy = serde_json::from_value(only_images).unwrap();
+    assert_eq!(
+        graph.planner().changed("base", None).policy(&only_images).plan().unwrap().len(),
+        4,
+        "no policy is asked"
+    );
+}
+
+#[test]
+fn a_repository_that_changed_or_is_not_wanted_is_not_prepared() {
+    let graph = with_repositories();
+    let plan = graph.planner().changed("updates", None).plan().unwrap();
+    let ids: Vec<_> = plan.nodes().map(|node| node.artifact.id.as_str()).collect();
+    assert_eq!(ids, ["app", "site", "tool"]);
+    let why = freshmaker::Reason::new("by_hand", "it is there");
+    let plan = graph.planner().changed("base", None).exclude("updates", why).plan().unwrap();
+    let ids: Vec<_> = plan.nodes().map(|node| node.artifact.id.as_str()).collect();
+    assert_eq!(ids, ["app", "site"]);
+    let images = EdgeKinds::from_iter([EdgeKind::ParentImage]);
+    assert_eq!(
+        graph.planner().changed("base", None).along(images).plan().unwrap().len(),
+        2,
+        "nor where it does not count"
+    );
+}

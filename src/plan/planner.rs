@@ -164,7 +164,7 @@ impl Planner<'_> {
         if let Some(unknown) = self.changed.keys().chain(self.rebuild.keys()).find(|id| self.graph.get(id).is_none()) {
             return Err(PlanError::Unknown(unknown.clone()));
         }
-        let Selection { included, mut excluded } = Selection::of(self);
+        let Selection { included, prepared, mut excluded } = Selection::of(self);
         let artifacts: Vec<_> = included.iter().filter_map(|number| self.graph.numbered(*number)).collect();
         let estimates: Vec<_> = artifacts.iter().map(|artifact| self.estimates.of(artifact)).collect();
         let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
@@ -188,11 +188,15 @@ impl Planner<'_> {
             }
             let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
             let asked = self.rebuild.get(&artifact.id);
+            let prerequisite = || {
+                let text = "what is rebuilt takes packages from it";
+                prepared.contains(number).then(|| Reason::new("prerequisite", text))
+            };
             let node = PlanNode {
                 artifact: artifact.clone(),
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
-                asked: asked.map(|(_, why)| why.clone()),
+                asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
                 parents,
                 demands: self.demands.get(&artifact.id).cloned().unwrap_or_default(),
                 wave: sequence.waves[at],

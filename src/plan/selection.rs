@@ -1,13 +1,16 @@
 use super::Exclusion;
 use super::planner::Planner;
-use crate::artifact::{Artifact, ArtifactId};
+use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
+use crate::graph::EdgeKind;
 use crate::reason::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which candidates are rebuilt, by the numbers they have in the graph, and why each other one is not.
 pub(super) struct Selection {
     /// In ascending order.
     pub(super) included: Vec<u32>,
+    /// Those of them that no change reaches, but that others take packages from.
+    pub(super) prepared: BTreeSet<u32>,
     pub(super) excluded: BTreeMap<ArtifactId, Exclusion>,
 }
 
@@ -32,10 +35,11 @@ impl Selection {
     pub(super) fn of(planner: &Planner<'_>) -> Self {
         let mut walk = Walk::over_candidates(planner);
         walk.include();
+        let prepared = walk.prepare();
         walk.explain_the_rest();
         let marks = (0..).zip(&walk.marks);
         let included = marks.filter(|(_, mark)| **mark == Mark::Included).map(|(number, _)| number).collect();
-        Self { included, excluded: walk.excluded }
+        Self { included, prepared, excluded: walk.excluded }
     }
 }
 
@@ -86,6 +90,30 @@ impl<'a> Walk<'a> {
                 open.extend(self.children(number));
             }
         }
+    }
+
+    /// Repositories that are prepared on demand are prepared for those that take packages from them; what else takes packages from them is
+    /// not affected by that. No policy is asked: they are not rebuilt for their own sake.
+    fn prepare(&mut self) -> BTreeSet<u32> {
+        let included = (0..).zip(&self.marks).filter(|(_, mark)| **mark == Mark::Included).map(|(number, _)| number);
+        let mut open: Vec<u32> = included.collect();
+        let mut prepared = BTreeSet::new();
+        while let Some(number) = open.pop() {
+            for (parent, kinds) in self.planner.graph.numbered_parents(number) {
+                if !kinds.common(self.planner.kinds).contains(EdgeKind::Repository) {
+                    continue;
+                }
+                let taken = matches!(self.marks[parent as usize], Mark::Included | Mark::Excluded);
+                let Some(repository) = self.artifact(parent).filter(|_| !taken) else { continue };
+                let on_demand = repository.kind == ArtifactKind::Repository && repository.buildable();
+                if on_demand && !self.planner.changed.contains_key(&repository.id) {
+                    self.marks[parent as usize] = Mark::Included;
+                    prepared.insert(parent);
+                    open.push(parent);
+                }
+            }
+        }
+        prepared
     }
 
     /// Why an artifact that a change reaches cannot or must not be rebuilt.

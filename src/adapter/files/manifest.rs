@@ -55,10 +55,11 @@ const KINDS: [(&str, ArtifactKind); 5] = [
     ("image_repository", ArtifactKind::ImageRepository),
     ("repository", ArtifactKind::Repository),
 ];
-const EDGES: [(&str, EdgeKind); 6] = [
+const EDGES: [(&str, EdgeKind); 7] = [
     ("parent_image", EdgeKind::ParentImage),
     ("builder_stage", EdgeKind::BuilderStage),
     ("build_dependency", EdgeKind::BuildDependency),
+    ("repository", EdgeKind::Repository),
     ("runtime_content", EdgeKind::RuntimeContent),
     ("link", EdgeKind::Link),
     ("bundle_reference", EdgeKind::BundleReference),
