@@ -33,10 +33,6 @@ impl Exchange {
         body(&self.json["response"])
     }
 
-    pub(crate) fn status(&self) -> u64 {
-        self.json["response"]["status"].as_u64().expect("a status")
-    }
-
     pub(crate) fn asked_header(&self, name: &str) -> Option<&str> {
         self.json["request"]["headers"][name].as_str()
     }

@@ -5,13 +5,13 @@ use super::request::{marker, method, submission};
 use super::session::Sessions;
 use super::status::{Observer, task_number};
 use super::xmlrpc::{Request, Value};
-use crate::adapter::net::Call;
+use crate::adapter::net::{Call, Negotiate};
 use crate::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
 use crate::rebuild::{AttemptId, ExternalId, SessionId};
 use crate::time::{Timestamp, to_micros};
 use async_trait::async_trait;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Tasks in one answer to a look-up.
@@ -68,6 +68,12 @@ impl KojiBuilds {
             config,
             recent: Mutex::default(),
         })
+    }
+
+    /// Takes the tokens for [`Login::Kerberos`](super::Login::Kerberos) from there instead of the system's library.
+    #[must_use]
+    pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
+        Self { sessions: self.sessions.with_negotiate(negotiate), ..self }
     }
 
     fn submitted(&self, attempt: &AttemptId) -> Option<ExternalId> {

@@ -2,13 +2,13 @@ use super::client::Client;
 use super::config::{Config, Login};
 use super::fault::{CallError, Fault};
 use super::xmlrpc::{Mismatch, Request, Value};
-use crate::adapter::net::Call;
+use crate::adapter::net::{Call, Negotiate, authorization, of_system};
 use crate::backend::{Error, Remedy, Result};
 use crate::rebuild::SessionId;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -93,6 +93,7 @@ pub(crate) struct Sessions {
     client: Client,
     login: Login,
     idle_max: usize,
+    negotiate: Arc<dyn Negotiate>,
     pool: Mutex<Pool>,
 }
 
@@ -107,7 +108,13 @@ struct Pool {
 
 impl Sessions {
     pub(crate) fn new(client: Client, config: &Config) -> Self {
-        Self { client, login: config.login.clone(), idle_max: config.sessions, pool: Mutex::default() }
+        let (login, idle_max) = (config.login.clone(), config.sessions);
+        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default() }
+    }
+
+    pub(crate) fn with_negotiate(mut self, negotiate: Arc<dyn Negotiate>) -> Self {
+        self.negotiate = negotiate;
+        self
     }
 
     /// A session that the hub knows, for the caller alone.
@@ -188,10 +195,14 @@ impl Sessions {
         let (request, path) = self.login_request(renew)?;
         let url = format!("{}{path}", self.client.url());
         let place = self.client.place(&request.method);
-        let address = match expired {
+        let mut address = match expired {
             Some(session) => session.address(&url)?,
-            None => Address { url, headers: HeaderMap::new() },
+            None => Address { url: url.clone(), headers: HeaderMap::new() },
         };
+        if self.login == Login::Kerberos {
+            let header = authorization(Arc::clone(&self.negotiate), &url).await?;
+            address.headers.insert(AUTHORIZATION, header);
+        }
         let answer = self.client.post(&address.url, address.headers, &request, Call::Read).await;
         let unavailable = |text: &dyn fmt::Display| Error::new(Remedy::Unavailable, &place, text);
         let answer = answer.map_err(|error| match error {

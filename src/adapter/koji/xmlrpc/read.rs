@@ -120,9 +120,10 @@ impl<'a> Parser<'a> {
     /// The next thing that matters: a tag, or a piece of text.
     fn piece(&mut self) -> Result<Piece<'a>, Malformed> {
         loop {
-            let event = self.reader.read_event().map_err(|error| {
-                Malformed::new(self.offset(self.reader.error_position()), brief(&error.to_string()))
-            })?;
+            let event = self
+                .reader
+                .read_event()
+                .map_err(|error| Malformed::new(self.offset(self.reader.error_position()), sentence(&error)))?;
             return Ok(match event {
                 Event::Start(start) => Piece::Tag(Tag::Open(self.name(start.name().0)?)),
                 Event::End(end) => Piece::Tag(Tag::Close(self.name(end.name().0)?)),
@@ -148,7 +149,7 @@ impl<'a> Parser<'a> {
 
     fn encoding(&self, decl: &BytesDecl<'_>) -> Result<(), Malformed> {
         let Some(encoding) = decl.encoding() else { return Ok(()) };
-        let encoding = encoding.map_err(|error| self.error(brief(&error.to_string())))?;
+        let encoding = encoding.map_err(|error| self.error(sentence(&error)))?;
         if encoding.eq_ignore_ascii_case("utf-8") || encoding.eq_ignore_ascii_case("us-ascii") {
             return Ok(());
         }
@@ -157,7 +158,7 @@ impl<'a> Parser<'a> {
 
     /// The five characters that XML names, and those given by number. There are no others, so nothing can expand.
     fn character(&self, reference: &BytesRef<'_>) -> Result<char, Malformed> {
-        let numbered = reference.resolve_char_ref().map_err(|error| self.error(brief(&error.to_string())))?;
+        let numbered = reference.resolve_char_ref().map_err(|error| self.error(sentence(&error)))?;
         match (numbered, &**reference) {
             (Some(character), _) => Ok(character),
             (None, "amp") => Ok('&'),
@@ -320,6 +321,11 @@ impl<'a> Parser<'a> {
 enum Piece<'a> {
     Tag(Tag),
     Text(Cow<'a, str>),
+}
+
+/// What a library says about an error; it may quote what it read.
+fn sentence(error: &dyn fmt::Display) -> String {
+    error.to_string().chars().take(120).collect()
 }
 
 /// A few words of what was read, for an error.
