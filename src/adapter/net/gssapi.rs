@@ -176,7 +176,7 @@ impl<'a> Exchange<'a> {
         let text = if major & ERRORS == 0 { message.to_vec() } else { format!("status {status:#x}").into_bytes() };
         // SAFETY: `message` is empty or was filled in by the library.
         unsafe { (self.functions.release_buffer)(&raw mut minor, &raw mut message) };
-        String::from_utf8_lossy(&text).into_owned()
+        String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned()
     }
 }
 

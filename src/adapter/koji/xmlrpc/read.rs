@@ -4,7 +4,6 @@ use base64::prelude::BASE64_STANDARD;
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, Event};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -301,17 +300,18 @@ impl<'a> Parser<'a> {
     }
 
     fn members(&mut self, depth: usize) -> Result<Value, Malformed> {
-        let mut members = BTreeMap::new();
+        // A map made at once is full, one that grows by members in order is half empty.
+        let mut members = Vec::new();
         loop {
             match self.next()? {
                 Tag::Open("member") => {
                     self.open("name")?;
                     let name = self.text("name")?.into_owned();
                     self.open("value")?;
-                    members.insert(name, self.value(depth + 1)?);
+                    members.push((name, self.value(depth + 1)?));
                     self.close("member")?;
                 }
-                Tag::Close("struct") => return Ok(Value::Struct(members)),
+                Tag::Close("struct") => return Ok(Value::Struct(members.into_iter().collect())),
                 other => return Err(self.unexpected(other, "<member> or </struct>")),
             }
         }
