@@ -34,6 +34,7 @@ mod sqlite {
             message: Message { id: id.into(), topic: "t".into(), headers: Default::default(), body: b"x".to_vec() },
             state: InboxState::New,
             tries: 0,
+            waits: 0,
             owner: 0,
             received_at: from_micros(0),
             not_before: None,

@@ -21,6 +21,9 @@ pub enum Scope {
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
+    /// As [`Descendants`](Scope::Descendants) for this build, and of its direct parents' keys the builds that have not ended, and the
+    /// latest ones that have an output, as rows without causes or edges.
+    Renewal(BuildId),
     /// As [`Builds`](Scope::Builds), for the build of this attempt; the attempt itself is there even if it has ended.
     Attempt(AttemptId),
     /// As [`Descendants`](Scope::Descendants), for every build that this event causes, live or not; the event itself is always there.

@@ -1,12 +1,13 @@
 use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
+use super::hints::Hints;
 use super::registry::Registry;
 use super::{Engine, Handle, Options, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
-use crate::event::Event;
+use crate::event::{Event, Message};
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
-use crate::rebuild::{BuildMode, Limits, Slots};
+use crate::rebuild::{BuildMode, ExternalId, Limits, Slots};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ pub struct Builder {
     catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    hints: Hints,
     slots: BTreeMap<String, u32>,
     registry: Registry,
     policy: Policy,
@@ -94,6 +96,7 @@ impl Builder {
             catalogs: BTreeMap::new(),
             systems: BTreeMap::new(),
             verifiers: BTreeMap::new(),
+            hints: Hints::default(),
             slots: BTreeMap::new(),
             registry: Registry::default(),
             policy: Policy::allow_all(),
@@ -145,6 +148,18 @@ impl Builder {
     /// Who prepares prerequisites: a build system for artifacts of kind [`Repository`](crate::ArtifactKind::Repository).
     pub fn composer(self, name: impl Into<String>, composer: Arc<dyn Composer>) -> Self {
         self.build_system(name, Arc::new(ComposerSystem(composer)))
+    }
+
+    /// How messages tell that a build of this system has changed: the function reads what the system calls it from a message, cheaply, and
+    /// without caring whether it is ours. Such a message makes the engine ask the build system at once, instead of at the next poll;
+    /// it is believed no further, and need not come at all.
+    pub fn hints(
+        mut self,
+        system: impl Into<String>,
+        read: impl Fn(&Message) -> Option<ExternalId> + Send + Sync + 'static,
+    ) -> Self {
+        self.hints.add(system.into(), Box::new(read));
+        self
     }
 
     /// Who looks at the results of a build system before anything is built on them. Without one the build system is believed.
@@ -255,7 +270,7 @@ impl Builder {
         {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
-        let named = self.slots.keys().chain(self.verifiers.keys());
+        let named = self.slots.keys().chain(self.verifiers.keys()).chain(self.hints.systems());
         if let Some(unknown) = named.into_iter().find(|name| !self.systems.contains_key(*name)) {
             return Err(ConfigError::UnknownSystem(unknown.clone()));
         }
@@ -273,6 +288,7 @@ impl Builder {
             buses: self.buses,
             systems: self.systems,
             verifiers: self.verifiers,
+            hints: self.hints,
             registry: self.registry,
             readable,
             clock: self.clock,

@@ -77,7 +77,8 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
     match (input, build) {
         (Input::Cancel { event, .. }, _) => Scope::Event(*event),
         (Input::Start { build, .. }, _) => Scope::Builds(vec![*build]),
-        (Input::Observe { observed: Observed::Succeeded(_) | Observed::Running, attempt }, _) => {
+        (Input::Verified { build, .. }, _) => Scope::Renewal(*build),
+        (Input::Observe { observed: Observed::Succeeded(_) | Observed::Running, attempt, .. }, _) => {
             Scope::Attempt(attempt.clone())
         }
         (

@@ -1,8 +1,9 @@
 use super::Options;
+use super::hints::Hints;
 use super::registry::Registry;
 use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage, Verifier};
 use crate::handler::Readable;
-use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, Limits, Notice, RowChange, Slots};
+use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, BuildState, Limits, Notice, RowChange, Slots};
 use crate::time::{Timestamp, later};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -21,6 +22,7 @@ pub(super) struct Core {
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    pub(super) hints: Hints,
     pub(super) registry: Registry,
     pub(super) readable: Arc<Readable>,
     pub(super) clock: Arc<dyn Clock>,
@@ -43,6 +45,7 @@ pub(super) struct Wake {
     pub(super) dispatch: Notify,
     pub(super) drive: Notify,
     pub(super) watch: Notify,
+    pub(super) verify: Notify,
     pub(super) publish: Notify,
     /// The end was asked for.
     pub(super) stopped: Notify,
@@ -58,6 +61,12 @@ impl Wake {
             (&self.dispatch, any(|change| matches!(change, RowChange::Receive(_) | RowChange::Inbox(_)))),
             (&self.drive, any(|change| matches!(change, RowChange::Build { .. }))),
             (&self.watch, any(|change| matches!(change, RowChange::Build { .. } | RowChange::Attempt { .. }))),
+            (
+                &self.verify,
+                any(
+                    |change| matches!(change, RowChange::Build { record, .. } if record.state == BuildState::Verifying),
+                ),
+            ),
             (&self.publish, any(|change| matches!(change, RowChange::Notice(_)))),
         ];
         stages.into_iter().filter(|(_, concerned)| *concerned).map(|(stage, _)| stage).collect()
@@ -69,6 +78,7 @@ pub(super) struct Parts {
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    pub(super) hints: Hints,
     pub(super) registry: Registry,
     pub(super) readable: Readable,
     pub(super) clock: Arc<dyn Clock>,
@@ -139,6 +149,7 @@ impl Core {
             buses: parts.buses,
             systems: parts.systems,
             verifiers: parts.verifiers,
+            hints: parts.hints,
             registry: parts.registry,
             readable: Arc::new(parts.readable),
             clock: parts.clock,
@@ -179,7 +190,7 @@ impl Core {
     }
 
     fn wake_all(&self) {
-        for stage in [&self.wake.dispatch, &self.wake.drive, &self.wake.watch, &self.wake.publish] {
+        for stage in [&self.wake.dispatch, &self.wake.drive, &self.wake.watch, &self.wake.verify, &self.wake.publish] {
             stage.notify_one();
         }
         self.wake.changed.notify_waiters();
@@ -236,6 +247,11 @@ impl Core {
             (_, BuildMode::DryRun) => None,
             _ => self.systems.get(&key.system).map(AsRef::as_ref),
         }
+    }
+
+    /// Whether somebody looks at the build's result before it counts. What is only pretended has none.
+    pub(super) fn has_verifier(&self, build: &BuildRecord) -> bool {
+        build.key.mode != BuildMode::DryRun && self.verifiers.contains_key(&build.key.system)
     }
 
     /// Whether the build is this engine's business at all.

@@ -91,11 +91,13 @@ async fn handle(core: &Core, record: InboxRecord) {
             commit(core, record, &envelope, decided).await;
         }
         Err(error) => {
-            let pause = core.limits.backoff(record.tries);
+            let waits = record.waits.saturating_add(1);
+            let pause = core.limits.backoff(waits);
             tracing::warn!(message.id = record.message_id, %error, "a handler's backend failed; the message waits");
             // The message is not at fault, so the try does not count.
             let tries = record.tries.saturating_sub(1);
-            postpone(core, InboxRecord { tries, ..record }, pause, Reason::new("waiting", error.to_string())).await;
+            let reason = Reason::new("waiting", error.to_string());
+            postpone(core, InboxRecord { tries, waits, ..record }, pause, reason).await;
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::breaker::Breakers;
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildRequest, Due, DueLimits, Error, Remedy, StorageExt};
 use crate::rebuild::{
@@ -7,7 +8,9 @@ use crate::time::Timestamp;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use futures_util::stream::FuturesUnordered;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// More ready builds of a build system than that are not looked at in one step; those are the least urgent ones.
 const READY_MAX: u32 = 1000;
@@ -15,7 +18,8 @@ const READY_MAX: u32 = 1000;
 /// Ready builds to attempts: starts as many as there are slots, the most urgent first.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
-    let mut starting: BTreeSet<BuildId> = BTreeSet::new();
+    let mut starting = Starting::new();
+    let mut breakers = Breakers::default();
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() {
@@ -23,26 +27,47 @@ pub(super) async fn run(core: &Core) {
                 return;
             }
         } else if pace.is_due(core.now()) {
-            match startable(core, &starting).await {
+            match startable(core, &starting, &mut breakers).await {
                 Ok((builds, next)) => {
-                    pace.looked(core, next);
+                    pace.looked(core, next.into_iter().chain(breakers.next(core.now())).min());
                     for build in builds {
-                        starting.insert(build.id);
-                        under_way.push(start(core, build.id, build.key));
+                        let stored = Arc::new(AtomicBool::new(false));
+                        starting.insert(build.id, (build.key.system.clone(), Arc::clone(&stored)));
+                        under_way.push(start(core, build.id, build.key, stored));
                     }
                 }
                 Err(error) => core.pause("drive", &error).await,
             }
         }
         if let Some(started) = progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {
-            starting.remove(&started);
+            starting.remove(&started.build);
+            if started.sent {
+                breakers.answered(&started.system);
+            } else {
+                breakers.failed(&started.system, core.now(), &core.limits, core.rng().f64());
+            }
         }
         pace.hurry();
     }
 }
 
+/// Builds that are being started: on which system, and whether their intent is stored, so that the rows show that they have a slot.
+type Starting = BTreeMap<BuildId, (String, Arc<AtomicBool>)>;
+
+/// What became of a start.
+struct Started {
+    build: BuildId,
+    system: String,
+    /// Whether the build system could be reached, as far as anybody tried.
+    sent: bool,
+}
+
 /// The builds that start now, and when there may be others.
-async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
+async fn startable(
+    core: &Core,
+    starting: &Starting,
+    breakers: &mut Breakers,
+) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
     let limit = |system: &String| core.slots.limit(system);
     let slots = core.systems.keys().map(limit).max().unwrap_or_default();
     // As many as could start at most, and those that still look ready. Only if none of them can start, others are looked at.
@@ -52,7 +77,7 @@ async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<Bui
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
         let free = core.systems.keys().any(|system| due.live.get(system).copied().unwrap_or_default() < limit(system));
         let next = due.next;
-        let builds = choose(core, due, starting);
+        let builds = choose(core, due, starting, breakers);
         if complete || !builds.is_empty() || !free {
             return Ok((builds, next));
         }
@@ -61,41 +86,47 @@ async fn startable(core: &Core, starting: &BTreeSet<BuildId>) -> Result<(Vec<Bui
 }
 
 /// Asks the schedule which of these builds start now.
-fn choose(core: &Core, due: Due, starting: &BTreeSet<BuildId>) -> Vec<BuildRecord> {
+fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -> Vec<BuildRecord> {
     let mut schedule = Schedule::new(core.slots.clone());
     for (system, attempts) in &due.live {
         schedule.live(system, *attempts);
     }
+    for (system, _) in starting.values().filter(|(_, stored)| !stored.load(Ordering::SeqCst)) {
+        schedule.live(system, 1);
+    }
     let mut candidates = BTreeMap::new();
     for build in due.ready {
-        if starting.contains(&build.id) {
-            // Its start is not stored yet: it still looks ready, and has its slot already.
-            schedule.live(&build.key.system, 1);
-        } else if core.is_ours(&build) && Effect::of_build(&build) == Some(Effect::Start) {
+        let ours = core.is_ours(&build) && !starting.contains_key(&build.id);
+        if ours && Effect::of_build(&build) == Some(Effect::Start) {
             schedule.ready(&build.key.system, build.priority, build.id);
             candidates.insert(build.id, build);
         }
     }
-    std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build)).collect()
+    let chosen = std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build));
+    let now = core.now();
+    chosen.filter(|build| breakers.admits(&build.key.system, now)).collect()
 }
 
 /// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.
-async fn start(core: &Core, build: BuildId, key: BuildKey) -> BuildId {
+async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBool>) -> Started {
     let attempt = core.new_attempt();
     let release = core.now().timestamp().to_string();
     let opened = open(core, &key).await;
     let session = opened.as_ref().ok().cloned().flatten();
     let input = Input::Start { build, attempt: attempt.clone(), release, session };
-    let Ok(rows) = core.apply(&input, Some(build)).await else { return build };
-    let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return build };
+    let mut started = Started { build, system: key.system.clone(), sent: opened.is_ok() };
+    let Ok(rows) = core.apply(&input, Some(build)).await else { return started };
+    stored.store(true, Ordering::SeqCst);
+    let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return started };
     let answer = match opened {
         Ok(_) => submit(core, &key, &BuildRequest::of(row, record)).await,
         // Without a session nothing can have been submitted, whatever the error is.
         Err(error) => Input::NotSent { attempt, text: error.to_string() },
     };
+    started.sent = !matches!(answer, Input::NotSent { .. });
     // A late answer about an attempt that another run has taken over changes nothing.
     let _ = core.apply(&answer, Some(build)).await;
-    build
+    started
 }
 
 /// The session to submit in, so that it can be stored with the intent.

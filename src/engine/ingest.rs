@@ -30,6 +30,9 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
 
 fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChange> {
     let message = delivery.message;
+    if core.hints.note(&message) {
+        core.wake.watch.notify_one();
+    }
     let dead = if message.body.len() > core.options.message_bytes_max {
         let text = format!(
             "its body has {} bytes, more than the {} that are allowed",
@@ -59,6 +62,7 @@ impl Core {
             message,
             state: if dead.is_some() { InboxState::Dead } else { InboxState::New },
             tries: 0,
+            waits: 0,
             owner: 0,
             received_at: self.now(),
             not_before: None,

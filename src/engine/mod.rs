@@ -3,6 +3,7 @@
 //! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping that future is the same as a crash,
 //! and a simulation can own every step. What joins the stages is stored rows; wake-ups between them only save time.
 
+mod breaker;
 mod builder;
 mod catalogs;
 mod clock;
@@ -11,9 +12,11 @@ mod core;
 mod dispatch;
 mod drive;
 mod handle;
+mod hints;
 mod ingest;
 mod publish;
 mod registry;
+mod verify;
 mod watch;
 
 pub use builder::{Builder, ConfigError};
@@ -113,6 +116,7 @@ impl Engine {
         stages.push(dispatch::run(core).boxed());
         stages.push(drive::run(core).boxed());
         stages.push(watch::run(core).boxed());
+        stages.push(verify::run(core).boxed());
         stages.push(publish::run(core).boxed());
         let stages = stages.collect::<()>();
         pin_mut!(shutdown, stages);

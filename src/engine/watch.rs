@@ -1,5 +1,5 @@
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildRequest, BuildSystem, DueLimits, Found, StorageExt};
+use crate::backend::{BuildRequest, BuildSystem, Due, DueLimits, Found, StorageExt};
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, Effect, ExternalId, Input, Observed,
 };
@@ -35,6 +35,9 @@ pub(super) async fn run(core: &Core) {
                 Ok(due) => {
                     let live: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
                     polled.retain(|id, _| live.contains(id));
+                    for id in hinted(core, &due, &busy) {
+                        polled.remove(&id);
+                    }
                     let idle = due.attempts.into_iter().filter(|(attempt, _)| !busy.contains(&attempt.id)).collect();
                     for work in work(core, idle, &mut polled, &mut busy) {
                         under_way.push(work);
@@ -49,6 +52,18 @@ pub(super) async fn run(core: &Core) {
         }
         pace.hurry();
     }
+}
+
+/// The attempts that messages say have changed.
+fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> {
+    let bound = due.attempts.iter().filter_map(|(attempt, _)| {
+        let external = attempt.external.clone()?;
+        Some(((attempt.system.clone(), external), &attempt.id))
+    });
+    let bound: BTreeMap<_, _> = bound.collect();
+    let is_busy = |attempt: &_| bound.get(attempt).is_some_and(|id| busy.contains(*id));
+    let hinted = core.hints.take(bound.keys().cloned().collect(), is_busy);
+    hinted.iter().filter_map(|attempt| bound.get(attempt).map(|id| (*id).clone())).collect()
 }
 
 /// The calls to be made now: one for each look-up, one for many polls of a system.
@@ -85,7 +100,9 @@ fn work<'a>(
                 polled.insert(id.clone(), later(now, system.capabilities().poll));
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());
-                    let poll = Poll { id, build: build_id, external, stop: effect != Effect::Poll };
+                    let stop = effect != Effect::Poll;
+                    let verify = core.has_verifier(&build);
+                    let poll = Poll { id, build: build_id, external, stop, verify };
                     let group = (attempt.system, build.key.mode);
                     polls.entry(group).or_insert((system, Vec::new())).1.push(poll);
                 }
@@ -107,6 +124,8 @@ struct Poll {
     build: BuildId,
     external: ExternalId,
     stop: bool,
+    /// A success has to be looked at before it counts.
+    verify: bool,
 }
 
 async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<AttemptId> {
@@ -124,7 +143,7 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<At
                 else {
                     continue;
                 };
-                let input = Input::Observe { attempt: poll.id.clone(), observed };
+                let input = Input::Observe { attempt: poll.id.clone(), observed, verify: poll.verify };
                 // Stale only if something else has observed the end first.
                 let _ = core.apply(&input, Some(poll.build)).await;
             }

@@ -60,13 +60,13 @@ impl Fixes {
 }
 
 /// Packages from modules have another life than those of the same name that are not: neither fixes the other.
-fn is_modular(rpm: &Nvr) -> bool {
+pub(super) fn is_modular(rpm: &Nvr) -> bool {
     rpm.release().contains("module+")
 }
 
 /// Older by RPM's rules. Where only one side tells an epoch, the other one may have left it out, so newer is what is newer both with and
 /// without epochs.
-fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
+pub(super) fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
     let by_version = installed.by_version_and_release(fix).is_lt();
     match (installed.epoch(), fix.epoch()) {
         (Some(installed), Some(fix)) if installed != fix => installed < fix,

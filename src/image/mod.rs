@@ -15,6 +15,7 @@
 mod catalog_image;
 mod choice;
 mod content_sets;
+mod contents;
 mod fixes;
 mod index;
 mod latest;
@@ -25,6 +26,7 @@ mod stand_ins;
 mod wiring;
 
 pub use catalog_image::{CatalogImage, Publication};
+pub use contents::{Contents, Unmet};
 pub use reference::{ImageReference, ReferenceError, ReferenceFault};
 pub use releases::{IMAGES_MAX, NewerReleases, PARENTS_MAX, Releases, SelectError};
 pub use selection::{SelectedImage, SelectedParent, Selection};

@@ -202,7 +202,7 @@ impl Rebuild {
         Ok(placed)
     }
 
-    fn waiting_or_running(&self, key: &BuildKey, slot: Slot) -> Option<BuildId> {
+    pub(super) fn waiting_or_running(&self, key: &BuildKey, slot: Slot) -> Option<BuildId> {
         let mut builds = self.now.builds.values().rev();
         builds.find(|build| build.key == *key && build.slot == slot && !build.state.is_terminal()).map(|build| build.id)
     }
@@ -287,7 +287,7 @@ impl Rebuild {
         self.refuse_cycles(&placed.values().copied().collect())
     }
 
-    fn wait(&mut self, parent: BuildId, child: BuildId, kind: DependencyKind) {
+    pub(super) fn wait(&mut self, parent: BuildId, child: BuildId, kind: DependencyKind) {
         if self.now.dependencies.contains_key(&(parent, child)) {
             return;
         }

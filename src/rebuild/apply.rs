@@ -67,7 +67,8 @@ impl Rebuild {
                 }
                 Ok(())
             }
-            Input::Observe { attempt, observed } => self.observe(attempt, observed, limits),
+            Input::Observe { attempt, observed, verify } => self.observe(attempt, observed, *verify, limits),
+            Input::Verified { build, seen, unused } => self.verified(*build, seen, *unused),
             Input::Overdue { attempt } => {
                 let build = self.expect(attempt, &[AttemptState::Bound], "a timeout")?;
                 if self.now.builds.get(&build).is_some_and(|build| build.state == BuildState::Building) {
@@ -238,7 +239,13 @@ impl Rebuild {
         }
     }
 
-    fn observe(&mut self, attempt: &AttemptId, observed: &Observed, limits: &Limits) -> Result<(), IllegalInput> {
+    fn observe(
+        &mut self,
+        attempt: &AttemptId,
+        observed: &Observed,
+        verify: bool,
+        limits: &Limits,
+    ) -> Result<(), IllegalInput> {
         let id = self.expect(attempt, &[AttemptState::Bound], "an observation")?;
         let at = self.at;
         if *observed == Observed::Running {
@@ -251,7 +258,7 @@ impl Rebuild {
             Observed::Running => {}
             Observed::Succeeded(output) => {
                 self.set_attempt(attempt, AttemptState::Succeeded, Reason::new("succeeded", "it was built"));
-                self.succeeded(id, output);
+                self.succeeded(id, output, verify);
             }
             Observed::Failed(failure) => {
                 self.set_attempt(attempt, AttemptState::Failed, Reason::new("failed", &failure.text));
@@ -270,12 +277,18 @@ impl Rebuild {
         Ok(())
     }
 
-    fn succeeded(&mut self, id: BuildId, output: &Output) {
+    fn succeeded(&mut self, id: BuildId, output: &Output, verify: bool) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.output = Some(output.clone());
         if build.cancel_at.is_some() {
             let text = "it was cancelled, but had ended before that took effect; its output is kept";
             self.end(id, BuildState::Canceled, Reason::new("canceled_after_end", text));
+        } else if verify {
+            self.set_build(
+                id,
+                BuildState::Verifying,
+                Reason::new("verifying", "it was built; its result is being checked"),
+            );
         } else {
             self.end(id, BuildState::Done, Reason::new("built", "it was built"));
         }
@@ -336,7 +349,7 @@ impl Rebuild {
         self.end(id, if canceled { BuildState::Canceled } else { BuildState::Failed }, reason);
     }
 
-    fn end(&mut self, id: BuildId, to: BuildState, reason: Reason) {
+    pub(super) fn end(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         self.set_build(id, to, reason);
         self.ended(id);
     }
@@ -483,8 +496,11 @@ impl Rebuild {
     fn stop(&mut self, id: BuildId, by: &str) {
         let reason = Reason::new("canceled", format!("cancelled by {by}"));
         match self.now.builds.get(&id).map(|build| build.state) {
-            Some(BuildState::Blocked | BuildState::Ready) => self.end(id, BuildState::Canceled, reason),
-            Some(BuildState::Building | BuildState::Verifying) => self.set_build(id, BuildState::Canceling, reason),
+            // What is being verified has ended in the build system: there is nothing to stop.
+            Some(BuildState::Blocked | BuildState::Ready | BuildState::Verifying) => {
+                self.end(id, BuildState::Canceled, reason);
+            }
+            Some(BuildState::Building) => self.set_build(id, BuildState::Canceling, reason),
             // Whether the build system has it is being found out, and the answer decides; or it has ended with another one.
             _ => {}
         }

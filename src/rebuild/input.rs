@@ -148,6 +148,17 @@ pub enum Input {
         attempt: AttemptId,
         /// What it said.
         observed: Observed,
+        /// Whether a success is to be looked at by a [`Verifier`](crate::backend::Verifier) before it counts.
+        verify: bool,
+    },
+    /// The result of a build was looked at.
+    Verified {
+        /// The build.
+        build: BuildId,
+        /// What that showed.
+        seen: Verification,
+        /// The first of as many unused build numbers as the build has repositories among its parents: what is stale is prepared anew.
+        unused: BuildId,
     },
     /// The attempt has not ended in time.
     Overdue {
@@ -177,7 +188,7 @@ impl Input {
             | Self::Resolved { attempt, .. }
             | Self::NotResolved { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
-            Self::Start { .. } | Self::Cancel { .. } => None,
+            Self::Start { .. } | Self::Verified { .. } | Self::Cancel { .. } => None,
         }
     }
 }

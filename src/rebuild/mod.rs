@@ -13,6 +13,7 @@ mod record;
 mod retry;
 mod schedule;
 mod state;
+mod verify;
 
 pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;

@@ -380,6 +380,8 @@ pub struct InboxRecord {
     pub state: InboxState,
     /// How often handling it was begun.
     pub tries: u32,
+    /// How often it was put off because a backend failed, which is not the message's fault.
+    pub waits: u32,
     /// Token of the engine run that claimed it last; 0 if none did.
     pub owner: i64,
     /// When it was stored.

@@ -19,7 +19,7 @@ pub struct Limits {
     pub tries_infrastructure_max: u32,
     /// Real tries of a build whose recipe fails: one, and one to confirm.
     pub tries_deterministic_max: u32,
-    /// Submissions of one try that prove not to have arrived.
+    /// Submissions of one try that prove not to have arrived, or are refused for the present: at the longest pause, a day.
     pub resubmits_max: u32,
     /// First pause before a retry; doubled each time.
     pub backoff_first: Duration,
@@ -38,7 +38,7 @@ impl Default for Limits {
         Self {
             tries_infrastructure_max: 3,
             tries_deterministic_max: 2,
-            resubmits_max: 20,
+            resubmits_max: 300,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),
             attempt_timeout: Duration::from_secs(24 * 3600),

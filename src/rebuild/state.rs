@@ -185,8 +185,8 @@ impl BuildState {
             S::Building => {
                 matches!(next, S::Verifying | S::Done | S::Ready | S::Failed | S::Canceling | S::Canceled)
             }
-            S::Verifying => matches!(next, S::Done | S::Ready | S::Failed | S::Canceling),
-            S::Canceling => matches!(next, S::Canceled | S::Ready | S::Failed | S::Done),
+            S::Verifying => matches!(next, S::Done | S::Ready | S::Failed | S::Canceled),
+            S::Canceling => matches!(next, S::Canceled | S::Ready | S::Failed | S::Done | S::Verifying),
             S::Done | S::Reused | S::Failed | S::DependencyFailed | S::Canceled => false,
         }
     }

@@ -2,11 +2,14 @@
 
 use crate::town::{Pushed, Town, builds, events, graph, message, only, pushed, until};
 use freshmaker::backend::{Error, EventFilter, Paging, Remedy, StorageExt};
+use freshmaker::engine::Handle;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::rebuild::{BuildId, BuildMode, BuildState, EventId, EventState, InboxState};
+use freshmaker::time::since;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, HandlerResult, Message, Plan};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 async fn plan(event: &Pushed, cx: &Context) -> Result<Plan, freshmaker::backend::BoxError> {
     let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
@@ -69,13 +72,18 @@ async fn a_backend_that_is_down_for_a_while_fails_nothing() {
                 if call < 8 { Err(Error::new(remedy, "somewhere", "down").into()) } else { rebuild(event, cx).await }
             }
         };
-        let limits = freshmaker::rebuild::Limits::default();
+        let mut limits = freshmaker::rebuild::Limits::default();
+        limits.backoff_first = Duration::from_millis(100);
         assert!(limits.message_tries_max < 8);
         let engine = town.builder().on_as("handler", handler).limits(limits).build().unwrap();
-        engine.handle().send(&pushed("base")).await.unwrap();
+        engine.handle().send_as("m1", &pushed("base")).await.unwrap();
         town.settle(&engine).await;
         assert_eq!(calls.load(Ordering::SeqCst), 9);
         assert_eq!(only(&engine.handle()).await.0, EventState::Complete);
+        let message = town.storage.message(Handle::LOCAL, "m1").await.unwrap().unwrap();
+        assert_eq!((message.waits, message.tries), (8, 1));
+        let waited = since(events(&engine.handle()).await[0].created_at, message.received_at);
+        assert!(waited >= Duration::from_millis(100 * 255), "pauses double: {waited:?}");
     }
 }
 

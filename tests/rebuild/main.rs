@@ -8,4 +8,5 @@ mod order;
 mod random;
 mod retry;
 mod reuse;
+mod verify;
 mod world;

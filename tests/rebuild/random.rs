@@ -2,7 +2,8 @@
 
 use crate::world::{World, failure, graph, skip};
 use freshmaker::rebuild::{
-    AttemptId, AttemptState, BuildState, ExternalId, Failure, FailureClass, Input, Observed, Output,
+    AttemptId, AttemptState, BuildId, BuildRecord, BuildState, ExternalId, Failure, FailureClass, Input, Observed,
+    Output, Verification,
 };
 use freshmaker::{ArtifactGraph, ArtifactKind, EdgeKind};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -63,6 +64,8 @@ fn dag(edges: &[(Index, Index)], turn: bool, branch: u8) -> ArtifactGraph {
             dag.depend(format!("a{child}"), format!("a{parent}"), EdgeKind::ParentImage).unwrap();
         }
     }
+    // What some are made of can be prepared anew.
+    dag.insert(freshmaker::Artifact::new("a3", ArtifactKind::Repository).with_source("a3", None));
     let a0 = freshmaker::Artifact::new("a0", ArtifactKind::Image).with_source("a0", None);
     dag.insert(a0.with_parameter("branch", i64::from(branch)));
     dag
@@ -95,7 +98,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         (!from.is_empty()).then(|| which.get(&from).clone())
     };
     let (text, after) = (String::from("text"), Duration::from_secs(1));
-    Some(match what % 16 {
+    Some(match what % 18 {
         0..=3 => {
             let from = if ready.is_empty() { any_build } else { ready };
             let build = *(!from.is_empty()).then(|| which.get(&from))?;
@@ -120,14 +123,30 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         }
         12..=13 => {
             let attempt = pick(live(AttemptState::Bound))?;
-            Input::Observe { attempt, observed: observed(what / 16, class, content) }
+            Input::Observe { attempt, observed: observed(what / 18, class, content), verify: content == 1 }
         }
-        14 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
+        14..=15 => {
+            let verifying = builds.iter().filter(|build| build.state == BuildState::Verifying).map(|build| build.id);
+            let verifying: Vec<_> = verifying.collect();
+            let from = if verifying.is_empty() { any_build } else { verifying };
+            let build = *(!from.is_empty()).then(|| which.get(&from))?;
+            let seen = match class {
+                FailureClass::Permanent => Verification::Failed(text),
+                FailureClass::Deterministic | FailureClass::Infrastructure => Verification::Stale(text),
+                _ => Verification::Passed(None),
+            };
+            Input::Verified { build, seen, unused: world.unused() }
+        }
+        16 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
         _ => {
             let events: Vec<_> = world.rows.events.keys().copied().collect();
             Input::Cancel { event: *(!events.is_empty()).then(|| which.get(&events))?, by: "somebody".into() }
         }
     })
+}
+
+fn is_next(build: &BuildRecord) -> bool {
+    matches!(build.state, BuildState::Ready | BuildState::Verifying)
 }
 
 /// Everything that is still open ends when the build system does its work.
@@ -138,14 +157,19 @@ fn finish(world: &mut World) {
             Some(attempt) => {
                 let attempt_id = attempt.id.clone();
                 match attempt.state {
-                    AttemptState::Bound => {
-                        Input::Observe { attempt: attempt_id, observed: observed(0, FailureClass::Permanent, 0) }
-                    }
+                    AttemptState::Bound => Input::Observe {
+                        attempt: attempt_id,
+                        observed: observed(0, FailureClass::Permanent, 0),
+                        verify: false,
+                    },
                     AttemptState::Resolving => Input::Resolved { attempt: attempt_id, external: None },
                     _ => Input::Resolve { attempt: attempt_id, settle: Duration::ZERO },
                 }
             }
-            None => match world.rows.builds.values().find(|build| build.state == BuildState::Ready) {
+            None => match world.rows.builds.values().find(|build| is_next(build)) {
+                Some(build) if build.state == BuildState::Verifying => {
+                    Input::Verified { build: build.id, seen: Verification::Passed(None), unused: BuildId(i64::MAX) }
+                }
                 Some(build) => {
                     Input::Start { build: build.id, attempt: AttemptId::new("?"), release: "r".into(), session: None }
                 }

@@ -230,7 +230,7 @@ fn inputs_about_nothing_are_errors() {
         Input::Resolve { attempt: attempt.clone(), settle: after },
         Input::Resolved { attempt: attempt.clone(), external: None },
         Input::NotResolved { attempt: attempt.clone(), text, after },
-        Input::Observe { attempt: attempt.clone(), observed: Observed::Canceled },
+        Input::Observe { attempt: attempt.clone(), observed: Observed::Canceled, verify: false },
         Input::Overdue { attempt },
         Input::Cancel { event: freshmaker::rebuild::EventId(9), by: "somebody".into() },
     ] {

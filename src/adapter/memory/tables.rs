@@ -170,9 +170,9 @@ impl Tables {
         else {
             return Err(missing(format!("no message {} from {}", key.1, key.0)));
         };
-        let InboxRecord { state, tries, owner, reason, .. } = record;
+        let InboxRecord { state, tries, waits, owner, reason, .. } = record;
         let not_before = record.not_before.map(stored);
-        let row = InboxRecord { state, tries, owner, not_before, reason, ..before.clone() };
+        let row = InboxRecord { state, tries, waits, owner, not_before, reason, ..before.clone() };
         Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
     }
 

@@ -11,6 +11,7 @@ diesel::table! {
         body -> Binary,
         state -> SmallInt,
         tries -> BigInt,
+        waits -> BigInt,
         owner -> BigInt,
         received_at -> BigInt,
         not_before -> Nullable<BigInt>,

@@ -19,7 +19,7 @@ const ROWS: &str = "
         VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0);
     INSERT INTO builds SELECT 2, version, 1, system, '[\"s\",\"b\",\"\",\"real\"]', 'b', target, mode, slot, kind, source, parameters,
         parents, because, inputs, pending, priority, estimate, tries, resubmits, attempts, no_cache, release, not_before,
-        reason_code, reason_text, output, cancel_at, created_at, done_at, asked FROM builds;
+        reason_code, reason_text, output, cancel_at, created_at, done_at, asked, demands FROM builds;
     INSERT INTO attempts (id, version, state, build, system, number, owner, release, intent_at, reason_code,
         reason_text) VALUES ('a1', 0, 0, 1, 's', 1, 1, '', 0, '', '');
     INSERT INTO build_deps VALUES (1, 2, 0, 0);

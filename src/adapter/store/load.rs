@@ -35,6 +35,7 @@ pub(in crate::adapter) fn load<R: Rows>(rows: &mut R, scope: &Scope) -> Result<N
     match scope {
         Scope::Builds(ids) => loader.with_children(ids)?,
         Scope::Descendants(ids) => loader.with_descendants(ids)?,
+        Scope::Renewal(id) => loader.with_renewals(*id)?,
         Scope::Attempt(id) => {
             if let Some(attempt) = loader.rows.attempt(id)? {
                 let build = attempt.build;
@@ -68,6 +69,10 @@ impl<R: Rows> Loader<'_, R> {
         self.add_primary(&children)?;
         let keys: BTreeSet<_> =
             named.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
+        self.add_latest_outputs(keys)
+    }
+
+    fn add_latest_outputs(&mut self, keys: impl IntoIterator<Item = BuildKey>) -> Result<()> {
         for key in keys {
             if let Some(build) = self.rows.latest_output(&key)? {
                 self.found.builds.insert(build.id, build);
@@ -89,6 +94,17 @@ impl<R: Rows> Loader<'_, R> {
             frontier = self.add_primary(&waiting)?;
         }
         self.add_parents(&named)
+    }
+
+    fn with_renewals(&mut self, id: BuildId) -> Result<()> {
+        self.with_descendants(&[id])?;
+        let parents: BTreeSet<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+        let keys: BTreeSet<_> =
+            parents.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let open: Vec<_> = self.rows.open_builds(&keys)?.into_iter().map(|build| build.id).collect();
+        self.add_primary(&open)?;
+        self.add_latest_outputs(keys)
     }
 
     /// A build that has ended connects nothing: whatever waited for it waits no longer.

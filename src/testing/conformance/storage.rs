@@ -49,6 +49,7 @@ pub async fn storage<S: Storage>(make: impl AsyncFn() -> S) {
         writing::rows_refer_to_rows_that_are_there,
         scopes::builds_come_with_what_is_beside_them,
         scopes::descendants_are_those_that_wait,
+        scopes::a_renewal_comes_with_what_prepares_its_parents,
         scopes::an_event_comes_with_its_builds,
         scopes::an_attempt_comes_with_its_build,
         scopes::keys_come_with_what_is_connected,

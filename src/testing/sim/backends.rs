@@ -4,11 +4,11 @@ use crate::adapter::memory::MemoryStorage;
 use crate::artifact::ArtifactId;
 use crate::backend::{
     Answer, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Claim, Clock, Delivery, DeliveryTag, Error, Found,
-    Query, Remedy, Result, Scope, Storage, Violation,
+    Made, Query, Remedy, Result, Scope, Storage, Verifier, Violation,
 };
 use crate::event::Message;
 use crate::graph::ArtifactGraph;
-use crate::rebuild::{ExternalId, InboxRecord, Neighbourhood, RowChange};
+use crate::rebuild::{ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId, Verification};
 use crate::time::{Timestamp, later};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,6 +192,20 @@ impl BuildSystem for SimBuilds {
         Capabilities { lookup: true, settle: SETTLE, poll: Duration::from_secs(20) }
     }
 
+    async fn session(&self) -> Result<Option<SessionId>> {
+        self.0.delay().await;
+        self.0.fails("builds.session")?;
+        Ok(Some(self.0.world().open_session()))
+    }
+
+    async fn fence(&self, session: &SessionId) -> Result<()> {
+        self.0.delay().await;
+        self.0.fails("builds.fence, before")?;
+        self.0.world().close_session(session);
+        step().await;
+        self.0.fails("builds.fence, after it was done,")
+    }
+
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         self.0.delay().await;
         let place = "builds.submit";
@@ -240,5 +254,19 @@ impl BuildSystem for SimBuilds {
         self.0.fails("builds.cancel")?;
         self.0.world().cancel(id);
         Ok(())
+    }
+}
+
+/// Sees what a build was really made of.
+#[derive(Debug)]
+pub(super) struct SimVerifier(pub(super) Shared);
+
+#[async_trait]
+impl Verifier for SimVerifier {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        self.0.delay().await;
+        self.0.fails("verifier.verify")?;
+        let stale = self.0.world().is_stale(&made.external);
+        Ok(if stale { Verification::Stale("it is made of old packages".into()) } else { Verification::Passed(None) })
     }
 }

@@ -1,11 +1,12 @@
-use super::backends::{SimBuilds, SimBus, SimStorage};
+use super::backends::{SimBuilds, SimBus, SimStorage, SimVerifier};
 use crate::backend::{
-    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Claim, Delivery, DeliveryTag, Found, Query, Result, Scope,
-    Storage, Violation,
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Claim, Delivery, DeliveryTag, Found, Made, Query, Result,
+    Scope, Storage, Verifier, Violation,
 };
 use crate::event::Message;
 use crate::rebuild::{
-    BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, Slot,
+    BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId,
+    Slot, Verification,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -58,6 +59,12 @@ faults! {
     CancelNotSent,
     /// A build counts as done as soon as it is submitted.
     DoneWhenSubmitted,
+    /// The session of an unclear submission is not closed before the look-up.
+    NoFence,
+    /// The intent does not say in which session it is submitted.
+    SessionNotStored,
+    /// What the build system says it has built is believed.
+    NotVerified,
 }
 
 #[derive(Debug)]
@@ -83,6 +90,7 @@ impl FaultyStorage {
                 record.state = EventState::Complete;
                 record.done_at = Some(record.created_at);
             }
+            (Fault::SessionNotStored, RowChange::Attempt { record, .. }) => record.session = None,
             (fault, RowChange::Build { record, expected }) => spoil_build(fault, record, expected.is_none()),
             _ => {}
         }
@@ -200,6 +208,17 @@ impl BuildSystem for FaultyBuilds {
         capabilities
     }
 
+    async fn session(&self) -> Result<Option<SessionId>> {
+        self.inner.session().await
+    }
+
+    async fn fence(&self, session: &SessionId) -> Result<()> {
+        if self.fault == Some(Fault::NoFence) {
+            return Ok(());
+        }
+        self.inner.fence(session).await
+    }
+
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         if self.fault != Some(Fault::StaleParents) {
             return self.inner.submit(request).await;
@@ -228,5 +247,21 @@ impl BuildSystem for FaultyBuilds {
             return Ok(());
         }
         self.inner.cancel(id).await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyVerifier {
+    pub(super) inner: SimVerifier,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl Verifier for FaultyVerifier {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        if self.fault == Some(Fault::NotVerified) {
+            return Ok(Verification::Passed(None));
+        }
+        self.inner.verify(made).await
     }
 }

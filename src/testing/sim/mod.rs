@@ -19,9 +19,9 @@ pub use executor::VirtualClock;
 pub use faults::Fault;
 pub use world::Weather;
 
-use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimStorage};
+use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimStorage, SimVerifier};
 use self::executor::Ended;
-use self::faults::{FaultyBuilds, FaultyBus, FaultyStorage};
+use self::faults::{FaultyBuilds, FaultyBus, FaultyStorage, FaultyVerifier};
 use self::world::World;
 use crate::adapter::memory::MemoryStorage;
 use crate::backend::{Clock, EventFilter, Paging};
@@ -155,6 +155,8 @@ fn weather(seed: u64) -> Weather {
         duplicate: pick(&[0, 300]),
         lost_answer: pick(&[0, 100, 400]),
         lost_request: pick(&[0, 100, 300]),
+        slow_request: pick(&[0, 0, 100, 300]),
+        stale_build: pick(&[0, 0, 200]),
         flaky_build: pick(&[0, 0, 200]),
         flaky_builds_max: 2,
         broken_recipe: pick(&[0, 0, 0, 200]),
@@ -239,7 +241,8 @@ impl Simulation {
             .storage(Arc::new(FaultyStorage { inner: storage, fault }))
             .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared.clone()), fault }))
             .catalog("images", Arc::new(SimCatalog(shared.clone())))
-            .build_system("builds", Arc::new(FaultyBuilds { inner: SimBuilds(shared), fault }))
+            .build_system("builds", Arc::new(FaultyBuilds { inner: SimBuilds(shared.clone()), fault }))
+            .verifier("builds", Arc::new(FaultyVerifier { inner: SimVerifier(shared), fault }))
             .limit("builds", slots)
             .on(rebuild_dependents)
             .limits(limits)

@@ -3,7 +3,8 @@ use super::world::SETTLE;
 use crate::adapter::memory::MemoryStorage;
 use crate::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageExt};
 use crate::rebuild::{
-    AttemptState, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState, Neighbourhood, Observed,
+    AttemptRecord, AttemptState, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState, Neighbourhood,
+    Observed,
 };
 use crate::time::since;
 use futures_util::FutureExt;
@@ -60,7 +61,7 @@ impl Stored {
             found.extend(self.unfinished());
         }
         found.extend(self.messages(shared));
-        found.extend(self.order());
+        found.extend(self.order(shared));
         found.extend(self.ledger(shared));
         found.extend(self.notices(shared));
         found.extend(self.cancels(shared));
@@ -108,11 +109,14 @@ impl Stored {
         found
     }
 
-    /// What was built was submitted after everything it needs had ended well. Attempts that led to nothing are not looked at: an event
+    /// What was built was submitted after everything it needs had ended well. Attempts that led to nothing are not looked at, stale results included: an event
     /// may have joined the build, with needs of its own, while it waited to be tried again.
-    fn order(&self) -> Vec<String> {
+    fn order(&self, shared: &Shared) -> Vec<String> {
+        let world = shared.world();
         let mut found = Vec::new();
-        for attempt in self.rows.attempts.values().filter(|attempt| attempt.state == AttemptState::Succeeded) {
+        let succeeded = self.rows.attempts.values().filter(|attempt| attempt.state == AttemptState::Succeeded);
+        let fresh = |attempt: &&AttemptRecord| attempt.external.as_ref().is_some_and(|id| !world.is_stale(id));
+        for attempt in succeeded.filter(fresh) {
             for edge in self.rows.needs(attempt.build) {
                 let Some(parent) = self.rows.builds.get(&edge.parent) else { continue };
                 let ended = parent.done_at.is_some_and(|done| done <= attempt.intent_at);
@@ -147,9 +151,11 @@ impl Stored {
             }
         }
         for build in self.builds.iter().filter(|build| build.state == BuildState::Done) {
-            let succeeded = self.rows.attempts.values().filter(|attempt| attempt.build == build.id);
-            if succeeded.filter(|attempt| attempt.state == AttemptState::Succeeded).count() != 1 {
-                found.push(format!("build {} is done without exactly one attempt that succeeded", build.id));
+            let attempts = self.rows.attempts.values().filter(|attempt| attempt.build == build.id);
+            let succeeded = attempts.filter(|attempt| attempt.state == AttemptState::Succeeded);
+            let fresh = |attempt: &&AttemptRecord| attempt.external.as_ref().is_some_and(|id| !world.is_stale(id));
+            if succeeded.filter(fresh).count() != 1 {
+                found.push(format!("build {} is done without exactly one attempt with a fresh result", build.id));
             }
         }
         found

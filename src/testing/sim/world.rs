@@ -3,7 +3,7 @@ use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BuildRequest, Clock, Found};
 use crate::event::Message;
 use crate::graph::{ArtifactGraph, EdgeKind};
-use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output};
+use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
 use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub struct Weather {
     pub lost_answer: u32,
     /// A request is lost on the way there.
     pub lost_request: u32,
+    /// A request arrives minutes late, when whoever sent it has long given up.
+    pub slow_request: u32,
+    /// A build succeeds, but from what was there before.
+    pub stale_build: u32,
     /// A build fails because of the machinery, or is interrupted.
     pub flaky_build: u32,
     /// At most so many of those.
@@ -50,7 +54,9 @@ pub(super) struct World {
     pub(super) outputs: BTreeMap<ArtifactId, Digest>,
     pub(super) tasks: Vec<Task>,
     /// Requests on their way to the build system.
-    requests: Vec<(Timestamp, BuildRequest)>,
+    requests: Vec<Pending>,
+    sessions: u32,
+    closed: BTreeSet<SessionId>,
     /// Artifacts whose output does not depend on their parents.
     absorbing: BTreeSet<ArtifactId>,
     broken: BTreeSet<ArtifactId>,
@@ -69,6 +75,21 @@ pub(super) struct BusWorld {
     last_tag: u64,
 }
 
+/// A request on its way: it is let in if its session is open when it arrives, and takes effect a little later, whatever becomes of the session.
+#[derive(Debug)]
+struct Pending {
+    arrives: Timestamp,
+    commits: Timestamp,
+    let_in: bool,
+    request: BuildRequest,
+}
+
+impl Pending {
+    fn next(&self) -> Timestamp {
+        if self.let_in { self.commits } else { self.arrives }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) external: ExternalId,
@@ -76,11 +97,15 @@ pub(super) struct Task {
     pub(super) artifact: ArtifactId,
     ends: Timestamp,
     end: Observed,
+    stale: bool,
     pub(super) state: Observed,
 }
 
-/// A request that was sent takes effect within this time, or never.
+/// A request that was let in takes effect within this time.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
+
+/// A request may arrive so late.
+const LATE: Duration = Duration::from_secs(20 * 60);
 
 impl World {
     pub(super) fn new(seed: u64, clock: VirtualClock, weather: Weather) -> Self {
@@ -97,6 +122,8 @@ impl World {
             outputs: BTreeMap::new(),
             tasks: Vec::new(),
             requests: Vec::new(),
+            sessions: 0,
+            closed: BTreeSet::new(),
             absorbing: BTreeSet::new(),
             broken: BTreeSet::new(),
             canceled: false,
@@ -117,6 +144,14 @@ impl World {
             self.outputs.insert(name.as_str().into(), Digest::of(name.as_bytes()));
             names.push(name);
         }
+        if self.rng.bool() {
+            let compose = Artifact::new("compose0", ArtifactKind::Repository).with_source("packages", None);
+            self.graph.insert(compose);
+            // Both ends are there.
+            let _ = self.graph.depend("compose0", names[0].as_str(), EdgeKind::RuntimeContent);
+            let digest = self.expected(&"compose0".into(), &self.outputs);
+            self.outputs.insert("compose0".into(), digest);
+        }
         for number in 0..images {
             let name = format!("image{number}");
             let artifact = Artifact::new(name.as_str(), ArtifactKind::Image).with_source(format!("src/{name}"), None);
@@ -125,6 +160,9 @@ impl World {
                 let parent = names[self.rng.usize(..names.len())].clone();
                 // Both ends are there.
                 let _ = self.graph.depend(name.as_str(), parent.as_str(), EdgeKind::ParentImage);
+            }
+            if self.graph.get(&"compose0".into()).is_some() && self.rng.u32(..100) < 40 {
+                let _ = self.graph.depend(name.as_str(), "compose0", EdgeKind::Repository);
             }
             if self.rng.u32(..100) < 15 {
                 self.absorbing.insert(name.as_str().into());
@@ -228,34 +266,58 @@ impl World {
         self.say(|| "the process dies".to_owned());
     }
 
-    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns when.
+    pub(super) fn open_session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId::new(format!("S{}", self.sessions))
+    }
+
+    /// What has not arrived yet in this session is turned away.
+    pub(super) fn close_session(&mut self, session: &SessionId) {
+        self.say(|| format!("session {session} is closed"));
+        self.closed.insert(session.clone());
+    }
+
+    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns when it takes effect.
     pub(super) fn request(&mut self, request: BuildRequest) -> Option<Timestamp> {
         if self.chance(self.weather.lost_request) {
             self.say(|| format!("the request for {} is lost", request.artifact));
             return None;
         }
-        let delay = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
-        let delay = delay.mul_f64(self.rng.f64() * 0.99);
-        let at = later(self.now(), delay);
-        self.requests.push((at, request));
-        Some(at)
+        let longest = if self.chance(self.weather.slow_request) { LATE } else { Duration::from_millis(200) };
+        let arrives = later(self.now(), longest.mul_f64(self.rng.f64()));
+        let longest = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
+        let commits = later(arrives, longest.mul_f64(self.rng.f64() * 0.99));
+        self.requests.push(Pending { arrives, commits, let_in: false, request });
+        Some(commits)
     }
 
-    /// Lets happen what happens by now: requests arrive, builds end.
+    /// Lets happen what happens by now: requests arrive and take effect, builds end.
     pub(super) fn catch_up(&mut self) {
         let now = self.now();
         loop {
-            let arrival = self.requests.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(n, (at, _))| (*at, n));
+            let next = self.requests.iter().enumerate().min_by_key(|(_, request)| request.next());
+            let next = next.map(|(n, request)| (request.next(), n));
             let running = self.tasks.iter().enumerate().filter(|(_, task)| task.state == Observed::Running);
             let end = running.min_by_key(|(_, task)| task.ends).map(|(n, task)| (task.ends, n));
-            match (arrival, end) {
-                (Some((at, n)), end) if at <= now && end.is_none_or(|(ends, _)| at <= ends) => {
-                    let (_, request) = self.requests.remove(n);
-                    self.begin(&request, at);
-                }
+            match (next, end) {
+                (Some((at, n)), end) if at <= now && end.is_none_or(|(ends, _)| at <= ends) => self.proceed(n),
                 (_, Some((at, n))) if at <= now => self.finish(n),
                 _ => return,
             }
+        }
+    }
+
+    /// A request is let in or turned away; or, if it was let in before, takes effect.
+    fn proceed(&mut self, number: usize) {
+        let pending = &mut self.requests[number];
+        if pending.let_in {
+            let pending = self.requests.remove(number);
+            self.begin(&pending.request, pending.commits);
+        } else if pending.request.session.as_ref().is_some_and(|session| self.closed.contains(session)) {
+            let request = self.requests.remove(number).request;
+            self.say(|| format!("the late request for {} is turned away", request.artifact));
+        } else {
+            pending.let_in = true;
         }
     }
 
@@ -269,7 +331,8 @@ impl World {
         } else if live.len() >= self.slots as usize {
             self.violation(format!("more than {} live tasks", self.slots));
         }
-        let end = self.fate(request);
+        let stale = !request.no_cache && request.kind == ArtifactKind::Image && self.chance(self.weather.stale_build);
+        let end = if stale { Self::stale(request) } else { self.fate(request) };
         let takes = Duration::from_secs(self.rng.u64(1..600));
         let external = ExternalId::new(format!("T{}", self.tasks.len() + 1));
         self.say(|| {
@@ -285,8 +348,19 @@ impl World {
             artifact: request.artifact.clone(),
             ends: later(at, takes),
             end,
+            stale,
             state: Observed::Running,
         });
+    }
+
+    /// The end of a build that took what was there before.
+    fn stale(request: &BuildRequest) -> Observed {
+        let digest = Some(Digest::of_parts([b"stale".as_slice(), request.attempt.as_str().as_bytes()]));
+        Observed::Succeeded(Output { name: String::new(), digest, contents: None })
+    }
+
+    pub(super) fn is_stale(&self, id: &ExternalId) -> bool {
+        self.tasks.iter().any(|task| task.external == *id && task.stale)
     }
 
     fn fate(&mut self, request: &BuildRequest) -> Observed {

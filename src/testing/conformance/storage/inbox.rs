@@ -100,6 +100,7 @@ pub(super) async fn dead_letters_keep_their_bytes(storage: &dyn Storage) {
     let dead = |id: &str| InboxRecord {
         state: InboxState::Dead,
         tries: 3,
+        waits: 4,
         owner: 2,
         reason: Some(Reason::new("parse", "line 1 column 2")),
         ..message("amqp", id)

@@ -29,6 +29,7 @@ pub(super) fn message(source: &str, id: &str) -> InboxRecord {
         },
         state: InboxState::New,
         tries: 0,
+        waits: 0,
         owner: 0,
         received_at: at(0),
         not_before: None,

@@ -129,6 +129,28 @@ pub(super) async fn descendants_are_those_that_wait(storage: &dyn Storage) {
     assert_eq!(builds(&rows), [1, 2, 3, 4, 5], "a diamond is loaded once");
 }
 
+pub(super) async fn a_renewal_comes_with_what_prepares_its_parents(storage: &dyn Storage) {
+    diamond(storage).await;
+    let renewed = BuildRecord { key: build(1).key, ..build_in(30, BuildState::Building) };
+    let of_key = |id, name: Option<&str>| BuildRecord {
+        key: build(1).key,
+        output: name.map(output),
+        ..build_in(id, BuildState::Done)
+    };
+    write(storage, [of_key(27, Some("27")), of_key(28, Some("28")), of_key(29, None)].map(New::new_row)).await;
+    write(storage, [renewed.new_row(), RowChange::Cause(cause(30, 3))]).await;
+    let rows = load(storage, Scope::Renewal(BuildId(2))).await;
+    assert_eq!(
+        builds(&rows),
+        [1, 2, 4, 5, 28, 30],
+        "as for descendants, and of a parent's key what is open and its latest output"
+    );
+    assert_eq!(causes(&rows), [(2, 1), (4, 1), (4, 2), (5, 2), (30, 3)], "with its causes");
+    assert_eq!(events(&rows), [1, 2, 3], "and their events");
+    let rows = load(storage, Scope::Renewal(BuildId(7))).await;
+    assert_eq!(builds(&rows), [7], "without parents there is nothing to prepare");
+}
+
 pub(super) async fn an_event_comes_with_its_builds(storage: &dyn Storage) {
     diamond(storage).await;
     let rows = load(storage, Scope::Event(EventId(2))).await;
@@ -170,6 +192,7 @@ pub(super) async fn what_is_unknown_is_empty(storage: &dyn Storage) {
         Scope::Builds(vec![BuildId(99)]),
         Scope::Builds(vec![]),
         Scope::Descendants(vec![BuildId(99)]),
+        Scope::Renewal(BuildId(99)),
         Scope::Attempt(AttemptId::new("none")),
         Scope::Event(EventId(99)),
         Scope::Keys(vec![build(99).key]),

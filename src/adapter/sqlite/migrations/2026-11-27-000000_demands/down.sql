@@ -1,2 +1,3 @@
+ALTER TABLE inbox DROP COLUMN waits;
 ALTER TABLE attempts DROP COLUMN session;
 ALTER TABLE builds DROP COLUMN demands;

@@ -1,0 +1,262 @@
+//! Build systems with sessions, outages and results that have to be looked at.
+
+use crate::town::{Pushed, Town, builds, message, pushed, until};
+use async_trait::async_trait;
+use freshmaker::adapter::memory::MemoryBuilds;
+use freshmaker::backend::{
+    BuildFilter, BuildRequest, BuildSystem, Capabilities, Error, Found, Made, Paging, Remedy, Result, StorageExt,
+    Verifier,
+};
+use freshmaker::engine::ConfigError;
+use freshmaker::rebuild::{ExternalId, Observed, SessionId, Verification};
+use freshmaker::time::Timestamp;
+use freshmaker::{Context, Decision, HandlerResult};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
+    let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
+    let planner = graph.planner().changed(event.image, None).demand("app", "bash-1-2".parse()?);
+    Ok(Decision::Rebuild(planner.plan()?))
+}
+
+type Submit = fn(u32, &MemoryBuilds) -> Result<Option<ExternalId>>;
+
+/// Builds in sessions, and keeps a diary. What the script says about the n-th submission comes first.
+#[derive(Debug)]
+struct Sessions {
+    builds: MemoryBuilds,
+    submit: Submit,
+    submissions: AtomicU32,
+    opened: AtomicU32,
+    outage: AtomicU32,
+    diary: Mutex<Vec<String>>,
+    poll: Duration,
+}
+
+impl Sessions {
+    fn new(submit: Submit) -> Self {
+        Self {
+            builds: MemoryBuilds::new(),
+            submit,
+            submissions: AtomicU32::new(0),
+            opened: AtomicU32::new(0),
+            outage: AtomicU32::new(0),
+            diary: Mutex::default(),
+            poll: Duration::from_millis(100),
+        }
+    }
+
+    fn note(&self, line: String) {
+        self.diary.lock().unwrap().push(line);
+    }
+
+    fn diary(&self) -> Vec<String> {
+        self.diary.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl BuildSystem for Sessions {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { lookup: true, settle: Duration::from_secs(1), poll: self.poll }
+    }
+
+    async fn session(&self) -> Result<Option<SessionId>> {
+        if self.outage.load(Ordering::SeqCst) > 0 {
+            self.outage.fetch_sub(1, Ordering::SeqCst);
+            self.note("no session".into());
+            return Err(Error::new(Remedy::Rejected, "login", "the machine is being moved"));
+        }
+        Ok(Some(SessionId::new(format!("S{}", self.opened.fetch_add(1, Ordering::SeqCst) + 1))))
+    }
+
+    async fn fence(&self, session: &SessionId) -> Result<()> {
+        self.note(format!("fence {session}"));
+        Ok(())
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        let session = request.session.as_ref().map_or("none", SessionId::as_str);
+        self.note(format!("submit {} in {session}", request.artifact));
+        let number = self.submissions.fetch_add(1, Ordering::SeqCst) + 1;
+        match (self.submit)(number, &self.builds)? {
+            Some(external) => Ok(external),
+            None => self.builds.submit(request).await,
+        }
+    }
+
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        self.note(format!("find {}", request.artifact));
+        self.builds.find(request, since).await
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.builds.status(ids).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        self.builds.cancel(id).await
+    }
+}
+
+async fn run(system: Arc<Sessions>) -> (Town, Vec<String>) {
+    let town = Town::new();
+    town.catalog.update(|graph| graph.remove(&"site".into()));
+    let mut app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image).with_source("app", None);
+    app.system = Some("farm".into());
+    town.catalog.update(|graph| graph.insert(app));
+    let engine = town.builder().build_system("farm", system).on(rebuild).build().unwrap();
+    engine.handle().send(&pushed("base")).await.unwrap();
+    town.settle(&engine).await;
+    let states = builds(&engine.handle()).await;
+    (town, states)
+}
+
+#[tokio::test]
+async fn what_is_unclear_is_fenced_off_before_it_is_looked_up() {
+    let system = Arc::new(Sessions::new(|number, _| match number {
+        1 => Err(Error::new(Remedy::Unclear, "submit", "connection reset")),
+        _ => Ok(None),
+    }));
+    let (_, states) = run(Arc::clone(&system)).await;
+    assert_eq!(states, ["app DONE"]);
+    assert_eq!(system.diary(), ["submit app in S1", "fence S1", "find app", "submit app in S2"]);
+}
+
+#[tokio::test]
+async fn an_outage_costs_one_request_at_a_time_and_no_try() {
+    let system = Arc::new(Sessions::new(|_, _| Ok(None)));
+    system.outage.store(3, Ordering::SeqCst);
+    let (town, states) = run(Arc::clone(&system)).await;
+    assert_eq!(states, ["app DONE"]);
+    assert_eq!(system.diary(), ["no session", "no session", "no session", "submit app in S1"]);
+    let build = town.storage.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
+    assert_eq!((build.tries, build.attempts), (1, 4), "even a login that is refused says nothing about the build");
+}
+
+#[tokio::test]
+async fn a_no_that_may_pass_is_asked_again() {
+    let system = Arc::new(Sessions::new(|number, _| match number {
+        1 | 2 => Err(Error::new(Remedy::NotNow, "submit", "the target is locked")),
+        _ => Ok(None),
+    }));
+    let (_, states) = run(Arc::clone(&system)).await;
+    assert_eq!(states, ["app DONE"]);
+    assert_eq!(system.diary(), ["submit app in S1", "submit app in S2", "submit app in S3"]);
+}
+
+#[tokio::test]
+async fn a_hint_asks_at_once_and_a_hint_about_others_does_not() {
+    let town = Town::new();
+    town.catalog.update(|graph| graph.remove(&"site".into()));
+    // Nobody would ask for a day of the town's time.
+    let system = Arc::new(Sessions { poll: Duration::from_secs(24 * 3600), ..Sessions::new(|_, _| Ok(None)) });
+    system.builds.hold(&"app".into());
+    let mut app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image).with_source("app", None);
+    app.system = Some("farm".into());
+    town.catalog.update(|graph| graph.insert(app));
+    let read = |message: &freshmaker::Message| message.topic.strip_prefix("done.").map(ExternalId::new);
+    let engine = town.builder().build_system("farm", system.clone()).hints("farm", read).on(rebuild).build().unwrap();
+    let handle = engine.handle();
+    handle.send(&pushed("base")).await.unwrap();
+    let story = async {
+        until(|| async { builds(&handle).await == ["app BUILDING"] }).await;
+        let build = handle.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
+        let external = handle.attempts(build.id).await.unwrap().remove(0).external.unwrap();
+        let output = freshmaker::rebuild::Output { name: "app-1".into(), digest: None, contents: None };
+        system.builds.finish(&"app".into(), Observed::Succeeded(output));
+        // A message may overtake the first look at the build, which then needs no hint; so it is repeated.
+        until(|| {
+            town.bus.send(message("", "done.somebody-elses", ""));
+            town.bus.send(message("", &format!("done.{external}"), ""));
+            async { builds(&handle).await == ["app DONE"] }
+        })
+        .await;
+    };
+    engine.run_until(story).await.unwrap();
+    assert_eq!(handle.overview().await.unwrap().messages_dead, 0);
+}
+
+/// Finds what it was told to find, in this order, by artifact.
+#[derive(Debug, Default)]
+struct Script {
+    seen: Mutex<BTreeMap<String, Vec<Result<Verification>>>>,
+    made: Mutex<Vec<Made>>,
+}
+
+#[async_trait]
+impl Verifier for Script {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        self.made.lock().unwrap().push(made.clone());
+        let mut seen = self.seen.lock().unwrap();
+        match seen.get_mut(made.request.artifact.as_str()).filter(|script| !script.is_empty()) {
+            Some(script) => script.remove(0),
+            None => Ok(Verification::Passed(None)),
+        }
+    }
+}
+
+async fn verified(script: Vec<Result<Verification>>) -> (Town, Arc<Script>, Vec<String>) {
+    let town = Town::new();
+    let verifier = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
+    let engine = town.builder().verifier("builder", verifier.clone()).on(rebuild).build().unwrap();
+    engine.handle().send(&pushed("base")).await.unwrap();
+    town.settle(&engine).await;
+    let states = builds(&engine.handle()).await;
+    (town, verifier, states)
+}
+
+#[tokio::test]
+async fn results_are_looked_at_before_anything_is_built_on_them() {
+    let later = || Err(Error::new(Remedy::Unavailable, "registry", "not yet"));
+    let stale = || Ok(Verification::Stale("bash-1-1 is older than bash-1-2".into()));
+    let (town, verifier, states) = verified(vec![later(), later(), stale(), Ok(Verification::Passed(None))]).await;
+    assert_eq!(states, ["app DONE", "site DONE"]);
+    let requests = town.builds.requests();
+    let submitted: Vec<_> = requests.iter().map(|it| (it.artifact.as_str(), it.no_cache)).collect();
+    assert_eq!(submitted, [("app", false), ("app", true), ("site", false)]);
+    let made = verifier.made.lock().unwrap();
+    let looked: Vec<_> = made.iter().map(|made| made.request.artifact.as_str()).collect();
+    assert_eq!(looked, ["app", "app", "app", "app", "site"]);
+    assert_eq!(made[0].request.demands, ["bash-1-2".parse().unwrap()].into());
+    assert!(made[4].request.demands.is_empty() && !made[0].output.name.is_empty() || made[0].output.digest.is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_for_good_fails() {
+    let (_, _, states) = verified(vec![Err(Error::new(Remedy::Unsupported, "registry", "no such format"))]).await;
+    assert_eq!(states, ["app FAILED", "site DEP_FAILED"]);
+}
+
+#[tokio::test]
+async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
+    for town in Town::each() {
+        let later = || Err(Error::new(Remedy::Unavailable, "registry", "not yet"));
+        let script = (0..100_000).map(|_| later()).collect();
+        let busy = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
+        let first = town.builder().verifier("builder", busy).on(rebuild).build().unwrap();
+        let handle = first.handle();
+        handle.send(&pushed("base")).await.unwrap();
+        let verifying = until(|| async { builds(&handle).await == ["app VERIFYING", "site BLOCKED"] });
+        first.run_until(verifying).await.unwrap();
+        // Nor is it forgotten if nobody wants to look any more.
+        let second = town.builder().on(rebuild).build().unwrap();
+        town.settle(&second).await;
+        assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
+    }
+}
+
+#[test]
+fn what_is_set_for_a_system_needs_the_system() {
+    let unknown = |builder: freshmaker::engine::Builder| builder.on(rebuild).build().unwrap_err();
+    let town = Town::new();
+    let expected = ConfigError::UnknownSystem("farm".into());
+    assert_eq!(unknown(town.builder().verifier("farm", Arc::new(Script::default()))), expected);
+    assert_eq!(unknown(town.builder().hints("farm", |_| None)), expected);
+    let twice = town.builder().verifier("builder", Arc::new(Script::default()));
+    let twice = unknown(twice.verifier("builder", Arc::new(Script::default())));
+    assert_eq!(twice.to_string(), r#"two verifiers are called "builder"; names are stored, so each needs its own"#);
+}

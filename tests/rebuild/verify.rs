@@ -1,0 +1,189 @@
+//! What a look at a result leads to: it counts, is built once more from what is prepared anew, or fails.
+
+use crate::world::{World, digest, graph};
+use freshmaker::rebuild::{
+    BuildId, BuildState, EventId, EventState, IllegalInput, Input, Observed, Output, Verification,
+};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+
+/// `app` and `tool` take packages from `repo`, which follows `base`; `site` is built on `app`.
+fn with_repository() -> ArtifactGraph {
+    let mut graph = graph("repo: base; app: base; tool: base; site: app");
+    let repository = Artifact::new("repo", ArtifactKind::Repository).with_source("repo", None);
+    graph.insert(repository);
+    for child in ["app", "tool"] {
+        graph.depend(child, "repo", EdgeKind::Repository).unwrap();
+    }
+    graph
+}
+
+fn planned() -> (World, EventId) {
+    let mut world = World::new();
+    let event = world.change(&with_repository(), "base").unwrap();
+    world.make("repo", "r1");
+    (world, event)
+}
+
+/// Builds it; its result waits to be looked at.
+fn build(world: &mut World, name: &str) {
+    world.run(name);
+    let attempt = world.attempt(name).id.clone();
+    let output = Output { name: format!("{name}-1"), digest: Some(digest(name)), contents: None };
+    world.apply(&Input::Observe { attempt, observed: Observed::Succeeded(output), verify: true }).unwrap();
+    assert_eq!(world.build(name).state, BuildState::Verifying);
+}
+
+fn see(world: &mut World, name: &str, seen: Verification) {
+    let build = world.build(name).id;
+    let unused = world.unused();
+    world.apply(&Input::Verified { build, seen, unused }).unwrap();
+}
+
+fn stale() -> Verification {
+    Verification::Stale("bash-1-1 is older than bash-1-2".into())
+}
+
+#[test]
+fn what_passes_is_done_under_the_digest_that_was_seen() {
+    let (mut world, event) = planned();
+    build(&mut world, "app");
+    assert_eq!(
+        world.states(),
+        ["app VERIFYING", "repo DONE", "site BLOCKED", "tool READY"],
+        "nothing is built on it yet"
+    );
+    assert_eq!(world.event(event).builds_open, 3);
+    see(&mut world, "app", Verification::Passed(Some(digest("seen"))));
+    assert_eq!(world.build("app").output.as_ref().unwrap().digest, Some(digest("seen")));
+    assert_eq!(world.states(), ["app DONE", "repo DONE", "site READY", "tool READY"]);
+    build(&mut world, "tool");
+    see(&mut world, "tool", Verification::Passed(None));
+    assert_eq!(world.build("tool").output.as_ref().unwrap().digest, Some(digest("tool")), "nothing better is known");
+}
+
+#[test]
+fn what_is_wrong_fails_with_the_evidence() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", Verification::Failed("it contains a key".into()));
+    let app = world.build("app");
+    assert_eq!((app.state, app.reason.code.as_str()), (BuildState::Failed, "verification_failed"));
+    assert_eq!((app.reason.text.as_str(), &app.output), ("it contains a key", &None));
+    assert_eq!(world.states(), ["app FAILED", "repo DONE", "site DEP_FAILED", "tool READY"]);
+}
+
+#[test]
+fn what_is_stale_is_built_once_more_from_a_renewed_repository() {
+    let (mut world, event) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", stale());
+    assert_eq!(world.states(), ["app BLOCKED", "repo DONE READY", "site BLOCKED", "tool READY"]);
+    let (app, repo) = (world.build("app").clone(), world.build("repo").clone());
+    assert!(app.no_cache && repo.no_cache && app.release.is_none() && app.output.is_none());
+    assert!(app.tries == 0 && repo.reason.code == "renewed", "{repo:?}");
+    assert_eq!(world.event(event).builds_open, 4, "the event waits for the renewed repository as well");
+
+    world.make("repo", "r2");
+    build(&mut world, "app");
+    let parent = world.build("app").parents.iter().find(|parent| parent.id.as_str() == "repo").unwrap();
+    assert_eq!((parent.digest.clone(), parent.name.as_deref()), (Some(digest("r2")), Some("repo")), "what was renewed");
+    see(&mut world, "app", Verification::Passed(None));
+    assert_eq!(world.states(), ["app DONE", "repo DONE DONE", "site READY", "tool READY"]);
+    world.make("site", "s");
+    world.make("tool", "t");
+    assert_eq!(world.event(event).state, EventState::Complete);
+}
+
+#[test]
+fn what_is_stale_twice_fails_with_the_evidence() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", stale());
+    world.make("repo", "r2");
+    build(&mut world, "app");
+    see(&mut world, "app", stale());
+    let app = world.build("app");
+    assert_eq!((app.state, app.reason.text.as_str()), (BuildState::Failed, "bash-1-1 is older than bash-1-2"));
+}
+
+#[test]
+fn two_stale_results_share_a_renewed_repository() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    build(&mut world, "tool");
+    see(&mut world, "app", stale());
+    let renewed = world.build("repo").id;
+    world.run("repo");
+    see(&mut world, "tool", stale());
+    assert_eq!(world.build("repo").id, renewed);
+    assert_eq!(world.states(), ["app BLOCKED", "repo DONE BUILDING", "site BLOCKED", "tool BLOCKED"]);
+    world.succeed("repo", "r2");
+    assert_eq!(world.states(), ["app READY", "repo DONE DONE", "site BLOCKED", "tool READY"]);
+}
+
+#[test]
+fn without_repositories_it_is_only_built_without_caches() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", Verification::Passed(None));
+    build(&mut world, "site");
+    see(&mut world, "site", stale());
+    let site = world.build("site");
+    assert_eq!((site.state, site.no_cache), (BuildState::Ready, true));
+    assert!(site.reason.text.starts_with("bash-1-1 is older"), "{}", site.reason.text);
+}
+
+#[test]
+fn what_is_cancelled_while_it_is_looked_at_ends_at_once_and_keeps_its_output() {
+    let (mut world, event) = planned();
+    build(&mut world, "app");
+    world.cancel(event);
+    let app = world.build("app");
+    assert_eq!((app.state, app.output.is_some()), (BuildState::Canceled, true));
+    assert_eq!(world.event(event).state, EventState::Canceled);
+    let late = Input::Verified { build: app.id, seen: stale(), unused: BuildId(900) };
+    assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })));
+}
+
+#[test]
+fn a_failed_renewal_fails_what_needs_it() {
+    let (mut world, event) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", stale());
+    world.run("repo");
+    world.fail("repo", freshmaker::rebuild::FailureClass::Permanent);
+    assert_eq!(world.states(), ["app DEP_FAILED", "repo DONE FAILED", "site DEP_FAILED", "tool READY"]);
+    world.make("tool", "t");
+    assert_eq!(world.event(event).state, EventState::Complete);
+}
+
+#[test]
+fn what_was_overdue_and_succeeds_is_looked_at_as_well() {
+    let (mut world, _) = planned();
+    world.run("app");
+    let attempt = world.attempt("app").id.clone();
+    world.apply(&Input::Overdue { attempt: attempt.clone() }).unwrap();
+    let output = Output { name: "app-1".into(), digest: None, contents: None };
+    world.apply(&Input::Observe { attempt, observed: Observed::Succeeded(output), verify: true }).unwrap();
+    assert_eq!(world.build("app").state, BuildState::Verifying);
+}
+
+#[test]
+fn a_repository_that_was_overtaken_is_renewed_as_it_is_now() {
+    let (mut world, _) = planned();
+    world.run("app");
+    // While the build runs, the base changes again, and the repository follows.
+    let mut newer = with_repository();
+    newer.insert(Artifact::new("base", ArtifactKind::Image).with_digest(digest("newer base")));
+    world.change(&newer, "base").unwrap();
+    world.make("repo", "r2");
+    let attempt = world.attempt("app").id.clone();
+    let output = Output { name: "app-1".into(), digest: Some(digest("app")), contents: None };
+    world.apply(&Input::Observe { attempt, observed: Observed::Succeeded(output), verify: true }).unwrap();
+    let build = world.rows.builds.values().find(|build| build.state == BuildState::Verifying).unwrap().id;
+    let unused = world.unused();
+    world.apply(&Input::Verified { build, seen: stale(), unused }).unwrap();
+    let renewed = world.build("repo");
+    assert_eq!((renewed.state, renewed.id), (BuildState::Ready, unused));
+    assert_eq!(renewed.parents[0].digest, Some(digest("newer base")));
+}
