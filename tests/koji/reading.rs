@@ -1,8 +1,10 @@
 use crate::hub::{Hub, Step, fault, http, value};
 use crate::recorded::Exchange;
+use crate::submission::nginx;
 use freshmaker::adapter::koji::xmlrpc::Value;
-use freshmaker::adapter::koji::{Build, KojiReader};
-use freshmaker::backend::Remedy;
+use freshmaker::adapter::koji::{Build, KojiReader, KojiVerifier};
+use freshmaker::backend::{Made, Remedy, Verifier};
+use freshmaker::rebuild::{BuildMode, ExternalId, Output, Verification};
 
 /// A hub that answers these methods as the real one did.
 async fn replay(answers: &'static [(&'static str, &'static str)]) -> Hub {
@@ -125,9 +127,16 @@ async fn the_commit_of_an_image_is_found_wherever_it_stands() {
     assert_eq!(source(Some("git://x/a"), "git://x/a#origin/b").await, Err(Remedy::NotFound));
 }
 
-#[tokio::test]
-async fn packages_are_listed_by_architecture_and_every_version_counts() {
-    let hub = Hub::start(|seen, _| match seen.method() {
+/// A hub with one image of two architectures: one has two kernels.
+async fn kernels() -> Hub {
+    Hub::start(|seen, _| match seen.method() {
+        "getBuild" => value(Value::record([
+            ("id", 5.into()),
+            ("name", "node-container".into()),
+            ("version", "1".into()),
+            ("release", "2".into()),
+            ("state", 1.into()),
+        ])),
         "listArchives" => {
             let archive = |id: i64, arch: &str| {
                 let extra = Value::record([("image", Value::record([("arch", arch.into())]))]);
@@ -152,12 +161,47 @@ async fn packages_are_listed_by_architecture_and_every_version_counts() {
             value(Value::Array(answers.expect("calls")))
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn packages_are_listed_by_architecture_and_every_version_counts() {
+    let hub = kernels().await;
     let koji = KojiReader::new(&hub.config()).expect("a client");
     let installed = koji.installed_rpms(5).await.expect("packages");
-    let names = |arch: &str| installed[arch].iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(names("x86_64"), ["kernel-core-5.14-1.el9", "2:kernel-core-6.1-1.el9"]);
-    assert_eq!(names("s390x"), ["kernel-core-5.14-1.el9"]);
-    assert_eq!(installed.len(), 2);
+    let names: Vec<_> = installed
+        .iter()
+        .map(|(arch, packages)| (arch, packages.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        .collect();
+    let (old, new) = ("kernel-core-5.14-1.el9".to_owned(), "2:kernel-core-6.1-1.el9".to_owned());
+    assert_eq!(names, [("s390x", vec![old.clone()]), ("x86_64", vec![old, new])]);
     assert_eq!(hub.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_result_is_verified_by_what_is_installed() {
+    let hub = kernels().await;
+    let verifier = KojiVerifier::new(&hub.config()).expect("a client");
+    let made = |demand: Option<&str>| {
+        let mut request = nginx();
+        request.demands = demand.into_iter().map(|demand| demand.parse().expect("an NVR")).collect();
+        let output = Output { name: "node-container-1-2".to_owned(), digest: None, contents: None };
+        Made { request, external: ExternalId::new("1"), output }
+    };
+    let verified = |made: Made| {
+        let verifier = verifier.clone();
+        async move { verifier.verify(&made).await.expect("an answer") }
+    };
+    assert_eq!(verified(made(None)).await, Verification::Passed(None));
+    assert_eq!(hub.seen().len(), 0);
+    assert_eq!(verified(made(Some("kernel-core-5.14-1.el9"))).await, Verification::Passed(None));
+    assert!(
+        matches!(verified(made(Some("kernel-core-5.15-1.el9"))).await, Verification::Stale(text) if text.contains("s390x"))
+    );
+    assert!(
+        matches!(verified(made(Some("bash-5-1.el9"))).await, Verification::Failed(text) if text.contains("absent"))
+    );
+    let mut scratch = made(Some("bash-5-1.el9"));
+    scratch.request.mode = BuildMode::Scratch;
+    assert_eq!(verified(scratch).await, Verification::Passed(None));
 }

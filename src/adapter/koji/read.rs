@@ -3,9 +3,10 @@ use super::config::Config;
 use super::fault::Fault;
 use super::xmlrpc::{Mismatch, Request, Value};
 use crate::adapter::net::Call;
-use crate::artifact::{Digest, Nvr, Source};
+use crate::artifact::{Digest, Source};
 use crate::backend::{Error, Remedy, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::image::Contents;
+use std::collections::BTreeMap;
 
 /// The digest of an image index, by media type; an older one comes first where both are known.
 const INDEX_TYPES: [&str; 2] =
@@ -202,7 +203,7 @@ impl Archive {
 /// if let Some(build) = koji.build("nginx-container-1.24-5").await? {
 ///     let made = koji.task_request(&build).await?;
 ///     println!("{} was built from {} for {}", build.nvr, made.source.location, made.target);
-///     for (arch, packages) in koji.installed_rpms(build.id).await? {
+///     for (arch, packages) in koji.installed_rpms(build.id).await?.iter() {
 ///         println!("{arch}: {} packages", packages.len());
 ///     }
 /// }
@@ -318,21 +319,20 @@ impl KojiReader {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub async fn installed_rpms(&self, build: i64) -> Result<BTreeMap<String, BTreeSet<Nvr>>> {
+    pub async fn installed_rpms(&self, build: i64) -> Result<Contents> {
         let archives = self.archives(build).await?;
         let images: Vec<_> = archives.into_iter().filter_map(|archive| Some((archive.arch?, archive.id))).collect();
         let list = |&(_, id): &(String, i64)| Request::new("listRPMs", Vec::new()).named([("imageID", id.into())]);
         let answers = self.client.multicall(&images.iter().map(list).collect::<Vec<_>>()).await?;
-        let mut installed: BTreeMap<String, BTreeSet<Nvr>> = BTreeMap::new();
+        let mut installed = Contents::default();
         for ((arch, id), answer) in images.into_iter().zip(answers) {
             let answer = answer.map_err(|fault| self.failed("listRPMs", &fault))?;
             let rpms = answer.each(&[], rpm).map_err(|error| self.corrupt("listRPMs", &error.within(id)))?;
-            let packages = installed.entry(arch).or_default();
             for text in rpms {
                 let nvr = text.parse().map_err(|error| {
                     Error::new(Remedy::Corrupt, self.client.place("listRPMs"), format_args!("archive {id}: {error}"))
                 })?;
-                packages.insert(nvr);
+                installed.install(arch.as_str(), nvr);
             }
         }
         Ok(installed)
