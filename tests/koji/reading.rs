@@ -201,7 +201,45 @@ async fn a_result_is_verified_by_what_is_installed() {
     assert!(
         matches!(verified(made(Some("bash-5-1.el9"))).await, Verification::Failed(text) if text.contains("absent"))
     );
+    let mut both = made(Some("kernel-core-5.15-1.el9"));
+    both.request.demands.insert("bash-5-1.el9".parse().expect("an NVR"));
+    assert!(matches!(verified(both).await, Verification::Failed(text) if text.contains("; ")));
     let mut scratch = made(Some("bash-5-1.el9"));
     scratch.request.mode = BuildMode::Scratch;
     assert_eq!(verified(scratch).await, Verification::Passed(None));
+}
+
+#[tokio::test]
+async fn compressed_answers_are_read_and_bounds_hold_for_what_comes_out() {
+    let hub = Hub::start(|seen, _| {
+        assert!(seen.headers["accept-encoding"].contains("gzip"));
+        // Recorded with its chunks.
+        let body = Exchange::named("203-").answered();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        Step::Send([head.as_bytes(), &body].concat())
+    })
+    .await;
+    let mut config = hub.config();
+    let build = KojiReader::new(&config).expect("a client").build("1").await.expect("an answer").expect("a build");
+    assert_eq!((build.id, build.nvr.as_str()), (2, "nginx-container-1.24-5.1700000000"));
+    config.http.bytes_max = Exchange::named("203-").answered().len();
+    let error = KojiReader::new(&config).expect("a client").build("1").await.expect_err("it is longer unpacked");
+    assert!(error.to_string().contains("more than the"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_hub_quotes_is_cut_and_shows_no_password() {
+    let hub = Hub::start(|_, _| {
+        let text =
+            format!("could not clone https://me:hidden@git.example.org/x?y#z@1 {}\nsecond line", "x".repeat(5000));
+        fault(1000, &text)
+    })
+    .await;
+    let error = KojiReader::new(&hub.config()).expect("a client").tags("a-1-1").await.expect_err("a fault");
+    assert!(
+        error.text.starts_with("GenericError (1000): could not clone https://git.example.org/x?y#z@1 xx"),
+        "{error}"
+    );
+    assert!(error.text.len() < 350 && !error.text.contains("second"), "{error}");
+    assert_eq!(error.remedy, Remedy::Rejected);
 }
