@@ -60,8 +60,11 @@
 //! | `sqlite` | yes | storage in one SQLite file |
 //! | `files` | yes | catalog from a tree of Containerfiles or a TOML manifest |
 //! | `command` | yes | build system that runs a program for each build |
+//! | `koji` | | build system Koji, and what it knows about builds |
+//! | `gssapi` | | logins with Kerberos, by the library of the system |
+//! | `native-tls` | | TLS by OpenSSL, for servers that ask for a certificate late |
 //! | `testing` | | contract suites and the simulation |
-//! | `full` | | all of these |
+//! | `full` | | all of these but `native-tls` |
 //!
 //! Without default features the crate is pure: no SQL driver, no HTTP client.
 

@@ -1,4 +1,4 @@
-use super::tls;
+use super::{native, tls};
 use crate::backend::{Error, Remedy, Result};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -25,6 +25,8 @@ pub struct HttpConfig {
     pub ca: Option<PathBuf>,
     /// Certificate and private key (PEM, in one file) to show to the server.
     pub client_cert: Option<PathBuf>,
+    /// TLS by OpenSSL, at most 1.2, for servers that ask for the client's certificate only when they have seen the path. Needs the feature `native-tls`.
+    pub native_tls: bool,
     /// Longest time to make a connection.
     pub connect_timeout: Duration,
     /// Longest time from the request to the end of the answer.
@@ -40,6 +42,7 @@ impl HttpConfig {
             url: url.into().trim_end_matches('/').to_owned(),
             ca: None,
             client_cert: None,
+            native_tls: false,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             bytes_max: 64 << 20,
@@ -88,6 +91,9 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
+/// Room that is made for an answer before it comes, in bytes.
+const BELIEVED_MAX: usize = 4 << 20;
+
 /// A client within bounds that never sends a request twice by itself and follows no redirection.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
@@ -97,8 +103,13 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &HttpConfig) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(config)?)
+        let builder = reqwest::Client::builder();
+        let builder = if config.native_tls {
+            native::configure(builder, config)?
+        } else {
+            builder.tls_backend_preconfigured(tls::client_config(config)?)
+        };
+        let client = builder
             .connect_timeout(config.connect_timeout)
             .timeout(config.timeout)
             .redirect(reqwest::redirect::Policy::none())
@@ -123,7 +134,9 @@ impl Http {
             Error::new(remedy, place, chain(&error.without_url()))
         })?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut body = Vec::new();
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        // A length is only believed as far as it costs nothing to be wrong.
+        let mut body = Vec::with_capacity(announced.min(self.bytes_max).min(BELIEVED_MAX));
         let mut parts = response.bytes_stream();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|error| {

@@ -1,0 +1,237 @@
+use super::client::Client;
+use super::config::{Config, Login};
+use super::fault::{CallError, Fault};
+use super::xmlrpc::{Mismatch, Request, Value};
+use crate::adapter::net::{Call, Negotiate, authorization, of_system};
+use crate::backend::{Error, Remedy, Result};
+use crate::rebuild::SessionId;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A session that was not used for longer may have expired: it is tried before anything is submitted in it.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// Sessions that were given out and neither used nor closed: those of intents that came to nothing.
+const LENT_MAX: usize = 64;
+
+/// A session with a hub. It is owned by whoever uses it, so its calls follow each other.
+pub(crate) struct Session {
+    id: i64,
+    key: String,
+    /// Whether the hub takes it from headers; older ones want it in the query.
+    by_header: bool,
+    /// Number of the next call. The hub refuses lower ones, also after a renewal.
+    next: u64,
+    used: Instant,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Where a call in a session goes, and with what.
+struct Address {
+    url: String,
+    headers: HeaderMap,
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> SessionId {
+        SessionId::new(self.id.to_string())
+    }
+
+    fn of(answer: &Value) -> Result<Self, Mismatch> {
+        Ok(Self {
+            id: answer.get(&["session-id"])?,
+            key: answer.get::<&str>(&["session-key"])?.to_owned(),
+            by_header: answer.get::<Option<bool>>(&["header-auth"])?.unwrap_or(false),
+            next: 0,
+            used: Instant::now(),
+        })
+    }
+
+    /// The address of the next call in this session, below the hub's.
+    fn address(&mut self, url: &str) -> Result<Address> {
+        let number = self.next;
+        self.next += 1;
+        self.used = Instant::now();
+        let mut headers = HeaderMap::new();
+        if self.by_header {
+            let mut key = HeaderValue::from_str(&self.key)
+                .map_err(|_| Error::new(Remedy::Unavailable, url, "the session key is no header"))?;
+            key.set_sensitive(true);
+            headers.insert("koji-session-id", HeaderValue::from(self.id));
+            headers.insert("koji-session-key", key);
+            headers.insert("koji-session-callnum", HeaderValue::from(number));
+            return Ok(Address { url: url.to_owned(), headers });
+        }
+        let mut query = reqwest::Url::parse(url).map_err(|error| Error::new(Remedy::Unsupported, url, error))?;
+        query
+            .query_pairs_mut()
+            .append_pair("session-id", &self.id.to_string())
+            .append_pair("session-key", &self.key)
+            .append_pair("callnum", &number.to_string());
+        Ok(Address { url: query.into(), headers })
+    }
+
+    /// One call, sent once. After anything but a clear answer the session must not be used again.
+    pub(crate) async fn call(&mut self, client: &Client, request: &Request, call: Call) -> Result<Value, CallError> {
+        let address = self.address(client.url()).map_err(CallError::Failed)?;
+        client.post(&address.url, address.headers, request, call).await
+    }
+}
+
+/// The sessions of one user with one hub.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    client: Client,
+    login: Login,
+    idle_max: usize,
+    negotiate: Arc<dyn Negotiate>,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Sessions that nobody uses.
+    idle: Vec<Session>,
+    /// Sessions that were named to somebody and wait for their submission, oldest first.
+    lent: VecDeque<Session>,
+    user: Option<i64>,
+}
+
+impl Sessions {
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        let (login, idle_max) = (config.login.clone(), config.sessions);
+        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default() }
+    }
+
+    pub(crate) fn with_negotiate(mut self, negotiate: Arc<dyn Negotiate>) -> Self {
+        self.negotiate = negotiate;
+        self
+    }
+
+    /// A session that the hub knows, for the caller alone.
+    pub(crate) async fn check_out(&self) -> Result<Session> {
+        let idle = self.pool().idle.pop();
+        let Some(mut session) = idle else { return self.log_in(None).await };
+        if session.used.elapsed() >= FRESH {
+            // Renews it if it has expired.
+            if self.read(&mut session, &Request::new("getLoggedInUser", Vec::new())).await.is_err() {
+                return self.log_in(None).await;
+            }
+        }
+        Ok(session)
+    }
+
+    /// Takes a session back that had a clear answer to its last call.
+    pub(crate) fn give_back(&self, session: Session) {
+        let mut pool = self.pool();
+        if pool.idle.len() < self.idle_max {
+            pool.idle.push(session);
+        }
+    }
+
+    /// Keeps a session for the submission that will name it.
+    pub(crate) fn lend(&self, session: Session) {
+        let mut pool = self.pool();
+        if pool.lent.len() >= LENT_MAX {
+            pool.lent.pop_front();
+        }
+        pool.lent.push_back(session);
+    }
+
+    /// The session of this name, if it was lent here and not yet used.
+    pub(crate) fn claim(&self, id: &SessionId) -> Option<Session> {
+        let mut pool = self.pool();
+        let at = pool.lent.iter().position(|session| session.id() == *id)?;
+        pool.lent.remove(at)
+    }
+
+    /// Never uses this session again.
+    pub(crate) fn forget(&self, id: &SessionId) {
+        let mut pool = self.pool();
+        pool.lent.retain(|session| session.id() != *id);
+        pool.idle.retain(|session| session.id() != *id);
+    }
+
+    /// The number of the user that is logged in.
+    pub(crate) async fn user(&self) -> Result<i64> {
+        let known = self.pool().user;
+        if let Some(user) = known {
+            return Ok(user);
+        }
+        let mut session = self.check_out().await?;
+        let request = Request::new("getLoggedInUser", Vec::new());
+        let place = self.client.place(&request.method);
+        let answer = self.read(&mut session, &request).await.map_err(|error| error.into_error(Call::Read, &place))?;
+        let user = answer.get(&["id"]).map_err(|error| Error::new(Remedy::Corrupt, place, error))?;
+        self.give_back(session);
+        self.pool().user = Some(user);
+        Ok(user)
+    }
+
+    /// A call that may be repeated: if the session has expired, it is renewed once. Nothing else is ever sent twice.
+    pub(crate) async fn read(&self, session: &mut Session, request: &Request) -> Result<Value, CallError> {
+        match session.call(&self.client, request, Call::Read).await {
+            Err(CallError::Fault(fault)) if fault.code == Fault::AUTH_EXPIRED => {}
+            answered => return answered,
+        }
+        let renewed = self.log_in(Some(session)).await.map_err(CallError::Failed)?;
+        session.key = renewed.key;
+        session.by_header = renewed.by_header;
+        session.call(&self.client, request, Call::Read).await
+    }
+
+    /// Logs in; or renews a session, which keeps its number and the count of its calls. A failure means that nothing was submitted.
+    async fn log_in(&self, expired: Option<&mut Session>) -> Result<Session> {
+        let renew = expired.is_some();
+        let (request, path) = self.login_request(renew)?;
+        let url = format!("{}{path}", self.client.url());
+        let place = self.client.place(&request.method);
+        let mut address = match expired {
+            Some(session) => session.address(&url)?,
+            None => Address { url: url.clone(), headers: HeaderMap::new() },
+        };
+        if self.login == Login::Kerberos {
+            let header = authorization(Arc::clone(&self.negotiate), &url).await?;
+            address.headers.insert(AUTHORIZATION, header);
+        }
+        let answer = self.client.post(&address.url, address.headers, &request, Call::Read).await;
+        let unavailable = |text: &dyn fmt::Display| Error::new(Remedy::Unavailable, &place, text);
+        let answer = answer.map_err(|error| match error {
+            CallError::Fault(fault) => unavailable(&fault),
+            CallError::Failed(error) => unavailable(&error.text),
+        })?;
+        Session::of(&answer).map_err(|error| unavailable(&error))
+    }
+
+    fn login_request(&self, renew: bool) -> Result<(Request, &'static str)> {
+        let renewal =
+            || if renew { vec![("renew", Value::Bool(true)), ("exclusive", Value::Bool(false))] } else { Vec::new() };
+        match &self.login {
+            Login::Password { user, password } => {
+                let params = vec![user.as_str().into(), password.expose().into()];
+                let named = [("opts", Value::Nil)].into_iter().chain(renewal());
+                Ok((Request::new("login", params).named(named), ""))
+            }
+            Login::Certificate | Login::Kerberos => {
+                let named = [("proxyuser", Value::Nil)].into_iter().chain(renewal());
+                Ok((Request::new("sslLogin", Vec::new()).named(named), "/ssllogin"))
+            }
+            Login::Anonymous => {
+                Err(Error::new(Remedy::Unsupported, self.client.place("login"), "no way to log in is configured"))
+            }
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,11 @@
+//! Koji: the codec against recorded traffic, and the client against scripted hubs.
+#![cfg(feature = "koji")]
+
+mod codec;
+mod hub;
+mod profile;
+mod reading;
+mod recorded;
+mod sessions;
+mod status;
+mod submission;
