@@ -4,6 +4,8 @@
 pub mod command;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "koji")]
+pub mod koji;
 pub mod memory;
 #[cfg(feature = "net")]
 pub mod net;

@@ -1,0 +1,149 @@
+use super::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What an answer was expected to be and is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The names on the way to it, outermost first.
+    pub path: Vec<String>,
+    /// What it should be.
+    pub wanted: &'static str,
+    /// What it is.
+    pub found: &'static str,
+}
+
+impl Mismatch {
+    /// The same, seen from outside of what is called `name`.
+    #[must_use]
+    pub fn within(mut self, name: impl fmt::Display) -> Self {
+        self.path.insert(0, name.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "the answer is {}, not {}", self.found, self.wanted)
+        } else {
+            write!(f, "`{}` is {}, not {}", self.path.join("."), self.found, self.wanted)
+        }
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+/// What a [`Value`] can be read as; see [`Value::get`].
+pub trait Typed<'a>: Sized {
+    /// What it is called in errors.
+    const NAME: &'static str;
+
+    /// The value as this type, if it is one.
+    fn of(value: &'a Value) -> Option<Self>;
+}
+
+impl<'a> Typed<'a> for &'a Value {
+    const NAME: &'static str = "a value";
+    fn of(value: &'a Value) -> Option<Self> {
+        (*value != Value::Nil).then_some(value)
+    }
+}
+
+impl Typed<'_> for i64 {
+    const NAME: &'static str = "an integer";
+    fn of(value: &Value) -> Option<Self> {
+        if let Value::Int(number) = value { Some(*number) } else { None }
+    }
+}
+
+impl Typed<'_> for f64 {
+    const NAME: &'static str = "a number";
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Double(number) => Some(*number),
+            Value::Int(number) => i32::try_from(*number).ok().map(f64::from),
+            _ => None,
+        }
+    }
+}
+
+impl Typed<'_> for bool {
+    const NAME: &'static str = "a flag";
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(flag) => Some(*flag),
+            Value::Int(0) => Some(false),
+            Value::Int(1) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Typed<'a> for &'a str {
+    const NAME: &'static str = "a text";
+    fn of(value: &'a Value) -> Option<Self> {
+        if let Value::Text(text) = value { Some(text) } else { None }
+    }
+}
+
+impl<'a> Typed<'a> for &'a [Value] {
+    const NAME: &'static str = "a list";
+    fn of(value: &'a Value) -> Option<Self> {
+        if let Value::Array(items) = value { Some(items) } else { None }
+    }
+}
+
+impl<'a> Typed<'a> for &'a BTreeMap<String, Value> {
+    const NAME: &'static str = "a record";
+    fn of(value: &'a Value) -> Option<Self> {
+        if let Value::Struct(members) = value { Some(members) } else { None }
+    }
+}
+
+impl<'a, T: Typed<'a>> Typed<'a> for Option<T> {
+    const NAME: &'static str = T::NAME;
+    fn of(value: &'a Value) -> Option<Self> {
+        if *value == Value::Nil { Some(None) } else { T::of(value).map(Some) }
+    }
+}
+
+impl Value {
+    /// What stands at the end of a path of members, as a type. A member that is not there is [`Nil`](Value::Nil), and so is every
+    /// member of it.
+    ///
+    /// # Errors
+    /// If it is something else, or something on the way is no struct; an [`Option`] accepts `Nil`.
+    pub fn get<'a, T: Typed<'a>>(&'a self, path: &[&str]) -> Result<T, Mismatch> {
+        const NIL: &Value = &Value::Nil;
+        let mut value = self;
+        for (depth, name) in path.iter().enumerate() {
+            value = match value {
+                Value::Struct(members) => members.get(*name).unwrap_or(NIL),
+                Value::Nil if depth > 0 => NIL,
+                other => return Err(mismatch(&path[..depth], "a record", other)),
+            };
+        }
+        T::of(value).ok_or_else(|| mismatch(path, T::NAME, value))
+    }
+
+    /// Reads every item of the list at the end of a path; `Nil` is an empty list.
+    ///
+    /// # Errors
+    /// The first error of `read`, with the item it is in; or if there is no list.
+    pub fn each<'a, T>(
+        &'a self,
+        path: &[&str],
+        mut read: impl FnMut(&'a Value) -> Result<T, Mismatch>,
+    ) -> Result<Vec<T>, Mismatch> {
+        let items = self.get::<Option<&[Value]>>(path)?.unwrap_or_default();
+        let numbered = items.iter().enumerate();
+        let read = numbered.map(|(number, item)| read(item).map_err(|error| error.within(format_args!("[{number}]"))));
+        let read: Result<Vec<T>, Mismatch> = read.collect();
+        read.map_err(|error| path.iter().rev().fold(error, Mismatch::within))
+    }
+}
+
+fn mismatch(path: &[&str], wanted: &'static str, found: &Value) -> Mismatch {
+    Mismatch { path: path.iter().map(|&name| name.to_owned()).collect(), wanted, found: found.kind() }
+}
