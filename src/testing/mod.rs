@@ -2,4 +2,6 @@
 
 pub mod conformance;
 pub mod http;
+#[cfg(feature = "odcs")]
+pub mod odcs;
 pub mod sim;
