@@ -65,6 +65,10 @@ impl Row {
         self.state = GENERATING;
         self.reason = Some("Compose is generating".to_owned());
         self.started = Some(at);
+        // What cannot be made at all fails before Pungi hears of it.
+        if matches!(self.course.ends, super::Ends::Failed(_)) && self.course.takes.is_zero() {
+            return;
+        }
         if self.source_type != PULP {
             self.pungi_compose_id = Some(format!("odcs-{}-1-{}.t.0", self.id, at.format("%Y%m%d")));
         }
