@@ -60,6 +60,7 @@
 //! | `sqlite` | yes | storage in one SQLite file |
 //! | `files` | yes | catalog from a tree of Containerfiles or a TOML manifest |
 //! | `command` | yes | build system that runs a program for each build |
+//! | `odcs` | | package repositories made by ODCS, as prerequisites of builds |
 //! | `testing` | | contract suites and the simulation |
 //! | `full` | | all of these |
 //!

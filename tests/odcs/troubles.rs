@@ -69,7 +69,9 @@ async fn what_took_effect_is_found_and_what_did_not_is_not() {
         Compose::pulp(["one", "two"]).with_flags([Flag::IgnoreAbsentPulpRepos]),
         Compose::build(["bash-1-1", "sed-2-2"]).with_koji_event(7),
         Compose::raw_config("pungi_cfg", "c0ffee").with_label("RC-1.0").with_type("production"),
-        Compose::tag("t").with_multilib(["x86_64"], ["runtime", "devel"]).with_lookaside_repos(["https://r.example.org/"]),
+        Compose::tag("t")
+            .with_multilib(["x86_64"], ["runtime", "devel"])
+            .with_lookaside_repos(["https://r.example.org/"]),
         Compose::tag("t").with_modular_koji_tags(["m"]).with_lifetime(HOUR),
     ];
     let world = World::new().await;
@@ -83,7 +85,7 @@ async fn what_took_effect_is_found_and_what_did_not_is_not() {
             world.service.disturb("POST", Fault::Lost);
             assert_eq!(world.odcs.prepare(&asked).await.unwrap_err().remedy, Remedy::Unclear);
             let last = world.service.composes().len().to_string();
-            assert_eq!(world.found(&asked).await, [last.clone()], "{compose:?}, no_cache: {fresh}");
+            assert_eq!(world.found(&asked).await, std::slice::from_ref(&last), "{compose:?}, no_cache: {fresh}");
             // And after it is made, when the service has filled in what it found.
             world.pass(Duration::from_secs(60));
             let sent = world.clock.now() - chrono::TimeDelta::seconds(60);
@@ -142,7 +144,11 @@ async fn the_best_of_several_equal_composes_is_adopted() {
     world.odcs.prepare(&asked).await.unwrap();
     world.service.script("t", Course::failing("broken"));
     world.odcs.prepare(&asked).await.unwrap();
-    assert_eq!(world.found(&asked).await, ["2"], "one of use goes before one that failed, and a new one before an old one");
+    assert_eq!(
+        world.found(&asked).await,
+        ["2"],
+        "one of use goes before one that failed, and a new one before an old one"
+    );
     // The end of an earlier try is not that of this one.
     let other = World::new().await;
     other.service.script("t", Course::failing("broken"));
@@ -175,7 +181,9 @@ async fn status_tells_each_state() {
     let world = World::new().await;
     world.service.script("slow", Course::slow(Duration::from_secs(5), Duration::from_secs(5)));
     world.service.script("odd", Course::failing("Failed to find all the source(s)"));
-    world.service.script("late", Course::failing("Compose has taken more time than allowed by configuration (3600 seconds)"));
+    world
+        .service
+        .script("late", Course::failing("Compose has taken more time than allowed by configuration (3600 seconds)"));
     let slow = world.odcs.prepare(&request(1, &Compose::tag("slow"))).await.unwrap();
     let odd = world.odcs.prepare(&request(2, &Compose::pulp(["odd"]))).await.unwrap();
     let late = world.odcs.prepare(&request(3, &Compose::tag("late"))).await.unwrap();

@@ -230,7 +230,11 @@ fn message(reply: &Reply) -> Option<String> {
 
 fn read<T: DeserializeOwned>(reply: &Reply, remedy: Remedy, place: &str) -> Result<T> {
     serde_json::from_slice(&reply.body).map_err(|error| {
-        let text = format!("status {} with an answer of {} bytes that makes no sense: {error}", reply.status, reply.body.len());
+        let text = format!(
+            "status {} with an answer of {} bytes that makes no sense: {error}",
+            reply.status,
+            reply.body.len()
+        );
         Error::new(remedy, place, text)
     })
 }

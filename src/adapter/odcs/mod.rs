@@ -215,7 +215,9 @@ impl Odcs {
             Ok(renewed) if renewed.id == id => "the server does not let it live longer".to_owned(),
             Ok(renewed) => format!("it expired; compose {} was made in its place", renewed.id),
             // A definite no.
-            Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow | Remedy::NotFound) => error.to_string(),
+            Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow | Remedy::NotFound) => {
+                error.to_string()
+            }
             Err(error) => return Err(error),
         };
         if record.expires_within(now, Duration::ZERO) {
@@ -234,7 +236,12 @@ impl Odcs {
         self.client.list(&filter, |record| record.time_submitted.is_none_or(|at| at >= from)).await
     }
 
-    async fn find_made(&self, compose: &Compose, attempt: &AttemptId, sent: Timestamp) -> Result<Option<ComposeRecord>> {
+    async fn find_made(
+        &self,
+        compose: &Compose,
+        attempt: &AttemptId,
+        sent: Timestamp,
+    ) -> Result<Option<ComposeRecord>> {
         let from = earlier(sent, self.config.clock_skew);
         if let Some(label) = marker(compose, attempt) {
             let mut found = self.recent(vec![("label", &label)], from).await?;
@@ -310,16 +317,14 @@ impl Composer for Odcs {
             None => self.find_made(&compose, &request.attempt, since).await?,
         };
         let now = self.clock.now();
-        let found = found.map(|record| Found {
-            external: external(record.id, &request.attempt),
-            observed: record.observed(now),
-        });
+        let found = found
+            .map(|record| Found { external: external(record.id, &request.attempt), observed: record.observed(now) });
         Ok(found.into_iter().collect())
     }
 
     /// Asks about several at the same time. One that cannot be asked about stays as it was, unless that is true of all.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        let asked = ids.to_vec().into_iter().map(|external| async move {
+        let asked = ids.iter().cloned().map(|external| async move {
             let observed = match number(&external) {
                 Some(id) => self.observe(id).await?,
                 // No id of ours: the service would answer with an error of its own.
@@ -368,7 +373,8 @@ impl Composer for Odcs {
 /// The compose that is asked for.
 fn read(request: &ComposeRequest) -> Result<Compose> {
     let place = || format!("odcs: compose {}", request.artifact);
-    let compose = Compose::try_from(&request.parameters).map_err(|error| Error::new(Remedy::Rejected, place(), error))?;
+    let compose =
+        Compose::try_from(&request.parameters).map_err(|error| Error::new(Remedy::Rejected, place(), error))?;
     // What Pulp has is never kept.
     let fresh = request.no_cache && compose.source_type().is_some_and(|kind| kind != SourceType::Pulp);
     Ok(if fresh { compose.and_flag(Flag::NoReuse) } else { compose })

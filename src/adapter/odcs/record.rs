@@ -194,7 +194,9 @@ impl ComposeRecord {
         if self.source_type() != Some(SourceType::Module) {
             return asked == got;
         }
-        let completes = |name: &&str, asked: &str| name.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        let completes = |name: &&str, asked: &str| {
+            name.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
         let all_there = asked.iter().all(|asked| got.iter().any(|name| completes(name, asked)));
         let nothing_else = got.iter().all(|name| asked.iter().any(|asked| completes(name, asked)));
         all_there && (nothing_else || (self.state != ComposeState::Wait && !compose.set("flags").contains("no_deps")))
@@ -214,7 +216,8 @@ impl ComposeRecord {
         let default = default_sigkeys.join(" ");
         let asked = compose.text("sigkeys").unwrap_or(&default);
         let arches = compose.set("arches");
-        keys(Some(asked)) == keys(self.sigkeys.as_deref()) && (arches.is_empty() || arches == words(self.arches.as_ref()))
+        keys(Some(asked)) == keys(self.sigkeys.as_deref())
+            && (arches.is_empty() || arches == words(self.arches.as_ref()))
     }
 
     fn has_defaults(&self, compose: &Compose) -> bool {
@@ -239,7 +242,8 @@ impl ComposeRecord {
             && self.module_defaults_url == other.module_defaults_url
             && (pulp || self.sources() == other.sources())
             && (!pulp || self.sources().is_subset(&other.sources()))
-            && (pulp || (keys(self.sigkeys.as_deref()) == keys(other.sigkeys.as_deref()) && self.arches == other.arches))
+            && (pulp
+                || (keys(self.sigkeys.as_deref()) == keys(other.sigkeys.as_deref()) && self.arches == other.arches))
     }
 
     /// How the engine sees it.

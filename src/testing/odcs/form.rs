@@ -35,12 +35,8 @@ const LISTS: [&str; 7] =
     ["builds", "multilib_method", "packages", "scratch_build_tasks", "scratch_modules", "sigkeys", "modules"];
 const TEXTS: [&str; 6] =
     ["base_module_br_name", "base_module_br_stream", "compose_type", "label", "target_dir", "type"];
-const NUMBERS: [&str; 4] = [
-    "seconds_to_live",
-    "koji_event",
-    "base_module_br_stream_version_lte",
-    "base_module_br_stream_version_gte",
-];
+const NUMBERS: [&str; 4] =
+    ["seconds_to_live", "koji_event", "base_module_br_stream_version_lte", "base_module_br_stream_version_gte"];
 const SPECIAL: &str = " -/_.:#+?$~^,";
 
 /// A new compose: the number of its source type, what it is made of, and how many seconds it lives.
@@ -86,7 +82,9 @@ fn valid(key: &str, value: &Value, level: usize, list: &str) -> Result<(), Strin
             if list == "packages" || text.chars().all(allowed) {
                 return Ok(());
             }
-            Err(format!("Only alphanumerical characters and '{SPECIAL}' characters are allowed in ODCS input variables"))
+            Err(format!(
+                "Only alphanumerical characters and '{SPECIAL}' characters are allowed in ODCS input variables"
+            ))
         }
         Value::Number(_) | Value::Bool(_) => Ok(()),
         Value::Null => Err(format!(
@@ -141,7 +139,8 @@ pub(super) fn order(body: &Map<String, Value>) -> Result<Order, String> {
     made_of.insert("parent_pungi_compose_ids".to_owned(), json!(joined(body.get("parent_pungi_compose_ids"))));
     made_of.insert("multilib_method".to_owned(), json!(multilib(body.get("multilib_method"))?));
     made_of.insert("module_defaults_url".to_owned(), defaults(source)?);
-    for key in ["name", "stream", "stream_version_lte", "stream_version_gte"].map(|end| format!("base_module_br_{end}")) {
+    for key in ["name", "stream", "stream_version_lte", "stream_version_gte"].map(|end| format!("base_module_br_{end}"))
+    {
         let value = source.get(&key).cloned().unwrap_or_default();
         made_of.insert(key, value);
     }
@@ -167,9 +166,13 @@ fn sources(source_type: i64, kind: &str, source: &Map<String, Value>) -> Result<
     if source_type == RAW_CONFIG {
         let name = text.split_once('#').filter(|(name, commit)| !name.is_empty() && !commit.is_empty());
         match name {
-            _ if names.len() > 1 => return Err("Only single source is allowed for \"raw_config\" source_type".to_owned()),
+            _ if names.len() > 1 => {
+                return Err("Only single source is allowed for \"raw_config\" source_type".to_owned());
+            }
             None => {
-                return Err("Source must be in \"source_name#commit_hash\" format for \"raw_config\" source_type.".to_owned());
+                return Err(
+                    "Source must be in \"source_name#commit_hash\" format for \"raw_config\" source_type.".to_owned()
+                );
             }
             Some((RAW_CONFIG_NAME, _)) => {}
             Some((name, _)) => return Err(format!("Source \"{name}\" does not exist in server configuration.")),
@@ -203,7 +206,8 @@ fn multilib(value: Option<&Value>) -> Result<i64, String> {
     let mut bits = 0;
     for name in value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
         let known = METHODS.iter().find(|(known, _)| name == known);
-        let (_, bit) = known.ok_or_else(|| format!("Unknown multilib method \"{}\"", name.as_str().unwrap_or_default()))?;
+        let (_, bit) =
+            known.ok_or_else(|| format!("Unknown multilib method \"{}\"", name.as_str().unwrap_or_default()))?;
         bits |= bit;
     }
     Ok(bits)

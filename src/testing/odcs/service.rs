@@ -29,8 +29,7 @@ const ORDERS: [&str; 9] = [
 const FILTERS: [&str; 8] =
     ["owner", "source_type", "source", "state", "koji_task_id", "pungi_compose_id", "compose_type", "label"];
 
-const NO_PAGE: &str =
-    "404 Not Found: The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
+const NO_PAGE: &str = "404 Not Found: The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
 
 /// Everything behind the address.
 #[derive(Debug, Default)]
@@ -108,7 +107,9 @@ impl Service {
             None => self.answer(request, now),
             Some(Fault::Status(status, text)) => refusal(status, &text),
             Some(Fault::NotFoundInside) => refusal(500, NO_PAGE),
-            Some(Fault::Html) => Reply::new(200).with_header("content-type", "text/html").with_body("<html>Welcome</html>"),
+            Some(Fault::Html) => {
+                Reply::new(200).with_header("content-type", "text/html").with_body("<html>Welcome</html>")
+            }
             Some(Fault::Silence) => Reply::nothing(),
             Some(Fault::Lost) => self.answer(request, now).cut_after(0),
             Some(Fault::Cut(bytes)) => self.answer(request, now).cut_after(bytes),
@@ -257,7 +258,9 @@ impl Service {
             DONE | FAILED => {
                 row.expires = now;
                 row.removed_by = Some(who);
-                format!("The delete request for compose (id={id}) has been accepted and will be processed by backend later.")
+                format!(
+                    "The delete request for compose (id={id}) has been accepted and will be processed by backend later."
+                )
             }
             _ => {
                 let text = format!("Compose (id={id}) can not be removed, its state need to be in ['done', 'failed'].");
@@ -280,7 +283,8 @@ impl Service {
             let Some(wanted) = value(key).filter(|wanted| !wanted.is_empty()) else { continue };
             items.retain(|item| match &item[key] {
                 Value::String(text) => text == wanted,
-                other => other.to_string() == wanted,
+                Value::Number(number) => number.as_i64() == wanted.parse().ok(),
+                _ => false,
             });
         }
         sort(&mut items, value("order_by").unwrap_or("-id"))?;
@@ -332,7 +336,13 @@ fn sort(items: &mut [Value], order: &str) -> Result<(), (u16, String)> {
         let ordering = match (&a[key], &b[key]) {
             (Value::String(a), Value::String(b)) => a.cmp(b),
             (Value::Number(a), Value::Number(b)) => a.as_i64().cmp(&b.as_i64()),
-            (a, b) => if a.is_null() == b.is_null() { Ordering::Equal } else { b.is_null().cmp(&a.is_null()) },
+            (a, b) => {
+                if a.is_null() == b.is_null() {
+                    Ordering::Equal
+                } else {
+                    b.is_null().cmp(&a.is_null())
+                }
+            }
         };
         if order.starts_with('-') { ordering.reverse() } else { ordering }
     });
