@@ -316,7 +316,7 @@ const REASON_CHARS_MAX: usize = 2000;
 /// Parts of reasons that say nothing about what was asked for.
 const MACHINERY: [&str; 12] = [
     "Can not schedule compose",
-    "Koji connection has failed",
+    "connection has failed",
     "Compose has taken more time than allowed",
     "Compose stuck in",
     "Compose target dir doesn't exist",
