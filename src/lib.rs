@@ -63,6 +63,7 @@
 //! | `koji` | | build system Koji, and what it knows about builds |
 //! | `gssapi` | | logins with Kerberos, by the library of the system |
 //! | `native-tls` | | TLS by OpenSSL, for servers that ask for a certificate late |
+//! | `odcs` | | package repositories made by ODCS, as prerequisites of builds |
 //! | `testing` | | contract suites and the simulation |
 //! | `full` | | all of these but `native-tls` |
 //!

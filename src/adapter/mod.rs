@@ -9,6 +9,8 @@ pub mod koji;
 pub mod memory;
 #[cfg(feature = "net")]
 pub mod net;
+#[cfg(feature = "odcs")]
+pub mod odcs;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;

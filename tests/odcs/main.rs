@@ -1,0 +1,12 @@
+//! ODCS: the client, and the fake that stands for the service, held to what the real ones say.
+
+#![cfg(all(feature = "odcs", feature = "testing"))]
+#![allow(clippy::unwrap_used)]
+
+mod contract;
+mod engine;
+mod parameters;
+mod peer;
+mod recorded;
+mod troubles;
+mod world;
