@@ -1,11 +1,13 @@
 //! The world: implementations of the backend contracts.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 #[cfg(feature = "command")]
 pub mod command;
 #[cfg(feature = "files")]
 pub mod files;
 pub mod memory;
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "amqp"))]
 pub mod net;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

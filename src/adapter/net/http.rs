@@ -1,4 +1,4 @@
-use super::tls;
+use super::tls::{self, PemFiles};
 use crate::backend::{Error, Remedy, Result};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -44,6 +44,10 @@ impl HttpConfig {
             timeout: Duration::from_secs(60),
             bytes_max: 64 << 20,
         }
+    }
+
+    fn pem_files(&self) -> PemFiles<'_> {
+        PemFiles { ca: self.ca.as_deref(), client: self.client_cert.as_deref().map(|path| (path, path)) }
     }
 }
 
@@ -98,7 +102,7 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(config: &HttpConfig) -> Result<Self> {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(config)?)
+            .tls_backend_preconfigured(tls::client_config(&config.url, config.pem_files())?)
             .connect_timeout(config.connect_timeout)
             .timeout(config.timeout)
             .redirect(reqwest::redirect::Policy::none())
