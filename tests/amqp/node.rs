@@ -1,1 +1,176 @@
+//! A broker of our own, which can be killed and starved.
 
+use crate::world::{World, eventually, message, missing, soon};
+use freshmaker::adapter::amqp::Amqp;
+use freshmaker::backend::{Bus, Remedy};
+use lapin::{Connection, ConnectionProperties};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Where distributions have the programs themselves, without wrappers that change the user.
+const PROGRAMS: [&str; 2] = ["/usr/lib/rabbitmq/bin", "/usr/local/lib/rabbitmq/bin"];
+
+struct Node {
+    programs: &'static Path,
+    home: TempDir,
+    port: u16,
+    dist_port: u16,
+    process: Child,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Node {
+    async fn start() -> Option<Self> {
+        let Some(programs) = PROGRAMS.into_iter().map(Path::new).find(|path| path.join("rabbitmq-server").exists())
+        else {
+            missing("rabbitmq-server is not installed");
+            return None;
+        };
+        let home = tempfile::tempdir().unwrap();
+        let (port, dist_port) = (free_port(), free_port());
+        let process = Self::command(programs, "rabbitmq-server", home.path(), port, dist_port).spawn().unwrap();
+        let node = Self { programs, home, port, dist_port, process };
+        node.ready().await;
+        Some(node)
+    }
+
+    fn command(programs: &Path, program: &str, home: &Path, port: u16, dist_port: u16) -> Command {
+        let mut command = Command::new(programs.join(program));
+        let at = |name: &str| -> PathBuf { home.join(name) };
+        command
+            .env("HOME", home)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", format!("freshmaker-test-{port}@localhost"))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", port.to_string())
+            .env("RABBITMQ_DIST_PORT", dist_port.to_string())
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            .env("RABBITMQ_MNESIA_BASE", at("data"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_CONFIG_FILE", at("none.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", at("none.sh"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"))
+            .current_dir(home)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    async fn ready(&self) {
+        let url = self.url();
+        let answers = async || Connection::connect(&url, ConnectionProperties::default()).await.is_ok();
+        // It takes 11 seconds alone, and more beside other tests.
+        for _ in 0..2 {
+            let ready = eventually("the node is there", answers);
+            if futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(ready)).await.is_ok() {
+                return;
+            }
+        }
+        panic!("the node did not start");
+    }
+
+    fn kill(&mut self) {
+        let group = Pid::from_child(&self.process);
+        kill_process_group(group, Signal::KILL).unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        let mut command = Self::command(self.programs, "rabbitmq-server", self.home.path(), self.port, self.dist_port);
+        self.process = command.spawn().unwrap();
+    }
+
+    async fn watermark(&self, fraction: &'static str) {
+        let mut command = Self::command(self.programs, "rabbitmqctl", self.home.path(), self.port, self.dist_port);
+        command.args(["set_vm_memory_high_watermark", fraction]);
+        let status = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+        assert!(status.success(), "rabbitmqctl set_vm_memory_high_watermark {fraction}");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_may_be_killed_and_starved() {
+    let Some(mut node) = Node::start().await else { return };
+    let Some(world) = World::at(&node.url(), "node").await else { return };
+    let mut config = world.config_at(&node.url()).with_confirm_timeout(Duration::from_secs(3));
+    // What goes out comes in again.
+    config.publish_exchange = world.exchange();
+    let bus = Amqp::new(config).unwrap();
+    world.prepare(&bus).await;
+    killed(&mut node, &bus).await;
+    starved(&node, &bus).await;
+}
+
+/// Publishes and receives while the broker is killed and started again: whatever it confirmed comes.
+async fn killed(node: &mut Node, bus: &Amqp) {
+    const COUNT: usize = 600;
+    let confirmed = AtomicU32::new(0);
+    let publish = async {
+        for n in 0..COUNT {
+            let message = message(&n.to_string(), b"{}");
+            while let Err(error) = bus.publish(&message).await {
+                assert!(matches!(error.remedy, Remedy::Unclear | Remedy::Unavailable), "{error}");
+            }
+            confirmed.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let receive = async {
+        let mut came = BTreeSet::new();
+        while came.len() < COUNT {
+            let deliveries = bus.receive(20).await.unwrap();
+            came.extend(deliveries.iter().map(|delivery| delivery.message.id.clone()));
+            bus.acknowledge(&deliveries.iter().map(|delivery| delivery.tag).collect::<Vec<_>>()).await.unwrap();
+        }
+    };
+    let kill = async {
+        eventually("some are confirmed", async || confirmed.load(Ordering::SeqCst) >= 100).await;
+        node.kill();
+        let before = confirmed.load(Ordering::SeqCst);
+        assert!((before as usize) < COUNT, "it was killed too late to disturb anybody");
+        node.start_again();
+    };
+    let all = async { tokio::join!(publish, receive, kill) };
+    assert!(tokio::time::timeout(Duration::from_secs(75), all).await.is_ok(), "not everything came");
+}
+
+/// While the broker has no memory, publications fail in time, and acknowledgements do not.
+async fn starved(node: &Node, bus: &Amqp) {
+    bus.publish(&message("before", b"{}")).await.unwrap();
+    node.watermark("0").await;
+    let first = bus.publish(&message("first", b"{}")).await.unwrap_err();
+    assert!(matches!(first.remedy, Remedy::Unclear | Remedy::Unavailable), "{first}");
+    let second = bus.publish(&message("second", b"{}")).await.unwrap_err();
+    assert_eq!(second.remedy, Remedy::Unavailable, "{second}");
+    assert!(second.text.contains("blocks"), "{second}");
+    let mut came = soon("a message", bus.receive(1)).await.unwrap();
+    while came[0].message.id != "before" {
+        bus.acknowledge(&[came[0].tag]).await.unwrap();
+        came = soon("a message", bus.receive(1)).await.unwrap();
+    }
+    soon("an acknowledgement", bus.acknowledge(&[came[0].tag])).await.unwrap();
+    node.watermark("0.4").await;
+    eventually("it is published again", async || bus.publish(&message("after", b"{}")).await.is_ok()).await;
+}
