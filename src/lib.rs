@@ -60,6 +60,7 @@
 //! | `sqlite` | yes | storage in one SQLite file |
 //! | `files` | yes | catalog from a tree of Containerfiles or a TOML manifest |
 //! | `command` | yes | build system that runs a program for each build |
+//! | `amqp` | | messages over RabbitMQ, as Fedora Messaging sends them |
 //! | `testing` | | contract suites and the simulation |
 //! | `full` | | all of these |
 //!

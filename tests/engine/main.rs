@@ -8,4 +8,5 @@ mod gate;
 mod messages;
 mod runs;
 mod schedule;
+mod schemas;
 mod town;
