@@ -37,13 +37,13 @@ pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl 
 /// Connects, with a bound on the time that it takes.
 pub(super) async fn connect(config: &AmqpConfig, clock: &dyn Clock) -> Result<Connection> {
     let deadline = later(clock.now(), CONNECT_TIMEOUT);
-    until(clock, deadline, connect_unbounded(config)).await.unwrap_or_else(|| {
+    until(clock, deadline, handshake(config)).await.unwrap_or_else(|| {
         let text = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
         Err(Error::new(Remedy::Unavailable, config.place("connect"), text))
     })
 }
 
-async fn connect_unbounded(config: &AmqpConfig) -> Result<Connection> {
+async fn handshake(config: &AmqpConfig) -> Result<Connection> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(Error::new(Remedy::Unsupported, config.place("connect"), "this bus needs a tokio runtime"));
     }
