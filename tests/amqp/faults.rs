@@ -67,6 +67,23 @@ async fn a_connection_that_is_cut_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_tag_of_a_lost_connection_acknowledges_nothing() {
+    let Some(world) = World::new("lost-tag").await else { return };
+    let proxy = Proxy::to(address()).await;
+    let bus = Amqp::new(world.config_at(&url_at(proxy.port))).unwrap();
+    world.prepare(&bus).await;
+    world.send(&message("precious", b"")).await;
+    let first = soon("a message", bus.receive(1)).await.unwrap().remove(0);
+    proxy.cut();
+    let again = soon("the message again", bus.receive(1)).await.unwrap().remove(0);
+    assert_ne!(first.tag, again.tag);
+    bus.acknowledge(&[first.tag]).await.unwrap();
+    drop(bus);
+    eventually("the broker has the message back", async || world.take(&world.queue()).await.is_some()).await;
+    world.clean().await;
+}
+
+#[tokio::test]
 async fn a_queue_that_is_deleted_is_made_again() {
     let Some(world) = World::new("deleted").await else { return };
     let bus = world.bus();

@@ -174,14 +174,11 @@ impl Shared {
     /// What came over the channel, except for what is too large.
     fn add(&self, deliveries: Vec<lapin::message::Delivery>) -> Vec<u64> {
         let now = self.clock.now();
-        let mut too_large = Vec::new();
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let Some(link) = state.link.as_mut() else { return too_large };
+        let (mut tags, mut too_large) = (Vec::with_capacity(deliveries.len()), Vec::new());
+        let mut messages = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let tag = delivery.delivery_tag;
-            link.unsettled.insert(tag);
-            state.last_tag = state.last_tag.max(link.base + tag);
+            tags.push(tag);
             if delivery.data.len() > self.config.body_bytes_max {
                 tracing::error!(
                     queue = %self.config.queue,
@@ -191,11 +188,20 @@ impl Shared {
                     "a message is too large and goes to the dead letters, if there is a place for them"
                 );
                 too_large.push(tag);
-                continue;
+            } else {
+                messages.push((tag, wire::message(delivery)));
             }
-            let delivery = Delivery { tag: DeliveryTag(link.base + tag), message: wire::message(delivery) };
-            state.arrived.push_back(delivery);
         }
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(link) = state.link.as_mut() else { return too_large };
+        let base = link.base;
+        for tag in tags {
+            link.unsettled.insert(tag);
+            state.last_tag = state.last_tag.max(base + tag);
+        }
+        let messages = messages.into_iter();
+        state.arrived.extend(messages.map(|(tag, message)| Delivery { tag: DeliveryTag(base + tag), message }));
         if !state.arrived.is_empty() {
             state.untouched_since.get_or_insert(now);
             state.failure = None;
@@ -340,18 +346,35 @@ async fn pump(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer)
                 }
                 () = check => break,
             };
-            let mut batch = vec![came(shared, delivery)?];
-            while batch.len() < BATCH
-                && let Some(delivery) = consumer.next().now_or_never()
-            {
-                batch.push(came(shared, delivery)?);
-            }
+            let batch = batch(shared, &mut consumer, came(shared, delivery)?).await?;
             let too_large = shared.add(batch);
             shared.refuse(channel, too_large).await?;
         }
         if shared.is_stalled() {
             consumer = rest(shared, channel, consumer).await?;
         }
+    }
+}
+
+/// A delivery and those that come right behind it. To let others run as long as more come makes fewer and larger batches, and so fewer
+/// wake-ups and acknowledgements.
+async fn batch(
+    shared: &Shared,
+    consumer: &mut lapin::Consumer,
+    first: lapin::message::Delivery,
+) -> Result<Vec<lapin::message::Delivery>> {
+    let mut batch = vec![first];
+    loop {
+        let before = batch.len();
+        while batch.len() < BATCH
+            && let Some(delivery) = consumer.next().now_or_never()
+        {
+            batch.push(came(shared, delivery)?);
+        }
+        if batch.len() == before || batch.len() == BATCH {
+            return Ok(batch);
+        }
+        tokio::task::yield_now().await;
     }
 }
 
