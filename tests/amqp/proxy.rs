@@ -1,6 +1,7 @@
 //! Stands between a client and the broker, and does what networks do.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -30,10 +31,14 @@ impl Proxy {
                     let Ok(server) = TcpStream::connect(broker).await else { return };
                     let mut ended = mode.clone();
                     let cuts = ended.borrow().cuts;
-                    tokio::select! {
-                        () = pass(&client, &server, mode.clone()) => {}
-                        () = pass(&server, &client, mode) => {}
-                        _ = ended.wait_for(|mode| mode.cuts != cuts) => {}
+                    let is_cut = tokio::select! {
+                        () = pass(&client, &server, mode.clone()) => false,
+                        () = pass(&server, &client, mode) => false,
+                        is_cut = async { ended.wait_for(|mode| mode.cuts != cuts).await.is_ok() } => is_cut,
+                    };
+                    if is_cut {
+                        let (client, server) = (client.into_std().unwrap(), server.into_std().unwrap());
+                        tokio::task::spawn_blocking(move || cut(client, server));
                     }
                 });
             }
@@ -56,27 +61,49 @@ impl Proxy {
     }
 }
 
+/// Ends a connection without losing what the client has already sent: what it was told of that holds. For the same reason the broker is told
+/// of the end in order, and everything that it says is read, or the system would throw away what it has not read yet.
+fn cut(mut client: std::net::TcpStream, mut server: std::net::TcpStream) -> std::io::Result<()> {
+    server.set_nonblocking(false)?;
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = client.read(&mut buffer) {
+        server.write_all(&buffer[..count])?;
+    }
+    drop(client);
+    server.shutdown(Shutdown::Write)?;
+    while server.read(&mut buffer)? > 0 {}
+    Ok(())
+}
+
+async fn write(to: &TcpStream, mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        if to.writable().await.is_err() {
+            return false;
+        }
+        match to.try_write(rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 async fn pass(from: &TcpStream, to: &TcpStream, mut mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 1 << 16];
     loop {
         if from.readable().await.is_err() || mode.wait_for(|mode| !mode.holds).await.is_err() {
             return;
         }
-        let mut rest = match from.try_read(&mut buffer) {
+        match from.try_read(&mut buffer) {
             Ok(0) => return,
-            Ok(count) => &buffer[..count],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Ok(count) => {
+                if !write(to, &buffer[..count]).await {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return,
-        };
-        while !rest.is_empty() {
-            if to.writable().await.is_err() {
-                return;
-            }
-            match to.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
         }
     }
 }
