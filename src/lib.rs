@@ -64,6 +64,7 @@
 //! | `gssapi` | | logins with Kerberos, by the library of the system |
 //! | `native-tls` | | TLS by OpenSSL, for servers that ask for a certificate late |
 //! | `odcs` | | package repositories made by ODCS, as prerequisites of builds |
+//! | `amqp` | | messages over RabbitMQ, as Fedora Messaging sends them |
 //! | `testing` | | contract suites and the simulation |
 //! | `full` | | all of these but `native-tls` |
 //!

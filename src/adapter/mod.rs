@@ -1,5 +1,7 @@
 //! The world: implementations of the backend contracts.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 #[cfg(feature = "command")]
 pub mod command;
 #[cfg(feature = "files")]
@@ -7,7 +9,7 @@ pub mod files;
 #[cfg(feature = "koji")]
 pub mod koji;
 pub mod memory;
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "amqp"))]
 pub mod net;
 #[cfg(feature = "odcs")]
 pub mod odcs;

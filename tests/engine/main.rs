@@ -8,5 +8,6 @@ mod gate;
 mod messages;
 mod runs;
 mod schedule;
+mod schemas;
 mod systems;
 mod town;

@@ -1,4 +1,5 @@
-use super::{native, tls};
+use super::native;
+use super::tls::{self, PemFiles};
 use crate::backend::{Error, Remedy, Result};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -47,6 +48,12 @@ impl HttpConfig {
             timeout: Duration::from_secs(60),
             bytes_max: 64 << 20,
         }
+    }
+}
+
+impl HttpConfig {
+    fn pem_files(&self) -> PemFiles<'_> {
+        PemFiles { ca: self.ca.as_deref(), client: self.client_cert.as_deref().map(|path| (path, path)) }
     }
 }
 
@@ -107,7 +114,7 @@ impl Http {
         let builder = if config.native_tls {
             native::configure(builder, config)?
         } else {
-            builder.tls_backend_preconfigured(tls::client_config(config)?)
+            builder.tls_backend_preconfigured(tls::client_config(&config.url, config.pem_files())?)
         };
         let client = builder
             .connect_timeout(config.connect_timeout)

@@ -1,4 +1,3 @@
-use super::HttpConfig;
 use crate::backend::{Error, Remedy, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -6,34 +5,42 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The PEM files of a client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PemFiles<'a> {
+    /// Authorities that are trusted; those of the system, if not set.
+    pub(crate) ca: Option<&'a Path>,
+    /// Certificate and private key to show to the server; the same file may have both.
+    pub(crate) client: Option<(&'a Path, &'a Path)>,
+}
+
 /// TLS that verifies the server, with a provider of its own: two libraries with different providers in one program do not disturb it.
-pub(crate) fn client_config(config: &HttpConfig) -> Result<ClientConfig> {
-    let failed =
-        |error: &dyn std::fmt::Display| Error::new(Remedy::Unsupported, format!("TLS for {}", config.url), error);
+pub(crate) fn client_config(place: &str, files: PemFiles<'_>) -> Result<ClientConfig> {
+    let failed = |error: &dyn std::fmt::Display| Error::new(Remedy::Unsupported, format!("TLS for {place}"), error);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?
-        .with_root_certificates(roots(config)?);
-    match &config.client_cert {
+        .with_root_certificates(roots(files.ca)?);
+    match files.client {
         None => Ok(builder.with_no_client_auth()),
-        Some(path) => {
-            let certificates = certificates(path)?;
-            let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable(path, &error))?;
+        Some((certificate, key)) => {
+            let certificates = certificates(certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
             builder.with_client_auth_cert(certificates, key).map_err(|error| failed(&error))
         }
     }
 }
 
-fn roots(config: &HttpConfig) -> Result<RootCertStore> {
+fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    match &config.ca {
+    match ca {
         Some(path) => {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| unreadable(path, &error))?;
             }
         }
-        // A machine without any certificates can still speak plain HTTP.
+        // A machine without any certificates can still speak without TLS.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)
