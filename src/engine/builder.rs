@@ -3,7 +3,7 @@ use super::core::{Core, Parts};
 use super::registry::Registry;
 use super::{Engine, Handle, Options, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
-use crate::event::Event;
+use crate::event::{Event, Parsers};
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
 use crate::rebuild::{BuildMode, Limits, Slots};
@@ -77,6 +77,7 @@ pub struct Builder {
     verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     slots: BTreeMap<String, u32>,
     registry: Registry,
+    parsers: Parsers,
     policy: Policy,
     mode: BuildMode,
     clock: Arc<dyn Clock>,
@@ -96,6 +97,7 @@ impl Builder {
             verifiers: BTreeMap::new(),
             slots: BTreeMap::new(),
             registry: Registry::default(),
+            parsers: Parsers::default(),
             policy: Policy::allow_all(),
             mode: BuildMode::Real,
             clock: Arc::new(SystemClock),
@@ -179,6 +181,14 @@ impl Builder {
         self
     }
 
+    /// How to read messages that are not events of ours by their topics. Parsers whose events no handler wants are left out.
+    ///
+    /// A message that its parser cannot read becomes a dead letter, with the place and the reason.
+    pub fn parsers(mut self, parsers: Parsers) -> Self {
+        self.parsers = parsers;
+        self
+    }
+
     /// The rules of what may be rebuilt; everything, if not set. Handlers get it from [`Context::policy`](crate::Context::policy) and plan with
     /// it: the engine does not judge a plan a second time. An event whose plan has become empty because everything is blocked ends
     /// [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked what.
@@ -240,7 +250,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, named twice or limits nothing.
-    pub fn build(self) -> Result<Engine, ConfigError> {
+    pub fn build(mut self) -> Result<Engine, ConfigError> {
         if let Some(duplicate) = self.duplicate {
             return Err(duplicate);
         }
@@ -262,6 +272,7 @@ impl Builder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
+        self.registry.set_parsers(self.parsers);
         let readable = Readable {
             catalog: Arc::new(Catalogs(self.catalogs)),
             policy: self.policy,
