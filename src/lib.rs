@@ -46,6 +46,7 @@
 //!   [`Storage`](backend::Storage) keeps everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer) prepares what builds need.
 //! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to rows. It neither waits nor asks for the time.
 //! * [`Engine`] and its [`Handle`](engine::Handle): run it in your own tokio runtime, send it events, cancel, ask, listen.
+//! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and the parsers of their messages.
 //! * [`adapter`]: implementations of the contracts. Those in [memory](adapter::memory) are always there.
 //!
 //! # Your own backend
@@ -78,6 +79,7 @@ pub mod event;
 pub mod graph;
 pub mod handler;
 pub mod image;
+pub mod messages;
 pub mod plan;
 pub mod policy;
 mod reason;

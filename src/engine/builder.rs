@@ -4,7 +4,7 @@ use super::hints::Hints;
 use super::registry::Registry;
 use super::{Engine, Handle, Options, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
-use crate::event::{Event, Message};
+use crate::event::{Event, Message, Parsers};
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
 use crate::rebuild::{BuildMode, ExternalId, Limits, Slots};
@@ -79,6 +79,7 @@ pub struct Builder {
     hints: Hints,
     slots: BTreeMap<String, u32>,
     registry: Registry,
+    parsers: Parsers,
     policy: Policy,
     mode: BuildMode,
     clock: Arc<dyn Clock>,
@@ -99,6 +100,7 @@ impl Builder {
             hints: Hints::default(),
             slots: BTreeMap::new(),
             registry: Registry::default(),
+            parsers: Parsers::default(),
             policy: Policy::allow_all(),
             mode: BuildMode::Real,
             clock: Arc::new(SystemClock),
@@ -194,6 +196,14 @@ impl Builder {
         self
     }
 
+    /// How to read messages that are not events of ours by their topics. Parsers whose events no handler wants are left out.
+    ///
+    /// A message that its parser cannot read becomes a dead letter, with the place and the reason.
+    pub fn parsers(mut self, parsers: Parsers) -> Self {
+        self.parsers = parsers;
+        self
+    }
+
     /// The rules of what may be rebuilt; everything, if not set. Handlers get it from [`Context::policy`](crate::Context::policy) and plan with
     /// it: the engine does not judge a plan a second time. An event whose plan has become empty because everything is blocked ends
     /// [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked what.
@@ -255,7 +265,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, named twice or limits nothing.
-    pub fn build(self) -> Result<Engine, ConfigError> {
+    pub fn build(mut self) -> Result<Engine, ConfigError> {
         if let Some(duplicate) = self.duplicate {
             return Err(duplicate);
         }
@@ -277,6 +287,7 @@ impl Builder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
+        self.registry.set_parsers(self.parsers);
         let readable = Readable {
             catalog: Arc::new(Catalogs(self.catalogs)),
             policy: self.policy,

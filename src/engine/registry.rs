@@ -1,15 +1,16 @@
 use crate::backend::BoxError;
-use crate::event::{Envelope, Event, Message, ParseError, parse};
+use crate::event::{Envelope, Event, Message, ParseError, Parsers, parse};
 use crate::handler::{Context, Decision, Handler, HandlerResult};
 use async_trait::async_trait;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// Handlers by name, each with its event type erased.
+/// Handlers by name, each with its event type erased, and the parsers of messages that others word.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     handlers: Vec<Entry>,
+    parsers: Parsers,
 }
 
 #[derive(Debug)]
@@ -71,9 +72,20 @@ impl Registry {
         self.handlers.is_empty()
     }
 
-    /// What the message says; `None` if no handler wants it.
+    /// Understands the messages of these parsers, as far as there are handlers for their events.
+    pub(super) fn set_parsers(&mut self, mut parsers: Parsers) {
+        parsers.retain_kinds(|kind| self.of_kind(kind).next().is_some());
+        self.parsers = parsers;
+    }
+
+    /// What the message says; `None` if no handler wants it. A topic that is a kind of ours is not for the parsers.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
-        self.handlers.iter().find_map(|entry| entry.handler.read(message))
+        let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
+        ours.or_else(|| match self.parsers.parse(message)? {
+            // A parser of several kinds may give one that nobody wants.
+            Ok(envelope) if self.of_kind(&envelope.kind).next().is_none() => None,
+            read => Some(read),
+        })
     }
 
     /// The handlers of events of this kind, in the order of their registration.

@@ -1,5 +1,10 @@
 //! Facts that came in, and the names under which they are stored.
 
+mod parsers;
+mod topics;
+
+pub use parsers::{Parsed, Parser, Parsers};
+
 use crate::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
