@@ -2,4 +2,6 @@
 
 pub mod conformance;
 pub mod http;
+#[cfg(feature = "koji")]
+pub mod koji;
 pub mod sim;
