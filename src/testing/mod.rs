@@ -2,6 +2,8 @@
 
 pub mod conformance;
 pub mod http;
+#[cfg(feature = "koji")]
+pub mod koji;
 #[cfg(feature = "odcs")]
 pub mod odcs;
 pub mod sim;

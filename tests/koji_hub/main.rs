@@ -1,0 +1,9 @@
+//! The fake hub of Koji against what the real one was recorded to answer, against the real client, and against the engine.
+#![cfg(all(feature = "koji", feature = "testing"))]
+#![allow(clippy::unwrap_used)]
+
+mod hub;
+mod line;
+mod peers;
+mod recorded;
+mod world;
