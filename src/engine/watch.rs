@@ -56,11 +56,13 @@ pub(super) async fn run(core: &Core) {
 
 /// The attempts that messages say have changed.
 fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> {
-    let bound = due.attempts.iter().filter_map(|(attempt, _)| {
-        let external = attempt.external.clone()?;
-        Some(((attempt.system.clone(), external), &attempt.id))
+    let bound = due.attempts.iter().filter_map(|(attempt, _)| Some((attempt, attempt.external.clone()?)));
+    // A message has the name that the service itself uses.
+    let named = bound.flat_map(|(attempt, external)| {
+        let names = [external.unshared(), Some(external)].into_iter().flatten();
+        names.map(|name| ((attempt.system.clone(), name), &attempt.id))
     });
-    let bound: BTreeMap<_, _> = bound.collect();
+    let bound: BTreeMap<_, _> = named.collect();
     let is_busy = |attempt: &_| bound.get(attempt).is_some_and(|id| busy.contains(*id));
     let hinted = core.hints.take(bound.keys().cloned().collect(), is_busy);
     hinted.iter().filter_map(|attempt| bound.get(attempt).map(|id| (*id).clone())).collect()

@@ -75,6 +75,28 @@ impl ExternalId {
         Self(text.into())
     }
 
+    /// The id of something that several attempts may share, which each calls by a name of its own: `id@attempt`. An external id belongs to
+    /// one attempt.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::{AttemptId, ExternalId};
+    ///
+    /// let attempt = AttemptId::from_random(7);
+    /// let shared = ExternalId::shared(&ExternalId::new("4711"), &attempt);
+    /// assert_eq!(shared.as_str(), format!("4711@{attempt}"));
+    /// assert_eq!(shared.unshared(), Some(ExternalId::new("4711")));
+    /// ```
+    #[must_use]
+    pub fn shared(id: &Self, attempt: &AttemptId) -> Self {
+        Self::new(format!("{id}@{attempt}"))
+    }
+
+    /// What the service itself calls it, if this is the name that one of several attempts has for it.
+    #[must_use]
+    pub fn unshared(&self) -> Option<Self> {
+        self.0.rsplit_once('@').map(|(id, _)| Self::new(id))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -387,12 +387,11 @@ fn marker(compose: &Compose, attempt: &AttemptId) -> Option<String> {
 }
 
 fn external(id: u64, attempt: &AttemptId) -> ExternalId {
-    ExternalId::new(format!("{id}@{attempt}"))
+    ExternalId::shared(&ExternalId::new(id.to_string()), attempt)
 }
 
 fn number(external: &ExternalId) -> Option<u64> {
-    let (id, _) = external.as_str().split_once('@')?;
-    id.parse().ok()
+    external.unshared()?.as_str().parse().ok()
 }
 
 fn earlier(at: Timestamp, by: Duration) -> Timestamp {
