@@ -180,6 +180,9 @@ pub struct Plan {
 pub const PLAN_VERSION: u32 = 2;
 
 impl Plan {
+    /// The code of the reason of a repository that is prepared for those that take packages from it.
+    pub const PREREQUISITE: &'static str = "prerequisite";
+
     /// What started it, by name.
     pub fn changed(&self) -> impl Iterator<Item = (&ArtifactId, &Changed)> {
         self.changed.iter()

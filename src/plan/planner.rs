@@ -190,7 +190,7 @@ impl Planner<'_> {
             let asked = self.rebuild.get(&artifact.id);
             let prerequisite = || {
                 let text = "what is rebuilt takes packages from it";
-                prepared.contains(number).then(|| Reason::new("prerequisite", text))
+                prepared.contains(number).then(|| Reason::new(Plan::PREREQUISITE, text))
             };
             let node = PlanNode {
                 artifact: artifact.clone(),

@@ -25,9 +25,14 @@ impl fmt::Display for Plan {
             tree.write(f, id)?;
         }
         for id in &tree.starts {
-            let changed = self.node(id).is_some_and(|node| node.asked.is_none()) && self.changed.contains_key(*id);
-            let why = if changed { "changed, and is rebuilt" } else { "is rebuilt as asked" };
-            writeln!(f, "{} {why}", Line(id.as_str()))?;
+            let asked = self.node(id).and_then(|node| node.asked.as_ref());
+            match asked {
+                None if self.changed.contains_key(*id) => writeln!(f, "{} changed, and is rebuilt", Line(id.as_str()))?,
+                Some(why) if why.code == Self::PREREQUISITE => {
+                    writeln!(f, "{} is prepared: {}", Line(id.as_str()), Line(&why.text))?;
+                }
+                _ => writeln!(f, "{} is rebuilt as asked", Line(id.as_str()))?,
+            }
             tree.write(f, id)?;
         }
         if !self.excluded.is_empty() {

@@ -1,0 +1,100 @@
+//! What the command line means.
+
+use freshmaker::rebuild::EventId;
+use std::path::PathBuf;
+
+pub(crate) const HELP: &str = "\
+Rebuilds container images with Koji when packages, sources or people say so.
+
+usage: koji_service [--config FILE] serve
+       koji_service [--config FILE] plan ARTIFACT...
+       koji_service [--config FILE] show [EVENT]
+       koji_service [--config FILE] cancel EVENT [--by NAME]
+       koji_service [--config FILE] check-config [--online]
+       koji_service --world simulated
+
+  serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
+  plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
+  show              the latest events; with EVENT its plan, its builds and why they are as they are
+  cancel EVENT      stop what this event started, unless others want it as well
+  check-config      read everything; with --online also log in everywhere, and say what works
+
+  --config FILE     koji_service.toml, if not given
+  --by NAME         who cancels; the user of this process, if not given
+  --world simulated the whole story without any service, against a fake Koji hub and a fake ODCS; ends by itself
+  -h, --help        this text
+
+exit status: 0 good, 1 something failed, 2 the command line makes no sense
+";
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Command {
+    Help,
+    Simulated,
+    Serve { config: PathBuf },
+    Plan { config: PathBuf, artifacts: Vec<String> },
+    Show { config: PathBuf, event: Option<EventId> },
+    Cancel { config: PathBuf, event: EventId, by: String },
+    CheckConfig { config: PathBuf, online: bool },
+}
+
+#[derive(Default)]
+struct Given {
+    config: Option<String>,
+    by: Option<String>,
+    world: Option<String>,
+    online: bool,
+    words: Vec<String>,
+}
+
+pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut args = args;
+    let mut given = Given::default();
+    while let Some(arg) = args.next() {
+        let mut value = |option: &str| args.next().ok_or_else(|| format!("{option} needs a value"));
+        match arg.as_str() {
+            "-h" | "--help" => return Ok(Command::Help),
+            "--config" => given.config = Some(value("--config")?),
+            "--by" => given.by = Some(value("--by")?),
+            "--world" => given.world = Some(value("--world")?),
+            "--online" => given.online = true,
+            option if option.starts_with('-') => return Err(format!("there is no option {option}")),
+            _ => given.words.push(arg),
+        }
+    }
+    given.command()
+}
+
+impl Given {
+    fn command(self) -> Result<Command, String> {
+        let config = PathBuf::from(self.config.as_deref().unwrap_or("koji_service.toml"));
+        let words: Vec<_> = self.words.iter().map(String::as_str).collect();
+        let plain = self.by.is_none() && !self.online && self.world.is_none();
+        match (&words[..], self.world.as_deref()) {
+            ([], Some("simulated")) if self.config.is_none() && self.by.is_none() && !self.online => {
+                Ok(Command::Simulated)
+            }
+            (_, Some(world)) => {
+                Err(format!("--world {world} does not go with anything else, and the only one is `simulated`"))
+            }
+            (["serve"], _) if plain => Ok(Command::Serve { config }),
+            (["plan"], _) => Err("plan needs the names of artifacts".to_owned()),
+            (["plan", names @ ..], _) if plain => {
+                Ok(Command::Plan { config, artifacts: names.iter().map(|name| (*name).to_owned()).collect() })
+            }
+            (["show"], _) if plain => Ok(Command::Show { config, event: None }),
+            (["show", id], _) if plain => Ok(Command::Show { config, event: Some(event(id)?) }),
+            (["cancel", id], _) if !self.online => {
+                let by = self.by.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
+                Ok(Command::Cancel { config, event: event(id)?, by })
+            }
+            (["check-config"], _) if self.by.is_none() => Ok(Command::CheckConfig { config, online: self.online }),
+            ([], _) => Err("what is to be done?".to_owned()),
+            ([first, ..], _) => Err(format!("`{first}` with these words and options makes no sense")),
+        }
+    }
+}
+
+fn event(text: &str) -> Result<EventId, String> {
+    text.parse().map(EventId).map_err(|_| format!("an event is a number, not {text:?}"))
+}

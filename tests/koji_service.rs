@@ -1,0 +1,214 @@
+//! The example service as its operators run it: processes on RabbitMQ, a hub and an ODCS, killed while builds run.
+#![cfg(all(
+    feature = "sqlite",
+    feature = "files",
+    feature = "amqp",
+    feature = "koji",
+    feature = "odcs",
+    feature = "testing"
+))]
+#![allow(clippy::unwrap_used)]
+
+use freshmaker::Message;
+use freshmaker::adapter::amqp::{Amqp, AmqpConfig};
+use freshmaker::backend::Bus;
+use freshmaker::engine::SystemClock;
+use freshmaker::testing::koji::{Fate, Hub, Trouble};
+use freshmaker::testing::odcs::FakeOdcs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const PREFIX: &str = "org.example.test";
+
+fn program() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let directory = test.parent().and_then(Path::parent).unwrap().join("examples");
+    Command::new(directory.join(format!("koji_service{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Without a broker this says so, and fails where services are required.
+fn broker() -> Option<String> {
+    let url =
+        std::env::var("FRESHMAKER_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
+    let authority = url.split("://").nth(1)?.split('/').next()?;
+    let address = authority.rsplit('@').next()?.to_owned();
+    let address = if address.contains(':') { address } else { format!("{address}:5672") };
+    if std::net::TcpStream::connect(address.as_str()).is_ok() {
+        return Some(url);
+    }
+    assert!(std::env::var_os("FRESHMAKER_REQUIRE_SERVICES").is_none(), "there is no broker at {address}");
+    eprintln!("*** SKIPPED, THIS WAS NOT TESTED: there is no broker at {address} ***");
+    None
+}
+
+/// A running service, which does not outlive its test.
+struct Service(Child);
+
+impl Service {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The world around the service, and the directory of its configuration.
+struct World {
+    hub: Hub,
+    odcs: FakeOdcs,
+    directory: tempfile::TempDir,
+    bus: Amqp,
+}
+
+impl World {
+    async fn new(broker: &str) -> Self {
+        let hub = Hub::start(Arc::new(SystemClock)).await.unwrap();
+        hub.add_user("freshmaker", "hush-hush");
+        hub.add_target("f40-containers");
+        let odcs = FakeOdcs::start(Arc::new(SystemClock)).await.unwrap();
+        odcs.require_token("freshmaker", "hush-token");
+        let directory = tempfile::tempdir().unwrap();
+        let queue = format!("koji-service-{}", fastrand::u64(..));
+        let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(PREFIX)).unwrap();
+        let world = Self { hub, odcs, directory, bus };
+        world.write(
+            "koji.conf",
+            &format!(
+                "[test]\nserver = {}\ntopurl = {}\nauthtype = password\nuser = freshmaker\npassword = hush-hush\n",
+                world.hub.url(),
+                world.hub.files_url()
+            ),
+        );
+        world.write("token", "hush-token\n");
+        world.write("catalog.toml", include_str!("../examples/koji_service/catalog.toml"));
+        world.write("fedora_messaging.toml", &format!(
+            "amqp_url = \"{broker}\"\ntopic_prefix = \"{PREFIX}\"\n[queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\n\
+             arguments = {{ x-expires = 300000 }}\n[[bindings]]\nqueue = \"{queue}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"nothing\"]\n"
+        ));
+        world.write("koji_service.toml", &format!(
+            "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\ntopic_prefixes = [\"{PREFIX}\"]\n\
+             [fedora_messaging]\nfile = \"fedora_messaging.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\nverify = true\npoll_s = 1\nsettle_s = 2\n\
+             [odcs]\nurl = \"{}\"\nowner = \"freshmaker\"\ntoken_file = \"token\"\n",
+            world.odcs.url()
+        ));
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = program();
+        command.args(arguments).arg("--config").arg(self.path("koji_service.toml"));
+        let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("hush"), "a secret is told: {said}");
+        (output.status.success(), said)
+    }
+
+    fn serve(&self) -> Service {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = program();
+        command.arg("serve").arg("--config").arg(self.path("koji_service.toml")).stderr(Stdio::from(log));
+        Service(command.spawn().unwrap())
+    }
+
+    async fn publish(&self, id: &str, topic: &str, body: &serde_json::Value) {
+        let body = body.to_string().into_bytes();
+        self.bus
+            .publish(&Message { id: id.into(), topic: topic.into(), headers: Default::default(), body })
+            .await
+            .unwrap();
+    }
+
+    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(90);
+        while !holds().await {
+            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+            assert!(Instant::now() < patience, "{what} never happens:\n{log}");
+            let _ = tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_survives_the_process_and_a_lost_answer() {
+    let Some(broker) = broker() else { return };
+    let world = World::new(&broker).await;
+    world.hub.script(|_| {
+        let fate = Fate::succeeds().taking(Duration::from_secs(1)).with_version("40");
+        Some(fate.with_rpm("x86_64", "openssl-libs-3.2.2-3.fc40"))
+    });
+    world.hub.trouble("buildContainer", 1, Trouble::AnswerLost);
+
+    let mut service = world.serve();
+    world.until("the queue", async || world.ask(&["check-config", "--online"]).await.0).await;
+    let body = serde_json::json!({ "container_images": ["registry.example.org/base:40"], "errata_id": 7 });
+    world.publish("8f3c2a10-0000-4000-8000-000000000001", "freshmaker.manual.rebuild", &body).await;
+    world.until("the first task", async || !world.hub.ledger().entries.is_empty()).await;
+    service.kill();
+
+    let mut service = world.serve();
+    world.until("the end", async || world.ask(&["show"]).await.1.contains("COMPLETE")).await;
+    let (_, said) = world.ask(&["show", "1"]).await;
+    assert!(said.contains("all 4 builds ended well"), "{said}");
+    assert_eq!(world.hub.ledger().violations(), []);
+    assert_eq!(world.hub.ledger().entries.len(), 3, "each image was built once: {said}");
+    assert_eq!(world.odcs.violations(), Vec::<String>::new());
+
+    let status = Command::new("kill").arg(service.0.id().to_string()).status().unwrap();
+    assert!(status.success());
+    assert!(service.0.wait().unwrap().success(), "it ends well when it is told to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_can_be_cancelled_beside_the_service() {
+    let Some(broker) = broker() else { return };
+    let world = World::new(&broker).await;
+    world.hub.script(|_| Some(Fate::hangs()));
+    let mut service = world.serve();
+    world.until("the queue", async || world.ask(&["check-config", "--online"]).await.0).await;
+    let body = serde_json::json!({ "container_images": ["registry.example.org/website:40"], "errata_id": 7 });
+    world.publish("8f3c2a10-0000-4000-8000-000000000002", "freshmaker.manual.rebuild", &body).await;
+    world.until("the task", async || !world.hub.live_tasks().is_empty()).await;
+    let (cancelled, said) = world.ask(&["cancel", "1", "--by", "alice"]).await;
+    assert!(cancelled && said.contains("cancelled by alice"), "{said}");
+    world.until("the cancellation", async || world.hub.live_tasks().is_empty()).await;
+    world.until("the end", async || world.ask(&["show"]).await.1.contains("event 1 CANCELED")).await;
+    service.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_shown_and_mistakes_are_named() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let (good, said) = world.ask(&["plan", "registry.example.org/nginx:40"]).await;
+    assert!(good && said.contains("registry.example.org/website:40"), "{said}");
+    let (good, said) = world.ask(&["plan", "nobody"]).await;
+    assert!(!good && said.contains("nobody"), "{said}");
+    assert!(!world.path("state.sqlite").exists(), "a plan keeps nothing");
+
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(good, "{said}");
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  ") && said.contains("127.0.0.1:1"), "{said}");
+    assert!(said.contains("ok      koji login") && said.contains("ok      odcs"), "one failure hides no other: {said}");
+
+    let text = std::fs::read_to_string(world.path("koji_service.toml")).unwrap();
+    world.write("koji_service.toml", &text.replace("profile = ", "profil = "));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("profil") && said.contains("koji_service.toml"), "{said}");
+}
