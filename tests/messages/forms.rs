@@ -127,6 +127,12 @@ fn every_form_says_the_same() {
     }
 }
 
+fn pointer_is_gone(body: &Value, change: &Value, path: &str) -> bool {
+    let list = pointer(path).rsplit_once('/').map(|(list, _)| list.to_owned()).unwrap();
+    let length = |body: &Value| body.pointer(&list).and_then(Value::as_array).map(Vec::len);
+    length(body) != length(change)
+}
+
 #[test]
 fn what_is_missing_is_named() {
     for (topic, body, required) in good() {
@@ -138,9 +144,9 @@ fn what_is_missing_is_named() {
                 (change(&body, path, Some(json!(true))), vec![path.to_owned(), format!("{path}[0]")]),
                 (change(&body, path, Some(json!(" "))), vec![path.to_owned()]),
             ] {
-                // A list without its only item is a good list.
-                if matches!(parse(&message(topic, change.to_string())), Some(Ok(_))) && path.ends_with("[0].nvr") {
-                    panic!("{path}");
+                // Without its first item a list is another list.
+                if path.ends_with(']') && pointer_is_gone(&body, &change, path) {
+                    continue;
                 }
                 let error = refusal(&message(topic, change.to_string()));
                 assert!(places.contains(&error.place), "{topic} {change}: {error}");
@@ -220,7 +226,11 @@ fn an_empty_body_means_headers() {
     let error = refusal(&advisory(&headers));
     assert_eq!((error.place.as_str(), error.reason.as_str()), ("headers.errata_id", "a number that is too large"));
     assert_eq!(refusal(&advisory(&headers[1..])).place, "headers.errata_id");
-    assert_eq!(refusal(&advisory(&[])).reason, "missing, expected text");
+    let error = refusal(&advisory(&[]));
+    assert_eq!(
+        (error.place.as_str(), error.reason.as_str()),
+        ("headers.errata_id", "missing, expected a whole number, not negative")
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn of_all_recorded_topics_these_are_ours() {
     // Not JSON: whoever looks at it says so.
     let taken: Vec<_> = text.lines().filter(|topic| parsers.parse(&message(topic, "?")).is_some()).collect();
     assert_eq!(text.lines().filter(|topic| is_ours(topic)).collect::<Vec<_>>(), taken);
-    insta::assert_snapshot!(taken.join("\n"), @"");
+    insta::assert_snapshot!("topics", taken.join("\n"));
 }
 
 #[test]
