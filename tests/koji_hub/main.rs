@@ -1,7 +1,8 @@
 //! The fake hub of Koji against what the real one was recorded to answer, against the real client, and against the engine.
-#![cfg(all(feature = "koji", feature = "testing"))]
+#![cfg(all(feature = "koji", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
+mod engine;
 mod hub;
 mod line;
 mod peers;

@@ -119,7 +119,12 @@ impl Sessions {
 
     /// A session that the hub knows, for the caller alone.
     pub(crate) async fn check_out(&self) -> Result<Session> {
-        let idle = self.pool().idle.pop();
+        let idle = {
+            let mut pool = self.pool();
+            // One that was lent for an intent that came to nothing is as good as any. If it is claimed all the same, nothing is sent.
+            let reclaimed = if pool.lent.len() >= LENT_MAX { pool.lent.pop_front() } else { None };
+            pool.idle.pop().or(reclaimed)
+        };
         let Some(mut session) = idle else { return self.log_in(None).await };
         if session.used.elapsed() >= FRESH {
             // Renews it if it has expired.

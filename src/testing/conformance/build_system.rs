@@ -169,7 +169,11 @@ async fn builds_do_not_mix(system: &dyn BuildSystem, world: &dyn BuildWorld) {
 }
 
 async fn submit(system: &dyn BuildSystem, request: &BuildRequest) -> ExternalId {
-    match system.submit(request).await {
+    let session = match system.session().await {
+        Ok(session) => session,
+        Err(error) => panic!("there is no session to submit in: {error}"),
+    };
+    match system.submit(&BuildRequest { session, ..request.clone() }).await {
         Ok(external) => external,
         Err(error) => panic!("a request was not taken: {error}"),
     }

@@ -478,6 +478,8 @@ fn rows(world: &World, opts: &Value) -> Result<Vec<Value>, Fault> {
         let info = task.info();
         let wanted = |name: &str| match given.get(name) {
             None => true,
+            // Nothing means any of these, but none of the others.
+            Some(Value::Nil) if ["arch", "method", "state"].contains(&name) => true,
             Some(Value::Array(any)) => any.contains(field(&info, name)),
             Some(value) => value == field(&info, name),
         };
