@@ -357,6 +357,20 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
             let id = one(world, &args, "task_id")?.id;
             Ok(descendents(world, id, args.flag("request")))
         }),
+        "listBuildroots" => Ok(list([])),
+        "getHost" => bind(&["hostInfo", "strict", "event"], 1).map(|args| match args.get("hostInfo") {
+            Value::Int(HOST) => record([
+                ("id", int(HOST)),
+                ("name", text("builder1")),
+                ("arches", text("x86_64")),
+                ("capacity", Value::Double(20.0)),
+                ("comment", Value::Nil),
+                ("description", Value::Nil),
+                ("enabled", true.into()),
+                ("user_id", int(HOST)),
+            ]),
+            _ => Value::Nil,
+        }),
         "listTasks" => bind(&["opts", "queryOpts"], 0)
             .and_then(|args| rows(world, args.get("opts")).map(|rows| query(rows, args.get("queryOpts")))),
         "cancelTask" => bind(&["task_id", "recurse"], 1).and_then(|args| {
