@@ -387,9 +387,37 @@ async fn a_check_tells_what_the_server_wants() {
     let mut config = OdcsConfig::new(world.service.url());
     config.auth = OdcsAuth::Token(Secret::new("token"));
     assert!(Odcs::new(config.clone()).unwrap().check().await.is_ok());
-    config.auth = OdcsAuth::Kerberos;
-    assert_eq!(Odcs::new(config).unwrap_err().remedy, Remedy::Unsupported);
     assert_eq!(Odcs::new(OdcsConfig::new("odcs")).unwrap_err().remedy, Remedy::Unsupported);
+}
+
+#[derive(Debug)]
+struct Tickets(Result<Vec<u8>, String>);
+
+impl freshmaker::adapter::net::Negotiate for Tickets {
+    fn token(&self, service: &str) -> Result<Vec<u8>, String> {
+        assert_eq!(service, "HTTP@127.0.0.1");
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_is_shown_with_each_request_and_without_one_nothing_is_sent() {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let shown = std::sync::Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        shown.lock().unwrap().push(request.header("authorization").map(str::to_owned));
+        async { Reply::new(200) }
+    });
+    let server = server.await.unwrap();
+    let mut config = OdcsConfig::new(server.url());
+    config.auth = OdcsAuth::Kerberos;
+    let odcs = |tickets| Odcs::new(config.clone()).unwrap().with_negotiate(std::sync::Arc::new(Tickets(tickets)));
+    // What the server answers is no compose; what matters is what it was shown.
+    let _ = odcs(Ok(b"ticket".to_vec())).prepare(&request(1, &Compose::tag("t"))).await;
+    assert_eq!(*seen.lock().unwrap(), [Some("Negotiate dGlja2V0".to_owned())]);
+    let error = odcs(Err("there is no ticket".into())).prepare(&request(1, &Compose::tag("t"))).await.unwrap_err();
+    assert!(error.remedy == Remedy::Unavailable && error.text.contains("there is no ticket"), "{error}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod native;
 mod native;
 #[cfg(feature = "net")]
 mod negotiate;
-#[cfg(feature = "net")]
+#[cfg(feature = "koji")]
 mod parse;
 mod tls;
 
@@ -26,7 +26,7 @@ pub use http::{HttpConfig, Secret};
 pub use negotiate::Negotiate;
 #[cfg(feature = "net")]
 pub(crate) use negotiate::{authorization, of_system};
-#[cfg(feature = "net")]
+#[cfg(feature = "koji")]
 pub(crate) use parse::off_runtime;
 #[cfg(feature = "amqp")]
 pub(crate) use tls::{PemFiles, client_config};

@@ -1,13 +1,14 @@
 use super::record::ComposeRecord;
 use super::{OdcsAuth, OdcsConfig};
-use crate::adapter::net::{Call, Http, Reply, Secret};
+use crate::adapter::net::{Call, Http, Negotiate, Reply, Secret, authorization, of_system};
 use crate::backend::{Error, Remedy, Result};
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Composes on a page of the list.
 const PAGE_ITEMS: usize = 100;
@@ -56,19 +57,20 @@ pub(super) struct Client {
     auth: OdcsAuth,
     /// What the token file held when it was last read.
     token: Mutex<Option<Secret>>,
+    negotiate: Arc<dyn Negotiate>,
 }
 
 impl Client {
     pub(super) fn new(config: &OdcsConfig) -> Result<Self> {
-        if config.auth == OdcsAuth::Kerberos {
-            let text = "login with Kerberos is not compiled in: use a token or a client certificate";
-            return Err(Error::new(Remedy::Unsupported, "odcs", text));
-        }
         if let Err(error) = Url::parse(&config.http.url) {
             return Err(Error::new(Remedy::Unsupported, "odcs", format!("{:?} is no URL: {error}", config.http.url)));
         }
         let (http, url) = (Http::new(&config.http)?, config.http.url.clone());
-        Ok(Self { http, url, auth: config.auth.clone(), token: Mutex::new(None) })
+        Ok(Self { http, url, auth: config.auth.clone(), token: Mutex::new(None), negotiate: of_system() })
+    }
+
+    pub(super) fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
+        Self { negotiate, ..self }
     }
 
     pub(super) async fn about(&self) -> Result<About> {
@@ -154,6 +156,9 @@ impl Client {
         let mut request = self.http.request(method, url.as_str().trim_end_matches('?'));
         if let Some(token) = self.token()? {
             request = request.bearer_auth(token.expose());
+        }
+        if self.auth == OdcsAuth::Kerberos {
+            request = request.header(AUTHORIZATION, authorization(Arc::clone(&self.negotiate), &self.url).await?);
         }
         if let Some(body) = body {
             request = request.json(body);

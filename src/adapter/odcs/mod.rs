@@ -47,7 +47,7 @@ pub use client::About;
 pub use compose::{Compose, ComposeError, Flag, SourceType};
 pub use record::{ComposeRecord, ComposeState};
 
-use crate::adapter::net::{HttpConfig, Secret};
+use crate::adapter::net::{HttpConfig, Negotiate, Secret};
 use crate::backend::{Capabilities, Clock, ComposeRequest, Composer, Error, Found, Remedy, Result};
 use crate::engine::SystemClock;
 use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed};
@@ -74,7 +74,7 @@ pub enum OdcsAuth {
     Token(Secret),
     /// With the token in this file, which is read again after the server has refused it.
     TokenFile(PathBuf),
-    /// With a ticket of Kerberos.
+    /// With a ticket of Kerberos; needs the feature `gssapi`, or a [`Negotiate`] of your own.
     Kerberos,
 }
 
@@ -136,9 +136,15 @@ impl Odcs {
     /// A client of this service. Connects only when it is used.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if the address is none, a certificate cannot be read, or the login is not compiled in.
+    /// [`Unsupported`](Remedy::Unsupported) if the address is none or a certificate cannot be read.
     pub fn new(config: OdcsConfig) -> Result<Self> {
         Ok(Self { client: Client::new(&config)?, config, clock: Arc::new(SystemClock) })
+    }
+
+    /// Takes the tokens for [`OdcsAuth::Kerberos`] from there instead of the system's library.
+    #[must_use]
+    pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
+        Self { client: self.client.with_negotiate(negotiate), ..self }
     }
 
     /// The same with another clock.
