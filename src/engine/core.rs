@@ -239,13 +239,13 @@ impl Core {
         self.sleep(self.options.backend_pause).await;
     }
 
-    /// Who builds this build, if this engine may touch it: builds of a dry run are only pretended, whoever does it, and an engine
-    /// that makes a dry run touches no others.
+    /// Who builds this build, if this engine may touch it and has its system: builds of a dry run are only pretended, whoever does it.
     pub(super) fn backend(&self, key: &BuildKey) -> Option<&dyn BuildSystem> {
-        match (key.mode, self.readable.mode) {
-            (BuildMode::DryRun, _) => Some(&DryRun),
-            (_, BuildMode::DryRun) => None,
-            _ => self.systems.get(&key.system).map(AsRef::as_ref),
+        match key.mode {
+            BuildMode::DryRun => Some(&DryRun),
+            BuildMode::Real | BuildMode::Scratch => {
+                self.systems.get(&key.system).filter(|_| self.is_ours(key)).map(AsRef::as_ref)
+            }
         }
     }
 
@@ -254,9 +254,9 @@ impl Core {
         build.key.mode != BuildMode::DryRun && self.verifiers.contains_key(&build.key.system)
     }
 
-    /// Whether the build is this engine's business at all.
-    pub(super) fn is_ours(&self, build: &BuildRecord) -> bool {
-        build.key.mode == BuildMode::DryRun || self.readable.mode != BuildMode::DryRun
+    /// Whether such a build is this engine's business at all: one that makes a dry run touches no others.
+    pub(super) fn is_ours(&self, key: &BuildKey) -> bool {
+        key.mode == BuildMode::DryRun || self.readable.mode != BuildMode::DryRun
     }
 
     pub(super) fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {

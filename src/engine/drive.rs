@@ -96,7 +96,7 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
     }
     let mut candidates = BTreeMap::new();
     for build in due.ready {
-        let ours = core.is_ours(&build) && !starting.contains_key(&build.id);
+        let ours = core.is_ours(&build.key) && !starting.contains_key(&build.id);
         if ours && Effect::of_build(&build) == Some(Effect::Start) {
             schedule.ready(&build.key.system, build.priority, build.id);
             candidates.insert(build.id, build);

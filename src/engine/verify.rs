@@ -60,7 +60,7 @@ struct Wait {
 async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
     let builds = core.storage.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
-    Ok(builds.into_iter().filter(|build| core.is_ours(build)).collect())
+    Ok(builds.into_iter().filter(|build| core.is_ours(&build.key)).collect())
 }
 
 /// Looks at one result and stores what that showed.

@@ -79,7 +79,7 @@ fn work<'a>(
     let mut calls = Vec::new();
     let mut polls: BTreeMap<(String, BuildMode), (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
     for (attempt, build) in attempts {
-        if !core.is_ours(&build) {
+        if !core.is_ours(&build.key) {
             continue;
         }
         let Some(system) = core.backend(&build.key) else {
