@@ -376,9 +376,26 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
             cancel(world, id);
             Ok(Value::Nil)
         }),
+        "getHost" => bind(&["hostInfo", "strict", "event"], 1).map(|_| host()),
         "resubmitTask" => bind(&["taskID"], 1).and_then(|args| resubmit(world, caller, &args)),
         _ => return output::call(world, method, params),
     })
+}
+
+/// The only builder, whoever is asked for.
+fn host() -> Value {
+    record([
+        ("arches", text("x86_64")),
+        ("capacity", Value::Double(2.0)),
+        ("comment", Value::Nil),
+        ("description", Value::Nil),
+        ("enabled", Value::Bool(true)),
+        ("id", int(HOST)),
+        ("name", text("builder")),
+        ("ready", Value::Bool(true)),
+        ("task_load", Value::Double(0.0)),
+        ("user_id", int(HOST)),
+    ])
 }
 
 pub(super) fn one<'a>(world: &'a World, args: &Args, name: &str) -> Result<&'a Task, Fault> {
