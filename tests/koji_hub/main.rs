@@ -2,8 +2,12 @@
 #![cfg(all(feature = "koji", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
+mod campaign;
+mod contract;
+mod farm;
 mod hub;
 mod line;
 mod peers;
 mod recorded;
+mod verified;
 mod world;
