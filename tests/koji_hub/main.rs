@@ -1,10 +1,13 @@
 //! The fake hub of Koji against what the real one was recorded to answer, against the real client, and against the engine.
-#![cfg(all(feature = "koji", feature = "sqlite", feature = "testing"))]
+#![cfg(all(feature = "koji", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
-mod engine;
+mod campaign;
+mod contract;
+mod farm;
 mod hub;
 mod line;
 mod peers;
 mod recorded;
+mod verified;
 mod world;

@@ -104,7 +104,7 @@ async fn the_real_command_line_is_content() {
         (vec!["hello"], "freshmaker!"),
         (nginx.iter().map(String::as_str).collect(), "1"),
         (vec!["watch-task", "1"], "1 buildContainer (noarch) completed successfully"),
-        (vec!["list-tasks", "--all", "--after=2000-01-01"], "buildContainer"),
+        (vec!["list-tasks", "--after=2000-01-01", "--all"], "buildContainer"),
         (vec!["taskinfo", "-v", "1"], "State: closed"),
         (vec!["buildinfo", "nginx-container-1.0-1"], "State: COMPLETE"),
         (vec!["list-tagged", "rhel-9-containers-candidate"], "nginx-container-1.0-1"),

@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 use freshmaker::backend::Clock;
 use freshmaker::testing::koji::Hub;
-use freshmaker::time::{Timestamp, from_micros, later, since};
+use freshmaker::time::{Timestamp, from_micros, later};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A clock that stands still until it is moved.
@@ -55,20 +55,4 @@ pub(crate) async fn hub(clock: &Arc<Hands>) -> Hub {
     hub.add_user("osbs", "osbspw");
     hub.add_target("rhel-9-containers");
     hub
-}
-
-/// A hundred times faster than the machine's: pauses pass in a moment, and what is on the wire still has its time.
-#[derive(Debug)]
-pub(crate) struct Hurry(pub(crate) Instant);
-
-#[async_trait]
-impl Clock for Hurry {
-    fn now(&self) -> Timestamp {
-        later(from_micros(1_795_416_742_000_001), self.0.elapsed() * 100)
-    }
-
-    async fn sleep_until(&self, at: Timestamp) {
-        let wait = since(at, self.now()) / 100 + Duration::from_millis(1);
-        let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
-    }
 }

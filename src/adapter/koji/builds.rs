@@ -81,6 +81,13 @@ impl KojiBuilds {
         recent.iter().find(|(known, _)| known == attempt).map(|(_, id)| id.clone())
     }
 
+    /// Nothing will be sent in the session of this request.
+    fn unused(&self, request: &BuildRequest) {
+        if let Some(session) = &request.session {
+            self.sessions.free(session);
+        }
+    }
+
     fn remember(&self, attempt: &AttemptId, id: &ExternalId) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT_MAX {
@@ -97,10 +104,7 @@ impl BuildSystem for KojiBuilds {
     }
 
     async fn session(&self) -> Result<Option<SessionId>> {
-        let session = self.sessions.check_out().await?;
-        let id = session.id();
-        self.sessions.lend(session);
-        Ok(Some(id))
+        self.sessions.name().await.map(Some)
     }
 
     async fn fence(&self, session: &SessionId) -> Result<()> {
@@ -121,37 +125,23 @@ impl BuildSystem for KojiBuilds {
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         if let Some(id) = self.submitted(&request.attempt) {
+            self.unused(request);
             return Ok(id);
         }
-        let call = submission(request, &self.config.release_suffix)?;
-        let place = self.client.place(&call.method);
-        let mut session = match &request.session {
-            None => self.sessions.check_out().await?,
-            Some(id) => self.sessions.claim(id).ok_or_else(|| {
-                Error::new(
-                    Remedy::Unavailable,
-                    &place,
-                    format_args!("the session {id} is not open here: nothing was sent"),
-                )
-            })?,
+        let call = submission(request, &self.config.release_suffix).inspect_err(|_| self.unused(request))?;
+        let session = match &request.session {
+            None => self.sessions.name().await?,
+            Some(session) => session.clone(),
         };
-        match session.call(&self.client, &call, Call::Write).await {
-            Ok(Value::Int(task)) => {
-                self.sessions.give_back(session);
+        match self.sessions.submit(&session, &call).await? {
+            Value::Int(task) => {
                 let id = ExternalId::new(task.to_string());
                 self.remember(&request.attempt, &id);
                 Ok(id)
             }
-            Ok(other) => {
+            other => {
                 let text = format_args!("the answer is {}, not the number of a task", other.kind());
-                Err(Error::new(Remedy::Unclear, place, text))
-            }
-            Err(error) => {
-                let error = error.into_error(Call::Write, &place);
-                if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow) {
-                    self.sessions.give_back(session);
-                }
-                Err(error)
+                Err(Error::new(Remedy::Unclear, self.client.place(&call.method), text))
             }
         }
     }

@@ -53,7 +53,7 @@ pub struct Config {
     pub weburl: Option<String>,
     /// What is appended to the release of a rebuilt image.
     pub release_suffix: String,
-    /// How many sessions that are not in use are kept for the next submissions.
+    /// In how many sessions submissions are made, and how many that are not in use are kept for whatever comes.
     pub sessions: usize,
     /// How often a task that runs is asked about.
     pub poll: Duration,

@@ -6,17 +6,14 @@ use crate::adapter::net::{Call, Negotiate, authorization, of_system};
 use crate::backend::{Error, Remedy, Result};
 use crate::rebuild::SessionId;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 /// A session that was not used for longer may have expired: it is tried before anything is submitted in it.
 const FRESH: Duration = Duration::from_secs(600);
-
-/// Sessions that were given out and neither used nor closed: those of intents that came to nothing.
-const LENT_MAX: usize = 64;
 
 /// A session with a hub. It is owned by whoever uses it, so its calls follow each other.
 pub(crate) struct Session {
@@ -27,6 +24,8 @@ pub(crate) struct Session {
     /// Number of the next call. The hub refuses lower ones, also after a renewal.
     next: u64,
     used: Instant,
+    /// Whether a submission in it had no clear answer, or has none yet: then nothing else may be sent in it.
+    unclear: bool,
 }
 
 impl fmt::Debug for Session {
@@ -53,6 +52,7 @@ impl Session {
             by_header: answer.get::<Option<bool>>(&["header-auth"])?.unwrap_or(false),
             next: 0,
             used: Instant::now(),
+            unclear: false,
         })
     }
 
@@ -95,21 +95,45 @@ pub(crate) struct Sessions {
     idle_max: usize,
     negotiate: Arc<dyn Negotiate>,
     pool: Mutex<Pool>,
+    /// Held while a session is named, so that those who come at once share those that are opened.
+    naming: AsyncMutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
     /// Sessions that nobody uses.
     idle: Vec<Session>,
-    /// Sessions that were named to somebody and wait for their submission, oldest first.
-    lent: VecDeque<Session>,
+    /// Sessions that submissions will be made in.
+    named: Vec<Named>,
     user: Option<i64>,
+}
+
+/// A session whose name was given out. It is shared: not everybody who has its name submits in it, and nobody says so.
+#[derive(Debug)]
+struct Named {
+    id: SessionId,
+    /// For how many submissions it was named that were not made yet.
+    waiting: usize,
+    /// Locked for as long as a submission is under way in it.
+    session: Arc<AsyncMutex<Session>>,
+}
+
+impl Pool {
+    /// The session that the fewest wait for, if there are as many as there may be.
+    fn least(&mut self, max: usize) -> Option<&mut Named> {
+        self.named.retain(|named| !named.session.try_lock().is_ok_and(|session| session.unclear));
+        if self.named.len() < max.max(1) {
+            return None;
+        }
+        self.named.iter_mut().min_by_key(|named| named.waiting)
+    }
 }
 
 impl Sessions {
     pub(crate) fn new(client: Client, config: &Config) -> Self {
         let (login, idle_max) = (config.login.clone(), config.sessions);
-        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default() }
+        let naming = AsyncMutex::default();
+        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default(), naming }
     }
 
     pub(crate) fn with_negotiate(mut self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -119,20 +143,15 @@ impl Sessions {
 
     /// A session that the hub knows, for the caller alone.
     pub(crate) async fn check_out(&self) -> Result<Session> {
-        let idle = {
-            let mut pool = self.pool();
-            // One that was lent for an intent that came to nothing is as good as any. If it is claimed all the same, nothing is sent.
-            let reclaimed = if pool.lent.len() >= LENT_MAX { pool.lent.pop_front() } else { None };
-            pool.idle.pop().or(reclaimed)
-        };
+        let idle = self.pool().idle.pop();
         let Some(mut session) = idle else { return self.log_in(None).await };
-        if session.used.elapsed() >= FRESH {
-            // Renews it if it has expired.
-            if self.read(&mut session, &Request::new("getLoggedInUser", Vec::new())).await.is_err() {
-                return self.log_in(None).await;
-            }
-        }
-        Ok(session)
+        if self.is_known(&mut session).await { Ok(session) } else { self.log_in(None).await }
+    }
+
+    /// Whether the hub still has the session, which is renewed if it has expired.
+    async fn is_known(&self, session: &mut Session) -> bool {
+        let asked = Request::new("getLoggedInUser", Vec::new());
+        session.used.elapsed() < FRESH || self.read(session, &asked).await.is_ok()
     }
 
     /// Takes a session back that had a clear answer to its last call.
@@ -143,26 +162,84 @@ impl Sessions {
         }
     }
 
-    /// Keeps a session for the submission that will name it.
-    pub(crate) fn lend(&self, session: Session) {
-        let mut pool = self.pool();
-        if pool.lent.len() >= LENT_MAX {
-            pool.lent.pop_front();
+    /// Names a session to submit in. It may never be used: the names of all of them together are those of few sessions.
+    pub(crate) async fn name(&self) -> Result<SessionId> {
+        let _naming = self.naming.lock().await;
+        while let Some((id, session)) = self.least_used() {
+            let known = match session.try_lock() {
+                Ok(mut session) => self.is_known(&mut session).await,
+                // Somebody submits in it at this moment.
+                Err(_) => true,
+            };
+            if known {
+                return Ok(id);
+            }
+            self.forget(&id);
         }
-        pool.lent.push_back(session);
+        let session = self.check_out().await?;
+        let id = session.id();
+        let session = Arc::new(AsyncMutex::new(session));
+        self.pool().named.push(Named { id: id.clone(), waiting: 1, session });
+        Ok(id)
     }
 
-    /// The session of this name, if it was lent here and not yet used.
-    pub(crate) fn claim(&self, id: &SessionId) -> Option<Session> {
+    /// The session to share, with one more submission to wait for.
+    fn least_used(&self) -> Option<(SessionId, Arc<AsyncMutex<Session>>)> {
         let mut pool = self.pool();
-        let at = pool.lent.iter().position(|session| session.id() == *id)?;
-        pool.lent.remove(at)
+        let named = pool.least(self.idle_max)?;
+        named.waiting += 1;
+        Some((named.id.clone(), Arc::clone(&named.session)))
+    }
+
+    /// Submits in the session of this name, after those before. Without a clear answer it is used for nothing else.
+    pub(crate) async fn submit(&self, id: &SessionId, request: &Request) -> Result<Value> {
+        let place = self.client.place(&request.method);
+        let not_sent = || {
+            let text = format_args!("the session {id} is not open here: nothing was sent");
+            Error::new(Remedy::Unavailable, &place, text)
+        };
+        let named = self.pool().named.iter().find(|named| named.id == *id).map(|named| Arc::clone(&named.session));
+        let named = named.ok_or_else(not_sent)?;
+        let mut session = named.lock().await;
+        if session.unclear {
+            return Err(not_sent());
+        }
+        // Also if nobody waits for the answer to its end.
+        session.unclear = true;
+        let answer = session.call(&self.client, request, Call::Write).await;
+        let answer = answer.map_err(|error| error.into_error(Call::Write, &place));
+        match &answer {
+            Ok(_) => session.unclear = false,
+            Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow) => session.unclear = false,
+            Err(_) => {
+                self.forget(id);
+                return answer;
+            }
+        }
+        drop(session);
+        drop(named);
+        self.free(id);
+        answer
+    }
+
+    /// One submission less to wait for. A session that nobody waits for is free for anything.
+    pub(crate) fn free(&self, id: &SessionId) {
+        let mut pool = self.pool();
+        let Some(at) = pool.named.iter().position(|named| named.id == *id) else { return };
+        pool.named[at].waiting -= 1;
+        if pool.named[at].waiting == 0 {
+            let free = pool.named.swap_remove(at).session;
+            drop(pool);
+            if let Some(free) = Arc::into_inner(free) {
+                self.give_back(free.into_inner());
+            }
+        }
     }
 
     /// Never uses this session again.
     pub(crate) fn forget(&self, id: &SessionId) {
         let mut pool = self.pool();
-        pool.lent.retain(|session| session.id() != *id);
+        pool.named.retain(|named| named.id != *id);
         pool.idle.retain(|session| session.id() != *id);
     }
 

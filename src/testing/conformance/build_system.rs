@@ -168,10 +168,11 @@ async fn builds_do_not_mix(system: &dyn BuildSystem, world: &dyn BuildWorld) {
     assert_eq!(end(system, world, &externals[0]).await, Observed::Canceled, "a cancelled build ended otherwise");
 }
 
+/// Submits as the engine does: in a session that was opened for it.
 async fn submit(system: &dyn BuildSystem, request: &BuildRequest) -> ExternalId {
     let session = match system.session().await {
         Ok(session) => session,
-        Err(error) => panic!("there is no session to submit in: {error}"),
+        Err(error) => panic!("no session is opened: {error}"),
     };
     match system.submit(&BuildRequest { session, ..request.clone() }).await {
         Ok(external) => external,

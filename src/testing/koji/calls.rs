@@ -88,7 +88,10 @@ fn multicall(world: &mut World, caller: &Caller, params: &[Value]) -> Answer {
     let mut answers = Vec::new();
     for call in calls {
         let answer = match (field(call, "methodName"), field(call, "params")) {
-            (Value::Text(method), Value::Array(params)) => dispatch(world, caller, method, params),
+            (Value::Text(method), Value::Array(params)) => match world.fault_within(method) {
+                Some(fault) => Err(fault),
+                None => dispatch(world, caller, method, params),
+            },
             (_, _) => Err(Fault::generic("a call needs methodName and params")),
         };
         answers.push(match answer {

@@ -194,6 +194,11 @@ impl Hub {
         world.troubles.push((method.to_owned(), nth, trouble));
     }
 
+    /// The next call of this method inside of a `multiCall` raises this fault; the other calls there are answered.
+    pub fn trouble_within(&self, method: &str, code: i64, text: &str) {
+        self.inner.world().within.entry(method.to_owned()).or_default().push_back(Fault::new(code, text));
+    }
+
     /// What goes wrong with the next call, whatever it is.
     pub fn trouble_next(&self, trouble: Trouble) {
         self.inner.world().coming.push_back(trouble);
@@ -210,6 +215,7 @@ impl Hub {
         let mut world = self.inner.world();
         world.sabotage = Box::new(|_, _| None);
         world.troubles.clear();
+        world.within.clear();
         world.coming.clear();
     }
 

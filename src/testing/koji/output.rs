@@ -17,6 +17,10 @@ pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answ
     Some(match method {
         "listTaskOutput" => bind(&["taskID", "stat", "all_volumes", "strict"], 1).and_then(|args| {
             let task = one(world, &args, "taskID")?;
+            if args.flag("all_volumes") && !args.flag("stat") {
+                let volumes = |name: &String| (name.clone(), texts(["DEFAULT"]));
+                return Ok(Value::Struct(task.output.keys().map(volumes).collect()));
+            }
             if !args.flag("stat") {
                 return Ok(texts(task.output.keys().cloned()));
             }

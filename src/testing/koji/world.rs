@@ -5,6 +5,7 @@ use super::ledger::Ledger;
 use super::script::{Fate, Submission, Trouble};
 use super::session::{Sessions, User};
 use super::tasks::Tasks;
+use super::values::Fault;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -36,6 +37,8 @@ pub(super) struct World {
     pub(super) fates: BTreeMap<String, VecDeque<Fate>>,
     pub(super) sabotage: Sabotage,
     pub(super) troubles: Vec<(String, usize, Trouble)>,
+    /// Faults of the next calls of a method inside of `multiCall`.
+    pub(super) within: BTreeMap<String, VecDeque<Fault>>,
     /// Troubles of the next calls, whichever they are.
     pub(super) coming: VecDeque<Trouble>,
 }
@@ -64,6 +67,7 @@ impl World {
             fates: BTreeMap::new(),
             sabotage: Box::new(|_, _| None),
             troubles: Vec::new(),
+            within: BTreeMap::new(),
             coming: VecDeque::new(),
         }
     }
@@ -85,6 +89,11 @@ impl World {
             return Some(self.troubles.swap_remove(place).2);
         }
         self.coming.pop_front().or_else(|| (self.sabotage)(method, count))
+    }
+
+    /// The fault that the next call of this method inside of `multiCall` was told to raise.
+    pub(super) fn fault_within(&mut self, method: &str) -> Option<Fault> {
+        self.within.get_mut(method).and_then(VecDeque::pop_front)
     }
 
     pub(super) fn fate(&mut self, submission: &Submission) -> Fate {
