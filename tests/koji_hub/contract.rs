@@ -5,13 +5,15 @@ use async_trait::async_trait;
 use freshmaker::adapter::koji::{Config, KojiBuilds, Login};
 use freshmaker::adapter::net::Secret;
 use freshmaker::artifact::Source;
-use freshmaker::backend::{BuildRequest, BuildSystem};
+use freshmaker::backend::{BuildRequest, BuildSystem, Remedy};
 use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
 use freshmaker::testing::conformance::{BuildWorld, Ending, build_system};
-use freshmaker::testing::koji::{Fate, Hub};
+use freshmaker::testing::koji::{Fate, Hub, Trouble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How the client is set up for this hub.
 pub(crate) fn config(hub: &Hub) -> Config {
@@ -84,6 +86,34 @@ async fn sessions_that_come_to_nothing_are_shared() {
     builds.submit(&request).await.unwrap();
     assert_eq!(world.hub.calls("login"), 4);
     assert_eq!(world.hub.ledger().entries.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_in_a_session_that_is_in_doubt() {
+    let world = World::new().await;
+    let mut config = config(&world.hub);
+    config.sessions = 1;
+    config.http.timeout = Duration::from_millis(200);
+    let builds = KojiBuilds::new(config).unwrap();
+    let mut requests = [Ending::Succeeds; 3].map(|ending| world.request(ending));
+    for request in &mut requests {
+        request.session = builds.session().await.unwrap();
+    }
+    assert_eq!(requests[0].session, requests[1].session);
+
+    world.hub.trouble("buildContainer", 0, Trouble::Stalls);
+    let (first, second) = tokio::join!(builds.submit(&requests[0]), builds.submit(&requests[1]));
+    assert_eq!(first.unwrap_err().remedy, Remedy::Unclear);
+    assert_eq!(second.unwrap_err().remedy, Remedy::Unavailable);
+    assert_eq!(builds.submit(&requests[2]).await.unwrap_err().remedy, Remedy::Unavailable);
+    assert_eq!(world.hub.calls("buildContainer"), 1);
+
+    // Nor if nobody waited for the answer.
+    world.hub.trouble("buildContainer", 0, Trouble::Stalls);
+    let session = builds.session().await.unwrap();
+    requests[1].session = session.clone();
+    timeout(Duration::from_millis(50), builds.submit(&requests[1])).await.unwrap_err();
+    assert_ne!(builds.session().await.unwrap(), session);
 }
 
 #[tokio::test]

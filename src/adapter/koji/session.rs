@@ -209,9 +209,10 @@ impl Sessions {
         let answer = session.call(&self.client, request, Call::Write).await;
         let answer = answer.map_err(|error| error.into_error(Call::Write, &place));
         match &answer {
-            Ok(_) => session.unclear = false,
+            Ok(Value::Int(_)) => session.unclear = false,
             Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow) => session.unclear = false,
-            Err(_) => {
+            // A value that is no number of a task leaves doubt, too.
+            Ok(_) | Err(_) => {
                 self.forget(id);
                 return answer;
             }
