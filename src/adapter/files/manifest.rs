@@ -507,7 +507,7 @@ mod tests {
             ),
             (
                 artifact("parents = [{ name = 'c', kind = 'build' }]"),
-                "f.toml:4: artifact[0].parents[0].kind: \"build\" is not allowed: one of parent_image, builder_stage, build_dependency, runtime_content, link, bundle_reference",
+                "f.toml:4: artifact[0].parents[0].kind: \"build\" is not allowed: one of parent_image, builder_stage, build_dependency, repository, runtime_content, link, bundle_reference",
             ),
             (artifact("parents = [{ kind = 'builder_stage' }]"), "f.toml:4: artifact[0].parents[0]: needs a name"),
             (
