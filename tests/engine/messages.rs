@@ -2,6 +2,8 @@
 
 use crate::town::{Pushed, Town, builds, events, message, only};
 use freshmaker::backend::{Paging, StorageExt};
+use freshmaker::event::Parsers;
+use freshmaker::messages::koji::ContainerTaskChanged;
 use freshmaker::rebuild::{EventState, InboxState};
 use freshmaker::{Context, Decision, Engine, HandlerResult, Message};
 
@@ -52,6 +54,47 @@ async fn a_broken_message_is_kept_with_its_bytes_and_the_others_are_handled() {
         assert!(reason.text.contains("m2") && reason.text.contains("line 2 column 2"), "{reason}");
         let states: Vec<_> = events(&handle).await.iter().map(|event| event.state).collect();
         assert_eq!(states, [EventState::Complete; 2]);
+    }
+}
+
+/// What a service says, in the words of the service.
+async fn ended(event: ContainerTaskChanged, _: Context) -> HandlerResult {
+    Ok(Decision::Skip(format!("{} is {}", event.container, event.new.name())))
+}
+
+#[tokio::test]
+async fn messages_in_the_words_of_services_are_read_as_far_as_somebody_wants_them() {
+    const TASK: &str = "/topic/VirtualTopic.eng.brew.task.closed";
+    let body = |method: &str, id: &str| {
+        let request = r#"["git://h/containers/nginx#abc", "target", {"git_branch": "b"}]"#;
+        format!(r#"{{"new": "CLOSED", "info": {{"id": {id}, "method": "{method}", "request": {request}}}}}"#)
+    };
+    for town in Town::each() {
+        let engine = town.builder().on(ended).parsers(Parsers::all(["VirtualTopic.eng"])).build().unwrap();
+        let broken = message("m2", TASK, &body("buildContainer", "true"));
+        let unwanted = [
+            message("m3", TASK, &body("buildArch", "8")),
+            message("m4", "VirtualTopic.eng.buildsys.task.state.change", "\u{1}"),
+            message("m5", "VirtualTopic.stage.brew.task.closed", "\u{1}"),
+        ];
+        town.bus.send(message("m1", TASK, &body("buildContainer", "7")));
+        town.bus.send(broken.clone());
+        for message in &unwanted {
+            town.bus.send(message.clone());
+        }
+        town.settle(&engine).await;
+        let handle = engine.handle();
+        let (state, _, text) = only(&handle).await;
+        assert_eq!((state, text.as_str()), (EventState::Skipped, "nginx is CLOSED"));
+        assert_eq!(events(&handle).await[0].envelope.search_key, "7");
+        let dead = handle.dead_letters(Paging::first(10)).await.unwrap().items;
+        assert_eq!(dead.iter().map(|dead| &dead.message).collect::<Vec<_>>(), [&broken]);
+        let reason = dead[0].reason.as_ref().unwrap();
+        assert_eq!(reason.code, "malformed");
+        assert!(reason.text.contains("m2") && reason.text.contains(": info.id: expected a whole number"), "{reason}");
+        for message in &unwanted {
+            assert_eq!(town.storage.message("bus", &message.id).await.unwrap(), None, "{message:?}");
+        }
     }
 }
 
