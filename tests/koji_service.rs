@@ -20,8 +20,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const PREFIX: &str = "org.example.test";
-
 fn program() -> Command {
     let test = std::env::current_exe().unwrap();
     let directory = test.parent().and_then(Path::parent).unwrap().join("examples");
@@ -78,7 +76,9 @@ impl World {
         odcs.require_token("freshmaker", "hush-token");
         let directory = tempfile::tempdir().unwrap();
         let queue = format!("koji-service-{}", fastrand::u64(..));
-        let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(PREFIX)).unwrap();
+        // Nobody else's messages.
+        let prefix = format!("org.example.test{}", fastrand::u64(..));
+        let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
         let world = Self { hub, odcs, directory, bus };
         world.write(
             "koji.conf",
@@ -91,11 +91,11 @@ impl World {
         world.write("token", "hush-token\n");
         world.write("catalog.toml", include_str!("../examples/koji_service/catalog.toml"));
         world.write("fedora_messaging.toml", &format!(
-            "amqp_url = \"{broker}\"\ntopic_prefix = \"{PREFIX}\"\n[queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\n\
+            "amqp_url = \"{broker}\"\ntopic_prefix = \"{prefix}\"\n[queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\n\
              arguments = {{ x-expires = 300000 }}\n[[bindings]]\nqueue = \"{queue}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"nothing\"]\n"
         ));
         world.write("koji_service.toml", &format!(
-            "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\ntopic_prefixes = [\"{PREFIX}\"]\n\
+            "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\ntopic_prefixes = [\"{prefix}\"]\n\
              [fedora_messaging]\nfile = \"fedora_messaging.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\nverify = true\npoll_s = 1\nsettle_s = 2\n\
              [odcs]\nurl = \"{}\"\nowner = \"freshmaker\"\ntoken_file = \"token\"\n",
             world.odcs.url()

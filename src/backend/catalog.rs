@@ -51,7 +51,8 @@ use std::fmt;
 /// ```
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
-    /// The artifacts with these names, everything that directly or indirectly depends on them, and every parent those have.
+    /// The artifacts with these names, everything that directly or indirectly depends on them, the repositories that are prepared on demand for
+    /// those, and every parent that all these have.
     ///
     /// # Errors
     /// [`NotFound`](super::Remedy::NotFound) if a name means nothing here.

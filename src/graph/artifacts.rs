@@ -1,6 +1,6 @@
 use super::links::{Links, Neighbours};
 use super::{Closure, Csr, Cycle, EdgeKind, EdgeKinds, FrozenGraph};
-use crate::artifact::{Artifact, ArtifactId};
+use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -264,11 +264,13 @@ impl ArtifactGraph {
 
     /// The part of the graph made of these artifacts and all that depend on them, with every parent those have.
     ///
-    /// Enough to plan a rebuild from: the parents that are not themselves affected are in it, without their own parents.
+    /// Enough to plan a rebuild from: the parents that are not themselves affected are in it, without their own parents, except for repositories that
+    /// are prepared on demand: those will be, so it is said what of.
     #[must_use]
     pub fn affected_by(&self, changed: &[ArtifactId]) -> Self {
         let mut wanted = self.dependents(changed);
         wanted.extend(changed.iter().filter_map(|id| self.canonical(id).cloned()));
+        self.add_prerequisites(&mut wanted);
         let wanted: Vec<_> = wanted.into_iter().collect();
         let mut part = self.described(&wanted);
         for (child, note) in self.all_notes() {
@@ -368,6 +370,22 @@ impl ArtifactGraph {
         let row =
             self.links.children(number).filter(move |(child, edge)| *child != number && !edge.common(kinds).is_empty());
         row.map(|(child, _)| child)
+    }
+
+    /// Repositories that will be prepared for these, and for each other.
+    fn add_prerequisites(&self, wanted: &mut BTreeSet<ArtifactId>) {
+        let mut open: Vec<_> = wanted.iter().cloned().collect();
+        while let Some(id) = open.pop() {
+            for (parent, kind) in self.parents(&id) {
+                let on_demand = |artifact: &Artifact| artifact.kind == ArtifactKind::Repository && artifact.buildable();
+                if kind == EdgeKind::Repository
+                    && self.get(parent).is_some_and(on_demand)
+                    && wanted.insert(parent.clone())
+                {
+                    open.push(parent.clone());
+                }
+            }
+        }
     }
 
     fn merge_note(&mut self, from: &Self, child: &ArtifactId, note: &Note) {
