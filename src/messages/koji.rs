@@ -12,22 +12,40 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskState {
     /// Waits for a builder.
-    Free,
+    Free = 0,
     /// Being worked on.
-    Open,
+    Open = 1,
     /// Ended well.
-    Closed,
+    Closed = 2,
     /// Somebody ended it.
-    Canceled,
+    Canceled = 3,
     /// Has a builder that has not started yet.
-    Assigned,
+    Assigned = 4,
     /// Ended badly.
-    Failed,
+    Failed = 5,
 }
 
 impl TaskState {
     /// All of them, in the order of Koji's numbers.
     pub const ALL: [Self; 6] = [Self::Free, Self::Open, Self::Closed, Self::Canceled, Self::Assigned, Self::Failed];
+
+    /// Koji's number.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// The state of a number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.number() == number)
+    }
+
+    /// Whether nothing changes it any more.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Closed | Self::Canceled | Self::Failed)
+    }
 
     /// Koji's word.
     #[must_use]

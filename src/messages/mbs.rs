@@ -37,10 +37,14 @@ impl ModuleState {
         self as i64
     }
 
+    /// The state of a number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.number() == number)
+    }
+
     fn read(field: &Field<'_, '_>) -> Result<Self, Fault> {
-        let number = field.number()?;
-        let state = Self::ALL.into_iter().find(|state| state.number() == number);
-        state.ok_or_else(|| field.fault("no state of a module"))
+        Self::from_number(field.number()?).ok_or_else(|| field.fault("no state of a module"))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::world::{HOUR, World, compose_of, request};
 use freshmaker::adapter::net::Secret;
-use freshmaker::adapter::odcs::{Compose, ComposeState, Flag, Odcs, OdcsAuth, OdcsConfig};
+use freshmaker::adapter::odcs::{Compose, Flag, Odcs, OdcsAuth, OdcsConfig};
 use freshmaker::backend::{Clock, ComposeRequest, Composer, Remedy};
+use freshmaker::messages::odcs::ComposeState;
 use freshmaker::rebuild::{ExternalId, FailureClass, Observed};
 use freshmaker::testing::http::{Reply, Server};
 use freshmaker::testing::odcs::{Course, Fault};

@@ -7,6 +7,7 @@ use super::status::{Observer, task_number};
 use super::xmlrpc::{Request, Value};
 use crate::adapter::net::{Call, Negotiate};
 use crate::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use crate::messages::koji::TaskState;
 use crate::rebuild::{AttemptId, ExternalId, SessionId};
 use crate::time::{Timestamp, to_micros};
 use async_trait::async_trait;
@@ -150,7 +151,7 @@ impl BuildSystem for KojiBuilds {
         let place = self.client.place("listTasks");
         let owner = self.sessions.user().await?;
         let created_after = seconds(since) - CLOCKS_APART.as_secs_f64();
-        let states: Vec<i64> = (0..=5).collect();
+        let states: Vec<_> = TaskState::ALL.into_iter().map(TaskState::number).collect();
         let opts = Value::record([
             ("method", method(request.kind).into()),
             ("owner", owner.into()),

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::read::Build;
 use super::xmlrpc::{Mismatch, Request, Value};
 use crate::backend::{Error, Found, Remedy, Result};
+use crate::messages::koji::TaskState;
 use crate::rebuild::{ExternalId, Failure, FailureClass, Observed, Output};
 use std::collections::BTreeMap;
 
@@ -19,15 +20,6 @@ pub(crate) fn task_number(id: &ExternalId) -> Option<i64> {
 pub(crate) struct Observer {
     client: Client,
     topurl: Option<String>,
-}
-
-/// What `getTaskInfo` says of a task.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Active,
-    Closed,
-    Canceled,
-    Failed,
 }
 
 /// A task that was closed, and what was found out about what it built.
@@ -55,9 +47,11 @@ impl Observer {
         for (id, task, state) in self.states(asked).await? {
             match state {
                 None => drop(observed.insert(id, Observed::Vanished)),
-                Some(State::Active) => drop(observed.insert(id, Observed::Running)),
-                Some(State::Canceled) => drop(observed.insert(id, Observed::Canceled)),
-                Some(state @ (State::Closed | State::Failed)) => ended.push((id, task, state)),
+                Some(TaskState::Free | TaskState::Open | TaskState::Assigned) => {
+                    drop(observed.insert(id, Observed::Running))
+                }
+                Some(TaskState::Canceled) => drop(observed.insert(id, Observed::Canceled)),
+                Some(state @ (TaskState::Closed | TaskState::Failed)) => ended.push((id, task, state)),
             }
         }
         let mut closed = Vec::new();
@@ -73,7 +67,10 @@ impl Observer {
         Ok(observed.into_iter().map(|(id, observed)| Found { external: id.clone(), observed }).collect())
     }
 
-    async fn states<'a>(&self, asked: Vec<(&'a ExternalId, i64)>) -> Result<Vec<(&'a ExternalId, i64, Option<State>)>> {
+    async fn states<'a>(
+        &self,
+        asked: Vec<(&'a ExternalId, i64)>,
+    ) -> Result<Vec<(&'a ExternalId, i64, Option<TaskState>)>> {
         let infos: Vec<_> = asked.iter().map(|&(_, task)| Request::new("getTaskInfo", vec![task.into()])).collect();
         let mut states = Vec::with_capacity(asked.len());
         for ((id, task), answer) in asked.into_iter().zip(self.client.multicall(&infos).await?) {
@@ -90,32 +87,25 @@ impl Observer {
         Ok(states)
     }
 
-    fn state(&self, task: i64, number: i64) -> Result<State> {
-        match number {
-            // Free, open, assigned.
-            0 | 1 | 4 => Ok(State::Active),
-            2 => Ok(State::Closed),
-            3 => Ok(State::Canceled),
-            5 => Ok(State::Failed),
-            other => {
-                let text = format_args!("the task {task} has the unknown state {other}");
-                Err(Error::new(Remedy::Corrupt, self.client.place("getTaskInfo"), text))
-            }
-        }
+    fn state(&self, task: i64, number: i64) -> Result<TaskState> {
+        TaskState::from_number(number).ok_or_else(|| {
+            let text = format_args!("the task {task} has the unknown state {number}");
+            Error::new(Remedy::Corrupt, self.client.place("getTaskInfo"), text)
+        })
     }
 
     async fn ends<'a>(
         &self,
-        ended: &[(&'a ExternalId, i64, State)],
+        ended: &[(&'a ExternalId, i64, TaskState)],
     ) -> Result<Vec<(&'a ExternalId, Result<Closed, Failure>)>> {
         let results = self.results(ended).await?;
-        let closed = ended.iter().filter(|(_, _, state)| *state == State::Closed);
+        let closed = ended.iter().filter(|(_, _, state)| *state == TaskState::Closed);
         let builds =
             closed.map(|&(_, task, _)| Request::new("listBuilds", Vec::new()).named([("taskID", task.into())]));
         let mut builds = self.client.multicall(&builds.collect::<Vec<_>>()).await?.into_iter();
         let mut ends = Vec::with_capacity(ended.len());
         for (&(id, task, state), result) in ended.iter().zip(results) {
-            if state == State::Failed {
+            if state == TaskState::Failed {
                 let fault = result.map_or_else(Some, |value| fault_in(&value));
                 let unknown = || Failure::new(FailureClass::Infrastructure, "it failed, and Koji does not say why");
                 ends.push((id, Err(fault.as_ref().map_or_else(unknown, failure))));
@@ -134,7 +124,7 @@ impl Observer {
     }
 
     /// The result of each; of one that failed, its fault as a value, or raised by hubs that know no other way.
-    async fn results(&self, ended: &[(&ExternalId, i64, State)]) -> Result<Vec<Result<Value, Fault>>> {
+    async fn results(&self, ended: &[(&ExternalId, i64, TaskState)]) -> Result<Vec<Result<Value, Fault>>> {
         let plain = |task: i64| Request::new("getTaskResult", vec![task.into()]);
         let quiet = ended.iter().map(|&(_, task, _)| plain(task).named([("raise_fault", false.into())]));
         let mut results = self.client.multicall(&quiet.collect::<Vec<_>>()).await?;

@@ -45,11 +45,12 @@ mod record;
 
 pub use client::About;
 pub use compose::{Compose, ComposeError, Flag, SourceType};
-pub use record::{ComposeRecord, ComposeState};
+pub use record::ComposeRecord;
 
 use crate::adapter::net::{HttpConfig, Negotiate, Secret};
 use crate::backend::{Capabilities, Clock, ComposeRequest, Composer, Error, Found, Remedy, Result};
 use crate::engine::SystemClock;
+use crate::messages::odcs::ComposeState;
 use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed};
 use crate::time::Timestamp;
 use async_trait::async_trait;

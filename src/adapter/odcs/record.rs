@@ -1,44 +1,23 @@
 use super::compose::{Compose, SourceType};
 use crate::artifact::Digest;
+use crate::messages::odcs::ComposeState;
 use crate::rebuild::{Failure, FailureClass, Observed, Output};
 use crate::time::{Timestamp, later};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How a compose stands, by the numbers of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ComposeState {
-    /// Nobody works on it yet.
-    Wait,
-    /// It is being made.
-    Generating,
-    /// It can be used.
-    Done,
-    /// It was there, and its files are deleted.
-    Removed,
-    /// It could not be made, or was cancelled.
-    Failed,
-}
-
-impl<'de> Deserialize<'de> for ComposeState {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match i64::deserialize(deserializer)? {
-            0 => Ok(Self::Wait),
-            1 => Ok(Self::Generating),
-            2 => Ok(Self::Done),
-            3 => Ok(Self::Removed),
-            4 => Ok(Self::Failed),
-            other => Err(serde::de::Error::custom(format!("there is no state {other} of a compose"))),
-        }
-    }
+fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ComposeState, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let unknown = || serde::de::Error::custom(format!("there is no state {number} of a compose"));
+    ComposeState::from_number(number).ok_or_else(unknown)
 }
 
 /// What the service says about a compose. Fields that a server leaves out are empty.
 ///
 /// ```
-/// use freshmaker::adapter::odcs::{ComposeRecord, ComposeState};
+/// use freshmaker::adapter::odcs::ComposeRecord;
+/// use freshmaker::messages::odcs::ComposeState;
 ///
 /// let text = r#"{"id": 3, "state": 2, "source_type": 4, "source": "one two", "result_repofile": "https://odcs.example.org/3.repo"}"#;
 /// let record: ComposeRecord = serde_json::from_str(text)?;
@@ -52,6 +31,7 @@ pub struct ComposeRecord {
     /// Its number.
     pub id: u64,
     /// How it stands.
+    #[serde(deserialize_with = "state")]
     pub state: ComposeState,
     /// Why it stands so.
     #[serde(default)]

@@ -1,7 +1,8 @@
-use super::tasks::{Task, TaskState};
+use super::tasks::Task;
 use super::values::{field, json, or_nil, text, with};
 use crate::adapter::koji::xmlrpc::Value;
 use crate::event::Message;
+use crate::messages::koji::TaskState;
 use crate::time::{Timestamp, to_micros};
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use super::values::{time, with};
 use super::world::World;
 use super::{builds, output};
 use crate::adapter::koji::xmlrpc::{Request, Value};
+use crate::messages::koji::TaskState;
 use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,34 +20,6 @@ const PRIORITY: i64 = 20;
 pub(super) const HOST: i64 = 1;
 /// The fault of a builder that was told no.
 const BUILD_ERROR: i64 = 1005;
-
-/// Its number is what calls and messages tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum TaskState {
-    Free = 0,
-    Open = 1,
-    Closed = 2,
-    Canceled = 3,
-    Assigned = 4,
-    Failed = 5,
-}
-
-impl TaskState {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Free => "FREE",
-            Self::Open => "OPEN",
-            Self::Closed => "CLOSED",
-            Self::Canceled => "CANCELED",
-            Self::Assigned => "ASSIGNED",
-            Self::Failed => "FAILED",
-        }
-    }
-
-    pub(super) fn has_ended(self) -> bool {
-        matches!(self, Self::Closed | Self::Canceled | Self::Failed)
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Task {
@@ -111,7 +84,7 @@ impl Task {
             ("priority", int(self.priority)),
             ("start_time", or_nil(self.started, time)),
             ("start_ts", or_nil(self.started, seconds)),
-            ("state", int(self.state as i64)),
+            ("state", int(self.state.number())),
             (
                 "waiting",
                 if self.state == TaskState::Closed && self.parent.is_none() { Value::Bool(false) } else { Value::Nil },
