@@ -1,5 +1,6 @@
+use crate::broker::address;
 use crate::proxy::Proxy;
-use crate::world::{World, address, soon, url_at};
+use crate::world::{World, soon, url_at};
 use async_trait::async_trait;
 use freshmaker::adapter::amqp::Amqp;
 use freshmaker::event::Message;

@@ -1,7 +1,8 @@
 //! Networks and brokers that fail.
 
+use crate::broker::{address, url};
 use crate::proxy::Proxy;
-use crate::world::{World, address, eventually, message, soon, url, url_at};
+use crate::world::{World, eventually, message, soon, url_at};
 use freshmaker::adapter::amqp::{Amqp, AmqpConfig, QueueConfig, TlsFiles};
 use freshmaker::backend::{Bus, Remedy};
 use futures_util::FutureExt;

@@ -2,6 +2,8 @@
 #![cfg(all(feature = "amqp", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../peers/broker.rs"]
+mod broker;
 mod config;
 mod contract;
 mod faults;
@@ -10,4 +12,8 @@ mod mapping;
 mod node;
 mod peer;
 mod proxy;
+#[path = "../peers/python.rs"]
+mod python;
+#[path = "../peers/services.rs"]
+mod services;
 mod world;

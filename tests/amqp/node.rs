@@ -1,6 +1,7 @@
 //! A broker of our own, which can be killed and starved.
 
-use crate::world::{World, eventually, message, missing, soon};
+use crate::services::missing;
+use crate::world::{World, eventually, message, soon};
 use freshmaker::adapter::amqp::{Amqp, TlsFiles};
 use freshmaker::backend::{Bus, Remedy};
 use lapin::{Connection, ConnectionProperties};

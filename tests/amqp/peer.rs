@@ -1,6 +1,8 @@
 //! The reference client of Fedora Messaging on the other side, with the same configuration file.
 
-use crate::world::{World, eventually, message, missing, soon, url};
+use crate::broker::url;
+use crate::python::python;
+use crate::world::{World, eventually, message, soon};
 use freshmaker::adapter::amqp::{Amqp, AmqpConfig};
 use freshmaker::backend::Bus;
 use freshmaker::event::Message;
@@ -10,19 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn python() -> Option<PathBuf> {
-    let made = Command::new(Path::new(ROOT).join("tests/peers/setup")).output();
-    let failed = match made {
-        Ok(Output { status, stdout, .. }) if status.success() => {
-            return Some(PathBuf::from(String::from_utf8(stdout).unwrap().trim()));
-        }
-        Ok(Output { stderr, .. }) => String::from_utf8_lossy(&stderr).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    missing(&format!("the reference client cannot be installed: {failed}"));
-    None
-}
 
 /// A file that both clients read.
 fn file(directory: &Path, exchange: &str, queue: &str) -> PathBuf {
@@ -79,7 +68,7 @@ async fn ask(python: &Path, file: &Path, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn what_the_reference_client_publishes_is_received() {
-    let Some(python) = python() else { return };
+    let Some(python) = python().await else { return };
     let Some(world) = World::new("from-peer").await else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = file(directory.path(), &world.exchange(), &world.queue());
@@ -109,7 +98,7 @@ async fn what_the_reference_client_publishes_is_received() {
 
 #[tokio::test]
 async fn what_is_published_the_reference_client_accepts() {
-    let Some(python) = python() else { return };
+    let Some(python) = python().await else { return };
     let Some(world) = World::new("to-peer").await else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = file(directory.path(), &world.outbox(), &world.outbox());

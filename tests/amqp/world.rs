@@ -1,5 +1,7 @@
 //! The broker as the other side sees it: a client that shares no code with the bus.
 
+use crate::broker::{address, url};
+use crate::services::missing;
 use freshmaker::adapter::amqp::{Amqp, AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
 use freshmaker::event::Message;
 use lapin::message::Delivery;
@@ -13,23 +15,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(crate) fn url() -> String {
-    std::env::var("FRESHMAKER_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
-}
-
-/// Says that a test is left out; where everything has to be there, it fails instead.
-pub(crate) fn missing(what: &str) {
-    assert!(std::env::var_os("FRESHMAKER_REQUIRE_SERVICES").is_none(), "missing: {what}");
-    eprintln!("*** SKIPPED, THIS WAS NOT TESTED: {what} ***");
-}
-
-/// `127.0.0.1:5672` of the URL.
-pub(crate) fn address() -> String {
-    let url = url();
-    let authority = url.split("://").nth(1).unwrap().split('/').next().unwrap().rsplit('@').next().unwrap();
-    if authority.contains(':') { authority.to_owned() } else { format!("{authority}:5672") }
-}
 
 /// The URL with another port.
 pub(crate) fn url_at(port: u16) -> String {

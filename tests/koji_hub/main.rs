@@ -8,6 +8,10 @@ mod farm;
 mod hub;
 mod line;
 mod peers;
+#[path = "../peers/python.rs"]
+mod python;
 mod recorded;
+#[path = "../peers/services.rs"]
+mod services;
 mod verified;
 mod world;

@@ -1,35 +1,12 @@
 //! The real client of Koji, and its command line, against the fake.
 
+use crate::python::python;
 use freshmaker::engine::SystemClock;
 use freshmaker::testing::koji::{Fate, Hub, Trouble};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
-
-fn required() -> bool {
-    std::env::var_os("FRESHMAKER_REQUIRE_SERVICES").is_some_and(|value| value == "1")
-}
-
-/// The Python that has the real client, if it can be had.
-async fn python() -> Option<PathBuf> {
-    let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/setup");
-    let made = tokio::task::spawn_blocking(move || Command::new(setup).output()).await.unwrap();
-    match made {
-        Ok(output) if output.status.success() => {
-            Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim().to_owned()))
-        }
-        other => {
-            let text = match other {
-                Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-                Err(error) => error.to_string(),
-            };
-            assert!(!required(), "the real client of Koji cannot be installed: {text}");
-            eprintln!("SKIPPED: the real client of Koji cannot be installed: {text}");
-            None
-        }
-    }
-}
 
 async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()

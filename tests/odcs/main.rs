@@ -7,6 +7,10 @@ mod contract;
 mod engine;
 mod parameters;
 mod peer;
+#[path = "../peers/python.rs"]
+mod python;
 mod recorded;
+#[path = "../peers/services.rs"]
+mod services;
 mod troubles;
 mod world;

@@ -4,17 +4,9 @@ import sys
 import time
 
 import koji
+from checks import check, report
 
 URL = sys.argv[1]
-checks = 0
-
-
-def check(what, condition, seen=None):
-    global checks
-    if not condition:
-        sys.exit(f"not so: {what}: {seen!r}")
-    checks += 1
-    print(what)
 
 
 def fault(error, function, *args, **kwargs):
@@ -84,4 +76,4 @@ other.logout(client.sinfo["session-id"])
 check("a closed session", fault(koji.AuthError, client.getLoggedInUser))
 other.logout()
 check("a logged out session", not other.logged_in)
-print(f"{checks} checks")
+report()

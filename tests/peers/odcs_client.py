@@ -7,6 +7,7 @@ import types
 sys.modules["requests_gssapi"] = types.SimpleNamespace(HTTPSPNEGOAuth=None)
 
 import requests
+from checks import check, report
 from odcs.client.odcs import (
     ODCS,
     AuthMech,
@@ -19,15 +20,6 @@ from odcs.client.odcs import (
 
 URL = sys.argv[1]
 TOKEN = "token-of-the-peer"
-checks = 0
-
-
-def check(what, condition, seen=None):
-    global checks
-    if not condition:
-        sys.exit(f"not so: {what}: {seen!r}")
-    checks += 1
-    print(what)
 
 
 def refused(function, *args, **kwargs):
@@ -71,4 +63,4 @@ check("deleted", client.delete_compose(old["id"])["status"] == 202)
 check("and marked so", client.get_compose(old["id"])["removed_by"] == "freshmaker")
 check("no such compose", refused(client.get_compose, 999) == 404)
 check("a flag that is none", refused(client.request_compose, ComposeSourceTag("t"), flags=["fast"]) == 400)
-print(f"{checks} checks")
+report()
