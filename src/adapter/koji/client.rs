@@ -115,8 +115,6 @@ impl Client {
 
 async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError> {
     let failed = |remedy, text: String| CallError::Failed(Error::new(remedy, place, text));
-    // Whether the method ran, if the answer is not the hub's.
-    let after = if call == Call::Write { Remedy::Unclear } else { Remedy::Unavailable };
     let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type").to_owned();
     match reply.status {
         200 => {}
@@ -127,12 +125,12 @@ async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError>
         status @ (400 | 405 | 411 | 413 | 414 | 415) => {
             return Err(failed(Remedy::Rejected, format!("the request is not accepted: status {status}")));
         }
-        status => return Err(failed(after, format!("status {status} ({kind})"))),
+        status => return Err(failed(call.unanswered(), format!("status {status} ({kind})"))),
     }
     if kind.starts_with("text/html") {
-        return Err(failed(after, "the answer is a page of HTML, not the hub's".to_owned()));
+        return Err(failed(call.unanswered(), "the answer is a page of HTML, not the hub's".to_owned()));
     }
-    let broken = if call == Call::Write { Remedy::Unclear } else { Remedy::Corrupt };
+    let broken = call.answered_with_nonsense();
     let length = reply.body.len();
     let parsed = off_runtime(length, move || Response::parse(&reply.body)).await;
     match parsed.map_err(|error| failed(broken, error.to_string()))? {

@@ -49,9 +49,7 @@ impl HttpConfig {
             bytes_max: 64 << 20,
         }
     }
-}
 
-impl HttpConfig {
     fn pem_files(&self) -> PemFiles<'_> {
         PemFiles { ca: self.ca.as_deref(), client: self.client_cert.as_deref().map(|path| (path, path)) }
     }
@@ -88,6 +86,24 @@ pub(crate) enum Call {
     Read,
     /// It may have taken effect as soon as it could have left this machine.
     Write,
+}
+
+impl Call {
+    /// What it means that there is no answer, or none of the service itself.
+    pub(crate) fn unanswered(self) -> Remedy {
+        match self {
+            Self::Read => Remedy::Unavailable,
+            Self::Write => Remedy::Unclear,
+        }
+    }
+
+    /// What an answer means that makes no sense.
+    pub(crate) fn answered_with_nonsense(self) -> Remedy {
+        match self {
+            Self::Read => Remedy::Corrupt,
+            Self::Write => Remedy::Unclear,
+        }
+    }
 }
 
 /// An answer that came whole.
@@ -134,10 +150,9 @@ impl Http {
 
     /// Sends it and reads the whole answer, whatever its status. `place` names service and call in errors.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder, call: Call, place: &str) -> Result<Reply> {
-        let after = |call| if call == Call::Write { Remedy::Unclear } else { Remedy::Unavailable };
         let response = request.send().await.map_err(|error| {
             // Without a connection nothing can have been sent; nor by a request that could not be made.
-            let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { after(call) };
+            let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { call.unanswered() };
             Error::new(remedy, place, chain(&error.without_url()))
         })?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -148,11 +163,11 @@ impl Http {
         while let Some(part) = parts.next().await {
             let part = part.map_err(|error| {
                 let text = format!("the answer broke off after {} bytes: {}", body.len(), chain(&error.without_url()));
-                Error::new(after(call), place, text)
+                Error::new(call.unanswered(), place, text)
             })?;
             if body.len() + part.len() > self.bytes_max {
                 let text = format!("the answer has more than the {} bytes that are allowed", self.bytes_max);
-                return Err(Error::new(after(call), place, text));
+                return Err(Error::new(call.unanswered(), place, text));
             }
             body.extend_from_slice(&part);
         }

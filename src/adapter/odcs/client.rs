@@ -76,13 +76,13 @@ impl Client {
     pub(super) async fn about(&self) -> Result<About> {
         const PLACE: &str = "odcs: GET /api/1/about/";
         let reply = self.ask(Method::GET, "about/", &[], None, PLACE).await?;
-        read(&expect(reply, Call::Read, PLACE)?, Remedy::Corrupt, PLACE)
+        read(&expect(reply, Call::Read, PLACE)?, Call::Read, PLACE)
     }
 
     pub(super) async fn get(&self, id: u64) -> Result<ComposeRecord> {
         let place = format!("odcs: GET /api/1/composes/{id}");
         let reply = self.ask(Method::GET, &format!("composes/{id}"), &[], None, &place).await?;
-        let record: ComposeRecord = read(&expect(reply, Call::Read, &place)?, Remedy::Corrupt, &place)?;
+        let record: ComposeRecord = read(&expect(reply, Call::Read, &place)?, Call::Read, &place)?;
         if record.id != id {
             return Err(Error::new(Remedy::Corrupt, place, format!("the answer is about compose {}", record.id)));
         }
@@ -97,14 +97,14 @@ impl Client {
             Remedy::NotFound => Error { remedy: Remedy::Unavailable, ..error },
             _ => error,
         })?;
-        read(&reply, Remedy::Unclear, PLACE)
+        read(&reply, Call::Write, PLACE)
     }
 
     /// Gives a compose a longer life, or makes an equal one.
     pub(super) async fn patch(&self, id: u64, body: &Value) -> Result<ComposeRecord> {
         let place = format!("odcs: PATCH /api/1/composes/{id}");
         let reply = self.ask(Method::PATCH, &format!("composes/{id}"), &[], Some(body), &place).await?;
-        read(&expect(reply, Call::Write, &place)?, Remedy::Unclear, &place)
+        read(&expect(reply, Call::Write, &place)?, Call::Write, &place)
     }
 
     pub(super) async fn delete(&self, id: u64) -> Result<()> {
@@ -127,7 +127,7 @@ impl Client {
             let mut query = vec![("order_by", "-id"), ("per_page", &items), ("page", &page)];
             query.extend_from_slice(filter);
             let reply = self.ask(Method::GET, "composes/", &query, None, PLACE).await?;
-            let read: Page = read(&expect(reply, Call::Read, PLACE)?, Remedy::Corrupt, PLACE)?;
+            let read: Page = read(&expect(reply, Call::Read, PLACE)?, Call::Read, PLACE)?;
             for record in read.items {
                 if !wanted(&record) {
                     return Ok(found);
@@ -213,11 +213,9 @@ fn expect(reply: Reply, call: Call, place: &str) -> Result<Reply> {
         (404, _) => Remedy::NotFound,
         // A path that is no path of the service is a 404 inside of a 500.
         (500, Call::Read) if message(&reply).is_some_and(|text| text.starts_with("404 Not Found")) => Remedy::NotFound,
-        (408 | 500..=599, Call::Write) => Remedy::Unclear,
-        (408 | 500..=599, Call::Read) => Remedy::Unavailable,
+        (408 | 500..=599, _) => call.unanswered(),
         (400..=499, _) => Remedy::Rejected,
-        (_, Call::Write) => Remedy::Unclear,
-        (_, Call::Read) => Remedy::Corrupt,
+        (_, _) => call.answered_with_nonsense(),
     };
     let text = match message(&reply) {
         Some(text) => format!("status {}: {text}", reply.status),
@@ -233,13 +231,13 @@ fn message(reply: &Reply) -> Option<String> {
     serde_json::from_slice::<Refusal>(&reply.body).ok().map(|refusal| refusal.message)
 }
 
-fn read<T: DeserializeOwned>(reply: &Reply, remedy: Remedy, place: &str) -> Result<T> {
+fn read<T: DeserializeOwned>(reply: &Reply, call: Call, place: &str) -> Result<T> {
     serde_json::from_slice(&reply.body).map_err(|error| {
         let text = format!(
             "status {} with an answer of {} bytes that makes no sense: {error}",
             reply.status,
             reply.body.len()
         );
-        Error::new(remedy, place, text)
+        Error::new(call.answered_with_nonsense(), place, text)
     })
 }
