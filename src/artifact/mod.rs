@@ -203,6 +203,11 @@ impl Artifact {
         self
     }
 
+    /// Whether it is a repository that is prepared for those that take packages from it.
+    pub(crate) fn on_demand(&self) -> bool {
+        self.kind == ArtifactKind::Repository && self.buildable()
+    }
+
     /// Whether there is a recipe to build it from.
     #[must_use]
     pub fn buildable(&self) -> bool {

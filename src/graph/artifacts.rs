@@ -1,6 +1,6 @@
 use super::links::{Links, Neighbours};
 use super::{Closure, Csr, Cycle, EdgeKind, EdgeKinds, FrozenGraph};
-use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
+use crate::artifact::{Artifact, ArtifactId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -377,9 +377,8 @@ impl ArtifactGraph {
         let mut open: Vec<_> = wanted.iter().cloned().collect();
         while let Some(id) = open.pop() {
             for (parent, kind) in self.parents(&id) {
-                let on_demand = |artifact: &Artifact| artifact.kind == ArtifactKind::Repository && artifact.buildable();
                 if kind == EdgeKind::Repository
-                    && self.get(parent).is_some_and(on_demand)
+                    && self.get(parent).is_some_and(Artifact::on_demand)
                     && wanted.insert(parent.clone())
                 {
                     open.push(parent.clone());

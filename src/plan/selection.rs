@@ -1,6 +1,6 @@
 use super::Exclusion;
 use super::planner::Planner;
-use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
+use crate::artifact::{Artifact, ArtifactId};
 use crate::graph::EdgeKind;
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,8 +105,7 @@ impl<'a> Walk<'a> {
                 }
                 let taken = matches!(self.marks[parent as usize], Mark::Included | Mark::Excluded);
                 let Some(repository) = self.artifact(parent).filter(|_| !taken) else { continue };
-                let on_demand = repository.kind == ArtifactKind::Repository && repository.buildable();
-                if on_demand && !self.planner.changed.contains_key(&repository.id) {
+                if repository.on_demand() && !self.planner.changed.contains_key(&repository.id) {
                     self.marks[parent as usize] = Mark::Included;
                     prepared.insert(parent);
                     open.push(parent);

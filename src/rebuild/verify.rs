@@ -5,6 +5,7 @@ use super::record::{BuildId, BuildRecord, Cause, DependencyKind, Slot};
 use super::state::BuildState;
 use crate::artifact::ArtifactKind;
 use crate::reason::Reason;
+use std::collections::BTreeMap;
 
 impl Rebuild {
     /// What a look at the result showed. `unused` is the first of as many unused build numbers as the build has repositories among its parents.
@@ -50,7 +51,7 @@ impl Rebuild {
             .filter_map(|edge| self.now.builds.get(&edge.parent))
             .filter(|parent| parent.kind == ArtifactKind::Repository && parent.state.is_success())
             .map(|parent| (parent.key.clone(), parent.id))
-            .collect::<std::collections::BTreeMap<_, _>>()
+            .collect::<BTreeMap<_, _>>()
             .into_values()
             .collect();
         for (repository, unused) in repositories.into_iter().zip(unused.0..) {

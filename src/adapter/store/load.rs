@@ -67,14 +67,18 @@ impl<R: Rows> Loader<'_, R> {
         self.add_parents(&named)?;
         let children: Vec<_> = self.edges(&named, Side::Parent)?.into_iter().map(|edge| edge.child).collect();
         self.add_primary(&children)?;
-        let keys: BTreeSet<_> =
-            named.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
-        self.add_latest_outputs(keys)
+        self.add_latest_outputs(&self.keys(&named))
     }
 
-    fn add_latest_outputs(&mut self, keys: impl IntoIterator<Item = BuildKey>) -> Result<()> {
+    /// The keys of builds that are loaded, each once.
+    fn keys(&self, ids: &[BuildId]) -> Vec<BuildKey> {
+        let keys: BTreeSet<_> = ids.iter().filter_map(|id| self.found.builds.get(id)).map(|build| &build.key).collect();
+        keys.into_iter().cloned().collect()
+    }
+
+    fn add_latest_outputs(&mut self, keys: &[BuildKey]) -> Result<()> {
         for key in keys {
-            if let Some(build) = self.rows.latest_output(&key)? {
+            if let Some(build) = self.rows.latest_output(key)? {
                 self.found.builds.insert(build.id, build);
             }
         }
@@ -98,23 +102,15 @@ impl<R: Rows> Loader<'_, R> {
 
     fn with_renewals(&mut self, id: BuildId) -> Result<()> {
         self.with_descendants(&[id])?;
-        let parents: BTreeSet<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
-        let keys: BTreeSet<_> =
-            parents.iter().filter_map(|id| self.found.builds.get(id)).map(|build| build.key.clone()).collect();
-        let keys: Vec<_> = keys.into_iter().collect();
-        let open: Vec<_> = self.rows.open_builds(&keys)?.into_iter().map(|build| build.id).collect();
-        self.add_primary(&open)?;
-        self.add_latest_outputs(keys)
+        let parents: Vec<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+        let keys = self.keys(&parents);
+        self.add_open(&keys)?;
+        self.add_latest_outputs(&keys)
     }
 
     /// A build that has ended connects nothing: whatever waited for it waits no longer.
     fn connected(&mut self, keys: &[BuildKey]) -> Result<()> {
-        let mut frontier = Vec::new();
-        for build in self.rows.open_builds(keys)? {
-            frontier.push(build.id);
-            self.primary.insert(build.id);
-            self.found.builds.insert(build.id, build);
-        }
+        let mut frontier = self.add_open(keys)?;
         while !frontier.is_empty() {
             let mut beside = BTreeSet::new();
             beside.extend(self.edges(&frontier, Side::Parent)?.into_iter().map(|edge| edge.child));
@@ -122,12 +118,23 @@ impl<R: Rows> Loader<'_, R> {
             let beside: Vec<_> = beside.difference(&self.primary).copied().collect();
             frontier.clear();
             for build in self.rows.builds(&beside)?.into_iter().filter(|build| !build.state.is_terminal()) {
-                frontier.push(build.id);
-                self.primary.insert(build.id);
-                self.found.builds.insert(build.id, build);
+                frontier.push(self.insert_primary(build));
             }
         }
         Ok(())
+    }
+
+    /// Adds the builds of these keys that have not ended, with everything.
+    fn add_open(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildId>> {
+        let open = self.rows.open_builds(keys)?;
+        Ok(open.into_iter().map(|build| self.insert_primary(build)).collect())
+    }
+
+    fn insert_primary(&mut self, build: BuildRecord) -> BuildId {
+        let id = build.id;
+        self.primary.insert(id);
+        self.found.builds.insert(id, build);
+        id
     }
 
     /// Adds builds that come with everything; returns the ones that exist and were not there as such before.
