@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::config::Config;
-use crate::wires::{self, Wires};
+use crate::wires;
 use freshmaker::adapter::amqp::Amqp;
-use freshmaker::adapter::koji::KojiBuilds;
+use freshmaker::adapter::koji::{self, KojiBuilds};
 use freshmaker::adapter::odcs::Odcs;
 use freshmaker::backend::{BuildSystem, Error};
 use std::fmt::Display;
@@ -40,24 +40,19 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
     let bus = wires::amqp(&config);
     report
         .line("fedora_messaging", bus.as_ref().map(|bus| bus.as_ref().map_or("not used", |_| "its file makes sense")));
-    let wires = Wires::of(&config);
-    let wires = match wires {
-        Ok(wires) => wires,
-        Err(error) => {
-            report.line::<&str>("koji", Err(error));
-            return Ok(false);
-        }
-    };
-    report.line("koji", Ok::<_, Error>(&wires.koji.config.http.url));
+    let hub = wires::hub(&config);
+    report.line("koji", hub.as_ref().map(|hub| &hub.config.http.url));
     if online {
         if let Ok(Some(bus)) = bus {
             for check in Amqp::new(bus)?.check().await {
                 report.line(&check.what, check.outcome.map(|()| "is there"));
             }
         }
-        report.line("koji login", koji(&wires).await);
-        if let Some(odcs) = &wires.odcs {
-            let about = Odcs::new(odcs.config.clone())?.check().await;
+        if let Ok(hub) = hub {
+            report.line("koji login", login(hub.config).await);
+        }
+        if let Some(odcs) = wires::odcs(&config) {
+            let about = Odcs::new(odcs.config)?.check().await;
             report.line("odcs", about.map(|about| format!("{about:?}")));
         }
     }
@@ -65,8 +60,8 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
 }
 
 /// Opens a session, and closes it again.
-async fn koji(wires: &Wires) -> std::result::Result<String, Error> {
-    let builds = KojiBuilds::new(wires.koji.config.clone())?;
+async fn login(hub: koji::Config) -> std::result::Result<String, Error> {
+    let builds = KojiBuilds::new(hub)?;
     let Some(session) = builds.session().await? else { return Ok("anonymous: it cannot build".to_owned()) };
     builds.fence(&session).await?;
     Ok(format!("logged in, and out of session {session} again"))

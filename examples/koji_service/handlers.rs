@@ -4,7 +4,7 @@ use freshmaker::ArtifactGraph;
 use freshmaker::adapter::files::FilesCatalog;
 use freshmaker::artifact::{ArtifactId, Nvr};
 use freshmaker::backend::{BoxError, Remedy};
-use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
+use freshmaker::handler::{Context, Decision, Handler, HandlerResult, RebuildRequested, rebuild_requested};
 use freshmaker::messages::bodhi::UpdateStable;
 use freshmaker::messages::dist_git::DockerfileChanged;
 use freshmaker::messages::request::{CancelEvent, ManualRebuild};
@@ -30,7 +30,7 @@ pub(crate) async fn rebuild_after_update(event: UpdateStable, cx: Context) -> Ha
     if updated.is_empty() {
         return Ok(Decision::Ignore);
     }
-    let mut planner = graph.planner().policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?);
+    let mut planner = cx.planner(&graph).await?;
     for (package, nvr) in updated {
         for (child, _) in graph.children(&package) {
             planner = planner.demand(child.clone(), nvr.clone());
@@ -50,15 +50,8 @@ pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> Handle
     if event.dry_run {
         return Ok(Decision::Skip("a single dry run is not made here: see `koji_service plan`".into()));
     }
-    rebuild(&event.container_images, cx).await
-}
-
-async fn rebuild(names: &[String], cx: Context) -> HandlerResult {
-    let artifacts: Vec<_> = names.iter().map(|name| ArtifactId::new(name.as_str())).collect();
-    let graph = cx.catalog().dependents(&artifacts).await?;
-    let planner = graph.planner().policy(cx.policy()).facts(cx.facts().with("manual", "true"));
-    let planner = planner.estimates(&cx.estimates().await?);
-    Ok(Decision::Rebuild(artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?))
+    let ManualRebuild { container_images: artifacts, requester, .. } = event;
+    rebuild_requested(RebuildRequested { artifacts, dependents: true, requester }, cx).await
 }
 
 /// Somebody asks for the end of an event.
@@ -92,7 +85,7 @@ impl Handler<DockerfileChanged> for RebuildRecipe {
                 graph.insert(artifact);
             }
         }
-        let planner = graph.planner().policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?);
+        let planner = cx.planner(&graph).await?;
         Ok(Decision::Rebuild(names.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?))
     }
 }

@@ -40,19 +40,14 @@ impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
         let parsers = parsers(&config.topic_prefixes);
         let bus = amqp(config)?.map(Amqp::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
-        let mut hub = koji::Config::profile(&config.koji.file, &config.koji.profile)?;
-        hub.poll = config.koji.poll_s.map_or(hub.poll, Duration::from_secs);
-        hub.settle = config.koji.settle_s.map_or(hub.settle, Duration::from_secs);
-        let koji = System { name: config.koji.name.clone(), slots: config.koji.slots, config: hub };
-        let odcs = odcs(config).map(|odcs| System { name: odcs.0, slots: odcs.1, config: odcs.2 });
         Ok(Self {
             state: config.state.clone(),
             catalog: Arc::new(catalog(&config.catalog)?),
             parsers,
             bus,
-            koji,
+            koji: hub(config)?,
             verify: config.koji.verify,
-            odcs,
+            odcs: odcs(config),
         })
     }
 
@@ -131,7 +126,15 @@ pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     Ok(Some(amqp.bind(topics)))
 }
 
-fn odcs(config: &Config) -> Option<(String, u32, OdcsConfig)> {
+pub(crate) fn hub(config: &Config) -> Result<System<koji::Config>> {
+    let given = &config.koji;
+    let mut hub = koji::Config::profile(&given.file, &given.profile)?;
+    hub.poll = given.poll_s.map_or(hub.poll, Duration::from_secs);
+    hub.settle = given.settle_s.map_or(hub.settle, Duration::from_secs);
+    Ok(System { name: given.name.clone(), slots: given.slots, config: hub })
+}
+
+pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
     let given = config.odcs.as_ref()?;
     let mut odcs = OdcsConfig::new(given.url.as_str());
     odcs.http.ca.clone_from(&given.ca);
@@ -139,5 +142,5 @@ fn odcs(config: &Config) -> Option<(String, u32, OdcsConfig)> {
     if let Some(file) = &given.token_file {
         odcs.auth = OdcsAuth::TokenFile(file.clone());
     }
-    Some((given.name.clone(), given.slots, odcs))
+    Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
 }

@@ -51,8 +51,7 @@ impl Event for SourceChanged {
 pub async fn rebuild_dependents(event: ImagePushed, cx: Context) -> HandlerResult {
     let image = ArtifactId::new(event.image);
     let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
-    let planner = graph.planner().changed(image, event.digest);
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?).plan()?))
+    Ok(Decision::Rebuild(cx.planner(&graph).await?.changed(image, event.digest).plan()?))
 }
 
 /// Rebuilds the artifact, at its new revision, and everything that depends on it.
@@ -68,6 +67,5 @@ pub async fn rebuild_artifact(event: SourceChanged, cx: Context) -> HandlerResul
         }
         graph.insert(artifact);
     }
-    let planner = graph.planner().rebuild(id);
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(cx.facts()).estimates(&cx.estimates().await?).plan()?))
+    Ok(Decision::Rebuild(cx.planner(&graph).await?.rebuild(id).plan()?))
 }

@@ -47,10 +47,10 @@ pub async fn rebuild_requested(event: RebuildRequested, cx: Context) -> HandlerR
     }
     let artifacts: Vec<_> = event.artifacts.into_iter().map(ArtifactId::new).collect();
     let graph = cx.catalog().dependents(&artifacts).await?;
-    let mut planner = artifacts.into_iter().fold(graph.planner(), |planner, id| planner.rebuild(id));
+    let planner = cx.planner(&graph).await?.facts(cx.facts().with("manual", "true"));
+    let mut planner = artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id));
     if !event.dependents {
         planner = planner.without_dependents();
     }
-    let facts = cx.facts().with("manual", "true");
-    Ok(Decision::Rebuild(planner.policy(cx.policy()).facts(facts).estimates(&cx.estimates().await?).plan()?))
+    Ok(Decision::Rebuild(planner.plan()?))
 }

@@ -11,7 +11,8 @@ pub use manual::{RebuildRequested, rebuild_requested};
 
 use crate::backend::{BoxError, Catalog, Error, Storage, StorageExt};
 use crate::event::{Event, Message, Received};
-use crate::plan::{Estimates, Plan};
+use crate::graph::ArtifactGraph;
+use crate::plan::{Estimates, Plan, Planner};
 use crate::policy::{Facts, Policy};
 use crate::rebuild::{BuildMode, EventId};
 use crate::time::Timestamp;
@@ -148,6 +149,14 @@ impl Context {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// A plan of this graph under the policy, the facts and the estimates that a handler has; to be completed by what changed.
+    ///
+    /// # Errors
+    /// Those of [`estimates`](Self::estimates).
+    pub async fn planner<'g>(&self, graph: &'g ArtifactGraph) -> Result<Planner<'g>, Error> {
+        Ok(graph.planner().policy(&self.policy).facts(self.facts()).estimates(&self.estimates().await?))
     }
 
     /// How long builds will probably take, from the latest [`HISTORY_MAX`](Self::HISTORY_MAX) that succeeded. Outside an engine nothing is known.
