@@ -109,9 +109,9 @@ impl Pace {
         self.pending = true;
     }
 
-    /// Whether to look now.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.pending && self.not_before <= now
+    /// Whether to look now; no more, once the end was asked for.
+    pub(super) fn is_due(&self, core: &Core) -> bool {
+        self.pending && self.not_before <= core.now() && !core.is_stopping()
     }
 
     /// The stage has looked; without a hint it wants to look again at `next`.

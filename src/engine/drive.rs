@@ -22,11 +22,10 @@ pub(super) async fn run(core: &Core) {
     let mut breakers = Breakers::default();
     let mut pace = Pace::new();
     loop {
-        if core.is_stopping() {
-            if under_way.is_empty() {
-                return;
-            }
-        } else if pace.is_due(core.now()) {
+        if core.is_stopping() && under_way.is_empty() {
+            return;
+        }
+        if pace.is_due(core) {
             match startable(core, &starting, &mut breakers).await {
                 Ok((builds, next)) => {
                     pace.looked(core, next.into_iter().chain(breakers.next(core.now())).min());
@@ -132,14 +131,18 @@ async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBoo
 /// The session to submit in, so that it can be stored with the intent.
 async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
     let Some(backend) = core.backend(key) else { return Ok(None) };
-    let session = backend.session();
+    in_time(core, backend.session()).await.unwrap_or_else(|| {
+        Err(Error::new(Remedy::Unavailable, format!("{}: session", key.system), "no answer in time"))
+    })
+}
+
+/// What a call to a build system gives, if it ends in the time that a submission has.
+async fn in_time<T>(core: &Core, call: impl Future<Output = T>) -> Option<T> {
     let timeout = core.sleep(core.options.submit_timeout);
-    pin_mut!(timeout);
-    match select(session, timeout).await {
-        Either::Left((opened, _)) => opened,
-        Either::Right(_) => {
-            Err(Error::new(Remedy::Unavailable, format!("{}: session", key.system), "no answer in time"))
-        }
+    pin_mut!(call, timeout);
+    match select(call, timeout).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
     }
 }
 
@@ -149,13 +152,10 @@ async fn submit(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
         let text = format!("no build system is registered under the name {:?}", key.system);
         return Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) };
     };
-    let call = backend.submit(request);
-    let timeout = core.sleep(core.options.submit_timeout);
-    pin_mut!(timeout);
-    match select(call, timeout).await {
-        Either::Left((Ok(external), _)) => Input::Accepted { attempt, external },
-        Either::Left((Err(error), _)) => answer(attempt, &error),
-        Either::Right(_) => Input::Unclear { attempt, text: format!("{} did not answer in time", key.system) },
+    match in_time(core, backend.submit(request)).await {
+        Some(Ok(external)) => Input::Accepted { attempt, external },
+        Some(Err(error)) => answer(attempt, &error),
+        None => Input::Unclear { attempt, text: format!("{} did not answer in time", key.system) },
     }
 }
 

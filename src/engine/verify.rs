@@ -15,11 +15,10 @@ pub(super) async fn run(core: &Core) {
     let mut waits: BTreeMap<BuildId, Wait> = BTreeMap::new();
     let mut pace = Pace::new();
     loop {
-        if core.is_stopping() {
-            if under_way.is_empty() {
-                return;
-            }
-        } else if pace.is_due(core.now()) {
+        if core.is_stopping() && under_way.is_empty() {
+            return;
+        }
+        if pace.is_due(core) {
             match verifying(core).await {
                 Ok(builds) => {
                     let now = core.now();

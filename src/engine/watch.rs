@@ -26,11 +26,10 @@ pub(super) async fn run(core: &Core) {
     let mut polled: BTreeMap<AttemptId, Timestamp> = BTreeMap::new();
     let mut pace = Pace::new();
     loop {
-        if core.is_stopping() {
-            if under_way.is_empty() {
-                return;
-            }
-        } else if pace.is_due(core.now()) {
+        if core.is_stopping() && under_way.is_empty() {
+            return;
+        }
+        if pace.is_due(core) {
             match core.storage.due(core.now(), DueLimits { ready: 0, attempts: ATTEMPTS_MAX }).await {
                 Ok(due) => {
                     let live: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();

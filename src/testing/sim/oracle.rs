@@ -3,8 +3,7 @@ use super::world::SETTLE;
 use crate::adapter::memory::MemoryStorage;
 use crate::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageExt};
 use crate::rebuild::{
-    AttemptRecord, AttemptState, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState, Neighbourhood,
-    Observed,
+    AttemptState, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState, Neighbourhood, Observed,
 };
 use crate::time::since;
 use futures_util::FutureExt;
@@ -115,8 +114,7 @@ impl Stored {
         let world = shared.world();
         let mut found = Vec::new();
         let succeeded = self.rows.attempts.values().filter(|attempt| attempt.state == AttemptState::Succeeded);
-        let fresh = |attempt: &&AttemptRecord| attempt.external.as_ref().is_some_and(|id| !world.is_stale(id));
-        for attempt in succeeded.filter(fresh) {
+        for attempt in succeeded.filter(|attempt| world.made_fresh(attempt)) {
             for edge in self.rows.needs(attempt.build) {
                 let Some(parent) = self.rows.builds.get(&edge.parent) else { continue };
                 let ended = parent.done_at.is_some_and(|done| done <= attempt.intent_at);
@@ -153,8 +151,7 @@ impl Stored {
         for build in self.builds.iter().filter(|build| build.state == BuildState::Done) {
             let attempts = self.rows.attempts.values().filter(|attempt| attempt.build == build.id);
             let succeeded = attempts.filter(|attempt| attempt.state == AttemptState::Succeeded);
-            let fresh = |attempt: &&AttemptRecord| attempt.external.as_ref().is_some_and(|id| !world.is_stale(id));
-            if succeeded.filter(fresh).count() != 1 {
+            if succeeded.filter(|attempt| world.made_fresh(attempt)).count() != 1 {
                 found.push(format!("build {} is done without exactly one attempt with a fresh result", build.id));
             }
         }

@@ -3,7 +3,7 @@ use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BuildRequest, Clock, Found};
 use crate::event::Message;
 use crate::graph::{ArtifactGraph, EdgeKind};
-use crate::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
+use crate::rebuild::{AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
 use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -361,6 +361,11 @@ impl World {
 
     pub(super) fn is_stale(&self, id: &ExternalId) -> bool {
         self.tasks.iter().any(|task| task.external == *id && task.stale)
+    }
+
+    /// Whether what the attempt built was made of what was there.
+    pub(super) fn made_fresh(&self, attempt: &AttemptRecord) -> bool {
+        attempt.external.as_ref().is_some_and(|id| !self.is_stale(id))
     }
 
     fn fate(&mut self, request: &BuildRequest) -> Observed {
