@@ -37,6 +37,8 @@ pub(super) struct Core {
     migrated: OnceCell<()>,
     /// Two plans committed at the same time could each join what the other is about to change.
     pub(super) planning: tokio::sync::Mutex<()>,
+    /// Intents are stored in the order in which their builds were chosen.
+    pub(super) starting: tokio::sync::Mutex<()>,
 }
 
 /// Hints that there is work. A missed one costs at most a tick.
@@ -163,6 +165,7 @@ impl Core {
             stopping: AtomicBool::new(false),
             migrated: OnceCell::new(),
             planning: tokio::sync::Mutex::new(()),
+            starting: tokio::sync::Mutex::new(()),
         }
     }
 

@@ -114,7 +114,12 @@ async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBoo
     let session = opened.as_ref().ok().cloned().flatten();
     let input = Input::Start { build, attempt: attempt.clone(), release, session };
     let mut started = Started { build, system: key.system.clone(), sent: opened.is_ok() };
-    let Ok(rows) = core.apply(&input, Some(build)).await else { return started };
+    let rows = {
+        // One after the other, so that of those that start together the most urgent is submitted first.
+        let _turn = core.starting.lock().await;
+        core.apply(&input, Some(build)).await
+    };
+    let Ok(rows) = rows else { return started };
     stored.store(true, Ordering::SeqCst);
     let (Some(record), Some(row)) = (rows.attempts.get(&attempt), rows.builds.get(&build)) else { return started };
     let answer = match opened {
