@@ -109,10 +109,9 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
 /// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.
 async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBool>) -> Started {
     let attempt = core.new_attempt();
-    let release = core.now().timestamp().to_string();
     let opened = open(core, &key).await;
     let session = opened.as_ref().ok().cloned().flatten();
-    let input = Input::Start { build, attempt: attempt.clone(), release, session };
+    let input = Input::Start { build, attempt: attempt.clone(), session };
     let mut started = Started { build, system: key.system.clone(), sent: opened.is_ok() };
     let rows = {
         // One after the other, so that of those that start together the most urgent is submitted first.

@@ -37,9 +37,7 @@ impl Rebuild {
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
     pub fn apply(&mut self, input: &Input, limits: &Limits) -> Result<(), IllegalInput> {
         match input {
-            Input::Start { build, attempt, release, session } => {
-                self.start(*build, attempt, release, session.as_ref(), limits)
-            }
+            Input::Start { build, attempt, session } => self.start(*build, attempt, session.as_ref(), limits),
             Input::Accepted { attempt, external } => {
                 self.expect(attempt, &[AttemptState::Intent], "an acceptance")?;
                 self.bind(attempt, external, "accepted", "the build system took it")
@@ -84,7 +82,6 @@ impl Rebuild {
         &mut self,
         id: BuildId,
         attempt: &AttemptId,
-        release: &str,
         session: Option<&SessionId>,
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
@@ -99,6 +96,7 @@ impl Rebuild {
         self.take_parents_outputs(id);
         let inputs = self.now.builds.get(&id).and_then(inputs_digest);
         let earlier = self.reusable(id, inputs.as_ref());
+        let next = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
         build.inputs = inputs;
         if let Some((earlier, output)) = earlier {
@@ -109,7 +107,7 @@ impl Rebuild {
             return Ok(());
         }
         build.attempts += 1;
-        let release = build.release.get_or_insert_with(|| release.to_owned()).clone();
+        let release = build.release.get_or_insert(next).clone();
         let record = AttemptRecord {
             id: attempt.clone(),
             version: 1,
@@ -130,6 +128,15 @@ impl Rebuild {
         self.add_attempt(record);
         self.set_build(id, BuildState::Submitting, Reason::new("submitting", "being submitted"));
         Ok(())
+    }
+
+    /// A release above those that the artifact has had: the time in seconds, unless two tries begin in one second or the clock went back.
+    pub(super) fn next_release(&self, id: BuildId) -> String {
+        let key = self.now.builds.get(&id).map(|build| &build.key);
+        let same = self.now.builds.values().filter(|build| Some(&build.key) == key);
+        let last = same.filter_map(|build| build.release.as_ref()?.parse::<i64>().ok()).max();
+        let now = self.at.timestamp();
+        last.map_or(now, |last| now.max(last.saturating_add(1))).to_string()
     }
 
     /// From its submission on a build names the contents that it is really made of.
@@ -295,6 +302,7 @@ impl Rebuild {
     }
 
     fn failed(&mut self, id: BuildId, failure: &Failure, limits: &Limits) {
+        let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         if build.cancel_at.is_some() {
             self.end(id, BuildState::Canceled, Reason::new("canceled", "it was cancelled"));
@@ -305,7 +313,7 @@ impl Rebuild {
             build.tries = build.tries.saturating_sub(1);
         }
         if limits.retries(failure.class, build.tries) {
-            build.release = None;
+            build.release = Some(release);
             let text = format!("{}; it is tried again", failure.text);
             self.again(id, &Reason::new("retry", text), pause);
         } else {

@@ -86,8 +86,6 @@ pub enum Input {
         build: BuildId,
         /// The attempt to be made.
         attempt: AttemptId,
-        /// Suffix for the release string, if this try has none yet.
-        release: String,
         /// The session it will be submitted in, if its build system has sessions.
         session: Option<SessionId>,
     },

@@ -269,7 +269,7 @@ pub struct BuildRecord {
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,
-    /// Release string of the try under way; a resubmission repeats it.
+    /// Release of the try under way, or of the next one: a number that rises with every try of its artifact. A resubmission repeats it.
     pub release: Option<String>,
     /// Not to be submitted before.
     pub not_before: Option<Timestamp>,

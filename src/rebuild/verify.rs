@@ -36,11 +36,12 @@ impl Rebuild {
 
     /// One more try, without caches, from repositories that are prepared anew.
     fn heal(&mut self, id: BuildId, evidence: &str, unused: BuildId) {
+        let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.no_cache = true;
         // The machinery has done its part: what goes wrong with it from here on is counted anew.
         build.tries = 0;
-        build.release = None;
+        build.release = Some(release);
         build.output = None;
         let text = format!("{evidence}; it is built once more, without caches");
         self.set_build(id, BuildState::Ready, Reason::new("stale", text));

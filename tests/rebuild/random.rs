@@ -102,7 +102,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         0..=3 => {
             let from = if ready.is_empty() { any_build } else { ready };
             let build = *(!from.is_empty()).then(|| which.get(&from))?;
-            Input::Start { build, attempt: world.fresh(), release: "r".into(), session: None }
+            Input::Start { build, attempt: world.fresh(), session: None }
         }
         4..=6 => {
             let attempt = pick(live(AttemptState::Intent))?;
@@ -170,16 +170,12 @@ fn finish(world: &mut World) {
                 Some(build) if build.state == BuildState::Verifying => {
                     Input::Verified { build: build.id, seen: Verification::Passed(None), unused: BuildId(i64::MAX) }
                 }
-                Some(build) => {
-                    Input::Start { build: build.id, attempt: AttemptId::new("?"), release: "r".into(), session: None }
-                }
+                Some(build) => Input::Start { build: build.id, attempt: AttemptId::new("?"), session: None },
                 None => break,
             },
         };
         let next = match next {
-            Input::Start { build, release, session, .. } => {
-                Input::Start { build, attempt: world.fresh(), release, session }
-            }
+            Input::Start { build, session, .. } => Input::Start { build, attempt: world.fresh(), session },
             other => other,
         };
         world.apply(&next).unwrap();

@@ -146,6 +146,6 @@ fn a_start_that_comes_too_early_changes_nothing() {
     world.make("left", "l2");
     let build = world.build("app").id;
     let attempt = world.fresh();
-    let input = freshmaker::rebuild::Input::Start { build, attempt, release: "r".into(), session: None };
+    let input = freshmaker::rebuild::Input::Start { build, attempt, session: None };
     assert!(world.apply(&input).is_err());
 }

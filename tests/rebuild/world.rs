@@ -304,8 +304,8 @@ impl World {
             .rev()
             .find(|build| build.key.artifact.as_str() == name && Effect::of_build(build) == Some(Effect::Start));
         let build = ready.unwrap_or_else(|| panic!("{name} is not ready: {:?}", self.states())).id;
-        let (attempt, release) = (self.fresh(), format!("r{}", self.attempts));
-        self.apply(&Input::Start { build, attempt, release, session: None }).unwrap();
+        let attempt = self.fresh();
+        self.apply(&Input::Start { build, attempt, session: None }).unwrap();
     }
 
     pub(crate) fn accept(&mut self, name: &str) {

@@ -3,7 +3,8 @@ use super::world::SETTLE;
 use crate::adapter::memory::MemoryStorage;
 use crate::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageExt};
 use crate::rebuild::{
-    AttemptState, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState, Neighbourhood, Observed,
+    AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState,
+    Neighbourhood, Observed,
 };
 use crate::time::since;
 use futures_util::FutureExt;
@@ -62,6 +63,7 @@ impl Stored {
         found.extend(self.messages(shared));
         found.extend(self.order(shared));
         found.extend(self.ledger(shared));
+        found.extend(self.releases());
         found.extend(self.notices(shared));
         found.extend(self.cancels(shared));
         found.extend(Self::convergence(shared));
@@ -153,6 +155,31 @@ impl Stored {
             let succeeded = attempts.filter(|attempt| attempt.state == AttemptState::Succeeded);
             if succeeded.filter(|attempt| world.made_fresh(attempt)).count() != 1 {
                 found.push(format!("build {} is done without exactly one attempt with a fresh result", build.id));
+            }
+        }
+        found
+    }
+
+    /// What a later try makes is newer by its release, also if two begin in the same second.
+    fn releases(&self) -> Vec<String> {
+        let mut last: BTreeMap<&BuildKey, (i64, &AttemptRecord)> = BTreeMap::new();
+        let mut found = Vec::new();
+        let mut reached: Vec<_> = self.rows.attempts.values().filter(|attempt| attempt.external.is_some()).collect();
+        reached.sort_by_key(|attempt| (attempt.intent_at, attempt.build, attempt.number));
+        for attempt in reached {
+            let Some(build) = self.rows.builds.get(&attempt.build) else { continue };
+            let Ok(release) = attempt.release.parse() else {
+                found.push(format!("the release {:?} is not a number", attempt.release));
+                continue;
+            };
+            if let Some((earlier, other)) =
+                last.insert(&build.key, (release, attempt)).filter(|(earlier, _)| *earlier >= release)
+            {
+                let artifact = &build.key.artifact;
+                found.push(format!(
+                    "{artifact}: {} has release {release}, {} before it {earlier}",
+                    attempt.id, other.id
+                ));
             }
         }
         found
