@@ -33,6 +33,9 @@ fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChang
     if core.hints.note(&message) {
         core.wake.watch.notify_one();
     }
+    if !core.registry.wants(&message.topic) {
+        return None;
+    }
     let dead = if message.body.len() > core.options.message_bytes_max {
         let text = format!(
             "its body has {} bytes, more than the {} that are allowed",

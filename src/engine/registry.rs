@@ -1,5 +1,5 @@
 use crate::backend::BoxError;
-use crate::event::{Envelope, Event, Message, ParseError, Parsers, parse};
+use crate::event::{Envelope, Event, Message, ParseError, Parsers, is_of, parse};
 use crate::handler::{Context, Decision, Handler, HandlerResult};
 use async_trait::async_trait;
 use std::fmt;
@@ -23,6 +23,7 @@ pub(super) struct Entry {
 #[async_trait]
 pub(super) trait AnyHandler: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
+    fn wants(&self, topic: &str) -> bool;
     fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>>;
     async fn handle(&self, envelope: &Envelope, cx: Context) -> Result<Decision, BoxError>;
 }
@@ -42,6 +43,10 @@ impl<E: Event, H> fmt::Debug for Typed<E, H> {
 impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
     fn kind(&self) -> &'static str {
         E::KIND
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        is_of::<E>(topic)
     }
 
     fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
@@ -76,6 +81,11 @@ impl Registry {
     pub(super) fn set_parsers(&mut self, mut parsers: Parsers) {
         parsers.retain_kinds(|kind| self.of_kind(kind).next().is_some());
         self.parsers = parsers;
+    }
+
+    /// Whether messages of this topic may be for a handler.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        self.handlers.iter().any(|entry| entry.handler.wants(topic)) || self.parsers.wants(topic)
     }
 
     /// What the message says; `None` if no handler wants it. A topic that is a kind of ours is not for the parsers.

@@ -215,12 +215,18 @@ impl Envelope {
     }
 }
 
+/// Whether messages of this topic are events of type `E`.
+#[must_use]
+pub fn is_of<E: Event>(topic: &str) -> bool {
+    topic == E::KIND || E::ALIASES.contains(&topic)
+}
+
 /// Reads the message as an event of type `E`; `None` if the topic is not one of its kinds.
 ///
 /// # Errors
 /// [`ParseError`] with line and column if the body is not the JSON of an `E`.
 pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>> {
-    if message.topic != E::KIND && !E::ALIASES.contains(&message.topic.as_str()) {
+    if !is_of::<E>(&message.topic) {
         return None;
     }
     let identity = message.identity();

@@ -140,8 +140,18 @@ impl Parsers {
     /// [`ParseError`] if it is for a parser but not as it should be.
     #[must_use]
     pub fn parse(&self, message: &Message) -> Parsed {
-        let number = self.topics.find(without_scheme(&message.topic))?;
+        let number = self.number(&message.topic)?;
         self.readers[number].iter().find_map(|parser| self.parsers[*parser].parse(message))
+    }
+
+    /// Whether messages of this topic are for a parser. One may still leave a message to others, once it has read it.
+    #[must_use]
+    pub fn wants(&self, topic: &str) -> bool {
+        self.number(topic).is_some()
+    }
+
+    fn number(&self, topic: &str) -> Option<usize> {
+        self.topics.find(without_scheme(topic))
     }
 
     fn index(&mut self) {
@@ -191,7 +201,9 @@ mod tests {
 
     fn kind(parsers: &Parsers, topic: &str) -> Option<String> {
         let message = Message { id: "1".into(), topic: topic.into(), headers: BTreeMap::new(), body: Vec::new() };
-        parsers.parse(&message).map(|result| result.unwrap().kind)
+        let read = parsers.parse(&message).map(|result| result.unwrap().kind);
+        assert!(read.is_none() || parsers.wants(topic), "{topic}");
+        read
     }
 
     #[test]

@@ -113,8 +113,10 @@ async fn a_message_that_is_too_large_is_dead() {
     let town = Town::new();
     let engine = engine(&town);
     town.bus.send(message("m1", "test.pushed", &format!(r#"{{"image":"{}"}}"#, "x".repeat(1000))));
+    town.bus.send(message("m2", "somebody.else", &"x".repeat(1000)));
     town.settle(&engine).await;
     let dead = engine.handle().dead_letters(Paging::first(10)).await.unwrap().items;
+    assert_eq!(dead.len(), 1, "how large the messages are that nobody wants is not our affair");
     let reason = dead[0].reason.as_ref().unwrap();
     assert_eq!((dead[0].state, reason.code.as_str()), (InboxState::Dead, "too_large"));
     assert_eq!(reason.text, "its body has 1012 bytes, more than the 1000 that are allowed");
