@@ -30,6 +30,8 @@ pub(super) enum Shape {
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) value: Value,
+    /// What stands beside the field `msg`: of services, their own affairs.
+    pub(super) beside: Value,
     pub(super) form: Form,
 }
 
@@ -61,7 +63,7 @@ const WRAPPER: &str = "msg";
 pub(super) fn open(message: &Message, shape: &'static Shape) -> Result<Body, Fault> {
     let text = content(&message.body);
     if text.trim_ascii().is_empty() {
-        return Ok(Body { value: headers(message, shape), form: Form::Headers });
+        return Ok(Body { value: headers(message, shape), beside: Value::Null, form: Form::Headers });
     }
     let text =
         std::str::from_utf8(text).map_err(|error| Fault::new(format!("byte {}", error.valid_up_to()), "not UTF-8"))?;
@@ -69,11 +71,14 @@ pub(super) fn open(message: &Message, shape: &'static Shape) -> Result<Body, Fau
     if let Value::String(inner) = &value {
         value = pick(inner, shape, "text within text, ")?;
     }
-    let Some(inner) = value.get_mut(WRAPPER) else { return Ok(Body { value, form: Form::Plain }) };
-    match inner.take() {
-        Value::String(inner) => Ok(Body { value: pick(&inner, shape, "msg, ")?, form: Form::Wrapped }),
-        value => Ok(Body { value, form: Form::Wrapped }),
-    }
+    let Some(inner) = value.get_mut(WRAPPER).map(Value::take) else {
+        return Ok(Body { value, beside: Value::Null, form: Form::Plain });
+    };
+    let inner = match inner {
+        Value::String(inner) => pick(&inner, shape, "msg, ")?,
+        inner => inner,
+    };
+    Ok(Body { value: inner, beside: value, form: Form::Wrapped })
 }
 
 /// The content of a body that has the one section of an AMQP 1.0 message around it, which RabbitMQ leaves there for consumers of AMQP 0-9-1:

@@ -180,7 +180,7 @@ fn container_task(message: &Message) -> Parsed {
         parsed(
             message,
             &ContainerTaskChanged {
-                task_id: info.at("id").number()?,
+                task_id: info.at("id").id()?,
                 old: root.at("old").optional(TaskState::read)?,
                 new: TaskState::read(&root.at("new"))?,
                 source: source.owned()?,
@@ -203,7 +203,7 @@ fn task(message: &Message) -> Parsed {
         parsed(
             message,
             &TaskChanged {
-                task_id: root.at("id").number()?,
+                task_id: root.at("id").id()?,
                 old: root.at("old").optional(TaskState::read)?,
                 new: TaskState::read(&root.at("new"))?,
                 method: root.at("method").optional_text()?,

@@ -93,7 +93,7 @@ fn module(message: &Message) -> Parsed {
         parsed(
             message,
             &ModuleChanged {
-                build_id: root.at("id").number()?,
+                build_id: root.at("id").id()?,
                 name: root.at("name").owned()?,
                 stream: root.at("stream").owned()?,
                 version: root.at("version").optional_text()?,

@@ -81,7 +81,7 @@ fn compose(message: &Message) -> Parsed {
         parsed(
             message,
             &ComposeChanged {
-                compose_id: compose.at("id").number()?,
+                compose_id: compose.at("id").id()?,
                 state: ComposeState::read(&compose.at("state"))?,
                 reason: compose.at("state_reason").optional_text()?,
             },

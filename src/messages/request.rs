@@ -1,9 +1,9 @@
 //! What people ask Freshmaker for, in the words of its interface.
 //!
-//! A key that is not known here is refused, and named: `dry-run` instead of `dry_run` must not start a real rebuild. Numbers are numbers and
-//! flags are flags; `true` is not the advisory 1.
+//! A key that is not known here is refused, and named: `dry-run` instead of `dry_run` must not start a real rebuild. So is a key that stands
+//! beside the wrapper `msg` instead of in it. Numbers are numbers and flags are flags; `true` is not the advisory 1.
 
-use super::body::{Fault, Shape};
+use super::body::{Body, Fault, Shape};
 use super::field::Field;
 use super::{parsed, read};
 use crate::event::{Event, Message, Parsed, Parser};
@@ -175,7 +175,7 @@ fn manual_rebuild(message: &Message) -> Parsed {
     ];
     read(message, &Shape::Whole, |body| {
         let root = Field::root(body);
-        only_known(&root, &KEYS)?;
+        only_known(body, &KEYS)?;
         let overrides = root.at("bundle_related_image_overrides");
         let request = ManualRebuild {
             errata_id: root.at("errata_id").optional(Field::number)?,
@@ -208,7 +208,7 @@ fn async_build(message: &Message) -> Parsed {
     ];
     read(message, &Shape::Whole, |body| {
         let root = Field::root(body);
-        only_known(&root, &KEYS)?;
+        only_known(body, &KEYS)?;
         let images = root.at("container_images");
         let request = AsyncBuild {
             dist_git_branch: root.at("dist_git_branch").owned()?,
@@ -235,7 +235,7 @@ fn cancel_event(message: &Message) -> Parsed {
         if action.text()? != expected {
             return Err(action.fault(format!("not {expected}, which is the end of the topic")));
         }
-        only_known(&root, &["action", "event_id", "builds_id", "try", "msg_id"])?;
+        only_known(body, &["action", "event_id", "builds_id", "try", "msg_id"])?;
         let tries = root.at("try");
         let request = CancelEvent {
             event_id: root.at("event_id").number()?,
@@ -249,15 +249,22 @@ fn cancel_event(message: &Message) -> Parsed {
     })
 }
 
-fn only_known(root: &Field<'_, '_>, known: &[&str]) -> Result<(), Fault> {
-    match root.object()?.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(unknown) => {
-            let name: String = unknown.chars().take(NAME_MAX).collect();
-            Err(root.at(&name).fault(format!("not known; there are {}", known.join(", "))))
-        }
+/// The request has only these keys, and has none of them beside its wrapper, where nobody reads it.
+fn only_known(body: &Body, known: &[&str]) -> Result<(), Fault> {
+    let root = Field::root(body);
+    if let Some(unknown) = root.object()?.keys().find(|key| !known.contains(&key.as_str())) {
+        let name: String = unknown.chars().take(NAME_MAX).collect();
+        return Err(root.at(&name).fault(format!("not known; there are {}", known.join(", "))));
+    }
+    let mut strays = known.iter().filter(|key| **key != IDENTITY && body.beside.get(key).is_some());
+    match strays.next() {
+        Some(stray) => Err(Fault::new(*stray, "stands beside msg and not in it, where it would not be read")),
         None => Ok(()),
     }
 }
+
+/// A key that has a meaning of its own beside the wrapper: fedmsg gives each message an identity.
+const IDENTITY: &str = "msg_id";
 
 /// Characters of an unknown key that an error shows: enough to find it.
 const NAME_MAX: usize = 64;

@@ -254,6 +254,17 @@ fn words_say_how_severe_it_is() {
 }
 
 #[test]
+fn numbers_of_tasks_composes_and_modules_may_be_written_as_text() {
+    for (topic, body, key) in [
+        ("buildsys.task.state.change", r#"{"id": "8", "new": "OPEN", "method": "build"}"#, "8"),
+        ("odcs.state.change", r#"{"compose": {"id": "9", "state": 2}}"#, "9"),
+        ("mbs.module.state.change", r#"{"id": "10", "name": "m", "stream": "s", "version": "1", "state": 5}"#, "10"),
+    ] {
+        assert_eq!(parse(&message(topic, body)).unwrap().unwrap().search_key, key, "{topic}");
+    }
+}
+
+#[test]
 fn hints_are_found_or_there_are_none() {
     for (topic, body, task, compose) in [
         ("x.y.brew.task.canceled", r#"{"info": {"id": 7}}"#, Some("7"), None),
@@ -264,6 +275,7 @@ fn hints_are_found_or_there_are_none() {
         ("mybrew.task.closed", r#"{"info": {"id": 7}}"#, None, None),
         ("brew.build.complete", r#"{"info": {"id": 7}}"#, None, None),
         ("brew.task.closed", r#"{"info": {"id": -7}}"#, None, None),
+        ("brew.task.closed", r#"{"info": {"id": "7"}}"#, Some("7"), None),
         ("brew.task.closed", "", None, None),
         ("odcs.state.change", "[", None, None),
     ] {

@@ -44,8 +44,9 @@ fn no_recorded_message_of_ours_is_lost() {
         ("errata.module-advisory-signed", 2),
         ("koji.container-task-changed", 4),
         ("koji.rpm-signed", 2),
-        ("koji.task-changed", 7),
-        ("mbs.module-changed", 1),
+        ("koji.task-changed", 8),
+        ("mbs.module-changed", 2),
+        ("odcs.compose-changed", 1),
         // Made by a test of the service: a request to do something else than its topic says.
         ("refused: msg.action", 1),
     ];
@@ -56,7 +57,10 @@ fn no_recorded_message_of_ours_is_lost() {
 fn hints_name_the_task_or_the_compose() {
     let hints: Vec<_> = all()
         .iter()
-        .filter_map(|message| messages::koji::task_hint(message).map(|id| format!("{} {id}", message.topic)))
+        .filter_map(|message| {
+            let hint = messages::koji::task_hint(message).or_else(|| messages::odcs::compose_hint(message));
+            hint.map(|id| format!("{} {id}", message.topic))
+        })
         .collect();
     insta::assert_snapshot!("hints", hints.join("\n"));
 }

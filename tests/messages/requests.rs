@@ -59,6 +59,18 @@ fn what_does_not_fit_is_named() {
         (MANUAL, json!({}), "errata_id", "missing, and freshmaker_event_id as well"),
         (MANUAL, json!({"errata_id": true}), "errata_id", "expected a whole number, not negative, found true or false"),
         (MANUAL, json!({"errata_id": "7"}), "errata_id", "expected a whole number, not negative, found text"),
+        (
+            MANUAL,
+            json!({"msg": {"errata_id": 7}, "i": 1, "msg_id": "2026-1", "topic": "t", "dry_run": true}),
+            "dry_run",
+            "stands beside msg and not in it, where it would not be read",
+        ),
+        (
+            CANCEL,
+            json!({"msg": r#"{"action": "eventcancel", "event_id": 7, "builds_id": []}"#, "try": 3}),
+            "try",
+            "stands beside msg and not in it, where it would not be read",
+        ),
         (MANUAL, json!({"errata_id": 7.0}), "errata_id", "expected a whole number, not negative, found a fraction"),
         (MANUAL, json!({"errata_id": -7}), "errata_id", "expected a whole number, not negative, found a number"),
         (

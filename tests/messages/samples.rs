@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The prefixes behind which the recorded messages that are ours have their topics.
-pub(crate) const PREFIXES: [&str; 3] = ["org.fedoraproject.prod", "VirtualTopic.eng", ""];
+pub(crate) const PREFIXES: [&str; 4] = ["org.fedoraproject.prod", "org.fedoraproject.stg", "VirtualTopic.eng", ""];
 
 pub(crate) fn parsers() -> Parsers {
     Parsers::all(PREFIXES)
