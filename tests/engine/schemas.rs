@@ -95,15 +95,15 @@ async fn what_an_engine_publishes_is_what_the_schemas_promise() {
     for message in &published {
         let body: Value = serde_json::from_slice(&message.body).unwrap();
         let schema = match message.topic.as_str() {
-            "event.state.changed" => &events,
-            "build.state.changed" => &builds,
+            "event.changed" => &events,
+            "build.changed" => &builds,
             topic => panic!("{topic} has no schema"),
         };
         assert_eq!(faults(schema, schema, &body, &message.topic), Vec::<String>::new(), "{body}");
         assert_eq!(schema["$id"], body["schema"]);
         states.insert(format!("{} {}", message.topic, body["state"].as_str().unwrap()));
     }
-    for state in ["event.state.changed COMPLETE", "event.state.changed SKIPPED", "build.state.changed DONE"] {
+    for state in ["event.changed COMPLETE", "event.changed SKIPPED", "build.changed DONE"] {
         assert!(states.contains(state), "the run shows {state}: {states:?}");
     }
 }
