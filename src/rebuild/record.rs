@@ -437,7 +437,8 @@ pub struct Transition {
 
 /// A message about a change, to be published after the change is stored.
 ///
-/// JSON schemas of the bodies are in `schemas/` of the repository.
+/// JSON schemas of the bodies are in `schemas/` of the repository. What the service Freshmaker sends of the same changes is made from it by
+/// [`forms`](crate::forms).
 ///
 /// A build is told of when its public state changes: from `SUBMITTING` to `BUILDING` is no news. An event is told of when its state changes;
 /// that somebody wants it cancelled is none yet. What happens between is in the audit trail.

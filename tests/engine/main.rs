@@ -4,6 +4,7 @@
 
 mod config;
 mod decisions;
+mod forms;
 mod gate;
 mod messages;
 mod runs;
