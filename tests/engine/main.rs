@@ -11,4 +11,5 @@ mod runs;
 mod schedule;
 mod schemas;
 mod systems;
+mod telling;
 mod town;
