@@ -47,6 +47,7 @@
 //! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to rows. It neither waits nor asks for the time.
 //! * [`Engine`] and its [`Handle`](engine::Handle): run it in your own tokio runtime, send it events, cancel, ask, listen.
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and the parsers of their messages.
+//! * [`forms`]: events and builds as the service Freshmaker shows them.
 //! * [`adapter`]: implementations of the contracts. Those in [memory](adapter::memory) are always there.
 //!
 //! # Your own backend
@@ -76,6 +77,7 @@ pub mod artifact;
 pub mod backend;
 pub mod engine;
 pub mod event;
+pub mod forms;
 pub mod graph;
 pub mod handler;
 pub mod image;

@@ -11,6 +11,7 @@ pub(crate) struct Config {
     pub(crate) catalog: PathBuf,
     #[serde(default)]
     pub(crate) topic_prefixes: Vec<String>,
+    pub(crate) freshmaker_messages: Option<String>,
     pub(crate) fedora_messaging: Option<FedoraMessaging>,
     pub(crate) koji: Koji,
     pub(crate) odcs: Option<Odcs>,

@@ -86,6 +86,7 @@ fn wires(hub: &Hub, odcs: &FakeOdcs, bus: &Arc<MemoryBus>, state: std::path::Pat
         state,
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
         parsers: parsers(&[PREFIX.to_owned()]),
+        freshmaker_messages: None,
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,

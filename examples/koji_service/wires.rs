@@ -23,6 +23,7 @@ pub(crate) struct Wires {
     pub(crate) state: PathBuf,
     pub(crate) catalog: Arc<FilesCatalog>,
     pub(crate) parsers: Parsers,
+    pub(crate) freshmaker_messages: Option<String>,
     pub(crate) bus: Option<Arc<dyn Bus>>,
     pub(crate) koji: System<koji::Config>,
     pub(crate) verify: bool,
@@ -44,6 +45,7 @@ impl Wires {
             state: config.state.clone(),
             catalog: Arc::new(catalog(&config.catalog)?),
             parsers,
+            freshmaker_messages: config.freshmaker_messages.clone(),
             bus,
             koji: hub(config)?,
             verify: config.koji.verify,
@@ -70,6 +72,9 @@ impl Wires {
         }
         if let Some(bus) = self.bus {
             builder = builder.bus("fedora-messaging", bus);
+        }
+        if let Some(url) = self.freshmaker_messages {
+            builder = builder.freshmaker_messages(url);
         }
         Ok(builder.build()?)
     }

@@ -22,7 +22,10 @@ pub struct Delivery {
 /// * A message is delivered again, after a reconnect or a restart, until it was acknowledged.
 /// * Deliveries may repeat and may come in any order; the engine copes.
 /// * A dropped [`receive`](Self::receive) future loses no message.
-/// * [`publish`](Self::publish) returns `Ok` only when the bus has taken responsibility for the message.
+/// * [`publish`](Self::publish) returns `Ok` only when the bus has taken responsibility for the message. An error that passes
+///   ([`is_transient`](super::Error::is_transient)) holds up this message and all after it, and they are sent again. Any other is about this
+///   message alone: it becomes a dead letter. What waiting does not mend but concerns all messages (a login, an exchange that is not
+///   there) is therefore [`NotNow`](super::Remedy::NotNow).
 ///
 /// ```
 /// use freshmaker::adapter::memory::MemoryBus;

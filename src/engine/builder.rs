@@ -120,7 +120,7 @@ impl Builder {
     /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`].
     ///
     /// The name is the source of its messages, and a message is known by source and id. None can be called as
-    /// [`Handle::LOCAL`] or [`Handle::EMITTED`].
+    /// [`Handle::LOCAL`], [`Handle::EMITTED`] or [`Handle::REFUSED`].
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -261,6 +261,15 @@ impl Builder {
         self
     }
 
+    /// Sends Freshmaker's messages as well: `event.state.changed`, `event.state.changed.min` and `build.state.changed`, right after ours about the
+    /// same change, with the bodies that [`forms`](crate::forms) describes. `base_url` is in front of `/api/1/…` in them. Not sent, if not set.
+    ///
+    /// The state that they tell is the one of the change; everything else is as it is when they are sent.
+    pub fn freshmaker_messages(mut self, base_url: impl Into<String>) -> Self {
+        self.options.freshmaker_messages = Some(base_url.into());
+        self
+    }
+
     /// The engine.
     ///
     /// # Errors
@@ -276,8 +285,7 @@ impl Builder {
         if self.registry.is_empty() {
             return Err(ConfigError::NoHandler);
         }
-        if let Some(reserved) = self.buses.keys().find(|name| [Handle::LOCAL, Handle::EMITTED].contains(&name.as_str()))
-        {
+        if let Some(reserved) = self.buses.keys().find(|name| Handle::RESERVED.contains(&name.as_str())) {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
         let named = self.slots.keys().chain(self.verifiers.keys()).chain(self.hints.systems());

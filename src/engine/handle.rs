@@ -77,6 +77,12 @@ impl Handle {
     /// The source of messages that handlers [emitted](crate::Decision::Emit).
     pub const EMITTED: &'static str = "emitted";
 
+    /// The source of messages of ours that a bus refused for good: [dead letters](Self::dead_letters), whose reason says which bus, and why.
+    pub const REFUSED: &'static str = "refused";
+
+    /// No bus has such a name.
+    pub(super) const RESERVED: [&'static str; 3] = [Self::LOCAL, Self::EMITTED, Self::REFUSED];
+
     /// Stores an event to be handled; returns the identity of its message, for [`message_ended`](Self::message_ended),
     /// [`message`](Self::message) and [`EventFilter::message_id`]. There are no events yet when this returns.
     ///
@@ -262,7 +268,8 @@ impl Handle {
         self.core.storage().await?.transitions(aggregate, id).await
     }
 
-    /// Messages that could not be understood or handled, newest first, with their bytes and the reason.
+    /// Messages that could not be understood or handled, newest first, with their bytes and the reason. Among them are messages of ours that a
+    /// bus [refused](Self::REFUSED).
     ///
     /// # Errors
     /// Those of the storage.

@@ -153,6 +153,8 @@ struct Options {
     shutdown_grace: Duration,
     /// Larger bodies are dead letters.
     message_bytes_max: usize,
+    /// Where Freshmaker's messages say that events and builds are shown, if they are sent.
+    freshmaker_messages: Option<String>,
 }
 
 impl Default for Options {
@@ -166,6 +168,7 @@ impl Default for Options {
             submit_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 8 << 20,
+            freshmaker_messages: None,
         }
     }
 }

@@ -1,10 +1,15 @@
+use super::Handle;
 use super::core::Core;
-use crate::backend::{Result, StorageExt};
+use crate::backend::{Result, Scope, StorageExt};
 use crate::event::Message;
-use crate::rebuild::{Notice, RowChange};
+use crate::forms::{Forms, Told};
+use crate::reason::Reason;
+use crate::rebuild::{BuildId, Neighbourhood, Notice, RowChange};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Outbox to bus and subscribers, in the order in which the changes were stored; a notice is marked only after every bus took it.
+/// Outbox to bus and subscribers, in the order in which the changes were stored; a notice is marked only after every bus took it, or refused
+/// it for good.
 pub(super) async fn run(core: &Core) {
     loop {
         match core.storage.notices(core.options.batch).await {
@@ -33,14 +38,17 @@ pub(super) async fn run(core: &Core) {
 }
 
 async fn publish(core: &Core, notices: Vec<Notice>) -> Result<()> {
-    let mut marks = Vec::with_capacity(notices.len());
+    let mut changes = Vec::with_capacity(notices.len());
     let mut failed = None;
     for notice in notices {
-        if let Err(error) = send(core, &notice).await {
-            failed = Some(error);
-            break;
+        match send(core, &notice).await {
+            Ok(refused) => changes.extend(refused),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
         }
-        marks.push(RowChange::Published {
+        changes.push(RowChange::Published {
             aggregate: notice.aggregate.clone(),
             id: notice.id.clone(),
             version: notice.version,
@@ -49,22 +57,82 @@ async fn publish(core: &Core, notices: Vec<Notice>) -> Result<()> {
         // Nobody subscribed: nobody to tell.
         let _ = core.notices.send(notice);
     }
-    if !marks.is_empty() {
-        core.storage.transact(marks).await?;
+    if !changes.is_empty() {
+        core.storage.transact(changes).await?;
         core.wake.changed.notify_waiters();
     }
     failed.map_or(Ok(()), Err)
 }
 
-async fn send(core: &Core, notice: &Notice) -> Result<()> {
-    let message = Message {
-        id: format!("{}:{}:{}", notice.aggregate, notice.id, notice.version),
-        topic: notice.topic.clone(),
-        headers: BTreeMap::new(),
-        body: notice.body.to_string().into_bytes(),
-    };
-    for bus in core.buses.values() {
-        bus.publish(&message).await?;
+/// Hands all messages about a change to all buses. What a bus refuses for good becomes a dead letter, to be stored with the mark of the
+/// notice.
+async fn send(core: &Core, notice: &Notice) -> Result<Vec<RowChange>> {
+    let mut dead = Vec::new();
+    for message in messages(core, notice).await? {
+        let mut refusals = Vec::new();
+        for (name, bus) in &core.buses {
+            match bus.publish(&message).await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    tracing::error!(bus = name, message.id, message.topic, %error, "a bus refuses a message: it is a dead letter");
+                    refusals.push(format!("{name}: {error}"));
+                }
+            }
+        }
+        if !refusals.is_empty() {
+            let reason = Reason::new("refused", refusals.join("; "));
+            dead.push(RowChange::Receive(core.inbox_record(Handle::REFUSED, message, Some(reason))));
+        }
     }
-    Ok(())
+    Ok(dead)
+}
+
+/// What is said of a change: our message, and those of Freshmaker if somebody wants them. Repeated, they have the same ids.
+async fn messages(core: &Core, notice: &Notice) -> Result<Vec<Message>> {
+    let id = format!("{}:{}:{}", notice.aggregate, notice.id, notice.version);
+    let mut messages = Vec::new();
+    if let Some(base) = &core.options.freshmaker_messages {
+        for (topic, body) in theirs(core, notice, base).await? {
+            messages.push(message(format!("{id}:{topic}"), topic, &body));
+        }
+    }
+    messages.insert(0, message(id, &notice.topic, &notice.body));
+    Ok(messages)
+}
+
+fn message(id: String, topic: &str, body: &Value) -> Message {
+    Message { id, topic: topic.to_owned(), headers: BTreeMap::new(), body: body.to_string().into_bytes() }
+}
+
+async fn theirs(core: &Core, notice: &Notice, base: &str) -> Result<Vec<(&'static str, Value)>> {
+    let Some(told) = Told::of(notice) else {
+        tracing::error!(
+            notice.aggregate,
+            notice.id,
+            "a stored notice makes no sense: Freshmaker's messages leave it out"
+        );
+        return Ok(Vec::new());
+    };
+    let rows = rows(core, &told).await?;
+    Ok(Forms::new(&rows, base).messages(&told))
+}
+
+/// The rows that a form shows, which are those of now.
+async fn rows(core: &Core, told: &Told) -> Result<Neighbourhood> {
+    let scope = match told {
+        Told::Event(event, ..) => Scope::Event(*event),
+        Told::Build(build, ..) => Scope::Builds(vec![*build]),
+    };
+    let mut rows = core.storage.load(&scope).await?;
+    let shown: Vec<BuildId> = match told {
+        Told::Event(event, ..) => rows.causes.keys().filter(|(_, of)| of == event).map(|(build, _)| *build).collect(),
+        Told::Build(build, ..) => vec![*build],
+    };
+    let tried = shown.into_iter().filter(|id| rows.builds.get(id).is_some_and(|build| build.attempts > 0));
+    for build in tried.collect::<Vec<_>>() {
+        let attempts = core.storage.attempts(build).await?;
+        rows.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
+    }
+    Ok(rows)
 }

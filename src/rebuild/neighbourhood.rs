@@ -234,7 +234,7 @@ fn build_notice(build: &BuildRecord) -> Notice {
         aggregate: "build".into(),
         id: build.id.to_string(),
         version: build.version,
-        topic: "build.state.changed".into(),
+        topic: "build.changed".into(),
         body: serde_json::json!({
             "schema": "freshmaker.build/1",
             "id": build.id,
@@ -257,7 +257,7 @@ fn event_notice(event: &EventRecord) -> Notice {
         aggregate: "event".into(),
         id: event.id.to_string(),
         version: event.version,
-        topic: "event.state.changed".into(),
+        topic: "event.changed".into(),
         body: serde_json::json!({
             "schema": "freshmaker.event/1",
             "id": event.id,

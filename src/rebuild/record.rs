@@ -437,15 +437,16 @@ pub struct Transition {
 
 /// A message about a change, to be published after the change is stored.
 ///
-/// JSON schemas of the bodies are in `schemas/` of the repository.
+/// JSON schemas of the bodies are in `schemas/` of the repository. What the service Freshmaker sends of the same changes is made from it by
+/// [`forms`](crate::forms).
 ///
 /// A build is told of when its public state changes: from `SUBMITTING` to `BUILDING` is no news. An event is told of when its state changes;
 /// that somebody wants it cancelled is none yet. What happens between is in the audit trail.
 ///
 /// | topic | fields of the body |
 /// |---|---|
-/// | `event.state.changed` | `schema` (`freshmaker.event/1`), `id`, `version`, `state` ([`EventState`]), `reason`, `kind`, `search_key`, `message_id`, `handler`, `mode`, `plan`, `builds` (`open`, `done`, `failed`) |
-/// | `build.state.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
+/// | `event.changed` | `schema` (`freshmaker.event/1`), `id`, `version`, `state` ([`EventState`]), `reason`, `kind`, `search_key`, `message_id`, `handler`, `mode`, `plan`, `builds` (`open`, `done`, `failed`) |
+/// | `build.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// `event` or `build`.

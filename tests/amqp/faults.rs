@@ -121,11 +121,11 @@ async fn what_waiting_does_not_mend_is_told() {
         return world.clean().await;
     }
     let bus = Amqp::new(world.config_at(&wrong)).unwrap();
-    for error in [
-        soon("an error", bus.receive(1)).await.unwrap_err(),
-        soon("an error", bus.publish(&message("1", b""))).await.unwrap_err(),
+    for (error, remedy) in [
+        (soon("an error", bus.receive(1)).await.unwrap_err(), Remedy::Rejected),
+        (soon("an error", bus.publish(&message("1", b""))).await.unwrap_err(), Remedy::NotNow),
     ] {
-        assert_eq!(error.remedy, Remedy::Rejected, "{error}");
+        assert_eq!(error.remedy, remedy, "a message is not at fault: {error}");
         assert!(!error.to_string().contains("wr0ng"), "{error}");
     }
 
@@ -146,7 +146,7 @@ async fn what_waiting_does_not_mend_is_told() {
     let mut config = world.config();
     config.publish_exchange = "freshmaker-test-nowhere".into();
     let error = Amqp::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
-    assert_eq!(error.remedy, Remedy::NotFound, "{error}");
+    assert_eq!(error.remedy, Remedy::NotNow, "a message is not at fault: {error}");
     drop(bus);
     world.clean().await;
 }
@@ -156,7 +156,7 @@ async fn files_for_tls_that_are_not_there_are_named() {
     let tls = TlsFiles { ca_cert: Some("/nonexistent/ca.pem".into()), ..TlsFiles::default() };
     let config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap().with_tls(tls);
     let error = Amqp::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
-    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Unsupported, "/nonexistent/ca.pem"));
+    assert_eq!((error.remedy, error.place.as_str()), (Remedy::NotNow, "/nonexistent/ca.pem"));
 }
 
 #[test]

@@ -4,12 +4,16 @@ use crate::broker::url;
 use crate::python::python;
 use crate::world::{World, eventually, message, soon};
 use freshmaker::adapter::amqp::{Amqp, AmqpConfig};
+use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::backend::Bus;
 use freshmaker::event::Message;
+use freshmaker::handler::{ImagePushed, rebuild_dependents};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -62,8 +66,9 @@ async fn ask(python: &Path, file: &Path, arguments: &[&str]) -> String {
     command.env("FEDORA_MESSAGING_CONF", file).stdin(Stdio::null());
     let Output { status, stdout, stderr } =
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap()
+    let printed = String::from_utf8(stdout).unwrap();
+    assert!(status.success(), "{arguments:?}: {printed}{}", String::from_utf8_lossy(&stderr));
+    printed
 }
 
 #[tokio::test]
@@ -121,5 +126,56 @@ async fn what_is_published_the_reference_client_accepts() {
     assert_eq!(came[1]["severity"], 30);
     assert_eq!(came[1]["headers"]["fedora_messaging_user_joe"], true);
     eventually("nothing is left", async || world.take(&world.outbox()).await.is_none()).await;
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn an_engine_tells_the_reference_client_in_its_own_words_and_in_those_of_freshmaker() {
+    let Some(python) = python().await else { return };
+    let Some(world) = World::new("engine-to-peer").await else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = file(directory.path(), &world.outbox(), &world.outbox());
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("base", ArtifactKind::Image));
+    graph.insert(Artifact::new("app-1-2", ArtifactKind::Image).with_source("app", None));
+    graph.depend("app-1-2", "base", EdgeKind::ParentImage).unwrap();
+    let engine = Engine::builder()
+        .bus("fedora-messaging", Arc::new(world.bus()))
+        .storage(Arc::new(MemoryStorage::new()))
+        .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+        .build_system("builder", Arc::new(MemoryBuilds::new()))
+        .freshmaker_messages("https://fm.example.org")
+        .on(rebuild_dependents)
+        .build()
+        .unwrap();
+    let handle = engine.handle();
+    handle.send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
+    soon("the end", engine.run_until(handle.idle())).await.unwrap();
+
+    let printed = ask(&python, &file, &["consume", "12"]).await;
+    let came: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = came
+        .iter()
+        .map(|message| {
+            let topic = message["topic"].as_str().unwrap();
+            let body = &message["body"];
+            let state = body["state_name"].as_str().or(body["state"].as_str()).unwrap();
+            format!("{topic} {state}")
+        })
+        .collect();
+    let event =
+        |state: &str| ["changed", "state.changed", "state.changed.min"].map(|topic| format!("event.{topic} {state}"));
+    let build = |state: &str| ["changed", "state.changed"].map(|topic| format!("build.{topic} {state}"));
+    let builds = [build("PLANNED"), build("BUILD"), build("DONE")].concat();
+    let expected = [&event("BUILDING")[..], &builds[..], &event("COMPLETE")[..]].concat();
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(told.clone()), sorted(expected));
+    assert_eq!(told[9..], event("COMPLETE"), "the end comes last");
+    assert_eq!(came[9]["id"].as_str().unwrap().len(), 36, "ids are UUIDs");
+    assert_eq!(came[11]["body"]["builds_summary"], json!({ "total": 1, "DONE": 1 }));
+    assert_eq!(came[10]["body"]["builds"][0]["name"], "app");
     world.clean().await;
 }

@@ -28,7 +28,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_bus_has_no_name_of_the_engines_own() {
-    for name in ["local", "emitted"] {
+    for name in ["local", "emitted", "refused"] {
         let (error, text) = mistake(Town::new().builder().on(ignore).bus(name, Town::new().bus));
         assert_eq!(error, ConfigError::ReservedName(name.into()));
         assert!(text.contains(name), "{text}");

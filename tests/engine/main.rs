@@ -4,10 +4,12 @@
 
 mod config;
 mod decisions;
+mod forms;
 mod gate;
 mod messages;
 mod runs;
 mod schedule;
 mod schemas;
 mod systems;
+mod telling;
 mod town;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// Keywords that only tell something.
 const NOTES: [&str; 6] = ["$schema", "$id", "title", "description", "definitions", "$comment"];
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let path = format!("{}/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
@@ -18,6 +18,8 @@ fn is_type(value: &Value, name: &str) -> bool {
     match name {
         "object" => value.is_object(),
         "string" => value.is_string(),
+        "array" => value.is_array(),
+        "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
         other => panic!("the schemas have no type {other}"),
@@ -26,7 +28,7 @@ fn is_type(value: &Value, name: &str) -> bool {
 
 /// What is wrong with a value. A keyword that is not known here fails the test, so that none is believed to be checked.
 /// Stricter than the schema in one thing: what is published has no property that the schema does not name.
-fn faults(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
+pub(crate) fn faults(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (keyword, wanted) in schema.as_object().unwrap() {
         let holds = match keyword.as_str() {
@@ -45,6 +47,14 @@ fn faults(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<Strin
                         Some(schema) => found.extend(faults(root, schema, value, &place)),
                         None => found.push(format!("{place}: not in the schema")),
                     }
+                }
+                true
+            }
+            // What is said of properties that are not named: nothing, but they may be there.
+            "additionalProperties" => *wanted == Value::Bool(true),
+            "items" => {
+                for (at, item) in value.as_array().into_iter().flatten().enumerate() {
+                    found.extend(faults(root, wanted, item, &format!("{place}[{at}]")));
                 }
                 true
             }
@@ -95,15 +105,15 @@ async fn what_an_engine_publishes_is_what_the_schemas_promise() {
     for message in &published {
         let body: Value = serde_json::from_slice(&message.body).unwrap();
         let schema = match message.topic.as_str() {
-            "event.state.changed" => &events,
-            "build.state.changed" => &builds,
+            "event.changed" => &events,
+            "build.changed" => &builds,
             topic => panic!("{topic} has no schema"),
         };
         assert_eq!(faults(schema, schema, &body, &message.topic), Vec::<String>::new(), "{body}");
         assert_eq!(schema["$id"], body["schema"]);
         states.insert(format!("{} {}", message.topic, body["state"].as_str().unwrap()));
     }
-    for state in ["event.state.changed COMPLETE", "event.state.changed SKIPPED", "build.state.changed DONE"] {
+    for state in ["event.changed COMPLETE", "event.changed SKIPPED", "build.changed DONE"] {
         assert!(states.contains(state), "the run shows {state}: {states:?}");
     }
 }
@@ -129,6 +139,16 @@ fn the_check_finds_what_is_wrong() {
         (r#"{"builds": {"open": 1}}"#, "required"),
         (r#"{"reason": {"code": 1, "text": ""}}"#, "reason.code"),
         (r#"{"unheard_of": 1}"#, "not in the schema"),
+    ] {
+        let found = faults(&schema, &schema, &serde_json::from_str(body).unwrap(), "body");
+        assert!(found.iter().any(|fault| fault.contains(says)), "{body}: {found:?}");
+    }
+    let schema = self::schema("event.state.changed");
+    for (body, says) in [
+        (r#"{"dry_run": 0}"#, "dry_run: type"),
+        (r#"{"depends_on_events": {}}"#, "depends_on_events: type"),
+        (r#"{"depends_on_events": [1, "2"]}"#, "depends_on_events[1]: type"),
+        (r#"{"builds": [{"state": 9}]}"#, "builds[0].state: enum"),
     ] {
         let found = faults(&schema, &schema, &serde_json::from_str(body).unwrap(), "body");
         assert!(found.iter().any(|fault| fault.contains(says)), "{body}: {found:?}");

@@ -77,7 +77,7 @@ impl Publisher {
                 Error::new(Remedy::Unavailable, place(), format!("no connection within {seconds} s"))
             }));
         };
-        let session = session?;
+        let session = session.map_err(not_now)?;
         if until(&*self.clock, deadline, session.unblocked()).await.is_none() {
             let text = format!("the broker blocks all publishers, for more than {seconds} s already");
             return Err(Error::new(Remedy::Unavailable, place(), text));
@@ -126,16 +126,13 @@ impl Publisher {
         let what = format!("publish to {:?}", self.config.publish_exchange);
         let definite = failure(&self.config, &what, error);
         let unsent = matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
+        // The broker takes messages, but not this one: it is too large, for example.
+        let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406);
         match definite.remedy {
-            Remedy::Unavailable if !unsent => Error::new(Remedy::Unclear, definite.place, definite.text),
-            Remedy::Unavailable
-            | Remedy::Unclear
-            | Remedy::Conflict
-            | Remedy::NotFound
-            | Remedy::Rejected
-            | Remedy::NotNow
-            | Remedy::Unsupported
-            | Remedy::Corrupt => definite,
+            Remedy::Unavailable if !unsent => Error { remedy: Remedy::Unclear, ..definite },
+            Remedy::Rejected if refused => definite,
+            Remedy::NotFound | Remedy::Rejected | Remedy::Unsupported => not_now(definite),
+            Remedy::Unavailable | Remedy::Unclear | Remedy::Conflict | Remedy::NotNow | Remedy::Corrupt => definite,
         }
     }
 
@@ -205,4 +202,9 @@ impl Publisher {
             slot.session = None;
         }
     }
+}
+
+/// What is wrong with the connection or the exchange concerns every message: they wait until somebody mends it.
+fn not_now(error: Error) -> Error {
+    if error.is_transient() { error } else { Error { remedy: Remedy::NotNow, ..error } }
 }

@@ -204,12 +204,9 @@ impl Stored {
                 found.push(format!("{} {}: version {version} was published after {earlier}", key.0, key.1));
             }
         }
-        let events =
-            self.events.iter().map(|event| ("event.state.changed", event.id.to_string(), event.state.as_str()));
-        let builds = self
-            .builds
-            .iter()
-            .map(|build| ("build.state.changed", build.id.to_string(), build.state.public().as_str()));
+        let events = self.events.iter().map(|event| ("event.changed", event.id.to_string(), event.state.as_str()));
+        let builds =
+            self.builds.iter().map(|build| ("build.changed", build.id.to_string(), build.state.public().as_str()));
         for (topic, id, state) in events.chain(builds) {
             let told = last.get(&(topic.to_owned(), id.clone())).map(|(_, state)| state.as_str());
             if told != Some(state) {

@@ -211,7 +211,7 @@ pub(super) async fn notices_wait_in_order_until_published(storage: &dyn Storage)
         aggregate: "build".into(),
         id: id.into(),
         version,
-        topic: "build.state.changed".into(),
+        topic: "build.changed".into(),
     };
     write(storage, [published("9", 1), published("1", 0)]).await;
     write(storage, [published("9", 1)]).await;

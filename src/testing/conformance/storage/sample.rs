@@ -206,7 +206,7 @@ pub(super) fn notice(id: &str, version: Version) -> Notice {
         aggregate: "build".into(),
         id: id.into(),
         version,
-        topic: "build.state.changed".into(),
+        topic: "build.changed".into(),
         body: serde_json::json!({ "id": id, "version": version }),
     }
 }
