@@ -15,7 +15,7 @@ mod broker;
 mod services;
 
 use freshmaker::Message;
-use freshmaker::adapter::amqp::{Amqp, AmqpConfig};
+use freshmaker::adapter::amqp::{Amqp, AmqpConfig, Arguments, QueueConfig};
 use freshmaker::backend::Bus;
 use freshmaker::engine::SystemClock;
 use freshmaker::testing::koji::{Fate, Hub, Trouble};
@@ -61,6 +61,7 @@ impl Drop for Service {
 
 /// The world around the service, and the directory of its configuration.
 struct World {
+    prefix: String,
     hub: Hub,
     odcs: FakeOdcs,
     directory: tempfile::TempDir,
@@ -79,7 +80,8 @@ impl World {
         // Nobody else's messages.
         let prefix = format!("org.example.test{}", fastrand::u64(..));
         let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
-        let world = Self { hub, odcs, directory, bus };
+        let world = Self { prefix, hub, odcs, directory, bus };
+        let prefix = &world.prefix;
         world.write(
             "koji.conf",
             &format!(
@@ -96,6 +98,7 @@ impl World {
         ));
         world.write("koji_service.toml", &format!(
             "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\ntopic_prefixes = [\"{prefix}\"]\n\
+             freshmaker_messages = \"https://fm.example.org\"\n\
              [fedora_messaging]\nfile = \"fedora_messaging.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\nverify = true\npoll_s = 1\nsettle_s = 2\n\
              [odcs]\nurl = \"{}\"\nowner = \"freshmaker\"\ntoken_file = \"token\"\n",
             world.odcs.url()
@@ -118,6 +121,29 @@ impl World {
         let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
         assert!(!said.contains("hush"), "a secret is told: {said}");
         (output.status.success(), said)
+    }
+
+    /// Somebody who listens to what is said of events and builds, from now on.
+    async fn listener(&self, broker: &str) -> Amqp {
+        let arguments = Arguments::from([("x-expires".to_owned(), 300_000.into())]);
+        let queue = QueueConfig { arguments, ..QueueConfig::durable() };
+        let config = AmqpConfig::new(broker).unwrap().with_queue(format!("{}-heard", self.prefix), queue);
+        let listener = Amqp::new(config.bind([format!("{}.event.#", self.prefix)])).unwrap();
+        let ready = Message {
+            id: "ready".into(),
+            topic: "event.ready".into(),
+            headers: Default::default(),
+            body: b"{}".to_vec(),
+        };
+        let mut heard = Vec::new();
+        while heard.is_empty() {
+            // What is published before the queue is there is lost.
+            self.bus.publish(&ready).await.unwrap();
+            heard = tokio::time::timeout(Duration::from_millis(200), listener.receive(1))
+                .await
+                .map_or(vec![], Result::unwrap);
+        }
+        listener
     }
 
     fn serve(&self) -> Service {
@@ -155,6 +181,7 @@ async fn a_rebuild_survives_the_process_and_a_lost_answer() {
     });
     world.hub.trouble("buildContainer", 1, Trouble::AnswerLost);
 
+    let listener = world.listener(&broker).await;
     let mut service = world.serve();
     world.until("the queue", async || world.ask(&["check-config", "--online"]).await.0).await;
     let body = serde_json::json!({ "container_images": ["registry.example.org/base:40"], "errata_id": 7 });
@@ -169,6 +196,22 @@ async fn a_rebuild_survives_the_process_and_a_lost_answer() {
     assert_eq!(world.hub.ledger().violations(), []);
     assert_eq!(world.hub.ledger().entries.len(), 3, "each image was built once: {said}");
     assert_eq!(world.odcs.violations(), Vec::<String>::new());
+
+    let ended = async |topic: &str| loop {
+        let heard = tokio::time::timeout(Duration::from_secs(30), listener.receive(1)).await.unwrap().unwrap();
+        let Message { topic: came, body, .. } = &heard[0].message;
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        if came.ends_with(topic) && body["state_name"] == "COMPLETE" {
+            return body;
+        }
+    };
+    let event = ended(".event.state.changed").await;
+    let builds = event["builds"].as_array().unwrap();
+    assert_eq!(builds.len(), 3, "the repository is a compose, no build: {event}");
+    assert_eq!(builds[0]["url"], format!("https://fm.example.org/api/1/builds/{}", builds[0]["id"]));
+    assert!(builds.iter().all(|build| build["build_id"].is_i64() && build["state_name"] == "DONE"), "{event}");
+    assert!(builds.iter().any(|build| build["odcs_composes"][0].is_i64()), "{event}");
+    assert_eq!(ended(".event.state.changed.min").await["builds_summary"]["DONE"], 3);
 
     let status = Command::new("kill").arg(service.0.id().to_string()).status().unwrap();
     assert!(status.success());

@@ -15,7 +15,7 @@
 //! | `time_submitted` | when the build was planned, as there |
 //! | `build_args` | parameters by the names that Koji has for them; `repository` is the whole location; `original_parent` is the parent image by its name here; what is not set is null, false or empty |
 //! | `odcs_composes` | the numbers of repositories that the build waits for, or takes packages from |
-//! | `state_reason` | the text of the [`Reason`], never null |
+//! | `state_reason` | the text of the [`Reason`](crate::Reason), never null |
 //!
 //! A repository that is prepared for builds is no build there, but a compose of these builds. It has no form.
 

@@ -152,6 +152,18 @@ async fn what_waiting_does_not_mend_is_told() {
 }
 
 #[tokio::test]
+async fn what_the_broker_takes_from_nobody_is_refused_for_good() {
+    let Some(world) = World::new("refused").await else { return };
+    let bus = world.bus();
+    // More than a broker takes, unless it is set up to.
+    let large = vec![b' '; (128 << 20) + 1];
+    let error = soon("an error", bus.publish(&message("large", &large))).await.unwrap_err();
+    assert_eq!(error.remedy, Remedy::Rejected, "{error}");
+    soon("a confirmation", bus.publish(&message("small", b"{}"))).await.unwrap();
+    world.clean().await;
+}
+
+#[tokio::test]
 async fn files_for_tls_that_are_not_there_are_named() {
     let tls = TlsFiles { ca_cert: Some("/nonexistent/ca.pem".into()), ..TlsFiles::default() };
     let config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap().with_tls(tls);
