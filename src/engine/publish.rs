@@ -91,13 +91,12 @@ async fn send(core: &Core, notice: &Notice) -> Result<Vec<RowChange>> {
 /// What is said of a change: our message, and those of Freshmaker if somebody wants them. Repeated, they have the same ids.
 async fn messages(core: &Core, notice: &Notice) -> Result<Vec<Message>> {
     let id = format!("{}:{}:{}", notice.aggregate, notice.id, notice.version);
-    let mut messages = Vec::new();
+    let mut messages = vec![message(id.clone(), &notice.topic, &notice.body)];
     if let Some(base) = &core.options.freshmaker_messages {
         for (topic, body) in theirs(core, notice, base).await? {
             messages.push(message(format!("{id}:{topic}"), topic, &body));
         }
     }
-    messages.insert(0, message(id, &notice.topic, &notice.body));
     Ok(messages)
 }
 
