@@ -44,6 +44,13 @@ impl Breakers {
         breaker.probing = false;
     }
 
+    /// It was not tried after all, so the next one may be.
+    pub(super) fn untried(&mut self, system: &str) {
+        if let Some(breaker) = self.0.get_mut(system) {
+            breaker.probing = false;
+        }
+    }
+
     /// When the first of those that are left alone now may be tried again.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.values().map(|breaker| breaker.until).filter(|until| *until > now).min()
@@ -66,6 +73,8 @@ mod tests {
         assert_eq!(breakers.next(start), Some(at(1)), "two that were under way together count once");
         assert!(!breakers.admits("koji", start) && breakers.admits("other", start));
         assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "one is let through");
+        breakers.untried("koji");
+        assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "another one, in its place");
         breakers.failed("koji", at(1), &limits, 0.0);
         assert_eq!(breakers.next(at(1)), Some(at(2)), "half of two seconds, later");
         assert_eq!(breakers.next(at(2)), None, "what may be tried now waits for nothing");

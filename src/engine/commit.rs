@@ -76,8 +76,8 @@ impl Core {
 fn scope(input: &Input, build: Option<BuildId>) -> Scope {
     match (input, build) {
         (Input::Cancel { event, .. }, _) => Scope::Event(*event),
-        (Input::Start { build, .. }, _) => Scope::Builds(vec![*build]),
-        (Input::Verified { build, .. }, _) => Scope::Renewal(*build),
+        (Input::Start { build, .. } | Input::Postponed { build, .. }, _) => Scope::Builds(vec![*build]),
+        (Input::Verified { build, .. } | Input::Lost { build, .. }, _) => Scope::Renewal(*build),
         (Input::Observe { observed: Observed::Succeeded(_) | Observed::Running, attempt, .. }, _) => {
             Scope::Attempt(attempt.clone())
         }

@@ -1,5 +1,6 @@
 use super::breaker::Breakers;
 use super::core::{Core, Pace, progress};
+use super::prepared;
 use crate::backend::{BuildRequest, Due, DueLimits, Error, Remedy, StorageExt};
 use crate::rebuild::{
     AttemptId, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
@@ -32,7 +33,7 @@ pub(super) async fn run(core: &Core) {
                     for build in builds {
                         let stored = Arc::new(AtomicBool::new(false));
                         starting.insert(build.id, (build.key.system.clone(), Arc::clone(&stored)));
-                        under_way.push(start(core, build.id, build.key, stored));
+                        under_way.push(start(core, build, stored));
                     }
                 }
                 Err(error) => core.pause("drive", &error).await,
@@ -40,10 +41,10 @@ pub(super) async fn run(core: &Core) {
         }
         if let Some(started) = progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {
             starting.remove(&started.build);
-            if started.sent {
-                breakers.answered(&started.system);
-            } else {
-                breakers.failed(&started.system, core.now(), &core.limits, core.rng().f64());
+            match started.reached {
+                Some(true) => breakers.answered(&started.system),
+                Some(false) => breakers.failed(&started.system, core.now(), &core.limits, core.rng().f64()),
+                None => breakers.untried(&started.system),
             }
         }
         pace.hurry();
@@ -57,8 +58,8 @@ type Starting = BTreeMap<BuildId, (String, Arc<AtomicBool>)>;
 struct Started {
     build: BuildId,
     system: String,
-    /// Whether the build system could be reached, as far as anybody tried.
-    sent: bool,
+    /// Whether the build system could be reached, if anybody tried.
+    reached: Option<bool>,
 }
 
 /// The builds that start now, and when there may be others.
@@ -118,12 +119,16 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
 }
 
 /// Stores the intent, calls, stores the answer. In this order: nothing is sent that is not stored.
-async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBool>) -> Started {
+async fn start(core: &Core, record: BuildRecord, stored: Arc<AtomicBool>) -> Started {
+    if !prepared::is_there(core, &record).await {
+        return Started { build: record.id, system: record.key.system, reached: None };
+    }
+    let BuildRecord { id: build, key, .. } = record;
     let attempt = core.new_attempt();
     let opened = open(core, &key).await;
     let session = opened.as_ref().ok().cloned().flatten();
     let input = Input::Start { build, attempt: attempt.clone(), session };
-    let mut started = Started { build, system: key.system.clone(), sent: opened.is_ok() };
+    let mut started = Started { build, system: key.system.clone(), reached: Some(opened.is_ok()) };
     let rows = {
         // One after the other, so that of those that start together the most urgent is submitted first.
         let _turn = core.starting.lock().await;
@@ -137,7 +142,7 @@ async fn start(core: &Core, build: BuildId, key: BuildKey, stored: Arc<AtomicBoo
         // Without a session nothing can have been submitted, whatever the error is.
         Err(error) => Input::NotSent { attempt, text: error.to_string() },
     };
-    started.sent = !matches!(answer, Input::NotSent { .. });
+    started.reached = Some(!matches!(answer, Input::NotSent { .. }));
     // A late answer about an attempt that another run has taken over changes nothing.
     let _ = core.apply(&answer, Some(build)).await;
     started
@@ -152,7 +157,7 @@ async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
 }
 
 /// What a call to a build system gives, if it ends in the time that a submission has.
-async fn in_time<T>(core: &Core, call: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn in_time<T>(core: &Core, call: impl Future<Output = T>) -> Option<T> {
     let timeout = core.sleep(core.options.submit_timeout);
     pin_mut!(call, timeout);
     match select(call, timeout).await {

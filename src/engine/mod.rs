@@ -14,6 +14,7 @@ mod drive;
 mod handle;
 mod hints;
 mod ingest;
+mod prepared;
 mod publish;
 mod registry;
 mod verify;

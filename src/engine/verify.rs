@@ -1,6 +1,6 @@
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging, StorageExt};
-use crate::rebuild::{AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
+use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
 use crate::time::{Timestamp, later};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +73,7 @@ async fn verify(core: &Core, build: BuildRecord) -> (BuildId, Result<(), Error>)
 }
 
 async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> {
-    let attempts = core.storage.attempts(build.id).await?;
-    let built = attempts.into_iter().rev().find(|attempt| attempt.state == AttemptState::Succeeded);
+    let built = core.succeeded(build.id).await?;
     // A verifier that is no longer registered asks for nothing.
     let verifier = core.verifiers.get(&build.key.system);
     let (Some(verifier), Some(attempt), Some(output)) = (verifier, built, &build.output) else {
@@ -82,6 +81,14 @@ async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> 
     };
     let Some(external) = attempt.external.clone() else { return Ok(Verification::Passed(None)) };
     verifier.verify(&Made { request: BuildRequest::of(build, &attempt), external, output: output.clone() }).await
+}
+
+impl Core {
+    /// The attempt that made the output of a build.
+    pub(super) async fn succeeded(&self, build: BuildId) -> Result<Option<AttemptRecord>, Error> {
+        let attempts = self.storage.attempts(build).await?;
+        Ok(attempts.into_iter().rev().find(|attempt| attempt.state == AttemptState::Succeeded))
+    }
 }
 
 async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<(), Error> {

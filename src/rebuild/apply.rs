@@ -5,7 +5,7 @@ use super::record::{
 };
 use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
-use crate::artifact::Digest;
+use crate::artifact::{ArtifactKind, Digest};
 use crate::reason::Reason;
 use crate::time::later;
 use std::collections::BTreeSet;
@@ -38,6 +38,8 @@ impl Rebuild {
     pub fn apply(&mut self, input: &Input, limits: &Limits) -> Result<(), IllegalInput> {
         match input {
             Input::Start { build, attempt, session } => self.start(*build, attempt, session.as_ref(), limits),
+            Input::Lost { build, repositories, unused } => self.lost(*build, repositories, *unused),
+            Input::Postponed { build, text, after } => self.postponed(*build, text, *after),
             Input::Accepted { attempt, external } => {
                 self.expect(attempt, &[AttemptState::Intent], "an acceptance")?;
                 self.bind(attempt, external, "accepted", "the build system took it")
@@ -85,14 +87,7 @@ impl Rebuild {
         session: Option<&SessionId>,
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
-        match self.now.builds.get(&id).map(|build| build.state) {
-            None => return Err(IllegalInput::Unknown(format!("build {id}"))),
-            Some(BuildState::Ready) => {}
-            Some(state) => {
-                let (what, input) = (format!("build {id}"), "its start");
-                return Err(IllegalInput::Stale { what, state: state.as_str(), input });
-            }
-        }
+        self.expect_ready(id, "its start")?;
         self.take_parents_outputs(id);
         let inputs = self.now.builds.get(&id).and_then(inputs_digest);
         let earlier = self.reusable(id, inputs.as_ref());
@@ -163,10 +158,12 @@ impl Rebuild {
         }
     }
 
-    /// The latest output made of the same things, unless the build was asked for itself.
+    /// The latest output made of the same things, unless the build was asked for itself. What was prepared is not reused: it goes when its
+    /// time is up.
     fn reusable(&self, id: BuildId, inputs: Option<&Digest>) -> Option<(BuildId, Output)> {
         let (build, inputs) = (self.now.builds.get(&id)?, inputs?);
-        if build.because != crate::plan::RebuildReason::Dependency || build.asked || build.no_cache {
+        let wanted = build.because != crate::plan::RebuildReason::Dependency || build.asked || build.no_cache;
+        if wanted || build.kind == ArtifactKind::Repository {
             return None;
         }
         let mut earlier = self.now.builds.values().rev();

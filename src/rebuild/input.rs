@@ -89,6 +89,24 @@ pub enum Input {
         /// The session it will be submitted in, if its build system has sessions.
         session: Option<SessionId>,
     },
+    /// What was prepared for a ready build is no longer there: it must be prepared anew first.
+    Lost {
+        /// The build.
+        build: BuildId,
+        /// The builds that prepared what is lost; see [`Neighbourhood::prepared_for`](super::Neighbourhood::prepared_for).
+        repositories: Vec<BuildId>,
+        /// The first of as many unused build numbers as there are repositories.
+        unused: BuildId,
+    },
+    /// Nobody can say now whether what was prepared for a ready build is still there.
+    Postponed {
+        /// The build.
+        build: BuildId,
+        /// Why.
+        text: String,
+        /// When to ask again, counted from now.
+        after: Duration,
+    },
     /// The build system took the attempt.
     Accepted {
         /// The attempt.
@@ -186,7 +204,11 @@ impl Input {
             | Self::Resolved { attempt, .. }
             | Self::NotResolved { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
-            Self::Start { .. } | Self::Verified { .. } | Self::Cancel { .. } => None,
+            Self::Start { .. }
+            | Self::Lost { .. }
+            | Self::Postponed { .. }
+            | Self::Verified { .. }
+            | Self::Cancel { .. } => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod forecast;
 mod input;
 mod neighbourhood;
 mod record;
+mod renew;
 mod retry;
 mod schedule;
 mod state;

@@ -1,8 +1,9 @@
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, Notice, RowChange,
-    Transition, Version,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, Notice,
+    RowChange, Transition, Version,
 };
 use super::state::{AttemptState, BuildState, EventState};
+use crate::artifact::ArtifactKind;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -39,6 +40,16 @@ impl Neighbourhood {
     /// The dependencies of this build on others.
     pub fn needs(&self, build: BuildId) -> impl Iterator<Item = &Dependency> {
         self.dependencies.values().filter(move |dependency| dependency.child == build)
+    }
+
+    /// The builds that prepared repositories for this one; the latest of each.
+    #[must_use]
+    pub fn prepared_for(&self, build: BuildId) -> Vec<BuildId> {
+        let needed = self.needs(build).filter(|dependency| dependency.kind == DependencyKind::Needs);
+        let parents = needed.filter_map(|dependency| self.builds.get(&dependency.parent));
+        let prepared = parents.filter(|parent| parent.kind == ArtifactKind::Repository && parent.state.is_success());
+        let latest: BTreeMap<_, _> = prepared.map(|parent| (&parent.key, parent.id)).collect();
+        latest.into_values().collect()
     }
 
     /// Why this build exists.

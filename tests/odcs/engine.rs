@@ -4,24 +4,29 @@ use crate::world::{HOUR, start_of_time};
 use async_trait::async_trait;
 use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::adapter::odcs::{Compose, Odcs, OdcsConfig};
-use freshmaker::backend::{BuildFilter, Clock, Paging, Storage};
+use freshmaker::artifact::ArtifactId;
+use freshmaker::backend::{BuildFilter, BuildRequest, Clock, Paging, Storage};
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
-use freshmaker::rebuild::BuildState;
+use freshmaker::plan::PlanParent;
+use freshmaker::rebuild::{BuildState, Observed, Output};
 use freshmaker::testing::odcs::{Course, FakeOdcs, Fault};
 use freshmaker::time::{Timestamp, later, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A thousand times faster than the machine's.
+/// A thousand times faster than the machine's, and sometimes ahead of itself.
 #[derive(Debug)]
-struct Hurry(Instant);
+struct Hurry {
+    began: Instant,
+    ahead: Mutex<Duration>,
+}
 
 #[async_trait]
 impl Clock for Hurry {
     fn now(&self) -> Timestamp {
-        later(start_of_time(), self.0.elapsed() * 1000)
+        later(start_of_time(), self.began.elapsed() * 1000 + *self.ahead.lock().unwrap())
     }
 
     async fn sleep_until(&self, at: Timestamp) {
@@ -31,7 +36,7 @@ impl Clock for Hurry {
 }
 
 struct Town {
-    clock: Arc<dyn Clock>,
+    clock: Arc<Hurry>,
     storage: Arc<MemoryStorage>,
     builds: Arc<MemoryBuilds>,
     service: FakeOdcs,
@@ -52,7 +57,7 @@ impl Town {
             graph.insert(Artifact::new(image, ArtifactKind::Image).with_source(image, None).with_system("builder"));
             graph.depend(image, compose.artifact(), EdgeKind::Repository).unwrap();
         }
-        let clock: Arc<dyn Clock> = Arc::new(Hurry(Instant::now()));
+        let clock = Arc::new(Hurry { began: Instant::now(), ahead: Mutex::default() });
         Self {
             service: FakeOdcs::start(clock.clone()).await.unwrap(),
             clock,
@@ -74,6 +79,7 @@ impl Town {
             .build_system("builder", self.builds.clone())
             .composer("odcs", Arc::new(odcs))
             .clock(self.clock.clone())
+            .limit("builder", 1)
             .on(rebuild_dependents)
             .build()
             .unwrap()
@@ -88,6 +94,31 @@ impl Town {
         let run = engine.run_until(handle.idle());
         tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap();
         assert_eq!(self.storage.verify().await.unwrap(), []);
+    }
+
+    /// Runs until so many builds were submitted; the artifact of the last one.
+    async fn submitted(&self, engine: &Engine, count: usize) -> ArtifactId {
+        let submitted = async {
+            while self.builds.requests().len() < count {
+                let _ = tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
+            }
+        };
+        let run = engine.run_until(submitted);
+        tokio::time::timeout(Duration::from_secs(60), run).await.expect("they are submitted").unwrap();
+        self.builds.requests()[count - 1].artifact.clone()
+    }
+
+    fn finish(&self, artifact: &ArtifactId) {
+        let output = Output { name: artifact.to_string(), digest: None, contents: None };
+        self.builds.finish(artifact, Observed::Succeeded(output));
+    }
+
+    /// The composes that builds were told to use.
+    fn used(&self) -> Vec<Option<String>> {
+        let repository = |parent: &&PlanParent| parent.kinds.contains(&EdgeKind::Repository);
+        let used =
+            |request: &BuildRequest| request.parents.iter().find(repository).and_then(|parent| parent.name.clone());
+        self.builds.requests().iter().map(used).collect()
     }
 
     /// All builds: name, state, reason.
@@ -150,6 +181,53 @@ async fn a_compose_that_expires_before_its_use_costs_no_build() {
     town.settle(&engine).await;
     let rows = town.rows(&engine).await;
     assert!(rows.iter().all(|(_, state, _)| *state == BuildState::Done), "{rows:?}");
+}
+
+/// `app` and `site` cannot be built at once, and the first takes longer than the repository of both lives.
+#[tokio::test]
+async fn a_compose_that_is_gone_before_a_build_is_submitted_is_made_anew() {
+    for deleted in [true, false] {
+        let town = Town::new(&pulp()).await;
+        ["app", "site"].into_iter().for_each(|image| town.builds.hold(&image.into()));
+        let engine = town.engine();
+        town.push(&engine).await;
+        let first = town.submitted(&engine, 1).await;
+        *town.clock.ahead.lock().unwrap() += HOUR * 48;
+        if deleted {
+            town.service.clean_up();
+        } else {
+            town.service.disturb("PATCH", Fault::Status(400, "it is over".to_owned()));
+        }
+        town.finish(&first);
+        let second = town.submitted(&engine, 2).await;
+        assert_ne!(first, second);
+        assert_eq!(town.used(), [Some("1".to_owned()), Some("2".to_owned())]);
+        town.finish(&second);
+        town.settle(&engine).await;
+        let rows = town.rows(&engine).await;
+        assert!(rows.iter().all(|(_, state, _)| *state == BuildState::Done) && rows.len() == 4, "{rows:?}");
+        assert!(rows[2].2.contains("it was built"), "{rows:?}");
+        assert_eq!(town.service.violations(), [] as [String; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_compose_that_goes_soon_is_renewed_before_a_build_is_submitted() {
+    let town = Town::new(&pulp()).await;
+    ["app", "site"].into_iter().for_each(|image| town.builds.hold(&image.into()));
+    let engine = town.engine();
+    town.push(&engine).await;
+    let first = town.submitted(&engine, 1).await;
+    *town.clock.ahead.lock().unwrap() += HOUR * 20;
+    // For a while nobody can say whether it is still there.
+    (0..3).for_each(|_| town.service.disturb("GET", Fault::Status(503, "away".to_owned())));
+    town.finish(&first);
+    let second = town.submitted(&engine, 2).await;
+    assert_eq!(town.used(), [Some("1".to_owned()), Some("1".to_owned())]);
+    let expires = town.service.composes()[0]["time_to_expire"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(since(expires, town.clock.now()) > HOUR * 23, "{expires}");
+    town.finish(&second);
+    town.settle(&engine).await;
 }
 
 /// The process dies after the request was sent and before its answer is stored; what the service made is adopted by the next process.

@@ -83,6 +83,9 @@ fn observed(what: u8, class: FailureClass, content: u8) -> Observed {
     }
 }
 
+/// How many kinds of inputs there are, the frequent ones counted several times.
+const KINDS: u8 = 19;
+
 /// An input that fits somewhere, most of the time.
 fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content: u8) -> Option<Input> {
     let builds: Vec<_> = world.rows.builds.values().collect();
@@ -98,7 +101,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         (!from.is_empty()).then(|| which.get(&from).clone())
     };
     let (text, after) = (String::from("text"), Duration::from_secs(1));
-    Some(match what % 18 {
+    Some(match what % KINDS {
         0..=3 => {
             let from = if ready.is_empty() { any_build } else { ready };
             let build = *(!from.is_empty()).then(|| which.get(&from))?;
@@ -123,7 +126,7 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         }
         12..=13 => {
             let attempt = pick(live(AttemptState::Bound))?;
-            Input::Observe { attempt, observed: observed(what / 18, class, content), verify: content == 1 }
+            Input::Observe { attempt, observed: observed(what / KINDS, class, content), verify: content == 1 }
         }
         14..=15 => {
             let verifying = builds.iter().filter(|build| build.state == BuildState::Verifying).map(|build| build.id);
@@ -137,7 +140,14 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
             };
             Input::Verified { build, seen, unused: world.unused() }
         }
-        16 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
+        16 => {
+            let build = *(!ready.is_empty()).then(|| which.get(&ready))?;
+            match world.rows.prepared_for(build) {
+                repositories if repositories.is_empty() => Input::Postponed { build, text, after },
+                repositories => Input::Lost { build, repositories, unused: world.unused() },
+            }
+        }
+        17 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
         _ => {
             let events: Vec<_> = world.rows.events.keys().copied().collect();
             Input::Cancel { event: *(!events.is_empty()).then(|| which.get(&events))?, by: "somebody".into() }

@@ -96,6 +96,83 @@ fn what_is_stale_is_built_once_more_from_a_renewed_repository() {
     assert_eq!(world.event(event).state, EventState::Complete);
 }
 
+fn lose(world: &mut World, name: &str) {
+    let build = world.build(name).id;
+    let repositories = world.rows.prepared_for(build);
+    assert_eq!(repositories.len(), 1);
+    let unused = world.unused();
+    world.apply(&Input::Lost { build, repositories, unused }).unwrap();
+}
+
+#[test]
+fn what_was_prepared_and_is_gone_is_prepared_anew_once_for_all() {
+    let (mut world, event) = planned();
+    lose(&mut world, "app");
+    assert_eq!(world.states(), ["app BLOCKED", "repo DONE READY", "site BLOCKED", "tool READY"]);
+    assert_eq!(world.build("repo").reason.code, "renewed");
+    assert!(!world.build("app").no_cache, "nothing was wrong with it");
+    lose(&mut world, "tool");
+    assert_eq!(world.states(), ["app BLOCKED", "repo DONE READY", "site BLOCKED", "tool BLOCKED"], "they share it");
+    assert_eq!(world.event(event).builds_open, 4);
+    world.make("repo", "r2");
+    let renewed = world.build("repo").id;
+    for name in ["app", "tool"] {
+        assert_eq!(world.rows.prepared_for(world.build(name).id), [renewed], "{name}");
+        world.run(name);
+        let parent = world.build(name).parents.iter().find(|parent| parent.id.as_str() == "repo").unwrap().clone();
+        assert_eq!(parent.digest, Some(digest("r2")), "{name}");
+    }
+}
+
+#[test]
+fn what_has_been_prepared_since_is_taken() {
+    let (mut world, _) = planned();
+    lose(&mut world, "app");
+    world.make("repo", "r2");
+    lose(&mut world, "tool");
+    assert_eq!(world.states(), ["app READY", "repo DONE DONE", "site BLOCKED", "tool READY"], "no third one");
+    let tool = world.build("tool").id;
+    assert_eq!(world.rows.prepared_for(tool), [world.build("repo").id]);
+    // That one can go as well.
+    lose(&mut world, "tool");
+    assert_eq!(world.states(), ["app READY", "repo DONE DONE READY", "site BLOCKED", "tool BLOCKED"]);
+}
+
+#[test]
+fn what_nobody_can_say_now_is_asked_later() {
+    let (mut world, _) = planned();
+    let (build, after) = (world.build("app").id, std::time::Duration::from_secs(30));
+    let input = Input::Postponed { build, text: "odcs is down".into(), after };
+    world.apply(&input).unwrap();
+    let app = world.build("app");
+    assert_eq!((app.state, app.reason.code.as_str()), (BuildState::Ready, "postponed"));
+    assert_eq!(app.not_before, Some(freshmaker::time::later(world.at, after)));
+    world.wait(after);
+    world.run("app");
+    let unused = world.unused();
+    for late in [input, Input::Lost { build, repositories: Vec::new(), unused }] {
+        assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })), "{late:?}");
+    }
+}
+
+#[test]
+fn a_repository_that_waits_for_the_build_it_is_for_fails_it() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    let (app, unused) = (world.build("app").id, world.unused());
+    // The dependencies turn round while it is looked at.
+    let mut turned = graph("app: base; site: app");
+    turned.insert(Artifact::new("repo", ArtifactKind::Repository).with_source("repo", None));
+    turned.depend("repo", "app", EdgeKind::RuntimeContent).unwrap();
+    turned.depend("site", "repo", EdgeKind::Repository).unwrap();
+    world.change(&turned, "base").unwrap();
+    assert_eq!(world.states()[..2], ["app VERIFYING BLOCKED", "repo DONE BLOCKED"]);
+    world.apply(&Input::Verified { build: app, seen: stale(), unused }).unwrap();
+    let failed = &world.rows.builds[&app];
+    assert_eq!((failed.state, failed.reason.code.as_str()), (BuildState::Failed, "circle"), "{failed:?}");
+    assert_eq!(world.states()[..2], ["app FAILED READY", "repo DONE BLOCKED"]);
+}
+
 #[test]
 fn what_is_stale_twice_fails_with_the_evidence() {
     let (mut world, _) = planned();

@@ -37,7 +37,8 @@
 //!
 //! # A compose that expires before it is used
 //! When a compose is found to be done and lives no longer than [`OdcsConfig::margin`], it is renewed before it counts as done. If the server refuses, it counts as
-//! done while it lives, and as failed (of the machinery: a new one is made) afterwards.
+//! done while it lives, and as failed (of the machinery: a new one is made) afterwards. Before a build that uses it is submitted the engine asks again, with the
+//! same effect: one that goes soon is renewed, and in the place of one that is gone another one is made.
 
 mod client;
 mod compose;

@@ -4,6 +4,7 @@ use crate::backend::{
     Scope, Storage, Verifier, Violation,
 };
 use crate::event::Message;
+use crate::graph::EdgeKind;
 use crate::rebuild::{
     BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId,
     Slot, Verification,
@@ -65,6 +66,8 @@ faults! {
     SessionNotStored,
     /// What the build system says it has built is believed.
     NotVerified,
+    /// A build is submitted without asking whether what was prepared for it is still there.
+    PreparedNotAsked,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,11 @@ fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
         (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
         (Fault::SuccessorDoesNotWait, BuildState::Blocked) if new && build.slot == Slot::Successor => {
             build.state = BuildState::Ready;
+        }
+        (Fault::PreparedNotAsked, _) if new => {
+            for parent in &mut build.parents {
+                parent.kinds.retain(|kind| *kind != EdgeKind::Repository);
+            }
         }
         (Fault::FailedParentKeepsChildren, BuildState::DependencyFailed) => {
             build.state = BuildState::Blocked;

@@ -143,7 +143,9 @@ impl Stored {
             let agrees = match task.state {
                 Observed::Running => false,
                 Observed::Succeeded(_) => *state == AttemptState::Succeeded,
-                Observed::Failed(_) | Observed::Vanished => *state == AttemptState::Failed,
+                Observed::Failed(_) => *state == AttemptState::Failed,
+                // A repository that is gone may have been used before.
+                Observed::Vanished => matches!(state, AttemptState::Succeeded | AttemptState::Failed),
                 Observed::Canceled => *state == AttemptState::Canceled,
             };
             if !agrees || artifact != task.artifact.as_str() {

@@ -101,11 +101,34 @@ pub(super) struct Task {
     ends: Timestamp,
     end: Observed,
     stale: bool,
+    /// How long its output stays, once it has ended: repositories do not stay for ever.
+    lives: Option<Duration>,
     pub(super) state: Observed,
+}
+
+impl Task {
+    /// Whether what it made is no longer there at this time.
+    fn is_gone(&self, at: Timestamp) -> bool {
+        match (&self.state, self.lives) {
+            (Observed::Succeeded(_), Some(lives)) => later(self.ends, lives) <= at,
+            (state, _) => *state == Observed::Vanished,
+        }
+    }
+}
+
+/// The output under the name of what made it.
+fn named(end: Observed, external: &ExternalId) -> Observed {
+    match end {
+        Observed::Succeeded(output) => Observed::Succeeded(Output { name: external.to_string(), ..output }),
+        end => end,
+    }
 }
 
 /// A request that was let in takes effect within this time.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
+
+/// A repository that goes within this time is given more when somebody asks for it.
+const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// A request may arrive so late.
 const LATE: Duration = Duration::from_secs(20 * 60);
@@ -300,6 +323,11 @@ impl World {
             self.say(|| format!("the request for {} is lost", request.artifact));
             return None;
         }
+        for parent in &request.parents {
+            if parent.name.as_ref().is_some_and(|name| self.is_gone(name)) {
+                self.violation(format!("{} is sent to be built from {}, which is gone", request.artifact, parent.id));
+            }
+        }
         let longest = if self.chance(self.weather.slow_request) { LATE } else { Duration::from_millis(200) };
         let arrives = later(self.now(), longest.mul_f64(self.rng.f64()));
         let longest = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
@@ -352,6 +380,9 @@ impl World {
         let end = if stale { Self::stale(request) } else { self.fate(request) };
         let takes = Duration::from_secs(self.rng.u64(1..600));
         let external = ExternalId::new(format!("T{}", self.tasks.len() + 1));
+        let prepared = request.kind == ArtifactKind::Repository;
+        let lives = prepared.then(|| Duration::from_secs(self.rng.u64(12..60) * 60));
+        let end = if prepared { named(end, &external) } else { end };
         self.say(|| {
             format!(
                 "{external} builds {} from {:?}",
@@ -366,6 +397,7 @@ impl World {
             ends: later(at, takes),
             end,
             stale,
+            lives,
             state: Observed::Running,
         });
     }
@@ -414,9 +446,23 @@ impl World {
         found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
     }
 
-    pub(super) fn status(&self, ids: &[ExternalId]) -> Vec<Found> {
-        let found = self.tasks.iter().filter(|task| ids.contains(&task.external));
-        found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
+    /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still there.
+    pub(super) fn status(&mut self, ids: &[ExternalId]) -> Vec<Found> {
+        let now = self.now();
+        let mut found = Vec::new();
+        for task in self.tasks.iter_mut().filter(|task| ids.contains(&task.external)) {
+            if task.is_gone(now) {
+                task.state = Observed::Vanished;
+            } else if task.is_gone(later(now, MARGIN)) {
+                task.lives = task.lives.map(|lives| lives + MARGIN * 4);
+            }
+            found.push(Found { external: task.external.clone(), observed: task.state.clone() });
+        }
+        found
+    }
+
+    fn is_gone(&self, name: &str) -> bool {
+        self.tasks.iter().any(|task| task.external.as_str() == name && task.is_gone(self.now()))
     }
 
     pub(super) fn cancel(&mut self, id: &ExternalId) {
