@@ -13,7 +13,7 @@ struct Make(Mutex<BTreeMap<ExternalId, Observed>>);
 #[async_trait]
 impl BuildSystem for Make {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(1) }
+        Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(1), submissions: None }
     }
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         let (id, name) = (ExternalId::new(request.attempt.as_str()), request.artifact.to_string());

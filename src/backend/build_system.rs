@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Everything a build system is told about an attempt.
@@ -93,6 +94,9 @@ pub struct Capabilities {
     pub settle: Duration,
     /// How often an attempt that runs is asked about.
     pub poll: Duration,
+    /// How many attempts may be submitted at once, from [`BuildSystem::session`] to the answer of [`BuildSystem::submit`]; without a number as
+    /// many as there are slots. More would only wait for each other, within the time that a submission has.
+    pub submissions: Option<NonZeroU32>,
 }
 
 /// An attempt that the build system knows.
@@ -131,7 +135,7 @@ pub struct Found {
 /// #[async_trait]
 /// impl BuildSystem for Farm {
 ///     fn capabilities(&self) -> Capabilities {
-///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5) }
+///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5), submissions: None }
 ///     }
 ///     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
 ///         let id = ExternalId::new(request.attempt.as_str());

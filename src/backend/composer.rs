@@ -51,7 +51,7 @@ impl ComposeRequest {
 /// #[async_trait]
 /// impl Composer for Standing {
 ///     fn capabilities(&self) -> Capabilities {
-///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5) }
+///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5), submissions: None }
 ///     }
 ///     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
 ///         Ok(ExternalId::new(request.attempt.as_str()))

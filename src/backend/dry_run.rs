@@ -43,7 +43,7 @@ pub struct DryRun;
 #[async_trait]
 impl BuildSystem for DryRun {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10) }
+        Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10), submissions: None }
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {

@@ -3,7 +3,7 @@ use super::commit::Stored;
 use super::core::{Core, progress};
 use super::registry::Entry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use crate::backend::{BoxError, BuildFilter, Claim, DueLimits, Error, Paging, Scope, StorageExt};
+use crate::backend::{BoxError, BuildFilter, Claim, DueLimits, Error, Paging, Scope, StorageExt, with_causes};
 use crate::event::{Envelope, Message, Received};
 use crate::handler::{Context, Decision};
 use crate::plan::{Gate, Plan};
@@ -134,14 +134,7 @@ async fn decide<'a>(core: &'a Core, record: &InboxRecord, envelope: &'a Envelope
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Outcome {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    Outcome::Fail(Reason::new("handler_failed", text))
+    Outcome::Fail(Reason::new("handler_failed", with_causes(error)))
 }
 
 /// Fills in the contents of parents that the catalog does not know, as far as they were built here.

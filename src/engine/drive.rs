@@ -75,7 +75,8 @@ async fn startable(
     loop {
         let due = core.storage.due(core.now(), DueLimits { ready, attempts: 0 }).await?;
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
-        let free = core.systems.keys().any(|system| due.live.get(system).copied().unwrap_or_default() < limit(system));
+        let live = |system| due.live.get(system).copied().unwrap_or_default();
+        let free = core.systems.keys().any(|name| live(name) < limit(name) && submissions(core, starting, name) > 0);
         let next = due.next;
         let builds = choose(core, due, starting, breakers);
         if complete || !builds.is_empty() || !free {
@@ -85,11 +86,21 @@ async fn startable(
     }
 }
 
+/// How many more attempts may be submitted to this system at this moment.
+fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
+    let most = core.systems.get(system).and_then(|backend| backend.capabilities().submissions);
+    let under_way = starting.values().filter(|(name, _)| name == system).count();
+    most.map_or(u32::MAX, |most| most.get().saturating_sub(u32::try_from(under_way).unwrap_or(u32::MAX)))
+}
+
 /// Asks the schedule which of these builds start now.
 fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -> Vec<BuildRecord> {
     let mut schedule = Schedule::new(core.slots.clone());
     for (system, attempts) in &due.live {
         schedule.live(system, *attempts);
+    }
+    for system in core.systems.keys() {
+        schedule.at_most(system, submissions(core, starting, system));
     }
     for (system, _) in starting.values().filter(|(_, stored)| !stored.load(Ordering::SeqCst)) {
         schedule.live(system, 1);

@@ -183,6 +183,9 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
 /// schedule.ready("farm", -3, "base");
 /// assert_eq!((schedule.start(), schedule.start()), (Some("base"), None));
 /// schedule.ended("farm");
+/// schedule.at_most("farm", 0);
+/// assert_eq!(schedule.start(), None, "it takes no request now");
+/// schedule.at_most("farm", 1);
 /// assert_eq!(schedule.start(), Some("libs"));
 /// ```
 #[derive(Clone, Debug)]
@@ -195,6 +198,8 @@ pub struct Schedule<T> {
 struct Line<T> {
     limit: u32,
     live: u32,
+    /// How many may still start.
+    starts: u32,
     ready: BinaryHeap<(i64, Reverse<T>)>,
 }
 
@@ -211,6 +216,11 @@ impl<T: Ord> Schedule<T> {
         line.live = line.live.saturating_add(attempts);
     }
 
+    /// No more than so many of this system start, however many slots are free.
+    pub fn at_most(&mut self, system: &str, starts: u32) {
+        self.line(system).starts = starts;
+    }
+
     /// This build is ready.
     pub fn ready(&mut self, system: &str, priority: i64, build: T) {
         self.line(system).ready.push((priority, Reverse(build)));
@@ -218,10 +228,11 @@ impl<T: Ord> Schedule<T> {
 
     /// The build that starts next, if there is one with a free slot. It has the slot from now on.
     pub fn start(&mut self) -> Option<T> {
-        let open = self.lines.values_mut().filter(|line| line.live < line.limit);
+        let open = self.lines.values_mut().filter(|line| line.live < line.limit && line.starts > 0);
         let line = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
         let (_, Reverse(build)) = line.ready.pop()?;
         line.live += 1;
+        line.starts -= 1;
         Some(build)
     }
 
@@ -234,7 +245,7 @@ impl<T: Ord> Schedule<T> {
     fn line(&mut self, system: &str) -> &mut Line<T> {
         // Asked for each build: a name is copied only once.
         if !self.lines.contains_key(system) {
-            let line = Line { limit: self.slots.limit(system), live: 0, ready: BinaryHeap::new() };
+            let line = Line { limit: self.slots.limit(system), live: 0, starts: u32::MAX, ready: BinaryHeap::new() };
             self.lines.insert(system.to_owned(), line);
         }
         self.lines.get_mut(system).expect("it was put there if it was not there")

@@ -93,6 +93,13 @@ fn the_file_of_the_reference_client_is_read_as_it_is() {
 }
 
 #[test]
+fn the_case_of_the_outermost_keys_means_nothing_as_in_the_reference_client() {
+    let text = "TOPIC_PREFIX = \"org.first\"\nTopic_Prefix = \"org.last\"\npublish_priority = 1\nPUBLISH_PRIORITY = 2\n[QoS]\nprefetch_count = 7";
+    let config = AmqpConfig::parse(text, "config.toml").unwrap();
+    assert_eq!((config.topic_prefix.as_str(), config.publish_priority, config.prefetch), ("org.last", 2, 7));
+}
+
+#[test]
 fn what_is_not_said_is_as_in_the_reference_client() {
     let config = AmqpConfig::parse("", "config.toml").unwrap();
     assert_eq!(config.publish_exchange, "amq.topic");
@@ -142,15 +149,26 @@ fn mistakes_are_told_with_their_place() {
     let two = "[queues.a]\ndurable=true\nauto_delete=false\nexclusive=false\narguments={}\n\
                [queues.b]\ndurable=true\nauto_delete=false\nexclusive=false\narguments={}\n";
     for (text, place, says) in [
-        ("topic_prefix = \"a\"\ntopic_perfix = \"b\"", "config.toml:2", "topic_perfix"),
-        ("[tls]\nca_cert = \"a\"\ncacert = \"b\"", "config.toml:3", "cacert"),
-        ("[queues.q]\ndurable = true", "config.toml:1", "auto_delete"),
-        ("[consumer_config.freshmaker]\nconfirm_timeout = -1", "config.toml:2", "negative"),
-        ("[consumer_config.freshmaker]\nconfirm_timout = 1", "config.toml:2", "confirm_timout"),
+        ("topic_prefix = \"a\"\ntopic_perfix = \"b\"", "config.toml:2: topic_perfix", "topic_perfix"),
+        ("[tls]\nca_cert = \"a\"\ncacert = \"b\"", "config.toml:3: tls.cacert", "cacert"),
+        ("[queues.q]\ndurable = true", "config.toml:1: queues.q", "auto_delete"),
+        (
+            "[consumer_config.freshmaker]\nconfirm_timeout = -1",
+            "config.toml:2: consumer_config.freshmaker.confirm_timeout",
+            "negative",
+        ),
+        (
+            "[consumer_config.freshmaker]\nconfirm_timout = 1",
+            "config.toml:2: consumer_config.freshmaker.confirm_timout",
+            "confirm_timout",
+        ),
         ("amqp_url = \"http://localhost\"", "config.toml:1: amqp_url", "http"),
-        ("\n\namqp_url = 7", "config.toml:3", "integer"),
+        ("\n\namqp_url = 7", "config.toml:3: amqp_url", "integer"),
         ("[qos]\nprefetch_count = 0", "config.toml", "prefetch_count"),
-        ("[qos]\nprefetch_count = 70000", "config.toml:2", "70000"),
+        ("[qos]\nprefetch_count = 70000", "config.toml:2: qos.prefetch_count", "70000"),
+        ("[[bindings]]\nexchange = \"e\"\nrouting_key = []", "config.toml:3: bindings.routing_key", "routing_keys"),
+        ("QOS = { prefetch = 1 }", "config.toml:1: QOS.prefetch", "prefetch_count"),
+        ("[QOS]\nPREFETCH_COUNT = 1", "config.toml:2: QOS.PREFETCH_COUNT", "prefetch_count"),
         ("topic_prefix = ", "config.toml:1", ""),
         ("[tls]\ncertfile = \"a\"", "config.toml", "keyfile"),
         ("[consumer_config.freshmaker]\ndelivery_limit = 3", "config.toml", "durable"),

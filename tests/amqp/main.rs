@@ -4,6 +4,8 @@
 
 #[path = "../peers/broker.rs"]
 mod broker;
+#[path = "../peers/certificates.rs"]
+mod certificates;
 mod config;
 mod contract;
 mod faults;

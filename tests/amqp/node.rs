@@ -1,5 +1,6 @@
 //! A broker of our own, which can be killed and starved.
 
+use crate::certificates;
 use crate::services::missing;
 use crate::world::{World, eventually, message, soon};
 use freshmaker::adapter::amqp::{Amqp, TlsFiles};
@@ -41,7 +42,7 @@ impl Node {
         let home = tempfile::tempdir().unwrap();
         let (port, tls_port, dist_port) = (free_port(), free_port(), free_port());
         certificates::make(home.path());
-        certificates::configure(home.path(), tls_port);
+        configure(home.path(), tls_port);
         let process = Self::command(programs, "rabbitmq-server", home.path(), port, dist_port).spawn().unwrap();
         let node = Self { programs, home, port, tls_port, dist_port, process };
         node.ready().await;
@@ -210,43 +211,17 @@ async fn over_tls(node: &Node, world: &World) {
     assert!(other.publish(&message("open", b"{}")).await.is_err());
 }
 
-/// Certificates of a day, made by `openssl`.
-mod certificates {
-    use std::path::Path;
-    use std::process::Command;
-
-    const EXTENSIONS: &str = "[req]\ndistinguished_name = dn\n[dn]\n\
-        [ca]\nbasicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n\
-        [leaf]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n";
-
-    pub(super) fn make(directory: &Path) {
-        std::fs::write(directory.join("extensions"), EXTENSIONS).unwrap();
-        for (name, subject, section) in
-            [("ca", "/CN=freshmaker test", "ca"), ("server", "/CN=localhost", "leaf"), ("client", "/CN=guest", "leaf")]
-        {
-            let mut command = Command::new("openssl");
-            command.current_dir(directory).args(["req", "-x509", "-nodes", "-days", "1", "-newkey", "ec"]);
-            command.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-config", "extensions", "-extensions", section]);
-            command.args(["-subj", subject, "-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")]);
-            if section == "leaf" {
-                command.args(["-CA", "ca.pem", "-CAkey", "ca.key"]);
-            }
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
-
-    pub(super) fn configure(directory: &Path, tls_port: u16) {
-        let at = |name: &str| directory.join(name).display().to_string();
-        let text = format!(
-            "listeners.ssl.1 = 127.0.0.1:{tls_port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
-             ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n\
-             ssl_cert_login_from = common_name\nauth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n",
-            at("ca.pem"),
-            at("server.pem"),
-            at("server.key"),
-        );
-        std::fs::write(directory.join("rabbitmq.conf"), text).unwrap();
-        std::fs::write(directory.join("plugins"), "[rabbitmq_auth_mechanism_ssl].\n").unwrap();
-    }
+/// A broker that shows and wants certificates.
+fn configure(directory: &Path, tls_port: u16) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let text = format!(
+        "listeners.ssl.1 = 127.0.0.1:{tls_port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n\
+         ssl_cert_login_from = common_name\nauth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n",
+        at("ca.pem"),
+        at("server.pem"),
+        at("server.key"),
+    );
+    std::fs::write(directory.join("rabbitmq.conf"), text).unwrap();
+    std::fs::write(directory.join("plugins"), "[rabbitmq_auth_mechanism_ssl].\n").unwrap();
 }

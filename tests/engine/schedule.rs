@@ -1,11 +1,17 @@
 //! Which builds the engine starts first.
 
 use crate::town::{Pushed, Town, until};
+use async_trait::async_trait;
+use freshmaker::adapter::memory::MemoryBuilds;
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
 use freshmaker::handler::HandlerResult;
-use freshmaker::rebuild::{Observed, Output};
+use freshmaker::rebuild::{ExternalId, Observed, Output, SessionId};
+use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Event, Severity};
 use serde::{Deserialize, Serialize};
-use std::future::ready;
+use std::future::{pending, ready};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,4 +148,61 @@ async fn a_handler_knows_how_long_builds_took() {
         assert_eq!(estimates[0], Duration::from_secs(600), "nothing was built yet");
         assert!(estimates[1] < Duration::from_secs(600), "it took {:?}", estimates[1]);
     }
+}
+
+/// Takes one submission at a time, and knows how many came at once.
+#[derive(Debug, Default)]
+struct Desk {
+    builds: MemoryBuilds,
+    open: AtomicU32,
+    most: AtomicU32,
+}
+
+#[async_trait]
+impl BuildSystem for Desk {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { submissions: NonZeroU32::new(3), ..self.builds.capabilities() }
+    }
+
+    async fn session(&self) -> Result<Option<SessionId>> {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(open, Ordering::SeqCst);
+        Ok(None)
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        let _ = tokio::time::timeout(Duration::from_millis(2), pending::<()>()).await;
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        self.builds.submit(request).await
+    }
+
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        self.builds.find(request, since).await
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.builds.status(ids).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        self.builds.cancel(id).await
+    }
+}
+
+#[tokio::test]
+async fn no_more_submit_at_once_than_the_system_says() {
+    let town = Town::new();
+    with_children(&town, 30);
+    town.catalog.update(|graph| {
+        let children: Vec<_> = graph.artifacts().filter(|it| it.id.as_str().starts_with("many")).cloned().collect();
+        for mut child in children {
+            child.system = Some("desk".to_owned());
+            graph.insert(child);
+        }
+    });
+    let desk = Arc::new(Desk::default());
+    let engine = town.builder().build_system("desk", desk.clone()).limit("desk", 20).on(pushed).build().unwrap();
+    engine.handle().send(&Pushed { image: "large".into() }).await.unwrap();
+    town.settle(&engine).await;
+    assert_eq!((desk.builds.requests().len(), desk.most.load(Ordering::SeqCst)), (30, 3));
 }

@@ -61,7 +61,7 @@ impl Sessions {
 #[async_trait]
 impl BuildSystem for Sessions {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: Duration::from_secs(1), poll: self.poll }
+        Capabilities { lookup: true, settle: Duration::from_secs(1), poll: self.poll, submissions: None }
     }
 
     async fn session(&self) -> Result<Option<SessionId>> {

@@ -1,10 +1,13 @@
 use crate::hub::{Hub, Step, fault, http, value};
 use crate::recorded::Exchange;
 use crate::submission::nginx;
-use freshmaker::adapter::koji::xmlrpc::Value;
-use freshmaker::adapter::koji::{Build, KojiReader, KojiVerifier};
+use freshmaker::Nvr;
+use freshmaker::adapter::koji::xmlrpc::{Request, Response, Value};
+use freshmaker::adapter::koji::{Build, Config, KojiReader, KojiVerifier};
 use freshmaker::backend::{Made, Remedy, Verifier};
 use freshmaker::rebuild::{BuildMode, ExternalId, Output, Verification};
+use freshmaker::testing::http::{Reply, Server};
+use std::collections::BTreeSet;
 
 /// A hub that answers these methods as the real one did.
 async fn replay(answers: &'static [(&'static str, &'static str)]) -> Hub {
@@ -168,14 +171,15 @@ async fn kernels() -> Hub {
 async fn packages_are_listed_by_architecture_and_every_version_counts() {
     let hub = kernels().await;
     let koji = KojiReader::new(&hub.config()).expect("a client");
-    let installed = koji.installed_rpms(5).await.expect("packages");
+    let installed =
+        koji.installed_rpms(&koji.build("5").await.expect("an answer").expect("a build")).await.expect("packages");
     let names: Vec<_> = installed
         .iter()
         .map(|(arch, packages)| (arch, packages.iter().map(ToString::to_string).collect::<Vec<_>>()))
         .collect();
     let (old, new) = ("kernel-core-5.14-1.el9".to_owned(), "2:kernel-core-6.1-1.el9".to_owned());
     assert_eq!(names, [("s390x", vec![old.clone()]), ("x86_64", vec![old, new])]);
-    assert_eq!(hub.seen().len(), 2);
+    assert_eq!(hub.seen().len(), 3);
 }
 
 #[tokio::test]
@@ -207,6 +211,78 @@ async fn a_result_is_verified_by_what_is_installed() {
     let mut scratch = made(Some("bash-5-1.el9"));
     scratch.request.mode = BuildMode::Scratch;
     assert_eq!(verified(scratch).await, Verification::Passed(None));
+}
+
+/// A hub that lists packages for one of two images, and has the recorded metadata of the other one, if it has any.
+async fn half_listed(metadata: Option<&'static [u8]>) -> (Server, Config) {
+    let server = Server::start(move |request| async move {
+        if request.method == "GET" {
+            assert!(request.path.ends_with("/nginx-container/1.24/5.1700000000/metadata.json"), "{}", request.path);
+            return metadata.map_or_else(|| Reply::new(404), |metadata| Reply::new(200).with_body(metadata));
+        }
+        let call = Request::parse(&request.body).expect("a call");
+        let answer = match call.method.as_str() {
+            "getBuild" => return Reply::new(200).with_body(Exchange::named("101-").answered()),
+            "listArchives" => {
+                let archive = |id: i64, arch: &str| {
+                    let extra = Value::record([("image", Value::record([("arch", arch.into())]))]);
+                    let filename = format!("docker-image-nginx-container.{arch}.tar.gz").into();
+                    Value::record([("id", id.into()), ("filename", filename), ("extra", extra)])
+                };
+                Value::Array(vec![archive(1, "x86_64"), archive(2, "s390x")])
+            }
+            _ => {
+                let parts = [("name", "zlib".into()), ("version", "1.2".into()), ("release", "1".into())];
+                let listed = Value::Array(vec![Value::record(parts)]);
+                let answers = [Value::Array(Vec::new()), listed].map(|rpms| Value::Array(vec![rpms]));
+                Value::Array(answers.into())
+            }
+        };
+        Reply::new(200).with_body(Response::Value(answer).encode().expect("it encodes"))
+    })
+    .await
+    .expect("a port");
+    let url = format!("http://{}", server.address());
+    let mut config = Config::new(format!("{url}/kojihub"));
+    config.topurl = Some(format!("{url}/kojifiles"));
+    (server, config)
+}
+
+#[tokio::test]
+async fn what_the_hub_does_not_list_is_read_from_the_metadata() {
+    let installed = async |config: &Config| {
+        let koji = KojiReader::new(config).expect("a client");
+        let build = koji.build("nginx-container-1.24-5.1700000000").await?.expect("a build");
+        let installed = koji.installed_rpms(&build).await?;
+        let names = |(arch, packages): (&str, &BTreeSet<Nvr>)| {
+            format!("{arch}: {}", packages.iter().map(Nvr::to_string).collect::<Vec<_>>().join(" "))
+        };
+        Ok::<_, freshmaker::backend::Error>(installed.iter().map(names).collect::<Vec<_>>())
+    };
+    let recorded: &'static [u8] = Exchange::named("205-").answered().leak();
+    let (_server, mut config) = half_listed(Some(recorded)).await;
+    let both = installed(&config).await.expect("packages");
+    assert_eq!(both, ["s390x: zlib-1.2-1", "x86_64: bash-5.1.8-6.el9 1:openssl-libs-3.0.7-24.el9"]);
+    let made = |demand: &str| {
+        let mut request = nginx();
+        request.demands = [demand.parse().expect("an NVR")].into();
+        let output = Output { name: "nginx-container-1.24-5.1700000000".to_owned(), digest: None, contents: None };
+        Made { request, external: ExternalId::new("1"), output }
+    };
+    let verifier = KojiVerifier::new(&config).expect("a client");
+    for (demand, passes) in [("1:openssl-libs-3.0.7-24.el9", true), ("2:openssl-libs-3.0.7-1.el9", false)] {
+        let verified = verifier.verify(&made(demand)).await.expect("an answer");
+        assert_eq!(verified == Verification::Passed(None), passes, "{verified:?}");
+    }
+    // Without files, and without metadata among them, only what is listed counts: everything else is absent.
+    config.topurl = None;
+    assert_eq!(installed(&config).await.expect("packages").len(), 1);
+    let (_server, config) = half_listed(None).await;
+    assert_eq!(installed(&config).await.expect("packages").len(), 1);
+    let absent = KojiVerifier::new(&config).expect("a client").verify(&made("bash-5.1.8-6.el9")).await;
+    assert!(matches!(absent, Ok(Verification::Failed(text)) if text.contains("absent")));
+    let (_server, config) = half_listed(Some(br#"{"output": [{"filename": 7}]}"#)).await;
+    assert_eq!(installed(&config).await.expect_err("nonsense").remedy, Remedy::Corrupt);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use crate::hub::{Hub, fault, login, value};
+use crate::hub::{Hub, Step, fault, login, value};
 use crate::submission::nginx;
 use freshmaker::adapter::koji::xmlrpc::Value;
 use freshmaker::adapter::koji::{Config, KojiBuilds, Login};
@@ -239,4 +239,29 @@ async fn a_look_up_reads_every_page_and_believes_nothing_less() {
     assert_eq!(asked[0].named().get::<&str>(&["queryOpts", "order"]), Ok("id"));
     fails.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(builds.find(&nginx(), since).await.expect_err("a page is missing").remedy, Remedy::Unavailable);
+}
+
+#[tokio::test]
+async fn a_session_in_which_somebody_submits_is_shared_last() {
+    let hub = Hub::with_login(|_| Step::Stall).await;
+    let mut config = hub.config();
+    config.sessions = 2;
+    let builds = KojiBuilds::new(config).expect("a client");
+    assert_eq!(builds.capabilities().submissions.map(u32::from), Some(2));
+    let mut request = nginx();
+    request.session = builds.session().await.expect("a session");
+    let other = builds.session().await.expect("a session");
+    assert_ne!(request.session, other);
+    let others = async {
+        while !hub.methods().iter().any(|method| method == "buildContainer") {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            assert_eq!(builds.session().await.expect("a session"), other);
+        }
+    };
+    tokio::select! {
+        _ = builds.submit(&request) => panic!("it is not answered"),
+        () = others => {}
+    }
 }

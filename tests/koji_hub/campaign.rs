@@ -3,11 +3,13 @@
 use crate::farm::{Farm, LATE, SECOND, source};
 use fastrand::Rng;
 use freshmaker::Engine;
+use freshmaker::adapter::sqlite::SqliteStorage;
 use freshmaker::backend::Clock;
 use freshmaker::testing::koji::{Fate, Hub, Trouble};
 use futures_util::StreamExt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -21,10 +23,12 @@ async fn tasks(wrong: impl FnOnce(&Hub)) -> usize {
     farm.succeeds().await
 }
 
-/// Each of the first calls of every kind goes wrong like this.
+/// The first and the third call of every kind go wrong like this.
 async fn tasks_if_each(trouble: Trouble) -> usize {
     let farm = Farm::new().await;
-    for method in CALLS {
+    // After a fault there is nothing to look up.
+    let calls = if trouble == Trouble::Offline { &CALLS[..3] } else { &CALLS };
+    for method in calls {
         farm.hub.trouble(method, 0, trouble.clone());
         farm.hub.trouble(method, 2, trouble.clone());
     }
@@ -155,8 +159,8 @@ async fn a_hub_that_is_away_for_a_while() {
     assert_eq!(farm.hub.ledger().entries.len(), 4);
 }
 
-/// Lets the engine run until it has ended or was polled so often. Whether it has ended.
-async fn run(engine: &Engine, polls: usize) -> bool {
+/// Lets the engine run until it has ended or was polled so often, and messages of the hub come to it. Whether it has ended.
+async fn run(farm: &Farm, engine: &Engine, polls: usize) -> bool {
     let handle = engine.handle();
     let mut running = pin!(engine.run_until(handle.idle()));
     let mut left = polls;
@@ -165,12 +169,36 @@ async fn run(engine: &Engine, polls: usize) -> bool {
             return Poll::Ready(false);
         }
         left -= 1;
+        farm.deliver();
         running.as_mut().poll(cx).map(|ended| {
             ended.unwrap();
             true
         })
     })
     .await
+}
+
+#[tokio::test]
+async fn more_slots_than_sessions_make_no_submission_wait_for_another() {
+    let mut farm = Farm::new().await;
+    // Two that had to share the session would take longer than a submission may.
+    (farm.sessions, farm.patience) = (1, SECOND / 2);
+    farm.hub.sabotage(|method, _| (method == "buildContainer").then_some(Trouble::LateWork(SECOND * 35)));
+    assert_eq!(farm.succeeds().await, 4);
+    assert_eq!(farm.hub.calls("listTasks"), 0, "nothing was unclear");
+}
+
+#[tokio::test]
+async fn messages_of_the_hub_make_the_engine_ask() {
+    let mut farm = Farm::new().await;
+    farm.bus = Some(Arc::default());
+    // Nobody waits for an answer that long.
+    farm.poll = SECOND * 100_000;
+    farm.hub.script(|_| Some(Fate::succeeds().taking(SECOND * 30)));
+    let engine = farm.engine(1);
+    farm.push(&engine).await;
+    assert!(tokio::time::timeout(Duration::from_secs(30), run(&farm, &engine, usize::MAX)).await.unwrap());
+    farm.all_done().await;
 }
 
 fn trouble(rng: &mut Rng) -> Trouble {
@@ -198,6 +226,13 @@ async fn die_and_go_on(seed: u64) -> usize {
     let mut rng = Rng::with_seed(seed);
     let mut farm = Farm::new().await;
     farm.settle = SECOND * 3;
+    if seed % 4 == 1 {
+        farm.storage = Arc::new(SqliteStorage::in_memory().unwrap());
+    }
+    if seed % 3 == 1 {
+        farm.bus = Some(Arc::default());
+        farm.poll = SECOND * 20;
+    }
     let (mut fate, mut troubles) = (rng.fork(), 8);
     farm.hub.sabotage(move |_, _| {
         let wrong = troubles > 0 && fate.u8(0..8) == 0;
@@ -209,7 +244,7 @@ async fn die_and_go_on(seed: u64) -> usize {
         let engine = farm.engine(rng.u64(..));
         farm.push(&engine).await;
         let polls = if deaths < 6 { rng.usize(1..60) } else { usize::MAX };
-        let ran = tokio::time::timeout(Duration::from_secs(30), run(&engine, polls)).await;
+        let ran = tokio::time::timeout(Duration::from_secs(30), run(&farm, &engine, polls)).await;
         if ran.unwrap_or_else(|_| panic!("seed {seed} does not end: {:?}", farm.hub)) {
             farm.all_done().await;
             // None of them failed, so whatever else was made was made for nothing.

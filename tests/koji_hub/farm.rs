@@ -3,10 +3,11 @@
 use crate::contract::config;
 use async_trait::async_trait;
 use freshmaker::adapter::koji::{KojiBuilds, KojiVerifier};
-use freshmaker::adapter::memory::{MemoryCatalog, MemoryStorage};
+use freshmaker::adapter::memory::{MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::backend::{BuildFilter, Clock, Paging, Storage, StorageExt};
+use freshmaker::messages::koji::task_hint;
 use freshmaker::rebuild::BuildRecord;
-use freshmaker::testing::koji::{Fate, Hub};
+use freshmaker::testing::koji::{Dialect, Fate, Hub};
 use freshmaker::time::{Timestamp, from_micros, later, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, Event, HandlerResult};
 use serde::{Deserialize, Serialize};
@@ -79,7 +80,12 @@ pub(crate) struct Farm {
     pub(crate) clock: Arc<Hurry>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) settle: Duration,
+    pub(crate) patience: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) sessions: usize,
     pub(crate) verifies: bool,
+    /// Where messages of the hub are a hint to ask, if they are.
+    pub(crate) bus: Option<Arc<MemoryBus>>,
 }
 
 impl Farm {
@@ -89,15 +95,26 @@ impl Farm {
         hub.add_user("freshmaker", "freshpw");
         hub.add_target("rhel-9-containers");
         hub.script(|_| Some(Fate::succeeds().queued(SECOND).taking(SECOND)));
-        Self { hub, clock, storage: Arc::new(MemoryStorage::new()), settle: SETTLE, verifies: false }
+        Self {
+            hub,
+            clock,
+            storage: Arc::new(MemoryStorage::new()),
+            settle: SETTLE,
+            patience: PATIENCE,
+            poll: SECOND,
+            sessions: 4,
+            verifies: false,
+            bus: None,
+        }
     }
 
     /// The engine of a new process: nothing of an earlier one is left but what is stored.
     pub(crate) fn engine(&self, seed: u64) -> Engine {
         let mut config = config(&self.hub);
-        config.http.timeout = PATIENCE;
+        config.http.timeout = self.patience;
         config.settle = self.settle;
-        config.poll = SECOND;
+        config.poll = self.poll;
+        config.sessions = self.sessions;
         let mut builder = Engine::builder()
             .storage(self.storage.clone())
             .catalog("images", Arc::new(MemoryCatalog::new(graph())))
@@ -107,7 +124,18 @@ impl Farm {
         if self.verifies {
             builder = builder.verifier("koji", Arc::new(KojiVerifier::new(&config).unwrap()));
         }
-        builder.build_system("koji", Arc::new(KojiBuilds::new(config).unwrap())).build().unwrap()
+        builder = builder.build_system("koji", Arc::new(KojiBuilds::new(config).unwrap()));
+        if let Some(bus) = &self.bus {
+            builder = builder.bus("bus", bus.clone()).hints("koji", task_hint);
+        }
+        builder.build().unwrap()
+    }
+
+    /// Brings what the hub has sent to the bus.
+    pub(crate) fn deliver(&self) {
+        if let Some(bus) = &self.bus {
+            self.hub.messages(Dialect::Brew).into_iter().for_each(|message| bus.send(message));
+        }
     }
 
     /// Something that all images are built on was pushed.

@@ -278,3 +278,40 @@ async fn the_ledger_finds_what_must_not_happen() {
     assert_eq!((entry.owner.as_str(), entry.session), ("freshmaker", Some(session.id)));
     assert_eq!((entry.marker.as_deref(), entry.release.as_deref()), (Some("b"), Some("1.b")));
 }
+
+#[tokio::test]
+async fn a_scratch_build_may_be_beside_a_real_one() {
+    let (_clock, hub, mut session) = started().await;
+    hub.script(|_| Some(Fate::hangs()));
+    let mut scratch = container("b");
+    let Value::Struct(options) = &mut scratch[2] else { panic!() };
+    options.insert("scratch".to_owned(), true.into());
+    session.call(&hub, "buildContainer", container("a")).await.unwrap().value();
+    session.call(&hub, "buildContainer", scratch.clone()).await.unwrap().value();
+    let entries = hub.ledger().entries;
+    assert_eq!(entries.iter().map(|entry| entry.scratch).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(hub.ledger().violations(), []);
+    scratch[2] = Value::record([("scratch", true.into())]);
+    session.call(&hub, "buildContainer", scratch).await.unwrap().value();
+    let tasks = vec![entries[1].task, hub.ledger().entries[2].task];
+    assert_eq!(hub.ledger().violations(), [Violation::TwoAlive { artifact: NGINX.to_owned(), tasks }]);
+}
+
+#[tokio::test]
+async fn trouble_that_never_came_fails_the_test() {
+    let plans: [fn(&Hub); 4] = [
+        |_| {},
+        |hub| hub.trouble("login", 7, Trouble::Html),
+        |hub| hub.trouble_next(Trouble::Html),
+        |hub| hub.trouble_within("getTaskInfo", 1000, "no"),
+    ];
+    for (number, plan) in plans.into_iter().enumerate() {
+        let (_clock, hub, _session) = started().await;
+        plan(&hub);
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(hub)));
+        assert_eq!(dropped.is_err(), number > 0, "{number}");
+        let (_clock, hub, _session) = started().await;
+        plan(&hub);
+        hub.calm();
+    }
+}

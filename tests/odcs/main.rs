@@ -3,6 +3,8 @@
 #![cfg(all(feature = "odcs", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../peers/certificates.rs"]
+mod certificates;
 mod contract;
 mod engine;
 mod parameters;
@@ -12,5 +14,6 @@ mod python;
 mod recorded;
 #[path = "../peers/services.rs"]
 mod services;
+mod tls;
 mod troubles;
 mod world;

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IgnoredAny};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// What the reference client reads, and nothing else.
 #[derive(Deserialize)]
@@ -76,10 +77,12 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration
 const DEFAULT_URL: &str = "amqp://localhost";
 
 pub(super) fn parse(text: &str, place: &str) -> Result<AmqpConfig> {
-    let file: File = toml::from_str(text).map_err(|error| {
+    let file = read(text).map_err(|error| {
         // Its own rendering shows the line, and there may be a password on it.
         let start = error.span().unwrap_or_default().start;
-        Error::new(Remedy::Unsupported, format!("{place}:{}", line(text, start)), error.message())
+        let keys = DeTable::parse(text).ok().and_then(|table| keys(table.get_ref(), start));
+        let keys = keys.map(|keys| format!(": {keys}")).unwrap_or_default();
+        Error::new(Remedy::Unsupported, format!("{place}:{}{keys}", line(text, start)), error.message())
     })?;
     let mut config = AmqpConfig::new(DEFAULT_URL)?;
     if let Some(url) = &file.amqp_url {
@@ -91,6 +94,38 @@ pub(super) fn parse(text: &str, place: &str) -> Result<AmqpConfig> {
     take_ours(&mut config, ours);
     config.check().map_err(|text| Error::new(Remedy::Unsupported, place, text))?;
     Ok(config)
+}
+
+/// As the reference client does, without a look at the case of the outermost keys; of those that only differ in it the last one counts.
+fn read(text: &str) -> Result<File, toml::de::Error> {
+    let mut table = DeTable::parse(text)?;
+    let mut entries: Vec<_> = std::mem::take(table.get_mut()).into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        let lower = Spanned::new(key.span(), key.get_ref().to_lowercase().into());
+        table.get_mut().remove(&lower);
+        table.get_mut().insert(lower, value);
+    }
+    File::deserialize(toml::Deserializer::from(table))
+}
+
+/// The keys that lead to what begins there, with dots between them.
+fn keys(table: &DeTable<'_>, offset: usize) -> Option<String> {
+    let within = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::Table(table) => keys(table, offset),
+        _ => None,
+    };
+    table.iter().find_map(|(key, value)| {
+        let deeper = match value.get_ref() {
+            DeValue::Array(items) => items.iter().find_map(within),
+            _ => within(value),
+        };
+        let here = key.span().contains(&offset) || value.span().contains(&offset);
+        match deeper {
+            Some(deeper) => Some(format!("{}.{deeper}", key.get_ref())),
+            None => here.then(|| key.get_ref().to_string()),
+        }
+    })
 }
 
 fn line(text: &str, offset: usize) -> usize {

@@ -289,7 +289,7 @@ impl CommandBuilds {
 #[async_trait]
 impl BuildSystem for CommandBuilds {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: Duration::ZERO, poll: self.inner.config.poll }
+        Capabilities { lookup: true, settle: Duration::ZERO, poll: self.inner.config.poll, submissions: None }
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {

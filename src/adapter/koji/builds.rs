@@ -12,6 +12,7 @@ use crate::rebuild::{AttemptId, ExternalId, SessionId};
 use crate::time::{Timestamp, to_micros};
 use async_trait::async_trait;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,7 +102,9 @@ impl KojiBuilds {
 #[async_trait]
 impl BuildSystem for KojiBuilds {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll }
+        // More would wait for a session in which another one is submitted.
+        let submissions = u32::try_from(self.config.sessions.max(1)).ok().and_then(NonZeroU32::new);
+        Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll, submissions }
     }
 
     async fn session(&self) -> Result<Option<SessionId>> {

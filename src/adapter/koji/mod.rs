@@ -24,6 +24,7 @@ mod classify;
 mod client;
 mod config;
 mod fault;
+mod packages;
 mod read;
 mod request;
 mod session;

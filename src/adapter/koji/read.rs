@@ -1,12 +1,15 @@
 use super::client::Client;
 use super::config::Config;
 use super::fault::Fault;
+use super::packages::{Metadata, Package};
 use super::xmlrpc::{Mismatch, Request, Value};
 use crate::adapter::net::Call;
 use crate::artifact::{Digest, Source};
 use crate::backend::{Error, Remedy, Result};
 use crate::image::Contents;
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The digest of an image index, by media type; an older one comes first where both are known.
 const INDEX_TYPES: [&str; 2] =
@@ -203,7 +206,7 @@ impl Archive {
 /// if let Some(build) = koji.build("nginx-container-1.24-5").await? {
 ///     let made = koji.task_request(&build).await?;
 ///     println!("{} was built from {} for {}", build.nvr, made.source.location, made.target);
-///     for (arch, packages) in koji.installed_rpms(build.id).await?.iter() {
+///     for (arch, packages) in koji.installed_rpms(&build).await?.iter() {
 ///         println!("{arch}: {} packages", packages.len());
 ///     }
 /// }
@@ -317,25 +320,61 @@ impl KojiReader {
 
     /// The packages that are installed in an image, by the architecture of the image. Every version that is installed counts.
     ///
+    /// Where the hub lists none for a file, those count that its content generator recorded, if files can be read (there is a `topurl`).
+    ///
     /// # Errors
-    /// As [`build`](Self::build).
-    pub async fn installed_rpms(&self, build: i64) -> Result<Contents> {
-        let archives = self.archives(build).await?;
-        let images: Vec<_> = archives.into_iter().filter_map(|archive| Some((archive.arch?, archive.id))).collect();
-        let list = |&(_, id): &(String, i64)| Request::new("listRPMs", Vec::new()).named([("imageID", id.into())]);
+    /// As [`build`](Self::build) and [`metadata`](Self::metadata), except that it is no error if there are no metadata.
+    pub async fn installed_rpms(&self, build: &Build) -> Result<Contents> {
+        let archives = self.archives(build.id).await?;
+        let images: Vec<_> = archives.iter().filter_map(|image| Some((image.arch.as_deref()?, image))).collect();
+        let list =
+            |(_, image): &(&str, &Archive)| Request::new("listRPMs", Vec::new()).named([("imageID", image.id.into())]);
         let answers = self.client.multicall(&images.iter().map(list).collect::<Vec<_>>()).await?;
         let mut installed = Contents::default();
-        for ((arch, id), answer) in images.into_iter().zip(answers) {
+        let mut unlisted = Vec::new();
+        for ((arch, image), answer) in images.into_iter().zip(answers) {
             let answer = answer.map_err(|fault| self.failed("listRPMs", &fault))?;
-            let rpms = answer.each(&[], rpm).map_err(|error| self.corrupt("listRPMs", &error.within(id)))?;
-            for text in rpms {
-                let nvr = text.parse().map_err(|error| {
-                    Error::new(Remedy::Corrupt, self.client.place("listRPMs"), format_args!("archive {id}: {error}"))
+            let packages = answer.each(&[], Package::of);
+            let packages = packages.map_err(|error| self.corrupt("listRPMs", &error.within(image.id)))?;
+            if packages.is_empty() {
+                unlisted.push((arch, image));
+            }
+            for package in packages {
+                let nvr = package.nvr().map_err(|error| {
+                    let text = format_args!("archive {}: {error}", image.id);
+                    Error::new(Remedy::Corrupt, self.client.place("listRPMs"), text)
                 })?;
-                installed.install(arch.as_str(), nvr);
+                installed.install(arch, nvr);
             }
         }
+        if !unlisted.is_empty() && build.generator.is_some() && self.topurl.is_some() {
+            self.install_recorded(build, &unlisted, &mut installed).await?;
+        }
         Ok(installed)
+    }
+
+    /// Adds what the content generator recorded for these files.
+    async fn install_recorded(
+        &self,
+        build: &Build,
+        images: &[(&str, &Archive)],
+        installed: &mut Contents,
+    ) -> Result<()> {
+        let metadata = match self.metadata(build).await {
+            Err(error) if error.remedy == Remedy::NotFound => return Ok(()),
+            metadata => metadata?,
+        };
+        let corrupt = |error: &dyn fmt::Display| {
+            let place = self.client.place(&build.nvr);
+            Error::new(Remedy::Corrupt, place, format_args!("metadata.json: {error}"))
+        };
+        let metadata = Metadata::deserialize(metadata).map_err(|error| corrupt(&error))?;
+        for (arch, image) in images {
+            for package in metadata.packages(&image.filename) {
+                installed.install(*arch, package.nvr().map_err(|error| corrupt(&error))?);
+            }
+        }
+        Ok(())
     }
 
     /// The logs of a build.
@@ -377,16 +416,6 @@ impl KojiReader {
     fn failed(&self, method: &str, fault: &Fault) -> Error {
         Error::new(fault.remedy(Call::Read), self.client.place(method), fault)
     }
-}
-
-/// The package that a row names, with its epoch where that is known.
-fn rpm(row: &Value) -> Result<String, Mismatch> {
-    let part = |name: &str| row.get::<&str>(&[name]);
-    let nvr = format!("{}-{}-{}", part("name")?, part("version")?, part("release")?);
-    Ok(match row.get::<Option<i64>>(&["epoch"])? {
-        Some(epoch) => format!("{epoch}:{nvr}"),
-        None => nvr,
-    })
 }
 
 /// The repository and the commit that a source names.

@@ -103,7 +103,7 @@ pub(crate) struct Sessions {
 struct Pool {
     /// Sessions that nobody uses.
     idle: Vec<Session>,
-    /// Sessions that submissions will be made in.
+    /// Sessions that submissions will be made in, the one that was named longest ago first.
     named: Vec<Named>,
     user: Option<i64>,
 }
@@ -119,13 +119,17 @@ struct Named {
 }
 
 impl Pool {
-    /// The session that the fewest wait for, if there are as many as there may be.
-    fn least(&mut self, max: usize) -> Option<&mut Named> {
+    /// The session to share, if there are as many as there may be: of those in which nobody submits the one that was named longest ago, since
+    /// whoever has its name has most likely given up.
+    fn shared(&mut self, max: usize) -> Option<&mut Named> {
         self.named.retain(|named| !named.session.try_lock().is_ok_and(|session| session.unclear));
         if self.named.len() < max.max(1) {
             return None;
         }
-        self.named.iter_mut().min_by_key(|named| named.waiting)
+        let unused = self.named.iter().position(|named| named.session.try_lock().is_ok());
+        let shared = self.named.remove(unused.unwrap_or_default());
+        self.named.push(shared);
+        self.named.last_mut()
     }
 }
 
@@ -165,7 +169,7 @@ impl Sessions {
     /// Names a session to submit in. It may never be used: the names of all of them together are those of few sessions.
     pub(crate) async fn name(&self) -> Result<SessionId> {
         let _naming = self.naming.lock().await;
-        while let Some((id, session)) = self.least_used() {
+        while let Some((id, session)) = self.share() {
             let known = match session.try_lock() {
                 Ok(mut session) => self.is_known(&mut session).await,
                 // Somebody submits in it at this moment.
@@ -184,9 +188,9 @@ impl Sessions {
     }
 
     /// The session to share, with one more submission to wait for.
-    fn least_used(&self) -> Option<(SessionId, Arc<AsyncMutex<Session>>)> {
+    fn share(&self) -> Option<(SessionId, Arc<AsyncMutex<Session>>)> {
         let mut pool = self.pool();
-        let named = pool.least(self.idle_max)?;
+        let named = pool.shared(self.idle_max)?;
         named.waiting += 1;
         Some((named.id.clone(), Arc::clone(&named.session)))
     }

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 /// Looks whether images that Koji built have the packages that they were rebuilt for.
 ///
 /// A package that is older than demanded is [stale](Verification::Stale): another build may well find the newer one. One that is absent, or from a module
-/// where it should not be, is a [failure](Verification::Failed). Scratch builds pass, because Koji keeps no list of what is in them.
+/// where it should not be, is a [failure](Verification::Failed). Packages that only the metadata of a content generator tell count where the hub lists
+/// none, which needs a [`topurl`](Config::topurl). Scratch builds pass, because Koji keeps no list of what is in them.
 ///
 /// ```
 /// use freshmaker::Engine;
@@ -48,7 +49,7 @@ impl Verifier for KojiVerifier {
         let build = self.reader.build(name).await?;
         let build =
             build.ok_or_else(|| Error::new(Remedy::NotFound, format!("build {name}"), "Koji does not have it"))?;
-        let unmet = self.reader.installed_rpms(build.id).await?.unmet(&request.demands);
+        let unmet = self.reader.installed_rpms(&build).await?.unmet(&request.demands);
         if unmet.is_empty() {
             return Ok(Verification::Passed(None));
         }

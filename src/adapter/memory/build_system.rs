@@ -98,7 +98,7 @@ impl BuildSystem for MemoryBuilds {
 }
 
 pub(super) const CAPABILITIES: Capabilities =
-    Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10) };
+    Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10), submissions: None };
 
 /// What was started and what is to happen to it. An attempt's marker is also its external id.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use super::native;
 use super::tls::{self, PemFiles};
-use crate::backend::{Error, Remedy, Result};
+use crate::backend::{Error, Remedy, Result, with_causes};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use std::fmt;
@@ -139,7 +139,7 @@ impl Http {
             .retry(reqwest::retry::never())
             .user_agent(concat!("freshmaker/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::new(Remedy::Unsupported, &config.url, chain(&error)))?;
+            .map_err(|error| Error::new(Remedy::Unsupported, &config.url, with_causes(&error)))?;
         Ok(Self { client, bytes_max: config.bytes_max })
     }
 
@@ -153,7 +153,7 @@ impl Http {
         let response = request.send().await.map_err(|error| {
             // Without a connection nothing can have been sent; nor by a request that could not be made.
             let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { call.unanswered() };
-            Error::new(remedy, place, chain(&error.without_url()))
+            Error::new(remedy, place, with_causes(&error.without_url()))
         })?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
@@ -162,7 +162,8 @@ impl Http {
         let mut parts = response.bytes_stream();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|error| {
-                let text = format!("the answer broke off after {} bytes: {}", body.len(), chain(&error.without_url()));
+                let text =
+                    format!("the answer broke off after {} bytes: {}", body.len(), with_causes(&error.without_url()));
                 Error::new(call.unanswered(), place, text)
             })?;
             if body.len() + part.len() > self.bytes_max {
@@ -173,19 +174,4 @@ impl Http {
         }
         Ok(Reply { status, headers, body })
     }
-}
-
-/// An error with its causes, which is where libraries say what really happened.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

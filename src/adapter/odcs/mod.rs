@@ -298,7 +298,7 @@ impl Odcs {
 #[async_trait]
 impl Composer for Odcs {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll }
+        Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll, submissions: None }
     }
 
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {

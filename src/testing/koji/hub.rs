@@ -23,6 +23,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// A fake Koji hub on a port of its own; see the [module](super). It stops when it is dropped.
+///
+/// # Panics
+/// When it is dropped, if a [`trouble`](Self::trouble) was planned that never came: the test has not tested it. [`calm`](Self::calm) forgets such plans.
 #[derive(Debug)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -262,6 +265,13 @@ impl Hub {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.inner.world().ledger.clone()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let left = locked(&self.inner.world).planned();
+        assert!(left.is_empty() || std::thread::panicking(), "the hub was told of trouble that never came: {left:?}");
     }
 }
 

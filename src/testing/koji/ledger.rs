@@ -24,11 +24,11 @@ pub struct Entry {
     pub session: Option<i64>,
     /// When the request arrived.
     pub arrived: Timestamp,
-    /// When that session had been closed, if it had when the request arrived.
-    pub closed: Option<Timestamp>,
     /// When the task came into being.
     pub made: Timestamp,
-    /// Other tasks of the same artifact and target that had not ended when it came into being.
+    /// Whether only to see if it builds.
+    pub scratch: bool,
+    /// Other tasks of the same artifact and target that had not ended when it came into being, scratch beside scratch and real beside real.
     pub beside: Vec<i64>,
 }
 
@@ -50,13 +50,6 @@ pub enum Violation {
         /// The tasks.
         tasks: Vec<i64>,
     },
-    /// A task was made in a session that was closed already when the request arrived.
-    ClosedSession {
-        /// The task.
-        task: i64,
-        /// The session.
-        session: i64,
-    },
 }
 
 impl fmt::Display for Violation {
@@ -64,7 +57,6 @@ impl fmt::Display for Violation {
         match self {
             Self::TwoTasks { marker, tasks } => write!(f, "attempt {marker} was submitted more than once: {tasks:?}"),
             Self::TwoAlive { artifact, tasks } => write!(f, "{artifact} was built by several tasks at once: {tasks:?}"),
-            Self::ClosedSession { task, session } => write!(f, "task {task} was made in the closed session {session}"),
         }
     }
 }
@@ -90,9 +82,6 @@ impl Ledger {
             if !entry.beside.is_empty() {
                 let tasks = entry.beside.iter().copied().chain([entry.task]).collect();
                 found.push(Violation::TwoAlive { artifact: entry.artifact.clone(), tasks });
-            }
-            if let (Some(session), Some(_)) = (entry.session, entry.closed) {
-                found.push(Violation::ClosedSession { task: entry.task, session });
             }
         }
         let twice = markers.into_iter().filter(|(_, tasks)| tasks.len() > 1);

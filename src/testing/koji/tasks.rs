@@ -277,10 +277,9 @@ fn entry(world: &World, caller: &Caller, task: &Task, owner: &str) -> Entry {
         let value = names.iter().fold(task.options(), |value, name| field(value, name));
         if let Value::Text(text) = value { Some(text.clone()) } else { None }
     };
-    let closed = caller.session.and_then(|id| world.sessions.get(id)).and_then(|session| session.closed);
-    let alike = |it: &&Task| {
-        it.parent.is_none() && !it.state.has_ended() && (it.artifact(), it.target()) == (task.artifact(), task.target())
-    };
+    let scratch = |task: &Task| is_true(field(task.options(), "scratch"));
+    let key = |task: &Task| (task.artifact().to_owned(), task.target().to_owned(), scratch(task));
+    let alike = |it: &&Task| it.parent.is_none() && !it.state.has_ended() && key(it) == key(task);
     let submitted = task.method == "buildContainer" || task.method == "build";
     Entry {
         task: task.id,
@@ -292,8 +291,8 @@ fn entry(world: &World, caller: &Caller, task: &Task, owner: &str) -> Entry {
         release: if let Value::Text(release) = field(task.options(), "release") { Some(release.clone()) } else { None },
         session: caller.session,
         arrived: caller.arrived,
-        closed: closed.filter(|closed| *closed < caller.arrived),
         made: world.now,
+        scratch: scratch(task),
         beside: world.tasks.all().filter(|_| submitted).filter(alike).map(|task| task.id).collect(),
     }
 }

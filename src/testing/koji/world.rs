@@ -91,6 +91,17 @@ impl World {
         self.coming.pop_front().or_else(|| (self.sabotage)(method, count))
     }
 
+    /// The troubles that are still to come, but for those that a function decides on.
+    pub(super) fn planned(&self) -> Vec<String> {
+        let named = self.troubles.iter().map(|(method, nth, trouble)| format!("{method}, call {nth}: {trouble:?}"));
+        let coming = self.coming.iter().map(|trouble| format!("the next call: {trouble:?}"));
+        let within = self.within.iter().filter(|(_, faults)| !faults.is_empty());
+        named
+            .chain(coming)
+            .chain(within.map(|(method, faults)| format!("{method} in a multicall: {faults:?}")))
+            .collect()
+    }
+
     /// The fault that the next call of this method inside of `multiCall` was told to raise.
     pub(super) fn fault_within(&mut self, method: &str) -> Option<Fault> {
         self.within.get_mut(method).and_then(VecDeque::pop_front)

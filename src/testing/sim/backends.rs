@@ -183,13 +183,30 @@ impl Catalog for SimCatalog {
     }
 }
 
+/// Counts one that submits, until it has an answer, gives up or dies.
+struct Submitting<'a>(&'a Shared);
+
+impl<'a> Submitting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.world().submit();
+        Self(shared)
+    }
+}
+
+impl Drop for Submitting<'_> {
+    fn drop(&mut self) {
+        self.0.world().submitting -= 1;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct SimBuilds(pub(super) Shared);
 
 #[async_trait]
 impl BuildSystem for SimBuilds {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { lookup: true, settle: SETTLE, poll: Duration::from_secs(20) }
+        let submissions = Some(self.0.world().submissions());
+        Capabilities { lookup: true, settle: SETTLE, poll: Duration::from_secs(20), submissions }
     }
 
     async fn session(&self) -> Result<Option<SessionId>> {
@@ -207,6 +224,7 @@ impl BuildSystem for SimBuilds {
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        let _submitting = Submitting::new(&self.0);
         self.0.delay().await;
         let place = "builds.submit";
         let (clock, arrival, lost) = {

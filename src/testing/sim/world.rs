@@ -6,6 +6,7 @@ use crate::graph::{ArtifactGraph, EdgeKind};
 use crate::rebuild::{AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
 use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How unkind the world is. Probabilities are per mille.
@@ -55,6 +56,8 @@ pub(super) struct World {
     pub(super) tasks: Vec<Task>,
     /// Requests on their way to the build system.
     requests: Vec<Pending>,
+    /// How many submit at this moment.
+    pub(super) submitting: u32,
     sessions: u32,
     closed: BTreeSet<SessionId>,
     /// Artifacts whose output does not depend on their parents.
@@ -145,6 +148,7 @@ impl World {
             outputs: BTreeMap::new(),
             tasks: Vec::new(),
             requests: Vec::new(),
+            submitting: 0,
             sessions: 0,
             closed: BTreeSet::new(),
             absorbing: BTreeSet::new(),
@@ -287,6 +291,19 @@ impl World {
         self.downtime += down;
         self.bus.waiting.extend(std::mem::take(&mut self.bus.delivered));
         self.say(|| "the process dies".to_owned());
+    }
+
+    /// How many may be submitted at once.
+    pub(super) fn submissions(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.slots.div_ceil(2)).expect("there is a slot")
+    }
+
+    /// Somebody submits from now on.
+    pub(super) fn submit(&mut self) {
+        self.submitting += 1;
+        if self.submitting > self.submissions().get() {
+            self.violation(format!("{} submit at once", self.submitting));
+        }
     }
 
     pub(super) fn open_session(&mut self) -> SessionId {
