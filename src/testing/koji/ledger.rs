@@ -28,7 +28,7 @@ pub struct Entry {
     pub closed: Option<Timestamp>,
     /// When the task came into being.
     pub made: Timestamp,
-    /// Other tasks of the same artifact and target that had not ended when it came into being.
+    /// Other tasks of the same artifact and target, both scratch or neither, that had not ended when it came into being.
     pub beside: Vec<i64>,
 }
 
