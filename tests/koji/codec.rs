@@ -39,7 +39,7 @@ fn every_recorded_exchange_is_read_and_written_as_it_was() {
         }
     }
     // Guards against a filter that lets nothing through.
-    assert_eq!((requests, exact, responses), (161, 106, 165));
+    assert_eq!((requests, exact, responses), (191, 130, 195));
 }
 
 #[test]

@@ -142,6 +142,7 @@ async fn a_failed_login_means_that_nothing_was_submitted() {
 async fn a_fence_closes_a_session_from_another_one() {
     let hub = Hub::with_login(|seen| match seen.named().get::<i64>(&["session_id"]) {
         Ok(1) => value(Value::Nil),
+        Ok(98) => fault(1000, "query returned no rows"),
         Ok(99) => fault(1004, "only admins or owner may logout other session"),
         _ => fault(1014, "database outage"),
     })
@@ -149,12 +150,13 @@ async fn a_fence_closes_a_session_from_another_one() {
     let builds = hub.builds();
     let session = builds.session().await.expect("a session").expect("sessions");
     builds.fence(&session).await.expect("closed");
-    builds.fence(&SessionId::new("99")).await.expect("never known is no error");
+    builds.fence(&SessionId::new("98")).await.expect("known no more is no error");
+    builds.fence(&SessionId::new("99")).await.expect("known no more is no error to an older hub");
     builds.fence(&SessionId::new("no number")).await.expect("never given is no error");
     let error = builds.fence(&SessionId::new("3")).await.expect_err("the hub is away");
     assert_eq!(error.remedy, Remedy::Unavailable);
     let logouts: Vec<_> = hub.seen().into_iter().filter(|seen| seen.method() == "logout").collect();
-    assert_eq!(logouts.len(), 3);
+    assert_eq!(logouts.len(), 4);
     assert!(logouts.iter().all(|seen| seen.session().is_some_and(|(id, _)| id == "2")), "{logouts:?}");
 }
 

@@ -1,6 +1,6 @@
 use super::client::Client;
 use super::config::Config;
-use super::fault::{CallError, Fault};
+use super::fault::CallError;
 use super::request::{marker, method, submission};
 use super::session::Sessions;
 use super::status::{Observer, task_number};
@@ -118,9 +118,7 @@ impl BuildSystem for KojiBuilds {
         let mut other = self.sessions.check_out().await?;
         match self.sessions.read(&mut other, &request).await {
             Ok(_) => {}
-            // What the hub answers for a session that it does not have, or no longer: none of our user has this number.
-            Err(CallError::Fault(fault))
-                if fault.code == Fault::ACTION_NOT_ALLOWED && fault.text.contains("logout other session") => {}
+            Err(CallError::Fault(fault)) if fault.denies_session() => {}
             Err(error) => return Err(error.into_error(Call::Read, &self.client.place("logout"))),
         }
         self.sessions.give_back(other);

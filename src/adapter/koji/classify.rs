@@ -63,14 +63,16 @@ const TABLE: &[(Option<i64>, &[&str], FailureClass)] = &[
         None,
         &[
             "build already exists",
+            "already exists, id ",
             "build already in progress",
+            "target `",
             "invalid target",
             "no such build target",
             "unknown build target",
         ],
         FailureClass::Permanent,
     ),
-    (None, &["not in list for tag", "package is blocked", "policy violation"], FailureClass::Permanent),
+    (None, &["not in list for tag", "is blocked for tag", "policy violation"], FailureClass::Permanent),
 ];
 
 /// What the fault of a failed task means.
@@ -103,6 +105,11 @@ mod tests {
             (2001, "Image build failed. Error in plugin pull_base_image: read timed out", Infrastructure),
             (2001, "received unexpected HTTP status: 503 Service Unavailable", Infrastructure),
             (1000, "Build already exists (id=7, state=COMPLETE): {'name': 'x'}", Permanent),
+            (2001, "Build already exists: base-40-3.1795601012 (id=234)", Permanent),
+            (1005, "Build for base-40-3.1795601012 already exists, id 234", Permanent),
+            (1005, "Target `f40-containers` not found", Permanent),
+            (1005, "unknown build target: f40-containers", Permanent),
+            (1005, "package (container)  base is blocked for tag f40-candidate", Permanent),
             (1004, "user is not allowed to build here", Permanent),
             (1005, "package foo not in list for tag f43-updates", Permanent),
             (1, "Traceback (most recent call last):", Deterministic),

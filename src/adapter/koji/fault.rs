@@ -15,7 +15,6 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(crate) const ACTION_NOT_ALLOWED: i64 = 1004;
     pub(crate) const AUTH_EXPIRED: i64 = 1007;
 
     /// A fault of this number. Of the text the first line is kept, or the last of a traceback, without what may be a password in a URL.
@@ -42,6 +41,16 @@ impl Fault {
             (1001, Call::Write) => Remedy::NotNow,
             (_, Call::Write) if self.passes() => Remedy::NotNow,
             (_, Call::Write) => Remedy::Rejected,
+        }
+    }
+
+    /// Whether it is the answer to a logout from a session that is somebody else's, or that the hub does not have any more. The hub means to say
+    /// that this is not allowed; before it comes to that it finds that a query has no rows.
+    pub(crate) fn denies_session(&self) -> bool {
+        match self.code {
+            1000 => self.says(&["query returned no rows"]),
+            1004 => self.says(&["logout other session"]),
+            _ => false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::messages::koji::TaskState;
 use crate::rebuild::{ExternalId, Failure, FailureClass, Observed, Output};
 use std::collections::BTreeMap;
 
-/// The number of a task, if this can be one. The hub keeps 32 bits of it and fails for more.
+/// The number of a task, if this can be one. The hub counts them with 32 bits.
 pub(crate) fn task_number(id: &ExternalId) -> Option<i64> {
     let digits = id.as_str().bytes().all(|byte| byte.is_ascii_digit());
     let number: i32 = id.as_str().parse().ok()?;

@@ -3,8 +3,8 @@
 use super::calls::Caller;
 use super::script::Fate;
 use super::tasks::Task;
-use super::values::{Answer, Args, Fault, field, int, is_true, list, or_nil, query, read_time, record, seconds, text};
-use super::values::{texts, time, with};
+use super::values::{Answer, Args, Fault, class, field, int, is_true, list, or_nil, plain, query, read_time, record};
+use super::values::{seconds, text, texts, time, with};
 use super::world::World;
 use crate::adapter::koji::xmlrpc::Value;
 use crate::artifact::{Digest, Nvr};
@@ -386,7 +386,9 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
             Ok(list(build.rpms.iter().map(|rpm| rpm.told(build.id))))
         }),
         "getBuildLogs" => bind(&["build"], 1).and_then(|args| {
-            let Some(build) = found(world, &args, "build")? else { return Err(Fault::generic("No such build")) };
+            let Some(build) = found(world, &args, "build")? else {
+                return Err(Fault::generic(format!("No such build: {}", plain(args.get("build")))));
+            };
             let (name, dir) = ("cg_import.log", ".");
             let (package, version, release) = (build.nvr.name(), build.nvr.version(), build.nvr.release());
             let path = format!("packages/{package}/{version}/{release}/data/logs/{dir}/{name}");
@@ -402,11 +404,20 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
 /// A build by name, id or a struct with its name, version and release.
 pub(super) fn found<'a>(world: &'a World, args: &Args, name: &str) -> Result<Option<&'a Build>, Fault> {
     let (found, shown) = match args.get(name) {
+        Value::Text(nvr) if nvr.parse::<Nvr>().is_err() => {
+            return Err(Fault::generic(format!("invalid format: {nvr}")));
+        }
         Value::Text(nvr) => (world.builds.by_name(nvr), format!("'{nvr}'")),
         asked @ Value::Struct(_) => {
-            let part = |name| if let Value::Text(text) = field(asked, name) { text.as_str() } else { "" };
-            let nvr = format!("{}-{}-{}", part("name"), part("version"), part("release"));
+            let part = |name| match field(asked, name) {
+                Value::Text(text) => Ok(text.as_str()),
+                _ => Err(Fault::generic("did not provide name, version, and release")),
+            };
+            let nvr = format!("{}-{}-{}", part("name")?, part("version")?, part("release")?);
             (world.builds.by_name(&nvr), format!("'{nvr}'"))
+        }
+        other @ (Value::Nil | Value::Array(_)) => {
+            return Err(Fault::generic(format!("Invalid type for argument: <class '{}'>", class(other))));
         }
         _ => {
             let id = args.id(name)?;
@@ -493,7 +504,7 @@ fn archives(world: &World, method: &str, params: &[Value]) -> Answer {
         Value::Nil => false,
         Value::Text(kind) if kind == "image" => true,
         Value::Text(kind) if matches!(kind.as_str(), "maven" | "win" | "rpm" | "module") => return Ok(list([])),
-        other => return Err(Fault::generic(format!("unsupported archive type: {other:?}"))),
+        other => return Err(Fault::generic(format!("unsupported archive type: {}", plain(other)))),
     };
     let builds = world.builds.rows.iter().filter(|it| build.is_none_or(|id| it.id == id));
     let rows = builds.flat_map(|build| build.archives.iter().map(move |archive| build.archive(archive, of_images)));

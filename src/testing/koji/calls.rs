@@ -83,7 +83,10 @@ fn dispatch(world: &mut World, caller: &Caller, method: &str, params: &[Value]) 
 
 fn multicall(world: &mut World, caller: &Caller, params: &[Value]) -> Answer {
     let [Value::Array(calls)] = params else {
-        return Err(Fault::new(1019, "multiCall() missing 1 required positional argument: 'calls'"));
+        return Err(Fault::new(
+            1019,
+            "ModXMLRPCRequestHandler.multiCall() missing 1 required positional argument: 'calls'",
+        ));
     };
     let mut answers = Vec::new();
     for call in calls {
@@ -92,7 +95,8 @@ fn multicall(world: &mut World, caller: &Caller, params: &[Value]) -> Answer {
                 Some(fault) => Err(fault),
                 None => dispatch(world, caller, method, params),
             },
-            (_, _) => Err(Fault::generic("a call needs methodName and params")),
+            (Value::Nil, _) => Err(Fault::new(1, "methodName")),
+            (_, _) => Err(Fault::new(1, "params")),
         };
         answers.push(match answer {
             Ok(value) => list([value]),

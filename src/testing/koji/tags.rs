@@ -1,7 +1,7 @@
 //! Tags and targets: each target has a tag to build in and one for what was built.
 
 use super::builds::found;
-use super::values::{Answer, Args, Fault, int, list, query, record, text, with};
+use super::values::{Answer, Args, Fault, int, list, plain, query, quoted, record, text, with};
 use super::world::World;
 use crate::adapter::koji::xmlrpc::Value;
 use std::collections::BTreeSet;
@@ -64,7 +64,9 @@ pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answ
             };
             match target {
                 Some(target) => Ok(world.told_target(target)),
-                None if args.flag("strict") => Err(Fault::generic("No matching build target found")),
+                None if args.flag("strict") => {
+                    Err(Fault::generic(format!("No such build target: {}", plain(args.get("info")))))
+                }
                 None => Ok(Value::Nil),
             }
         }),
@@ -80,7 +82,7 @@ pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answ
             bind(&["tagInfo", "strict", "event", "blocked"], 1).and_then(|args| match world.tag(&args, "tagInfo")? {
                 Some(tag) => Ok(with(world.told_tag(&tag), [("extra", record([]))])),
                 None if args.flag("strict") => {
-                    Err(Fault::generic(format!("No such tagInfo: {:?}", args.get("tagInfo"))))
+                    Err(Fault::generic(format!("No such tagInfo: {}", quoted(args.get("tagInfo")))))
                 }
                 None => Ok(Value::Nil),
             })
@@ -90,7 +92,7 @@ pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answ
                 Value::Nil => world.tags(),
                 _ => match found(world, &args, "build")? {
                     Some(build) => world.tags_of(build),
-                    None => return Err(Fault::generic(format!("No such build: {:?}", args.get("build")))),
+                    None => return Err(Fault::generic(format!("No such build: {}", plain(args.get("build"))))),
                 },
             };
             Ok(query(tags.iter().map(|tag| world.told_tag(tag)).collect(), args.get("queryOpts")))
@@ -119,7 +121,10 @@ enum Which {
 
 fn tagged(world: &World, args: &Args, which: Which) -> Answer {
     let Some(tag) = world.tag(args, "tag")? else {
-        return Err(Fault::generic(format!("No such tagInfo: {:?}", args.get("tag"))));
+        return Err(Fault::generic(match which {
+            Which::All => format!("No such tagInfo: {}", quoted(args.get("tag"))),
+            Which::Latest => format!("No such entry in table tag: {}", plain(args.get("tag"))),
+        }));
     };
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();

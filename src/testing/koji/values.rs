@@ -12,6 +12,9 @@ pub(super) struct Fault {
     pub(super) text: String,
 }
 
+/// What a query of the hub says that wants a row and finds none.
+pub(super) const NO_ROWS: &str = "query returned no rows";
+
 impl Fault {
     pub(super) fn new(code: i64, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
@@ -127,7 +130,6 @@ pub(super) fn is_true(value: &Value) -> bool {
 /// The parameters of a call, by name.
 #[derive(Debug)]
 pub(super) struct Args {
-    method: String,
     values: BTreeMap<&'static str, Value>,
 }
 
@@ -163,7 +165,7 @@ impl Args {
         }
         match names[..required].iter().find(|name| !values.contains_key(*name)) {
             Some(name) => Err(wrong(format!("missing 1 required positional argument: '{name}'"))),
-            None => Ok(Self { method: method.to_owned(), values }),
+            None => Ok(Self { values }),
         }
     }
 
@@ -184,31 +186,61 @@ impl Args {
     pub(super) fn text(&self, name: &str) -> Result<&str, Fault> {
         match self.get(name) {
             Value::Text(text) => Ok(text),
-            other => Err(self.unfit(name, other)),
+            other => Err(unfit(other, "str")),
         }
     }
 
-    /// A whole number, which clients also send as text. A hub has 32 bits for ids.
+    /// A whole number, which clients also send as text.
     pub(super) fn id(&self, name: &str) -> Result<i64, Fault> {
         let id = match self.get(name) {
             Value::Int(id) => Some(*id),
             Value::Text(text) => text.parse().ok(),
             _ => None,
         };
-        match id {
-            Some(id) if i32::try_from(id).is_ok() => Ok(id),
-            Some(id) => Err(Fault::new(1, format!("NumericValueOutOfRange: integer out of range: {id}"))),
-            None => Err(self.unfit(name, self.get(name))),
-        }
+        id.ok_or_else(|| unfit(self.get(name), "int"))
     }
 
     pub(super) fn optional_id(&self, name: &str) -> Result<Option<i64>, Fault> {
         if *self.get(name) == Value::Nil { Ok(None) } else { self.id(name).map(Some) }
     }
+}
 
-    fn unfit(&self, name: &str, value: &Value) -> Fault {
-        Fault::new(1019, format!("{}(): invalid type for {name}: {value:?}", self.method))
+/// Of a value that cannot be made into what a method wants.
+fn unfit(value: &Value, wanted: &str) -> Fault {
+    let given = match value {
+        Value::Nil => "Invalid type".to_owned(),
+        value => format!("Invalid type for value '{}': <class '{}'>", plain(value), class(value)),
+    };
+    Fault::new(1019, format!("{given}, expected type <class '{wanted}'>"))
+}
+
+/// The class that a value has at the hub.
+pub(super) fn class(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int",
+        Value::Double(_) => "float",
+        Value::Text(_) => "str",
+        Value::Array(_) => "list",
+        Value::Struct(_) => "dict",
+        Value::Bytes(_) => "bytes",
+        Value::DateTime(_) => "datetime.datetime",
     }
+}
+
+/// A text or number as the hub shows it in a sentence.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Int(number) => number.to_string(),
+        other => class(other).to_owned(),
+    }
+}
+
+/// A text or number as the hub quotes it.
+pub(super) fn quoted(value: &Value) -> String {
+    if let Value::Text(text) = value { format!("'{text}'") } else { plain(value) }
 }
 
 /// Sorts and cuts rows as `queryOpts` asks for: `order`, `offset`, `limit` and `countOnly`.
