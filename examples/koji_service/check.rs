@@ -6,7 +6,7 @@ use crate::wires;
 use freshmaker::adapter::amqp::Amqp;
 use freshmaker::adapter::koji::{self, KojiBuilds};
 use freshmaker::adapter::odcs::Odcs;
-use freshmaker::backend::{BuildSystem, Error};
+use freshmaker::backend::{BuildSystem, Error, Remedy};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -44,8 +44,13 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
     report.line("koji", hub.as_ref().map(|hub| &hub.config.http.url));
     if online {
         if let Ok(Some(bus)) = bus {
+            let made = !bus.passive_declares;
             for check in Amqp::new(bus)?.check().await {
-                report.line(&check.what, check.outcome.map(|()| "is there"));
+                let outcome = match check.outcome {
+                    Err(error) if made && error.remedy == Remedy::NotFound => Ok("is not there yet; it will be made"),
+                    outcome => outcome.map(|()| "is there"),
+                };
+                report.line(&check.what, outcome);
             }
         }
         if let Ok(hub) = hub {
