@@ -161,6 +161,15 @@ impl World {
             .unwrap();
     }
 
+    /// Until a service has made its queue; what is published before is lost.
+    async fn until_it_listens(&self) {
+        let listens = async || {
+            let (fine, said) = self.ask(&["check-config", "--online"]).await;
+            fine && !said.contains("it will be made")
+        };
+        self.until("the queue", listens).await;
+    }
+
     async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let patience = Instant::now() + Duration::from_secs(90);
         while !holds().await {
@@ -183,7 +192,7 @@ async fn a_rebuild_survives_the_process_and_a_lost_answer() {
 
     let listener = world.listener(&broker).await;
     let mut service = world.serve();
-    world.until("the queue", async || world.ask(&["check-config", "--online"]).await.0).await;
+    world.until_it_listens().await;
     let body = serde_json::json!({ "container_images": ["registry.example.org/base:40"], "errata_id": 7 });
     world.publish("8f3c2a10-0000-4000-8000-000000000001", "freshmaker.manual.rebuild", &body).await;
     world.until("the first task", async || !world.hub.ledger().entries.is_empty()).await;
@@ -223,8 +232,10 @@ async fn an_event_can_be_cancelled_beside_the_service() {
     let Some(broker) = broker() else { return };
     let world = World::new(&broker).await;
     world.hub.script(|_| Some(Fate::hangs()));
+    let (fine, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(fine && said.contains("is not there yet; it will be made"), "{said}");
     let mut service = world.serve();
-    world.until("the queue", async || world.ask(&["check-config", "--online"]).await.0).await;
+    world.until_it_listens().await;
     let body = serde_json::json!({ "container_images": ["registry.example.org/website:40"], "errata_id": 7 });
     world.publish("8f3c2a10-0000-4000-8000-000000000002", "freshmaker.manual.rebuild", &body).await;
     world.until("the task", async || !world.hub.live_tasks().is_empty()).await;
