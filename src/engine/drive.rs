@@ -151,13 +151,21 @@ async fn start(core: &Core, record: BuildRecord, stored: Arc<AtomicBool>) -> Sta
 /// The session to submit in, so that it can be stored with the intent.
 async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
     let Some(backend) = core.backend(key) else { return Ok(None) };
-    in_time(core, backend.session()).await.unwrap_or_else(|| {
-        Err(Error::new(Remedy::Unavailable, format!("{}: session", key.system), "no answer in time"))
-    })
+    answer_in_time(core, format!("{}: session", key.system), backend.session()).await
+}
+
+/// The answer to a call that changes nothing; that there is none in time is an outage.
+pub(super) async fn answer_in_time<T>(
+    core: &Core,
+    place: String,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = || Err(Error::new(Remedy::Unavailable, place, "no answer in time"));
+    in_time(core, call).await.unwrap_or_else(late)
 }
 
 /// What a call to a build system gives, if it ends in the time that a submission has.
-pub(super) async fn in_time<T>(core: &Core, call: impl Future<Output = T>) -> Option<T> {
+async fn in_time<T>(core: &Core, call: impl Future<Output = T>) -> Option<T> {
     let timeout = core.sleep(core.options.submit_timeout);
     pin_mut!(call, timeout);
     match select(call, timeout).await {

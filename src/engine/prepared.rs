@@ -1,6 +1,6 @@
 use super::core::Core;
-use super::drive::in_time;
-use crate::backend::{Error, Remedy, Scope};
+use super::drive::answer_in_time;
+use crate::backend::{Error, Scope};
 use crate::graph::EdgeKind;
 use crate::rebuild::{BuildId, BuildRecord, Input, Observed};
 use std::time::Duration;
@@ -14,22 +14,27 @@ pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
     if !build.parents.iter().any(|parent| parent.kinds.contains(&EdgeKind::Repository)) {
         return true;
     }
-    let input = match lost(core, build.id).await {
-        Ok(lost) if lost.is_empty() => return true,
-        Ok(repositories) => match core.storage.reserve(u32::try_from(repositories.len()).unwrap_or(u32::MAX)).await {
-            Ok(unused) => Input::Lost { build: build.id, repositories, unused: BuildId(unused) },
-            Err(error) => postponed(build.id, &error),
-        },
-        Err(error) => postponed(build.id, &error),
+    let input = match loss(core, build.id).await {
+        Ok(None) => return true,
+        Ok(Some(loss)) => loss,
+        Err(error) => {
+            let text = format!("it is not known whether what was prepared for it is still there: {error}");
+            Input::Postponed { build: build.id, text, after: ASKED_AGAIN }
+        }
     };
     // Too late only if it was cancelled meanwhile.
     let _ = core.apply(&input, Some(build.id)).await;
     false
 }
 
-fn postponed(build: BuildId, error: &Error) -> Input {
-    let text = format!("it is not known whether what was prepared for it is still there: {error}");
-    Input::Postponed { build, text, after: ASKED_AGAIN }
+/// That repositories of the build are gone, if any are.
+async fn loss(core: &Core, build: BuildId) -> Result<Option<Input>, Error> {
+    let repositories = lost(core, build).await?;
+    if repositories.is_empty() {
+        return Ok(None);
+    }
+    let unused = core.storage.reserve(u32::try_from(repositories.len()).unwrap_or(u32::MAX)).await?;
+    Ok(Some(Input::Lost { build, repositories, unused: BuildId(unused) }))
 }
 
 /// The builds whose repositories are gone.
@@ -46,10 +51,8 @@ async fn lost(core: &Core, build: BuildId) -> Result<Vec<BuildId>, Error> {
             continue;
         };
         let asked = [external];
-        let found = in_time(core, backend.status(&asked)).await.unwrap_or_else(|| {
-            let place = format!("{}: status", repository.key.system);
-            Err(Error::new(Remedy::Unavailable, place, "no answer in time"))
-        })?;
+        let place = format!("{}: status", repository.key.system);
+        let found = answer_in_time(core, place, backend.status(&asked)).await?;
         let gone = |observed: &Observed| !matches!(observed, Observed::Running | Observed::Succeeded(_));
         if found.iter().any(|found| found.external == asked[0] && gone(&found.observed)) {
             lost.push(id);

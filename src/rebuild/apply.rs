@@ -87,7 +87,7 @@ impl Rebuild {
         session: Option<&SessionId>,
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
-        self.expect_ready(id, "its start")?;
+        self.expect_build(id, BuildState::Ready, "its start")?;
         self.take_parents_outputs(id);
         let inputs = self.now.builds.get(&id).and_then(inputs_digest);
         let earlier = self.reusable(id, inputs.as_ref());
@@ -513,6 +513,20 @@ impl Rebuild {
 
     fn is_canceling(&self, event: EventId) -> bool {
         self.now.events.get(&event).is_some_and(|event| event.cancel_at.is_some())
+    }
+
+    /// The build is in this state.
+    pub(super) fn expect_build(
+        &self,
+        id: BuildId,
+        expected: BuildState,
+        input: &'static str,
+    ) -> Result<(), IllegalInput> {
+        match self.now.builds.get(&id).map(|build| build.state) {
+            None => Err(IllegalInput::Unknown(format!("build {id}"))),
+            Some(state) if state == expected => Ok(()),
+            Some(state) => Err(IllegalInput::Stale { what: format!("build {id}"), state: state.as_str(), input }),
+        }
     }
 
     /// The build of an attempt that is in one of these states and, if it is this run's to decide, belongs to it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 impl Rebuild {
     /// What was prepared for a ready build has gone: it waits for what is prepared in its place, or takes what has been already.
     pub(super) fn lost(&mut self, id: BuildId, repositories: &[BuildId], unused: BuildId) -> Result<(), IllegalInput> {
-        self.expect_ready(id, "the loss of what was prepared for it")?;
+        self.expect_build(id, BuildState::Ready, "the loss of what was prepared for it")?;
         for (repository, unused) in repositories.iter().copied().zip(unused.0..) {
             match self.newer_than(repository) {
                 Some(newer) => {
@@ -25,21 +25,13 @@ impl Rebuild {
 
     /// Nobody can say now whether what was prepared for a ready build is still there: it waits.
     pub(super) fn postponed(&mut self, id: BuildId, text: &str, after: Duration) -> Result<(), IllegalInput> {
-        self.expect_ready(id, "a delay")?;
+        self.expect_build(id, BuildState::Ready, "a delay")?;
         let at = self.at;
         if let Some(build) = self.now.builds.get_mut(&id) {
             build.not_before = Some(later(at, after));
             build.reason = Reason::new("postponed", text);
         }
         Ok(())
-    }
-
-    pub(super) fn expect_ready(&self, id: BuildId, input: &'static str) -> Result<(), IllegalInput> {
-        match self.now.builds.get(&id).map(|build| build.state) {
-            None => Err(IllegalInput::Unknown(format!("build {id}"))),
-            Some(BuildState::Ready) => Ok(()),
-            Some(state) => Err(IllegalInput::Stale { what: format!("build {id}"), state: state.as_str(), input }),
-        }
     }
 
     /// What has been prepared since in the place of this repository.

@@ -8,13 +8,8 @@ use crate::reason::Reason;
 impl Rebuild {
     /// What a look at the result showed. `unused` is the first of as many unused build numbers as the build has repositories among its parents.
     pub(super) fn verified(&mut self, id: BuildId, seen: &Verification, unused: BuildId) -> Result<(), IllegalInput> {
-        let Some(build) = self.now.builds.get_mut(&id) else {
-            return Err(IllegalInput::Unknown(format!("build {id}")));
-        };
-        if build.state != BuildState::Verifying {
-            let (what, state) = (format!("build {id}"), build.state.as_str());
-            return Err(IllegalInput::Stale { what, state, input: "a verification" });
-        }
+        self.expect_build(id, BuildState::Verifying, "a verification")?;
+        let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
         match seen {
             Verification::Passed(digest) => {
                 if let (Some(digest), Some(output)) = (digest, &mut build.output) {
