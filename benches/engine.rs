@@ -4,10 +4,10 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, RunQueryDsl, SqliteConnection};
-use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog};
-use freshmaker::adapter::sqlite::SqliteStorage;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
+use freshmaker::memory::{MemoryBuilds, MemoryCatalog};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+use freshmaker_sql::SqliteStorage;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;

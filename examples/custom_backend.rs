@@ -1,10 +1,11 @@
 //! A build system of your own, held to its contract by the public suite and then given to an engine.
 use async_trait::async_trait;
-use freshmaker::adapter::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
+use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output};
-use freshmaker::{Artifact, ArtifactKind, Engine, artifact::Digest, testing::conformance, time::Timestamp};
+use freshmaker::{Artifact, ArtifactKind, Engine, artifact::Digest, time::Timestamp};
+use freshmaker_testing::conformance;
 use std::{collections::BTreeMap, sync::Arc, sync::Mutex, time::Duration};
 
 #[derive(Debug, Default)] // How each run stands, by marker.

@@ -1,7 +1,7 @@
 //! An event of your own, a function and a struct that decide on it, and an engine in memory.
 use async_trait::async_trait;
-use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
+use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Event};
 use freshmaker::{Context, Decision, Handler, HandlerResult};
 use std::sync::Arc;

@@ -9,7 +9,7 @@
 //! # A first program
 //!
 //! ```
-//! use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+//! use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 //! use freshmaker::handler::{ImagePushed, rebuild_dependents};
 //! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 //! use std::sync::Arc;
@@ -72,22 +72,18 @@
 //!
 //! Without default features the crate is pure: no SQL driver, no HTTP client.
 
-pub mod adapter;
 pub mod artifact;
 pub mod backend;
 pub mod engine;
 pub mod event;
-pub mod forms;
 pub mod graph;
 pub mod handler;
-pub mod image;
-pub mod messages;
+pub mod memory;
 pub mod plan;
 pub mod policy;
 mod reason;
 pub mod rebuild;
-#[cfg(feature = "testing")]
-pub mod testing;
+pub mod store;
 pub mod time;
 
 pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};

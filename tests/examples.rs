@@ -30,7 +30,6 @@ fn custom_handler_shows_its_plan_and_builds() {
     assert_eq!(output.lines().collect::<Vec<_>>(), expected);
 }
 
-#[cfg(feature = "testing")]
 #[test]
 fn custom_backend_keeps_its_contract_and_builds() {
     assert_eq!(run("custom_backend"), "1 builds done\n");

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::backend::{Remedy, Result};
 use freshmaker::engine::Handle;
 use freshmaker::handler::{ImagePushed, RebuildRequested, rebuild_dependents};
+use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{EventId, EventState, InboxState};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult, Policy};
 use std::sync::Arc;

@@ -1,8 +1,7 @@
 //! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds, `FRESHMAKER_SIM_SEED=n` replays one and
 //! tells its story.
-#![cfg(feature = "testing")]
 
-use freshmaker::testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
+use freshmaker_testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;
 
 fn seeds(default: Range<u64>) -> Range<u64> {

@@ -4,11 +4,13 @@ mod digest;
 mod evr;
 mod nvr;
 mod parameters;
+mod reference;
 
 pub use digest::{Digest, DigestError};
 pub use evr::{Evr, EvrError};
 pub use nvr::{Nvr, NvrError};
 pub use parameters::{Parameter, Parameters};
+pub use reference::{ImageReference, ReferenceError, ReferenceFault};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -70,7 +72,6 @@ impl From<String> for ArtifactId {
 /// What sort of thing an artifact is; decides which build system gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum ArtifactKind {
     /// An RPM package, named by its source.
     Rpm,

@@ -112,7 +112,7 @@ impl Nvr {
 
     /// RPM's order of version and release, whatever the epochs and names.
     #[must_use]
-    pub(crate) fn by_version_and_release(&self, other: &Self) -> Ordering {
+    pub fn by_version_and_release(&self, other: &Self) -> Ordering {
         compare((&self.version, &self.release), (&other.version, &other.release))
     }
 
@@ -125,7 +125,7 @@ impl Nvr {
 
     /// The NVR of which this is a rebuild, if it has the form of one: the release without its last part.
     #[must_use]
-    pub(crate) fn before_rebuild(&self) -> Option<Self> {
+    pub fn before_rebuild(&self) -> Option<Self> {
         let (stem, _) = self.release.rsplit_once('.')?;
         is_part(stem).then(|| Self { release: stem.to_owned(), ..self.clone() })
     }

@@ -28,7 +28,7 @@ pub struct Delivery {
 ///   there) is therefore [`NotNow`](super::Remedy::NotNow).
 ///
 /// ```
-/// use freshmaker::adapter::memory::MemoryBus;
+/// use freshmaker::memory::MemoryBus;
 /// use freshmaker::backend::Bus;
 /// use freshmaker::Message;
 ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// It keeps nothing, so a restart changes nothing. Its outputs have no content, so nothing is ever taken for unchanged.
 ///
 /// ```
-/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 /// use freshmaker::handler::{RebuildRequested, rebuild_requested};
 /// use freshmaker::rebuild::BuildMode;
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Engine};

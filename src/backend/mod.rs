@@ -55,7 +55,6 @@ pub struct Error {
 /// What the engine does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Remedy {
     /// The request was certainly not carried out: it is sent again after a pause.
     Unavailable,
@@ -87,6 +86,12 @@ impl Error {
         Self { remedy, place: place.into(), text }
     }
 
+    /// Returns the same error with another remedy.
+    #[must_use]
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
+        Self { remedy, ..self }
+    }
+
     /// Longer texts are cut here: an error is a sentence, not a body.
     pub const TEXT_MAX: usize = 2000;
 
@@ -101,7 +106,8 @@ impl Error {
 }
 
 /// The text of an error with those of its causes, which is where libraries say what really happened. What was said already is not said again.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

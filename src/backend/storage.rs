@@ -35,7 +35,6 @@ pub enum Scope {
 
 /// A question that changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Query {
     /// What there is to do now.
     Due {
@@ -86,7 +85,6 @@ pub enum Query {
 
 /// The answer to a [`Query`], of the variant that belongs to it. [`StorageExt`] has a method for each.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Answer {
     /// To [`Query::Due`].
     Due(Box<Due>),
@@ -268,7 +266,7 @@ pub struct Claim {
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use freshmaker::adapter::memory::MemoryStorage;
+/// use freshmaker::memory::MemoryStorage;
 /// use freshmaker::backend::{Answer, Claim, Query, Result, Scope, Storage, StorageExt, Violation};
 /// use freshmaker::rebuild::{InboxRecord, Neighbourhood, RowChange};
 /// use freshmaker::time::Timestamp;
@@ -362,7 +360,7 @@ macro_rules! typed {
 /// A method for each [`Query`]. Every [`Storage`] has it.
 ///
 /// ```
-/// use freshmaker::adapter::memory::MemoryStorage;
+/// use freshmaker::memory::MemoryStorage;
 /// use freshmaker::backend::{EventFilter, Paging, Storage, StorageExt};
 /// use freshmaker::rebuild::EventState;
 ///

@@ -2,7 +2,7 @@ use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::hints::Hints;
 use super::registry::Registry;
-use super::{Engine, Handle, Options, SystemClock};
+use super::{Announcer, Engine, Handle, Options, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
 use crate::event::{Event, Message, Parsers};
 use crate::handler::{Handler, Readable};
@@ -49,7 +49,7 @@ pub enum ConfigError {
 /// It needs a storage, a catalog and a handler; everything else has a default.
 ///
 /// ```
-/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 /// use freshmaker::engine::ConfigError;
 /// use freshmaker::handler::rebuild_requested;
 /// use freshmaker::rebuild::Limits;
@@ -77,6 +77,7 @@ pub struct Builder {
     systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     hints: Hints,
+    announcers: Vec<Box<dyn Announcer>>,
     slots: BTreeMap<String, u32>,
     registry: Registry,
     parsers: Parsers,
@@ -98,6 +99,7 @@ impl Builder {
             systems: BTreeMap::new(),
             verifiers: BTreeMap::new(),
             hints: Hints::default(),
+            announcers: Vec::new(),
             slots: BTreeMap::new(),
             registry: Registry::default(),
             parsers: Parsers::default(),
@@ -261,12 +263,9 @@ impl Builder {
         self
     }
 
-    /// Sends Freshmaker's messages as well: `event.state.changed`, `event.state.changed.min` and `build.state.changed`, right after ours about the
-    /// same change, with the bodies that [`forms`](crate::forms) describes. `base_url` is in front of `/api/1/…` in them. Not sent, if not set.
-    ///
-    /// The state that they tell is the one of the change; everything else is as it is when they are sent.
-    pub fn freshmaker_messages(mut self, base_url: impl Into<String>) -> Self {
-        self.options.freshmaker_messages = Some(base_url.into());
+    /// Announces changes in another form as well, right after the engine's own message about the same change. May be called several times.
+    pub fn announcer(mut self, announcer: impl Announcer) -> Self {
+        self.announcers.push(Box::new(announcer));
         self
     }
 
@@ -308,6 +307,7 @@ impl Builder {
             systems: self.systems,
             verifiers: self.verifiers,
             hints: self.hints,
+            announcers: self.announcers,
             registry: self.registry,
             readable,
             clock: self.clock,

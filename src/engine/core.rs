@@ -1,6 +1,6 @@
-use super::Options;
 use super::hints::Hints;
 use super::registry::Registry;
+use super::{Announcer, Options};
 use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage, Verifier};
 use crate::handler::Readable;
 use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, BuildState, Limits, Notice, RowChange, Slots};
@@ -23,6 +23,7 @@ pub(super) struct Core {
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) hints: Hints,
+    pub(super) announcers: Vec<Box<dyn Announcer>>,
     pub(super) registry: Registry,
     pub(super) readable: Arc<Readable>,
     pub(super) clock: Arc<dyn Clock>,
@@ -81,6 +82,7 @@ pub(super) struct Parts {
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) hints: Hints,
+    pub(super) announcers: Vec<Box<dyn Announcer>>,
     pub(super) registry: Registry,
     pub(super) readable: Readable,
     pub(super) clock: Arc<dyn Clock>,
@@ -152,6 +154,7 @@ impl Core {
             systems: parts.systems,
             verifiers: parts.verifiers,
             hints: parts.hints,
+            announcers: parts.announcers,
             registry: parts.registry,
             readable: Arc::new(parts.readable),
             clock: parts.clock,

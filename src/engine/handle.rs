@@ -24,7 +24,7 @@ use tokio::sync::futures::Notified;
 /// message to its events, and from an event to its builds:
 ///
 /// ```
-/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
 /// use freshmaker::backend::{BuildFilter, Paging};
 /// use freshmaker::engine::Handle;
 /// use freshmaker::handler::{ImagePushed, rebuild_dependents};

@@ -3,6 +3,7 @@
 //! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping that future is the same as a crash,
 //! and a simulation can own every step. What joins the stages is stored rows; wake-ups between them only save time.
 
+mod announce;
 mod breaker;
 mod builder;
 mod catalogs;
@@ -20,6 +21,7 @@ mod registry;
 mod verify;
 mod watch;
 
+pub use announce::{Announcement, Announcer};
 pub use builder::{Builder, ConfigError};
 pub use clock::SystemClock;
 pub use handle::{Handle, Overview, Subscription};
@@ -36,7 +38,7 @@ use std::time::Duration;
 /// Reads messages, asks handlers, plans, submits, follows and tells; until it is told to stop.
 ///
 /// ```
-/// use freshmaker::adapter::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
 /// use freshmaker::handler::{ImagePushed, rebuild_dependents};
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 /// use std::sync::Arc;
@@ -153,8 +155,6 @@ struct Options {
     shutdown_grace: Duration,
     /// Larger bodies are dead letters.
     message_bytes_max: usize,
-    /// Where Freshmaker's messages say that events and builds are shown, if they are sent.
-    freshmaker_messages: Option<String>,
 }
 
 impl Default for Options {
@@ -168,7 +168,6 @@ impl Default for Options {
             submit_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 8 << 20,
-            freshmaker_messages: None,
         }
     }
 }

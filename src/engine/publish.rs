@@ -2,9 +2,8 @@ use super::Handle;
 use super::core::Core;
 use crate::backend::{Result, Scope, StorageExt};
 use crate::event::Message;
-use crate::forms::{Forms, Told};
 use crate::reason::Reason;
-use crate::rebuild::{BuildId, Neighbourhood, Notice, RowChange};
+use crate::rebuild::{BuildId, EventId, Neighbourhood, Notice, RowChange};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -88,14 +87,16 @@ async fn send(core: &Core, notice: &Notice) -> Result<Vec<RowChange>> {
     Ok(dead)
 }
 
-/// What is said of a change: our message, and those of Freshmaker if somebody wants them. Repeated, they have the same ids.
+/// The messages about a change: the engine's own, and those of the announcers. Repeated, they have the same ids.
 async fn messages(core: &Core, notice: &Notice) -> Result<Vec<Message>> {
     let id = format!("{}:{}:{}", notice.aggregate, notice.id, notice.version);
     let mut messages = vec![message(id.clone(), &notice.topic, &notice.body)];
-    if let Some(base) = &core.options.freshmaker_messages {
-        for (topic, body) in theirs(core, notice, base).await? {
-            messages.push(message(format!("{id}:{topic}"), topic, &body));
-        }
+    if core.announcers.is_empty() {
+        return Ok(messages);
+    }
+    let rows = rows(core, notice).await?;
+    for announcement in core.announcers.iter().flat_map(|announcer| announcer.announce(notice, &rows)) {
+        messages.push(message(format!("{id}:{}", announcement.topic), &announcement.topic, &announcement.body));
     }
     Ok(messages)
 }
@@ -104,29 +105,22 @@ fn message(id: String, topic: &str, body: &Value) -> Message {
     Message { id, topic: topic.to_owned(), headers: BTreeMap::new(), body: body.to_string().into_bytes() }
 }
 
-async fn theirs(core: &Core, notice: &Notice, base: &str) -> Result<Vec<(&'static str, Value)>> {
-    let Some(told) = Told::of(notice) else {
-        tracing::error!(
-            notice.aggregate,
-            notice.id,
-            "a stored notice makes no sense: Freshmaker's messages leave it out"
-        );
-        return Ok(Vec::new());
+/// The rows of the event or build that a change is about, as they are now.
+async fn rows(core: &Core, notice: &Notice) -> Result<Neighbourhood> {
+    let event = || notice.id.parse().map(EventId);
+    let build = || notice.id.parse().map(BuildId);
+    let scope = match notice.aggregate.as_str() {
+        "event" => event().map(Scope::Event),
+        _ => build().map(|id| Scope::Builds(vec![id])),
     };
-    let rows = rows(core, &told).await?;
-    Ok(Forms::new(&rows, base).messages(&told))
-}
-
-/// The rows that a form shows, which are those of now.
-async fn rows(core: &Core, told: &Told) -> Result<Neighbourhood> {
-    let scope = match told {
-        Told::Event(event, ..) => Scope::Event(*event),
-        Told::Build(build, ..) => Scope::Builds(vec![*build]),
+    let Ok(scope) = scope else {
+        tracing::error!(notice.aggregate, notice.id, "a stored notice names no row: announcers see no rows");
+        return Ok(Neighbourhood::default());
     };
     let mut rows = core.storage.load(&scope).await?;
-    let shown: Vec<BuildId> = match told {
-        Told::Event(event, ..) => rows.causes.keys().filter(|(_, of)| of == event).map(|(build, _)| *build).collect(),
-        Told::Build(build, ..) => vec![*build],
+    let shown: Vec<BuildId> = match scope {
+        Scope::Event(id) => rows.causes.keys().filter(|(_, event)| *event == id).map(|(build, _)| *build).collect(),
+        _ => build().into_iter().collect(),
     };
     let tried = shown.into_iter().filter(|id| rows.builds.get(id).is_some_and(|build| build.attempts > 0));
     for build in tried.collect::<Vec<_>>() {

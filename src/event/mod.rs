@@ -248,32 +248,6 @@ pub struct Received {
     pub at: Timestamp,
 }
 
-/// Numbers of event kinds that Freshmaker's REST interface shows; 0 to 18 are reserved for these names.
-pub const RESERVED_KINDS: [(i32, &str); 19] = [
-    (0, "MBSModuleStateChangeEvent"),
-    (1, "GitModuleMetadataChangeEvent"),
-    (2, "GitRPMSpecChangeEvent"),
-    (3, "TestingEvent"),
-    (4, "GitDockerfileChangeEvent"),
-    (5, "BodhiUpdateCompleteStableEvent"),
-    (6, "KojiTaskStateChangeEvent"),
-    (7, "BrewSignRPMEvent"),
-    (8, "ErrataAdvisoryRPMsSignedEvent"),
-    (9, "BrewContainerTaskStateChangeEvent"),
-    (10, "ErrataAdvisoryStateChangedEvent"),
-    (11, "FreshmakerManualRebuildEvent"),
-    (12, "ODCSComposeStateChangeEvent"),
-    (13, "ManualRebuildWithAdvisoryEvent"),
-    (14, "FreshmakerAsyncManualBuildEvent"),
-    (15, "BotasErrataShippedEvent"),
-    (16, "ManualBundleRebuildEvent"),
-    (17, "FlatpakModuleAdvisoryReadyEvent"),
-    (18, "FlatpakApplicationManualBuildEvent"),
-];
-
-/// The first number given to kinds of users; storage hands them out once each, in order of first use.
-pub const FIRST_USER_KIND: i32 = 1000;
-
 #[cfg(test)]
 mod tests {
     use super::*;

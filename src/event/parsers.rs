@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// What a [`Parser`] makes of a message: `None` if it is not for it after all.
 pub type Parsed = Option<Result<Envelope, ParseError>>;
 
-/// Reads messages of one sort, in the words of whoever sends them. [`messages`](crate::messages) has ready-made ones.
+/// Reads messages of one sort, in the words of whoever sends them. `freshmaker-redhat` has ready-made ones for the services of Red Hat and Fedora.
 ///
 /// ```
 /// use freshmaker::Message;
@@ -75,10 +75,12 @@ impl Parser {
 ///
 /// ```
 /// use freshmaker::event::Parsers;
-/// use freshmaker::messages::{koji, odcs};
+/// use freshmaker::event::Parser;
 ///
-/// let parsers = Parsers::new(["org.fedoraproject.prod", "VirtualTopic.eng"]).with(koji::TASK).with(odcs::COMPOSE);
-/// assert!(parsers.topics().contains(&"VirtualTopic.eng.odcs.state.changed".to_owned()));
+/// const PUSHED: Parser = Parser::new(&["image.push"], &["image.pushed"], |_| None);
+///
+/// let parsers = Parsers::new(["org.example.prod", "VirtualTopic.eng"]).with(PUSHED);
+/// assert_eq!(parsers.topics(), ["VirtualTopic.eng.image.push", "org.example.prod.image.push"]);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Parsers {

@@ -4,7 +4,6 @@ use std::fmt;
 /// Why one artifact depends on another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum EdgeKind {
     /// The final stage of the child starts from the parent (`FROM`).
     ParentImage,

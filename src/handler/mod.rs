@@ -116,7 +116,7 @@ impl Context {
     /// A context outside an engine, to try a handler: reads this catalog under this policy, at this moment.
     ///
     /// ```
-    /// use freshmaker::adapter::memory::MemoryCatalog;
+    /// use freshmaker::memory::MemoryCatalog;
     /// use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
     /// use std::sync::Arc;

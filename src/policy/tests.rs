@@ -247,7 +247,6 @@ fn kinds_are_called_what_they_serialize_to() {
     }
 }
 
-#[cfg(feature = "files")]
 #[test]
 fn a_policy_can_be_written_in_toml() {
     #[derive(serde::Deserialize)]

@@ -6,7 +6,6 @@ use crate::time::Timestamp;
 ///
 /// Effects are not stored: they follow from the stored rows, so that a restart, another process or a missed wake-up finds the same ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Effect {
     /// Start this build.
     Start,

@@ -20,7 +20,6 @@ pub struct Output {
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum FailureClass {
     /// The recipe failed: one confirming try, then the build fails.
     Deterministic,
@@ -50,7 +49,6 @@ impl Failure {
 
 /// What a build system says about an attempt it knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Observed {
     /// Waiting or running.
     Running,
@@ -78,7 +76,6 @@ pub enum Verification {
 
 /// A fact for the state machine.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Input {
     /// It is a ready build's turn: it becomes an attempt, or is reused if it is made of the same things as an earlier output.
     Start {

@@ -463,7 +463,6 @@ pub struct Notice {
 
 /// One change of stored rows. A list of them is written whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum RowChange {
     /// A message came in; storing it again changes nothing.
     Receive(InboxRecord),

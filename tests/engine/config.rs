@@ -1,8 +1,8 @@
 //! Each mistake in the configuration is found before anything runs, and named.
 
-use crate::town::{Pushed, Town};
 use freshmaker::engine::{Builder, ConfigError};
 use freshmaker::{Context, Decision, Engine, HandlerResult};
+use freshmaker_testing::world::{Pushed, World};
 
 async fn ignore(_: Pushed, _: Context) -> HandlerResult {
     Ok(Decision::Ignore)
@@ -16,12 +16,12 @@ fn mistake(builder: Builder) -> (ConfigError, String) {
 
 #[test]
 fn what_is_missing_is_named() {
-    let town = Town::new();
-    let bare = Engine::builder().on(ignore).catalog("images", town.catalog.clone());
+    let world = World::new();
+    let bare = Engine::builder().on(ignore).catalog("images", world.catalog.clone());
     assert_eq!(mistake(bare).0, ConfigError::NoStorage);
-    let bare = Engine::builder().on(ignore).storage(town.storage.clone());
+    let bare = Engine::builder().on(ignore).storage(world.storage.clone());
     assert_eq!(mistake(bare).0, ConfigError::NoCatalog);
-    let (error, text) = mistake(town.builder());
+    let (error, text) = mistake(world.builder());
     assert_eq!(error, ConfigError::NoHandler);
     assert!(text.contains(".on("), "{text}");
 }
@@ -29,7 +29,7 @@ fn what_is_missing_is_named() {
 #[test]
 fn a_bus_has_no_name_of_the_engines_own() {
     for name in ["local", "emitted", "refused"] {
-        let (error, text) = mistake(Town::new().builder().on(ignore).bus(name, Town::new().bus));
+        let (error, text) = mistake(World::new().builder().on(ignore).bus(name, World::new().bus));
         assert_eq!(error, ConfigError::ReservedName(name.into()));
         assert!(text.contains(name), "{text}");
     }
@@ -37,11 +37,11 @@ fn a_bus_has_no_name_of_the_engines_own() {
 
 #[test]
 fn what_is_named_twice_is_named() {
-    let builder = || Town::new().builder().on(ignore);
+    let builder = || World::new().builder().on(ignore);
     for (builder, sort, name) in [
-        (builder().bus("bus", Town::new().bus), "buses", "bus"),
-        (builder().catalog("images", Town::new().catalog), "catalogs", "images"),
-        (builder().build_system("builder", Town::new().builds), "build systems", "builder"),
+        (builder().bus("bus", World::new().bus), "buses", "bus"),
+        (builder().catalog("images", World::new().catalog), "catalogs", "images"),
+        (builder().build_system("builder", World::new().builds), "build systems", "builder"),
         (builder().on(ignore), "handlers", "ignore"),
         (builder().on_as("ignore", |_: Pushed, _| async { Ok(Decision::Ignore) }), "handlers", "ignore"),
     ] {
@@ -53,10 +53,10 @@ fn what_is_named_twice_is_named() {
 
 #[test]
 fn limits_and_rules_for_nobody_are_named() {
-    let (error, _) = mistake(Town::new().builder().on(ignore).limit("biulder", 3));
+    let (error, _) = mistake(World::new().builder().on(ignore).limit("biulder", 3));
     assert_eq!(error, ConfigError::UnknownSystem("biulder".into()));
     let rules = serde_json::json!({ "handler": { "ingore": { "block": [{ "artifact": "app" }] } } });
     let policy = serde_json::from_value(rules).unwrap();
-    let (error, _) = mistake(Town::new().builder().on(ignore).policy(policy));
+    let (error, _) = mistake(World::new().builder().on(ignore).policy(policy));
     assert_eq!(error, ConfigError::UnknownHandler("ingore".into()));
 }

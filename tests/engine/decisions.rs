@@ -1,12 +1,13 @@
 //! What becomes of decisions, and of handlers that fail.
 
-use crate::town::{Pushed, Town, builds, events, graph, message, only, pushed, until};
+use crate::each;
 use freshmaker::backend::{Error, EventFilter, Paging, Remedy, StorageExt};
 use freshmaker::engine::Handle;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::rebuild::{BuildId, BuildMode, BuildState, EventId, EventState, InboxState};
 use freshmaker::time::since;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, HandlerResult, Message, Plan};
+use freshmaker_testing::world::{Pushed, World, builds, events, graph, message, only, pushed, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,29 +21,29 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     Ok(Decision::Rebuild(plan(&event, &cx).await?))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
-    let town = Town::new();
+    let world = World::new();
     let panics = |event: Pushed, cx| async move {
         assert_ne!(event.image, "site", "as planned");
         rebuild(event, cx).await
     };
-    let engine = town.builder().on_as("panics", panics).build().unwrap();
+    let engine = world.builder().on_as("panics", panics).build().unwrap();
     let handle = engine.handle();
     for image in ["base", "site", "base"] {
         handle.send(&pushed(image)).await.unwrap();
     }
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let mut states: Vec<_> = events(&handle).await.iter().map(|it| (it.state, it.reason.text.clone())).collect();
     states.sort_unstable();
     assert_eq!(states.iter().filter(|(state, _)| *state == EventState::Complete).count(), 2);
     assert_eq!(states.last().unwrap(), &(EventState::Failed, "the handler panicked".to_owned()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_errs_fails_its_event_with_the_reason() {
     for (handler_plans, expected) in [(false, "there is no artifact nobody"), (true, "no artifact nobody is known")] {
-        let town = Town::new();
+        let world = World::new();
         let handler = move |event: Pushed, cx: Context| async move {
             if handler_plans {
                 let graph = cx.catalog().dependents(&["base".into()]).await?;
@@ -50,19 +51,19 @@ async fn a_handler_that_errs_fails_its_event_with_the_reason() {
             }
             rebuild(event, cx).await
         };
-        let engine = town.builder().on_as("handler", handler).build().unwrap();
+        let engine = world.builder().on_as("handler", handler).build().unwrap();
         engine.handle().send(&pushed("nobody")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         let (state, code, text) = only(&engine.handle()).await;
         assert_eq!((state, code.as_str()), (EventState::Failed, "handler_failed"));
         assert!(text.contains(expected), "{text}");
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_is_down_for_a_while_fails_nothing() {
     for remedy in [Remedy::Unavailable, Remedy::Unclear, Remedy::Conflict, Remedy::Corrupt] {
-        let town = Town::new();
+        let world = World::new();
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let handler = move |event: Pushed, cx: Context| {
@@ -75,29 +76,29 @@ async fn a_backend_that_is_down_for_a_while_fails_nothing() {
         let mut limits = freshmaker::rebuild::Limits::default();
         limits.backoff_first = Duration::from_millis(100);
         assert!(limits.message_tries_max < 8);
-        let engine = town.builder().on_as("handler", handler).limits(limits).build().unwrap();
+        let engine = world.builder().on_as("handler", handler).limits(limits).build().unwrap();
         engine.handle().send_as("m1", &pushed("base")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         assert_eq!(calls.load(Ordering::SeqCst), 9);
         assert_eq!(only(&engine.handle()).await.0, EventState::Complete);
-        let message = town.storage.message(Handle::LOCAL, "m1").await.unwrap().unwrap();
+        let message = world.storage.message(Handle::LOCAL, "m1").await.unwrap().unwrap();
         assert_eq!((message.waits, message.tries), (8, 1));
         let waited = since(events(&engine.handle()).await[0].created_at, message.received_at);
         assert!(waited >= Duration::from_millis(100 * 255), "pauses double: {waited:?}");
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn emitted_events_reach_their_handlers() {
-    for town in Town::each() {
+    for world in each() {
         let emits = |event: Pushed, _| async move {
             let artifacts = vec![event.image];
             let request = RebuildRequested { artifacts, dependents: false, requester: None };
             Ok(Decision::Emit(vec![Message::of("", &request)?]))
         };
-        let engine = town.builder().on_as("emits", emits).on(rebuild_requested).build().unwrap();
+        let engine = world.builder().on_as("emits", emits).on(rebuild_requested).build().unwrap();
         engine.handle().send_as("h1", &pushed("app")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         let events = events(&engine.handle()).await;
         assert_eq!((events.len(), events[0].handler.as_str()), (1, "rebuild_requested"));
         assert_eq!(events[0].message_id, "h1/0", "emitting twice would give it the same name");
@@ -105,21 +106,21 @@ async fn emitted_events_reach_their_handlers() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_can_cancel_what_no_longer_counts() {
-    let town = Town::new();
-    town.builds.hold(&"app".into());
+    let world = World::new();
+    world.builds.hold(&"app".into());
     let last = Arc::new(AtomicU32::new(0));
     let known = last.clone();
     let handler = move |event: Pushed, cx: Context| {
         let earlier = EventId(known.load(Ordering::SeqCst).into());
         async move { if event.image == "stop" { Ok(Decision::Cancel(vec![earlier])) } else { rebuild(event, cx).await } }
     };
-    let engine = town.builder().on_as("handler", handler).build().unwrap();
+    let engine = world.builder().on_as("handler", handler).build().unwrap();
     let handle = engine.handle();
     handle.send(&pushed("base")).await.unwrap();
     let outside = async {
-        until(|| std::future::ready(town.submitted() == ["app"])).await;
+        until(|| std::future::ready(world.submitted() == ["app"])).await;
         let event = events(&handle).await.remove(0).id;
         last.store(u32::try_from(event.0).unwrap(), Ordering::SeqCst);
         handle.send_as("stop", &pushed("stop")).await.unwrap();
@@ -128,19 +129,19 @@ async fn a_handler_can_cancel_what_no_longer_counts() {
     engine.run_until(outside).await.unwrap();
     assert_eq!(only(&handle).await.0, EventState::Canceled);
     assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
-    let stored = town.storage.message("local", "stop").await.unwrap().unwrap();
+    let stored = world.storage.message("local", "stop").await.unwrap().unwrap();
     assert_eq!(stored.state, InboxState::Done);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_handle_cancels_what_runs() {
-    for town in Town::each() {
-        town.builds.hold(&"app".into());
-        let engine = town.builder().on(rebuild).build().unwrap();
+    for world in each() {
+        world.builds.hold(&"app".into());
+        let engine = world.builder().on(rebuild).build().unwrap();
         let handle = engine.handle();
         handle.send(&pushed("base")).await.unwrap();
         let outside = async {
-            until(|| std::future::ready(town.submitted() == ["app"])).await;
+            until(|| std::future::ready(world.submitted() == ["app"])).await;
             let event = events(&handle).await.remove(0).id;
             handle.cancel(event, "somebody").await.unwrap();
             assert_eq!(handle.cancel(event, "somebody").await.unwrap_err().remedy, Remedy::Rejected);
@@ -153,36 +154,36 @@ async fn the_handle_cancels_what_runs() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_system_that_nobody_registered_fails_the_event_with_the_choice() {
-    let town = Town::new();
-    town.catalog.update(|graph| {
+    let world = World::new();
+    world.catalog.update(|graph| {
         graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app", None).with_system("nowhere"));
     });
-    let engine = town.builder().on(rebuild).build().unwrap();
+    let engine = world.builder().on(rebuild).build().unwrap();
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let (state, code, text) = only(&engine.handle()).await;
     assert_eq!((state, code.as_str()), (EventState::Failed, "no_build_system"));
     assert_eq!(text, "app is built by \"nowhere\", but registered are only: builder");
-    let engine = town.builder().build_system("second", Town::new().builds).on(rebuild).build().unwrap();
-    town.catalog.set(graph());
+    let engine = world.builder().build_system("second", World::new().builds).on(rebuild).build().unwrap();
+    world.catalog.set(graph());
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let text = events(&engine.handle()).await.remove(1).reason.text;
     assert_eq!(text, "the artifact app names no build system, and there is not exactly one: builder, second");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
-    let town = Town::new();
-    let before = town.builder().limit("builder", 0).on(rebuild).build().unwrap();
+    let world = World::new();
+    let before = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
     let handle = before.handle();
     handle.send(&pushed("base")).await.unwrap();
     let planned = || async { handle.overview().await.unwrap().builds_waiting == 2 };
     before.run_until(until(planned)).await.unwrap();
-    let after = freshmaker::Engine::builder().storage(town.storage.clone()).on(rebuild);
-    let after = after.catalog("images", town.catalog.clone()).build_system("other", town.builds.clone()).build();
+    let after = freshmaker::Engine::builder().storage(world.storage.clone()).on(rebuild);
+    let after = after.catalog("images", world.catalog.clone()).build_system("other", world.builds.clone()).build();
     let after = after.unwrap();
     after.run_until(after.handle().idle()).await.unwrap();
     assert_eq!(builds(&handle).await, ["app FAILED", "site DEP_FAILED"]);
@@ -191,71 +192,71 @@ async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
     assert_eq!(last.reason.text, "no build system is registered under the name \"builder\"");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_handlers_of_a_kind_make_two_events_and_share_builds() {
-    for town in Town::each() {
+    for world in each() {
         let second = |_: Pushed, _: Context| async { Ok(Decision::Skip("not mine".into())) };
         let third = |event: Pushed, cx: Context| rebuild(event, cx);
-        let engine = town.builder().on(rebuild).on_as("second", second).on_as("third", third).build().unwrap();
-        town.bus.send(message("m1", "test.pushed", r#"{"image":"base"}"#));
-        town.settle(&engine).await;
+        let engine = world.builder().on(rebuild).on_as("second", second).on_as("third", third).build().unwrap();
+        world.bus.send(message("m1", "test.pushed", r#"{"image":"base"}"#));
+        world.settle(&engine).await;
         let events = events(&engine.handle()).await;
         let told: Vec<_> = events.iter().map(|event| (event.handler.as_str(), event.state)).collect();
         let complete = EventState::Complete;
         assert_eq!(told, [("rebuild", complete), ("second", EventState::Skipped), ("third", complete)]);
-        assert_eq!(town.submitted(), ["app", "site"]);
+        assert_eq!(world.submitted(), ["app", "site"]);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_submits_nothing_and_says_that_it_is_one() {
-    for town in Town::each() {
-        let engine = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+    for world in each() {
+        let engine = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
         let handle = engine.handle();
         handle.send(&pushed("base")).await.unwrap();
-        town.settle(&engine).await;
-        assert_eq!(town.submitted(), [""; 0]);
+        world.settle(&engine).await;
+        assert_eq!(world.submitted(), [""; 0]);
         let events = handle.events(EventFilter::default(), Paging::first(1)).await.unwrap().items;
         assert_eq!((events[0].state, events[0].mode), (EventState::Complete, BuildMode::DryRun));
-        let real = town.builder().on(rebuild).build().unwrap();
+        let real = world.builder().on(rebuild).build().unwrap();
         handle.send(&pushed("base")).await.unwrap();
-        town.settle(&real).await;
-        assert_eq!(town.submitted(), ["app", "site"], "what was pretended is not taken for built");
+        world.settle(&real).await;
+        assert_eq!(world.submitted(), ["app", "site"], "what was pretended is not taken for built");
         let of = freshmaker::backend::BuildFilter { states: vec![BuildState::Done], ..Default::default() };
         assert_eq!(handle.builds(of, Paging::first(10)).await.unwrap().total, 4);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_leaves_real_builds_alone() {
-    for town in Town::each() {
-        town.builds.hold(&"app".into());
-        let real = town.builder().on(rebuild).build().unwrap();
+    for world in each() {
+        world.builds.hold(&"app".into());
+        let real = world.builder().on(rebuild).build().unwrap();
         let handle = real.handle();
         handle.send(&pushed("base")).await.unwrap();
         let running = until(async || builds(&handle).await == ["app BUILDING", "site BLOCKED"]);
         real.run_until(running).await.unwrap();
 
-        let dry = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+        let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
         dry.handle().send(&pushed("base")).await.unwrap();
         let pretended =
             until(async || builds(&handle).await.len() == 4 && builds(&handle).await[2..] == ["app DONE", "site DONE"]);
         dry.run_until(pretended).await.unwrap();
         assert_eq!(builds(&handle).await[..2], ["app BUILDING", "site BLOCKED"]);
-        assert_eq!(town.submitted(), ["app"]);
+        assert_eq!(world.submitted(), ["app"]);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_real_engine_only_pretends_what_a_dry_run_has_left() {
-    for town in Town::each() {
-        let dry = town.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+    for world in each() {
+        let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
         let handle = dry.handle();
         handle.send(&pushed("base")).await.unwrap();
         dry.run_until(until(async || !builds(&handle).await.is_empty())).await.unwrap();
-        town.settle(&town.builder().on(rebuild).build().unwrap()).await;
+        world.settle(&world.builder().on(rebuild).build().unwrap()).await;
         assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
-        assert_eq!(town.submitted(), [""; 0]);
+        assert_eq!(world.submitted(), [""; 0]);
     }
 }
 
@@ -269,14 +270,14 @@ fn both(child: &str, parent: &str) -> HandlerResult {
     Ok(Decision::Rebuild(graph.planner().rebuild(parent).plan()?))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn handlers_that_contradict_each_other_do_not_wait_for_ever() {
-    for town in Town::each() {
+    for world in each() {
         let first = |_: Pushed, _: Context| async { both("a", "b") };
         let second = |_: Pushed, _: Context| async { both("b", "a") };
-        let engine = town.builder().on_as("first", first).on_as("second", second).build().unwrap();
+        let engine = world.builder().on_as("first", first).on_as("second", second).build().unwrap();
         engine.handle().send(&pushed("base")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         let states: Vec<_> =
             events(&engine.handle()).await.into_iter().map(|event| (event.state, event.reason.code)).collect();
         assert_eq!(states, [(EventState::Complete, "complete".into()), (EventState::Failed, "contradiction".into())]);

@@ -1,11 +1,12 @@
 //! Plans that are too large to be started unasked.
 
-use crate::town::{Pushed, Town, builds, events, message, pushed};
+use crate::each;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::Remedy;
 use freshmaker::policy::Policy;
 use freshmaker::rebuild::{EventId, EventRecord, EventState, InboxState};
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult, Message};
+use freshmaker_testing::world::{Pushed, World, builds, events, message, pushed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,8 +20,8 @@ async fn last(engine: &Engine) -> EventRecord {
 }
 
 /// The event that asks; it has its plan, but no builds.
-async fn asking(town: &Town, engine: &Engine) -> (EventId, Digest) {
-    town.settle(engine).await;
+async fn asking(world: &World, engine: &Engine) -> (EventId, Digest) {
+    world.settle(engine).await;
     let event = last(engine).await;
     assert_eq!((event.state, event.reason.code.as_str()), (EventState::Skipped, "ask_first"));
     assert_eq!((event.builds_open, event.builds_done, event.builds_failed), (0, 0, 0));
@@ -29,63 +30,63 @@ async fn asking(town: &Town, engine: &Engine) -> (EventId, Digest) {
     (event.id, plan.hash())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_large_plan_waits_for_somebody_to_confirm_it() {
-    for town in Town::each() {
+    for world in each() {
         let policy = Policy::allow_all().with_ask_above(1);
-        let engine = town.builder().policy(policy).on(rebuild).build().unwrap();
+        let engine = world.builder().policy(policy).on(rebuild).build().unwrap();
         let handle = engine.handle();
         handle.send(&pushed("base")).await.unwrap();
-        let (event, plan) = asking(&town, &engine).await;
+        let (event, plan) = asking(&world, &engine).await;
         let text =
             format!("the plan has 2 builds, more than the 1 that are started unasked; confirm plan {plan} to start it");
         assert_eq!(last(&engine).await.reason.text, text);
-        assert_eq!(town.submitted(), [""; 0]);
+        assert_eq!(world.submitted(), [""; 0]);
 
         let message = handle.confirm(event, &plan).await.unwrap();
         assert_eq!(handle.confirm(event, &plan).await.unwrap(), message, "twice is the same as once");
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
         assert_eq!((last(&engine).await.state, events(&handle).await.len()), (EventState::Complete, 2));
 
         // Small enough by itself.
         handle.send(&pushed("app")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         assert_eq!(last(&engine).await.state, EventState::Complete);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_confirmed_is_the_plan_that_was_seen() {
-    let town = Town::new();
-    let engine = town.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
+    let world = World::new();
+    let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
     let handle = engine.handle();
     handle.send(&pushed("base")).await.unwrap();
-    let (event, plan) = asking(&town, &engine).await;
-    town.catalog.update(|graph| {
+    let (event, plan) = asking(&world, &engine).await;
+    world.catalog.update(|graph| {
         graph.insert(Artifact::new("shop", ArtifactKind::Image).with_source("shop", None));
         graph.depend("shop", "site", EdgeKind::ParentImage).unwrap();
     });
     handle.confirm(event, &plan).await.unwrap();
-    let (larger, other) = asking(&town, &engine).await;
+    let (larger, other) = asking(&world, &engine).await;
     assert!(larger > event && other != plan);
     assert!(last(&engine).await.reason.text.starts_with("the plan has 3 builds"));
-    assert_eq!(town.submitted(), [""; 0]);
+    assert_eq!(world.submitted(), [""; 0]);
     handle.confirm(larger, &other).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     assert_eq!(builds(&handle).await, ["app DONE", "shop DONE", "site DONE"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_what_asks_can_be_confirmed() {
-    let town = Town::new();
-    let engine = town.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
+    let world = World::new();
+    let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
     let handle = engine.handle();
     handle.send(&pushed("app")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let complete = last(&engine).await;
     handle.send(&pushed("base")).await.unwrap();
-    let (event, plan) = asking(&town, &engine).await;
+    let (event, plan) = asking(&world, &engine).await;
     for (event, plan, remedy, text) in [
         (EventId(999), &plan, Remedy::NotFound, "there is no event 999"),
         (complete.id, &complete.plan.unwrap(), Remedy::Rejected, "does not ask for anything: all 1 builds ended well"),
@@ -95,14 +96,14 @@ async fn only_what_asks_can_be_confirmed() {
         assert_eq!(error.remedy, remedy);
         assert!(error.to_string().contains(text), "{error}");
     }
-    let renamed = town.builder().on_as("renamed", rebuild).build().unwrap();
+    let renamed = world.builder().on_as("renamed", rebuild).build().unwrap();
     let error = renamed.handle().confirm(event, &plan).await.unwrap_err();
     assert!(error.to_string().contains(r#"no handler is called "rebuild" any more"#), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_confirmation_concerns_one_handler() {
-    let town = Town::new();
+    let world = World::new();
     let policy: Policy = serde_json::from_value(serde_json::json!({"handler": {"large": {"ask_above": 0}}})).unwrap();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
@@ -110,32 +111,32 @@ async fn a_confirmation_concerns_one_handler() {
         counted.fetch_add(1, Ordering::SeqCst);
         async { Ok(Decision::Skip("seen".into())) }
     };
-    let engine = town.builder().policy(policy).on_as("small", small).on_as("large", rebuild).build().unwrap();
+    let engine = world.builder().policy(policy).on_as("small", small).on_as("large", rebuild).build().unwrap();
     let handle = engine.handle();
     handle.send(&pushed("base")).await.unwrap();
-    let (event, plan) = asking(&town, &engine).await;
+    let (event, plan) = asking(&world, &engine).await;
     handle.confirm(event, &plan).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     assert_eq!((last(&engine).await.state, last(&engine).await.handler.as_str()), (EventState::Complete, "large"));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_confirmation_can_come_by_a_bus() {
-    let town = Town::new();
-    let engine = town.builder().policy(Policy::allow_all().with_ask_above(0)).on(rebuild).build().unwrap();
-    town.bus.send(message("m1", "test.pushed", r#"{"image": "base"}"#));
-    let (_, plan) = asking(&town, &engine).await;
+    let world = World::new();
+    let engine = world.builder().policy(Policy::allow_all().with_ask_above(0)).on(rebuild).build().unwrap();
+    world.bus.send(message("m1", "test.pushed", r#"{"image": "base"}"#));
+    let (_, plan) = asking(&world, &engine).await;
     for (id, hash) in [("m2", "no digest".to_owned()), ("m3", Digest::of(b"another").to_string())] {
         let mut again = message(id, "test.pushed", r#"{"image": "base"}"#);
         again.headers.insert(Message::CONFIRMS.into(), hash);
-        town.bus.send(again);
-        assert_eq!(asking(&town, &engine).await.1, plan);
+        world.bus.send(again);
+        assert_eq!(asking(&world, &engine).await.1, plan);
     }
     let mut again = message("m4", "test.pushed", r#"{"image": "base"}"#);
     again.headers.insert(Message::CONFIRMS.into(), plan.to_string());
-    town.bus.send(again);
-    town.settle(&engine).await;
+    world.bus.send(again);
+    world.settle(&engine).await;
     assert_eq!(last(&engine).await.state, EventState::Complete);
     let stored = engine.handle().message("bus", "m4").await.unwrap();
     assert_eq!(stored.state, InboxState::Done);

@@ -1,10 +1,8 @@
 //! The real engine with backends in memory: what becomes of messages, decisions, builds and runs.
-#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod config;
 mod decisions;
-mod forms;
 mod gate;
 mod messages;
 mod runs;
@@ -12,4 +10,12 @@ mod schedule;
 mod schemas;
 mod systems;
 mod telling;
-mod town;
+
+use freshmaker_sql::SqliteStorage;
+use freshmaker_testing::world::World;
+use std::sync::Arc;
+
+/// A world on each storage.
+fn each() -> [World; 2] {
+    [World::new(), World::on(Arc::new(SqliteStorage::in_memory().unwrap()))]
+}

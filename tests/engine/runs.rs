@@ -1,10 +1,11 @@
 //! Engines that stop, die, come back and live side by side.
 
-use crate::town::{Pushed, Town, builds, events, only, pushed, until};
+use crate::each;
 use freshmaker::backend::{DueLimits, StorageExt};
 use freshmaker::rebuild::{EventState, Observed, Output};
 use freshmaker::time::Timestamp;
 use freshmaker::{Context, Decision, Engine, HandlerResult};
+use freshmaker_testing::world::{Pushed, World, builds, events, only, pushed, until};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -14,13 +15,13 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     Ok(Decision::Rebuild(graph.planner().changed(event.image, None).plan()?))
 }
 
-fn engine(town: &Town) -> Engine {
-    town.builder().on(rebuild).build().unwrap()
+fn engine(world: &World) -> Engine {
+    world.builder().on(rebuild).build().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn engines_beside_each_other_do_not_meet() {
-    let (one, two) = (Town::new(), Town::new());
+    let (one, two) = (World::new(), World::new());
     two.catalog.update(|graph| graph.remove(&"site".into()));
     let (first, second) = (engine(&one), engine(&two));
     first.handle().send(&pushed("base")).await.unwrap();
@@ -31,32 +32,32 @@ async fn engines_beside_each_other_do_not_meet() {
     assert_eq!(only(&second.handle()).await.0, EventState::Complete);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_graceful_end_leaves_nothing_half_done() {
-    for town in Town::each() {
-        town.builds.hold(&"app".into());
-        let first = engine(&town);
+    for world in each() {
+        world.builds.hold(&"app".into());
+        let first = engine(&world);
         first.handle().send(&pushed("base")).await.unwrap();
-        first.run_until(until(|| std::future::ready(town.submitted() == ["app"]))).await.unwrap();
-        assert_eq!(town.storage.verify().await.unwrap(), []);
+        first.run_until(until(|| std::future::ready(world.submitted() == ["app"]))).await.unwrap();
+        assert_eq!(world.storage.verify().await.unwrap(), []);
         assert_eq!(builds(&first.handle()).await, ["app BUILDING", "site BLOCKED"]);
-        let due = town.storage.due(Timestamp::MAX_UTC, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        let due = world.storage.due(Timestamp::MAX_UTC, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
         assert!(due.attempts.iter().all(|(attempt, _)| attempt.external.is_some()), "{due:?}");
         let output = Output { name: "app".into(), digest: None, contents: None };
-        town.builds.finish(&"app".into(), Observed::Succeeded(output));
-        let second = engine(&town);
-        town.settle(&second).await;
+        world.builds.finish(&"app".into(), Observed::Succeeded(output));
+        let second = engine(&world);
+        world.settle(&second).await;
         assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
-        assert_eq!(town.submitted(), ["app", "site"]);
+        assert_eq!(world.submitted(), ["app", "site"]);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
     for steps in 1.. {
         // Each call of this one is a step, or several.
-        let [_, town] = Town::each();
-        let first = engine(&town);
+        let [_, world] = each();
+        let first = engine(&world);
         let handle = first.handle();
         handle.send(&pushed("base")).await.unwrap();
         let died = {
@@ -72,10 +73,10 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
             })
             .await
         };
-        let second = engine(&town);
-        town.settle(&second).await;
+        let second = engine(&world);
+        world.settle(&second).await;
         assert_eq!(only(&second.handle()).await.0, EventState::Complete, "after {steps} steps");
-        assert_eq!(town.submitted(), ["app", "site"], "after {steps} steps");
+        assert_eq!(world.submitted(), ["app", "site"], "after {steps} steps");
         if !died {
             assert!(steps > 5, "it is over after {steps} steps");
             return;
@@ -83,13 +84,13 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_engine_can_run_again() {
-    let town = Town::new();
-    let engine = engine(&town);
+    let world = World::new();
+    let engine = engine(&world);
     for count in 1..4 {
         engine.handle().send(&pushed("base")).await.unwrap();
-        town.settle(&engine).await;
+        world.settle(&engine).await;
         assert_eq!(events(&engine.handle()).await.len(), count);
     }
 }

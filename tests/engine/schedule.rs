@@ -1,13 +1,14 @@
 //! Which builds the engine starts first.
 
-use crate::town::{Pushed, Town, until};
+use crate::each;
 use async_trait::async_trait;
-use freshmaker::adapter::memory::MemoryBuilds;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
 use freshmaker::handler::HandlerResult;
+use freshmaker::memory::MemoryBuilds;
 use freshmaker::rebuild::{ExternalId, Observed, Output, SessionId};
 use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Event, Severity};
+use freshmaker_testing::world::{Pushed, World, until};
 use serde::{Deserialize, Serialize};
 use std::future::{pending, ready};
 use std::num::NonZeroU32;
@@ -42,9 +43,9 @@ async fn urgent(event: Urgent, cx: Context) -> HandlerResult {
     plan(&event.image, &cx).await
 }
 
-/// Beside what every town has: `large` with so many children, and `small` with two.
-fn with_children(town: &Town, many: usize) {
-    town.catalog.update(|graph| {
+/// Beside what every world has: `large` with so many children, and `small` with two.
+fn with_children(world: &World, many: usize) {
+    world.catalog.update(|graph| {
         let children = (0..many).map(|number| (format!("many{number:04}"), "large"));
         for (child, parent) in children.chain(["few1", "few2"].map(|child| (child.to_owned(), "small"))) {
             graph.insert(Artifact::new(parent, ArtifactKind::Image));
@@ -58,31 +59,31 @@ fn made(name: &str) -> Observed {
     Observed::Succeeded(Output { name: name.into(), digest: None, contents: None })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_small_event_overtakes_a_large_one() {
     for (critical, expected) in [
         (true, ["many0000", "few1", "few2", "many0001", "many0002"]),
         (false, ["many0000", "many0001", "few1", "many0002", "few2"]),
     ] {
-        for town in Town::each() {
-            with_children(&town, 40);
-            town.builds.hold(&"many0000".into());
-            let engine = town.builder().on(pushed).on(urgent).limit("builder", 1).build().unwrap();
+        for world in each() {
+            with_children(&world, 40);
+            world.builds.hold(&"many0000".into());
+            let engine = world.builder().on(pushed).on(urgent).limit("builder", 1).build().unwrap();
             let handle = engine.handle();
             handle.send(&Pushed { image: "large".into() }).await.unwrap();
             let outside = async {
-                until(|| ready(town.submitted() == ["many0000"])).await;
+                until(|| ready(world.submitted() == ["many0000"])).await;
                 if critical {
                     handle.send_as("small", &Urgent { image: "small".into() }).await.unwrap();
                 } else {
                     handle.send_as("small", &Pushed { image: "small".into() }).await.unwrap();
                 }
                 until(async || handle.overview().await.unwrap().builds_waiting == 41).await;
-                town.builds.finish(&"many0000".into(), made("many0000"));
+                world.builds.finish(&"many0000".into(), made("many0000"));
                 handle.idle().await;
             };
             engine.run_until(outside).await.unwrap();
-            let submitted = town.submitted();
+            let submitted = world.submitted();
             let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
             assert_eq!(submitted.len(), 42);
             assert_eq!(submitted[..5], expected, "critical: {critical}");
@@ -90,19 +91,19 @@ async fn a_small_event_overtakes_a_large_one() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_line_goes_on_from_what_waits() {
-    for town in Town::each() {
-        with_children(&town, 40);
-        town.catalog.update(|graph| {
+    for world in each() {
+        with_children(&world, 40);
+        world.catalog.update(|graph| {
             graph.insert(Artifact::new("site2", ArtifactKind::Image).with_source("images", None));
             graph.depend("site2", "app", EdgeKind::ParentImage).unwrap();
         });
-        ["app", "many0010", "site"].iter().for_each(|name| town.builds.hold(&(*name).into()));
-        let engine = town.builder().on(pushed).limit("builder", 2).build().unwrap();
+        ["app", "many0010", "site"].iter().for_each(|name| world.builds.hold(&(*name).into()));
+        let engine = world.builder().on(pushed).limit("builder", 2).build().unwrap();
         let handle = engine.handle();
         let last = |name: &'static str| {
-            let submitted = || town.submitted();
+            let submitted = || world.submitted();
             until(move || ready(submitted().last().is_some_and(|last| last == name)))
         };
         let outside = async {
@@ -110,24 +111,24 @@ async fn the_line_goes_on_from_what_waits() {
             last("app").await;
             handle.send_as("second", &Pushed { image: "large".into() }).await.unwrap();
             last("many0010").await;
-            town.builds.finish(&"app".into(), made("app"));
+            world.builds.finish(&"app".into(), made("app"));
             last("site").await;
             // Now a build waits that stands far before what has been started.
             handle.send_as("third", &Pushed { image: "small".into() }).await.unwrap();
             until(async || handle.overview().await.unwrap().builds_waiting == 29 + 3).await;
-            ["many0010", "site"].iter().for_each(|name| town.builds.finish(&(*name).into(), made(name)));
+            ["many0010", "site"].iter().for_each(|name| world.builds.finish(&(*name).into(), made(name)));
             handle.idle().await;
         };
         engine.run_until(outside).await.unwrap();
-        let submitted = town.submitted();
+        let submitted = world.submitted();
         let site = submitted.iter().position(|name| name == "site").unwrap();
         assert_eq!(submitted[site + 1..][..4], ["site2", "few1", "few2", "many0011"].map(str::to_owned));
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_knows_how_long_builds_took() {
-    for town in Town::each() {
+    for world in each() {
         let estimates = Arc::new(Mutex::new(Vec::new()));
         let known = estimates.clone();
         let handler = move |event: Pushed, cx: Context| {
@@ -139,10 +140,10 @@ async fn a_handler_knows_how_long_builds_took() {
                 plan(&event.image, &cx).await
             }
         };
-        let engine = town.builder().on_as("handler", handler).build().unwrap();
+        let engine = world.builder().on_as("handler", handler).build().unwrap();
         for _ in 0..2 {
             engine.handle().send(&Pushed { image: "base".into() }).await.unwrap();
-            town.settle(&engine).await;
+            world.settle(&engine).await;
         }
         let estimates = estimates.lock().unwrap().clone();
         assert_eq!(estimates[0], Duration::from_secs(600), "nothing was built yet");
@@ -189,11 +190,11 @@ impl BuildSystem for Desk {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_more_submit_at_once_than_the_system_says() {
-    let town = Town::new();
-    with_children(&town, 30);
-    town.catalog.update(|graph| {
+    let world = World::new();
+    with_children(&world, 30);
+    world.catalog.update(|graph| {
         let children: Vec<_> = graph.artifacts().filter(|it| it.id.as_str().starts_with("many")).cloned().collect();
         for mut child in children {
             child.system = Some("desk".to_owned());
@@ -201,8 +202,8 @@ async fn no_more_submit_at_once_than_the_system_says() {
         }
     });
     let desk = Arc::new(Desk::default());
-    let engine = town.builder().build_system("desk", desk.clone()).limit("desk", 20).on(pushed).build().unwrap();
+    let engine = world.builder().build_system("desk", desk.clone()).limit("desk", 20).on(pushed).build().unwrap();
     engine.handle().send(&Pushed { image: "large".into() }).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     assert_eq!((desk.builds.requests().len(), desk.most.load(Ordering::SeqCst)), (30, 3));
 }

@@ -1,16 +1,17 @@
 //! Build systems with sessions, outages and results that have to be looked at.
 
-use crate::town::{Pushed, Town, builds, message, pushed, until};
+use crate::each;
 use async_trait::async_trait;
-use freshmaker::adapter::memory::MemoryBuilds;
 use freshmaker::backend::{
     BuildFilter, BuildRequest, BuildSystem, Capabilities, Error, Found, Made, Paging, Remedy, Result, StorageExt,
     Verifier,
 };
 use freshmaker::engine::ConfigError;
+use freshmaker::memory::MemoryBuilds;
 use freshmaker::rebuild::{ExternalId, Observed, SessionId, Verification};
 use freshmaker::time::Timestamp;
 use freshmaker::{Context, Decision, HandlerResult};
+use freshmaker_testing::world::{Pushed, World, builds, message, pushed, until};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -102,20 +103,20 @@ impl BuildSystem for Sessions {
     }
 }
 
-async fn run(system: Arc<Sessions>) -> (Town, Vec<String>) {
-    let town = Town::new();
-    town.catalog.update(|graph| graph.remove(&"site".into()));
+async fn run(system: Arc<Sessions>) -> (World, Vec<String>) {
+    let world = World::new();
+    world.catalog.update(|graph| graph.remove(&"site".into()));
     let mut app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image).with_source("app", None);
     app.system = Some("farm".into());
-    town.catalog.update(|graph| graph.insert(app));
-    let engine = town.builder().build_system("farm", system).on(rebuild).build().unwrap();
+    world.catalog.update(|graph| graph.insert(app));
+    let engine = world.builder().build_system("farm", system).on(rebuild).build().unwrap();
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let states = builds(&engine.handle()).await;
-    (town, states)
+    (world, states)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_unclear_is_fenced_off_before_it_is_looked_up() {
     let system = Arc::new(Sessions::new(|number, _| match number {
         1 => Err(Error::new(Remedy::Unclear, "submit", "connection reset")),
@@ -126,18 +127,18 @@ async fn what_is_unclear_is_fenced_off_before_it_is_looked_up() {
     assert_eq!(system.diary(), ["submit app in S1", "fence S1", "find app", "submit app in S2"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_outage_costs_one_request_at_a_time_and_no_try() {
     let system = Arc::new(Sessions::new(|_, _| Ok(None)));
     system.outage.store(3, Ordering::SeqCst);
-    let (town, states) = run(Arc::clone(&system)).await;
+    let (world, states) = run(Arc::clone(&system)).await;
     assert_eq!(states, ["app DONE"]);
     assert_eq!(system.diary(), ["no session", "no session", "no session", "submit app in S1"]);
-    let build = town.storage.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
+    let build = world.storage.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
     assert_eq!((build.tries, build.attempts), (1, 4), "even a login that is refused says nothing about the build");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_no_that_may_pass_is_asked_again() {
     let system = Arc::new(Sessions::new(|number, _| match number {
         1 | 2 => Err(Error::new(Remedy::NotNow, "submit", "the target is locked")),
@@ -148,18 +149,18 @@ async fn a_no_that_may_pass_is_asked_again() {
     assert_eq!(system.diary(), ["submit app in S1", "submit app in S2", "submit app in S3"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hint_asks_at_once_and_a_hint_about_others_does_not() {
-    let town = Town::new();
-    town.catalog.update(|graph| graph.remove(&"site".into()));
-    // Nobody would ask for a day of the town's time.
+    let world = World::new();
+    world.catalog.update(|graph| graph.remove(&"site".into()));
+    // Nobody would ask for a day of the world's time.
     let system = Arc::new(Sessions { poll: Duration::from_secs(24 * 3600), ..Sessions::new(|_, _| Ok(None)) });
     system.builds.hold(&"app".into());
     let mut app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image).with_source("app", None);
     app.system = Some("farm".into());
-    town.catalog.update(|graph| graph.insert(app));
+    world.catalog.update(|graph| graph.insert(app));
     let read = |message: &freshmaker::Message| message.topic.strip_prefix("done.").map(ExternalId::new);
-    let engine = town.builder().build_system("farm", system.clone()).hints("farm", read).on(rebuild).build().unwrap();
+    let engine = world.builder().build_system("farm", system.clone()).hints("farm", read).on(rebuild).build().unwrap();
     let handle = engine.handle();
     handle.send(&pushed("base")).await.unwrap();
     let story = async {
@@ -170,8 +171,8 @@ async fn a_hint_asks_at_once_and_a_hint_about_others_does_not() {
         system.builds.finish(&"app".into(), Observed::Succeeded(output));
         // A message may overtake the first look at the build, which then needs no hint; so it is repeated.
         until(|| {
-            town.bus.send(message("", "done.somebody-elses", ""));
-            town.bus.send(message("", &format!("done.{external}"), ""));
+            world.bus.send(message("", "done.somebody-elses", ""));
+            world.bus.send(message("", &format!("done.{external}"), ""));
             async { builds(&handle).await == ["app DONE"] }
         })
         .await;
@@ -199,23 +200,23 @@ impl Verifier for Script {
     }
 }
 
-async fn verified(script: Vec<Result<Verification>>) -> (Town, Arc<Script>, Vec<String>) {
-    let town = Town::new();
+async fn verified(script: Vec<Result<Verification>>) -> (World, Arc<Script>, Vec<String>) {
+    let world = World::new();
     let verifier = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
-    let engine = town.builder().verifier("builder", verifier.clone()).on(rebuild).build().unwrap();
+    let engine = world.builder().verifier("builder", verifier.clone()).on(rebuild).build().unwrap();
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let states = builds(&engine.handle()).await;
-    (town, verifier, states)
+    (world, verifier, states)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn results_are_looked_at_before_anything_is_built_on_them() {
     let later = || Err(Error::new(Remedy::Unavailable, "registry", "not yet"));
     let stale = || Ok(Verification::Stale("bash-1-1 is older than bash-1-2".into()));
-    let (town, verifier, states) = verified(vec![later(), later(), stale(), Ok(Verification::Passed(None))]).await;
+    let (world, verifier, states) = verified(vec![later(), later(), stale(), Ok(Verification::Passed(None))]).await;
     assert_eq!(states, ["app DONE", "site DONE"]);
-    let requests = town.builds.requests();
+    let requests = world.builds.requests();
     let submitted: Vec<_> = requests.iter().map(|it| (it.artifact.as_str(), it.no_cache)).collect();
     assert_eq!(submitted, [("app", false), ("app", true), ("site", false)]);
     let made = verifier.made.lock().unwrap();
@@ -225,26 +226,26 @@ async fn results_are_looked_at_before_anything_is_built_on_them() {
     assert!(made[4].request.demands.is_empty() && !made[0].output.name.is_empty() || made[0].output.digest.is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_looked_at_for_good_fails() {
     let (_, _, states) = verified(vec![Err(Error::new(Remedy::Unsupported, "registry", "no such format"))]).await;
     assert_eq!(states, ["app FAILED", "site DEP_FAILED"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
-    for town in Town::each() {
+    for world in each() {
         let later = || Err(Error::new(Remedy::Unavailable, "registry", "not yet"));
         let script = (0..100_000).map(|_| later()).collect();
         let busy = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
-        let first = town.builder().verifier("builder", busy).on(rebuild).build().unwrap();
+        let first = world.builder().verifier("builder", busy).on(rebuild).build().unwrap();
         let handle = first.handle();
         handle.send(&pushed("base")).await.unwrap();
         let verifying = until(|| async { builds(&handle).await == ["app VERIFYING", "site BLOCKED"] });
         first.run_until(verifying).await.unwrap();
         // Nor is it forgotten if nobody wants to look any more.
-        let second = town.builder().on(rebuild).build().unwrap();
-        town.settle(&second).await;
+        let second = world.builder().on(rebuild).build().unwrap();
+        world.settle(&second).await;
         assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
     }
 }
@@ -252,11 +253,11 @@ async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
 #[test]
 fn what_is_set_for_a_system_needs_the_system() {
     let unknown = |builder: freshmaker::engine::Builder| builder.on(rebuild).build().unwrap_err();
-    let town = Town::new();
+    let world = World::new();
     let expected = ConfigError::UnknownSystem("farm".into());
-    assert_eq!(unknown(town.builder().verifier("farm", Arc::new(Script::default()))), expected);
-    assert_eq!(unknown(town.builder().hints("farm", |_| None)), expected);
-    let twice = town.builder().verifier("builder", Arc::new(Script::default()));
+    assert_eq!(unknown(world.builder().verifier("farm", Arc::new(Script::default()))), expected);
+    assert_eq!(unknown(world.builder().hints("farm", |_| None)), expected);
+    let twice = world.builder().verifier("builder", Arc::new(Script::default()));
     let twice = unknown(twice.verifier("builder", Arc::new(Script::default())));
     assert_eq!(twice.to_string(), r#"two verifiers are called "builder"; names are stored, so each needs its own"#);
 }

@@ -1,12 +1,13 @@
-//! How changes reach the buses: in their order, past what a bus refuses, and in the words of Freshmaker if somebody wants them.
+//! How changes reach the buses: in their order, past what a bus refuses, and in another form if somebody wants it.
 
-use crate::schemas::{faults, schema};
-use crate::town::{Pushed, Town, pushed};
+use crate::each;
 use async_trait::async_trait;
-use freshmaker::adapter::memory::MemoryBus;
 use freshmaker::backend::{Bus, Delivery, DeliveryTag, Error, Paging, Remedy, Result};
-use freshmaker::engine::Handle;
+use freshmaker::engine::{Announcement, Announcer, Handle};
+use freshmaker::memory::MemoryBus;
+use freshmaker::rebuild::{Neighbourhood, Notice};
 use freshmaker::{Context, Decision, HandlerResult, Message};
+use freshmaker_testing::world::{Pushed, World, pushed};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,21 +62,21 @@ fn ids(messages: &[Message]) -> Vec<String> {
     messages.iter().map(|message| message.id.clone()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
     for remedy in [Remedy::Rejected, Remedy::NotFound, Remedy::Unsupported] {
-        for town in Town::each() {
+        for world in each() {
             let no: fn(&Message) -> Option<Remedy> = match remedy {
                 Remedy::Rejected => |message| (state(message, "state") == "BUILD").then_some(Remedy::Rejected),
                 Remedy::NotFound => |message| (state(message, "state") == "BUILD").then_some(Remedy::NotFound),
                 _ => |message| (state(message, "state") == "BUILD").then_some(Remedy::Unsupported),
             };
             let picky = std::sync::Arc::new(Picky::new(1, no));
-            let engine = town.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
+            let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
             engine.handle().send(&pushed("base")).await.unwrap();
-            town.settle(&engine).await;
+            world.settle(&engine).await;
 
-            let all = town.bus.published();
+            let all = world.bus.published();
             let dead = engine.handle().dead_letters(Paging::first(9)).await.unwrap().items;
             assert_eq!(dead.len(), 1, "{dead:?}");
             assert_eq!(dead[0].source, Handle::REFUSED);
@@ -89,77 +90,47 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_error_that_passes_holds_up_what_comes_after() {
-    let town = Town::new();
+    let world = World::new();
     let no = |message: &Message| (state(message, "state") == "BUILD").then_some(Remedy::NotNow);
     let picky = std::sync::Arc::new(Picky::new(3, no));
-    let engine = town.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
+    let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     assert_eq!(engine.handle().dead_letters(Paging::first(9)).await.unwrap().total, 0);
     let mut seen = BTreeSet::new();
-    let first: Vec<_> = town.bus.published().into_iter().filter(|message| seen.insert(message.id.clone())).collect();
+    let first: Vec<_> = world.bus.published().into_iter().filter(|message| seen.insert(message.id.clone())).collect();
     assert_eq!(picky.inner.published(), first, "each once, in their order");
-    assert_eq!(town.bus.published().len(), first.len() + 3, "the other bus heard one message again, each time");
+    assert_eq!(world.bus.published().len(), first.len() + 3, "the other bus heard one message again, each time");
 }
 
-#[tokio::test]
-async fn freshmakers_messages_follow_ours_if_they_are_asked_for() {
-    for town in Town::each() {
-        let engine = town.builder().on(rebuild).freshmaker_messages("https://fm.example.org/").build().unwrap();
-        engine.handle().send(&pushed("base")).await.unwrap();
-        town.settle(&engine).await;
-        let published = town.bus.published();
-        let told: Vec<_> = published.iter().map(|message| message.topic.as_str()).collect();
-        for (at, topic) in told.iter().enumerate() {
-            match *topic {
-                "event.changed" => assert_eq!(told[at + 1..at + 3], ["event.state.changed", "event.state.changed.min"]),
-                "build.changed" => assert_eq!(told[at + 1], "build.state.changed"),
-                _ => {}
-            }
-        }
-        let mut states = BTreeSet::new();
-        for message in published.iter().filter(|message| message.topic.contains(".state.changed")) {
-            let body: Value = serde_json::from_slice(&message.body).unwrap();
-            let schema = schema(&message.topic);
-            assert_eq!(faults(&schema, &schema, &body, &message.topic), Vec::<String>::new(), "{body}");
-            assert!(message.id.ends_with(&message.topic), "{}", message.id);
-            states.insert(format!("{} {}", message.topic, body["state_name"].as_str().unwrap()));
-        }
-        let expected = [
-            "build.state.changed BUILD",
-            "build.state.changed DONE",
-            "build.state.changed PLANNED",
-            "event.state.changed BUILDING",
-            "event.state.changed COMPLETE",
-            "event.state.changed.min BUILDING",
-            "event.state.changed.min COMPLETE",
-        ];
-        assert_eq!(states.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-        assert_eq!(ids(&published).into_iter().collect::<BTreeSet<_>>().len(), published.len(), "no id comes twice");
+/// Says each change of an event twice more.
+#[derive(Debug)]
+struct Twice;
 
-        let last: Value = serde_json::from_slice(&published.last().unwrap().body).unwrap();
-        assert_eq!(last["builds_summary"], json!({ "total": 2, "DONE": 2 }));
-        assert_eq!(last["url"], format!("https://fm.example.org/api/1/events/{}", last["id"]));
-        let whole: Value = serde_json::from_slice(&published[published.len() - 2].body).unwrap();
-        let [app, site] = [&whole["builds"][0], &whole["builds"][1]];
-        assert_eq!((&app["name"], &app["dep_on"], &app["event_id"]), (&json!("app"), &Value::Null, &whole["id"]));
-        assert_eq!((&site["name"], &site["dep_on"], &site["dep_on_id"]), (&json!("site"), &json!("app"), &app["id"]));
-        assert_eq!(site["build_args"]["original_parent"], "app");
+impl Announcer for Twice {
+    fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement> {
+        if change.aggregate != "event" {
+            return Vec::new();
+        }
+        let body = json!({ "builds": rows.builds.len() });
+        ["event.told", "event.told.min"]
+            .map(|topic| Announcement { topic: topic.to_owned(), body: body.clone() })
+            .into()
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_sent_again_has_the_same_id() {
-    let town = Town::new();
+    let world = World::new();
     let no = |message: &Message| message.topic.ends_with(".min").then_some(Remedy::Unavailable);
     let picky = std::sync::Arc::new(Picky::new(2, no));
-    let engine = town.builder().bus("picky", picky.clone()).on(rebuild).freshmaker_messages("").build().unwrap();
+    let engine = world.builder().bus("picky", picky.clone()).on(rebuild).announcer(Twice).build().unwrap();
     engine.handle().send(&pushed("base")).await.unwrap();
-    town.settle(&engine).await;
+    world.settle(&engine).await;
     let heard = ids(&picky.inner.published());
     assert_eq!(heard[..2], heard[2..4], "what comes before it comes again");
     assert_eq!(heard[..2], heard[4..6]);
-    assert_eq!(heard[6], format!("{}:event.state.changed.min", heard[0]));
+    assert_eq!(heard[6], format!("{}:event.told.min", heard[0]));
 }

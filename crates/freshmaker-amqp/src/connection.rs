@@ -1,0 +1,253 @@
+//! Connections, what is declared over them, and what their errors mean.
+
+use super::config::{AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
+use super::wire;
+use freshmaker::backend::{Clock, Error, Remedy, Result};
+use freshmaker::time::{Timestamp, later};
+use freshmaker_net::{PemFiles, client_config};
+use futures_util::future::{Either, select};
+use lapin::auth::AuthProvider;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::tcp::{AMQPUriTcpExt, RustlsConnector};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::AMQPScheme;
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use serde_json::json;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection that takes longer to be ready is given up.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The certificate says who we are.
+struct External;
+
+impl AuthProvider for External {}
+
+/// Waits for `work` until `deadline`; `None` if it was not done by then.
+pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), clock.sleep_until(deadline)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// Connects, with a bound on the time that it takes.
+pub(super) async fn connect(config: &AmqpConfig, clock: &dyn Clock) -> Result<Connection> {
+    let deadline = later(clock.now(), CONNECT_TIMEOUT);
+    until(clock, deadline, handshake(config)).await.unwrap_or_else(|| {
+        let text = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+        Err(Error::new(Remedy::Unavailable, config.place("connect"), text))
+    })
+}
+
+async fn handshake(config: &AmqpConfig) -> Result<Connection> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(Error::new(Remedy::Unsupported, config.place("connect"), "this bus needs a tokio runtime"));
+    }
+    let failed = |error| failure(config, "connect", &error);
+    let files = PemFiles {
+        ca: config.tls.ca_cert.as_deref(),
+        client: config.tls.certfile.as_deref().zip(config.tls.keyfile.as_deref()),
+    };
+    let has_certificate = files.client.is_some();
+    let mut properties = ConnectionProperties::default();
+    let own = [("product", "freshmaker"), ("version", env!("CARGO_PKG_VERSION"))];
+    let given = config.client_properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in given.chain(own) {
+        properties = properties.with_client_property(name.into(), value.into());
+    }
+    let tls = if config.endpoint.is_tls() {
+        if has_certificate && !config.endpoint.has_password {
+            properties = properties.with_auth_provider(External);
+        }
+        Some(RustlsConnector::from(client_config(&config.endpoint.to_string(), files)?))
+    } else {
+        None
+    };
+    let runtime = lapin::runtime::default_runtime().map_err(failed)?;
+    let open = async move |uri: lapin::uri::AMQPUri, runtime| {
+        // The library's own TLS takes the provider of the process, and there may be none, or two.
+        let plain = lapin::uri::AMQPUri { scheme: AMQPScheme::AMQP, ..uri };
+        let stream = plain.connect_async(&runtime).await?;
+        match &tls {
+            None => Ok(stream),
+            Some(connector) => Ok(stream.into_rustls(connector, &plain.authority.host).await?),
+        }
+    };
+    Connection::connector(config.endpoint.uri.clone(), runtime, open, properties).await.map_err(failed)
+}
+
+/// What an error of a request means that has not been, or need not have been, carried out.
+pub(super) fn failure(config: &AmqpConfig, what: &str, error: &lapin::Error) -> Error {
+    let remedy = match error.kind() {
+        ErrorKind::ProtocolError(error) => match error.get_id() {
+            // Refused; or the declaration contradicts what is there.
+            403 | 406 => Remedy::Rejected,
+            404 => Remedy::NotFound,
+            // A virtual host that is not there.
+            530 => Remedy::NotFound,
+            _ => Remedy::Unavailable,
+        },
+        _ => Remedy::Unavailable,
+    };
+    Error::new(remedy, config.place(what), error)
+}
+
+/// A name whose length was checked with the configuration.
+pub(super) fn short(name: &str) -> ShortString {
+    ShortString::try_new(name).unwrap_or_default()
+}
+
+/// Whether things are made, or only looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declare {
+    Make,
+    Look,
+}
+
+impl Declare {
+    pub(super) fn of(config: &AmqpConfig) -> Self {
+        if config.passive_declares { Self::Look } else { Self::Make }
+    }
+}
+
+pub(super) async fn declare_exchange(
+    config: &AmqpConfig,
+    channel: &Channel,
+    how: Declare,
+    name: &str,
+    exchange: &ExchangeConfig,
+) -> Result<()> {
+    let options = ExchangeDeclareOptions {
+        passive: how == Declare::Look,
+        durable: exchange.durable,
+        auto_delete: exchange.auto_delete,
+        ..ExchangeDeclareOptions::default()
+    };
+    let kind = ExchangeKind::Custom(exchange.kind.clone());
+    let declared = channel.exchange_declare(short(name), kind, options, wire::table(&exchange.arguments)).await;
+    declared.map_err(|error| failure(config, &format!("exchange {name:?}"), &error))
+}
+
+pub(super) async fn declare_queue(
+    config: &AmqpConfig,
+    channel: &Channel,
+    how: Declare,
+    name: &str,
+    queue: &QueueConfig,
+) -> Result<()> {
+    let options = QueueDeclareOptions {
+        passive: how == Declare::Look,
+        durable: queue.durable,
+        exclusive: queue.exclusive,
+        auto_delete: queue.auto_delete,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(short(name), options, wire::table(&arguments(config, name, queue))).await;
+    declared.map(drop).map_err(|error| failure(config, &format!("queue {name:?}"), &error))
+}
+
+/// The arguments of a queue; what the configuration says goes before what follows from the limits.
+fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) -> Arguments {
+    let mut arguments = Arguments::new();
+    if name == config.queue {
+        if let Some(limit) = config.delivery_limit {
+            arguments.insert("x-queue-type".into(), json!("quorum"));
+            arguments.insert("x-delivery-limit".into(), json!(limit));
+        }
+        if let Some(exchange) = &config.dead_letter_exchange {
+            arguments.insert("x-dead-letter-exchange".into(), json!(exchange));
+            if config.delivery_limit.is_some() {
+                // Otherwise the broker may lose a dead letter; and this strategy needs a queue that refuses when it is full.
+                arguments.insert("x-dead-letter-strategy".into(), json!("at-least-once"));
+                arguments.insert("x-overflow".into(), json!("reject-publish"));
+            }
+        }
+    }
+    arguments.extend(queue.arguments.clone());
+    arguments
+}
+
+async fn bind(config: &AmqpConfig, channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<()> {
+    let options = QueueBindOptions::default();
+    let bound = channel.queue_bind(short(queue), short(exchange), short(key), options, FieldTable::default()).await;
+    bound.map_err(|error| failure(config, &format!("binding of queue {queue:?} to {exchange:?}"), &error))
+}
+
+/// Everything that a consumer needs, in the order in which one thing needs another.
+pub(super) async fn declare(config: &AmqpConfig, channel: &Channel) -> Result<()> {
+    let how = Declare::of(config);
+    for (name, exchange) in &config.exchanges {
+        declare_exchange(config, channel, how, name, exchange).await?;
+    }
+    if let Some(name) = &config.dead_letter_exchange {
+        let exchange =
+            ExchangeConfig { kind: "topic".into(), durable: true, auto_delete: false, arguments: Arguments::new() };
+        declare_exchange(config, channel, how, name, &exchange).await?;
+        let queue = config.dead_letter_queue();
+        declare_queue(config, channel, how, &queue, &QueueConfig::durable()).await?;
+        if how == Declare::Make {
+            bind(config, channel, &queue, name, "#").await?;
+        }
+    }
+    for (name, queue) in &config.queues {
+        declare_queue(config, channel, how, name, queue).await?;
+    }
+    for binding in &config.bindings {
+        let queue = binding.queue.as_ref().unwrap_or(&config.queue);
+        for key in &binding.routing_keys {
+            bind(config, channel, queue, &binding.exchange, key).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How long to pause before the next connection: twice as long each time, up to a bound, and spread so that many clients of one broker
+/// do not come back at the same moment.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    config: Arc<AmqpConfig>,
+    spread: fastrand::Rng,
+    failures: u32,
+}
+
+impl Backoff {
+    pub(super) fn new(config: &Arc<AmqpConfig>) -> Self {
+        let spread = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self { config: Arc::clone(config), spread, failures: 0 }
+    }
+
+    /// Something worked.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The pause after one more failure: at least half of what it could be, never nothing.
+    pub(super) fn next(&mut self) -> Duration {
+        let doubled = self.config.reconnect_min.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        doubled.min(self.config.reconnect_max).mul_f64(0.5 + self.spread.f64() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_are_never_nothing() {
+        let config = AmqpConfig::new("amqp://localhost").unwrap().with_seed(7);
+        let mut backoff = Backoff::new(&Arc::new(config));
+        let pauses: Vec<_> = (0..100).map(|_| backoff.next().as_secs_f64()).collect();
+        for (pause, longest) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0].into_iter().chain(std::iter::repeat(30.0)))
+        {
+            assert!((longest / 2.0..=longest).contains(pause), "{pause} after {longest}");
+        }
+        assert!(pauses[10..].windows(2).any(|pair| (pair[0] - pair[1]).abs() > 1.0), "they are spread");
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_secs(1));
+    }
+}

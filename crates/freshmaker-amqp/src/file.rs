@@ -1,0 +1,184 @@
+//! The configuration file of the reference client of Fedora Messaging.
+
+use super::config::{AmqpConfig, Binding, Endpoint, ExchangeConfig, QueueConfig, TlsFiles};
+use freshmaker::backend::{Error, Remedy, Result};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What the reference client reads, and nothing else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    amqp_url: Option<Spanned<String>>,
+    client_properties: Option<BTreeMap<String, String>>,
+    publish_exchange: Option<String>,
+    topic_prefix: Option<String>,
+    publish_priority: Option<u8>,
+    passive_declares: Option<bool>,
+    exchanges: Option<BTreeMap<String, ExchangeConfig>>,
+    queues: Option<BTreeMap<String, QueueConfig>>,
+    bindings: Option<Vec<Binding>>,
+    qos: Option<Qos>,
+    tls: Option<TlsFiles>,
+    #[serde(default)]
+    consumer_config: ConsumerConfig,
+    #[serde(rename = "callback")]
+    _callback: Option<IgnoredAny>,
+    #[serde(rename = "monitoring")]
+    _monitoring: Option<IgnoredAny>,
+    #[serde(rename = "log_config")]
+    _log_config: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Qos {
+    /// Brokers in use know no limit in bytes, and refuse other numbers.
+    #[serde(default, rename = "prefetch_size")]
+    _prefetch_size: u32,
+    prefetch_count: Option<u16>,
+}
+
+#[derive(Default, Deserialize)]
+struct ConsumerConfig {
+    #[serde(default)]
+    freshmaker: Ours,
+}
+
+/// What only this bus has. Durations are numbers of seconds.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ours {
+    queue: Option<String>,
+    topics: Option<Vec<String>>,
+    delivery_limit: Option<u32>,
+    dead_letter_exchange: Option<String>,
+    body_bytes_max: Option<usize>,
+    mandatory: Option<bool>,
+    #[serde(default, deserialize_with = "seconds")]
+    confirm_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "seconds")]
+    stall_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "seconds")]
+    reconnect_min: Option<Duration>,
+    #[serde(default, deserialize_with = "seconds")]
+    reconnect_max: Option<Duration>,
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// The broker that the reference client speaks to if it is not told where one is.
+const DEFAULT_URL: &str = "amqp://localhost";
+
+pub(super) fn parse(text: &str, place: &str) -> Result<AmqpConfig> {
+    let file = read(text).map_err(|error| {
+        // Its own rendering shows the line, and there may be a password on it.
+        let start = error.span().unwrap_or_default().start;
+        let keys = DeTable::parse(text).ok().and_then(|table| keys(table.get_ref(), start));
+        let keys = keys.map(|keys| format!(": {keys}")).unwrap_or_default();
+        Error::new(Remedy::Unsupported, format!("{place}:{}{keys}", line(text, start)), error.message())
+    })?;
+    let mut config = AmqpConfig::new(DEFAULT_URL)?;
+    if let Some(url) = &file.amqp_url {
+        config.endpoint = Endpoint::parse(url.get_ref()).map_err(|reason| {
+            Error::new(Remedy::Unsupported, format!("{place}:{}: amqp_url", line(text, url.span().start)), reason)
+        })?;
+    }
+    let ours = take_theirs(&mut config, file).map_err(|text| Error::new(Remedy::Unsupported, place, text))?;
+    take_ours(&mut config, ours);
+    config.check().map_err(|text| Error::new(Remedy::Unsupported, place, text))?;
+    Ok(config)
+}
+
+/// As the reference client does, without a look at the case of the outermost keys; of those that only differ in it the last one counts.
+fn read(text: &str) -> Result<File, toml::de::Error> {
+    let mut table = DeTable::parse(text)?;
+    let mut entries: Vec<_> = std::mem::take(table.get_mut()).into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        let lower = Spanned::new(key.span(), key.get_ref().to_lowercase().into());
+        table.get_mut().remove(&lower);
+        table.get_mut().insert(lower, value);
+    }
+    File::deserialize(toml::Deserializer::from(table))
+}
+
+/// The keys that lead to what begins there, with dots between them.
+fn keys(table: &DeTable<'_>, offset: usize) -> Option<String> {
+    let within = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::Table(table) => keys(table, offset),
+        _ => None,
+    };
+    table.iter().find_map(|(key, value)| {
+        let deeper = match value.get_ref() {
+            DeValue::Array(items) => items.iter().find_map(within),
+            _ => within(value),
+        };
+        let here = key.span().contains(&offset) || value.span().contains(&offset);
+        match deeper {
+            Some(deeper) => Some(format!("{}.{deeper}", key.get_ref())),
+            None => here.then(|| key.get_ref().to_string()),
+        }
+    })
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
+    set(&mut config.client_properties, file.client_properties);
+    set(&mut config.publish_exchange, file.publish_exchange);
+    set(&mut config.topic_prefix, file.topic_prefix);
+    set(&mut config.publish_priority, file.publish_priority);
+    set(&mut config.passive_declares, file.passive_declares);
+    set(&mut config.exchanges, file.exchanges);
+    set(&mut config.tls, file.tls);
+    set(&mut config.prefetch, file.qos.and_then(|qos| qos.prefetch_count));
+    let ours = file.consumer_config.freshmaker;
+    if let Some(queues) = file.queues {
+        config.queue = match (&ours.queue, queues.len()) {
+            (Some(queue), _) => queue.clone(),
+            (None, 1) => queues.keys().next().cloned().unwrap_or_default(),
+            (None, 0) => return Err("[queues] has no queue to consume".to_owned()),
+            (None, _) => {
+                let text =
+                    "[queues] has several queues: name the one to consume as `queue` in [consumer_config.freshmaker]";
+                return Err(text.to_owned());
+            }
+        };
+        config.queues = queues;
+    }
+    set(&mut config.bindings, file.bindings);
+    for binding in &mut config.bindings {
+        // To name the consumed queue and to leave it out is the same.
+        binding.queue.take_if(|queue| *queue == config.queue);
+    }
+    Ok(ours)
+}
+
+fn take_ours(config: &mut AmqpConfig, ours: Ours) {
+    set(&mut config.body_bytes_max, ours.body_bytes_max);
+    set(&mut config.mandatory, ours.mandatory);
+    set(&mut config.confirm_timeout, ours.confirm_timeout);
+    set(&mut config.stall_timeout, ours.stall_timeout);
+    set(&mut config.reconnect_min, ours.reconnect_min);
+    set(&mut config.reconnect_max, ours.reconnect_max);
+    config.delivery_limit = ours.delivery_limit;
+    config.dead_letter_exchange = ours.dead_letter_exchange;
+    if let Some(topics) = ours.topics {
+        *config = config.clone().bind(topics);
+    }
+}

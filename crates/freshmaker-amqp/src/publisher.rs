@@ -1,0 +1,210 @@
+//! The sending side: one channel with confirms, made when it is needed and thrown away when it is in doubt.
+
+use super::config::AmqpConfig;
+use super::connection::{Backoff, Declare, connect, declare_exchange, failure, short, until};
+use super::wire::{self, Outgoing};
+use freshmaker::backend::{Clock, Error, Remedy, Result};
+use freshmaker::event::Message;
+use freshmaker::time::{Timestamp, later, since};
+use futures_util::StreamExt;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, Connection, ErrorKind, Event};
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    config: Arc<AmqpConfig>,
+    clock: Arc<dyn Clock>,
+    /// Held while a connection is made, so that all who wait use the same one.
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: Option<Arc<Session>>,
+    backoff: Backoff,
+    not_before: Timestamp,
+}
+
+/// A connection of its own: a broker that blocks publishers blocks whole connections, and acknowledgements must go on.
+#[derive(Debug)]
+struct Session {
+    channel: Channel,
+    connection: Connection,
+    blocked: watch::Receiver<bool>,
+    watcher: JoinHandle<()>,
+    since: Timestamp,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Session {
+    fn is_usable(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Waits until the broker takes messages.
+    async fn unblocked(&self) {
+        // If the watcher is gone, so is the connection, and publishing will say so.
+        let _ = self.blocked.clone().wait_for(|blocked| !blocked).await;
+    }
+
+    fn is_blocked(&self) -> bool {
+        *self.blocked.borrow()
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(config: Arc<AmqpConfig>, clock: Arc<dyn Clock>) -> Self {
+        let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
+        Self { config, clock, slot: Mutex::new(slot) }
+    }
+
+    pub(super) async fn publish(&self, message: &Message) -> Result<()> {
+        let outgoing = wire::outgoing(&self.config, message, self.clock.now())?;
+        let deadline = later(self.clock.now(), self.config.confirm_timeout);
+        let seconds = self.config.confirm_timeout.as_secs_f64();
+        let place = || self.config.place(&format!("publish to {:?}", self.config.publish_exchange));
+        let mut last = None;
+        let Some(session) = until(&*self.clock, deadline, self.session(&mut last)).await else {
+            return Err(last.unwrap_or_else(|| {
+                Error::new(Remedy::Unavailable, place(), format!("no connection within {seconds} s"))
+            }));
+        };
+        let session = session.map_err(not_now)?;
+        if until(&*self.clock, deadline, session.unblocked()).await.is_none() {
+            let text = format!("the broker blocks all publishers, for more than {seconds} s already");
+            return Err(Error::new(Remedy::Unavailable, place(), text));
+        }
+        match until(&*self.clock, deadline, self.send(&session, outgoing, &message.body)).await {
+            Some(answer) => answer,
+            None => {
+                // A connection that is blocked will go on some time; one that is silent without a reason is in doubt.
+                if !session.is_blocked() {
+                    self.discard(&session).await;
+                }
+                Err(Error::new(Remedy::Unclear, place(), format!("no confirmation within {seconds} s")))
+            }
+        }
+    }
+
+    async fn send(&self, session: &Session, outgoing: Outgoing, body: &[u8]) -> Result<()> {
+        let Outgoing { routing_key, properties } = outgoing;
+        let topic = routing_key.clone();
+        let exchange = short(&self.config.publish_exchange);
+        let options = BasicPublishOptions { mandatory: self.config.mandatory, ..BasicPublishOptions::default() };
+        let sent = session.channel.basic_publish(exchange, routing_key, options, body, properties).await;
+        let confirmation = match sent {
+            Ok(confirm) => confirm.await,
+            Err(error) => Err(error),
+        };
+        let place = || self.config.place(&format!("publish to {:?}", self.config.publish_exchange));
+        match confirmation {
+            Ok(Confirmation::Ack(None)) => Ok(()),
+            Ok(Confirmation::Ack(Some(_))) => {
+                Err(Error::new(Remedy::NotNow, place(), format!("no queue is bound for {topic}")))
+            }
+            Ok(Confirmation::Nack(_)) => {
+                Err(Error::new(Remedy::NotNow, place(), "the broker did not take the message; a queue may be full"))
+            }
+            Ok(Confirmation::NotRequested) => Err(Error::new(Remedy::Unclear, place(), "the broker does not confirm")),
+            Err(error) => {
+                self.discard(session).await;
+                Err(self.doubt(&error))
+            }
+        }
+    }
+
+    /// What a failed publication means: only a definite answer of the broker is one.
+    fn doubt(&self, error: &lapin::Error) -> Error {
+        let what = format!("publish to {:?}", self.config.publish_exchange);
+        let definite = failure(&self.config, &what, error);
+        let unsent = matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
+        // The broker takes messages, but not this one: it is too large, for example.
+        let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406);
+        match definite.remedy {
+            Remedy::Unavailable if !unsent => definite.with_remedy(Remedy::Unclear),
+            Remedy::Rejected if refused => definite,
+            Remedy::NotFound | Remedy::Rejected | Remedy::Unsupported => not_now(definite),
+            Remedy::Unavailable | Remedy::Unclear | Remedy::Conflict | Remedy::NotNow | Remedy::Corrupt => definite,
+        }
+    }
+
+    /// The connection to publish over; waits and tries again as long as another try may help, and tells the last error meanwhile.
+    async fn session(&self, last: &mut Option<Error>) -> Result<Arc<Session>> {
+        let mut slot = self.slot.lock().await;
+        loop {
+            if let Some(session) = &slot.session {
+                if session.is_usable() {
+                    return Ok(Arc::clone(session));
+                }
+                if since(self.clock.now(), session.since) > self.config.reconnect_max {
+                    slot.backoff.reset();
+                }
+                slot.session = None;
+            }
+            self.clock.sleep_until(slot.not_before).await;
+            let pause = slot.backoff.next();
+            slot.not_before = later(self.clock.now(), pause);
+            match self.open().await {
+                Ok(session) => slot.session = Some(Arc::new(session)),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection to publish over");
+                    *last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Session> {
+        let config = &self.config;
+        let connection = connect(config, &*self.clock).await?;
+        let mut events = connection.events_listener().boxed();
+        let failed = |error| failure(config, "channel to publish over", &error);
+        let channel = connection.create_channel().await.map_err(failed)?;
+        if let Some(exchange) = config.exchanges.get(&config.publish_exchange) {
+            declare_exchange(config, &channel, Declare::of(config), &config.publish_exchange, exchange).await?;
+        }
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        let (sender, blocked) = watch::channel(false);
+        let broker = config.endpoint.to_string();
+        let watcher = tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(broker, reason, "the broker blocks all publishers");
+                        sender.send_replace(true);
+                    }
+                    Event::ConnectionUnblocked => {
+                        tracing::info!(broker, "the broker takes messages again");
+                        sender.send_replace(false);
+                    }
+                    // To end is to let those go on that wait; they meet the error themselves.
+                    Event::Error(_) => return,
+                    _ => {}
+                }
+            }
+        });
+        Ok(Session { channel, connection, blocked, watcher, since: self.clock.now() })
+    }
+
+    /// Never uses this session again.
+    async fn discard(&self, session: &Session) {
+        let mut slot = self.slot.lock().await;
+        if slot.session.as_ref().is_some_and(|current| std::ptr::eq(&raw const **current, session)) {
+            slot.session = None;
+        }
+    }
+}
+
+/// What is wrong with the connection or the exchange concerns every message: they wait until somebody mends it.
+fn not_now(error: Error) -> Error {
+    if error.is_transient() { error } else { error.with_remedy(Remedy::NotNow) }
+}

@@ -1,0 +1,222 @@
+//! Messages of ours as messages of AMQP, and back.
+
+use super::config::{AmqpConfig, Arguments};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::event::Message;
+use freshmaker::time::Timestamp;
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The header with the id of a message whose id is no UUID.
+pub(super) const ID: &str = "freshmaker-id";
+
+/// Headers of a message have to fit into one frame, of which brokers take 128 KiB.
+const HEADERS_BYTES_MAX: usize = 96 << 10;
+
+/// The namespace of ids that are made from others.
+const NAMESPACE: Uuid = Uuid::from_u128(0x3b0f_5e0c_7a55_4f0a_9d53_6f3c_8a51_e2d7);
+
+/// Properties that are headers of a [`Message`], under these names.
+const PROPERTIES: [&str; 7] =
+    ["content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id", "timestamp"];
+
+const SCHEMA: &str = "fedora_messaging_schema";
+const SEVERITY: &str = "fedora_messaging_severity";
+const PRIORITY: &str = "priority";
+const SENT_AT: &str = "sent-at";
+
+/// What came, as a message.
+pub(super) fn message(delivery: Delivery) -> Message {
+    let properties = &delivery.properties;
+    let mut headers = BTreeMap::new();
+    let texts = [
+        ("content_type", properties.content_type()),
+        ("content_encoding", properties.content_encoding()),
+        ("correlation_id", properties.correlation_id()),
+        ("reply_to", properties.reply_to()),
+        ("type", properties.kind()),
+        ("app_id", properties.app_id()),
+    ];
+    for (name, value) in texts {
+        headers.extend(value.as_ref().map(|value| (name.to_owned(), value.as_str().to_owned())));
+    }
+    headers.extend(properties.timestamp().map(|seconds| ("timestamp".to_owned(), seconds.to_string())));
+    if let Some(table) = properties.headers() {
+        // What the sender wrote into a header goes before what the protocol says under the same name.
+        headers.extend(table.into_iter().map(|(name, value)| (name.as_str().to_owned(), text(value))));
+    }
+    let id = headers.remove(ID).or_else(|| properties.message_id().as_ref().map(|id| id.as_str().to_owned()));
+    Message {
+        id: id.unwrap_or_default(),
+        topic: delivery.routing_key.as_str().to_owned(),
+        headers,
+        body: delivery.data,
+    }
+}
+
+/// A text as it is, everything else as JSON.
+fn text(value: &AMQPValue) -> String {
+    match json(value) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn json(value: &AMQPValue) -> Value {
+    let bytes = |bytes: &[u8]| std::str::from_utf8(bytes).map_or_else(|_| Value::from(bytes), Value::from);
+    match value {
+        AMQPValue::Boolean(value) => Value::from(*value),
+        AMQPValue::ShortShortInt(value) => Value::from(*value),
+        AMQPValue::ShortShortUInt(value) => Value::from(*value),
+        AMQPValue::ShortInt(value) => Value::from(*value),
+        AMQPValue::ShortUInt(value) => Value::from(*value),
+        AMQPValue::LongInt(value) => Value::from(*value),
+        AMQPValue::LongUInt(value) => Value::from(*value),
+        AMQPValue::LongLongInt(value) => Value::from(*value),
+        AMQPValue::Float(value) => Value::from(*value),
+        AMQPValue::Double(value) => Value::from(*value),
+        AMQPValue::DecimalValue(value) => Value::from(f64::from(value.value) / 10_f64.powi(i32::from(value.scale))),
+        AMQPValue::ShortString(value) => Value::from(value.as_str()),
+        AMQPValue::LongString(value) => bytes(value.as_bytes()),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(json).collect(),
+        AMQPValue::Timestamp(value) => Value::from(*value),
+        AMQPValue::FieldTable(table) => {
+            table.into_iter().map(|(name, value)| (name.as_str().to_owned(), json(value))).collect()
+        }
+        AMQPValue::ByteArray(value) => bytes(value.as_slice()),
+        AMQPValue::Void => Value::Null,
+    }
+}
+
+/// Arguments of a declaration. Their names were checked with the configuration; one within that is too long is left to the broker.
+pub(super) fn table(arguments: &Arguments) -> FieldTable {
+    arguments.iter().fold(FieldTable::default(), |mut table, (name, value)| {
+        if let Ok(name) = ShortString::try_new(name.as_str()) {
+            table.insert(name, argument(value));
+        }
+        table
+    })
+}
+
+fn argument(value: &Value) -> AMQPValue {
+    match value {
+        Value::Null => AMQPValue::Void,
+        Value::Bool(value) => AMQPValue::Boolean(*value),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => integer(number),
+            None => AMQPValue::Double(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => AMQPValue::LongString(LongString::from(text.as_str())),
+        Value::Array(values) => {
+            AMQPValue::FieldArray(FieldArray::from(values.iter().map(argument).collect::<Vec<_>>()))
+        }
+        Value::Object(map) => AMQPValue::FieldTable(table(&map.clone().into_iter().collect())),
+    }
+}
+
+/// In as few bytes as other clients use, because brokers compare arguments with their types.
+fn integer(number: i64) -> AMQPValue {
+    i32::try_from(number).map_or(AMQPValue::LongLongInt(number), AMQPValue::LongInt)
+}
+
+/// Where a message is published, and with which properties.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) routing_key: ShortString,
+    pub(super) properties: BasicProperties,
+}
+
+/// What a message is on the wire: as the reference client would send it.
+pub(super) fn outgoing(config: &AmqpConfig, message: &Message, now: Timestamp) -> Result<Outgoing> {
+    let refused = |text: String| Error::new(Remedy::Rejected, config.place("a message"), text);
+    let short = |what: &str, text: &str| {
+        ShortString::try_new(text)
+            .map_err(|_| refused(format!("its {what} has {} bytes, at most 255 are allowed", text.len())))
+    };
+    let topic = match config.topic_prefix.as_str() {
+        "" => message.topic.clone(),
+        prefix => format!("{prefix}.{}", message.topic),
+    };
+    let identity = message.identity();
+    let uuid = Uuid::parse_str(&identity).unwrap_or_else(|_| uuid_of(&identity));
+    let mut headers = defaults(&message.headers, now);
+    if uuid.to_string() != identity {
+        headers.insert(short("header", ID)?, AMQPValue::LongString(identity.into()));
+    }
+    let mut bytes = 0;
+    for (name, value) in message.headers.iter().filter(|(name, _)| !PROPERTIES.contains(&name.as_str())) {
+        bytes += name.len() + value.len();
+        headers.insert(short("name of a header", name)?, header(name, value));
+    }
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(refused(format!("its headers have {bytes} bytes, at most {HEADERS_BYTES_MAX} are allowed")));
+    }
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_priority(config.publish_priority)
+        .with_message_id(short("id", &uuid.to_string())?)
+        .with_headers(headers);
+    let property = |name: &str| message.headers.get(name).map(|value| short(name, value)).transpose();
+    // A body that is no text is not said to be one.
+    let is_text = std::str::from_utf8(&message.body).is_ok();
+    let kind = if is_text { "application/json" } else { "application/octet-stream" };
+    properties = properties.with_content_type(property("content_type")?.map_or_else(|| short("type", kind), Ok)?);
+    if let Some(encoding) = property("content_encoding")?.or(is_text.then_some("utf-8".into())) {
+        properties = properties.with_content_encoding(encoding);
+    }
+    if let Some(value) = property("correlation_id")? {
+        properties = properties.with_correlation_id(value);
+    }
+    if let Some(value) = property("reply_to")? {
+        properties = properties.with_reply_to(value);
+    }
+    if let Some(value) = property("type")? {
+        properties = properties.with_type(value);
+    }
+    if let Some(value) = property("app_id")? {
+        properties = properties.with_app_id(value);
+    }
+    if let Some(seconds) = message.headers.get("timestamp").and_then(|value| value.parse().ok()) {
+        properties = properties.with_timestamp(seconds);
+    }
+    Ok(Outgoing { routing_key: short("topic", &topic)?, properties })
+}
+
+/// The headers that the reference client wants, as far as the message does not have them.
+fn defaults(given: &BTreeMap<String, String>, now: Timestamp) -> FieldTable {
+    let mut headers = FieldTable::default();
+    let sent_at = now.format("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+    for (name, value) in [
+        (SCHEMA, AMQPValue::LongString("base.message".into())),
+        (SEVERITY, AMQPValue::LongInt(20)),
+        (PRIORITY, AMQPValue::LongInt(0)),
+        (SENT_AT, AMQPValue::LongString(sent_at.into())),
+    ] {
+        if !given.contains_key(name) {
+            headers.insert(name.into(), value);
+        }
+    }
+    headers
+}
+
+/// The reference client reads some headers as numbers and truth values; they come to us as texts.
+fn header(name: &str, value: &str) -> AMQPValue {
+    match (name, value) {
+        (SEVERITY | PRIORITY, _) if value.parse::<i64>().is_ok() => integer(value.parse().unwrap_or_default()),
+        (name, "true" | "false") if name.starts_with("fedora_messaging_") => AMQPValue::Boolean(value == "true"),
+        _ => AMQPValue::LongString(LongString::from(value)),
+    }
+}
+
+/// The same UUID for the same id, always: version 8, made by the digest as RFC 9562 shows.
+fn uuid_of(id: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(NAMESPACE.as_bytes()).chain_update(id).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}

@@ -1,0 +1,543 @@
+//! A build system that runs one configured program for each build. Unix only.
+//!
+//! # The hand-off
+//! Each attempt has a directory `<state_dir>/<attempt id>/`. The program gets, besides the environment of the engine
+//! and the configured additions:
+//!
+//! | Variable | Value |
+//! |---|---|
+//! | `FRESHMAKER_ARTIFACT` | what is built |
+//! | `FRESHMAKER_SOURCE`, `FRESHMAKER_REVISION` | the recipe, as the catalog names it; empty if there is none |
+//! | `FRESHMAKER_ATTEMPT` | id of the attempt |
+//! | `FRESHMAKER_RELEASE` | suffix for the release |
+//! | `FRESHMAKER_NO_CACHE` | `1` if no cache may be used, else `0` |
+//! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty if longer than 64 KiB: read the request |
+//! | `FRESHMAKER_PARAMETER_…` | each parameter that is a text, see below |
+//! | `FRESHMAKER_REQUEST` | file with everything above, the target and the parameters as JSON |
+//! | `FRESHMAKER_RESULT` | file where the program leaves its result |
+//!
+//! A parameter's variable ends in its name in upper case, with `_` for all but ASCII letters and digits: `file` is
+//! `FRESHMAKER_PARAMETER_FILE`. If two names become the same, neither has a variable, and none has if they are longer
+//! than 64 KiB together. The request has them all.
+//!
+//! It runs in the source directory if the source is one, else in the directory of the attempt; its standard input is
+//! empty.
+//!
+//! The result is a JSON object of at most 64 KiB: `{"digest": "sha256:…", "name": "…", "contents": "…"}`. Each key is
+//! optional; what is built from an artifact without digest is always rebuilt. Exit status 0 with a result is a success.
+//! Status 75 (`EX_TEMPFAIL`) and being stopped by a signal from outside count against the machinery, every other status
+//! against the recipe.
+//!
+//! # What is sure
+//! A small supervisor holds a lock on the directory, outlives the engine, stops the program when its time is up and
+//! records how it ended. So an engine that starts again knows every build from the directory alone, nothing is started
+//! twice, and when a build has ended, its whole process group has. A program that moves itself to another process group
+//! is not followed there; the build counts as running as long as it keeps the lock it inherited (descriptor 9) open
+//! without a recorded end, or until it is cancelled.
+//!
+//! `state_dir` must be on a local file system, because locks of network file systems are not inherited.
+
+mod result;
+mod supervisor;
+
+use async_trait::async_trait;
+use freshmaker::artifact::{ArtifactId, Parameter};
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use freshmaker::graph::EdgeKind;
+use freshmaker::plan::PlanParent;
+use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
+use freshmaker::time::Timestamp;
+use rustix::process::Signal;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What [`CommandBuilds`] runs, and within which bounds. Durations are read as numbers of seconds.
+///
+/// ```
+/// use freshmaker_local::command::CommandConfig;
+/// use std::time::Duration;
+///
+/// let config = CommandConfig::new("/usr/local/bin/build-image", "/var/lib/freshmaker/builds")
+///     .with_arguments(["--push"])
+///     .with_variable("REGISTRY", "registry.example")
+///     .with_timeout(Duration::from_secs(1800));
+/// let read: CommandConfig = serde_json::from_str(
+///     r#"{"program": "/usr/local/bin/build-image", "state_dir": "/var/lib/freshmaker/builds", "arguments": ["--push"],
+///         "environment": {"REGISTRY": "registry.example"}, "timeout": 1800}"#,
+/// )?;
+/// assert_eq!(config, read);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CommandConfig {
+    /// The program; a name without `/` is searched in `PATH`.
+    pub program: PathBuf,
+    /// Its arguments, the same for each build.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Where the directories of the attempts are; made if it does not exist.
+    pub state_dir: PathBuf,
+    /// Added to the environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// A build that takes longer is stopped; rounded up to whole seconds.
+    #[serde(default = "default_timeout", deserialize_with = "seconds")]
+    pub timeout: Duration,
+    /// So much is kept of the beginning of what the program prints.
+    #[serde(default = "default_log_bytes_max")]
+    pub log_bytes_max: u64,
+    /// How long a program that is asked to stop may take before it is killed.
+    #[serde(default = "default_stop_grace", deserialize_with = "seconds")]
+    pub stop_grace: Duration,
+    /// How often a running build is looked at.
+    #[serde(default = "default_poll", deserialize_with = "seconds")]
+    pub poll: Duration,
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(3600)
+}
+
+fn default_log_bytes_max() -> u64 {
+    1024 * 1024
+}
+
+fn default_stop_grace() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_poll() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+impl CommandConfig {
+    /// This program, with the defaults for everything else.
+    pub fn new(program: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            state_dir: state_dir.into(),
+            environment: BTreeMap::new(),
+            timeout: default_timeout(),
+            log_bytes_max: default_log_bytes_max(),
+            stop_grace: default_stop_grace(),
+            poll: default_poll(),
+        }
+    }
+
+    /// The same with these arguments.
+    #[must_use]
+    pub fn with_arguments<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.arguments = arguments.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same with one more variable in the environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same with another [`timeout`](Self::timeout).
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same with another [`log_bytes_max`](Self::log_bytes_max).
+    #[must_use]
+    pub fn with_log_bytes_max(mut self, log_bytes_max: u64) -> Self {
+        self.log_bytes_max = log_bytes_max;
+        self
+    }
+
+    /// The same with another [`stop_grace`](Self::stop_grace).
+    #[must_use]
+    pub fn with_stop_grace(mut self, stop_grace: Duration) -> Self {
+        self.stop_grace = stop_grace;
+        self
+    }
+
+    /// The same with another [`poll`](Self::poll).
+    #[must_use]
+    pub fn with_poll(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
+    }
+}
+
+impl fmt::Debug for CommandConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of the environment are often secrets.
+        f.debug_struct("CommandConfig")
+            .field("program", &self.program)
+            .field("arguments", &self.arguments)
+            .field("state_dir", &self.state_dir)
+            .field("environment", &self.environment.keys())
+            .field("timeout", &self.timeout)
+            .field("log_bytes_max", &self.log_bytes_max)
+            .field("stop_grace", &self.stop_grace)
+            .field("poll", &self.poll)
+            .finish()
+    }
+}
+
+/// Builds by a configured program; see the [module](self) for what it is told and what it answers.
+///
+/// ```
+/// use freshmaker_local::command::{CommandBuilds, CommandConfig};
+/// use freshmaker::backend::BuildSystem;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let state_dir = directory.path();
+/// let script = r#"printf '{"name": "%s"}' "$FRESHMAKER_ARTIFACT" >"$FRESHMAKER_RESULT""#;
+/// let builds = CommandBuilds::new(CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]))?;
+/// assert!(builds.capabilities().lookup);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CommandBuilds {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: CommandConfig,
+    /// Our supervisors, so that none stays a zombie.
+    /// Locked during every start, so that who looks up waits for a start under way.
+    children: Mutex<Vec<Child>>,
+}
+
+/// Withdraws a start that nobody waits for any more, if it has not happened yet.
+struct Withdrawal(Arc<AtomicBool>);
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl CommandBuilds {
+    /// Builds by this program.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if a variable of the environment cannot be one,
+    /// [`Unavailable`](Remedy::Unavailable) if the state directory cannot be made.
+    /// The program is looked for at each build.
+    pub fn new(mut config: CommandConfig) -> Result<Self> {
+        const PLACE: &str = "command build system";
+        if let Some(name) = config.environment.keys().find(|name| !is_variable(name)) {
+            let text = format!("{name:?} is not a name of an environment variable");
+            return Err(Error::new(Remedy::Unsupported, PLACE, text));
+        }
+        config.state_dir = std::fs::create_dir_all(&config.state_dir)
+            .and_then(|()| config.state_dir.canonicalize())
+            .map_err(|error| {
+                let text = format!("the state directory {}: {error}", config.state_dir.display());
+                Error::new(Remedy::Unavailable, PLACE, text)
+            })?;
+        Ok(Self { inner: Arc::new(Inner { config, children: Mutex::new(Vec::new()) }) })
+    }
+
+    /// What the program printed in this attempt so far: the beginning, up to the configured bound. Reads a file.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) if there is no such attempt,
+    /// [`Unavailable`](Remedy::Unavailable) if it cannot be read.
+    pub fn log(&self, attempt: &AttemptId) -> Result<String> {
+        let place = || format!("command build system, log of {attempt}");
+        let Some(directory) = self.inner.directory(attempt.as_str()) else {
+            return Err(Error::new(Remedy::NotFound, place(), "this is no id of ours"));
+        };
+        match std::fs::read(directory.join("log")) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::new(Remedy::NotFound, place(), error)),
+            Err(error) => Err(Error::new(Remedy::Unavailable, place(), error)),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        lost: Remedy,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(answer) => answer,
+            Err(error) => Err(Error::new(lost, "command build system", error)),
+        }
+    }
+}
+
+#[async_trait]
+impl BuildSystem for CommandBuilds {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { lookup: true, settle: Duration::ZERO, poll: self.inner.config.poll, submissions: None }
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        let request = request.clone();
+        let withdrawn = Arc::new(AtomicBool::new(false));
+        let _withdrawal = Withdrawal(Arc::clone(&withdrawn));
+        self.blocking(Remedy::Unclear, move |inner| inner.submit(&request, &withdrawn)).await
+    }
+
+    async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
+        let attempt = request.attempt.clone();
+        self.blocking(Remedy::Unavailable, move |inner| inner.find(&attempt)).await
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        let ids = ids.to_vec();
+        self.blocking(Remedy::Unavailable, move |inner| inner.status(&ids)).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        let id = id.clone();
+        self.blocking(Remedy::Unavailable, move |inner| inner.cancel(&id)).await
+    }
+}
+
+impl Inner {
+    /// The directory of an attempt; `None` if the id is not a plain name, and so not one of ours.
+    fn directory(&self, id: &str) -> Option<PathBuf> {
+        let plain = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        plain.then(|| self.config.state_dir.join(id))
+    }
+
+    fn children(&self) -> MutexGuard<'_, Vec<Child>> {
+        // The list is whole after every statement.
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, request: &BuildRequest, withdrawn: &AtomicBool) -> Result<ExternalId> {
+        let place = || format!("command build system, submit {}", request.attempt);
+        let unavailable = |error: io::Error| Error::new(Remedy::Unavailable, place(), error);
+        let rejected = |text: String| Error::new(Remedy::Rejected, place(), text);
+        let external = ExternalId::new(request.attempt.as_str());
+        let directory = self
+            .directory(request.attempt.as_str())
+            .ok_or_else(|| rejected("the attempt's id is not made of hexadecimal digits and dashes".into()))?;
+
+        let mut children = self.children();
+        reap(&mut children);
+        if withdrawn.load(Ordering::SeqCst) {
+            return Err(Error::new(Remedy::Unavailable, place(), "withdrawn before the start"));
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
+            _ => {}
+        }
+        // Somebody has the lock: it runs. The marks tell that it ran, or that it must not run any more.
+        let Some(lock) = supervisor::lock(&directory).map_err(unavailable)? else { return Ok(external) };
+        if result::started(&directory).map_err(unavailable)?
+            || result::exists(&directory.join("cancel")).map_err(unavailable)?
+        {
+            return Ok(external);
+        }
+        let program = supervisor::resolve(&self.config.program, self.search_path().as_deref()).map_err(rejected)?;
+        write_request(&directory, request).map_err(unavailable)?;
+        let source = request.source.as_ref().map(|source| Path::new(&source.location));
+        let start = supervisor::Start {
+            directory: &directory,
+            working: source.filter(|source| source.is_dir()).unwrap_or(&directory),
+            program: &program,
+            arguments: &self.config.arguments,
+            environment: self.environment(&directory, request),
+            timeout: self.config.timeout,
+            stop_grace: self.config.stop_grace,
+            log_bytes_max: self.config.log_bytes_max,
+        };
+        match start.spawn(lock) {
+            Ok(child) => children.push(child),
+            Err(error) if supervisor::passes(&error) => return Err(unavailable(error)),
+            Err(error) => {
+                return Err(rejected(format!("the program {} cannot be started: {error}", program.display())));
+            }
+        }
+        Ok(external)
+    }
+
+    fn find(&self, attempt: &AttemptId) -> Result<Vec<Found>> {
+        let unavailable =
+            |error: io::Error| Error::new(Remedy::Unavailable, format!("command build system, find {attempt}"), error);
+        let Some(directory) = self.directory(attempt.as_str()) else { return Ok(Vec::new()) };
+        reap(&mut self.children());
+        self.state_dir_is_there().map_err(unavailable)?;
+        // In this order: what ends between the two questions has recorded its start.
+        if !supervisor::held(&directory).map_err(unavailable)? && !result::started(&directory).map_err(unavailable)? {
+            return Ok(Vec::new());
+        }
+        let observed = self.observe(&directory).map_err(unavailable)?;
+        Ok(vec![Found { external: ExternalId::new(attempt.as_str()), observed }])
+    }
+
+    fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        reap(&mut self.children());
+        self.state_dir_is_there()
+            .map_err(|error| Error::new(Remedy::Unavailable, "command build system, status", error))?;
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let observed = match self.directory(id.as_str()).map(|directory| self.observe(&directory)) {
+                None => Observed::Vanished,
+                Some(Ok(observed)) => observed,
+                // One that cannot be read must not hide the others; it is unchanged as long as it is not mentioned.
+                Some(Err(error)) => {
+                    tracing::warn!(attempt = %id, %error, "the state of a build cannot be read");
+                    continue;
+                }
+            };
+            found.push(Found { external: id.clone(), observed });
+        }
+        Ok(found)
+    }
+
+    fn cancel(&self, id: &ExternalId) -> Result<()> {
+        let place = || format!("command build system, cancel {id}");
+        let unavailable = |error: io::Error| Error::new(Remedy::Unavailable, place(), error);
+        self.state_dir_is_there().map_err(unavailable)?;
+        let directory = match self.directory(id.as_str()) {
+            Some(directory) if result::exists(&directory).map_err(unavailable)? => directory,
+            _ => return Err(Error::new(Remedy::NotFound, place(), "there is no such attempt")),
+        };
+        if result::exists(&directory.join("status")).map_err(unavailable)? {
+            return Ok(());
+        }
+        // The age of the mark is the time since the first request.
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(directory.join("cancel")) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
+            _ => {}
+        }
+        supervisor::signal(&directory, Signal::TERM).map_err(unavailable)?;
+        // Kills what has not obeyed for too long.
+        self.observe(&directory).map_err(unavailable)?;
+        Ok(())
+    }
+
+    fn observe(&self, directory: &Path) -> io::Result<Observed> {
+        result::observe(directory, self.config.stop_grace, self.config.timeout)
+    }
+
+    /// A missing state directory says nothing about the attempts that were in it.
+    fn state_dir_is_there(&self) -> io::Result<()> {
+        std::fs::read_dir(&self.config.state_dir).map(drop)
+    }
+
+    fn search_path(&self) -> Option<OsString> {
+        self.config.environment.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
+    }
+
+    fn environment(&self, directory: &Path, request: &BuildRequest) -> BTreeMap<String, OsString> {
+        let (location, revision) = match &request.source {
+            Some(source) => (source.location.as_str(), source.revision.as_deref().unwrap_or_default()),
+            None => Default::default(),
+        };
+        let parents = serde_json::to_string(&parents(request)).unwrap_or_default();
+        let parents = if parents.len() <= VARIABLE_BYTES_MAX { parents } else { String::new() };
+        let configured = self.config.environment.iter().map(|(name, value)| (name.clone(), value.into()));
+        let ours = [
+            ("FRESHMAKER_ARTIFACT", request.artifact.as_str().into()),
+            ("FRESHMAKER_SOURCE", location.into()),
+            ("FRESHMAKER_REVISION", revision.into()),
+            ("FRESHMAKER_ATTEMPT", request.attempt.as_str().into()),
+            ("FRESHMAKER_RELEASE", request.release.as_str().into()),
+            ("FRESHMAKER_NO_CACHE", if request.no_cache { "1" } else { "0" }.into()),
+            ("FRESHMAKER_PARENTS", parents.into()),
+            ("FRESHMAKER_REQUEST", directory.join("request.json").into()),
+            ("FRESHMAKER_RESULT", directory.join("result.json").into()),
+        ];
+        let ours = ours.map(|(name, value): (&str, OsString)| (name.to_owned(), value));
+        configured.chain(parameters(request)).chain(ours).collect()
+    }
+}
+
+/// What the variables of parameters begin with. One that the engine itself was started with is not handed on.
+const PARAMETER: &str = "FRESHMAKER_PARAMETER_";
+
+/// Systems bound the length of one variable (Linux: 128 KiB); the request file has no bound.
+const VARIABLE_BYTES_MAX: usize = 64 * 1024;
+
+fn is_variable(name: &str) -> bool {
+    // Shells drop every other name from the environment they hand on.
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+}
+
+fn reap(children: &mut Vec<Child>) {
+    children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+}
+
+#[derive(Serialize)]
+struct Parent<'a> {
+    id: &'a ArtifactId,
+    kinds: &'a [EdgeKind],
+    digest: Option<&'a str>,
+}
+
+fn parents(request: &BuildRequest) -> Vec<Parent<'_>> {
+    request
+        .parents
+        .iter()
+        .map(|PlanParent { id, kinds, digest, .. }| Parent {
+            id,
+            kinds,
+            digest: digest.as_ref().map(|digest| digest.as_str()),
+        })
+        .collect()
+}
+
+/// The texts among the parameters as variables, so that a shell need not parse JSON.
+fn parameters(request: &BuildRequest) -> BTreeMap<String, OsString> {
+    let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
+    for (name, value) in request.parameters.iter() {
+        let Parameter::Text(text) = value else { continue };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let name = format!("{PARAMETER}{}", name.chars().map(plain).collect::<String>());
+        // No variable can hold a NUL.
+        let value = Some(text.as_str()).filter(|text| !text.contains('\0'));
+        variables.entry(name).and_modify(|twice| *twice = None).or_insert(value);
+    }
+    let length = |(name, value): (&String, &Option<&str>)| value.map_or(0, |value| name.len() + value.len());
+    if variables.iter().map(length).sum::<usize>() > VARIABLE_BYTES_MAX {
+        return BTreeMap::new();
+    }
+    variables.into_iter().filter_map(|(name, value)| Some((name, value?.into()))).collect()
+}
+
+fn write_request(directory: &Path, request: &BuildRequest) -> io::Result<()> {
+    let source = request.source.as_ref();
+    let text = serde_json::to_vec_pretty(&serde_json::json!({
+        "version": 1,
+        "attempt": request.attempt,
+        "build": request.build,
+        "artifact": request.artifact,
+        "kind": request.kind,
+        "source": source.map(|source| serde_json::json!({"location": source.location, "revision": source.revision})),
+        "target": request.target,
+        "parameters": request.parameters,
+        "release": request.release,
+        "no_cache": request.no_cache,
+        "parents": parents(request),
+    }))?;
+    let temporary = directory.join("request.json.tmp");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(temporary, directory.join("request.json"))
+}

@@ -1,0 +1,202 @@
+use super::Problem;
+use super::manifest::Manifest;
+use super::tree::{self, Naming};
+use async_trait::async_trait;
+use freshmaker::artifact::ArtifactId;
+use freshmaker::artifact::ImageReference;
+use freshmaker::backend::{Catalog, Error, Remedy, Result};
+use freshmaker::graph::ArtifactGraph;
+use freshmaker::policy::Policy;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A catalog that was read from files once. To see changes of the files, make a new one.
+///
+/// Names are taken as they are, as aliases, or as names of images that can be [completed](ImageReference); a digest behind a tag
+/// does not matter.
+///
+/// ```
+/// use freshmaker_local::files::FilesCatalog;
+/// use freshmaker::backend::Catalog;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let root = tempfile::tempdir()?;
+/// std::fs::write(root.path().join("Containerfile"), "# freshmaker: image=team/app\nFROM debian:12\n")?;
+///
+/// let catalog = FilesCatalog::from_tree(root.path())?;
+/// let graph = catalog.dependents(&["debian:12".into()]).await?;
+/// assert!(graph.get(&"docker.io/team/app:latest".into()).is_some());
+/// assert!(catalog.problems().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct FilesCatalog {
+    graph: ArtifactGraph,
+    policy: Policy,
+    problems: Vec<Problem>,
+}
+
+/// A catalog cannot be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// A file or directory cannot be read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The manifest has mistakes: all that were found, by line.
+    Manifest(Vec<Problem>),
+}
+
+impl FilesCatalog {
+    /// Reads a [tree](super::tree) of Containerfiles.
+    ///
+    /// # Errors
+    /// The root cannot be read. What cannot be read within it is among the [`problems`](Self::problems).
+    pub fn from_tree(root: impl AsRef<Path>) -> Result<Self, FilesError> {
+        Self::tree(root.as_ref(), &Naming::default())
+    }
+
+    /// Reads a [manifest](super::manifest), and the tree it names.
+    ///
+    /// # Errors
+    /// The manifest cannot be read or has mistakes, or its tree cannot be read.
+    pub fn from_manifest(path: impl AsRef<Path>) -> Result<Self, FilesError> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|error| FilesError::Read { path: path.to_owned(), error })?;
+        let manifest = Manifest::parse(path, &text).map_err(FilesError::Manifest)?;
+        let mut catalog = match manifest.tree() {
+            Some((root, naming)) => {
+                let root = path.parent().unwrap_or(Path::new("")).join(root);
+                Self::tree(&root, naming)
+                    .map_err(|error| FilesError::Manifest(vec![manifest.of_tree(&error.to_string())]))?
+            }
+            None => Self::default(),
+        };
+        manifest.add_to(&mut catalog.graph).map_err(FilesError::Manifest)?;
+        catalog.policy = manifest.policy().clone();
+        catalog.problems.extend(manifest.idle(&catalog.graph));
+        Ok(catalog)
+    }
+
+    /// A catalog of a graph that was made in another way.
+    #[must_use]
+    pub fn from_graph(graph: ArtifactGraph) -> Self {
+        Self { graph, ..Self::default() }
+    }
+
+    /// What was left out when the files were read, by path and line.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The rules that the manifest gives; everything may be rebuilt, if it gives none. To be handed to the engine's
+    /// [builder](freshmaker::engine::Builder::policy).
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Everything the catalog knows.
+    #[must_use]
+    pub fn graph(&self) -> &ArtifactGraph {
+        &self.graph
+    }
+
+    fn tree(root: &Path, naming: &Naming) -> Result<Self, FilesError> {
+        let tree = tree::scan(root, naming).map_err(|error| FilesError::Read { path: root.to_owned(), error })?;
+        Ok(Self { graph: tree.graph, problems: tree.problems, ..Self::default() })
+    }
+
+    fn find(&self, names: &[ArtifactId]) -> Result<Vec<ArtifactId>> {
+        names.iter().map(|name| self.canonical(name).cloned().ok_or_else(|| self.not_found(name))).collect()
+    }
+
+    fn canonical(&self, name: &ArtifactId) -> Option<&ArtifactId> {
+        self.graph.canonical(name).or_else(|| {
+            let image: ImageReference = name.as_str().parse().ok()?;
+            let followed = || image.tag().and_then(|_| self.graph.canonical(&(&image.without_digest()).into()));
+            self.graph.canonical(&(&image).into()).or_else(followed)
+        })
+    }
+
+    fn not_found(&self, name: &ArtifactId) -> Error {
+        let mut text = format!("there is no artifact {name}");
+        let near = self.nearest(name.as_str());
+        if !near.is_empty() {
+            text.push_str("; similar names are ");
+            text.push_str(&near.join(", "));
+        }
+        Error::new(Remedy::NotFound, "files catalog", text)
+    }
+
+    /// Up to three known names, most similar first.
+    fn nearest(&self, name: &str) -> Vec<String> {
+        const SIMILAR: f64 = 0.6;
+        let wanted = short(name);
+        let mut near: Vec<(f64, String)> = self
+            .graph
+            .artifacts()
+            .map(|artifact| short(artifact.id.as_str()))
+            .map(|known| (likeness(&wanted, &known), known))
+            .filter(|(similarity, _)| *similarity >= SIMILAR)
+            .collect();
+        near.sort_by(|(a, left), (b, right)| b.total_cmp(a).then_with(|| left.cmp(right)));
+        near.into_iter().take(3).map(|(_, known)| known).collect()
+    }
+}
+
+fn short(name: &str) -> String {
+    name.parse::<ImageReference>().map_or_else(|_| name.to_owned(), |image| image.familiar())
+}
+
+/// Registries are long and alike, so that the last part of the names counts too.
+fn likeness(wanted: &str, known: &str) -> f64 {
+    let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    strsim::normalized_levenshtein(wanted, known).max(strsim::normalized_levenshtein(&last(wanted), &last(known)))
+}
+
+#[async_trait]
+impl Catalog for FilesCatalog {
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
+        let found = self.find(of)?;
+        Ok(self.graph.affected_by(&found).answering(of, &found))
+    }
+
+    async fn describe(&self, ids: &[ArtifactId]) -> Result<ArtifactGraph> {
+        let found = self.find(ids)?;
+        Ok(self.graph.described(&found).answering(ids, &found))
+    }
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Manifest(problems) => {
+                for (at, problem) in problems.iter().enumerate() {
+                    let separator = if at == 0 { "" } else { "\n" };
+                    write!(f, "{separator}{problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for FilesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { error, .. } => Some(error),
+            Self::Manifest(_) => None,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A catalog read from files: a tree of Containerfiles, a TOML manifest, or both.
+
+mod catalog;
+pub mod containerfile;
+mod lines;
+pub mod manifest;
+mod reader;
+mod rules;
+pub mod tree;
+mod words;
+
+pub use catalog::{FilesCatalog, FilesError};
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that was left out, or cannot be read, and why.
+///
+/// ```
+/// use freshmaker_local::files::Problem;
+///
+/// let problem = Problem { path: "app/Dockerfile".into(), line: Some(3), text: "ARG BASE has no default".into() };
+/// assert_eq!(problem.to_string(), "app/Dockerfile:3: ARG BASE has no default");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The line, counted from one, if it is about one.
+    pub line: Option<usize>,
+    /// What is wrong, as a sentence.
+    pub text: String,
+}
+
+impl Problem {
+    fn at(path: PathBuf, problem: &containerfile::Problem) -> Self {
+        Self { path, line: Some(problem.line), text: problem.text.clone() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.text)
+    }
+}

@@ -1,0 +1,36 @@
+//! Rebuilds on one machine with [freshmaker](freshmaker): recipes in a directory, builds by a program.
+//!
+//! * [`files`]: a catalog that reads a tree of Containerfiles, a TOML manifest, or both.
+//! * [`command`]: a build system that runs one program for each build, under a supervisor that survives the engine.
+//!
+//! With the SQLite storage of `freshmaker-sql` these are the embedded default: no service is needed.
+//!
+//! ```no_run
+//! use freshmaker::handler::rebuild_dependents;
+//! use freshmaker::memory::MemoryStorage;
+//! use freshmaker::Engine;
+//! use freshmaker_local::command::{CommandBuilds, CommandConfig};
+//! use freshmaker_local::files::FilesCatalog;
+//! use std::sync::Arc;
+//!
+//! let catalog = FilesCatalog::from_tree("images")?;
+//! let builds = CommandBuilds::new(CommandConfig::new("./build.sh", "state"))?;
+//! let engine = Engine::builder()
+//!     .storage(Arc::new(MemoryStorage::new()))
+//!     .catalog("images", Arc::new(catalog))
+//!     .build_system("builder", Arc::new(builds))
+//!     .on(rebuild_dependents)
+//!     .build()?;
+//! # drop(engine);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//! None.
+//!
+//! # Limits
+//! * [`command`] needs Unix, and a local file system for its directory.
+//! * [`files`] reads recipes of at most the sizes that its modules state; what it passes over is a [`files::Problem`].
+
+pub mod command;
+pub mod files;

@@ -1,0 +1,615 @@
+//! The files catalog on real directories, and Containerfiles against what is expected of them.
+// Helpers of tests are not tests to the lint.
+#![allow(clippy::unwrap_used)]
+
+use freshmaker::backend::{Catalog, Remedy};
+use freshmaker::{ArtifactGraph, ArtifactId, EdgeKind, Policy};
+use freshmaker_local::files::containerfile::{self, Usage};
+use freshmaker_local::files::tree::{self, Naming, Tree};
+use freshmaker_local::files::{FilesCatalog, FilesError};
+use proptest::prelude::{ProptestConfig, Strategy, prop, proptest};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A directory with these files.
+fn files(files: &[(&str, &str)]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+fn scan(root: &TempDir) -> Tree {
+    tree::scan(root.path(), &Naming::default()).unwrap()
+}
+
+/// The graph as lines of `child <- parent kind` and `child !code parent`.
+fn drawn(graph: &ArtifactGraph) -> Vec<String> {
+    let short = |id: &ArtifactId| id.as_str().replace("docker.io/library/", "").replace("docker.io/", "");
+    let mut lines: Vec<String> = graph
+        .edges()
+        .map(|(child, parent, kind)| format!("{} <- {} {kind:?}", short(child), short(parent)))
+        .chain(
+            graph.all_notes().map(|(child, note)| format!("{} !{} {}", short(child), note.code, short(&note.parent))),
+        )
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn told(root: &TempDir, problems: &[freshmaker_local::files::Problem]) -> Vec<String> {
+    let prefix = format!("{}/", root.path().display());
+    problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+}
+
+fn told_of(text: &str) -> String {
+    let recipe = match containerfile::parse(text) {
+        Ok(recipe) => recipe,
+        Err(problem) => return format!("broken {} {}\n", problem.line, problem.text),
+    };
+    let mut out = String::new();
+    if let Some((line, name)) = &recipe.names {
+        writeln!(out, "names {name} line {line}").unwrap();
+    }
+    for used in &recipe.images {
+        let word = match (used.edge(), &used.usage) {
+            (Err("pinned_by_digest"), _) => "pinned",
+            (_, Usage::Parent) => "parent",
+            (_, Usage::Builder) => "builder",
+            (_, Usage::Unused) => "unused",
+            (_, Usage::OnBuild) => "onbuild",
+            (_, other) => panic!("{other:?}"),
+        };
+        write!(out, "{word} {} line {}", used.image, used.line).unwrap();
+        if let Some(platform) = &used.platform {
+            write!(out, " platform {platform}").unwrap();
+        }
+        out.push('\n');
+    }
+    for problem in &recipe.problems {
+        writeln!(out, "problem {} {}", problem.line, problem.text).unwrap();
+    }
+    out
+}
+
+#[test]
+fn containerfiles_say_what_they_are_built_from() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/containerfiles");
+    let mut wrong = String::new();
+    let mut count = 0;
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "Dockerfile") {
+            count += 1;
+            let found = told_of(&fs::read_to_string(&path).unwrap());
+            let expected = fs::read_to_string(path.with_extension("expected")).unwrap();
+            if found != expected {
+                write!(wrong, "{}\n--- expected\n{expected}--- found\n{found}\n", path.display()).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(count >= 30);
+}
+
+#[test]
+fn a_company_tree_is_linked_by_short_names() {
+    let root = files(&[
+        ("base/Dockerfile", "FROM debian:12\n"),
+        ("base/Dockerfile.alpine", "FROM alpine:3\n"),
+        ("team/tools/Containerfile", "FROM base\n"),
+        ("app/web.Dockerfile", "FROM team/tools AS build\nFROM base:alpine\nCOPY --from=build /a /a\n"),
+        ("app/other/Dockerfile", "FROM base:1.2\nCOPY --from=localhost/app:web /a /a\n"),
+        ("python/3.12/Dockerfile", "FROM localhost/base\n"),
+        ("python/3.12/slim/Dockerfile", "FROM base\n"),
+        (
+            "site/Dockerfile",
+            "FROM python:3.12 AS b\nFROM python:3.12-slim\nCOPY --from=b / /\nCOPY --from=python:3.11 / /\n",
+        ),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    assert_eq!(
+        drawn(&tree.graph),
+        [
+            "localhost/app/other:latest <- base:1.2 ParentImage",
+            "localhost/app/other:latest <- localhost/app:web BuilderStage",
+            "localhost/app:web <- localhost/base:alpine ParentImage",
+            "localhost/app:web <- localhost/team/tools:latest BuilderStage",
+            "localhost/base:alpine <- alpine:3 ParentImage",
+            "localhost/base:latest <- debian:12 ParentImage",
+            "localhost/python/3.12/slim:latest <- localhost/base:latest ParentImage",
+            "localhost/python/3.12:latest <- localhost/base:latest ParentImage",
+            "localhost/site:latest <- localhost/python/3.12/slim:latest ParentImage",
+            "localhost/site:latest <- localhost/python/3.12:latest BuilderStage",
+            "localhost/site:latest <- python:3.11 BuilderStage",
+            "localhost/team/tools:latest <- localhost/base:latest ParentImage",
+        ]
+    );
+    let plan = tree.graph.plan(&["docker.io/library/debian:12".into()], &Policy::allow_all()).unwrap();
+    assert_eq!(plan.waves().count(), 4);
+}
+
+#[test]
+fn an_artifact_has_source_revision_and_file() {
+    let root = files(&[
+        ("a/B/Dockerfile.x", "FROM debian:12\n"),
+        ("Containerfile", "# freshmaker: image=me/top:1\nFROM scratch\n"),
+    ]);
+    let tree = scan(&root);
+    let artifact = tree.graph.get(&"localhost/a/b:x".into()).unwrap();
+    let source = artifact.source.as_ref().unwrap();
+    assert_eq!(Path::new(&source.location), root.path().join("a/B"));
+    assert!(source.revision.as_ref().unwrap().starts_with("sha256:"));
+    assert_eq!(artifact.parameters.get("file"), Some(&"Dockerfile.x".into()));
+    assert!(!tree.graph.get(&"docker.io/library/debian:12".into()).unwrap().buildable());
+    let top = tree.graph.get(&"docker.io/me/top:1".into()).unwrap();
+    assert_eq!(Path::new(&top.source.as_ref().unwrap().location), root.path());
+    assert_eq!(tree.files["Containerfile"], "docker.io/me/top:1".into());
+}
+
+#[test]
+fn a_wrapped_public_image_stays_public() {
+    let root = files(&[
+        ("python/Dockerfile", "FROM python\n"),
+        ("app/Dockerfile", "FROM python\nCOPY --from=localhost/python / /\n"),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(
+        drawn(&tree.graph),
+        [
+            "localhost/app:latest <- localhost/python:latest BuilderStage",
+            "localhost/app:latest <- python:latest ParentImage",
+            "localhost/python:latest <- python:latest ParentImage",
+        ]
+    );
+    assert!(tree.problems.is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_and_the_rest_kept() {
+    let root = files(&[
+        ("a/b/Dockerfile", "FROM debian:12\n"),
+        ("x/a/Dockerfile.b", "FROM debian:12\n"),
+        ("x/a-b/Dockerfile", "FROM debian:12\n"),
+        ("bad/Dockerfile", "FROM debian:12\nINSTALL x\n"),
+        ("big/Dockerfile", &format!("FROM debian\n#{}", "x".repeat(1 << 20))),
+        ("named/Dockerfile", "\n# freshmaker: image=Wrong\nFROM debian:12\n"),
+        ("no name/Dockerfile", "FROM debian:12\n"),
+        ("self/Dockerfile", "FROM localhost/self\n"),
+        ("two/Containerfile", "FROM debian:12\n"),
+        ("two/Dockerfile", "FROM debian:11\n"),
+        ("var/Dockerfile", "ARG B\nFROM $B\n"),
+        ("user/Dockerfile", "FROM x:a-b\n"),
+    ]);
+    fs::create_dir_all(root.path().join("binary")).unwrap();
+    fs::write(root.path().join("binary/Dockerfile"), b"FROM \xff\n").unwrap();
+    let tree = scan(&root);
+    assert_eq!(
+        told(&root, &tree.problems),
+        [
+            "bad/Dockerfile:2: unknown instruction 'INSTALL'",
+            "big/Dockerfile: larger than 1048576 bytes",
+            "binary/Dockerfile:1: \"\u{fffd}\" is not an image name: the repository must be made of a-z and 0-9, separated by /, -, \
+             _, __ or .",
+            "named/Dockerfile:2: freshmaker: image: \"Wrong\" is not an image name: the repository must be in lower case",
+            "no name/Dockerfile: its path makes no image name: \"localhost/no name:latest\" is not an image name: the \
+             repository must be made of a-z and 0-9, separated by /, -, _, __ or .; give it one with a comment at its \
+             beginning: # freshmaker: image=…",
+            "self/Dockerfile:1: localhost/self:latest is built from itself",
+            "two/Dockerfile: localhost/two:latest is already built by two/Containerfile; this file is left out",
+            "var/Dockerfile:2: FROM $B: ARG B has no default",
+            "x/a/Dockerfile.b: x:a-b could also be x/a-b/Dockerfile, so it means neither",
+        ]
+    );
+    assert_eq!(
+        drawn(&tree.graph),
+        [
+            "localhost/a/b:latest <- debian:12 ParentImage",
+            "localhost/two:latest <- debian:12 ParentImage",
+            "localhost/user:latest <- x:a-b ParentImage",
+            "localhost/x/a-b:latest <- debian:12 ParentImage",
+            "localhost/x/a:b <- debian:12 ParentImage",
+        ]
+    );
+}
+
+#[test]
+fn only_containerfiles_of_the_user_are_read() {
+    let broken = "NO\n";
+    let root = files(&[
+        ("a/Dockerfile", "FROM debian:12\n"),
+        ("vendor/Dockerfile", "FROM debian:12\n"),
+        (".git/Dockerfile", broken),
+        (".hidden/Dockerfile", broken),
+        ("node_modules/x/Dockerfile", broken),
+        ("target/Dockerfile", broken),
+        ("a/Dockerfile.dockerignore", broken),
+        ("a/Dockerfile~", broken),
+        ("a/.Dockerfile", broken),
+        ("a/Dockerfile.in", broken),
+        ("a/Dockerfile.md", broken),
+        ("a/dockerfile.go", "package dockerfile\n// FROM x\n"),
+        ("a/Dockerfile.py", "from x import y\n"),
+        ("b/Dockerfile.go", "ARG V=1\nFROM golang:$V\n"),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/Dockerfile", "b/Dockerfile.go", "vendor/Dockerfile"]);
+    assert!(tree::scan(&root.path().join("missing"), &Naming::default()).is_err());
+}
+
+#[test]
+fn how_the_root_is_written_does_not_matter() {
+    let root = files(&[("My+New  Team_/Dockerfile", "FROM $X\n"), ("My+New  Team_/base/Dockerfile", "FROM $X\n")]);
+    let directory = root.path().join("My+New  Team_");
+    for written in ["", ".", "./.", "base/.."] {
+        let tree = tree::scan(&directory.join(written), &Naming::default()).unwrap();
+        assert_eq!(tree.files["Dockerfile"], "localhost/my-new-team:latest".into());
+        let problem = tree.problems[0].to_string();
+        assert!(!problem.contains("/./") && problem.contains("Dockerfile:1: FROM $X: "), "{problem}");
+        let sources = tree.graph.artifacts().filter_map(|artifact| artifact.source.as_ref());
+        assert!(sources.map(|source| &source.location).all(|place| !place.contains("/./")));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_matter_only_where_they_are_read() {
+    let root = files(&[("zero/Dockerfile", "FROM debian:12\nFROM a\0b\n")]);
+    fs::create_dir(root.path().join("latin")).unwrap();
+    fs::write(root.path().join("latin/Dockerfile"), b"# J\xf6rg\nFROM debian:12\nLABEL by=J\xf6rg\n").unwrap();
+    fs::create_dir(root.path().join("wide")).unwrap();
+    let wide: Vec<u8> = "\u{feff}FROM debian:12\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(root.path().join("wide/Dockerfile"), wide).unwrap();
+    let tree = scan(&root);
+    assert_eq!(drawn(&tree.graph), ["localhost/latin:latest <- debian:12 ParentImage"]);
+    assert_eq!(
+        told(&root, &tree.problems),
+        [
+            "wide/Dockerfile:1: it is not text: there is a zero byte",
+            "zero/Dockerfile:2: it is not text: there is a zero byte",
+        ]
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_only_looks_like_a_file_stops_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let root = files(&[("a/Dockerfile", "FROM debian:12\n"), ("empty/Dockerfile", ""), ("from/Dockerfile", "FROM\n")]);
+    fs::create_dir_all(root.path().join("directory/Dockerfile")).unwrap();
+    let odd = root.path().join(OsStr::from_bytes(b"odd\xff"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("Dockerfile"), "FROM debian:12\n").unwrap();
+    fs::create_dir(root.path().join("pipe")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(root.path().join("pipe/Dockerfile")).status();
+    assert!(pipe.unwrap().success());
+    let tree = scan(&root);
+    assert_eq!(tree.files.len(), 1);
+    assert_eq!(
+        told(&root, &tree.problems),
+        [
+            "empty/Dockerfile:1: expected at least one FROM instruction",
+            "from/Dockerfile:1: FROM instruction requires at least one argument",
+            "odd\u{fffd}: left out, because its name is not text",
+        ]
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn links_do_not_lead_into_circles() {
+    let root = files(&[("a/Dockerfile", "FROM debian:12\n")]);
+    std::os::unix::fs::symlink("..", root.path().join("a/up")).unwrap();
+    fs::create_dir(root.path().join("b")).unwrap();
+    std::os::unix::fs::symlink("../a/Dockerfile", root.path().join("b/Dockerfile")).unwrap();
+    std::os::unix::fs::symlink("nowhere", root.path().join("b/Dockerfile.gone")).unwrap();
+    let tree = scan(&root);
+    assert!(tree.problems.is_empty());
+    assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/Dockerfile", "b/Dockerfile"]);
+}
+
+#[test]
+fn pinned_unused_and_onbuild_images_are_explained() {
+    let pin = format!("FROM debian:12@sha256:{}\nONBUILD COPY --from=x:1 / /\n", "0".repeat(64));
+    let root = files(&[("pin/Dockerfile", &pin), ("use/Dockerfile", "FROM debian:12 AS no\nFROM alpine\n")]);
+    let tree = scan(&root);
+    assert_eq!(
+        drawn(&tree.graph),
+        [
+            "localhost/pin:latest !onbuild x:1",
+            "localhost/pin:latest !pinned_by_digest debian:12",
+            "localhost/use:latest !unused_stage debian:12",
+            "localhost/use:latest <- alpine:latest ParentImage",
+        ]
+    );
+    let texts: Vec<_> = tree.graph.all_notes().map(|(_, note)| note.text.as_str()).collect();
+    assert!(texts.contains(&"pin/Dockerfile:1 pins debian:12 by digest"), "{texts:?}");
+    let plan = tree.graph.plan(&["docker.io/library/debian:12".into()], &Policy::allow_all()).unwrap();
+    assert_eq!(plan.excluded(&"localhost/pin:latest".into()).unwrap().code, "pinned_by_digest");
+}
+
+const MANIFEST: &str = r#"
+[tree]
+path = "images"
+image = "registry.example.com/team/{path}:{tag}"
+
+[tree.images]
+"old/Dockerfile" = "registry.example.com/old/app:7"
+
+[[artifact]]
+name = "registry.example.com/team/app"
+kind = "image"
+system = "local"
+aliases = ["the-app"]
+
+[[artifact]]
+name = "site"
+kind = "module"
+source = "site/"
+parents = ["registry.example.com/team/app", "old"]
+"#;
+
+#[tokio::test]
+async fn a_manifest_and_its_tree_are_one_catalog() {
+    let root = files(&[
+        ("freshmaker.toml", MANIFEST),
+        ("images/base/Dockerfile", "FROM debian:12\n"),
+        ("images/app/Dockerfile", "FROM registry.example.com/team/base\n"),
+        ("images/old/Dockerfile", "FROM base\n"),
+    ]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    assert!(catalog.problems().is_empty());
+    assert_eq!(
+        drawn(catalog.graph()),
+        [
+            "registry.example.com/old/app:7 <- registry.example.com/team/base:latest ParentImage",
+            "registry.example.com/team/app:latest <- registry.example.com/team/base:latest ParentImage",
+            "registry.example.com/team/base:latest <- debian:12 ParentImage",
+            "site <- registry.example.com/old/app:7 BuildDependency",
+            "site <- registry.example.com/team/app:latest BuildDependency",
+        ]
+    );
+    let asked = ArtifactId::new("the-app");
+    let answer = catalog.dependents(std::slice::from_ref(&asked)).await.unwrap();
+    assert_eq!(answer.canonical(&asked), Some(&"registry.example.com/team/app:latest".into()));
+    assert_eq!(answer.get(&asked).unwrap().system.as_deref(), Some("local"));
+    assert!(answer.get(&asked).unwrap().buildable());
+}
+
+#[test]
+fn a_pattern_makes_arguments_lead_into_the_tree() {
+    let child = "ARG HOST=quay.io\nARG TEAM=team\nARG BASE=$HOST/$TEAM/base-image\nFROM $BASE\n";
+    let root = files(&[
+        ("freshmaker.toml", "[tree]\nimage = 'quay.io/team/{name}'\n"),
+        ("images/base-image/Dockerfile", "FROM debian:12\n"),
+        ("images/app/Dockerfile", child),
+    ]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    assert_eq!(
+        drawn(catalog.graph()),
+        [
+            "quay.io/team/app:latest <- quay.io/team/base-image:latest ParentImage",
+            "quay.io/team/base-image:latest <- debian:12 ParentImage",
+        ]
+    );
+}
+
+#[test]
+fn what_a_manifest_says_in_vain_is_reported() {
+    let manifest = "[tree.images]\n'base' = 'a'\n'./base/Dockerfile' = 'b'\n'notes.txt' = 'c'\n'gone' = 'd'\n
+[[artifact]]\nname = 'localhost/bsae'\nkind = 'image'\nestimate_s = 3\n
+[[artifact]]\nname = 'debian:12'\nkind = 'image'\n";
+    let root = files(&[("freshmaker.toml", manifest), ("base/Dockerfile", "FROM debian:12\n"), ("notes.txt", "")]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    let given = "an image is given to it, but";
+    assert_eq!(
+        told(&root, catalog.problems()),
+        [
+            format!("base: {given} this is a directory, did you mean \"base/Dockerfile\"?"),
+            format!("base/Dockerfile: {given} it is not read under this name, did you mean \"base/Dockerfile\"?"),
+            format!("gone: {given} there is no such file"),
+            format!("notes.txt: {given} it is not read under this name"),
+            "freshmaker.toml:8: artifact[0].name: no file and no source builds localhost/bsae:latest, and nothing is built from it, \
+             did you mean \"localhost/base:latest\"?"
+                .to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn names_are_completed_and_unknown_ones_get_help() {
+    let root = files(&[("app/Dockerfile", "FROM debian:12\n"), ("web/Dockerfile", "FROM app\n")]);
+    let catalog = FilesCatalog::from_tree(root.path()).unwrap();
+    let digest = format!("debian:12@sha256:{}", "a".repeat(64));
+    for name in ["debian:12", "docker.io/library/debian:12", "index.docker.io/debian:12", &digest] {
+        let answer = catalog.dependents(&[name.into()]).await.unwrap();
+        assert_eq!(answer.len(), 3, "{name}");
+        assert_eq!(answer.canonical(&name.into()), Some(&"docker.io/library/debian:12".into()), "{name}");
+    }
+    for (name, hint) in
+        [("debain:12", "debian:12"), ("localhost/ap", "localhost/app:latest"), ("%", "there is no artifact %")]
+    {
+        let error = catalog.describe(&[name.into()]).await.unwrap_err();
+        assert_eq!(error.remedy, Remedy::NotFound);
+        assert!(error.text.contains(name) && error.text.contains(hint), "{error}");
+    }
+    let pinned = format!("debian@sha256:{}", "a".repeat(64));
+    assert!(catalog.describe(&[pinned.as_str().into()]).await.is_err(), "without a tag nobody knows which debian");
+}
+
+#[test]
+fn mistakes_in_files_are_told_with_their_place() {
+    let root =
+        files(&[("bad.toml", "[[artifact]]\nname = 'a'\nkinds = 'rpm'\n"), ("tree.toml", "[tree]\npath = 'gone'\n")]);
+    let error = FilesCatalog::from_manifest(root.path().join("bad.toml")).unwrap_err();
+    assert!(matches!(error, FilesError::Manifest(_)));
+    let expected = "bad.toml:3: artifact[0].kinds: unknown key, did you mean \"kind\"?";
+    assert!(error.to_string().contains(expected), "{error}");
+    let error = FilesCatalog::from_manifest(root.path().join("tree.toml")).unwrap_err().to_string();
+    assert!(error.contains("tree.toml:2: tree.path: ") && error.contains("gone: No such file"), "{error}");
+    assert!(FilesCatalog::from_manifest(root.path().join("none.toml")).is_err());
+}
+
+#[test]
+fn the_same_files_give_the_same_graph() {
+    let names: Vec<String> = (0..60).map(|at| format!("d{}/e{at}/Dockerfile", at % 7)).collect();
+    let text = "FROM d1:e8\nCOPY --from=d3/e3 / /\n";
+    let tree: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text)).collect();
+    let root = files(&tree);
+    let (first, second) = (scan(&root), scan(&root));
+    assert_eq!(drawn(&first.graph), drawn(&second.graph));
+    assert_eq!(first.problems, second.problems);
+    assert_eq!(first.graph.parents(&"localhost/d0/e0:latest".into()).len(), 2);
+    assert!(first.graph.edges().any(|(_, _, kind)| kind == EdgeKind::BuilderStage));
+}
+
+mod contract {
+    use super::{FilesCatalog, files};
+    use freshmaker::memory::MemoryCatalog;
+    use freshmaker_testing::conformance::{self, CatalogExpectation};
+
+    #[tokio::test]
+    async fn both_catalogs_keep_the_contract() {
+        let root = files(&[
+            ("base/Dockerfile", "FROM debian:12\n"),
+            ("app/Dockerfile", "FROM base\nCOPY --from=busybox / /\n"),
+            ("site/Dockerfile", "FROM app AS a\nFROM base\nCOPY --from=a / /\n"),
+        ]);
+        let catalog = FilesCatalog::from_tree(root.path()).unwrap();
+        let expect = |aliases: &[(&str, &str)]| CatalogExpectation {
+            graph: catalog.graph().clone(),
+            aliases: aliases.iter().map(|(alias, id)| ((*alias).into(), (*id).into())).collect(),
+            unknown: "registry.example.com/nothing".into(),
+        };
+        let by_alias = [("docker.io/library/base:latest", "localhost/base:latest")];
+        conformance::catalog(&MemoryCatalog::new(catalog.graph().clone()), &expect(&by_alias)).await;
+        let by_name = [by_alias[0], ("base", "localhost/base:latest"), ("debian:12", "docker.io/library/debian:12")];
+        conformance::catalog(&catalog, &expect(&by_name)).await;
+    }
+}
+
+const PIECES: &[&str] = &[
+    "FROM ",
+    "from",
+    "COPY ",
+    "ADD ",
+    "RUN ",
+    "ARG ",
+    "ONBUILD ",
+    "ENV ",
+    "HEALTHCHECK ",
+    "CMD ",
+    "VOLUME ",
+    "SHELL ",
+    "EXPOSE ",
+    "LABEL ",
+    " AS ",
+    "--from=",
+    "--mount=type=bind,from=",
+    "--platform=",
+    "a",
+    "b:1",
+    "0",
+    "1",
+    "$A",
+    "${A:-b}",
+    "${A",
+    "A=1",
+    "$TARGETARCH",
+    "scratch",
+    "\n",
+    "\r\n",
+    "\r",
+    "\t",
+    " ",
+    "\\\n",
+    "\\",
+    "`",
+    "`\n",
+    "# escape=`\n",
+    "# syntax=x\n",
+    "#",
+    "<<E",
+    "<<-'E'",
+    "\nE\n",
+    "\"",
+    "'",
+    "[\"a\", \"b\"]",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ",",
+    "é",
+    "\u{feff}",
+    "\0",
+    "\u{b}",
+    "\u{c}",
+    "\u{85}",
+    "\u{a0}",
+    "\u{2028}",
+    "@sha256:",
+    "%",
+    "/",
+];
+
+fn likely() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(PIECES), 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_text_panics(text in "(?s).{0,200}") {
+        let _ = containerfile::parse(&text);
+    }
+
+    #[test]
+    fn no_likely_text_panics(text in likely()) {
+        for text in [text.clone(), format!("FROM a\n{text}")] {
+            let lines = text.lines().count() + 1;
+            match containerfile::parse(&text) {
+                Ok(recipe) => assert!(recipe.images.iter().all(|used| (1..=lines).contains(&used.line))),
+                Err(problem) => assert!((1..=lines).contains(&problem.line), "{problem}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_manifest_brings_its_policy() {
+    let manifest = "[[policy.block]]\nartifact = \".*/old-.*\"\nbecause = \"retired\"\n";
+    let root = files(&[("freshmaker.toml", manifest)]);
+    let catalog = FilesCatalog::from_manifest(root.path().join("freshmaker.toml")).unwrap();
+    let facts = |artifact| freshmaker::policy::Facts::default().with("artifact", artifact);
+    assert!(catalog.policy().judge(&facts("docker.io/team/app")).allowed);
+    assert!(!catalog.policy().judge(&facts("docker.io/team/old-app")).allowed);
+}
+
+#[test]
+fn a_mistake_in_the_policy_names_file_line_and_key() {
+    let cases = [
+        (
+            "[[policy.block]]\nartifact = 'a'\n\n[[policy.block]]\ntarget = 'x'\nartifact = \"(\"\n",
+            "m.toml:6: policy.block[1].artifact: ",
+        ),
+        ("[policy]\nblok = []\n", "m.toml:"),
+        (
+            "[[policy.allow]]\nany = [{ artifact = 'a' },\n  { artifact = '[' }]\n",
+            "m.toml:3: policy.allow[0].any[1].artifact: ",
+        ),
+    ];
+    for (text, expected) in cases {
+        let problems = freshmaker_local::files::manifest::Manifest::parse("m.toml", text).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].to_string().starts_with(expected), "{text}: {problems:?}");
+    }
+}

@@ -1,0 +1,157 @@
+use freshmaker::artifact::Nvr;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Packages with the fix, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fixes(BTreeMap<String, BTreeSet<Nvr>>);
+
+/// What an image has of the packages that are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding<'a> {
+    /// Nobody knows what is in it, or what is to be fixed: it has to be taken for affected.
+    Unsure,
+    /// This package is older than the fix of the same name.
+    Older { installed: &'a Nvr, fix: &'a Nvr },
+    /// All packages are at least as new as the fixes.
+    Fixed,
+    /// Packages with the right names, but all from modules where the fixes are not, or the other way round.
+    OtherModularity,
+    /// None of the packages is in it.
+    Absent,
+}
+
+impl Finding<'_> {
+    pub(super) fn needs_fix(self) -> bool {
+        matches!(self, Self::Unsure | Self::Older { .. })
+    }
+}
+
+impl Fixes {
+    pub(super) fn insert(&mut self, fix: Nvr) {
+        self.0.entry(fix.name().to_owned()).or_default().insert(fix);
+    }
+
+    pub(super) fn find<'a>(&'a self, rpms: Option<&'a BTreeSet<Nvr>>) -> Finding<'a> {
+        let Some(rpms) = rpms.filter(|_| !self.0.is_empty()) else { return Finding::Unsure };
+        let mut finding = Finding::Absent;
+        for (installed, fix) in
+            rpms.iter().flat_map(|rpm| self.0.get(rpm.name()).into_iter().flatten().map(move |fix| (rpm, fix)))
+        {
+            finding = match finding {
+                _ if is_modular(installed) != is_modular(fix) && finding == Finding::Absent => Finding::OtherModularity,
+                _ if is_modular(installed) != is_modular(fix) => finding,
+                _ if is_older(installed, fix) => return Finding::Older { installed, fix },
+                _ => Finding::Fixed,
+            };
+        }
+        finding
+    }
+
+    /// Whether an image with these packages can stand in for one with those: it has each fix that concerns the other one, and nothing older.
+    pub(super) fn has_all_of(&self, rpms: &BTreeSet<Nvr>, other: &BTreeSet<Nvr>) -> bool {
+        let concerns = |fix: &Nvr, rpms: &BTreeSet<Nvr>| {
+            rpms.iter().any(|rpm| rpm.name() == fix.name() && is_modular(rpm) == is_modular(fix))
+        };
+        let mut concerned = self.0.values().flatten().filter(|fix| concerns(fix, other)).peekable();
+        concerned.peek().is_some()
+            && concerned.all(|fix| concerns(fix, rpms))
+            && self.find(Some(rpms)) == Finding::Fixed
+    }
+}
+
+/// Packages from modules have another life than those of the same name that are not: neither fixes the other.
+pub(super) fn is_modular(rpm: &Nvr) -> bool {
+    rpm.release().contains("module+")
+}
+
+/// Older by RPM's rules. Where only one side tells an epoch, the other one may have left it out, so newer is what is newer both with and
+/// without epochs.
+pub(super) fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
+    let by_version = installed.by_version_and_release(fix).is_lt();
+    match (installed.epoch(), fix.epoch()) {
+        (Some(installed), Some(fix)) if installed != fix => installed < fix,
+        (None, Some(1..)) => true,
+        _ => by_version,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rpms(texts: &[&str]) -> BTreeSet<Nvr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn fixes(texts: &[&str]) -> Fixes {
+        let mut fixes = Fixes::default();
+        rpms(texts).into_iter().for_each(|fix| fixes.insert(fix));
+        fixes
+    }
+
+    #[test]
+    fn epochs_count_where_they_are_told() {
+        for (installed, fix, older) in [
+            ("a-1-1", "a-1-2", true),
+            ("a-1-2", "a-1-2", false),
+            ("a-1.01-1", "a-1.1-1", false),
+            ("1:a-1-1", "0:a-2-1", false),
+            ("0:a-2-1", "1:a-1-1", true),
+            ("1:a-1-1", "1:a-2-1", true),
+            ("1:a-1-1", "a-2-1", true),
+            ("1:a-2-1", "a-1-1", false),
+            ("a-2-1", "1:a-1-1", true),
+            ("a-2-1", "0:a-1-1", false),
+            ("a-1-1", "0:a-2-1", true),
+        ] {
+            let (rpms, fixes) = (rpms(&[installed]), fixes(&[fix]));
+            assert_eq!(fixes.find(Some(&rpms)).needs_fix(), older, "{installed} {fix}");
+        }
+    }
+
+    #[test]
+    fn findings() {
+        let all = fixes(&["a-1-2", "b-3-1.module+el8", "c-1-1", "c-1-5"]);
+        let find = |texts: &[&str]| {
+            let rpms = rpms(texts);
+            match all.find(Some(&rpms)) {
+                Finding::Older { installed, fix } => format!("{installed} < {fix}"),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(all.find(None), Finding::Unsure);
+        assert_eq!(fixes(&[]).find(Some(&rpms(&["a-1-1"]))), Finding::Unsure);
+        for (installed, expected) in [
+            (&[][..], "Absent"),
+            (&["x-1-1"], "Absent"),
+            (&["a-1-2"], "Fixed"),
+            (&["a-1-2", "x-1-1"], "Fixed"),
+            (&["a-1-1"], "a-1-1 < a-1-2"),
+            (&["b-1-1"], "OtherModularity"),
+            (&["a-1-1.module+el8"], "OtherModularity"),
+            (&["a-1-2", "b-1-1"], "Fixed"),
+            (&["b-1-1", "c-1-5"], "Fixed"),
+            (&["b-1-1.module+el8"], "b-1-1.module+el8 < b-3-1.module+el8"),
+            (&["c-1-3"], "c-1-3 < c-1-5"),
+        ] {
+            assert_eq!(find(installed), expected, "{installed:?}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_has_what_the_other_needs() {
+        let all = fixes(&["a-1-2", "b-1-2"]);
+        for (stand_in, other, expected) in [
+            (&["a-1-2"][..], &["a-1-1"][..], true),
+            (&["a-1-1"], &["a-1-1"], false),
+            (&["a-1-2"], &["a-1-1", "b-1-1"], false),
+            (&["a-1-2", "b-1-2"], &["a-1-1"], true),
+            (&["a-1-2", "b-1-1"], &["a-1-1"], false),
+            (&["x-1-1"], &["a-1-1"], false),
+            (&["a-1-2.module+el8"], &["a-1-1"], false),
+            (&["a-1-2"], &["x-1-1"], false),
+        ] {
+            assert_eq!(all.has_all_of(&rpms(stand_in), &rpms(other)), expected, "{stand_in:?} {other:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+use super::choice::Choice;
+use super::fixes::{Finding, Fixes};
+use super::index::Index;
+use super::wiring::{Base, Wires, Wiring};
+use freshmaker::Reason;
+use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
+use freshmaker::graph::{ArtifactGraph, EdgeKind};
+use freshmaker::plan::{Planner, RebuildReason};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an image is rebuilt on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SelectedParent {
+    /// The parent: an image of the same selection, or one that is used as it is.
+    pub nvr: Nvr,
+    /// In which role it is used.
+    pub kind: EdgeKind,
+    /// The image that had this role in the last build, if it was another one.
+    pub instead_of: Option<Nvr>,
+    /// Why it is used although it needs the fix. Only builder stages have such parents: an image may be built with an older release of
+    /// itself (code `built_from_itself`).
+    pub unfixed: Option<Reason>,
+}
+
+/// An image to be rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedImage {
+    /// Which one.
+    pub nvr: Nvr,
+    /// Affected itself, or rebuilt for the sake of others.
+    pub reason: RebuildReason,
+    /// The same with a code, `affected` or `dependency`, and a sentence.
+    pub why: Reason,
+    /// What it is rebuilt on, sorted.
+    pub parents: Vec<SelectedParent>,
+    /// The releases of its group that are not rebuilt because this one is, sorted.
+    pub replaces: Vec<Nvr>,
+    /// Its content sets; where it has none of its own, those of its neighbours.
+    pub content_sets: BTreeSet<String>,
+}
+
+/// Which images are rebuilt, on what, and why the others are not.
+///
+/// Every candidate that is left out has a [`Reason`] with one of these codes:
+///
+/// | code | meaning |
+/// |---|---|
+/// | `already_fixed` | its packages are all at least as new as the fixed ones |
+/// | `package_absent` | it has none of the fixed packages |
+/// | `modularity` | its packages are from modules and the fixes are not, or the other way round |
+/// | `hotfix` | it has the label of a hotfix |
+/// | `older_unpublished` | a newer image of the same name and version is not published either |
+/// | `already_rebuilt` | it, or the release that replaces it, has been rebuilt before |
+/// | `superseded_by_release` | another release of its group is built and used instead |
+/// | `fixed_release_published` | a published image with the fix is used instead |
+/// | `not_needed` | nothing that is rebuilt is built on it |
+/// | `lookup_error` | how it is built could not be found out |
+/// | `no_recipe` | the catalog has no recipe for it |
+/// | `parent_not_rebuilt` | it would be built on an image that needs the fix and cannot be rebuilt |
+///
+/// and those that the caller has given with [`CatalogImage::rejected`](super::CatalogImage::rejected).
+///
+/// ```
+/// use freshmaker_redhat::image::{CatalogImage, Publication, Releases};
+///
+/// let image = |nvr: &str| Ok::<_, freshmaker::artifact::NvrError>(CatalogImage::new(nvr.parse()?).with_source("app.git", None).affected());
+/// let selection = Releases::new()
+///     .with(image("app-container-1-2")?)
+///     .with(image("app-container-1-10")?.with_publication(Publication::Released))
+///     .select()?;
+/// assert_eq!(selection.images().len(), 1);
+/// assert_eq!(selection.images()[0].nvr.to_string(), "app-container-1-10");
+/// assert_eq!(selection.excluded(&"app-container-1-2".parse()?).unwrap().code, "superseded_by_release");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Selection {
+    images: Vec<SelectedImage>,
+    excluded: BTreeMap<Nvr, Reason>,
+    graph: ArtifactGraph,
+}
+
+impl Selection {
+    pub(super) fn new(
+        fixes: &Fixes,
+        choice: &Choice,
+        wiring: &Wiring<'_>,
+        wires: &Wires,
+        order: &[usize],
+        mut content_sets: Vec<BTreeSet<String>>,
+    ) -> Self {
+        let index = wiring.index;
+        let mut left_out = left_out(choice, wiring, wires);
+        let replaced = replaced(choice, wiring, wires);
+        let mut images = Vec::new();
+        for &place in order {
+            if let Some(why) = impediment(index, &wires[&place], place, &left_out) {
+                left_out.insert(place, why);
+                continue;
+            }
+            let (reason, why) = inclusion(fixes, choice, index, place);
+            images.push(SelectedImage {
+                nvr: index.nvr(place).clone(),
+                reason,
+                why,
+                parents: parents(index, &wires[&place], place),
+                replaces: replaced.get(&place).cloned().unwrap_or_default(),
+                content_sets: std::mem::take(&mut content_sets[place]),
+            });
+        }
+        let graph = graph(index, &images);
+        let excluded = left_out.into_iter().map(|(place, why)| (index.nvr(place).clone(), why)).collect();
+        Self { images, excluded, graph }
+    }
+
+    /// What is rebuilt, parents before children.
+    #[must_use]
+    pub fn images(&self) -> &[SelectedImage] {
+        &self.images
+    }
+
+    /// The candidates that are not rebuilt, with the reason, by name.
+    pub fn exclusions(&self) -> impl Iterator<Item = (&Nvr, &Reason)> {
+        self.excluded.iter()
+    }
+
+    /// Why this candidate is not rebuilt.
+    #[must_use]
+    pub fn excluded(&self, nvr: &Nvr) -> Option<&Reason> {
+        self.excluded.get(nvr)
+    }
+
+    /// What is rebuilt, with all it is built on. The id of an artifact is the text of its NVR.
+    #[must_use]
+    pub fn graph(&self) -> &ArtifactGraph {
+        &self.graph
+    }
+
+    /// A planner that rebuilds exactly this, with all reasons. Policy and facts can be added.
+    pub fn planner(&self) -> Planner<'_> {
+        let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
+            planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone())
+        });
+        self.excluded.iter().fold(planner, |planner, (nvr, why)| planner.exclude(nvr.to_string(), why.clone()))
+    }
+}
+
+/// Why candidates are not among what is wired: as far as they are known from affected images, and nothing said so before.
+fn left_out(choice: &Choice, wiring: &Wiring<'_>, wires: &Wires) -> BTreeMap<usize, Reason> {
+    let index = wiring.index;
+    let mut left_out = choice.left_out.clone();
+    left_out.retain(|place, _| !wires.contains_key(place));
+    let as_is = wires.values().flatten().filter_map(|base| if let Base::AsIs(nvr) = base { Some(nvr) } else { None });
+    let as_is: BTreeSet<&Nvr> = as_is.collect();
+    for place in candidates(choice, index) {
+        if wires.contains_key(&place) || left_out.contains_key(&place) {
+            continue;
+        }
+        let why = absence(wiring, wires, &as_is, place);
+        left_out.insert(place, why);
+    }
+    left_out
+}
+
+fn absence(wiring: &Wiring<'_>, wires: &Wires, as_is: &BTreeSet<&Nvr>, place: usize) -> Reason {
+    let nvr = |place: usize| wiring.index.nvr(place);
+    let used = wiring.latest.successor(wiring.index, place).unwrap_or(place);
+    if let Some(rebuild) = [place, used].iter().find_map(|place| wiring.already_rebuilt.get(nvr(*place))) {
+        Reason::new("already_rebuilt", format!("{rebuild} is the rebuild"))
+    } else if let Some(stand_in) =
+        wiring.stand_ins.get(&used).map(|place| nvr(*place)).filter(|nvr| as_is.contains(nvr))
+    {
+        let text = format!("{stand_in}, which is published and has the fix, is used instead");
+        Reason::new("fixed_release_published", text)
+    } else if wires.contains_key(&used) {
+        Reason::new("superseded_by_release", format!("{} is rebuilt and used instead", nvr(used)))
+    } else {
+        Reason::new("not_needed", "nothing that is rebuilt is built on it")
+    }
+}
+
+/// The chosen images and all they were built on that needs the fix.
+fn candidates(choice: &Choice, index: &Index<'_>) -> BTreeSet<usize> {
+    Index::walk(choice.chosen.iter().copied(), |place| index.unfixed_parents(place).collect::<Vec<_>>())
+}
+
+fn replaced(choice: &Choice, wiring: &Wiring<'_>, wires: &Wires) -> BTreeMap<usize, Vec<Nvr>> {
+    let mut replaced: BTreeMap<usize, Vec<Nvr>> = BTreeMap::new();
+    for place in candidates(choice, wiring.index).into_iter().filter(|place| !wires.contains_key(place)) {
+        if let Some(successor) = wiring.latest.successor(wiring.index, place) {
+            replaced.entry(successor).or_default().push(wiring.index.nvr(place).clone());
+        }
+    }
+    replaced
+}
+
+/// Why an image that is wired cannot be built after all.
+fn impediment(index: &Index<'_>, bases: &[Base], place: usize, left_out: &BTreeMap<usize, Reason>) -> Option<Reason> {
+    let image = index.images[place];
+    if let Some(error) = &image.error {
+        return Some(Reason::new("lookup_error", error));
+    }
+    if !image.artifact.buildable() {
+        return Some(Reason::new("no_recipe", "the catalog has no recipe for it"));
+    }
+    let missing = bases.iter().filter_map(Base::rebuilt).find(|parent| left_out.contains_key(parent))?;
+    let text = format!("it would be built on {}, which needs the fix and cannot be rebuilt", index.nvr(missing));
+    Some(Reason::new("parent_not_rebuilt", text))
+}
+
+fn inclusion(fixes: &Fixes, choice: &Choice, index: &Index<'_>, place: usize) -> (RebuildReason, Reason) {
+    let finding = match fixes.find(index.images[place].rpms.as_ref()) {
+        Finding::Older { installed, fix } => format!("it contains {installed}, older than {fix}"),
+        _ => "it is taken for affected, since nobody told its packages or the fixed ones".to_owned(),
+    };
+    if choice.chosen.contains(&place) {
+        return (RebuildReason::DirectlyAffected, Reason::new("affected", finding));
+    }
+    let text = format!("another image that is rebuilt needs it, and {finding}");
+    (RebuildReason::Dependency, Reason::new("dependency", text))
+}
+
+fn parents(index: &Index<'_>, bases: &[Base], place: usize) -> Vec<SelectedParent> {
+    let declared = index.parents(place).iter().zip(bases);
+    let mut parents: Vec<_> = declared
+        .map(|(declared, base)| {
+            let nvr = match base {
+                Base::Rebuilt(parent) => index.nvr(*parent).clone(),
+                Base::AsIs(nvr) | Base::Unfixed(nvr) => nvr.clone(),
+            };
+            let instead_of = Some(declared.nvr).filter(|declared| **declared != nvr).cloned();
+            let unfixed = matches!(base, Base::Unfixed(_)).then(|| {
+                Reason::new("built_from_itself", "a newer release is itself built from what would be built on it")
+            });
+            SelectedParent { nvr, kind: declared.kind, instead_of, unfixed }
+        })
+        .collect();
+    parents.sort();
+    parents
+}
+
+fn graph(index: &Index<'_>, images: &[SelectedImage]) -> ArtifactGraph {
+    let mut graph = ArtifactGraph::new();
+    let artifact = |nvr: &Nvr| {
+        let known = index.place(nvr).map(|place| index.images[place].artifact.clone());
+        known.unwrap_or_else(|| Artifact::new(nvr.to_string(), ArtifactKind::Image))
+    };
+    for image in images {
+        graph.insert(artifact(&image.nvr));
+        for parent in &image.parents {
+            graph.insert(artifact(&parent.nvr));
+            // Both ends were inserted.
+            let _ = graph.depend(image.nvr.to_string(), parent.nvr.to_string(), parent.kind);
+        }
+    }
+    graph
+}

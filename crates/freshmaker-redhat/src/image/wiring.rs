@@ -1,0 +1,178 @@
+use super::index::{Declared, Index};
+use super::latest::Latest;
+use freshmaker::artifact::Nvr;
+use freshmaker::graph::EdgeKind;
+use petgraph::algo::kosaraju_scc;
+use petgraph::graphmap::DiGraphMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an image is built on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// An image that is rebuilt first.
+    Rebuilt(usize),
+    /// An image as it is.
+    AsIs(Nvr),
+    /// An image as it is, although it needs the fix: to rebuild it first would close a circle.
+    Unfixed(Nvr),
+}
+
+impl Base {
+    pub(super) fn rebuilt(&self) -> Option<usize> {
+        match self {
+            Self::Rebuilt(place) => Some(*place),
+            Self::AsIs(_) | Self::Unfixed(_) => None,
+        }
+    }
+}
+
+/// What becomes of a dependency that would close a circle if it moved to another release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    /// It stays at the release it was built with, which is rebuilt.
+    Rebuilt,
+    /// It stays at the release it was built with, as it is.
+    Unfixed,
+}
+
+/// What is rebuilt on what, by place: each image with its bases, in the order of its declared parents.
+pub(super) type Wires = BTreeMap<usize, Vec<Base>>;
+
+/// Decides for each dependency which release it leads to.
+#[derive(Debug)]
+pub(super) struct Wiring<'a> {
+    pub(super) index: &'a Index<'a>,
+    pub(super) latest: &'a Latest,
+    /// What has been rebuilt already, by its original.
+    pub(super) already_rebuilt: &'a BTreeMap<Nvr, Nvr>,
+    /// Published images that stand in for unfixed ones.
+    pub(super) stand_ins: BTreeMap<usize, usize>,
+    stays: BTreeMap<(usize, usize), Stay>,
+}
+
+impl<'a> Wiring<'a> {
+    pub(super) fn new(index: &'a Index<'a>, latest: &'a Latest, already_rebuilt: &'a BTreeMap<Nvr, Nvr>) -> Self {
+        Self { index, latest, already_rebuilt, stand_ins: BTreeMap::new(), stays: BTreeMap::new() }
+    }
+
+    /// All that is rebuilt if these images are, without circles; parents before children.
+    ///
+    /// # Errors
+    /// The members of a circle that was declared, and not made by moving to other releases.
+    pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<usize>> {
+        loop {
+            let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
+            let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
+            let order = order(&wires);
+            // Each round takes at least one dependency back to where it was declared, or finds that this is rebuilt anyway; so the rounds end.
+            if order.len() < wires.len() {
+                self.open_circles(&wires)?;
+            } else if !self.use_what_is_rebuilt(&wires) {
+                return Ok((wires, order));
+            }
+        }
+    }
+
+    fn bases(&self, place: usize) -> impl Iterator<Item = Base> {
+        self.index.parents(place).iter().enumerate().map(move |(number, declared)| self.base(place, number, declared))
+    }
+
+    fn rebuilt_parents(&self, place: usize) -> Vec<usize> {
+        self.bases(place).filter_map(|base| base.rebuilt()).collect()
+    }
+
+    fn base(&self, child: usize, number: usize, declared: &Declared<'_>) -> Base {
+        let as_is = || Base::AsIs(declared.nvr.clone());
+        let Some(parent) = declared.place.filter(|parent| self.index.needs_fix(*parent)) else {
+            return self.already_rebuilt.get(declared.nvr).cloned().map_or_else(as_is, Base::AsIs);
+        };
+        let base = match self.stays.get(&(child, number)) {
+            Some(Stay::Unfixed) => return Base::Unfixed(declared.nvr.clone()),
+            Some(Stay::Rebuilt) => parent,
+            None => self.latest.successor(self.index, parent).unwrap_or(parent),
+        };
+        if let Some(rebuilt) = self.already_rebuilt.get(self.index.nvr(base)) {
+            return Base::AsIs(rebuilt.clone());
+        }
+        match self.stand_ins.get(&base) {
+            Some(stand_in) => Base::AsIs(self.index.nvr(*stand_in).clone()),
+            None => Base::Rebuilt(base),
+        }
+    }
+
+    /// In each circle, dependencies of builder stages that moved go back to what they were built with, as it is: an image may well be
+    /// built with an older release of itself. If none did, dependencies of last stages go back, and what they go back to is rebuilt.
+    fn open_circles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
+        let edges = wires
+            .iter()
+            .flat_map(|(child, bases)| bases.iter().filter_map(Base::rebuilt).map(move |parent| (parent, *child)));
+        let circles = kosaraju_scc(&DiGraphMap::<usize, ()>::from_edges(edges));
+        let mut declared = None;
+        for circle in circles {
+            let members: BTreeSet<usize> = circle.into_iter().collect();
+            let moved: Vec<_> = members.iter().flat_map(|child| self.moved(*child, &wires[child], &members)).collect();
+            let in_builders: Vec<_> = moved.iter().filter(|(_, kind)| *kind != EdgeKind::ParentImage).collect();
+            let stay = if in_builders.is_empty() { Stay::Rebuilt } else { Stay::Unfixed };
+            let back = if in_builders.is_empty() { moved.iter().collect() } else { in_builders };
+            if back.is_empty() && has_circle(&members, wires) {
+                declared = declared.or(Some(members));
+                continue;
+            }
+            self.stays.extend(back.into_iter().map(|(edge, _)| (*edge, stay)));
+        }
+        declared.map_or(Ok(()), |members| Err(members.into_iter().collect()))
+    }
+
+    /// What stays unfixed to open a circle, but is rebuilt for somebody else, is used rebuilt. Whether there was any.
+    fn use_what_is_rebuilt(&mut self, wires: &Wires) -> bool {
+        let mut any = false;
+        for ((child, number), stay) in self.stays.iter_mut().filter(|(_, stay)| **stay == Stay::Unfixed) {
+            let parent = self.index.parents(*child)[*number].place;
+            if wires.contains_key(child) && parent.is_some_and(|parent| wires.contains_key(&parent)) {
+                *stay = Stay::Rebuilt;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The dependencies of a child that lead into the circle, and would not where they were declared.
+    fn moved(&self, child: usize, bases: &[Base], circle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
+        let declared = self.index.parents(child).iter().zip(bases).enumerate();
+        let moved = declared.filter(|(_, (declared, base))| {
+            base.rebuilt().is_some_and(|parent| circle.contains(&parent) && declared.place != Some(parent))
+        });
+        moved.map(|(number, (declared, _))| ((child, number), declared.kind)).collect()
+    }
+}
+
+/// Whether these places, which reach each other, are a circle, and not one that is alone.
+fn has_circle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
+    members.len() > 1 || members.iter().any(|place| wires[place].contains(&Base::Rebuilt(*place)))
+}
+
+/// Parents before children, by place where there is a choice. What is in or behind a circle is missing.
+fn order(wires: &Wires) -> Vec<usize> {
+    let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut waiting: BTreeMap<usize, usize> = wires.keys().map(|place| (*place, 0)).collect();
+    for (child, bases) in wires {
+        for parent in bases.iter().filter_map(Base::rebuilt) {
+            children.entry(parent).or_default().push(*child);
+            *waiting.entry(*child).or_default() += 1;
+        }
+    }
+    let mut ready: BTreeSet<usize> =
+        waiting.iter().filter(|(_, count)| **count == 0).map(|(place, _)| *place).collect();
+    let mut order = Vec::with_capacity(wires.len());
+    while let Some(place) = ready.pop_first() {
+        order.push(place);
+        for child in children.get(&place).into_iter().flatten() {
+            let count = waiting.entry(*child).or_default();
+            *count -= 1;
+            if *count == 0 {
+                ready.insert(*child);
+            }
+        }
+    }
+    order
+}

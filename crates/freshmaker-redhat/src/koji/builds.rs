@@ -1,0 +1,215 @@
+use super::client::Client;
+use super::config::Config;
+use super::fault::CallError;
+use super::request::{marker, method, submission};
+use super::session::Sessions;
+use super::status::{Observer, task_number};
+use super::xmlrpc::{Request, Value};
+use crate::messages::koji::TaskState;
+use async_trait::async_trait;
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use freshmaker::rebuild::{AttemptId, ExternalId, SessionId};
+use freshmaker::time::{Timestamp, to_micros};
+use freshmaker_net::{Call, Negotiate};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Tasks in one answer to a look-up.
+const PAGE: usize = 500;
+
+/// Pages in a look-up: one with more is given up rather than believed.
+const PAGES_MAX: usize = 1000;
+
+/// How far the hub's clock may be behind ours when it is asked for what was created since.
+const CLOCKS_APART: Duration = Duration::from_secs(24 * 3600);
+
+/// Submissions that are remembered.
+const RECENT_MAX: usize = 1000;
+
+/// Koji as a build system: images by `buildContainer`, everything else by `build`.
+///
+/// The source of an artifact is `location#revision`, its target Koji's target. The parameters of an image are `git_branch`, `yum_repourls`, `compose_ids`,
+/// `flatpak`, `isolated`, `koji_parent_build`, `arch_override` (left out unless isolated or scratch), `signing_intent`, `dependency_replacements`,
+/// `operator_csv_modifications_url` and `release` (its part up to the first dot counts; without it that of the NVR that the artifact is named by); those of a
+/// package `arch_override`, `fail_fast`, `repo_id`, `skip_tag`, `wait_builds` and `wait_repo`. A parent image that was rebuilt becomes
+/// `koji_parent_build`, a repository that was made becomes one of `compose_ids` or `yum_repourls`.
+///
+/// Koji itself starts a second task if it is asked twice. What this value has submitted it does not submit again; across restarts the
+/// engine looks the marker up, which is in `userdata.fm_attempt` (images) or `custom_user_metadata.fm_attempt` of the task's request.
+///
+/// ```
+/// use freshmaker_redhat::koji::{Config, KojiBuilds};
+/// use freshmaker::backend::BuildSystem;
+///
+/// let builds = KojiBuilds::new(Config::new("https://koji.example.org/kojihub"))?;
+/// assert!(builds.capabilities().lookup);
+/// # Ok::<(), freshmaker::backend::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct KojiBuilds {
+    client: Client,
+    sessions: Sessions,
+    observer: Observer,
+    config: Config,
+    recent: Mutex<VecDeque<(AttemptId, ExternalId)>>,
+}
+
+impl KojiBuilds {
+    /// A build system at this hub; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    pub fn new(config: Config) -> Result<Self> {
+        let client = Client::new(&config)?;
+        Ok(Self {
+            sessions: Sessions::new(client.clone(), &config),
+            observer: Observer::new(client.clone(), config.topurl.clone()),
+            client,
+            config,
+            recent: Mutex::default(),
+        })
+    }
+
+    /// Takes the tokens for [`Login::Kerberos`](super::Login::Kerberos) from there instead of the system's library.
+    #[must_use]
+    pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
+        Self { sessions: self.sessions.with_negotiate(negotiate), ..self }
+    }
+
+    fn submitted(&self, attempt: &AttemptId) -> Option<ExternalId> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|(known, _)| known == attempt).map(|(_, id)| id.clone())
+    }
+
+    /// Nothing will be sent in the session of this request.
+    fn unused(&self, request: &BuildRequest) {
+        if let Some(session) = &request.session {
+            self.sessions.free(session);
+        }
+    }
+
+    fn remember(&self, attempt: &AttemptId, id: &ExternalId) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back((attempt.clone(), id.clone()));
+    }
+}
+
+#[async_trait]
+impl BuildSystem for KojiBuilds {
+    fn capabilities(&self) -> Capabilities {
+        // More would wait for a session in which another one is submitted.
+        let submissions = u32::try_from(self.config.sessions.max(1)).ok().and_then(NonZeroU32::new);
+        Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll, submissions }
+    }
+
+    async fn session(&self) -> Result<Option<SessionId>> {
+        self.sessions.name().await.map(Some)
+    }
+
+    async fn fence(&self, session: &SessionId) -> Result<()> {
+        self.sessions.forget(session);
+        let Ok(number) = session.as_str().parse::<i64>() else { return Ok(()) };
+        let request = Request::new("logout", Vec::new()).named([("session_id", number.into())]);
+        let mut other = self.sessions.check_out().await?;
+        match self.sessions.read(&mut other, &request).await {
+            Ok(_) => {}
+            Err(CallError::Fault(fault)) if fault.denies_session() => {}
+            Err(error) => return Err(error.into_error(Call::Read, &self.client.place("logout"))),
+        }
+        self.sessions.give_back(other);
+        Ok(())
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        if let Some(id) = self.submitted(&request.attempt) {
+            self.unused(request);
+            return Ok(id);
+        }
+        let call = submission(request, &self.config.release_suffix).inspect_err(|_| self.unused(request))?;
+        let session = match &request.session {
+            None => self.sessions.name().await?,
+            Some(session) => session.clone(),
+        };
+        match self.sessions.submit(&session, &call).await? {
+            Value::Int(task) => {
+                let id = ExternalId::new(task.to_string());
+                self.remember(&request.attempt, &id);
+                Ok(id)
+            }
+            other => {
+                let text = format_args!("the answer is {}, not the number of a task", other.kind());
+                Err(Error::new(Remedy::Unclear, self.client.place(&call.method), text))
+            }
+        }
+    }
+
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        let place = self.client.place("listTasks");
+        let owner = self.sessions.user().await?;
+        let created_after = seconds(since) - CLOCKS_APART.as_secs_f64();
+        let states: Vec<_> = TaskState::ALL.into_iter().map(TaskState::number).collect();
+        let opts = Value::record([
+            ("method", method(request.kind).into()),
+            ("owner", owner.into()),
+            ("parent", Value::Nil),
+            ("state", states.into()),
+            ("createdAfter", created_after.into()),
+            ("decode", true.into()),
+        ]);
+        let mut ids = Vec::new();
+        for page in 0..PAGES_MAX {
+            let offset = i64::try_from(page * PAGE).unwrap_or(i64::MAX);
+            let query = [("order", "id".into()), ("limit", (PAGE as i64).into()), ("offset", offset.into())];
+            let call = Request::new("listTasks", Vec::new())
+                .named([("opts", opts.clone()), ("queryOpts", Value::record(query))]);
+            let answer = self.client.call(&call).await.map_err(|error| error.into_error(Call::Read, &place))?;
+            let tasks = answer.each(&[], |task| Ok((task.get::<i64>(&["id"])?, marker(task))));
+            let tasks = tasks.map_err(|error| Error::new(Remedy::Corrupt, &place, error))?;
+            let ours = tasks.iter().filter(|(_, marker)| *marker == Some(request.attempt.as_str()));
+            ids.extend(ours.map(|(id, _)| ExternalId::new(id.to_string())));
+            if tasks.len() < PAGE {
+                return self.observed(&ids, &place).await;
+            }
+        }
+        Err(Error::new(Remedy::Unavailable, place, format_args!("more than {} tasks", PAGES_MAX * PAGE)))
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.observer.observe(ids).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        let Some(task) = task_number(id) else { return Ok(()) };
+        let mut session = self.sessions.check_out().await?;
+        // It may be asked for again, but not by itself.
+        let answer = session.call(&self.client, &Request::new("cancelTask", vec![task.into()]), Call::Read).await;
+        match answer.map_err(|error| error.into_error(Call::Read, &self.client.place("cancelTask"))) {
+            Err(error) if error.remedy != Remedy::NotFound => Err(error),
+            Ok(_) | Err(_) => {
+                self.sessions.give_back(session);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl KojiBuilds {
+    /// How all of these stand.
+    async fn observed(&self, ids: &[ExternalId], place: &str) -> Result<Vec<Found>> {
+        let found = self.observer.observe(ids).await?;
+        if found.len() == ids.len() {
+            return Ok(found);
+        }
+        Err(Error::new(Remedy::Unavailable, place, "the state of a task that was found is not known"))
+    }
+}
+
+/// Seconds since the epoch, as the hub takes them.
+fn seconds(at: Timestamp) -> f64 {
+    to_micros(at) as f64 / 1e6
+}

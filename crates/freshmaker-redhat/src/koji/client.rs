@@ -1,0 +1,163 @@
+use super::config::Config;
+use super::fault::{CallError, Fault};
+use super::xmlrpc::{Request, Response, Value};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::{Call, Http, HttpConfig, Reply, off_runtime};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+
+/// Calls in one multicall: the hub runs them in one transaction.
+pub(crate) const CHUNK: usize = 100;
+
+/// Calls methods of a hub that anybody may call.
+///
+/// ```no_run
+/// use freshmaker_redhat::koji::{Client, Config};
+/// use freshmaker_redhat::koji::xmlrpc::Request;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(&Config::new("https://koji.example.org/kojihub"))?;
+/// let target = client.call(&Request::new("getBuildTarget", vec!["f43".into()])).await?;
+/// println!("{}", target.get::<&str>(&["dest_tag_name"])?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: Http,
+    config: HttpConfig,
+}
+
+impl Client {
+    /// A client of this hub; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Self { http: Http::new(&config.http)?, config: config.http.clone() })
+    }
+
+    /// Calls a method that changes nothing.
+    ///
+    /// # Errors
+    /// What the method raised; or that there is no answer, or none that makes sense.
+    pub async fn call(&self, request: &Request) -> Result<Value, CallError> {
+        self.post(&self.config.url, HeaderMap::new(), request, Call::Read).await
+    }
+
+    /// Calls many methods that change nothing, a hundred at once. The answers are in the order of the calls, and each has its own.
+    ///
+    /// # Errors
+    /// That there is no answer to all of it. What one method raised only concerns that one.
+    pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, Fault>>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(CHUNK) {
+            let calls = chunk.iter().map(|request| {
+                let params = Value::Array(request.params.clone());
+                Value::record([("methodName", request.method.as_str().into()), ("params", params)])
+            });
+            let request = Request::new("multiCall", vec![Value::Array(calls.collect())]);
+            let place = self.place(&request.method);
+            let value = self.call(&request).await.map_err(|error| error.into_error(Call::Read, &place))?;
+            let Value::Array(items) = value else {
+                return Err(Error::new(
+                    Remedy::Corrupt,
+                    place,
+                    format_args!("the answer is {}, not a list", value.kind()),
+                ));
+            };
+            if items.len() != chunk.len() {
+                let text = format_args!("{} answers to {} calls", items.len(), chunk.len());
+                return Err(Error::new(Remedy::Corrupt, place, text));
+            }
+            for item in items {
+                answers.push(entry(item).ok_or_else(|| Error::new(Remedy::Corrupt, &place, "an entry is no answer"))?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Where a call goes, for errors.
+    pub(crate) fn place(&self, method: &str) -> String {
+        format!("{}: {method}", self.config.url)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.config.url
+    }
+
+    /// A file beside the hub.
+    pub(crate) async fn file(&self, url: &str) -> Result<Vec<u8>> {
+        let reply = self.http.send(self.http.request(Method::GET, url), Call::Read, url).await?;
+        match reply.status {
+            200 => Ok(reply.body),
+            404 => Err(Error::new(Remedy::NotFound, url, "there is no such file")),
+            status => Err(Error::new(Remedy::Unavailable, url, format_args!("status {status}"))),
+        }
+    }
+
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        request: &Request,
+        call: Call,
+    ) -> Result<Value, CallError> {
+        let place = self.place(&request.method);
+        let body = request.encode().map_err(|error| {
+            CallError::Failed(Error::new(Remedy::Rejected, &place, format_args!("the request: {}", error.text)))
+        })?;
+        let http = self.http.request(Method::POST, url).header(CONTENT_TYPE, "text/xml").headers(headers).body(body);
+        let reply = self.http.send(http, call, &place).await.map_err(CallError::Failed)?;
+        read(reply, call, &place).await
+    }
+}
+
+async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError> {
+    let failed = |remedy, text: String| CallError::Failed(Error::new(remedy, place, text));
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type").to_owned();
+    match reply.status {
+        200 => {}
+        // The hub, or a proxy before it, did not even look at the call.
+        status @ (300..=399 | 401 | 403 | 404 | 429) => {
+            return Err(failed(Remedy::Unavailable, format!("status {status} ({kind})")));
+        }
+        status @ (400 | 405 | 411 | 413 | 414 | 415) => {
+            return Err(failed(Remedy::Rejected, format!("the request is not accepted: status {status}")));
+        }
+        status => return Err(failed(call.unanswered(), format!("status {status} ({kind})"))),
+    }
+    if kind.starts_with("text/html") {
+        return Err(failed(call.unanswered(), "the answer is a page of HTML, not the hub's".to_owned()));
+    }
+    let broken = call.answered_with_nonsense();
+    let length = reply.body.len();
+    let parsed = off_runtime(length, move || Response::parse(&reply.body)).await;
+    match parsed.map_err(|error| failed(broken, error.to_string()))? {
+        Ok(Response::Value(value)) => Ok(value),
+        Ok(Response::Fault { code, text }) => Err(CallError::Fault(Fault::new(code, &text))),
+        Err(error) => Err(failed(broken, error.to_string())),
+    }
+}
+
+/// One answer in a multicall: a list of one value, or a fault.
+fn entry(item: Value) -> Option<Result<Value, Fault>> {
+    match item {
+        Value::Array(mut values) if values.len() == 1 => values.pop().map(Ok),
+        Value::Struct(_) => fault_in(&item).map(Err),
+        Value::Nil
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Double(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
+        | Value::DateTime(_)
+        | Value::Array(_) => None,
+    }
+}
+
+/// The fault that a value describes, if it does.
+pub(crate) fn fault_in(value: &Value) -> Option<Fault> {
+    let code = value.get(&["faultCode"]).ok()?;
+    Some(Fault::new(code, value.get(&["faultString"]).ok()?))
+}

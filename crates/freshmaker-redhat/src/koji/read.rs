@@ -1,0 +1,429 @@
+use super::client::Client;
+use super::config::Config;
+use super::fault::Fault;
+use super::packages::{Metadata, Package};
+use super::xmlrpc::{Mismatch, Request, Value};
+use crate::image::Contents;
+use freshmaker::artifact::{Digest, Source};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::Call;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The digest of an image index, by media type; an older one comes first where both are known.
+const INDEX_TYPES: [&str; 2] =
+    ["application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.oci.image.index.v1+json"];
+
+/// A build that the hub knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Build {
+    /// Its number.
+    pub id: i64,
+    /// Its name, version and release.
+    pub nvr: String,
+    /// Name, version and release in parts, as its files are filed.
+    pub parts: [String; 3],
+    /// Whether it is complete, that is neither running nor failed, cancelled or deleted.
+    pub complete: bool,
+    /// The task that made it.
+    pub task: Option<i64>,
+    /// Where it was built from, as it was recorded.
+    pub source: Option<String>,
+    /// The content generator that imported it.
+    pub generator: Option<String>,
+    /// Digest of the index of an image.
+    pub digest: Option<Digest>,
+    /// What an image was built on; only for images.
+    pub image: Option<ImageOrigin>,
+    /// The metadata of a module, as YAML; only for modules.
+    pub module: Option<String>,
+}
+
+/// What an image was built on and with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageOrigin {
+    /// The composes that its packages came from.
+    pub composes: Vec<i64>,
+    /// How packages had to be signed.
+    pub signing_intent: Option<String>,
+    /// The build of its base image.
+    pub parent_build: Option<i64>,
+    /// Every image that a stage was built from, by pull specification.
+    pub parents: BTreeMap<String, ParentBuild>,
+    /// It is a Flatpak.
+    pub flatpak: bool,
+    /// It is built from nothing, by this task for its file system.
+    pub filesystem_task: Option<i64>,
+}
+
+/// An image that another one was built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentBuild {
+    /// Its build.
+    pub id: i64,
+    /// Name, version and release of that.
+    pub nvr: String,
+}
+
+/// A file of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Archive {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub filename: String,
+    /// The architecture of an image.
+    pub arch: Option<String>,
+    /// Where an image can be pulled from.
+    pub repositories: Vec<String>,
+    /// Digests of an image's manifest, by media type.
+    pub digests: BTreeMap<String, String>,
+    /// Labels of an image.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a task was asked to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskRequest {
+    /// The task.
+    pub task: i64,
+    /// The recipe: repository and commit.
+    pub source: Source,
+    /// The target.
+    pub target: String,
+    /// The branch that the commit was taken from.
+    pub branch: Option<String>,
+}
+
+/// A log of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// Its name.
+    pub name: String,
+    /// Where it lies, below the hub's files.
+    pub path: String,
+}
+
+impl Build {
+    /// Reads what `getBuild` answers; a list of builds has less in it.
+    pub(crate) fn of(value: &Value) -> Result<Self, Mismatch> {
+        let text = |path: &[&str]| value.get::<Option<&str>>(path).map(|text| text.map(str::to_owned));
+        let part = |name: &str| value.get::<&str>(&[name]).map(str::to_owned);
+        let parts = [part("name")?, part("version")?, part("release")?];
+        let image = image(value)?;
+        let task = value.get::<Option<i64>>(&["task_id"])?;
+        let task = task.or(value.get(&["extra", "container_koji_task_id"])?);
+        Ok(Self {
+            id: value.get::<Option<i64>>(&["build_id"])?.map_or_else(|| value.get(&["id"]), Ok)?,
+            nvr: text(&["nvr"])?.unwrap_or_else(|| parts.join("-")),
+            parts,
+            complete: value.get::<i64>(&["state"])? == 1,
+            task,
+            source: text(&["source"])?,
+            generator: text(&["cg_name"])?,
+            digest: image.map(digest).transpose()?.flatten(),
+            image: image.map(|image| origin(value, image)).transpose()?,
+            module: text(&["extra", "typeinfo", "module", "modulemd_str"])?,
+        })
+    }
+
+    /// Where its content generator's metadata lie: what is in it, file by file.
+    pub(crate) fn metadata_url(&self, topurl: &str) -> Option<String> {
+        self.generator.as_ref()?;
+        let [name, version, release] = &self.parts;
+        Some(format!("{topurl}/packages/{name}/{version}/{release}/metadata.json"))
+    }
+}
+
+/// What is known about the image that a build is, if it is one.
+fn image(build: &Value) -> Result<Option<&Value>, Mismatch> {
+    let new = build.get::<Option<&Value>>(&["extra", "typeinfo", "image"])?;
+    Ok(new.or(build.get(&["extra", "image"])?))
+}
+
+fn digest(image: &Value) -> Result<Option<Digest>, Mismatch> {
+    let digests: Option<&BTreeMap<String, Value>> = image.get(&["index", "digests"])?;
+    let Some(digests) = digests else { return Ok(None) };
+    let preferred = INDEX_TYPES.iter().find_map(|media| digests.get(*media)).or_else(|| digests.values().next());
+    let text = preferred.map(|digest| digest.get::<&str>(&[])).transpose()?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+fn origin(build: &Value, image: &Value) -> Result<ImageOrigin, Mismatch> {
+    let mut parents = BTreeMap::new();
+    let recorded: Option<&BTreeMap<String, Value>> = image.get(&["parent_image_builds"])?;
+    for (pull, parent) in recorded.into_iter().flatten() {
+        let read = || Ok(ParentBuild { id: parent.get(&["id"])?, nvr: parent.get::<&str>(&["nvr"])?.to_owned() });
+        let parent = read().map_err(|error: Mismatch| error.within(pull).within("parent_image_builds"))?;
+        parents.insert(pull.clone(), parent);
+    }
+    Ok(ImageOrigin {
+        composes: image.each(&["odcs", "compose_ids"], |id| id.get(&[]))?,
+        signing_intent: image.get::<Option<&str>>(&["odcs", "signing_intent"])?.map(str::to_owned),
+        parent_build: image.get(&["parent_build_id"])?,
+        parents,
+        flatpak: image.get::<Option<bool>>(&["flatpak"])?.unwrap_or(false),
+        filesystem_task: build.get(&["extra", "filesystem_koji_task_id"])?,
+    })
+}
+
+impl Archive {
+    fn of(value: &Value) -> Result<Self, Mismatch> {
+        let texts = |path: &[&str]| -> Result<BTreeMap<String, String>, Mismatch> {
+            let members: Option<&BTreeMap<String, Value>> = value.get(path)?;
+            // A label may have no value.
+            let text = |(name, value): (&String, &Value)| {
+                let text = value.get::<Option<&str>>(&[]).map_err(|error| error.within(name))?;
+                Ok((name.clone(), text.unwrap_or_default().to_owned()))
+            };
+            members.into_iter().flatten().map(text).collect()
+        };
+        Ok(Self {
+            id: value.get(&["id"])?,
+            filename: value.get::<&str>(&["filename"])?.to_owned(),
+            arch: value.get::<Option<&str>>(&["extra", "image", "arch"])?.map(str::to_owned),
+            repositories: value
+                .each(&["extra", "docker", "repositories"], |pull| pull.get::<&str>(&[]).map(str::to_owned))?,
+            digests: texts(&["extra", "docker", "digests"])?,
+            labels: texts(&["extra", "docker", "config", "config", "Labels"])?,
+        })
+    }
+}
+
+/// Answers what handlers ask about builds. Nothing here needs a login.
+///
+/// ```no_run
+/// use freshmaker_redhat::koji::{Config, KojiReader};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let koji = KojiReader::new(&Config::new("https://koji.example.org/kojihub"))?;
+/// if let Some(build) = koji.build("nginx-container-1.24-5").await? {
+///     let made = koji.task_request(&build).await?;
+///     println!("{} was built from {} for {}", build.nvr, made.source.location, made.target);
+///     for (arch, packages) in koji.installed_rpms(&build).await?.iter() {
+///         println!("{arch}: {} packages", packages.len());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct KojiReader {
+    client: Client,
+    topurl: Option<String>,
+}
+
+impl KojiReader {
+    /// A reader of this hub; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Self { client: Client::new(config)?, topurl: config.topurl.clone() })
+    }
+
+    /// A build by its name, version and release, or by its number.
+    ///
+    /// # Errors
+    /// If the hub gives no answer that makes sense; [`Corrupt`](Remedy::Corrupt) with the path of what is wrong in it.
+    pub async fn build(&self, nvr_or_id: &str) -> Result<Option<Build>> {
+        let key = nvr_or_id.parse().map_or_else(|_| nvr_or_id.into(), Value::Int);
+        let answer = self.ask(Request::new("getBuild", vec![key])).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        Build::of(&answer).map(Some).map_err(|error| self.corrupt("getBuild", &error.within(nvr_or_id)))
+    }
+
+    /// Many builds at once, in this order.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); if the hub has an error for one of them, that.
+    pub async fn builds(&self, nvrs: &[&str]) -> Result<Vec<Option<Build>>> {
+        let calls: Vec<_> = nvrs.iter().map(|&nvr| Request::new("getBuild", vec![nvr.into()])).collect();
+        let answers = self.client.multicall(&calls).await?;
+        let read = |(nvr, answer): (&&str, Result<Value, Fault>)| match answer {
+            Ok(Value::Nil) => Ok(None),
+            Ok(value) => Build::of(&value).map(Some).map_err(|error| self.corrupt("getBuild", &error.within(nvr))),
+            Err(fault) => Err(self.failed("getBuild", &fault)),
+        };
+        nvrs.iter().zip(answers).map(read).collect()
+    }
+
+    /// The files of a build.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn archives(&self, build: i64) -> Result<Vec<Archive>> {
+        let answer = self.ask(Request::new("listArchives", vec![build.into()])).await?;
+        answer.each(&[], Archive::of).map_err(|error| self.corrupt("listArchives", &error))
+    }
+
+    /// What the task of a build was asked for: which commit of which repository, for which target.
+    ///
+    /// Builds name their source themselves, or only their task does; the first with a commit counts. What has a `/` in the place of a commit is the name
+    /// of a branch. A `?` at the end of a repository means nothing.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) if it has no task, or no source with a commit; else as [`build`](Self::build).
+    pub async fn task_request(&self, build: &Build) -> Result<TaskRequest> {
+        let missing = |text: &str| Error::new(Remedy::NotFound, self.client.place(&build.nvr), text);
+        let task = build.task.ok_or_else(|| missing("the build has no task"))?;
+        let answer = self.ask(Request::new("getTaskRequest", vec![task.into()])).await?;
+        let corrupt = |error: Mismatch| self.corrupt("getTaskRequest", &error.within(task));
+        let parts: &[Value] = answer.get(&[]).map_err(corrupt)?;
+        let part = |at: usize| parts.get(at).unwrap_or(&Value::Nil);
+        let asked = part(0).get::<Option<&str>>(&[]).map_err(|error| corrupt(error.within("[0]")))?;
+        let sources = [build.source.as_deref(), asked].into_iter().flatten();
+        let source = sources.filter_map(commit).next();
+        let branch = match part(2) {
+            Value::Struct(_) => part(2).get::<Option<&str>>(&["git_branch"]),
+            _ => Ok(None),
+        };
+        Ok(TaskRequest {
+            task,
+            source: source.ok_or_else(|| missing("neither the build nor its task names a commit"))?,
+            target: part(1)
+                .get::<Option<&str>>(&[])
+                .map_err(|error| corrupt(error.within("[1]")))?
+                .unwrap_or_default()
+                .to_owned(),
+            branch: branch.map_err(|error| corrupt(error.within("[2]")))?.map(str::to_owned),
+        })
+    }
+
+    /// The tags of a build.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn tags(&self, nvr: &str) -> Result<Vec<String>> {
+        let answer = self.ask(Request::new("listTags", vec![nvr.into()])).await?;
+        let name = |tag: &'_ Value| tag.get::<&str>(&["name"]).map(str::to_owned);
+        answer.each(&[], name).map_err(|error| self.corrupt("listTags", &error))
+    }
+
+    /// The latest build of each package in a tag, or of one package.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); [`NotFound`](Remedy::NotFound) if there is no such tag.
+    pub async fn latest(&self, tag: &str, package: Option<&str>) -> Result<Vec<Build>> {
+        let request = Request::new("getLatestBuilds", vec![tag.into()]).named([("package", package.into())]);
+        let answer = self.ask(request).await?;
+        answer.each(&[], Build::of).map_err(|error| self.corrupt("getLatestBuilds", &error))
+    }
+
+    /// The packages that are installed in an image, by the architecture of the image. Every version that is installed counts.
+    ///
+    /// Where the hub lists none for a file, those count that its content generator recorded, if files can be read (there is a `topurl`).
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`metadata`](Self::metadata), except that it is no error if there are no metadata.
+    pub async fn installed_rpms(&self, build: &Build) -> Result<Contents> {
+        let archives = self.archives(build.id).await?;
+        let images: Vec<_> = archives.iter().filter_map(|image| Some((image.arch.as_deref()?, image))).collect();
+        let list =
+            |(_, image): &(&str, &Archive)| Request::new("listRPMs", Vec::new()).named([("imageID", image.id.into())]);
+        let answers = self.client.multicall(&images.iter().map(list).collect::<Vec<_>>()).await?;
+        let mut installed = Contents::default();
+        let mut unlisted = Vec::new();
+        for ((arch, image), answer) in images.into_iter().zip(answers) {
+            let answer = answer.map_err(|fault| self.failed("listRPMs", &fault))?;
+            let packages = answer.each(&[], Package::of);
+            let packages = packages.map_err(|error| self.corrupt("listRPMs", &error.within(image.id)))?;
+            if packages.is_empty() {
+                unlisted.push((arch, image));
+            }
+            for package in packages {
+                let nvr = package.nvr().map_err(|error| {
+                    let text = format_args!("archive {}: {error}", image.id);
+                    Error::new(Remedy::Corrupt, self.client.place("listRPMs"), text)
+                })?;
+                installed.install(arch, nvr);
+            }
+        }
+        if !unlisted.is_empty() && build.generator.is_some() && self.topurl.is_some() {
+            self.install_recorded(build, &unlisted, &mut installed).await?;
+        }
+        Ok(installed)
+    }
+
+    /// Adds what the content generator recorded for these files.
+    async fn install_recorded(
+        &self,
+        build: &Build,
+        images: &[(&str, &Archive)],
+        installed: &mut Contents,
+    ) -> Result<()> {
+        let metadata = match self.metadata(build).await {
+            Err(error) if error.remedy == Remedy::NotFound => return Ok(()),
+            metadata => metadata?,
+        };
+        let corrupt = |error: &dyn fmt::Display| {
+            let place = self.client.place(&build.nvr);
+            Error::new(Remedy::Corrupt, place, format_args!("metadata.json: {error}"))
+        };
+        let metadata = Metadata::deserialize(metadata).map_err(|error| corrupt(&error))?;
+        for (arch, image) in images {
+            for package in metadata.packages(&image.filename) {
+                installed.install(*arch, package.nvr().map_err(|error| corrupt(&error))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The logs of a build.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn logs(&self, build: i64) -> Result<Vec<Log>> {
+        let answer = self.ask(Request::new("getBuildLogs", vec![build.into()])).await?;
+        let log = |log: &Value| {
+            Ok(Log { name: log.get::<&str>(&["name"])?.to_owned(), path: log.get::<&str>(&["path"])?.to_owned() })
+        };
+        answer.each(&[], log).map_err(|error| self.corrupt("getBuildLogs", &error))
+    }
+
+    /// What the content generator of a build recorded, as JSON.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) without a configured `topurl`; [`NotFound`](Remedy::NotFound) if there is none;
+    /// [`Corrupt`](Remedy::Corrupt) if it is no JSON.
+    pub async fn metadata(&self, build: &Build) -> Result<serde_json::Value> {
+        let place = self.client.place(&build.nvr);
+        let topurl = self.topurl.as_deref();
+        let topurl = topurl.ok_or_else(|| Error::new(Remedy::Unsupported, &place, "no `topurl` is configured"))?;
+        let url = build.metadata_url(topurl);
+        let url = url.ok_or_else(|| Error::new(Remedy::NotFound, &place, "no content generator made this build"))?;
+        let body = self.client.file(&url).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::new(Remedy::Corrupt, url, error))
+    }
+
+    async fn ask(&self, request: Request) -> Result<Value> {
+        let answer = self.client.call(&request).await;
+        answer.map_err(|error| error.into_error(Call::Read, &self.client.place(&request.method)))
+    }
+
+    fn corrupt(&self, method: &str, error: &Mismatch) -> Error {
+        Error::new(Remedy::Corrupt, self.client.place(method), error)
+    }
+
+    fn failed(&self, method: &str, fault: &Fault) -> Error {
+        Error::new(fault.remedy(Call::Read), self.client.place(method), fault)
+    }
+}
+
+/// The repository and the commit that a source names.
+fn commit(source: &str) -> Option<Source> {
+    let (location, revision) = source.rsplit_once('#')?;
+    if revision.is_empty() || revision.contains('/') {
+        return None;
+    }
+    let location = location.strip_suffix('?').unwrap_or(location);
+    Some(Source { location: location.to_owned(), revision: Some(revision.to_owned()) })
+}

@@ -1,0 +1,324 @@
+use super::client::Client;
+use super::config::{Config, Login};
+use super::fault::{CallError, Fault};
+use super::xmlrpc::{Mismatch, Request, Value};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::rebuild::SessionId;
+use freshmaker_net::{Call, Negotiate, authorization, of_system};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
+
+/// A session that was not used for longer may have expired: it is tried before anything is submitted in it.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// A session with a hub. It is owned by whoever uses it, so its calls follow each other.
+pub(crate) struct Session {
+    id: i64,
+    key: String,
+    /// Whether the hub takes it from headers; older ones want it in the query.
+    by_header: bool,
+    /// Number of the next call. The hub refuses lower ones, also after a renewal.
+    next: u64,
+    used: Instant,
+    /// Whether a submission in it had no clear answer, or has none yet: then nothing else may be sent in it.
+    unclear: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Where a call in a session goes, and with what.
+struct Address {
+    url: String,
+    headers: HeaderMap,
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> SessionId {
+        SessionId::new(self.id.to_string())
+    }
+
+    fn of(answer: &Value) -> Result<Self, Mismatch> {
+        Ok(Self {
+            id: answer.get(&["session-id"])?,
+            key: answer.get::<&str>(&["session-key"])?.to_owned(),
+            by_header: answer.get::<Option<bool>>(&["header-auth"])?.unwrap_or(false),
+            next: 0,
+            used: Instant::now(),
+            unclear: false,
+        })
+    }
+
+    /// The address of the next call in this session, below the hub's.
+    fn address(&mut self, url: &str) -> Result<Address> {
+        let number = self.next;
+        self.next += 1;
+        self.used = Instant::now();
+        let mut headers = HeaderMap::new();
+        if self.by_header {
+            let mut key = HeaderValue::from_str(&self.key)
+                .map_err(|_| Error::new(Remedy::Unavailable, url, "the session key is no header"))?;
+            key.set_sensitive(true);
+            headers.insert("koji-session-id", HeaderValue::from(self.id));
+            headers.insert("koji-session-key", key);
+            headers.insert("koji-session-callnum", HeaderValue::from(number));
+            return Ok(Address { url: url.to_owned(), headers });
+        }
+        let mut query = reqwest::Url::parse(url).map_err(|error| Error::new(Remedy::Unsupported, url, error))?;
+        query
+            .query_pairs_mut()
+            .append_pair("session-id", &self.id.to_string())
+            .append_pair("session-key", &self.key)
+            .append_pair("callnum", &number.to_string());
+        Ok(Address { url: query.into(), headers })
+    }
+
+    /// One call, sent once. After anything but a clear answer the session must not be used again.
+    pub(crate) async fn call(&mut self, client: &Client, request: &Request, call: Call) -> Result<Value, CallError> {
+        let address = self.address(client.url()).map_err(CallError::Failed)?;
+        client.post(&address.url, address.headers, request, call).await
+    }
+}
+
+/// The sessions of one user with one hub.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    client: Client,
+    login: Login,
+    idle_max: usize,
+    negotiate: Arc<dyn Negotiate>,
+    pool: Mutex<Pool>,
+    /// Held while a session is named, so that those who come at once share those that are opened.
+    naming: AsyncMutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Sessions that nobody uses.
+    idle: Vec<Session>,
+    /// Sessions that submissions will be made in, the one that was named longest ago first.
+    named: Vec<Named>,
+    user: Option<i64>,
+}
+
+/// A session whose name was given out. It is shared: not everybody who has its name submits in it, and nobody says so.
+#[derive(Debug)]
+struct Named {
+    id: SessionId,
+    /// For how many submissions it was named that were not made yet.
+    waiting: usize,
+    /// Locked for as long as a submission is under way in it.
+    session: Arc<AsyncMutex<Session>>,
+}
+
+impl Pool {
+    /// The session to share, if there are as many as there may be: of those in which nobody submits the one that was named longest ago, since
+    /// whoever has its name has most likely given up.
+    fn shared(&mut self, max: usize) -> Option<&mut Named> {
+        self.named.retain(|named| !named.session.try_lock().is_ok_and(|session| session.unclear));
+        if self.named.len() < max.max(1) {
+            return None;
+        }
+        let unused = self.named.iter().position(|named| named.session.try_lock().is_ok());
+        let shared = self.named.remove(unused.unwrap_or_default());
+        self.named.push(shared);
+        self.named.last_mut()
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        let (login, idle_max) = (config.login.clone(), config.sessions);
+        let naming = AsyncMutex::default();
+        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default(), naming }
+    }
+
+    pub(crate) fn with_negotiate(mut self, negotiate: Arc<dyn Negotiate>) -> Self {
+        self.negotiate = negotiate;
+        self
+    }
+
+    /// A session that the hub knows, for the caller alone.
+    pub(crate) async fn check_out(&self) -> Result<Session> {
+        let idle = self.pool().idle.pop();
+        let Some(mut session) = idle else { return self.log_in(None).await };
+        if self.is_known(&mut session).await { Ok(session) } else { self.log_in(None).await }
+    }
+
+    /// Whether the hub still has the session, which is renewed if it has expired.
+    async fn is_known(&self, session: &mut Session) -> bool {
+        let asked = Request::new("getLoggedInUser", Vec::new());
+        session.used.elapsed() < FRESH || self.read(session, &asked).await.is_ok()
+    }
+
+    /// Takes a session back that had a clear answer to its last call.
+    pub(crate) fn give_back(&self, session: Session) {
+        let mut pool = self.pool();
+        if pool.idle.len() < self.idle_max {
+            pool.idle.push(session);
+        }
+    }
+
+    /// Names a session to submit in. It may never be used: the names of all of them together are those of few sessions.
+    pub(crate) async fn name(&self) -> Result<SessionId> {
+        let _naming = self.naming.lock().await;
+        while let Some((id, session)) = self.share() {
+            let known = match session.try_lock() {
+                Ok(mut session) => self.is_known(&mut session).await,
+                // Somebody submits in it at this moment.
+                Err(_) => true,
+            };
+            if known {
+                return Ok(id);
+            }
+            self.forget(&id);
+        }
+        let session = self.check_out().await?;
+        let id = session.id();
+        let session = Arc::new(AsyncMutex::new(session));
+        self.pool().named.push(Named { id: id.clone(), waiting: 1, session });
+        Ok(id)
+    }
+
+    /// The session to share, with one more submission to wait for.
+    fn share(&self) -> Option<(SessionId, Arc<AsyncMutex<Session>>)> {
+        let mut pool = self.pool();
+        let named = pool.shared(self.idle_max)?;
+        named.waiting += 1;
+        Some((named.id.clone(), Arc::clone(&named.session)))
+    }
+
+    /// Submits in the session of this name, after those before. Without a clear answer it is used for nothing else.
+    pub(crate) async fn submit(&self, id: &SessionId, request: &Request) -> Result<Value> {
+        let place = self.client.place(&request.method);
+        let not_sent = || {
+            let text = format_args!("the session {id} is not open here: nothing was sent");
+            Error::new(Remedy::Unavailable, &place, text)
+        };
+        let named = self.pool().named.iter().find(|named| named.id == *id).map(|named| Arc::clone(&named.session));
+        let named = named.ok_or_else(not_sent)?;
+        let mut session = named.lock().await;
+        if session.unclear {
+            return Err(not_sent());
+        }
+        // Also if nobody waits for the answer to its end.
+        session.unclear = true;
+        let answer = session.call(&self.client, request, Call::Write).await;
+        let answer = answer.map_err(|error| error.into_error(Call::Write, &place));
+        match &answer {
+            Ok(Value::Int(_)) => session.unclear = false,
+            Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow) => session.unclear = false,
+            // A value that is no number of a task leaves doubt, too.
+            Ok(_) | Err(_) => {
+                self.forget(id);
+                return answer;
+            }
+        }
+        drop(session);
+        drop(named);
+        self.free(id);
+        answer
+    }
+
+    /// One submission less to wait for. A session that nobody waits for is free for anything.
+    pub(crate) fn free(&self, id: &SessionId) {
+        let mut pool = self.pool();
+        let Some(at) = pool.named.iter().position(|named| named.id == *id) else { return };
+        pool.named[at].waiting -= 1;
+        if pool.named[at].waiting == 0 {
+            let free = pool.named.swap_remove(at).session;
+            drop(pool);
+            if let Some(free) = Arc::into_inner(free) {
+                self.give_back(free.into_inner());
+            }
+        }
+    }
+
+    /// Never uses this session again.
+    pub(crate) fn forget(&self, id: &SessionId) {
+        let mut pool = self.pool();
+        pool.named.retain(|named| named.id != *id);
+        pool.idle.retain(|session| session.id() != *id);
+    }
+
+    /// The number of the user that is logged in.
+    pub(crate) async fn user(&self) -> Result<i64> {
+        let known = self.pool().user;
+        if let Some(user) = known {
+            return Ok(user);
+        }
+        let mut session = self.check_out().await?;
+        let request = Request::new("getLoggedInUser", Vec::new());
+        let place = self.client.place(&request.method);
+        let answer = self.read(&mut session, &request).await.map_err(|error| error.into_error(Call::Read, &place))?;
+        let user = answer.get(&["id"]).map_err(|error| Error::new(Remedy::Corrupt, place, error))?;
+        self.give_back(session);
+        self.pool().user = Some(user);
+        Ok(user)
+    }
+
+    /// A call that may be repeated: if the session has expired, it is renewed once. Nothing else is ever sent twice.
+    pub(crate) async fn read(&self, session: &mut Session, request: &Request) -> Result<Value, CallError> {
+        match session.call(&self.client, request, Call::Read).await {
+            Err(CallError::Fault(fault)) if fault.code == Fault::AUTH_EXPIRED => {}
+            answered => return answered,
+        }
+        let renewed = self.log_in(Some(session)).await.map_err(CallError::Failed)?;
+        session.key = renewed.key;
+        session.by_header = renewed.by_header;
+        session.call(&self.client, request, Call::Read).await
+    }
+
+    /// Logs in; or renews a session, which keeps its number and the count of its calls. A failure means that nothing was submitted.
+    async fn log_in(&self, expired: Option<&mut Session>) -> Result<Session> {
+        let renew = expired.is_some();
+        let (request, path) = self.login_request(renew)?;
+        let url = format!("{}{path}", self.client.url());
+        let place = self.client.place(&request.method);
+        let mut address = match expired {
+            Some(session) => session.address(&url)?,
+            None => Address { url: url.clone(), headers: HeaderMap::new() },
+        };
+        if self.login == Login::Kerberos {
+            let header = authorization(Arc::clone(&self.negotiate), &url).await?;
+            address.headers.insert(AUTHORIZATION, header);
+        }
+        let answer = self.client.post(&address.url, address.headers, &request, Call::Read).await;
+        let unavailable = |text: &dyn fmt::Display| Error::new(Remedy::Unavailable, &place, text);
+        let answer = answer.map_err(|error| match error {
+            CallError::Fault(fault) => unavailable(&fault),
+            CallError::Failed(error) => unavailable(&error.text),
+        })?;
+        Session::of(&answer).map_err(|error| unavailable(&error))
+    }
+
+    fn login_request(&self, renew: bool) -> Result<(Request, &'static str)> {
+        let renewal =
+            || if renew { vec![("renew", Value::Bool(true)), ("exclusive", Value::Bool(false))] } else { Vec::new() };
+        match &self.login {
+            Login::Password { user, password } => {
+                let params = vec![user.as_str().into(), password.expose().into()];
+                let named = [("opts", Value::Nil)].into_iter().chain(renewal());
+                Ok((Request::new("login", params).named(named), ""))
+            }
+            Login::Certificate | Login::Kerberos => {
+                let named = [("proxyuser", Value::Nil)].into_iter().chain(renewal());
+                Ok((Request::new("sslLogin", Vec::new()).named(named), "/ssllogin"))
+            }
+            Login::Anonymous => {
+                Err(Error::new(Remedy::Unsupported, self.client.place("login"), "no way to log in is configured"))
+            }
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,61 @@
+use super::config::Config;
+use super::read::KojiReader;
+use crate::image::Unmet;
+use async_trait::async_trait;
+use freshmaker::artifact::ArtifactKind;
+use freshmaker::backend::{Error, Made, Remedy, Result, Verifier};
+use freshmaker::rebuild::{BuildMode, Verification};
+
+/// Looks whether images that Koji built have the packages that they were rebuilt for.
+///
+/// A package that is older than demanded is [stale](Verification::Stale): another build may well find the newer one. One that is absent, or from a module
+/// where it should not be, is a [failure](Verification::Failed). Packages that only the metadata of a content generator tell count where the hub lists
+/// none, which needs a [`topurl`](Config::topurl). Scratch builds pass, because Koji keeps no list of what is in them.
+///
+/// ```
+/// use freshmaker::Engine;
+/// use freshmaker_redhat::koji::{Config, KojiBuilds, KojiVerifier};
+/// use std::sync::Arc;
+///
+/// let config = Config::new("https://koji.example.org/kojihub");
+/// let verifier = Arc::new(KojiVerifier::new(&config)?);
+/// let builder = Engine::builder().build_system("koji", Arc::new(KojiBuilds::new(config)?)).verifier("koji", verifier);
+/// # drop(builder);
+/// # Ok::<(), freshmaker::backend::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct KojiVerifier {
+    reader: KojiReader,
+}
+
+impl KojiVerifier {
+    /// A verifier at this hub; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Self { reader: KojiReader::new(config)? })
+    }
+}
+
+#[async_trait]
+impl Verifier for KojiVerifier {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        let request = &made.request;
+        if request.kind != ArtifactKind::Image || request.mode == BuildMode::Scratch || request.demands.is_empty() {
+            return Ok(Verification::Passed(None));
+        }
+        let name = &made.output.name;
+        let build = self.reader.build(name).await?;
+        let build =
+            build.ok_or_else(|| Error::new(Remedy::NotFound, format!("build {name}"), "Koji does not have it"))?;
+        let unmet = self.reader.installed_rpms(&build).await?.unmet(&request.demands);
+        if unmet.is_empty() {
+            return Ok(Verification::Passed(None));
+        }
+        let evidence: Vec<_> = unmet.iter().map(ToString::to_string).collect();
+        let evidence = evidence.join("; ");
+        let newer_may_come = unmet.iter().all(|unmet| matches!(unmet, Unmet::Older { .. }));
+        Ok(if newer_may_come { Verification::Stale(evidence) } else { Verification::Failed(evidence) })
+    }
+}

@@ -1,0 +1,47 @@
+//! [freshmaker](freshmaker) in the world of Fedora and Red Hat.
+//!
+//! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers of their messages.
+//! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
+//! * [`image`]: which releases of container images are rebuilt on which parents.
+//! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
+//! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
+//! * `fakes` (feature `fakes`): a Koji hub and an ODCS for tests and demonstrations.
+//!
+//! ```
+//! use freshmaker::Message;
+//! use freshmaker_redhat::messages::{self, errata::AdvisoryStatusChanged};
+//!
+//! let parsers = messages::parsers(["VirtualTopic.eng"]);
+//! let message = Message {
+//!     id: "ID:1".into(),
+//!     topic: "VirtualTopic.eng.errata.activity.status".into(),
+//!     headers: [].into(),
+//!     body: r#"{"errata_id": 139856, "from": "QE", "to": "SHIPPED_LIVE"}"#.into(),
+//! };
+//! let envelope = parsers.parse(&message).expect("a topic of a parser")?;
+//! assert_eq!(envelope.open::<AdvisoryStatusChanged>()?.to, "SHIPPED_LIVE");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | gives | needs |
+//! |---|---|---|---|
+//! | `koji` | yes | `koji` | |
+//! | `odcs` | yes | `odcs` | |
+//! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
+//! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
+//! | `fakes` | | `fakes` | |
+//!
+//! # Limits
+//! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1. Each module states its own limits.
+
+#[cfg(feature = "fakes")]
+pub mod fakes;
+pub mod forms;
+pub mod image;
+#[cfg(feature = "koji")]
+pub mod koji;
+pub mod messages;
+#[cfg(feature = "odcs")]
+pub mod odcs;

@@ -1,0 +1,154 @@
+//! The Errata Tool.
+
+use super::body::{Fault, Form, Shape};
+use super::field::Field;
+use super::{parsed, read};
+use freshmaker::event::{Event, Message, Parsed, Parser, Severity};
+use serde::{Deserialize, Serialize};
+
+/// An advisory has another status. What the advisory is (for bundles, for Flatpaks) has to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvisoryStatusChanged {
+    /// The advisory.
+    pub errata_id: i64,
+    /// Its status before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its status now, `SHIPPED_LIVE` for example. Messages can be late: it may have another one by now.
+    pub to: String,
+    /// Its name, `RHSA-2041:1234-01`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advisory: Option<String>,
+    /// Its title. That of a security advisory begins with how severe it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synopsis: Option<String>,
+    /// The product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// The release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// What it ships: `rpm`, `docker`, `module`. Older messages do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_types: Option<Vec<String>>,
+}
+
+impl Event for AdvisoryStatusChanged {
+    const KIND: &'static str = "errata.advisory-status-changed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.errata_id.to_string())
+    }
+
+    fn severity(&self) -> Severity {
+        let word = self.synopsis.as_deref().and_then(|synopsis| synopsis.split_once(':')).map(|(word, _)| word);
+        match word {
+            Some("Critical") => Severity::Critical,
+            Some("Important") => Severity::Important,
+            Some("Low") => Severity::Low,
+            _ => Severity::Moderate,
+        }
+    }
+}
+
+/// A build of an advisory of modules, which is in `QE`, was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleAdvisorySigned {
+    /// The advisory.
+    pub errata_id: i64,
+    /// Its status.
+    pub status: String,
+    /// What it ships. Older messages do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_types: Option<Vec<String>>,
+    /// The build that was signed, if the message says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nvr: Option<String>,
+}
+
+impl Event for ModuleAdvisorySigned {
+    const KIND: &'static str = "errata.module-advisory-signed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.errata_id.to_string())
+    }
+}
+
+/// Advisories that change their status: [`AdvisoryStatusChanged`].
+pub const STATUS: Parser = Parser::new(&["errata.activity.status"], &[AdvisoryStatusChanged::KIND], status);
+
+/// Builds of advisories that are signed: [`ModuleAdvisorySigned`], if the status is `QE` and the content is, or may be, modules.
+pub const SIGNING: Parser = Parser::new(&["errata.activity.signing"], &[ModuleAdvisorySigned::KIND], signing);
+
+const STATUS_SHAPE: Shape = Shape::Fields(&[
+    ("errata_id", Shape::Whole),
+    ("from", Shape::Whole),
+    ("to", Shape::Whole),
+    ("errata_status", Shape::Whole),
+    ("fulladvisory", Shape::Whole),
+    ("synopsis", Shape::Whole),
+    ("product", Shape::Whole),
+    ("release", Shape::Whole),
+    ("content_types", Shape::Whole),
+]);
+
+fn status(message: &Message) -> Parsed {
+    read(message, &STATUS_SHAPE, |body| {
+        let root = Field::root(body);
+        let to = root.at("to");
+        let to = if to.is_there() || !root.at("errata_status").is_there() {
+            to.owned()
+        } else {
+            root.at("errata_status").owned()
+        };
+        parsed(
+            message,
+            &AdvisoryStatusChanged {
+                errata_id: root.at("errata_id").id()?,
+                from: root.at("from").optional_text()?,
+                to: to?,
+                advisory: root.at("fulladvisory").optional_text()?,
+                synopsis: root.at("synopsis").optional_text()?,
+                product: root.at("product").optional_text()?,
+                release: root.at("release").optional_text()?,
+                content_types: content_types(&root.at("content_types"), body.form)?,
+            },
+        )
+    })
+}
+
+const SIGNING_SHAPE: Shape = Shape::Fields(&[
+    ("errata_id", Shape::Whole),
+    ("errata_status", Shape::Whole),
+    ("content_types", Shape::Whole),
+    ("to", Shape::Whole),
+]);
+
+fn signing(message: &Message) -> Parsed {
+    read(message, &SIGNING_SHAPE, |body| {
+        let root = Field::root(body);
+        let status = root.at("errata_status").text()?;
+        let content_types = match body.form {
+            Form::Headers => content_types(&root.at("content_types"), body.form)?,
+            Form::Plain | Form::Wrapped => Some(root.at("content_types").texts()?),
+        };
+        let modules = content_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "module"));
+        if status != "QE" || !modules {
+            return Ok(None);
+        }
+        let errata_id = root.at("errata_id").id()?;
+        let (status, nvr) = (status.to_owned(), root.at("to").optional_text()?);
+        parsed(message, &ModuleAdvisorySigned { errata_id, status, content_types, nvr })
+    })
+}
+
+/// A list, or in a header its words.
+fn content_types(field: &Field<'_, '_>, form: Form) -> Result<Option<Vec<String>>, Fault> {
+    field.optional(|field| match form {
+        Form::Plain | Form::Wrapped => field.texts(),
+        Form::Headers => {
+            let words = field.text()?.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-');
+            Ok(words.filter(|word| !word.is_empty()).map(str::to_owned).collect())
+        }
+    })
+}

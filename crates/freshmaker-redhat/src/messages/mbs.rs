@@ -1,0 +1,105 @@
+//! The Module Build Service.
+
+use super::body::{Fault, Shape};
+use super::field::Field;
+use super::{parsed, read};
+use freshmaker::event::{Event, Message, Parsed, Parser};
+use serde::{Deserialize, Serialize};
+
+/// Where the build of a module is. The words are those of MBS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModuleState {
+    /// Asked for.
+    Init = 0,
+    /// Checked, and waits for its turn.
+    Wait = 1,
+    /// Its components are being built.
+    Build = 2,
+    /// All components are built.
+    Done = 3,
+    /// It cannot be built.
+    Failed = 4,
+    /// Can be used.
+    Ready = 5,
+    /// Was there, and is to be removed.
+    Garbage = 6,
+}
+
+impl ModuleState {
+    /// All of them, in the order of the numbers of MBS.
+    pub const ALL: [Self; 7] =
+        [Self::Init, Self::Wait, Self::Build, Self::Done, Self::Failed, Self::Ready, Self::Garbage];
+
+    /// The number of MBS.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// The state of a number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.number() == number)
+    }
+
+    fn read(field: &Field<'_, '_>) -> Result<Self, Fault> {
+        Self::from_number(field.number()?).ok_or_else(|| field.fault("no state of a module"))
+    }
+}
+
+/// The build of a module has another state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleChanged {
+    /// The build.
+    pub build_id: i64,
+    /// The module.
+    pub name: String,
+    /// Its stream.
+    pub stream: String,
+    /// Its version, if it has one already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its context, if it has one already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Its state now.
+    pub state: ModuleState,
+}
+
+impl Event for ModuleChanged {
+    const KIND: &'static str = "mbs.module-changed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.build_id.to_string())
+    }
+}
+
+/// Builds of modules that change their state: [`ModuleChanged`].
+pub const MODULE: Parser = Parser::new(&["mbs.module.state.change"], &[ModuleChanged::KIND], module);
+
+const SHAPE: Shape = Shape::Fields(&[
+    ("id", Shape::Whole),
+    ("name", Shape::Whole),
+    ("stream", Shape::Whole),
+    ("version", Shape::Whole),
+    ("context", Shape::Whole),
+    ("state", Shape::Whole),
+]);
+
+fn module(message: &Message) -> Parsed {
+    read(message, &SHAPE, |body| {
+        let root = Field::root(body);
+        parsed(
+            message,
+            &ModuleChanged {
+                build_id: root.at("id").id()?,
+                name: root.at("name").owned()?,
+                stream: root.at("stream").owned()?,
+                version: root.at("version").optional_text()?,
+                context: root.at("context").optional_text()?,
+                state: ModuleState::read(&root.at("state"))?,
+            },
+        )
+    })
+}

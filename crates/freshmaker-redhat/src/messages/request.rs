@@ -1,0 +1,270 @@
+//! What people ask Freshmaker for, in the words of its interface.
+//!
+//! A key that is not known here is refused, and named: `dry-run` instead of `dry_run` must not start a real rebuild. So is a key that stands
+//! beside the wrapper `msg` instead of in it. Numbers are numbers and flags are flags; `true` is not the advisory 1.
+
+use super::body::{Body, Fault, Shape};
+use super::field::Field;
+use super::{parsed, read};
+use freshmaker::event::{Event, Message, Parsed, Parser};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Somebody asks for the images that an advisory concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManualRebuild {
+    /// The advisory. There is this, or `freshmaker_event_id`, or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errata_id: Option<i64>,
+    /// An earlier event whose rebuilds this one builds on, and whose advisory is meant if no other is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshmaker_event_id: Option<i64>,
+    /// Only these images, `name-version-release`; all, if empty.
+    #[serde(default)]
+    pub container_images: Vec<String>,
+    /// Whether builds are only pretended.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Whether it is done although another event of the advisory is under way.
+    #[serde(default)]
+    pub force: bool,
+    /// What the requester wants to be kept with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    /// For bundles: the images to be put instead of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_related_image_overrides: Option<serde_json::Map<String, Value>>,
+    /// The id under which somebody waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msg_id: Option<String>,
+    /// Who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
+}
+
+impl Event for ManualRebuild {
+    const KIND: &'static str = "freshmaker.manual-rebuild";
+
+    fn search_key(&self) -> Option<String> {
+        self.errata_id.map(|id| id.to_string()).or_else(|| self.msg_id.clone())
+    }
+
+    fn manual(&self) -> bool {
+        true
+    }
+
+    fn requester(&self) -> Option<String> {
+        self.requester.clone()
+    }
+}
+
+/// Somebody asks for images, whatever changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsyncBuild {
+    /// The branch of dist-git that is built.
+    pub dist_git_branch: String,
+    /// The images, as they were asked for.
+    pub container_images: Vec<String>,
+    /// The build target, if it is not that of the branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brew_target: Option<String>,
+    /// An earlier event whose rebuilds this one builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshmaker_event_id: Option<i64>,
+    /// Whether builds are only pretended.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What the requester wants to be kept with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    /// The id under which somebody waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msg_id: Option<String>,
+    /// Who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
+}
+
+impl AsyncBuild {
+    /// The names of the images in Koji, which end with `-container`.
+    ///
+    /// ```
+    /// use freshmaker_redhat::messages::request::AsyncBuild;
+    ///
+    /// let build: AsyncBuild = serde_json::from_str(
+    ///     r#"{"dist_git_branch": "main", "container_images": ["foo", "bar-container"]}"#,
+    /// )?;
+    /// assert_eq!(build.names(), ["foo-container", "bar-container"]);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let name = |image: &String| {
+            let stem = image.strip_suffix("-container").unwrap_or(image);
+            format!("{stem}-container")
+        };
+        self.container_images.iter().map(name).collect()
+    }
+}
+
+impl Event for AsyncBuild {
+    const KIND: &'static str = "freshmaker.async-build";
+
+    fn search_key(&self) -> Option<String> {
+        self.msg_id.clone()
+    }
+
+    fn manual(&self) -> bool {
+        true
+    }
+
+    fn requester(&self) -> Option<String> {
+        self.requester.clone()
+    }
+}
+
+/// Somebody asks for the end of an event and its builds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelEvent {
+    /// The event.
+    pub event_id: i64,
+    /// The builds that run, as Koji calls them.
+    pub builds_id: Vec<i64>,
+    /// How often it has been tried before, at most [`TRIES_MAX`](Self::TRIES_MAX) times.
+    #[serde(default, rename = "try")]
+    pub tries: i64,
+}
+
+impl CancelEvent {
+    /// A request that was tried more often is refused.
+    pub const TRIES_MAX: i64 = 3;
+}
+
+impl Event for CancelEvent {
+    const KIND: &'static str = "freshmaker.cancel-event";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.event_id.to_string())
+    }
+
+    fn manual(&self) -> bool {
+        true
+    }
+}
+
+/// Requests for the images of an advisory: [`ManualRebuild`].
+pub const MANUAL_REBUILD: Parser = Parser::new(&["freshmaker.manual.rebuild"], &[ManualRebuild::KIND], manual_rebuild);
+
+/// Requests for images: [`AsyncBuild`].
+pub const ASYNC_BUILD: Parser = Parser::new(&["freshmaker.async.manual.build"], &[AsyncBuild::KIND], async_build);
+
+/// Requests to cancel: [`CancelEvent`].
+pub const CANCEL_EVENT: Parser = Parser::new(&["freshmaker.manage.eventcancel"], &[CancelEvent::KIND], cancel_event);
+
+fn manual_rebuild(message: &Message) -> Parsed {
+    const KEYS: [&str; 9] = [
+        "errata_id",
+        "freshmaker_event_id",
+        "container_images",
+        "dry_run",
+        "force",
+        "metadata",
+        "bundle_related_image_overrides",
+        "msg_id",
+        "requester",
+    ];
+    read(message, &Shape::Whole, |body| {
+        let root = Field::root(body);
+        only_known(body, &KEYS)?;
+        let overrides = root.at("bundle_related_image_overrides");
+        let request = ManualRebuild {
+            errata_id: root.at("errata_id").optional(Field::number)?,
+            freshmaker_event_id: root.at("freshmaker_event_id").optional(Field::number)?,
+            container_images: root.at("container_images").optional(Field::texts)?.unwrap_or_default(),
+            dry_run: root.at("dry_run").optional(Field::flag)?.unwrap_or_default(),
+            force: root.at("force").optional(Field::flag)?.unwrap_or_default(),
+            metadata: root.at("metadata").optional(|metadata| metadata.json().cloned())?,
+            bundle_related_image_overrides: overrides.optional(|overrides| overrides.object().cloned())?,
+            msg_id: root.at("msg_id").optional(Field::owned)?,
+            requester: root.at("requester").optional(Field::owned)?,
+        };
+        if request.errata_id.is_none() && request.freshmaker_event_id.is_none() {
+            return Err(root.at("errata_id").fault("missing, and freshmaker_event_id as well"));
+        }
+        parsed(message, &request)
+    })
+}
+
+fn async_build(message: &Message) -> Parsed {
+    const KEYS: [&str; 8] = [
+        "dist_git_branch",
+        "container_images",
+        "brew_target",
+        "freshmaker_event_id",
+        "dry_run",
+        "metadata",
+        "msg_id",
+        "requester",
+    ];
+    read(message, &Shape::Whole, |body| {
+        let root = Field::root(body);
+        only_known(body, &KEYS)?;
+        let images = root.at("container_images");
+        let request = AsyncBuild {
+            dist_git_branch: root.at("dist_git_branch").owned()?,
+            container_images: images.texts()?,
+            brew_target: root.at("brew_target").optional(Field::owned)?,
+            freshmaker_event_id: root.at("freshmaker_event_id").optional(Field::number)?,
+            dry_run: root.at("dry_run").optional(Field::flag)?.unwrap_or_default(),
+            metadata: root.at("metadata").optional(|metadata| metadata.json().cloned())?,
+            msg_id: root.at("msg_id").optional(Field::owned)?,
+            requester: root.at("requester").optional(Field::owned)?,
+        };
+        if request.container_images.is_empty() {
+            return Err(images.fault("an empty list: name at least one image"));
+        }
+        parsed(message, &request)
+    })
+}
+
+fn cancel_event(message: &Message) -> Parsed {
+    read(message, &Shape::Whole, |body| {
+        let root = Field::root(body);
+        let action = root.at("action");
+        let expected = message.topic.rsplit('.').next().unwrap_or_default();
+        if action.text()? != expected {
+            return Err(action.fault(format!("not {expected}, which is the end of the topic")));
+        }
+        only_known(body, &["action", "event_id", "builds_id", "try", "msg_id"])?;
+        let tries = root.at("try");
+        let request = CancelEvent {
+            event_id: root.at("event_id").number()?,
+            builds_id: root.at("builds_id").list(|build| build.number())?,
+            tries: tries.optional(Field::number)?.unwrap_or_default(),
+        };
+        if request.tries > CancelEvent::TRIES_MAX {
+            return Err(tries.fault(format!("more than {}", CancelEvent::TRIES_MAX)));
+        }
+        parsed(message, &request)
+    })
+}
+
+/// The request has only these keys, and has none of them beside its wrapper, where nobody reads it.
+fn only_known(body: &Body, known: &[&str]) -> Result<(), Fault> {
+    let root = Field::root(body);
+    if let Some(unknown) = root.object()?.keys().find(|key| !known.contains(&key.as_str())) {
+        let name: String = unknown.chars().take(NAME_MAX).collect();
+        return Err(root.at(&name).fault(format!("not known; there are {}", known.join(", "))));
+    }
+    let mut strays = known.iter().filter(|key| **key != IDENTITY && body.beside.get(key).is_some());
+    match strays.next() {
+        Some(stray) => Err(Fault::new(*stray, "stands beside msg and not in it, where it would not be read")),
+        None => Ok(()),
+    }
+}
+
+/// A key that has a meaning of its own beside the wrapper: fedmsg gives each message an identity.
+const IDENTITY: &str = "msg_id";
+
+/// Characters of an unknown key that an error shows: enough to find it.
+const NAME_MAX: usize = 64;

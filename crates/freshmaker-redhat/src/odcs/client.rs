@@ -1,0 +1,243 @@
+use super::record::ComposeRecord;
+use super::{OdcsAuth, OdcsConfig};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::{Call, Http, Negotiate, Reply, Secret, authorization, of_system};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Composes on a page of the list.
+const PAGE_ITEMS: usize = 100;
+/// Pages that a look-up reads at most. It reads back to the moment before its request was sent, so this is a bound on the composes of that time.
+const PAGES_MAX: usize = 200;
+/// Longer files are no tokens.
+const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// What a server says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct About {
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// How it wants its users to log in: `noauth`, `kerberos`, `openidc`, `ssl`, `kerberos_or_ssl` or `oidc_or_kerberos`.
+    #[serde(default)]
+    pub auth_backend: String,
+    /// The keys that packages of a compose are signed with, unless it is asked for with others.
+    #[serde(default)]
+    pub sigkeys: Vec<String>,
+}
+
+/// What an error of the service looks like.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<ComposeRecord>,
+    meta: Meta,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    next: Option<String>,
+}
+
+/// The calls of the service, one function each.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: Http,
+    url: String,
+    auth: OdcsAuth,
+    /// What the token file held when it was last read.
+    token: Mutex<Option<Secret>>,
+    negotiate: Arc<dyn Negotiate>,
+}
+
+impl Client {
+    pub(super) fn new(config: &OdcsConfig) -> Result<Self> {
+        if let Err(error) = Url::parse(&config.http.url) {
+            return Err(Error::new(Remedy::Unsupported, "odcs", format!("{:?} is no URL: {error}", config.http.url)));
+        }
+        let (http, url) = (Http::new(&config.http)?, config.http.url.clone());
+        Ok(Self { http, url, auth: config.auth.clone(), token: Mutex::new(None), negotiate: of_system() })
+    }
+
+    pub(super) fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
+        Self { negotiate, ..self }
+    }
+
+    pub(super) async fn about(&self) -> Result<About> {
+        const PLACE: &str = "odcs: GET /api/1/about/";
+        let reply = self.ask(Method::GET, "about/", &[], None, PLACE).await?;
+        read(&expect(reply, Call::Read, PLACE)?, Call::Read, PLACE)
+    }
+
+    pub(super) async fn get(&self, id: u64) -> Result<ComposeRecord> {
+        let place = format!("odcs: GET /api/1/composes/{id}");
+        let reply = self.ask(Method::GET, &format!("composes/{id}"), &[], None, &place).await?;
+        let record: ComposeRecord = read(&expect(reply, Call::Read, &place)?, Call::Read, &place)?;
+        if record.id != id {
+            return Err(Error::new(Remedy::Corrupt, place, format!("the answer is about compose {}", record.id)));
+        }
+        Ok(record)
+    }
+
+    pub(super) async fn post(&self, body: &Value) -> Result<ComposeRecord> {
+        const PLACE: &str = "odcs: POST /api/1/composes/";
+        let reply = self.ask(Method::POST, "composes/", &[], Some(body), PLACE).await?;
+        let reply = expect(reply, Call::Write, PLACE).map_err(|error| match error.remedy {
+            // Nobody is told that the address is wrong by a build that fails.
+            Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
+            _ => error,
+        })?;
+        read(&reply, Call::Write, PLACE)
+    }
+
+    /// Gives a compose a longer life, or makes an equal one.
+    pub(super) async fn patch(&self, id: u64, body: &Value) -> Result<ComposeRecord> {
+        let place = format!("odcs: PATCH /api/1/composes/{id}");
+        let reply = self.ask(Method::PATCH, &format!("composes/{id}"), &[], Some(body), &place).await?;
+        read(&expect(reply, Call::Write, &place)?, Call::Write, &place)
+    }
+
+    pub(super) async fn delete(&self, id: u64) -> Result<()> {
+        let place = format!("odcs: DELETE /api/1/composes/{id}");
+        let reply = self.ask(Method::DELETE, &format!("composes/{id}"), &[], None, &place).await?;
+        expect(reply, Call::Write, &place).map(drop)
+    }
+
+    /// Composes with these properties, the newest first, until one is not wanted any more. What is made meanwhile moves others to later pages, so none is
+    /// missed; some may come twice.
+    pub(super) async fn list(
+        &self,
+        filter: &[(&str, &str)],
+        mut wanted: impl FnMut(&ComposeRecord) -> bool,
+    ) -> Result<Vec<ComposeRecord>> {
+        const PLACE: &str = "odcs: GET /api/1/composes/";
+        let mut found = Vec::new();
+        for page in 1..=PAGES_MAX {
+            let (page, items) = (page.to_string(), PAGE_ITEMS.to_string());
+            let mut query = vec![("order_by", "-id"), ("per_page", &items), ("page", &page)];
+            query.extend_from_slice(filter);
+            let reply = self.ask(Method::GET, "composes/", &query, None, PLACE).await?;
+            let read: Page = read(&expect(reply, Call::Read, PLACE)?, Call::Read, PLACE)?;
+            for record in read.items {
+                if !wanted(&record) {
+                    return Ok(found);
+                }
+                found.push(record);
+            }
+            if read.meta.next.is_none() {
+                return Ok(found);
+            }
+        }
+        let text = format!("more than {} composes since the request was sent", PAGES_MAX * PAGE_ITEMS);
+        Err(Error::new(Remedy::Unavailable, PLACE, text))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+        place: &str,
+    ) -> Result<Reply> {
+        let call = if method == Method::GET { Call::Read } else { Call::Write };
+        let url = Url::parse_with_params(&format!("{}/api/1/{path}", self.url), query)
+            .map_err(|error| Error::new(Remedy::Unsupported, place, error))?;
+        let mut request = self.http.request(method, url.as_str().trim_end_matches('?'));
+        if let Some(token) = self.token()? {
+            request = request.bearer_auth(token.expose());
+        }
+        if self.auth == OdcsAuth::Kerberos {
+            request = request.header(AUTHORIZATION, authorization(Arc::clone(&self.negotiate), &self.url).await?);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let reply = self.http.send(request, call, place).await?;
+        if reply.status == 401 {
+            // The next request reads the file again: it may hold a fresh token by now.
+            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(reply)
+    }
+
+    fn token(&self) -> Result<Option<Secret>> {
+        match &self.auth {
+            OdcsAuth::None | OdcsAuth::Kerberos => Ok(None),
+            OdcsAuth::Token(token) => Ok(Some(token.clone())),
+            OdcsAuth::TokenFile(path) => {
+                let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.is_none() {
+                    *known = Some(read_token(path)?);
+                }
+                Ok(known.clone())
+            }
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<Secret> {
+    let failed = |text: &dyn std::fmt::Display| {
+        Error::new(Remedy::Unavailable, format!("odcs: token file {}", path.display()), text)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let token = text.trim();
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(failed(&"there is no token in it"));
+    }
+    Ok(Secret::new(token))
+}
+
+/// The answer, if it is a good one. What another status means:
+///
+/// * 400: a definite no to what was asked.
+/// * 401: nothing was done. Whether our login works says nothing about what is to be built, so builds wait until it does.
+/// * 403: the user may not do that, until a role or a list of the server is changed: builds wait a day for that, then fail with what the server says.
+/// * 429: asked too often. 503: a proxy that has nobody to ask.
+/// * Other errors of the server can follow an effect: it answers 500 when it has stored a compose and cannot reach its own queue.
+fn expect(reply: Reply, call: Call, place: &str) -> Result<Reply> {
+    let remedy = match (reply.status, call) {
+        (200..=299, _) => return Ok(reply),
+        (300..=399 | 401 | 503, _) => Remedy::Unavailable,
+        (403 | 429, _) => Remedy::NotNow,
+        (404, _) => Remedy::NotFound,
+        // A path that is no path of the service is a 404 inside of a 500.
+        (500, Call::Read) if message(&reply).is_some_and(|text| text.starts_with("404 Not Found")) => Remedy::NotFound,
+        (408 | 500..=599, _) => call.unanswered(),
+        (400..=499, _) => Remedy::Rejected,
+        (_, _) => call.answered_with_nonsense(),
+    };
+    let text = match message(&reply) {
+        Some(text) => format!("status {}: {text}", reply.status),
+        None => match reply.headers.get("location").and_then(|to| to.to_str().ok()) {
+            Some(to) => format!("status {}: it is somewhere else, at {to}", reply.status),
+            None => format!("status {}, not in the form of the service", reply.status),
+        },
+    };
+    Err(Error::new(remedy, place, text))
+}
+
+fn message(reply: &Reply) -> Option<String> {
+    serde_json::from_slice::<Refusal>(&reply.body).ok().map(|refusal| refusal.message)
+}
+
+fn read<T: DeserializeOwned>(reply: &Reply, call: Call, place: &str) -> Result<T> {
+    serde_json::from_slice(&reply.body).map_err(|error| {
+        let text = format!(
+            "status {} with an answer of {} bytes that makes no sense: {error}",
+            reply.status,
+            reply.body.len()
+        );
+        Error::new(call.answered_with_nonsense(), place, text)
+    })
+}

@@ -1,0 +1,10 @@
+//! Koji: the codec against recorded traffic, and the client against scripted hubs.
+
+mod codec;
+mod hub;
+mod profile;
+mod reading;
+mod recorded;
+mod sessions;
+mod status;
+mod submission;

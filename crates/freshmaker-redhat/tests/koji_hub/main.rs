@@ -1,0 +1,12 @@
+//! The fake hub of Koji against what the real one was recorded to answer, against the real client, and against the engine.
+#![allow(clippy::unwrap_used)]
+
+mod campaign;
+mod contract;
+mod farm;
+mod hub;
+mod line;
+mod peers;
+mod recorded;
+mod verified;
+mod world;

@@ -1,0 +1,16 @@
+//! The engine with what this crate gives it: messages of services in, and the forms and messages of the service Freshmaker out.
+#![allow(clippy::unwrap_used)]
+
+mod forms;
+mod messages;
+mod schemas;
+mod telling;
+
+use freshmaker_sql::SqliteStorage;
+use freshmaker_testing::world::World;
+use std::sync::Arc;
+
+/// A world on each storage.
+fn each() -> [World; 2] {
+    [World::new(), World::on(Arc::new(SqliteStorage::in_memory().unwrap()))]
+}

@@ -1,0 +1,299 @@
+use super::rows::{
+    AttemptRow, BuildRow, EventRow, InboxRow, NoticeRow, Place, TransitionRow, inbox_number, inbox_state, mode_number,
+    moment,
+};
+use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, plans, tallies, transitions};
+use super::{CHUNK, failed};
+use diesel::dsl::{count_star, min};
+use diesel::sqlite::Sqlite;
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
+    SqliteConnection,
+};
+use freshmaker::artifact::ArtifactKind;
+use freshmaker::backend::{
+    Answer, BuildFilter, Due, DueLimits, Error, EventFilter, Overview, Page, Paging, Query, Remedy, Result, Violation,
+};
+use freshmaker::plan::{Observation, Plan};
+use freshmaker::rebuild::{
+    AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
+    InboxState,
+};
+use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview, page_limit};
+use freshmaker::time::{Timestamp, to_micros};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result<Answer> {
+    Ok(match query {
+        Query::Due { at, limits } => Answer::Due(Box::new(due(connection, *at, *limits)?)),
+        Query::Events(filter, paging) => Answer::Events(events_page(connection, filter, *paging)?),
+        Query::Builds(filter, paging) => Answer::Builds(builds_page(connection, filter, *paging)?),
+        Query::Attempts(build) => {
+            let of_build = attempts::table.filter(attempts::build.eq(build.0));
+            let rows = of_build.order((attempts::number, attempts::id)).select(AttemptRow::as_select());
+            let rows = rows.load(connection).map_err(failed)?;
+            Answer::Attempts(rows.into_iter().map(AttemptRow::record).collect::<Result<_>>()?)
+        }
+        Query::Transitions { aggregate, id } => {
+            let trail = transitions::table.filter(transitions::aggregate.eq(aggregate).and(transitions::id.eq(id)));
+            let rows = trail.order(transitions::version).select(TransitionRow::as_select());
+            let rows = rows.load(connection).map_err(failed)?;
+            Answer::Transitions(rows.into_iter().map(TransitionRow::record).collect::<Result<_>>()?)
+        }
+        Query::DeadLetters(paging) => Answer::DeadLetters(dead_letters(connection, *paging)?),
+        Query::Plan(event) => Answer::Plan(plan(connection, *event)?.map(Box::new)),
+        Query::Durations { mode, limit } => Answer::Durations(durations(connection, *mode, *limit)?),
+        Query::Notices { limit } => {
+            let rows = outbox::table.order(outbox::number).limit((*limit).into()).select(NoticeRow::as_select());
+            let rows = rows.load(connection).map_err(failed)?;
+            Answer::Notices(rows.into_iter().map(NoticeRow::record).collect::<Result<_>>()?)
+        }
+        Query::Overview => Answer::Overview(Box::new(count_all(connection)?)),
+        Query::Message { source, message_id } => {
+            let row = inbox::table.filter(inbox::source.eq(source).and(inbox::message_id.eq(message_id)));
+            let row = row.select(InboxRow::as_select()).first(connection).optional().map_err(failed)?;
+            Answer::Message(row.map(InboxRow::record).transpose()?.map(Box::new))
+        }
+    })
+}
+
+fn due(connection: &mut SqliteConnection, at: Timestamp, limits: DueLimits) -> Result<Due> {
+    let micros = to_micros(at);
+    let ready = if limits.ready == 0 { Vec::new() } else { ready(connection, micros, limits.ready)? };
+    let live = attempts::table
+        .inner_join(builds::table)
+        .filter(attempts::live.eq(true))
+        .filter(attempts::not_before.is_null().or(attempts::not_before.le(micros)))
+        .order((attempts::unobserved_since, attempts::id))
+        .limit(limits.attempts.into())
+        .select((AttemptRow::as_select(), BuildRow::as_select()));
+    let pairs = live.load::<(AttemptRow, BuildRow)>(connection).map_err(failed)?;
+    let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    let priorities = attempts::table.inner_join(builds::table).filter(attempts::live.eq(true));
+    let priorities = priorities.select((attempts::system, builds::priority));
+    for (system, priority) in priorities.load::<(String, i64)>(connection).map_err(failed)? {
+        started.entry(system).or_default().push(priority);
+    }
+    started.values_mut().for_each(|priorities| priorities.sort_unstable());
+    let count = |priorities: &Vec<i64>| u32::try_from(priorities.len()).unwrap_or(u32::MAX);
+    Ok(Due {
+        ready,
+        attempts: pairs
+            .into_iter()
+            .map(|(attempt, build)| Ok((attempt.record()?, build.record()?)))
+            .collect::<Result<_>>()?,
+        live: started.iter().map(|(system, priorities)| (system.clone(), count(priorities))).collect(),
+        started,
+        next: moment(next_due(connection, micros)?),
+    })
+}
+
+/// The head of each build system's line.
+fn ready(connection: &mut SqliteConnection, at: i64, limit: u32) -> Result<Vec<BuildRecord>> {
+    let is_ready = builds::state.eq(BuildState::Ready.number());
+    let mut ready: Vec<BuildRecord> = Vec::new();
+    let mut last = None;
+    loop {
+        // One step in the index for each system, however long its line is.
+        let next = builds::table.filter(is_ready).select(min(builds::system)).into_boxed();
+        let next = if let Some(last) = &last { next.filter(builds::system.gt(last)) } else { next };
+        let Some(system) = next.first::<Option<String>>(connection).map_err(failed)? else { break };
+        let line = builds::table
+            .filter(is_ready.and(builds::system.eq(&system)))
+            .filter(builds::not_before.is_null().or(builds::not_before.le(at)))
+            .order((builds::priority.desc(), builds::id))
+            .limit(limit.into())
+            .select(BuildRow::as_select());
+        for row in line.load(connection).map_err(failed)? {
+            ready.push(row.record()?);
+        }
+        last = Some(system);
+    }
+    ready.sort_by_key(|build| (Reverse(build.priority), build.id));
+    Ok(ready)
+}
+
+fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+    let succeeded = attempts::state.eq(AttemptState::Succeeded.number());
+    let rows = attempts::table
+        .inner_join(builds::table)
+        .filter(attempts::live.eq(false).and(succeeded).and(builds::mode.eq(mode_number(mode))))
+        .order((attempts::unobserved_since.desc(), attempts::id.desc()))
+        .limit(limit.into())
+        .select((builds::id, builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
+    let rows = rows.load::<(i64, String, i16, i64, i64)>(connection).map_err(failed)?;
+    let observation = |(id, artifact, kind, from, to): (i64, String, i16, i64, i64)| {
+        let kind = Place { table: "builds", id: &id }.coded("kind", kind, ArtifactKind::from_number)?;
+        let duration = Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
+        Ok(Observation { artifact: artifact.into(), kind, duration })
+    };
+    rows.into_iter().map(observation).collect()
+}
+
+fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
+    let tallies = tallies::table.select((tallies::subject, tallies::state, tallies::amount));
+    let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    for (subject, state, amount) in tallies.load::<(String, i16, i64)>(connection).map_err(failed)? {
+        let place = Place { table: "tallies", id: &subject };
+        let amount = u64::try_from(amount).unwrap_or(0);
+        match subject.as_str() {
+            "inbox" => messages.push((place.coded("state", state, inbox_state)?, amount)),
+            "events" => events.push((place.coded("state", state, EventState::from_number)?, amount)),
+            _ => builds.push((place.coded("state", state, BuildState::from_number)?, amount)),
+        }
+    }
+    let waiting = outbox::table.count().get_result::<i64>(connection).map_err(failed)?;
+    Ok(overview(messages, events, builds, u64::try_from(waiting).unwrap_or(0)))
+}
+
+fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
+    let ready = builds::table
+        .filter(builds::state.eq(BuildState::Ready.number()).and(builds::not_before.gt(at)))
+        .select(min(builds::not_before));
+    let live = attempts::table
+        .filter(attempts::live.eq(true).and(attempts::not_before.gt(at)))
+        .select(min(attempts::not_before));
+    let new = inbox::table
+        .filter(inbox::state.eq(inbox_number(InboxState::New)).and(inbox::not_before.gt(at)))
+        .select(min(inbox::not_before));
+    let moments: [Option<i64>; 3] = [
+        ready.first(connection).map_err(failed)?,
+        live.first(connection).map_err(failed)?,
+        new.first(connection).map_err(failed)?,
+    ];
+    Ok(moments.into_iter().flatten().min())
+}
+
+fn filtered_events(filter: &EventFilter) -> Result<events::BoxedQuery<'_, Sqlite>> {
+    let mut query = events::table.into_boxed();
+    if !filter.states.is_empty() {
+        query = query.filter(events::state.eq_any(filter.states.iter().map(|state| state.number())));
+    }
+    if !filter.ids.is_empty() {
+        must_fit(filter.ids.len())?;
+        query = query.filter(events::id.eq_any(filter.ids.iter().map(|id| id.0)));
+    }
+    if let Some(search_key) = &filter.search_key {
+        query = query.filter(events::search_key.eq(search_key));
+    }
+    if let Some(message_id) = &filter.message_id {
+        query = query.filter(events::message_id.eq(message_id));
+    }
+    Ok(query)
+}
+
+fn events_page(connection: &mut SqliteConnection, filter: &EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+    let total = filtered_events(filter)?.select(count_star()).first(connection).map_err(failed)?;
+    let rows = filtered_events(filter)?
+        .order(events::id.desc())
+        .offset(offset(paging))
+        .limit(page_limit(paging).into())
+        .select(EventRow::as_select());
+    let rows = rows.load(connection).map_err(failed)?;
+    page(rows.into_iter().map(EventRow::record), total)
+}
+
+fn filtered_builds(filter: &BuildFilter) -> Result<builds::BoxedQuery<'_, Sqlite>> {
+    let mut query = builds::table.into_boxed();
+    if !filter.states.is_empty() {
+        query = query.filter(builds::state.eq_any(filter.states.iter().map(|state| state.number())));
+    }
+    if !filter.ids.is_empty() {
+        must_fit(filter.ids.len())?;
+        query = query.filter(builds::id.eq_any(filter.ids.iter().map(|id| id.0)));
+    }
+    if let Some(event) = filter.event {
+        let caused = build_causes::table.filter(build_causes::event.eq(event.0)).select(build_causes::build);
+        query = query.filter(builds::id.eq_any(caused));
+    }
+    if let Some(artifact) = &filter.artifact {
+        query = query.filter(builds::artifact.eq(artifact.as_str()));
+    }
+    Ok(query)
+}
+
+fn builds_page(connection: &mut SqliteConnection, filter: &BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+    let total = filtered_builds(filter)?.select(count_star()).first(connection).map_err(failed)?;
+    let rows = filtered_builds(filter)?
+        .order(builds::id.desc())
+        .offset(offset(paging))
+        .limit(page_limit(paging).into())
+        .select(BuildRow::as_select());
+    let rows = rows.load(connection).map_err(failed)?;
+    page(rows.into_iter().map(BuildRow::record), total)
+}
+
+fn dead_letters(connection: &mut SqliteConnection, paging: Paging) -> Result<Page<InboxRecord>> {
+    let dead = inbox::table.filter(inbox::state.eq(inbox_number(InboxState::Dead)));
+    let total = dead.count().get_result(connection).map_err(failed)?;
+    let rows = dead.order(inbox::id.desc()).offset(offset(paging)).limit(page_limit(paging).into());
+    let rows = rows.select(InboxRow::as_select()).load(connection).map_err(failed)?;
+    page(rows.into_iter().map(InboxRow::record), total)
+}
+
+fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
+    let body = plans::table.find(event.0).select(plans::body).first::<String>(connection);
+    let body = body.optional().map_err(failed)?;
+    body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
+}
+
+fn page<T>(rows: impl Iterator<Item = Result<T>>, total: i64) -> Result<Page<T>> {
+    Ok(Page { items: rows.collect::<Result<_>>()?, total: u64::try_from(total).unwrap_or(0) })
+}
+
+fn offset(paging: Paging) -> i64 {
+    i64::try_from(paging.offset).unwrap_or(i64::MAX)
+}
+
+fn must_fit(ids: usize) -> Result<()> {
+    if ids <= CHUNK {
+        return Ok(());
+    }
+    let text = format!("a filter of {ids} numbers is too long: at most {CHUNK} at once");
+    Err(Error::new(Remedy::Unsupported, super::PLACE, text))
+}
+
+pub(super) fn verify(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {
+    let mut audit = ConsistencyCheck::default();
+    audit_rows(connection, &mut audit)?;
+    let edges = build_deps::table.select((build_deps::child, build_deps::satisfied));
+    for row in edges.load_iter::<(i64, bool), _>(connection).map_err(failed)? {
+        let (child, satisfied) = row.map_err(failed)?;
+        audit.dependency(BuildId(child), satisfied);
+    }
+    let causes = build_causes::table.select((build_causes::build, build_causes::event, build_causes::live));
+    for row in causes.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
+        let (build, event, live) = row.map_err(failed)?;
+        audit.cause(BuildId(build), EventId(event), live);
+    }
+    let trail = transitions::table
+        .order((transitions::aggregate, transitions::id, transitions::version))
+        .select(TransitionRow::as_select());
+    for row in trail.load_iter::<TransitionRow, _>(connection).map_err(failed)? {
+        let row = row.map_err(failed)?.record()?;
+        audit.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+    }
+    Ok(audit.finish())
+}
+
+fn audit_rows(connection: &mut SqliteConnection, audit: &mut ConsistencyCheck) -> Result<()> {
+    let rows = events::table.select(EventRow::as_select());
+    for row in rows.load_iter::<EventRow, _>(connection).map_err(failed)? {
+        let EventRecord { id, state, version, builds_open, builds_done, builds_failed, .. } =
+            row.map_err(failed)?.record()?;
+        audit.event(id, EventFacts { state, version, builds_open, builds_done, builds_failed });
+    }
+    let rows = builds::table.select(BuildRow::as_select());
+    for row in rows.load_iter::<BuildRow, _>(connection).map_err(failed)? {
+        let BuildRecord { id, state, version, pending, done_at, .. } = row.map_err(failed)?.record()?;
+        audit.build(id, BuildFacts { state, version, pending, done_at: done_at.is_some() });
+    }
+    let rows = attempts::table.select(AttemptRow::as_select());
+    for row in rows.load_iter::<AttemptRow, _>(connection).map_err(failed)? {
+        let row = row.map_err(failed)?.record()?;
+        audit.attempt(row.id, AttemptFacts { state: row.state, version: row.version, build: row.build });
+    }
+    Ok(())
+}

@@ -1,0 +1,582 @@
+//! Stored forms of the records. What cannot be read back is reported with its table and number, never guessed.
+
+use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, transitions};
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
+use freshmaker::Reason;
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::event::{Envelope, Message, Severity};
+use freshmaker::plan::RebuildReason;
+use freshmaker::rebuild::{
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
+    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice,
+    SessionId, Slot, Transition,
+};
+use freshmaker::time::{Timestamp, from_micros, to_micros};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = inbox, treat_none_as_null = true, treat_none_as_default_value = false)]
+pub(super) struct InboxRow {
+    pub(super) source: String,
+    pub(super) message_id: String,
+    sender_id: String,
+    topic: String,
+    headers: String,
+    body: Vec<u8>,
+    state: i16,
+    pub(super) tries: i64,
+    waits: i64,
+    owner: i64,
+    received_at: i64,
+    not_before: Option<i64>,
+    reason_code: Option<String>,
+    reason_text: Option<String>,
+}
+
+/// What handling changes about a message.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = inbox, treat_none_as_null = true)]
+pub(super) struct InboxProgress {
+    state: i16,
+    tries: i64,
+    waits: i64,
+    owner: i64,
+    not_before: Option<i64>,
+    reason_code: Option<String>,
+    reason_text: Option<String>,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = events, treat_none_as_null = true, treat_none_as_default_value = false)]
+pub(super) struct EventRow {
+    id: i64,
+    version: i64,
+    state: i16,
+    message_id: String,
+    handler: String,
+    generation: i64,
+    kind: String,
+    search_key: String,
+    manual: bool,
+    requester: Option<String>,
+    severity: i16,
+    payload: String,
+    mode: i16,
+    reason_code: String,
+    reason_text: String,
+    plan: Option<String>,
+    builds_open: i64,
+    builds_done: i64,
+    builds_failed: i64,
+    cancel_at: Option<i64>,
+    created_at: i64,
+    done_at: Option<i64>,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = builds, treat_none_as_null = true, treat_none_as_default_value = false)]
+pub(super) struct BuildRow {
+    id: i64,
+    version: i64,
+    state: i16,
+    system: String,
+    build_key: String,
+    artifact: String,
+    target: String,
+    mode: i16,
+    slot: i16,
+    kind: i16,
+    source: Option<String>,
+    parameters: String,
+    parents: String,
+    demands: String,
+    because: i16,
+    asked: bool,
+    inputs: Option<String>,
+    pending: i64,
+    priority: i64,
+    estimate: Option<i64>,
+    tries: i64,
+    resubmits: i64,
+    attempts: i64,
+    no_cache: bool,
+    release: Option<String>,
+    not_before: Option<i64>,
+    reason_code: String,
+    reason_text: String,
+    output: Option<String>,
+    cancel_at: Option<i64>,
+    created_at: i64,
+    done_at: Option<i64>,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = attempts, treat_none_as_null = true, treat_none_as_default_value = false)]
+pub(super) struct AttemptRow {
+    id: String,
+    version: i64,
+    state: i16,
+    build: i64,
+    system: String,
+    number: i64,
+    owner: i64,
+    release: String,
+    session: Option<String>,
+    intent_at: i64,
+    external: Option<String>,
+    observed_at: Option<i64>,
+    reason_code: String,
+    reason_text: String,
+    deadline: Option<i64>,
+    not_before: Option<i64>,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = build_deps)]
+pub(super) struct DependencyRow {
+    parent: i64,
+    child: i64,
+    kind: i16,
+    satisfied: bool,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = build_causes)]
+pub(super) struct CauseRow {
+    build: i64,
+    event: i64,
+    because: String,
+    live: bool,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = transitions, treat_none_as_default_value = false)]
+pub(super) struct TransitionRow {
+    aggregate: String,
+    id: String,
+    version: i64,
+    from_state: Option<String>,
+    to_state: String,
+    reason_code: String,
+    reason_text: String,
+    owner: i64,
+    at: i64,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = outbox)]
+pub(super) struct NoticeRow {
+    aggregate: String,
+    id: String,
+    version: i64,
+    topic: String,
+    body: String,
+}
+
+impl InboxRow {
+    /// Whether this is one of these messages.
+    pub(super) fn is_held(&self, holding: &[MessageKey]) -> bool {
+        holding.iter().any(|key| key.source == self.source && key.message_id == self.message_id)
+    }
+
+    pub(super) fn of(record: &InboxRecord) -> Result<Self> {
+        let Message { id, topic, headers, body } = &record.message;
+        Ok(Self {
+            source: record.source.clone(),
+            message_id: record.message_id.clone(),
+            sender_id: id.clone(),
+            topic: topic.clone(),
+            headers: json(headers)?,
+            body: body.clone(),
+            state: inbox_number(record.state),
+            tries: record.tries.into(),
+            waits: record.waits.into(),
+            owner: record.owner,
+            received_at: to_micros(record.received_at),
+            not_before: micros(record.not_before),
+            reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
+            reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
+        })
+    }
+
+    pub(super) fn record(self) -> Result<InboxRecord> {
+        let row = format!("{} of {}", self.message_id, self.source);
+        let place = Place { table: "inbox", id: &row };
+        let reason = self.reason_code.map(|code| Reason::new(code, self.reason_text.unwrap_or_default()));
+        Ok(InboxRecord {
+            message: Message {
+                id: self.sender_id,
+                topic: self.topic,
+                headers: place.json("headers", &self.headers)?,
+                body: self.body,
+            },
+            state: place.coded("state", self.state, inbox_state)?,
+            tries: place.small("tries", self.tries)?,
+            waits: place.small("waits", self.waits)?,
+            owner: self.owner,
+            received_at: from_micros(self.received_at),
+            not_before: moment(self.not_before),
+            reason,
+            source: self.source,
+            message_id: self.message_id,
+        })
+    }
+}
+
+impl InboxProgress {
+    pub(super) fn of(record: &InboxRecord) -> Self {
+        Self {
+            state: inbox_number(record.state),
+            tries: record.tries.into(),
+            waits: record.waits.into(),
+            owner: record.owner,
+            not_before: micros(record.not_before),
+            reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
+            reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
+        }
+    }
+}
+
+impl EventRow {
+    pub(super) fn of(record: &EventRecord) -> Result<Self> {
+        let Envelope { kind, search_key, manual, requester, severity, payload } = &record.envelope;
+        Ok(Self {
+            id: record.id.0,
+            version: record.version.into(),
+            state: record.state.number(),
+            message_id: record.message_id.clone(),
+            handler: record.handler.clone(),
+            generation: record.generation.into(),
+            kind: kind.clone(),
+            search_key: search_key.clone(),
+            manual: *manual,
+            requester: requester.clone(),
+            severity: severity.number(),
+            payload: json(payload)?,
+            mode: mode_number(record.mode),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            plan: record.plan.as_ref().map(ToString::to_string),
+            builds_open: record.builds_open.into(),
+            builds_done: record.builds_done.into(),
+            builds_failed: record.builds_failed.into(),
+            cancel_at: micros(record.cancel_at),
+            created_at: to_micros(record.created_at),
+            done_at: micros(record.done_at),
+        })
+    }
+
+    pub(super) fn record(self) -> Result<EventRecord> {
+        let place = Place { table: "events", id: &self.id };
+        Ok(EventRecord {
+            id: EventId(self.id),
+            version: place.small("version", self.version)?,
+            state: place.coded("state", self.state, EventState::from_number)?,
+            message_id: self.message_id,
+            handler: self.handler,
+            generation: place.small("generation", self.generation)?,
+            envelope: Envelope {
+                kind: self.kind,
+                search_key: self.search_key,
+                manual: self.manual,
+                requester: self.requester,
+                severity: place.coded("severity", self.severity, Severity::from_number)?,
+                payload: place.json("payload", &self.payload)?,
+            },
+            mode: place.coded("mode", self.mode, mode_of)?,
+            reason: Reason::new(self.reason_code, self.reason_text),
+            plan: self.plan.map(|text| text.parse()).transpose().map_err(|error| place.corrupt("plan", error))?,
+            builds_open: place.small("builds_open", self.builds_open)?,
+            builds_done: place.small("builds_done", self.builds_done)?,
+            builds_failed: place.small("builds_failed", self.builds_failed)?,
+            cancel_at: moment(self.cancel_at),
+            created_at: from_micros(self.created_at),
+            done_at: moment(self.done_at),
+        })
+    }
+}
+
+impl BuildRow {
+    pub(super) fn of(record: &BuildRecord) -> Result<Self> {
+        Ok(Self {
+            id: record.id.0,
+            version: record.version.into(),
+            state: record.state.number(),
+            system: record.key.system.clone(),
+            build_key: record.key.to_string(),
+            artifact: record.key.artifact.to_string(),
+            target: record.key.target.clone(),
+            mode: mode_number(record.key.mode),
+            slot: slot_number(record.slot),
+            kind: record.kind.number(),
+            source: record.source.as_ref().map(json).transpose()?,
+            parameters: json(&record.parameters)?,
+            parents: json(&record.parents)?,
+            demands: json(&record.demands)?,
+            because: record.because.number(),
+            asked: record.asked,
+            inputs: record.inputs.as_ref().map(ToString::to_string),
+            pending: record.pending.into(),
+            priority: record.priority,
+            estimate: record.estimate.map(|estimate| i64::try_from(estimate.as_micros()).unwrap_or(i64::MAX)),
+            tries: record.tries.into(),
+            resubmits: record.resubmits.into(),
+            attempts: record.attempts.into(),
+            no_cache: record.no_cache,
+            release: record.release.clone(),
+            not_before: micros(record.not_before),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            output: record.output.as_ref().map(json).transpose()?,
+            cancel_at: micros(record.cancel_at),
+            created_at: to_micros(record.created_at),
+            done_at: micros(record.done_at),
+        })
+    }
+
+    pub(super) fn record(self) -> Result<BuildRecord> {
+        let place = Place { table: "builds", id: &self.id };
+        Ok(BuildRecord {
+            id: BuildId(self.id),
+            version: place.small("version", self.version)?,
+            state: place.coded("state", self.state, BuildState::from_number)?,
+            key: BuildKey {
+                system: self.system,
+                artifact: self.artifact.into(),
+                target: self.target,
+                mode: place.coded("mode", self.mode, mode_of)?,
+            },
+            slot: place.coded("slot", self.slot, slot_of)?,
+            kind: place.coded("kind", self.kind, freshmaker::artifact::ArtifactKind::from_number)?,
+            source: self.source.map(|text| place.json("source", &text)).transpose()?,
+            parameters: place.json("parameters", &self.parameters)?,
+            parents: place.json("parents", &self.parents)?,
+            demands: place.json("demands", &self.demands)?,
+            because: place.coded("because", self.because, RebuildReason::from_number)?,
+            asked: self.asked,
+            inputs: self.inputs.map(|text| text.parse()).transpose().map_err(|error| place.corrupt("inputs", error))?,
+            pending: place.small("pending", self.pending)?,
+            priority: self.priority,
+            estimate: self.estimate.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
+            tries: place.small("tries", self.tries)?,
+            resubmits: place.small("resubmits", self.resubmits)?,
+            attempts: place.small("attempts", self.attempts)?,
+            no_cache: self.no_cache,
+            release: self.release,
+            not_before: moment(self.not_before),
+            reason: Reason::new(self.reason_code, self.reason_text),
+            output: self.output.map(|text| place.json("output", &text)).transpose()?,
+            cancel_at: moment(self.cancel_at),
+            created_at: from_micros(self.created_at),
+            done_at: moment(self.done_at),
+        })
+    }
+}
+
+impl AttemptRow {
+    pub(super) fn of(record: &AttemptRecord) -> Self {
+        Self {
+            id: record.id.to_string(),
+            version: record.version.into(),
+            state: record.state.number(),
+            build: record.build.0,
+            system: record.system.clone(),
+            number: record.number.into(),
+            owner: record.owner,
+            release: record.release.clone(),
+            session: record.session.as_ref().map(ToString::to_string),
+            intent_at: to_micros(record.intent_at),
+            external: record.external.as_ref().map(ToString::to_string),
+            observed_at: micros(record.observed_at),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            deadline: micros(record.deadline),
+            not_before: micros(record.not_before),
+        }
+    }
+
+    pub(super) fn record(self) -> Result<AttemptRecord> {
+        let place = Place { table: "attempts", id: &self.id };
+        Ok(AttemptRecord {
+            id: AttemptId::new(self.id.as_str()),
+            version: place.small("version", self.version)?,
+            state: place.coded("state", self.state, AttemptState::from_number)?,
+            build: BuildId(self.build),
+            system: self.system,
+            number: place.small("number", self.number)?,
+            owner: self.owner,
+            release: self.release,
+            session: self.session.map(SessionId::new),
+            intent_at: from_micros(self.intent_at),
+            external: self.external.map(ExternalId::new),
+            observed_at: moment(self.observed_at),
+            reason: Reason::new(self.reason_code, self.reason_text),
+            deadline: moment(self.deadline),
+            not_before: moment(self.not_before),
+        })
+    }
+}
+
+impl DependencyRow {
+    pub(super) fn kind(&self) -> i16 {
+        self.kind
+    }
+
+    pub(super) fn of(record: &Dependency) -> Self {
+        let kind = match record.kind {
+            DependencyKind::Needs => 0,
+            DependencyKind::After => 1,
+        };
+        Self { parent: record.parent.0, child: record.child.0, kind, satisfied: record.satisfied }
+    }
+
+    pub(super) fn record(self) -> Result<Dependency> {
+        let id = format!("({}, {})", self.parent, self.child);
+        let kind = Place { table: "build_deps", id: &id }.coded("kind", self.kind, |number| match number {
+            0 => Some(DependencyKind::Needs),
+            1 => Some(DependencyKind::After),
+            _ => None,
+        })?;
+        Ok(Dependency { parent: BuildId(self.parent), child: BuildId(self.child), kind, satisfied: self.satisfied })
+    }
+}
+
+impl CauseRow {
+    pub(super) fn of(record: &Cause) -> Result<Self> {
+        let because = json(&record.because)?;
+        Ok(Self { build: record.build.0, event: record.event.0, because, live: record.live })
+    }
+
+    pub(super) fn record(self) -> Result<Cause> {
+        let id = format!("({}, {})", self.build, self.event);
+        let because = Place { table: "build_causes", id: &id }.json("because", &self.because)?;
+        Ok(Cause { build: BuildId(self.build), event: EventId(self.event), because, live: self.live })
+    }
+}
+
+impl TransitionRow {
+    pub(super) fn of(record: &Transition) -> Self {
+        Self {
+            aggregate: record.aggregate.clone(),
+            id: record.id.clone(),
+            version: record.version.into(),
+            from_state: record.from.clone(),
+            to_state: record.to.clone(),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            owner: record.owner,
+            at: to_micros(record.at),
+        }
+    }
+
+    pub(super) fn record(self) -> Result<Transition> {
+        let version = Place { table: "transitions", id: &self.id }.small("version", self.version)?;
+        Ok(Transition {
+            version,
+            aggregate: self.aggregate,
+            id: self.id,
+            from: self.from_state,
+            to: self.to_state,
+            reason: Reason::new(self.reason_code, self.reason_text),
+            owner: self.owner,
+            at: from_micros(self.at),
+        })
+    }
+}
+
+impl NoticeRow {
+    pub(super) fn of(record: &Notice) -> Result<Self> {
+        Ok(Self {
+            aggregate: record.aggregate.clone(),
+            id: record.id.clone(),
+            version: record.version.into(),
+            topic: record.topic.clone(),
+            body: json(&record.body)?,
+        })
+    }
+
+    pub(super) fn record(self) -> Result<Notice> {
+        let place = Place { table: "outbox", id: &self.id };
+        let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
+        Ok(Notice { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
+    }
+}
+
+/// Where a value was read.
+pub(super) struct Place<'a> {
+    pub(super) table: &'static str,
+    pub(super) id: &'a dyn fmt::Display,
+}
+
+impl Place<'_> {
+    fn corrupt(&self, column: &str, text: impl fmt::Display) -> Error {
+        Error::new(Remedy::Corrupt, format!("{} {}", self.table, self.id), format!("{column}: {text}"))
+    }
+
+    pub(super) fn coded<T>(&self, column: &str, number: i16, from: impl FnOnce(i16) -> Option<T>) -> Result<T> {
+        from(number).ok_or_else(|| self.corrupt(column, format!("unknown number {number}")))
+    }
+
+    pub(super) fn small(&self, column: &str, number: i64) -> Result<u32> {
+        u32::try_from(number).map_err(|_| self.corrupt(column, format!("{number} is out of range")))
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T> {
+        serde_json::from_str(text).map_err(|error| self.corrupt(column, error))
+    }
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(Remedy::Rejected, super::PLACE, error))
+}
+
+pub(super) fn micros(at: Option<Timestamp>) -> Option<i64> {
+    at.map(to_micros)
+}
+
+pub(super) fn moment(micros: Option<i64>) -> Option<Timestamp> {
+    micros.map(from_micros)
+}
+
+const INBOX_STATES: [InboxState; 5] =
+    [InboxState::New, InboxState::Claimed, InboxState::Done, InboxState::Ignored, InboxState::Dead];
+
+pub(super) fn inbox_number(state: InboxState) -> i16 {
+    match state {
+        InboxState::New => 0,
+        InboxState::Claimed => 1,
+        InboxState::Done => 2,
+        InboxState::Ignored => 3,
+        InboxState::Dead => 4,
+    }
+}
+
+pub(super) fn inbox_state(number: i16) -> Option<InboxState> {
+    INBOX_STATES.into_iter().find(|state| inbox_number(*state) == number)
+}
+
+pub(super) fn mode_number(mode: BuildMode) -> i16 {
+    match mode {
+        BuildMode::Real => 0,
+        BuildMode::Scratch => 1,
+        BuildMode::DryRun => 2,
+    }
+}
+
+fn mode_of(number: i16) -> Option<BuildMode> {
+    [BuildMode::Real, BuildMode::Scratch, BuildMode::DryRun].into_iter().find(|mode| mode_number(*mode) == number)
+}
+
+fn slot_number(slot: Slot) -> i16 {
+    match slot {
+        Slot::Current => 0,
+        Slot::Successor => 1,
+    }
+}
+
+fn slot_of(number: i16) -> Option<Slot> {
+    [Slot::Current, Slot::Successor].into_iter().find(|slot| slot_number(*slot) == number)
+}

@@ -1,0 +1,213 @@
+use super::SqliteStorage;
+use super::rows::Place;
+use super::schema::{attempts, build_deps, builds, events, inbox};
+use diesel::connection::{InstrumentationEvent, SimpleConnection};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
+use freshmaker::backend::{
+    BuildFilter, Claim, DueLimits, EventFilter, Paging, Query, Remedy, Scope, Storage, StorageExt,
+};
+use freshmaker::rebuild::{AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, EventId};
+use freshmaker::time::from_micros;
+use std::sync::{Arc, Mutex};
+
+const ROWS: &str = "
+    INSERT INTO events (id, version, state, message_id, handler, generation, kind, search_key, manual, payload, mode,
+        reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
+        VALUES (1, 0, 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 1, 0, 0, 0);
+    INSERT INTO builds (id, version, state, system, build_key, artifact, target, mode, slot, kind, parameters, parents,
+        because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
+        VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0);
+    INSERT INTO builds SELECT 2, version, 1, system, '[\"s\",\"b\",\"\",\"real\"]', 'b', target, mode, slot, kind, source, parameters,
+        parents, because, inputs, pending, priority, estimate, tries, resubmits, attempts, no_cache, release, not_before,
+        reason_code, reason_text, output, cancel_at, created_at, done_at, asked, demands FROM builds;
+    INSERT INTO attempts (id, version, state, build, system, number, owner, release, intent_at, reason_code,
+        reason_text) VALUES ('a1', 0, 0, 1, 's', 1, 1, '', 0, '', '');
+    INSERT INTO build_deps VALUES (1, 2, 0, 0);
+    INSERT INTO build_causes VALUES (1, 1, '[]', 1), (2, 1, '[]', 1);
+    INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, owner, received_at)
+        VALUES ('amqp', 'm', '', '', '{}', x'', 0, 0, 0, 0);
+";
+
+async fn with_rows() -> SqliteStorage {
+    let storage = SqliteStorage::in_memory().unwrap();
+    storage.migrate().await.unwrap();
+    on(&storage, |connection| connection.batch_execute(ROWS).unwrap());
+    storage
+}
+
+fn on<T>(storage: &SqliteStorage, work: impl FnOnce(&mut SqliteConnection) -> T) -> T {
+    work(&mut storage.session.lock().unwrap().connection)
+}
+
+#[derive(QueryableByName)]
+struct Step {
+    #[diesel(sql_type = Text)]
+    detail: String,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+#[derive(QueryableByName)]
+struct Words {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+/// The statements that some calls send.
+async fn statements(storage: &SqliteStorage, calls: impl AsyncFn(&SqliteStorage)) -> Vec<String> {
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sent);
+    on(storage, |connection| {
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { query, .. } = event {
+                seen.lock().unwrap().push(query.to_string());
+            }
+        });
+    });
+    calls(storage).await;
+    on(storage, |connection| connection.set_instrumentation(|_: InstrumentationEvent<'_>| {}));
+    let sent = std::mem::take(&mut *sent.lock().unwrap());
+    let sent = sent.into_iter().map(|text| text.split(" -- binds").next().unwrap_or_default().to_owned());
+    sent.filter(|text| ["SELECT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb))).collect()
+}
+
+fn plan(storage: &SqliteStorage, statement: &str) -> Vec<String> {
+    let explain = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}"));
+    let steps = on(storage, |connection| explain.load::<Step>(connection)).unwrap();
+    steps.into_iter().map(|step| step.detail).collect()
+}
+
+#[tokio::test]
+async fn what_is_asked_often_reads_no_whole_table() {
+    let storage = with_rows().await;
+    let key = BuildKey { system: "s".into(), artifact: "a".into(), target: String::new(), mode: BuildMode::Real };
+    let calls = async |storage: &SqliteStorage| {
+        let at = from_micros(1);
+        storage.due(at, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        storage.durations(BuildMode::Real, 9).await.unwrap();
+        storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at }).await.unwrap();
+        storage.message("amqp", "m").await.unwrap();
+        storage.attempts(BuildId(1)).await.unwrap();
+        storage.transitions("build", "1").await.unwrap();
+        storage.dead_letters(Paging::first(9)).await.unwrap();
+        for scope in [
+            Scope::Builds(vec![BuildId(1)]),
+            Scope::Descendants(vec![BuildId(1)]),
+            Scope::Attempt(AttemptId::new("a1")),
+            Scope::Event(EventId(1)),
+            Scope::Keys(vec![key.clone()]),
+        ] {
+            storage.load(&scope).await.unwrap();
+        }
+        let build = storage.load(&Scope::Builds(vec![BuildId(2)])).await.unwrap().builds.remove(&BuildId(2)).unwrap();
+        let record = freshmaker::rebuild::BuildRecord { version: 1, ..build };
+        let change = freshmaker::rebuild::RowChange::Build { record: Box::new(record), expected: Some(0) };
+        storage.transact(vec![change]).await.unwrap();
+        let filter = BuildFilter { event: Some(EventId(1)), ..BuildFilter::default() };
+        storage.builds(filter, Paging::first(9)).await.unwrap();
+        let filter = BuildFilter { artifact: Some("a".into()), ..BuildFilter::default() };
+        storage.builds(filter, Paging::first(9)).await.unwrap();
+        let filter = EventFilter { search_key: Some("k".into()), ..EventFilter::default() };
+        storage.events(filter, Paging::first(9)).await.unwrap();
+    };
+    let statements = statements(&storage, calls).await;
+    assert!(statements.len() > 40, "{statements:?}");
+    for statement in statements {
+        let steps = plan(&storage, &statement);
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{statement}\n{steps:#?}");
+        let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
+        assert!(!sorts || !statement.contains("LIMIT"), "{statement}\n{steps:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_settings_are_as_promised() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
+    let number = |pragma: &str| {
+        let query = diesel::sql_query(format!("SELECT {pragma} AS value FROM pragma_{pragma}"));
+        on(&storage, |connection| query.get_result::<Number>(connection)).unwrap().value
+    };
+    assert_eq!(number("synchronous"), 2, "FULL");
+    assert_eq!(number("foreign_keys"), 1);
+    let timeout = diesel::sql_query("SELECT timeout AS value FROM pragma_busy_timeout");
+    assert_eq!(on(&storage, |connection| timeout.get_result::<Number>(connection)).unwrap().value, 5000);
+    let mode = diesel::sql_query("SELECT journal_mode AS value FROM pragma_journal_mode");
+    assert_eq!(on(&storage, |connection| mode.get_result::<Words>(connection)).unwrap().value, "wal");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_named() {
+    let storage = with_rows().await;
+    let broken = [
+        ("UPDATE builds SET parameters = '[' WHERE id = 1", "builds 1", "parameters"),
+        ("UPDATE builds SET parameters = '{}', tries = -1 WHERE id = 1", "builds 1", "tries"),
+        ("UPDATE builds SET tries = 0, kind = 99 WHERE id = 1", "builds 1", "kind: unknown number 99"),
+    ];
+    for (change, place, text) in broken {
+        on(&storage, |connection| connection.batch_execute(change).unwrap());
+        let error = storage.load(&Scope::Builds(vec![BuildId(1)])).await.unwrap_err();
+        assert_eq!((error.remedy, error.place.as_str()), (Remedy::Corrupt, place));
+        assert!(error.text.contains(text), "{error}");
+    }
+    on(&storage, |connection| connection.batch_execute("UPDATE events SET plan = 'x'").unwrap());
+    let error = storage.query(&Query::Events(EventFilter::default(), Paging::first(1))).await.unwrap_err();
+    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Corrupt, "events 1"));
+    let unknown = Place { table: "builds", id: &1 }.coded("state", 11, BuildState::from_number).unwrap_err();
+    assert_eq!(unknown.to_string(), "builds 1: state: unknown number 11");
+}
+
+#[tokio::test]
+async fn states_outside_the_enums_are_refused() {
+    let storage = with_rows().await;
+    on(&storage, |connection| {
+        assert!(diesel::update(builds::table).set(builds::state.eq(11)).execute(connection).is_err());
+        assert!(diesel::update(events::table).set(events::state.eq(6)).execute(connection).is_err());
+        assert!(diesel::update(attempts::table).set(attempts::state.eq(9)).execute(connection).is_err());
+        assert!(diesel::update(inbox::table).set(inbox::state.eq(5)).execute(connection).is_err());
+        assert!(diesel::update(build_deps::table).set(build_deps::kind.eq(2)).execute(connection).is_err());
+    });
+}
+
+#[test]
+fn the_numbers_in_the_migration_are_those_of_the_states() {
+    for state in BuildState::ALL {
+        assert_eq!(state.number() < 6, !state.is_terminal(), "{state}: builds_one_per_slot");
+    }
+    for state in AttemptState::ALL {
+        assert_eq!(state.number() < 4, state.is_live(), "{state}: attempts_one_live");
+    }
+}
+
+#[tokio::test]
+async fn a_migration_can_be_taken_back() {
+    let storage = with_rows().await;
+    on(&storage, |connection| {
+        use diesel_migrations::MigrationHarness;
+        connection.revert_all_migrations(super::MIGRATIONS).unwrap();
+        let tables = diesel::sql_query(
+            "SELECT count(*) AS value FROM sqlite_schema WHERE type IN ('table', 'index', 'trigger') \
+             AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '\\_\\_diesel%' ESCAPE '\\'",
+        );
+        assert_eq!(tables.get_result::<Number>(connection).unwrap().value, 0, "nothing is left");
+    });
+    storage.migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_left_within_a_transaction_is_replaced() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
+    storage.migrate().await.unwrap();
+    let panicked = storage.run(|session| -> freshmaker::backend::Result<()> {
+        session.connection.immediate_transaction(|_| -> Result<(), super::Failure> { panic!("in the middle") }).ok();
+        Ok(())
+    });
+    assert_eq!(panicked.await.unwrap_err().remedy, Remedy::Unclear);
+    assert_eq!(storage.reserve(1).await.unwrap(), 1, "the next call has a new connection");
+}

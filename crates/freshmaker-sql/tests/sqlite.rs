@@ -1,0 +1,140 @@
+//! The contract suite of storages against SQLite, and what only a file can show.
+#![allow(clippy::unwrap_used)]
+
+use freshmaker::backend::{Remedy, Storage, StorageExt};
+use freshmaker::event::Message;
+use freshmaker::rebuild::{InboxRecord, InboxState, RowChange};
+use freshmaker::time::from_micros;
+use freshmaker_sql::SqliteStorage;
+use freshmaker_testing::conformance;
+use std::cell::RefCell;
+use std::future::Future;
+use std::task::{Context, Waker};
+use tempfile::TempDir;
+
+fn message(id: &str) -> RowChange {
+    RowChange::Receive(InboxRecord {
+        source: "local".into(),
+        message_id: id.into(),
+        message: Message { id: id.into(), topic: "t".into(), headers: Default::default(), body: b"x".to_vec() },
+        state: InboxState::New,
+        tries: 0,
+        waits: 0,
+        owner: 0,
+        received_at: from_micros(0),
+        not_before: None,
+        reason: None,
+    })
+}
+
+async fn in_file() {
+    let directories = RefCell::new(Vec::new());
+    conformance::storage(async || {
+        let directory = TempDir::new().expect("a directory");
+        let storage = SqliteStorage::open(directory.path().join("state.db")).expect("a database");
+        directories.borrow_mut().push(directory);
+        storage
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract() {
+    in_file().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_keeps_the_contract_on_several_threads() {
+    in_file().await;
+}
+
+#[tokio::test]
+async fn in_memory_keeps_the_contract() {
+    conformance::storage(async || SqliteStorage::in_memory().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_memory_keeps_the_contract_on_several_threads() {
+    conformance::storage(async || SqliteStorage::in_memory().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_reopened_file_has_everything() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.migrate().await.unwrap();
+    storage.transact(vec![message("1")]).await.unwrap();
+    let (token, number) = (storage.lease("engine", from_micros(0)).await.unwrap(), storage.reserve(5).await.unwrap());
+    drop(storage);
+
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.migrate().await.unwrap();
+    assert!(storage.message("local", "1").await.unwrap().is_some());
+    assert!(storage.lease("engine", from_micros(0)).await.unwrap() > token);
+    assert!(storage.reserve(1).await.unwrap() >= number + 5);
+    assert_eq!(storage.verify().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_may_migrate_at_once() {
+    let directory = TempDir::new().unwrap();
+    let storages: Vec<_> = (0..4).map(|_| SqliteStorage::open(directory.path().join("state.db")).unwrap()).collect();
+    let migrations = storages.into_iter().map(|storage| tokio::spawn(async move { storage.migrate().await }));
+    for migration in migrations.collect::<Vec<_>>() {
+        migration.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_future_leaves_nothing_locked() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    let other = SqliteStorage::open(&path).unwrap();
+    storage.migrate().await.unwrap();
+    for round in 0..50 {
+        let changes = (0..20).map(|id| message(&format!("{round}-{id}"))).collect();
+        let mut writing = Box::pin(storage.transact(changes));
+        let _begun = writing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(writing);
+        other.transact(vec![message(&format!("other-{round}"))]).await.unwrap();
+    }
+    for _ in 0..500 {
+        if storage.message("local", "49-19").await.unwrap().is_some() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("a call that was begun is not finished");
+}
+
+#[tokio::test]
+async fn one_engine_at_a_time_has_a_file() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let first = SqliteStorage::open(&path).unwrap();
+    let second = SqliteStorage::open(&path).unwrap();
+    first.migrate().await.unwrap();
+    let token = first.lease("engine", from_micros(0)).await.unwrap();
+    assert!(first.lease("engine", from_micros(0)).await.unwrap() > token, "the holder may begin a new run");
+    let error = second.lease("engine", from_micros(0)).await.unwrap_err();
+    assert_eq!(error.remedy, Remedy::Conflict);
+    assert!(error.to_string().contains("state.db.lock"), "{error}");
+    assert!(second.message("local", "1").await.unwrap().is_none(), "it can still read");
+    drop(first);
+    assert!(second.lease("engine", from_micros(0)).await.unwrap() > token + 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_unavailable() {
+    let directory = TempDir::new().unwrap();
+    let error = SqliteStorage::open(directory.path().join("no/such/state.db")).unwrap_err();
+    assert_eq!(error.remedy, Remedy::Unavailable);
+    let path = directory.path().join("state.db");
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    let error = SqliteStorage::open(&path).unwrap_err();
+    assert!(error.place.contains("state.db"), "{error}");
+    let storage = SqliteStorage::in_memory().unwrap();
+    assert_eq!(storage.reserve(1).await.unwrap_err().remedy, Remedy::Unavailable, "before it was migrated");
+}

@@ -1,0 +1,293 @@
+use super::sample::{New, Next, at, attempt, build, build_in, cause, event, message, notice, transition};
+use super::{done, ids, write};
+use freshmaker::artifact::{Artifact, ArtifactKind};
+use freshmaker::backend::{BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Paging, Storage, StorageExt};
+use freshmaker::graph::{ArtifactGraph, EdgeKind};
+use freshmaker::policy::Policy;
+use freshmaker::rebuild::{
+    AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
+    InboxRecord, InboxState, RowChange,
+};
+
+async fn due(storage: &dyn Storage, seconds: i64, ready: u32, attempts: u32) -> Due {
+    done("due", storage.due(at(seconds), DueLimits { ready, attempts }).await)
+}
+
+fn numbers(rows: &[BuildRecord]) -> Vec<i64> {
+    ids(rows, |row| row.id.0)
+}
+
+pub(super) async fn due_builds_are_ordered_and_limited(storage: &dyn Storage) {
+    assert_eq!(due(storage, 0, 9, 9).await, Due::default(), "nothing is due in an empty storage");
+    let with = |id, priority, not_before: Option<i64>| {
+        BuildRecord { priority, not_before: not_before.map(at), ..build(id) }.new_row()
+    };
+    let rows = [with(1, 5, None), with(2, 9, Some(10)), with(3, 9, None), with(4, 9, None), with(5, -1, Some(11))];
+    write(storage, rows).await;
+    let others = BuildState::ALL.iter().filter(|state| **state != BuildState::Ready).zip(10..);
+    write(storage, others.map(|(state, id)| build_in(id, *state).new_row())).await;
+    assert_eq!(numbers(&due(storage, 9, 9, 9).await.ready), [3, 4, 1], "highest priority, then lowest number");
+    assert_eq!(numbers(&due(storage, 10, 9, 9).await.ready), [2, 3, 4, 1], "from its moment on");
+    assert_eq!(numbers(&due(storage, 99, 2, 9).await.ready), [2, 3], "no more than asked for");
+    let found = due(storage, 99, 1, 9).await.ready;
+    assert_eq!(found[0].priority, 9, "rows as they are stored");
+    let mut first = build(1);
+    first.priority = 50;
+    write(storage, [first.next_row(), BuildRecord { state: BuildState::Submitting, ..build(3) }.next_row()]).await;
+    assert_eq!(numbers(&due(storage, 99, 9, 9).await.ready), [1, 2, 4, 5], "a changed build has its new place");
+}
+
+pub(super) async fn a_long_line_hides_no_other(storage: &dyn Storage) {
+    let row = |id, system: &str, priority| {
+        let mut row = BuildRecord { priority, ..build(id) };
+        row.key.system = system.into();
+        row
+    };
+    let long =
+        (1..=50).map(|id| row(id, "koji", 1000 - id)).chain([row(60, "arm", 7), row(61, "arm", 8), row(62, "x", -9)]);
+    write(storage, long.map(New::new_row)).await;
+    let heads = due(storage, 9, 2, 9).await.ready;
+    assert_eq!(numbers(&heads), [1, 2, 61, 60, 62], "so many of each build system, in one order");
+    assert_eq!(due(storage, 9, 0, 9).await.ready, [], "none");
+    write(storage, [BuildRecord { state: BuildState::Submitting, ..row(61, "arm", 8) }.next_row()]).await;
+    assert_eq!(numbers(&due(storage, 9, 1, 9).await.ready), [1, 60, 62], "the next of each");
+}
+
+pub(super) async fn the_priorities_of_what_runs_are_known(storage: &dyn Storage) {
+    let rows = [(1, 5), (2, -3), (3, 0), (4, -90)];
+    write(storage, rows.map(|(id, priority)| BuildRecord { priority, ..build_in(id, BuildState::Building) }.new_row()))
+        .await;
+    let koji = AttemptRecord { system: "koji".into(), ..attempt("three", 3) };
+    let ended = AttemptRecord { state: AttemptState::Failed, ..attempt("four", 4) };
+    write(storage, [attempt("one", 1), attempt("two", 2), koji, ended].map(New::new_row)).await;
+    let expected = [("command".into(), vec![-3, 5]), ("koji".into(), vec![0])].into();
+    assert_eq!(due(storage, 9, 9, 9).await.started, expected, "of live attempts, however many are asked for");
+    assert_eq!(due(storage, 9, 0, 0).await.started, expected, "of live attempts, however few are asked for");
+}
+
+pub(super) async fn durations_are_those_of_the_latest_successes(storage: &dyn Storage) {
+    let mut pretended = build_in(4, BuildState::Done);
+    pretended.key.mode = BuildMode::DryRun;
+    let real = [1, 2, 3].map(|id| build_in(id, BuildState::Done).new_row());
+    write(storage, real.into_iter().chain([pretended.new_row()])).await;
+    let took = |id, build, from, to, state| AttemptRecord {
+        state,
+        intent_at: at(from),
+        observed_at: Some(at(to)),
+        ..attempt(id, build)
+    };
+    let rows = [
+        took("a", 1, 10, 70, AttemptState::Succeeded),
+        took("b", 2, 20, 50, AttemptState::Succeeded),
+        took("c", 3, 30, 90, AttemptState::Failed),
+        took("d", 3, 90, 95, AttemptState::Succeeded),
+        took("e", 4, 90, 99, AttemptState::Succeeded),
+    ];
+    write(storage, rows.map(New::new_row)).await;
+    let known = async |mode, limit| {
+        let durations = done("durations", storage.durations(mode, limit).await);
+        durations.into_iter().map(|it| (it.artifact.to_string(), it.duration.as_secs())).collect::<Vec<_>>()
+    };
+    let expected = [("app-3".to_owned(), 5), ("app-1".to_owned(), 60), ("app-2".to_owned(), 30)];
+    assert_eq!(known(BuildMode::Real, 9).await, expected, "latest end first, successes only, of this mode");
+    assert_eq!(known(BuildMode::Real, 2).await, expected[..2], "no more than asked for");
+    assert_eq!(known(BuildMode::DryRun, 9).await, [("app-4".to_owned(), 9)], "of this mode");
+    let kind = done("durations", storage.durations(BuildMode::Real, 1).await).remove(0).kind;
+    assert_eq!(kind, ArtifactKind::Image, "with its kind");
+}
+
+pub(super) async fn due_attempts_are_longest_unobserved_first(storage: &dyn Storage) {
+    write(storage, (1..=6).map(|id| build_in(id, BuildState::Building).new_row())).await;
+    let seen = |id, build, seconds: Option<i64>| AttemptRecord {
+        observed_at: seconds.map(at),
+        state: AttemptState::Bound,
+        ..attempt(id, build)
+    };
+    let waits = AttemptRecord { not_before: Some(at(30)), system: "koji".into(), ..seen("wait", 4, None) };
+    let ended = AttemptRecord { state: AttemptState::Succeeded, ..attempt("ended", 5) };
+    let rows = [seen("new", 3, None), seen("recent", 1, Some(20)), seen("old", 2, Some(1)), waits, ended];
+    write(storage, rows.map(New::new_row)).await;
+    let names = |due: &Due| ids(&due.attempts, |(row, _)| row.id.to_string());
+    let now = due(storage, 29, 9, 9).await;
+    assert_eq!(names(&now), ["old", "new", "recent"], "the one not looked at for longest comes first");
+    assert_eq!(
+        ids(&now.attempts, |(row, build)| (row.build, build.id)),
+        [2, 3, 1].map(|id| (BuildId(id), BuildId(id)))
+    );
+    assert_eq!(now.live, [("command".into(), 3), ("koji".into(), 1)].into(), "all live ones are counted");
+    let now = due(storage, 30, 9, 2).await;
+    assert_eq!(names(&now), ["old", "new"], "no more than asked for");
+    assert_eq!(now.live.values().sum::<u32>(), 4, "the count has no limit");
+    assert_eq!(names(&due(storage, 30, 9, 9).await), ["old", "new", "wait", "recent"], "from its moment on");
+    write(storage, [AttemptRecord { observed_at: Some(at(40)), ..seen("old", 2, None) }.next_row()]).await;
+    assert_eq!(names(&due(storage, 29, 9, 9).await), ["new", "recent", "old"], "an observed one goes to the end");
+}
+
+pub(super) async fn the_next_moment_is_the_earliest_left_out(storage: &dyn Storage) {
+    let late = |id, seconds| BuildRecord { not_before: Some(at(seconds)), ..build(id) };
+    let ended = BuildRecord { not_before: Some(at(1)), ..build_in(4, BuildState::Done) };
+    let rows = [late(1, 30).new_row(), late(2, 5).new_row(), build(3).new_row(), ended.new_row()];
+    write(storage, rows).await;
+    assert_eq!(
+        due(storage, 0, 0, 0).await.next,
+        Some(at(5)),
+        "what waits for its time, not what is left out by a limit"
+    );
+    assert_eq!(due(storage, 5, 9, 9).await.next, Some(at(30)), "the moment itself is due");
+    let waits = AttemptRecord { not_before: Some(at(20)), ..attempt("a", 3) };
+    let over = AttemptRecord { not_before: Some(at(6)), state: AttemptState::Failed, ..attempt("b", 3) };
+    write(storage, [waits.new_row(), over.new_row()]).await;
+    assert_eq!(due(storage, 5, 9, 9).await.next, Some(at(20)), "live attempts count, ended ones do not");
+    let put_off = |id, seconds, state| InboxRecord { not_before: Some(at(seconds)), state, ..message("amqp", id) };
+    let rows = [put_off("1", 10, InboxState::New), put_off("2", 7, InboxState::Done)];
+    write(storage, rows.map(RowChange::Receive)).await;
+    assert_eq!(due(storage, 5, 9, 9).await.next, Some(at(10)), "new messages count, handled ones do not");
+    assert_eq!(due(storage, 30, 9, 9).await.next, None, "nothing waits any more");
+}
+
+pub(super) async fn events_are_filtered_and_paged(storage: &dyn Storage) {
+    let states = [EventState::Building, EventState::Complete, EventState::Failed, EventState::Complete];
+    let row = |(id, state): (i64, EventState)| EventRecord { state, ..event(id) };
+    write(storage, (1..).zip(states).map(row).map(New::new_row)).await;
+    let find = async |filter: EventFilter, paging: Paging| {
+        let page = done("events", storage.events(filter, paging).await);
+        (ids(&page.items, |row| row.id.0), page.total)
+    };
+    let all = EventFilter::default;
+    assert_eq!(find(all(), Paging::first(9)).await, (vec![4, 3, 2, 1], 4), "newest first");
+    assert_eq!(find(all(), Paging { offset: 1, limit: 2 }).await, (vec![3, 2], 4), "a page, and the whole length");
+    assert_eq!(find(all(), Paging { offset: 9, limit: 2 }).await, (vec![], 4), "a page after the end");
+    assert_eq!(find(all(), Paging { offset: u64::MAX, limit: u32::MAX }).await, (vec![], 4), "far after the end");
+    let states = vec![EventState::Complete, EventState::Building];
+    assert_eq!(find(EventFilter { states, ..all() }, Paging::first(2)).await, (vec![4, 2], 3), "by state");
+    let some = vec![EventId(3), EventId(1), EventId(9)];
+    assert_eq!(find(EventFilter { ids: some, ..all() }, Paging::first(9)).await, (vec![3, 1], 2), "by number");
+    let search_key = Some("image-2".into());
+    assert_eq!(find(EventFilter { search_key, ..all() }, Paging::first(9)).await, (vec![2], 1), "by what it is about");
+    let (message_id, states) = (Some("m2".into()), vec![EventState::Failed]);
+    let by_message = EventFilter { message_id, ..all() };
+    assert_eq!(find(by_message.clone(), Paging::first(9)).await, (vec![2], 1), "by message");
+    assert_eq!(
+        find(EventFilter { states, ..by_message }, Paging::first(9)).await,
+        (vec![], 0),
+        "all of a filter holds"
+    );
+}
+
+pub(super) async fn builds_are_filtered_and_paged(storage: &dyn Storage) {
+    let states = [BuildState::Done, BuildState::Ready, BuildState::Failed];
+    write(storage, (1..).zip(states).map(|(id, state)| build_in(id, state).new_row())).await;
+    let again = BuildRecord { key: build(1).key, ..build(4) };
+    write(storage, [again.new_row(), event(1).new_row(), event(2).new_row()]).await;
+    let mut withdrawn = cause(3, 1);
+    withdrawn.live = false;
+    write(storage, [cause(1, 1), withdrawn, cause(4, 2)].map(RowChange::Cause)).await;
+    let find = async |filter: BuildFilter, paging: Paging| {
+        let page = done("builds", storage.builds(filter, paging).await);
+        (numbers(&page.items), page.total)
+    };
+    let all = BuildFilter::default;
+    assert_eq!(find(all(), Paging { offset: 1, limit: 2 }).await, (vec![3, 2], 4), "newest first, a page");
+    let states = vec![BuildState::Ready, BuildState::Failed];
+    assert_eq!(find(BuildFilter { states, ..all() }, Paging::first(9)).await, (vec![4, 3, 2], 3), "by state");
+    let some = vec![BuildId(3), BuildId(1)];
+    assert_eq!(find(BuildFilter { ids: some, ..all() }, Paging::first(9)).await, (vec![3, 1], 2), "by number");
+    let of_event = BuildFilter { event: Some(EventId(1)), ..all() };
+    assert_eq!(find(of_event.clone(), Paging::first(9)).await, (vec![3, 1], 2), "by event, withdrawn or not");
+    let of_artifact = BuildFilter { artifact: Some(build(1).key.artifact), ..all() };
+    assert_eq!(find(of_artifact.clone(), Paging::first(1)).await, (vec![4], 2), "by artifact");
+    let both = BuildFilter { artifact: of_artifact.artifact, ..of_event };
+    assert_eq!(find(both, Paging::first(9)).await, (vec![1], 1), "all of a filter holds");
+}
+
+pub(super) async fn notices_wait_in_order_until_published(storage: &dyn Storage) {
+    let told = |id: &str, version| RowChange::Notice(notice(id, version));
+    write(storage, [told("9", 1), told("2", 1)]).await;
+    write(storage, [told("9", 2), told("1", 0)]).await;
+    let expected = [notice("9", 1), notice("2", 1), notice("9", 2), notice("1", 0)];
+    assert_eq!(done("notices", storage.notices(9).await), expected, "in the order of storing");
+    assert_eq!(done("notices", storage.notices(2).await), expected[..2], "no more than asked for");
+    let published = |id: &str, version| RowChange::Published {
+        aggregate: "build".into(),
+        id: id.into(),
+        version,
+        topic: "build.changed".into(),
+    };
+    write(storage, [published("9", 1), published("1", 0)]).await;
+    write(storage, [published("9", 1)]).await;
+    assert_eq!(done("notices", storage.notices(9).await), expected[1..3], "a published one waits no longer");
+    let twice = storage.transact(vec![told("9", 2)]).await;
+    assert!(twice.is_err(), "one message about one version");
+}
+
+pub(super) async fn trails_and_plans_come_back(storage: &dyn Storage) {
+    let step = |id: &str, version, from, to| transition("build", id, version, from, to);
+    let trail = [step("1", 0, None, "READY"), step("1", 2, Some("READY"), "SUBMITTING")];
+    let others = [step("11", 1, None, "READY"), transition("event", "1", 0, None, "BUILDING")];
+    let [first, last] = trail.clone();
+    write(storage, [last].into_iter().chain(others).chain([first]).map(RowChange::Transition)).await;
+    assert_eq!(done("transitions", storage.transitions("build", "1").await), trail, "oldest first, of one aggregate");
+    assert_eq!(done("transitions", storage.transitions("build", "2").await), [], "no trail");
+
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("debian", ArtifactKind::Image));
+    graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", Some("4f2c")).with_parameter("a", true));
+    graph.insert(Artifact::new("vendor", ArtifactKind::Image));
+    for child in ["app", "vendor"] {
+        graph.depend(child, "debian", EdgeKind::ParentImage).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let plan_of = |id: &str| graph.plan(&[id.into()], &Policy::allow_all()).unwrap_or_else(|error| panic!("{error}"));
+    let stored = |id: &str| RowChange::Plan { event: EventId(1), plan: Box::new(plan_of(id)) };
+    write(storage, [stored("debian"), event(1).new_row()]).await;
+    let plan = done("plan", storage.plan(EventId(1)).await);
+    assert_eq!(plan, Some(plan_of("debian")), "a plan comes back with its reasons and exclusions");
+    write(storage, [stored("app")]).await;
+    assert_eq!(done("plan", storage.plan(EventId(1)).await), Some(plan_of("app")), "a later plan replaces it");
+    assert_eq!(done("plan", storage.plan(EventId(2)).await), None, "no plan");
+}
+
+pub(super) async fn the_overview_counts(storage: &dyn Storage) {
+    assert_eq!(done("overview", storage.overview().await), Overview::default(), "an empty storage");
+    write(storage, BuildState::ALL.iter().zip(1..).map(|(state, id)| build_in(id, *state).new_row())).await;
+    let states = [EventState::Initialized, EventState::Building, EventState::Complete];
+    write(storage, states.iter().zip(1..).map(|(state, id)| EventRecord { state: *state, ..event(id) }.new_row()))
+        .await;
+    let states = [
+        InboxState::New,
+        InboxState::Claimed,
+        InboxState::Done,
+        InboxState::Ignored,
+        InboxState::Dead,
+        InboxState::Dead,
+    ];
+    let rows =
+        states.iter().zip(1..).map(|(state, id)| InboxRecord { state: *state, ..message("amqp", &format!("{id}")) });
+    write(storage, rows.map(RowChange::Receive).chain([RowChange::Notice(notice("1", 1))])).await;
+    let mut expected = Overview {
+        messages_waiting: 2,
+        messages_dead: 2,
+        events_open: 2,
+        builds_waiting: 2,
+        builds_running: 4,
+        builds_done: 1,
+        builds_reused: 1,
+        builds_failed: 2,
+        builds_canceled: 1,
+        notices_waiting: 1,
+    };
+    assert_eq!(done("overview", storage.overview().await), expected, "everything is counted where it belongs");
+    let ready = build_in(1, BuildState::Ready);
+    let stale = RowChange::Event { record: Box::new(event(2)), expected: Some(9) };
+    let refused = storage.transact(vec![ready.clone().next_row(), build(90).new_row(), stale]).await;
+    assert!(refused.is_err(), "decided on an older version");
+    assert_eq!(done("overview", storage.overview().await), expected, "what was refused is not counted");
+    let rows = [ready.next_row(), build_in(2, BuildState::Reused).next_row(), event(1).next_row()];
+    write(storage, rows).await;
+    claim_all(storage).await;
+    (expected.builds_waiting, expected.builds_reused) = (1, 2);
+    assert_eq!(done("overview", storage.overview().await), expected, "changes are counted");
+}
+
+async fn claim_all(storage: &dyn Storage) {
+    done("claim", storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at: at(0) }).await);
+}

@@ -1,0 +1,220 @@
+use super::sample::{
+    New, Next, at, attempt, build, build_in, cause, dependency, event, full_build, full_event, message, notice,
+    transition,
+};
+use super::{done, refused, write};
+use freshmaker::Reason;
+use freshmaker::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
+use freshmaker::rebuild::{
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, DependencyKind, EventId, ExternalId, RowChange, Slot,
+};
+use std::time::Duration;
+
+pub(super) async fn every_field_survives(storage: &dyn Storage) {
+    let full_attempt = AttemptRecord {
+        version: 4,
+        state: AttemptState::Bound,
+        number: 2,
+        owner: 6,
+        external: Some(ExternalId::new("42")),
+        observed_at: Some(at(3)),
+        deadline: Some(at(4)),
+        not_before: Some(at(5)),
+        ..attempt("a1", 1)
+    };
+    let mut edge = dependency(2, 1);
+    (edge.kind, edge.satisfied) = (DependencyKind::After, true);
+    let mut why = cause(1, 1);
+    why.live = false;
+    let (events, builds) = ([full_event(1), event(2)], [full_build(1), build(2)]);
+    let rows = [
+        RowChange::Dependency(edge.clone()),
+        RowChange::Cause(why.clone()),
+        full_attempt.clone().new_row(),
+        builds[0].clone().new_row(),
+        builds[1].clone().new_row(),
+        events[0].clone().new_row(),
+        events[1].clone().new_row(),
+    ];
+    write(storage, rows).await;
+    let page = done("events", storage.events(EventFilter::default(), Paging::first(9)).await);
+    assert_eq!(page.items, [events[1].clone(), events[0].clone()], "events come back as they were");
+    let page = done("builds", storage.builds(BuildFilter::default(), Paging::first(9)).await);
+    assert_eq!(page.items, [builds[1].clone(), builds[0].clone()], "builds come back as they were");
+    let rows = done("load", storage.load(&Scope::Builds(vec![BuildId(1)])).await);
+    assert_eq!(rows.attempts.into_values().collect::<Vec<_>>(), [full_attempt], "attempts come back as they were");
+    assert_eq!(rows.dependencies.into_values().collect::<Vec<_>>(), [edge], "dependencies come back as they were");
+    assert_eq!(rows.causes.into_values().collect::<Vec<_>>(), [why], "causes come back as they were");
+    every_field_changes(storage).await;
+}
+
+/// A change takes back what is no longer there, too.
+async fn every_field_changes(storage: &dyn Storage) {
+    let (event, build) = (event(1), build(1));
+    let (mut changed_event, mut changed_build) = (event.clone(), build.clone());
+    (changed_event.version, changed_build.version) = (8, 10);
+    let changed_attempt = AttemptRecord {
+        version: 5,
+        state: AttemptState::Failed,
+        external: Some(ExternalId::new("42")),
+        ..attempt("a1", 1)
+    };
+    let mut why = cause(1, 1);
+    why.because.clear();
+    let rows = [
+        RowChange::Event { record: Box::new(changed_event.clone()), expected: Some(7) },
+        RowChange::Build { record: Box::new(changed_build.clone()), expected: Some(9) },
+        RowChange::Attempt { record: Box::new(changed_attempt.clone()), expected: Some(4) },
+        RowChange::Dependency(dependency(2, 1)),
+        RowChange::Cause(why.clone()),
+    ];
+    write(storage, rows).await;
+    let rows = done("load", storage.load(&Scope::Builds(vec![BuildId(1)])).await);
+    assert_eq!(rows.events[&EventId(1)], changed_event, "a changed event");
+    assert_eq!(rows.builds[&BuildId(1)], changed_build, "a changed build");
+    assert_eq!(rows.dependencies[&(BuildId(2), BuildId(1))], dependency(2, 1), "a changed dependency");
+    assert_eq!(rows.causes[&(BuildId(1), EventId(1))], why, "a changed cause");
+    assert_eq!(done("attempts", storage.attempts(BuildId(1)).await), [changed_attempt], "a changed attempt");
+}
+
+pub(super) async fn moments_are_microseconds(storage: &dyn Storage) {
+    let fine = at(1) + Duration::from_nanos(1_999);
+    let mut late = message("amqp", "1");
+    (late.received_at, late.not_before) = (fine, Some(fine));
+    let row = BuildRecord { created_at: fine, not_before: Some(fine), ..build(1) };
+    write(storage, [RowChange::Receive(late), row.new_row()]).await;
+    let stored = at(1) + Duration::from_micros(1);
+    let page = done("builds", storage.builds(BuildFilter::default(), Paging::first(1)).await);
+    assert_eq!(page.items[0].created_at, stored, "moments are stored in microseconds");
+    assert_eq!(page.items[0].not_before, Some(stored), "moments are stored in microseconds");
+    assert_eq!(
+        done("claim", storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 1, at: fine }).await).len(),
+        1,
+        "and compared in microseconds"
+    );
+}
+
+pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
+    write(storage, [event(1).new_row(), build(1).new_row(), RowChange::Receive(message("amqp", "0"))]).await;
+    let mut changed = build(1);
+    changed.priority = 99;
+    let stale = RowChange::Event { record: Box::new(event(1)), expected: Some(5) };
+    for last in [stale, RowChange::Cause(cause(1, 77)), RowChange::Dependency(dependency(77, 1))] {
+        let rows = [
+            RowChange::Receive(message("amqp", "1")),
+            RowChange::Inbox(message("amqp", "0")),
+            event(2).new_row(),
+            build(2).new_row(),
+            changed.clone().next_row(),
+            attempt("a1", 1).new_row(),
+            RowChange::Transition(transition("build", "1", 1, None, "READY")),
+            RowChange::Notice(notice("1", 1)),
+            last,
+        ];
+        assert!(storage.transact(rows.into()).await.is_err(), "the last of these changes must be refused");
+    }
+    assert_eq!(done("message", storage.message("amqp", "1").await), None, "no message of a refused list");
+    let events = done("events", storage.events(EventFilter::default(), Paging::first(9)).await);
+    assert_eq!(events.items, [event(1)], "no event of a refused list");
+    let builds = done("builds", storage.builds(BuildFilter::default(), Paging::first(9)).await);
+    assert_eq!(builds.items, [build(1)], "no build of a refused list");
+    assert_eq!(done("attempts", storage.attempts(BuildId(1)).await), [], "no attempt of a refused list");
+    assert_eq!(done("transitions", storage.transitions("build", "1").await), [], "no trail of a refused list");
+    assert_eq!(done("notices", storage.notices(9).await), [], "no notice of a refused list");
+    let due = done("due", storage.due(at(0), freshmaker::backend::DueLimits { ready: 9, attempts: 9 }).await);
+    assert_eq!((due.ready, due.attempts, due.live.len()), (vec![build(1)], vec![], 0), "nothing of it is due");
+    write(storage, []).await;
+}
+
+pub(super) async fn versions_are_compared(storage: &dyn Storage) {
+    let first = [event(1).new_row(), build(1).new_row(), attempt("a1", 1).new_row()];
+    write(storage, first.clone()).await;
+    for row in first {
+        refused(storage, "a new row that is there already", Remedy::Conflict, [row]).await;
+    }
+    let second = [event(1).next_row(), build(1).next_row(), attempt("a1", 1).next_row()];
+    write(storage, second.clone()).await;
+    for row in second {
+        refused(storage, "a row decided on an older version", Remedy::Conflict, [row]).await;
+    }
+    for row in [event(2).next_row(), build(2).next_row(), attempt("a2", 1).next_row()] {
+        refused(storage, "a change of a row that is not there", Remedy::Conflict, [row]).await;
+    }
+    let step = || RowChange::Transition(transition("build", "1", 1, None, "READY"));
+    write(storage, [step()]).await;
+    refused(storage, "a second row of the trail for one version", Remedy::Conflict, [step()]).await;
+}
+
+pub(super) async fn a_build_has_one_live_attempt(storage: &dyn Storage) {
+    write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
+    let mut second = attempt("a2", 1);
+    second.number = 2;
+    for state in [AttemptState::Intent, AttemptState::Unknown, AttemptState::Resolving, AttemptState::Bound] {
+        let row = AttemptRecord { state, ..second.clone() };
+        refused(storage, "a second live attempt of a build", Remedy::Conflict, [row.new_row()]).await;
+    }
+    write(storage, [attempt("b1", 2).new_row()]).await;
+    let ended = AttemptRecord { state: AttemptState::NotSubmitted, ..attempt("a1", 1) };
+    write(storage, [second.new_row(), ended.next_row()]).await;
+    let numbers: Vec<_> =
+        done("attempts", storage.attempts(BuildId(1)).await).iter().map(|row| (row.number, row.state)).collect();
+    let expected = [(1, AttemptState::NotSubmitted), (2, AttemptState::Intent)];
+    assert_eq!(numbers, expected, "one transaction ends an attempt and begins the next");
+}
+
+pub(super) async fn a_key_has_one_build_in_each_slot(storage: &dyn Storage) {
+    let of_key = |id, slot, state| BuildRecord { key: build(1).key, slot, ..build_in(id, state) };
+    let (current, next) = (Slot::Current, Slot::Successor);
+    write(storage, [of_key(1, current, BuildState::Ready).new_row()]).await;
+    for state in BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()) {
+        let row = of_key(2, current, state);
+        refused(storage, "a second current build of a key", Remedy::Conflict, [row.new_row()]).await;
+    }
+    let mut scratch = of_key(5, current, BuildState::Ready);
+    scratch.key.mode = freshmaker::rebuild::BuildMode::Scratch;
+    write(storage, [of_key(2, next, BuildState::Blocked).new_row(), scratch.new_row()]).await;
+    let third = of_key(3, next, BuildState::Blocked);
+    refused(storage, "a second successor of a key", Remedy::Conflict, [third.clone().new_row()]).await;
+    let promoted = of_key(2, current, BuildState::Ready);
+    refused(storage, "a successor beside the current build", Remedy::Conflict, [promoted.clone().next_row()]).await;
+    let rows = [promoted.next_row(), third.new_row(), of_key(1, current, BuildState::Done).next_row()];
+    write(storage, rows).await;
+    write(storage, [of_key(4, current, BuildState::Failed).new_row()]).await;
+    let open = done("load", storage.load(&Scope::Keys(vec![build(1).key])).await);
+    let open: Vec<_> = open.builds.keys().map(|id| id.0).collect();
+    assert_eq!(open, [2, 3], "one transaction ends a build and promotes its successor");
+}
+
+pub(super) async fn an_external_id_is_written_once(storage: &dyn Storage) {
+    let bound = |id, build, external| AttemptRecord {
+        state: AttemptState::Bound,
+        external: Some(ExternalId::new(external)),
+        ..attempt(id, build)
+    };
+    write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
+    write(storage, [bound("a1", 1, "42").next_row(), attempt("a2", 2).new_row()]).await;
+    let taken = bound("a2", 2, "42").next_row();
+    refused(storage, "an external id of another attempt", Remedy::Conflict, [taken]).await;
+    let other = AttemptRecord { version: 1, ..bound("a1", 1, "43") };
+    refused(storage, "another external id", Remedy::Rejected, [other.next_row()]).await;
+    let none = AttemptRecord { version: 1, ..attempt("a1", 1) };
+    refused(storage, "an external id that is taken away", Remedy::Rejected, [none.next_row()]).await;
+    let elsewhere = AttemptRecord { system: "koji".into(), ..bound("a2", 2, "42") };
+    write(storage, [elsewhere.next_row()]).await;
+    let same = AttemptRecord { version: 1, reason: Reason::new("polled", "it runs"), ..bound("a1", 1, "42") };
+    write(storage, [same.next_row()]).await;
+}
+
+pub(super) async fn rows_refer_to_rows_that_are_there(storage: &dyn Storage) {
+    write(storage, [event(1).new_row(), build(1).new_row()]).await;
+    let rows = [
+        RowChange::Cause(cause(2, 1)),
+        RowChange::Cause(cause(1, 2)),
+        RowChange::Dependency(dependency(1, 2)),
+        RowChange::Dependency(dependency(2, 1)),
+        attempt("a1", 2).new_row(),
+    ];
+    for row in rows {
+        refused(storage, "a row about one that is not there", Remedy::NotFound, [row]).await;
+    }
+}

@@ -1,0 +1,275 @@
+use super::backends::{SimBuilds, SimBus, SimStorage, SimVerifier};
+use async_trait::async_trait;
+use freshmaker::backend::{
+    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Claim, Delivery, DeliveryTag, Found, Made, Query, Result,
+    Scope, Storage, Verifier, Violation,
+};
+use freshmaker::event::Message;
+use freshmaker::graph::EdgeKind;
+use freshmaker::rebuild::{
+    BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId,
+    Slot, Verification,
+};
+use freshmaker::time::Timestamp;
+use std::time::Duration;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A mistake that an engine could make, planted at one of its seams.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+faults! {
+    /// A build does not wait for its dependencies.
+    ChildrenReleasedEarly,
+    /// The successor of a running build does not wait for it.
+    SuccessorDoesNotWait,
+    /// That a dependency is satisfied is not stored, so a repeated completion counts twice.
+    ReleaseNotRecorded,
+    /// What waits for a failed build goes on waiting.
+    FailedParentKeepsChildren,
+    /// A cancelled build that is being submitted counts as ended at once.
+    CancelOvertakesSubmit,
+    /// An event ends with the first of its builds.
+    EventEndsEarly,
+    /// Messages are acknowledged before they are stored.
+    AckBeforeStore,
+    /// A message that comes twice is taken for two.
+    NoDeduplication,
+    /// What is unclear is sent again without a look-up.
+    BlindRetry,
+    /// The look-up does not wait for requests that are still on their way.
+    NoSettle,
+    /// Builds are not asked about.
+    NoPolling,
+    /// Limits of a build system are not counted.
+    NoSlots,
+    /// A build is told the contents its parents had when it was planned.
+    StaleParents,
+    /// Notices are counted as published although the bus never got them.
+    NoticesDropped,
+    /// The end of a cancelled build is not asked for.
+    CancelNotSent,
+    /// A build counts as done as soon as it is submitted.
+    DoneWhenSubmitted,
+    /// The session of an unclear submission is not closed before the look-up.
+    NoFence,
+    /// The intent does not say in which session it is submitted.
+    SessionNotStored,
+    /// What the build system says it has built is believed.
+    NotVerified,
+    /// A build is submitted without asking whether what was prepared for it is still there.
+    PreparedNotAsked,
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyStorage {
+    pub(super) inner: SimStorage,
+    pub(super) fault: Option<Fault>,
+}
+
+impl FaultyStorage {
+    /// The change as the faulty engine would have made it; `None` if it would have made none.
+    fn spoil(&self, mut change: RowChange) -> Option<RowChange> {
+        match (self.fault?, &mut change) {
+            (Fault::ReleaseNotRecorded, RowChange::Dependency(edge)) if edge.satisfied => return None,
+            (Fault::SuccessorDoesNotWait, RowChange::Dependency(edge)) => {
+                edge.satisfied |= edge.kind == DependencyKind::After;
+            }
+            (Fault::NoDeduplication, RowChange::Receive(record)) => {
+                record.message_id = format!("{}@{}", record.message_id, record.received_at);
+            }
+            (Fault::EventEndsEarly, RowChange::Event { record, .. })
+                if record.state == EventState::Building && record.builds_done > 0 =>
+            {
+                record.state = EventState::Complete;
+                record.done_at = Some(record.created_at);
+            }
+            (Fault::SessionNotStored, RowChange::Attempt { record, .. }) => record.session = None,
+            (fault, RowChange::Build { record, expected }) => spoil_build(fault, record, expected.is_none()),
+            _ => {}
+        }
+        Some(change)
+    }
+}
+
+fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
+    match (fault, build.state) {
+        (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
+        (Fault::SuccessorDoesNotWait, BuildState::Blocked) if new && build.slot == Slot::Successor => {
+            build.state = BuildState::Ready;
+        }
+        (Fault::PreparedNotAsked, _) if new => {
+            for parent in &mut build.parents {
+                parent.kinds.retain(|kind| *kind != EdgeKind::Repository);
+            }
+        }
+        (Fault::FailedParentKeepsChildren, BuildState::DependencyFailed) => {
+            build.state = BuildState::Blocked;
+            build.done_at = None;
+        }
+        (Fault::CancelOvertakesSubmit, BuildState::Submitting) if build.cancel_at.is_some() => {
+            build.state = BuildState::Canceled;
+            build.done_at = build.cancel_at;
+        }
+        (Fault::DoneWhenSubmitted, BuildState::Building) => {
+            build.state = BuildState::Done;
+            build.done_at = Some(build.created_at);
+        }
+        _ => {}
+    }
+}
+
+#[async_trait]
+impl Storage for FaultyStorage {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.migrate().await
+    }
+
+    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
+        self.inner.lease(name, at).await
+    }
+
+    async fn reserve(&self, count: u32) -> Result<i64> {
+        self.inner.reserve(count).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
+        self.inner.claim(claim).await
+    }
+
+    async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
+        self.inner.load(scope).await
+    }
+
+    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
+        let changes = match self.fault {
+            Some(_) => changes.into_iter().filter_map(|change| self.spoil(change)).collect(),
+            None => changes,
+        };
+        self.inner.transact(changes).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Answer> {
+        let mut answer = self.inner.query(query).await?;
+        if let (Some(Fault::NoSlots), Answer::Due(due)) = (self.fault, &mut answer) {
+            due.live.clear();
+        }
+        Ok(answer)
+    }
+
+    async fn verify(&self) -> Result<Vec<Violation>> {
+        self.inner.verify().await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyBus {
+    pub(super) inner: SimBus,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl Bus for FaultyBus {
+    async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
+        let deliveries = self.inner.receive(limit).await?;
+        if self.fault == Some(Fault::AckBeforeStore) {
+            let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
+            self.inner.acknowledge(&tags).await?;
+        }
+        Ok(deliveries)
+    }
+
+    async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
+        self.inner.acknowledge(tags).await
+    }
+
+    async fn publish(&self, message: &Message) -> Result<()> {
+        if self.fault == Some(Fault::NoticesDropped) {
+            return Ok(());
+        }
+        self.inner.publish(message).await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyBuilds {
+    pub(super) inner: SimBuilds,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl BuildSystem for FaultyBuilds {
+    fn capabilities(&self) -> Capabilities {
+        let capabilities = self.inner.capabilities();
+        if self.fault == Some(Fault::NoSettle) {
+            return Capabilities { settle: Duration::ZERO, ..capabilities };
+        }
+        capabilities
+    }
+
+    async fn session(&self) -> Result<Option<SessionId>> {
+        self.inner.session().await
+    }
+
+    async fn fence(&self, session: &SessionId) -> Result<()> {
+        if self.fault == Some(Fault::NoFence) {
+            return Ok(());
+        }
+        self.inner.fence(session).await
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        if self.fault != Some(Fault::StaleParents) {
+            return self.inner.submit(request).await;
+        }
+        let mut stale = request.clone();
+        for parent in &mut stale.parents {
+            if parent.id.as_str().starts_with("image") {
+                parent.digest = Some(freshmaker::artifact::Digest::of(b"as it was planned"));
+            }
+        }
+        self.inner.submit(&stale).await
+    }
+
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        let found = self.inner.find(request, since).await?;
+        Ok(if self.fault == Some(Fault::BlindRetry) { Vec::new() } else { found })
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        let found = self.inner.status(ids).await?;
+        Ok(if self.fault == Some(Fault::NoPolling) { Vec::new() } else { found })
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        if self.fault == Some(Fault::CancelNotSent) {
+            return Ok(());
+        }
+        self.inner.cancel(id).await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyVerifier {
+    pub(super) inner: SimVerifier,
+    pub(super) fault: Option<Fault>,
+}
+
+#[async_trait]
+impl Verifier for FaultyVerifier {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        if self.fault == Some(Fault::NotVerified) {
+            return Ok(Verification::Passed(None));
+        }
+        self.inner.verify(made).await
+    }
+}

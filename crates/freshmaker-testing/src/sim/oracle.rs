@@ -1,0 +1,239 @@
+use super::backends::Shared;
+use super::world::SETTLE;
+use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageExt};
+use freshmaker::memory::MemoryStorage;
+use freshmaker::rebuild::{
+    AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState,
+    Neighbourhood, Observed,
+};
+use freshmaker::time::since;
+use futures_util::FutureExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Compares what is stored with the ledger of the world.
+pub(super) fn check(shared: &Shared, rows: &MemoryStorage) {
+    let found = stored(rows).now_or_never();
+    match found {
+        Some(Ok(stored)) => stored.check(shared),
+        Some(Err(error)) => shared.world().violation(format!("the rows cannot be read: {error}")),
+        None => shared.world().violation("the rows cannot be read at once".to_owned()),
+    }
+}
+
+struct Stored {
+    events: Vec<EventRecord>,
+    builds: Vec<BuildRecord>,
+    rows: Neighbourhood,
+    attempts: BTreeMap<String, (String, AttemptState)>,
+    handled: BTreeMap<String, InboxState>,
+    broken: Vec<String>,
+    idle: bool,
+}
+
+async fn stored(rows: &MemoryStorage) -> Result<Stored> {
+    let events = rows.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let builds = rows.builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let mut attempts = BTreeMap::new();
+    let mut neighbourhood = rows.load(&Scope::Builds(builds.iter().map(|build| build.id).collect())).await?;
+    for build in &builds {
+        for attempt in rows.attempts(build.id).await? {
+            attempts.insert(attempt.id.to_string(), (build.key.artifact.to_string(), attempt.state));
+            neighbourhood.attempts.insert(attempt.id.clone(), attempt);
+        }
+    }
+    let mut handled = BTreeMap::new();
+    for event in &events {
+        if let Some(record) = rows.message("bus", &event.message_id).await? {
+            handled.insert(record.message_id, record.state);
+        }
+    }
+    let broken = rows.verify().await?.into_iter().map(|broken| format!("{}: {}", broken.rule, broken.text)).collect();
+    let idle = rows.overview().await?.is_idle();
+    Ok(Stored { events, builds, rows: neighbourhood, attempts, handled, broken, idle })
+}
+
+impl Stored {
+    fn check(&self, shared: &Shared) {
+        let mut found: Vec<String> = self.broken.clone();
+        if !self.idle {
+            found.push("something is left to do".to_owned());
+            found.extend(self.unfinished());
+        }
+        found.extend(self.messages(shared));
+        found.extend(self.order(shared));
+        found.extend(self.ledger(shared));
+        found.extend(self.releases());
+        found.extend(self.notices(shared));
+        found.extend(self.cancels(shared));
+        found.extend(Self::convergence(shared));
+        let mut world = shared.world();
+        for build in self.builds.iter().filter(|build| build.state == BuildState::Reused) {
+            world.trace.push(format!("build {} of {} is REUSED", build.id, build.key.artifact));
+        }
+        found.into_iter().for_each(|text| world.violation(text));
+    }
+
+    /// What has not ended, for the story of a run that got stuck.
+    fn unfinished(&self) -> Vec<String> {
+        let events = self.events.iter().filter(|event| !event.state.is_terminal());
+        let events = events.map(|event| format!("event {} is {}, {} open", event.id, event.state, event.builds_open));
+        let builds = self.builds.iter().filter(|build| !build.state.is_terminal());
+        let builds = builds.map(|build| {
+            let live = self.rows.live_attempt(build.id).map(|attempt| attempt.state);
+            let waits: Vec<_> =
+                self.rows.needs(build.id).filter(|edge| !edge.satisfied).map(|edge| edge.parent.0).collect();
+            format!(
+                "build {} of {} is {}, attempt {live:?}, waits for {waits:?}",
+                build.id, build.key.artifact, build.state
+            )
+        });
+        events.chain(builds).collect()
+    }
+
+    /// Every message that was sent is acknowledged, stored, and one event.
+    fn messages(&self, shared: &Shared) -> Vec<String> {
+        let world = shared.world();
+        let mut found = Vec::new();
+        for id in &world.bus.sent {
+            let events = self.events.iter().filter(|event| event.message_id == *id).count();
+            if !world.bus.acknowledged.contains(id) {
+                found.push(format!("message {id} was never acknowledged"));
+            }
+            if events != 1 || self.handled.get(id) != Some(&InboxState::Done) {
+                found.push(format!("message {id} became {events} events"));
+            }
+        }
+        if self.events.len() > world.bus.sent.len() {
+            found.push(format!("{} messages became {} events", world.bus.sent.len(), self.events.len()));
+        }
+        found
+    }
+
+    /// What was built was submitted after everything it needs had ended well. Attempts that led to nothing are not looked at, stale results included: an event
+    /// may have joined the build, with needs of its own, while it waited to be tried again.
+    fn order(&self, shared: &Shared) -> Vec<String> {
+        let world = shared.world();
+        let mut found = Vec::new();
+        let succeeded = self.rows.attempts.values().filter(|attempt| attempt.state == AttemptState::Succeeded);
+        for attempt in succeeded.filter(|attempt| world.made_fresh(attempt)) {
+            for edge in self.rows.needs(attempt.build) {
+                let Some(parent) = self.rows.builds.get(&edge.parent) else { continue };
+                let ended = parent.done_at.is_some_and(|done| done <= attempt.intent_at);
+                let usable =
+                    parent.state.is_success() || edge.kind == DependencyKind::After || parent.cancel_at.is_some();
+                if !ended || !usable {
+                    found.push(format!("build {} was submitted before build {} had ended", attempt.build, edge.parent));
+                }
+            }
+        }
+        found
+    }
+
+    /// The build system and the rows tell the same story.
+    fn ledger(&self, shared: &Shared) -> Vec<String> {
+        let world = shared.world();
+        let mut found = Vec::new();
+        for task in &world.tasks {
+            let (marker, external) = (&task.marker, &task.external);
+            let Some((artifact, state)) = self.attempts.get(marker.as_str()) else {
+                found.push(format!("{external} has a marker that nobody knows"));
+                continue;
+            };
+            let agrees = match task.state {
+                Observed::Running => false,
+                Observed::Succeeded(_) => *state == AttemptState::Succeeded,
+                Observed::Failed(_) => *state == AttemptState::Failed,
+                // A repository that is gone may have been used before.
+                Observed::Vanished => matches!(state, AttemptState::Succeeded | AttemptState::Failed),
+                Observed::Canceled => *state == AttemptState::Canceled,
+            };
+            if !agrees || artifact != task.artifact.as_str() {
+                found.push(format!("{external} of {} is {:?}, its attempt is {state}", task.artifact, task.state));
+            }
+        }
+        for build in self.builds.iter().filter(|build| build.state == BuildState::Done) {
+            let attempts = self.rows.attempts.values().filter(|attempt| attempt.build == build.id);
+            let succeeded = attempts.filter(|attempt| attempt.state == AttemptState::Succeeded);
+            if succeeded.filter(|attempt| world.made_fresh(attempt)).count() != 1 {
+                found.push(format!("build {} is done without exactly one attempt with a fresh result", build.id));
+            }
+        }
+        found
+    }
+
+    /// What a later try makes is newer by its release, also if two begin in the same second.
+    fn releases(&self) -> Vec<String> {
+        let mut last: BTreeMap<&BuildKey, (i64, &AttemptRecord)> = BTreeMap::new();
+        let mut found = Vec::new();
+        let mut reached: Vec<_> = self.rows.attempts.values().filter(|attempt| attempt.external.is_some()).collect();
+        reached.sort_by_key(|attempt| (attempt.intent_at, attempt.build, attempt.number));
+        for attempt in reached {
+            let Some(build) = self.rows.builds.get(&attempt.build) else { continue };
+            let Ok(release) = attempt.release.parse() else {
+                found.push(format!("the release {:?} is not a number", attempt.release));
+                continue;
+            };
+            if let Some((earlier, other)) =
+                last.insert(&build.key, (release, attempt)).filter(|(earlier, _)| *earlier >= release)
+            {
+                let artifact = &build.key.artifact;
+                found.push(format!(
+                    "{artifact}: {} has release {release}, {} before it {earlier}",
+                    attempt.id, other.id
+                ));
+            }
+        }
+        found
+    }
+
+    /// What was published first about each thing is in order, and what was published last is how it is.
+    fn notices(&self, shared: &Shared) -> Vec<String> {
+        let world = shared.world();
+        let mut seen = BTreeSet::new();
+        let mut last: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for message in world.bus.published.iter().filter(|message| seen.insert(&message.id)) {
+            let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.body) else { continue };
+            let key = (message.topic.clone(), body["id"].to_string());
+            let version = body["version"].as_u64().unwrap_or_default();
+            let state = body["state"].as_str().unwrap_or_default().to_owned();
+            if let Some((earlier, _)) =
+                last.insert(key.clone(), (version, state)).filter(|(earlier, _)| *earlier > version)
+            {
+                found.push(format!("{} {}: version {version} was published after {earlier}", key.0, key.1));
+            }
+        }
+        let events = self.events.iter().map(|event| ("event.changed", event.id.to_string(), event.state.as_str()));
+        let builds =
+            self.builds.iter().map(|build| ("build.changed", build.id.to_string(), build.state.public().as_str()));
+        for (topic, id, state) in events.chain(builds) {
+            let told = last.get(&(topic.to_owned(), id.clone())).map(|(_, state)| state.as_str());
+            if told != Some(state) {
+                found.push(format!("{topic} {id}: it is {state}, the last that was told is {told:?}"));
+            }
+        }
+        found
+    }
+
+    /// What was cancelled stops soon, unless nobody was there to stop it.
+    fn cancels(&self, shared: &Shared) -> Vec<String> {
+        let soon = SETTLE + Duration::from_secs(180) + shared.world().downtime;
+        let late = self.builds.iter().filter(|build| {
+            let asked = build.cancel_at.filter(|_| build.state == BuildState::Canceled);
+            asked.zip(build.done_at).is_some_and(|(asked, done)| since(done, asked) > soon)
+        });
+        late.map(|build| format!("build {} went on long after it was cancelled", build.id)).collect()
+    }
+
+    /// If nothing was cancelled and no recipe is broken, everything is built from the newest contents.
+    fn convergence(shared: &Shared) -> Vec<String> {
+        let world = shared.world();
+        if !world.must_converge() {
+            return Vec::new();
+        }
+        let converged = world.converged();
+        let stale = converged.iter().filter(|(id, digest)| world.outputs.get(*id) != Some(*digest));
+        stale.map(|(id, _)| format!("{id} is not built from the newest contents")).collect()
+    }
+}

@@ -1,0 +1,479 @@
+use super::executor::VirtualClock;
+use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
+use freshmaker::backend::{BuildRequest, Clock, Found};
+use freshmaker::event::Message;
+use freshmaker::graph::{ArtifactGraph, EdgeKind};
+use freshmaker::rebuild::{AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
+use freshmaker::time::{Timestamp, later};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// How unkind the world is. Probabilities are per mille.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// The process dies before a step.
+    pub crash: u32,
+    /// At most so many deaths.
+    pub crashes_max: u32,
+    /// A call to the storage or the bus fails, before or after it took effect.
+    pub backend_error: u32,
+    /// At most so many of those.
+    pub backend_errors_max: u32,
+    /// A message is delivered twice.
+    pub duplicate: u32,
+    /// An answer of the build system is lost on the way back.
+    pub lost_answer: u32,
+    /// A request is lost on the way there.
+    pub lost_request: u32,
+    /// A request arrives minutes late, when whoever sent it has long given up.
+    pub slow_request: u32,
+    /// A build succeeds, but from what was there before.
+    pub stale_build: u32,
+    /// A build fails because of the machinery, or is interrupted.
+    pub flaky_build: u32,
+    /// At most so many of those.
+    pub flaky_builds_max: u32,
+    /// A build fails because of its recipe, every time.
+    pub broken_recipe: u32,
+    /// An event is cancelled while it is under way.
+    pub cancel: u32,
+}
+
+/// Everything outside the process. It goes on when the process dies.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) rng: fastrand::Rng,
+    pub(super) clock: VirtualClock,
+    pub(super) weather: Weather,
+    pub(super) graph: ArtifactGraph,
+    pub(super) slots: u32,
+    pub(super) bus: BusWorld,
+    pub(super) violations: Vec<String>,
+    pub(super) trace: Vec<String>,
+    /// Content of what is there now, by artifact.
+    pub(super) outputs: BTreeMap<ArtifactId, Digest>,
+    pub(super) tasks: Vec<Task>,
+    /// Requests on their way to the build system.
+    requests: Vec<Pending>,
+    /// How many submit at this moment.
+    pub(super) submitting: u32,
+    sessions: u32,
+    closed: BTreeSet<SessionId>,
+    /// Artifacts whose output does not depend on their parents.
+    absorbing: BTreeSet<ArtifactId>,
+    broken: BTreeSet<ArtifactId>,
+    pub(super) canceled: bool,
+    /// How long no process was alive, in all.
+    pub(super) downtime: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct BusWorld {
+    pub(super) waiting: VecDeque<(u64, Message)>,
+    pub(super) delivered: BTreeMap<u64, Message>,
+    pub(super) sent: BTreeSet<String>,
+    pub(super) acknowledged: BTreeSet<String>,
+    pub(super) published: Vec<Message>,
+    last_tag: u64,
+}
+
+/// A request on its way: it is let in if its session is open when it arrives, and takes effect a little later, whatever becomes of the session.
+#[derive(Debug)]
+struct Pending {
+    arrives: Timestamp,
+    commits: Timestamp,
+    let_in: bool,
+    request: BuildRequest,
+}
+
+impl Pending {
+    fn next(&self) -> Timestamp {
+        if self.let_in { self.commits } else { self.arrives }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) external: ExternalId,
+    pub(super) marker: AttemptId,
+    pub(super) artifact: ArtifactId,
+    ends: Timestamp,
+    end: Observed,
+    stale: bool,
+    /// How long its output stays, once it has ended: repositories do not stay for ever.
+    lives: Option<Duration>,
+    pub(super) state: Observed,
+}
+
+impl Task {
+    /// Whether what it made is no longer there at this time.
+    fn is_gone(&self, at: Timestamp) -> bool {
+        match (&self.state, self.lives) {
+            (Observed::Succeeded(_), Some(lives)) => later(self.ends, lives) <= at,
+            (state, _) => *state == Observed::Vanished,
+        }
+    }
+}
+
+/// The output under the name of what made it.
+fn named(end: Observed, external: &ExternalId) -> Observed {
+    match end {
+        Observed::Succeeded(output) => Observed::Succeeded(Output { name: external.to_string(), ..output }),
+        end => end,
+    }
+}
+
+/// A request that was let in takes effect within this time.
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
+
+/// A repository that goes within this time is given more when somebody asks for it.
+const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// A request may arrive so late.
+const LATE: Duration = Duration::from_secs(20 * 60);
+
+impl World {
+    pub(super) fn new(seed: u64, clock: VirtualClock, weather: Weather) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut world = Self {
+            slots: rng.u32(1..4),
+            rng,
+            clock,
+            weather,
+            graph: ArtifactGraph::new(),
+            bus: BusWorld::default(),
+            violations: Vec::new(),
+            trace: Vec::new(),
+            outputs: BTreeMap::new(),
+            tasks: Vec::new(),
+            requests: Vec::new(),
+            submitting: 0,
+            sessions: 0,
+            closed: BTreeSet::new(),
+            absorbing: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            canceled: false,
+            downtime: Duration::ZERO,
+        };
+        world.grow();
+        world
+    }
+
+    /// One or two bases and some images that are built from earlier ones.
+    fn grow(&mut self) {
+        let bases = self.rng.usize(1..3);
+        let images = self.rng.usize(2..8);
+        let mut names: Vec<String> = Vec::new();
+        for number in 0..bases {
+            let name = format!("base{number}");
+            self.graph.insert(Artifact::new(name.as_str(), ArtifactKind::Image));
+            self.outputs.insert(name.as_str().into(), Digest::of(name.as_bytes()));
+            names.push(name);
+        }
+        if self.rng.bool() {
+            let compose = Artifact::new("compose0", ArtifactKind::Repository).with_source("packages", None);
+            self.graph.insert(compose);
+            // Both ends are there.
+            let _ = self.graph.depend("compose0", names[0].as_str(), EdgeKind::RuntimeContent);
+            let digest = self.expected(&"compose0".into(), &self.outputs);
+            self.outputs.insert("compose0".into(), digest);
+        }
+        for number in 0..images {
+            let name = format!("image{number}");
+            let artifact = Artifact::new(name.as_str(), ArtifactKind::Image).with_source(format!("src/{name}"), None);
+            self.graph.insert(artifact);
+            for _ in 0..self.rng.usize(1..4) {
+                let parent = names[self.rng.usize(..names.len())].clone();
+                // Both ends are there.
+                let _ = self.graph.depend(name.as_str(), parent.as_str(), EdgeKind::ParentImage);
+            }
+            if self.graph.get(&"compose0".into()).is_some() && self.rng.u32(..100) < 40 {
+                let _ = self.graph.depend(name.as_str(), "compose0", EdgeKind::Repository);
+            }
+            if self.rng.u32(..100) < 15 {
+                self.absorbing.insert(name.as_str().into());
+            }
+            if self.chance(self.weather.broken_recipe) {
+                self.broken.insert(name.as_str().into());
+            }
+            let digest = self.expected(&name.as_str().into(), &self.outputs);
+            self.outputs.insert(name.as_str().into(), digest);
+            names.push(name);
+        }
+    }
+
+    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
+        self.rng.u32(..1000) < per_mille
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn violation(&mut self, text: String) {
+        self.trace.push(format!("VIOLATION {text}"));
+        self.violations.push(text);
+    }
+
+    pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
+        let line = format!("{} {}", self.now().format("%H:%M:%S%.3f"), text());
+        self.trace.push(line);
+    }
+
+    /// The content of an artifact that is built from these contents of its parents.
+    fn content(&self, id: &ArtifactId, parents: &[(ArtifactId, Option<Digest>)]) -> Digest {
+        let mut parts = vec![id.as_str().to_owned()];
+        if !self.absorbing.contains(id) {
+            for (parent, digest) in parents {
+                parts.push(parent.to_string());
+                parts.push(digest.as_ref().map(ToString::to_string).unwrap_or_default());
+            }
+        }
+        Digest::of_parts(parts.iter().map(String::as_bytes))
+    }
+
+    fn expected(&self, id: &ArtifactId, outputs: &BTreeMap<ArtifactId, Digest>) -> Digest {
+        let mut parents: Vec<_> = self
+            .graph
+            .parents(id)
+            .into_iter()
+            .map(|(parent, _)| (parent.clone(), outputs.get(parent).cloned()))
+            .collect();
+        parents.dedup();
+        self.content(id, &parents)
+    }
+
+    /// What every artifact would contain if all were built in order from the bases that are there now.
+    pub(super) fn converged(&self) -> BTreeMap<ArtifactId, Digest> {
+        let mut outputs: BTreeMap<ArtifactId, Digest> = BTreeMap::new();
+        // Names are given in the order in which images were made from earlier ones.
+        for artifact in self.graph.artifacts() {
+            let digest = if artifact.buildable() {
+                self.expected(&artifact.id, &outputs)
+            } else {
+                self.outputs[&artifact.id].clone()
+            };
+            outputs.insert(artifact.id.clone(), digest);
+        }
+        outputs
+    }
+
+    /// A base gets new content, and a message says so.
+    pub(super) fn push_base(&mut self, message_id: &str) {
+        let bases: Vec<_> =
+            self.graph.artifacts().filter(|base| !base.buildable()).map(|base| base.id.clone()).collect();
+        let base = bases[self.rng.usize(..bases.len())].clone();
+        self.outputs.insert(base.clone(), Digest::of(message_id.as_bytes()));
+        let body = serde_json::json!({ "image": base }).to_string().into_bytes();
+        let message =
+            Message { id: message_id.to_owned(), topic: "image.pushed".into(), headers: BTreeMap::new(), body };
+        self.say(|| format!("{base} is pushed, message {message_id}"));
+        self.bus.sent.insert(message_id.to_owned());
+        self.send(message.clone());
+        if self.chance(self.weather.duplicate) {
+            self.send(message);
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.bus.last_tag += 1;
+        let entry = (self.bus.last_tag, message);
+        if self.rng.bool() {
+            self.bus.waiting.push_back(entry);
+        } else {
+            self.bus.waiting.push_front(entry);
+        }
+    }
+
+    /// The process died: what it had not acknowledged will come again.
+    pub(super) fn disconnect(&mut self, down: Duration) {
+        self.downtime += down;
+        self.bus.waiting.extend(std::mem::take(&mut self.bus.delivered));
+        self.say(|| "the process dies".to_owned());
+    }
+
+    /// How many may be submitted at once.
+    pub(super) fn submissions(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.slots.div_ceil(2)).expect("there is a slot")
+    }
+
+    /// Somebody submits from now on.
+    pub(super) fn submit(&mut self) {
+        self.submitting += 1;
+        if self.submitting > self.submissions().get() {
+            self.violation(format!("{} submit at once", self.submitting));
+        }
+    }
+
+    pub(super) fn open_session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId::new(format!("S{}", self.sessions))
+    }
+
+    /// What has not arrived yet in this session is turned away.
+    pub(super) fn close_session(&mut self, session: &SessionId) {
+        self.say(|| format!("session {session} is closed"));
+        self.closed.insert(session.clone());
+    }
+
+    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns when it takes effect.
+    pub(super) fn request(&mut self, request: BuildRequest) -> Option<Timestamp> {
+        if self.chance(self.weather.lost_request) {
+            self.say(|| format!("the request for {} is lost", request.artifact));
+            return None;
+        }
+        for parent in &request.parents {
+            if parent.name.as_ref().is_some_and(|name| self.is_gone(name)) {
+                self.violation(format!("{} is sent to be built from {}, which is gone", request.artifact, parent.id));
+            }
+        }
+        let longest = if self.chance(self.weather.slow_request) { LATE } else { Duration::from_millis(200) };
+        let arrives = later(self.now(), longest.mul_f64(self.rng.f64()));
+        let longest = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
+        let commits = later(arrives, longest.mul_f64(self.rng.f64() * 0.99));
+        self.requests.push(Pending { arrives, commits, let_in: false, request });
+        Some(commits)
+    }
+
+    /// Lets happen what happens by now: requests arrive and take effect, builds end.
+    pub(super) fn catch_up(&mut self) {
+        let now = self.now();
+        loop {
+            let next = self.requests.iter().enumerate().min_by_key(|(_, request)| request.next());
+            let next = next.map(|(n, request)| (request.next(), n));
+            let running = self.tasks.iter().enumerate().filter(|(_, task)| task.state == Observed::Running);
+            let end = running.min_by_key(|(_, task)| task.ends).map(|(n, task)| (task.ends, n));
+            match (next, end) {
+                (Some((at, n)), end) if at <= now && end.is_none_or(|(ends, _)| at <= ends) => self.proceed(n),
+                (_, Some((at, n))) if at <= now => self.finish(n),
+                _ => return,
+            }
+        }
+    }
+
+    /// A request is let in or turned away; or, if it was let in before, takes effect.
+    fn proceed(&mut self, number: usize) {
+        let pending = &mut self.requests[number];
+        if pending.let_in {
+            let pending = self.requests.remove(number);
+            self.begin(&pending.request, pending.commits);
+        } else if pending.request.session.as_ref().is_some_and(|session| self.closed.contains(session)) {
+            let request = self.requests.remove(number).request;
+            self.say(|| format!("the late request for {} is turned away", request.artifact));
+        } else {
+            pending.let_in = true;
+        }
+    }
+
+    fn begin(&mut self, request: &BuildRequest, at: Timestamp) {
+        if self.tasks.iter().any(|task| task.marker == request.attempt) {
+            self.violation(format!("two tasks for marker {}", request.attempt));
+        }
+        let live: Vec<_> = self.tasks.iter().filter(|task| task.state == Observed::Running).collect();
+        if live.iter().any(|task| task.artifact == request.artifact) {
+            self.violation(format!("two live tasks of {}", request.artifact));
+        } else if live.len() >= self.slots as usize {
+            self.violation(format!("more than {} live tasks", self.slots));
+        }
+        let stale = !request.no_cache && request.kind == ArtifactKind::Image && self.chance(self.weather.stale_build);
+        let end = if stale { Self::stale(request) } else { self.fate(request) };
+        let takes = Duration::from_secs(self.rng.u64(1..600));
+        let external = ExternalId::new(format!("T{}", self.tasks.len() + 1));
+        let prepared = request.kind == ArtifactKind::Repository;
+        let lives = prepared.then(|| Duration::from_secs(self.rng.u64(12..60) * 60));
+        let end = if prepared { named(end, &external) } else { end };
+        self.say(|| {
+            format!(
+                "{external} builds {} from {:?}",
+                request.artifact,
+                request.parents.iter().map(|p| p.digest.as_ref().map(|d| d.short().to_owned())).collect::<Vec<_>>()
+            )
+        });
+        self.tasks.push(Task {
+            external,
+            marker: request.attempt.clone(),
+            artifact: request.artifact.clone(),
+            ends: later(at, takes),
+            end,
+            stale,
+            lives,
+            state: Observed::Running,
+        });
+    }
+
+    /// The end of a build that took what was there before.
+    fn stale(request: &BuildRequest) -> Observed {
+        let digest = Some(Digest::of_parts([b"stale".as_slice(), request.attempt.as_str().as_bytes()]));
+        Observed::Succeeded(Output { name: String::new(), digest, contents: None })
+    }
+
+    pub(super) fn is_stale(&self, id: &ExternalId) -> bool {
+        self.tasks.iter().any(|task| task.external == *id && task.stale)
+    }
+
+    /// Whether what the attempt built was made of what was there.
+    pub(super) fn made_fresh(&self, attempt: &AttemptRecord) -> bool {
+        attempt.external.as_ref().is_some_and(|id| !self.is_stale(id))
+    }
+
+    fn fate(&mut self, request: &BuildRequest) -> Observed {
+        if self.broken.contains(&request.artifact) {
+            return Observed::Failed(Failure::new(FailureClass::Deterministic, "the recipe is broken"));
+        }
+        if self.weather.flaky_builds_max > 0 && self.chance(self.weather.flaky_build) {
+            self.weather.flaky_builds_max -= 1;
+            let class = if self.rng.bool() { FailureClass::Infrastructure } else { FailureClass::Interrupted };
+            return Observed::Failed(Failure::new(class, "the builder broke"));
+        }
+        let parents: Vec<_> = request.parents.iter().map(|parent| (parent.id.clone(), parent.digest.clone())).collect();
+        let digest = Some(self.content(&request.artifact, &parents));
+        Observed::Succeeded(Output { name: String::new(), digest, contents: None })
+    }
+
+    fn finish(&mut self, number: usize) {
+        let task = &mut self.tasks[number];
+        task.state = task.end.clone();
+        let (artifact, external, state) = (task.artifact.clone(), task.external.clone(), task.state.clone());
+        if let Observed::Succeeded(Output { digest: Some(digest), .. }) = &state {
+            self.outputs.insert(artifact.clone(), digest.clone());
+        }
+        self.say(|| format!("{external} of {artifact} ends: {state:?}"));
+    }
+
+    pub(super) fn find(&self, marker: &AttemptId) -> Vec<Found> {
+        let found = self.tasks.iter().filter(|task| task.marker == *marker);
+        found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
+    }
+
+    /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still there.
+    pub(super) fn status(&mut self, ids: &[ExternalId]) -> Vec<Found> {
+        let now = self.now();
+        let mut found = Vec::new();
+        for task in self.tasks.iter_mut().filter(|task| ids.contains(&task.external)) {
+            if task.is_gone(now) {
+                task.state = Observed::Vanished;
+            } else if task.is_gone(later(now, MARGIN)) {
+                task.lives = task.lives.map(|lives| lives + MARGIN * 4);
+            }
+            found.push(Found { external: task.external.clone(), observed: task.state.clone() });
+        }
+        found
+    }
+
+    fn is_gone(&self, name: &str) -> bool {
+        self.tasks.iter().any(|task| task.external.as_str() == name && task.is_gone(self.now()))
+    }
+
+    pub(super) fn cancel(&mut self, id: &ExternalId) {
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.external == *id && task.state == Observed::Running) {
+            task.state = Observed::Canceled;
+        }
+        self.say(|| format!("{id} is cancelled"));
+    }
+
+    /// Whether every artifact can have its newest content: no recipe is broken and nothing was cancelled.
+    pub(super) fn must_converge(&self) -> bool {
+        self.broken.is_empty() && !self.canceled
+    }
+}

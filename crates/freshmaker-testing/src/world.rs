@@ -1,0 +1,217 @@
+//! One small world around an engine, for tests of handlers, backends and services: a bus, a storage, a catalog, a build
+//! system, and a clock that follows tokio's.
+//!
+//! With `#[tokio::test(start_paused = true)]` nothing waits in real time: tokio moves its clock on as soon as nothing
+//! else can happen.
+//!
+//! ```
+//! use freshmaker::handler::{ImagePushed, rebuild_dependents};
+//! use freshmaker_testing::world::World;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+//! let world = World::new();
+//! let engine = world.builder().on(rebuild_dependents).build()?;
+//! engine.handle().send(&ImagePushed { image: "base".into(), digest: None }).await?;
+//! world.settle(&engine).await;
+//! assert_eq!(world.submitted(), ["app", "site"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use async_trait::async_trait;
+use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
+use freshmaker::engine::{Builder, Handle};
+use freshmaker::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
+use freshmaker::rebuild::{BuildRecord, EventRecord, EventState};
+use freshmaker::time::{Timestamp, from_micros, later, since};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Event, Message};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A clock that follows tokio's, which a test can pause and move.
+#[derive(Debug)]
+pub struct TokioClock {
+    begin: Instant,
+}
+
+impl TokioClock {
+    /// A clock that begins at 2025-11-24T16:00:00Z.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { begin: Instant::now() }
+    }
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        later(from_micros(1_764_000_000_000_000), self.begin.elapsed())
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        // Tokio's timers are as fine as a millisecond.
+        tokio::time::sleep(since(at, self.now()) + Duration::from_millis(1)).await;
+    }
+}
+
+/// What the tests send: something happened to an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pushed {
+    /// The image.
+    pub image: String,
+}
+
+impl Event for Pushed {
+    const KIND: &'static str = "test.pushed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.image.clone())
+    }
+}
+
+/// That something happened to this image.
+#[must_use]
+pub fn pushed(image: &str) -> Pushed {
+    Pushed { image: image.to_owned() }
+}
+
+/// A message without headers.
+#[must_use]
+pub fn message(id: &str, topic: &str, body: &str) -> Message {
+    Message { id: id.into(), topic: topic.into(), headers: Default::default(), body: body.into() }
+}
+
+/// Everything around an engine.
+#[derive(Debug)]
+pub struct World {
+    /// Where the engine keeps everything.
+    pub storage: Arc<dyn Storage>,
+    /// The bus called `bus`.
+    pub bus: Arc<MemoryBus>,
+    /// The build system called `builder`.
+    pub builds: Arc<MemoryBuilds>,
+    /// The catalog called `images`, with [`graph`].
+    pub catalog: Arc<MemoryCatalog>,
+    /// The clock.
+    pub clock: Arc<TokioClock>,
+}
+
+/// `site` is built from `app`, that from `base`, which somebody else makes.
+#[must_use]
+pub fn graph() -> ArtifactGraph {
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("base", ArtifactKind::Image));
+    for (child, parent) in [("app", "base"), ("site", "app")] {
+        graph.insert(Artifact::new(child, ArtifactKind::Image).with_source(child, None));
+        graph.depend(child, parent, EdgeKind::ParentImage).expect("the world of a test");
+    }
+    graph
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// A world that keeps everything in memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::on(Arc::new(MemoryStorage::new()))
+    }
+
+    /// A world on this storage.
+    #[must_use]
+    pub fn on(storage: Arc<dyn Storage>) -> Self {
+        Self {
+            storage,
+            bus: Arc::default(),
+            builds: Arc::default(),
+            catalog: Arc::new(MemoryCatalog::new(graph())),
+            clock: Arc::default(),
+        }
+    }
+
+    /// An engine without handlers.
+    pub fn builder(&self) -> Builder {
+        Engine::builder()
+            .storage(self.storage.clone())
+            .bus("bus", self.bus.clone())
+            .catalog("images", self.catalog.clone())
+            .build_system("builder", self.builds.clone())
+            .clock(self.clock.clone())
+    }
+
+    /// Runs the engine until there is nothing left to do, on the bus or in the storage.
+    ///
+    /// # Panics
+    /// If the engine fails, or if stored rows contradict each other afterwards.
+    pub async fn settle(&self, engine: &Engine) {
+        let handle = engine.handle();
+        let quiet = async {
+            until(|| std::future::ready(self.bus.backlog() == 0)).await;
+            handle.idle().await;
+        };
+        engine.run_until(quiet).await.expect("the world of a test");
+        assert_eq!(self.storage.verify().await.expect("the world of a test"), []);
+    }
+
+    /// What was submitted, in order.
+    #[must_use]
+    pub fn submitted(&self) -> Vec<String> {
+        self.builds.requests().iter().map(|request| request.artifact.to_string()).collect()
+    }
+}
+
+/// Asks again, each millisecond, until the condition holds.
+///
+/// # Panics
+/// If it does not hold within a week of tokio's time.
+pub async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    let patience = Instant::now() + Duration::from_secs(7 * 24 * 3600);
+    while !holds().await {
+        assert!(Instant::now() < patience, "it does not happen within a week");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// All events, oldest first.
+///
+/// # Panics
+/// If the storage fails.
+pub async fn events(handle: &Handle) -> Vec<EventRecord> {
+    let mut events =
+        handle.events(EventFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
+    events.reverse();
+    events
+}
+
+/// The state and the reason (code and text) of the only event.
+///
+/// # Panics
+/// If there is not exactly one, or the storage fails.
+pub async fn only(handle: &Handle) -> (EventState, String, String) {
+    let mut events = events(handle).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = events.remove(0);
+    (event.state, event.reason.code, event.reason.text)
+}
+
+/// All builds, oldest first, as `artifact STATE`.
+///
+/// # Panics
+/// If the storage fails.
+pub async fn builds(handle: &Handle) -> Vec<String> {
+    let builds = handle.builds(BuildFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
+    builds.iter().rev().map(|build: &BuildRecord| format!("{} {}", build.key.artifact, build.state)).collect()
+}

@@ -1,0 +1,91 @@
+//! What is decided about the messages of this world.
+
+use freshmaker::ArtifactGraph;
+use freshmaker::artifact::{ArtifactId, Nvr};
+use freshmaker::backend::{BoxError, Remedy};
+use freshmaker::handler::{Context, Decision, Handler, HandlerResult, RebuildRequested, rebuild_requested};
+use freshmaker::rebuild::EventId;
+use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::messages::bodhi::UpdateStable;
+use freshmaker_redhat::messages::dist_git::DockerfileChanged;
+use freshmaker_redhat::messages::request::{CancelEvent, ManualRebuild};
+use std::sync::Arc;
+
+/// Packages were updated: whatever contains them is rebuilt, and must contain them as they are now.
+pub(crate) async fn rebuild_after_update(event: UpdateStable, cx: Context) -> HandlerResult {
+    let mut graph = ArtifactGraph::new();
+    let mut updated: Vec<(ArtifactId, Nvr)> = Vec::new();
+    for build in &event.builds {
+        let nvr: Nvr = build.parse()?;
+        let package = ArtifactId::new(nvr.name());
+        match cx.catalog().dependents(std::slice::from_ref(&package)).await {
+            Ok(part) => {
+                graph.merge(&part);
+                updated.push((package, nvr));
+            }
+            Err(error) if error.remedy == Remedy::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if updated.is_empty() {
+        return Ok(Decision::Ignore);
+    }
+    let mut planner = cx.planner(&graph).await?;
+    for (package, nvr) in updated {
+        for (child, _) in graph.children(&package) {
+            planner = planner.demand(child.clone(), nvr.clone());
+        }
+        planner = planner.changed(package, None);
+    }
+    Ok(Decision::Rebuild(planner.plan()?))
+}
+
+/// Somebody asks for images, by name.
+pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> HandlerResult {
+    if event.container_images.is_empty() {
+        return Ok(Decision::Skip(
+            "which images an advisory concerns is not known here: the request has to name them".into(),
+        ));
+    }
+    if event.dry_run {
+        return Ok(Decision::Skip("a single dry run is not made here: see `koji_service plan`".into()));
+    }
+    let ManualRebuild { container_images: artifacts, requester, .. } = event;
+    rebuild_requested(RebuildRequested { artifacts, dependents: true, requester }, cx).await
+}
+
+/// Somebody asks for the end of an event.
+pub(crate) async fn cancel_event(event: CancelEvent, _: Context) -> Result<Decision, BoxError> {
+    Ok(Decision::Cancel(vec![EventId(event.event_id)]))
+}
+
+/// The recipe of an image changed: it is rebuilt from there, and what is built on it follows.
+pub(crate) struct RebuildRecipe(pub(crate) Arc<FilesCatalog>);
+
+#[async_trait::async_trait]
+impl Handler<DockerfileChanged> for RebuildRecipe {
+    async fn handle(&self, DockerfileChanged(change): DockerfileChanged, cx: Context) -> HandlerResult {
+        let is_it = |location: &str| {
+            location.rsplit(['/', ':']).next().is_some_and(|name| name.trim_end_matches(".git") == change.repository)
+        };
+        let recipes = self.0.graph().artifacts().filter(|artifact| {
+            artifact.source.as_ref().is_some_and(|source| is_it(&source.location))
+                && artifact.parameters.get("git_branch").is_none_or(|branch| *branch == change.branch.as_str().into())
+        });
+        let names: Vec<_> = recipes.map(|artifact| artifact.id.clone()).collect();
+        if names.is_empty() {
+            return Ok(Decision::Ignore);
+        }
+        let mut graph = cx.catalog().dependents(&names).await?;
+        for name in &names {
+            if let Some(mut artifact) = graph.get(name).cloned() {
+                if let Some(source) = &mut artifact.source {
+                    source.revision = Some(change.commit.clone());
+                }
+                graph.insert(artifact);
+            }
+        }
+        let planner = cx.planner(&graph).await?;
+        Ok(Decision::Rebuild(names.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?))
+    }
+}

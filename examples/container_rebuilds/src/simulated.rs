@@ -1,0 +1,142 @@
+//! The whole story on one machine: a fake hub and a fake ODCS on real sockets, with the real client of each, and a bus in memory.
+//!
+//! An update of a package is published. Two images contain it, a third is built on those. A repository is prepared, the first image turns out to
+//! have the old package and is built again, and one answer of the hub gets lost.
+
+use crate::Result;
+use crate::show;
+use crate::wires::{System, Wires, parsers};
+use freshmaker::ArtifactGraph;
+use freshmaker::Message;
+use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::engine::{Handle, SystemClock};
+use freshmaker::memory::MemoryBus;
+use freshmaker_local::files::{FilesCatalog, manifest::Manifest};
+use freshmaker_net::Secret;
+use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub, Trouble};
+use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs};
+use freshmaker_redhat::koji::{Config, Login};
+use freshmaker_redhat::odcs::OdcsConfig;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TARGET: &str = "f40-containers";
+const PREFIX: &str = "org.fedoraproject.prod";
+
+pub(crate) async fn run() -> Result<bool> {
+    let hub = hub().await?;
+    let odcs = FakeOdcs::start(Arc::new(SystemClock)).await?;
+    odcs.script("f40-updates", Course::slow(Duration::ZERO, Duration::from_millis(500)));
+    let bus = Arc::new(MemoryBus::new());
+    let state = tempfile::tempdir()?;
+    let engine = wires(&hub, &odcs, &bus, state.path().join("state.sqlite"))?.engine()?;
+    let handle = engine.handle();
+
+    println!(
+        "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n"
+    );
+    bus.send(update());
+    let messages = tokio::spawn(deliver(hub, odcs, bus, handle.clone()));
+    engine.run_until(finished(&handle)).await?;
+    let (hub, odcs) = messages.await?;
+
+    for event in handle.events(EventFilter::default(), Paging::first(10)).await?.items {
+        show::show(&handle, Some(event.id)).await?;
+    }
+    let ledger = hub.ledger();
+    println!("\nthe hub counts {} tasks, ODCS {} composes", ledger.entries.len(), odcs.composes().len());
+    let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
+    wrong.extend(odcs.violations());
+    wrong.extend(handle.verify().await?.iter().map(|violation| violation.text.clone()));
+    wrong.iter().for_each(|text| println!("WRONG   {text}"));
+    let overview = handle.overview().await?;
+    Ok(wrong.is_empty() && overview.builds_failed == 0 && overview.builds_done > 0)
+}
+
+/// A hub on which things go wrong.
+async fn hub() -> Result<Hub> {
+    let hub = Hub::start(Arc::new(SystemClock)).await?;
+    hub.add_user("freshmaker", "not a secret");
+    hub.add_target(TARGET);
+    hub.script(|submission| {
+        let takes = Duration::from_millis(300);
+        let stale = submission.artifact().ends_with("/base") && submission.number == 1;
+        let package = if stale { "openssl-libs-3.2.1-2.fc40" } else { "openssl-libs-3.2.2-3.fc40" };
+        Some(Fate::succeeds().taking(takes).with_version("40").with_rpm("x86_64", package).with_rpm("aarch64", package))
+    });
+    hub.trouble("buildContainer", 2, Trouble::AnswerLost);
+    Ok(hub)
+}
+
+fn wires(hub: &Hub, odcs: &FakeOdcs, bus: &Arc<MemoryBus>, state: std::path::PathBuf) -> Result<Wires> {
+    let mut koji = Config::new(hub.url());
+    koji.login = Login::Password { user: "freshmaker".to_owned(), password: Secret::new("not a secret") };
+    koji.topurl = Some(hub.files_url());
+    koji.settle = Duration::from_millis(500);
+    let mut composes = OdcsConfig::new(odcs.url());
+    composes.settle = Duration::from_millis(500);
+    composes.poll = Duration::from_millis(200);
+    let mut graph = ArtifactGraph::new();
+    let problems = |problems: Vec<freshmaker_local::files::Problem>| format!("{problems:?}");
+    Manifest::parse("catalog.toml", include_str!("catalog.toml"))
+        .map_err(problems)?
+        .add_to(&mut graph)
+        .map_err(problems)?;
+    Ok(Wires {
+        state,
+        catalog: Arc::new(FilesCatalog::from_graph(graph)),
+        parsers: parsers(&[PREFIX.to_owned()]),
+        freshmaker_messages: None,
+        bus: Some(Arc::clone(bus) as _),
+        koji: System { name: "koji".to_owned(), slots: 4, config: koji },
+        verify: true,
+        odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
+    })
+}
+
+/// What Bodhi says when an update is stable.
+fn update() -> Message {
+    let body = serde_json::json!({
+        "update": {
+            "updateid": "FEDORA-2026-0123456789",
+            "alias": "FEDORA-2026-0123456789",
+            "builds": [{ "nvr": "openssl-libs-3.2.2-3.fc40", "epoch": 1, "type": "rpm" }],
+            "release": { "name": "F40", "branch": "f40" },
+            "severity": "high",
+        },
+    });
+    Message {
+        id: "a0e1f2c4-5b66-4c0f-9d0a-2f6f2d1c9a11".to_owned(),
+        topic: format!("{PREFIX}.bodhi.update.complete.stable"),
+        headers: Default::default(),
+        body: body.to_string().into_bytes(),
+    }
+}
+
+/// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end without it, a minute later.
+async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Handle) -> (Hub, FakeOdcs) {
+    let mut told = 0;
+    let mut composed = 0;
+    while !is_finished(&handle).await {
+        let (tasks, composes) = (hub.messages(Dialect::Fedora), odcs.messages());
+        tasks.iter().skip(told).chain(composes.iter().skip(composed)).for_each(|message| bus.send(message.clone()));
+        (told, composed) = (tasks.len(), composes.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    (hub, odcs)
+}
+
+async fn is_finished(handle: &Handle) -> bool {
+    let events = handle.events(EventFilter::default(), Paging::first(10)).await;
+    events.is_ok_and(|events| !events.items.is_empty() && events.items.iter().all(|event| event.state.is_terminal()))
+}
+
+async fn finished(handle: &Handle) {
+    let mut changes = handle.subscribe();
+    while !is_finished(handle).await {
+        tokio::select! {
+            _ = changes.next() => {}
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
+}

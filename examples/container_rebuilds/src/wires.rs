@@ -1,0 +1,152 @@
+//! Which backends and handlers make up the service.
+
+use crate::Result;
+use crate::config::Config;
+use crate::handlers::{RebuildRecipe, cancel_event, rebuild_after_update, rebuild_by_hand};
+use freshmaker::Engine;
+use freshmaker::backend::Bus;
+use freshmaker::engine::{Builder, Handle};
+use freshmaker::event::{Event, Parsers};
+use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requested};
+use freshmaker_amqp::{Amqp, AmqpConfig};
+use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::forms::FreshmakerMessages;
+use freshmaker_redhat::koji::{self, KojiBuilds, KojiVerifier};
+use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
+use freshmaker_redhat::odcs::{Odcs, OdcsAuth, OdcsConfig};
+use freshmaker_sql::SqliteStorage;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the service is connected to.
+pub(crate) struct Wires {
+    pub(crate) state: PathBuf,
+    pub(crate) catalog: Arc<FilesCatalog>,
+    pub(crate) parsers: Parsers,
+    pub(crate) freshmaker_messages: Option<String>,
+    pub(crate) bus: Option<Arc<dyn Bus>>,
+    pub(crate) koji: System<koji::Config>,
+    pub(crate) verify: bool,
+    pub(crate) odcs: Option<System<OdcsConfig>>,
+}
+
+/// A service that builds, under the name that the catalog has for it.
+pub(crate) struct System<C> {
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    pub(crate) config: C,
+}
+
+impl Wires {
+    pub(crate) fn of(config: &Config) -> Result<Self> {
+        let parsers = parsers(&config.topic_prefixes);
+        let bus = amqp(config)?.map(Amqp::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
+        Ok(Self {
+            state: config.state.clone(),
+            catalog: Arc::new(catalog(&config.catalog)?),
+            parsers,
+            freshmaker_messages: config.freshmaker_messages.clone(),
+            bus,
+            koji: hub(config)?,
+            verify: config.koji.verify,
+            odcs: odcs(config),
+        })
+    }
+
+    /// The service, ready to run.
+    pub(crate) fn engine(self) -> Result<Engine> {
+        let name = self.koji.name.as_str();
+        let mut builder = self
+            .builder()?
+            .build_system(name, Arc::new(KojiBuilds::new(self.koji.config.clone())?))
+            .limit(name, self.koji.slots)
+            .hints(name, koji_messages::task_hint);
+        if self.verify {
+            builder = builder.verifier(name, Arc::new(KojiVerifier::new(&self.koji.config)?));
+        }
+        if let Some(odcs) = self.odcs {
+            builder = builder
+                .composer(odcs.name.as_str(), Arc::new(Odcs::new(odcs.config)?))
+                .limit(odcs.name.as_str(), odcs.slots)
+                .hints(odcs.name, odcs_messages::compose_hint);
+        }
+        if let Some(bus) = self.bus {
+            builder = builder.bus("fedora-messaging", bus);
+        }
+        if let Some(url) = self.freshmaker_messages {
+            builder = builder.announcer(FreshmakerMessages::new(url));
+        }
+        Ok(builder.build()?)
+    }
+
+    /// A way to what is stored, beside a service that runs or without one.
+    pub(crate) fn handle(&self) -> Result<Handle> {
+        Ok(self.builder()?.build()?.handle())
+    }
+
+    fn builder(&self) -> Result<Builder> {
+        let builder = Engine::builder()
+            .storage(Arc::new(SqliteStorage::open(&self.state)?))
+            .catalog("files", Arc::clone(&self.catalog) as _)
+            .policy(self.catalog.policy().clone())
+            .parsers(self.parsers.clone());
+        let builder = builder.on(rebuild_after_update).on(rebuild_by_hand).on(cancel_event);
+        let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
+        Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
+    }
+}
+
+/// The messages that are understood.
+pub(crate) fn parsers(prefixes: &[String]) -> Parsers {
+    let kinds = [
+        bodhi::UpdateStable::KIND,
+        dist_git::DockerfileChanged::KIND,
+        request::ManualRebuild::KIND,
+        request::CancelEvent::KIND,
+    ];
+    let mut parsers = messages::parsers(prefixes);
+    parsers.retain_kinds(|kind| kinds.contains(&kind));
+    parsers
+}
+
+pub(crate) fn catalog(path: &Path) -> Result<FilesCatalog> {
+    let catalog = FilesCatalog::from_manifest(path)?;
+    catalog.problems().iter().for_each(|problem| eprintln!("{problem}"));
+    Ok(catalog)
+}
+
+/// The bus, bound to what is understood and to what says that a task or a compose has changed.
+pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
+    let Some(bus) = &config.fedora_messaging else { return Ok(None) };
+    let amqp = AmqpConfig::read(&bus.file)?;
+    let mut topics = parsers(&config.topic_prefixes).topics();
+    let mut hints = messages::parsers(&config.topic_prefixes);
+    let changes = [
+        koji_messages::TaskChanged::KIND,
+        koji_messages::ContainerTaskChanged::KIND,
+        odcs_messages::ComposeChanged::KIND,
+    ];
+    hints.retain_kinds(|kind| changes.contains(&kind));
+    topics.extend(hints.topics());
+    Ok(Some(amqp.bind(topics)))
+}
+
+pub(crate) fn hub(config: &Config) -> Result<System<koji::Config>> {
+    let given = &config.koji;
+    let mut hub = koji::Config::profile(&given.file, &given.profile)?;
+    hub.poll = given.poll_s.map_or(hub.poll, Duration::from_secs);
+    hub.settle = given.settle_s.map_or(hub.settle, Duration::from_secs);
+    Ok(System { name: given.name.clone(), slots: given.slots, config: hub })
+}
+
+pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
+    let given = config.odcs.as_ref()?;
+    let mut odcs = OdcsConfig::new(given.url.as_str());
+    odcs.http.ca.clone_from(&given.ca);
+    odcs.owner.clone_from(&given.owner);
+    if let Some(file) = &given.token_file {
+        odcs.auth = OdcsAuth::TokenFile(file.clone());
+    }
+    Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
+}

@@ -1,0 +1,253 @@
+//! The example service as its operators run it: processes on RabbitMQ, a hub and an ODCS, killed while builds run.
+#![allow(clippy::unwrap_used)]
+
+use freshmaker::Message;
+use freshmaker::backend::Bus;
+use freshmaker::engine::SystemClock;
+use freshmaker_amqp::{Amqp, AmqpConfig, Arguments, QueueConfig};
+use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
+use freshmaker_redhat::fakes::odcs::FakeOdcs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_container_rebuilds"))
+}
+
+/// Without a broker this says so, and fails where services are required.
+fn broker() -> Option<String> {
+    let address = test_support::broker::address();
+    if std::net::TcpStream::connect(address.as_str()).is_ok() {
+        return Some(test_support::broker::url());
+    }
+    test_support::missing(&format!("there is no broker at {address}"));
+    None
+}
+
+/// A running service, which does not outlive its test.
+struct Service(Child);
+
+impl Service {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The world around the service, and the directory of its configuration.
+struct World {
+    prefix: String,
+    hub: Hub,
+    odcs: FakeOdcs,
+    directory: tempfile::TempDir,
+    bus: Amqp,
+}
+
+impl World {
+    async fn new(broker: &str) -> Self {
+        let hub = Hub::start(Arc::new(SystemClock)).await.unwrap();
+        hub.add_user("freshmaker", "hush-hush");
+        hub.add_target("f40-containers");
+        let odcs = FakeOdcs::start(Arc::new(SystemClock)).await.unwrap();
+        odcs.require_token("freshmaker", "hush-token");
+        let directory = tempfile::tempdir().unwrap();
+        let queue = format!("koji-service-{}", fastrand::u64(..));
+        // Nobody else's messages.
+        let prefix = format!("org.example.test{}", fastrand::u64(..));
+        let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
+        let world = Self { prefix, hub, odcs, directory, bus };
+        let prefix = &world.prefix;
+        world.write(
+            "koji.conf",
+            &format!(
+                "[test]\nserver = {}\ntopurl = {}\nauthtype = password\nuser = freshmaker\npassword = hush-hush\n",
+                world.hub.url(),
+                world.hub.files_url()
+            ),
+        );
+        world.write("token", "hush-token\n");
+        world.write("catalog.toml", include_str!("../src/catalog.toml"));
+        world.write("fedora_messaging.toml", &format!(
+            "amqp_url = \"{broker}\"\ntopic_prefix = \"{prefix}\"\n[queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\n\
+             arguments = {{ x-expires = 300000 }}\n[[bindings]]\nqueue = \"{queue}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"nothing\"]\n"
+        ));
+        world.write("container_rebuilds.toml", &format!(
+            "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\ntopic_prefixes = [\"{prefix}\"]\n\
+             freshmaker_messages = \"https://fm.example.org\"\n\
+             [fedora_messaging]\nfile = \"fedora_messaging.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\nverify = true\npoll_s = 1\nsettle_s = 2\n\
+             [odcs]\nurl = \"{}\"\nowner = \"freshmaker\"\ntoken_file = \"token\"\n",
+            world.odcs.url()
+        ));
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = program();
+        command.args(arguments).arg("--config").arg(self.path("container_rebuilds.toml"));
+        let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("hush"), "a secret is told: {said}");
+        (output.status.success(), said)
+    }
+
+    /// Somebody who listens to what is said of events and builds, from now on.
+    async fn listener(&self, broker: &str) -> Amqp {
+        let arguments = Arguments::from([("x-expires".to_owned(), 300_000.into())]);
+        let queue = QueueConfig { arguments, ..QueueConfig::durable() };
+        let config = AmqpConfig::new(broker).unwrap().with_queue(format!("{}-heard", self.prefix), queue);
+        let listener = Amqp::new(config.bind([format!("{}.event.#", self.prefix)])).unwrap();
+        let ready = Message {
+            id: "ready".into(),
+            topic: "event.ready".into(),
+            headers: Default::default(),
+            body: b"{}".to_vec(),
+        };
+        let mut heard = Vec::new();
+        while heard.is_empty() {
+            // What is published before the queue is there is lost.
+            self.bus.publish(&ready).await.unwrap();
+            heard = tokio::time::timeout(Duration::from_millis(200), listener.receive(1))
+                .await
+                .map_or(vec![], Result::unwrap);
+        }
+        listener
+    }
+
+    fn serve(&self) -> Service {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = program();
+        command.arg("serve").arg("--config").arg(self.path("container_rebuilds.toml")).stderr(Stdio::from(log));
+        Service(command.spawn().unwrap())
+    }
+
+    async fn publish(&self, id: &str, topic: &str, body: &serde_json::Value) {
+        let body = body.to_string().into_bytes();
+        self.bus
+            .publish(&Message { id: id.into(), topic: topic.into(), headers: Default::default(), body })
+            .await
+            .unwrap();
+    }
+
+    /// Until a service has made its queue; what is published before is lost.
+    async fn until_it_listens(&self) {
+        let listens = async || {
+            let (fine, said) = self.ask(&["check-config", "--online"]).await;
+            fine && !said.contains("it will be made")
+        };
+        self.until("the queue", listens).await;
+    }
+
+    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(90);
+        while !holds().await {
+            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+            assert!(Instant::now() < patience, "{what} never happens:\n{log}");
+            let _ = tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_survives_the_process_and_a_lost_answer() {
+    let Some(broker) = broker() else { return };
+    let world = World::new(&broker).await;
+    world.hub.script(|_| {
+        let fate = Fate::succeeds().taking(Duration::from_secs(1)).with_version("40");
+        Some(fate.with_rpm("x86_64", "openssl-libs-3.2.2-3.fc40"))
+    });
+    world.hub.trouble("buildContainer", 1, Trouble::AnswerLost);
+
+    let listener = world.listener(&broker).await;
+    let mut service = world.serve();
+    world.until_it_listens().await;
+    let body = serde_json::json!({ "container_images": ["registry.example.org/base:40"], "errata_id": 7 });
+    world.publish("8f3c2a10-0000-4000-8000-000000000001", "freshmaker.manual.rebuild", &body).await;
+    world.until("the first task", async || !world.hub.ledger().entries.is_empty()).await;
+    service.kill();
+
+    let mut service = world.serve();
+    world.until("the end", async || world.ask(&["show"]).await.1.contains("COMPLETE")).await;
+    let (_, said) = world.ask(&["show", "1"]).await;
+    assert!(said.contains("all 4 builds ended well"), "{said}");
+    assert_eq!(world.hub.ledger().violations(), []);
+    assert_eq!(world.hub.ledger().entries.len(), 3, "each image was built once: {said}");
+    assert_eq!(world.odcs.violations(), Vec::<String>::new());
+
+    let ended = async |topic: &str| loop {
+        let heard = tokio::time::timeout(Duration::from_secs(30), listener.receive(1)).await.unwrap().unwrap();
+        let Message { topic: came, body, .. } = &heard[0].message;
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        if came.ends_with(topic) && body["state_name"] == "COMPLETE" {
+            return body;
+        }
+    };
+    let event = ended(".event.state.changed").await;
+    let builds = event["builds"].as_array().unwrap();
+    assert_eq!(builds.len(), 3, "the repository is a compose, no build: {event}");
+    assert_eq!(builds[0]["url"], format!("https://fm.example.org/api/1/builds/{}", builds[0]["id"]));
+    assert!(builds.iter().all(|build| build["build_id"].is_i64() && build["state_name"] == "DONE"), "{event}");
+    assert!(builds.iter().any(|build| build["odcs_composes"][0].is_i64()), "{event}");
+    assert_eq!(ended(".event.state.changed.min").await["builds_summary"]["DONE"], 3);
+
+    let status = Command::new("kill").arg(service.0.id().to_string()).status().unwrap();
+    assert!(status.success());
+    assert!(service.0.wait().unwrap().success(), "it ends well when it is told to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_can_be_cancelled_beside_the_service() {
+    let Some(broker) = broker() else { return };
+    let world = World::new(&broker).await;
+    world.hub.script(|_| Some(Fate::hangs()));
+    let (fine, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(fine && said.contains("is not there yet; it will be made"), "{said}");
+    let mut service = world.serve();
+    world.until_it_listens().await;
+    let body = serde_json::json!({ "container_images": ["registry.example.org/website:40"], "errata_id": 7 });
+    world.publish("8f3c2a10-0000-4000-8000-000000000002", "freshmaker.manual.rebuild", &body).await;
+    world.until("the task", async || !world.hub.live_tasks().is_empty()).await;
+    let (cancelled, said) = world.ask(&["cancel", "1", "--by", "alice"]).await;
+    assert!(cancelled && said.contains("cancelled by alice"), "{said}");
+    world.until("the cancellation", async || world.hub.live_tasks().is_empty()).await;
+    world.until("the end", async || world.ask(&["show"]).await.1.contains("event 1 CANCELED")).await;
+    service.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_shown_and_mistakes_are_named() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let (good, said) = world.ask(&["plan", "registry.example.org/nginx:40"]).await;
+    assert!(good && said.contains("registry.example.org/website:40"), "{said}");
+    let (good, said) = world.ask(&["plan", "nobody"]).await;
+    assert!(!good && said.contains("nobody"), "{said}");
+    assert!(!world.path("state.sqlite").exists(), "a plan keeps nothing");
+
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(good, "{said}");
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  ") && said.contains("127.0.0.1:1"), "{said}");
+    assert!(said.contains("ok      koji login") && said.contains("ok      odcs"), "one failure hides no other: {said}");
+
+    let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+    world.write("container_rebuilds.toml", &text.replace("profile = ", "profil = "));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("profil") && said.contains("container_rebuilds.toml"), "{said}");
+}

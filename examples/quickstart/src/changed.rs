@@ -1,0 +1,130 @@
+//! Rebuilds what depends on an image of somebody's own tree.
+
+use crate::args::{Changed, Show};
+use crate::demo::{SHUTDOWN_GRACE, interrupted};
+use crate::out::{complain, say};
+use crate::progress::{Followed, follow};
+use crate::summary::Summary;
+use crate::{Outcome, Result, init, scan};
+use freshmaker::backend::{Catalog, EventFilter, Paging, Storage};
+use freshmaker::engine::Handle;
+use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
+use freshmaker::rebuild::{EventId, EventState};
+use freshmaker::{Artifact, ArtifactId, Engine};
+use freshmaker_local::command::{CommandBuilds, CommandConfig};
+use freshmaker_local::files::FilesCatalog;
+use freshmaker_sql::SqliteStorage;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const POLL: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
+    // Absolute, because the sources are stored and a later run may be started elsewhere.
+    let tree = options.tree.canonicalize().map_err(|error| format!("{}: {error}", options.tree.display()))?;
+    let catalog = scan::catalog(&tree)?;
+    for problem in catalog.problems() {
+        complain!("problem: {problem}");
+    }
+    let image = find(&catalog, &options.image).await?;
+    let program = program(options, &tree)?;
+    let state = tree.join(".freshmaker");
+    let mut config = CommandConfig::new(program, state.join("attempts")).with_poll(POLL);
+    if options.pull && !image.buildable() && !image.id.as_str().starts_with("localhost/") {
+        config = config.with_variable("FRESHMAKER_PULL", image.id.as_str());
+    }
+    let builds = CommandBuilds::new(config)?;
+    // What is kept here concerns this machine only.
+    std::fs::write(state.join(".gitignore"), "*\n").map_err(|error| format!("{}: {error}", state.display()))?;
+    let storage = Arc::new(SqliteStorage::open(state.join("freshmaker.sqlite"))?);
+    storage.migrate().await?;
+    let engine = Engine::builder()
+        .storage(storage)
+        .policy(catalog.policy().clone())
+        .catalog("files", Arc::new(catalog))
+        .build_system("command", Arc::new(builds.clone()))
+        .limit("command", options.slots)
+        .on(rebuild_dependents)
+        .shutdown_grace(SHUTDOWN_GRACE)
+        .build()?;
+    let handle = engine.handle();
+
+    let mut summary = None;
+    engine
+        .run_until(async {
+            let work = async {
+                let followed = send(&handle, &image.id).await?;
+                let events = follow(&handle, &followed).await?;
+                Summary::of(&handle, &events).await
+            };
+            summary = tokio::select! {
+                summary = work => Some(summary),
+                _ = tokio::signal::ctrl_c() => None,
+            };
+        })
+        .await?;
+    let Some(summary) = summary else { return interrupted() };
+    let summary = summary?;
+    summary.print_outputs();
+    summary.print_failures(&handle, &builds).await?;
+    summary.print(options.slots);
+    Ok(summary.outcome())
+}
+
+/// Prints what would be built, and builds nothing: asks the handler outside an engine.
+pub(crate) async fn show(options: &Show) -> Result<Outcome> {
+    let catalog = scan::catalog(&options.tree)?;
+    for problem in catalog.problems() {
+        complain!("problem: {problem}");
+    }
+    let image = find(&catalog, &options.image).await?;
+    let policy = catalog.policy().clone();
+    let cx = Context::outside(Arc::new(catalog), policy, SystemTime::now().into());
+    let pushed = ImagePushed { image: image.id.to_string(), digest: None };
+    let decision = rebuild_dependents(pushed, cx).await.map_err(|error| error.to_string())?;
+    if let Decision::Rebuild(plan) = decision {
+        say!("{}", plan.render(options.format).to_string().trim_end());
+    }
+    Ok(Outcome::Good)
+}
+
+/// The image by any of its names.
+async fn find(catalog: &FilesCatalog, name: &str) -> Result<Artifact> {
+    let asked = ArtifactId::new(name);
+    let graph = catalog.describe(std::slice::from_ref(&asked)).await?;
+    graph.get(&asked).cloned().ok_or_else(|| format!("there is no image {name}").into())
+}
+
+fn program(options: &Changed, tree: &Path) -> Result<PathBuf> {
+    let program = options.program.clone().unwrap_or_else(|| tree.join(init::PROGRAM));
+    // A name without a slash is searched in PATH, and found there or not when something is built.
+    if program.components().count() > 1 && !program.is_file() {
+        let path = program.display();
+        return Err(format!(
+            "{path}: there is no such build program; `quickstart {} --init` writes one, --program names another",
+            options.tree.display()
+        )
+        .into());
+    }
+    Ok(program)
+}
+
+/// Says that the image has changed, unless an earlier run has said so and did not come to its end.
+async fn send(handle: &Handle, image: &ArtifactId) -> Result<Followed> {
+    let unfinished = EventFilter {
+        states: EventState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect(),
+        ..EventFilter::default()
+    };
+    let open = handle.events(unfinished, Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let newest = handle.events(EventFilter::default(), Paging::first(1)).await?.items;
+    let oldest_open = open.iter().map(|event| EventId(event.id.0 - 1)).min();
+    let after = oldest_open.or(newest.first().map(|event| event.id)).unwrap_or(EventId(0));
+    if handle.overview().await?.messages_waiting > 0 || !open.is_empty() {
+        say!("an earlier run did not come to its end: going on with it\n");
+    }
+    let pushed = ImagePushed { image: image.to_string(), digest: None };
+    let waiting = open.iter().any(|event| event.envelope.search_key == image.as_str());
+    let message = if waiting { None } else { Some(handle.send(&pushed).await?) };
+    Ok(Followed::After(after, message))
+}

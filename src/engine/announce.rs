@@ -1,0 +1,46 @@
+use crate::rebuild::{Neighbourhood, Notice};
+use serde_json::Value;
+use std::fmt;
+
+/// A message to be sent about a change, besides the engine's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Announcement {
+    /// The topic. Of all messages about one change each has another one, since it is part of the message's id.
+    pub topic: String,
+    /// The body.
+    pub body: Value,
+}
+
+/// Announces changes in another form, for those who expect the messages of another service.
+///
+/// Registered with [`EngineBuilder::announcer`](super::Builder::announcer).
+///
+/// ```
+/// use freshmaker::engine::{Announcement, Announcer};
+/// use freshmaker::rebuild::{Neighbourhood, Notice};
+/// use serde_json::json;
+///
+/// /// Tells a dashboard how many builds an event has.
+/// #[derive(Debug)]
+/// struct Dashboard;
+///
+/// impl Announcer for Dashboard {
+///     fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement> {
+///         if change.aggregate != "event" {
+///             return Vec::new();
+///         }
+///         let body = json!({"event": change.id, "builds": rows.builds.len()});
+///         vec![Announcement { topic: "dashboard.event".to_owned(), body }]
+///     }
+/// }
+/// # let builder = freshmaker::Engine::builder().announcer(Dashboard);
+/// # drop(builder);
+/// ```
+pub trait Announcer: fmt::Debug + Send + Sync + 'static {
+    /// Returns the messages about a change, at most one for each topic.
+    ///
+    /// `rows` has the event with all its builds, or the build with its events, and all attempts of these builds, as
+    /// they are stored now: by then they may have changed further than `change` says. The call must be cheap, and must
+    /// give the same messages when it is made again with the same arguments: a change may be announced twice.
+    fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement>;
+}

@@ -1,0 +1,175 @@
+use crate::artifact::{ArtifactId, Digest};
+use crate::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use crate::rebuild::{AttemptId, ExternalId, Failure, Observed, Output};
+use crate::time::Timestamp;
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Builds that only seem to happen: each succeeds at once, unless it is told otherwise.
+///
+/// The digest of an output is made of the artifact's name and its parents' digests: new content of a parent makes new
+/// content here.
+///
+/// ```
+/// use freshmaker::memory::MemoryBuilds;
+/// use freshmaker::rebuild::{Failure, FailureClass, Observed};
+///
+/// let builds = MemoryBuilds::new();
+/// builds.fail_next(&"app".into(), Failure::new(FailureClass::Infrastructure, "no space left"));
+/// builds.hold(&"base".into());
+/// // … the engine submits; "app" fails once, "base" runs until:
+/// builds.finish(&"base".into(), Observed::Canceled);
+/// assert!(builds.requests().is_empty(), "nobody submitted anything");
+/// ```
+#[derive(Debug)]
+pub struct MemoryBuilds {
+    capabilities: Capabilities,
+    script: Mutex<Script<BuildRequest>>,
+}
+
+impl Default for MemoryBuilds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryBuilds {
+    /// Builds of which none has happened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { capabilities: CAPABILITIES, script: Mutex::default() }
+    }
+
+    /// The same with other promises.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// Builds of this artifact run until [`finish`](Self::finish).
+    pub fn hold(&self, artifact: &ArtifactId) {
+        lock(&self.script).held.insert(artifact.clone());
+    }
+
+    /// Builds of this artifact that run end so, and later ones are no longer held.
+    pub fn finish(&self, artifact: &ArtifactId, observed: Observed) {
+        lock(&self.script).finish(artifact, observed);
+    }
+
+    /// The next build of this artifact that is submitted fails so; several add up.
+    pub fn fail_next(&self, artifact: &ArtifactId, failure: Failure) {
+        lock(&self.script).failures.entry(artifact.clone()).or_default().push_back(failure);
+    }
+
+    /// What was started, in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<BuildRequest> {
+        lock(&self.script).requests.clone()
+    }
+}
+
+#[async_trait]
+impl BuildSystem for MemoryBuilds {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        let name = request.artifact.as_str().as_bytes();
+        let parents = request.parents.iter().map(|parent| parent.digest.as_ref().map_or("", Digest::as_str).as_bytes());
+        let digest = Digest::of_parts([name].into_iter().chain(parents));
+        Ok(lock(&self.script).start(&request.attempt, &request.artifact, request, digest))
+    }
+
+    async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
+        Ok(lock(&self.script).find(&request.attempt))
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        Ok(lock(&self.script).status(ids))
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        lock(&self.script).cancel(id)
+    }
+}
+
+pub(super) const CAPABILITIES: Capabilities =
+    Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10), submissions: None };
+
+/// What was started and what is to happen to it. An attempt's marker is also its external id.
+#[derive(Debug)]
+pub(super) struct Script<R> {
+    pub(super) requests: Vec<R>,
+    pub(super) held: BTreeSet<ArtifactId>,
+    pub(super) failures: BTreeMap<ArtifactId, VecDeque<Failure>>,
+    attempts: BTreeMap<ExternalId, (ArtifactId, Observed)>,
+}
+
+impl<R> Default for Script<R> {
+    fn default() -> Self {
+        Self { requests: Vec::new(), held: BTreeSet::new(), failures: BTreeMap::new(), attempts: BTreeMap::new() }
+    }
+}
+
+impl<R: Clone> Script<R> {
+    pub(super) fn start(
+        &mut self,
+        attempt: &AttemptId,
+        artifact: &ArtifactId,
+        request: &R,
+        digest: Digest,
+    ) -> ExternalId {
+        let external = ExternalId::new(attempt.as_str());
+        if self.attempts.contains_key(&external) {
+            return external;
+        }
+        self.requests.push(request.clone());
+        let observed = match self.failures.get_mut(artifact).and_then(VecDeque::pop_front) {
+            Some(failure) => Observed::Failed(failure),
+            None if self.held.contains(artifact) => Observed::Running,
+            None => Observed::Succeeded(Output { name: artifact.to_string(), digest: Some(digest), contents: None }),
+        };
+        self.attempts.insert(external.clone(), (artifact.clone(), observed));
+        external
+    }
+
+    pub(super) fn finish(&mut self, artifact: &ArtifactId, observed: Observed) {
+        self.held.remove(artifact);
+        let running = self.attempts.values_mut().filter(|(of, state)| of == artifact && *state == Observed::Running);
+        for ((_, state), end) in running.zip(std::iter::repeat(observed)) {
+            *state = end;
+        }
+    }
+
+    pub(super) fn find(&self, attempt: &AttemptId) -> Vec<Found> {
+        let external = ExternalId::new(attempt.as_str());
+        let state = self.attempts.get(&external).map(|(_, observed)| observed.clone());
+        state.map(|observed| Found { external, observed }).into_iter().collect()
+    }
+
+    pub(super) fn status(&self, ids: &[ExternalId]) -> Vec<Found> {
+        let state = |id| self.attempts.get(id).map_or(Observed::Vanished, |(_, observed)| observed.clone());
+        ids.iter().map(|id| Found { external: id.clone(), observed: state(id) }).collect()
+    }
+
+    pub(super) fn cancel(&mut self, id: &ExternalId) -> Result<()> {
+        match self.attempts.get_mut(id) {
+            Some((_, state)) => {
+                if *state == Observed::Running {
+                    *state = Observed::Canceled;
+                }
+                Ok(())
+            }
+            None => Err(Error::new(Remedy::NotFound, format!("memory, cancel {id}"), "there is no such attempt")),
+        }
+    }
+}
+
+pub(super) fn lock<R>(script: &Mutex<Script<R>>) -> MutexGuard<'_, Script<R>> {
+    // No code panics while it holds the lock, and the script is whole after every statement.
+    script.lock().unwrap_or_else(PoisonError::into_inner)
+}

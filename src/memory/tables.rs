@@ -1,0 +1,502 @@
+use crate::backend::Result;
+use crate::plan::Plan;
+use crate::rebuild::{
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId,
+    EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
+};
+use crate::store::{Rows, Side, conflict, external_changed, missing};
+use crate::time::{Timestamp, from_micros, to_micros};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Aggregate, its number, version, topic.
+type NoticeKey = (String, String, Version, String);
+
+/// All rows, and the indexes that keep every question from looking at all of them.
+///
+/// Each table has one function that puts or removes a row, keeps the indexes and returns the row that was there: the same function writes
+/// a change and takes it back.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) inbox: BTreeMap<u64, InboxRecord>,
+    pub(super) inbox_ids: BTreeMap<(String, String), u64>,
+    pub(super) inbox_states: BTreeSet<(InboxState, u64)>,
+    pub(super) events: BTreeMap<EventId, EventRecord>,
+    pub(super) builds: BTreeMap<BuildId, BuildRecord>,
+    /// The line of each build system.
+    pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
+    open: BTreeMap<(BuildKey, Slot), BuildId>,
+    outputs: BTreeSet<(BuildKey, BuildId)>,
+    pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
+    pub(super) attempts_of: BTreeSet<(BuildId, u32, AttemptId)>,
+    pub(super) live: BTreeSet<(Timestamp, AttemptId)>,
+    live_of: BTreeMap<BuildId, AttemptId>,
+    pub(super) live_tally: BTreeMap<String, u64>,
+    pub(super) succeeded: BTreeSet<(Timestamp, AttemptId)>,
+    /// Ready builds, live attempts and new messages that have a moment before which they must not be touched.
+    pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
+    externals: BTreeMap<(String, ExternalId), AttemptId>,
+    pub(super) dependencies: BTreeMap<(BuildId, BuildId), Dependency>,
+    parents: BTreeSet<(BuildId, BuildId)>,
+    pub(super) causes: BTreeMap<(BuildId, EventId), Cause>,
+    pub(super) caused: BTreeSet<(EventId, BuildId)>,
+    pub(super) plans: BTreeMap<EventId, Plan>,
+    pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
+    pub(super) outbox: BTreeMap<u64, Notice>,
+    outbox_ids: BTreeMap<NoticeKey, u64>,
+    pub(super) inbox_tally: BTreeMap<InboxState, u64>,
+    pub(super) event_tally: BTreeMap<EventState, u64>,
+    pub(super) build_tally: BTreeMap<BuildState, u64>,
+    last_inbox: u64,
+    last_notice: u64,
+    pub(super) last_row: i64,
+    pub(super) last_token: i64,
+}
+
+/// What waits for a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    Message(u64),
+    Build(BuildId),
+    Attempt(AttemptId),
+}
+
+/// How to take one change back.
+#[derive(Debug)]
+enum Undo {
+    Inbox(u64, Option<InboxRecord>),
+    Event(EventId, Option<EventRecord>),
+    Build(BuildId, Option<BuildRecord>),
+    Attempt(AttemptId, Option<AttemptRecord>),
+    Dependency((BuildId, BuildId), Option<Dependency>),
+    Cause((BuildId, EventId), Option<Cause>),
+    Plan(EventId, Option<Plan>),
+    Transition((String, String, Version)),
+    Notice(u64, Option<Notice>),
+}
+
+impl Tables {
+    /// Writes all changes or none.
+    pub(super) fn write(&mut self, changes: Vec<RowChange>) -> Result<()> {
+        let mut undo = Vec::with_capacity(changes.len());
+        for change in changes {
+            match self.write_one(change) {
+                Ok(step) => undo.extend(step),
+                Err(error) => {
+                    undo.into_iter().rev().for_each(|step| self.take_back(step));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_one(&mut self, change: RowChange) -> Result<Option<Undo>> {
+        Ok(Some(match change {
+            RowChange::Receive(record) => return Ok(self.receive(record)),
+            RowChange::Inbox(record) => self.change_inbox(record)?,
+            RowChange::Event { record, expected } => {
+                let id = record.id;
+                check_version("event", id, self.events.get(&id).map(|row| row.version), expected)?;
+                Undo::Event(id, self.put_event(id, Some(*record)))
+            }
+            RowChange::Build { record, expected } => self.write_build(*record, expected)?,
+            RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,
+            RowChange::Dependency(row) => {
+                self.must_have_build(row.parent)?;
+                self.must_have_build(row.child)?;
+                let key = (row.parent, row.child);
+                Undo::Dependency(key, self.put_dependency(key, Some(row)))
+            }
+            RowChange::Cause(row) => {
+                self.must_have_build(row.build)?;
+                self.must_have_event(row.event)?;
+                let key = (row.build, row.event);
+                Undo::Cause(key, self.put_cause(key, Some(row)))
+            }
+            RowChange::Plan { event, plan } => {
+                self.must_have_event(event)?;
+                Undo::Plan(event, self.plans.insert(event, *plan))
+            }
+            RowChange::Transition(mut row) => {
+                row.at = stored(row.at);
+                let key = (row.aggregate.clone(), row.id.clone(), row.version);
+                if self.transitions.contains_key(&key) {
+                    return Err(conflict(format!("{} {} version {} is in the trail already", key.0, key.1, key.2)));
+                }
+                self.transitions.insert(key.clone(), row);
+                Undo::Transition(key)
+            }
+            RowChange::Notice(row) => self.add_notice(row)?,
+            RowChange::Published { aggregate, id, version, topic } => {
+                match self.outbox_ids.get(&(aggregate, id, version, topic)).copied() {
+                    Some(number) => Undo::Notice(number, self.put_notice(number, None)),
+                    None => return Ok(None),
+                }
+            }
+        }))
+    }
+
+    fn take_back(&mut self, step: Undo) {
+        match step {
+            Undo::Inbox(number, row) => drop(self.put_inbox(number, row)),
+            Undo::Event(id, row) => drop(self.put_event(id, row)),
+            Undo::Build(id, row) => drop(self.put_build(id, row)),
+            Undo::Attempt(id, row) => drop(self.put_attempt(&id, row)),
+            Undo::Dependency(key, row) => drop(self.put_dependency(key, row)),
+            Undo::Cause(key, row) => drop(self.put_cause(key, row)),
+            Undo::Plan(event, row) => drop(replace(&mut self.plans, event, row)),
+            Undo::Transition(key) => drop(self.transitions.remove(&key)),
+            Undo::Notice(number, row) => drop(self.put_notice(number, row)),
+        }
+    }
+
+    fn receive(&mut self, mut record: InboxRecord) -> Option<Undo> {
+        if self.inbox_ids.contains_key(&(record.source.clone(), record.message_id.clone())) {
+            return None;
+        }
+        record.received_at = stored(record.received_at);
+        record.not_before = record.not_before.map(stored);
+        self.last_inbox += 1;
+        let number = self.last_inbox;
+        Some(Undo::Inbox(number, self.put_inbox(number, Some(record))))
+    }
+
+    /// What was received stays as it was.
+    fn change_inbox(&mut self, record: InboxRecord) -> Result<Undo> {
+        let key = (record.source, record.message_id);
+        let Some((&number, before)) =
+            self.inbox_ids.get(&key).and_then(|number| self.inbox.get(number).map(|row| (number, row)))
+        else {
+            return Err(missing(format!("no message {} from {}", key.1, key.0)));
+        };
+        let InboxRecord { state, tries, waits, owner, reason, .. } = record;
+        let not_before = record.not_before.map(stored);
+        let row = InboxRecord { state, tries, waits, owner, not_before, reason, ..before.clone() };
+        Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
+    }
+
+    fn write_build(&mut self, record: BuildRecord, expected: Option<Version>) -> Result<Undo> {
+        let id = record.id;
+        check_version("build", id, self.builds.get(&id).map(|row| row.version), expected)?;
+        if !record.state.is_terminal() {
+            let other = self.open.get(&(record.key.clone(), record.slot)).filter(|other| **other != id);
+            if let Some(other) = other {
+                return Err(conflict(format!("build {id}: build {other} of the same key and slot has not ended")));
+            }
+        }
+        Ok(Undo::Build(id, self.put_build(id, Some(record))))
+    }
+
+    fn write_attempt(&mut self, record: AttemptRecord, expected: Option<Version>) -> Result<Undo> {
+        let id = record.id.clone();
+        let before = self.attempts.get(&id);
+        check_version("attempt", &id, before.map(|row| row.version), expected)?;
+        let known = before.and_then(|row| row.external.as_ref());
+        if known.is_some() && known != record.external.as_ref() {
+            return Err(external_changed(format!("attempt {id}: the external id is written once")));
+        }
+        self.must_have_build(record.build)?;
+        if record.state.is_live()
+            && let Some(other) = self.live_of.get(&record.build).filter(|other| **other != id)
+        {
+            return Err(conflict(format!("attempt {id}: attempt {other} of build {} is live", record.build)));
+        }
+        if let Some(external) = &record.external
+            && let Some(other) = self.externals.get(&(record.system.clone(), external.clone()))
+            && *other != id
+        {
+            return Err(conflict(format!("attempt {id}: {external} on {} belongs to attempt {other}", record.system)));
+        }
+        let before = self.put_attempt(&id, Some(record));
+        Ok(Undo::Attempt(id, before))
+    }
+
+    fn add_notice(&mut self, notice: Notice) -> Result<Undo> {
+        if self.outbox_ids.contains_key(&notice_key(&notice)) {
+            let Notice { aggregate, id, version, topic, .. } = notice;
+            return Err(conflict(format!("{aggregate} {id} version {version} has a message for {topic} already")));
+        }
+        self.last_notice += 1;
+        let number = self.last_notice;
+        Ok(Undo::Notice(number, self.put_notice(number, Some(notice))))
+    }
+
+    fn must_have_build(&self, id: BuildId) -> Result<()> {
+        self.builds.contains_key(&id).then_some(()).ok_or_else(|| missing(format!("no build {id}")))
+    }
+
+    fn must_have_event(&self, id: EventId) -> Result<()> {
+        self.events.contains_key(&id).then_some(()).ok_or_else(|| missing(format!("no event {id}")))
+    }
+}
+
+/// One function for each table with indexes: puts or removes a row, and returns the one that was there.
+impl Tables {
+    pub(super) fn put_inbox(&mut self, number: u64, row: Option<InboxRecord>) -> Option<InboxRecord> {
+        if let Some(row) = &row {
+            self.inbox_ids.insert((row.source.clone(), row.message_id.clone()), number);
+            self.inbox_states.insert((row.state, number));
+        }
+        let waits = |row: &InboxRecord| row.not_before.filter(|_| row.state == InboxState::New);
+        self.wait(Waits::Message(number), self.inbox.get(&number).and_then(waits), row.as_ref().and_then(waits));
+        let state = row.as_ref().map(|row| row.state);
+        let gone = row.is_none();
+        let before = replace(&mut self.inbox, number, row);
+        tally(&mut self.inbox_tally, before.as_ref().map(|row| row.state), state);
+        if let Some(before) = &before {
+            if state != Some(before.state) {
+                self.inbox_states.remove(&(before.state, number));
+            }
+            if gone {
+                self.inbox_ids.remove(&(before.source.clone(), before.message_id.clone()));
+            }
+        }
+        before
+    }
+
+    fn put_event(&mut self, id: EventId, row: Option<EventRecord>) -> Option<EventRecord> {
+        let row = row.map(|mut row| {
+            row.created_at = stored(row.created_at);
+            row.cancel_at = row.cancel_at.map(stored);
+            row.done_at = row.done_at.map(stored);
+            row
+        });
+        let state = row.as_ref().map(|row| row.state);
+        let before = replace(&mut self.events, id, row);
+        tally(&mut self.event_tally, before.as_ref().map(|row| row.state), state);
+        before
+    }
+
+    fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
+        let row = row.map(|mut row| {
+            row.created_at = stored(row.created_at);
+            row.not_before = row.not_before.map(stored);
+            row.cancel_at = row.cancel_at.map(stored);
+            row.done_at = row.done_at.map(stored);
+            row
+        });
+        let before = self.builds.remove(&id);
+        let waits = |row: &BuildRecord| row.not_before.filter(|_| row.state == BuildState::Ready);
+        self.wait(Waits::Build(id), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
+        tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
+        if let Some(before) = &before {
+            if let Some(line) = self.ready.get_mut(&before.key.system) {
+                line.remove(&(Reverse(before.priority), id));
+            }
+            self.outputs.remove(&(before.key.clone(), id));
+            let slot = (before.key.clone(), before.slot);
+            if self.open.get(&slot) == Some(&id) {
+                self.open.remove(&slot);
+            }
+        }
+        if let Some(row) = row {
+            if row.state == BuildState::Ready {
+                let line = self.ready.entry(row.key.system.clone()).or_default();
+                line.insert((Reverse(row.priority), id));
+            }
+            if row.output.is_some() {
+                self.outputs.insert((row.key.clone(), id));
+            }
+            if !row.state.is_terminal() {
+                self.open.insert((row.key.clone(), row.slot), id);
+            }
+            self.builds.insert(id, row);
+        }
+        before
+    }
+
+    fn put_attempt(&mut self, id: &AttemptId, row: Option<AttemptRecord>) -> Option<AttemptRecord> {
+        let row = row.map(|mut row| {
+            row.intent_at = stored(row.intent_at);
+            row.observed_at = row.observed_at.map(stored);
+            row.deadline = row.deadline.map(stored);
+            row.not_before = row.not_before.map(stored);
+            row
+        });
+        let before = self.attempts.remove(id);
+        let waits = |row: &AttemptRecord| row.not_before.filter(|_| row.state.is_live());
+        self.wait(Waits::Attempt(id.clone()), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
+        let live = |row: &&AttemptRecord| row.state.is_live();
+        let system = |row: &AttemptRecord| row.system.clone();
+        let (was, is) = (before.as_ref().filter(live).map(system), row.as_ref().filter(live).map(system));
+        tally(&mut self.live_tally, was, is);
+        if let Some(before) = &before {
+            self.attempts_of.remove(&(before.build, before.number, id.clone()));
+            self.live.remove(&(unobserved_since(before), id.clone()));
+            self.succeeded.remove(&(unobserved_since(before), id.clone()));
+            if self.live_of.get(&before.build) == Some(id) {
+                self.live_of.remove(&before.build);
+            }
+            if let Some(external) = &before.external {
+                self.externals.remove(&(before.system.clone(), external.clone()));
+            }
+        }
+        if let Some(row) = row {
+            self.attempts_of.insert((row.build, row.number, id.clone()));
+            if row.state.is_live() {
+                self.live.insert((unobserved_since(&row), id.clone()));
+                self.live_of.insert(row.build, id.clone());
+            }
+            if row.state == AttemptState::Succeeded {
+                self.succeeded.insert((unobserved_since(&row), id.clone()));
+            }
+            if let Some(external) = &row.external {
+                self.externals.insert((row.system.clone(), external.clone()), id.clone());
+            }
+            self.attempts.insert(id.clone(), row);
+        }
+        before
+    }
+
+    fn wait(&mut self, what: Waits, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if let Some(before) = before {
+            self.not_before.remove(&(before, what.clone()));
+        }
+        if let Some(after) = after {
+            self.not_before.insert((after, what));
+        }
+    }
+
+    fn put_dependency(&mut self, key: (BuildId, BuildId), row: Option<Dependency>) -> Option<Dependency> {
+        let (parent, child) = key;
+        if row.is_some() {
+            self.parents.insert((child, parent));
+        } else {
+            self.parents.remove(&(child, parent));
+        }
+        replace(&mut self.dependencies, key, row)
+    }
+
+    fn put_cause(&mut self, key: (BuildId, EventId), row: Option<Cause>) -> Option<Cause> {
+        let (build, event) = key;
+        if row.is_some() {
+            self.caused.insert((event, build));
+        } else {
+            self.caused.remove(&(event, build));
+        }
+        replace(&mut self.causes, key, row)
+    }
+
+    fn put_notice(&mut self, number: u64, row: Option<Notice>) -> Option<Notice> {
+        if let Some(row) = &row {
+            self.outbox_ids.insert(notice_key(row), number);
+        }
+        let gone = row.is_none();
+        let before = replace(&mut self.outbox, number, row);
+        if let Some(before) = before.as_ref().filter(|_| gone) {
+            self.outbox_ids.remove(&notice_key(before));
+        }
+        before
+    }
+}
+
+impl Rows for &Tables {
+    fn builds(&mut self, ids: &[BuildId]) -> Result<Vec<BuildRecord>> {
+        Ok(ids.iter().filter_map(|id| self.builds.get(id).cloned()).collect())
+    }
+
+    fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>> {
+        let slots = keys.iter().flat_map(|key| [Slot::Current, Slot::Successor].map(|slot| (key.clone(), slot)));
+        let ids = slots.filter_map(|slot| self.open.get(&slot));
+        Ok(ids.filter_map(|id| self.builds.get(id).cloned()).collect())
+    }
+
+    fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>> {
+        let of_key = (key.clone(), BuildId(i64::MIN))..=(key.clone(), BuildId(i64::MAX));
+        Ok(self.outputs.range(of_key).next_back().and_then(|(_, id)| self.builds.get(id).cloned()))
+    }
+
+    fn dependencies(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>> {
+        let (least, most) = (BuildId(i64::MIN), BuildId(i64::MAX));
+        let mut found = Vec::new();
+        for &id in of {
+            match side {
+                Side::Parent => {
+                    found.extend(self.dependencies.range((id, least)..=(id, most)).map(|(_, row)| row.clone()))
+                }
+                Side::Child => found.extend(
+                    self.parents
+                        .range((id, least)..=(id, most))
+                        .filter_map(|&(child, parent)| self.dependencies.get(&(parent, child)).cloned()),
+                ),
+            }
+        }
+        Ok(found)
+    }
+
+    fn causes(&mut self, of: &[BuildId]) -> Result<Vec<Cause>> {
+        let range = |id| (id, EventId(i64::MIN))..=(id, EventId(i64::MAX));
+        Ok(of.iter().flat_map(|&id| self.causes.range(range(id)).map(|(_, row)| row.clone())).collect())
+    }
+
+    fn caused(&mut self, event: EventId) -> Result<Vec<BuildId>> {
+        let of_event = (event, BuildId(i64::MIN))..=(event, BuildId(i64::MAX));
+        Ok(self.caused.range(of_event).map(|(_, build)| *build).collect())
+    }
+
+    fn events(&mut self, ids: &[EventId]) -> Result<Vec<EventRecord>> {
+        Ok(ids.iter().filter_map(|id| self.events.get(id).cloned()).collect())
+    }
+
+    fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRecord>> {
+        Ok(self.attempts.get(id).cloned())
+    }
+
+    fn live_attempts(&mut self, of: &[BuildId]) -> Result<Vec<AttemptRecord>> {
+        let live = of.iter().filter_map(|id| self.live_of.get(id));
+        Ok(live.filter_map(|id| self.attempts.get(id).cloned()).collect())
+    }
+}
+
+fn replace<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Option<V> {
+    match row {
+        Some(row) => table.insert(key, row),
+        None => table.remove(&key),
+    }
+}
+
+fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option<S>) {
+    if let Some(state) = before
+        && let Some(count) = counts.get_mut(&state)
+    {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&state);
+        }
+    }
+    if let Some(state) = after {
+        *counts.entry(state).or_default() += 1;
+    }
+}
+
+fn notice_key(notice: &Notice) -> NoticeKey {
+    (notice.aggregate.clone(), notice.id.clone(), notice.version, notice.topic.clone())
+}
+
+pub(super) fn unobserved_since(attempt: &AttemptRecord) -> Timestamp {
+    attempt.observed_at.unwrap_or(attempt.intent_at)
+}
+
+/// Every storage keeps microseconds.
+pub(super) fn stored(at: Timestamp) -> Timestamp {
+    from_micros(to_micros(at))
+}
+
+fn check_version(
+    what: &str,
+    id: impl std::fmt::Display,
+    found: Option<Version>,
+    expected: Option<Version>,
+) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(match (found, expected) {
+        (Some(_), None) => conflict(format!("{what} {id} is there already")),
+        (None, _) => conflict(format!("{what} {id} is not there")),
+        (Some(found), Some(expected)) => {
+            conflict(format!("{what} {id} has version {found}, this was decided on version {expected}"))
+        }
+    })
+}

@@ -1,0 +1,233 @@
+use crate::backend::{Result, Scope};
+use crate::rebuild::{
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Cause, Dependency, EventId, EventRecord, Neighbourhood,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which end of a dependency is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The build that is waited for.
+    Parent,
+    /// The build that waits.
+    Child,
+}
+
+/// The lookups that [`load`] needs from a storage. Each takes many keys at once; unknown ones have no rows.
+///
+/// They run within one snapshot: a storage opens a transaction, wraps it in a type that implements this trait, and
+/// calls [`load`].
+pub trait Rows {
+    /// The builds of these numbers.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn builds(&mut self, ids: &[BuildId]) -> Result<Vec<BuildRecord>>;
+    /// Builds of these keys that have not ended.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
+    /// The latest build of the key that has an output, whatever became of it: that output is what is there now.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>>;
+    /// The dependencies that have one of these builds at this side.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn dependencies(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>>;
+    /// The causes of these builds, live or not.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn causes(&mut self, of: &[BuildId]) -> Result<Vec<Cause>>;
+    /// The builds that an event causes, or caused.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn caused(&mut self, event: EventId) -> Result<Vec<BuildId>>;
+    /// The events of these numbers.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn events(&mut self, ids: &[EventId]) -> Result<Vec<EventRecord>>;
+    /// The attempt of this id.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRecord>>;
+    /// The attempts of these builds that have not ended.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn live_attempts(&mut self, of: &[BuildId]) -> Result<Vec<AttemptRecord>>;
+}
+
+/// Loads the rows of a scope.
+///
+/// This is all that a storage needs for [`Storage::load`](crate::backend::Storage::load), besides its [`Rows`].
+///
+/// # Errors
+/// Those of `rows`.
+pub fn load<R: Rows>(rows: &mut R, scope: &Scope) -> Result<Neighbourhood> {
+    let mut loader = Loader { rows, found: Neighbourhood::default(), primary: BTreeSet::new() };
+    match scope {
+        Scope::Builds(ids) => loader.with_children(ids)?,
+        Scope::Descendants(ids) => loader.with_descendants(ids)?,
+        Scope::Renewal(id) => loader.with_renewals(*id)?,
+        Scope::Attempt(id) => {
+            if let Some(attempt) = loader.rows.attempt(id)? {
+                let build = attempt.build;
+                loader.found.attempts.insert(id.clone(), attempt);
+                loader.with_children(&[build])?;
+            }
+        }
+        Scope::Event(id) => {
+            let event = loader.rows.events(&[*id])?;
+            loader.found.events.extend(event.into_iter().map(|event| (event.id, event)));
+            let caused = loader.rows.caused(*id)?;
+            loader.with_descendants(&caused)?;
+        }
+        Scope::Keys(keys) => loader.connected(keys)?,
+    }
+    loader.finish()
+}
+
+struct Loader<'a, R> {
+    rows: &'a mut R,
+    found: Neighbourhood,
+    /// The builds that come with everything; others come as rows.
+    primary: BTreeSet<BuildId>,
+}
+
+impl<R: Rows> Loader<'_, R> {
+    fn with_children(&mut self, ids: &[BuildId]) -> Result<()> {
+        let named = self.add_primary(ids)?;
+        self.add_parents(&named)?;
+        let children: Vec<_> = self.edges(&named, Side::Parent)?.into_iter().map(|edge| edge.child).collect();
+        self.add_primary(&children)?;
+        self.add_latest_outputs(&self.keys(&named))
+    }
+
+    /// The keys of builds that are loaded, each once.
+    fn keys(&self, ids: &[BuildId]) -> Vec<BuildKey> {
+        let keys: BTreeSet<_> = ids.iter().filter_map(|id| self.found.builds.get(id)).map(|build| &build.key).collect();
+        keys.into_iter().cloned().collect()
+    }
+
+    fn add_latest_outputs(&mut self, keys: &[BuildKey]) -> Result<()> {
+        for key in keys {
+            if let Some(build) = self.rows.latest_output(key)? {
+                self.found.builds.insert(build.id, build);
+            }
+        }
+        Ok(())
+    }
+
+    fn with_descendants(&mut self, ids: &[BuildId]) -> Result<()> {
+        let named = self.add_primary(ids)?;
+        let mut frontier = named.clone();
+        while !frontier.is_empty() {
+            let waiting: Vec<_> = self
+                .edges(&frontier, Side::Parent)?
+                .into_iter()
+                .filter(|edge| !edge.satisfied)
+                .map(|edge| edge.child)
+                .collect();
+            frontier = self.add_primary(&waiting)?;
+        }
+        self.add_parents(&named)
+    }
+
+    fn with_renewals(&mut self, id: BuildId) -> Result<()> {
+        self.with_descendants(&[id])?;
+        let parents: Vec<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+        let keys = self.keys(&parents);
+        self.add_open(&keys)?;
+        self.add_latest_outputs(&keys)
+    }
+
+    /// A build that has ended connects nothing: whatever waited for it waits no longer.
+    fn connected(&mut self, keys: &[BuildKey]) -> Result<()> {
+        let mut frontier = self.add_open(keys)?;
+        while !frontier.is_empty() {
+            let mut beside = BTreeSet::new();
+            beside.extend(self.edges(&frontier, Side::Parent)?.into_iter().map(|edge| edge.child));
+            beside.extend(self.edges(&frontier, Side::Child)?.into_iter().map(|edge| edge.parent));
+            let beside: Vec<_> = beside.difference(&self.primary).copied().collect();
+            frontier.clear();
+            for build in self.rows.builds(&beside)?.into_iter().filter(|build| !build.state.is_terminal()) {
+                frontier.push(self.insert_primary(build));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the builds of these keys that have not ended, with everything.
+    fn add_open(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildId>> {
+        let open = self.rows.open_builds(keys)?;
+        Ok(open.into_iter().map(|build| self.insert_primary(build)).collect())
+    }
+
+    fn insert_primary(&mut self, build: BuildRecord) -> BuildId {
+        let id = build.id;
+        self.primary.insert(id);
+        self.found.builds.insert(id, build);
+        id
+    }
+
+    /// Adds builds that come with everything; returns the ones that exist and were not there as such before.
+    fn add_primary(&mut self, ids: &[BuildId]) -> Result<Vec<BuildId>> {
+        let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| !self.primary.contains(id)).collect();
+        let mut added = self.add_rows(&wanted)?;
+        added.extend(wanted.iter().filter(|id| self.found.builds.contains_key(id)));
+        added.sort_unstable();
+        added.dedup();
+        self.primary.extend(&added);
+        Ok(added)
+    }
+
+    fn add_parents(&mut self, named: &[BuildId]) -> Result<()> {
+        let parents = self.edges(named, Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+        self.add_rows(&parents).map(drop)
+    }
+
+    fn add_rows(&mut self, ids: &BTreeSet<BuildId>) -> Result<Vec<BuildId>> {
+        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.found.builds.contains_key(id)).collect();
+        let mut added = Vec::new();
+        for build in self.rows.builds(&unknown)? {
+            added.push(build.id);
+            self.found.builds.insert(build.id, build);
+        }
+        Ok(added)
+    }
+
+    fn edges(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows.dependencies(of, side)
+    }
+
+    /// Adds what belongs to the primary builds.
+    fn finish(mut self) -> Result<Neighbourhood> {
+        let primary: Vec<_> = self.primary.iter().copied().collect();
+        if !primary.is_empty() {
+            let mut edges = self.edges(&primary, Side::Parent)?;
+            edges.extend(self.edges(&primary, Side::Child)?);
+            self.found.dependencies = edges.into_iter().map(|edge| ((edge.parent, edge.child), edge)).collect();
+            let causes = self.rows.causes(&primary)?;
+            self.found.causes = causes.into_iter().map(|cause| ((cause.build, cause.event), cause)).collect();
+            let live = self.rows.live_attempts(&primary)?;
+            self.found.attempts.extend(live.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
+            let events: BTreeSet<_> = self.found.causes.values().map(|cause| cause.event).collect();
+            let events: Vec<_> = events.into_iter().filter(|id| !self.found.events.contains_key(id)).collect();
+            let events: BTreeMap<_, _> =
+                self.rows.events(&events)?.into_iter().map(|event| (event.id, event)).collect();
+            self.found.events.extend(events);
+        }
+        Ok(self.found)
+    }
+}

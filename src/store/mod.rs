@@ -1,0 +1,90 @@
+//! For those who write a storage: what all storages do in the same way.
+//!
+//! * [`load`] collects the rows of a scope from the lookups of [`Rows`].
+//! * [`in_order`] sorts the changes of one commit so that each can be checked when it is written.
+//! * [`ConsistencyCheck`] compares stored rows with each other.
+//! * [`conflict`], [`missing`] and [`external_changed`] are errors with the remedies that the contract asks for.
+
+mod consistency;
+mod load;
+
+pub use consistency::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts};
+pub use load::{Rows, Side, load};
+
+use crate::backend::{Error, Overview, Paging, Remedy};
+use crate::rebuild::{BuildState, EventState, InboxState, RowChange};
+use std::fmt;
+
+/// The place that errors of a storage name.
+pub const PLACE: &str = "storage";
+
+/// An error for what was decided on rows that are not the stored ones.
+#[must_use]
+pub fn conflict(text: impl fmt::Display) -> Error {
+    Error::new(Remedy::Conflict, PLACE, text)
+}
+
+/// An error for a change of, or a reference to, a row that is not there.
+#[must_use]
+pub fn missing(text: impl fmt::Display) -> Error {
+    Error::new(Remedy::NotFound, PLACE, text)
+}
+
+/// An error for an attempt whose build system's id would change.
+#[must_use]
+pub fn external_changed(text: impl fmt::Display) -> Error {
+    Error::new(Remedy::Rejected, PLACE, text)
+}
+
+/// The length of a page, as asked for and as allowed.
+#[must_use]
+pub fn page_limit(paging: Paging) -> u32 {
+    paging.limit.min(Paging::LIMIT_MAX)
+}
+
+/// The order in which a list of changes is written: what is referred to before what refers to it, and what ends before what takes its
+/// place, because "at most one" is checked row by row. A list has each row once.
+#[must_use]
+pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
+    changes.sort_by_key(|change| match change {
+        RowChange::Receive(_) | RowChange::Inbox(_) | RowChange::Event { .. } => 0,
+        RowChange::Build { record, .. } if record.state.is_terminal() => 1,
+        RowChange::Build { .. } => 2,
+        RowChange::Attempt { record, .. } if record.state.is_terminal() => 3,
+        RowChange::Attempt { .. } => 4,
+        _ => 5,
+    });
+    changes
+}
+
+/// How many rows there are in each state.
+pub fn overview(
+    inbox: impl IntoIterator<Item = (InboxState, u64)>,
+    events: impl IntoIterator<Item = (EventState, u64)>,
+    builds: impl IntoIterator<Item = (BuildState, u64)>,
+    notices_waiting: u64,
+) -> Overview {
+    let mut overview = Overview { notices_waiting, ..Overview::default() };
+    for (state, count) in inbox {
+        match state {
+            InboxState::New | InboxState::Claimed => overview.messages_waiting += count,
+            InboxState::Dead => overview.messages_dead += count,
+            InboxState::Done | InboxState::Ignored => {}
+        }
+    }
+    overview.events_open = events.into_iter().filter(|(state, _)| !state.is_terminal()).map(|(_, count)| count).sum();
+    for (state, count) in builds {
+        let counter = match state {
+            BuildState::Blocked | BuildState::Ready => &mut overview.builds_waiting,
+            BuildState::Submitting | BuildState::Building | BuildState::Verifying | BuildState::Canceling => {
+                &mut overview.builds_running
+            }
+            BuildState::Done => &mut overview.builds_done,
+            BuildState::Reused => &mut overview.builds_reused,
+            BuildState::Failed | BuildState::DependencyFailed => &mut overview.builds_failed,
+            BuildState::Canceled => &mut overview.builds_canceled,
+        };
+        *counter += count;
+    }
+    overview
+}
