@@ -5,7 +5,7 @@
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
-use freshmaker::memory::{MemoryBuilds, MemoryCatalog};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use freshmaker_sql::SqliteStorage;
 use std::error::Error;
@@ -43,14 +43,14 @@ async fn build(path: &Path) -> Result<Duration, Box<dyn Error>> {
     let engine = Engine::builder()
         .storage(Arc::new(SqliteStorage::open(path)?))
         .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-        .build_system("builds", Arc::new(MemoryBuilds::new()))
+        .build_system("builds", Arc::new(MemoryBuildSystem::new()))
         .limit("builds", 50)
         .on(rebuild_dependents)
         .build()?;
     let handle = engine.handle();
     handle.send(&ImagePushed { image: "base".into(), digest: None }).await?;
     let start = Instant::now();
-    engine.run_until(handle.idle()).await?;
+    engine.run_until(handle.wait_until_idle()).await?;
     let done = handle.overview().await?.builds_done;
     assert_eq!(done, u64::from(BUILDS), "everything was built");
     Ok(start.elapsed() / BUILDS)

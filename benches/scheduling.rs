@@ -16,7 +16,7 @@ mod debian;
 use debian::{Debian, Edges};
 use freshmaker::graph::EdgeKinds;
 use freshmaker::plan::CyclePolicy;
-use freshmaker::rebuild::{Endless, Slots, Task, Workload};
+use freshmaker::rebuild::{ConcurrencyLimits, Endless, Task, Workload};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -101,7 +101,7 @@ fn ratio(case: &Case, policy: Policy, seed: u64, slots: u32) -> Result<f64, Endl
         duration: UNIT.mul_f64(*duration),
     });
     let workload = Workload::new(tasks.collect(), &case.waits)?;
-    let slots = Slots::default().with_others(slots);
+    let slots = ConcurrencyLimits::default().with_others(slots);
     let makespan = match policy {
         Policy::FirstCome => first_come(case, &durations, slots.limit("buildd")),
         _ => workload.play(&slots)?.makespan,
@@ -157,7 +157,7 @@ fn time(case: &Case) -> Result<(), Endless> {
         let start = Instant::now();
         let workload = Workload::new(tasks, &case.waits)?;
         let ranked = start.elapsed();
-        workload.play(&Slots::default().with_others(50))?;
+        workload.play(&ConcurrencyLimits::default().with_others(50))?;
         times.push((start.elapsed(), ranked));
     }
     times.sort_unstable();

@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = engine.build_system("make", Arc::new(Make::default())).on(rebuild_requested).build()?;
     let handle = engine.handle();
     handle.send(&RebuildRequested { artifacts: vec!["hello".into()], dependents: true, requester: None }).await?;
-    engine.run_until(handle.idle()).await?;
+    engine.run_until(handle.wait_until_idle()).await?;
     println!("{} builds done", handle.overview().await?.builds_done);
     Ok(())
 }

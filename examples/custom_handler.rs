@@ -1,7 +1,7 @@
 //! An event of your own, a function and a struct that decide on it, and an engine in memory.
 use async_trait::async_trait;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
-use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Event};
 use freshmaker::{Context, Decision, Handler, HandlerResult};
 use std::sync::Arc;
@@ -41,13 +41,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder()
         .storage(Arc::new(MemoryStorage::new()))
         .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-        .build_system("builder", Arc::new(MemoryBuilds::new()))
+        .build_system("builder", Arc::new(MemoryBuildSystem::new()))
         .on(close_hole)
         .on(Tell("security"))
         .build()?;
     let handle = engine.handle();
     handle.send(&HoleFound { image: "base".into(), severity: 5 }).await?;
-    engine.run_until(handle.idle()).await?;
+    engine.run_until(handle.wait_until_idle()).await?;
     for event in handle.events(EventFilter::default(), Paging::first(10)).await?.items {
         println!("{}: {} ({})", event.handler, event.state, event.reason);
         handle.plan(event.id).await?.iter().for_each(|plan| print!("{plan}"));

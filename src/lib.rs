@@ -9,7 +9,7 @@
 //! # A first program
 //!
 //! ```
-//! use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+//! use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 //! use freshmaker::handler::{ImagePushed, rebuild_dependents};
 //! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 //! use std::sync::Arc;
@@ -24,13 +24,13 @@
 //! let engine = Engine::builder()
 //!     .storage(Arc::new(MemoryStorage::new()))
 //!     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-//!     .build_system("builder", Arc::new(MemoryBuilds::new()))
+//!     .build_system("builder", Arc::new(MemoryBuildSystem::new()))
 //!     .on(rebuild_dependents)
 //!     .build()?;
 //!
 //! let handle = engine.handle();
 //! handle.send(&ImagePushed { image: "debian:12".into(), digest: None }).await?;
-//! engine.run_until(handle.idle()).await?;
+//! engine.run_until(handle.wait_until_idle()).await?;
 //! assert_eq!(handle.overview().await?.builds_done, 1);
 //! # Ok(())
 //! # }

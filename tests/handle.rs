@@ -5,7 +5,7 @@
 use freshmaker::backend::{Remedy, Result};
 use freshmaker::engine::Handle;
 use freshmaker::handler::{ImagePushed, RebuildRequested, rebuild_dependents};
-use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{EventId, EventState, InboxState};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult, Policy};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 struct Service {
     handle: Handle,
-    builds: Arc<MemoryBuilds>,
+    builds: Arc<MemoryBuildSystem>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<()>>,
 }
@@ -25,7 +25,7 @@ impl Service {
         graph.insert(Artifact::new("debian", ArtifactKind::Image));
         graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
         graph.depend("app", "debian", EdgeKind::ParentImage).unwrap();
-        let builds = Arc::new(MemoryBuilds::new());
+        let builds = Arc::new(MemoryBuildSystem::new());
         let engine = Engine::builder()
             .storage(Arc::new(MemoryStorage::new()))
             .catalog("images", Arc::new(MemoryCatalog::new(graph)))
@@ -60,7 +60,7 @@ async fn a_message_has_ended_when_all_of_its_events_have() {
     let handle = service.handle.clone();
     let id = handle.send(&pushed()).await.unwrap();
     // As a route of a server does it: the future moves between threads.
-    let events = tokio::spawn(async move { handle.message_ended(&id).await }).await.unwrap().unwrap();
+    let events = tokio::spawn(async move { handle.wait_for_message(&id).await }).await.unwrap().unwrap();
     let mut ends: Vec<_> = events.iter().map(|event| (event.handler.as_str(), event.state)).collect();
     ends.sort_unstable();
     assert_eq!(ends, [("rebuild_dependents", EventState::Complete), ("second opinion", EventState::Skipped)]);
@@ -74,14 +74,14 @@ async fn a_cancelled_event_has_ended_only_when_its_builds_have() {
     let mut changes = service.handle.subscribe();
     service.handle.send(&pushed()).await.unwrap();
     let building = loop {
-        let notice = changes.next().await.unwrap();
-        if notice.body["state"] == "BUILD" {
+        let notification = changes.next().await.unwrap();
+        if notification.body["state"] == "BUILD" {
             break service.handle.events(Default::default(), freshmaker::backend::Paging::first(2)).await.unwrap();
         }
     };
     let event = building.items.into_iter().find(|event| event.state == EventState::Building).unwrap();
     service.handle.cancel(event.id, "test").await.unwrap();
-    let ended = service.handle.ended(event.id).await.unwrap();
+    let ended = service.handle.wait_for_event(event.id).await.unwrap();
     assert_eq!((ended.state, ended.builds_open), (EventState::Canceled, 0));
     let again = service.handle.cancel(event.id, "test").await.unwrap_err();
     assert_eq!(again.remedy, Remedy::Rejected);
@@ -93,7 +93,7 @@ async fn a_message_that_everybody_ignores_ends_without_events() {
     let service = Service::start(Policy::allow_all());
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
     let id = service.handle.send_as("once", &request).await.unwrap();
-    assert_eq!(service.handle.message_ended(&id).await.unwrap(), []);
+    assert_eq!(service.handle.wait_for_message(&id).await.unwrap(), []);
     assert_eq!(service.handle.message(Handle::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
     service.end().await;
 }
@@ -103,7 +103,7 @@ async fn a_policy_that_blocks_everything_leaves_a_skipped_event_and_a_plan_that_
     let policy = serde_json::from_str(r#"{"block": [{"name": "freeze", "artifact": ".*"}]}"#).unwrap();
     let service = Service::start(policy);
     let id = service.handle.send(&pushed()).await.unwrap();
-    let events = service.handle.message_ended(&id).await.unwrap();
+    let events = service.handle.wait_for_message(&id).await.unwrap();
     let event = events.iter().find(|event| event.handler == "rebuild_dependents").unwrap();
     assert_eq!((event.state, event.reason.code.as_str()), (EventState::Skipped, "nothing_to_rebuild"));
     let plan = service.handle.plan(event.id).await.unwrap().unwrap();
@@ -116,8 +116,8 @@ async fn a_policy_that_blocks_everything_leaves_a_skipped_event_and_a_plan_that_
 async fn what_there_is_not_is_not_waited_for() {
     let service = Service::start(Policy::allow_all());
     let not_found = |error: freshmaker::backend::Error| error.remedy == Remedy::NotFound;
-    assert!(not_found(service.handle.ended(EventId(404)).await.unwrap_err()));
-    assert!(not_found(service.handle.message_ended("404").await.unwrap_err()));
+    assert!(not_found(service.handle.wait_for_event(EventId(404)).await.unwrap_err()));
+    assert!(not_found(service.handle.wait_for_message("404").await.unwrap_err()));
     assert!(not_found(service.handle.message("bus", "404").await.unwrap_err()));
     assert_eq!(serde_json::to_value(service.handle.overview().await.unwrap()).unwrap()["builds_done"], 0);
     service.end().await;

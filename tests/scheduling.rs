@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::Severity;
-use freshmaker::rebuild::{Endless, Entry, Forecast, Lines, Schedule, Slots, Task, Workload};
+use freshmaker::rebuild::{ConcurrencyLimits, Endless, Entry, Forecast, Lines, Schedule, Task, Workload};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, proptest};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 const SYSTEMS: [&str; 3] = ["arm", "farm", "koji"];
 
-fn slots(limits: [u32; 3]) -> Slots {
-    Slots::new(SYSTEMS.iter().map(ToString::to_string).zip(limits).collect())
+fn slots(limits: [u32; 3]) -> ConcurrencyLimits {
+    ConcurrencyLimits::new(SYSTEMS.iter().map(ToString::to_string).zip(limits).collect())
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -125,7 +125,7 @@ struct Build {
 
 impl Yard {
     fn new(slots: u32) -> Self {
-        let schedule = Schedule::new(Slots::default().with_others(slots));
+        let schedule = Schedule::new(ConcurrencyLimits::default().with_others(slots));
         Self { schedule, ready: BTreeMap::new(), live: BTreeMap::new(), started: Vec::new(), builds: 0 }
     }
 
@@ -317,8 +317,8 @@ fn absurd_numbers_do_no_harm() {
     assert!(priorities[0] > priorities[2] && priorities[2] >= priorities[1], "{priorities:?}");
     let task = |duration| Task { system: "", estimate: duration, duration };
     let workload = Workload::new(vec![task(Duration::MAX), task(Duration::MAX)], &[(0, 1)]).unwrap();
-    assert_eq!(workload.play(&Slots::default()).unwrap().makespan, Duration::MAX);
-    let nothing = Workload::new(Vec::new(), &[]).unwrap().play(&Slots::default()).unwrap();
+    assert_eq!(workload.play(&ConcurrencyLimits::default()).unwrap().makespan, Duration::MAX);
+    let nothing = Workload::new(Vec::new(), &[]).unwrap().play(&ConcurrencyLimits::default()).unwrap();
     assert_eq!((nothing.makespan, nothing.spans.len()), (Duration::ZERO, 0));
 }
 

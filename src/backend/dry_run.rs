@@ -9,7 +9,7 @@ use std::time::Duration;
 /// It keeps nothing, so a restart changes nothing. Its outputs have no content, so nothing is ever taken for unchanged.
 ///
 /// ```
-/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 /// use freshmaker::handler::{RebuildRequested, rebuild_requested};
 /// use freshmaker::rebuild::BuildMode;
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Engine};
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut graph = ArtifactGraph::new();
 /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
-/// let builds = Arc::new(MemoryBuilds::new());
+/// let builds = Arc::new(MemoryBuildSystem::new());
 ///
 /// // The mode puts a `DryRun` in the place of every build system.
 /// let engine = Engine::builder()
@@ -31,7 +31,7 @@ use std::time::Duration;
 ///     .build()?;
 /// let handle = engine.handle();
 /// handle.send(&RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None }).await?;
-/// engine.run_until(handle.idle()).await?;
+/// engine.run_until(handle.wait_until_idle()).await?;
 /// assert_eq!(handle.overview().await?.builds_done, 1);
 /// assert!(builds.requests().is_empty());
 /// # Ok(())

@@ -2,7 +2,7 @@ use super::{Error, Remedy, Result};
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
-    InboxRecord, MessageKey, Neighbourhood, Notice, RowChange, Transition,
+    InboxRecord, MessageKey, Neighbourhood, Notification, RowChange, Transition,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -68,7 +68,7 @@ pub enum Query {
         limit: u32,
     },
     /// Messages that wait to be published, in the order in which their changes were stored.
-    Notices {
+    Notifications {
         /// At most so many.
         limit: u32,
     },
@@ -102,8 +102,8 @@ pub enum Answer {
     Plan(Option<Box<Plan>>),
     /// To [`Query::Durations`].
     Durations(Vec<Observation>),
-    /// To [`Query::Notices`].
-    Notices(Vec<Notice>),
+    /// To [`Query::Notifications`].
+    Notifications(Vec<Notification>),
     /// To [`Query::Overview`].
     Overview(Box<Overview>),
     /// To [`Query::Message`].
@@ -131,15 +131,20 @@ pub struct Overview {
     pub builds_failed: u64,
     /// Builds that were cancelled.
     pub builds_canceled: u64,
-    /// Notices that are not published yet.
-    pub notices_waiting: u64,
+    /// Notifications that are not published yet.
+    pub notifications_waiting: u64,
 }
 
 impl Overview {
     /// Whether there is nothing left to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.messages_waiting + self.events_open + self.builds_waiting + self.builds_running + self.notices_waiting == 0
+        self.messages_waiting
+            + self.events_open
+            + self.builds_waiting
+            + self.builds_running
+            + self.notifications_waiting
+            == 0
     }
 }
 
@@ -302,8 +307,8 @@ pub struct Claim {
 ///     async fn query(&self, query: &Query) -> Result<Answer> {
 ///         self.inner.query(query).await
 ///     }
-///     async fn verify(&self) -> Result<Vec<Violation>> {
-///         self.inner.verify().await
+///     async fn check_consistency(&self) -> Result<Vec<Violation>> {
+///         self.inner.check_consistency().await
 ///     }
 /// }
 /// # futures_util::FutureExt::now_or_never(async {
@@ -341,7 +346,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn query(&self, query: &Query) -> Result<Answer>;
 
     /// Checks the stored rows against each other; empty means sound.
-    async fn verify(&self) -> Result<Vec<Violation>>;
+    async fn check_consistency(&self) -> Result<Vec<Violation>>;
 }
 
 macro_rules! typed {
@@ -414,8 +419,8 @@ pub trait StorageExt: Storage {
     }
 
     /// Messages that wait to be published.
-    async fn notices(&self, limit: u32) -> Result<Vec<Notice>> {
-        typed!(self.query(&Query::Notices { limit }).await?, Notices)
+    async fn notifications(&self, limit: u32) -> Result<Vec<Notification>> {
+        typed!(self.query(&Query::Notifications { limit }).await?, Notifications)
     }
 
     /// How much there is of everything.

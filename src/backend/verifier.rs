@@ -16,7 +16,7 @@ pub struct Made {
 
 /// Who looks at a result before others are built on it: "the build system says done" is not yet "it has what it was rebuilt for".
 ///
-/// Registered for a build system with [`Builder::verifier`](crate::engine::Builder::verifier), it is asked about each of its successes. A
+/// Registered for a build system with [`EngineBuilder::verifier`](crate::engine::EngineBuilder::verifier), it is asked about each of its successes. A
 /// result that is [stale](Verification::Stale) is built once more, with what it needs prepared anew and without caches.
 ///
 /// ```

@@ -1,4 +1,4 @@
-use crate::rebuild::{Neighbourhood, Notice};
+use crate::rebuild::{Neighbourhood, Notification};
 use serde_json::Value;
 use std::fmt;
 
@@ -13,11 +13,11 @@ pub struct Announcement {
 
 /// Announces changes in another form, for those who expect the messages of another service.
 ///
-/// Registered with [`EngineBuilder::announcer`](super::Builder::announcer).
+/// Registered with [`EngineBuilder::announcer`](super::EngineBuilder::announcer).
 ///
 /// ```
 /// use freshmaker::engine::{Announcement, Announcer};
-/// use freshmaker::rebuild::{Neighbourhood, Notice};
+/// use freshmaker::rebuild::{Neighbourhood, Notification};
 /// use serde_json::json;
 ///
 /// /// Tells a dashboard how many builds an event has.
@@ -25,7 +25,7 @@ pub struct Announcement {
 /// struct Dashboard;
 ///
 /// impl Announcer for Dashboard {
-///     fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement> {
+///     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
 ///         if change.aggregate != "event" {
 ///             return Vec::new();
 ///         }
@@ -42,5 +42,5 @@ pub trait Announcer: fmt::Debug + Send + Sync + 'static {
     /// `rows` has the event with all its builds, or the build with its events, and all attempts of these builds, as
     /// they are stored now: by then they may have changed further than `change` says. The call must be cheap, and must
     /// give the same messages when it is made again with the same arguments: a change may be announced twice.
-    fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement>;
+    fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement>;
 }

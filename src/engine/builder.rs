@@ -7,7 +7,7 @@ use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem,
 use crate::event::{Event, Message, Parsers};
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
-use crate::rebuild::{BuildMode, ExternalId, Limits, Slots};
+use crate::rebuild::{BuildMode, ConcurrencyLimits, ExternalId, Limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub enum ConfigError {
 /// It needs a storage, a catalog and a handler; everything else has a default.
 ///
 /// ```
-/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 /// use freshmaker::engine::ConfigError;
 /// use freshmaker::handler::rebuild_requested;
 /// use freshmaker::rebuild::Limits;
@@ -61,7 +61,7 @@ pub enum ConfigError {
 /// let builder = Engine::builder()
 ///     .storage(Arc::new(MemoryStorage::new()))
 ///     .catalog("images", Arc::new(MemoryCatalog::new(ArtifactGraph::new())))
-///     .build_system("farm", Arc::new(MemoryBuilds::new()))
+///     .build_system("farm", Arc::new(MemoryBuildSystem::new()))
 ///     .limit("farm", 4)
 ///     .limits(limits)
 ///     .shutdown_grace(Duration::from_secs(5));
@@ -70,7 +70,7 @@ pub enum ConfigError {
 /// ```
 #[derive(Debug)]
 #[must_use]
-pub struct Builder {
+pub struct EngineBuilder {
     storage: Option<Arc<dyn Storage>>,
     buses: BTreeMap<String, Arc<dyn Bus>>,
     catalogs: BTreeMap<String, Arc<dyn Catalog>>,
@@ -90,7 +90,7 @@ pub struct Builder {
     duplicate: Option<ConfigError>,
 }
 
-impl Builder {
+impl EngineBuilder {
     pub(super) fn new() -> Self {
         Self {
             storage: None,
@@ -175,7 +175,7 @@ impl Builder {
         self
     }
 
-    /// How many builds of a system may run at once; [`Slots::DEFAULT`] if not set.
+    /// How many builds of a system may run at once; [`ConcurrencyLimits::DEFAULT`] if not set.
     pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
         self.slots.insert(system.into(), slots);
         self
@@ -312,7 +312,7 @@ impl Builder {
             readable,
             clock: self.clock,
             limits: self.limits,
-            slots: Slots::new(self.slots),
+            slots: ConcurrencyLimits::new(self.slots),
             options: self.options,
             rng: self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
         });

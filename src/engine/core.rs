@@ -3,7 +3,9 @@ use super::registry::Registry;
 use super::{Announcer, Options};
 use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage, Verifier};
 use crate::handler::Readable;
-use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, BuildState, Limits, Notice, RowChange, Slots};
+use crate::rebuild::{
+    AttemptId, BuildKey, BuildMode, BuildRecord, BuildState, ConcurrencyLimits, Limits, Notification, RowChange,
+};
 use crate::time::{Timestamp, later};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -28,10 +30,10 @@ pub(super) struct Core {
     pub(super) readable: Arc<Readable>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    pub(super) slots: Slots,
+    pub(super) slots: ConcurrencyLimits,
     pub(super) options: Options,
     rng: Mutex<fastrand::Rng>,
-    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) notifications: broadcast::Sender<Notification>,
     pub(super) wake: Wake,
     owner: AtomicI64,
     stopping: AtomicBool,
@@ -70,7 +72,7 @@ impl Wake {
                     |change| matches!(change, RowChange::Build { record, .. } if record.state == BuildState::Verifying),
                 ),
             ),
-            (&self.publish, any(|change| matches!(change, RowChange::Notice(_)))),
+            (&self.publish, any(|change| matches!(change, RowChange::Notification(_)))),
         ];
         stages.into_iter().filter(|(_, concerned)| *concerned).map(|(stage, _)| stage).collect()
     }
@@ -87,13 +89,13 @@ pub(super) struct Parts {
     pub(super) readable: Readable,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    pub(super) slots: Slots,
+    pub(super) slots: ConcurrencyLimits,
     pub(super) options: Options,
     pub(super) rng: fastrand::Rng,
 }
 
-/// Notices kept for a subscriber that does not keep up; older ones are dropped for it.
-const NOTICES_KEPT: usize = 1024;
+/// Notifications kept for a subscriber that does not keep up; older ones are dropped for it.
+const NOTIFICATIONS_KEPT: usize = 1024;
 
 /// When a stage looks at the rows again: soon after something happened, but not after each of many things that happen at once.
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Core {
             slots: parts.slots,
             options: parts.options,
             rng: Mutex::new(parts.rng),
-            notices: broadcast::Sender::new(NOTICES_KEPT),
+            notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
             wake: Wake::default(),
             owner: AtomicI64::new(0),
             stopping: AtomicBool::new(false),

@@ -6,8 +6,8 @@ use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Resu
 use crate::event::{Event, Message};
 use crate::plan::Plan;
 use crate::rebuild::{
-    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, IllegalInput, InboxRecord, InboxState, Input, Notice,
-    RowChange, Transition,
+    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, IllegalInput, InboxRecord, InboxState, Input,
+    Notification, RowChange, Transition,
 };
 use crate::time::to_micros;
 use futures_util::future::select;
@@ -24,7 +24,7 @@ use tokio::sync::futures::Notified;
 /// message to its events, and from an event to its builds:
 ///
 /// ```
-/// use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 /// use freshmaker::backend::{BuildFilter, Paging};
 /// use freshmaker::engine::Handle;
 /// use freshmaker::handler::{ImagePushed, rebuild_dependents};
@@ -41,7 +41,7 @@ use tokio::sync::futures::Notified;
 /// # let engine = Engine::builder()
 /// #     .storage(Arc::new(MemoryStorage::new()))
 /// #     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-/// #     .build_system("builder", Arc::new(MemoryBuilds::new()))
+/// #     .build_system("builder", Arc::new(MemoryBuildSystem::new()))
 /// #     .on(rebuild_dependents)
 /// #     .build()?;
 /// let handle = engine.handle();
@@ -49,7 +49,7 @@ use tokio::sync::futures::Notified;
 /// let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
 ///
 /// let id = handle.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
-/// let events = handle.message_ended(&id).await?;
+/// let events = handle.wait_for_message(&id).await?;
 /// assert_eq!(handle.message(Handle::LOCAL, &id).await?.state, InboxState::Done);
 /// assert_eq!(events[0].state, EventState::Complete);
 /// let builds = handle.builds(BuildFilter { event: Some(events[0].id), ..Default::default() }, Paging::first(10)).await?;
@@ -190,7 +190,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound), and those of the storage that are not [transient](Error::is_transient).
-    pub async fn ended(&self, event: EventId) -> Result<EventRecord> {
+    pub async fn wait_for_event(&self, event: EventId) -> Result<EventRecord> {
         loop {
             let changed = self.core.wake.changed.notified();
             let event = self.event(event).await.map(|event| Some(event).filter(|event| event.state.is_terminal()));
@@ -207,7 +207,7 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`ended`](Self::ended).
-    pub async fn message_ended(&self, id: &str) -> Result<Vec<EventRecord>> {
+    pub async fn wait_for_message(&self, id: &str) -> Result<Vec<EventRecord>> {
         loop {
             let changed = self.core.wake.changed.notified();
             if let Some(answer) = conclusive(self.all_ended(id).await) {
@@ -289,18 +289,18 @@ impl Handle {
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn verify(&self) -> Result<Vec<Violation>> {
-        self.core.storage().await?.verify().await
+    pub async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.core.storage().await?.check_consistency().await
     }
 
     /// Changes of events and builds from now on, as they are published.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription { notices: self.core.notices.subscribe() }
+        Subscription { notifications: self.core.notifications.subscribe() }
     }
 
-    /// Completes when there is nothing left to do: every message handled, every event ended, every notice published.
-    pub async fn idle(&self) {
+    /// Completes when there is nothing left to do: every message handled, every event ended, every notification published.
+    pub async fn wait_until_idle(&self) {
         loop {
             let changed = self.core.wake.changed.notified();
             if self.overview().await.is_ok_and(|overview| overview.is_idle()) {
@@ -334,30 +334,30 @@ fn conclusive<T>(answer: Result<Option<T>>) -> Option<Result<T>> {
 ///
 /// ```
 /// use freshmaker::engine::Subscription;
-/// use freshmaker::rebuild::Notice;
+/// use freshmaker::rebuild::Notification;
 /// use futures_util::{Stream, StreamExt, stream};
 ///
 /// /// For server-sent events, for example.
-/// fn changes(subscription: Subscription, shutdown: impl Future<Output = ()>) -> impl Stream<Item = Notice> {
-///     let notices = stream::unfold(subscription, |mut subscription| async {
-///         let notice = subscription.next().await?;
-///         Some((notice, subscription))
+/// fn changes(subscription: Subscription, shutdown: impl Future<Output = ()>) -> impl Stream<Item = Notification> {
+///     let notifications = stream::unfold(subscription, |mut subscription| async {
+///         let notification = subscription.next().await?;
+///         Some((notification, subscription))
 ///     });
-///     notices.take_until(shutdown)
+///     notifications.take_until(shutdown)
 /// }
 /// ```
 #[derive(Debug)]
 pub struct Subscription {
-    notices: broadcast::Receiver<Notice>,
+    notifications: broadcast::Receiver<Notification>,
 }
 
 impl Subscription {
     /// The next change; `None` once the engine and all of its handles are dropped. A subscriber that does not keep up misses changes:
     /// what it needs to be sure of, it asks the [`Handle`] for. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Notice> {
+    pub async fn next(&mut self) -> Option<Notification> {
         loop {
-            match self.notices.recv().await {
-                Ok(notice) => return Some(notice),
+            match self.notifications.recv().await {
+                Ok(notification) => return Some(notification),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return None,
             }

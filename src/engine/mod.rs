@@ -22,7 +22,7 @@ mod verify;
 mod watch;
 
 pub use announce::{Announcement, Announcer};
-pub use builder::{Builder, ConfigError};
+pub use builder::{ConfigError, EngineBuilder};
 pub use clock::SystemClock;
 pub use handle::{Handle, Overview, Subscription};
 
@@ -38,7 +38,7 @@ use std::time::Duration;
 /// Reads messages, asks handlers, plans, submits, follows and tells; until it is told to stop.
 ///
 /// ```
-/// use freshmaker::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryBus, MemoryCatalog, MemoryStorage};
 /// use freshmaker::handler::{ImagePushed, rebuild_dependents};
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 /// use std::sync::Arc;
@@ -54,13 +54,13 @@ use std::time::Duration;
 ///     .bus("main", Arc::new(MemoryBus::new()))
 ///     .storage(Arc::new(MemoryStorage::new()))
 ///     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-///     .build_system("builder", Arc::new(MemoryBuilds::new()))
+///     .build_system("builder", Arc::new(MemoryBuildSystem::new()))
 ///     .on(rebuild_dependents)
 ///     .build()?;
 ///
 /// let handle = engine.handle();
 /// handle.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
-/// engine.run_until(handle.idle()).await?;
+/// engine.run_until(handle.wait_until_idle()).await?;
 /// assert_eq!(handle.overview().await?.builds_done, 1);
 /// # Ok(())
 /// # }
@@ -72,8 +72,8 @@ pub struct Engine {
 
 impl Engine {
     /// Starts to configure an engine.
-    pub fn builder() -> Builder {
-        Builder::new()
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new()
     }
 
     /// A way to talk to this engine, from anywhere in the process, running or not.
@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
-    /// [`shutdown_grace`](Builder::shutdown_grace)) and returns. Dropping the future instead loses nothing either.
+    /// [`shutdown_grace`](EngineBuilder::shutdown_grace)) and returns. Dropping the future instead loses nothing either.
     ///
     /// It ends by itself only with an error, and builds go on without it. Beside a server, it is a task that owns the engine; whoever
     /// ends first ends the process:
@@ -145,7 +145,7 @@ struct Options {
     pace: Duration,
     /// Pause after a backend failed.
     backend_pause: Duration,
-    /// Messages read, or notices published, in one step.
+    /// Messages read, or notifications published, in one step.
     batch: u32,
     /// Handlers that run at the same time.
     handlers_max: usize,

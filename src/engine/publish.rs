@@ -3,23 +3,23 @@ use super::core::Core;
 use crate::backend::{Result, Scope, StorageExt};
 use crate::event::Message;
 use crate::reason::Reason;
-use crate::rebuild::{BuildId, EventId, Neighbourhood, Notice, RowChange};
+use crate::rebuild::{BuildId, EventId, Neighbourhood, Notification, RowChange};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Outbox to bus and subscribers, in the order in which the changes were stored; a notice is marked only after every bus took it, or refused
+/// Outbox to bus and subscribers, in the order in which the changes were stored; a notification is marked only after every bus took it, or refused
 /// it for good.
 pub(super) async fn run(core: &Core) {
     loop {
-        match core.storage.notices(core.options.batch).await {
-            Ok(notices) if notices.is_empty() => {
+        match core.storage.notifications(core.options.batch).await {
+            Ok(notifications) if notifications.is_empty() => {
                 if core.is_stopping() {
                     return;
                 }
                 core.wait(&core.wake.publish, None).await;
             }
-            Ok(notices) => {
-                if let Err(error) = publish(core, notices).await {
+            Ok(notifications) => {
+                if let Err(error) = publish(core, notifications).await {
                     if core.is_stopping() {
                         return;
                     }
@@ -36,11 +36,11 @@ pub(super) async fn run(core: &Core) {
     }
 }
 
-async fn publish(core: &Core, notices: Vec<Notice>) -> Result<()> {
-    let mut changes = Vec::with_capacity(notices.len());
+async fn publish(core: &Core, notifications: Vec<Notification>) -> Result<()> {
+    let mut changes = Vec::with_capacity(notifications.len());
     let mut failed = None;
-    for notice in notices {
-        match send(core, &notice).await {
+    for notification in notifications {
+        match send(core, &notification).await {
             Ok(refused) => changes.extend(refused),
             Err(error) => {
                 failed = Some(error);
@@ -48,13 +48,13 @@ async fn publish(core: &Core, notices: Vec<Notice>) -> Result<()> {
             }
         }
         changes.push(RowChange::Published {
-            aggregate: notice.aggregate.clone(),
-            id: notice.id.clone(),
-            version: notice.version,
-            topic: notice.topic.clone(),
+            aggregate: notification.aggregate.clone(),
+            id: notification.id.clone(),
+            version: notification.version,
+            topic: notification.topic.clone(),
         });
         // Nobody subscribed: nobody to tell.
-        let _ = core.notices.send(notice);
+        let _ = core.notifications.send(notification);
     }
     if !changes.is_empty() {
         core.storage.transact(changes).await?;
@@ -64,10 +64,10 @@ async fn publish(core: &Core, notices: Vec<Notice>) -> Result<()> {
 }
 
 /// Hands all messages about a change to all buses. What a bus refuses for good becomes a dead letter, to be stored with the mark of the
-/// notice.
-async fn send(core: &Core, notice: &Notice) -> Result<Vec<RowChange>> {
+/// notification.
+async fn send(core: &Core, notification: &Notification) -> Result<Vec<RowChange>> {
     let mut dead = Vec::new();
-    for message in messages(core, notice).await? {
+    for message in messages(core, notification).await? {
         let mut refusals = Vec::new();
         for (name, bus) in &core.buses {
             match bus.publish(&message).await {
@@ -88,14 +88,14 @@ async fn send(core: &Core, notice: &Notice) -> Result<Vec<RowChange>> {
 }
 
 /// The messages about a change: the engine's own, and those of the announcers. Repeated, they have the same ids.
-async fn messages(core: &Core, notice: &Notice) -> Result<Vec<Message>> {
-    let id = format!("{}:{}:{}", notice.aggregate, notice.id, notice.version);
-    let mut messages = vec![message(id.clone(), &notice.topic, &notice.body)];
+async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Message>> {
+    let id = format!("{}:{}:{}", notification.aggregate, notification.id, notification.version);
+    let mut messages = vec![message(id.clone(), &notification.topic, &notification.body)];
     if core.announcers.is_empty() {
         return Ok(messages);
     }
-    let rows = rows(core, notice).await?;
-    for announcement in core.announcers.iter().flat_map(|announcer| announcer.announce(notice, &rows)) {
+    let rows = rows(core, notification).await?;
+    for announcement in core.announcers.iter().flat_map(|announcer| announcer.announce(notification, &rows)) {
         messages.push(message(format!("{id}:{}", announcement.topic), &announcement.topic, &announcement.body));
     }
     Ok(messages)
@@ -106,15 +106,19 @@ fn message(id: String, topic: &str, body: &Value) -> Message {
 }
 
 /// The rows of the event or build that a change is about, as they are now.
-async fn rows(core: &Core, notice: &Notice) -> Result<Neighbourhood> {
-    let event = || notice.id.parse().map(EventId);
-    let build = || notice.id.parse().map(BuildId);
-    let scope = match notice.aggregate.as_str() {
+async fn rows(core: &Core, notification: &Notification) -> Result<Neighbourhood> {
+    let event = || notification.id.parse().map(EventId);
+    let build = || notification.id.parse().map(BuildId);
+    let scope = match notification.aggregate.as_str() {
         "event" => event().map(Scope::Event),
         _ => build().map(|id| Scope::Builds(vec![id])),
     };
     let Ok(scope) = scope else {
-        tracing::error!(notice.aggregate, notice.id, "a stored notice names no row: announcers see no rows");
+        tracing::error!(
+            notification.aggregate,
+            notification.id,
+            "a stored notification names no row: announcers see no rows"
+        );
         return Ok(Neighbourhood::default());
     };
     let mut rows = core.storage.load(&scope).await?;

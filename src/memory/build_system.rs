@@ -13,10 +13,10 @@ use std::time::Duration;
 /// content here.
 ///
 /// ```
-/// use freshmaker::memory::MemoryBuilds;
+/// use freshmaker::memory::MemoryBuildSystem;
 /// use freshmaker::rebuild::{Failure, FailureClass, Observed};
 ///
-/// let builds = MemoryBuilds::new();
+/// let builds = MemoryBuildSystem::new();
 /// builds.fail_next(&"app".into(), Failure::new(FailureClass::Infrastructure, "no space left"));
 /// builds.hold(&"base".into());
 /// // … the engine submits; "app" fails once, "base" runs until:
@@ -24,18 +24,18 @@ use std::time::Duration;
 /// assert!(builds.requests().is_empty(), "nobody submitted anything");
 /// ```
 #[derive(Debug)]
-pub struct MemoryBuilds {
+pub struct MemoryBuildSystem {
     capabilities: Capabilities,
     script: Mutex<Script<BuildRequest>>,
 }
 
-impl Default for MemoryBuilds {
+impl Default for MemoryBuildSystem {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl MemoryBuilds {
+impl MemoryBuildSystem {
     /// Builds of which none has happened.
     #[must_use]
     pub fn new() -> Self {
@@ -72,7 +72,7 @@ impl MemoryBuilds {
 }
 
 #[async_trait]
-impl BuildSystem for MemoryBuilds {
+impl BuildSystem for MemoryBuildSystem {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }

@@ -7,7 +7,7 @@ mod composer;
 mod storage;
 mod tables;
 
-pub use build_system::MemoryBuilds;
+pub use build_system::MemoryBuildSystem;
 pub use bus::MemoryBus;
 pub use catalog::MemoryCatalog;
 pub use composer::MemoryComposer;

@@ -92,7 +92,9 @@ impl Storage for MemoryStorage {
             }
             Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
             Query::Durations { mode, limit } => Answer::Durations(durations(&tables, *mode, *limit)),
-            Query::Notices { limit } => Answer::Notices(tables.outbox.values().take(count(*limit)).cloned().collect()),
+            Query::Notifications { limit } => {
+                Answer::Notifications(tables.outbox.values().take(count(*limit)).cloned().collect())
+            }
             Query::Overview => Answer::Overview(Box::new(overview(
                 tables.inbox_tally.clone(),
                 tables.event_tally.clone(),
@@ -106,8 +108,8 @@ impl Storage for MemoryStorage {
         })
     }
 
-    async fn verify(&self) -> Result<Vec<Violation>> {
-        Ok(verify(&self.lock()))
+    async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        Ok(check_consistency(&self.lock()))
     }
 }
 
@@ -225,7 +227,7 @@ fn count(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-fn verify(tables: &Tables) -> Vec<Violation> {
+fn check_consistency(tables: &Tables) -> Vec<Violation> {
     let mut audit = ConsistencyCheck::default();
     for (id, row) in &tables.events {
         let EventRecord { state, version, builds_open, builds_done, builds_failed, .. } = *row;

@@ -1,8 +1,9 @@
 use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildState, Cause, Dependency, EventId,
-    EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notice, RowChange, Slot, Transition, Version,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Dependency,
+    EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notification, RowChange, Transition,
+    Version,
 };
 use crate::store::{Rows, Side, conflict, external_changed, missing};
 use crate::time::{Timestamp, from_micros, to_micros};
@@ -10,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Aggregate, its number, version, topic.
-type NoticeKey = (String, String, Version, String);
+type NotificationKey = (String, String, Version, String);
 
 /// All rows, and the indexes that keep every question from looking at all of them.
 ///
@@ -25,7 +26,7 @@ pub(super) struct Tables {
     pub(super) builds: BTreeMap<BuildId, BuildRecord>,
     /// The line of each build system.
     pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
-    open: BTreeMap<(BuildKey, Slot), BuildId>,
+    open: BTreeMap<(BuildKey, BuildSlot), BuildId>,
     outputs: BTreeSet<(BuildKey, BuildId)>,
     pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
     pub(super) attempts_of: BTreeSet<(BuildId, u32, AttemptId)>,
@@ -42,13 +43,13 @@ pub(super) struct Tables {
     pub(super) caused: BTreeSet<(EventId, BuildId)>,
     pub(super) plans: BTreeMap<EventId, Plan>,
     pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
-    pub(super) outbox: BTreeMap<u64, Notice>,
-    outbox_ids: BTreeMap<NoticeKey, u64>,
+    pub(super) outbox: BTreeMap<u64, Notification>,
+    outbox_ids: BTreeMap<NotificationKey, u64>,
     pub(super) inbox_tally: BTreeMap<InboxState, u64>,
     pub(super) event_tally: BTreeMap<EventState, u64>,
     pub(super) build_tally: BTreeMap<BuildState, u64>,
     last_inbox: u64,
-    last_notice: u64,
+    last_notification: u64,
     pub(super) last_row: i64,
     pub(super) last_token: i64,
 }
@@ -72,7 +73,7 @@ enum Undo {
     Cause((BuildId, EventId), Option<Cause>),
     Plan(EventId, Option<Plan>),
     Transition((String, String, Version)),
-    Notice(u64, Option<Notice>),
+    Notification(u64, Option<Notification>),
 }
 
 impl Tables {
@@ -127,10 +128,10 @@ impl Tables {
                 self.transitions.insert(key.clone(), row);
                 Undo::Transition(key)
             }
-            RowChange::Notice(row) => self.add_notice(row)?,
+            RowChange::Notification(row) => self.add_notice(row)?,
             RowChange::Published { aggregate, id, version, topic } => {
                 match self.outbox_ids.get(&(aggregate, id, version, topic)).copied() {
-                    Some(number) => Undo::Notice(number, self.put_notice(number, None)),
+                    Some(number) => Undo::Notification(number, self.put_notice(number, None)),
                     None => return Ok(None),
                 }
             }
@@ -147,7 +148,7 @@ impl Tables {
             Undo::Cause(key, row) => drop(self.put_cause(key, row)),
             Undo::Plan(event, row) => drop(replace(&mut self.plans, event, row)),
             Undo::Transition(key) => drop(self.transitions.remove(&key)),
-            Undo::Notice(number, row) => drop(self.put_notice(number, row)),
+            Undo::Notification(number, row) => drop(self.put_notice(number, row)),
         }
     }
 
@@ -212,14 +213,14 @@ impl Tables {
         Ok(Undo::Attempt(id, before))
     }
 
-    fn add_notice(&mut self, notice: Notice) -> Result<Undo> {
-        if self.outbox_ids.contains_key(&notice_key(&notice)) {
-            let Notice { aggregate, id, version, topic, .. } = notice;
+    fn add_notice(&mut self, notification: Notification) -> Result<Undo> {
+        if self.outbox_ids.contains_key(&notification_key(&notification)) {
+            let Notification { aggregate, id, version, topic, .. } = notification;
             return Err(conflict(format!("{aggregate} {id} version {version} has a message for {topic} already")));
         }
-        self.last_notice += 1;
-        let number = self.last_notice;
-        Ok(Undo::Notice(number, self.put_notice(number, Some(notice))))
+        self.last_notification += 1;
+        let number = self.last_notification;
+        Ok(Undo::Notification(number, self.put_notice(number, Some(notification))))
     }
 
     fn must_have_build(&self, id: BuildId) -> Result<()> {
@@ -378,14 +379,14 @@ impl Tables {
         replace(&mut self.causes, key, row)
     }
 
-    fn put_notice(&mut self, number: u64, row: Option<Notice>) -> Option<Notice> {
+    fn put_notice(&mut self, number: u64, row: Option<Notification>) -> Option<Notification> {
         if let Some(row) = &row {
-            self.outbox_ids.insert(notice_key(row), number);
+            self.outbox_ids.insert(notification_key(row), number);
         }
         let gone = row.is_none();
         let before = replace(&mut self.outbox, number, row);
         if let Some(before) = before.as_ref().filter(|_| gone) {
-            self.outbox_ids.remove(&notice_key(before));
+            self.outbox_ids.remove(&notification_key(before));
         }
         before
     }
@@ -397,7 +398,8 @@ impl Rows for &Tables {
     }
 
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>> {
-        let slots = keys.iter().flat_map(|key| [Slot::Current, Slot::Successor].map(|slot| (key.clone(), slot)));
+        let slots =
+            keys.iter().flat_map(|key| [BuildSlot::Current, BuildSlot::Successor].map(|slot| (key.clone(), slot)));
         let ids = slots.filter_map(|slot| self.open.get(&slot));
         Ok(ids.filter_map(|id| self.builds.get(id).cloned()).collect())
     }
@@ -470,8 +472,8 @@ fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option
     }
 }
 
-fn notice_key(notice: &Notice) -> NoticeKey {
-    (notice.aggregate.clone(), notice.id.clone(), notice.version, notice.topic.clone())
+fn notification_key(notification: &Notification) -> NotificationKey {
+    (notification.aggregate.clone(), notification.id.clone(), notification.version, notification.topic.clone())
 }
 
 pub(super) fn unobserved_since(attempt: &AttemptRecord) -> Timestamp {

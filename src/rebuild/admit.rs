@@ -1,6 +1,7 @@
 use super::neighbourhood::Rebuild;
 use super::record::{
-    BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, RowChange, Slot,
+    BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind, EventId, EventRecord,
+    RowChange,
 };
 use super::schedule::{Entry, Lines};
 use super::state::{BuildState, EventState};
@@ -164,7 +165,7 @@ impl Rebuild {
             if let Some(event) = self.now.events.get_mut(&admission.event) {
                 event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
             }
-            self.renew_notice(admission.event);
+            self.renew_notification(admission.event);
         }
         if let Some(plan) = admission.outcome.plan() {
             self.trail.push(RowChange::Plan { event: admission.event, plan: Box::new(plan.clone()) });
@@ -177,8 +178,8 @@ impl Rebuild {
         let mut placed = BTreeMap::new();
         let mut unused = admission.first_build;
         for (node, key, priority) in admission.queue(plan) {
-            let current = self.waiting_or_running(&key, Slot::Current);
-            let successor = self.waiting_or_running(&key, Slot::Successor);
+            let current = self.waiting_or_running(&key, BuildSlot::Current);
+            let successor = self.waiting_or_running(&key, BuildSlot::Successor);
             let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node, priority));
             let build = match (joinable, successor) {
                 (Some(build), _) => build,
@@ -202,7 +203,7 @@ impl Rebuild {
         Ok(placed)
     }
 
-    pub(super) fn waiting_or_running(&self, key: &BuildKey, slot: Slot) -> Option<BuildId> {
+    pub(super) fn waiting_or_running(&self, key: &BuildKey, slot: BuildSlot) -> Option<BuildId> {
         let mut builds = self.now.builds.values().rev();
         builds.find(|build| build.key == *key && build.slot == slot && !build.state.is_terminal()).map(|build| build.id)
     }
@@ -239,7 +240,7 @@ impl Rebuild {
     }
 
     fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, priority: i64, after: Option<BuildId>) {
-        let slot = if after.is_some() { Slot::Successor } else { Slot::Current };
+        let slot = if after.is_some() { BuildSlot::Successor } else { BuildSlot::Current };
         self.add_build(BuildRecord {
             id,
             version: 1,
@@ -315,8 +316,8 @@ impl Rebuild {
                 RowChange::Transition(row) if row.aggregate == "build" && row.id == id => {
                     row.to = BuildState::Blocked.as_str().to_owned();
                 }
-                RowChange::Notice(notice) if notice.aggregate == "build" && notice.id == id => {
-                    notice.body["detail"] = BuildState::Blocked.as_str().into();
+                RowChange::Notification(notification) if notification.aggregate == "build" && notification.id == id => {
+                    notification.body["detail"] = BuildState::Blocked.as_str().into();
                     break;
                 }
                 _ => {}

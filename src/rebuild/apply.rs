@@ -1,7 +1,7 @@
 use super::input::{Failure, FailureClass, Input, Observed, Output};
 use super::neighbourhood::Rebuild;
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, DependencyKind, EventId, ExternalId, SessionId, Slot,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, BuildSlot, DependencyKind, EventId, ExternalId, SessionId,
 };
 use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
@@ -405,7 +405,7 @@ impl Rebuild {
         let Some(build) = self.now.builds.get_mut(&child) else { return };
         build.pending = build.pending.saturating_sub(1);
         if kind == DependencyKind::After {
-            build.slot = Slot::Current;
+            build.slot = BuildSlot::Current;
         }
         if build.pending == 0 && build.state == BuildState::Blocked {
             self.set_build(child, BuildState::Ready, Reason::new("ready", "everything it waited for has ended"));

@@ -1,4 +1,4 @@
-use super::schedule::{Entry, Lines, Schedule, Slots};
+use super::schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
 use crate::event::Severity;
 use crate::plan::Plan;
 use std::cmp::Reverse;
@@ -34,16 +34,16 @@ pub enum Endless {
 /// Builds and what they wait for, in numbers, to be played through the schedule on virtual time.
 ///
 /// ```
-/// use freshmaker::rebuild::{Slots, Task, Workload};
+/// use freshmaker::rebuild::{ConcurrencyLimits, Task, Workload};
 /// use std::time::Duration;
 ///
 /// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
 /// let task = |length: u64| Task { system: "farm", estimate: minutes(length), duration: minutes(length) };
 /// // The second and the third wait for the first.
 /// let workload = Workload::new(vec![task(5), task(1), task(10), task(8)], &[(0, 1), (0, 2)])?;
-/// let forecast = workload.play(&Slots::default().with_others(1))?;
+/// let forecast = workload.play(&ConcurrencyLimits::default().with_others(1))?;
 /// assert_eq!(forecast.makespan, minutes(24));
-/// assert_eq!(workload.play(&Slots::default().with_others(2))?.makespan, minutes(15));
+/// assert_eq!(workload.play(&ConcurrencyLimits::default().with_others(2))?.makespan, minutes(15));
 /// # Ok::<(), freshmaker::rebuild::Endless>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl<'a> Workload<'a> {
 
     /// What no schedule can beat: the longest chain, or the work of a system divided by its slots.
     #[must_use]
-    pub fn lower_bound(&self, slots: &Slots) -> Duration {
+    pub fn lower_bound(&self, slots: &ConcurrencyLimits) -> Duration {
         let chain = self.longest(|task| task.duration).into_iter().max().unwrap_or_default();
         let mut work: BTreeMap<&str, Duration> = BTreeMap::new();
         for task in &self.tasks {
@@ -158,7 +158,7 @@ impl<'a> Workload<'a> {
     ///
     /// # Errors
     /// [`Endless::NoSlot`].
-    pub fn play(&self, slots: &Slots) -> Result<Forecast, Endless> {
+    pub fn play(&self, slots: &ConcurrencyLimits) -> Result<Forecast, Endless> {
         if let Some(task) = self.tasks.iter().find(|task| slots.limit(task.system) == 0) {
             return Err(Endless::NoSlot(task.system.to_owned()));
         }
@@ -198,7 +198,7 @@ impl<'a> Workload<'a> {
         Ok(Forecast { makespan: now, lower_bound: self.lower_bound(slots), spans, idle })
     }
 
-    fn idle(&self, slots: &Slots, makespan: Duration) -> BTreeMap<String, Duration> {
+    fn idle(&self, slots: &ConcurrencyLimits, makespan: Duration) -> BTreeMap<String, Duration> {
         let mut idle: BTreeMap<&str, Duration> = BTreeMap::new();
         for task in &self.tasks {
             let time = || makespan.saturating_mul(slots.limit(task.system));
@@ -237,7 +237,7 @@ impl Plan {
     /// An artifact that names no build system goes to the only one that has a limit, else to one without a name.
     ///
     /// ```
-    /// use freshmaker::rebuild::Slots;
+    /// use freshmaker::rebuild::ConcurrencyLimits;
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
     /// use std::time::Duration;
     ///
@@ -248,7 +248,7 @@ impl Plan {
     ///     graph.depend(name, "debian", EdgeKind::ParentImage)?;
     /// }
     /// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
-    /// let forecast = plan.forecast(&Slots::default().with_others(2))?;
+    /// let forecast = plan.forecast(&ConcurrencyLimits::default().with_others(2))?;
     /// assert_eq!(forecast.makespan, Duration::from_secs(1200));
     /// assert_eq!(forecast.lower_bound, Duration::from_secs(900));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -256,7 +256,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`Endless::NoSlot`] if a build system may run nothing.
-    pub fn forecast(&self, slots: &Slots) -> Result<Forecast, Endless> {
+    pub fn forecast(&self, slots: &ConcurrencyLimits) -> Result<Forecast, Endless> {
         let numbers: BTreeMap<_, u32> = self.nodes().map(|node| &node.artifact.id).zip(0..).collect();
         let mut tasks = Vec::with_capacity(self.len());
         let mut waits = Vec::new();

@@ -23,10 +23,10 @@ pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use neighbourhood::{Neighbourhood, Rebuild};
 pub use record::{
-    AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, Cause, Dependency, DependencyKind, EventId,
-    EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notice, RowChange, SessionId, Slot, Transition,
-    Version,
+    AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
+    EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notification, RowChange, SessionId,
+    Transition, Version,
 };
 pub use retry::Limits;
-pub use schedule::{Entry, Lines, Schedule, Slots};
+pub use schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState};

@@ -1,6 +1,6 @@
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, Notice,
-    RowChange, Transition, Version,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord,
+    Notification, RowChange, Transition, Version,
 };
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::ArtifactKind;
@@ -124,7 +124,7 @@ impl Rebuild {
         changes
     }
 
-    /// Changes the state of a build, with its audit row and, if the public state changes, its notice.
+    /// Changes the state of a build, with its audit row and, if the public state changes, its notification.
     pub(super) fn set_build(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         debug_assert!(build.state.allows(to), "build {id}: {} -> {to}", build.state);
@@ -135,14 +135,14 @@ impl Rebuild {
             build.done_at = Some(self.at);
         }
         if from.public() != to.public() {
-            let notice = build_notice(build);
-            self.trail.push(RowChange::Notice(notice));
+            let notification = build_notification(build);
+            self.trail.push(RowChange::Notification(notification));
         }
         let (version, reason) = (build.version, build.reason.clone());
         self.record("build", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
     }
 
-    /// Changes the state of an event, with its audit row and notice.
+    /// Changes the state of an event, with its audit row and notification.
     pub(super) fn set_event(&mut self, id: EventId, to: EventState, reason: Reason) {
         let Some(event) = self.now.events.get_mut(&id) else { return };
         debug_assert!(event.state.allows(to), "event {id}: {} -> {to}", event.state);
@@ -152,8 +152,8 @@ impl Rebuild {
         if to.is_terminal() {
             event.done_at = Some(self.at);
         }
-        let notice = event_notice(event);
-        self.trail.push(RowChange::Notice(notice));
+        let notification = event_notification(event);
+        self.trail.push(RowChange::Notification(notification));
         let (version, reason) = (event.version, event.reason.clone());
         self.record("event", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
     }
@@ -171,30 +171,31 @@ impl Rebuild {
         self.record("attempt", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
     }
 
-    /// Adds a new event with its audit row and notice.
+    /// Adds a new event with its audit row and notification.
     pub(super) fn add_event(&mut self, event: EventRecord) {
-        self.trail.push(RowChange::Notice(event_notice(&event)));
+        self.trail.push(RowChange::Notification(event_notification(&event)));
         self.record("event", event.id.to_string(), event.version, None, event.state.as_str(), event.reason.clone());
         self.now.events.insert(event.id, event);
     }
 
-    /// The first notice of a new event tells of the builds that were found for it afterwards.
-    pub(super) fn renew_notice(&mut self, id: EventId) {
+    /// The first notification of a new event tells of the builds that were found for it afterwards.
+    pub(super) fn renew_notification(&mut self, id: EventId) {
         let Some(event) = self.now.events.get(&id) else { return };
-        let renewed = event_notice(event);
-        let same = |notice: &Notice| notice.aggregate == renewed.aggregate && notice.id == renewed.id;
-        let notices = self.trail.iter_mut().filter_map(|change| match change {
-            RowChange::Notice(notice) => Some(notice),
+        let renewed = event_notification(event);
+        let same =
+            |notification: &Notification| notification.aggregate == renewed.aggregate && notification.id == renewed.id;
+        let notifications = self.trail.iter_mut().filter_map(|change| match change {
+            RowChange::Notification(notification) => Some(notification),
             _ => None,
         });
-        for notice in notices.filter(|notice| same(notice)) {
-            notice.clone_from(&renewed);
+        for notification in notifications.filter(|notification| same(notification)) {
+            notification.clone_from(&renewed);
         }
     }
 
-    /// Adds a new build with its audit row and notice.
+    /// Adds a new build with its audit row and notification.
     pub(super) fn add_build(&mut self, build: BuildRecord) {
-        self.trail.push(RowChange::Notice(build_notice(&build)));
+        self.trail.push(RowChange::Notification(build_notification(&build)));
         self.record("build", build.id.to_string(), build.version, None, build.state.as_str(), build.reason.clone());
         self.now.builds.insert(build.id, build);
     }
@@ -229,8 +230,8 @@ fn next_version(loaded: Option<Version>, now: Version) -> Version {
 }
 
 /// The message about a build: schema `freshmaker.build/1`.
-fn build_notice(build: &BuildRecord) -> Notice {
-    Notice {
+fn build_notification(build: &BuildRecord) -> Notification {
+    Notification {
         aggregate: "build".into(),
         id: build.id.to_string(),
         version: build.version,
@@ -252,8 +253,8 @@ fn build_notice(build: &BuildRecord) -> Notice {
 }
 
 /// The message about an event: schema `freshmaker.event/1`.
-fn event_notice(event: &EventRecord) -> Notice {
-    Notice {
+fn event_notification(event: &EventRecord) -> Notification {
+    Notification {
         aggregate: "event".into(),
         id: event.id.to_string(),
         version: event.version,

@@ -181,7 +181,7 @@ impl fmt::Display for BuildKey {
 /// An artifact has at most one build that is queued or running and one that waits for it to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Slot {
+pub enum BuildSlot {
     /// Queued or running.
     Current,
     /// Waits for the current one.
@@ -237,7 +237,7 @@ pub struct BuildRecord {
     /// What it coalesces with.
     pub key: BuildKey,
     /// Whether it is the current or the next build of its key.
-    pub slot: Slot,
+    pub slot: BuildSlot,
     /// What sort of thing is built.
     pub kind: ArtifactKind,
     /// The recipe.
@@ -448,7 +448,7 @@ pub struct Transition {
 /// | `event.changed` | `schema` (`freshmaker.event/1`), `id`, `version`, `state` ([`EventState`]), `reason`, `kind`, `search_key`, `message_id`, `handler`, `mode`, `plan`, `builds` (`open`, `done`, `failed`) |
 /// | `build.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct Notification {
     /// `event` or `build`.
     pub aggregate: String,
     /// Which one.
@@ -503,16 +503,16 @@ pub enum RowChange {
     /// A row of the audit trail.
     Transition(Transition),
     /// A message to publish.
-    Notice(Notice),
+    Notification(Notification),
     /// A message was published.
     Published {
-        /// [`Notice::aggregate`].
+        /// [`Notification::aggregate`].
         aggregate: String,
-        /// [`Notice::id`].
+        /// [`Notification::id`].
         id: String,
-        /// [`Notice::version`].
+        /// [`Notification::version`].
         version: Version,
-        /// [`Notice::topic`].
+        /// [`Notification::topic`].
         topic: String,
     },
 }

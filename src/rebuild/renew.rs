@@ -1,6 +1,6 @@
 use super::apply::IllegalInput;
 use super::neighbourhood::Rebuild;
-use super::record::{BuildId, BuildRecord, Cause, Dependency, DependencyKind, Slot};
+use super::record::{BuildId, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind};
 use super::state::BuildState;
 use crate::reason::Reason;
 use crate::time::later;
@@ -74,7 +74,7 @@ impl Rebuild {
     /// The build that prepares this repository anew: one that is under way already, or a new one.
     fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, why: &str) -> BuildId {
         let Some(key) = self.now.builds.get(&repository).map(|build| build.key.clone()) else { return repository };
-        if let Some(open) = self.waiting_or_running(&key, Slot::Current) {
+        if let Some(open) = self.waiting_or_running(&key, BuildSlot::Current) {
             return open;
         }
         // Not what the child was made of: that may have been overtaken since, and must not come back.
@@ -86,7 +86,7 @@ impl Rebuild {
             id: unused,
             version: 1,
             state: BuildState::Ready,
-            slot: Slot::Current,
+            slot: BuildSlot::Current,
             inputs: None,
             pending: 0,
             priority,

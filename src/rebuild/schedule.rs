@@ -6,25 +6,25 @@ use std::time::Duration;
 /// How many attempts of each build system may live at once.
 ///
 /// ```
-/// use freshmaker::rebuild::Slots;
+/// use freshmaker::rebuild::ConcurrencyLimits;
 ///
-/// let slots = Slots::new([("farm".to_owned(), 4)].into()).with_others(2);
+/// let slots = ConcurrencyLimits::new([("farm".to_owned(), 4)].into()).with_others(2);
 /// assert_eq!((slots.limit("farm"), slots.limit("arm64")), (4, 2));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slots {
+pub struct ConcurrencyLimits {
     limits: BTreeMap<String, u32>,
     others: u32,
 }
 
-impl Default for Slots {
+impl Default for ConcurrencyLimits {
     fn default() -> Self {
         Self::new(BTreeMap::new())
     }
 }
 
-impl Slots {
-    /// The limits by registered name of the system. A system without one may run [`Slots::DEFAULT`].
+impl ConcurrencyLimits {
+    /// The limits by registered name of the system. A system without one may run [`ConcurrencyLimits::DEFAULT`].
     #[must_use]
     pub fn new(limits: BTreeMap<String, u32>) -> Self {
         Self { limits, others: Self::DEFAULT }
@@ -176,9 +176,9 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
 /// the order in which they were told. No slot stays free while a build waits that could have it. Every step takes logarithmic time.
 ///
 /// ```
-/// use freshmaker::rebuild::{Schedule, Slots};
+/// use freshmaker::rebuild::{Schedule, ConcurrencyLimits};
 ///
-/// let mut schedule = Schedule::new(Slots::new([("farm".to_owned(), 1)].into()));
+/// let mut schedule = Schedule::new(ConcurrencyLimits::new([("farm".to_owned(), 1)].into()));
 /// schedule.ready("farm", -5, "libs");
 /// schedule.ready("farm", -3, "base");
 /// assert_eq!((schedule.start(), schedule.start()), (Some("base"), None));
@@ -190,7 +190,7 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Schedule<T> {
-    slots: Slots,
+    slots: ConcurrencyLimits,
     lines: BTreeMap<String, Line<T>>,
 }
 
@@ -206,7 +206,7 @@ struct Line<T> {
 impl<T: Ord> Schedule<T> {
     /// Nothing is ready, and nothing lives.
     #[must_use]
-    pub fn new(slots: Slots) -> Self {
+    pub fn new(slots: ConcurrencyLimits) -> Self {
         Self { slots, lines: BTreeMap::new() }
     }
 

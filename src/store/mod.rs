@@ -62,9 +62,9 @@ pub fn overview(
     inbox: impl IntoIterator<Item = (InboxState, u64)>,
     events: impl IntoIterator<Item = (EventState, u64)>,
     builds: impl IntoIterator<Item = (BuildState, u64)>,
-    notices_waiting: u64,
+    notifications_waiting: u64,
 ) -> Overview {
-    let mut overview = Overview { notices_waiting, ..Overview::default() };
+    let mut overview = Overview { notifications_waiting, ..Overview::default() };
     for (state, count) in inbox {
         match state {
             InboxState::New | InboxState::Claimed => overview.messages_waiting += count,

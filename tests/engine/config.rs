@@ -1,6 +1,6 @@
 //! Each mistake in the configuration is found before anything runs, and named.
 
-use freshmaker::engine::{Builder, ConfigError};
+use freshmaker::engine::{ConfigError, EngineBuilder};
 use freshmaker::{Context, Decision, Engine, HandlerResult};
 use freshmaker_testing::world::{Pushed, World};
 
@@ -8,7 +8,7 @@ async fn ignore(_: Pushed, _: Context) -> HandlerResult {
     Ok(Decision::Ignore)
 }
 
-fn mistake(builder: Builder) -> (ConfigError, String) {
+fn mistake(builder: EngineBuilder) -> (ConfigError, String) {
     let error = builder.build().unwrap_err();
     let text = error.to_string();
     (error, text)

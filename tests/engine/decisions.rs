@@ -124,7 +124,7 @@ async fn a_handler_can_cancel_what_no_longer_counts() {
         let event = events(&handle).await.remove(0).id;
         last.store(u32::try_from(event.0).unwrap(), Ordering::SeqCst);
         handle.send_as("stop", &pushed("stop")).await.unwrap();
-        handle.idle().await;
+        handle.wait_until_idle().await;
     };
     engine.run_until(outside).await.unwrap();
     assert_eq!(only(&handle).await.0, EventState::Canceled);
@@ -145,7 +145,7 @@ async fn the_handle_cancels_what_runs() {
             let event = events(&handle).await.remove(0).id;
             handle.cancel(event, "somebody").await.unwrap();
             assert_eq!(handle.cancel(event, "somebody").await.unwrap_err().remedy, Remedy::Rejected);
-            handle.idle().await;
+            handle.wait_until_idle().await;
         };
         engine.run_until(outside).await.unwrap();
         assert_eq!(only(&handle).await.0, EventState::Canceled);
@@ -185,7 +185,7 @@ async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
     let after = freshmaker::Engine::builder().storage(world.storage.clone()).on(rebuild);
     let after = after.catalog("images", world.catalog.clone()).build_system("other", world.builds.clone()).build();
     let after = after.unwrap();
-    after.run_until(after.handle().idle()).await.unwrap();
+    after.run_until(after.handle().wait_until_idle()).await.unwrap();
     assert_eq!(builds(&handle).await, ["app FAILED", "site DEP_FAILED"]);
     let app = BuildId(events(&handle).await[0].id.0 + 1);
     let last = handle.transitions("build", &app.to_string()).await.unwrap().pop().unwrap();

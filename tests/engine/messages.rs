@@ -108,14 +108,14 @@ async fn changes_are_told_in_their_order() {
     world.settle(&engine).await;
     drop(engine);
     let mut told = Vec::new();
-    while let Some(notice) = subscription.next().await {
+    while let Some(notification) = subscription.next().await {
         told.push(format!(
             "{} {} {}",
-            notice.aggregate,
-            notice.body["version"],
-            notice.body["state"].as_str().unwrap()
+            notification.aggregate,
+            notification.body["version"],
+            notification.body["state"].as_str().unwrap()
         ));
-        assert_eq!(notice.body["version"], notice.version);
+        assert_eq!(notification.body["version"], notification.version);
     }
     let of = |aggregate: &str| told.iter().filter(|line| line.starts_with(aggregate)).count();
     assert_eq!((of("event"), of("build")), (2, 6));

@@ -39,7 +39,7 @@ async fn a_graceful_end_leaves_nothing_half_done() {
         let first = engine(&world);
         first.handle().send(&pushed("base")).await.unwrap();
         first.run_until(until(|| std::future::ready(world.submitted() == ["app"]))).await.unwrap();
-        assert_eq!(world.storage.verify().await.unwrap(), []);
+        assert_eq!(world.storage.check_consistency().await.unwrap(), []);
         assert_eq!(builds(&first.handle()).await, ["app BUILDING", "site BLOCKED"]);
         let due = world.storage.due(Timestamp::MAX_UTC, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
         assert!(due.attempts.iter().all(|(attempt, _)| attempt.external.is_some()), "{due:?}");
@@ -61,7 +61,7 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
         let handle = first.handle();
         handle.send(&pushed("base")).await.unwrap();
         let died = {
-            let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(handle.idle()));
+            let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(handle.wait_until_idle()));
             let mut left = steps;
             poll_fn(|context| {
                 left -= 1;

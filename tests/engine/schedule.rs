@@ -4,7 +4,7 @@ use crate::each;
 use async_trait::async_trait;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
 use freshmaker::handler::HandlerResult;
-use freshmaker::memory::MemoryBuilds;
+use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{ExternalId, Observed, Output, SessionId};
 use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Event, Severity};
@@ -80,7 +80,7 @@ async fn a_small_event_overtakes_a_large_one() {
                 }
                 until(async || handle.overview().await.unwrap().builds_waiting == 41).await;
                 world.builds.finish(&"many0000".into(), made("many0000"));
-                handle.idle().await;
+                handle.wait_until_idle().await;
             };
             engine.run_until(outside).await.unwrap();
             let submitted = world.submitted();
@@ -117,7 +117,7 @@ async fn the_line_goes_on_from_what_waits() {
             handle.send_as("third", &Pushed { image: "small".into() }).await.unwrap();
             until(async || handle.overview().await.unwrap().builds_waiting == 29 + 3).await;
             ["many0010", "site"].iter().for_each(|name| world.builds.finish(&(*name).into(), made(name)));
-            handle.idle().await;
+            handle.wait_until_idle().await;
         };
         engine.run_until(outside).await.unwrap();
         let submitted = world.submitted();
@@ -154,7 +154,7 @@ async fn a_handler_knows_how_long_builds_took() {
 /// Takes one submission at a time, and knows how many came at once.
 #[derive(Debug, Default)]
 struct Desk {
-    builds: MemoryBuilds,
+    builds: MemoryBuildSystem,
     open: AtomicU32,
     most: AtomicU32,
 }

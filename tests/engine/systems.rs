@@ -7,7 +7,7 @@ use freshmaker::backend::{
     Verifier,
 };
 use freshmaker::engine::ConfigError;
-use freshmaker::memory::MemoryBuilds;
+use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{ExternalId, Observed, SessionId, Verification};
 use freshmaker::time::Timestamp;
 use freshmaker::{Context, Decision, HandlerResult};
@@ -23,12 +23,12 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     Ok(Decision::Rebuild(planner.plan()?))
 }
 
-type Submit = fn(u32, &MemoryBuilds) -> Result<Option<ExternalId>>;
+type Submit = fn(u32, &MemoryBuildSystem) -> Result<Option<ExternalId>>;
 
 /// Builds in sessions, and keeps a diary. What the script says about the n-th submission comes first.
 #[derive(Debug)]
 struct Sessions {
-    builds: MemoryBuilds,
+    builds: MemoryBuildSystem,
     submit: Submit,
     submissions: AtomicU32,
     opened: AtomicU32,
@@ -40,7 +40,7 @@ struct Sessions {
 impl Sessions {
     fn new(submit: Submit) -> Self {
         Self {
-            builds: MemoryBuilds::new(),
+            builds: MemoryBuildSystem::new(),
             submit,
             submissions: AtomicU32::new(0),
             opened: AtomicU32::new(0),
@@ -252,7 +252,7 @@ async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
 
 #[test]
 fn what_is_set_for_a_system_needs_the_system() {
-    let unknown = |builder: freshmaker::engine::Builder| builder.on(rebuild).build().unwrap_err();
+    let unknown = |builder: freshmaker::engine::EngineBuilder| builder.on(rebuild).build().unwrap_err();
     let world = World::new();
     let expected = ConfigError::UnknownSystem("farm".into());
     assert_eq!(unknown(world.builder().verifier("farm", Arc::new(Script::default()))), expected);

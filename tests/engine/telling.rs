@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use freshmaker::backend::{Bus, Delivery, DeliveryTag, Error, Paging, Remedy, Result};
 use freshmaker::engine::{Announcement, Announcer, Handle};
 use freshmaker::memory::MemoryBus;
-use freshmaker::rebuild::{Neighbourhood, Notice};
+use freshmaker::rebuild::{Neighbourhood, Notification};
 use freshmaker::{Context, Decision, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, pushed};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ async fn an_error_that_passes_holds_up_what_comes_after() {
 struct Twice;
 
 impl Announcer for Twice {
-    fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement> {
+    fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
         if change.aggregate != "event" {
             return Vec::new();
         }

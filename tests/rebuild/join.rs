@@ -3,7 +3,7 @@
 use crate::world::{World, digest, graph, with};
 use freshmaker::artifact::Parameter;
 use freshmaker::plan::RebuildReason;
-use freshmaker::rebuild::{BuildMode, BuildState, DependencyKind, EventState, Outcome, Rebuild, Slot};
+use freshmaker::rebuild::{BuildMode, BuildSlot, BuildState, DependencyKind, EventState, Outcome, Rebuild};
 use freshmaker::{Artifact, ArtifactGraph, Severity};
 
 fn repositories(graph: ArtifactGraph, name: &str, repositories: [&str; 1]) -> ArtifactGraph {
@@ -64,12 +64,12 @@ fn a_running_build_gets_one_successor_that_later_events_join() {
         .collect();
     assert_eq!(world.states(), ["app BUILDING BLOCKED"]);
     let [current, next] = [0, 1].map(|number| world.rows.builds.values().nth(number).unwrap().clone());
-    assert_eq!((current.slot, next.slot), (Slot::Current, Slot::Successor));
+    assert_eq!((current.slot, next.slot), (BuildSlot::Current, BuildSlot::Successor));
     assert_eq!(world.dependency(current.id, next.id).kind, DependencyKind::After);
     assert_eq!(world.rows.causes_of(next.id).count(), 3);
     world.fail("app", freshmaker::rebuild::FailureClass::Permanent);
     assert_eq!(world.states(), ["app FAILED READY"], "however the first ends, the next one comes");
-    assert_eq!(world.build("app").slot, Slot::Current);
+    assert_eq!(world.build("app").slot, BuildSlot::Current);
     assert_eq!(world.event(events[0]).state, EventState::Complete);
     assert_eq!(world.event(events[3]).state, EventState::Building);
     world.make("app", "a3");

@@ -84,9 +84,9 @@ fn decisions_without_builds_end_their_event_at_once() {
 #[test]
 fn the_first_message_about_an_event_has_its_plan_and_its_builds() {
     let (world, event) = World::planned("a: base; b: a", "base");
-    let notice = world.notices.iter().find(|notice| notice.aggregate == "event").unwrap();
-    assert_eq!(notice.body["builds"]["open"], 2);
-    assert_eq!(notice.body["plan"], serde_json::to_value(&world.event(event).plan).unwrap());
+    let notification = world.notifications.iter().find(|notification| notification.aggregate == "event").unwrap();
+    assert_eq!(notification.body["builds"]["open"], 2);
+    assert_eq!(notification.body["plan"], serde_json::to_value(&world.event(event).plan).unwrap());
 }
 
 #[test]
@@ -96,6 +96,10 @@ fn a_new_build_that_waits_was_never_seen_ready() {
     let rows: Vec<_> = world.trail.iter().filter(|row| row.aggregate == "build" && row.id == b).collect();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].to, "BLOCKED");
-    let notice = world.notices.iter().find(|notice| notice.aggregate == "build" && notice.id == b).unwrap();
-    assert_eq!((&notice.body["state"], &notice.body["detail"]), (&"PLANNED".into(), &"BLOCKED".into()));
+    let notification = world
+        .notifications
+        .iter()
+        .find(|notification| notification.aggregate == "build" && notification.id == b)
+        .unwrap();
+    assert_eq!((&notification.body["state"], &notification.body["detail"]), (&"PLANNED".into(), &"BLOCKED".into()));
 }

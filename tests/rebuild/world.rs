@@ -4,9 +4,9 @@ use freshmaker::Reason;
 use freshmaker::artifact::Digest;
 use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{
-    Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Dependency, Effect,
-    EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Lines,
-    Neighbourhood, NotAdmitted, Notice, Observed, Outcome, Output, Rebuild, RowChange, Slot, Transition,
+    Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildSlot, BuildState,
+    Dependency, Effect, EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input,
+    Limits, Lines, Neighbourhood, NotAdmitted, Notification, Observed, Outcome, Output, Rebuild, RowChange, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope, Severity};
@@ -51,7 +51,7 @@ pub(crate) fn failure(class: FailureClass) -> Observed {
 pub(crate) struct World {
     pub(crate) rows: Neighbourhood,
     pub(crate) trail: Vec<Transition>,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) notifications: Vec<Notification>,
     pub(crate) limits: Limits,
     pub(crate) owner: i64,
     pub(crate) at: Timestamp,
@@ -66,7 +66,7 @@ impl World {
         Self {
             rows: Neighbourhood::default(),
             trail: Vec::new(),
-            notices: Vec::new(),
+            notifications: Vec::new(),
             limits: Limits::default(),
             owner: 1,
             at: from_micros(1_764_000_000_000_000),
@@ -186,7 +186,7 @@ impl World {
                 RowChange::Cause(row) => drop(self.rows.causes.insert((row.build, row.event), row)),
                 RowChange::Plan { event, plan } => assert_eq!(self.rows.events[&event].plan, Some(plan.hash())),
                 RowChange::Transition(row) => self.record(row),
-                RowChange::Notice(notice) => self.notices.push(notice),
+                RowChange::Notification(notification) => self.notifications.push(notification),
                 other => panic!("the state machine has no say in {other:?}"),
             }
         }
@@ -220,7 +220,7 @@ impl World {
             assert_eq!(build.state == BuildState::Blocked, waits > 0, "{build:?}");
             let same = self.rows.builds.values().filter(|other| other.key == build.key && other.slot == build.slot);
             assert_eq!(same.filter(|other| !other.state.is_terminal()).count(), 1, "{build:?} has a double");
-            assert!(build.slot == Slot::Current || build.state == BuildState::Blocked, "{build:?}");
+            assert!(build.slot == BuildSlot::Current || build.state == BuildState::Blocked, "{build:?}");
         }
         assert_eq!(build.state.is_terminal(), build.done_at.is_some(), "{build:?}");
         let live = self.rows.attempts.values().filter(|it| it.build == build.id && it.state.is_live()).count();
@@ -246,7 +246,7 @@ impl World {
         let ends =
             ends.filter(|row| EventState::ALL.iter().any(|it| it.is_terminal() && it.as_str() == row.to)).count();
         assert_eq!(ends, usize::from(event.state.is_terminal()), "{event:?} ends once");
-        let last = self.notices.iter().rev().find(|it| it.aggregate == "event" && it.id == event.id.to_string());
+        let last = self.notifications.iter().rev().find(|it| it.aggregate == "event" && it.id == event.id.to_string());
         assert_eq!(last.unwrap().body["state"], event.state.as_str());
     }
 

@@ -6,7 +6,7 @@
 
 use freshmaker::backend::{Bus, DeliveryTag};
 use freshmaker::event::Message;
-use freshmaker_amqp::{Amqp, AmqpConfig, QueueConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
@@ -71,13 +71,13 @@ async fn bare(url: &str, queue: &str, count: usize) -> Outcome<f64> {
     Ok(count as f64 / start.elapsed().as_secs_f64())
 }
 
-fn bus(url: &str, queue: &str) -> Outcome<Amqp> {
+fn bus(url: &str, queue: &str) -> Outcome<AmqpBus> {
     let mut config = AmqpConfig::new(url)?.with_queue(queue, QueueConfig::durable()).with_prefetch(PREFETCH);
     config.bindings.clear();
-    Ok(Amqp::new(config)?)
+    Ok(AmqpBus::new(config)?)
 }
 
-async fn take(bus: &Amqp, count: usize) -> Outcome<()> {
+async fn take(bus: &AmqpBus, count: usize) -> Outcome<()> {
     let mut left = count;
     while left > 0 {
         let deliveries = bus.receive(BATCH.min(left)).await?;

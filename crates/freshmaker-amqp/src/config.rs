@@ -122,7 +122,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// How an [`Amqp`](super::Amqp) bus reaches its broker, and what it declares there.
+/// How an [`AmqpBus`](super::AmqpBus) bus reaches its broker, and what it declares there.
 ///
 /// Everything that the configuration file of the reference client of Fedora Messaging has is read from that file as it is, see
 /// [`read`](Self::read); the defaults are those of the reference client. What only this bus has is read from the table

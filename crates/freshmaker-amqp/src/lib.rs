@@ -43,11 +43,11 @@ use std::sync::Arc;
 /// A bus over AMQP 0-9-1; see the [module](self) for what it does.
 ///
 /// ```no_run
-/// use freshmaker_amqp::{Amqp, AmqpConfig};
+/// use freshmaker_amqp::{AmqpBus, AmqpConfig};
 /// use freshmaker::backend::Bus;
 ///
 /// # async fn example() -> freshmaker::backend::Result<()> {
-/// let bus = Amqp::new(AmqpConfig::read("/etc/fedora-messaging/config.toml")?)?;
+/// let bus = AmqpBus::new(AmqpConfig::read("/etc/fedora-messaging/config.toml")?)?;
 /// loop {
 ///     let deliveries = bus.receive(100).await?;
 ///     for delivery in &deliveries {
@@ -59,14 +59,14 @@ use std::sync::Arc;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Amqp {
+pub struct AmqpBus {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
     consumer: Consumer,
     publisher: Publisher,
 }
 
-/// One thing that [`Amqp::check`] looked at.
+/// One thing that [`AmqpBus::check`] looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What it was, as a place in an error would name it.
@@ -75,7 +75,7 @@ pub struct Check {
     pub outcome: Result<()>,
 }
 
-impl Amqp {
+impl AmqpBus {
     /// A bus with this configuration. Nothing is connected yet.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Amqp {
 }
 
 #[async_trait]
-impl Bus for Amqp {
+impl Bus for AmqpBus {
     async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
         self.consumer.receive(limit).await
     }

@@ -18,11 +18,11 @@ pub(super) struct Publisher {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
     /// Held while a connection is made, so that all who wait use the same one.
-    slot: Mutex<Slot>,
+    slot: Mutex<BuildSlot>,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct BuildSlot {
     session: Option<Arc<Session>>,
     backoff: Backoff,
     not_before: Timestamp,
@@ -62,7 +62,7 @@ impl Session {
 
 impl Publisher {
     pub(super) fn new(config: Arc<AmqpConfig>, clock: Arc<dyn Clock>) -> Self {
-        let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
+        let slot = BuildSlot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
         Self { config, clock, slot: Mutex::new(slot) }
     }
 

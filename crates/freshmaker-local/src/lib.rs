@@ -9,12 +9,12 @@
 //! use freshmaker::handler::rebuild_dependents;
 //! use freshmaker::memory::MemoryStorage;
 //! use freshmaker::Engine;
-//! use freshmaker_local::command::{CommandBuilds, CommandConfig};
+//! use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 //! use freshmaker_local::files::FilesCatalog;
 //! use std::sync::Arc;
 //!
 //! let catalog = FilesCatalog::from_tree("images")?;
-//! let builds = CommandBuilds::new(CommandConfig::new("./build.sh", "state"))?;
+//! let builds = CommandBuildSystem::new(CommandConfig::new("./build.sh", "state"))?;
 //! let engine = Engine::builder()
 //!     .storage(Arc::new(MemoryStorage::new()))
 //!     .catalog("images", Arc::new(catalog))

@@ -7,7 +7,7 @@ use freshmaker::graph::EdgeKind;
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{AttemptId, BuildId, ExternalId, FailureClass, Observed, Output};
 use freshmaker::time::Timestamp;
-use freshmaker_local::command::{CommandBuilds, CommandConfig};
+use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ impl World {
         config(self.directory.path(), script)
     }
 
-    fn builds(&self, script: &str) -> CommandBuilds {
-        CommandBuilds::new(self.config(script)).unwrap()
+    fn builds(&self, script: &str) -> CommandBuildSystem {
+        CommandBuildSystem::new(self.config(script)).unwrap()
     }
 
     fn attempt(&self, request: &BuildRequest) -> PathBuf {
@@ -76,14 +76,14 @@ async fn text_of(path: &Path) -> String {
     fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-async fn status(builds: &CommandBuilds, id: &ExternalId) -> Observed {
+async fn status(builds: &CommandBuildSystem, id: &ExternalId) -> Observed {
     let mut found = builds.status(std::slice::from_ref(id)).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].external, *id);
     found.remove(0).observed
 }
 
-async fn end(builds: &CommandBuilds, id: &ExternalId) -> Observed {
+async fn end(builds: &CommandBuildSystem, id: &ExternalId) -> Observed {
     for _ in 0..3000 {
         match status(builds, id).await {
             Observed::Running => pause().await,
@@ -93,7 +93,7 @@ async fn end(builds: &CommandBuilds, id: &ExternalId) -> Observed {
     panic!("{id} did not end");
 }
 
-async fn run(builds: &CommandBuilds, request: &BuildRequest) -> Observed {
+async fn run(builds: &CommandBuildSystem, request: &BuildRequest) -> Observed {
     let id = builds.submit(request).await.unwrap();
     end(builds, &id).await
 }
@@ -184,7 +184,7 @@ async fn everything_arrives_intact() {
     let config =
         world.config("").with_arguments(["-c", &script, "build", hostile, ""]).with_variable("HOSTILE", hostile);
     let observed =
-        run(&CommandBuilds::new(config.with_variable("PATH", "/usr/bin:/bin:/mine")).unwrap(), &request).await;
+        run(&CommandBuildSystem::new(config.with_variable("PATH", "/usr/bin:/bin:/mine")).unwrap(), &request).await;
     assert_eq!(observed, Observed::Succeeded(output("sha256:0a")));
 
     let parents = serde_json::json!([
@@ -273,7 +273,7 @@ async fn a_program_that_cannot_start_is_refused_with_its_name() {
         (world.directory.path(), "not a file"),
         (Path::new("surely-no-such-program"), "PATH"),
     ] {
-        let builds = CommandBuilds::new(CommandConfig::new(program, world.path("state"))).unwrap();
+        let builds = CommandBuildSystem::new(CommandConfig::new(program, world.path("state"))).unwrap();
         let error = builds.submit(&request(1)).await.unwrap_err();
         assert_eq!(error.remedy, Remedy::Rejected);
         assert!(error.text.contains(program.to_str().unwrap()) && error.text.contains(why), "{error}");
@@ -335,7 +335,7 @@ async fn a_signal_is_told_from_a_status() {
 async fn a_program_that_hangs_is_stopped() {
     for script in ["sleep 100", "trap '' TERM; while :; do sleep 1; done", "trap 'exit 0' TERM; sleep 100 & wait"] {
         let world = World::new();
-        let builds = CommandBuilds::new(world.config(script).with_timeout(Duration::from_millis(500))).unwrap();
+        let builds = CommandBuildSystem::new(world.config(script).with_timeout(Duration::from_millis(500))).unwrap();
         let Observed::Failed(failure) = run(&builds, &request(1)).await else { panic!("did not fail") };
         assert_eq!(failure.class, FailureClass::Infrastructure);
         assert!(failure.text.contains("did not end within 0.5s and was stopped"), "{}", failure.text);
@@ -347,7 +347,7 @@ async fn a_program_that_hangs_is_stopped() {
 async fn a_long_log_is_bounded_and_disturbs_nobody() {
     let world = World::new();
     let script = format!("echo begin; head -c 50000000 /dev/zero; head -c 500 /dev/zero >&2; {LEAVE_RESULT}");
-    let builds = CommandBuilds::new(world.config(&script).with_log_bytes_max(1000)).unwrap();
+    let builds = CommandBuildSystem::new(world.config(&script).with_log_bytes_max(1000)).unwrap();
     assert_eq!(run(&builds, &request(1)).await, Observed::Succeeded(output("sha256:0a")));
     let log = builds.log(&request(1).attempt).unwrap();
     assert!(log.starts_with("begin\n\0") && log.ends_with("\n[49999506 more bytes were not kept]\n"), "{}", log.len());
@@ -591,7 +591,7 @@ async fn no_supervisor_stays_a_zombie() {
 #[tokio::test]
 async fn engine_to_be_killed() {
     let Some(world) = std::env::var_os("FRESHMAKER_TEST_ENGINE").map(PathBuf::from) else { return };
-    let builds = CommandBuilds::new(config(&world, &format!("{UNTIL_GO}; {LEAVE_RESULT}"))).unwrap();
+    let builds = CommandBuildSystem::new(config(&world, &format!("{UNTIL_GO}; {LEAVE_RESULT}"))).unwrap();
     builds.submit(&request(1)).await.unwrap();
     std::future::pending::<()>().await;
 }
@@ -627,10 +627,10 @@ fn the_configuration_is_strict() {
         read(text).unwrap_err();
     }
     for name in ["", "A=B", "A B", "1A", "a.b"] {
-        let error = CommandBuilds::new(CommandConfig::new("make", "s").with_variable(name, "x")).unwrap_err();
+        let error = CommandBuildSystem::new(CommandConfig::new("make", "s").with_variable(name, "x")).unwrap_err();
         assert_eq!(error.remedy, Remedy::Unsupported, "{name:?}");
     }
-    let error = CommandBuilds::new(CommandConfig::new("make", "/dev/null/state")).unwrap_err();
+    let error = CommandBuildSystem::new(CommandConfig::new("make", "/dev/null/state")).unwrap_err();
     assert_eq!(error.remedy, Remedy::Unavailable);
     let secret = format!("{:?}", CommandConfig::new("make", "s").with_variable("TOKEN", "hunter2"));
     assert!(secret.contains("TOKEN") && !secret.contains("hunter2"));
@@ -640,9 +640,9 @@ mod conformance {
     use super::{Duration, ExternalId, LEAVE_RESULT, World as Directory, request};
     use async_trait::async_trait;
     use freshmaker::backend::{BuildRequest, BuildSystem, ComposerSystem};
-    use freshmaker::memory::{MemoryBuilds, MemoryComposer};
+    use freshmaker::memory::{MemoryBuildSystem, MemoryComposer};
     use freshmaker::rebuild::{Failure, FailureClass};
-    use freshmaker_local::command::CommandBuilds;
+    use freshmaker_local::command::CommandBuildSystem;
     use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -678,13 +678,13 @@ mod conformance {
         let script = format!(
             r#"case "$FRESHMAKER_ARTIFACT" in Fails*) exit 1 ;; Hangs*) trap '' TERM; sleep 100 ;; *) {LEAVE_RESULT} ;; esac"#
         );
-        let builds: CommandBuilds = directory.builds(&script);
+        let builds: CommandBuildSystem = directory.builds(&script);
         build_system(&builds, &world(Duration::from_millis(20), |_, _| {})).await;
     }
 
     #[tokio::test]
     async fn memory_keeps_the_contract() {
-        let builds = MemoryBuilds::new();
+        let builds = MemoryBuildSystem::new();
         let world = world(Duration::ZERO, |request, ending| match ending {
             Ending::Succeeds => {}
             Ending::Fails => builds.fail_next(&request.artifact, Failure::new(FailureClass::Permanent, "as wanted")),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Who makes the tokens of `Authorization: Negotiate` (SPNEGO), by which a Kerberos ticket is shown.
 ///
 /// ```
-/// use freshmaker_redhat::koji::{Config, KojiBuilds};
+/// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
 /// use freshmaker_net::Negotiate;
 /// use std::sync::Arc;
 ///
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// }
 ///
 /// let config = Config::new("https://koji.example.org/kojihub");
-/// let builds = KojiBuilds::new(config)?.with_negotiate(Arc::new(FromAgent));
+/// let builds = KojiBuildSystem::new(config)?.with_negotiate(Arc::new(FromAgent));
 /// # drop(builds);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```

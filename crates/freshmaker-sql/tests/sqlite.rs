@@ -73,7 +73,7 @@ async fn a_reopened_file_has_everything() {
     assert!(storage.message("local", "1").await.unwrap().is_some());
     assert!(storage.lease("engine", from_micros(0)).await.unwrap() > token);
     assert!(storage.reserve(1).await.unwrap() >= number + 5);
-    assert_eq!(storage.verify().await.unwrap(), []);
+    assert_eq!(storage.check_consistency().await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,8 +20,8 @@
 
 use async_trait::async_trait;
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
-use freshmaker::engine::{Builder, Handle};
-use freshmaker::memory::{MemoryBuilds, MemoryBus, MemoryCatalog, MemoryStorage};
+use freshmaker::engine::{EngineBuilder, Handle};
+use freshmaker::memory::{MemoryBuildSystem, MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildRecord, EventRecord, EventState};
 use freshmaker::time::{Timestamp, from_micros, later, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Event, Message};
@@ -98,7 +98,7 @@ pub struct World {
     /// The bus called `bus`.
     pub bus: Arc<MemoryBus>,
     /// The build system called `builder`.
-    pub builds: Arc<MemoryBuilds>,
+    pub builds: Arc<MemoryBuildSystem>,
     /// The catalog called `images`, with [`graph`].
     pub catalog: Arc<MemoryCatalog>,
     /// The clock.
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// An engine without handlers.
-    pub fn builder(&self) -> Builder {
+    pub fn builder(&self) -> EngineBuilder {
         Engine::builder()
             .storage(self.storage.clone())
             .bus("bus", self.bus.clone())
@@ -160,10 +160,10 @@ impl World {
         let handle = engine.handle();
         let quiet = async {
             until(|| std::future::ready(self.bus.backlog() == 0)).await;
-            handle.idle().await;
+            handle.wait_until_idle().await;
         };
         engine.run_until(quiet).await.expect("the world of a test");
-        assert_eq!(self.storage.verify().await.expect("the world of a test"), []);
+        assert_eq!(self.storage.check_consistency().await.expect("the world of a test"), []);
     }
 
     /// What was submitted, in order.

@@ -4,9 +4,9 @@ use crate::Result;
 use crate::config::Config;
 use crate::wires;
 use freshmaker::backend::{BuildSystem, Error, Remedy};
-use freshmaker_amqp::Amqp;
-use freshmaker_redhat::koji::{self, KojiBuilds};
-use freshmaker_redhat::odcs::Odcs;
+use freshmaker_amqp::AmqpBus;
+use freshmaker_redhat::koji::{self, KojiBuildSystem};
+use freshmaker_redhat::odcs::OdcsComposer;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
     if online {
         if let Ok(Some(bus)) = bus {
             let made = !bus.passive_declares;
-            for check in Amqp::new(bus)?.check().await {
+            for check in AmqpBus::new(bus)?.check().await {
                 let outcome = match check.outcome {
                     Err(error) if made && error.remedy == Remedy::NotFound => Ok("is not there yet; it will be made"),
                     outcome => outcome.map(|()| "is there"),
@@ -57,7 +57,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
             report.line("koji login", login(hub.config).await);
         }
         if let Some(odcs) = wires::odcs(&config) {
-            let about = Odcs::new(odcs.config)?.check().await;
+            let about = OdcsComposer::new(odcs.config)?.check().await;
             report.line("odcs", about.map(|about| format!("{about:?}")));
         }
     }
@@ -66,7 +66,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
 
 /// Opens a session, and closes it again.
 async fn login(hub: koji::Config) -> std::result::Result<String, Error> {
-    let builds = KojiBuilds::new(hub)?;
+    let builds = KojiBuildSystem::new(hub)?;
     let Some(session) = builds.session().await? else { return Ok("anonymous: it cannot build".to_owned()) };
     builds.fence(&session).await?;
     Ok(format!("logged in, and out of session {session} again"))

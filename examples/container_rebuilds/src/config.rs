@@ -14,7 +14,7 @@ pub(crate) struct Config {
     pub(crate) freshmaker_messages: Option<String>,
     pub(crate) fedora_messaging: Option<FedoraMessaging>,
     pub(crate) koji: Koji,
-    pub(crate) odcs: Option<Odcs>,
+    pub(crate) odcs: Option<OdcsComposer>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +40,7 @@ pub(crate) struct Koji {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Odcs {
+pub(crate) struct OdcsComposer {
     pub(crate) url: String,
     #[serde(default = "odcs")]
     pub(crate) name: String,
@@ -60,7 +60,7 @@ fn odcs() -> String {
 }
 
 fn slots() -> u32 {
-    freshmaker::rebuild::Slots::DEFAULT
+    freshmaker::rebuild::ConcurrencyLimits::DEFAULT
 }
 
 impl Config {

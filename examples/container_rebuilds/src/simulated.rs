@@ -47,7 +47,7 @@ pub(crate) async fn run() -> Result<bool> {
     println!("\nthe hub counts {} tasks, ODCS {} composes", ledger.entries.len(), odcs.composes().len());
     let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
     wrong.extend(odcs.violations());
-    wrong.extend(handle.verify().await?.iter().map(|violation| violation.text.clone()));
+    wrong.extend(handle.check_consistency().await?.iter().map(|violation| violation.text.clone()));
     wrong.iter().for_each(|text| println!("WRONG   {text}"));
     let overview = handle.overview().await?;
     Ok(wrong.is_empty() && overview.builds_failed == 0 && overview.builds_done > 0)

@@ -5,15 +5,15 @@ use crate::config::Config;
 use crate::handlers::{RebuildRecipe, cancel_event, rebuild_after_update, rebuild_by_hand};
 use freshmaker::Engine;
 use freshmaker::backend::Bus;
-use freshmaker::engine::{Builder, Handle};
+use freshmaker::engine::{EngineBuilder, Handle};
 use freshmaker::event::{Event, Parsers};
 use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requested};
-use freshmaker_amqp::{Amqp, AmqpConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
-use freshmaker_redhat::koji::{self, KojiBuilds, KojiVerifier};
+use freshmaker_redhat::koji::{self, KojiBuildSystem, KojiVerifier};
 use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
-use freshmaker_redhat::odcs::{Odcs, OdcsAuth, OdcsConfig};
+use freshmaker_redhat::odcs::{OdcsAuth, OdcsComposer, OdcsConfig};
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) struct System<C> {
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
         let parsers = parsers(&config.topic_prefixes);
-        let bus = amqp(config)?.map(Amqp::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
+        let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             state: config.state.clone(),
             catalog: Arc::new(catalog(&config.catalog)?),
@@ -59,7 +59,7 @@ impl Wires {
         let name = self.koji.name.as_str();
         let mut builder = self
             .builder()?
-            .build_system(name, Arc::new(KojiBuilds::new(self.koji.config.clone())?))
+            .build_system(name, Arc::new(KojiBuildSystem::new(self.koji.config.clone())?))
             .limit(name, self.koji.slots)
             .hints(name, koji_messages::task_hint);
         if self.verify {
@@ -67,7 +67,7 @@ impl Wires {
         }
         if let Some(odcs) = self.odcs {
             builder = builder
-                .composer(odcs.name.as_str(), Arc::new(Odcs::new(odcs.config)?))
+                .composer(odcs.name.as_str(), Arc::new(OdcsComposer::new(odcs.config)?))
                 .limit(odcs.name.as_str(), odcs.slots)
                 .hints(odcs.name, odcs_messages::compose_hint);
         }
@@ -85,7 +85,7 @@ impl Wires {
         Ok(self.builder()?.build()?.handle())
     }
 
-    fn builder(&self) -> Result<Builder> {
+    fn builder(&self) -> Result<EngineBuilder> {
         let builder = Engine::builder()
             .storage(Arc::new(SqliteStorage::open(&self.state)?))
             .catalog("files", Arc::clone(&self.catalog) as _)

@@ -4,7 +4,7 @@
 use freshmaker::Message;
 use freshmaker::backend::Bus;
 use freshmaker::engine::SystemClock;
-use freshmaker_amqp::{Amqp, AmqpConfig, Arguments, QueueConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, Arguments, QueueConfig};
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ struct World {
     hub: Hub,
     odcs: FakeOdcs,
     directory: tempfile::TempDir,
-    bus: Amqp,
+    bus: AmqpBus,
 }
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
         let queue = format!("koji-service-{}", fastrand::u64(..));
         // Nobody else's messages.
         let prefix = format!("org.example.test{}", fastrand::u64(..));
-        let bus = Amqp::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
+        let bus = AmqpBus::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
         let world = Self { prefix, hub, odcs, directory, bus };
         let prefix = &world.prefix;
         world.write(
@@ -109,11 +109,11 @@ impl World {
     }
 
     /// Somebody who listens to what is said of events and builds, from now on.
-    async fn listener(&self, broker: &str) -> Amqp {
+    async fn listener(&self, broker: &str) -> AmqpBus {
         let arguments = Arguments::from([("x-expires".to_owned(), 300_000.into())]);
         let queue = QueueConfig { arguments, ..QueueConfig::durable() };
         let config = AmqpConfig::new(broker).unwrap().with_queue(format!("{}-heard", self.prefix), queue);
-        let listener = Amqp::new(config.bind([format!("{}.event.#", self.prefix)])).unwrap();
+        let listener = AmqpBus::new(config.bind([format!("{}.event.#", self.prefix)])).unwrap();
         let ready = Message {
             id: "ready".into(),
             topic: "event.ready".into(),

@@ -11,7 +11,7 @@ use freshmaker::engine::Handle;
 use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
 use freshmaker::rebuild::{EventId, EventState};
 use freshmaker::{Artifact, ArtifactId, Engine};
-use freshmaker_local::command::{CommandBuilds, CommandConfig};
+use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     if options.pull && !image.buildable() && !image.id.as_str().starts_with("localhost/") {
         config = config.with_variable("FRESHMAKER_PULL", image.id.as_str());
     }
-    let builds = CommandBuilds::new(config)?;
+    let builds = CommandBuildSystem::new(config)?;
     // What is kept here concerns this machine only.
     std::fs::write(state.join(".gitignore"), "*\n").map_err(|error| format!("{}: {error}", state.display()))?;
     let storage = Arc::new(SqliteStorage::open(state.join("freshmaker.sqlite"))?);

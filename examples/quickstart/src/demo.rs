@@ -11,7 +11,7 @@ use freshmaker::Engine;
 use freshmaker::backend::{Storage, StorageExt};
 use freshmaker::engine::Handle;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
-use freshmaker_local::command::{CommandBuilds, CommandConfig};
+use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use freshmaker_sql::SqliteStorage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
     let store = Store::create(&options.state)?;
     let storage = Arc::new(SqliteStorage::open(store.root().join("freshmaker.sqlite"))?);
     storage.migrate().await?;
-    let builds = CommandBuilds::new(
+    let builds = CommandBuildSystem::new(
         CommandConfig::new(std::env::current_exe()?, store.root().join("attempts"))
             .with_arguments(["build-step"])
             .with_variable(step::STATE, store.root().to_str().ok_or("the path of --state is not UTF-8")?)

@@ -7,7 +7,7 @@ use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::engine::Handle;
 use freshmaker::rebuild::{BuildId, BuildRecord, BuildState, EventRecord, EventState};
 use freshmaker::time::since;
-use freshmaker_local::command::CommandBuilds;
+use freshmaker_local::command::CommandBuildSystem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ impl Summary {
     }
 
     /// Prints why what failed did, with the end of its log.
-    pub(crate) async fn print_failures(&self, handle: &Handle, system: &CommandBuilds) -> Result<()> {
+    pub(crate) async fn print_failures(&self, handle: &Handle, system: &CommandBuildSystem) -> Result<()> {
         for text in &self.failed_events {
             say!("failed: {text}");
         }

@@ -1,7 +1,7 @@
 //! The configuration file. Needs no broker.
 
 use freshmaker::backend::Remedy;
-use freshmaker_amqp::{Amqp, AmqpConfig, QueueConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn the_file_of_the_reference_client_is_read_as_it_is() {
     assert_eq!(config.confirm_timeout, Duration::from_millis(2500));
     assert_eq!(config.stall_timeout, Duration::from_secs(3));
     assert_eq!((config.reconnect_min, config.reconnect_max), (Duration::from_millis(500), Duration::from_secs(60)));
-    Amqp::new(config).unwrap();
+    AmqpBus::new(config).unwrap();
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn the_password_is_never_shown() {
     let config = AmqpConfig::parse(FULL, "config.toml").unwrap();
-    let shown = format!("{config:?} {:?}", Amqp::new(config.clone()).unwrap());
+    let shown = format!("{config:?} {:?}", AmqpBus::new(config.clone()).unwrap());
     assert!(shown.contains("amqps://rabbitmq.example.org:5671/public_pubsub"), "{shown}");
     for url in ["amqp://robot:s3cret@host:port/x", "amqp//robot:s3cret@host", "amqpx://robot:s3cret@host"] {
         let error = AmqpConfig::new(url).unwrap_err();

@@ -2,7 +2,7 @@ use crate::proxy::Proxy;
 use crate::world::{World, soon, url_at};
 use async_trait::async_trait;
 use freshmaker::event::Message;
-use freshmaker_amqp::Amqp;
+use freshmaker_amqp::AmqpBus;
 use freshmaker_testing::conformance::{BusWorld, bus};
 use lapin::types::AMQPValue;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ impl BusWorld for Suite {
 async fn the_bus_keeps_the_contract() {
     let Some(world) = World::new("contract").await else { return };
     let proxy = Proxy::to(address()).await;
-    let amqp = Amqp::new(world.config_at(&url_at(proxy.port))).unwrap();
+    let amqp = AmqpBus::new(world.config_at(&url_at(proxy.port))).unwrap();
     world.prepare(&amqp).await;
     let suite = Suite { world, proxy, published: Mutex::default() };
     soon("the suite", bus(&amqp, &suite)).await;

@@ -3,7 +3,7 @@
 use crate::proxy::Proxy;
 use crate::world::{World, eventually, message, soon, url_at};
 use freshmaker::backend::{Bus, Remedy};
-use freshmaker_amqp::{Amqp, AmqpConfig, QueueConfig, TlsFiles};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig, TlsFiles};
 use futures_util::FutureExt;
 use std::time::Duration;
 use test_support::broker::{address, url};
@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_millis(400);
 async fn a_confirmation_that_never_comes_is_unclear() {
     let Some(world) = World::new("unconfirmed").await else { return };
     let proxy = Proxy::to(address()).await;
-    let bus = Amqp::new(world.config_at(&url_at(proxy.port)).with_confirm_timeout(SHORT)).unwrap();
+    let bus = AmqpBus::new(world.config_at(&url_at(proxy.port)).with_confirm_timeout(SHORT)).unwrap();
     bus.publish(&message("1", b"")).await.unwrap();
     proxy.hold();
     let (two, three) = (message("2", b""), message("3", b""));
@@ -49,7 +49,7 @@ async fn a_confirmation_that_never_comes_is_unclear() {
 async fn a_connection_that_is_cut_loses_nothing() {
     let Some(world) = World::new("cut").await else { return };
     let proxy = Proxy::to(address()).await;
-    let bus = Amqp::new(world.config_at(&url_at(proxy.port))).unwrap();
+    let bus = AmqpBus::new(world.config_at(&url_at(proxy.port))).unwrap();
     world.prepare(&bus).await;
     for n in 0..30 {
         world.send(&message(&n.to_string(), b"")).await;
@@ -71,7 +71,7 @@ async fn a_connection_that_is_cut_loses_nothing() {
 async fn a_tag_of_a_lost_connection_acknowledges_nothing() {
     let Some(world) = World::new("lost-tag").await else { return };
     let proxy = Proxy::to(address()).await;
-    let bus = Amqp::new(world.config_at(&url_at(proxy.port))).unwrap();
+    let bus = AmqpBus::new(world.config_at(&url_at(proxy.port))).unwrap();
     world.prepare(&bus).await;
     world.send(&message("precious", b"")).await;
     let first = soon("a message", bus.receive(1)).await.unwrap().remove(0);
@@ -101,7 +101,7 @@ async fn a_broker_that_is_not_there_is_waited_for() {
     let Some(world) = World::new("absent").await else { return };
     let (wait, last) = (Duration::from_millis(10), Duration::from_millis(50));
     let config = world.config_at("amqp://127.0.0.1:1").with_confirm_timeout(SHORT).with_reconnect(wait, last);
-    let bus = Amqp::new(config).unwrap();
+    let bus = AmqpBus::new(config).unwrap();
     let one = message("1", b"");
     let (received, published) = tokio::join!(tokio::time::timeout(SHORT, bus.receive(1)), bus.publish(&one));
     assert!(received.is_err(), "it waits");
@@ -120,7 +120,7 @@ async fn what_waiting_does_not_mend_is_told() {
     if wrong == url() {
         return world.clean().await;
     }
-    let bus = Amqp::new(world.config_at(&wrong)).unwrap();
+    let bus = AmqpBus::new(world.config_at(&wrong)).unwrap();
     for (error, remedy) in [
         (soon("an error", bus.receive(1)).await.unwrap_err(), Remedy::Rejected),
         (soon("an error", bus.publish(&message("1", b""))).await.unwrap_err(), Remedy::NotNow),
@@ -132,7 +132,7 @@ async fn what_waiting_does_not_mend_is_told() {
     // The queue is there already, and is another one.
     let bus = world.bus();
     world.prepare(&bus).await;
-    let other = Amqp::new(world.config().with_delivery_limit(3)).unwrap();
+    let other = AmqpBus::new(world.config().with_delivery_limit(3)).unwrap();
     let error = soon("an error", other.receive(1)).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Rejected, "{error}");
     assert!(error.place.contains(&world.queue()), "{error}");
@@ -140,12 +140,12 @@ async fn what_waiting_does_not_mend_is_told() {
     let mut config = world.config();
     config.passive_declares = true;
     let config = config.with_queue("freshmaker-test-nowhere", QueueConfig::durable());
-    let error = soon("an error", Amqp::new(config).unwrap().receive(1)).await.unwrap_err();
+    let error = soon("an error", AmqpBus::new(config).unwrap().receive(1)).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::NotFound, "{error}");
 
     let mut config = world.config();
     config.publish_exchange = "freshmaker-test-nowhere".into();
-    let error = Amqp::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
+    let error = AmqpBus::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::NotNow, "a message is not at fault: {error}");
     drop(bus);
     world.clean().await;
@@ -167,13 +167,13 @@ async fn what_the_broker_takes_from_nobody_is_refused_for_good() {
 async fn files_for_tls_that_are_not_there_are_named() {
     let tls = TlsFiles { ca_cert: Some("/nonexistent/ca.pem".into()), ..TlsFiles::default() };
     let config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap().with_tls(tls);
-    let error = Amqp::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
+    let error = AmqpBus::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
     assert_eq!((error.remedy, error.place.as_str()), (Remedy::NotNow, "/nonexistent/ca.pem"));
 }
 
 #[test]
 fn without_a_runtime_it_says_so() {
-    let bus = Amqp::new(AmqpConfig::new("amqp://127.0.0.1:1").unwrap()).unwrap();
+    let bus = AmqpBus::new(AmqpConfig::new("amqp://127.0.0.1:1").unwrap()).unwrap();
     let error = bus.receive(1).now_or_never().unwrap().unwrap_err();
     assert_eq!(error.remedy, Remedy::Unsupported, "{error}");
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{World, eventually, message, soon};
 use freshmaker::backend::{Bus, Delivery, Remedy};
-use freshmaker_amqp::Amqp;
+use freshmaker_amqp::AmqpBus;
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn ids(deliveries: &[Delivery]) -> BTreeSet<&str> {
     deliveries.iter().map(|delivery| delivery.message.id.as_str()).collect()
 }
 
-async fn receive(bus: &Amqp, count: usize) -> Vec<Delivery> {
+async fn receive(bus: &AmqpBus, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {
         all.extend(soon("a message", bus.receive(count - all.len())).await.unwrap());
@@ -51,7 +51,7 @@ async fn only_what_was_named_is_acknowledged_and_the_broker_forgets_it() {
 #[tokio::test]
 async fn no_more_are_held_than_the_prefetch() {
     let Some(world) = World::new("prefetch").await else { return };
-    let bus = Amqp::new(world.config().with_prefetch(5)).unwrap();
+    let bus = AmqpBus::new(world.config().with_prefetch(5)).unwrap();
     world.prepare(&bus).await;
     for n in 0..12 {
         world.send(&message(&n.to_string(), b"")).await;
@@ -69,7 +69,7 @@ async fn no_more_are_held_than_the_prefetch() {
 #[tokio::test]
 async fn who_takes_nothing_is_no_consumer_until_it_does() {
     let Some(world) = World::new("rest").await else { return };
-    let bus = Amqp::new(world.config().with_prefetch(4).with_stall_timeout(STALL)).unwrap();
+    let bus = AmqpBus::new(world.config().with_prefetch(4).with_stall_timeout(STALL)).unwrap();
     world.prepare(&bus).await;
     for n in 0..5 {
         world.send(&message(&n.to_string(), b"")).await;
@@ -91,7 +91,7 @@ async fn who_takes_nothing_is_no_consumer_until_it_does() {
 #[tokio::test]
 async fn to_hold_messages_for_long_does_not_count_as_deliveries() {
     let Some(world) = World::new("stall").await else { return };
-    let bus = Amqp::new(world.config().with_delivery_limit(2).with_stall_timeout(STALL)).unwrap();
+    let bus = AmqpBus::new(world.config().with_delivery_limit(2).with_stall_timeout(STALL)).unwrap();
     world.prepare(&bus).await;
     let mut probes = 0;
     // More often than the limit of deliveries.
@@ -146,7 +146,7 @@ async fn nobody_has_to_listen_unless_that_is_asked_for() {
     let Some(world) = World::new("mandatory").await else { return };
     world.delete_queue(&world.outbox()).await;
     world.bus().publish(&message("1", b"")).await.unwrap();
-    let error = Amqp::new(world.config().with_mandatory()).unwrap().publish(&message("1", b"")).await.unwrap_err();
+    let error = AmqpBus::new(world.config().with_mandatory()).unwrap().publish(&message("1", b"")).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::NotNow, "{error}");
     assert!(error.text.contains("no queue is bound for test.sent"), "{error}");
     world.clean().await;

@@ -3,7 +3,7 @@
 use crate::world::{World, eventually, message, soon};
 use freshmaker::backend::{Bus, Remedy};
 use freshmaker::event::Message;
-use freshmaker_amqp::Amqp;
+use freshmaker_amqp::AmqpBus;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Computed by another program: SHA-256 of the namespace and `build:7:1`, cut to a UUID of version 8.
 const ID_OF_BUILD_7_1: &str = "7e6abb2f-97a1-8b26-a12e-2cc10716d56b";
 
-async fn one(bus: &Amqp) -> Message {
+async fn one(bus: &AmqpBus) -> Message {
     let delivery = soon("a message", bus.receive(1)).await.unwrap().remove(0);
     bus.acknowledge(&[delivery.tag]).await.unwrap();
     delivery.message
@@ -103,7 +103,7 @@ async fn bodies_are_bytes_and_may_be_large() {
 #[tokio::test]
 async fn what_goes_is_what_the_reference_client_would_send() {
     let Some(world) = World::new("goes").await else { return };
-    let bus = Amqp::new(world.config().with_topic_prefix("org.example.test")).unwrap();
+    let bus = AmqpBus::new(world.config().with_topic_prefix("org.example.test")).unwrap();
     let uuid = "d681fa46-cb6d-4174-8fcd-14d509583318";
     let given = [("fedora_messaging_severity", "30"), ("fedora_messaging_user_joe", "true"), ("note", "true")];
     let headers = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -170,7 +170,7 @@ async fn what_is_too_large_goes_to_the_dead_letters() {
     let dead_letters = format!("{}.dlx", world.name);
     let config =
         world.config().with_body_bytes_max(1000).with_dead_letter_exchange(dead_letters).with_delivery_limit(20);
-    let bus = Amqp::new(config).unwrap();
+    let bus = AmqpBus::new(config).unwrap();
     world.prepare(&bus).await;
     for (id, bytes) in [("before", 1000), ("large", 1001), ("after", 10)] {
         world.send(&message(id, &vec![b'x'; bytes])).await;

@@ -2,7 +2,7 @@
 
 use crate::world::{World, eventually, message, soon};
 use freshmaker::backend::{Bus, Remedy};
-use freshmaker_amqp::{Amqp, TlsFiles};
+use freshmaker_amqp::{AmqpBus, TlsFiles};
 use lapin::{Connection, ConnectionProperties};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeSet;
@@ -125,7 +125,7 @@ async fn a_broker_may_be_killed_and_starved_and_asked_for_a_certificate() {
     let mut config = world.config_at(&node.url()).with_confirm_timeout(Duration::from_secs(3));
     // What goes out comes in again.
     config.publish_exchange = world.exchange();
-    let bus = Amqp::new(config).unwrap();
+    let bus = AmqpBus::new(config).unwrap();
     world.prepare(&bus).await;
     killed(&mut node, &bus).await;
     starved(&node, &bus).await;
@@ -133,7 +133,7 @@ async fn a_broker_may_be_killed_and_starved_and_asked_for_a_certificate() {
 }
 
 /// Publishes and receives while the broker is killed and started again: whatever it confirmed comes.
-async fn killed(node: &mut Node, bus: &Amqp) {
+async fn killed(node: &mut Node, bus: &AmqpBus) {
     const COUNT: usize = 600;
     let confirmed = AtomicU32::new(0);
     let publish = async {
@@ -165,7 +165,7 @@ async fn killed(node: &mut Node, bus: &Amqp) {
 }
 
 /// While the broker has no memory, publications fail in time, and acknowledgements do not.
-async fn starved(node: &Node, bus: &Amqp) {
+async fn starved(node: &Node, bus: &AmqpBus) {
     bus.publish(&message("before", b"{}")).await.unwrap();
     node.control(&["set_vm_memory_high_watermark", "0"]).await;
     let first = bus.publish(&message("first", b"{}")).await.unwrap_err();
@@ -188,7 +188,7 @@ async fn over_tls(node: &Node, world: &World) {
     let at = |name: &str| Some(node.home.path().join(name));
     let url = format!("amqps://localhost:{}/%2f", node.tls_port);
     let with = |tls: TlsFiles| {
-        Amqp::new(world.config_at(&url).with_confirm_timeout(Duration::from_secs(5)).with_tls(tls)).unwrap()
+        AmqpBus::new(world.config_at(&url).with_confirm_timeout(Duration::from_secs(5)).with_tls(tls)).unwrap()
     };
     let files = TlsFiles { ca_cert: at("ca.pem"), certfile: at("client.pem"), keyfile: at("client.key") };
     let bus = with(files.clone());
@@ -199,7 +199,7 @@ async fn over_tls(node: &Node, world: &World) {
 
     // With a name and a password in the URL, those count.
     let named = url.replacen("amqps://", "amqps://guest:wr0ng@", 1);
-    let bus = Amqp::new(world.config_at(&named).with_tls(files.clone())).unwrap();
+    let bus = AmqpBus::new(world.config_at(&named).with_tls(files.clone())).unwrap();
     let error = soon("an error", bus.publish(&message("refused", b"{}"))).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::NotNow, "{error}");
 

@@ -4,9 +4,9 @@ use crate::world::{World, eventually, message, soon};
 use freshmaker::backend::Bus;
 use freshmaker::event::Message;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
-use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
-use freshmaker_amqp::{Amqp, AmqpConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_redhat::forms::FreshmakerMessages;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ async fn what_the_reference_client_publishes_is_received() {
     let Some(world) = World::new("from-peer").await else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = file(directory.path(), &world.exchange(), &world.queue());
-    let bus = Amqp::new(AmqpConfig::read(&file).unwrap()).unwrap();
+    let bus = AmqpBus::new(AmqpConfig::read(&file).unwrap()).unwrap();
     world.prepare(&bus).await;
     let id = ask(&python, &file, &["publish"]).await;
     let delivery = soon("a message", bus.receive(1)).await.unwrap().remove(0);
@@ -106,7 +106,7 @@ async fn what_is_published_the_reference_client_accepts() {
     let Some(world) = World::new("to-peer").await else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = file(directory.path(), &world.outbox(), &world.outbox());
-    let bus = Amqp::new(AmqpConfig::read(&file).unwrap()).unwrap();
+    let bus = AmqpBus::new(AmqpConfig::read(&file).unwrap()).unwrap();
     let headers = [("fedora_messaging_severity", "30"), ("fedora_messaging_user_joe", "true")];
     let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     bus.publish(&message("build:7:1", br#"{"state": "DONE"}"#)).await.unwrap();
@@ -142,14 +142,14 @@ async fn an_engine_tells_the_reference_client_in_its_own_words_and_in_those_of_f
         .bus("fedora-messaging", Arc::new(world.bus()))
         .storage(Arc::new(MemoryStorage::new()))
         .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-        .build_system("builder", Arc::new(MemoryBuilds::new()))
+        .build_system("builder", Arc::new(MemoryBuildSystem::new()))
         .announcer(FreshmakerMessages::new("https://fm.example.org"))
         .on(rebuild_dependents)
         .build()
         .unwrap();
     let handle = engine.handle();
     handle.send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
-    soon("the end", engine.run_until(handle.idle())).await.unwrap();
+    soon("the end", engine.run_until(handle.wait_until_idle())).await.unwrap();
 
     let printed = ask(&python, &file, &["consume", "12"]).await;
     let came: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,7 +1,7 @@
 //! The broker as the other side sees it: a client that shares no code with the bus.
 
 use freshmaker::event::Message;
-use freshmaker_amqp::{Amqp, AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
@@ -113,8 +113,8 @@ impl World {
         config
     }
 
-    pub(crate) fn bus(&self) -> Amqp {
-        Amqp::new(self.config()).unwrap()
+    pub(crate) fn bus(&self) -> AmqpBus {
+        AmqpBus::new(self.config()).unwrap()
     }
 
     pub(crate) async fn send_raw(&self, topic: &str, properties: BasicProperties, body: &[u8]) {
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Declares the queue of the bus before the bus does, so that nothing is lost that is sent before it.
-    pub(crate) async fn prepare(&self, bus: &Amqp) {
+    pub(crate) async fn prepare(&self, bus: &AmqpBus) {
         use freshmaker::backend::Bus;
         let connected = async || self.consumers(&self.queue()).await == Some(1);
         tokio::select! {

@@ -60,7 +60,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What [`CommandBuilds`] runs, and within which bounds. Durations are read as numbers of seconds.
+/// What [`CommandBuildSystem`] runs, and within which bounds. Durations are read as numbers of seconds.
 ///
 /// ```
 /// use freshmaker_local::command::CommandConfig;
@@ -202,18 +202,18 @@ impl fmt::Debug for CommandConfig {
 /// Builds by a configured program; see the [module](self) for what it is told and what it answers.
 ///
 /// ```
-/// use freshmaker_local::command::{CommandBuilds, CommandConfig};
+/// use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 /// use freshmaker::backend::BuildSystem;
 ///
 /// # let directory = tempfile::tempdir()?;
 /// # let state_dir = directory.path();
 /// let script = r#"printf '{"name": "%s"}' "$FRESHMAKER_ARTIFACT" >"$FRESHMAKER_RESULT""#;
-/// let builds = CommandBuilds::new(CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]))?;
+/// let builds = CommandBuildSystem::new(CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]))?;
 /// assert!(builds.capabilities().lookup);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct CommandBuilds {
+pub struct CommandBuildSystem {
     inner: Arc<Inner>,
 }
 
@@ -234,7 +234,7 @@ impl Drop for Withdrawal {
     }
 }
 
-impl CommandBuilds {
+impl CommandBuildSystem {
     /// Builds by this program.
     ///
     /// # Errors
@@ -287,7 +287,7 @@ impl CommandBuilds {
 }
 
 #[async_trait]
-impl BuildSystem for CommandBuilds {
+impl BuildSystem for CommandBuildSystem {
     fn capabilities(&self) -> Capabilities {
         Capabilities { lookup: true, settle: Duration::ZERO, poll: self.inner.config.poll, submissions: None }
     }

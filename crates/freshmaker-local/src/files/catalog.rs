@@ -99,7 +99,7 @@ impl FilesCatalog {
     }
 
     /// The rules that the manifest gives; everything may be rebuilt, if it gives none. To be handed to the engine's
-    /// [builder](freshmaker::engine::Builder::policy).
+    /// [builder](freshmaker::engine::EngineBuilder::policy).
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy

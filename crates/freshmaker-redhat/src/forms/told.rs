@@ -3,11 +3,11 @@
 use super::Forms;
 use freshmaker::Reason;
 use freshmaker::engine::{Announcement, Announcer};
-use freshmaker::rebuild::{BuildId, EventId, EventState, Neighbourhood, Notice, PublicBuildState};
+use freshmaker::rebuild::{BuildId, EventId, EventState, Neighbourhood, Notification, PublicBuildState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What a notice tells: which event or build is in which state, and why. By now it may be in another one.
+/// What a notification tells: which event or build is in which state, and why. By now it may be in another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Of an event.
@@ -33,19 +33,19 @@ impl Told {
     /// The topic of a build.
     pub const BUILD: &'static str = "build.state.changed";
 
-    /// What this notice tells; `None` if it is none of this version of the crate.
+    /// What this notification tells; `None` if it is none of this version of the crate.
     #[must_use]
-    pub fn of(notice: &Notice) -> Option<Self> {
-        match notice.aggregate.as_str() {
-            "event" => read(notice).map(|Body { id, state, reason }| Self::Event(id, state, reason)),
-            "build" => read(notice).map(|Body { id, state, reason }| Self::Build(id, state, reason)),
+    pub fn of(notification: &Notification) -> Option<Self> {
+        match notification.aggregate.as_str() {
+            "event" => read(notification).map(|Body { id, state, reason }| Self::Event(id, state, reason)),
+            "build" => read(notification).map(|Body { id, state, reason }| Self::Build(id, state, reason)),
             _ => None,
         }
     }
 }
 
-fn read<T: DeserializeOwned>(notice: &Notice) -> Option<T> {
-    T::deserialize(&notice.body).ok()
+fn read<T: DeserializeOwned>(notification: &Notification) -> Option<T> {
+    T::deserialize(&notification.body).ok()
 }
 
 impl Told {
@@ -96,14 +96,14 @@ impl FreshmakerMessages {
 }
 
 impl Announcer for FreshmakerMessages {
-    fn announce(&self, change: &Notice, rows: &Neighbourhood) -> Vec<Announcement> {
+    fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
         if let Some(told) = Told::of(change) {
             return told.messages(&Forms::new(rows, &self.base));
         }
         tracing::error!(
             change.aggregate,
             change.id,
-            "a stored notice makes no sense: Freshmaker's messages leave it out"
+            "a stored notification makes no sense: Freshmaker's messages leave it out"
         );
         Vec::new()
     }

@@ -40,15 +40,15 @@ const RECENT_MAX: usize = 1000;
 /// engine looks the marker up, which is in `userdata.fm_attempt` (images) or `custom_user_metadata.fm_attempt` of the task's request.
 ///
 /// ```
-/// use freshmaker_redhat::koji::{Config, KojiBuilds};
+/// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
 /// use freshmaker::backend::BuildSystem;
 ///
-/// let builds = KojiBuilds::new(Config::new("https://koji.example.org/kojihub"))?;
+/// let builds = KojiBuildSystem::new(Config::new("https://koji.example.org/kojihub"))?;
 /// assert!(builds.capabilities().lookup);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct KojiBuilds {
+pub struct KojiBuildSystem {
     client: Client,
     sessions: Sessions,
     observer: Observer,
@@ -56,7 +56,7 @@ pub struct KojiBuilds {
     recent: Mutex<VecDeque<(AttemptId, ExternalId)>>,
 }
 
-impl KojiBuilds {
+impl KojiBuildSystem {
     /// A build system at this hub; nothing is sent yet.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl KojiBuilds {
 }
 
 #[async_trait]
-impl BuildSystem for KojiBuilds {
+impl BuildSystem for KojiBuildSystem {
     fn capabilities(&self) -> Capabilities {
         // More would wait for a session in which another one is submitted.
         let submissions = u32::try_from(self.config.sessions.max(1)).ok().and_then(NonZeroU32::new);
@@ -198,7 +198,7 @@ impl BuildSystem for KojiBuilds {
     }
 }
 
-impl KojiBuilds {
+impl KojiBuildSystem {
     /// How all of these stand.
     async fn observed(&self, ids: &[ExternalId], place: &str) -> Result<Vec<Found>> {
         let found = self.observer.observe(ids).await?;

@@ -14,12 +14,12 @@ use freshmaker::rebuild::{BuildMode, Verification};
 ///
 /// ```
 /// use freshmaker::Engine;
-/// use freshmaker_redhat::koji::{Config, KojiBuilds, KojiVerifier};
+/// use freshmaker_redhat::koji::{Config, KojiBuildSystem, KojiVerifier};
 /// use std::sync::Arc;
 ///
 /// let config = Config::new("https://koji.example.org/kojihub");
 /// let verifier = Arc::new(KojiVerifier::new(&config)?);
-/// let builder = Engine::builder().build_system("koji", Arc::new(KojiBuilds::new(config)?)).verifier("koji", verifier);
+/// let builder = Engine::builder().build_system("koji", Arc::new(KojiBuildSystem::new(config)?)).verifier("koji", verifier);
 /// # drop(builder);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```

@@ -4,7 +4,7 @@
 //! it depends on it. [`Compose`] makes the parameters and the name, so that equal repositories of several events are one build.
 //!
 //! ```
-//! use freshmaker_redhat::odcs::{Compose, Flag, Odcs, OdcsConfig};
+//! use freshmaker_redhat::odcs::{Compose, Flag, OdcsComposer, OdcsConfig};
 //! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 //! use std::sync::Arc;
 //!
@@ -16,7 +16,7 @@
 //! graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("images/app", None));
 //! graph.depend("app", compose.artifact(), EdgeKind::Repository)?;
 //!
-//! let odcs = Odcs::new(OdcsConfig::new("https://odcs.example.org"))?;
+//! let odcs = OdcsComposer::new(OdcsConfig::new("https://odcs.example.org"))?;
 //! let builder = Engine::builder().composer("odcs", Arc::new(odcs));
 //! # drop(builder);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -65,7 +65,7 @@ use std::time::Duration;
 /// Composes that are asked about at the same time.
 const PARALLEL: usize = 8;
 
-/// How [`Odcs`] logs in. A client certificate is part of [`HttpConfig`].
+/// How [`OdcsComposer`] logs in. A client certificate is part of [`HttpConfig`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OdcsAuth {
@@ -128,13 +128,13 @@ impl OdcsConfig {
 
 /// Package repositories made by ODCS; see the [module](self).
 #[derive(Debug)]
-pub struct Odcs {
+pub struct OdcsComposer {
     client: Client,
     config: OdcsConfig,
     clock: Arc<dyn Clock>,
 }
 
-impl Odcs {
+impl OdcsComposer {
     /// A client of this service. Connects only when it is used.
     ///
     /// # Errors
@@ -296,7 +296,7 @@ impl Odcs {
 }
 
 #[async_trait]
-impl Composer for Odcs {
+impl Composer for OdcsComposer {
     fn capabilities(&self) -> Capabilities {
         Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll, submissions: None }
     }

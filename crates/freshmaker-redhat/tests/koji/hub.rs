@@ -2,7 +2,7 @@
 
 use freshmaker_net::Secret;
 use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
-use freshmaker_redhat::koji::{Config, KojiBuilds, Login};
+use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -126,8 +126,8 @@ impl Hub {
         config
     }
 
-    pub(crate) fn builds(&self) -> KojiBuilds {
-        KojiBuilds::new(self.config()).expect("a client")
+    pub(crate) fn builds(&self) -> KojiBuildSystem {
+        KojiBuildSystem::new(self.config()).expect("a client")
     }
 }
 

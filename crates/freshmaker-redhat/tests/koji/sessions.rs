@@ -5,7 +5,7 @@ use freshmaker::rebuild::SessionId;
 use freshmaker::time::from_micros;
 use freshmaker_net::Negotiate;
 use freshmaker_redhat::koji::xmlrpc::Value;
-use freshmaker_redhat::koji::{Config, KojiBuilds, Login};
+use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
 
 #[tokio::test]
 async fn an_expired_session_is_renewed_for_a_read_and_keeps_its_count() {
@@ -89,7 +89,7 @@ async fn certificates_and_tickets_log_in_at_their_own_path() {
     .await;
     let mut config = hub.config();
     config.login = Login::Certificate;
-    KojiBuilds::new(config).expect("a client").submit(&nginx()).await.expect("taken");
+    KojiBuildSystem::new(config).expect("a client").submit(&nginx()).await.expect("taken");
     let first = hub.seen().remove(0);
     assert_eq!(first.path, "/kojihub/ssllogin");
     assert_eq!(first.request, crate::recorded::Exchange::named("202-").request());
@@ -115,7 +115,7 @@ async fn kerberos_shows_a_ticket_to_log_in_and_at_no_other_time() {
     let mut config = hub.config();
     config.login = Login::Kerberos;
     let builds = |tickets| {
-        KojiBuilds::new(config.clone()).expect("a client").with_negotiate(std::sync::Arc::new(Tickets(tickets)))
+        KojiBuildSystem::new(config.clone()).expect("a client").with_negotiate(std::sync::Arc::new(Tickets(tickets)))
     };
     builds(Some(b"ticket")).submit(&nginx()).await.expect("taken");
     let shown: Vec<_> = hub.seen().iter().map(|seen| seen.headers.get("authorization").cloned()).collect();
@@ -133,7 +133,7 @@ async fn a_failed_login_means_that_nothing_was_submitted() {
     let mut request = nginx();
     request.session = None;
     assert_eq!(hub.builds().submit(&request).await.expect_err("wrong password").remedy, Remedy::Unavailable);
-    let anonymous = KojiBuilds::new(Config::new(&hub.url)).expect("a client");
+    let anonymous = KojiBuildSystem::new(Config::new(&hub.url)).expect("a client");
     assert_eq!(anonymous.session().await.expect_err("nobody").remedy, Remedy::Unsupported);
     assert_eq!(hub.methods(), ["login", "login"]);
 }
@@ -248,7 +248,7 @@ async fn a_session_in_which_somebody_submits_is_shared_last() {
     let hub = Hub::with_login(|_| Step::Stall).await;
     let mut config = hub.config();
     config.sessions = 2;
-    let builds = KojiBuilds::new(config).expect("a client");
+    let builds = KojiBuildSystem::new(config).expect("a client");
     assert_eq!(builds.capabilities().submissions.map(u32::from), Some(2));
     let mut request = nginx();
     request.session = builds.session().await.expect("a session");

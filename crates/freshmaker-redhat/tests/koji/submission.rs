@@ -129,7 +129,7 @@ async fn outcome(step: impl Fn() -> Step + Send + Sync + 'static) -> (Remedy, St
     let hub = Hub::with_login(move |_| step()).await;
     let mut config = hub.config();
     config.http.timeout = Duration::from_millis(300);
-    let builds = freshmaker_redhat::koji::KojiBuilds::new(config).expect("a client");
+    let builds = freshmaker_redhat::koji::KojiBuildSystem::new(config).expect("a client");
     let mut request = nginx();
     request.session = builds.session().await.expect("a session");
     let error = builds.submit(&request).await.expect_err("no task");
@@ -238,7 +238,7 @@ async fn without_a_hub_nothing_is_sent() {
     // A port on which nobody listens any more.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     config.http.url = format!("http://{closed}/kojihub");
-    let nobody = freshmaker_redhat::koji::KojiBuilds::new(config).expect("a client");
+    let nobody = freshmaker_redhat::koji::KojiBuildSystem::new(config).expect("a client");
     assert_eq!(nobody.session().await.expect_err("refused").remedy, Remedy::Unavailable);
     assert_eq!(nobody.submit(&nginx()).await.expect_err("refused").remedy, Remedy::Unavailable);
     // A session that is not open here: somebody else's, or one that was fenced off.

@@ -152,7 +152,7 @@ async fn a_hub_that_is_away_for_a_while() {
         hub.stop();
         clock.sleep_until(freshmaker::time::later(clock.now(), SECOND * 30)).await;
         hub.restart().await.unwrap();
-        handle.idle().await;
+        handle.wait_until_idle().await;
     };
     tokio::time::timeout(Duration::from_secs(30), engine.run_until(story)).await.unwrap().unwrap();
     farm.all_done().await;
@@ -162,7 +162,7 @@ async fn a_hub_that_is_away_for_a_while() {
 /// Lets the engine run until it has ended or was polled so often, and messages of the hub come to it. Whether it has ended.
 async fn run(farm: &Farm, engine: &Engine, polls: usize) -> bool {
     let handle = engine.handle();
-    let mut running = pin!(engine.run_until(handle.idle()));
+    let mut running = pin!(engine.run_until(handle.wait_until_idle()));
     let mut left = polls;
     poll_fn(|cx| {
         if left == 0 {

@@ -7,7 +7,7 @@ use freshmaker::backend::{BuildRequest, BuildSystem, Remedy};
 use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
-use freshmaker_redhat::koji::{Config, KojiBuilds, Login};
+use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
 use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ impl World {
         Self { hub: hub(&clock).await, clock, requests: AtomicU32::new(0) }
     }
 
-    fn builds(&self) -> KojiBuilds {
-        KojiBuilds::new(config(&self.hub)).unwrap()
+    fn builds(&self) -> KojiBuildSystem {
+        KojiBuildSystem::new(config(&self.hub)).unwrap()
     }
 }
 
@@ -94,7 +94,7 @@ async fn nothing_is_sent_in_a_session_that_is_in_doubt() {
     let mut config = config(&world.hub);
     config.sessions = 1;
     config.http.timeout = Duration::from_millis(200);
-    let builds = KojiBuilds::new(config).unwrap();
+    let builds = KojiBuildSystem::new(config).unwrap();
     let mut requests = [Ending::Succeeds; 3].map(|ending| world.request(ending));
     for request in &mut requests {
         request.session = builds.session().await.unwrap();

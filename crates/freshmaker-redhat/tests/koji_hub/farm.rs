@@ -8,7 +8,7 @@ use freshmaker::rebuild::BuildRecord;
 use freshmaker::time::{Timestamp, from_micros, later, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, Event, HandlerResult};
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub};
-use freshmaker_redhat::koji::{KojiBuilds, KojiVerifier};
+use freshmaker_redhat::koji::{KojiBuildSystem, KojiVerifier};
 use freshmaker_redhat::messages::koji::task_hint;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl Farm {
         if self.verifies {
             builder = builder.verifier("koji", Arc::new(KojiVerifier::new(&config).unwrap()));
         }
-        builder = builder.build_system("koji", Arc::new(KojiBuilds::new(config).unwrap()));
+        builder = builder.build_system("koji", Arc::new(KojiBuildSystem::new(config).unwrap()));
         if let Some(bus) = &self.bus {
             builder = builder.bus("bus", bus.clone()).hints("koji", task_hint);
         }
@@ -151,7 +151,7 @@ impl Farm {
 
     /// All builds, by artifact, as `artifact STATE`; after a check that what is stored is sound, and that the client kept its promises.
     pub(crate) async fn states(&self) -> Vec<String> {
-        assert_eq!(self.storage.verify().await.unwrap(), []);
+        assert_eq!(self.storage.check_consistency().await.unwrap(), []);
         assert_eq!(self.hub.ledger().violations(), []);
         let builds = self.builds().await;
         let mut states: Vec<_> = builds.iter().map(|it| format!("{} {}", it.key.artifact, it.state)).collect();
@@ -164,7 +164,7 @@ impl Farm {
         let engine = self.engine(1);
         self.push(&engine).await;
         let handle = engine.handle();
-        let ended = tokio::time::timeout(Duration::from_secs(30), engine.run_until(handle.idle())).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), engine.run_until(handle.wait_until_idle())).await;
         ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.hub)).unwrap();
         self.all_done().await;
         self.hub.ledger().entries.len()

@@ -4,7 +4,7 @@ use crate::world::{World, request};
 use async_trait::async_trait;
 use freshmaker::backend::{BuildRequest, ComposerSystem};
 use freshmaker_redhat::fakes::odcs::Course;
-use freshmaker_redhat::odcs::{Compose, Odcs, OdcsConfig};
+use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,7 +43,7 @@ impl BuildWorld for Composes<'_> {
 async fn the_contract_of_build_systems_holds() {
     let world = World::new().await;
     let config = OdcsConfig::new(world.service.url());
-    let odcs = Odcs::new(config).unwrap().with_clock(Arc::new(world.clock.clone()));
+    let odcs = OdcsComposer::new(config).unwrap().with_clock(Arc::new(world.clock.clone()));
     build_system(&ComposerSystem(Arc::new(odcs)), &Composes(&world, AtomicU32::new(1))).await;
     assert_eq!(world.service.violations(), [] as [String; 0]);
 }

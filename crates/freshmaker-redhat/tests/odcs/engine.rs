@@ -5,13 +5,13 @@ use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{BuildFilter, BuildRequest, Clock, Paging, Storage};
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
-use freshmaker::memory::{MemoryBuilds, MemoryCatalog, MemoryStorage};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{BuildState, Observed, Output};
 use freshmaker::time::{Timestamp, later, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs, Fault};
-use freshmaker_redhat::odcs::{Compose, Odcs, OdcsConfig};
+use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ impl Clock for Hurry {
 struct Town {
     clock: Arc<Hurry>,
     storage: Arc<MemoryStorage>,
-    builds: Arc<MemoryBuilds>,
+    builds: Arc<MemoryBuildSystem>,
     service: FakeOdcs,
     catalog: Arc<MemoryCatalog>,
 }
@@ -72,7 +72,7 @@ impl Town {
         config.settle = Duration::from_secs(1);
         config.poll = Duration::from_secs(1);
         config.http.timeout = Duration::from_millis(200);
-        let odcs = Odcs::new(config).unwrap().with_clock(self.clock.clone());
+        let odcs = OdcsComposer::new(config).unwrap().with_clock(self.clock.clone());
         Engine::builder()
             .storage(self.storage.clone())
             .catalog("images", self.catalog.clone())
@@ -91,9 +91,9 @@ impl Town {
 
     async fn settle(&self, engine: &Engine) {
         let handle = engine.handle();
-        let run = engine.run_until(handle.idle());
+        let run = engine.run_until(handle.wait_until_idle());
         tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap();
-        assert_eq!(self.storage.verify().await.unwrap(), []);
+        assert_eq!(self.storage.check_consistency().await.unwrap(), []);
     }
 
     /// Runs until so many builds were submitted; the artifact of the last one.

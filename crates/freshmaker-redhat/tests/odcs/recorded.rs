@@ -4,7 +4,7 @@ use crate::world::{HOUR, World, ask, request};
 use freshmaker::backend::{Composer, Remedy};
 use freshmaker::time::{Timestamp, later};
 use freshmaker_redhat::fakes::odcs::Course;
-use freshmaker_redhat::odcs::{Compose, ComposeRecord, Odcs, OdcsConfig, SourceType};
+use freshmaker_redhat::odcs::{Compose, ComposeRecord, OdcsComposer, OdcsConfig, SourceType};
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::Value;
 use std::time::Duration;
@@ -111,7 +111,7 @@ fn our_requests_are_those_of_the_recording() {
             async { Reply::new(400) }
         });
         let server = server.await.unwrap();
-        let odcs = Odcs::new(OdcsConfig::new(server.url())).unwrap();
+        let odcs = OdcsComposer::new(OdcsConfig::new(server.url())).unwrap();
         let mut sent = Vec::new();
         for compose in &composes {
             assert_eq!(odcs.prepare(&request(1, compose)).await.unwrap_err().remedy, Remedy::Rejected);
@@ -165,7 +165,7 @@ async fn refusals_are_sorted() {
             async { reply }
         });
         let server = server.await.unwrap();
-        let odcs = Odcs::new(OdcsConfig::new(server.url())).unwrap();
+        let odcs = OdcsComposer::new(OdcsConfig::new(server.url())).unwrap();
         let error = match exchange.method.as_str() {
             "POST" => odcs.prepare(&request(1, &Compose::tag("x"))).await.unwrap_err(),
             _ => odcs.compose(99999).await.unwrap_err(),

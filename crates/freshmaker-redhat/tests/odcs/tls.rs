@@ -1,7 +1,7 @@
 //! A service that wants to see a certificate.
 
 use freshmaker::backend::Remedy;
-use freshmaker_redhat::odcs::{Odcs, OdcsConfig};
+use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -59,11 +59,11 @@ async fn a_certificate_is_shown_to_who_demands_one() {
     std::fs::write(at("both.pem"), both.concat()).unwrap();
     let mut config = OdcsConfig::new(format!("https://localhost:{}", serve(directory.path())));
     config.http.ca = Some(at("ca.pem"));
-    let nobody = Odcs::new(config.clone()).unwrap().check().await.unwrap_err();
+    let nobody = OdcsComposer::new(config.clone()).unwrap().check().await.unwrap_err();
     assert_eq!(nobody.remedy, Remedy::Unavailable, "{nobody}");
     config.http.client_cert = Some(at("both.pem"));
-    assert_eq!(Odcs::new(config.clone()).unwrap().check().await.unwrap().auth_backend, "ssl");
+    assert_eq!(OdcsComposer::new(config.clone()).unwrap().check().await.unwrap().auth_backend, "ssl");
     config.http.ca = Some(at("client.pem"));
-    let stranger = Odcs::new(config).unwrap().check().await.unwrap_err();
+    let stranger = OdcsComposer::new(config).unwrap().check().await.unwrap_err();
     assert!(stranger.text.contains("certificate"), "{stranger}");
 }

@@ -7,7 +7,7 @@ use freshmaker::time::later;
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::odcs::{Course, Fault};
 use freshmaker_redhat::messages::odcs::ComposeState;
-use freshmaker_redhat::odcs::{Compose, Flag, Odcs, OdcsAuth, OdcsConfig};
+use freshmaker_redhat::odcs::{Compose, Flag, OdcsAuth, OdcsComposer, OdcsConfig};
 use freshmaker_testing::http::{Reply, Server};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn errors_of_a_request_say_whether_it_took_effect() {
         assert_eq!(world.asked("POST"), 1, "{fault:?}: it was repeated");
         assert!(error.place.starts_with("odcs: POST /api/1/composes/"), "{error}");
     }
-    let nobody = Odcs::new(OdcsConfig::new("http://127.0.0.1:1")).unwrap();
+    let nobody = OdcsComposer::new(OdcsConfig::new("http://127.0.0.1:1")).unwrap();
     let error = nobody.prepare(&request(1, &Compose::tag("t"))).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Unavailable, "{error}");
 }
@@ -387,8 +387,8 @@ async fn a_check_tells_what_the_server_wants() {
     assert!(error.remedy == Remedy::Unsupported && error.text.contains("openidc"), "{error}");
     let mut config = OdcsConfig::new(world.service.url());
     config.auth = OdcsAuth::Token(Secret::new("token"));
-    assert!(Odcs::new(config.clone()).unwrap().check().await.is_ok());
-    assert_eq!(Odcs::new(OdcsConfig::new("odcs")).unwrap_err().remedy, Remedy::Unsupported);
+    assert!(OdcsComposer::new(config.clone()).unwrap().check().await.is_ok());
+    assert_eq!(OdcsComposer::new(OdcsConfig::new("odcs")).unwrap_err().remedy, Remedy::Unsupported);
 }
 
 #[derive(Debug)]
@@ -412,7 +412,8 @@ async fn a_ticket_is_shown_with_each_request_and_without_one_nothing_is_sent() {
     let server = server.await.unwrap();
     let mut config = OdcsConfig::new(server.url());
     config.auth = OdcsAuth::Kerberos;
-    let odcs = |tickets| Odcs::new(config.clone()).unwrap().with_negotiate(std::sync::Arc::new(Tickets(tickets)));
+    let odcs =
+        |tickets| OdcsComposer::new(config.clone()).unwrap().with_negotiate(std::sync::Arc::new(Tickets(tickets)));
     // What the server answers is no compose; what matters is what it was shown.
     let _ = odcs(Ok(b"ticket".to_vec())).prepare(&request(1, &Compose::tag("t"))).await;
     assert_eq!(*seen.lock().unwrap(), [Some("Negotiate dGlja2V0".to_owned())]);
@@ -425,7 +426,7 @@ async fn a_ticket_is_shown_with_each_request_and_without_one_nothing_is_sent() {
 async fn nothing_is_sent_to_where_a_redirection_leads() {
     let server = Server::start(|_| async { Reply::new(302).with_header("location", "https://elsewhere.example.org/") });
     let server = server.await.unwrap();
-    let odcs = Odcs::new(OdcsConfig::new(server.url())).unwrap();
+    let odcs = OdcsComposer::new(OdcsConfig::new(server.url())).unwrap();
     let error = odcs.prepare(&request(1, &Compose::tag("t"))).await.unwrap_err();
     assert!(error.remedy == Remedy::Unavailable && error.text.contains("elsewhere.example.org"), "{error}");
 }

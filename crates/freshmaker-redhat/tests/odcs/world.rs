@@ -4,7 +4,7 @@ use freshmaker::backend::{Clock, ComposeRequest, Composer};
 use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
 use freshmaker::time::{Timestamp, later};
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
-use freshmaker_redhat::odcs::{Compose, Odcs, OdcsConfig};
+use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use freshmaker_testing::sim::VirtualClock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) fn start_of_time() -> Timestamp {
 pub(crate) struct World {
     pub(crate) clock: VirtualClock,
     pub(crate) service: FakeOdcs,
-    pub(crate) odcs: Odcs,
+    pub(crate) odcs: OdcsComposer,
 }
 
 impl World {
@@ -35,7 +35,7 @@ impl World {
         let mut config = OdcsConfig::new(service.url());
         config.http.timeout = Duration::from_millis(500);
         change(&mut config);
-        let odcs = Odcs::new(config).unwrap().with_clock(Arc::new(clock.clone()));
+        let odcs = OdcsComposer::new(config).unwrap().with_clock(Arc::new(clock.clone()));
         Self { clock, service, odcs }
     }
 

@@ -5,8 +5,8 @@ use freshmaker::artifact::{ArtifactKind, Nvr, Parameters, Source};
 use freshmaker::event::Envelope;
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, ExternalId, Neighbourhood, Output, PublicBuildState, Slot,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
+    Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, Neighbourhood, Output, PublicBuildState,
 };
 use freshmaker::time::Timestamp;
 use freshmaker::{EdgeKind, Reason, RebuildReason};
@@ -74,7 +74,7 @@ fn build(id: i64, artifact: &str, kind: ArtifactKind, state: BuildState) -> Buil
         version: 1,
         state,
         key,
-        slot: Slot::Current,
+        slot: BuildSlot::Current,
         kind,
         source: None,
         parameters: Parameters::default(),

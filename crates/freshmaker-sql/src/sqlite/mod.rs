@@ -155,8 +155,8 @@ impl Storage for SqliteStorage {
         self.read(move |connection| query::answer(connection, &query)).await
     }
 
-    async fn verify(&self) -> Result<Vec<Violation>> {
-        self.read(query::verify).await
+    async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.read(query::check_consistency).await
     }
 }
 

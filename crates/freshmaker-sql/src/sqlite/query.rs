@@ -1,6 +1,6 @@
 use super::rows::{
-    AttemptRow, BuildRow, EventRow, InboxRow, NoticeRow, Place, TransitionRow, inbox_number, inbox_state, mode_number,
-    moment,
+    AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
+    mode_number, moment,
 };
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, plans, tallies, transitions};
 use super::{CHUNK, failed};
@@ -45,10 +45,10 @@ pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result
         Query::DeadLetters(paging) => Answer::DeadLetters(dead_letters(connection, *paging)?),
         Query::Plan(event) => Answer::Plan(plan(connection, *event)?.map(Box::new)),
         Query::Durations { mode, limit } => Answer::Durations(durations(connection, *mode, *limit)?),
-        Query::Notices { limit } => {
-            let rows = outbox::table.order(outbox::number).limit((*limit).into()).select(NoticeRow::as_select());
+        Query::Notifications { limit } => {
+            let rows = outbox::table.order(outbox::number).limit((*limit).into()).select(NotificationRow::as_select());
             let rows = rows.load(connection).map_err(failed)?;
-            Answer::Notices(rows.into_iter().map(NoticeRow::record).collect::<Result<_>>()?)
+            Answer::Notifications(rows.into_iter().map(NotificationRow::record).collect::<Result<_>>()?)
         }
         Query::Overview => Answer::Overview(Box::new(count_all(connection)?)),
         Query::Message { source, message_id } => {
@@ -255,7 +255,7 @@ fn must_fit(ids: usize) -> Result<()> {
     Err(Error::new(Remedy::Unsupported, super::PLACE, text))
 }
 
-pub(super) fn verify(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {
+pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {
     let mut audit = ConsistencyCheck::default();
     audit_rows(connection, &mut audit)?;
     let edges = build_deps::table.select((build_deps::child, build_deps::satisfied));

@@ -7,9 +7,9 @@ use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker::event::{Envelope, Message, Severity};
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notice,
-    SessionId, Slot, Transition,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
+    Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey,
+    Notification, SessionId, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use serde::Serialize;
@@ -168,7 +168,7 @@ pub(super) struct TransitionRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = outbox)]
-pub(super) struct NoticeRow {
+pub(super) struct NotificationRow {
     aggregate: String,
     id: String,
     version: i64,
@@ -487,8 +487,8 @@ impl TransitionRow {
     }
 }
 
-impl NoticeRow {
-    pub(super) fn of(record: &Notice) -> Result<Self> {
+impl NotificationRow {
+    pub(super) fn of(record: &Notification) -> Result<Self> {
         Ok(Self {
             aggregate: record.aggregate.clone(),
             id: record.id.clone(),
@@ -498,10 +498,10 @@ impl NoticeRow {
         })
     }
 
-    pub(super) fn record(self) -> Result<Notice> {
+    pub(super) fn record(self) -> Result<Notification> {
         let place = Place { table: "outbox", id: &self.id };
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
-        Ok(Notice { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
+        Ok(Notification { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
     }
 }
 
@@ -570,13 +570,13 @@ fn mode_of(number: i16) -> Option<BuildMode> {
     [BuildMode::Real, BuildMode::Scratch, BuildMode::DryRun].into_iter().find(|mode| mode_number(*mode) == number)
 }
 
-fn slot_number(slot: Slot) -> i16 {
+fn slot_number(slot: BuildSlot) -> i16 {
     match slot {
-        Slot::Current => 0,
-        Slot::Successor => 1,
+        BuildSlot::Current => 0,
+        BuildSlot::Successor => 1,
     }
 }
 
-fn slot_of(number: i16) -> Option<Slot> {
-    [Slot::Current, Slot::Successor].into_iter().find(|slot| slot_number(*slot) == number)
+fn slot_of(number: i16) -> Option<BuildSlot> {
+    [BuildSlot::Current, BuildSlot::Successor].into_iter().find(|slot| slot_number(*slot) == number)
 }

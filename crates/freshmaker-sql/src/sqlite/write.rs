@@ -1,5 +1,5 @@
 use super::rows::{
-    AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxProgress, InboxRow, NoticeRow, TransitionRow,
+    AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxProgress, InboxRow, NotificationRow, TransitionRow,
     inbox_number, json,
 };
 use super::schema::{
@@ -66,8 +66,8 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange) -> Result<()>
             let insert = diesel::insert_into(transitions::table).values(TransitionRow::of(&record));
             insert.execute(connection).map_err(failed)?;
         }
-        RowChange::Notice(record) => {
-            let insert = diesel::insert_into(outbox::table).values(NoticeRow::of(&record)?);
+        RowChange::Notification(record) => {
+            let insert = diesel::insert_into(outbox::table).values(NotificationRow::of(&record)?);
             insert.execute(connection).map_err(failed)?;
         }
         RowChange::Published { aggregate, id, version, topic } => {

@@ -49,13 +49,13 @@ const ROUNDS: usize = 3000;
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use freshmaker::memory::MemoryBuilds;
+/// use freshmaker::memory::MemoryBuildSystem;
 /// use freshmaker::backend::BuildRequest;
 /// use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
 /// # use freshmaker::rebuild::{AttemptId, Failure, FailureClass};
 /// # use std::sync::atomic::{AtomicU32, Ordering};
 ///
-/// struct World<'a>(&'a MemoryBuilds, AtomicU32);
+/// struct World<'a>(&'a MemoryBuildSystem, AtomicU32);
 ///
 /// #[async_trait]
 /// impl BuildWorld for World<'_> {
@@ -74,7 +74,7 @@ const ROUNDS: usize = 3000;
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let builds = MemoryBuilds::new();
+/// let builds = MemoryBuildSystem::new();
 /// build_system(&builds, &World(&builds, AtomicU32::new(1))).await;
 /// # });
 /// # Ok::<(), std::io::Error>(())

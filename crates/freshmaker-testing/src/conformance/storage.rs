@@ -62,7 +62,7 @@ pub async fn storage<S: Storage>(make: impl AsyncFn() -> S) {
         queries::the_next_moment_is_the_earliest_left_out,
         queries::events_are_filtered_and_paged,
         queries::builds_are_filtered_and_paged,
-        queries::notices_wait_in_order_until_published,
+        queries::notifications_wait_in_order_until_published,
         queries::trails_and_plans_come_back,
         queries::the_overview_counts,
         audit::sound_rows_have_no_violations,

@@ -100,8 +100,8 @@ impl Storage for SimStorage {
         self.rows.query(query).await
     }
 
-    async fn verify(&self) -> Result<Vec<Violation>> {
-        self.rows.verify().await
+    async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.rows.check_consistency().await
     }
 }
 

@@ -7,8 +7,8 @@ use freshmaker::backend::{
 use freshmaker::event::Message;
 use freshmaker::graph::EdgeKind;
 use freshmaker::rebuild::{
-    BuildRecord, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId,
-    Slot, Verification,
+    BuildRecord, BuildSlot, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
+    SessionId, Verification,
 };
 use freshmaker::time::Timestamp;
 use std::time::Duration;
@@ -54,8 +54,8 @@ faults! {
     NoSlots,
     /// A build is told the contents its parents had when it was planned.
     StaleParents,
-    /// Notices are counted as published although the bus never got them.
-    NoticesDropped,
+    /// Notifications are counted as published although the bus never got them.
+    NotificationsDropped,
     /// The end of a cancelled build is not asked for.
     CancelNotSent,
     /// A build counts as done as soon as it is submitted.
@@ -104,7 +104,7 @@ impl FaultyStorage {
 fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
     match (fault, build.state) {
         (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
-        (Fault::SuccessorDoesNotWait, BuildState::Blocked) if new && build.slot == Slot::Successor => {
+        (Fault::SuccessorDoesNotWait, BuildState::Blocked) if new && build.slot == BuildSlot::Successor => {
             build.state = BuildState::Ready;
         }
         (Fault::PreparedNotAsked, _) if new => {
@@ -166,8 +166,8 @@ impl Storage for FaultyStorage {
         Ok(answer)
     }
 
-    async fn verify(&self) -> Result<Vec<Violation>> {
-        self.inner.verify().await
+    async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.inner.check_consistency().await
     }
 }
 
@@ -193,7 +193,7 @@ impl Bus for FaultyBus {
     }
 
     async fn publish(&self, message: &Message) -> Result<()> {
-        if self.fault == Some(Fault::NoticesDropped) {
+        if self.fault == Some(Fault::NotificationsDropped) {
             return Ok(());
         }
         self.inner.publish(message).await

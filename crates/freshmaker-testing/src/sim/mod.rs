@@ -267,7 +267,7 @@ impl Simulation {
             }
         }
         loop {
-            handle.idle().await;
+            handle.wait_until_idle().await;
             let quiet = {
                 let world = self.shared.world();
                 world.bus.waiting.is_empty() && world.bus.delivered.is_empty()

@@ -48,7 +48,8 @@ async fn stored(rows: &MemoryStorage) -> Result<Stored> {
             handled.insert(record.message_id, record.state);
         }
     }
-    let broken = rows.verify().await?.into_iter().map(|broken| format!("{}: {}", broken.rule, broken.text)).collect();
+    let broken =
+        rows.check_consistency().await?.into_iter().map(|broken| format!("{}: {}", broken.rule, broken.text)).collect();
     let idle = rows.overview().await?.is_idle();
     Ok(Stored { events, builds, rows: neighbourhood, attempts, handled, broken, idle })
 }
@@ -64,7 +65,7 @@ impl Stored {
         found.extend(self.order(shared));
         found.extend(self.ledger(shared));
         found.extend(self.releases());
-        found.extend(self.notices(shared));
+        found.extend(self.notifications(shared));
         found.extend(self.cancels(shared));
         found.extend(Self::convergence(shared));
         let mut world = shared.world();
@@ -188,7 +189,7 @@ impl Stored {
     }
 
     /// What was published first about each thing is in order, and what was published last is how it is.
-    fn notices(&self, shared: &Shared) -> Vec<String> {
+    fn notifications(&self, shared: &Shared) -> Vec<String> {
         let world = shared.world();
         let mut seen = BTreeSet::new();
         let mut last: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();

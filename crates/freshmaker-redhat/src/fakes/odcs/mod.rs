@@ -81,7 +81,7 @@ pub enum Fault {
 /// An ODCS on a port of its own of the local machine.
 ///
 /// ```
-/// use freshmaker_redhat::odcs::{Compose, Odcs, OdcsConfig};
+/// use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 /// use freshmaker::backend::{ComposeRequest, Composer};
 /// use freshmaker::engine::SystemClock;
 /// use freshmaker::rebuild::{AttemptId, Observed};
@@ -90,7 +90,7 @@ pub enum Fault {
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let service = FakeOdcs::start(Arc::new(SystemClock)).await?;
-/// let odcs = Odcs::new(OdcsConfig::new(service.url()))?;
+/// let odcs = OdcsComposer::new(OdcsConfig::new(service.url()))?;
 /// let compose = Compose::pulp(["rhel-9-for-x86_64-baseos-rpms"]);
 /// let request = ComposeRequest {
 ///     attempt: AttemptId::from_random(7),

@@ -30,7 +30,7 @@ async fn sound(storage: &dyn Storage) {
 }
 
 async fn violations(storage: &dyn Storage) -> Vec<Violation> {
-    done("verify", storage.verify().await)
+    done("verify", storage.check_consistency().await)
 }
 
 /// Plants a change, expects exactly these rules to be broken, and takes it back.

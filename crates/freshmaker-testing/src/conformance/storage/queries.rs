@@ -1,4 +1,4 @@
-use super::sample::{New, Next, at, attempt, build, build_in, cause, event, message, notice, transition};
+use super::sample::{New, Next, at, attempt, build, build_in, cause, event, message, notification, transition};
 use super::{done, ids, write};
 use freshmaker::artifact::{Artifact, ArtifactKind};
 use freshmaker::backend::{BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Paging, Storage, StorageExt};
@@ -200,13 +200,13 @@ pub(super) async fn builds_are_filtered_and_paged(storage: &dyn Storage) {
     assert_eq!(find(both, Paging::first(9)).await, (vec![1], 1), "all of a filter holds");
 }
 
-pub(super) async fn notices_wait_in_order_until_published(storage: &dyn Storage) {
-    let told = |id: &str, version| RowChange::Notice(notice(id, version));
+pub(super) async fn notifications_wait_in_order_until_published(storage: &dyn Storage) {
+    let told = |id: &str, version| RowChange::Notification(notification(id, version));
     write(storage, [told("9", 1), told("2", 1)]).await;
     write(storage, [told("9", 2), told("1", 0)]).await;
-    let expected = [notice("9", 1), notice("2", 1), notice("9", 2), notice("1", 0)];
-    assert_eq!(done("notices", storage.notices(9).await), expected, "in the order of storing");
-    assert_eq!(done("notices", storage.notices(2).await), expected[..2], "no more than asked for");
+    let expected = [notification("9", 1), notification("2", 1), notification("9", 2), notification("1", 0)];
+    assert_eq!(done("notifications", storage.notifications(9).await), expected, "in the order of storing");
+    assert_eq!(done("notifications", storage.notifications(2).await), expected[..2], "no more than asked for");
     let published = |id: &str, version| RowChange::Published {
         aggregate: "build".into(),
         id: id.into(),
@@ -215,7 +215,11 @@ pub(super) async fn notices_wait_in_order_until_published(storage: &dyn Storage)
     };
     write(storage, [published("9", 1), published("1", 0)]).await;
     write(storage, [published("9", 1)]).await;
-    assert_eq!(done("notices", storage.notices(9).await), expected[1..3], "a published one waits no longer");
+    assert_eq!(
+        done("notifications", storage.notifications(9).await),
+        expected[1..3],
+        "a published one waits no longer"
+    );
     let twice = storage.transact(vec![told("9", 2)]).await;
     assert!(twice.is_err(), "one message about one version");
 }
@@ -262,7 +266,7 @@ pub(super) async fn the_overview_counts(storage: &dyn Storage) {
     ];
     let rows =
         states.iter().zip(1..).map(|(state, id)| InboxRecord { state: *state, ..message("amqp", &format!("{id}")) });
-    write(storage, rows.map(RowChange::Receive).chain([RowChange::Notice(notice("1", 1))])).await;
+    write(storage, rows.map(RowChange::Receive).chain([RowChange::Notification(notification("1", 1))])).await;
     let mut expected = Overview {
         messages_waiting: 2,
         messages_dead: 2,
@@ -273,7 +277,7 @@ pub(super) async fn the_overview_counts(storage: &dyn Storage) {
         builds_reused: 1,
         builds_failed: 2,
         builds_canceled: 1,
-        notices_waiting: 1,
+        notifications_waiting: 1,
     };
     assert_eq!(done("overview", storage.overview().await), expected, "everything is counted where it belongs");
     let ready = build_in(1, BuildState::Ready);

@@ -4,9 +4,9 @@ use freshmaker::event::{Envelope, Message, Severity};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::{PlanParent, RebuildReason};
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildState, Cause, Dependency,
-    DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notice, Output, RowChange, Slot,
-    Transition, Version,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
+    Dependency, DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notification, Output,
+    RowChange, Transition, Version,
 };
 use freshmaker::time::{Timestamp, from_micros};
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ pub(super) fn build(id: i64) -> BuildRecord {
             target: String::new(),
             mode: BuildMode::Real,
         },
-        slot: Slot::Current,
+        slot: BuildSlot::Current,
         kind: ArtifactKind::Image,
         source: None,
         parameters: Parameters::default(),
@@ -128,7 +128,7 @@ pub(super) fn full_build(id: i64) -> BuildRecord {
     row.version = 9;
     row.key.target = "branch \"ü\"".into();
     row.key.mode = BuildMode::Scratch;
-    row.slot = Slot::Successor;
+    row.slot = BuildSlot::Successor;
     row.kind = ArtifactKind::Repository;
     row.source = Some(Source { location: "images/app".into(), revision: Some("4f2c".into()) });
     row.parameters.insert("flag", true);
@@ -201,8 +201,8 @@ pub(super) fn transition(aggregate: &str, id: &str, version: Version, from: Opti
     }
 }
 
-pub(super) fn notice(id: &str, version: Version) -> Notice {
-    Notice {
+pub(super) fn notification(id: &str, version: Version) -> Notification {
+    Notification {
         aggregate: "build".into(),
         id: id.into(),
         version,

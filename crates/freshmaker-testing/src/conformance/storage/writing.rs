@@ -1,12 +1,13 @@
 use super::sample::{
-    New, Next, at, attempt, build, build_in, cause, dependency, event, full_build, full_event, message, notice,
+    New, Next, at, attempt, build, build_in, cause, dependency, event, full_build, full_event, message, notification,
     transition,
 };
 use super::{done, refused, write};
 use freshmaker::Reason;
 use freshmaker::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, DependencyKind, EventId, ExternalId, RowChange, Slot,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildSlot, BuildState, DependencyKind, EventId, ExternalId,
+    RowChange,
 };
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
             changed.clone().next_row(),
             attempt("a1", 1).new_row(),
             RowChange::Transition(transition("build", "1", 1, None, "READY")),
-            RowChange::Notice(notice("1", 1)),
+            RowChange::Notification(notification("1", 1)),
             last,
         ];
         assert!(storage.transact(rows.into()).await.is_err(), "the last of these changes must be refused");
@@ -120,7 +121,7 @@ pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
     assert_eq!(builds.items, [build(1)], "no build of a refused list");
     assert_eq!(done("attempts", storage.attempts(BuildId(1)).await), [], "no attempt of a refused list");
     assert_eq!(done("transitions", storage.transitions("build", "1").await), [], "no trail of a refused list");
-    assert_eq!(done("notices", storage.notices(9).await), [], "no notice of a refused list");
+    assert_eq!(done("notifications", storage.notifications(9).await), [], "no notification of a refused list");
     let due = done("due", storage.due(at(0), freshmaker::backend::DueLimits { ready: 9, attempts: 9 }).await);
     assert_eq!((due.ready, due.attempts, due.live.len()), (vec![build(1)], vec![], 0), "nothing of it is due");
     write(storage, []).await;
@@ -164,7 +165,7 @@ pub(super) async fn a_build_has_one_live_attempt(storage: &dyn Storage) {
 
 pub(super) async fn a_key_has_one_build_in_each_slot(storage: &dyn Storage) {
     let of_key = |id, slot, state| BuildRecord { key: build(1).key, slot, ..build_in(id, state) };
-    let (current, next) = (Slot::Current, Slot::Successor);
+    let (current, next) = (BuildSlot::Current, BuildSlot::Successor);
     write(storage, [of_key(1, current, BuildState::Ready).new_row()]).await;
     for state in BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()) {
         let row = of_key(2, current, state);
