@@ -5,7 +5,6 @@ use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output};
 use freshmaker::{Artifact, ArtifactKind, Engine, artifact::Digest, time::Timestamp};
-use freshmaker_testing::conformance;
 use std::{collections::BTreeMap, sync::Arc, sync::Mutex, time::Duration};
 
 #[derive(Debug, Default)] // How each run stands, by marker.
@@ -47,7 +46,7 @@ impl BuildSystem for Make {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let marker = || AttemptId::from_random(fastrand::u128(..));
     let request = |end| BuildRequest { target: format!("{end:?}"), ..BuildRequest::new(marker(), "hello") };
-    conformance::build_system(&Make::default(), &request).await; // Panics with a sentence where the contract is broken.
+    freshmaker_testing::conformance::build_system(&Make::default(), &request).await; // Panics with a sentence where the contract is broken.
     let sources = MemoryCatalog::default();
     sources.update(|all| all.insert(Artifact::new("hello", ArtifactKind::Rpm).with_source("hello.c", None)));
     let engine = Engine::builder().storage(Arc::new(MemoryStorage::new())).catalog("sources", Arc::new(sources));

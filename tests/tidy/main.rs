@@ -33,12 +33,12 @@ const RULES: [Rule; 12] = [
 const EXCEPTIONS: [(&str, &str, &str); 2] = [
     (
         "tests do not sleep",
-        "tests/command.rs",
+        "crates/freshmaker-local/tests/command.rs",
         "other processes run in real time; it asks again until what it waits for is there",
     ),
     (
         "tests do not sleep",
-        "tests/storage.rs",
+        "crates/freshmaker-sql/tests/sqlite.rs",
         "a blocking thread tells nobody when it ends; it asks again until the row is there",
     ),
 ];
@@ -117,10 +117,8 @@ fn outward_imports_are_found() {
         ("src/plan/planner.rs", "fn f() { super::super::handler::x() }"),
         ("src/time.rs", "use super::engine::Engine;"),
         ("src/backend/bus.rs", "fn f(x: crate::memory::MemoryBus) {}"),
-        ("src/handler/mod.rs", "use crate::testing::world;"),
-        ("src/adapter/sqlite/mod.rs", "use crate::memory::MemoryStorage;"),
-        ("src/adapter/sqlite/load.rs", "use super::super::files::x;"),
-        ("src/adapter/files/mod.rs", "use crate::testing::sim;"),
+        ("src/engine/mod.rs", "use crate::memory::MemoryStorage;"),
+        ("src/store/load.rs", "use super::super::handler::x;"),
         ("src/plan/mod.rs", "use crate::Artifact;"),
     ] {
         assert_eq!(lines(rule, path, text), [1], "{path} {text}");
@@ -131,8 +129,8 @@ fn outward_imports_are_found() {
         ("src/plan/mod.rs", "//! Used by [`crate::engine`].\nconst A: &str = \"crate::engine\";"),
         ("src/plan/mod.rs", "#[cfg(test)]\nmod tests {\n use crate::engine::Engine;\n}"),
         ("src/engine/mod.rs", "use crate::backend::Bus;\npub(crate) fn f() {}"),
-        ("src/adapter/sqlite/load.rs", "use super::rows;\nuse crate::adapter::store::x;\nuse crate::engine::Engine;"),
-        ("src/testing/sim.rs", "use crate::memory::MemoryStorage;"),
+        ("src/memory/tables.rs", "use super::rows;\nuse crate::store::x;\nuse crate::engine::Engine;"),
+        ("crates/freshmaker-testing/src/sim.rs", "use crate::anything;"),
         ("src/lib.rs", "pub use crate::engine::Engine;"),
         ("tests/a.rs", "use crate::engine;"),
     ] {
@@ -177,22 +175,22 @@ fn impure_words_are_found_in_ring_0_only() {
 fn clocks_features_and_test_code_are_watched() {
     let rule = rules::only_clocks_tell_the_time;
     assert_eq!(lines(rule, "src/engine/drive.rs", "\nlet a = chrono::Utc::now();"), [2]);
-    assert_eq!(lines(rule, "src/adapter/files/mod.rs", "SystemTime::now()"), [1]);
+    assert_eq!(lines(rule, "crates/freshmaker-local/src/files/mod.rs", "SystemTime::now()"), [1]);
     assert!(lines(rule, "src/engine/clock.rs", "Utc::now()").is_empty());
     assert!(lines(rule, "src/engine/drive.rs", "self.clock.now()").is_empty());
 
     let rule = rules::features_choose_modules;
     for (path, text) in [
         ("src/engine/drive.rs", "#[cfg(feature = \"a\")]\nmod b;"),
-        ("src/adapter/mod.rs", "#[cfg(feature = \"a\")]\nfn b() {}"),
-        ("src/adapter/mod.rs", "if cfg!(feature = \"a\") {}"),
+        ("crates/freshmaker-net/src/lib.rs", "#[cfg(feature = \"a\")]\nfn b() {}"),
+        ("crates/freshmaker-net/src/lib.rs", "if cfg!(feature = \"a\") {}"),
         ("src/lib.rs", "#![cfg_attr(feature = \"a\", b)]\nmod c;"),
     ] {
         assert_eq!(lines(rule, path, text), [1], "{path} {text}");
     }
     let good =
         "#[cfg(feature = \"a\")]\npub mod b;\n#[cfg(any(feature = \"a\", feature = \"b\"))]\n/// C.\n#[d]\nmod c;";
-    assert!(lines(rule, "src/adapter/mod.rs", good).is_empty());
+    assert!(lines(rule, "crates/freshmaker-net/src/lib.rs", good).is_empty());
     assert!(lines(rule, "src/a/tests.rs", "#[cfg(feature = \"a\")]\nfn b() {}").is_empty());
 
     let rule = rules::no_code_for_tests;

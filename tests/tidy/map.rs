@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 pub(crate) const LINES_MAX: usize = 250;
 const RULE: &str = "the map is complete";
 
-/// Every module is named, between backquotes, in the section of the map whose heading has its directory: `src/engine/`, or `src/time.rs`.
+/// Every module is named, between backquotes, in the section of the map whose heading has its directory: `src/engine/`, `src/time.rs`, or,
+/// for a module of a member, `crates/NAME/`.
 pub(crate) fn the_map_is_complete(map: &str, paths: &[&str]) -> Vec<Fault> {
     let fault = |text: String| Fault { rule: RULE, path: "ARCHITECTURE.md".to_owned(), line: 0, text };
     let mut faults = Vec::new();
@@ -22,14 +23,12 @@ pub(crate) fn the_map_is_complete(map: &str, paths: &[&str]) -> Vec<Fault> {
         .collect();
     let mut missing = BTreeSet::new();
     for path in paths {
-        let Some(inner) = path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else { continue };
-        let parts: Vec<_> = inner.split('/').collect();
-        let heading = if parts.len() == 1 { format!("`{path}`") } else { format!("`src/{}/`", parts[0]) };
+        let Some((heading, parts)) = place(path) else { continue };
         let here: Vec<_> = sections.iter().filter(|(first, _)| first.contains(&heading)).collect();
         if here.is_empty() {
             missing.insert(format!("no heading of the map has {heading}"));
         }
-        for part in parts.iter().skip(1).filter(|part| !matches!(**part, "mod" | "tests")) {
+        for part in parts.into_iter().filter(|part| !matches!(*part, "mod" | "lib" | "tests")) {
             if !here.is_empty() && !here.iter().any(|(_, words)| words.contains(part)) {
                 missing.insert(format!("`{part}` of {path} is not named below {heading}"));
             }
@@ -37,6 +36,18 @@ pub(crate) fn the_map_is_complete(map: &str, paths: &[&str]) -> Vec<Fault> {
     }
     faults.extend(missing.into_iter().map(fault));
     faults
+}
+
+/// What the heading for this source has, and the names that its section must have.
+fn place(path: &str) -> Option<(String, Vec<&str>)> {
+    if let Some((member, inner)) = path.strip_prefix("crates/").and_then(|path| path.split_once("/src/")) {
+        return Some((format!("`crates/{member}/`"), inner.strip_suffix(".rs")?.split('/').collect()));
+    }
+    let parts: Vec<_> = path.strip_prefix("src/")?.strip_suffix(".rs")?.split('/').collect();
+    if parts.len() == 1 {
+        return Some((format!("`{path}`"), Vec::new()));
+    }
+    Some((format!("`src/{}/`", parts[0]), parts[1..].to_vec()))
 }
 
 fn quoted_words(section: &str) -> BTreeSet<&str> {
@@ -54,5 +65,10 @@ fn a_missing_module_is_found() {
     assert_eq!(texts(&["src/a/g.rs"]).len(), 1);
     assert_eq!(texts(&["src/f/h.rs"]).len(), 1);
     assert_eq!(texts(&["src/i/mod.rs", "src/event.rs"]).len(), 2);
+    let map = "### `crates/m/`\n`a`\n";
+    let texts = |path| the_map_is_complete(map, &[path]).into_iter().map(|f| f.text).collect::<Vec<_>>();
+    assert!(texts("crates/m/src/lib.rs").is_empty() && texts("crates/m/src/a/mod.rs").is_empty());
+    assert_eq!(texts("crates/m/src/a/b.rs"), ["`b` of crates/m/src/a/b.rs is not named below `crates/m/`"]);
+    assert_eq!(texts("crates/n/src/lib.rs").len(), 1);
     assert_eq!(the_map_is_complete(&"\n".repeat(251), &[]).len(), 1);
 }

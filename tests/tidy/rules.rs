@@ -6,8 +6,13 @@ pub(crate) const FILE_LINES_MAX: usize = 600;
 pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 pub(crate) const TRAIT_METHODS_MAX: usize = 8;
 
+/// Whether this is code of a member that users get: `src/…` or `crates/NAME/src/…`.
 fn is_source(source: &Source) -> bool {
-    source.path.starts_with("src/")
+    let member = source.path.strip_prefix("crates/").and_then(|path| path.split_once('/'));
+    match member {
+        Some((name, path)) => name != "test-support" && path.starts_with("src/"),
+        None => source.path.starts_with("src/"),
+    }
 }
 
 /// Only a clock may ask what time it is.

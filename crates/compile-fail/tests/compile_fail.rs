@@ -37,7 +37,7 @@ fn library() -> (PathBuf, PathBuf) {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail").join(format!("{name}.rs"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(format!("{name}.rs"))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn wrong_handlers_are_explained() {
 
 #[test]
 fn no_wrong_handler_is_forgotten() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut names: Vec<_> = names
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
@@ -77,7 +77,7 @@ fn no_wrong_handler_is_forgotten() {
 fn messages_are_as_recorded() {
     let version = String::from_utf8(rustc().arg("--version").output().unwrap().stdout).unwrap();
     if version.starts_with(RUSTC) {
-        trybuild::TestCases::new().compile_fail("tests/compile_fail/*.rs");
+        trybuild::TestCases::new().compile_fail("tests/cases/*.rs");
     } else {
         println!("not compared: {version}");
     }

@@ -1,0 +1,1 @@
+//! Wrong handlers, and what the compiler says about them: see `tests/`.
