@@ -6,6 +6,7 @@ mod catalog;
 mod clock;
 mod composer;
 mod dry_run;
+mod reads;
 mod storage;
 mod verifier;
 
@@ -15,10 +16,11 @@ pub use catalog::Catalog;
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
 pub use dry_run::DryRun;
-pub use storage::{
-    Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Page, Paging, Query, Scope, Storage, StorageExt,
+pub use reads::{
+    BuildFilter, Due, DueLimits, EventFilter, Notifications, Outbox, Overview, Page, Paging, Partition, StorageReads,
     Violation,
 };
+pub use storage::{Claim, Lease, Scope, Storage};
 pub use verifier::{Made, Verifier};
 
 use serde::Serialize;
@@ -62,6 +64,8 @@ pub enum Remedy {
     Unclear,
     /// Somebody else changed what the request was decided on: the engine loads again and decides again.
     Conflict,
+    /// The run that asks is over: the engine stops it and begins a new one.
+    Fenced,
     /// What was asked for does not exist.
     NotFound,
     /// The answer is a definite no: the build or the event fails with this text.

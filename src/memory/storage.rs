@@ -1,22 +1,26 @@
 use super::tables::{Tables, Waits, stored, unobserved_since};
 use crate::backend::{
-    Answer, BuildFilter, Claim, Due, DueLimits, EventFilter, Page, Paging, Query, Result, Scope, Storage, Violation,
+    BuildFilter, Claim, Clock, Due, DueLimits, EventFilter, Lease, Notifications, Outbox, Overview, Page, Paging,
+    Partition, Result, Scope, Storage, StorageReads, Violation,
 };
-use crate::plan::Observation;
+use crate::engine::SystemClock;
+use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptId, BuildId, BuildMode, BuildRecord, EventRecord, InboxRecord, InboxState, Neighbourhood, RowChange,
-    Transition,
+    AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
+    Neighbourhood, RunId, Transition,
 };
-use crate::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, in_order, load, overview, page_limit};
-use crate::time::{Timestamp, since};
+use crate::store::{
+    AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, LEASE_TTL, fenced, load, overview, page_limit, share,
+};
+use crate::time::{Timestamp, later, since};
 use async_trait::async_trait;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A storage within the process: nothing survives its end.
 ///
-/// It keeps the whole contract but that, and the same calls always give the same answers.
+/// It keeps the whole contract but that, for any number of engines in the process, and the same calls always give the same answers.
 ///
 /// ```
 /// use freshmaker::memory::MemoryStorage;
@@ -25,34 +29,67 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// let storage: Box<dyn Storage> = Box::new(MemoryStorage::new());
 /// # drop(storage);
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStorage {
     tables: Mutex<Tables>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl MemoryStorage {
-    /// An empty storage.
+    /// An empty storage with the clock of the machine, and one partition of notifications.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let tables = Tables { partitions: 1, ..Tables::default() };
+        Self { tables: Mutex::new(tables), clock: Arc::new(SystemClock) }
+    }
+
+    /// The same with another clock, by which leases end and moments are compared.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same with so many partitions of notifications, at least one, which engines share. Only before anything is stored.
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: u16) -> Self {
+        self.tables.get_mut().unwrap_or_else(PoisonError::into_inner).partitions = partitions.max(1);
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
         // No code panics while it holds the lock.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn now(&self) -> Timestamp {
+        stored(self.clock.now())
+    }
 }
 
 #[async_trait]
 impl Storage for MemoryStorage {
+    fn reads(&self) -> &dyn StorageReads {
+        self
+    }
+
     async fn migrate(&self) -> Result<()> {
         Ok(())
     }
 
-    async fn lease(&self, _name: &str, _at: Timestamp) -> Result<i64> {
-        let mut tables = self.lock();
-        tables.last_token += 1;
-        Ok(tables.last_token)
+    async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
+        lease(&mut self.lock(), held, self.now())
+    }
+
+    async fn release(&self, run: RunId) -> Result<()> {
+        self.lock().leases.remove(&run);
+        Ok(())
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
@@ -63,49 +100,81 @@ impl Storage for MemoryStorage {
     }
 
     async fn claim(&self, wanted: &Claim) -> Result<Vec<InboxRecord>> {
-        Ok(claim(&mut self.lock(), wanted))
+        claim(&mut self.lock(), wanted, self.now())
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
-        load(&mut &*self.lock(), scope)
-    }
-
-    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
-        self.lock().write(in_order(changes))
-    }
-
-    async fn query(&self, query: &Query) -> Result<Answer> {
         let tables = self.lock();
-        Ok(match query {
-            Query::Due { at, limits } => Answer::Due(Box::new(due(&tables, stored(*at), *limits))),
-            Query::Events(filter, paging) => Answer::Events(events(&tables, filter, *paging)),
-            Query::Builds(filter, paging) => Answer::Builds(builds(&tables, filter, *paging)),
-            Query::Attempts(build) => {
-                let numbers = tables.attempts_of.range((*build, 0, AttemptId::new(""))..);
-                let of_build = numbers.take_while(|(of, ..)| of == build);
-                Answer::Attempts(of_build.filter_map(|(.., id)| tables.attempts.get(id).cloned()).collect())
-            }
-            Query::Transitions { aggregate, id } => Answer::Transitions(transitions(&tables, aggregate, id)),
-            Query::DeadLetters(paging) => {
-                let dead = in_state(&tables, InboxState::Dead).rev();
-                Answer::DeadLetters(page(dead.filter_map(|number| tables.inbox.get(&number)), *paging))
-            }
-            Query::Plan(event) => Answer::Plan(tables.plans.get(event).cloned().map(Box::new)),
-            Query::Durations { mode, limit } => Answer::Durations(durations(&tables, *mode, *limit)),
-            Query::Notifications { limit } => {
-                Answer::Notifications(tables.outbox.values().take(count(*limit)).cloned().collect())
-            }
-            Query::Overview => Answer::Overview(Box::new(overview(
-                tables.inbox_tally.clone(),
-                tables.event_tally.clone(),
-                tables.build_tally.clone(),
-                u64::try_from(tables.outbox.len()).unwrap_or(u64::MAX),
-            ))),
-            Query::Message { source, message_id } => {
-                let number = tables.inbox_ids.get(&(source.clone(), message_id.clone()));
-                Answer::Message(number.and_then(|number| tables.inbox.get(number)).cloned().map(Box::new))
-            }
-        })
+        let found = load(&mut &*tables, scope)?;
+        Ok(Neighbourhood { at: self.now(), edges: tables.edges, ..found })
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.lock().write(commit)
+    }
+}
+
+#[async_trait]
+impl StorageReads for MemoryStorage {
+    async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
+        Ok(due(&self.lock(), run, limits, self.now()))
+    }
+
+    async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+        Ok(events(&self.lock(), &filter, paging))
+    }
+
+    async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+        Ok(builds(&self.lock(), &filter, paging))
+    }
+
+    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
+        let tables = self.lock();
+        let numbers = tables.attempts_of.range((build, 0, AttemptId::new(""))..);
+        let of_build = numbers.take_while(|(of, ..)| *of == build);
+        Ok(of_build.filter_map(|(.., id)| tables.attempts.get(id).cloned()).collect())
+    }
+
+    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+        Ok(transitions(&self.lock(), aggregate, id))
+    }
+
+    async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
+        let tables = self.lock();
+        let number = tables.inbox_ids.get(&(source.to_owned(), message_id.to_owned()));
+        Ok(number.and_then(|number| tables.inbox.get(number)).cloned())
+    }
+
+    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+        let tables = self.lock();
+        let dead = in_state(&tables, InboxState::Dead).rev();
+        Ok(page(dead.filter_map(|number| tables.inbox.get(&number)), paging))
+    }
+
+    async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        Ok(self.lock().plans.get(&event).cloned())
+    }
+
+    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+        Ok(durations(&self.lock(), mode, limit))
+    }
+
+    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+        let tables = self.lock();
+        let behind = tables.outbox.range((partition, after.saturating_add(1))..=(partition, i64::MAX));
+        let items: Vec<_> = behind.take(count(limit)).map(|((_, at), row)| (*at, row.clone())).collect();
+        let end = items.last().map_or(after, |(at, _)| *at);
+        Ok(Notifications { items, end, unreadable: Vec::new() })
+    }
+
+    async fn outbox(&self) -> Result<Outbox> {
+        Ok(outbox(&self.lock()))
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        let tables = self.lock();
+        let counts = (tables.inbox_tally.clone(), tables.event_tally.clone(), tables.build_tally.clone());
+        Ok(overview(counts.0, counts.1, counts.2, unpublished(&tables)))
     }
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
@@ -113,15 +182,36 @@ impl Storage for MemoryStorage {
     }
 }
 
-fn claim(tables: &mut Tables, wanted: &Claim) -> Vec<InboxRecord> {
-    let Claim { owner, ref holding, limit, at } = *wanted;
-    let at = stored(at);
+fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp) -> Result<Lease> {
+    let run = match held {
+        Some(run) if !tables.leases.contains_key(&run) => return Err(fenced(run)),
+        Some(run) => run,
+        None => {
+            tables.last_run = RunId(tables.last_run.0 + 1);
+            tables.last_run
+        }
+    };
+    tables.leases.retain(|other, until| *other == run || *until > now);
+    tables.leases.insert(run, later(now, LEASE_TTL));
+    let living: BTreeSet<_> = tables.leases.keys().copied().collect();
+    let partitions = share(run, tables.partitions, &tables.publishers, &living);
+    tables.publishers.retain(|_, holder| *holder != run);
+    tables.publishers.extend(partitions.iter().map(|partition| (*partition, run)));
+    Ok(Lease { run, ttl: LEASE_TTL, now, partitions })
+}
+
+fn claim(tables: &mut Tables, wanted: &Claim, at: Timestamp) -> Result<Vec<InboxRecord>> {
+    let Claim { run, ref holding, limit } = *wanted;
+    if !tables.leases.contains_key(&run) {
+        return Err(fenced(run));
+    }
+    let is_free = |row: &InboxRecord| row.run == run || !tables.leases.contains_key(&row.run);
     let free = |number: &u64| tables.inbox.get(number).filter(|row| !holding.contains(&row.key()));
     let new = in_state(tables, InboxState::New)
         .filter(|number| free(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
         .take(count(limit));
     let abandoned = in_state(tables, InboxState::Claimed)
-        .filter(|number| free(number).is_some_and(|row| row.owner <= owner))
+        .filter(|number| free(number).is_some_and(is_free))
         .take(count(limit));
     let mut numbers: Vec<_> = new.chain(abandoned).collect();
     numbers.sort_unstable();
@@ -131,18 +221,18 @@ fn claim(tables: &mut Tables, wanted: &Claim) -> Vec<InboxRecord> {
         let Some(mut row) = tables.inbox.get(&number).cloned() else { continue };
         row.state = InboxState::Claimed;
         row.tries += 1;
-        row.owner = owner;
+        row.run = run;
         tables.put_inbox(number, Some(row.clone()));
         claimed.push(row);
     }
-    claimed
+    Ok(claimed)
 }
 
 fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item = u64> + '_ {
     tables.inbox_states.range((state, 0)..=(state, u64::MAX)).map(|(_, number)| *number)
 }
 
-fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
+fn due(tables: &Tables, run: RunId, limits: DueLimits, at: Timestamp) -> Due {
     let has_come = |not_before: Option<Timestamp>| not_before.is_none_or(|not_before| not_before <= at);
     let of_line = |line: &'_ BTreeSet<(Reverse<i64>, BuildId)>| {
         let waiting = line.iter().filter_map(|(_, id)| tables.builds.get(id));
@@ -151,6 +241,7 @@ fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
     let mut ready: Vec<_> = tables.ready.values().flat_map(of_line).collect();
     ready.sort_by_key(|build| (Reverse(build.priority), build.id));
     let live = tables.live.iter().filter_map(|(_, id)| tables.attempts.get(id));
+    let live = live.filter(|attempt| attempt.run == run || !tables.leases.contains_key(&attempt.run));
     let live = live.filter(|attempt| has_come(attempt.not_before)).take(count(limits.attempts));
     let counts = tables.live_tally.iter();
     let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -160,6 +251,8 @@ fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
     }
     started.values_mut().for_each(|priorities| priorities.sort_unstable());
     Due {
+        now: at,
+        unreadable: Vec::new(),
         ready: ready.into_iter().cloned().collect(),
         attempts: live
             .filter_map(|attempt| Some((attempt.clone(), tables.builds.get(&attempt.build)?.clone())))
@@ -168,6 +261,27 @@ fn due(tables: &Tables, at: Timestamp, limits: DueLimits) -> Due {
         started,
         next: tables.not_before.range((at, Waits::Message(0))..).map(|(moment, _)| *moment).find(|moment| *moment > at),
     }
+}
+
+fn outbox(tables: &Tables) -> Outbox {
+    let partitions = (0..tables.partitions).map(|number| {
+        let rows = tables.outbox.range((number, i64::MIN)..=(number, i64::MAX));
+        let trimmed = tables.trimmed.get(&number).copied().unwrap_or_default();
+        let positions = tables.positions.range((number, String::new())..).take_while(|((of, _), _)| *of == number);
+        let buses = positions.map(|((_, bus), position)| (bus.clone(), *position)).collect();
+        let last = rows.map(|((_, position), _)| *position).next_back().unwrap_or(trimmed);
+        Partition { trimmed, last, buses }
+    });
+    Outbox { partitions: partitions.collect() }
+}
+
+/// Notifications that the slowest bus has not got, or all, if there is no bus yet.
+fn unpublished(tables: &Tables) -> u64 {
+    let waiting = outbox(tables).partitions.into_iter().zip(0..).map(|(partition, number)| {
+        let got = partition.buses.values().min().copied().unwrap_or_default();
+        tables.outbox.range((number, got.saturating_add(1))..=(number, i64::MAX)).count() as u64
+    });
+    waiting.sum()
 }
 
 fn events(tables: &Tables, filter: &EventFilter, paging: Paging) -> Page<EventRecord> {
@@ -220,7 +334,7 @@ fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = &'a T>, paging: Paging) ->
         }
         total += 1;
     }
-    Page { items, total }
+    Page::new(items, total)
 }
 
 fn count(limit: u32) -> usize {
@@ -228,27 +342,27 @@ fn count(limit: u32) -> usize {
 }
 
 fn check_consistency(tables: &Tables) -> Vec<Violation> {
-    let mut audit = ConsistencyCheck::default();
+    let mut check = ConsistencyCheck::default();
     for (id, row) in &tables.events {
         let EventRecord { state, version, builds_open, builds_done, builds_failed, .. } = *row;
-        audit.event(*id, EventFacts { state, version, builds_open, builds_done, builds_failed });
+        check.event(*id, EventFacts { state, version, builds_open, builds_done, builds_failed });
     }
     for (id, row) in &tables.builds {
         let facts =
             BuildFacts { state: row.state, version: row.version, pending: row.pending, done_at: row.done_at.is_some() };
-        audit.build(*id, facts);
+        check.build(*id, facts);
     }
     for (id, row) in &tables.attempts {
-        audit.attempt(id.clone(), AttemptFacts { state: row.state, version: row.version, build: row.build });
+        check.attempt(id.clone(), AttemptFacts { state: row.state, version: row.version, build: row.build });
     }
     for row in tables.dependencies.values() {
-        audit.dependency(row.child, row.satisfied);
+        check.dependency(row.child, row.satisfied);
     }
     for row in tables.causes.values() {
-        audit.cause(row.build, row.event, row.live);
+        check.cause(row.build, row.event, row.live);
     }
     for row in tables.transitions.values() {
-        audit.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+        check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
     }
-    audit.finish()
+    check.finish()
 }

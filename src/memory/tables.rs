@@ -1,17 +1,22 @@
 use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Dependency,
-    EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notification, RowChange, Transition,
-    Version,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Commit,
+    Dependency, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notification, Position,
+    RowChange, RowKey, RunId, Transition, Version,
 };
-use crate::store::{Rows, Side, conflict, external_changed, missing};
+use crate::store::{
+    Rows, Side, conflict, external_changed, external_taken, fenced, full, in_order, missing, partition,
+};
 use crate::time::{Timestamp, from_micros, to_micros};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Aggregate, its number, version, topic.
 type NotificationKey = (String, String, Version, String);
+
+/// Source and identity of the message, handler, generation.
+type EventKey = (String, String, String, u32);
 
 /// All rows, and the indexes that keep every question from looking at all of them.
 ///
@@ -23,6 +28,7 @@ pub(super) struct Tables {
     pub(super) inbox_ids: BTreeMap<(String, String), u64>,
     pub(super) inbox_states: BTreeSet<(InboxState, u64)>,
     pub(super) events: BTreeMap<EventId, EventRecord>,
+    event_keys: BTreeMap<EventKey, EventId>,
     pub(super) builds: BTreeMap<BuildId, BuildRecord>,
     /// The line of each build system.
     pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
@@ -43,15 +49,24 @@ pub(super) struct Tables {
     pub(super) caused: BTreeSet<(EventId, BuildId)>,
     pub(super) plans: BTreeMap<EventId, Plan>,
     pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
-    pub(super) outbox: BTreeMap<u64, Notification>,
-    outbox_ids: BTreeMap<NotificationKey, u64>,
+    /// By partition and position.
+    pub(super) outbox: BTreeMap<(u16, i64), Notification>,
+    outbox_ids: BTreeMap<NotificationKey, (u16, i64)>,
+    pub(super) positions: BTreeMap<(u16, String), i64>,
+    pub(super) trimmed: BTreeMap<u16, i64>,
     pub(super) inbox_tally: BTreeMap<InboxState, u64>,
     pub(super) event_tally: BTreeMap<EventState, u64>,
     pub(super) build_tally: BTreeMap<BuildState, u64>,
     last_inbox: u64,
-    last_notification: u64,
+    last_notification: i64,
     pub(super) last_row: i64,
-    pub(super) last_token: i64,
+    pub(super) last_run: RunId,
+    /// Runs that are not over, and until when their leases hold.
+    pub(super) leases: BTreeMap<RunId, Timestamp>,
+    /// Who publishes which partition.
+    pub(super) publishers: BTreeMap<u16, RunId>,
+    pub(super) partitions: u16,
+    pub(super) edges: u64,
 }
 
 /// What waits for a moment.
@@ -73,40 +88,81 @@ enum Undo {
     Cause((BuildId, EventId), Option<Cause>),
     Plan(EventId, Option<Plan>),
     Transition((String, String, Version)),
-    Notification(u64, Option<Notification>),
+    Notification((u16, i64), Option<Notification>),
+    Position((u16, String), Option<i64>),
+    Trimmed(u16, Option<i64>),
+    Edges(u64),
 }
 
 impl Tables {
-    /// Writes all changes or none.
-    pub(super) fn write(&mut self, changes: Vec<RowChange>) -> Result<()> {
+    /// Writes the whole commit or nothing of it.
+    pub(super) fn write(&mut self, commit: Commit) -> Result<()> {
+        self.check(&commit)?;
+        let Commit { run, edges, at_most, changes, .. } = commit;
         let mut undo = Vec::with_capacity(changes.len());
-        for change in changes {
-            match self.write_one(change) {
-                Ok(step) => undo.extend(step),
-                Err(error) => {
-                    undo.into_iter().rev().for_each(|step| self.take_back(step));
-                    return Err(error);
-                }
-            }
+        let mut changes = in_order(changes).into_iter();
+        let written = changes.try_for_each(|change| self.write_one(change, run, edges, &mut undo));
+        let written = written.and_then(|()| self.check_limits(&at_most));
+        if written.is_err() {
+            undo.into_iter().rev().for_each(|step| self.take_back(step));
+        }
+        written
+    }
+
+    /// What must hold before anything is written.
+    fn check(&self, commit: &Commit) -> Result<()> {
+        if let Some(run) = commit.run.filter(|run| !self.leases.contains_key(run)) {
+            return Err(fenced(run));
+        }
+        if let Some(edges) = commit.edges.filter(|edges| *edges != self.edges) {
+            return Err(conflict(format!("dependencies were added: there are {}, not {edges}", self.edges)));
+        }
+        for (key, expected) in &commit.unchanged {
+            let (what, id, found) = match key {
+                RowKey::Event(id) => ("event", id.to_string(), self.events.get(id).map(|row| row.version)),
+                RowKey::Build(id) => ("build", id.to_string(), self.builds.get(id).map(|row| row.version)),
+                RowKey::Attempt(id) => ("attempt", id.to_string(), self.attempts.get(id).map(|row| row.version)),
+            };
+            check_version(what, id, found, Some(*expected))?;
         }
         Ok(())
     }
 
-    fn write_one(&mut self, change: RowChange) -> Result<Option<Undo>> {
-        Ok(Some(match change {
-            RowChange::Receive(record) => return Ok(self.receive(record)),
-            RowChange::Inbox(record) => self.change_inbox(record)?,
-            RowChange::Event { record, expected } => {
-                let id = record.id;
-                check_version("event", id, self.events.get(&id).map(|row| row.version), expected)?;
-                Undo::Event(id, self.put_event(id, Some(*record)))
+    fn check_limits(&self, at_most: &[(String, u32)]) -> Result<()> {
+        let live = |system: &String| self.live_tally.get(system).copied().unwrap_or_default();
+        match at_most.iter().find(|(system, limit)| live(system) > u64::from(*limit)) {
+            Some((system, limit)) => Err(full(system, *limit)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_one(
+        &mut self,
+        change: RowChange,
+        run: Option<RunId>,
+        edges: Option<u64>,
+        undo: &mut Vec<Undo>,
+    ) -> Result<()> {
+        let step = match change {
+            RowChange::Receive(record) => {
+                undo.extend(self.receive(record));
+                return Ok(());
             }
+            RowChange::Inbox(record) => self.change_inbox(record, run)?,
+            RowChange::Event { record, expected } => self.write_event(*record, expected)?,
             RowChange::Build { record, expected } => self.write_build(*record, expected)?,
             RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,
             RowChange::Dependency(row) => {
                 self.must_have_build(row.parent)?;
                 self.must_have_build(row.child)?;
                 let key = (row.parent, row.child);
+                if !row.satisfied && !self.dependencies.contains_key(&key) {
+                    let Some(edges) = edges else {
+                        return Err(conflict("a dependency is added without the count of edges it was decided on"));
+                    };
+                    undo.push(Undo::Edges(self.edges));
+                    self.edges = edges + 1;
+                }
                 Undo::Dependency(key, self.put_dependency(key, Some(row)))
             }
             RowChange::Cause(row) => {
@@ -123,19 +179,25 @@ impl Tables {
                 row.at = stored(row.at);
                 let key = (row.aggregate.clone(), row.id.clone(), row.version);
                 if self.transitions.contains_key(&key) {
-                    return Err(conflict(format!("{} {} version {} is in the trail already", key.0, key.1, key.2)));
+                    return Err(conflict(format!("{} {} version {} is in the history already", key.0, key.1, key.2)));
                 }
                 self.transitions.insert(key.clone(), row);
                 Undo::Transition(key)
             }
-            RowChange::Notification(row) => self.add_notice(row)?,
-            RowChange::Published { aggregate, id, version, topic } => {
-                match self.outbox_ids.get(&(aggregate, id, version, topic)).copied() {
-                    Some(number) => Undo::Notification(number, self.put_notice(number, None)),
-                    None => return Ok(None),
+            RowChange::Notification(row) => self.add_notification(row)?,
+            RowChange::Position(row) => self.write_position(row, run)?,
+            RowChange::Trim { partition, up_to } => {
+                self.must_publish(partition, run)?;
+                let gone: Vec<_> = self.outbox.range((partition, i64::MIN)..=(partition, up_to)).map(|(key, _)| *key).collect();
+                for key in gone {
+                    let row = self.put_notification(key, None);
+                    undo.push(Undo::Notification(key, row));
                 }
+                Undo::Trimmed(partition, self.trimmed.insert(partition, up_to))
             }
-        }))
+        };
+        undo.push(step);
+        Ok(())
     }
 
     fn take_back(&mut self, step: Undo) {
@@ -148,7 +210,10 @@ impl Tables {
             Undo::Cause(key, row) => drop(self.put_cause(key, row)),
             Undo::Plan(event, row) => drop(replace(&mut self.plans, event, row)),
             Undo::Transition(key) => drop(self.transitions.remove(&key)),
-            Undo::Notification(number, row) => drop(self.put_notice(number, row)),
+            Undo::Notification(key, row) => drop(self.put_notification(key, row)),
+            Undo::Position(key, position) => drop(replace(&mut self.positions, key, position)),
+            Undo::Trimmed(partition, position) => drop(replace(&mut self.trimmed, partition, position)),
+            Undo::Edges(count) => self.edges = count,
         }
     }
 
@@ -164,17 +229,29 @@ impl Tables {
     }
 
     /// What was received stays as it was.
-    fn change_inbox(&mut self, record: InboxRecord) -> Result<Undo> {
+    fn change_inbox(&mut self, record: InboxRecord, by: Option<RunId>) -> Result<Undo> {
         let key = (record.source, record.message_id);
         let Some((&number, before)) =
             self.inbox_ids.get(&key).and_then(|number| self.inbox.get(number).map(|row| (number, row)))
         else {
             return Err(missing(format!("no message {} from {}", key.1, key.0)));
         };
-        let InboxRecord { state, tries, waits, owner, reason, .. } = record;
+        if before.state != InboxState::Claimed || Some(before.run) != by {
+            return Err(conflict(format!("message {} from {} is not claimed by this run", key.1, key.0)));
+        }
+        let InboxRecord { state, tries, waits, run, reason, .. } = record;
         let not_before = record.not_before.map(stored);
-        let row = InboxRecord { state, tries, waits, owner, not_before, reason, ..before.clone() };
+        let row = InboxRecord { state, tries, waits, run, not_before, reason, ..before.clone() };
         Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
+    }
+
+    fn write_event(&mut self, record: EventRecord, expected: Option<Version>) -> Result<Undo> {
+        let id = record.id;
+        check_version("event", id, self.events.get(&id).map(|row| row.version), expected)?;
+        if let Some(other) = self.event_keys.get(&event_key(&record)).filter(|other| **other != id) {
+            return Err(conflict(format!("event {id}: event {other} is of the same message and handler")));
+        }
+        Ok(Undo::Event(id, self.put_event(id, Some(record))))
     }
 
     fn write_build(&mut self, record: BuildRecord, expected: Option<Version>) -> Result<Undo> {
@@ -207,20 +284,34 @@ impl Tables {
             && let Some(other) = self.externals.get(&(record.system.clone(), external.clone()))
             && *other != id
         {
-            return Err(conflict(format!("attempt {id}: {external} on {} belongs to attempt {other}", record.system)));
+            let text = format!("attempt {id}: {external} on {} belongs to attempt {other}", record.system);
+            return Err(external_taken(text));
         }
         let before = self.put_attempt(&id, Some(record));
         Ok(Undo::Attempt(id, before))
     }
 
-    fn add_notice(&mut self, notification: Notification) -> Result<Undo> {
+    fn add_notification(&mut self, notification: Notification) -> Result<Undo> {
         if self.outbox_ids.contains_key(&notification_key(&notification)) {
             let Notification { aggregate, id, version, topic, .. } = notification;
             return Err(conflict(format!("{aggregate} {id} version {version} has a message for {topic} already")));
         }
         self.last_notification += 1;
-        let number = self.last_notification;
-        Ok(Undo::Notification(number, self.put_notice(number, Some(notification))))
+        let key = (partition(&notification.aggregate, &notification.id, self.partitions), self.last_notification);
+        Ok(Undo::Notification(key, self.put_notification(key, Some(notification))))
+    }
+
+    fn write_position(&mut self, row: Position, run: Option<RunId>) -> Result<Undo> {
+        self.must_publish(row.partition, run)?;
+        let key = (row.partition, row.bus);
+        let before = replace(&mut self.positions, key.clone(), row.position);
+        Ok(Undo::Position(key, before))
+    }
+
+    fn must_publish(&self, partition: u16, run: Option<RunId>) -> Result<()> {
+        let holder = self.publishers.get(&partition).copied();
+        let holds = run.is_some() && holder == run;
+        holds.then_some(()).ok_or_else(|| conflict(format!("partition {partition} is published by another run")))
     }
 
     fn must_have_build(&self, id: BuildId) -> Result<()> {
@@ -264,7 +355,14 @@ impl Tables {
             row
         });
         let state = row.as_ref().map(|row| row.state);
+        if let Some(row) = &row {
+            self.event_keys.insert(event_key(row), id);
+        }
+        let gone = row.is_none();
         let before = replace(&mut self.events, id, row);
+        if let Some(before) = before.as_ref().filter(|_| gone) {
+            self.event_keys.remove(&event_key(before));
+        }
         tally(&mut self.event_tally, before.as_ref().map(|row| row.state), state);
         before
     }
@@ -379,12 +477,12 @@ impl Tables {
         replace(&mut self.causes, key, row)
     }
 
-    fn put_notice(&mut self, number: u64, row: Option<Notification>) -> Option<Notification> {
+    fn put_notification(&mut self, key: (u16, i64), row: Option<Notification>) -> Option<Notification> {
         if let Some(row) = &row {
-            self.outbox_ids.insert(notification_key(row), number);
+            self.outbox_ids.insert(notification_key(row), key);
         }
         let gone = row.is_none();
-        let before = replace(&mut self.outbox, number, row);
+        let before = replace(&mut self.outbox, key, row);
         if let Some(before) = before.as_ref().filter(|_| gone) {
             self.outbox_ids.remove(&notification_key(before));
         }
@@ -470,6 +568,10 @@ fn tally<S: Ord>(counts: &mut BTreeMap<S, u64>, before: Option<S>, after: Option
     if let Some(state) = after {
         *counts.entry(state).or_default() += 1;
     }
+}
+
+fn event_key(event: &EventRecord) -> EventKey {
+    (event.source.clone(), event.message_id.clone(), event.handler.clone(), event.generation)
 }
 
 fn notification_key(notification: &Notification) -> NotificationKey {

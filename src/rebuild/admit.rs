@@ -1,7 +1,6 @@
 use super::neighbourhood::Rebuild;
 use super::record::{
     BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind, EventId, EventRecord,
-    RowChange,
 };
 use super::schedule::{Entry, Lines};
 use super::state::{BuildState, EventState};
@@ -20,7 +19,9 @@ pub struct Admission {
     pub event: EventId,
     /// The first of as many unused build numbers as the plan has nodes.
     pub first_build: BuildId,
-    /// Identity of the message that brought it.
+    /// Source of the message that brought it.
+    pub source: String,
+    /// Identity of that message.
     pub message_id: String,
     /// The handler that decided.
     pub handler: String,
@@ -130,12 +131,12 @@ impl Rebuild {
                 (EventState::Building, Reason::new("planned", format!("planned: {} to build", plan.len())))
             }
         };
-        // The trail as well: what was planned before may be corrected while it is joined.
-        let before = (self.now.clone(), self.trail.clone());
+        let before = self.savepoint();
         self.add_event(EventRecord {
             id: admission.event,
             version: 1,
             state,
+            source: admission.source.clone(),
             message_id: admission.message_id.clone(),
             handler: admission.handler.clone(),
             generation: 1,
@@ -158,17 +159,16 @@ impl Rebuild {
                         placed
                     }
                     Err(refused) => {
-                        (self.now, self.trail) = before;
+                        self.roll_back(before);
                         return Err(refused);
                     }
                 };
             if let Some(event) = self.now.events.get_mut(&admission.event) {
                 event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
             }
-            self.renew_notification(admission.event);
         }
         if let Some(plan) = admission.outcome.plan() {
-            self.trail.push(RowChange::Plan { event: admission.event, plan: Box::new(plan.clone()) });
+            self.plans.push((admission.event, plan.clone()));
         }
         Ok(())
     }
@@ -192,6 +192,7 @@ impl Rebuild {
                     id
                 }
             };
+            self.touch(build);
             self.now.causes.entry((build, admission.event)).or_insert_with(|| Cause {
                 build,
                 event: admission.event,
@@ -228,15 +229,7 @@ impl Rebuild {
             }
         }
         build.parents.sort_by(|a, b| a.id.cmp(&b.id));
-        self.hold(id);
         true
-    }
-
-    /// Makes the commit fail if this row has changed meanwhile: the decision rests on it, even if it does not change it.
-    fn hold(&mut self, id: BuildId) {
-        if let Some(build) = self.now.builds.get_mut(&id).filter(|_| self.loaded.builds.contains_key(&id)) {
-            build.version += 1;
-        }
     }
 
     fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, priority: i64, after: Option<BuildId>) {
@@ -293,35 +286,11 @@ impl Rebuild {
             return;
         }
         self.now.dependencies.insert((parent, child), Dependency { parent, child, kind, satisfied: false });
-        self.hold(parent);
+        self.touch(parent);
         let Some(build) = self.now.builds.get_mut(&child) else { return };
         build.pending += 1;
         if build.state == BuildState::Ready {
-            let text = "it waits for other builds";
-            if build.version == 1 && !self.loaded.builds.contains_key(&child) {
-                // Planned in this very step: nobody has seen it ready.
-                build.state = BuildState::Blocked;
-                self.correct_first_state(child);
-            } else {
-                self.set_build(child, BuildState::Blocked, Reason::new("blocked", text));
-            }
-        }
-    }
-
-    /// The first audit row of a new build names the state in which it is stored.
-    fn correct_first_state(&mut self, id: BuildId) {
-        let id = id.to_string();
-        for change in self.trail.iter_mut().rev() {
-            match change {
-                RowChange::Transition(row) if row.aggregate == "build" && row.id == id => {
-                    row.to = BuildState::Blocked.as_str().to_owned();
-                }
-                RowChange::Notification(notification) if notification.aggregate == "build" && notification.id == id => {
-                    notification.body["detail"] = BuildState::Blocked.as_str().into();
-                    break;
-                }
-                _ => {}
-            }
+            self.set_build(child, BuildState::Blocked, Reason::new("blocked", "it waits for other builds"));
         }
     }
 

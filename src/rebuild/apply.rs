@@ -97,6 +97,7 @@ impl Rebuild {
         if let Some((earlier, output)) = earlier {
             build.output = Some(output);
             let text = format!("everything it is made of is as it was for build {earlier}, so that output stands");
+            self.rely_on(earlier);
             self.set_build(id, BuildState::Reused, Reason::new("inputs_unchanged", text));
             self.ended(id);
             return Ok(());
@@ -110,7 +111,7 @@ impl Rebuild {
             build: id,
             system: build.key.system.clone(),
             number: build.attempts,
-            owner: self.owner,
+            run: self.run,
             release,
             session: session.cloned(),
             intent_at: self.at,
@@ -492,6 +493,8 @@ impl Rebuild {
         if let Some(cause) = self.now.causes.get_mut(&(build, event)) {
             cause.live = false;
         }
+        // Another cancellation at the same time rests on this cause.
+        self.touch(build);
         if let Some(event) = self.now.events.get_mut(&event) {
             event.builds_open = event.builds_open.saturating_sub(1);
         }
@@ -532,7 +535,7 @@ impl Rebuild {
     /// The build of an attempt that is in one of these states and, if it is this run's to decide, belongs to it.
     fn expect(&self, id: &AttemptId, states: &[AttemptState], input: &'static str) -> Result<BuildId, IllegalInput> {
         let attempt = self.now.attempts.get(id).ok_or_else(|| IllegalInput::Unknown(format!("attempt {id}")))?;
-        let answers_other_run = states == [AttemptState::Intent] && attempt.owner != self.owner;
+        let answers_other_run = states == [AttemptState::Intent] && attempt.run != self.run;
         if answers_other_run || !states.contains(&attempt.state) {
             return Err(IllegalInput::Stale { what: format!("attempt {id}"), state: attempt.state.as_str(), input });
         }

@@ -1,4 +1,4 @@
-use super::record::{AttemptRecord, BuildRecord};
+use super::record::{AttemptRecord, BuildRecord, RunId};
 use super::state::{AttemptState, BuildState};
 use crate::time::Timestamp;
 
@@ -26,13 +26,13 @@ impl Effect {
         (build.state == BuildState::Ready).then_some(Self::Start)
     }
 
-    /// What is to be done about a live attempt by the engine run with this token.
+    /// What a run is to do about a live attempt of its own, or of a run that is over.
     ///
-    /// An intent of this run is being submitted by this run and needs nothing; one of an earlier run must be looked up.
+    /// An intent of this run is being submitted by this run and needs nothing; one of a run that is over must be looked up.
     #[must_use]
-    pub fn of_attempt(attempt: &AttemptRecord, build: &BuildRecord, owner: i64, at: Timestamp) -> Option<Self> {
+    pub fn of_attempt(attempt: &AttemptRecord, build: &BuildRecord, run: RunId, at: Timestamp) -> Option<Self> {
         match attempt.state {
-            AttemptState::Intent if attempt.owner == owner => None,
+            AttemptState::Intent if attempt.run == run => None,
             AttemptState::Intent | AttemptState::Unknown | AttemptState::Resolving => Some(Self::LookUp),
             AttemptState::Bound if build.state == BuildState::Canceling => Some(Self::Stop),
             AttemptState::Bound if attempt.deadline.is_some_and(|deadline| deadline <= at) => Some(Self::GiveUp),

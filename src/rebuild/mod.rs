@@ -5,8 +5,10 @@
 
 mod admit;
 mod apply;
+mod commit;
 mod effect;
 mod forecast;
+mod history;
 mod input;
 mod neighbourhood;
 mod record;
@@ -18,14 +20,15 @@ mod verify;
 
 pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;
+pub use commit::{Commit, Position, RowChange, RowKey};
 pub use effect::Effect;
 pub use forecast::{Endless, Forecast, Span, Task, Workload};
+pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use neighbourhood::{Neighbourhood, Rebuild};
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
-    EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, Notification, RowChange, SessionId,
-    Transition, Version,
+    EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, RunId, SessionId, Version,
 };
 pub use retry::Limits;
 pub use schedule::{ConcurrencyLimits, Entry, Lines, Schedule};

@@ -1,16 +1,23 @@
+use super::commit::{Commit, RowChange, RowKey};
+use super::history::{Actor, Change, Origin};
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord,
-    Notification, RowChange, Transition, Version,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, RunId,
+    Version,
 };
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::ArtifactKind;
+use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The part of the stored rows that a decision needs; see [`Scope`](crate::backend::Scope) for which rows those are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Neighbourhood {
+    /// When the rows were read, by the clock of the storage.
+    pub at: Timestamp,
+    /// How often a dependency that was not satisfied has been added to the storage, in all.
+    pub edges: u64,
     /// Events by number.
     pub events: BTreeMap<EventId, EventRecord>,
     /// Builds by number.
@@ -60,22 +67,46 @@ impl Neighbourhood {
 
 /// A loaded neighbourhood on which inputs are applied.
 ///
-/// [`apply`](Rebuild::apply) and [`admit`](Rebuild::admit) change the copy in memory; [`changes`](Rebuild::changes) is the difference to what
-/// was loaded, with the versions that must still be stored, to be written in one transaction.
+/// [`apply`](Rebuild::apply) and [`admit`](Rebuild::admit) change the copy in memory; [`commit`](Rebuild::commit) is the difference to what
+/// was loaded, with everything that must still hold, to be written in one transaction.
+///
+/// *Invariant:* the version of a build stands for its causes and for who depends on it, too: a decision that changes one of these changes
+/// the version. So of two decisions at the same time, which rest on the same rows, one is a conflict and is made again.
 #[derive(Debug)]
 pub struct Rebuild {
     pub(super) loaded: Neighbourhood,
     pub(super) now: Neighbourhood,
-    pub(super) trail: Vec<RowChange>,
-    pub(super) owner: i64,
+    pub(super) changes: Vec<Change>,
+    pub(super) plans: Vec<(EventId, Plan)>,
+    /// Builds that get a new version, whether or not their rows change.
+    touched: BTreeSet<BuildId>,
+    /// Builds that must not have changed when the decision is stored.
+    relied_on: BTreeSet<BuildId>,
+    pub(super) run: RunId,
     pub(super) at: Timestamp,
 }
 
+/// What [`Rebuild::admit`] takes back if a plan is refused.
+pub(super) struct Savepoint {
+    now: Neighbourhood,
+    changes: usize,
+    touched: BTreeSet<BuildId>,
+}
+
 impl Rebuild {
-    /// Begins with the loaded rows, for the engine run of this token, at this moment.
+    /// Begins with the loaded rows, for this run of an engine ([`RunId::NONE`] for a client), at the moment at which they were loaded.
     #[must_use]
-    pub fn new(loaded: Neighbourhood, owner: i64, at: Timestamp) -> Self {
-        Self { now: loaded.clone(), loaded, trail: Vec::new(), owner, at }
+    pub fn new(loaded: Neighbourhood, run: RunId) -> Self {
+        Self {
+            now: loaded.clone(),
+            at: loaded.at,
+            loaded,
+            changes: Vec::new(),
+            plans: Vec::new(),
+            touched: BTreeSet::new(),
+            relied_on: BTreeSet::new(),
+            run,
+        }
     }
 
     /// The rows as they are now.
@@ -84,65 +115,98 @@ impl Rebuild {
         &self.now
     }
 
-    /// The difference between what was loaded and what is now.
+    /// The difference between what was loaded and what is now, and the conditions under which it may be stored. `actor` is who or what
+    /// made the changes.
     #[must_use]
-    pub fn changes(self) -> Vec<RowChange> {
-        let Self { loaded, now, trail, .. } = self;
-        let mut changes = Vec::new();
+    pub fn commit(self, actor: Actor) -> Commit {
+        let Self { loaded, now, changes, plans, touched, relied_on, run, at } = self;
+        let origin = Origin { actor, run, at };
+        let history: Vec<_> = changes.into_iter().flat_map(|change| change.rows(&now, &origin)).collect();
+        let mut commit = Commit { run: Some(run).filter(|run| *run != RunId::NONE), ..Commit::default() };
         for (id, mut record) in now.events {
             let expected = loaded.events.get(&id);
             if expected != Some(&record) {
                 record.version = next_version(expected.map(|row| row.version), record.version);
-                changes.push(RowChange::Event { record: record.into(), expected: expected.map(|row| row.version) });
+                let expected = expected.map(|row| row.version);
+                commit.changes.push(RowChange::Event { record: record.into(), expected });
             }
         }
         for (id, mut record) in now.builds {
             let expected = loaded.builds.get(&id);
-            if expected != Some(&record) {
+            if expected != Some(&record) || touched.contains(&id) {
                 record.version = next_version(expected.map(|row| row.version), record.version);
-                changes.push(RowChange::Build { record: record.into(), expected: expected.map(|row| row.version) });
+                let expected = expected.map(|row| row.version);
+                commit.changes.push(RowChange::Build { record: record.into(), expected });
+            } else if relied_on.contains(&id) {
+                commit.unchanged.push((RowKey::Build(id), record.version));
             }
         }
         for (id, mut record) in now.attempts {
             let expected = loaded.attempts.get(&id);
             if expected != Some(&record) {
                 record.version = next_version(expected.map(|row| row.version), record.version);
-                changes.push(RowChange::Attempt { record: record.into(), expected: expected.map(|row| row.version) });
+                let expected = expected.map(|row| row.version);
+                commit.changes.push(RowChange::Attempt { record: record.into(), expected });
             }
         }
         for (key, dependency) in now.dependencies {
-            if loaded.dependencies.get(&key) != Some(&dependency) {
-                changes.push(RowChange::Dependency(dependency));
+            let known = loaded.dependencies.get(&key);
+            if known != Some(&dependency) {
+                if known.is_none() && !dependency.satisfied {
+                    commit.edges = Some(loaded.edges);
+                }
+                commit.changes.push(RowChange::Dependency(dependency));
             }
         }
         for (key, cause) in now.causes {
             if loaded.causes.get(&key) != Some(&cause) {
-                changes.push(RowChange::Cause(cause));
+                commit.changes.push(RowChange::Cause(cause));
             }
         }
-        changes.extend(trail);
-        changes
+        let plans = plans.into_iter().map(|(event, plan)| RowChange::Plan { event, plan: Box::new(plan) });
+        commit.changes.extend(history.into_iter().chain(plans));
+        commit
     }
 
-    /// Changes the state of a build, with its audit row and, if the public state changes, its notification.
+    pub(super) fn savepoint(&self) -> Savepoint {
+        Savepoint { now: self.now.clone(), changes: self.changes.len(), touched: self.touched.clone() }
+    }
+
+    pub(super) fn roll_back(&mut self, to: Savepoint) {
+        self.now = to.now;
+        self.changes.truncate(to.changes);
+        self.touched = to.touched;
+    }
+
+    /// Gives a build a new version: its causes change, or something else depends on it from now on.
+    pub(super) fn touch(&mut self, id: BuildId) {
+        if self.loaded.builds.contains_key(&id) {
+            self.touched.insert(id);
+        }
+    }
+
+    /// Makes the commit a conflict if this build has changed meanwhile: the decision rests on it.
+    pub(super) fn rely_on(&mut self, id: BuildId) {
+        self.relied_on.insert(id);
+    }
+
+    /// Changes the state of a build. A new one is stored once, in the state in which the decision leaves it.
     pub(super) fn set_build(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
-        debug_assert!(build.state.allows(to), "build {id}: {} -> {to}", build.state);
         let from = std::mem::replace(&mut build.state, to);
+        if !self.loaded.builds.contains_key(&id) {
+            return;
+        }
+        debug_assert!(from.allows(to), "build {id}: {from} -> {to}");
         build.version += 1;
         build.reason = reason;
         if to.is_terminal() {
             build.done_at = Some(self.at);
         }
-        if from.public() != to.public() {
-            let notification = build_notification(build);
-            self.trail.push(RowChange::Notification(notification));
-        }
-        let (version, reason) = (build.version, build.reason.clone());
-        self.record("build", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
+        self.changes.push(Change::Build { from, row: Box::new(build.clone()) });
     }
 
-    /// Changes the state of an event, with its audit row and notification.
+    /// Changes the state of an event.
     pub(super) fn set_event(&mut self, id: EventId, to: EventState, reason: Reason) {
         let Some(event) = self.now.events.get_mut(&id) else { return };
         debug_assert!(event.state.allows(to), "event {id}: {} -> {to}", event.state);
@@ -152,72 +216,33 @@ impl Rebuild {
         if to.is_terminal() {
             event.done_at = Some(self.at);
         }
-        let notification = event_notification(event);
-        self.trail.push(RowChange::Notification(notification));
-        let (version, reason) = (event.version, event.reason.clone());
-        self.record("event", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
+        self.changes.push(Change::Event { from, row: Box::new(event.clone()) });
     }
 
-    /// Changes the state of an attempt, with its audit row.
+    /// Changes the state of an attempt, which is this run's from now on.
     pub(super) fn set_attempt(&mut self, id: &AttemptId, to: AttemptState, reason: Reason) {
-        let owner = self.owner;
         let Some(attempt) = self.now.attempts.get_mut(id) else { return };
         debug_assert!(attempt.state.allows(to), "attempt {id}: {} -> {to}", attempt.state);
         let from = std::mem::replace(&mut attempt.state, to);
         attempt.version += 1;
         attempt.reason = reason;
-        attempt.owner = owner;
-        let (version, reason) = (attempt.version, attempt.reason.clone());
-        self.record("attempt", id.to_string(), version, Some(from.as_str()), to.as_str(), reason);
+        attempt.run = self.run;
+        self.changes.push(Change::Attempt { from, row: Box::new(attempt.clone()) });
     }
 
-    /// Adds a new event with its audit row and notification.
     pub(super) fn add_event(&mut self, event: EventRecord) {
-        self.trail.push(RowChange::Notification(event_notification(&event)));
-        self.record("event", event.id.to_string(), event.version, None, event.state.as_str(), event.reason.clone());
+        self.changes.push(Change::NewEvent(event.id));
         self.now.events.insert(event.id, event);
     }
 
-    /// The first notification of a new event tells of the builds that were found for it afterwards.
-    pub(super) fn renew_notification(&mut self, id: EventId) {
-        let Some(event) = self.now.events.get(&id) else { return };
-        let renewed = event_notification(event);
-        let same =
-            |notification: &Notification| notification.aggregate == renewed.aggregate && notification.id == renewed.id;
-        let notifications = self.trail.iter_mut().filter_map(|change| match change {
-            RowChange::Notification(notification) => Some(notification),
-            _ => None,
-        });
-        for notification in notifications.filter(|notification| same(notification)) {
-            notification.clone_from(&renewed);
-        }
-    }
-
-    /// Adds a new build with its audit row and notification.
     pub(super) fn add_build(&mut self, build: BuildRecord) {
-        self.trail.push(RowChange::Notification(build_notification(&build)));
-        self.record("build", build.id.to_string(), build.version, None, build.state.as_str(), build.reason.clone());
+        self.changes.push(Change::NewBuild(build.id));
         self.now.builds.insert(build.id, build);
     }
 
-    /// Adds a new attempt with its audit row.
     pub(super) fn add_attempt(&mut self, attempt: AttemptRecord) {
-        let (state, reason) = (attempt.state.as_str(), attempt.reason.clone());
-        self.record("attempt", attempt.id.to_string(), attempt.version, None, state, reason);
+        self.changes.push(Change::NewAttempt(attempt.id.clone()));
         self.now.attempts.insert(attempt.id.clone(), attempt);
-    }
-
-    fn record(&mut self, aggregate: &str, id: String, version: Version, from: Option<&str>, to: &str, reason: Reason) {
-        self.trail.push(RowChange::Transition(Transition {
-            aggregate: aggregate.to_owned(),
-            id,
-            version,
-            from: from.map(str::to_owned),
-            to: to.to_owned(),
-            reason,
-            owner: self.owner,
-            at: self.at,
-        }));
     }
 }
 
@@ -226,52 +251,5 @@ fn next_version(loaded: Option<Version>, now: Version) -> Version {
     match loaded {
         Some(version) if version == now => version + 1,
         _ => now,
-    }
-}
-
-/// The message about a build: schema `freshmaker.build/1`.
-fn build_notification(build: &BuildRecord) -> Notification {
-    Notification {
-        aggregate: "build".into(),
-        id: build.id.to_string(),
-        version: build.version,
-        topic: "build.changed".into(),
-        body: serde_json::json!({
-            "schema": "freshmaker.build/1",
-            "id": build.id,
-            "version": build.version,
-            "artifact": build.key.artifact,
-            "system": build.key.system,
-            "mode": build.key.mode,
-            "state": build.state.public(),
-            "detail": build.state,
-            "reason": build.reason,
-            "rebuild_reason": build.because,
-            "output": build.output,
-        }),
-    }
-}
-
-/// The message about an event: schema `freshmaker.event/1`.
-fn event_notification(event: &EventRecord) -> Notification {
-    Notification {
-        aggregate: "event".into(),
-        id: event.id.to_string(),
-        version: event.version,
-        topic: "event.changed".into(),
-        body: serde_json::json!({
-            "schema": "freshmaker.event/1",
-            "id": event.id,
-            "version": event.version,
-            "message_id": event.message_id,
-            "kind": event.envelope.kind,
-            "search_key": event.envelope.search_key,
-            "handler": event.handler,
-            "mode": event.mode,
-            "state": event.state,
-            "reason": event.reason,
-            "plan": event.plan,
-            "builds": { "open": event.builds_open, "done": event.builds_done, "failed": event.builds_failed },
-        }),
     }
 }

@@ -136,6 +136,25 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Number of one run of an engine, which is also its fencing token: a later run has a higher number.
+///
+/// A run begins when an engine takes its lease, and is over when that lease is released or lost. Rows that name a run whose
+/// lease is over belong to nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub i64);
+
+impl RunId {
+    /// Stands for no run: of rows that no engine has touched yet, and of changes made through a client.
+    pub const NONE: Self = Self(0);
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Number of changes of a row. A change is written only over the version it was decided on.
 pub type Version = u32;
 
@@ -197,7 +216,10 @@ pub struct EventRecord {
     pub version: Version,
     /// How far it is.
     pub state: EventState,
-    /// Identity of the message that brought it.
+    /// The source of the message that brought it: the registered name of a bus, or one that the engine uses for messages of its own.
+    /// Empty in rows that version 0.1 has written.
+    pub source: String,
+    /// Identity of the message that brought it; unique within the source.
     pub message_id: String,
     /// The handler that decided on it.
     pub handler: String,
@@ -300,8 +322,8 @@ pub struct AttemptRecord {
     pub system: String,
     /// 1 for the first of its build.
     pub number: u32,
-    /// Token of the engine run that made it; a later run looks it up instead of trusting its own memory.
-    pub owner: i64,
+    /// The run that changed it last; another run looks the attempt up instead of waiting for an answer to its submission.
+    pub run: RunId,
     /// The release string it was submitted with.
     pub release: String,
     /// The session it was submitted in, if its build system has sessions.
@@ -404,117 +426,14 @@ pub struct InboxRecord {
     pub tries: u32,
     /// How often it was put off because a backend failed, which is not the message's fault.
     pub waits: u32,
-    /// Token of the engine run that claimed it last; 0 if none did.
-    pub owner: i64,
+    /// The run that claimed it last.
+    pub run: RunId,
     /// When it was stored.
     pub received_at: Timestamp,
     /// Not to be handled before.
     pub not_before: Option<Timestamp>,
     /// Why it is dead, or why it waits.
     pub reason: Option<Reason>,
-}
-
-/// A change of state, for the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
-    /// `event`, `build` or `attempt`.
-    pub aggregate: String,
-    /// Which one.
-    pub id: String,
-    /// Version after the change; increasing, and `from` is the `to` of the one before.
-    pub version: Version,
-    /// State before; `None` for the first.
-    pub from: Option<String>,
-    /// State after.
-    pub to: String,
-    /// Why.
-    pub reason: Reason,
-    /// Token of the engine run that made it.
-    pub owner: i64,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A message about a change, to be published after the change is stored.
-///
-/// JSON schemas of the bodies are in `schemas/` of the repository. What the service Freshmaker sends of the same changes is made from it by
-/// [`forms`](crate::forms).
-///
-/// A build is told of when its public state changes: from `SUBMITTING` to `BUILDING` is no news. An event is told of when its state changes;
-/// that somebody wants it cancelled is none yet. What happens between is in the audit trail.
-///
-/// | topic | fields of the body |
-/// |---|---|
-/// | `event.changed` | `schema` (`freshmaker.event/1`), `id`, `version`, `state` ([`EventState`]), `reason`, `kind`, `search_key`, `message_id`, `handler`, `mode`, `plan`, `builds` (`open`, `done`, `failed`) |
-/// | `build.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Notification {
-    /// `event` or `build`.
-    pub aggregate: String,
-    /// Which one.
-    pub id: String,
-    /// Version of the change it tells of.
-    pub version: Version,
-    /// Topic, without the prefix of a bus.
-    pub topic: String,
-    /// JSON body.
-    pub body: serde_json::Value,
-}
-
-/// One change of stored rows. A list of them is written whole or not at all.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RowChange {
-    /// A message came in; storing it again changes nothing.
-    Receive(InboxRecord),
-    /// A message is in another state, with another reason or time.
-    Inbox(InboxRecord),
-    /// A new event (`expected` is `None`), or a changed one.
-    Event {
-        /// The row after the change.
-        record: Box<EventRecord>,
-        /// The version that must be there.
-        expected: Option<Version>,
-    },
-    /// A new build, or a changed one.
-    Build {
-        /// The row after the change.
-        record: Box<BuildRecord>,
-        /// The version that must be there.
-        expected: Option<Version>,
-    },
-    /// A new attempt, or a changed one.
-    Attempt {
-        /// The row after the change.
-        record: Box<AttemptRecord>,
-        /// The version that must be there.
-        expected: Option<Version>,
-    },
-    /// A dependency, new or changed.
-    Dependency(Dependency),
-    /// A cause, new or changed.
-    Cause(Cause),
-    /// The plan an event follows, with its reasons and exclusions.
-    Plan {
-        /// The event.
-        event: EventId,
-        /// Its plan.
-        plan: Box<crate::plan::Plan>,
-    },
-    /// A row of the audit trail.
-    Transition(Transition),
-    /// A message to publish.
-    Notification(Notification),
-    /// A message was published.
-    Published {
-        /// [`Notification::aggregate`].
-        aggregate: String,
-        /// [`Notification::id`].
-        id: String,
-        /// [`Notification::version`].
-        version: Version,
-        /// [`Notification::topic`].
-        topic: String,
-    },
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ impl Rebuild {
             match self.newer_than(repository) {
                 Some(newer) => {
                     let edge = Dependency { parent: newer, child: id, kind: DependencyKind::Needs, satisfied: true };
+                    self.rely_on(newer);
                     self.now.dependencies.insert((newer, id), edge);
                 }
                 None => self.wait_for_renewal(repository, BuildId(unused), id, "is no longer there"),
@@ -53,7 +54,7 @@ impl Rebuild {
             let text = format!(
                 "what build {repository} prepared {why}, and build {renewed}, which prepares it anew, waits for this build"
             );
-            self.end(child, BuildState::Failed, Reason::new("circle", text));
+            self.end(child, BuildState::Failed, Reason::new("cycle", text));
             return;
         }
         self.share_causes(child, renewed);
@@ -114,6 +115,7 @@ impl Rebuild {
             if self.now.causes.get(&(to, event)).is_some_and(|known| known.live) {
                 continue;
             }
+            self.touch(to);
             self.now.causes.insert((to, event), Cause { build: to, ..cause });
             if let Some(event) = self.now.events.get_mut(&event) {
                 event.builds_open += 1;

@@ -3,16 +3,19 @@
 //! * [`load`] collects the rows of a scope from the lookups of [`Rows`].
 //! * [`in_order`] sorts the changes of one commit so that each can be checked when it is written.
 //! * [`ConsistencyCheck`] compares stored rows with each other.
-//! * [`conflict`], [`missing`] and [`external_changed`] are errors with the remedies that the contract asks for.
+//! * [`share`] says which partitions of the notifications a run publishes, [`partition`] in which one a notification is.
+//! * [`conflict`], [`missing`], [`fenced`] and the others are errors with the remedies that the contract asks for.
 
 mod consistency;
+mod lease;
 mod load;
 
 pub use consistency::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts};
+pub use lease::{LEASE_TTL, partition, share};
 pub use load::{Rows, Side, load};
 
 use crate::backend::{Error, Overview, Paging, Remedy};
-use crate::rebuild::{BuildState, EventState, InboxState, RowChange};
+use crate::rebuild::{BuildState, EventState, InboxState, RowChange, RunId};
 use std::fmt;
 
 /// The place that errors of a storage name.
@@ -28,6 +31,24 @@ pub fn conflict(text: impl fmt::Display) -> Error {
 #[must_use]
 pub fn missing(text: impl fmt::Display) -> Error {
     Error::new(Remedy::NotFound, PLACE, text)
+}
+
+/// An error for a run that is over.
+#[must_use]
+pub fn fenced(run: RunId) -> Error {
+    Error::new(Remedy::Fenced, PLACE, format!("run {run} is over: its lease was not renewed in time, or released"))
+}
+
+/// An error for one live attempt too many.
+#[must_use]
+pub fn full(system: &str, limit: u32) -> Error {
+    Error::new(Remedy::NotNow, PLACE, format!("{system} has {limit} live attempts already, which is its limit"))
+}
+
+/// An error for an external id that another attempt has.
+#[must_use]
+pub fn external_taken(text: impl fmt::Display) -> Error {
+    Error::new(Remedy::Rejected, PLACE, text)
 }
 
 /// An error for an attempt whose build system's id would change.
@@ -52,7 +73,9 @@ pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
         RowChange::Build { .. } => 2,
         RowChange::Attempt { record, .. } if record.state.is_terminal() => 3,
         RowChange::Attempt { .. } => 4,
-        _ => 5,
+        RowChange::Dependency(_) | RowChange::Cause(_) | RowChange::Plan { .. } => 5,
+        RowChange::Transition(_) | RowChange::Notification(_) => 6,
+        RowChange::Position(_) | RowChange::Trim { .. } => 7,
     });
     changes
 }

@@ -1,0 +1,123 @@
+use super::history::{Notification, Transition};
+use super::record::{
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, RunId, Version,
+};
+use crate::plan::Plan;
+
+/// One transaction: what must hold, and what is then written. All of it takes effect, or nothing.
+///
+/// A storage checks in this order: the [run](Self::run), the [edges](Self::edges), the [read set](Self::unchanged); then it writes the
+/// [changes](Self::changes), each over the version that it expects; then it checks the [limits](Self::at_most).
+///
+/// ```
+/// use freshmaker::rebuild::{BuildId, Commit, RowKey, RunId};
+///
+/// let mut commit = Commit::by(RunId(7), Vec::new());
+/// commit.unchanged.push((RowKey::Build(BuildId(1)), 3));
+/// assert!(commit.changes.is_empty());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The run that writes; its lease must not be lost. `None` for a client, which is checked by versions and edges only.
+    pub run: Option<RunId>,
+    /// The count of edges that this was decided on ([`Neighbourhood::edges`](super::Neighbourhood::edges)). Needed if a dependency
+    /// that is not satisfied is added: the count must still be the stored one, and rises by one.
+    pub edges: Option<u64>,
+    /// Rows that the decision rests on and does not change: each must still have this version.
+    pub unchanged: Vec<(RowKey, Version)>,
+    /// After this commit, each of these build systems has at most so many live attempts.
+    pub at_most: Vec<(String, u32)>,
+    /// What is written.
+    pub changes: Vec<RowChange>,
+}
+
+impl Commit {
+    /// Changes by a run, under no further condition than the versions that they expect.
+    #[must_use]
+    pub fn by(run: RunId, changes: Vec<RowChange>) -> Self {
+        Self { run: Some(run), changes, ..Self::default() }
+    }
+
+    /// Changes by a client, which has no run.
+    #[must_use]
+    pub fn unfenced(changes: Vec<RowChange>) -> Self {
+        Self { changes, ..Self::default() }
+    }
+}
+
+/// Which row: one with a version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    /// An event.
+    Event(EventId),
+    /// A build.
+    Build(BuildId),
+    /// An attempt.
+    Attempt(AttemptId),
+}
+
+/// One change of stored rows, within a [`Commit`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    /// A message came in; storing it again changes nothing.
+    Receive(InboxRecord),
+    /// A message that the run has claimed is in another state, with another reason or time. It is a conflict if the row is not claimed,
+    /// or not by this run.
+    Inbox(InboxRecord),
+    /// A new event (`expected` is `None`), or a changed one.
+    Event {
+        /// The row after the change.
+        record: Box<EventRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A new build, or a changed one.
+    Build {
+        /// The row after the change.
+        record: Box<BuildRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A new attempt, or a changed one.
+    Attempt {
+        /// The row after the change.
+        record: Box<AttemptRecord>,
+        /// The version that must be there.
+        expected: Option<Version>,
+    },
+    /// A dependency, new or changed.
+    Dependency(Dependency),
+    /// A cause, new or changed.
+    Cause(Cause),
+    /// The plan an event follows, with its reasons and exclusions.
+    Plan {
+        /// The event.
+        event: EventId,
+        /// Its plan.
+        plan: Box<Plan>,
+    },
+    /// A row of the history.
+    Transition(Transition),
+    /// A message to publish.
+    Notification(Notification),
+    /// How far a bus has got in a partition of the notifications.
+    Position(Position),
+    /// Notifications of this partition up to and including this position are no longer needed.
+    Trim {
+        /// The partition.
+        partition: u16,
+        /// The last position that goes.
+        up_to: i64,
+    },
+}
+
+/// How far a bus has got in a partition of the notifications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Registered name of the bus.
+    pub bus: String,
+    /// The partition.
+    pub partition: u16,
+    /// The position of the last notification that the bus has taken, or refused for good. `None`: the bus is no longer served.
+    pub position: Option<i64>,
+}

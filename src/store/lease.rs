@@ -1,0 +1,50 @@
+use crate::rebuild::RunId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a lease holds without a renewal; engines renew it three times as often.
+pub const LEASE_TTL: Duration = Duration::from_secs(10);
+
+/// The partitions that `run` publishes from now on, of `count`. `held` is who has which one, `living` are the runs whose leases hold, this
+/// one included.
+///
+/// A run keeps what it has and takes what nobody alive has, up to its share: the number of partitions divided by that of living runs,
+/// rounded up. What it has beyond that it gives up.
+///
+/// ```
+/// use freshmaker::rebuild::RunId;
+/// use freshmaker::store::share;
+///
+/// let (one, two) = (RunId(1), RunId(2));
+/// assert_eq!(share(one, 4, &[].into(), &[one].into()), [0, 1, 2, 3]);
+/// let held = [(0, one), (1, one), (2, one), (3, one)].into();
+/// assert_eq!(share(two, 4, &held, &[one, two].into()), [0_u16; 0], "nothing is taken from the living");
+/// assert_eq!(share(one, 4, &held, &[one, two].into()), [0, 1], "but they give up what is more than their share");
+/// assert_eq!(share(two, 4, &held, &[two].into()), [0, 1, 2, 3]);
+/// ```
+#[must_use]
+pub fn share(run: RunId, count: u16, held: &BTreeMap<u16, RunId>, living: &BTreeSet<RunId>) -> Vec<u16> {
+    let most = usize::from(count).div_ceil(living.len().max(1));
+    let mine = (0..count).filter(|partition| held.get(partition) == Some(&run));
+    let free = (0..count).filter(|partition| held.get(partition).is_none_or(|holder| !living.contains(holder)));
+    let mut partitions: Vec<_> = mine.chain(free).take(most).collect();
+    partitions.sort_unstable();
+    partitions
+}
+
+/// The partition, of `count`, of notifications about one event or build: always the same one, so that they stay in order.
+///
+/// The 32-bit Fowler-Noll-Vo hash (FNV-1a) of `aggregate:id`, which is stored with the notification and must not change.
+///
+/// ```
+/// use freshmaker::store::partition;
+///
+/// assert_eq!(partition("build", "17", 1), 0);
+/// assert_eq!(partition("build", "17", 8), 1);
+/// ```
+#[must_use]
+pub fn partition(aggregate: &str, id: &str, count: u16) -> u16 {
+    let bytes = aggregate.bytes().chain(*b":").chain(id.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    u16::try_from(hash % u32::from(count.max(1))).unwrap_or(0)
+}
