@@ -6,80 +6,84 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Arguments of an exchange or a queue, by name.
+/// Arguments of an exchange or a queue by name, such as `x-queue-type`.
 pub type Arguments = BTreeMap<String, serde_json::Value>;
 
-/// An exchange to be declared.
+/// An exchange to declare.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeConfig {
-    /// `topic`, `direct`, `fanout`, `headers`, or the type of a plugin.
+    /// Type of the exchange: `topic`, `direct`, `fanout`, `headers`, or a type that a plugin adds.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether it survives a restart of the broker.
+    /// Whether the exchange survives a restart of the broker. Default: `false`.
     #[serde(default)]
     pub durable: bool,
-    /// Whether it goes when the last queue is unbound from it.
+    /// Whether the broker deletes the exchange after the last queue is unbound from it. Default:
+    /// `false`.
     #[serde(default)]
     pub auto_delete: bool,
-    /// Further arguments.
+    /// Further arguments of the declaration. Default: none.
     #[serde(default)]
     pub arguments: Arguments,
 }
 
-/// A queue to be declared.
+/// A queue to declare. All four fields are required in a configuration file.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Whether it survives a restart of the broker.
+    /// Whether the queue survives a restart of the broker.
     pub durable: bool,
-    /// Whether it goes, with all messages in it, when nobody consumes from it any more.
+    /// Whether the broker deletes the queue, with all its messages, after its last consumer ends.
     pub auto_delete: bool,
-    /// Whether only one connection may use it; it goes when that does.
+    /// Whether only one connection may use the queue; the broker deletes the queue when that
+    /// connection closes.
     pub exclusive: bool,
-    /// Further arguments.
+    /// Further arguments of the declaration.
     pub arguments: Arguments,
 }
 
 impl QueueConfig {
-    /// A queue that outlives everybody who uses it. An engine wants this one.
+    /// Returns a durable queue, which exists until it is deleted explicitly. Engines should use
+    /// this one, because it collects messages while no engine runs.
     #[must_use]
     pub fn durable() -> Self {
         Self { durable: true, auto_delete: false, exclusive: false, arguments: Arguments::new() }
     }
 
-    /// A queue that goes with the connection.
+    /// Returns an exclusive queue, which the broker deletes when the connection closes.
     #[must_use]
     pub fn transient() -> Self {
         Self { durable: false, auto_delete: true, exclusive: true, arguments: Arguments::new() }
     }
 }
 
-/// Which messages of an exchange go to a queue.
+/// A binding: routes messages of an exchange with certain topics to a queue.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
-    /// The queue; the one that is consumed, if not set.
+    /// The queue. Default: the consumed queue.
     pub queue: Option<String>,
-    /// The exchange.
+    /// The exchange that the messages come from.
     pub exchange: String,
-    /// Patterns of topics: `*` is one word, `#` any number of them.
+    /// Patterns of topics: `*` matches one word, `#` any number of words.
     pub routing_keys: Vec<String>,
 }
 
-/// The files for a connection over TLS, all PEM.
+/// PEM files for a connection over TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsFiles {
-    /// Authorities that are trusted; those of the system, if not set.
+    /// Certificates of the trusted authorities. Default: those of the system.
     pub ca_cert: Option<PathBuf>,
-    /// Private key of the client.
+    /// Private key of the client. Set together with `certfile`.
     pub keyfile: Option<PathBuf>,
-    /// Certificate of the client.
+    /// Certificate of the client. Without a password in the URL, the client logs in by this
+    /// certificate (SASL mechanism `EXTERNAL`).
     pub certfile: Option<PathBuf>,
 }
 
-/// Where the broker is, and who we are there.
+/// Address of the broker, virtual host, and login.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) uri: AMQPUri,
@@ -88,12 +92,13 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn parse(url: &str) -> Result<Self, String> {
-        // The text of the error must not have the password.
-        let mut uri: AMQPUri = url.parse().map_err(|error| format!("this is no URL of a broker: {error}"))?;
+        // The error text must not contain the password.
+        let mut uri: AMQPUri = url.parse().map_err(|error| format!("not a URL of an AMQP broker: {error}"))?;
         let authority = url.split_once("://").map_or("", |(_, rest)| rest);
         let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        // The parser knows no addresses in brackets, and would speak to this machine instead.
+        // The parser does not support IPv6 addresses in brackets, and would connect to localhost
+        // instead.
         if let Some((address, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
             uri.authority.host = address.to_owned();
         }
@@ -122,11 +127,12 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// How an [`AmqpBus`](super::AmqpBus) bus reaches its broker, and what it declares there.
+/// How an [`AmqpBus`](super::AmqpBus) reaches its broker, and what it declares there.
 ///
-/// Everything that the configuration file of the reference client of Fedora Messaging has is read from that file as it is, see
-/// [`read`](Self::read); the defaults are those of the reference client. What only this bus has is read from the table
-/// `[consumer_config.freshmaker]`, which the reference client leaves to the program.
+/// [`read`](Self::read) accepts the configuration file of the reference client of Fedora Messaging
+/// unchanged; the defaults are those of the reference client. Settings that only this bus has are
+/// read from the table `[consumer_config.freshmaker]`, which the reference client leaves to the
+/// application.
 ///
 /// ```
 /// use freshmaker_amqp::{AmqpConfig, QueueConfig};
@@ -171,57 +177,73 @@ impl fmt::Debug for Endpoint {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[doc(alias = "rabbitmq")]
+#[doc(alias = "fedora-messaging")]
 pub struct AmqpConfig {
     pub(super) endpoint: Endpoint,
-    /// What the broker shows of this client, besides product and version.
+    /// Client properties that the broker shows, in addition to `product` and `version`, which this
+    /// crate sets.
     pub client_properties: BTreeMap<String, String>,
-    /// Files for TLS.
+    /// Files for TLS; used only for URLs with `amqps`.
     pub tls: TlsFiles,
-    /// Set before each topic that is published, with a dot between.
+    /// Prefix of each published topic, followed by a dot. Default: empty, which means no prefix and
+    /// no dot.
     pub topic_prefix: String,
-    /// Where messages are published.
+    /// Exchange that messages are published to. Default: `amq.topic`.
     pub publish_exchange: String,
-    /// Priority of published messages, from 0.
+    /// AMQP priority of published messages, from 0 to 255. Default: 0.
     pub publish_priority: u8,
-    /// Whether a message that no queue is bound for is an error ([`NotNow`](Remedy::NotNow)). Usually it is not: a topic exchange is a place
-    /// to speak, whether anybody listens or not.
+    /// Whether a published message that matches no binding is an error
+    /// ([`NotNow`](Remedy::NotNow)). Default: `false`, because a topic exchange usually accepts
+    /// messages whether or not a queue is bound for them.
     pub mandatory: bool,
-    /// Whether exchanges and queues must be there already.
+    /// If set, exchanges and queues are expected to exist and are not created. Default: `false`.
     pub passive_declares: bool,
-    /// Exchanges to be declared, by name.
+    /// Exchanges to declare, by name. Default: `amq.topic`.
     pub exchanges: BTreeMap<String, ExchangeConfig>,
-    /// Queues to be declared, by name.
+    /// Queues to declare, by name. Default: one transient queue with a random name.
     pub queues: BTreeMap<String, QueueConfig>,
-    /// The queue that is consumed.
+    /// Name of the consumed queue; it must be a key of `queues`.
     pub queue: String,
-    /// Which messages go to which queue.
+    /// Bindings to declare. Default: all messages of `amq.topic` go to the consumed queue.
     pub bindings: Vec<Binding>,
-    /// So many messages, at least one, are held unacknowledged. Twice what is received at once keeps both sides busy.
+    /// Largest number of unacknowledged messages, at least 1. Default: 10. Set it to twice the
+    /// number of messages per [`receive`](freshmaker::backend::Bus::receive), so that the next
+    /// batch arrives while one is handled.
     pub prefetch: u16,
-    /// After so many deliveries without an acknowledgement the broker gives a message up; makes the queue a quorum queue.
+    /// Number of deliveries without an acknowledgement after which the broker drops a message or
+    /// makes it a dead letter. If set, the consumed queue is declared as a quorum queue, and must
+    /// be durable, not `auto_delete` and not exclusive. Default: none.
     pub delivery_limit: Option<u32>,
-    /// Where messages go that were given up or refused: this exchange, and the queue with `.dead` behind the name of the consumed one.
+    /// Exchange for dead letters of the consumed queue: messages that were refused or reached the
+    /// delivery limit. The bus also declares a durable queue for them, whose name is that of the
+    /// consumed queue with `.dead` appended. Default: none, which means that the broker drops them.
     pub dead_letter_exchange: Option<String>,
-    /// Messages with a longer body, in bytes, are refused.
+    /// Largest accepted body in bytes; larger messages are refused. Default: 64 MiB.
     pub body_bytes_max: usize,
-    /// How long a publication may take until the broker confirms it.
+    /// Longest time from the call of a publication to the confirmation of the broker, including the
+    /// time to connect. Also bounds an acknowledgement. Default: 15 s.
     pub confirm_timeout: Duration,
-    /// How long received messages may wait for somebody to take them before no more are asked for.
+    /// How long received messages may wait for a call of
+    /// [`receive`](freshmaker::backend::Bus::receive) before the bus stops consuming.
+    /// Default: 30 s.
     pub stall_timeout: Duration,
-    /// Pause before the first new connection.
+    /// Back-off before the first reconnect. It doubles with each failure, up to `reconnect_max`,
+    /// and a random part of up to one half is taken off. Default: 1 s; must not be zero.
     pub reconnect_min: Duration,
-    /// Longest pause between two connections.
+    /// Longest back-off between two connections. Default: 30 s; must be at least `reconnect_min`.
     pub reconnect_max: Duration,
-    /// Seed of the spread of these pauses; by chance, if not set.
+    /// Seed of the random part of the back-off. Default: none, which means a random seed.
     pub seed: Option<u64>,
 }
 
 impl AmqpConfig {
-    /// The broker at this URL, everything else as the reference client has it: a queue of its own that goes with the connection, bound to all
-    /// messages of `amq.topic`.
+    /// Creates a configuration for the broker at this URL, with the defaults of the reference
+    /// client: a transient queue with a random name, bound to all messages of `amq.topic`.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if this is no URL with `amqp` or `amqps`.
+    /// [`Unsupported`](Remedy::Unsupported) if `url` is not a URL with the scheme `amqp` or
+    /// `amqps`.
     pub fn new(url: &str) -> Result<Self> {
         let endpoint = Endpoint::parse(url).map_err(|text| Error::new(Remedy::Unsupported, "amqp", text))?;
         let topic =
@@ -256,11 +278,14 @@ impl AmqpConfig {
         })
     }
 
-    /// Reads the configuration file of the reference client. Keys that only concern its own program (`callback`, `log_config`, `monitoring`,
-    /// the rest of `consumer_config`) are accepted and not used.
+    /// Reads the configuration file (TOML) of the reference client. The keys `callback`,
+    /// `log_config` and `monitoring`, and the rest of `consumer_config`, only concern the program
+    /// of the reference client; they are accepted and not used.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported), with file and line, for what is no TOML, an unknown key, or a value that makes no sense.
+    /// [`Unsupported`](Remedy::Unsupported) if the file cannot be read, is not TOML, has an unknown
+    /// key, or a value is invalid or contradicts another one. Errors in one value name the file,
+    /// the line and the key.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let place = path.display().to_string();
@@ -269,15 +294,17 @@ impl AmqpConfig {
         Self::parse(&text, &place)
     }
 
-    /// The same as [`read`](Self::read), from a text; `place` names it in errors.
+    /// Reads a configuration like [`read`](Self::read), from a text. `place` names the text in
+    /// errors.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As for [`read`](Self::read).
     pub fn parse(text: &str, place: &str) -> Result<Self> {
         file::parse(text, place)
     }
 
-    /// The same with this one queue, which is consumed.
+    /// Replaces all queues by this one, which becomes the consumed queue. All bindings are changed
+    /// to route to it.
     #[must_use]
     pub fn with_queue(mut self, name: impl Into<String>, queue: QueueConfig) -> Self {
         self.queue = name.into();
@@ -288,7 +315,8 @@ impl AmqpConfig {
         self
     }
 
-    /// The same with this exchange, to which messages are published, and from which the bindings take them.
+    /// Replaces all exchanges by this one. Messages are published to it, and all bindings are
+    /// changed to take messages from it.
     #[must_use]
     pub fn with_exchange(mut self, name: impl Into<String>, exchange: ExchangeConfig) -> Self {
         self.publish_exchange = name.into();
@@ -299,8 +327,10 @@ impl AmqpConfig {
         self
     }
 
-    /// The same, with exactly these topics going to the consumed queue. The exchange is that of its first binding, else the one that is
-    /// published to. For an engine, the topics that its parsers read.
+    /// Routes exactly these topics to the consumed queue; bindings of other queues stay. The
+    /// exchange is that of the first binding of the consumed queue, else
+    /// [`publish_exchange`](Self::publish_exchange). For an engine, pass the topics that its
+    /// parsers read.
     #[must_use]
     pub fn bind<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         let (own, mut others): (Vec<_>, Vec<_>) =
@@ -312,70 +342,72 @@ impl AmqpConfig {
         self
     }
 
-    /// The same with another [`topic_prefix`](Self::topic_prefix).
+    /// Sets [`topic_prefix`](Self::topic_prefix).
     #[must_use]
     pub fn with_topic_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.topic_prefix = prefix.into();
         self
     }
 
-    /// The same with other files for TLS.
+    /// Sets [`tls`](Self::tls).
     #[must_use]
     pub fn with_tls(mut self, tls: TlsFiles) -> Self {
         self.tls = tls;
         self
     }
 
-    /// The same with another [`prefetch`](Self::prefetch).
+    /// Sets [`prefetch`](Self::prefetch); must be at least 1.
     #[must_use]
     pub fn with_prefetch(mut self, prefetch: u16) -> Self {
         self.prefetch = prefetch;
         self
     }
 
-    /// The same with a quorum queue, of which each message is delivered so many times at most. Needs a durable queue.
+    /// Sets [`delivery_limit`](Self::delivery_limit), which makes the consumed queue a quorum
+    /// queue. The queue must be durable.
     #[must_use]
     pub fn with_delivery_limit(mut self, deliveries: u32) -> Self {
         self.delivery_limit = Some(deliveries);
         self
     }
 
-    /// The same, with messages that were given up or refused going to this exchange, and to a queue of their own.
+    /// Sets [`dead_letter_exchange`](Self::dead_letter_exchange).
     #[must_use]
     pub fn with_dead_letter_exchange(mut self, exchange: impl Into<String>) -> Self {
         self.dead_letter_exchange = Some(exchange.into());
         self
     }
 
-    /// The same, with a message that no queue is bound for being an error.
+    /// Makes a published message that matches no binding an error; see
+    /// [`mandatory`](Self::mandatory).
     #[must_use]
     pub fn with_mandatory(mut self) -> Self {
         self.mandatory = true;
         self
     }
 
-    /// The same with another [`body_bytes_max`](Self::body_bytes_max).
+    /// Sets [`body_bytes_max`](Self::body_bytes_max).
     #[must_use]
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self
     }
 
-    /// The same with another [`confirm_timeout`](Self::confirm_timeout).
+    /// Sets [`confirm_timeout`](Self::confirm_timeout).
     #[must_use]
     pub fn with_confirm_timeout(mut self, timeout: Duration) -> Self {
         self.confirm_timeout = timeout;
         self
     }
 
-    /// The same with another [`stall_timeout`](Self::stall_timeout).
+    /// Sets [`stall_timeout`](Self::stall_timeout).
     #[must_use]
     pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
         self
     }
 
-    /// The same with other pauses between connections: the first one, and the longest.
+    /// Sets [`reconnect_min`](Self::reconnect_min) and [`reconnect_max`](Self::reconnect_max).
     #[must_use]
     pub fn with_reconnect(mut self, min: Duration, max: Duration) -> Self {
         self.reconnect_min = min;
@@ -383,24 +415,24 @@ impl AmqpConfig {
         self
     }
 
-    /// The same with a fixed [`seed`](Self::seed).
+    /// Sets [`seed`](Self::seed), which makes back-offs reproducible.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Where an error comes from.
+    /// Returns the place of an error: the broker, and what was attempted.
     pub(super) fn place(&self, of: &str) -> String {
         format!("{}: {of}", self.endpoint)
     }
 
-    /// The queue for dead letters.
+    /// Returns the name of the queue for dead letters.
     pub(super) fn dead_letter_queue(&self) -> String {
         format!("{}.dead", self.queue)
     }
 
-    /// What cannot work, found before anybody is asked.
+    /// Returns a contradiction in the configuration, before the bus connects.
     pub(super) fn check(&self) -> Result<(), String> {
         let bound =
             |name: &str| if name.len() > 255 { Err(format!("{name:.40}… is longer than 255 bytes")) } else { Ok(()) };
@@ -421,8 +453,7 @@ impl AmqpConfig {
         }
         if self.reconnect_min.is_zero() || self.reconnect_max < self.reconnect_min {
             return Err(
-                "the pauses between connections must be longer than nothing, and the longest not below the first"
-                    .to_owned(),
+                "reconnect_min must be greater than 0, and reconnect_max must be at least reconnect_min".to_owned()
             );
         }
         if self.tls.certfile.is_some() != self.tls.keyfile.is_some() {

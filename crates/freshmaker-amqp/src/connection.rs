@@ -1,4 +1,4 @@
-//! Connections, what is declared over them, and what their errors mean.
+//! Connections, declarations, back-offs between connections, and the meaning of AMQP errors.
 
 use super::config::{AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
 use super::wire;
@@ -18,15 +18,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection that takes longer to be ready is given up.
+/// Longest time to establish a connection, login included.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The certificate says who we are.
+/// Login by the client certificate: the SASL mechanism `EXTERNAL`, without user and password.
 struct External;
 
 impl AuthProvider for External {}
 
-/// Waits for `work` until `deadline`; `None` if it was not done by then.
+/// Waits for `work` until `deadline`; returns `None` if the deadline comes first.
 pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), clock.sleep_until(deadline)).await {
         Either::Left((done, _)) => Some(done),
@@ -34,7 +34,7 @@ pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl 
     }
 }
 
-/// Connects, with a bound on the time that it takes.
+/// Connects within [`CONNECT_TIMEOUT`].
 pub(super) async fn connect(config: &AmqpConfig, clock: &dyn Clock) -> Result<Connection> {
     let deadline = later(clock.now(), CONNECT_TIMEOUT);
     until(clock, deadline, handshake(config)).await.unwrap_or_else(|| {
@@ -69,7 +69,8 @@ async fn handshake(config: &AmqpConfig) -> Result<Connection> {
     };
     let runtime = lapin::runtime::default_runtime().map_err(failed)?;
     let open = async move |uri: lapin::uri::AMQPUri, runtime| {
-        // The library's own TLS takes the provider of the process, and there may be none, or two.
+        // lapin's own TLS uses the crypto provider that is installed for the process; there may be
+        // none, or two that conflict.
         let plain = lapin::uri::AMQPUri { scheme: AMQPScheme::AMQP, ..uri };
         let stream = plain.connect_async(&runtime).await?;
         match &tls {
@@ -80,14 +81,14 @@ async fn handshake(config: &AmqpConfig) -> Result<Connection> {
     Connection::connector(config.endpoint.uri.clone(), runtime, open, properties).await.map_err(failed)
 }
 
-/// What an error of a request means that has not been, or need not have been, carried out.
+/// Returns the meaning of an error for a request that can be repeated without harm.
 pub(super) fn failure(config: &AmqpConfig, what: &str, error: &lapin::Error) -> Error {
     let remedy = match error.kind() {
         ErrorKind::ProtocolError(error) => match error.get_id() {
-            // Refused; or the declaration contradicts what is there.
+            // Access was refused, or the declaration contradicts the existing object.
             403 | 406 => Remedy::Rejected,
             404 => Remedy::NotFound,
-            // A virtual host that is not there.
+            // The virtual host does not exist.
             530 => Remedy::NotFound,
             _ => Remedy::Unavailable,
         },
@@ -96,12 +97,12 @@ pub(super) fn failure(config: &AmqpConfig, what: &str, error: &lapin::Error) -> 
     Error::new(remedy, config.place(what), error)
 }
 
-/// A name whose length was checked with the configuration.
+/// Converts a name whose length was checked with the configuration.
 pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }
 
-/// Whether things are made, or only looked for.
+/// Whether declarations create objects or only check that they exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declare {
     Make,
@@ -150,7 +151,8 @@ pub(super) async fn declare_queue(
     declared.map(drop).map_err(|error| failure(config, &format!("queue {name:?}"), &error))
 }
 
-/// The arguments of a queue; what the configuration says goes before what follows from the limits.
+/// Returns the arguments of a queue. Configured arguments override those that follow from the
+/// delivery limit and the dead letter exchange.
 fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) -> Arguments {
     let mut arguments = Arguments::new();
     if name == config.queue {
@@ -161,7 +163,8 @@ fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) -> Arguments 
         if let Some(exchange) = &config.dead_letter_exchange {
             arguments.insert("x-dead-letter-exchange".into(), json!(exchange));
             if config.delivery_limit.is_some() {
-                // Otherwise the broker may lose a dead letter; and this strategy needs a queue that refuses when it is full.
+                // With the default strategy the broker may lose a dead letter. This strategy needs
+                // a queue that refuses publications when it is full.
                 arguments.insert("x-dead-letter-strategy".into(), json!("at-least-once"));
                 arguments.insert("x-overflow".into(), json!("reject-publish"));
             }
@@ -177,7 +180,7 @@ async fn bind(config: &AmqpConfig, channel: &Channel, queue: &str, exchange: &st
     bound.map_err(|error| failure(config, &format!("binding of queue {queue:?} to {exchange:?}"), &error))
 }
 
-/// Everything that a consumer needs, in the order in which one thing needs another.
+/// Declares everything that the consumer needs: exchanges, queues, then bindings between them.
 pub(super) async fn declare(config: &AmqpConfig, channel: &Channel) -> Result<()> {
     let how = Declare::of(config);
     for (name, exchange) in &config.exchanges {
@@ -205,8 +208,8 @@ pub(super) async fn declare(config: &AmqpConfig, channel: &Channel) -> Result<()
     Ok(())
 }
 
-/// How long to pause before the next connection: twice as long each time, up to a bound, and spread so that many clients of one broker
-/// do not come back at the same moment.
+/// Back-off before the next connection: it doubles with each failure up to a bound, and is
+/// randomised so that many clients of one broker do not reconnect at the same moment.
 #[derive(Debug)]
 pub(super) struct Backoff {
     config: Arc<AmqpConfig>,
@@ -220,12 +223,13 @@ impl Backoff {
         Self { config: Arc::clone(config), spread, failures: 0 }
     }
 
-    /// Something worked.
+    /// Resets the back-off after a success.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// The pause after one more failure: at least half of what it could be, never nothing.
+    /// Returns the back-off after one more failure: between half of the full value and the full
+    /// value.
     pub(super) fn next(&mut self) -> Duration {
         let doubled = self.config.reconnect_min.saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);

@@ -1,4 +1,5 @@
-//! The receiving side: one task that keeps a consumer alive, and what it shares with those who receive and acknowledge.
+//! The receiving side: one task that keeps a consumer running, and the state that it shares with
+//! the calls that receive and acknowledge.
 
 use super::config::AmqpConfig;
 use super::connection::{Backoff, connect, declare, failure, short, until};
@@ -17,13 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// So many deliveries that are there already are taken at once.
+/// Largest number of deliveries that have arrived already and are taken at once.
 const BATCH: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Consumer {
     shared: Arc<Shared>,
-    /// Started by the first who receives, and ended with this.
+    /// The task that consumes; started by the first call of `receive`, aborted when this value is
+    /// dropped.
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -32,26 +34,28 @@ struct Shared {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Deliveries came, or an error that somebody has to do something about.
+    /// Wakes receivers: deliveries arrived, or an error that a user has to fix.
     arrived: Notify,
-    /// Somebody receives, or acknowledged.
+    /// Wakes a paused consumer: a call receives, or has acknowledged.
     progress: Notify,
-    /// The channel is not to be used any more.
+    /// Wakes the consumer: the channel must not be used any more.
     broken: Notify,
-    /// Acknowledgements go out in the order in which they were decided: one that covers several tags would make the next one an error.
+    /// Keeps acknowledgements in the order in which they were decided: one that covers several tags
+    /// would make a later one for the same tags an error.
     settling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     arrived: VecDeque<Delivery>,
-    /// Since when nobody has taken what is there.
+    /// Since when the stored deliveries have waited without a receiver taking any; `None` if no
+    /// delivery is stored.
     untouched_since: Option<Timestamp>,
     receivers: usize,
     link: Option<Link>,
-    /// The last tag given out. Tags of a channel follow those of all channels before it.
+    /// The last tag given out. Tags of a channel continue after those of all earlier channels.
     last_tag: u64,
-    /// A new connection alone will not help.
+    /// An error that a new connection cannot solve; the next receiver gets it.
     failure: Option<Error>,
 }
 
@@ -59,12 +63,12 @@ struct State {
 #[derive(Debug)]
 struct Link {
     channel: Channel,
-    /// The tags of the broker begin at 1; ours begin after this one.
+    /// The broker's tags begin at 1; the tags given to callers begin after this number.
     base: u64,
     unsettled: Unsettled,
 }
 
-/// Counts who receives, also if the future is dropped.
+/// Counts a waiting receiver, until it is dropped; so a dropped future is counted off too.
 struct Receiver<'a>(&'a Shared);
 
 impl<'a> Receiver<'a> {
@@ -116,13 +120,14 @@ impl Consumer {
         let deadline = later(shared.clock.now(), shared.config.confirm_timeout);
         match until(&*shared.clock, deadline, try_join_all(acks)).await {
             Some(Ok(_)) => shared.progress.notify_one(),
-            // The messages will be delivered again over the next channel, so there is nothing to be repeated.
+            // The broker delivers these messages again over the next channel, so the caller need
+            // not repeat the call.
             Some(Err(_)) | None => shared.give_up(),
         }
         Ok(())
     }
 
-    /// Makes sure that the supervisor runs; the runtime of an earlier one may be gone.
+    /// Starts the supervisor unless it runs. An earlier one has ended if its runtime was shut down.
     fn supervise(&self) -> Result<()> {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         if supervisor.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -147,7 +152,8 @@ impl Drop for Consumer {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and the state is whole after every statement.
+        // No code panics while it holds the lock, and the state is consistent after every
+        // statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,7 +168,8 @@ impl Shared {
         Some(Ok(taken))
     }
 
-    /// Which tags to acknowledge at the broker, and where; nothing if these were of a lost connection.
+    /// Returns the channel and the acknowledgements to send over it; `None` if all tags belong to a
+    /// lost connection.
     fn settle(&self, tags: &[DeliveryTag]) -> Option<(Channel, Vec<(u64, bool)>)> {
         let mut state = self.lock();
         let link = state.link.as_mut()?;
@@ -171,7 +178,7 @@ impl Shared {
         (!steps.is_empty()).then(|| (link.channel.clone(), steps))
     }
 
-    /// What came over the channel, except for what is too large.
+    /// Stores deliveries for receivers, and returns the tags of those that are too large.
     fn add(&self, deliveries: Vec<lapin::message::Delivery>) -> Vec<u64> {
         let now = self.clock.now();
         let (mut tags, mut too_large) = (Vec::with_capacity(deliveries.len()), Vec::new());
@@ -185,7 +192,7 @@ impl Shared {
                     topic = %delivery.routing_key,
                     bytes = delivery.data.len(),
                     bytes_max = self.config.body_bytes_max,
-                    "a message is too large and goes to the dead letters, if there is a place for them"
+                    "refused a message whose body is too large; if the queue has a dead letter exchange, it goes there"
                 );
                 too_large.push(tag);
             } else {
@@ -223,7 +230,8 @@ impl Shared {
         Ok(())
     }
 
-    /// When the messages that are there will have waited for too long, or could have at the earliest.
+    /// Returns when to check for a stall: when the stored messages will have waited for the stall
+    /// timeout, or the earliest moment at which any could have.
     fn stalled_at(&self) -> Timestamp {
         let state = self.lock();
         let since = state.untouched_since.filter(|_| state.receivers == 0);
@@ -236,7 +244,8 @@ impl Shared {
         state.receivers == 0 && waited.is_some_and(|waited| waited >= self.config.stall_timeout)
     }
 
-    /// For how many messages more there is room, if somebody wants any.
+    /// Returns how many more messages may be unacknowledged, if a receiver waits and no message is
+    /// stored.
     fn wanted(&self) -> Option<u16> {
         let state = self.lock();
         let held = state.link.as_ref().map_or(0, |link| link.unsettled.len());
@@ -250,7 +259,7 @@ impl Shared {
         state.link = Some(Link { channel: channel.clone(), base, unsettled: Unsettled::default() });
     }
 
-    /// The channel is gone, and what came over it will come again.
+    /// Forgets the channel and its stored deliveries, which the broker will deliver again.
     fn detach(&self) {
         let mut state = self.lock();
         state.link = None;
@@ -258,7 +267,7 @@ impl Shared {
         state.untouched_since = None;
     }
 
-    /// The channel does not do what it should.
+    /// Forgets the channel and makes the consumer reconnect.
     fn give_up(&self) {
         self.detach();
         self.broken.notify_one();
@@ -269,7 +278,7 @@ impl Shared {
     }
 }
 
-/// Keeps a consumer alive, for ever.
+/// Keeps a consumer running: reconnects without end, with a back-off.
 async fn supervise(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(&shared.config);
     loop {
@@ -277,7 +286,7 @@ async fn supervise(shared: Arc<Shared>) {
         let error = consume(&shared).await;
         shared.detach();
         let now = shared.clock.now();
-        // One that fails as soon as it is there does not count as success.
+        // A connection that fails soon after it was made does not count as a success.
         if since(now, started) > shared.config.reconnect_max {
             backoff.reset();
         }
@@ -291,7 +300,7 @@ async fn supervise(shared: Arc<Shared>) {
     }
 }
 
-/// One connection, from its beginning to the error that ended it.
+/// Runs one connection, and returns the error that ended it.
 async fn consume(shared: &Shared) -> Error {
     let connection = match connect(&shared.config, &*shared.clock).await {
         Ok(connection) => connection,
@@ -329,7 +338,8 @@ async fn start(shared: &Shared, channel: &Channel, prefetch: u16) -> Result<lapi
     channel.basic_consume(short(&shared.config.queue), short(""), options, arguments).await.map_err(failed)
 }
 
-/// From the channel to those who receive. Stops asking for messages while nobody takes them.
+/// Moves deliveries from the channel to the shared state. Pauses consuming while no receiver takes
+/// them.
 async fn pump(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer) -> Result<std::convert::Infallible> {
     loop {
         let mut check = shared.clock.sleep_until(shared.stalled_at()).fuse();
@@ -338,11 +348,11 @@ async fn pump(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer)
                 delivery = consumer.next().fuse() => delivery,
                 () = shared.broken.notified().fuse() => {
                     if shared.lock().link.is_some() {
-                        // That was an earlier channel.
+                        // The wake-up was meant for an earlier channel.
                         continue;
                     }
                     let place = shared.config.place("acknowledge");
-                    return Err(Error::new(Remedy::Unavailable, place, "the broker did not take it"));
+                    return Err(Error::new(Remedy::Unavailable, place, "an acknowledgement failed or was not sent in time"));
                 }
                 () = check => break,
             };
@@ -356,8 +366,8 @@ async fn pump(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer)
     }
 }
 
-/// A delivery and those that come right behind it. To let others run as long as more come makes fewer and larger batches, and so fewer
-/// wake-ups and acknowledgements.
+/// Collects a delivery and those that arrive directly after it. Yielding to other tasks while more
+/// arrive makes fewer and larger batches, and so fewer wake-ups and acknowledgements.
 async fn batch(
     shared: &Shared,
     consumer: &mut lapin::Consumer,
@@ -392,8 +402,8 @@ fn came(
     }
 }
 
-/// Takes no more messages until somebody wants some. Those that are there stay ours: to give them back, in whichever way, counts as a
-/// delivery against the limit of a quorum queue.
+/// Pauses consuming until a receiver waits. Stored messages stay unacknowledged: to requeue them,
+/// in any way, counts as a delivery against the limit of a quorum queue.
 async fn rest(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer) -> Result<lapin::Consumer> {
     let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;
     cancelled.map_err(|error| shared.failed("cancel", &error))?;
@@ -401,7 +411,7 @@ async fn rest(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer)
         let too_large = shared.add(vec![came(shared, Some(delivery))?]);
         shared.refuse(channel, too_large).await?;
     }
-    tracing::warn!(queue = %shared.config.queue, "nobody takes the messages that came: no more are asked for");
+    tracing::warn!(queue = %shared.config.queue, "no receiver takes the messages that arrived: consuming is paused");
     let room = loop {
         let mut progress = pin!(shared.progress.notified());
         progress.as_mut().enable();
@@ -410,7 +420,8 @@ async fn rest(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer)
         }
         progress.await;
     };
-    tracing::info!(queue = %shared.config.queue, "messages are taken again");
-    // The limit is one of the consumer, so what is still held has to be taken off it.
+    tracing::info!(queue = %shared.config.queue, "a receiver takes messages again: consuming is resumed");
+    // The prefetch limit counts per consumer, and the new consumer does not count the messages that
+    // are still unacknowledged, so they are subtracted.
     start(shared, channel, room).await
 }

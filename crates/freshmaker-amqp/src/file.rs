@@ -1,4 +1,4 @@
-//! The configuration file of the reference client of Fedora Messaging.
+//! Reads the configuration file of the reference client of Fedora Messaging.
 
 use super::config::{AmqpConfig, Binding, Endpoint, ExchangeConfig, QueueConfig, TlsFiles};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What the reference client reads, and nothing else.
+/// The keys that the reference client reads; all others are an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -37,7 +37,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Qos {
-    /// Brokers in use know no limit in bytes, and refuse other numbers.
+    /// RabbitMQ supports no limit in bytes and refuses values other than 0.
     #[serde(default, rename = "prefetch_size")]
     _prefetch_size: u32,
     prefetch_count: Option<u16>,
@@ -49,7 +49,7 @@ struct ConsumerConfig {
     freshmaker: Ours,
 }
 
-/// What only this bus has. Durations are numbers of seconds.
+/// The settings that only this bus has. Durations are in seconds, fractions included.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ours {
@@ -73,12 +73,12 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration
     Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// The broker that the reference client speaks to if it is not told where one is.
+/// The default broker of the reference client.
 const DEFAULT_URL: &str = "amqp://localhost";
 
 pub(super) fn parse(text: &str, place: &str) -> Result<AmqpConfig> {
     let file = read(text).map_err(|error| {
-        // Its own rendering shows the line, and there may be a password on it.
+        // The error's own text quotes the line, which may contain a password.
         let start = error.span().unwrap_or_default().start;
         let keys = DeTable::parse(text).ok().and_then(|table| keys(table.get_ref(), start));
         let keys = keys.map(|keys| format!(": {keys}")).unwrap_or_default();
@@ -96,7 +96,8 @@ pub(super) fn parse(text: &str, place: &str) -> Result<AmqpConfig> {
     Ok(config)
 }
 
-/// As the reference client does, without a look at the case of the outermost keys; of those that only differ in it the last one counts.
+/// Parses the file as the reference client does: the outermost keys are case-insensitive, and the
+/// last of several keys that differ only in case is used.
 fn read(text: &str) -> Result<File, toml::de::Error> {
     let mut table = DeTable::parse(text)?;
     let mut entries: Vec<_> = std::mem::take(table.get_mut()).into_iter().collect();
@@ -109,7 +110,7 @@ fn read(text: &str) -> Result<File, toml::de::Error> {
     File::deserialize(toml::Deserializer::from(table))
 }
 
-/// The keys that lead to what begins there, with dots between them.
+/// Returns the path of keys to the value at this byte offset, joined by dots.
 fn keys(table: &DeTable<'_>, offset: usize) -> Option<String> {
     let within = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
         DeValue::Table(table) => keys(table, offset),
@@ -163,7 +164,7 @@ fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
     }
     set(&mut config.bindings, file.bindings);
     for binding in &mut config.bindings {
-        // To name the consumed queue and to leave it out is the same.
+        // A binding that names the consumed queue equals one that names no queue.
         binding.queue.take_if(|queue| *queue == config.queue);
     }
     Ok(ours)

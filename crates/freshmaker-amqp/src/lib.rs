@@ -1,25 +1,33 @@
-//! Messages over AMQP 0-9-1 and RabbitMQ, as Fedora Messaging sends them.
+//! A bus over AMQP 0-9-1 (RabbitMQ), with the conventions of Fedora Messaging.
 //!
 //! # Receiving
-//! The bus declares its exchanges, queues and bindings and consumes from one queue. The id of a message is its message id, the topic its
-//! routing key, and the body stays as it is. Headers are texts: a value of another type is its JSON (`20`, `true`, `["a"]`).
-//! The properties `content_type`, `content_encoding`, `correlation_id`, `reply_to`, `type`, `app_id` and `timestamp` (seconds) are headers of
-//! these names, unless the sender has a header of that name.
+//! The bus declares its exchanges, queues and bindings, and consumes from one queue. The id of a
+//! received message is the AMQP message id, its topic is the routing key, and its body is
+//! unchanged. All headers are texts: a value of another type is written as JSON (`20`, `true`,
+//! `["a"]`). The properties `content_type`, `content_encoding`, `correlation_id`, `reply_to`,
+//! `type`, `app_id` and `timestamp` (seconds) become headers of these names, unless the sender set
+//! a header of the same name.
 //!
-//! No more than [`prefetch`](AmqpConfig::prefetch) messages are unacknowledged at a time. If nobody takes those that came, no more are asked
-//! for, until somebody does. A lost connection is made again for ever, with growing pauses, and so is a queue that was deleted; what was
-//! not acknowledged comes again. Only what a new connection does not mend, such as a refused login, is an error of
-//! [`receive`](Bus::receive), and tried again all the same.
+//! At most [`prefetch`](AmqpConfig::prefetch) messages are unacknowledged at a time. If no call to
+//! [`receive`](Bus::receive) takes the messages that have arrived within
+//! [`stall_timeout`](AmqpConfig::stall_timeout), the bus stops consuming until a call does. A lost
+//! connection and a deleted queue are restored without a limit on the number of tries, with a
+//! growing back-off. Messages that were not acknowledged are delivered again. An error that a new
+//! connection cannot solve, such as a refused login, is returned by [`receive`](Bus::receive); the
+//! bus still tries again.
 //!
 //! # Publishing
-//! `Ok` means that the broker has confirmed the message. Without an answer within the [time](AmqpConfig::confirm_timeout) the error is
-//! [`Unclear`](Remedy::Unclear): the message may be delivered, and again if it is published again, with the same message id. That id is the id
-//! of the message if it is a UUID, else a UUID made from it; the id itself is then the header `freshmaker-id`, and read from there again.
-//! The headers `fedora_messaging_schema`, `fedora_messaging_severity`, `priority` and `sent-at` are added if the message does not have them.
+//! `Ok` means that the broker has confirmed the message. If no confirmation arrives within
+//! [`confirm_timeout`](AmqpConfig::confirm_timeout), the error is [`Unclear`](Remedy::Unclear): the
+//! message may have been delivered. If it is published again, it has the same AMQP message id, so
+//! consumers can discard the duplicate. The AMQP message id is the id of the message if that is a
+//! UUID, else a UUID derived from it; the id itself is then in the header `freshmaker-id`, and is
+//! read from there on receipt. The headers `fedora_messaging_schema`, `fedora_messaging_severity`,
+//! `priority` and `sent-at` are added if the message does not have them.
 //!
 //! # What it needs
-//! A tokio runtime with its timer and I/O. Consumer and publisher have a connection each, made when they are needed first. What runs
-//! in the background ends when the bus is dropped.
+//! The bus needs a tokio runtime with time and I/O enabled. The consumer and the publisher have one
+//! connection each, opened at the first use. Background tasks end when the bus is dropped.
 
 mod config;
 mod connection;
@@ -40,7 +48,15 @@ use freshmaker::event::Message;
 use publisher::Publisher;
 use std::sync::Arc;
 
-/// A bus over AMQP 0-9-1; see the [module](self) for what it does.
+/// A [`Bus`] over AMQP 0-9-1; the [crate documentation](crate) describes its behaviour.
+///
+/// # Cancel safety
+/// A dropped [`receive`](Bus::receive) loses no message. After a dropped [`publish`](Bus::publish)
+/// it is not known whether the message was sent; publish it again. A dropped
+/// [`acknowledge`](Bus::acknowledge) may leave messages unacknowledged, and the broker delivers
+/// them again after the next reconnect.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use freshmaker_amqp::{AmqpBus, AmqpConfig};
@@ -59,6 +75,8 @@ use std::sync::Arc;
 /// # }
 /// ```
 #[derive(Debug)]
+#[doc(alias = "rabbitmq")]
+#[doc(alias = "fedora-messaging")]
 pub struct AmqpBus {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
@@ -66,28 +84,30 @@ pub struct AmqpBus {
     publisher: Publisher,
 }
 
-/// One thing that [`AmqpBus::check`] looked at.
+/// One result of [`AmqpBus::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What it was, as a place in an error would name it.
+    /// What was checked: the broker with the user, an exchange, or a queue.
     pub what: String,
-    /// Whether it is as it has to be.
+    /// `Ok` if it exists and matches the configuration.
     pub outcome: Result<()>,
 }
 
 impl AmqpBus {
-    /// A bus with this configuration. Nothing is connected yet.
+    /// Creates a bus with this configuration. Nothing is connected yet.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if the configuration cannot work.
+    /// [`Unsupported`](Remedy::Unsupported) if the configuration contradicts itself, for example if
+    /// the consumed queue is not configured.
     pub fn new(config: AmqpConfig) -> Result<Self> {
         Self::with_clock(config, Arc::new(SystemClock))
     }
 
-    /// The same, with another clock than the machine's.
+    /// Creates a bus like [`new`](Self::new), with another clock than the system's. All time limits
+    /// and back-offs follow this clock.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As for [`new`](Self::new).
     pub fn with_clock(config: AmqpConfig, clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|text| Error::new(Remedy::Unsupported, config.place("configuration"), text))?;
         let config = Arc::new(config);
@@ -96,8 +116,14 @@ impl AmqpBus {
         Ok(Self { config, clock, consumer, publisher })
     }
 
-    /// Connects once and looks for everything that the configuration names, without making anything: the connection first, then
-    /// each exchange and queue. If there is no connection, that is all there is to tell. Bindings cannot be looked at over this protocol.
+    /// Connects once and checks that the configured exchanges and queues exist, without creating
+    /// any.
+    ///
+    /// The first result is the connection; if it fails, it is the only one. Then follow the results
+    /// for the entries of [`exchanges`](AmqpConfig::exchanges) and [`queues`](AmqpConfig::queues),
+    /// by name. Bindings are not checked, because AMQP has no request for that. The dead letter
+    /// exchange and its queue are not checked unless they are entries of these maps. A connection
+    /// that takes longer than 30 s counts as failed.
     pub async fn check(&self) -> Vec<Check> {
         let config = &*self.config;
         let user = &config.endpoint.uri.authority.userinfo.username;
@@ -107,7 +133,7 @@ impl AmqpBus {
             Err(error) => return vec![Check { what, outcome: Err(error) }],
         };
         let mut checks = vec![Check { what, outcome: Ok(()) }];
-        // A refusal closes the channel, so each question has its own.
+        // A refused declaration closes the channel, so each check opens its own.
         let channel = async || connection.create_channel().await.map_err(|error| failure(config, "channel", &error));
         for (name, exchange) in &config.exchanges {
             let look = async || declare_exchange(config, &channel().await?, Declare::Look, name, exchange).await;

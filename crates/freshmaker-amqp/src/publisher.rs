@@ -1,4 +1,5 @@
-//! The sending side: one channel with confirms, made when it is needed and thrown away when it is in doubt.
+//! The sending side: one channel with publisher confirms, opened at the first use and discarded
+//! when its state is in doubt.
 
 use super::config::AmqpConfig;
 use super::connection::{Backoff, Declare, connect, declare_exchange, failure, short, until};
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 pub(super) struct Publisher {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
-    /// Held while a connection is made, so that all who wait use the same one.
+    /// Held while a connection is made, so that all waiting calls share it.
     slot: Mutex<BuildSlot>,
 }
 
@@ -28,7 +29,8 @@ struct BuildSlot {
     not_before: Timestamp,
 }
 
-/// A connection of its own: a broker that blocks publishers blocks whole connections, and acknowledgements must go on.
+/// The publisher's connection. It is separate from the consumer's, because a broker that blocks
+/// publishers blocks the whole connection, and acknowledgements must continue.
 #[derive(Debug)]
 struct Session {
     channel: Channel,
@@ -49,9 +51,9 @@ impl Session {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Waits until the broker takes messages.
+    /// Waits until the broker no longer blocks publishers.
     async fn unblocked(&self) {
-        // If the watcher is gone, so is the connection, and publishing will say so.
+        // If the watcher has ended, so has the connection, and publishing fails with the reason.
         let _ = self.blocked.clone().wait_for(|blocked| !blocked).await;
     }
 
@@ -79,13 +81,14 @@ impl Publisher {
         };
         let session = session.map_err(not_now)?;
         if until(&*self.clock, deadline, session.unblocked()).await.is_none() {
-            let text = format!("the broker blocks all publishers, for more than {seconds} s already");
+            let text = format!("the broker blocks all publishers and did not unblock them within {seconds} s");
             return Err(Error::new(Remedy::Unavailable, place(), text));
         }
         match until(&*self.clock, deadline, self.send(&session, outgoing, &message.body)).await {
             Some(answer) => answer,
             None => {
-                // A connection that is blocked will go on some time; one that is silent without a reason is in doubt.
+                // A blocked connection will continue later. A connection that is silent without
+                // being blocked is in doubt.
                 if !session.is_blocked() {
                     self.discard(&session).await;
                 }
@@ -111,7 +114,7 @@ impl Publisher {
                 Err(Error::new(Remedy::NotNow, place(), format!("no queue is bound for {topic}")))
             }
             Ok(Confirmation::Nack(_)) => {
-                Err(Error::new(Remedy::NotNow, place(), "the broker did not take the message; a queue may be full"))
+                Err(Error::new(Remedy::NotNow, place(), "the broker rejected the message (nack); a queue may be full"))
             }
             Ok(Confirmation::NotRequested) => Err(Error::new(Remedy::Unclear, place(), "the broker does not confirm")),
             Err(error) => {
@@ -121,12 +124,13 @@ impl Publisher {
         }
     }
 
-    /// What a failed publication means: only a definite answer of the broker is one.
+    /// Returns the meaning of a failed publication: only an explicit refusal by the broker is
+    /// certain.
     fn doubt(&self, error: &lapin::Error) -> Error {
         let what = format!("publish to {:?}", self.config.publish_exchange);
         let definite = failure(&self.config, &what, error);
         let unsent = matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
-        // The broker takes messages, but not this one: it is too large, for example.
+        // The broker accepts messages, but refuses this one, for example because it is too large.
         let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406);
         match definite.remedy {
             Remedy::Unavailable if !unsent => definite.with_remedy(Remedy::Unclear),
@@ -136,7 +140,8 @@ impl Publisher {
         }
     }
 
-    /// The connection to publish over; waits and tries again as long as another try may help, and tells the last error meanwhile.
+    /// Returns the connection to publish over. Retries as long as another try may help, and stores
+    /// the last error in `last`, for a caller that stops waiting.
     async fn session(&self, last: &mut Option<Error>) -> Result<Arc<Session>> {
         let mut slot = self.slot.lock().await;
         loop {
@@ -183,10 +188,11 @@ impl Publisher {
                         sender.send_replace(true);
                     }
                     Event::ConnectionUnblocked => {
-                        tracing::info!(broker, "the broker takes messages again");
+                        tracing::info!(broker, "the broker unblocked publishers");
                         sender.send_replace(false);
                     }
-                    // To end is to let those go on that wait; they meet the error themselves.
+                    // Ending drops the sender, which wakes the waiting calls; they then get the
+                    // error themselves.
                     Event::Error(_) => return,
                     _ => {}
                 }
@@ -195,7 +201,7 @@ impl Publisher {
         Ok(Session { channel, connection, blocked, watcher, since: self.clock.now() })
     }
 
-    /// Never uses this session again.
+    /// Discards this session, so that no later call uses it.
     async fn discard(&self, session: &Session) {
         let mut slot = self.slot.lock().await;
         if slot.session.as_ref().is_some_and(|current| std::ptr::eq(&raw const **current, session)) {
@@ -204,7 +210,8 @@ impl Publisher {
     }
 }
 
-/// What is wrong with the connection or the exchange concerns every message: they wait until somebody mends it.
+/// Changes a permanent error to `NotNow`: a problem of the connection or the exchange concerns
+/// every message, so messages wait until the problem is fixed.
 fn not_now(error: Error) -> Error {
     if error.is_transient() { error } else { error.with_remedy(Remedy::NotNow) }
 }

@@ -1,8 +1,8 @@
-//! What was delivered over a channel and waits to be settled.
+//! Deliveries of one channel that are not settled yet.
 
 use std::collections::BTreeSet;
 
-/// The tags of a channel, as the broker counts them, that are neither acknowledged nor refused.
+/// The broker's delivery tags of a channel that are neither acknowledged nor refused.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled(BTreeSet<u64>);
 
@@ -19,8 +19,13 @@ impl Unsettled {
         self.0.len()
     }
 
-    /// How to acknowledge exactly those of these tags that wait for it: each step is a tag, and whether all before it are meant too.
-    /// A tag that does not wait is left out, because brokers close the channel over it.
+    /// Returns the acknowledgements that settle exactly those of `tags` that are unsettled, and
+    /// removes them from this set.
+    ///
+    /// Each step is a tag and AMQP's flag `multiple`, which acknowledges all earlier tags too. If
+    /// the oldest unsettled tags are all in `tags`, the first step covers them; the other steps are
+    /// single tags. Tags that are not unsettled are left out, because the broker closes the channel
+    /// over an unknown tag.
     pub(super) fn settle(&mut self, tags: BTreeSet<u64>) -> Vec<(u64, bool)> {
         let first_kept = self.0.iter().copied().find(|tag| !tags.contains(tag));
         let covered = match first_kept {

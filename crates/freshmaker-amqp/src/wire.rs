@@ -1,4 +1,4 @@
-//! Messages of ours as messages of AMQP, and back.
+//! Conversion between messages of the engine and AMQP messages.
 
 use super::config::{AmqpConfig, Arguments};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -12,16 +12,17 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The header with the id of a message whose id is no UUID.
+/// Header that holds the id of a message if that is not a UUID.
 pub(super) const ID: &str = "freshmaker-id";
 
-/// Headers of a message have to fit into one frame, of which brokers take 128 KiB.
+/// Largest total size of headers in bytes: they must fit into one AMQP frame, which is limited to
+/// 128 KiB by default.
 const HEADERS_BYTES_MAX: usize = 96 << 10;
 
-/// The namespace of ids that are made from others.
+/// Namespace of the UUIDs that are derived from other ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3b0f_5e0c_7a55_4f0a_9d53_6f3c_8a51_e2d7);
 
-/// Properties that are headers of a [`Message`], under these names.
+/// AMQP properties that a [`Message`] has as headers of these names.
 const PROPERTIES: [&str; 7] =
     ["content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id", "timestamp"];
 
@@ -30,7 +31,7 @@ const SEVERITY: &str = "fedora_messaging_severity";
 const PRIORITY: &str = "priority";
 const SENT_AT: &str = "sent-at";
 
-/// What came, as a message.
+/// Converts a delivery to a message.
 pub(super) fn message(delivery: Delivery) -> Message {
     let properties = &delivery.properties;
     let mut headers = BTreeMap::new();
@@ -47,7 +48,7 @@ pub(super) fn message(delivery: Delivery) -> Message {
     }
     headers.extend(properties.timestamp().map(|seconds| ("timestamp".to_owned(), seconds.to_string())));
     if let Some(table) = properties.headers() {
-        // What the sender wrote into a header goes before what the protocol says under the same name.
+        // A header of the sender overrides the property of the same name.
         headers.extend(table.into_iter().map(|(name, value)| (name.as_str().to_owned(), text(value))));
     }
     let id = headers.remove(ID).or_else(|| properties.message_id().as_ref().map(|id| id.as_str().to_owned()));
@@ -59,7 +60,7 @@ pub(super) fn message(delivery: Delivery) -> Message {
     }
 }
 
-/// A text as it is, everything else as JSON.
+/// Returns a text unchanged, any other value as JSON.
 fn text(value: &AMQPValue) -> String {
     match json(value) {
         Value::String(text) => text,
@@ -93,7 +94,8 @@ fn json(value: &AMQPValue) -> Value {
     }
 }
 
-/// Arguments of a declaration. Their names were checked with the configuration; one within that is too long is left to the broker.
+/// Converts the arguments of a declaration. The lengths of their names were checked with the
+/// configuration, except for names inside nested tables: those that are too long are left out.
 pub(super) fn table(arguments: &Arguments) -> FieldTable {
     arguments.iter().fold(FieldTable::default(), |mut table, (name, value)| {
         if let Ok(name) = ShortString::try_new(name.as_str()) {
@@ -119,19 +121,20 @@ fn argument(value: &Value) -> AMQPValue {
     }
 }
 
-/// In as few bytes as other clients use, because brokers compare arguments with their types.
+/// Returns a 32-bit integer if the number fits, as other clients do: the broker compares the types
+/// of arguments with those of the existing object.
 fn integer(number: i64) -> AMQPValue {
     i32::try_from(number).map_or(AMQPValue::LongLongInt(number), AMQPValue::LongInt)
 }
 
-/// Where a message is published, and with which properties.
+/// Routing key and properties of a message to publish.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) routing_key: ShortString,
     pub(super) properties: BasicProperties,
 }
 
-/// What a message is on the wire: as the reference client would send it.
+/// Converts a message to its AMQP form, as the reference client would send it.
 pub(super) fn outgoing(config: &AmqpConfig, message: &Message, now: Timestamp) -> Result<Outgoing> {
     let refused = |text: String| Error::new(Remedy::Rejected, config.place("a message"), text);
     let short = |what: &str, text: &str| {
@@ -162,7 +165,7 @@ pub(super) fn outgoing(config: &AmqpConfig, message: &Message, now: Timestamp) -
         .with_message_id(short("id", &uuid.to_string())?)
         .with_headers(headers);
     let property = |name: &str| message.headers.get(name).map(|value| short(name, value)).transpose();
-    // A body that is no text is not said to be one.
+    // A body that is not UTF-8 must not be declared as text.
     let is_text = std::str::from_utf8(&message.body).is_ok();
     let kind = if is_text { "application/json" } else { "application/octet-stream" };
     properties = properties.with_content_type(property("content_type")?.map_or_else(|| short("type", kind), Ok)?);
@@ -187,7 +190,7 @@ pub(super) fn outgoing(config: &AmqpConfig, message: &Message, now: Timestamp) -
     Ok(Outgoing { routing_key: short("topic", &topic)?, properties })
 }
 
-/// The headers that the reference client wants, as far as the message does not have them.
+/// Returns the headers that the reference client requires and the message does not have.
 fn defaults(given: &BTreeMap<String, String>, now: Timestamp) -> FieldTable {
     let mut headers = FieldTable::default();
     let sent_at = now.format("%Y-%m-%dT%H:%M:%S+00:00").to_string();
@@ -204,7 +207,8 @@ fn defaults(given: &BTreeMap<String, String>, now: Timestamp) -> FieldTable {
     headers
 }
 
-/// The reference client reads some headers as numbers and truth values; they come to us as texts.
+/// Returns the AMQP value of a header. The reference client expects some headers as numbers and
+/// booleans; in a [`Message`] all headers are texts.
 fn header(name: &str, value: &str) -> AMQPValue {
     match (name, value) {
         (SEVERITY | PRIORITY, _) if value.parse::<i64>().is_ok() => integer(value.parse().unwrap_or_default()),
@@ -213,7 +217,8 @@ fn header(name: &str, value: &str) -> AMQPValue {
     }
 }
 
-/// The same UUID for the same id, always: version 8, made by the digest as RFC 9562 shows.
+/// Returns a UUID that is a function of the id: version 8, from a SHA-256 digest, as in appendix
+/// B.2 of RFC 9562.
 fn uuid_of(id: &str) -> Uuid {
     let digest = Sha256::new().chain_update(NAMESPACE.as_bytes()).chain_update(id).finalize();
     let mut bytes = [0; 16];

@@ -1,8 +1,10 @@
-//! Kerberos by the library of the system, which is loaded when it is needed.
+//! Kerberos through the GSSAPI library of the system, which is loaded at the first use.
 //!
-//! This is the one place with `unsafe` code: the library has a C interface, its Rust bindings need its headers and a C compiler's front end to be compiled, and a
-//! build of this crate must need neither. What is called are six functions whose interface RFC 2744 fixes. Each pointer that is passed
-//! lives until the call returns, nothing is kept across calls but what the library itself allocated, and that is given back to it when [`Exchange`] is dropped.
+//! This is the only file with `unsafe` code. The library has a C interface, and its Rust bindings
+//! need C headers and clang at build time; a build of this crate must need neither. The code here
+//! calls six functions, whose interface RFC 2744 defines. Each pointer that is passed stays valid
+//! until the call returns. Only objects that the library itself allocated are kept between calls;
+//! dropping [`Exchange`] releases them.
 #![allow(unsafe_code)]
 
 use super::Negotiate;
@@ -12,15 +14,15 @@ use std::ptr;
 
 const LIBRARY: &str = "libgssapi_krb5.so.2";
 
-/// 1.3.6.1.5.5.2, SPNEGO.
+/// The object identifier of SPNEGO, 1.3.6.1.5.5.2, in DER.
 static SPNEGO: [u8; 6] = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x02];
-/// 1.2.840.113554.1.2.1.4, a name of the form `service@host`.
+/// The object identifier of names of the form `service@host`, 1.2.840.113554.1.2.1.4, in DER.
 static HOST_BASED_SERVICE: [u8; 10] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x01, 0x04];
 
-/// The bits of a status that mean failure.
+/// The bits of a major status that mean failure (RFC 2744, section 3.9.1).
 const ERRORS: u32 = 0xffff_0000;
 
-/// `gss_OID_desc`.
+/// The C type `gss_OID_desc`.
 #[repr(C)]
 struct Oid {
     length: u32,
@@ -33,7 +35,7 @@ impl Oid {
     }
 }
 
-/// `gss_buffer_desc`.
+/// The C type `gss_buffer_desc`.
 #[repr(C)]
 struct Buffer {
     length: usize,
@@ -47,7 +49,8 @@ impl Buffer {
         if self.value.is_null() {
             return Vec::new();
         }
-        // SAFETY: the library filled in a pointer to `length` bytes of its own, which are not released while `self` is borrowed.
+        // SAFETY: the library stored a pointer to `length` bytes that it allocated; they are not
+        // released while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.value.cast::<u8>(), self.length) }.to_vec()
     }
 }
@@ -74,20 +77,21 @@ type ReleaseName = unsafe extern "C" fn(*mut u32, *mut Handle) -> u32;
 type DeleteSecContext = unsafe extern "C" fn(*mut u32, *mut Handle, *mut Buffer) -> u32;
 type DisplayStatus = unsafe extern "C" fn(*mut u32, u32, c_int, *const Oid, *mut u32, *mut Buffer) -> u32;
 
-/// Kerberos of the system.
+/// Makes tokens with the GSSAPI library of the system.
 #[derive(Debug)]
 pub(super) struct System;
 
 impl Negotiate for System {
     fn token(&self, service: &str) -> Result<Vec<u8>, String> {
-        // SAFETY: loading runs the initialisers of the system's library, which any program linked with it runs.
+        // SAFETY: loading runs the initialisers of the system's library; every program linked with
+        // the library runs them too.
         let library =
             unsafe { Library::new(LIBRARY) }.map_err(|error| format!("{LIBRARY} cannot be loaded: {error}"))?;
         Exchange::new(Functions::of(&library)?).first_token(service)
     }
 }
 
-/// The functions of the library, valid while it is loaded.
+/// The six functions of the library; the lifetime ties them to the loaded library.
 struct Functions<'a> {
     import_name: libloading::Symbol<'a, ImportName>,
     init_sec_context: libloading::Symbol<'a, InitSecContext>,
@@ -100,7 +104,7 @@ struct Functions<'a> {
 impl<'a> Functions<'a> {
     fn of(library: &'a Library) -> Result<Self, String> {
         let missing = |error: libloading::Error| format!("{LIBRARY}: {error}");
-        // SAFETY: each type is the one that RFC 2744 gives the function of this name.
+        // SAFETY: each type is the one that RFC 2744 defines for the function of this name.
         unsafe {
             Ok(Self {
                 import_name: library.get("gss_import_name").map_err(missing)?,
@@ -114,7 +118,7 @@ impl<'a> Functions<'a> {
     }
 }
 
-/// What the library allocated for one exchange; given back when it is dropped.
+/// The objects that the library allocated for one exchange; `Drop` releases them.
 struct Exchange<'a> {
     functions: Functions<'a>,
     name: Handle,
@@ -131,12 +135,13 @@ impl<'a> Exchange<'a> {
         let mut minor = 0;
         let text = Buffer { length: service.len(), value: service.as_ptr().cast_mut().cast() };
         let (form, mechanism) = (Oid::of(&HOST_BASED_SERVICE), Oid::of(&SPNEGO));
-        // SAFETY: the library only reads `text` and `form`, and fills in a name of its own.
+        // SAFETY: the library only reads `text` and `form`, and stores a name that it allocated.
         let major = unsafe {
             (self.functions.import_name)(&raw mut minor, &raw const text, &raw const form, &raw mut self.name)
         };
         self.check(service, major, minor)?;
-        // SAFETY: null stands for the default credentials, no channel bindings, no token yet, and answers that are not wanted; all else outlives the call.
+        // SAFETY: null means default credentials, no channel bindings, no input token, and outputs
+        // that are not wanted. All other pointers outlive the call.
         let major = unsafe {
             (self.functions.init_sec_context)(
                 &raw mut minor,
@@ -165,11 +170,12 @@ impl<'a> Exchange<'a> {
         Err(format!("no ticket for {service}: {}: {}", self.text(major, 1), self.text(minor, 2)))
     }
 
-    /// What the library says about a status, of the interface (1) or of the mechanism (2).
+    /// Returns the library's text for a status code: `kind` is 1 for a major status (of GSSAPI) and
+    /// 2 for a minor status (of the mechanism).
     fn text(&self, status: u32, kind: c_int) -> String {
         let (mut minor, mut more, mut message) = (0, 0, Buffer::EMPTY);
         let mechanism: *const Oid = ptr::null();
-        // SAFETY: the library fills in `message` with a buffer of its own, which is released below.
+        // SAFETY: the library stores a buffer that it allocated in `message`; it is released below.
         let major = unsafe {
             (self.functions.display_status)(&raw mut minor, status, kind, mechanism, &raw mut more, &raw mut message)
         };
@@ -183,7 +189,7 @@ impl<'a> Exchange<'a> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         let mut minor = 0;
-        // SAFETY: each is null or was filled in by the library, and is released once.
+        // SAFETY: each pointer is null or was stored by the library, and is released once.
         unsafe {
             (self.functions.release_buffer)(&raw mut minor, &raw mut self.output);
             if !self.context.is_null() {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a service is reached over HTTP.
+/// How a client reaches one HTTP service: address, certificates and bounds.
 ///
 /// ```
 /// use freshmaker_net::HttpConfig;
@@ -20,24 +20,28 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// Where it is, without a slash at the end.
+    /// Base URL of the service, without a slash at the end.
     pub url: String,
-    /// Certificates (PEM) of the authorities that are trusted; those of the system, if not set.
+    /// PEM file with the certificates of the trusted authorities. Default: those of the system.
     pub ca: Option<PathBuf>,
-    /// Certificate and private key (PEM, in one file) to show to the server.
+    /// PEM file with both the certificate and the private key that the client presents to the
+    /// server. Default: none.
     pub client_cert: Option<PathBuf>,
-    /// TLS by OpenSSL, at most 1.2, for servers that ask for the client's certificate only when they have seen the path. Needs the feature `native-tls`.
+    /// Uses TLS by OpenSSL, at most version 1.2. Needed for servers that ask for the client's
+    /// certificate only after they have seen the path of the request. Needs the feature
+    /// `native-tls`. Default: `false`, which means rustls.
     pub native_tls: bool,
-    /// Longest time to make a connection.
+    /// Longest time to establish a connection. Default: 10 s.
     pub connect_timeout: Duration,
-    /// Longest time from the request to the end of the answer.
+    /// Longest time from the request to the end of the answer. Default: 60 s.
     pub timeout: Duration,
-    /// Longer answers are refused.
+    /// Largest accepted answer, in bytes after decompression. Default: 64 MiB.
     pub bytes_max: usize,
 }
 
 impl HttpConfig {
-    /// With the bounds that suit most: ten seconds to connect, a minute to answer, 64 MiB.
+    /// Creates a configuration for a base URL, with default bounds: 10 s to connect, 60 s for a
+    /// request, 64 MiB for an answer. Slashes at the end of the URL are removed.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
@@ -55,18 +59,18 @@ impl HttpConfig {
     }
 }
 
-/// A text that is never shown: a password, a token.
+/// A text that [`Debug`](fmt::Debug) never shows: a password or a token.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides the text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one place that sends it.
+    /// Returns the text. Call this only where the text is sent.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -79,17 +83,19 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a failed call means.
+/// Whether a call changes state, which decides what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// It changes nothing: it may be sent again.
+    /// The call changes nothing: it may be sent again.
     Read,
-    /// It may have taken effect as soon as it could have left this machine.
+    /// The call changes state: it may have taken effect as soon as its bytes could have left this
+    /// machine.
     Write,
 }
 
 impl Call {
-    /// What it means that there is no answer, or none of the service itself.
+    /// Returns the remedy for a missing answer, or an answer from something other than the service:
+    /// `Unavailable` for reads, `Unclear` for writes.
     pub fn unanswered(self) -> Remedy {
         match self {
             Self::Read => Remedy::Unavailable,
@@ -97,7 +103,8 @@ impl Call {
         }
     }
 
-    /// What an answer means that makes no sense.
+    /// Returns the remedy for an answer that cannot be parsed: `Corrupt` for reads, `Unclear` for
+    /// writes.
     pub fn answered_with_nonsense(self) -> Remedy {
         match self {
             Self::Read => Remedy::Corrupt,
@@ -106,7 +113,7 @@ impl Call {
     }
 }
 
-/// An answer that came whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -117,10 +124,10 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Room that is made for an answer before it comes, in bytes.
+/// Most bytes that are reserved for a body because of its announced length.
 const BELIEVED_MAX: usize = 4 << 20;
 
-/// A client within bounds that never sends a request twice by itself and follows no redirection.
+/// An HTTP client with bounds. It never sends a request twice by itself and follows no redirection.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: reqwest::Client,
@@ -128,10 +135,11 @@ pub struct Http {
 }
 
 impl Http {
-    /// Makes a client.
+    /// Creates a client. Nothing is sent.
     ///
     /// # Errors
-    /// [`Remedy::Unsupported`] if a file of the configuration cannot be used.
+    /// [`Remedy::Unsupported`] if a certificate file cannot be used, or `native_tls` is set without
+    /// the feature `native-tls`.
     pub fn new(config: &HttpConfig) -> Result<Self> {
         let builder = reqwest::Client::builder();
         let builder = if config.native_tls {
@@ -150,21 +158,32 @@ impl Http {
         Ok(Self { client, bytes_max: config.bytes_max })
     }
 
-    /// A request to be completed and given to [`send`](Self::send).
+    /// Returns a request to complete and pass to [`send`](Self::send).
     pub fn request(&self, method: reqwest::Method, url: &str) -> reqwest::RequestBuilder {
         self.client.request(method, url)
     }
 
-    /// Sends it and reads the whole answer, whatever its status. `place` names service and call in errors.
+    /// Sends a request and reads the whole answer, whatever its status. `place` names the service
+    /// and the call in errors.
+    ///
+    /// # Errors
+    /// * [`Remedy::Unavailable`] if the request cannot be built or there is no connection: nothing
+    ///   was sent.
+    /// * [`Call::unanswered`] if the answer does not arrive in time, breaks off, or has more than
+    ///   [`HttpConfig::bytes_max`] bytes.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been sent. Treat a dropped [`Call::Write`]
+    /// like [`Remedy::Unclear`].
     pub async fn send(&self, request: reqwest::RequestBuilder, call: Call, place: &str) -> Result<Reply> {
         let response = request.send().await.map_err(|error| {
-            // Without a connection nothing can have been sent; nor by a request that could not be made.
+            // Without a connection, or without a valid request, nothing can have been sent.
             let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { call.unanswered() };
             Error::new(remedy, place, with_causes(&error.without_url()))
         })?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        // A length is only believed as far as it costs nothing to be wrong.
+        // The announced length may be wrong: reserve only an amount that is cheap if it is.
         let mut body = Vec::with_capacity(announced.min(self.bytes_max).min(BELIEVED_MAX));
         let mut parts = response.bytes_stream();
         while let Some(part) = parts.next().await {

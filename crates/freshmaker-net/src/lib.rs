@@ -1,8 +1,9 @@
-//! The room that the network clients of [freshmaker](freshmaker) share: TLS, bounds, logins with Kerberos, credentials, and what an error
-//! means for a request.
+//! Shared parts of the network clients of [freshmaker](freshmaker): TLS, HTTP with bounds, logins
+//! with Kerberos, secrets, and the meaning of a failed request for the engine.
 //!
-//! A support crate: what configurations show ([`HttpConfig`], [`Secret`], [`Negotiate`]) is kept stable together with
-//! the crates that use it. Everything else shows types of reqwest and rustls, and may change with them.
+//! This is a support crate. The types that appear in configurations ([`HttpConfig`], [`Secret`],
+//! [`Negotiate`]) are kept stable together with the crates that use them. All other items expose
+//! types of reqwest and rustls, and may change when those do.
 //!
 //! ```
 //! use freshmaker_net::HttpConfig;
@@ -22,7 +23,8 @@
 //! | `native-tls` | | TLS by OpenSSL | OpenSSL with its headers |
 //!
 //! # Limits
-//! A client never repeats a request by itself, and reads no more of an answer than its configuration allows.
+//! A client never repeats a request by itself, follows no redirection, and reads no more of an
+//! answer than [`HttpConfig::bytes_max`] allows.
 
 #[cfg(feature = "gssapi")]
 mod gssapi;

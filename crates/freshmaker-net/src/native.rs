@@ -8,7 +8,8 @@ use std::path::Path;
 const KEY_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const KEY_END: &str = "-----END PRIVATE KEY-----";
 
-/// TLS by OpenSSL, at most 1.2: the last version in which a server may ask for a certificate after the handshake, and be answered here.
+/// Configures TLS by OpenSSL, at most version 1.2: the last version in which a server may ask for a
+/// certificate after the handshake by renegotiation.
 pub(super) fn configure(builder: ClientBuilder, config: &HttpConfig) -> Result<ClientBuilder> {
     let mut builder = builder.tls_backend_native().tls_version_max(Version::TLS_1_2);
     if let Some(path) = &config.ca {

@@ -6,7 +6,11 @@ use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 
-/// Who makes the tokens of `Authorization: Negotiate` (SPNEGO), by which a Kerberos ticket is shown.
+/// Makes the tokens of `Authorization: Negotiate` (SPNEGO), which prove the identity of a Kerberos
+/// ticket to a server.
+///
+/// The default implementation, [`of_system`], uses the GSSAPI library of the system. Implement this
+/// trait to take tokens from another source.
 ///
 /// ```
 /// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
@@ -27,21 +31,36 @@ use std::sync::Arc;
 /// # drop(builds);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
+#[doc(alias = "kerberos")]
+#[doc(alias = "gssapi")]
+#[doc(alias = "spnego")]
 pub trait Negotiate: fmt::Debug + Send + Sync {
-    /// The first token for a service, such as `HTTP@koji.example.org`. It may take as long as a call over the network, and is called on a thread where
-    /// that does no harm.
+    /// Returns the first token for a service, such as `HTTP@koji.example.org`. This method may
+    /// block for as long as a network call takes; [`authorization`] calls it on a blocking thread.
     ///
     /// # Errors
-    /// What the user can do something about: no ticket, no keytab, no library.
+    /// A sentence about what the user has to fix: there is no ticket, no keytab, or no library.
     fn token(&self, service: &str) -> Result<Vec<u8>, String>;
 }
 
-/// The system's own Kerberos: tickets of `kinit`, or the keytab that `KRB5_CLIENT_KTNAME` names. Needs the feature `gssapi`.
+/// Returns the Kerberos of the system: a ticket from `kinit`, or the keytab that the environment
+/// variable `KRB5_CLIENT_KTNAME` names.
+///
+/// Without the feature `gssapi`, every token fails with a text that names the feature.
+#[doc(alias = "kerberos")]
 pub fn of_system() -> Arc<dyn Negotiate> {
     Arc::new(gssapi::System)
 }
 
-/// The header that shows who we are to the server of this URL. A failure means that nothing was sent.
+/// Returns the value of the header `Authorization` that proves our identity to the server of this
+/// URL. The value is marked as sensitive, so reqwest does not log it.
+///
+/// # Errors
+/// [`Unavailable`](Remedy::Unavailable) if there is no token or the URL cannot be parsed. The
+/// request that needs the header was not sent.
+///
+/// # Panics
+/// Without a tokio runtime.
 pub async fn authorization(negotiate: Arc<dyn Negotiate>, url: &str) -> Result<HeaderValue> {
     let failed = |text: &dyn fmt::Display| Error::new(Remedy::Unavailable, format!("Kerberos for {url}"), text);
     let parsed = reqwest::Url::parse(url).map_err(|error| failed(&error))?;

@@ -1,6 +1,6 @@
 use super::Negotiate;
 
-/// Stands in the place of the system's Kerberos where this crate was compiled without it.
+/// Replaces the Kerberos of the system in builds without the feature `gssapi`: every token fails.
 #[derive(Debug)]
 pub(super) struct System;
 

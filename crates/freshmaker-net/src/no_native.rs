@@ -2,7 +2,7 @@ use super::HttpConfig;
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::ClientBuilder;
 
-/// Stands in the place of OpenSSL where this crate was compiled without it.
+/// Replaces OpenSSL in builds without the feature `native-tls`: always returns an error.
 pub(super) fn configure(_: ClientBuilder, config: &HttpConfig) -> Result<ClientBuilder> {
     Err(Error::new(
         Remedy::Unsupported,

@@ -5,16 +5,24 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The PEM files of a client.
+/// The PEM files that a client uses for TLS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PemFiles<'a> {
-    /// Authorities that are trusted; those of the system, if not set.
+    /// Certificates of the trusted authorities. Default: those of the system.
     pub ca: Option<&'a Path>,
-    /// Certificate and private key to show to the server; the same file may have both.
+    /// Certificate and private key that the client presents to the server, in this order. Both may
+    /// be in one file. Default: none.
     pub client: Option<(&'a Path, &'a Path)>,
 }
 
-/// TLS that verifies the server, with a provider of its own: two libraries with different providers in one program do not disturb it.
+/// Returns a rustls configuration that verifies the server, with the crypto provider of ring.
+///
+/// The provider is passed explicitly and not installed for the process, so libraries with different
+/// providers can run in one program. `place` names the service in errors.
+///
+/// # Errors
+/// [`Unsupported`](Remedy::Unsupported) if a file cannot be read, has no certificate or no private
+/// key, or the key does not match the certificate.
 pub fn client_config(place: &str, files: PemFiles<'_>) -> Result<ClientConfig> {
     let failed = |error: &dyn std::fmt::Display| Error::new(Remedy::Unsupported, format!("TLS for {place}"), error);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -40,7 +48,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
                 roots.add(certificate).map_err(|error| unreadable(path, &error))?;
             }
         }
-        // A machine without any certificates can still speak without TLS.
+        // A system without certificates is no error here: connections without TLS still work.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)

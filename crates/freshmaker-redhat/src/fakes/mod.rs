@@ -1,4 +1,4 @@
-//! Fakes of services, over real HTTP, for tests and demonstrations.
+//! Fake services that answer over real HTTP, for tests and demonstrations.
 
 pub mod koji;
 pub mod odcs;

@@ -16,28 +16,47 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Tasks in one answer to a look-up.
+/// Number of tasks on one page of a lookup.
 const PAGE: usize = 500;
 
-/// Pages in a look-up: one with more is given up rather than believed.
+/// Largest number of pages in a lookup; a lookup with more fails, because an incomplete one must
+/// not be believed.
 const PAGES_MAX: usize = 1000;
 
-/// How far the hub's clock may be behind ours when it is asked for what was created since.
+/// How far the hub's clock may be behind ours when tasks are filtered by creation time.
 const CLOCKS_APART: Duration = Duration::from_secs(24 * 3600);
 
-/// Submissions that are remembered.
+/// Number of submissions that are remembered.
 const RECENT_MAX: usize = 1000;
 
-/// Koji as a build system: images by `buildContainer`, everything else by `build`.
+/// Koji as a [`BuildSystem`]: builds images with `buildContainer`, and all other artifacts with
+/// `build`.
 ///
-/// The source of an artifact is `location#revision`, its target Koji's target. The parameters of an image are `git_branch`, `yum_repourls`, `compose_ids`,
-/// `flatpak`, `isolated`, `koji_parent_build`, `arch_override` (left out unless isolated or scratch), `signing_intent`, `dependency_replacements`,
-/// `operator_csv_modifications_url` and `release` (its part up to the first dot counts; without it that of the NVR that the artifact is named by); those of a
-/// package `arch_override`, `fail_fast`, `repo_id`, `skip_tag`, `wait_builds` and `wait_repo`. A parent image that was rebuilt becomes
-/// `koji_parent_build`, a repository that was made becomes one of `compose_ids` or `yum_repourls`.
+/// The source of an artifact is passed as `location#revision`, its target as Koji's build target.
 ///
-/// Koji itself starts a second task if it is asked twice. What this value has submitted it does not submit again; across restarts the
-/// engine looks the marker up, which is in `userdata.fm_attempt` (images) or `custom_user_metadata.fm_attempt` of the task's request.
+/// * Parameters of images: `git_branch`, `yum_repourls`, `compose_ids`, `flatpak`, `isolated`,
+///   `koji_parent_build`, `arch_override` (used only for isolated and scratch builds),
+///   `signing_intent`, `dependency_replacements`, `operator_csv_modifications_url`, and `release`
+///   (only its part up to the first dot is used; without the parameter, the release of the NVR that
+///   names the artifact).
+/// * Parameters of packages: `arch_override`, `fail_fast`, `repo_id`, `skip_tag`, `wait_builds` and
+///   `wait_repo`.
+/// * A rebuilt parent image becomes `koji_parent_build`, unless the parameter is set. A prepared
+///   repository is added to `compose_ids` or `yum_repourls`.
+///
+/// # Submitting exactly once
+/// Koji starts a second task if the same request is sent twice. A `KojiBuildSystem` remembers its
+/// last 1000 submissions and does not repeat them. After a restart the engine looks up the marker,
+/// which is in the request of the task: `userdata.fm_attempt` for images,
+/// `custom_user_metadata.fm_attempt` for packages. A lookup reads the tasks of our user since a day
+/// before the request; it fails if these are more than 500,000.
+///
+/// # Cancel safety
+/// If a [`submit`](BuildSystem::submit) future is dropped after the request was sent, the task may
+/// exist. Nothing further is sent in its session. Treat it like [`Unclear`](Remedy::Unclear):
+/// [`fence`](BuildSystem::fence) the session, then [`find`](BuildSystem::find) the task.
+///
+/// # Examples
 ///
 /// ```
 /// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
@@ -48,6 +67,8 @@ const RECENT_MAX: usize = 1000;
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
 #[derive(Debug)]
+#[doc(alias = "brew")]
+#[doc(alias = "osbs")]
 pub struct KojiBuildSystem {
     client: Client,
     sessions: Sessions,
@@ -57,10 +78,10 @@ pub struct KojiBuildSystem {
 }
 
 impl KojiBuildSystem {
-    /// A build system at this hub; nothing is sent yet.
+    /// Creates a build system that uses this hub. Nothing is sent.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
     pub fn new(config: Config) -> Result<Self> {
         let client = Client::new(&config)?;
         Ok(Self {
@@ -72,8 +93,10 @@ impl KojiBuildSystem {
         })
     }
 
-    /// Takes the tokens for [`Login::Kerberos`](super::Login::Kerberos) from there instead of the system's library.
+    /// Takes the tokens for [`Login::Kerberos`](super::Login::Kerberos) from `negotiate` instead of
+    /// the GSSAPI library of the system.
     #[must_use]
+    #[doc(alias = "kerberos")]
     pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
         Self { sessions: self.sessions.with_negotiate(negotiate), ..self }
     }
@@ -83,7 +106,7 @@ impl KojiBuildSystem {
         recent.iter().find(|(known, _)| known == attempt).map(|(_, id)| id.clone())
     }
 
-    /// Nothing will be sent in the session of this request.
+    /// Releases the session of this request, in which nothing will be sent.
     fn unused(&self, request: &BuildRequest) {
         if let Some(session) = &request.session {
             self.sessions.free(session);
@@ -102,7 +125,7 @@ impl KojiBuildSystem {
 #[async_trait]
 impl BuildSystem for KojiBuildSystem {
     fn capabilities(&self) -> Capabilities {
-        // More would wait for a session in which another one is submitted.
+        // More submissions would only wait for a session in which another one is under way.
         let submissions = u32::try_from(self.config.sessions.max(1)).ok().and_then(NonZeroU32::new);
         Capabilities { lookup: true, settle: self.config.settle, poll: self.config.poll, submissions }
     }
@@ -186,7 +209,7 @@ impl BuildSystem for KojiBuildSystem {
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
         let Some(task) = task_number(id) else { return Ok(()) };
         let mut session = self.sessions.check_out().await?;
-        // It may be asked for again, but not by itself.
+        // Cancelling twice does no harm, so the engine may repeat this call; this adapter does not.
         let answer = session.call(&self.client, &Request::new("cancelTask", vec![task.into()]), Call::Read).await;
         match answer.map_err(|error| error.into_error(Call::Read, &self.client.place("cancelTask"))) {
             Err(error) if error.remedy != Remedy::NotFound => Err(error),
@@ -199,17 +222,17 @@ impl BuildSystem for KojiBuildSystem {
 }
 
 impl KojiBuildSystem {
-    /// How all of these stand.
+    /// Returns the states of all these tasks, or an error if one is missing.
     async fn observed(&self, ids: &[ExternalId], place: &str) -> Result<Vec<Found>> {
         let found = self.observer.observe(ids).await?;
         if found.len() == ids.len() {
             return Ok(found);
         }
-        Err(Error::new(Remedy::Unavailable, place, "the state of a task that was found is not known"))
+        Err(Error::new(Remedy::Unavailable, place, "the state of a task that the lookup found is not known"))
     }
 }
 
-/// Seconds since the epoch, as the hub takes them.
+/// Returns seconds since 1970, as the hub expects them.
 fn seconds(at: Timestamp) -> f64 {
     to_micros(at) as f64 / 1e6
 }

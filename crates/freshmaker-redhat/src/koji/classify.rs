@@ -1,11 +1,13 @@
 use super::fault::Fault;
 use freshmaker::rebuild::{Failure, FailureClass};
 
-/// What a failed task means, by its fault's number and by words of its text. The first row that fits decides.
+/// Classes of failed tasks by the number of the fault and by words of its text; the first matching
+/// row decides.
 ///
-/// What the recipe did wrong fails again; what the machinery did wrong may not. In doubt it is the recipe: that costs one more try and no more.
+/// A failure of the recipe will repeat; a failure of the infrastructure may not. Without a match
+/// the failure counts as one of the recipe (`Deterministic`), which costs at most one further try.
 const TABLE: &[(Option<i64>, &[&str], FailureClass)] = &[
-    // The builder or the hub broke down under the task.
+    // The builder or the hub failed under the task.
     (Some(1012), &[], FailureClass::Infrastructure),
     (Some(1014), &[], FailureClass::Infrastructure),
     (Some(1001), &[], FailureClass::Infrastructure),
@@ -55,7 +57,7 @@ const TABLE: &[(Option<i64>, &[&str], FailureClass)] = &[
         &["error pulling image", "unable to pull", "failed to pull", "cannot download", "failed to download"],
         FailureClass::Infrastructure,
     ),
-    // The request cannot be carried out, however often it is made.
+    // The request cannot succeed, however often it is repeated.
     (Some(1004), &[], FailureClass::Permanent),
     (Some(1019), &[], FailureClass::Permanent),
     (Some(1024), &[], FailureClass::Permanent),
@@ -75,7 +77,7 @@ const TABLE: &[(Option<i64>, &[&str], FailureClass)] = &[
     (None, &["not in list for tag", "is blocked for tag", "policy violation"], FailureClass::Permanent),
 ];
 
-/// What the fault of a failed task means.
+/// Returns the class and the text of a failed task.
 pub(crate) fn failure(fault: &Fault) -> Failure {
     let text = fault.text.to_ascii_lowercase();
     let fits = |(code, words, _): &&(Option<i64>, &[&str], FailureClass)| {

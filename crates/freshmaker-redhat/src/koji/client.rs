@@ -6,10 +6,10 @@ use freshmaker_net::{Call, Http, HttpConfig, Reply, off_runtime};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
-/// Calls in one multicall: the hub runs them in one transaction.
+/// Largest number of calls in one multicall. The hub runs all of them in one transaction.
 pub(crate) const CHUNK: usize = 100;
 
-/// Calls methods of a hub that anybody may call.
+/// Calls methods of a hub that need no login.
 ///
 /// ```no_run
 /// use freshmaker_redhat::koji::{Client, Config};
@@ -23,16 +23,18 @@ pub(crate) const CHUNK: usize = 100;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "brew")]
+#[doc(alias = "xmlrpc")]
 pub struct Client {
     http: Http,
     config: HttpConfig,
 }
 
 impl Client {
-    /// A client of this hub; nothing is sent yet.
+    /// Creates a client of this hub. Nothing is sent.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self { http: Http::new(&config.http)?, config: config.http.clone() })
     }
@@ -40,15 +42,19 @@ impl Client {
     /// Calls a method that changes nothing.
     ///
     /// # Errors
-    /// What the method raised; or that there is no answer, or none that makes sense.
+    /// [`CallError::Fault`] if the method raised an error, [`CallError::Failed`] if there is no
+    /// answer or it cannot be parsed.
     pub async fn call(&self, request: &Request) -> Result<Value, CallError> {
         self.post(&self.config.url, HeaderMap::new(), request, Call::Read).await
     }
 
-    /// Calls many methods that change nothing, a hundred at once. The answers are in the order of the calls, and each has its own.
+    /// Calls many methods that change nothing, in multicalls of up to 100 calls, one after the
+    /// other. The answers are in the order of the calls; each is a value or the fault that its
+    /// method raised.
     ///
     /// # Errors
-    /// That there is no answer to all of it. What one method raised only concerns that one.
+    /// If a multicall as a whole fails: there is no answer, or it cannot be parsed. A fault of one
+    /// method is part of the result and affects no other answer.
     pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, Fault>>> {
         let mut answers = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(CHUNK) {
@@ -77,7 +83,7 @@ impl Client {
         Ok(answers)
     }
 
-    /// Where a call goes, for errors.
+    /// Returns the place of an error: the hub and the method.
     pub(crate) fn place(&self, method: &str) -> String {
         format!("{}: {method}", self.config.url)
     }
@@ -86,7 +92,7 @@ impl Client {
         &self.config.url
     }
 
-    /// A file beside the hub.
+    /// Downloads a file of the hub.
     pub(crate) async fn file(&self, url: &str) -> Result<Vec<u8>> {
         let reply = self.http.send(self.http.request(Method::GET, url), Call::Read, url).await?;
         match reply.status {
@@ -118,7 +124,7 @@ async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError>
     let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type").to_owned();
     match reply.status {
         200 => {}
-        // The hub, or a proxy before it, did not even look at the call.
+        // The hub, or a proxy in front of it, refused the request before the call was read.
         status @ (300..=399 | 401 | 403 | 404 | 429) => {
             return Err(failed(Remedy::Unavailable, format!("status {status} ({kind})")));
         }
@@ -128,7 +134,7 @@ async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError>
         status => return Err(failed(call.unanswered(), format!("status {status} ({kind})"))),
     }
     if kind.starts_with("text/html") {
-        return Err(failed(call.unanswered(), "the answer is a page of HTML, not the hub's".to_owned()));
+        return Err(failed(call.unanswered(), "the answer is an HTML page, not XML-RPC".to_owned()));
     }
     let broken = call.answered_with_nonsense();
     let length = reply.body.len();
@@ -140,7 +146,8 @@ async fn read(reply: Reply, call: Call, place: &str) -> Result<Value, CallError>
     }
 }
 
-/// One answer in a multicall: a list of one value, or a fault.
+/// Returns one answer of a multicall: a list with one value, or a fault. Returns `None` for
+/// anything else.
 fn entry(item: Value) -> Option<Result<Value, Fault>> {
     match item {
         Value::Array(mut values) if values.len() == 1 => values.pop().map(Ok),
@@ -156,7 +163,7 @@ fn entry(item: Value) -> Option<Result<Value, Fault>> {
     }
 }
 
-/// The fault that a value describes, if it does.
+/// Returns the fault that a value describes, if it describes one.
 pub(crate) fn fault_in(value: &Value) -> Option<Fault> {
     let code = value.get(&["faultCode"]).ok()?;
     Some(Fault::new(code, value.get(&["faultString"]).ok()?))

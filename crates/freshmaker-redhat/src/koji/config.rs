@@ -5,34 +5,39 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Who we are at the hub.
+/// How to log in to a hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Login {
-    /// Nobody: everything can be read, nothing can be built.
+    /// No login: everything can be read, and nothing can be built.
     #[default]
     Anonymous,
-    /// A user with a password.
+    /// A user name and a password.
     Password {
-        /// The user.
+        /// The user name.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// Whom the [client certificate](HttpConfig::client_cert) names.
+    /// The user that the [client certificate](HttpConfig::client_cert) names.
     Certificate,
-    /// Whom the Kerberos ticket names.
+    /// The user that the Kerberos ticket names. Needs the feature `gssapi`, or a
+    /// [`Negotiate`](freshmaker_net::Negotiate) of your own.
     Kerberos,
 }
 
-/// How a hub is reached and used.
+/// How to reach and use a hub.
 ///
 /// ```
 /// use freshmaker_redhat::koji::{Config, Login};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let file = dir.path().join("koji.conf");
-/// std::fs::write(&file, "[koji]\nserver = https://koji.example.org/kojihub\nauthtype = password\nuser = me\npassword = hidden\n")?;
+/// std::fs::write(
+///     &file,
+///     "[koji]\nserver = https://koji.example.org/kojihub\n\
+///      authtype = password\nuser = me\npassword = hidden\n",
+/// )?;
 ///
 /// let config = Config::profile(&file, "koji")?;
 /// assert_eq!(config.http.url, "https://koji.example.org/kojihub");
@@ -42,27 +47,31 @@ pub enum Login {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias = "brew")]
 pub struct Config {
-    /// The hub, and how long it may take.
+    /// URL of the hub (`…/kojihub`), certificates and bounds.
     pub http: HttpConfig,
-    /// Who we are there.
+    /// How to log in. Default: [`Login::Anonymous`].
     pub login: Login,
-    /// Where its files lie, without a slash at the end.
+    /// Base URL of the hub's files, without a slash at the end. Needed to read the metadata of
+    /// content generators. Default: none.
     pub topurl: Option<String>,
-    /// Where people look at it, without a slash at the end.
+    /// Base URL of Koji's web pages, without a slash at the end. Default: none.
     pub weburl: Option<String>,
-    /// What is appended to the release of a rebuilt image.
+    /// Text that is appended to the release of each rebuilt image. Default: empty.
     pub release_suffix: String,
-    /// In how many sessions submissions are made, and how many that are not in use are kept for whatever comes.
+    /// Number of sessions that submissions share, and largest number of idle sessions that are
+    /// kept. Also the number of submissions that may run at once; 0 counts as 1 there. Default: 4.
     pub sessions: usize,
-    /// How often a task that runs is asked about.
+    /// How often the state of a running task is polled. Default: 60 s.
     pub poll: Duration,
-    /// How long a submission may still take effect after its session was closed.
+    /// How long a submission may still take effect after its session was closed. Default: 30 s.
     pub settle: Duration,
 }
 
 impl Config {
-    /// A hub, used anonymously, with the defaults: four sessions, a question a minute, half a minute to settle.
+    /// Creates a configuration for the hub at this URL, without a login and with the defaults: 4
+    /// sessions, a poll every 60 s, 30 s to settle.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             http: HttpConfig::new(url),
@@ -76,15 +85,21 @@ impl Config {
         }
     }
 
-    /// One profile of a file such as `/etc/koji.conf`. What Koji's own client would not use here is left alone, as that does.
+    /// Reads one profile of a configuration file of Koji's own client, such as `/etc/koji.conf`.
+    ///
+    /// The keys are `server`, `topurl`, `weburl`, `serverca` (or `ca`), `cert`, `timeout` (in
+    /// seconds), `authtype`, `user` and `password`; all other keys are ignored. Without `authtype`
+    /// the login is chosen in the order of Koji's client: the certificate if its file exists, else
+    /// the password if there is a `user`, else none. A path may begin with `~/`.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported), naming file, section and key.
+    /// [`Unsupported`](Remedy::Unsupported), naming the file, the section and the key, if the file
+    /// cannot be read, the section or a needed key is missing, or a value is invalid.
     pub fn profile(file: &Path, profile: &str) -> Result<Self> {
         let place = file.display().to_string();
         let wrong = |text: &dyn fmt::Display| Error::new(Remedy::Unsupported, &place, text);
         let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-        // Values are taken as they stand: a password may hold a backslash.
+        // Values are not unescaped, because a password may contain a backslash.
         let ini = Ini::load_from_str_noescape(&text).map_err(|error| wrong(&error))?;
         let section =
             ini.section(Some(profile)).ok_or_else(|| wrong(&format_args!("there is no section [{profile}]")))?;
@@ -93,7 +108,7 @@ impl Config {
 
         let server = get("server").ok_or_else(|| at("server", "it is missing"))?;
         if !server.starts_with("http://") && !server.starts_with("https://") {
-            return Err(at("server", "it is no URL of HTTP"));
+            return Err(at("server", "it is not an HTTP URL"));
         }
         let mut config = Self::new(server);
         config.topurl = get("topurl").map(|url| url.trim_end_matches('/').to_owned());
@@ -115,17 +130,17 @@ impl Config {
             "ssl" if config.http.client_cert.is_none() => return Err(at("cert", "it is missing")),
             "ssl" => Login::Certificate,
             "kerberos" | "gssapi" => Login::Kerberos,
-            // The order of Koji's own client.
+            // The order in which Koji's own client chooses.
             "" if config.http.client_cert.as_deref().is_some_and(Path::is_file) => Login::Certificate,
             "" if get("user").is_some() => password()?,
             "" => Login::Anonymous,
-            _ => return Err(at("authtype", "it is none of ssl, kerberos, password, noauth")),
+            _ => return Err(at("authtype", "it must be one of ssl, kerberos, password, noauth")),
         };
         Ok(config)
     }
 }
 
-/// A path in which `~` is the home directory.
+/// Returns a path with a leading `~/` replaced by the home directory.
 fn path(text: &str) -> PathBuf {
     match (text.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),

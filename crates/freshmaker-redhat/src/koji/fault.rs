@@ -6,18 +6,19 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// Its number.
+    /// Koji's number of the error.
     pub code: i64,
-    /// What Koji calls that number, such as `ActionNotAllowed`.
+    /// Koji's name of that number, such as `ActionNotAllowed`.
     pub name: &'static str,
-    /// What happened: the first line.
+    /// One line that says what happened, at most 300 characters.
     pub text: String,
 }
 
 impl Fault {
     pub(crate) const AUTH_EXPIRED: i64 = 1007;
 
-    /// A fault of this number. Of the text the first line is kept, or the last of a traceback, without what may be a password in a URL.
+    /// Creates a fault with this number. Keeps the first line of `text`, or the last line of a
+    /// traceback, at most 300 characters, without the `user:password@` of URLs.
     pub fn new(code: i64, text: &str) -> Self {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
@@ -25,15 +26,16 @@ impl Fault {
         Self { code, name: name(code), text: without_credentials(brief(line)) }
     }
 
-    /// What it means for a request that raised it.
+    /// Returns the remedy for a request that raised this fault.
     pub(crate) fn remedy(&self, call: Call) -> Remedy {
         match (self.code, call) {
-            // Raised before any method runs, by a hub that is being looked after.
+            // An offline hub raises it before any method runs.
             (1014, _) => Remedy::Unavailable,
             (1002 | 1006 | 1007 | 1008 | 1009, Call::Read) | (1 | 1001, Call::Read) => Remedy::Unavailable,
-            // Nothing was done for this request, but perhaps for the same one earlier, or the session is not what it was thought to be.
+            // The hub did nothing for this request. But it may have done it for an earlier copy of
+            // the same request, or the session is not in the expected state.
             (1002 | 1006 | 1007 | 1008 | 1009, Call::Write) => Remedy::Unclear,
-            // Something that nobody expected, at a point that nobody knows.
+            // An unexpected error of the hub, raised at an unknown point of the method.
             (1, Call::Write) => Remedy::Unclear,
             (1000, Call::Read) if self.says(&["no such", "no matching", "could not find"]) => Remedy::NotFound,
             (1004 | 1013, Call::Read) => Remedy::Unsupported,
@@ -44,8 +46,9 @@ impl Fault {
         }
     }
 
-    /// Whether it is the answer to a logout from a session that is somebody else's, or that the hub does not have any more. The hub means to say
-    /// that this is not allowed; before it comes to that it finds that a query has no rows.
+    /// Returns whether this is the hub's answer to a logout from a session that belongs to another
+    /// user or no longer exists. The hub raises "query returned no rows" in that case, because it
+    /// queries the session before it checks the permission.
     pub(crate) fn denies_session(&self) -> bool {
         match self.code {
             1000 => self.says(&["query returned no rows"]),
@@ -54,7 +57,8 @@ impl Fault {
         }
     }
 
-    /// Whether it is a no that says something about the present state of the hub and nothing about the request.
+    /// Returns whether this fault is about the present state of the hub and not about the request,
+    /// so that a later try may succeed.
     fn passes(&self) -> bool {
         self.code != 1019
             && self.says(&[
@@ -82,12 +86,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Why a call gave no value.
+/// Why a call returned no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// The method raised an error.
     Fault(Fault),
-    /// There was no answer, or none that makes sense.
+    /// There was no answer, or it could not be parsed.
     Failed(Error),
 }
 
@@ -111,7 +115,7 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// The line without the `user:password@` of its URLs.
+/// Returns the line without the `user:password@` of its URLs.
 fn without_credentials(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -126,7 +130,7 @@ fn without_credentials(line: &str) -> String {
     text
 }
 
-/// A line as it is shown; what a hub quotes may be long.
+/// Returns at most 300 characters of a line; the hub may quote long texts.
 fn brief(line: &str) -> &str {
     let end = line.char_indices().nth(300).map_or(line.len(), |(at, _)| at);
     &line[..end]

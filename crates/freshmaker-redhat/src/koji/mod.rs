@@ -1,9 +1,13 @@
-//! Koji: its builds of packages and container images, and what it knows about them.
+//! Koji (also known as Brew): building packages and container images, and reading facts about
+//! builds.
 //!
-//! * [`KojiBuildSystem`] is the [build system](freshmaker::backend::BuildSystem): each submission has a session of its own, so that an unclear one can be
-//!   fenced off, and carries its marker in the task's request, so that it can be found again.
-//! * [`KojiReader`] answers what handlers ask: builds, archives, packages, tags, and where an image came from.
-//! * [`Client`] calls any other method of the hub, anonymously.
+//! * [`KojiBuildSystem`] is the [build system](freshmaker::backend::BuildSystem). It submits in
+//!   sessions, so that an unclear submission can be fenced off, and stores the attempt's marker in
+//!   the request of the task, so that the task can be looked up.
+//! * [`KojiVerifier`] checks that built images contain the packages that they were rebuilt for.
+//! * [`KojiReader`] reads what handlers need: builds, archives, packages, tags, and what an image
+//!   was built from.
+//! * [`Client`] calls any other method of the hub, without a login.
 //!
 //! ```no_run
 //! use freshmaker::Engine;

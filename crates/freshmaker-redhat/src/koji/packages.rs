@@ -1,16 +1,16 @@
-//! How packages of images are told: by rows of the hub, and by the metadata of content generators.
+//! Installed packages, as rows of the hub and as entries in the metadata of content generators.
 
 use super::xmlrpc::{Mismatch, Value};
 use freshmaker::artifact::{Nvr, NvrError};
 use serde::Deserialize;
 
-/// A package that is installed somewhere.
+/// A package that is installed in an image.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     name: String,
     version: String,
     release: String,
-    /// Where it is known.
+    /// `None` if the epoch is not recorded.
     epoch: Option<i64>,
 }
 
@@ -33,7 +33,7 @@ impl Package {
     }
 }
 
-/// What a content generator recorded about the files of a build.
+/// The part of a content generator's metadata that lists the files of a build.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Metadata {
     #[serde(default)]
@@ -56,7 +56,7 @@ enum Component {
 }
 
 impl Metadata {
-    /// The packages in the file of this name.
+    /// Returns the packages in the file of this name.
     pub(crate) fn packages(&self, filename: &str) -> impl Iterator<Item = &Package> {
         let files = self.output.iter().filter(move |output| output.filename == filename);
         files.flat_map(|file| &file.components).filter_map(|component| match component {

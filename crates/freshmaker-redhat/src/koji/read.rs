@@ -11,7 +11,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The digest of an image index, by media type; an older one comes first where both are known.
+/// Media types of image indexes, in order of preference: the older type comes first where a build
+/// has both.
 const INDEX_TYPES: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.oci.image.index.v1+json"];
 
@@ -19,52 +20,52 @@ const INDEX_TYPES: [&str; 2] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Build {
-    /// Its number.
+    /// Id of the build.
     pub id: i64,
-    /// Its name, version and release.
+    /// Name, version and release, joined by `-`.
     pub nvr: String,
-    /// Name, version and release in parts, as its files are filed.
+    /// Name, version and release as separate parts; they form the path of the build's files.
     pub parts: [String; 3],
-    /// Whether it is complete, that is neither running nor failed, cancelled or deleted.
+    /// Whether the build is complete, that is neither running nor failed, cancelled or deleted.
     pub complete: bool,
-    /// The task that made it.
+    /// Id of the task that made the build.
     pub task: Option<i64>,
-    /// Where it was built from, as it was recorded.
+    /// Source of the build, as it was recorded.
     pub source: Option<String>,
-    /// The content generator that imported it.
+    /// Name of the content generator that imported the build.
     pub generator: Option<String>,
-    /// Digest of the index of an image.
+    /// Digest of the image index; only for images.
     pub digest: Option<Digest>,
-    /// What an image was built on; only for images.
+    /// What the image was built from; only for images.
     pub image: Option<ImageOrigin>,
-    /// The metadata of a module, as YAML; only for modules.
+    /// Metadata of the module as YAML; only for modules.
     pub module: Option<String>,
 }
 
-/// What an image was built on and with.
+/// What an image was built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageOrigin {
-    /// The composes that its packages came from.
+    /// Ids of the composes that its packages came from.
     pub composes: Vec<i64>,
-    /// How packages had to be signed.
+    /// The signing intent: how packages had to be signed.
     pub signing_intent: Option<String>,
-    /// The build of its base image.
+    /// Id of the build of its base image.
     pub parent_build: Option<i64>,
-    /// Every image that a stage was built from, by pull specification.
+    /// The builds of all images that its stages were built from, by pull specification.
     pub parents: BTreeMap<String, ParentBuild>,
-    /// It is a Flatpak.
+    /// Whether the image is a Flatpak.
     pub flatpak: bool,
-    /// It is built from nothing, by this task for its file system.
+    /// Id of the task that made the file system of a base image, which has no parent image.
     pub filesystem_task: Option<i64>,
 }
 
-/// An image that another one was built from.
+/// The build of an image that another image was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentBuild {
-    /// Its build.
+    /// Id of the build.
     pub id: i64,
-    /// Name, version and release of that.
+    /// Name, version and release, joined by `-`.
     pub nvr: String,
 }
 
@@ -72,17 +73,17 @@ pub struct ParentBuild {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Archive {
-    /// Its number.
+    /// Id of the archive.
     pub id: i64,
-    /// Its name.
+    /// Name of the file.
     pub filename: String,
-    /// The architecture of an image.
+    /// Architecture of the image; only for images.
     pub arch: Option<String>,
-    /// Where an image can be pulled from.
+    /// Pull specifications of the image.
     pub repositories: Vec<String>,
-    /// Digests of an image's manifest, by media type.
+    /// Digests of the image's manifests, by media type.
     pub digests: BTreeMap<String, String>,
-    /// Labels of an image.
+    /// Labels of the image. A label without a value is an empty text.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -90,28 +91,28 @@ pub struct Archive {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskRequest {
-    /// The task.
+    /// Id of the task.
     pub task: i64,
     /// The recipe: repository and commit.
     pub source: Source,
-    /// The target.
+    /// Koji's build target; empty if the request names none.
     pub target: String,
-    /// The branch that the commit was taken from.
+    /// The branch that the commit was taken from; only for images.
     pub branch: Option<String>,
 }
 
-/// A log of a build.
+/// A log file of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Log {
-    /// Its name.
+    /// Name of the file.
     pub name: String,
-    /// Where it lies, below the hub's files.
+    /// Path of the file below the hub's files.
     pub path: String,
 }
 
 impl Build {
-    /// Reads what `getBuild` answers; a list of builds has less in it.
+    /// Reads an answer of `getBuild`, or a row of a list of builds, which has fewer members.
     pub(crate) fn of(value: &Value) -> Result<Self, Mismatch> {
         let text = |path: &[&str]| value.get::<Option<&str>>(path).map(|text| text.map(str::to_owned));
         let part = |name: &str| value.get::<&str>(&[name]).map(str::to_owned);
@@ -133,7 +134,8 @@ impl Build {
         })
     }
 
-    /// Where its content generator's metadata lie: what is in it, file by file.
+    /// Returns the URL of the content generator's metadata, which list the contents of the build
+    /// file by file.
     pub(crate) fn metadata_url(&self, topurl: &str) -> Option<String> {
         self.generator.as_ref()?;
         let [name, version, release] = &self.parts;
@@ -141,7 +143,7 @@ impl Build {
     }
 }
 
-/// What is known about the image that a build is, if it is one.
+/// Returns the part of a build that describes the image, if the build is an image.
 fn image(build: &Value) -> Result<Option<&Value>, Mismatch> {
     let new = build.get::<Option<&Value>>(&["extra", "typeinfo", "image"])?;
     Ok(new.or(build.get(&["extra", "image"])?))
@@ -177,7 +179,7 @@ impl Archive {
     fn of(value: &Value) -> Result<Self, Mismatch> {
         let texts = |path: &[&str]| -> Result<BTreeMap<String, String>, Mismatch> {
             let members: Option<&BTreeMap<String, Value>> = value.get(path)?;
-            // A label may have no value.
+            // A label without a value is `Nil`.
             let text = |(name, value): (&String, &Value)| {
                 let text = value.get::<Option<&str>>(&[]).map_err(|error| error.within(name))?;
                 Ok((name.clone(), text.unwrap_or_default().to_owned()))
@@ -196,7 +198,7 @@ impl Archive {
     }
 }
 
-/// Answers what handlers ask about builds. Nothing here needs a login.
+/// Reads facts about builds, tags and packages for handlers. No method needs a login.
 ///
 /// ```no_run
 /// use freshmaker_redhat::koji::{Config, KojiReader};
@@ -214,24 +216,28 @@ impl Archive {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "brew")]
 pub struct KojiReader {
     client: Client,
     topurl: Option<String>,
 }
 
 impl KojiReader {
-    /// A reader of this hub; nothing is sent yet.
+    /// Creates a reader of this hub. Nothing is sent.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self { client: Client::new(config)?, topurl: config.topurl.clone() })
     }
 
-    /// A build by its name, version and release, or by its number.
+    /// Returns a build by its name, version and release, or by its id. `None` if the hub has no
+    /// such build.
     ///
     /// # Errors
-    /// If the hub gives no answer that makes sense; [`Corrupt`](Remedy::Corrupt) with the path of what is wrong in it.
+    /// [`Unavailable`](Remedy::Unavailable) if the hub does not answer,
+    /// [`Corrupt`](Remedy::Corrupt) with the path of the wrong member if the answer has another
+    /// shape, else the remedy of the fault that the hub raised.
     pub async fn build(&self, nvr_or_id: &str) -> Result<Option<Build>> {
         let key = nvr_or_id.parse().map_or_else(|_| nvr_or_id.into(), Value::Int);
         let answer = self.ask(Request::new("getBuild", vec![key])).await?;
@@ -241,10 +247,10 @@ impl KojiReader {
         Build::of(&answer).map(Some).map_err(|error| self.corrupt("getBuild", &error.within(nvr_or_id)))
     }
 
-    /// Many builds at once, in this order.
+    /// Returns many builds in the order of `nvrs`; `None` for each that the hub does not have.
     ///
     /// # Errors
-    /// As [`build`](Self::build); if the hub has an error for one of them, that.
+    /// As for [`build`](Self::build). A fault for one build is an error of the whole call.
     pub async fn builds(&self, nvrs: &[&str]) -> Result<Vec<Option<Build>>> {
         let calls: Vec<_> = nvrs.iter().map(|&nvr| Request::new("getBuild", vec![nvr.into()])).collect();
         let answers = self.client.multicall(&calls).await?;
@@ -256,22 +262,24 @@ impl KojiReader {
         nvrs.iter().zip(answers).map(read).collect()
     }
 
-    /// The files of a build.
+    /// Returns the files of a build.
     ///
     /// # Errors
-    /// As [`build`](Self::build).
+    /// As for [`build`](Self::build).
     pub async fn archives(&self, build: i64) -> Result<Vec<Archive>> {
         let answer = self.ask(Request::new("listArchives", vec![build.into()])).await?;
         answer.each(&[], Archive::of).map_err(|error| self.corrupt("listArchives", &error))
     }
 
-    /// What the task of a build was asked for: which commit of which repository, for which target.
+    /// Returns the request of the task of a build: the commit of the recipe, and the target.
     ///
-    /// Builds name their source themselves, or only their task does; the first with a commit counts. What has a `/` in the place of a commit is the name
-    /// of a branch. A `?` at the end of a repository means nothing.
+    /// The source is that of the build, else that of the task; the first one that names a commit
+    /// counts. A revision with a `/` is the name of a branch and does not count. A `?` at the end
+    /// of the repository is removed.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) if it has no task, or no source with a commit; else as [`build`](Self::build).
+    /// [`NotFound`](Remedy::NotFound) if the build has no task, or neither names a commit; else as
+    /// for [`build`](Self::build).
     pub async fn task_request(&self, build: &Build) -> Result<TaskRequest> {
         let missing = |text: &str| Error::new(Remedy::NotFound, self.client.place(&build.nvr), text);
         let task = build.task.ok_or_else(|| missing("the build has no task"))?;
@@ -298,32 +306,35 @@ impl KojiReader {
         })
     }
 
-    /// The tags of a build.
+    /// Returns the names of the tags of a build.
     ///
     /// # Errors
-    /// As [`build`](Self::build).
+    /// As for [`build`](Self::build).
     pub async fn tags(&self, nvr: &str) -> Result<Vec<String>> {
         let answer = self.ask(Request::new("listTags", vec![nvr.into()])).await?;
         let name = |tag: &'_ Value| tag.get::<&str>(&["name"]).map(str::to_owned);
         answer.each(&[], name).map_err(|error| self.corrupt("listTags", &error))
     }
 
-    /// The latest build of each package in a tag, or of one package.
+    /// Returns the latest build of each package in a tag, or of one package.
     ///
     /// # Errors
-    /// As [`build`](Self::build); [`NotFound`](Remedy::NotFound) if there is no such tag.
+    /// [`NotFound`](Remedy::NotFound) if there is no such tag; else as for [`build`](Self::build).
     pub async fn latest(&self, tag: &str, package: Option<&str>) -> Result<Vec<Build>> {
         let request = Request::new("getLatestBuilds", vec![tag.into()]).named([("package", package.into())]);
         let answer = self.ask(request).await?;
         answer.each(&[], Build::of).map_err(|error| self.corrupt("getLatestBuilds", &error))
     }
 
-    /// The packages that are installed in an image, by the architecture of the image. Every version that is installed counts.
+    /// Returns the packages that are installed in an image, by architecture of the image. If
+    /// several versions of a package are installed, all are included.
     ///
-    /// Where the hub lists none for a file, those count that its content generator recorded, if files can be read (there is a `topurl`).
+    /// For a file for which the hub lists no packages, the packages that its content generator
+    /// recorded are used, if a `topurl` is configured.
     ///
     /// # Errors
-    /// As [`build`](Self::build) and [`metadata`](Self::metadata), except that it is no error if there are no metadata.
+    /// As for [`build`](Self::build) and [`metadata`](Self::metadata), except that missing metadata
+    /// are no error.
     pub async fn installed_rpms(&self, build: &Build) -> Result<Contents> {
         let archives = self.archives(build.id).await?;
         let images: Vec<_> = archives.iter().filter_map(|image| Some((image.arch.as_deref()?, image))).collect();
@@ -353,7 +364,7 @@ impl KojiReader {
         Ok(installed)
     }
 
-    /// Adds what the content generator recorded for these files.
+    /// Adds the packages that the content generator recorded for these files.
     async fn install_recorded(
         &self,
         build: &Build,
@@ -377,10 +388,10 @@ impl KojiReader {
         Ok(())
     }
 
-    /// The logs of a build.
+    /// Returns the log files of a build.
     ///
     /// # Errors
-    /// As [`build`](Self::build).
+    /// As for [`build`](Self::build).
     pub async fn logs(&self, build: i64) -> Result<Vec<Log>> {
         let answer = self.ask(Request::new("getBuildLogs", vec![build.into()])).await?;
         let log = |log: &Value| {
@@ -389,11 +400,13 @@ impl KojiReader {
         answer.each(&[], log).map_err(|error| self.corrupt("getBuildLogs", &error))
     }
 
-    /// What the content generator of a build recorded, as JSON.
+    /// Returns the metadata of a build that its content generator recorded, as JSON.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) without a configured `topurl`; [`NotFound`](Remedy::NotFound) if there is none;
-    /// [`Corrupt`](Remedy::Corrupt) if it is no JSON.
+    /// [`Unsupported`](Remedy::Unsupported) without a configured `topurl`;
+    /// [`NotFound`](Remedy::NotFound) if no content generator made the build or there is no such
+    /// file; [`Unavailable`](Remedy::Unavailable) if the file cannot be downloaded;
+    /// [`Corrupt`](Remedy::Corrupt) if it is not JSON.
     pub async fn metadata(&self, build: &Build) -> Result<serde_json::Value> {
         let place = self.client.place(&build.nvr);
         let topurl = self.topurl.as_deref();
@@ -418,7 +431,7 @@ impl KojiReader {
     }
 }
 
-/// The repository and the commit that a source names.
+/// Returns the repository and the commit that a source names; `None` if it names no commit.
 fn commit(source: &str) -> Option<Source> {
     let (location, revision) = source.rsplit_once('#')?;
     if revision.is_empty() || revision.contains('/') {

@@ -6,10 +6,10 @@ use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::BuildMode;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The member that holds the attempt's marker.
+/// Name of the member that holds the attempt's marker.
 const MARKER: &str = "fm_attempt";
 
-/// How an option of a build is written.
+/// The form of an option of a build.
 #[derive(Clone, Copy)]
 enum Form {
     Flag,
@@ -19,7 +19,8 @@ enum Form {
     Numbers,
 }
 
-/// What `buildContainer` can be told. What this crate itself decides (`scratch`, `release`, `userdata`) is no parameter.
+/// Options of `buildContainer` that are parameters. This crate decides the options `scratch` and
+/// `userdata` itself.
 const IMAGE_OPTIONS: [(&str, Form); 11] = [
     ("arch_override", Form::Text),
     ("compose_ids", Form::Numbers),
@@ -34,7 +35,7 @@ const IMAGE_OPTIONS: [(&str, Form); 11] = [
     ("yum_repourls", Form::Texts),
 ];
 
-/// What `build` can be told.
+/// Options of `build` that are parameters.
 const PACKAGE_OPTIONS: [(&str, Form); 6] = [
     ("arch_override", Form::Text),
     ("fail_fast", Form::Flag),
@@ -44,7 +45,7 @@ const PACKAGE_OPTIONS: [(&str, Form); 6] = [
     ("wait_repo", Form::Flag),
 ];
 
-/// The method that builds this kind.
+/// Returns the method that builds artifacts of this kind.
 pub(crate) fn method(kind: ArtifactKind) -> &'static str {
     match kind {
         ArtifactKind::Image => "buildContainer",
@@ -52,7 +53,7 @@ pub(crate) fn method(kind: ArtifactKind) -> &'static str {
     }
 }
 
-/// The marker that a listed task carries in its decoded request.
+/// Returns the marker in the decoded request of a listed task.
 pub(crate) fn marker(task: &Value) -> Option<&str> {
     let Value::Struct(members) = task else { return None };
     let Value::Array(request) = members.get("request")? else { return None };
@@ -60,10 +61,12 @@ pub(crate) fn marker(task: &Value) -> Option<&str> {
     ["userdata", "custom_user_metadata"].iter().find_map(|holder| options.get(&[holder, MARKER]).ok())
 }
 
-/// The call that starts this attempt.
+/// Returns the call that starts this attempt.
 ///
-/// An image's `release` is the part of its release up to the first dot (of the parameter `release`, else of its id, if that is an NVR), the release of the
-/// attempt, and the configured suffix: `5.1700000000`. Without either there is none, and the build system finds one.
+/// The `release` of an image is the part of its release up to the first dot (from the parameter
+/// `release`, else from its id if that is an NVR), a dot, the release of the attempt, and the
+/// configured suffix: `5.1700000000`. Without either the option is left out, and the build system
+/// chooses a release.
 pub(crate) fn submission(request: &BuildRequest, suffix: &str) -> Result<Request> {
     let method = method(request.kind);
     let wrong = |text: String| Error::new(Remedy::Rejected, format!("{method} of {}", request.artifact), text);
@@ -85,7 +88,7 @@ pub(crate) fn submission(request: &BuildRequest, suffix: &str) -> Result<Request
         release(request, suffix, &mut options);
         let isolated = options.get("isolated") == Some(&Value::Bool(true));
         if !isolated && request.mode != BuildMode::Scratch {
-            // The build system refuses it for builds that others are built on.
+            // Koji refuses this option for builds that others may be built on.
             options.remove("arch_override");
         }
     }
@@ -124,7 +127,8 @@ fn option(form: Form, parameter: &Parameter) -> Result<Value, &'static str> {
     }
 }
 
-/// What was rebuilt before it is built upon: the parent image by its NVR, repositories by the number of their compose or by their URL.
+/// Adds rebuilt parents to the options: the parent image by its NVR, repositories by the number of
+/// their compose or by their URL.
 fn parents(parents: &[PlanParent], options: &mut BTreeMap<String, Value>) -> Result<(), String> {
     let mut composes = BTreeSet::new();
     let mut urls = BTreeSet::new();
@@ -137,7 +141,7 @@ fn parents(parents: &[PlanParent], options: &mut BTreeMap<String, Value>) -> Res
             match name.parse::<i64>() {
                 Ok(compose) => drop(composes.insert(compose)),
                 Err(_) if name.contains("://") => drop(urls.insert(name)),
-                Err(_) => return Err(format!("the repository {} is `{name}`: no compose, no URL", parent.id)),
+                Err(_) => return Err(format!("the repository {} is `{name}`, not a compose or a URL", parent.id)),
             }
         }
     }

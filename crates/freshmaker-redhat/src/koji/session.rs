@@ -12,19 +12,22 @@ use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-/// A session that was not used for longer may have expired: it is tried before anything is submitted in it.
+/// A session that was not used for longer than this may have expired. It is tested before anything
+/// is submitted in it.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// A session with a hub. It is owned by whoever uses it, so its calls follow each other.
+/// A session with a hub. Calls need exclusive access, so they are never concurrent.
 pub(crate) struct Session {
     id: i64,
     key: String,
-    /// Whether the hub takes it from headers; older ones want it in the query.
+    /// Whether the hub reads the session from headers; older hubs read it from the query.
     by_header: bool,
-    /// Number of the next call. The hub refuses lower ones, also after a renewal.
+    /// Number of the next call. The hub refuses lower numbers than the last one, also after a
+    /// renewal.
     next: u64,
     used: Instant,
-    /// Whether a submission in it had no clear answer, or has none yet: then nothing else may be sent in it.
+    /// Whether a submission in this session has no clear answer, or none yet. Then nothing else may
+    /// be sent in it.
     unclear: bool,
 }
 
@@ -34,7 +37,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Where a call in a session goes, and with what.
+/// URL and headers of a call in a session.
 struct Address {
     url: String,
     headers: HeaderMap,
@@ -56,7 +59,7 @@ impl Session {
         })
     }
 
-    /// The address of the next call in this session, below the hub's.
+    /// Returns the address of the next call in this session, below the hub's URL.
     fn address(&mut self, url: &str) -> Result<Address> {
         let number = self.next;
         self.next += 1;
@@ -64,7 +67,7 @@ impl Session {
         let mut headers = HeaderMap::new();
         if self.by_header {
             let mut key = HeaderValue::from_str(&self.key)
-                .map_err(|_| Error::new(Remedy::Unavailable, url, "the session key is no header"))?;
+                .map_err(|_| Error::new(Remedy::Unavailable, url, "the session key is not a valid header"))?;
             key.set_sensitive(true);
             headers.insert("koji-session-id", HeaderValue::from(self.id));
             headers.insert("koji-session-key", key);
@@ -80,7 +83,7 @@ impl Session {
         Ok(Address { url: query.into(), headers })
     }
 
-    /// One call, sent once. After anything but a clear answer the session must not be used again.
+    /// Sends one call, once. After anything but a clear answer the session must not be used again.
     pub(crate) async fn call(&mut self, client: &Client, request: &Request, call: Call) -> Result<Value, CallError> {
         let address = self.address(client.url()).map_err(CallError::Failed)?;
         client.post(&address.url, address.headers, request, call).await
@@ -95,32 +98,34 @@ pub(crate) struct Sessions {
     idle_max: usize,
     negotiate: Arc<dyn Negotiate>,
     pool: Mutex<Pool>,
-    /// Held while a session is named, so that those who come at once share those that are opened.
+    /// Held while a session is named, so that concurrent callers share newly opened sessions.
     naming: AsyncMutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// Sessions that nobody uses.
+    /// Sessions that are not in use.
     idle: Vec<Session>,
-    /// Sessions that submissions will be made in, the one that was named longest ago first.
+    /// Sessions that submissions will be made in; the least recently named one is first.
     named: Vec<Named>,
     user: Option<i64>,
 }
 
-/// A session whose name was given out. It is shared: not everybody who has its name submits in it, and nobody says so.
+/// A session whose id was given out. Several callers share it, and a caller may never submit in it,
+/// without notice.
 #[derive(Debug)]
 struct Named {
     id: SessionId,
-    /// For how many submissions it was named that were not made yet.
+    /// Number of submissions that the session was named for and that were not made yet.
     waiting: usize,
-    /// Locked for as long as a submission is under way in it.
+    /// Locked while a submission is under way in the session.
     session: Arc<AsyncMutex<Session>>,
 }
 
 impl Pool {
-    /// The session to share, if there are as many as there may be: of those in which nobody submits the one that was named longest ago, since
-    /// whoever has its name has most likely given up.
+    /// Returns the session to share, if the largest number of sessions is reached. Prefers the
+    /// least recently named session in which no submission is under way, because the callers that
+    /// have its id have most likely given up.
     fn shared(&mut self, max: usize) -> Option<&mut Named> {
         self.named.retain(|named| !named.session.try_lock().is_ok_and(|session| session.unclear));
         if self.named.len() < max.max(1) {
@@ -145,20 +150,20 @@ impl Sessions {
         self
     }
 
-    /// A session that the hub knows, for the caller alone.
+    /// Returns a session that the hub knows, for exclusive use by the caller.
     pub(crate) async fn check_out(&self) -> Result<Session> {
         let idle = self.pool().idle.pop();
         let Some(mut session) = idle else { return self.log_in(None).await };
         if self.is_known(&mut session).await { Ok(session) } else { self.log_in(None).await }
     }
 
-    /// Whether the hub still has the session, which is renewed if it has expired.
+    /// Returns whether the hub still has the session; renews it if it has expired.
     async fn is_known(&self, session: &mut Session) -> bool {
         let asked = Request::new("getLoggedInUser", Vec::new());
         session.used.elapsed() < FRESH || self.read(session, &asked).await.is_ok()
     }
 
-    /// Takes a session back that had a clear answer to its last call.
+    /// Takes back a session whose last call had a clear answer.
     pub(crate) fn give_back(&self, session: Session) {
         let mut pool = self.pool();
         if pool.idle.len() < self.idle_max {
@@ -166,13 +171,14 @@ impl Sessions {
         }
     }
 
-    /// Names a session to submit in. It may never be used: the names of all of them together are those of few sessions.
+    /// Returns the id of a session to submit in; the caller may never use it. All ids together
+    /// refer to at most `idle_max` sessions (to one if that is 0).
     pub(crate) async fn name(&self) -> Result<SessionId> {
         let _naming = self.naming.lock().await;
         while let Some((id, session)) = self.share() {
             let known = match session.try_lock() {
                 Ok(mut session) => self.is_known(&mut session).await,
-                // Somebody submits in it at this moment.
+                // A submission is under way in it, so the hub knew it a moment ago.
                 Err(_) => true,
             };
             if known {
@@ -187,7 +193,7 @@ impl Sessions {
         Ok(id)
     }
 
-    /// The session to share, with one more submission to wait for.
+    /// Returns the session to share, and counts one more submission for it.
     fn share(&self) -> Option<(SessionId, Arc<AsyncMutex<Session>>)> {
         let mut pool = self.pool();
         let named = pool.shared(self.idle_max)?;
@@ -195,7 +201,8 @@ impl Sessions {
         Some((named.id.clone(), Arc::clone(&named.session)))
     }
 
-    /// Submits in the session of this name, after those before. Without a clear answer it is used for nothing else.
+    /// Submits in the session of this id, after the submissions before. If there is no clear
+    /// answer, the session is used for nothing else.
     pub(crate) async fn submit(&self, id: &SessionId, request: &Request) -> Result<Value> {
         let place = self.client.place(&request.method);
         let not_sent = || {
@@ -208,14 +215,14 @@ impl Sessions {
         if session.unclear {
             return Err(not_sent());
         }
-        // Also if nobody waits for the answer to its end.
+        // Set before the call, so that it also holds if this future is dropped.
         session.unclear = true;
         let answer = session.call(&self.client, request, Call::Write).await;
         let answer = answer.map_err(|error| error.into_error(Call::Write, &place));
         match &answer {
             Ok(Value::Int(_)) => session.unclear = false,
             Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow) => session.unclear = false,
-            // A value that is no number of a task leaves doubt, too.
+            // An answer that is not the number of a task is unclear, too.
             Ok(_) | Err(_) => {
                 self.forget(id);
                 return answer;
@@ -227,7 +234,7 @@ impl Sessions {
         answer
     }
 
-    /// One submission less to wait for. A session that nobody waits for is free for anything.
+    /// Counts one submission less. A session that no submission is expected for becomes idle.
     pub(crate) fn free(&self, id: &SessionId) {
         let mut pool = self.pool();
         let Some(at) = pool.named.iter().position(|named| named.id == *id) else { return };
@@ -241,14 +248,14 @@ impl Sessions {
         }
     }
 
-    /// Never uses this session again.
+    /// Removes this session, so that no later call uses it.
     pub(crate) fn forget(&self, id: &SessionId) {
         let mut pool = self.pool();
         pool.named.retain(|named| named.id != *id);
         pool.idle.retain(|session| session.id() != *id);
     }
 
-    /// The number of the user that is logged in.
+    /// Returns the id of the user that is logged in.
     pub(crate) async fn user(&self) -> Result<i64> {
         let known = self.pool().user;
         if let Some(user) = known {
@@ -264,7 +271,8 @@ impl Sessions {
         Ok(user)
     }
 
-    /// A call that may be repeated: if the session has expired, it is renewed once. Nothing else is ever sent twice.
+    /// Sends a call that changes nothing. If the session has expired, renews it and sends the call
+    /// once more. No other call is ever sent twice.
     pub(crate) async fn read(&self, session: &mut Session, request: &Request) -> Result<Value, CallError> {
         match session.call(&self.client, request, Call::Read).await {
             Err(CallError::Fault(fault)) if fault.code == Fault::AUTH_EXPIRED => {}
@@ -276,7 +284,8 @@ impl Sessions {
         session.call(&self.client, request, Call::Read).await
     }
 
-    /// Logs in; or renews a session, which keeps its number and the count of its calls. A failure means that nothing was submitted.
+    /// Logs in, or renews a session, which keeps its id and the count of its calls. All errors are
+    /// `Unavailable`, or `Unsupported` without a login: nothing was submitted.
     async fn log_in(&self, expired: Option<&mut Session>) -> Result<Session> {
         let renew = expired.is_some();
         let (request, path) = self.login_request(renew)?;
@@ -313,7 +322,7 @@ impl Sessions {
                 Ok((Request::new("sslLogin", Vec::new()).named(named), "/ssllogin"))
             }
             Login::Anonymous => {
-                Err(Error::new(Remedy::Unsupported, self.client.place("login"), "no way to log in is configured"))
+                Err(Error::new(Remedy::Unsupported, self.client.place("login"), "building needs a configured login"))
             }
         }
     }

@@ -8,21 +8,22 @@ use freshmaker::backend::{Error, Found, Remedy, Result};
 use freshmaker::rebuild::{ExternalId, Failure, FailureClass, Observed, Output};
 use std::collections::BTreeMap;
 
-/// The number of a task, if this can be one. The hub counts them with 32 bits.
+/// Returns the number of a task, if the id can be one. The hub numbers tasks with 32-bit integers.
 pub(crate) fn task_number(id: &ExternalId) -> Option<i64> {
     let digits = id.as_str().bytes().all(|byte| byte.is_ascii_digit());
     let number: i32 = id.as_str().parse().ok()?;
     (digits && number > 0).then_some(number.into())
 }
 
-/// Asks how tasks stand: in a first round for the states of all, then for the results of those that ended, then for what they built.
+/// Asks for the states of tasks, in three rounds of multicalls: the states of all tasks, the
+/// results of those that ended, and the builds of those that succeeded.
 #[derive(Debug)]
 pub(crate) struct Observer {
     client: Client,
     topurl: Option<String>,
 }
 
-/// A task that was closed, and what was found out about what it built.
+/// A closed (successful) task, and what it built.
 struct Closed {
     build: Option<i64>,
     repository: String,
@@ -33,7 +34,8 @@ impl Observer {
         Self { client, topurl }
     }
 
-    /// How these stand. A task that the hub answers for with an error is left out: the others are not held up by it.
+    /// Returns the states of these tasks. A task for which the hub raises a fault is left out, so
+    /// that it does not hold up the others.
     pub(crate) async fn observe(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         let mut observed: BTreeMap<&ExternalId, Observed> = BTreeMap::new();
         let mut asked = Vec::new();
@@ -107,7 +109,7 @@ impl Observer {
         for (&(id, task, state), result) in ended.iter().zip(results) {
             if state == TaskState::Failed {
                 let fault = result.map_or_else(Some, |value| fault_in(&value));
-                let unknown = || Failure::new(FailureClass::Infrastructure, "it failed, and Koji does not say why");
+                let unknown = || Failure::new(FailureClass::Infrastructure, "it failed, and Koji gives no reason");
                 ends.push((id, Err(fault.as_ref().map_or_else(unknown, failure))));
                 continue;
             }
@@ -123,7 +125,8 @@ impl Observer {
         Ok(ends)
     }
 
-    /// The result of each; of one that failed, its fault as a value, or raised by hubs that know no other way.
+    /// Returns the result of each task. For a failed task that is its fault, as a value; old hubs,
+    /// which do not know `raise_fault`, raise it instead.
     async fn results(&self, ended: &[(&ExternalId, i64, TaskState)]) -> Result<Vec<Result<Value, Fault>>> {
         let plain = |task: i64| Request::new("getTaskResult", vec![task.into()]);
         let quiet = ended.iter().map(|&(_, task, _)| plain(task).named([("raise_fault", false.into())]));
@@ -145,20 +148,20 @@ impl Observer {
         let mut outputs = Vec::with_capacity(closed.len());
         for (id, closed) in closed {
             let Some(number) = closed.build else {
-                // A scratch build is no build to Koji.
+                // Koji stores no build for a scratch build.
                 outputs.push((id, Output { name: closed.repository, digest: None, contents: None }));
                 continue;
             };
             match builds.next() {
                 Some(Ok(Value::Nil)) | None => {
-                    tracing::warn!(task = %id, build = number, "Koji names a build that it does not have");
+                    tracing::warn!(task = %id, build = number, "a task names a build that Koji does not have; its state will be polled again");
                 }
                 Some(Ok(build)) => {
                     let build = Build::of(&build).map_err(|error| self.corrupt("getBuild", &error.within(number)))?;
                     let contents = self.topurl.as_deref().and_then(|topurl| build.metadata_url(topurl));
                     outputs.push((id, Output { name: build.nvr, digest: build.digest, contents }));
                 }
-                Some(Err(fault)) => tracing::warn!(task = %id, %fault, "Koji does not say what a task built"),
+                Some(Err(fault)) => tracing::warn!(task = %id, %fault, "Koji raised a fault for a task's build"),
             }
         }
         Ok(outputs)
@@ -170,17 +173,18 @@ impl Observer {
 }
 
 fn skipped(task: i64, fault: &Fault) {
-    tracing::warn!(task, %fault, "Koji does not say how a task stands");
+    tracing::warn!(task, %fault, "Koji raised a fault for a task; its state will be polled again");
 }
 
-/// What a closed task says of itself: builds that were imported for it, else the builds that name it.
+/// Reads what a closed task built: the builds that its result names, else the builds that name the
+/// task.
 fn closed_task(result: &Value, builds: &Value) -> Result<Closed, Mismatch> {
     let listed = builds.each(&[], |build| build.get::<i64>(&["build_id"]))?;
     let none = Closed { build: listed.first().copied(), repository: String::new() };
     if !matches!(result, Value::Struct(_)) {
         return Ok(none);
     }
-    // Numbers that are written as texts.
+    // These ids may be texts.
     let imported = result.each(&["koji_builds"], |build| match build {
         Value::Int(number) => Ok(Some(*number)),
         text => text.get::<&str>(&[]).map(|text| text.parse().ok()),

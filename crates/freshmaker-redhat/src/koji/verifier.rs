@@ -6,11 +6,21 @@ use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{Error, Made, Remedy, Result, Verifier};
 use freshmaker::rebuild::{BuildMode, Verification};
 
-/// Looks whether images that Koji built have the packages that they were rebuilt for.
+/// A [`Verifier`] that checks that images built by Koji contain the packages that they were rebuilt
+/// for.
 ///
-/// A package that is older than demanded is [stale](Verification::Stale): another build may well find the newer one. One that is absent, or from a module
-/// where it should not be, is a [failure](Verification::Failed). Packages that only the metadata of a content generator tell count where the hub lists
-/// none, which needs a [`topurl`](Config::topurl). Scratch builds pass, because Koji keeps no list of what is in them.
+/// A package that is older than demanded is [stale](Verification::Stale): another build may get the
+/// newer one. A package that is missing, or that is from a module when it should not be (or the
+/// reverse), is a [failure](Verification::Failed). If the hub lists no packages for an image, those
+/// in the metadata of the content generator count, which needs a [`topurl`](Config::topurl).
+/// Scratch builds, other artifacts than images, and requests without demands pass without a check;
+/// Koji does not list the packages of scratch builds.
+///
+/// # Errors
+/// [`verify`](Verifier::verify) fails with [`NotFound`](Remedy::NotFound) if Koji does not have the
+/// build, and otherwise like [`KojiReader::installed_rpms`].
+///
+/// # Examples
 ///
 /// ```
 /// use freshmaker::Engine;
@@ -19,20 +29,23 @@ use freshmaker::rebuild::{BuildMode, Verification};
 ///
 /// let config = Config::new("https://koji.example.org/kojihub");
 /// let verifier = Arc::new(KojiVerifier::new(&config)?);
-/// let builder = Engine::builder().build_system("koji", Arc::new(KojiBuildSystem::new(config)?)).verifier("koji", verifier);
+/// let builder = Engine::builder()
+///     .build_system("koji", Arc::new(KojiBuildSystem::new(config)?))
+///     .verifier("koji", verifier);
 /// # drop(builder);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "brew")]
 pub struct KojiVerifier {
     reader: KojiReader,
 }
 
 impl KojiVerifier {
-    /// A verifier at this hub; nothing is sent yet.
+    /// Creates a verifier that asks this hub. Nothing is sent.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if certificates cannot be read.
+    /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self { reader: KojiReader::new(config)? })
     }

@@ -10,29 +10,31 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Composes on a page of the list.
+/// Number of composes on a page of the list.
 const PAGE_ITEMS: usize = 100;
-/// Pages that a look-up reads at most. It reads back to the moment before its request was sent, so this is a bound on the composes of that time.
+/// Largest number of pages that a lookup reads. It reads back to shortly before its request was
+/// sent, so this bounds the composes of that time to 20,000.
 const PAGES_MAX: usize = 200;
-/// Longer files are no tokens.
+/// Largest size of a token, in bytes.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 
-/// What a server says about itself.
+/// A server's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct About {
-    /// Its version.
+    /// Version of the server.
     #[serde(default)]
     pub version: String,
-    /// How it wants its users to log in: `noauth`, `kerberos`, `openidc`, `ssl`, `kerberos_or_ssl` or `oidc_or_kerberos`.
+    /// The login that the server requires: `noauth`, `kerberos`, `openidc`, `ssl`,
+    /// `kerberos_or_ssl` or `oidc_or_kerberos`.
     #[serde(default)]
     pub auth_backend: String,
-    /// The keys that packages of a compose are signed with, unless it is asked for with others.
+    /// Keys that packages of a compose are signed with, unless its request names others.
     #[serde(default)]
     pub sigkeys: Vec<String>,
 }
 
-/// What an error of the service looks like.
+/// The body of an error of the service.
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
@@ -49,13 +51,13 @@ struct Meta {
     next: Option<String>,
 }
 
-/// The calls of the service, one function each.
+/// The calls of the service, one method for each.
 #[derive(Debug)]
 pub(super) struct Client {
     http: Http,
     url: String,
     auth: OdcsAuth,
-    /// What the token file held when it was last read.
+    /// Contents of the token file when it was last read.
     token: Mutex<Option<Secret>>,
     negotiate: Arc<dyn Negotiate>,
 }
@@ -93,14 +95,15 @@ impl Client {
         const PLACE: &str = "odcs: POST /api/1/composes/";
         let reply = self.ask(Method::POST, "composes/", &[], Some(body), PLACE).await?;
         let reply = expect(reply, Call::Write, PLACE).map_err(|error| match error.remedy {
-            // Nobody is told that the address is wrong by a build that fails.
+            // A wrong address must not make builds fail: retry until the configuration is
+            // corrected.
             Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
             _ => error,
         })?;
         read(&reply, Call::Write, PLACE)
     }
 
-    /// Gives a compose a longer life, or makes an equal one.
+    /// Extends the lifetime of a compose, or makes an equal one if it is gone.
     pub(super) async fn patch(&self, id: u64, body: &Value) -> Result<ComposeRecord> {
         let place = format!("odcs: PATCH /api/1/composes/{id}");
         let reply = self.ask(Method::PATCH, &format!("composes/{id}"), &[], Some(body), &place).await?;
@@ -113,8 +116,9 @@ impl Client {
         expect(reply, Call::Write, &place).map(drop)
     }
 
-    /// Composes with these properties, the newest first, until one is not wanted any more. What is made meanwhile moves others to later pages, so none is
-    /// missed; some may come twice.
+    /// Returns composes with these properties, newest first, up to the first one for which `wanted`
+    /// is false. Composes that are created meanwhile move others to later pages, so none is missed,
+    /// but some may be returned twice.
     pub(super) async fn list(
         &self,
         filter: &[(&str, &str)],
@@ -165,7 +169,7 @@ impl Client {
         }
         let reply = self.http.send(request, call, place).await?;
         if reply.status == 401 {
-            // The next request reads the file again: it may hold a fresh token by now.
+            // The next request reads the file again, because it may contain a new token by then.
             *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(reply)
@@ -198,20 +202,23 @@ fn read_token(path: &Path) -> Result<Secret> {
     Ok(Secret::new(token))
 }
 
-/// The answer, if it is a good one. What another status means:
+/// Returns the answer if its status is a success. Other statuses mean:
 ///
-/// * 400: a definite no to what was asked.
-/// * 401: nothing was done. Whether our login works says nothing about what is to be built, so builds wait until it does.
-/// * 403: the user may not do that, until a role or a list of the server is changed: builds wait a day for that, then fail with what the server says.
-/// * 429: asked too often. 503: a proxy that has nobody to ask.
-/// * Other errors of the server can follow an effect: it answers 500 when it has stored a compose and cannot reach its own queue.
+/// * 400: the server refused the request definitely.
+/// * 401: nothing was done. A login that does not work says nothing about what is built, so builds
+///   wait until it does.
+/// * 403: the user may not do this until a role or a list of the server is changed. Builds wait a
+///   day for that, then fail with the server's text.
+/// * 429: too many requests. 503: the answer of a proxy that cannot reach the service.
+/// * Other 5xx can follow an effect: the service answers 500 if it has stored a compose and then
+///   cannot reach its own queue.
 fn expect(reply: Reply, call: Call, place: &str) -> Result<Reply> {
     let remedy = match (reply.status, call) {
         (200..=299, _) => return Ok(reply),
         (300..=399 | 401 | 503, _) => Remedy::Unavailable,
         (403 | 429, _) => Remedy::NotNow,
         (404, _) => Remedy::NotFound,
-        // A path that is no path of the service is a 404 inside of a 500.
+        // The service answers an unknown path with a 404 inside of a 500.
         (500, Call::Read) if message(&reply).is_some_and(|text| text.starts_with("404 Not Found")) => Remedy::NotFound,
         (408 | 500..=599, _) => call.unanswered(),
         (400..=499, _) => Remedy::Rejected,
@@ -220,8 +227,8 @@ fn expect(reply: Reply, call: Call, place: &str) -> Result<Reply> {
     let text = match message(&reply) {
         Some(text) => format!("status {}: {text}", reply.status),
         None => match reply.headers.get("location").and_then(|to| to.to_str().ok()) {
-            Some(to) => format!("status {}: it is somewhere else, at {to}", reply.status),
-            None => format!("status {}, not in the form of the service", reply.status),
+            Some(to) => format!("status {}: redirected to {to}", reply.status),
+            None => format!("status {}, not in the format of the service", reply.status),
         },
     };
     Err(Error::new(remedy, place, text))
@@ -234,7 +241,7 @@ fn message(reply: &Reply) -> Option<String> {
 fn read<T: DeserializeOwned>(reply: &Reply, call: Call, place: &str) -> Result<T> {
     serde_json::from_slice(&reply.body).map_err(|error| {
         let text = format!(
-            "status {} with an answer of {} bytes that makes no sense: {error}",
+            "status {} with an answer of {} bytes that cannot be parsed: {error}",
             reply.status,
             reply.body.len()
         );

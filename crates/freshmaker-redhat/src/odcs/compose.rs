@@ -12,7 +12,7 @@ pub enum SourceType {
     Tag,
     /// Modules.
     Module,
-    /// Content sets of Pulp: a list of repositories that exist already, and go on to change.
+    /// Content sets of Pulp: a list of existing repositories, whose contents continue to change.
     Pulp,
     /// A configuration of Pungi that the server knows by name.
     RawConfig,
@@ -21,10 +21,10 @@ pub enum SourceType {
 }
 
 impl SourceType {
-    /// All of them.
+    /// All source types.
     pub const ALL: [Self; 5] = [Self::Tag, Self::Module, Self::Pulp, Self::RawConfig, Self::Build];
 
-    /// Its name in requests.
+    /// Returns the name in requests.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl SourceType {
         }
     }
 
-    /// Its number in answers.
+    /// Returns the number in answers.
     #[must_use]
     pub fn number(self) -> i64 {
         match self {
@@ -49,32 +49,32 @@ impl SourceType {
     }
 }
 
-/// What is special about how a compose is made.
+/// A flag of a request for a compose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Flag {
-    /// Without what the packages or modules depend on.
+    /// Leaves out the dependencies of the packages or modules.
     NoDeps,
-    /// Without packages that the tag inherits.
+    /// Leaves out packages that the tag inherits.
     NoInheritance,
-    /// With repositories of Pulp that are not published.
+    /// Includes repositories of Pulp that are not published.
     IncludeUnpublishedPulpRepos,
-    /// It fails if a dependency is broken.
+    /// The compose fails if a dependency is broken.
     CheckDeps,
-    /// With modules that are built, but not released.
+    /// Includes modules that are built but not released.
     IncludeDoneModules,
-    /// Content sets that Pulp does not know are left out.
+    /// Leaves out content sets that Pulp does not know.
     IgnoreAbsentPulpRepos,
-    /// No older compose is used again.
+    /// Does not reuse an older compose.
     NoReuse,
-    /// Only architectures that are compatible.
+    /// Uses only compatible architectures.
     UseOnlyCompatibleArch,
-    /// A compose for production may have no label.
+    /// Allows a compose for production to have no label.
     NoLabel,
 }
 
 impl Flag {
-    /// All of them, in the order of the service.
+    /// All flags, in the order of the service.
     pub const ALL: [Self; 9] = [
         Self::NoDeps,
         Self::NoInheritance,
@@ -87,7 +87,7 @@ impl Flag {
         Self::NoLabel,
     ];
 
-    /// Its name in requests and answers.
+    /// Returns the name in requests and answers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -104,26 +104,26 @@ impl Flag {
     }
 }
 
-/// What a key holds.
+/// The form of the value of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Texts whose order says nothing.
+    /// Texts in no order.
     Set,
     /// One text.
     Text,
-    /// Texts in order of preference, as one text with spaces between.
+    /// Texts in order of preference, joined by spaces.
     List,
     Number,
 }
 
-/// Where a key stands in the request.
+/// The part of the request that a key belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Room {
     Source,
     Request,
 }
 
-/// All keys of a new compose but `source_type` and `source`, as the service names them.
+/// All keys of a new compose except `source_type` and `source`, as the service names them.
 const KEYS: [(&str, Form, Room); 20] = [
     ("packages", Form::Set, Room::Source),
     ("builds", Form::Set, Room::Source),
@@ -152,13 +152,13 @@ const SOURCE: &str = "source";
 const RENEW: &str = "renew";
 const LIFETIME: &str = "seconds_to_live";
 
-/// Parameters are not those of a compose.
+/// An error in the parameters of a compose.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("parameter {key:?} of a compose: {text}")]
 pub struct ComposeError {
-    /// The key that is wrong.
+    /// The key with the error.
     pub key: String,
-    /// What is wrong with it.
+    /// What is wrong with the value.
     pub text: String,
 }
 
@@ -174,28 +174,31 @@ enum Work {
     Renew(u64),
 }
 
-/// A compose as it is asked for: a new one, or one that exists and is to live longer.
+/// A request for a compose: a new one, or a longer lifetime for an existing one.
 ///
-/// It travels as [`Parameters`], whose keys are those of the service, `source_type` and `source` among them; `sigkeys` is one text,
-/// because the order of keys is an order of preference. An existing compose is named by the key `renew`.
+/// It is stored as [`Parameters`], whose keys are those of the service, including `source_type` and
+/// `source`. The value of `sigkeys` is one text, because the order of the keys is an order of
+/// preference. The key `renew` holds the id of an existing compose.
 ///
 /// ```
 /// use freshmaker_redhat::odcs::{Compose, Flag};
 /// use freshmaker::artifact::Parameters;
 ///
-/// let compose = Compose::pulp(["rhel-9-for-x86_64-baseos-rpms"]).with_flags([Flag::IgnoreAbsentPulpRepos]);
+/// let compose =
+///     Compose::pulp(["rhel-9-for-x86_64-baseos-rpms"]).with_flags([Flag::IgnoreAbsentPulpRepos]);
 /// let parameters = Parameters::from(&compose);
 /// assert_eq!(parameters.get("source_type"), Some(&"pulp".into()));
 /// assert_eq!(Compose::try_from(&parameters)?, compose);
-/// // Equal composes are one artifact, whichever event asks.
+/// // Equal composes are one artifact, whichever event requests them.
 /// assert!(compose.artifact().as_str().starts_with("odcs:pulp:"));
 /// assert_eq!(Compose::renew(42).artifact().as_str(), "odcs:renew:42");
 /// # Ok::<(), freshmaker_redhat::odcs::ComposeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "repository")]
 pub struct Compose {
     work: Work,
-    /// Checked: each key is one of [`KEYS`] with a value of its form.
+    /// Invariant: each key is one of [`KEYS`], with a value of its form.
     rest: BTreeMap<&'static str, Parameter>,
 }
 
@@ -205,33 +208,37 @@ impl Compose {
         Self { work: Work::Make(kind, source), rest: BTreeMap::new() }
     }
 
-    /// Of the packages of a Koji tag.
+    /// Requests a compose of the packages of a Koji tag.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::new(SourceType::Tag, [tag.into()])
     }
 
-    /// Of modules, each as `name:stream`, `name:stream:version` or `name:stream:version:context`.
+    /// Requests a compose of modules, each given as `name:stream`, `name:stream:version` or
+    /// `name:stream:version:context`.
     pub fn module(modules: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(SourceType::Module, modules)
     }
 
-    /// Of content sets of Pulp.
+    /// Requests a compose of content sets of Pulp.
+    #[doc(alias = "content_sets")]
     pub fn pulp(content_sets: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(SourceType::Pulp, content_sets)
     }
 
-    /// By a configuration of Pungi that the server knows under this name, at this commit.
+    /// Requests a compose by a configuration of Pungi that the server knows by this name, at this
+    /// commit.
     #[must_use]
     pub fn raw_config(name: &str, commit: &str) -> Self {
         Self::new(SourceType::RawConfig, [format!("{name}#{commit}")])
     }
 
-    /// Of builds of Koji, by their NVRs.
+    /// Requests a compose of builds of Koji, given by NVR.
     pub fn build(builds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(SourceType::Build, [] as [String; 0]).with_builds(builds)
     }
 
-    /// The compose with this id shall live longer; if it is gone or failed, the service makes an equal one in its place.
+    /// Requests a longer lifetime for the compose with this id. If that is gone or has failed, the
+    /// service makes an equal one.
     #[must_use]
     pub fn renew(id: u64) -> Self {
         Self { work: Work::Renew(id), rest: BTreeMap::new() }
@@ -247,45 +254,46 @@ impl Compose {
         self
     }
 
-    /// Only these packages; by their names.
+    /// Includes only the packages of these names.
     #[must_use]
     pub fn with_packages(self, packages: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("packages", packages)
     }
 
-    /// These builds as well; by their NVRs.
+    /// Also includes these builds, given by NVR.
     #[must_use]
     pub fn with_builds(self, builds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("builds", builds)
     }
 
-    /// Modules that are in these Koji tags as well.
+    /// Also includes modules in these Koji tags.
     #[must_use]
     pub fn with_modular_koji_tags(self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("modular_koji_tags", tags)
     }
 
-    /// The defaults of modules, from a repository at a commit.
+    /// Takes the defaults of modules from a repository at a commit.
     #[must_use]
     pub fn with_module_defaults(self, url: impl Into<String>, commit: impl Into<String>) -> Self {
         self.with_text("module_defaults_url", url).with_text("module_defaults_commit", commit)
     }
 
-    /// Packages must be signed by one of these keys, the best first; an empty one allows packages without signature.
+    /// Requires packages to be signed with one of these keys, best first. An empty key allows
+    /// unsigned packages.
     #[must_use]
     pub fn with_sigkeys(self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let keys: Vec<String> = keys.into_iter().map(Into::into).collect();
         self.with_text("sigkeys", keys.join(" "))
     }
 
-    /// As Koji was at this event.
+    /// Uses the state of Koji at this event.
     #[must_use]
     pub fn with_koji_event(mut self, event: u32) -> Self {
         self.rest.insert("koji_event", Parameter::Number(event.into()));
         self
     }
 
-    /// What is special about it.
+    /// Sets the flags.
     #[must_use]
     pub fn with_flags(self, flags: impl IntoIterator<Item = Flag>) -> Self {
         self.with_set("flags", flags.into_iter().map(Flag::name))
@@ -299,19 +307,20 @@ impl Compose {
         self
     }
 
-    /// What is made besides repositories: `iso`, `ostree`, `boot.iso`.
+    /// Requests further results besides repositories: `iso`, `ostree` or `boot.iso`.
     #[must_use]
     pub fn with_results(self, results: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("results", results)
     }
 
-    /// For these architectures, instead of those that the server is set to.
+    /// Sets the architectures. Without this call, the server's configuration decides.
     #[must_use]
     pub fn with_arches(self, arches: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("arches", arches)
     }
 
-    /// With packages for several word sizes on these architectures, chosen by these methods: `runtime`, `devel`, `all`.
+    /// Includes packages for several word sizes (multilib) on these architectures, selected by
+    /// these methods: `runtime`, `devel` or `all`.
     #[must_use]
     pub fn with_multilib<A: Into<String>, M: Into<String>>(
         self,
@@ -321,25 +330,25 @@ impl Compose {
         self.with_set("multilib_arches", arches).with_set("multilib_method", methods)
     }
 
-    /// Packages of these repositories are not included.
+    /// Excludes packages of these repositories.
     #[must_use]
     pub fn with_lookaside_repos(self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with_set("lookaside_repos", urls)
     }
 
-    /// With a label of a release, such as `RC-1.0`; Pungi takes no others.
+    /// Sets the label of a release, such as `RC-1.0`; Pungi accepts no others.
     #[must_use]
     pub fn with_label(self, label: impl Into<String>) -> Self {
         self.with_text("label", label)
     }
 
-    /// As `test` (the default), `nightly`, `production`, `development` or `ci`.
+    /// Sets the type: `test` (the default), `nightly`, `production`, `development` or `ci`.
     #[must_use]
     pub fn with_type(self, compose_type: impl Into<String>) -> Self {
         self.with_text("compose_type", compose_type)
     }
 
-    /// How long it is kept, in whole seconds; the server has an upper bound.
+    /// Sets how long the compose is kept, in whole seconds. The server has an upper bound.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -347,7 +356,7 @@ impl Compose {
         self
     }
 
-    /// What a new one is made from; `None` if it exists.
+    /// Returns the source type of a new compose, or `None` for a renewal.
     #[must_use]
     pub fn source_type(&self) -> Option<SourceType> {
         match self.work {
@@ -356,7 +365,7 @@ impl Compose {
         }
     }
 
-    /// The id of the compose that shall live longer; `None` for a new one.
+    /// Returns the id of the compose to renew, or `None` for a new compose.
     #[must_use]
     pub fn renewed(&self) -> Option<u64> {
         match self.work {
@@ -365,14 +374,16 @@ impl Compose {
         }
     }
 
-    /// The name by which equal composes of all events are one artifact: `odcs:`, the source type, and a hash of the parameters;
-    /// `odcs:renew:` and the id of one that exists.
+    /// Returns the artifact id, which is the same for equal composes of all events. It is `odcs:`,
+    /// the source type, `:` and the first 32 hexadecimal digits of a SHA-256 digest of the
+    /// parameters; for a renewal, `odcs:renew:` and the id of the compose.
     #[must_use]
     pub fn artifact(&self) -> ArtifactId {
         match &self.work {
             Work::Renew(id) => ArtifactId::new(format!("odcs:renew:{id}")),
             Work::Make(kind, _) => {
-                // An ordered map of texts, sets and numbers: equal ones have equal bytes, and serialising cannot fail.
+                // Equal ordered maps of texts, sets and numbers have equal JSON, and serialising
+                // them cannot fail.
                 let bytes = serde_json::to_vec(&Parameters::from(self)).unwrap_or_default();
                 let digest = Digest::of(&bytes);
                 let hash = digest.as_str().trim_start_matches("sha256:");
@@ -413,7 +424,7 @@ impl Compose {
         self.number(LIFETIME).and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
     }
 
-    /// The body of the request for a new one.
+    /// Returns the body of the request for a new compose.
     pub(super) fn body(&self) -> Map<String, Value> {
         let (mut source, mut body) = (Map::new(), Map::new());
         if let Work::Make(kind, sources) = &self.work {
@@ -426,7 +437,7 @@ impl Compose {
                 (Some(Parameter::Text(text)), Form::List) => json!(text.split(' ').collect::<Vec<_>>()),
                 (Some(value), _) => json!(value),
             };
-            // The older of the two names that the service takes.
+            // The older of the two names that the service accepts.
             let name = if key == LIFETIME { "seconds-to-live" } else { key };
             let room = if room == Room::Source { &mut source } else { &mut body };
             room.insert(name.to_owned(), value);
@@ -436,7 +447,7 @@ impl Compose {
     }
 }
 
-/// Digits of the hash in the name of an artifact: 128 bits.
+/// Number of hexadecimal digits of the hash in an artifact id: 128 bits.
 const HASH_DIGITS: usize = 32;
 
 fn joined(set: &BTreeSet<String>) -> String {
@@ -529,7 +540,7 @@ fn source(parameters: &Parameters) -> Result<BTreeSet<String>, ComposeError> {
 fn checked(key: &str, form: Form, value: &Parameter) -> Result<(), ComposeError> {
     match (form, value) {
         (Form::Set, Parameter::Set(values)) => {
-            // The service keeps sets as texts with spaces between.
+            // The service stores sets as texts, separated by spaces.
             if let Some(value) = values.iter().find(|value| value.is_empty() || value.contains(char::is_whitespace)) {
                 return Err(ComposeError::new(key, format!("{value:?} is empty or has a space in it")));
             }

@@ -1,15 +1,20 @@
-//! Package repositories on demand, made by [ODCS](https://pagure.io/odcs/), as prerequisites of builds.
+//! Package repositories on demand, made by [ODCS](https://pagure.io/odcs/) ("composes"), as
+//! prerequisites of builds.
 //!
-//! A repository is an artifact of the kind [`Repository`](freshmaker::ArtifactKind::Repository) whose parameters say what it is made of; what is built with
-//! it depends on it. [`Compose`] makes the parameters and the name, so that equal repositories of several events are one build.
+//! A repository is an artifact of the kind [`Repository`](freshmaker::ArtifactKind::Repository),
+//! whose parameters say what it is made from; the artifacts that are built with it depend on it.
+//! [`Compose`] creates the parameters and the name, so that equal repositories of several events
+//! share one build.
 //!
 //! ```
 //! use freshmaker_redhat::odcs::{Compose, Flag, OdcsComposer, OdcsConfig};
 //! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 //! use std::sync::Arc;
 //!
-//! let compose = Compose::tag("rhel-9-candidate").with_packages(["bash"]).with_flags([Flag::NoDeps]);
-//! let mut repository = Artifact::new(compose.artifact(), ArtifactKind::Repository).with_source("odcs", None);
+//! let compose =
+//!     Compose::tag("rhel-9-candidate").with_packages(["bash"]).with_flags([Flag::NoDeps]);
+//! let mut repository =
+//!     Artifact::new(compose.artifact(), ArtifactKind::Repository).with_source("odcs", None);
 //! repository.parameters = (&compose).into();
 //! let mut graph = ArtifactGraph::new();
 //! graph.insert(repository);
@@ -22,23 +27,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # How a compose is not made twice
-//! The service has no key by which it knows a request again. What there is instead:
+//! # How a compose is made only once
+//! The service has no idempotency key by which it could recognise a repeated request. This adapter
+//! looks up what an unclear request made instead:
 //!
-//! * For composes of Pulp the label means nothing to the service, which stores it, shows it and searches by it. So the marker of the attempt is the
-//!   label, and the look-up is exact. (All other composes are made by Pungi, which takes no labels but those of releases.)
-//! * For all others the look-up is for an equal compose since shortly before the request was sent, in any state: same source, packages,
-//!   builds, keys, architectures, flags, results and so on, as the service writes them down. An unclear request is asked after that way, and an equal
-//!   compose is adopted, whoever asked for it. What a request leaves to the server, architectures for example, is equal to anything.
-//! * A renewal that is repeated does no harm to a compose that lives. For one that is gone the service makes a copy, which is looked for in the same way.
+//! * For composes of Pulp the service stores the label, shows it and filters by it, but gives it no
+//!   meaning. The marker of the attempt is the label, and the lookup is exact. All other composes
+//!   are made by Pungi, which accepts only labels of releases.
+//! * For the others the lookup searches for an equal compose, in any state, since shortly before
+//!   the request was sent. It compares the source, packages, builds, keys, architectures, flags,
+//!   results and other properties, as the service writes them. An equal compose is adopted,
+//!   whichever client requested it. A property that the request leaves to the server, for example
+//!   the architectures, matches any value.
+//! * Repeating a renewal does not harm a compose that still exists. For a compose that is gone the
+//!   service makes a copy; the lookup searches for it in the same way.
 //!
-//! So one compose can serve several attempts; an [`ExternalId`] is the number of the compose, `@`, and the attempt. The output of a
-//! build is named by the number alone.
+//! One compose can therefore belong to several attempts: an [`ExternalId`] is the number of the
+//! compose, `@`, and the attempt. The output of a build is named by the number alone.
 //!
 //! # A compose that expires before it is used
-//! When a compose is found to be done and lives no longer than [`OdcsConfig::margin`], it is renewed before it counts as done. If the server refuses, it counts as
-//! done while it lives, and as failed (of the machinery: a new one is made) afterwards. Before a build that uses it is submitted the engine asks again, with the
-//! same effect: one that goes soon is renewed, and in the place of one that is gone another one is made.
+//! A compose that is done and expires within [`OdcsConfig::margin`] is renewed before it counts as
+//! done. If the server refuses, the compose counts as done until it expires, and then as a failure
+//! of the infrastructure, after which a new compose is made. Before the engine submits a build that
+//! uses a compose it asks for the state again, with the same effect: a compose that expires soon is
+//! renewed, and a compose that is gone is replaced.
 
 mod client;
 mod compose;
@@ -62,25 +74,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Composes that are asked about at the same time.
+/// Largest number of composes whose state is requested at the same time.
 const PARALLEL: usize = 8;
 
 /// How [`OdcsComposer`] logs in. A client certificate is part of [`HttpConfig`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OdcsAuth {
-    /// Not, or by the client certificate alone.
+    /// No login, or only the client certificate.
     #[default]
     None,
-    /// With this token of OpenID Connect.
+    /// A token of OpenID Connect.
     Token(Secret),
-    /// With the token in this file, which is read again after the server has refused it.
+    /// A file with a token of OpenID Connect, at most 64 KiB. The file is read again after the
+    /// server has refused the token.
     TokenFile(PathBuf),
-    /// With a ticket of Kerberos; needs the feature `gssapi`, or a [`Negotiate`] of your own.
+    /// A Kerberos ticket. Needs the feature `gssapi`, or a [`Negotiate`] of your own.
     Kerberos,
 }
 
-/// Where an ODCS is and how it is used.
+/// How to reach and use an ODCS.
 ///
 /// ```
 /// use freshmaker_redhat::odcs::{OdcsAuth, OdcsConfig};
@@ -92,26 +105,29 @@ pub enum OdcsAuth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OdcsConfig {
-    /// How it is reached; the address without `/api`.
+    /// Base URL of the service (without `/api`), certificates and bounds.
     pub http: HttpConfig,
-    /// How to log in.
+    /// How to log in. Default: [`OdcsAuth::None`].
     pub auth: OdcsAuth,
-    /// The name that the service knows us by: only composes of this owner are adopted. Without it, equal composes of everybody are.
+    /// Our user name at the service: a lookup adopts only composes of this owner. Default: none,
+    /// which means that it adopts equal composes of any owner.
     pub owner: Option<String>,
-    /// How long a compose is kept, if its request says nothing else.
+    /// How long a compose is kept, unless its request says otherwise. Default: 24 h.
     pub lifetime: Duration,
-    /// A compose that is done and lives no longer than this is renewed, because what is built with it might come too late.
+    /// A finished compose that expires within this time is renewed, because builds that use it
+    /// might start after it expired. Default: 6 h.
     pub margin: Duration,
-    /// How far the clock of the service may be behind ours.
+    /// How far the clock of the service may be behind ours. Default: 120 s.
     pub clock_skew: Duration,
-    /// How long a request that was sent may still take effect.
+    /// How long a request that was sent may still take effect. Default: 60 s.
     pub settle: Duration,
-    /// How often a compose that is being made is asked about.
+    /// How often the state of an unfinished compose is polled. Default: 20 s.
     pub poll: Duration,
 }
 
 impl OdcsConfig {
-    /// At this address, without login; composes live for a day and are renewed in their last six hours.
+    /// Creates a configuration for the service at this URL, without a login and with the defaults:
+    /// composes live for 24 h and are renewed in their last 6 h.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             http: HttpConfig::new(url),
@@ -126,8 +142,16 @@ impl OdcsConfig {
     }
 }
 
-/// Package repositories made by ODCS; see the [module](self).
+/// A [`Composer`] that lets ODCS make package repositories; see the [module documentation](self).
+///
+/// # Cancel safety
+/// If a [`prepare`](Composer::prepare) future is dropped after the request was sent, the compose
+/// may exist. Treat it like [`Unclear`](Remedy::Unclear) and look it up with
+/// [`find`](Composer::find).
 #[derive(Debug)]
+#[doc(alias = "compose")]
+#[doc(alias = "pulp")]
+#[doc(alias = "pungi")]
 pub struct OdcsComposer {
     client: Client,
     config: OdcsConfig,
@@ -135,31 +159,36 @@ pub struct OdcsComposer {
 }
 
 impl OdcsComposer {
-    /// A client of this service. Connects only when it is used.
+    /// Creates a composer that uses this service. Nothing is connected yet.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if the address is none or a certificate cannot be read.
+    /// [`Unsupported`](Remedy::Unsupported) if the address is not a URL or a certificate file
+    /// cannot be used.
     pub fn new(config: OdcsConfig) -> Result<Self> {
         Ok(Self { client: Client::new(&config)?, config, clock: Arc::new(SystemClock) })
     }
 
-    /// Takes the tokens for [`OdcsAuth::Kerberos`] from there instead of the system's library.
+    /// Takes the tokens for [`OdcsAuth::Kerberos`] from `negotiate` instead of the GSSAPI library
+    /// of the system.
     #[must_use]
+    #[doc(alias = "kerberos")]
     pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
         Self { client: self.client.with_negotiate(negotiate), ..self }
     }
 
-    /// The same with another clock.
+    /// Replaces the clock, which is the system's by default.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What the server says about itself, if the configured login is one that it takes.
+    /// Returns the server's description of itself, and checks that the configured login is one that
+    /// the server accepts.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if it wants another login; those of the request.
+    /// [`Unsupported`](Remedy::Unsupported) if the server requires another login; else the error of
+    /// the request.
     pub async fn check(&self) -> Result<About> {
         let about = self.client.about().await?;
         let token = matches!(self.config.auth, OdcsAuth::Token(_) | OdcsAuth::TokenFile(_));
@@ -171,20 +200,21 @@ impl OdcsComposer {
             "ssl" => certificate,
             "kerberos_or_ssl" => kerberos || certificate,
             "oidc_or_kerberos" => token || kerberos,
-            // None is wanted, or one that is not known here.
+            // No login is required, or one that this crate does not know.
             _ => true,
         };
         if !fits {
-            let text = format!("the server wants a login by {}, and another one is configured", about.auth_backend);
+            let text = format!("the server requires a login by {}, and another one is configured", about.auth_backend);
             return Err(Error::new(Remedy::Unsupported, "odcs: GET /api/1/about/", text));
         }
         Ok(about)
     }
 
-    /// What the service says about a compose, whoever made it.
+    /// Returns a compose by its id, whichever client requested it.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) if there is none with this id; those of the request.
+    /// [`NotFound`](Remedy::NotFound) if there is no compose with this id; else the error of the
+    /// request.
     pub async fn compose(&self, id: u64) -> Result<ComposeRecord> {
         self.client.get(id).await
     }
@@ -193,7 +223,8 @@ impl OdcsComposer {
         compose.lifetime().unwrap_or(self.config.lifetime).as_secs()
     }
 
-    /// Renews; a compose that is not done yet gets its whole life when it is, and the service does not renew it.
+    /// Renews a compose. The service refuses to renew a compose that is not finished; that is no
+    /// error, because its whole lifetime begins when it is finished.
     async fn renew(&self, id: u64, seconds: u64) -> Result<ComposeRecord> {
         match self.client.patch(id, &json!({ "seconds-to-live": seconds })).await {
             Err(error) if error.remedy == Remedy::NotFound => {
@@ -220,9 +251,9 @@ impl OdcsComposer {
             Ok(renewed) if renewed.id == id && !renewed.expires_within(now, Duration::ZERO) => {
                 return Ok(renewed.observed(now));
             }
-            Ok(renewed) if renewed.id == id => "the server does not let it live longer".to_owned(),
+            Ok(renewed) if renewed.id == id => "the server did not extend its lifetime".to_owned(),
             Ok(renewed) => format!("it expired; compose {} was made in its place", renewed.id),
-            // A definite no.
+            // The server refused definitely.
             Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotNow | Remedy::NotFound) => {
                 error.to_string()
             }
@@ -236,7 +267,7 @@ impl OdcsComposer {
         Ok(observed)
     }
 
-    /// Composes with these properties since a moment, the newest first.
+    /// Returns composes with these properties that were submitted since `from`, newest first.
     async fn recent(&self, mut filter: Vec<(&str, &str)>, from: Timestamp) -> Result<Vec<ComposeRecord>> {
         if let Some(owner) = &self.config.owner {
             filter.push(("owner", owner));
@@ -253,7 +284,7 @@ impl OdcsComposer {
         let from = earlier(sent, self.config.clock_skew);
         if let Some(label) = marker(compose, attempt) {
             let mut found = self.recent(vec![("label", &label)], from).await?;
-            // A server that does not search by labels shows them.
+            // A server that does not filter by labels still shows them.
             found.retain(|record| record.label.as_ref() == Some(&label));
             return Ok(self.best(found, from));
         }
@@ -284,10 +315,11 @@ impl OdcsComposer {
         Ok(self.best(found, sent))
     }
 
-    /// One that is of use, the newest; else the newest that is not, if it is no older than the request: an older one is the end of another try.
+    /// Returns the newest usable compose; else the newest compose that is no older than the
+    /// request. Older ones that are not usable are results of earlier attempts.
     fn best(&self, found: Vec<ComposeRecord>, sent: Timestamp) -> Option<ComposeRecord> {
         let now = self.clock.now();
-        // The service tells whole seconds.
+        // The service reports whole seconds.
         let sent = earlier(sent, Duration::from_secs(1));
         let late = |record: &ComposeRecord| record.time_submitted.is_none_or(|at| at > sent);
         let usable = found.into_iter().filter(|record| record.is_live(now) || late(record));
@@ -330,12 +362,14 @@ impl Composer for OdcsComposer {
         Ok(found.into_iter().collect())
     }
 
-    /// Asks about several at the same time. One that cannot be asked about stays as it was, unless that is true of all.
+    /// Asks for several states at the same time. A compose whose request fails is left out, which
+    /// means "unchanged", unless all requests fail.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         let asked = ids.iter().cloned().map(|external| async move {
             let observed = match number(&external) {
                 Some(id) => self.observe(id).await?,
-                // No id of ours: the service would answer with an error of its own.
+                // This adapter made no such id, and the service would answer with an error of its
+                // own.
                 None => Observed::Vanished,
             };
             Ok(Found { external, observed })
@@ -346,7 +380,7 @@ impl Composer for OdcsComposer {
             match answer {
                 Ok(known) => found.push(known),
                 Err(error) => {
-                    tracing::warn!(%error, "a compose could not be asked about");
+                    tracing::warn!(%error, "the state of a compose could not be read; it counts as unchanged");
                     failed = Some(error);
                 }
             }
@@ -357,7 +391,8 @@ impl Composer for OdcsComposer {
         }
     }
 
-    /// Stops what is not done yet. What is done may serve others, and goes when its time is up.
+    /// Cancels a compose that is not finished. A finished compose may serve other attempts, and is
+    /// kept until it expires.
     async fn release(&self, id: &ExternalId) -> Result<()> {
         let Some(id) = number(id) else { return Ok(()) };
         let stopped = match self.client.get(id).await {
@@ -368,9 +403,10 @@ impl Composer for OdcsComposer {
             Err(error) => Err(error),
         };
         match stopped {
-            // It is over meanwhile, or so far that only its end stops it, or only administrators may.
+            // The compose has ended meanwhile, or can no longer be stopped, or only administrators
+            // may stop it.
             Err(error) if matches!(error.remedy, Remedy::Rejected | Remedy::NotFound | Remedy::NotNow) => {
-                tracing::info!(compose.id = id, %error, "a compose goes on");
+                tracing::info!(compose.id = id, %error, "a compose could not be cancelled and continues");
                 Ok(())
             }
             answer => answer,
@@ -378,17 +414,18 @@ impl Composer for OdcsComposer {
     }
 }
 
-/// The compose that is asked for.
+/// Reads the compose from the parameters of a request.
 fn read(request: &ComposeRequest) -> Result<Compose> {
     let place = || format!("odcs: compose {}", request.artifact);
     let compose =
         Compose::try_from(&request.parameters).map_err(|error| Error::new(Remedy::Rejected, place(), error))?;
-    // What Pulp has is never kept.
+    // The service never reuses an older compose for Pulp.
     let fresh = request.no_cache && compose.source_type().is_some_and(|kind| kind != SourceType::Pulp);
     Ok(if fresh { compose.and_flag(Flag::NoReuse) } else { compose })
 }
 
-/// The label by which the compose of an attempt is known again, where a label has no other meaning.
+/// Returns the label by which the compose of an attempt can be looked up, if labels have no other
+/// meaning.
 fn marker(compose: &Compose, attempt: &AttemptId) -> Option<String> {
     let free = compose.source_type() == Some(SourceType::Pulp) && compose.text("label").is_none();
     free.then(|| format!("freshmaker-{attempt}"))

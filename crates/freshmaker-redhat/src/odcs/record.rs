@@ -13,13 +13,14 @@ fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ComposeState, D::
     ComposeState::from_number(number).ok_or_else(unknown)
 }
 
-/// What the service says about a compose. Fields that a server leaves out are empty.
+/// A compose as the service describes it. Fields that a server leaves out are empty.
 ///
 /// ```
 /// use freshmaker_redhat::odcs::ComposeRecord;
 /// use freshmaker_redhat::messages::odcs::ComposeState;
 ///
-/// let text = r#"{"id": 3, "state": 2, "source_type": 4, "source": "one two", "result_repofile": "https://odcs.example.org/3.repo"}"#;
+/// let text = r#"{"id": 3, "state": 2, "source_type": 4, "source": "one two",
+///     "result_repofile": "https://odcs.example.org/3.repo"}"#;
 /// let record: ComposeRecord = serde_json::from_str(text)?;
 /// assert_eq!(record.state, ComposeState::Done);
 /// assert_eq!(record.sources().len(), 2);
@@ -28,39 +29,40 @@ fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ComposeState, D::
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct ComposeRecord {
-    /// Its number.
+    /// Id of the compose.
     pub id: u64,
-    /// How it stands.
+    /// State of the compose.
     #[serde(deserialize_with = "state")]
     pub state: ComposeState,
-    /// Why it stands so.
+    /// Reason for the state.
     #[serde(default)]
     pub state_reason: Option<String>,
-    /// Who asked for it.
+    /// User who requested the compose.
     #[serde(default)]
     pub owner: Option<String>,
-    /// The number of its [`SourceType`].
+    /// Number of its [`SourceType`].
     #[serde(default)]
     pub source_type: i64,
-    /// What it is made from, with spaces between.
+    /// Names of the sources, separated by spaces.
     #[serde(default)]
     pub source: Option<String>,
-    /// When it was asked for.
+    /// When the compose was requested.
     #[serde(default)]
     pub time_submitted: Option<Timestamp>,
-    /// When it is deleted.
+    /// When the compose expires.
     #[serde(default)]
     pub time_to_expire: Option<Timestamp>,
-    /// Who deleted it, if somebody did.
+    /// User who deleted the compose, if a user did.
     #[serde(default)]
     pub removed_by: Option<String>,
-    /// Where the file for package managers lies.
+    /// URL of the repository file for package managers.
     #[serde(default)]
     pub result_repofile: Option<String>,
-    /// The state of Koji that it shows.
+    /// The event of Koji whose state the compose shows.
     #[serde(default)]
     pub koji_event: Option<i64>,
-    /// Its label; for composes of Pulp, where a label means nothing, the marker of who asked.
+    /// Label. For composes of Pulp, where a label has no meaning, the marker of the attempt that
+    /// requested it.
     #[serde(default)]
     pub label: Option<String>,
     #[serde(default)]
@@ -101,30 +103,31 @@ pub struct ComposeRecord {
     pub(super) respin_of: Option<String>,
 }
 
-/// Words of a set that is kept as one text.
+/// Returns the words of a set that is stored as one text.
 fn words(text: Option<&String>) -> BTreeSet<&str> {
     text.map(|text| text.split_whitespace().collect()).unwrap_or_default()
 }
 
-/// Signing keys are words as well, but an empty one counts.
+/// Returns signing keys, which are words too, except that an empty key counts.
 fn keys(text: Option<&str>) -> Vec<&str> {
     text.filter(|text| !text.is_empty()).map(|text| text.split(' ').collect()).unwrap_or_default()
 }
 
 impl ComposeRecord {
-    /// What it is made from, one by one. The service puts in full names of modules, and leaves out content sets that do not exist.
+    /// Returns the names of the sources. The service completes names of modules, and leaves out
+    /// content sets that do not exist.
     #[must_use]
     pub fn sources(&self) -> BTreeSet<&str> {
         words(self.source.as_ref())
     }
 
-    /// Its kind, if it is one that is known here.
+    /// Returns the source type, or `None` if this crate does not know the number.
     #[must_use]
     pub fn source_type(&self) -> Option<SourceType> {
         SourceType::ALL.into_iter().find(|kind| kind.number() == self.source_type)
     }
 
-    /// Whether it is, or will be, of use.
+    /// Returns whether the compose is usable, or will be when it is finished.
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
         match self.state {
             ComposeState::Wait | ComposeState::Generating => true,
@@ -133,18 +136,20 @@ impl ComposeRecord {
         }
     }
 
-    /// Whether somebody wants it deleted, and its files may go at any moment. One that was renewed after that still names who it was.
+    /// Returns whether a user has deleted the compose, so that its files may disappear at any
+    /// moment. A compose that was renewed after that still names the user.
     fn is_given_up(&self, now: Timestamp) -> bool {
         self.removed_by.is_some() && self.expires_within(now, Duration::ZERO)
     }
 
-    /// Whether it is gone after this time.
+    /// Returns whether the compose expires within this time.
     pub(super) fn expires_within(&self, now: Timestamp, margin: Duration) -> bool {
         self.time_to_expire.is_some_and(|end| end <= later(now, margin))
     }
 
-    /// Whether it is what a request asks for, as far as an answer can show. What the request leaves to the server is taken as it is,
-    /// but for the keys, whose default the server tells.
+    /// Returns whether the compose matches a request, as far as the answer shows. A property that
+    /// the request leaves to the server matches any value, except for the keys, whose default the
+    /// server publishes.
     pub(super) fn is_made_as(&self, compose: &Compose, default_sigkeys: &[String]) -> bool {
         let same = |key: &str, ours: Option<&String>| compose.set(key) == words(ours);
         self.source_type() == compose.source_type()
@@ -168,7 +173,8 @@ impl ComposeRecord {
             && compose.text("target_dir").unwrap_or("default") == self.target_dir.as_deref().unwrap_or("default")
     }
 
-    /// Names of modules are completed by the server, and modules that they need are added.
+    /// Compares the sources. The server completes names of modules, and adds modules that they
+    /// depend on.
     fn is_made_from(&self, compose: &Compose) -> bool {
         let (asked, got) = (compose.source(), self.sources());
         if self.source_type() != Some(SourceType::Module) {
@@ -188,7 +194,7 @@ impl ComposeRecord {
         asked == self.results.iter().map(String::as_str).collect()
     }
 
-    /// The server puts in what it finds in Pulp.
+    /// Compares keys and architectures. For Pulp the server replaces both by those it finds there.
     fn has_keys_and_arches(&self, compose: &Compose, default_sigkeys: &[String]) -> bool {
         if self.source_type() == Some(SourceType::Pulp) {
             return true;
@@ -206,7 +212,8 @@ impl ComposeRecord {
         both == self.module_defaults_url
     }
 
-    /// Whether the service made it in the place of another one, when that was to be renewed.
+    /// Returns whether the service made this compose in place of another one that was to be
+    /// renewed.
     pub(super) fn is_copy_of(&self, other: &Self) -> bool {
         let pulp = self.source_type() == Some(SourceType::Pulp);
         self.id > other.id
@@ -226,7 +233,7 @@ impl ComposeRecord {
                 || (keys(self.sigkeys.as_deref()) == keys(other.sigkeys.as_deref()) && self.arches == other.arches))
     }
 
-    /// How the engine sees it.
+    /// Returns the state for the engine.
     pub(super) fn observed(&self, now: Timestamp) -> Observed {
         match self.state {
             ComposeState::Wait | ComposeState::Generating => Observed::Running,
@@ -242,8 +249,9 @@ impl ComposeRecord {
         Output { name: self.id.to_string(), digest: self.digest(), contents }
     }
 
-    /// What determines the packages in it, if it is known: Koji's event, or builds by name. Repositories in Pulp change while their names stay,
-    /// and what a configuration of Pungi takes in is not told.
+    /// Returns a digest of the inputs that determine the packages in the compose: Koji's event, or
+    /// builds by name. Returns `None` if the inputs are not known: repositories in Pulp change
+    /// under the same names, and the service does not describe the configurations of Pungi.
     fn digest(&self) -> Option<Digest> {
         let complete = |module: &&str| module.split(':').count() == 4;
         let determined = match self.source_type()? {
@@ -284,16 +292,16 @@ impl ComposeRecord {
         }
         let machinery = MACHINERY.iter().any(|words| reason.contains(words));
         let class = if machinery { FailureClass::Infrastructure } else { FailureClass::Deterministic };
-        // The first lines say what happened; what Pungi logged follows.
+        // The first lines say what happened; the log of Pungi follows.
         let text: String = reason.chars().take(REASON_CHARS_MAX).collect();
         Observed::Failed(Failure::new(class, format!("compose {}: {text}", self.id)))
     }
 }
 
-/// A reason can carry the errors of a whole log of Pungi.
+/// Largest number of characters of a reason, which may contain a whole log of Pungi.
 const REASON_CHARS_MAX: usize = 2000;
 
-/// Parts of reasons that say nothing about what was asked for.
+/// Parts of reasons that point to the infrastructure and not to the request.
 const MACHINERY: [&str; 12] = [
     "Can not schedule compose",
     "connection has failed",

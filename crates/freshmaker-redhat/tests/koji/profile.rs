@@ -35,10 +35,10 @@ fn a_bad_profile_is_an_error_at_its_place() {
     for (text, error) in [
         ("[koji]\nserver=https://x", "koji.conf: there is no section [brew]"),
         ("[brew]\nuser=x", "koji.conf: [brew] server: it is missing"),
-        ("[brew]\nserver=hub", "koji.conf: [brew] server: it is no URL of HTTP"),
+        ("[brew]\nserver=hub", "koji.conf: [brew] server: it is not an HTTP URL"),
         (
             "[brew]\nserver=https://x\nauthtype=magic",
-            "koji.conf: [brew] authtype: it is none of ssl, kerberos, password, noauth",
+            "koji.conf: [brew] authtype: it must be one of ssl, kerberos, password, noauth",
         ),
         ("[brew]\nserver=https://x\nauthtype=ssl", "koji.conf: [brew] cert: it is missing"),
         ("[brew]\nserver=https://x\nauthtype=password\nuser=me", "koji.conf: [brew] password: it is missing"),

@@ -140,9 +140,9 @@ async fn an_answer_that_makes_no_sense_is_no_status() {
     let whole = http(200, "text/xml", &Exchange::named("122-").answered());
     let body_cut = http(200, "text/xml", &Exchange::named("122-").answered()[..1000]);
     for (step, remedy, words) in [
-        (body_cut, Remedy::Corrupt, "no XML-RPC at byte 996"),
+        (body_cut, Remedy::Corrupt, "invalid XML-RPC at byte 996"),
         (whole, Remedy::Corrupt, "5 answers to 1 calls"),
-        (http(200, "text/html", b"<html/>"), Remedy::Unavailable, "a page of HTML"),
+        (http(200, "text/html", b"<html/>"), Remedy::Unavailable, "an HTML page"),
         (http(503, "text/html", b"<html/>"), Remedy::Unavailable, "status 503"),
     ] {
         let hub = Hub::start(move |_, _| Step::Send(step.clone())).await;

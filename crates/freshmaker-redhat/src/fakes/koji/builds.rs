@@ -1,4 +1,4 @@
-//! Builds, the archives and packages in them, and the tags that they are in.
+//! Builds, their archives, packages and tags.
 
 use super::calls::Caller;
 use super::script::Fate;
@@ -13,10 +13,10 @@ use freshmaker::time::Timestamp;
 pub(super) const REGISTRY: &str = "registry.example.com";
 const MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-/// All builds are complete.
+/// The state of all builds here: complete.
 const COMPLETE: i64 = 1;
 
-/// A package, installed in the image of an archive or made by a build.
+/// A package that is installed in an image or made by a build.
 #[derive(Clone, Debug)]
 pub(super) struct Rpm {
     id: i64,
@@ -40,16 +40,16 @@ pub(super) struct Build {
     owner: i64,
     pub(super) started: Timestamp,
     pub(super) completed: Timestamp,
-    /// The digest, if it is an image.
+    /// Digest of the index, if the build is an image.
     pub(super) digest: Option<String>,
     parent: Option<i64>,
     pub(super) archives: Vec<Archive>,
     rpms: Vec<Rpm>,
-    /// Names of tags, in the order in which they were set.
+    /// Names of its tags, in the order in which they were added.
     tags: Vec<String>,
 }
 
-/// All builds, and the numbers that were given.
+/// All builds, and the counters for ids of packages and archives.
 #[derive(Debug, Default)]
 pub(super) struct Builds {
     rows: Vec<Build>,
@@ -57,7 +57,7 @@ pub(super) struct Builds {
     archives: i64,
 }
 
-/// What a build is made from.
+/// The facts that a build is created from.
 pub(super) struct Origin<'a> {
     pub(super) nvr: Nvr,
     pub(super) image: bool,
@@ -89,7 +89,7 @@ impl Builds {
         Ok(found)
     }
 
-    /// A build with what its fate puts into it.
+    /// Adds a build with the packages of its fate, and returns its id.
     pub(super) fn add(&mut self, origin: Origin<'_>, fate: &Fate) -> Result<i64, String> {
         let name = origin.nvr.to_string();
         if self.by_name(&name).is_some() {
@@ -125,7 +125,8 @@ impl Builds {
     }
 }
 
-/// What a task that succeeded leaves: its result, and a build, unless it was a scratch build. An error is the text of a fault.
+/// Creates the result of a successful task, and a build unless it is a scratch build. An error is
+/// the text of a fault.
 pub(super) fn import(world: &mut World, task: &Task, at: Timestamp) -> Result<Value, String> {
     let options = task.options();
     let image = task.method == "buildContainer";
@@ -162,7 +163,7 @@ impl Build {
         format!("{REGISTRY}/{}:{}-{}", self.nvr.name(), self.nvr.version(), self.nvr.release())
     }
 
-    /// What the content generator tells about an image.
+    /// Returns what the content generator records about an image.
     pub(super) fn extra(&self) -> Value {
         let Some(digest) = &self.digest else { return Value::Nil };
         let image = record([
@@ -197,7 +198,7 @@ impl Build {
         world.user(self.owner).map_or(Value::Nil, |user| text(&user.name))
     }
 
-    /// What all calls tell of a build.
+    /// Returns the members that all calls return for a build.
     fn common(&self, world: &World) -> Value {
         record([
             ("build_id", int(self.id)),
@@ -259,7 +260,7 @@ impl Build {
         )
     }
 
-    /// The digest of the image for one architecture.
+    /// Returns the digest of the image for one architecture.
     pub(super) fn manifest(&self, arch: &str) -> String {
         Digest::of_parts([self.digest.as_deref().unwrap_or_default().as_bytes(), arch.as_bytes()]).to_string()
     }
@@ -337,13 +338,13 @@ impl Rpm {
 }
 
 impl Builds {
-    /// The number of a package: the first build that has its name gave it.
+    /// Returns the id of a package: that of the first build with its name.
     fn package(&self, name: &str) -> Option<i64> {
         self.rows.iter().find(|build| build.nvr.name() == name).map(|build| build.id)
     }
 }
 
-/// The calls about builds.
+/// Answers the calls about builds; `None` for other methods.
 pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[Value]) -> Option<Answer> {
     let bind = |names, required| Args::bind(method, names, required, params.to_vec());
     Some(match method {
@@ -356,14 +357,14 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
             let kind = if build.digest.is_some() { "image" } else { "rpm" };
             Ok(record([(kind, record([("build_id", int(build.id))]))]))
         }),
-        // Nobody builds with those here, and nothing is signed.
+        // This hub has no such builds and no signatures.
         "getMavenBuild" | "getWinBuild" => bind(&["buildInfo", "strict"], 1).map(|_| Value::Nil),
         "queryRPMSigs" => bind(&["rpm_id", "sigkey", "queryOpts"], 0).map(|_| list([])),
         "cancelBuild" => bind(&["buildID", "strict"], 1).and_then(|args| match found(world, &args, "buildID")? {
             Some(build) if caller.user != Some(build.owner) && !world.is_admin(caller) => {
                 Err(Fault::new(1004, "Cannot cancel build, not owner"))
             }
-            // What is complete stays.
+            // A complete build cannot be cancelled.
             Some(_) | None => Ok(Value::Bool(false)),
         }),
         "listBuilds" => listed(world, method, params),
@@ -401,7 +402,7 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
     })
 }
 
-/// A build by name, id or a struct with its name, version and release.
+/// Returns a build by its name, its id, or a struct with its name, version and release.
 pub(super) fn found<'a>(world: &'a World, args: &Args, name: &str) -> Result<Option<&'a Build>, Fault> {
     let (found, shown) = match args.get(name) {
         Value::Text(nvr) if nvr.parse::<Nvr>().is_err() => {
@@ -518,7 +519,8 @@ fn rpms(world: &World, args: &Args) -> Answer {
         if image.is_none() && build.is_none_or(|id| it.id == id) {
             rows.extend(it.rpms.iter().map(|rpm| (it.id, rpm)));
         }
-        // Where the packages of an image come from is not known here; they are told as packages of the image's build.
+        // This fake does not know which builds the packages of an image come from, and reports them
+        // as packages of the image's build.
         let archives = it.archives.iter().filter(|archive| Some(archive.id) == image);
         rows.extend(archives.flat_map(|archive| archive.installed.iter().map(|rpm| (it.id, rpm))));
     }
@@ -532,7 +534,7 @@ fn rpms(world: &World, args: &Args) -> Answer {
 }
 
 impl World {
-    /// Builds in a tag, oldest first, as calls about tags tell them.
+    /// Returns the builds in a tag, oldest first, as calls about tags return them.
     pub(super) fn builds_in(&self, tag: &str) -> Vec<(&str, Value)> {
         let inside = self.builds.rows.iter().filter(|build| build.tags.iter().any(|it| it == tag));
         inside.map(|build| (build.nvr.name(), build.tagged(self, tag))).collect()

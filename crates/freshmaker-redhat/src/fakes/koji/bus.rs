@@ -7,16 +7,17 @@ use freshmaker::time::{Timestamp, to_micros};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Whose messages a hub sends.
+/// The format of the messages that a hub sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// `VirtualTopic.eng.brew.task.closed` and so on, with ids as the calls tell them.
+    /// Red Hat's format: topics such as `VirtualTopic.eng.brew.task.closed`, with ids as in the
+    /// answers to calls.
     Brew,
-    /// `org.fedoraproject.prod.buildsys.task.state.change`, with names.
+    /// Fedora's format: the topic `org.fedoraproject.prod.buildsys.task.state.change`, with names.
     Fedora,
 }
 
-/// One step of a task.
+/// One change of the state of a task.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     at: Timestamp,

@@ -1,4 +1,4 @@
-//! From the name of a method to what it does.
+//! Dispatches calls by the name of their method.
 
 use super::values::{Answer, Fault, field, int, list, text};
 use super::world::World;
@@ -6,10 +6,10 @@ use super::{builds, session, tasks};
 use crate::koji::xmlrpc::Value;
 use freshmaker::time::Timestamp;
 
-/// The release of Koji that is imitated.
+/// The imitated release of Koji.
 pub(super) const VERSION: &str = "1.35.3";
 
-/// Methods that change something: they use up the number of their call.
+/// Methods that change something, and so use up the number of their call.
 const WRITES: [&str; 14] = [
     "build",
     "buildContainer",
@@ -27,22 +27,22 @@ const WRITES: [&str; 14] = [
     "subsession",
 ];
 
-/// Which of its addresses a request came to.
+/// The path that a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
     /// `/kojihub`.
     Front,
-    /// `/kojihub/ssllogin`, where the web server asks for a certificate.
+    /// `/kojihub/ssllogin`, where the web server asks for a client certificate.
     Certificate,
 }
 
-/// Who calls, as found out when the request was accepted.
+/// The caller, as identified when the request was accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) user: Option<i64>,
     pub(super) session: Option<i64>,
     pub(super) callnum: Option<i64>,
-    /// The session that a login may renew.
+    /// The expired session that a login may renew.
     pub(super) expired: Option<i64>,
     pub(super) door: Door,
     /// When the request was accepted.
@@ -55,7 +55,7 @@ impl Caller {
     }
 }
 
-/// Does what was asked, as one transaction.
+/// Carries out a call as one transaction.
 pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[Value]) -> Answer {
     world.changed = false;
     let answer = dispatch(world, caller, method, params);

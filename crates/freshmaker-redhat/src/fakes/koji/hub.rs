@@ -22,11 +22,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// A fake Koji hub on a port of its own; see the [module](super). It stops when it is dropped.
+/// A fake Koji hub on a free port of localhost; see the [module documentation](super). It stops
+/// when it is dropped.
 ///
 /// # Panics
-/// When it is dropped, if a [`trouble`](Self::trouble) was planned that never came: the test has not tested it. [`calm`](Self::calm) forgets such plans.
+/// When the hub is dropped, if a planned [`trouble`](Self::trouble) did not occur, because then the
+/// test has not tested it. [`calm`](Self::calm) removes such plans.
 #[derive(Debug)]
+#[doc(alias = "brew")]
+#[doc(alias = "mock")]
 pub struct Hub {
     inner: Arc<Inner>,
     address: SocketAddr,
@@ -40,11 +44,11 @@ struct Inner {
     late: Mutex<Late>,
 }
 
-/// Requests whose time is still to come.
+/// Delayed requests.
 #[derive(Debug, Default)]
 struct Late {
     visits: Vec<LateVisit>,
-    /// Wakes when one is due, if nobody else does.
+    /// Tasks that carry out a request when it is due, unless another request does so first.
     alarms: JoinSet<()>,
 }
 
@@ -61,7 +65,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// The world at this moment, in which everything has happened that was due, in its order.
+    /// Returns the state at this moment, after all due events in their order.
     fn world(&self) -> MutexGuard<'_, World> {
         let mut world = locked(&self.world);
         let now = self.clock.now();
@@ -77,7 +81,7 @@ impl Inner {
                 None => visit.reply(&mut world),
                 Some(caller) => respond(visit.work(&mut world, &caller)),
             };
-            // Nobody may wait for it any more.
+            // The client may have stopped waiting.
             drop(done.send(reply));
         }
         advance(&mut world, now);
@@ -86,7 +90,7 @@ impl Inner {
 }
 
 impl Hub {
-    /// A hub without users, targets and builds, whose tasks live by this clock.
+    /// Starts a hub without users, targets and builds, whose tasks follow this clock.
     ///
     /// # Errors
     /// If no port can be opened.
@@ -97,47 +101,47 @@ impl Hub {
         Ok(Self { inner, address: server.address(), server: Some(server) })
     }
 
-    /// Where it listens.
+    /// Returns the address that the hub listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of the calls, `http://127.0.0.1:…/kojihub`.
+    /// Returns the URL for calls, `http://127.0.0.1:…/kojihub`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/kojihub", self.address)
     }
 
-    /// The address of its files, `http://127.0.0.1:…/kojifiles`.
+    /// Returns the URL of the hub's files, `http://127.0.0.1:…/kojifiles`.
     #[must_use]
     pub fn files_url(&self) -> String {
         format!("http://{}/kojifiles", self.address)
     }
 
-    /// Goes down: connections are closed, further ones refused, and requests that were [late](Trouble::LateRequest) are lost.
-    /// What is in the database stays.
+    /// Stops the hub: closes connections, refuses new ones, and loses [late](Trouble::LateRequest)
+    /// requests. The database is kept.
     pub fn stop(&mut self) {
         self.server = None;
         *locked(&self.inner.late) = Late::default();
     }
 
-    /// Comes back at the same address after [`stop`](Self::stop), with all its sessions and tasks.
+    /// Starts the hub again at the same address, with all its sessions and tasks.
     ///
     /// # Errors
-    /// If the port was taken by somebody else meanwhile.
+    /// If another process has taken the port meanwhile.
     pub async fn restart(&mut self) -> io::Result<()> {
         self.stop();
         self.server = Some(serve(&self.inner, self.address).await?);
         Ok(())
     }
 
-    /// A user who may log in with this password.
+    /// Adds a user who may log in with this password.
     pub fn add_user(&self, name: &str, password: &str) {
         self.user(name, Some(password), false);
     }
 
-    /// A user who may do everything, and log in with this password.
+    /// Adds an administrator who may log in with this password.
     pub fn add_admin(&self, name: &str, password: &str) {
         self.user(name, Some(password), true);
     }
@@ -148,21 +152,23 @@ impl Hub {
         world.users.push(User { id, name: name.to_owned(), password: password.map(str::to_owned), admin });
     }
 
-    /// From now on clients prove by a certificate that they are this user, when they log in at `/kojihub/ssllogin`. With nobody, they are
-    /// asked for a ticket of Kerberos there.
+    /// Sets the user that the client certificate proves in logins at `/kojihub/ssllogin`. With
+    /// `None`, the hub asks for a Kerberos ticket there, which is the initial state.
     pub fn certificate(&self, user: Option<&str>) {
         self.inner.world().certificate = user.map(str::to_owned);
     }
 
-    /// A target with two tags, `<name>-build` and `<name>-candidate`. Submissions for other targets are built, but not tagged.
+    /// Adds a target with two tags, `<name>-build` and `<name>-candidate`. Submissions for unknown
+    /// targets are built but not tagged.
     pub fn add_target(&self, name: &str) {
         self.inner.world().targets.push(name.to_owned());
     }
 
-    /// A container build that was there before, with the packages of this fate in it, in the second tag of a target.
+    /// Adds a finished container build with the packages of this fate, in the tag
+    /// `<target>-candidate`, and returns its id. An empty target means no tag.
     ///
     /// # Errors
-    /// A sentence, if there is such a build already, or the fate has a package that is none.
+    /// A sentence, if the build exists already or a package of the fate has no valid name.
     pub fn add_image(&self, nvr: &Nvr, target: &str, fate: &Fate) -> Result<i64, String> {
         let mut world = self.inner.world();
         let (started, completed) = (world.now, world.now);
@@ -181,40 +187,45 @@ impl Hub {
         world.builds.add(origin, fate)
     }
 
-    /// What becomes of submissions; what this function has no fate for succeeds at once. It replaces an earlier one.
+    /// Sets the function that decides the fate of submissions; `None` means that the submission
+    /// succeeds at once. Replaces an earlier function.
     pub fn script(&self, script: impl FnMut(&Submission) -> Option<Fate> + Send + 'static) {
         self.inner.world().script = Box::new(script);
     }
 
-    /// What becomes of the next submission of this source (without revision) that has no fate yet, before the script is asked.
+    /// Sets the fate of the next submission of this source (without revision) that has none yet; it
+    /// takes precedence over the script.
     pub fn next(&self, artifact: &str, fate: Fate) {
         self.inner.world().fates.entry(artifact.to_owned()).or_default().push_back(fate);
     }
 
-    /// What goes wrong with the call after so many further ones of this method: with the next one, if `after` is zero.
+    /// Makes a call of this method fail in this way: the next one if `after` is 0, else the one
+    /// after that many further calls.
     pub fn trouble(&self, method: &str, after: usize, trouble: Trouble) {
         let mut world = self.inner.world();
         let nth = world.calls.get(method).copied().unwrap_or(0) + after + 1;
         world.troubles.push((method.to_owned(), nth, trouble));
     }
 
-    /// The next call of this method inside of a `multiCall` raises this fault; the other calls there are answered.
+    /// Makes the next call of this method inside a `multiCall` raise this fault; the other calls of
+    /// the `multiCall` are answered.
     pub fn trouble_within(&self, method: &str, code: i64, text: &str) {
         self.inner.world().within.entry(method.to_owned()).or_default().push_back(Fault::new(code, text));
     }
 
-    /// What goes wrong with the next call, whatever it is.
+    /// Makes the next call of any method fail in this way.
     pub fn trouble_next(&self, trouble: Trouble) {
         self.inner.world().coming.push_back(trouble);
     }
 
-    /// What goes wrong with calls, by their method and their count from one. It replaces an earlier function, and is asked after
-    /// [`trouble`](Self::trouble) and [`trouble_next`](Self::trouble_next).
+    /// Sets the function that decides which calls fail, by their method and their count from 1.
+    /// Replaces an earlier function. It is asked after [`trouble`](Self::trouble) and
+    /// [`trouble_next`](Self::trouble_next).
     pub fn sabotage(&self, sabotage: impl FnMut(&str, usize) -> Option<Trouble> + Send + 'static) {
         self.inner.world().sabotage = Box::new(sabotage);
     }
 
-    /// No further trouble but what is under way.
+    /// Removes all planned troubles. Delayed requests are still carried out.
     pub fn calm(&self) {
         let mut world = self.inner.world();
         world.sabotage = Box::new(|_, _| None);
@@ -223,45 +234,45 @@ impl Hub {
         world.coming.clear();
     }
 
-    /// All sessions have to be renewed from now on.
+    /// Makes all sessions expire, so that clients have to renew them.
     pub fn expire_sessions(&self) {
         self.inner.world().sessions.expire();
     }
 
-    /// Ids of the sessions that are not closed.
+    /// Returns the ids of the sessions that are not closed.
     #[must_use]
     pub fn open_sessions(&self) -> Vec<i64> {
         self.inner.world().sessions.open()
     }
 
-    /// How often a method was called; calls inside of `multiCall` are not counted.
+    /// Returns how often a method was called; calls inside a `multiCall` are not counted.
     #[must_use]
     pub fn calls(&self, method: &str) -> usize {
         self.inner.world().calls.get(method).copied().unwrap_or(0)
     }
 
-    /// Ids of the submitted tasks that have not ended.
+    /// Returns the ids of the submitted tasks that have not ended.
     #[must_use]
     pub fn live_tasks(&self) -> Vec<i64> {
         let live = |task: &&Task| task.parent.is_none() && !task.state.has_ended();
         self.inner.world().tasks.all().filter(live).map(|task| task.id).collect()
     }
 
-    /// Ids of the submitted tasks that ended well.
+    /// Returns the ids of the submitted tasks that succeeded.
     #[must_use]
     pub fn closed_tasks(&self) -> Vec<i64> {
         let closed = |task: &&Task| task.parent.is_none() && task.state == TaskState::Closed;
         self.inner.world().tasks.all().filter(closed).map(|task| task.id).collect()
     }
 
-    /// The messages about tasks that would have been sent since they were last asked for. They are the caller's: to deliver, lose, repeat or
-    /// keep back. Of more than 10,000 the oldest are lost.
+    /// Returns the messages about tasks since the last call of this method. The hub does not send
+    /// them: the test can deliver, lose, repeat or delay them. At most the last 10,000 are kept.
     #[must_use]
     pub fn messages(&self, dialect: Dialect) -> Vec<Message> {
         self.inner.world().changes.drain(..).map(|change| change.message(dialect)).collect()
     }
 
-    /// Everything that was ever submitted.
+    /// Returns a copy of the record of all submissions.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.inner.world().ledger.clone()
@@ -330,7 +341,7 @@ async fn answer(inner: &Arc<Inner>, request: Request) -> Reply {
     }
 }
 
-/// As a web server or a proxy answers by itself.
+/// Returns a page of a web server or a proxy.
 pub(super) fn page(status: u16, title: &str) -> Reply {
     const TYPE: &str = "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \"http://www.w3.org/TR/html4/strict.dtd\">";
     let body = format!(
@@ -352,7 +363,7 @@ fn respond(answer: Answer) -> Reply {
     }
 }
 
-/// Does it later, also if the client goes away meanwhile.
+/// Carries out a request later, also if the client disconnects meanwhile.
 async fn later_reply(inner: &Arc<Inner>, visit: Visit, by: Duration, accepted: Option<Caller>) -> Reply {
     let (done, wait) = oneshot::channel();
     let due = later(inner.clock.now(), by);
@@ -385,7 +396,7 @@ impl Visit {
         call(world, caller, &self.asked.method, &self.asked.params)
     }
 
-    /// All of it, at once.
+    /// Accepts the call and carries it out, at once.
     fn reply(&self, world: &mut World) -> Reply {
         respond(self.accept(world).and_then(|caller| self.work(world, &caller)))
     }
@@ -417,7 +428,7 @@ impl Visit {
                 drop(self.reply(world));
                 self.reply(world)
             }
-            // Those are for the future.
+            // These are handled before this function is called.
             Trouble::LateRequest(_) | Trouble::LateWork(_) => self.reply(world),
         }
     }

@@ -2,52 +2,54 @@ use freshmaker::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A task that somebody submitted, for ever.
+/// A record of one submitted task, which is kept even if the task disappears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// Id of the task.
     pub task: i64,
-    /// `buildContainer`, `build` or another method.
+    /// The method: `buildContainer`, `build` or another one.
     pub method: String,
-    /// Name of the user who submitted it.
+    /// Name of the user who submitted the task.
     pub owner: String,
     /// The source without its revision.
     pub artifact: String,
-    /// The target.
+    /// The build target.
     pub target: String,
     /// The marker: `fm_attempt` in `userdata` or `custom_user_metadata`.
     pub marker: Option<String>,
-    /// The release that was asked for.
+    /// The requested release.
     pub release: Option<String>,
-    /// The session that it was submitted in.
+    /// The session that the task was submitted in.
     pub session: Option<i64>,
     /// When the request arrived.
     pub arrived: Timestamp,
-    /// When the task came into being.
+    /// When the task was created.
     pub made: Timestamp,
-    /// Whether only to see if it builds.
+    /// Whether it is a scratch build.
     pub scratch: bool,
-    /// Other tasks of the same artifact and target that had not ended when it came into being, scratch beside scratch and real beside real.
+    /// Other submitted tasks of the same artifact and target that had not ended when this task was
+    /// created. Scratch builds are compared only with scratch builds, real builds only with real
+    /// builds.
     pub beside: Vec<i64>,
 }
 
-/// What must never happen.
+/// A violation of what a correct client guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
     /// One attempt was submitted more than once.
     TwoTasks {
-        /// The marker of the attempt.
+        /// Marker of the attempt.
         marker: String,
-        /// Its tasks.
+        /// Ids of its tasks.
         tasks: Vec<i64>,
     },
-    /// Two tasks of one artifact and target were there at once.
+    /// Two tasks of one artifact and target ran at the same time.
     TwoAlive {
-        /// What was built.
+        /// The artifact: the source without its revision.
         artifact: String,
-        /// The tasks.
+        /// Ids of the tasks.
         tasks: Vec<i64>,
     },
 }
@@ -61,7 +63,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that was ever submitted, to be compared with what the client believes.
+/// A record of all submissions, to compare with what the client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -70,7 +72,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// What must not have happened, and did.
+    /// Returns all violations; an empty list if the client was correct.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();

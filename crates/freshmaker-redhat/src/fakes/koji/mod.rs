@@ -1,8 +1,10 @@
-//! A fake Koji hub: sessions, tasks that live by a clock, builds with what is in them, and everything that can go wrong on the way.
+//! A fake Koji hub: sessions, tasks that progress with a clock, builds with their contents, and
+//! scripted faults.
 //!
-//! It answers over real HTTP as the hub of Koji 1.35 does, to our client as to anybody's; what a [`Script`](Hub::script) says becomes of
-//! submissions, and each call can be made to go [wrong](Trouble). Its [`Ledger`] knows every task that was ever submitted, so that a test can
-//! ask whether the client kept its promises.
+//! The hub answers over real HTTP as the hub of Koji 1.35 does, to any client. A
+//! [script](Hub::script) decides the progress and the result of submissions, and each call can be
+//! made to [fail](Trouble). The [`Ledger`] records every submitted task, so that a test can check
+//! that the client submitted nothing twice.
 //!
 //! ```
 //! use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
@@ -20,7 +22,7 @@
 //!     _ => Some(Fate::succeeds().taking(Duration::from_secs(600))),
 //! });
 //!
-//! // What is on the line; a client does it for you.
+//! // The bytes on the wire; a client library sends them for you.
 //! let call = Request::new("login", vec!["freshmaker".into(), "secret".into()]).encode()?;
 //! let head = format!("POST /kojihub HTTP/1.0\r\nContent-Length: {}\r\n\r\n", call.len());
 //! let mut stream = tokio::net::TcpStream::connect(hub.address()).await?;
@@ -28,7 +30,9 @@
 //! let mut answer = String::new();
 //! stream.read_to_string(&mut answer).await?;
 //! let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-//! let Response::Value(session) = Response::parse(body.as_bytes())? else { panic!("no session: {answer}") };
+//! let Response::Value(session) = Response::parse(body.as_bytes())? else {
+//!     panic!("no session: {answer}")
+//! };
 //! assert_eq!(session.get::<i64>(&["session-id"])?, 1);
 //!
 //! assert!(hub.ledger().violations().is_empty());

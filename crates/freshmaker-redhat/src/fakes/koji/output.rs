@@ -1,4 +1,4 @@
-//! What tasks and builds leave as files.
+//! Files that tasks and builds create.
 
 use super::builds::{Build, Rpm};
 use super::hub::page;
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use freshmaker_testing::http::Reply;
 use serde_json::json;
 
-/// The calls about output of tasks.
+/// Answers the calls about output of tasks; `None` for other methods.
 pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answer> {
     let bind = |names, required| Args::bind(method, names, required, params.to_vec());
     Some(match method {
@@ -46,7 +46,7 @@ pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answ
     })
 }
 
-/// A file below `/kojifiles`: the metadata of the content generator, which is all there is.
+/// Returns a file below `/kojifiles`. The only files are the metadata of the content generator.
 pub(super) fn file(world: &World, path: &str) -> Reply {
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let build = match parts[..] {

@@ -2,24 +2,25 @@ use crate::koji::xmlrpc::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a client submitted.
+/// A submission of a client, as a script sees it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Submission {
-    /// `buildContainer` or `build`.
+    /// The method: `buildContainer` or `build`.
     pub method: String,
-    /// The source, with its revision.
+    /// The source with its revision.
     pub source: String,
-    /// The target.
+    /// The build target.
     pub target: String,
-    /// The options.
+    /// The options of the call.
     pub options: Value,
-    /// The how-manieth submission of this source and target it is, from one.
+    /// Number of this submission among those of the same source (without revision) and target, from
+    /// 1.
     pub number: u32,
 }
 
 impl Submission {
-    /// The source without its revision: what is built, whatever its revision.
+    /// Returns the source without its revision, which identifies what is built.
     #[must_use]
     pub fn artifact(&self) -> &str {
         self.source.split('#').next().unwrap_or_default()
@@ -30,46 +31,50 @@ impl Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// Well, with a build.
+    /// The task succeeds, with a build.
     Succeeds,
-    /// By a fault of the builder.
+    /// The builder raises a fault.
     Fails {
-        /// Its code.
+        /// Number of the fault.
         code: i64,
-        /// Its text.
+        /// Text of the fault.
         text: String,
     },
-    /// Never by itself.
+    /// The task never ends by itself.
     Hangs,
-    /// The task is gone, as after the database was set back.
+    /// The task disappears, as after a restore of the database from a backup.
     Vanishes,
 }
 
-/// What becomes of a submission.
+/// The scripted progress and result of a submission.
 ///
 /// ```
 /// use freshmaker_redhat::fakes::koji::Fate;
 /// use std::time::Duration;
 ///
-/// let slow = Fate::succeeds().taking(Duration::from_secs(600)).with_version("1.24").with_rpm("x86_64", "zlib-1.2.11-40.el9");
+/// let slow = Fate::succeeds()
+///     .taking(Duration::from_secs(600))
+///     .with_version("1.24")
+///     .with_rpm("x86_64", "zlib-1.2.11-40.el9");
 /// let broken = Fate::fails(1012, "could not init mock buildroot");
 /// assert_ne!(slow, broken);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fate {
-    /// How long the task waits for a builder.
+    /// How long the task waits for a builder. Default: 0.
     pub queued: Duration,
-    /// How long the builder has it.
+    /// How long the builder works on the task. Default: 0.
     pub takes: Duration,
-    /// How it ends.
+    /// How the task ends.
     pub end: End,
-    /// The architectures that are built, each with the packages (name, version and release) that end up installed in an image, or are made by
-    /// a build of packages.
+    /// The architectures that are built, each with packages (name, version and release): those that
+    /// are installed in an image, or those that a build of packages makes. Default: `x86_64`
+    /// without packages.
     pub rpms: BTreeMap<String, Vec<String>>,
-    /// The version of the build.
+    /// Version of the build. Default: `1.0`.
     pub version: String,
-    /// The digest of an image, the same for all architectures; made from the name of the build, if not set.
+    /// Digest of the image index. Default: derived from the name of the build.
     pub digest: Option<String>,
 }
 
@@ -85,59 +90,59 @@ impl Fate {
         }
     }
 
-    /// Success at once, for one architecture.
+    /// Creates a fate that succeeds at once, for `x86_64`.
     #[must_use]
     pub fn succeeds() -> Self {
         Self::ending(End::Succeeds)
     }
 
-    /// Failure at once.
+    /// Creates a fate that fails at once with this fault.
     #[must_use]
     pub fn fails(code: i64, text: impl Into<String>) -> Self {
         Self::ending(End::Fails { code, text: text.into() })
     }
 
-    /// It runs until it is cancelled.
+    /// Creates a fate in which the task runs until it is cancelled.
     #[must_use]
     pub fn hangs() -> Self {
         Self::ending(End::Hangs)
     }
 
-    /// It is gone as soon as it would have ended.
+    /// Creates a fate in which the task disappears at the moment at which it would have ended.
     #[must_use]
     pub fn vanishes() -> Self {
         Self::ending(End::Vanishes)
     }
 
-    /// The same after so long a time with a builder.
+    /// Sets how long the builder works on the task.
     #[must_use]
     pub fn taking(mut self, takes: Duration) -> Self {
         self.takes = takes;
         self
     }
 
-    /// The same after so long a wait for a builder.
+    /// Sets how long the task waits for a builder.
     #[must_use]
     pub fn queued(mut self, queued: Duration) -> Self {
         self.queued = queued;
         self
     }
 
-    /// The same with one more package for an architecture.
+    /// Adds a package to an architecture.
     #[must_use]
     pub fn with_rpm(mut self, arch: impl Into<String>, nvr: impl Into<String>) -> Self {
         self.rpms.entry(arch.into()).or_default().push(nvr.into());
         self
     }
 
-    /// The same with another version.
+    /// Sets the version of the build.
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
-    /// The same with this digest.
+    /// Sets the digest of the image index.
     #[must_use]
     pub fn with_digest(mut self, digest: impl Into<String>) -> Self {
         self.digest = Some(digest.into());
@@ -145,37 +150,41 @@ impl Fate {
     }
 }
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// The connection breaks before the hub has the request.
+    /// The connection breaks before the hub receives the request.
     RequestLost,
     /// The request takes effect, and the connection breaks before the answer.
     AnswerLost,
-    /// The request takes effect, and the answer breaks off after so many bytes, its head included.
+    /// The request takes effect, and the answer breaks off after this number of bytes, including
+    /// its head.
     AnswerCut(usize),
-    /// The request takes effect, and the answer is whole HTTP around XML that breaks off after so many bytes.
+    /// The request takes effect, and the answer is a complete HTTP response whose XML breaks off
+    /// after this number of bytes.
     Truncated(usize),
-    /// The request takes effect, and no answer comes.
+    /// The request takes effect, and no answer comes on a connection that stays open.
     Stalls,
-    /// A proxy answers with a page and status 200; the hub has no request.
+    /// A proxy answers with an HTML page and status 200; the hub receives no request.
     Html,
-    /// A proxy answers with this status; the hub has no request.
+    /// A proxy answers with this status; the hub receives no request.
     Status(u16),
     /// The request takes effect, and a proxy answers with this status.
     StatusAfter(u16),
-    /// The hub answers with this fault instead of doing anything.
+    /// The hub does nothing and answers with this fault.
     Fault(i64, String),
-    /// The hub is off-line for maintenance, which it says by a fault.
+    /// The hub is offline for maintenance, and answers with fault 1014.
     Offline,
-    /// The session has just expired.
+    /// All sessions expire just before the call.
     Expired,
-    /// The request comes twice, as from a proxy that tries again; the client sees the second answer.
+    /// The hub receives the request twice, as from a proxy that retries; the client gets the second
+    /// answer.
     Twice,
-    /// The request is on its way so long, and is read and answered only then, whether or not the client still waits.
+    /// The request arrives at the hub this much later, whether or not the client still waits.
     LateRequest(Duration),
-    /// The session of the request is accepted at once, and its work is done so much later: the gap through which a request escapes a
+    /// The hub accepts the session of the request at once, and carries out the call this much
+    /// later. Through this gap a request escapes a
     /// [fence](freshmaker::backend::BuildSystem::fence).
     LateWork(Duration),
 }

@@ -1,4 +1,4 @@
-//! Who may call, and in which order: sessions as a hub keeps them in its database.
+//! Sessions as a hub stores them: who may call, and in which order.
 
 use super::calls::{Caller, Door};
 use super::values::{Answer, Args, Fault, NO_ROWS, int, list, or_nil, quoted, record, seconds, text, time};
@@ -8,7 +8,7 @@ use freshmaker::time::Timestamp;
 use freshmaker_testing::http::Request;
 use std::collections::BTreeMap;
 
-/// Letters of a key after the id of the user.
+/// Number of letters of a session key after the id of the user.
 const KEY_LETTERS: usize = 19;
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Session {
     user: i64,
     key: String,
     authtype: i64,
-    /// The number of the last call that changed something.
+    /// Number of the last call that changed something.
     callnum: Option<i64>,
     master: Option<i64>,
     exclusive: bool,
@@ -42,7 +42,8 @@ pub(super) struct Sessions {
     random: Random,
 }
 
-/// Keys need not be secret here, only different; the same in every run.
+/// Source of session keys. The keys need not be secret here, only different, and the same in every
+/// run.
 #[derive(Debug)]
 struct Random(fastrand::Rng);
 
@@ -52,7 +53,8 @@ impl Default for Random {
     }
 }
 
-/// The credentials of a request: in the head, or in the query as clients before 1.30 send them.
+/// Returns the credentials of a request, from the headers, or from the query as clients before 1.30
+/// send them.
 fn credentials(request: &Request) -> Result<Option<(i64, String, Option<i64>)>, Fault> {
     let query: BTreeMap<_, _> = request.query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let field = |header: &str, name: &str| request.header(header).or_else(|| query.get(name).copied());
@@ -74,12 +76,12 @@ impl Sessions {
         self.sessions.values().filter(|session| session.closed.is_none()).map(|session| session.id).collect()
     }
 
-    /// All sessions have to be renewed from now on.
+    /// Makes all sessions expire, so that clients have to renew them.
     pub(super) fn expire(&mut self) {
         self.sessions.values_mut().for_each(|session| session.expired = true);
     }
 
-    /// Remembers the number of a call that changed something.
+    /// Stores the number of a call that changed something.
     pub(super) fn commit(&mut self, caller: &Caller) {
         if let (Some(id), Some(callnum)) = (caller.session, caller.callnum)
             && let Some(session) = self.sessions.get_mut(&id)
@@ -136,7 +138,8 @@ fn granted(id: i64, key: &str) -> Value {
     record([("session-id", int(id)), ("session-key", text(key)), ("header-auth", Value::Bool(true))])
 }
 
-/// Finds out who calls, by the rules of the hub: the key first, then the expiry, then the number of the call.
+/// Identifies the caller by the rules of the hub: checks the key first, then the expiry, then the
+/// number of the call.
 pub(super) fn authenticate(world: &mut World, request: &Request, method: &str, door: Door) -> Result<Caller, Fault> {
     let now = world.now;
     let mut caller = Caller::nobody(now, door);
@@ -168,7 +171,7 @@ pub(super) fn authenticate(world: &mut World, request: &Request, method: &str, d
     Ok(caller)
 }
 
-/// The calls about sessions.
+/// Answers the calls about sessions; `None` for other methods.
 pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[Value]) -> Option<Answer> {
     let bind = |names, required| Args::bind(method, names, required, params.to_vec());
     Some(match method {
@@ -217,7 +220,7 @@ fn logged_in(caller: &Caller) -> Result<(i64, i64), Fault> {
     caller.user.zip(caller.session).ok_or_else(|| Fault::new(1002, "Not logged in"))
 }
 
-/// Of a permission that the caller has not.
+/// Returns the fault for a permission that the caller does not have.
 pub(super) fn denied(world: &World, caller: &Caller, permission: &str) -> Fault {
     let who = caller.user.and_then(|id| world.user(id));
     let who = who.map_or("user not logged in".to_owned(), |user| format!("logged in as {}", user.name));
@@ -256,7 +259,8 @@ fn logout(world: &mut World, caller: &Caller, args: &Args) -> Answer {
     let id = args.optional_id("session_id")?.unwrap_or(own);
     let owned = world.sessions.get(id).is_some_and(|session| session.user == user);
     if !owned && !world.is_admin(caller) {
-        // The hub means to say that only admins or the owner may do this, and stumbles over the empty answer of its database.
+        // The real hub intends to answer that only administrators or the owner may do this, but
+        // fails earlier, because its database query returns no rows.
         return Err(Fault::generic(NO_ROWS));
     }
     world.sessions.close(id, world.now);

@@ -1,4 +1,4 @@
-//! Tags and targets: each target has a tag to build in and one for what was built.
+//! Tags and targets: each target has a tag to build in and a tag for its builds.
 
 use super::builds::found;
 use super::values::{Answer, Args, Fault, int, list, plain, query, quoted, record, text, with};
@@ -53,7 +53,7 @@ impl World {
     }
 }
 
-/// The calls about tags and targets.
+/// Answers the calls about tags and targets; `None` for other methods.
 pub(super) fn call(world: &World, method: &str, params: &[Value]) -> Option<Answer> {
     let bind = |names, required| Args::bind(method, names, required, params.to_vec());
     Some(match method {

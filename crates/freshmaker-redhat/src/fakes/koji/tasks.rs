@@ -1,4 +1,4 @@
-//! Tasks: they are made by calls, and live by the clock.
+//! Tasks: calls create them, and the clock advances them.
 
 use super::bus::Change;
 use super::calls::Caller;
@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const CONTAINER_CHANNEL: i64 = 9;
 const DEFAULT_CHANNEL: i64 = 1;
 const PRIORITY: i64 = 20;
-/// The only builder.
+/// Id of the only builder.
 pub(super) const HOST: i64 = 1;
-/// The fault of a builder that was told no.
+/// The fault of a builder whose import was refused.
 const BUILD_ERROR: i64 = 1005;
 
 #[derive(Clone, Debug)]
@@ -40,12 +40,12 @@ pub(super) struct Task {
     pub(super) output: BTreeMap<String, Vec<u8>>,
 }
 
-/// All tasks, and the moments at which they get on.
+/// All tasks, and when their next steps are due.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     rows: BTreeMap<i64, Task>,
     agenda: BTreeSet<(Timestamp, i64)>,
-    /// Ids are never given again, not even those of tasks that vanished.
+    /// The last id. Ids are never used again, not even those of tasks that disappeared.
     last: i64,
     submitted: BTreeMap<(String, String), u32>,
 }
@@ -65,7 +65,7 @@ impl Tasks {
 }
 
 impl Task {
-    /// What most calls tell of a task.
+    /// Returns the members that most calls return for a task.
     pub(super) fn info(&self) -> Value {
         record([
             ("arch", text("noarch")),
@@ -128,7 +128,7 @@ impl Task {
     }
 }
 
-/// Lets everything happen that is due.
+/// Performs all steps that are due.
 pub(super) fn advance(world: &mut World, now: Timestamp) {
     world.now = world.now.max(now);
     while let Some(&(at, id)) = world.tasks.agenda.first().filter(|(at, _)| *at <= world.now) {
@@ -179,7 +179,7 @@ fn open(world: &mut World, id: i64, at: Timestamp) {
             started: None,
             completed: None,
             priority: task.priority - 1,
-            // It ends with its parent.
+            // The parent ends it.
             fate: Fate { end: End::Hangs, ..task.fate.clone() },
             result: None,
             output: BTreeMap::from([(format!("{arch}.log"), format!("building for {arch}\n").into_bytes())]),
@@ -231,7 +231,7 @@ fn cancel(world: &mut World, id: i64) {
     enter(world, id, TaskState::Canceled, world.now);
 }
 
-/// Makes a task, and writes it into the ledger.
+/// Creates a task, and records it in the ledger.
 fn submit(world: &mut World, caller: &Caller, method: &str, request: Vec<Value>, priority: i64) -> Answer {
     let user = caller.user.and_then(|id| world.user(id)).cloned();
     let user = user.ok_or_else(|| Fault::generic("task must have an owner"))?;
@@ -297,7 +297,7 @@ fn entry(world: &World, caller: &Caller, task: &Task, owner: &str) -> Entry {
     }
 }
 
-/// The calls about tasks.
+/// Answers the calls about tasks; `None` for other methods.
 pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[Value]) -> Option<Answer> {
     let bind = |names, required| Args::bind(method, names, required, params.to_vec());
     Some(match method {
@@ -354,7 +354,7 @@ pub(super) fn call(world: &mut World, caller: &Caller, method: &str, params: &[V
     })
 }
 
-/// The only builder, whoever is asked for.
+/// Returns the only builder, whichever one was requested.
 fn host() -> Value {
     record([
         ("arches", text("x86_64")),
@@ -375,7 +375,7 @@ pub(super) fn one<'a>(world: &'a World, args: &Args, name: &str) -> Result<&'a T
     world.tasks.get(id).ok_or_else(|| Fault::generic(format!("No such task: {id}")))
 }
 
-/// The row of a task, for methods that take for granted that there is one.
+/// Returns a task, for methods that expect that it exists.
 fn row_of<'a>(world: &'a World, args: &Args, name: &str) -> Result<&'a Task, Fault> {
     world.tasks.get(args.id(name)?).ok_or_else(|| Fault::generic(NO_ROWS))
 }
@@ -410,7 +410,7 @@ fn result(world: &World, args: &Args) -> Answer {
     }
 }
 
-/// By the id of each task below another one, as text, its children.
+/// Returns the children of each task in the tree below `id`, by the task's id as a text.
 fn descendents(world: &World, id: i64, request: bool) -> Value {
     let (mut found, mut waiting) = (BTreeMap::new(), vec![id]);
     while let Some(id) = waiting.pop() {
@@ -440,7 +440,7 @@ fn resubmit(world: &mut World, caller: &Caller, args: &Args) -> Answer {
 }
 
 fn rows(world: &World, opts: &Value) -> Result<Vec<Value>, Fault> {
-    // What it does not know the hub passes over.
+    // The hub ignores options that it does not know.
     let Value::Struct(given) = opts else { return Ok(world.tasks.all().map(|task| row(world, task, false)).collect()) };
     let moment = |name: &str| match given.get(name) {
         None | Some(Value::Nil) => Ok(None),

@@ -1,18 +1,18 @@
-//! Values as a hub writes them, and the parameters of a call.
+//! Values as a hub writes them, and the arguments of a call.
 
 use crate::koji::xmlrpc::Value;
 use chrono::{DateTime, NaiveDateTime};
 use freshmaker::time::{Timestamp, to_micros};
 use std::collections::BTreeMap;
 
-/// An error of a method: it is answered, and nothing was changed.
+/// An error of a method. The hub answers with it and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) code: i64,
     pub(super) text: String,
 }
 
-/// What a query of the hub says that wants a row and finds none.
+/// The hub's text for a query that needs a row and finds none.
 pub(super) const NO_ROWS: &str = "query returned no rows";
 
 impl Fault {
@@ -20,7 +20,7 @@ impl Fault {
         Self { code, text: text.into() }
     }
 
-    /// What a hub has no class of its own for.
+    /// Creates a generic fault (1000), for errors without a number of their own.
     pub(super) fn generic(text: impl Into<String>) -> Self {
         Self::new(1000, text)
     }
@@ -40,7 +40,7 @@ pub(super) fn int(value: i64) -> Value {
     Value::Int(value)
 }
 
-/// A value, or nil without one.
+/// Returns the converted value, or nil for `None`.
 pub(super) fn or_nil<T>(value: Option<T>, wrap: impl FnOnce(T) -> Value) -> Value {
     value.map_or(Value::Nil, wrap)
 }
@@ -49,7 +49,7 @@ pub(super) fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Struct(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The same struct with further fields.
+/// Adds fields to a struct.
 pub(super) fn with<const N: usize>(value: Value, fields: [(&str, Value); N]) -> Value {
     let Value::Struct(mut all) = value else { return value };
     all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -64,20 +64,21 @@ pub(super) fn texts<T: Into<String>>(values: impl IntoIterator<Item = T>) -> Val
     list(values.into_iter().map(text))
 }
 
-/// `2026-11-23 06:52:23.838163+00:00`; without a fraction, if it is zero.
+/// Formats a time as the hub does: `2026-11-23 06:52:23.838163+00:00`, without the fraction if it
+/// is zero.
 pub(super) fn time(at: Timestamp) -> Value {
     let fraction = to_micros(at).rem_euclid(1_000_000);
     let seconds = at.format("%Y-%m-%d %H:%M:%S");
     text(if fraction == 0 { format!("{seconds}+00:00") } else { format!("{seconds}.{fraction:06}+00:00") })
 }
 
-/// The same as seconds since 1970.
+/// Returns a time as seconds since 1970.
 #[expect(clippy::cast_precision_loss, reason = "as a hub does")]
 pub(super) fn seconds(at: Timestamp) -> Value {
     Value::Double(to_micros(at) as f64 / 1e6)
 }
 
-/// A time as clients send it: seconds since 1970, or a text in UTC.
+/// Reads a time as clients send it: seconds since 1970, or a text in UTC.
 pub(super) fn read_time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Int(seconds) => DateTime::from_timestamp(*seconds, 0),
@@ -92,7 +93,7 @@ pub(super) fn read_time(value: &Value) -> Option<Timestamp> {
     }
 }
 
-/// The form that messages have.
+/// Converts a value to the JSON form that messages have.
 pub(super) fn json(value: &Value) -> serde_json::Value {
     match value {
         Value::Nil => serde_json::Value::Null,
@@ -106,7 +107,7 @@ pub(super) fn json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// A field of a struct; nil, if there is none.
+/// Returns a field of a struct, or nil if there is none.
 pub(super) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
     match value {
         Value::Struct(fields) => fields.get(name).unwrap_or(&Value::Nil),
@@ -127,14 +128,15 @@ pub(super) fn is_true(value: &Value) -> bool {
     }
 }
 
-/// The parameters of a call, by name.
+/// The arguments of a call, by name.
 #[derive(Debug)]
 pub(super) struct Args {
     values: BTreeMap<&'static str, Value>,
 }
 
 impl Args {
-    /// Binds parameters by place and, in a last struct that says so, by name. The first `required` must be there.
+    /// Binds arguments by position, and by name if the last one is a struct with `__starstar`. The
+    /// first `required` ones must be given.
     pub(super) fn bind(
         method: &str,
         names: &'static [&'static str],
@@ -169,7 +171,7 @@ impl Args {
         }
     }
 
-    /// A parameter; nil, if it was not given.
+    /// Returns an argument, or nil if it was not given.
     pub(super) fn get(&self, name: &str) -> &Value {
         self.values.get(name).unwrap_or(&Value::Nil)
     }
@@ -178,7 +180,7 @@ impl Args {
         is_true(self.get(name))
     }
 
-    /// A flag that is set unless it is given otherwise.
+    /// Returns a flag, whose default is `true`.
     pub(super) fn flag_or_set(&self, name: &str) -> bool {
         self.values.get(name).is_none_or(is_true)
     }
@@ -190,7 +192,7 @@ impl Args {
         }
     }
 
-    /// A whole number, which clients also send as text.
+    /// Returns an integer; clients may send it as a text.
     pub(super) fn id(&self, name: &str) -> Result<i64, Fault> {
         let id = match self.get(name) {
             Value::Int(id) => Some(*id),
@@ -205,7 +207,7 @@ impl Args {
     }
 }
 
-/// Of a value that cannot be made into what a method wants.
+/// Returns the fault for a value that cannot be converted to the type that a method needs.
 fn unfit(value: &Value, wanted: &str) -> Fault {
     let given = match value {
         Value::Nil => "Invalid type".to_owned(),
@@ -214,7 +216,7 @@ fn unfit(value: &Value, wanted: &str) -> Fault {
     Fault::new(1019, format!("{given}, expected type <class '{wanted}'>"))
 }
 
-/// The class that a value has at the hub.
+/// Returns the Python class of a value at the hub.
 pub(super) fn class(value: &Value) -> &'static str {
     match value {
         Value::Nil => "NoneType",
@@ -229,7 +231,7 @@ pub(super) fn class(value: &Value) -> &'static str {
     }
 }
 
-/// A text or number as the hub shows it in a sentence.
+/// Formats a text or number as the hub shows it in a sentence.
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),
@@ -238,12 +240,12 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-/// A text or number as the hub quotes it.
+/// Formats a text or number as the hub quotes it.
 pub(super) fn quoted(value: &Value) -> String {
     if let Value::Text(text) = value { format!("'{text}'") } else { plain(value) }
 }
 
-/// Sorts and cuts rows as `queryOpts` asks for: `order`, `offset`, `limit` and `countOnly`.
+/// Sorts and limits rows as `queryOpts` requests: `order`, `offset`, `limit` and `countOnly`.
 pub(super) fn query(mut rows: Vec<Value>, options: &Value) -> Value {
     if let Value::Text(order) = field(options, "order") {
         for key in order.rsplit(',') {
@@ -270,7 +272,7 @@ fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
         (Value::Int(a), Value::Int(b)) => a.cmp(b),
         (Value::Double(a), Value::Double(b)) => a.total_cmp(b),
         (Value::Text(a), Value::Text(b)) => a.cmp(b),
-        // As in the database: what is missing comes last.
+        // As in PostgreSQL, missing values are last.
         (Value::Nil, Value::Nil) => std::cmp::Ordering::Equal,
         (Value::Nil, _) => std::cmp::Ordering::Greater,
         (_, Value::Nil) => std::cmp::Ordering::Less,

@@ -10,24 +10,24 @@ use freshmaker::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-/// Changes of tasks that nobody fetched; the oldest are forgotten first.
+/// Largest number of stored changes of tasks; the oldest are discarded.
 pub(super) const CHANGES_MAX: usize = 10_000;
 
 type Script = Box<dyn FnMut(&Submission) -> Option<Fate> + Send>;
 type Sabotage = Box<dyn FnMut(&str, usize) -> Option<Trouble> + Send>;
 
-/// Everything that a hub has in its database, and what is going to happen.
+/// The database of the hub, and the scripts of the test.
 pub(super) struct World {
-    /// The moment of the present request.
+    /// Time of the current request.
     pub(super) now: Timestamp,
-    /// Whether the present call changed something, so that its number is used up.
+    /// Whether the current call changed something, so that its number is used up.
     pub(super) changed: bool,
     pub(super) users: Vec<User>,
     pub(super) sessions: Sessions,
     pub(super) tasks: Tasks,
     pub(super) builds: Builds,
     pub(super) targets: Vec<String>,
-    /// Whose certificate requests for `/kojihub/ssllogin` present.
+    /// The user whose certificate requests for `/kojihub/ssllogin` present.
     pub(super) certificate: Option<String>,
     pub(super) changes: VecDeque<Change>,
     pub(super) ledger: Ledger,
@@ -37,9 +37,9 @@ pub(super) struct World {
     pub(super) fates: BTreeMap<String, VecDeque<Fate>>,
     pub(super) sabotage: Sabotage,
     pub(super) troubles: Vec<(String, usize, Trouble)>,
-    /// Faults of the next calls of a method inside of `multiCall`.
+    /// Faults of the next calls of a method inside a `multiCall`.
     pub(super) within: BTreeMap<String, VecDeque<Fault>>,
-    /// Troubles of the next calls, whichever they are.
+    /// Troubles of the next calls of any method.
     pub(super) coming: VecDeque<Trouble>,
 }
 
@@ -80,7 +80,7 @@ impl World {
         caller.user.and_then(|id| self.user(id)).is_some_and(|user| user.admin)
     }
 
-    /// Counts a call, and says what goes wrong with it.
+    /// Counts a call, and returns its trouble, if there is one.
     pub(super) fn trouble(&mut self, method: &str) -> Option<Trouble> {
         let count = self.calls.entry(method.to_owned()).or_default();
         *count += 1;
@@ -91,7 +91,8 @@ impl World {
         self.coming.pop_front().or_else(|| (self.sabotage)(method, count))
     }
 
-    /// The troubles that are still to come, but for those that a function decides on.
+    /// Returns the planned troubles that have not occurred, except those that the function of
+    /// `sabotage` decides on.
     pub(super) fn planned(&self) -> Vec<String> {
         let named = self.troubles.iter().map(|(method, nth, trouble)| format!("{method}, call {nth}: {trouble:?}"));
         let coming = self.coming.iter().map(|trouble| format!("the next call: {trouble:?}"));
@@ -102,7 +103,7 @@ impl World {
             .collect()
     }
 
-    /// The fault that the next call of this method inside of `multiCall` was told to raise.
+    /// Returns the fault that the next call of this method inside a `multiCall` raises.
     pub(super) fn fault_within(&mut self, method: &str) -> Option<Fault> {
         self.within.get_mut(method).and_then(VecDeque::pop_front)
     }

@@ -1,10 +1,10 @@
-//! How the service reads what it is asked for, in its order and with its words.
+//! Reads and checks requests as the service does: in the same order, and with the same texts.
 
 use super::row::RAW_CONFIG;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// Seconds that a compose lives, if nothing is said, and at most.
+/// Lifetime of a compose in seconds: the default, and the largest.
 const LIFE: i64 = 24 * 3600;
 const LIFE_MAX: i64 = 72 * 3600;
 
@@ -26,7 +26,7 @@ const FLAGS: [&str; 9] = [
 const RESULTS: [&str; 4] = ["repository", "iso", "ostree", "boot.iso"];
 const METHODS: [(&str, i64); 4] = [("none", 0), ("runtime", 1), ("devel", 2), ("all", 4)];
 
-/// What the server is set to.
+/// The configuration of the server.
 pub(super) const SIGKEYS: [&str; 2] = ["", "DEADBEEF"];
 const ARCHES: &str = "x86_64";
 pub(super) const RAW_CONFIG_NAME: &str = "pungi_cfg";
@@ -39,14 +39,14 @@ const NUMBERS: [&str; 4] =
     ["seconds_to_live", "koji_event", "base_module_br_stream_version_lte", "base_module_br_stream_version_gte"];
 const SPECIAL: &str = " -/_.:#+?$~^,";
 
-/// A new compose: the number of its source type, what it is made of, and how many seconds it lives.
+/// A new compose: the number of its source type, its properties, and its lifetime in seconds.
 pub(super) struct Order {
     pub(super) source_type: i64,
     pub(super) made_of: Map<String, Value>,
     pub(super) life: i64,
 }
 
-/// Reads a body; the message of a 400 otherwise.
+/// Reads the body of a request. An error is the message of a 400.
 pub(super) fn body(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(map)) => {
@@ -93,7 +93,7 @@ fn valid(key: &str, value: &Value, level: usize, list: &str) -> Result<(), Strin
     }
 }
 
-/// How long a compose shall live, in seconds.
+/// Returns the requested lifetime in seconds.
 pub(super) fn life(body: &Map<String, Value>) -> Result<i64, String> {
     let asked = body.get("seconds_to_live").or_else(|| body.get("seconds-to-live"));
     let seconds = match asked {
@@ -106,7 +106,7 @@ pub(super) fn life(body: &Map<String, Value>) -> Result<i64, String> {
     Ok(if seconds == 0 { LIFE } else { seconds.min(LIFE_MAX) })
 }
 
-/// Reads the body of a request for a new compose.
+/// Reads the body of a request for a new compose. An error is the message of a 400.
 pub(super) fn order(body: &Map<String, Value>) -> Result<Order, String> {
     if body.is_empty() {
         return Err("No JSON POST data submitted".to_owned());
@@ -157,7 +157,7 @@ pub(super) fn order(body: &Map<String, Value>) -> Result<Order, String> {
 
 fn sources(source_type: i64, kind: &str, source: &Map<String, Value>) -> Result<String, String> {
     let text = source.get("source").and_then(Value::as_str).unwrap_or_default();
-    // Doubles go, and the order with them.
+    // The service removes duplicates, and does not keep the order.
     let names: BTreeSet<_> = text.split(' ').filter(|name| !name.is_empty()).collect();
     let scratch = kind == "module" && source.contains_key("scratch_modules");
     if names.is_empty() && kind != "build" && !scratch {
@@ -192,7 +192,7 @@ fn joined(value: Option<&Value>) -> Option<String> {
     Some(words.collect::<Vec<_>>().join(" "))
 }
 
-/// Names out of a table, in the order of the table.
+/// Returns the names in the order of the table; an unknown name is an error.
 fn named(what: &str, value: Option<&Value>, table: &[&str], always: &[&str]) -> Result<Value, String> {
     let asked = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let asked: Vec<_> = asked.iter().map(|name| name.as_str().unwrap_or_default()).collect();
@@ -224,7 +224,7 @@ fn defaults(source: &Map<String, Value>) -> Result<Value, String> {
     }
 }
 
-/// How Python shows a value; the service shows requests that way in its messages.
+/// Formats a value as Python does; the service shows requests that way in its messages.
 fn python(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

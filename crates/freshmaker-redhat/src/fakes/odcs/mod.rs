@@ -1,4 +1,5 @@
-//! A fake ODCS: the real one's REST interface, oddities included, over composes that get on as a script says.
+//! A fake ODCS: the REST interface of the real service, including its peculiarities, over composes
+//! whose progress a test scripts.
 
 mod form;
 mod row;
@@ -18,67 +19,71 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ends {
-    /// Well.
+    /// It succeeds.
     #[default]
     Done,
-    /// Badly, for this reason.
+    /// It fails for this reason.
     Failed(String),
-    /// Not: it waits until it is cancelled.
+    /// It never ends by itself: it waits until it is cancelled.
     Never,
 }
 
-/// What becomes of a compose. The default is that it is done as soon as somebody looks.
+/// The scripted progress of a compose. The default is a compose that is done at the first request
+/// about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Course {
-    /// How long it waits to be made.
+    /// How long the compose waits before the service starts to make it. Default: 0.
     pub waits: Duration,
-    /// How long it is then being made.
+    /// How long the service then takes to make it. Default: 0.
     pub takes: Duration,
-    /// How that ends.
+    /// How the compose ends. Default: [`Ends::Done`].
     pub ends: Ends,
 }
 
 impl Course {
-    /// Made in this time after waiting so long.
+    /// Creates a course that waits, takes some time and succeeds.
     #[must_use]
     pub fn slow(waits: Duration, takes: Duration) -> Self {
         Self { waits, takes, ends: Ends::Done }
     }
 
-    /// Fails for this reason.
+    /// Creates a course that fails at once for this reason.
     pub fn failing(reason: impl Into<String>) -> Self {
         Self { ends: Ends::Failed(reason.into()), ..Self::default() }
     }
 
-    /// Waits until it is cancelled.
+    /// Creates a course that waits until the compose is cancelled.
     #[must_use]
     pub fn hanging() -> Self {
         Self { ends: Ends::Never, ..Self::default() }
     }
 }
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing is done, and the answer has this status and message.
+    /// The service does nothing, and answers with this status and message.
     Status(u16, String),
-    /// Nothing is done, and the answer is a 500 with a 404 inside, as for a path that there is not.
+    /// The service does nothing, and answers with a 500 that contains a 404, as for an unknown
+    /// path.
     NotFoundInside,
-    /// Nothing is done, and the answer is a page for people.
+    /// The service does nothing, and answers with an HTML page and status 200.
     Html,
-    /// Nothing is done, and there is no answer.
+    /// The service does nothing and does not answer.
     Silence,
-    /// The request takes effect, and there is no answer: the connection breaks.
+    /// The request takes effect, and the connection breaks before the answer.
     Lost,
-    /// The request takes effect, and the answer breaks off after so many bytes, the head included.
+    /// The request takes effect, and the answer breaks off after this number of bytes, including
+    /// the head.
     Cut(usize),
-    /// The compose is stored, and fails because the queue of the service is away; the answer is a 500.
+    /// The compose is stored and fails, because the queue of the service is unavailable; the answer
+    /// is a 500.
     Unscheduled,
 }
 
-/// An ODCS on a port of its own of the local machine.
+/// A fake ODCS on a free port of localhost. It stops when it is dropped.
 ///
 /// ```
 /// use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
@@ -107,6 +112,7 @@ pub enum Fault {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[doc(alias = "mock")]
 pub struct FakeOdcs {
     server: Server,
     service: Arc<Mutex<Service>>,
@@ -114,7 +120,7 @@ pub struct FakeOdcs {
 }
 
 impl FakeOdcs {
-    /// A service without composes, whose time is that of this clock.
+    /// Starts a service without composes that follows this clock.
     ///
     /// # Errors
     /// If no port can be opened.
@@ -130,38 +136,41 @@ impl FakeOdcs {
         Ok(Self { server, service, clock })
     }
 
-    /// Where it is, without a slash at the end.
+    /// Returns the base URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// From now on, only this user may write, with this token.
+    /// From now on, only requests with this token may write, and they count as requests of this
+    /// user.
     pub fn require_token(&self, user: &str, token: &str) {
         lock(&self.service).user = Some((user.to_owned(), Secret::new(token)));
     }
 
-    /// What becomes of composes that are made from this (a tag, a content set, a build), if they are asked for after this.
+    /// Sets the course of composes that are made from this source (a tag, a content set or a build)
+    /// and requested after this call.
     pub fn script(&self, source: &str, course: Course) {
         lock(&self.service).courses.insert(source.to_owned(), course);
     }
 
-    /// The next request by this method goes wrong; several add up.
+    /// Makes the next request with this HTTP method fail in this way. Several faults for one method
+    /// are used in the order of the calls.
     pub fn disturb(&self, method: &str, fault: Fault) {
         lock(&self.service).faults.push_back((method.to_owned(), fault));
     }
 
-    /// Something happened in Koji: tags have other contents.
+    /// Simulates a change in Koji: composes of tags that start later show another event.
     pub fn change_koji(&self) {
         lock(&self.service).koji_event += 1;
     }
 
-    /// Deletes what has expired, as the service does now and then.
+    /// Deletes expired composes, as the service does from time to time.
     pub fn clean_up(&self) {
         lock(&self.service).clean_up(self.clock.now());
     }
 
-    /// All composes there ever were, in order, as the service shows them.
+    /// Returns all composes, in the order of their ids, as the service shows them.
     #[must_use]
     pub fn composes(&self) -> Vec<Value> {
         let mut service = lock(&self.service);
@@ -169,13 +178,15 @@ impl FakeOdcs {
         service.rows.values().map(|row| row.json(&self.url(), true)).collect()
     }
 
-    /// What was asked, as `POST /api/1/composes/`, in order; of very many the last.
+    /// Returns the requests, such as `POST /api/1/composes/`, oldest first; at most the last
+    /// 10,000.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         lock(&self.service).asked.iter().cloned().collect()
     }
 
-    /// The messages that were sent since this was last called: one for each change of a state.
+    /// Returns the messages that were sent since the last call of this method: one for each change
+    /// of a state.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         let mut service = lock(&self.service);
@@ -183,7 +194,8 @@ impl FakeOdcs {
         std::mem::take(&mut service.messages)
     }
 
-    /// What a careful client does not let happen: equal composes of one owner that live at the same time.
+    /// Returns what a correct client never causes: equal composes of one owner that are live at the
+    /// same time. The list is empty if there are none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         lock(&self.service).violations(self.clock.now())
@@ -191,6 +203,6 @@ impl FakeOdcs {
 }
 
 fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {
-    // Whole after every request.
+    // The service is consistent after every request.
     service.lock().unwrap_or_else(PoisonError::into_inner)
 }

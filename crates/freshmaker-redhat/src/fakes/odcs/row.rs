@@ -3,7 +3,7 @@ use freshmaker::time::{Timestamp, later, since};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// States by their numbers.
+/// Numbers of the states.
 pub(super) const WAIT: i64 = 0;
 pub(super) const GENERATING: i64 = 1;
 pub(super) const DONE: i64 = 2;
@@ -17,16 +17,16 @@ pub(super) const MODULE: i64 = 2;
 pub(super) const PULP: i64 = 4;
 pub(super) const RAW_CONFIG: i64 = 5;
 
-/// What Pulp says that its packages are signed with.
+/// The keys with which, according to Pulp, its packages are signed.
 const PULP_SIGKEYS: &str = "DEADBEEF CAFE";
 
-/// A compose as the service keeps it.
+/// A compose as the service stores it.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) id: u64,
     pub(super) owner: String,
     pub(super) source_type: i64,
-    /// What the request said, and what the service put in its place.
+    /// The properties of the request, with those that the service replaced.
     pub(super) made_of: Map<String, Value>,
     pub(super) course: Course,
     pub(super) state: i64,
@@ -40,14 +40,14 @@ pub(super) struct Row {
     pub(super) pungi_compose_id: Option<String>,
 }
 
-/// A step on the way of a compose.
+/// A state change of a compose that is due.
 pub(super) enum Step {
     Start(Timestamp),
     End(Timestamp),
 }
 
 impl Row {
-    /// The next step that is due, if there is one.
+    /// Returns the next step that is due, if there is one.
     pub(super) fn due(&self, now: Timestamp) -> Option<Step> {
         let step = match (self.state, &self.course.ends) {
             (WAIT, super::Ends::Never) => return None,
@@ -65,7 +65,7 @@ impl Row {
         self.state = GENERATING;
         self.reason = Some("Compose is generating".to_owned());
         self.started = Some(at);
-        // What cannot be made at all fails before Pungi hears of it.
+        // A compose that fails at once does not reach Pungi.
         if matches!(self.course.ends, super::Ends::Failed(_)) && self.course.takes.is_zero() {
             return;
         }
@@ -102,7 +102,7 @@ impl Row {
         }
     }
 
-    /// The life of a compose begins when it ends to be made.
+    /// Ends a compose. Its lifetime begins at its end.
     pub(super) fn settle(&mut self, state: i64, at: Timestamp, reason: String) {
         let life = since(self.expires, self.submitted);
         self.state = state;
@@ -114,7 +114,7 @@ impl Row {
         self.expires = self.expires.max(later(now, life));
     }
 
-    /// Whether it can be used, or will be.
+    /// Returns whether the compose is usable, or will be.
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
         match self.state {
             WAIT | GENERATING => true,
@@ -123,7 +123,7 @@ impl Row {
         }
     }
 
-    /// What two composes have in common that are equal.
+    /// Returns a text that is the same for equal composes.
     pub(super) fn likeness(&self) -> String {
         let words = |value: &Value| {
             let mut words: Vec<_> = value.as_str().unwrap_or_default().split(' ').map(str::to_owned).collect();
@@ -143,7 +143,8 @@ impl Row {
         format!("{} {} {}", self.owner, self.source_type, Value::Object(likeness))
     }
 
-    /// As the service shows it, with what only the page of a single compose has if it is `full`.
+    /// Returns the JSON form; if `full`, with the fields that only the page of a single compose
+    /// has.
     pub(super) fn json(&self, base: &str, full: bool) -> Value {
         let top = format!("{base}/composes/odcs-{}", self.id);
         let repo = if self.source_type == RAW_CONFIG { String::new() } else { format!("{top}/compose/Temporary") };

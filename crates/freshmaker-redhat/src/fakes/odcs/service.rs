@@ -11,10 +11,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Requests that are remembered; the oldest are forgotten.
+/// Number of requests that are remembered; the oldest are forgotten.
 const ASKED_MAX: usize = 10_000;
 
-/// The fields by which a list can be sorted, as the service names them.
+/// Fields by which the list can be sorted, as the service names them.
 const ORDERS: [&str; 9] = [
     "id",
     "owner",
@@ -31,7 +31,7 @@ const FILTERS: [&str; 8] =
 
 const NO_PAGE: &str = "404 Not Found: The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
 
-/// Everything behind the address.
+/// The state of the service.
 #[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) rows: BTreeMap<u64, Row>,
@@ -39,17 +39,17 @@ pub(super) struct Service {
     pub(super) faults: VecDeque<(String, Fault)>,
     pub(super) messages: Vec<Message>,
     pub(super) asked: VecDeque<String>,
-    /// Who may write, and by which token.
+    /// The user who may write, and the user's token.
     pub(super) user: Option<(String, Secret)>,
     pub(super) koji_event: u64,
     pub(super) base: String,
 }
 
-/// A status and a body; or the message of an error.
+/// A status and a body, or a status and the message of an error.
 type Answer = Result<(u16, Value), (u16, String)>;
 
 impl Service {
-    /// Lets happen what is due.
+    /// Performs all steps that are due.
     pub(super) fn advance(&mut self, now: Timestamp) {
         let ids: Vec<_> = self.rows.keys().copied().collect();
         for id in ids {
@@ -65,7 +65,7 @@ impl Service {
         }
     }
 
-    /// What the service does now and then: deletes what has expired.
+    /// Deletes expired composes, as the service does from time to time.
     pub(super) fn clean_up(&mut self, now: Timestamp) {
         self.advance(now);
         let expired = |row: &&mut Row| [DONE, FAILED].contains(&row.state) && row.expires <= now;
@@ -94,7 +94,7 @@ impl Service {
         });
     }
 
-    /// The answer to a request, with whatever goes wrong on its way.
+    /// Returns the answer to a request, after the next scripted fault.
     pub(super) fn reply(&mut self, request: &Request, now: Timestamp, base: &str) -> Reply {
         self.base = base.to_owned();
         self.advance(now);
@@ -311,7 +311,7 @@ impl Service {
         Ok((200, json!({ "items": items, "meta": meta })))
     }
 
-    /// Composes of one owner that are equal and of use at the same time.
+    /// Describes groups of equal composes of one owner that are live at the same time.
     pub(super) fn violations(&self, now: Timestamp) -> Vec<String> {
         let mut alike: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for row in self.rows.values().filter(|row| row.is_live(now)) {

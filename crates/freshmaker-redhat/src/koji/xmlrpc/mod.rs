@@ -1,7 +1,9 @@
-//! XML-RPC as Koji speaks it: requests and responses, to and from bytes, for both ends of the line.
+//! Codec for XML-RPC as Koji uses it: requests and responses, to and from bytes, for clients and
+//! for servers.
 //!
-//! What the hub adds to the standard is understood: `<nil/>`, integers of 64 bits. What it never sends is refused: entities of one's own,
-//! other encodings than UTF-8, deeper nesting than [`DEPTH_MAX`].
+//! The codec reads Koji's additions to the standard: `<nil/>` and 64-bit integers. It refuses what
+//! the hub never sends: entity declarations, encodings other than UTF-8 and its subset US-ASCII,
+//! and nesting deeper than [`DEPTH_MAX`].
 //!
 //! ```
 //! use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
@@ -11,7 +13,9 @@
 //! assert_eq!(Request::parse(body.as_bytes())?, request);
 //!
 //! let answer = Response::Value(Value::record([("id", Value::Int(7)), ("state", Value::Int(1))]));
-//! let Response::Value(task) = Response::parse(answer.encode()?.as_bytes())? else { unreachable!() };
+//! let Response::Value(task) = Response::parse(answer.encode()?.as_bytes())? else {
+//!     unreachable!()
+//! };
 //! assert_eq!(task.get::<i64>(&["state"])?, 1);
 //! assert_eq!(task.get::<Option<&str>>(&["label"])?, None);
 //! assert_eq!(
@@ -30,43 +34,44 @@ pub use typed::{Mismatch, Typed};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Deeper values are refused: the real ones have less than ten levels.
+/// Largest nesting of values; deeper ones are refused. Values of real hubs have fewer than ten
+/// levels.
 pub const DEPTH_MAX: usize = 64;
 
-/// Longer texts are refused, whatever the transport allows, in bytes.
+/// Largest accepted document, in bytes (256 MiB), independent of bounds of the transport.
 pub const BYTES_MAX: usize = 256 << 20;
 
 /// A value of XML-RPC.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
-    /// Nothing: Koji's answer for what does not exist.
+    /// No value (`<nil/>`): Koji's answer for something that does not exist.
     #[default]
     Nil,
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
-    /// A whole number; beyond 32 bits it travels as `<i8>`.
+    /// An integer; numbers beyond 32 bits are encoded as `<i8>`.
     Int(i64),
-    /// A number with a fraction.
+    /// A floating-point number.
     Double(f64),
-    /// Text.
+    /// A text.
     Text(String),
-    /// Bytes, in base64 on the line.
+    /// Bytes, encoded in base64.
     Bytes(Vec<u8>),
-    /// A moment as it stands on the line: `20261123T01:02:03`, without a time zone.
+    /// A date and time in its encoded form: `20261123T01:02:03`, without a time zone.
     DateTime(String),
     /// A list.
     Array(Vec<Value>),
-    /// Named members.
+    /// Members by name.
     Struct(BTreeMap<String, Value>),
 }
 
 impl Value {
-    /// A struct of these members.
+    /// Creates a struct with these members.
     pub fn record<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         Self::Struct(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// What it is, in words.
+    /// Returns the type of the value in words, as used in errors.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -128,19 +133,20 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// A call of a method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Its name, such as `getBuild`.
+    /// Name of the method, such as `getBuild`.
     pub method: String,
-    /// Its arguments. Koji takes named ones as a last [`Struct`](Value::Struct) in which `__starstar` is true.
+    /// The arguments. Koji takes named arguments as a last [`Struct`](Value::Struct) with a member
+    /// `__starstar` that is true; see [`named`](Self::named).
     pub params: Vec<Value>,
 }
 
 impl Request {
-    /// A call of `method` with these arguments.
+    /// Creates a call of `method` with these positional arguments.
     pub fn new(method: impl Into<String>, params: Vec<Value>) -> Self {
         Self { method: method.into(), params }
     }
 
-    /// The same call with arguments given by name.
+    /// Adds arguments given by name, as Koji expects them.
     #[must_use]
     pub fn named<'a>(mut self, arguments: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let marked = arguments.into_iter().chain([("__starstar", Value::Bool(true))]);
@@ -148,18 +154,21 @@ impl Request {
         self
     }
 
-    /// Its text, byte for byte as Koji's own client writes it (members of structs in the order of their names).
+    /// Returns the XML document, byte for byte as Koji's own client writes it, except that members
+    /// of structs are ordered by name.
     ///
     /// # Errors
-    /// If a text in it has characters that XML cannot carry, or it is deeper than [`DEPTH_MAX`].
+    /// If a text contains characters that XML cannot represent, or values are nested deeper than
+    /// [`DEPTH_MAX`].
     pub fn encode(&self) -> Result<String, Malformed> {
         write::request(self)
     }
 
-    /// Reads a call.
+    /// Parses a call.
     ///
     /// # Errors
-    /// If it is no such thing.
+    /// If `body` is not a valid call, is larger than [`BYTES_MAX`], or is nested deeper than
+    /// [`DEPTH_MAX`].
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         read::request(body)
     }
@@ -168,11 +177,11 @@ impl Request {
 /// An answer to a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
-    /// What the method gave.
+    /// The value that the method returned.
     Value(Value),
     /// The method raised an error.
     Fault {
-        /// Its number.
+        /// Number of the error.
         code: i64,
         /// What happened.
         text: String,
@@ -180,29 +189,33 @@ pub enum Response {
 }
 
 impl Response {
-    /// Its text, byte for byte as the hub writes it (members of structs in the order of their names).
+    /// Returns the XML document, byte for byte as the hub writes it, except that members of structs
+    /// are ordered by name.
     ///
     /// # Errors
-    /// If a text in it has characters that XML cannot carry, or it is deeper than [`DEPTH_MAX`].
+    /// If a text contains characters that XML cannot represent, or values are nested deeper than
+    /// [`DEPTH_MAX`].
     pub fn encode(&self) -> Result<String, Malformed> {
         write::response(self)
     }
 
-    /// Reads an answer.
+    /// Parses an answer.
     ///
     /// # Errors
-    /// If it is no such thing.
+    /// If `body` is not a valid answer, is larger than [`BYTES_MAX`], or is nested deeper than
+    /// [`DEPTH_MAX`].
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         read::response(body)
     }
 }
 
-/// Something that is not the XML-RPC that was expected.
+/// An error of the codec: the document is not valid XML-RPC, or a value cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where, in bytes from the start.
+    /// Position of the error, in bytes from the start of the document.
     pub at: usize,
-    /// What is wrong. Never more than a few words of what was read.
+    /// What is wrong. Quotes at most 40 characters of the document, or 120 of an error of the XML
+    /// parser.
     pub text: String,
 }
 
@@ -214,7 +227,7 @@ impl Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no XML-RPC at byte {}: {}", self.at, self.text)
+        write!(f, "invalid XML-RPC at byte {}: {}", self.at, self.text)
     }
 }
 

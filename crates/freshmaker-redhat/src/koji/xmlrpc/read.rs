@@ -48,7 +48,8 @@ pub(super) fn response(body: &[u8]) -> Result<Response, Malformed> {
     Ok(response)
 }
 
-/// What stands next in the structure. Names are those of the vocabulary: every other element is refused where it opens.
+/// The next tag or the end of the document. Names are from a fixed vocabulary: any other element is
+/// refused where it opens.
 #[derive(Clone, Copy)]
 enum Tag {
     Open(&'static str),
@@ -116,7 +117,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The next thing that matters: a tag, or a piece of text.
+    /// Returns the next tag or piece of text; skips declarations, comments and processing
+    /// instructions.
     fn piece(&mut self) -> Result<Piece<'a>, Malformed> {
         loop {
             let event = self
@@ -155,7 +157,8 @@ impl<'a> Parser<'a> {
         Err(self.error(format_args!("the encoding `{}` is not accepted", brief(&encoding))))
     }
 
-    /// The five characters that XML names, and those given by number. There are no others, so nothing can expand.
+    /// Returns the character of one of XML's five named entities or of a numeric reference. There
+    /// are no other entities, so no entity can expand to a long text.
     fn character(&self, reference: &BytesRef<'_>) -> Result<char, Malformed> {
         let numbered = reference.resolve_char_ref().map_err(|error| self.error(sentence(&error)))?;
         match (numbered, &**reference) {
@@ -169,7 +172,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The next tag; only space may stand before it.
+    /// Returns the next tag; only white space may precede it.
     fn next(&mut self) -> Result<Tag, Malformed> {
         loop {
             match self.piece()? {
@@ -203,7 +206,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// All text up to the next tag, and that tag.
+    /// Returns all text up to the next tag, and that tag.
     fn text_and_tag(&mut self) -> Result<(Cow<'a, str>, Tag), Malformed> {
         let mut text = Cow::Borrowed("");
         loop {
@@ -215,7 +218,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The text of an element that is open, which ends with it.
+    /// Returns the text of an open element, and consumes its end tag.
     fn text(&mut self, name: &str) -> Result<Cow<'a, str>, Malformed> {
         match self.text_and_tag()? {
             (text, Tag::Close(found)) if found == name => Ok(text),
@@ -238,13 +241,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A value whose `<value>` is open, with its `</value>`.
+    /// Reads a value whose `<value>` has been consumed, up to and including `</value>`.
     fn value(&mut self, depth: usize) -> Result<Value, Malformed> {
         if depth > DEPTH_MAX {
             return Err(self.error(format_args!("more than {DEPTH_MAX} values inside each other")));
         }
         let name = match self.text_and_tag()? {
-            // A value without a type is a text.
+            // A value without a type element is a text.
             (text, Tag::Close("value")) => return Ok(Value::Text(text.into_owned())),
             (text, Tag::Open(name)) if text.trim_ascii().is_empty() => name,
             (text, Tag::Open(_)) => {
@@ -300,7 +303,8 @@ impl<'a> Parser<'a> {
     }
 
     fn members(&mut self, depth: usize) -> Result<Value, Malformed> {
-        // A map made at once is full, one that grows by members in order is half empty.
+        // A `BTreeMap` collected at once has full nodes; one that grows by insertion in order has
+        // half-empty ones.
         let mut members = Vec::new();
         loop {
             match self.next()? {
@@ -323,12 +327,12 @@ enum Piece<'a> {
     Text(Cow<'a, str>),
 }
 
-/// What a library says about an error; it may quote what it read.
+/// Returns at most 120 characters of an error of a library, because it may quote the document.
 fn sentence(error: &dyn fmt::Display) -> String {
     error.to_string().chars().take(120).collect()
 }
 
-/// A few words of what was read, for an error.
+/// Returns at most 40 characters of the document, for an error.
 fn brief(text: &str) -> &str {
     let end = text.char_indices().nth(40).map_or(text.len(), |(at, _)| at);
     &text[..end]

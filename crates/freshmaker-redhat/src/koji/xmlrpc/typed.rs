@@ -2,19 +2,19 @@ use super::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What an answer was expected to be and is not.
+/// A value of another type than expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The names on the way to it, outermost first.
+    /// Names of the members on the path to the value, outermost first.
     pub path: Vec<String>,
-    /// What it should be.
+    /// The expected type, in words.
     pub wanted: &'static str,
-    /// What it is.
+    /// The actual type, in words.
     pub found: &'static str,
 }
 
 impl Mismatch {
-    /// The same, seen from outside of what is called `name`.
+    /// Adds `name` in front of the path: the value is inside of a value of this name.
     #[must_use]
     pub fn within(mut self, name: impl fmt::Display) -> Self {
         self.path.insert(0, name.to_string());
@@ -34,12 +34,12 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// What a [`Value`] can be read as; see [`Value::get`].
+/// A Rust type that a [`Value`] can be read as; see [`Value::get`].
 pub trait Typed<'a>: Sized {
-    /// What it is called in errors.
+    /// Name of the type in errors.
     const NAME: &'static str;
 
-    /// The value as this type, if it is one.
+    /// Returns the value as this type, or `None` if it has another type.
     fn of(value: &'a Value) -> Option<Self>;
 }
 
@@ -109,11 +109,12 @@ impl<'a, T: Typed<'a>> Typed<'a> for Option<T> {
 }
 
 impl Value {
-    /// What stands at the end of a path of members, as a type. A member that is not there is [`Nil`](Value::Nil), and so is every
-    /// member of it.
+    /// Returns the value at the end of a path of members, as a type. A missing member is
+    /// [`Nil`](Value::Nil), and so is every member of it.
     ///
     /// # Errors
-    /// If it is something else, or something on the way is no struct; an [`Option`] accepts `Nil`.
+    /// If the value has another type, or a value on the path is not a struct. An [`Option`] accepts
+    /// `Nil`; other types do not.
     pub fn get<'a, T: Typed<'a>>(&'a self, path: &[&str]) -> Result<T, Mismatch> {
         const NIL: &Value = &Value::Nil;
         let mut value = self;
@@ -127,10 +128,11 @@ impl Value {
         T::of(value).ok_or_else(|| mismatch(path, T::NAME, value))
     }
 
-    /// Reads every item of the list at the end of a path; `Nil` is an empty list.
+    /// Reads every item of the list at the end of a path; `Nil` counts as an empty list.
     ///
     /// # Errors
-    /// The first error of `read`, with the item it is in; or if there is no list.
+    /// The first error of `read`, with the number of its item, or an error if the value is not a
+    /// list.
     pub fn each<'a, T>(
         &'a self,
         path: &[&str],

@@ -3,7 +3,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
 
-/// Base64 is broken into lines of this length.
+/// Length of a line of base64.
 const LINE: usize = 76;
 
 pub(super) fn request(request: &Request) -> Result<String, Malformed> {
@@ -111,7 +111,8 @@ impl Writer {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.raw("<value><base64>\n");
-        // Whole groups of three bytes to a line, so that the lines together are the base64 of the whole.
+        // Each line encodes whole groups of three bytes, so that the joined lines are the base64 of
+        // all bytes.
         for line in bytes.chunks(LINE / 4 * 3) {
             BASE64_STANDARD.encode_string(line, &mut self.out);
             self.raw("\n");
@@ -119,7 +120,8 @@ impl Writer {
         self.raw("</base64></value>\n");
     }
 
-    /// What a reader of XML would change or refuse must not be written as it is.
+    /// Writes a text. Characters that an XML reader would change or refuse are escaped, or are an
+    /// error if XML cannot represent them.
     fn text(&mut self, text: &str) -> Result<(), Malformed> {
         let mut rest = text;
         while let Some(at) = rest.find(|c: char| matches!(c, '&' | '<' | '>' | '\u{fffe}' | '\u{ffff}') || c < ' ') {
@@ -145,7 +147,7 @@ impl Writer {
     }
 }
 
-/// As Python writes it: `1e+100`, `1e-05`, `0.0001`, `1.5`, `nan`.
+/// Formats a number as Python does: `1e+100`, `1e-05`, `0.0001`, `1.5`, `nan`.
 fn double(number: f64) -> String {
     if !number.is_finite() {
         return if number.is_nan() {
