@@ -14,7 +14,7 @@ pub use catalog::{FilesCatalog, FilesError};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that was left out, or cannot be read, and why.
+/// A file or a reference that was left out or cannot be read, and why.
 ///
 /// ```
 /// use freshmaker_local::files::Problem;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub struct Problem {
     /// The file or directory.
     pub path: PathBuf,
-    /// The line, counted from one, if it is about one.
+    /// The line, counted from 1; `None` if the problem concerns the whole file.
     pub line: Option<usize>,
     /// What is wrong, as a sentence.
     pub text: String,
