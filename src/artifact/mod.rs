@@ -92,7 +92,7 @@ impl From<String> for ArtifactId {
 /// The kind of an artifact.
 ///
 /// The kind does not decide which build system builds the artifact; [`Artifact::system`] does. It
-/// is used as follows:
+/// is used for these decisions, among others:
 ///
 /// * a [policy](crate::policy) may have rules for one kind;
 /// * an artifact without any estimate gets one from builds of the same kind, or a default of its

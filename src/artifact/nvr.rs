@@ -60,7 +60,8 @@ impl Nvr {
     /// use freshmaker::Nvr;
     ///
     /// assert_eq!(Nvr::of_rpm("bash-5.1.8-6.el9_1.x86_64")?.to_string(), "bash-5.1.8-6.el9_1");
-    /// assert_eq!(Nvr::of_rpm("bind-libs-32:9.16.23-1.el9.i686.rpm")?.to_string(), "32:bind-libs-9.16.23-1.el9");
+    /// let with_epoch = Nvr::of_rpm("bind-libs-32:9.16.23-1.el9.i686.rpm")?;
+    /// assert_eq!(with_epoch.to_string(), "32:bind-libs-9.16.23-1.el9");
     /// # Ok::<(), freshmaker::artifact::NvrError>(())
     /// ```
     ///

@@ -181,7 +181,12 @@ pub struct Found {
 /// #[async_trait]
 /// impl BuildSystem for Farm {
 ///     fn capabilities(&self) -> Capabilities {
-///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5), submissions: None }
+///         Capabilities {
+///             lookup: true,
+///             settle: Duration::ZERO,
+///             poll: Duration::from_secs(5),
+///             submissions: None,
+///         }
 ///     }
 ///     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
 ///         let id = ExternalId::new(request.attempt.as_str());
@@ -193,7 +198,9 @@ pub struct Found {
 ///     }
 ///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
 ///         let runs = self.0.lock().expect("no panic");
-///         let known = |id: &ExternalId| Some(Found { external: id.clone(), observed: runs.get(id)?.clone() });
+///         let known = |id: &ExternalId| {
+///             Some(Found { external: id.clone(), observed: runs.get(id)?.clone() })
+///         };
 ///         Ok(ids.iter().filter_map(known).collect())
 ///     }
 ///     async fn cancel(&self, id: &ExternalId) -> Result<()> {

@@ -39,7 +39,12 @@ pub struct Delivery {
 ///
 /// # futures_util::FutureExt::now_or_never(async {
 /// let bus = MemoryBus::new();
-/// bus.send(Message { id: "1".into(), topic: "a.b".into(), headers: Default::default(), body: b"{}".to_vec() });
+/// bus.send(Message {
+///     id: "1".into(),
+///     topic: "a.b".into(),
+///     headers: Default::default(),
+///     body: b"{}".to_vec(),
+/// });
 /// let delivery = bus.receive(10).await?.remove(0);
 /// bus.acknowledge(&[delivery.tag]).await?;
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();

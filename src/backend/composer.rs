@@ -61,7 +61,12 @@ impl ComposeRequest {
 /// #[async_trait]
 /// impl Composer for Standing {
 ///     fn capabilities(&self) -> Capabilities {
-///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5), submissions: None }
+///         Capabilities {
+///             lookup: true,
+///             settle: Duration::ZERO,
+///             poll: Duration::from_secs(5),
+///             submissions: None,
+///         }
 ///     }
 ///     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
 ///         Ok(ExternalId::new(request.attempt.as_str()))
@@ -71,7 +76,8 @@ impl ComposeRequest {
 ///     }
 ///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
 ///         let ready = |id: &ExternalId| {
-///             let output = Output { name: format!("https://repos.example.org/{id}"), digest: None, contents: None };
+///             let name = format!("https://repos.example.org/{id}");
+///             let output = Output { name, digest: None, contents: None };
 ///             Found { external: id.clone(), observed: Observed::Succeeded(output) }
 ///         };
 ///         Ok(ids.iter().map(ready).collect())

@@ -38,7 +38,9 @@ use std::time::Duration;
 ///     .on(rebuild_requested)
 ///     .build()?;
 /// let handle = engine.handle();
-/// handle.send(&RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None }).await?;
+/// let request =
+///     RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
+/// handle.send(&request).await?;
 /// engine.run_until(handle.wait_until_idle()).await?;
 /// assert_eq!(handle.overview().await?.builds_done, 1);
 /// assert!(builds.requests().is_empty());

@@ -36,8 +36,12 @@ pub type Parsed = Option<Result<Envelope, ParseError>>;
 ///
 /// let parsers = Parsers::new(["org.example"]).with(PUSHED);
 /// assert_eq!(parsers.topics(), ["org.example.registry.push"]);
-/// let mut message =
-///     Message { id: "1".into(), topic: "org.example.registry.push".into(), headers: [].into(), body: "debian:12".into() };
+/// let mut message = Message {
+///     id: "1".into(),
+///     topic: "org.example.registry.push".into(),
+///     headers: [].into(),
+///     body: "debian:12".into(),
+/// };
 /// assert_eq!(parsers.parse(&message).expect("a topic of ours")?.kind, "image.pushed");
 /// message.topic = "org.example.registry.pull".into();
 /// assert!(parsers.parse(&message).is_none());

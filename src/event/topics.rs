@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 /// this is a radix tree that goes from the last byte to the first: most foreign topics are refused
 /// after one comparison. A lookup takes time linear in the length of the topic.
 ///
-/// The topics `a.change`, `b.change` and `state`, numbered 0, 1 and 2, give this tree. Labels are in
-/// quotes; a branch is named by the byte before the label of its parent:
+/// The topics `a.change`, `b.change` and `state`, numbered 0, 1 and 2, give this tree. Labels are
+/// in quotes; a branch is named by the byte before the label of its parent:
 ///
 /// ```text
 /// "e"

@@ -1,9 +1,10 @@
 //! Handlers: user code that turns an event into a decision.
 //!
 //! A handler gets an event and a read-only [`Context`], and returns a [`Decision`]. The decision is
-//! data: the engine carries it out, in one transaction with the event. The engine may run a handler
-//! several times for one message (after a crash, a transient error or a conflict), so a handler
-//! must have no side effects, and should return the same decision for the same event and catalog.
+//! data: the engine carries it out. The engine may call a handler several times for one message:
+//! after a crash, after a transient error, or because builds in progress must end first. So a
+//! handler must have no side effects, and should return the same decision for the same event and
+//! catalog.
 //!
 //! Three handlers are ready to use: [`rebuild_dependents`] for a pushed image, [`rebuild_artifact`]
 //! for a changed recipe, and [`rebuild_requested`] for a request of a person. Register them with
@@ -76,7 +77,8 @@ pub type HandlerResult = Result<Decision, BoxError>;
 /// What the engine is to do about an event.
 ///
 /// The decisions of all handlers of a message are stored in one transaction, with the fact that the
-/// message is handled.
+/// message is handled. Only cancellations are applied before that, each in its own transaction; a
+/// repetition does not change them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
@@ -212,9 +214,12 @@ impl Context {
     /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
     /// graph.depend("app", "debian", EdgeKind::ParentImage)?;
     ///
-    /// let cx = Context::outside(Arc::new(MemoryCatalog::new(graph)), Policy::allow_all(), Default::default());
+    /// let catalog = Arc::new(MemoryCatalog::new(graph));
+    /// let cx = Context::outside(catalog, Policy::allow_all(), Default::default());
     /// let pushed = ImagePushed { image: "debian".into(), digest: None };
-    /// let Decision::Rebuild(plan) = rebuild_dependents(pushed, cx).await? else { panic!("expected a plan") };
+    /// let Decision::Rebuild(plan) = rebuild_dependents(pushed, cx).await? else {
+    ///     panic!("expected a plan")
+    /// };
     /// assert_eq!(plan.len(), 1);
     /// # Ok::<(), freshmaker::backend::BoxError>(()) }).unwrap().unwrap();
     /// ```

@@ -17,7 +17,12 @@ use tokio::sync::Notify;
 /// use freshmaker::Message;
 ///
 /// let bus = MemoryBus::new();
-/// bus.send(Message { id: "1".into(), topic: "base.pushed".into(), headers: Default::default(), body: b"{}".to_vec() });
+/// bus.send(Message {
+///     id: "1".into(),
+///     topic: "base.pushed".into(),
+///     headers: Default::default(),
+///     body: b"{}".to_vec(),
+/// });
 /// assert!(bus.published().is_empty(), "sent to us is not published by us");
 /// ```
 #[derive(Debug, Default)]

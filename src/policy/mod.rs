@@ -102,9 +102,6 @@
 //! A policy can also say how many builds a plan may have before a person must confirm it. A number
 //! for one handler replaces the number for all:
 //!
-//! Beside the rules a policy can say which plans are so large that somebody has to look at them first. What is said for one handler counts
-//! instead of what is said for all:
-//!
 //! ```toml
 //! [policy]
 //! ask_above = 50
@@ -155,7 +152,8 @@ use std::sync::Arc;
 /// use freshmaker::policy::Facts;
 /// use freshmaker::{Artifact, ArtifactKind};
 ///
-/// let image = Artifact::new("quay.io/team/app:1.2", ArtifactKind::Image).with_parameter("branch", "main");
+/// let image = Artifact::new("quay.io/team/app:1.2", ArtifactKind::Image)
+///     .with_parameter("branch", "main");
 /// let facts = Facts::default().with("manual", "true").about(&image);
 /// assert!(facts.get("image_name").eq(["quay.io/team/app"]));
 /// assert!(facts.get("image_tag").eq(["1.2"]));
@@ -260,7 +258,9 @@ fn kind_name(kind: ArtifactKind) -> &'static str {
 /// ```
 /// use freshmaker::policy::{Facts, Policy};
 ///
-/// let policy: Policy = serde_json::from_str(r#"{"block": [{"artifact": "debian:.*"}, {"target": ["eol", "old-.*"]}]}"#)?;
+/// let policy: Policy = serde_json::from_str(
+///     r#"{"block": [{"artifact": "debian:.*"}, {"target": ["eol", "old-.*"]}]}"#,
+/// )?;
 /// let verdict = policy.judge(&Facts::default().with("artifact", "app").with("target", "old-7"));
 /// assert!(!verdict.allowed);
 /// assert_eq!(verdict.rule, "policy.block[1]");
@@ -382,8 +382,8 @@ impl Policy {
 
     /// Returns whether the policy was made without rules, so that facts need not be collected.
     ///
-    /// Only [`allow_all`](Self::allow_all) is empty: a policy that was read from a configuration, or made
-    /// with [`from_rules`](Self::from_rules), is not, even if it has no rules.
+    /// Only [`allow_all`](Self::allow_all) is empty: a policy that was read from a configuration,
+    /// or made with [`from_rules`](Self::from_rules), is not, even if it has no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sections.is_empty()

@@ -57,11 +57,14 @@ impl PolicyError {
 /// ```
 /// use freshmaker::policy::{Facts, Policy, Rule};
 ///
-/// let ours = Rule::when("artifact", "quay\\.io/team/.*").and_not(Rule::when("image_tag", "old-.*"));
-/// let theirs = Rule::any([Rule::when("target", "main"), Rule::when("target", "next")]).named("theirs");
+/// let ours =
+///     Rule::when("artifact", "quay\\.io/team/.*").and_not(Rule::when("image_tag", "old-.*"));
+/// let theirs =
+///     Rule::any([Rule::when("target", "main"), Rule::when("target", "next")]).named("theirs");
 /// let policy = Policy::from_rules([ours, theirs], [])?;
 /// assert!(policy.judge(&Facts::default().with("artifact", "quay.io/team/app")).allowed);
-/// assert_eq!(policy.judge(&Facts::default().with("target", "next")).rule, "policy.allow[1].any[1]");
+/// let verdict = policy.judge(&Facts::default().with("target", "next"));
+/// assert_eq!(verdict.rule, "policy.allow[1].any[1]");
 /// # Ok::<(), freshmaker::policy::PolicyError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +73,17 @@ pub struct Rule(Vec<(String, Raw)>);
 
 impl Rule {
     /// Makes a rule that holds if a value of this fact matches the expression from end to end.
+    ///
+    /// `Rule::when("image_tag", "1")` does not hold for the tag `1.2`; with the expression `1.*` it
+    /// does. The names of facts are listed in [the module](super#facts).
     pub fn when(fact: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self(Vec::new()).and_when(fact, pattern)
     }
 
     /// Makes a rule that holds if at least one of these rules holds. The list must not be empty.
+    ///
+    /// The verdict names the first one that holds, as in `policy.allow[1].any[0]`. Conditions that
+    /// are added to the rule must hold as well.
     pub fn any(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self(vec![("any".into(), Raw::list(rules))])
     }
@@ -90,6 +99,9 @@ impl Rule {
     }
 
     /// Adds a condition: the other rule must not hold.
+    ///
+    /// A missing fact makes the other rule not hold, so the condition then holds. If this is called
+    /// several times, none of the other rules may hold.
     pub fn and_not(self, rule: Rule) -> Self {
         self.with("not".into(), rule.into_raw())
     }
@@ -146,6 +158,13 @@ impl Pattern {
 impl Compiled {
     /// Returns the rule to name as the one that matched: this one, or the deepest alternative of
     /// `any` that did. `None` if the rule does not match.
+    ///
+    /// ```text
+    /// target = "main", any = [{ kind = "rpm" }, { kind = "image" }]
+    /// target main, kind image    the second alternative, any[1]
+    /// target main, kind module   None: no alternative matches
+    /// target next, kind image    None: the target does not match
+    /// ```
     pub(super) fn find(&self, facts: &Facts) -> Option<&Self> {
         let holds =
             self.facts.iter().all(|(key, patterns)| {

@@ -86,8 +86,9 @@ use std::time::Duration;
 ///     .with_variable("REGISTRY", "registry.example")
 ///     .with_timeout(Duration::from_secs(1800));
 /// let read: CommandConfig = serde_json::from_str(
-///     r#"{"program": "/usr/local/bin/build-image", "state_dir": "/var/lib/freshmaker/builds", "arguments": ["--push"],
-///         "environment": {"REGISTRY": "registry.example"}, "timeout": 1800}"#,
+///     r#"{"program": "/usr/local/bin/build-image", "state_dir": "/var/lib/freshmaker/builds",
+///         "arguments": ["--push"], "environment": {"REGISTRY": "registry.example"},
+///         "timeout": 1800}"#,
 /// )?;
 /// assert_eq!(config, read);
 /// # Ok::<(), serde_json::Error>(())
@@ -226,7 +227,8 @@ impl fmt::Debug for CommandConfig {
 /// # let directory = tempfile::tempdir()?;
 /// # let state_dir = directory.path();
 /// let script = r#"printf '{"name": "%s"}' "$FRESHMAKER_ARTIFACT" >"$FRESHMAKER_RESULT""#;
-/// let builds = CommandBuildSystem::new(CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]))?;
+/// let config = CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]);
+/// let builds = CommandBuildSystem::new(config)?;
 /// assert!(builds.capabilities().lookup);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

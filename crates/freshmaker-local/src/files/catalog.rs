@@ -25,7 +25,10 @@ use std::path::{Path, PathBuf};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let root = tempfile::tempdir()?;
-/// std::fs::write(root.path().join("Containerfile"), "# freshmaker: image=team/app\nFROM debian:12\n")?;
+/// std::fs::write(
+///     root.path().join("Containerfile"),
+///     "# freshmaker: image=team/app\nFROM debian:12\n",
+/// )?;
 ///
 /// let catalog = FilesCatalog::from_tree(root.path())?;
 /// let graph = catalog.dependents(&["debian:12".into()]).await?;

@@ -14,8 +14,11 @@ use std::fmt;
 /// use freshmaker::EdgeKind;
 /// use freshmaker_local::files::containerfile::parse;
 ///
-/// let recipe = parse("ARG GO=1.25\nFROM golang:$GO AS build\nFROM alpine\nCOPY --from=build /app /app\n")?;
-/// let images: Vec<_> = recipe.images.iter().map(|used| (used.image.familiar(), used.edge())).collect();
+/// let recipe = parse(
+///     "ARG GO=1.25\nFROM golang:$GO AS build\nFROM alpine\nCOPY --from=build /app /app\n",
+/// )?;
+/// let images: Vec<_> =
+///     recipe.images.iter().map(|used| (used.image.familiar(), used.edge())).collect();
 /// assert_eq!(images, [
 ///     ("golang:1.25".to_owned(), Ok(EdgeKind::BuilderStage)),
 ///     ("alpine:latest".to_owned(), Ok(EdgeKind::ParentImage)),

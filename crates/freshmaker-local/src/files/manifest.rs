@@ -1,14 +1,14 @@
 //! Reads the manifest `freshmaker.toml`: artifacts without a Containerfile, and names for a tree.
 //!
 //! ```toml
-//! [tree]                                  # optional: a tree of Containerfiles, relative to the manifest
-//! path = "images"                         # "." if left out
+//! [tree]                                  # optional: a tree of Containerfiles
+//! path = "images"                         # relative to the manifest; "." if left out
 //! image = "registry.example.com/team/{path}:{tag}"
 //!
 //! [tree.images]                           # by path relative to the tree
 //! "legacy/Dockerfile" = "registry.example.com/old/app:1"
 //!
-//! [[policy.block]]                        # optional: what may be rebuilt, see `freshmaker::policy`
+//! [[policy.block]]                        # optional, see `freshmaker::policy`
 //! artifact = ".*/experimental/.*"
 //! because = "nobody uses it"
 //!
@@ -88,13 +88,18 @@ const ARTIFACT_KEYS: [&str; 12] = [
 /// use freshmaker_local::files::manifest::Manifest;
 /// use freshmaker::ArtifactGraph;
 ///
-/// let text = "[[artifact]]\nname = 'app'\nkind = 'image'\nsource = 'app/'\nparents = ['debian:12']\n";
+/// let text =
+///     "[[artifact]]\nname = 'app'\nkind = 'image'\nsource = 'app/'\nparents = ['debian:12']\n";
 /// let mut graph = ArtifactGraph::new();
 /// Manifest::parse("freshmaker.toml", text)?.add_to(&mut graph)?;
 /// assert_eq!(graph.parents(&"docker.io/library/app:latest".into()).len(), 1);
 ///
-/// let problems = Manifest::parse("freshmaker.toml", "[[artifact]]\nname = 'app'\nkind = 'imge'\n").unwrap_err();
-/// assert_eq!(problems[0].to_string(), "freshmaker.toml:3: artifact[0].kind: \"imge\" is not allowed, did you mean \"image\"?");
+/// let text = "[[artifact]]\nname = 'app'\nkind = 'imge'\n";
+/// let problems = Manifest::parse("freshmaker.toml", text).unwrap_err();
+/// assert_eq!(
+///     problems[0].to_string(),
+///     "freshmaker.toml:3: artifact[0].kind: \"imge\" is not allowed, did you mean \"image\"?"
+/// );
 /// # Ok::<(), Vec<freshmaker_local::files::Problem>>(())
 /// ```
 #[derive(Clone, Debug)]

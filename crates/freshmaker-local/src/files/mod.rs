@@ -19,7 +19,11 @@ use std::path::PathBuf;
 /// ```
 /// use freshmaker_local::files::Problem;
 ///
-/// let problem = Problem { path: "app/Dockerfile".into(), line: Some(3), text: "ARG BASE has no default".into() };
+/// let problem = Problem {
+///     path: "app/Dockerfile".into(),
+///     line: Some(3),
+///     text: "ARG BASE has no default".into(),
+/// };
 /// assert_eq!(problem.to_string(), "app/Dockerfile:3: ARG BASE has no default");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

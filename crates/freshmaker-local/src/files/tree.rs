@@ -16,7 +16,8 @@
 //! The first of these that gives a name:
 //!
 //! 1. [`Naming::images`], by the path of the file;
-//! 2. the comment `# freshmaker: image=registry.example.com/team/app:1` before the first instruction;
+//! 2. a comment before the first instruction, such as
+//!    `# freshmaker: image=registry.example.com/team/app:1`;
 //! 3. [`Naming::pattern`], such as `registry.example.com/team/{path}:{tag}`;
 //! 4. `localhost/{path}:{tag}`.
 //!

@@ -85,7 +85,8 @@ fn message(topic: &str, form: &impl Serialize) -> Announcement {
 /// ```
 /// use freshmaker_redhat::forms::FreshmakerMessages;
 ///
-/// let builder = freshmaker::Engine::builder().announcer(FreshmakerMessages::new("https://freshmaker.example.org"));
+/// let builder = freshmaker::Engine::builder()
+///     .announcer(FreshmakerMessages::new("https://freshmaker.example.org"));
 /// # drop(builder);
 /// ```
 #[derive(Clone, Debug)]

@@ -39,7 +39,7 @@ impl Choice {
         choice
     }
 
-    /// Leaves out older unpublished images: they were never offered to anybody.
+    /// Leaves out older unpublished images: they were never offered to users.
     fn keep_newest_unpublished(&mut self, index: &Index<'_>) {
         let unpublished = |place: &&usize| index.images[**place].publication == Publication::Unpublished;
         let mut newest: BTreeMap<(&str, &str), &Nvr> = BTreeMap::new();

@@ -64,7 +64,11 @@ pub enum SelectError {
 /// let app = CatalogImage::new("app-container-1-7".parse()?).with_source("app.git", None);
 /// let selection = Releases::new()
 ///     .with(ubi.with_rpm("bash-5.1.8-6.el9".parse()?))
-///     .with(app.with_rpm("bash-5.1.8-6.el9".parse()?).with_parent("ubi9-container-9.4-1123".parse()?, EdgeKind::ParentImage).affected())
+///     .with(
+///         app.with_rpm("bash-5.1.8-6.el9".parse()?)
+///             .with_parent("ubi9-container-9.4-1123".parse()?, EdgeKind::ParentImage)
+///             .affected(),
+///     )
 ///     .fixing("bash-5.1.8-9.el9".parse()?)
 ///     .select()?;
 /// let plan = selection.planner().plan()?;

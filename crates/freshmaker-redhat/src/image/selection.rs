@@ -48,7 +48,7 @@ pub struct SelectedImage {
 /// |---|---|
 /// | `already_fixed` | its packages are all at least as new as the fixed ones |
 /// | `package_absent` | it has none of the fixed packages |
-/// | `modularity` | its packages are from modules and the fixes are not, or the other way round |
+/// | `modularity` | its packages are from modules and the fixes are not, or the reverse |
 /// | `hotfix` | it has the label of a hotfix |
 /// | `older_unpublished` | a newer image of the same name and version is not published either |
 /// | `already_rebuilt` | it, or the release that replaces it, has been rebuilt before |
@@ -57,21 +57,26 @@ pub struct SelectedImage {
 /// | `not_needed` | nothing that is rebuilt is built on it |
 /// | `lookup_error` | how it is built could not be found out |
 /// | `no_recipe` | the catalog has no recipe for it |
-/// | `parent_not_rebuilt` | it would be built on an image that needs the fix and cannot be rebuilt |
+/// | `parent_not_rebuilt` | its parent needs the fix and cannot be rebuilt |
 ///
 /// or a code that the caller gave with [`CatalogImage::rejected`](super::CatalogImage::rejected).
 ///
 /// ```
 /// use freshmaker_redhat::image::{CatalogImage, Publication, Releases};
 ///
-/// let image = |nvr: &str| Ok::<_, freshmaker::artifact::NvrError>(CatalogImage::new(nvr.parse()?).with_source("app.git", None).affected());
+/// let image = |nvr: &str| {
+///     Ok::<_, freshmaker::artifact::NvrError>(
+///         CatalogImage::new(nvr.parse()?).with_source("app.git", None).affected(),
+///     )
+/// };
 /// let selection = Releases::new()
 ///     .with(image("app-container-1-2")?)
 ///     .with(image("app-container-1-10")?.with_publication(Publication::Released))
 ///     .select()?;
 /// assert_eq!(selection.images().len(), 1);
 /// assert_eq!(selection.images()[0].nvr.to_string(), "app-container-1-10");
-/// assert_eq!(selection.excluded(&"app-container-1-2".parse()?).unwrap().code, "superseded_by_release");
+/// let older = selection.excluded(&"app-container-1-2".parse()?).unwrap();
+/// assert_eq!(older.code, "superseded_by_release");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -232,7 +232,10 @@ const HINT_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole), ("info", Shape::
 /// ```
 /// use freshmaker::{Message, messages};
 ///
-/// let (topic, body) = ("org.fedoraproject.prod.buildsys.task.state.change".into(), r#"{"id": 7, "new": "CLOSED"}"#.into());
+/// let (topic, body) = (
+///     "org.fedoraproject.prod.buildsys.task.state.change".into(),
+///     r#"{"id": 7, "new": "CLOSED"}"#.into(),
+/// );
 /// let mut message = Message { id: "1".into(), topic, headers: [].into(), body };
 /// assert_eq!(messages::koji::task_hint(&message).map(|id| id.to_string()).as_deref(), Some("7"));
 /// message.body.truncate(5);

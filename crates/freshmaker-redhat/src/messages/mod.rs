@@ -52,7 +52,9 @@
 //!     id: "ID:1".into(),
 //!     topic: "/topic/VirtualTopic.eng.errata.activity.status".into(),
 //!     headers: [].into(),
-//!     body: r#"{"errata_id": 139856, "from": "QE", "to": "SHIPPED_LIVE", "synopsis": "Important: security update"}"#.into(),
+//!     body: r#"{"errata_id": 139856, "from": "QE", "to": "SHIPPED_LIVE",
+//!         "synopsis": "Important: security update"}"#
+//!         .into(),
 //! };
 //! let envelope = parsers.parse(&message).expect("a topic of ours")?;
 //! assert_eq!(envelope.search_key, "139856");

@@ -99,9 +99,11 @@ fn compose(message: &Message) -> Parsed {
 /// ```
 /// use freshmaker::{Message, messages};
 ///
-/// let (topic, body) = ("VirtualTopic.eng.odcs.state.changed".into(), r#"{"compose": {"id": 7}}"#.into());
+/// let (topic, body) =
+///     ("VirtualTopic.eng.odcs.state.changed".into(), r#"{"compose": {"id": 7}}"#.into());
 /// let message = Message { id: "1".into(), topic, headers: [].into(), body };
-/// assert_eq!(messages::odcs::compose_hint(&message).map(|id| id.to_string()).as_deref(), Some("7"));
+/// let hint = messages::odcs::compose_hint(&message).map(|id| id.to_string());
+/// assert_eq!(hint.as_deref(), Some("7"));
 /// ```
 #[must_use]
 pub fn compose_hint(message: &Message) -> Option<ExternalId> {
