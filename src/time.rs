@@ -1,22 +1,25 @@
 //! Points in time and durations, as values.
 //!
-//! The pure part of the crate never asks what time it is: a [`Timestamp`] is always an argument.
-//! Clocks live behind [`backend::Clock`](crate::backend::Clock).
+//! The pure part of the crate never asks for the current time: a [`Timestamp`] is always an
+//! argument. Only a [`backend::Clock`](crate::backend::Clock) tells it.
 
 use std::time::Duration;
 
-/// A point in time, UTC, with microsecond precision when stored.
+/// A point in time in UTC. Stored values have a precision of one microsecond.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
-/// Microseconds since the Unix epoch: the stored form of a [`Timestamp`].
+/// Returns the microseconds since the Unix epoch, which is the stored form of a [`Timestamp`].
+///
+/// Smaller fractions are cut off.
 #[must_use]
 pub fn to_micros(at: Timestamp) -> i64 {
     at.timestamp_micros()
 }
 
-/// The [`Timestamp`] of a number of microseconds since the Unix epoch.
+/// Returns the [`Timestamp`] of a number of microseconds since the Unix epoch.
 ///
-/// Numbers outside the range of the calendar (about 262,000 years) become its nearest end.
+/// A number outside the range of the calendar (about 262,000 years before and after year 0) becomes
+/// the nearest end of that range.
 #[must_use]
 pub fn from_micros(micros: i64) -> Timestamp {
     chrono::DateTime::from_timestamp_micros(micros).unwrap_or(if micros < 0 {
@@ -26,13 +29,13 @@ pub fn from_micros(micros: i64) -> Timestamp {
     })
 }
 
-/// `at` plus `by`; saturates at the end of the calendar instead of overflowing.
+/// Returns `at` plus `by`, at most the end of the calendar.
 #[must_use]
 pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     chrono::TimeDelta::from_std(by).ok().and_then(|delta| at.checked_add_signed(delta)).unwrap_or(Timestamp::MAX_UTC)
 }
 
-/// How long after `earlier` the moment `at` is; zero if it is not after it.
+/// Returns the time from `earlier` to `at`, or zero if `at` is not after `earlier`.
 #[must_use]
 pub fn since(at: Timestamp, earlier: Timestamp) -> Duration {
     (at - earlier).to_std().unwrap_or_default()

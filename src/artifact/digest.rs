@@ -3,10 +3,21 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// The content of something, named by a hash: `sha256:…`.
+/// Identifies content by its hash, written as `algorithm:hexadecimal`, for example `sha256:4f2c…`.
 ///
-/// Two outputs with one digest are the same output. A digest made here is always SHA-256;
-/// one that is read may use any algorithm name, as registries do.
+/// Two outputs with the same digest are the same output. The engine uses this for early cutoff: a
+/// build whose inputs have the digests of its last output's inputs need not run.
+///
+/// [`of`](Self::of) and [`of_parts`](Self::of_parts) always make SHA-256. A digest that is parsed
+/// may use any algorithm name, because registries do. The parser checks the form and not the length
+/// of the hexadecimal part: it does not know every algorithm.
+/// [`ImageReference`](super::ImageReference) checks the length as well.
+///
+/// * Algorithm: at least one of `a-z`, `0-9`, `+`, `.`, `_` and `-`.
+/// * Hexadecimal part: at least one of `0-9` and `a-f`. Upper case is refused.
+/// * Length of the whole text: at most 256 bytes.
+///
+/// In serde formats a digest is its text. Order and equality are those of the text.
 ///
 /// ```
 /// use freshmaker::artifact::Digest;
@@ -20,7 +31,9 @@ use std::str::FromStr;
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
-/// A text is not a digest.
+/// Says that a text is not a [`Digest`].
+///
+/// The message contains the first 80 characters of the text and an example of the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a digest: expected algorithm:hexadecimal, such as sha256:4f2c…")]
 pub struct DigestError {
@@ -28,13 +41,19 @@ pub struct DigestError {
 }
 
 impl Digest {
-    /// The SHA-256 of some bytes, as `sha256sum` prints it.
+    /// Returns the SHA-256 of some bytes, the same value as `sha256sum` prints, with `sha256:`
+    /// before it.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self::sha256(Sha256::new().chain_update(bytes))
     }
 
-    /// The SHA-256 of several byte strings, each preceded by its length, so that moving a border changes the digest.
+    /// Returns the SHA-256 of several byte strings, each preceded by its length (8 bytes,
+    /// big-endian).
+    ///
+    /// Because of the lengths, moving a border between two parts changes the digest: the parts
+    /// `"ab", "c"` and the parts `"a", "bc"` have different digests. No parts at all have a digest
+    /// too.
     #[must_use]
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
@@ -56,13 +75,16 @@ impl Digest {
         Self(text)
     }
 
-    /// The whole text, algorithm included.
+    /// Returns the whole text, including the algorithm and the colon.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first twelve hexadecimal digits: enough for people.
+    /// Returns the first twelve hexadecimal digits, without the algorithm, for display.
+    ///
+    /// A shorter digest is returned whole. Do not compare digests by this text: two different ones
+    /// may begin with the same twelve digits.
     #[must_use]
     pub fn short(&self) -> &str {
         let hex = self.0.split_once(':').map_or(self.0.as_str(), |(_, hex)| hex);

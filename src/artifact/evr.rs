@@ -4,13 +4,26 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-/// Longest text of a version or an NVR that is read; real ones have less than a hundred bytes.
+/// Longest text of a version or an NVR that is read, in bytes; real ones have less than a hundred.
 pub(super) const TEXT_MAX: usize = 512;
 
 /// Epoch, version and release of a package, compared as RPM compares them.
 ///
-/// The text form is `version-release`, with `epoch:` before it if the epoch is not 0; no epoch means 0. Two values are equal if RPM
-/// takes them for the same, however they are written: equality, order and hash agree, and a map holds `1.01-1` and `1.1-1` once.
+/// The text form is `version-release`, with `epoch:` before it if the epoch is not 0; a missing
+/// epoch means 0.
+///
+/// * Epoch: digits only, at most 4294967295. A colon after anything but digits is part of the
+///   version, as in RPM.
+/// * Version and release: not empty; no white space, no control characters, no `/` and no `-`.
+/// * Length of the whole text: at most 512 bytes.
+///
+/// Two values are equal if RPM sees no difference between them, however they are written: `1.01-1`
+/// equals `1.1-1`. Equality, order and hash agree, so a map holds only one of these two.
+/// [`to_string`](ToString::to_string) keeps the version and the release as they were written. In
+/// serde formats an EVR is its text.
+///
+/// RPM's order compares segments of digits as numbers and segments of letters as text. A `~` sorts
+/// before everything, even before the end of the text, and a `^` sorts after the end:
 ///
 /// ```
 /// use freshmaker::artifact::Evr;
@@ -31,7 +44,9 @@ pub struct Evr {
     release: String,
 }
 
-/// A text is not an EVR.
+/// Says that a text is not an [`Evr`].
+///
+/// The message contains the first 120 characters of the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not version-release or epoch:version-release")]
 pub struct EvrError {
@@ -39,41 +54,42 @@ pub struct EvrError {
 }
 
 impl Evr {
-    /// Parts that were checked by [`is_part`].
+    /// Makes an EVR from parts that [`is_part`] has checked.
     pub(super) fn of_parts(epoch: u32, version: &str, release: &str) -> Self {
         Self { epoch, version: version.to_owned(), release: release.to_owned() }
     }
 
-    /// The epoch, 0 if none was written.
+    /// Returns the epoch, 0 if the text has none.
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// The version as it was written.
+    /// Returns the version as it was written.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The release as it was written.
+    /// Returns the release as it was written.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 }
 
-/// Whether a text can be a version or a release: not empty, no dash (which separates them), nothing that does not belong into a name.
+/// Returns whether a text can be a version or a release: it is not empty and has no dash (which
+/// separates the two), no slash, no white space and no control character.
 pub(super) fn is_part(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '-'))
 }
 
-/// An epoch: digits only, no sign, at most what RPM can store.
+/// Reads an epoch: digits only, no sign, at most what RPM can store (32 bits).
 pub(super) fn read_epoch(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// RPM's order of version and release.
+/// Compares two pairs of version and release by RPM's rules.
 pub(super) fn compare(one: (&str, &str), other: (&str, &str)) -> Ordering {
     rpm_version::Evr::new("", one.0, one.1).cmp(&rpm_version::Evr::new("", other.0, other.1))
 }
@@ -102,14 +118,15 @@ impl Eq for Evr {}
 impl Hash for Evr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.epoch.hash(state);
-        // The sort key has only what the comparison sees, so equal values have equal keys.
+        // The sort key has only what the comparison uses, so equal values have equal hashes.
         rpm_version::Evr::new("", self.version.as_str(), self.release.as_str()).sortkey().hash(state);
     }
 }
 
 impl fmt::Display for Evr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Koji allows a colon in a version, and what stands before it must not be read as the epoch.
+        // Koji allows a colon in a version. The text before that colon must not be read as the
+        // epoch.
         if self.epoch != 0 || self.version.contains(':') {
             write!(f, "{}:", self.epoch)?;
         }

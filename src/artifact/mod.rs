@@ -1,4 +1,19 @@
-//! Things that can be rebuilt: their identity, where they come from and what they were built with.
+//! What can be rebuilt: artifacts, their names and sources, and the parameters of their builds.
+//!
+//! An [`Artifact`] is one node of the dependency graph: a package, an image, a module or a
+//! repository. A catalog describes artifacts; a handler makes a plan of them; the engine submits a
+//! build for each artifact of the plan to a build system.
+//!
+//! | question | answered by |
+//! |---|---|
+//! | How is an artifact identified? | [`ArtifactId`], any text that is unique in the graph |
+//! | Can the engine rebuild it? | only if it has a [`Source`]: [`Artifact::buildable`] |
+//! | Which build system gets it? | [`Artifact::system`], else the only registered one |
+//! | Which requests can share a build? | those whose [`Parameters`] unite |
+//! | Has its content changed? | compare [`Artifact::digest`], a [`Digest`] |
+//!
+//! The other types read and compare names: [`ImageReference`] for container images, [`Nvr`] and
+//! [`Evr`] for packages. All of them are plain values: nothing here reads files or a network.
 
 mod digest;
 mod evr;
@@ -17,10 +32,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of an artifact, unique within one [`ArtifactGraph`](crate::ArtifactGraph).
+/// Identifies an artifact, unique within one [`ArtifactGraph`](crate::ArtifactGraph).
 ///
-/// The text is whatever the catalog calls canonical: `docker.io/library/debian:12` for an image,
-/// an NVR for a package. It is cheap to clone.
+/// The text is the canonical name that the catalog uses: `docker.io/library/debian:12` for an
+/// image, an NVR or a package name for a package. The engine does not interpret the text, so two
+/// spellings of one name are two artifacts unless the graph has an
+/// [alias](crate::ArtifactGraph::alias).
+///
+/// The id is stored with every build. Choose names that do not change between runs. A clone costs
+/// one reference count.
 ///
 /// ```
 /// use freshmaker::ArtifactId;
@@ -33,12 +53,12 @@ use std::time::Duration;
 pub struct ArtifactId(Arc<str>);
 
 impl ArtifactId {
-    /// An identity from its canonical text.
+    /// Makes an id from its canonical text. Any text is accepted.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -69,24 +89,38 @@ impl From<String> for ArtifactId {
     }
 }
 
-/// What sort of thing an artifact is; decides which build system gets it.
+/// The kind of an artifact.
+///
+/// The kind does not decide which build system builds the artifact; [`Artifact::system`] does. It
+/// is used for these decisions, among others:
+///
+/// * a [policy](crate::policy) may have rules for one kind;
+/// * an artifact without any estimate gets one from builds of the same kind, or a default of its
+///   kind;
+/// * a [`Repository`](Self::Repository) with a source is prepared on demand, for the builds that
+///   use it.
+///
+/// In serde formats a kind is its name in snake case: `rpm`, `image`, `module`, `image_repository`,
+/// `repository`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
-    /// An RPM package, named by its source.
+    /// An RPM package, named by its source package.
     Rpm,
     /// A container image.
     Image,
-    /// A module (a set of packages built and shipped together).
+    /// A module: a set of packages that are built and shipped together.
     Module,
     /// A repository of container images.
     ImageRepository,
-    /// A prerequisite: a package repository made for builds, an ODCS compose for example.
+    /// A repository of packages that is prepared for builds, for example an ODCS compose.
     Repository,
 }
 
 impl ArtifactKind {
-    /// The number under which the kind is stored and shown; a number is never given twice.
+    /// Returns the number under which the kind is stored and shown, 0 to 4.
+    ///
+    /// A number is never used for another kind, so old rows stay readable.
     #[must_use]
     pub fn number(self) -> i16 {
         match self {
@@ -98,7 +132,7 @@ impl ArtifactKind {
         }
     }
 
-    /// The kind of a stored number.
+    /// Returns the kind of a stored number; `None` if the number is unknown.
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
         [Self::Rpm, Self::Image, Self::Module, Self::ImageRepository, Self::Repository]
@@ -107,17 +141,22 @@ impl ArtifactKind {
     }
 }
 
-/// Where the recipe of an artifact lies, and at which revision.
+/// Where the recipe of an artifact is, and at which revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// A directory, or the URL of a repository.
+    /// A directory, or the URL of a repository. The build system interprets it.
     pub location: String,
-    /// Commit, or digest of the recipe; `None` where the source keeps no revisions.
+    /// A commit, or the digest of the recipe; `None` if the source has no revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 }
 
-/// Something that can be rebuilt, as a catalog describes it.
+/// An artifact as a catalog describes it: something that may be rebuilt, or may cause rebuilds.
+///
+/// Only an artifact with a [`source`](Self::source) can be rebuilt. One without a source is
+/// external: it can change, and so cause rebuilds of its dependents, but the engine never builds
+/// it. Dependencies are not part of this type; they are edges of the
+/// [`ArtifactGraph`](crate::ArtifactGraph).
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactKind};
@@ -130,32 +169,38 @@ pub struct Source {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Its identity.
+    /// The artifact's identity in the graph.
     pub id: ArtifactId,
-    /// What sort of thing it is.
+    /// The artifact's kind.
     pub kind: ArtifactKind,
-    /// The build system that builds it, by its registered name; `None` lets the engine choose by kind.
+    /// The name under which the build system that builds this artifact is registered.
+    ///
+    /// `None` means the only registered build system. If several are registered (composers count),
+    /// `None` is an error: the event fails with the code `no_build_system`, and so it does if no
+    /// system has this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// Its recipe; an artifact without one is external: it can change, but not be rebuilt by us.
+    /// Where the recipe is; `None` for an external artifact, which is never rebuilt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Target or branch; builds for different targets never coalesce.
+    /// The build target or branch, empty by default. Builds for different targets never share a
+    /// build.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
-    /// Content of the present output, if known.
+    /// The digest of the artifact's present output, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// What its build is called with.
+    /// The parameters of its build; empty by default.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
-    /// How long its build will probably take.
+    /// How long a build will probably take. Used only while there are no durations of earlier
+    /// builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Duration>,
 }
 
 impl Artifact {
-    /// An external artifact: a name and a kind, nothing that could be built.
+    /// Makes an external artifact: id and kind only, every other field empty.
     pub fn new(id: impl Into<ArtifactId>, kind: ArtifactKind) -> Self {
         Self {
             id: id.into(),
@@ -169,47 +214,47 @@ impl Artifact {
         }
     }
 
-    /// The same artifact with a recipe.
+    /// Returns the same artifact with a recipe, which makes it buildable.
     #[must_use]
     pub fn with_source(mut self, location: impl Into<String>, revision: Option<&str>) -> Self {
         self.source = Some(Source { location: location.into(), revision: revision.map(str::to_owned) });
         self
     }
 
-    /// The same artifact with the digest of its present output.
+    /// Returns the same artifact with the digest of its present output.
     #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
         self
     }
 
-    /// The same artifact, built by the system registered under this name.
+    /// Returns the same artifact, to be built by the build system registered under this name.
     #[must_use]
     pub fn with_system(mut self, system: impl Into<String>) -> Self {
         self.system = Some(system.into());
         self
     }
 
-    /// The same artifact with an expected build duration.
+    /// Returns the same artifact with an expected build duration.
     #[must_use]
     pub fn with_estimate(mut self, estimate: Duration) -> Self {
         self.estimate = Some(estimate);
         self
     }
 
-    /// The same artifact with one more build parameter.
+    /// Returns the same artifact with one more build parameter, replacing one of the same name.
     #[must_use]
     pub fn with_parameter(mut self, name: impl Into<String>, value: impl Into<Parameter>) -> Self {
         self.parameters.insert(name, value);
         self
     }
 
-    /// Whether it is a repository that is prepared for those that take packages from it.
+    /// Returns whether this is a repository that is prepared on demand, for the builds that use it.
     pub(crate) fn on_demand(&self) -> bool {
         self.kind == ArtifactKind::Repository && self.buildable()
     }
 
-    /// Whether there is a recipe to build it from.
+    /// Returns whether the artifact has a recipe, so that a build system can build it.
     #[must_use]
     pub fn buildable(&self) -> bool {
         self.source.is_some()

@@ -4,13 +4,19 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-/// Name, version and release of a build: `bash-5.1.8-6.el9_1`.
+/// Name, version and release of a build, as in `bash-5.1.8-6.el9_1`.
 ///
-/// The name may contain dashes, version and release may not. An epoch stands where Koji writes it, before the name:
-/// `1:bash-5.1.8-6.el9_1`.
+/// The text form is `name-version-release`, or `epoch:name-version-release`: Koji writes an epoch
+/// before the name, as in `1:bash-5.1.8-6.el9_1`.
 ///
-/// An NVR is a name: `==` and `<` compare what is written, so it can be a key. Which of two builds is newer is asked with
-/// [`by_release`](Self::by_release) or of the [`evr`](Self::evr).
+/// * Name: may contain dashes; not empty, no colon, no `/`, no white space, no control characters.
+/// * Version and release: as in an [`Evr`], so without dashes.
+/// * Epoch: digits only, at most 4294967295.
+/// * Length of the whole text: at most 512 bytes.
+///
+/// An NVR is a name: `==`, `<` and the hash compare the written parts, so it can be a key. To find
+/// out which of two builds is newer, compare with [`by_release`](Self::by_release), or compare
+/// their [`evr`](Self::evr). In serde formats an NVR is its text.
 ///
 /// ```
 /// use freshmaker::Nvr;
@@ -33,7 +39,9 @@ pub struct Nvr {
     epoch: Option<u32>,
 }
 
-/// A text is not an NVR.
+/// Says that a text is not an [`Nvr`].
+///
+/// The message contains the first 120 characters of the text and the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {form}")]
 pub struct NvrError {
@@ -42,19 +50,24 @@ pub struct NvrError {
 }
 
 impl Nvr {
-    /// The NVR of an RPM from the name of its file: `bash-5.1.8-6.el9_1.x86_64`, also with `.rpm` at the end, and with an epoch either
-    /// before the name or, as RPM writes it, before the version: `bash-0:5.1.8-6.el9_1.src`.
+    /// Returns the NVR of an RPM, given the name of its file: `bash-5.1.8-6.el9_1.x86_64`.
+    ///
+    /// The text may end with `.rpm`. An epoch may stand before the name, or before the version as
+    /// RPM writes it: `bash-0:5.1.8-6.el9_1.src`. If both places have one, the epoch before the
+    /// version counts.
     ///
     /// ```
     /// use freshmaker::Nvr;
     ///
     /// assert_eq!(Nvr::of_rpm("bash-5.1.8-6.el9_1.x86_64")?.to_string(), "bash-5.1.8-6.el9_1");
-    /// assert_eq!(Nvr::of_rpm("bind-libs-32:9.16.23-1.el9.i686.rpm")?.to_string(), "32:bind-libs-9.16.23-1.el9");
+    /// let with_epoch = Nvr::of_rpm("bind-libs-32:9.16.23-1.el9.i686.rpm")?;
+    /// assert_eq!(with_epoch.to_string(), "32:bind-libs-9.16.23-1.el9");
     /// # Ok::<(), freshmaker::artifact::NvrError>(())
     /// ```
     ///
     /// # Errors
-    /// [`NvrError`] if the text has no architecture or is no NVR before it.
+    /// [`NvrError`] if the text has no architecture, or if the part before the architecture is not
+    /// an NVR.
     pub fn of_rpm(text: &str) -> Result<Self, NvrError> {
         let error = || NvrError::new(text, "name-version-release.architecture");
         let (nvr, arch) = text.strip_suffix(".rpm").unwrap_or(text).rsplit_once('.').ok_or_else(error)?;
@@ -69,38 +82,44 @@ impl Nvr {
         Ok(nvr)
     }
 
-    /// The name, which may contain dashes.
+    /// Returns the name, which may contain dashes.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The version.
+    /// Returns the version as it was written.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The release.
+    /// Returns the release as it was written.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// The epoch, if the text has one. Most sources leave it out even where the package has one, so none is not the same as 0.
+    /// Returns the epoch, if the text has one.
+    ///
+    /// Most sources leave the epoch out even where the package has one, so `None` does not mean 0.
     #[must_use]
     pub fn epoch(&self) -> Option<u32> {
         self.epoch
     }
 
-    /// What RPM compares; no epoch counts as 0.
+    /// Returns the epoch, version and release for a comparison by RPM's rules; no epoch counts as
+    /// 0.
     #[must_use]
     pub fn evr(&self) -> Evr {
         Evr::of_parts(self.epoch.unwrap_or(0), &self.version, &self.release)
     }
 
-    /// The order in which builds of one name follow each other: by name (bytes), by epoch (none counts as 0), by version and release as
-    /// RPM compares them, and by the text where RPM sees no difference. Total, and equal only for equal NVRs.
+    /// Compares two builds by name, then by release, the newer one being the greater one.
+    ///
+    /// The comparison goes by name (bytes), then by epoch (none counts as 0), then by version and
+    /// release by RPM's rules. Where RPM sees no difference, the written text decides. So the order
+    /// is total, and only equal NVRs compare as equal.
     #[must_use]
     pub fn by_release(&self, other: &Self) -> Ordering {
         self.name
@@ -110,20 +129,30 @@ impl Nvr {
             .then_with(|| self.cmp(other))
     }
 
-    /// RPM's order of version and release, whatever the epochs and names.
+    /// Compares version and release by RPM's rules, ignoring epoch and name.
     #[must_use]
     pub fn by_version_and_release(&self, other: &Self) -> Ordering {
         compare((&self.version, &self.release), (&other.version, &other.release))
     }
 
-    /// The NVR of a rebuild: the release up to its first dot, followed by `.suffix`, and no epoch.
+    /// Returns the NVR of a rebuild: the release up to its first dot, followed by `.suffix`, no
+    /// epoch.
+    ///
+    /// The NVR of a rebuild of a rebuild therefore does not grow: `app-1-7.1764000000` rebuilt with
+    /// the suffix `1764009999` is `app-1-7.1764009999`. The suffix is not checked: with a dash or
+    /// white space in it the result is not a valid NVR.
     #[must_use]
     pub fn rebuilt(&self, suffix: &str) -> Self {
         let stem = self.release.split('.').next().unwrap_or_default();
         Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() }
     }
 
-    /// The NVR of which this is a rebuild, if it has the form of one: the release without its last part.
+    /// Returns the NVR of which this one may be a rebuild: the release without its last dotted
+    /// part.
+    ///
+    /// Returns `None` if the release has no dot, or nothing before its last dot. The epoch is kept.
+    /// This looks at the form only: it cannot tell a rebuild from a release that simply has a dot
+    /// in it.
     #[must_use]
     pub fn before_rebuild(&self) -> Option<Self> {
         let (stem, _) = self.release.rsplit_once('.')?;

@@ -3,10 +3,24 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a container image, completed as container tools do: `debian` is `docker.io/library/debian:latest`.
+/// The name of a container image, completed as container tools do.
 ///
-/// Two texts that mean the same image parse to equal values, whose [`Display`](fmt::Display) is the canonical text. A tag of
-/// `latest` is added where there is neither tag nor digest; a tag next to a digest is kept.
+/// `debian` becomes `docker.io/library/debian:latest`. The text form is
+/// `registry/repository:tag@digest`, where everything but the repository may be missing:
+///
+/// * Registry: `docker.io` if it is missing. The part before the first slash is a registry if it
+///   has a dot, a colon or an upper-case letter, or is `localhost`. `index.docker.io` becomes
+///   `docker.io`.
+/// * Repository: lower-case letters and digits, in components separated by slashes; at most 255
+///   bytes. On `docker.io`, a repository without a slash gets `library/` before it.
+/// * Tag: 1 to 128 of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`, not beginning with `.` or `-`. If
+///   there is neither a tag nor a digest, the tag is `latest`. A tag next to a digest is kept.
+/// * Digest: 64, 96 or 128 hexadecimal digits for `sha256`, `sha384` and `sha512`, at least 32 for
+///   other algorithms.
+///
+/// Two texts that mean the same image parse to equal values. [`Display`](fmt::Display) writes the
+/// canonical text, [`familiar`](Self::familiar) the short one. In serde formats a reference is its
+/// canonical text; any valid text is accepted.
 ///
 /// ```
 /// use freshmaker::artifact::ImageReference;
@@ -14,7 +28,8 @@ use std::str::FromStr;
 /// let image: ImageReference = "debian:12".parse()?;
 /// assert_eq!(image.to_string(), "docker.io/library/debian:12");
 /// assert_eq!(image.familiar(), "debian:12");
-/// assert_eq!((image.registry(), image.repository(), image.tag()), ("docker.io", "library/debian", Some("12")));
+/// assert_eq!((image.registry(), image.repository()), ("docker.io", "library/debian"));
+/// assert_eq!(image.tag(), Some("12"));
 /// assert!("Debian:12".parse::<ImageReference>().is_err());
 /// # Ok::<(), freshmaker::artifact::ReferenceError>(())
 /// ```
@@ -27,42 +42,43 @@ pub struct ImageReference {
     digest: Option<Digest>,
 }
 
-/// A text is not the name of an image.
+/// Says that a text is not the name of an image, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an image name: {fault}")]
 pub struct ReferenceError {
-    /// The text, cut if it is long.
+    /// The text, cut after 120 characters.
     pub text: String,
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub fault: ReferenceFault,
 }
 
-/// What is wrong with an image name.
+/// The rule that an image name breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceFault {
-    /// There is nothing.
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// Sixty-four hexadecimal digits: that is how an image is named by its content, without a repository.
+    /// The text is 64 hexadecimal digits. Container tools name an image like this by its content,
+    /// without a repository, so it cannot be looked up in a registry.
     #[error("it is the identifier of an image, not a name")]
     Identifier,
-    /// The registry is not a host name with an optional port.
+    /// The registry is not a host name or address with an optional port.
     #[error("the registry must be a host name or address, with a port perhaps")]
     Registry,
     /// The repository has upper-case letters.
     #[error("the repository must be in lower case")]
     UpperCase,
-    /// The repository breaks the grammar.
+    /// The repository has a character or a separator that is not allowed there.
     #[error("the repository must be made of a-z and 0-9, separated by /, -, _, __ or .")]
     Repository,
-    /// The repository is longer than any registry accepts.
+    /// The repository is longer than [`REPOSITORY_MAX`](ImageReference::REPOSITORY_MAX) bytes.
     #[error("the repository is longer than {} characters", ImageReference::REPOSITORY_MAX)]
     TooLong,
-    /// The tag breaks the grammar.
+    /// The tag is empty, longer than 128 characters, or has a character that is not allowed there.
     #[error("the tag must be 1 to 128 of a-z, A-Z, 0-9, _, . and -, and not begin with . or -")]
     Tag,
-    /// The digest breaks the grammar, or is too short for its algorithm.
+    /// The digest has a wrong form, or not the length that its algorithm has.
     #[error("the digest must be algorithm:hexadecimal of full length")]
     Digest,
 }
@@ -74,34 +90,36 @@ const DEFAULT_TAG: &str = "latest";
 const TAG_MAX: usize = 128;
 
 impl ImageReference {
-    /// The longest repository, registry not counted.
+    /// The longest repository in bytes, without the registry.
     pub const REPOSITORY_MAX: usize = 255;
 
-    /// The registry: a host name, with a port perhaps.
+    /// Returns the registry: a host name or address, with a port if one was written.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The repository within the registry.
+    /// Returns the repository within the registry, as in `library/debian`.
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag; `None` only if there is a digest and no tag.
+    /// Returns the tag; `None` only if there is a digest and no tag.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest, if the name pins the content.
+    /// Returns the digest, if the name pins the content.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The name that follows new content: without digest, with the tag `latest` if no other is known.
+    /// Returns the name without its digest, so that it follows new content.
+    ///
+    /// The tag is kept; if there is none, it is `latest`.
     ///
     /// ```
     /// use freshmaker::artifact::ImageReference;
@@ -116,7 +134,9 @@ impl ImageReference {
         Self { tag: Some(tag), digest: None, ..self.clone() }
     }
 
-    /// The short text people write: `docker.io/` and `library/` are left out where that is not ambiguous.
+    /// Returns the short text that people write, without `docker.io/` and `library/`.
+    ///
+    /// Where the short text would mean another image, these parts are kept.
     #[must_use]
     pub fn familiar(&self) -> String {
         let text = self.to_string();
@@ -208,7 +228,8 @@ fn parse(text: &str) -> Result<ImageReference, ReferenceFault> {
     Ok(ImageReference { registry: registry.to_owned(), repository, tag, digest })
 }
 
-/// What stands before the first slash is a registry only if it cannot be part of a repository, or is `localhost`.
+/// Splits the registry from the rest. The part before the first slash is a registry only if it
+/// cannot be part of a repository, or is `localhost`.
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((first, rest))
@@ -245,7 +266,8 @@ fn is_registry(text: &str) -> bool {
     host_is_valid && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Letters and digits, separated by one `.`, one or two `_`, or any number of `-`.
+/// Returns whether a text is a component of a repository: letters and digits, separated by one `.`,
+/// one or two `_`, or any number of `-`.
 fn is_path_component(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();

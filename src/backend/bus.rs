@@ -3,29 +3,34 @@ use crate::event::Message;
 use async_trait::async_trait;
 use std::fmt;
 
-/// How a bus knows a delivery that waits to be acknowledged.
+/// Identifies a delivery until it is acknowledged. Only the bus that made it can interpret it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryTag(pub u64);
 
-/// A message with the handle to acknowledge it.
+/// A received message, with the tag to acknowledge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// To be passed to [`Bus::acknowledge`].
+    /// The tag to pass to [`Bus::acknowledge`].
     pub tag: DeliveryTag,
-    /// What came.
+    /// The message.
     pub message: Message,
 }
 
-/// Where messages come from and go to.
+/// Receives messages for the engine, and publishes the engine's notifications.
 ///
 /// # Contract
-/// * A message is delivered again, after a reconnect or a restart, until it was acknowledged.
-/// * Deliveries may repeat and may come in any order; the engine copes.
-/// * A dropped [`receive`](Self::receive) future loses no message.
-/// * [`publish`](Self::publish) returns `Ok` only when the bus has taken responsibility for the message. An error that passes
-///   ([`is_transient`](super::Error::is_transient)) holds up this message and all after it, and they are sent again. Any other is about this
-///   message alone: it becomes a dead letter. What waiting does not mend but concerns all messages (a login, an exchange that is not
-///   there) is therefore [`NotNow`](super::Remedy::NotNow).
+/// * The bus delivers a message again, after a reconnect or a restart, until it is acknowledged.
+/// * Deliveries may be repeated and may come in any order. The engine recognizes repetitions by the
+///   message's [identity](Message::identity).
+/// * Dropping the future of [`receive`](Self::receive) loses no message.
+/// * [`publish`](Self::publish) returns `Ok` only after the bus has taken responsibility for the
+///   message.
+/// * The class of an error of `publish` decides what the engine does. A
+///   [transient](super::Error::is_transient) error holds up this message and all later ones, and
+///   the engine sends them again. With any other error, this message becomes a dead letter and the
+///   engine goes on with the next one.
+/// * So return [`NotNow`](super::Remedy::NotNow) for errors that affect every message, such as a
+///   failed login or a missing exchange.
 ///
 /// ```
 /// use freshmaker::memory::MemoryBus;
@@ -34,20 +39,41 @@ pub struct Delivery {
 ///
 /// # futures_util::FutureExt::now_or_never(async {
 /// let bus = MemoryBus::new();
-/// bus.send(Message { id: "1".into(), topic: "a.b".into(), headers: Default::default(), body: b"{}".to_vec() });
+/// bus.send(Message {
+///     id: "1".into(),
+///     topic: "a.b".into(),
+///     headers: Default::default(),
+///     body: b"{}".to_vec(),
+/// });
 /// let delivery = bus.receive(10).await?.remove(0);
 /// bus.acknowledge(&[delivery.tag]).await?;
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
 /// ```
 #[async_trait]
 pub trait Bus: fmt::Debug + Send + Sync + 'static {
-    /// Waits for messages; returns at least one and at most `limit`.
+    /// Waits for messages, and returns at least one and at most `limit`.
+    ///
+    /// # Errors
+    /// After any error the engine waits a moment and calls this again. So an implementation
+    /// reconnects here if its connection is lost.
+    ///
+    /// # Cancel safety
+    /// The engine may drop the future at any time. Messages that it had taken must be delivered
+    /// again, or returned by a later call.
     async fn receive(&self, limit: usize) -> Result<Vec<Delivery>>;
 
-    /// These deliveries are safely stored; the bus may forget them. Repeated until it succeeds: a tag of a lost connection, whose
-    /// message will be delivered again anyway, is no error.
+    /// Tells the bus that these messages are stored, so that it may forget them.
+    ///
+    /// A tag of a lost connection is no error: its message will be delivered again anyway.
+    ///
+    /// # Errors
+    /// The engine repeats the call until it succeeds, after any error. So report only what may
+    /// pass.
     async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()>;
 
-    /// Hands a message to the bus.
+    /// Publishes a message.
+    ///
+    /// # Errors
+    /// See the contract: the class of the error decides whether the engine sends the message again.
     async fn publish(&self, message: &Message) -> Result<()>;
 }

@@ -2,9 +2,9 @@ use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::fmt;
 
-/// Tells the time and waits for it. The engine has no other clock.
+/// Tells the current time and waits for a point in time. The engine uses no other clock.
 ///
-/// For a test, for example, one in which all waits are over at once:
+/// The engine's own clock is that of the system. This one, for tests, ends every wait at once:
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -35,9 +35,12 @@ use std::fmt;
 /// ```
 #[async_trait]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Returns when [`now`](Self::now) has reached `at`.
+    /// Waits until [`now`](Self::now) has reached `at`. Returns at once if it has already.
+    ///
+    /// # Cancel safety
+    /// The engine may drop the future at any time.
     async fn sleep_until(&self, at: Timestamp);
 }

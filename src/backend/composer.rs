@@ -6,21 +6,22 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A prerequisite to prepare: a package repository, for example.
+/// The request to prepare something that builds need, for example a package repository.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComposeRequest {
     /// The marker of this attempt.
     pub attempt: AttemptId,
-    /// What is prepared.
+    /// The artifact to prepare.
     pub artifact: ArtifactId,
-    /// What it is made of; names belong to the adapter.
+    /// What it consists of. Names and meaning belong to the adapter of the composer.
     pub parameters: Parameters,
-    /// Nothing that was prepared earlier may be used again.
+    /// Whether everything must be prepared anew. If `true`, results of earlier requests must not be
+    /// used.
     pub no_cache: bool,
 }
 
 impl ComposeRequest {
-    /// The part of a build request that a composer needs.
+    /// Returns the part of a build request that a composer needs.
     #[must_use]
     pub fn of(request: &BuildRequest) -> Self {
         Self {
@@ -32,10 +33,19 @@ impl ComposeRequest {
     }
 }
 
-/// Who prepares what builds need before they can start.
+/// Prepares what builds need before they can start, such as package repositories.
 ///
-/// A prerequisite is a node of the plan like any build, so it is planned, shared, attempted, followed and explained in the same way.
-/// The engine runs it through [`ComposerSystem`].
+/// What is prepared is an artifact of kind [`Repository`](crate::ArtifactKind::Repository), and a
+/// node of the plan like any other. So it is planned, shared, submitted, polled and explained in
+/// the same way. The engine uses a composer as a [build system](BuildSystem), through
+/// [`ComposerSystem`].
+///
+/// An artifact goes to a composer by its [`system`](crate::Artifact::system), as to any build
+/// system: see [there](BuildSystem). A composer counts when the engine looks for "the only
+/// registered system".
+///
+/// The [contract](BuildSystem) is that of a build system, with [`prepare`](Self::prepare) for
+/// `submit` and [`release`](Self::release) for `cancel`. A composer has no sessions.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -51,7 +61,12 @@ impl ComposeRequest {
 /// #[async_trait]
 /// impl Composer for Standing {
 ///     fn capabilities(&self) -> Capabilities {
-///         Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_secs(5), submissions: None }
+///         Capabilities {
+///             lookup: true,
+///             settle: Duration::ZERO,
+///             poll: Duration::from_secs(5),
+///             submissions: None,
+///         }
 ///     }
 ///     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
 ///         Ok(ExternalId::new(request.attempt.as_str()))
@@ -61,7 +76,8 @@ impl ComposeRequest {
 ///     }
 ///     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
 ///         let ready = |id: &ExternalId| {
-///             let output = Output { name: format!("https://repos.example.org/{id}"), digest: None, contents: None };
+///             let name = format!("https://repos.example.org/{id}");
+///             let output = Output { name, digest: None, contents: None };
 ///             Found { external: id.clone(), observed: Observed::Succeeded(output) }
 ///         };
 ///         Ok(ids.iter().map(ready).collect())
@@ -78,24 +94,47 @@ impl ComposeRequest {
 /// ```
 #[async_trait]
 pub trait Composer: fmt::Debug + Send + Sync + 'static {
-    /// What it can promise.
+    /// Returns what this composer guarantees.
     fn capabilities(&self) -> Capabilities;
 
-    /// Starts to prepare.
+    /// Starts to prepare a prerequisite, and returns the composer's own id of it.
+    ///
+    /// # Errors
+    /// As for [`BuildSystem::submit`]: the [remedy](super::Remedy) says whether anything was
+    /// started.
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId>;
 
-    /// What was started by this request since shortly before `since`. A service that keeps no marker may answer with one that is equal:
-    /// what is prepared is the same, whoever asked.
+    /// Looks up everything that was started by this request since shortly before `since`.
+    ///
+    /// A service that cannot store a marker may return an equal prerequisite: the content is the
+    /// same, whoever asked for it.
+    ///
+    /// # Errors
+    /// If a complete answer is not possible. The engine asks again later.
     async fn find(&self, request: &ComposeRequest, since: Timestamp) -> Result<Vec<Found>>;
 
-    /// How these stand, in any order.
+    /// Returns the states of these prerequisites, in any order. One that is missing counts as
+    /// unchanged.
+    ///
+    /// The engine also asks before it submits a build, whether what was prepared for it still
+    /// exists. For one that has expired, return any state but
+    /// [`Running`](crate::rebuild::Observed::Running) and
+    /// [`Succeeded`](crate::rebuild::Observed::Succeeded): it is then prepared anew.
+    ///
+    /// # Errors
+    /// All of them count as unchanged, and the engine asks again later.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;
 
-    /// It is no longer needed.
+    /// Tells the service that a prerequisite is not needed. The engine calls this if its
+    /// preparation is cancelled, and for a second one with the same marker.
+    ///
+    /// # Errors
+    /// The engine logs the error. If the preparation is cancelled, it calls this again later.
     async fn release(&self, id: &ExternalId) -> Result<()>;
 }
 
-/// A [`Composer`] seen as the build system of repositories.
+/// A [`Composer`] as a [`BuildSystem`].
+/// [`EngineBuilder::composer`](crate::engine::EngineBuilder::composer) wraps a composer in this.
 #[derive(Debug)]
 pub struct ComposerSystem<C: ?Sized>(pub std::sync::Arc<C>);
 

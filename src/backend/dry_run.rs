@@ -4,9 +4,17 @@ use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::time::Duration;
 
-/// A build system that only pretends: whatever it is asked for succeeds at once, and nothing is built.
+/// A build system that builds nothing: every request succeeds at once.
 ///
-/// It keeps nothing, so a restart changes nothing. Its outputs have no content, so nothing is ever taken for unchanged.
+/// Set the mode of the engine to [`DryRun`](crate::rebuild::BuildMode::DryRun) to see what it would
+/// do. All builds then go to this build system, whichever system their artifacts name, and nothing
+/// is submitted. Events, plans and builds are stored as usual, with the mode, and share nothing
+/// with real builds. An engine in this mode does not touch real builds that it finds in the
+/// storage. To see the plan of a handler without an engine and without storing anything, call the
+/// handler with a context from [`Context::outside`](crate::handler::Context::outside).
+///
+/// This build system has no state, so a restart changes nothing. Its outputs have no digest, so
+/// there is no early cutoff: dependents are always rebuilt.
 ///
 /// ```
 /// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
@@ -21,7 +29,7 @@ use std::time::Duration;
 /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
 /// let builds = Arc::new(MemoryBuildSystem::new());
 ///
-/// // The mode puts a `DryRun` in the place of every build system.
+/// In this mode, `DryRun` is used instead of every registered build system.
 /// let engine = Engine::builder()
 ///     .mode(BuildMode::DryRun)
 ///     .storage(Arc::new(MemoryStorage::new()))
@@ -30,13 +38,18 @@ use std::time::Duration;
 ///     .on(rebuild_requested)
 ///     .build()?;
 /// let handle = engine.handle();
-/// handle.send(&RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None }).await?;
+/// let request =
+///     RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
+/// handle.send(&request).await?;
 /// engine.run_until(handle.wait_until_idle()).await?;
 /// assert_eq!(handle.overview().await?.builds_done, 1);
 /// assert!(builds.requests().is_empty());
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "preview")]
+#[doc(alias = "simulate")]
+#[doc(alias = "noop")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DryRun;
 

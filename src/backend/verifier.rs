@@ -3,28 +3,38 @@ use crate::rebuild::{ExternalId, Output, Verification};
 use async_trait::async_trait;
 use std::fmt;
 
-/// Something that a build system says it has built.
+/// A result that a build system has reported, and the request that led to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
-    /// What was asked for, with what the result [must contain](BuildRequest::demands).
+    /// The request, including the packages that the result [must contain](BuildRequest::demands).
     pub request: BuildRequest,
-    /// What the build system calls it.
+    /// The build system's own id of the attempt.
     pub external: ExternalId,
-    /// What came out.
+    /// The output, as the build system reported it.
     pub output: Output,
 }
 
-/// Who looks at a result before others are built on it: "the build system says done" is not yet "it has what it was rebuilt for".
+/// Checks the result of a build before other builds use it.
 ///
-/// Registered for a build system with [`EngineBuilder::verifier`](crate::engine::EngineBuilder::verifier), it is asked about each of its successes. A
-/// result that is [stale](Verification::Stale) is built once more, with what it needs prepared anew and without caches.
+/// A build system that reports success does not guarantee that the result contains what it was
+/// rebuilt for. A verifier finds that out. Register it for one build system with
+/// [`EngineBuilder::verifier`](crate::engine::EngineBuilder::verifier); the engine then calls it
+/// for each successful build of that system. Without a verifier, the report of the build system
+/// counts. Builds of a dry run are not verified.
+///
+/// The [`Verification`] decides what follows:
+///
+/// * [`Passed`](Verification::Passed): the build is done, and its dependents can start.
+/// * [`Stale`](Verification::Stale): the artifact is built once more, without caches, after what
+///   was prepared for it has been prepared anew.
+/// * [`Failed`](Verification::Failed): the build fails, and with it the builds that wait for it.
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use freshmaker::backend::{Made, Result, Verifier};
 /// use freshmaker::rebuild::Verification;
 ///
-/// /// Trusts only what has a digest.
+/// Accepts only results that have a digest.
 /// #[derive(Debug)]
 /// struct HasDigest;
 ///
@@ -45,7 +55,12 @@ pub struct Made {
 /// ```
 #[async_trait]
 pub trait Verifier: fmt::Debug + Send + Sync + 'static {
-    /// Whether the result has what was demanded.
+    /// Checks whether the result contains what was demanded.
+    ///
+    /// # Errors
+    /// A [transient](super::Error::is_transient) error means that the check is not possible now:
+    /// the engine calls this again later. Any other error counts as
+    /// [`Failed`](Verification::Failed), with its text.
     ///
     /// # Errors
     /// If that cannot be found out now: it is asked again later.

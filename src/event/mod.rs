@@ -1,4 +1,19 @@
-//! Facts that came in, and the names under which they are stored.
+//! Events: facts that handlers decide on, and the messages and stored forms that carry them.
+//!
+//! A bus delivers a [`Message`]: bytes with a topic. Reading it gives an [`Envelope`], the stored
+//! form of one event, and [`Envelope::open`] gives back the typed [`Event`] that a handler
+//! receives.
+//!
+//! The engine finds out what a message is by its topic, in this order:
+//!
+//! 1. If a registered handler's event type has this [`KIND`](Event::KIND) or
+//!    [alias](Event::ALIASES), the body is its JSON. See [`parse`].
+//! 2. Else the registered [`Parsers`] read it, if the topic is one of theirs. They translate the
+//!    messages of other services.
+//! 3. Else the message is acknowledged and ignored. Nothing is stored.
+//!
+//! A message that is for an event type or a parser, but cannot be read, becomes a dead letter. Its
+//! reason has the code `malformed` and the text of the [`ParseError`].
 
 mod parsers;
 mod topics;
@@ -10,10 +25,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A fact about the build world that handlers can decide on.
+/// A fact that handlers decide on, for example that a base image was pushed.
 ///
-/// [`KIND`](Event::KIND) is stored and sent; choose it once. Where a type must be renamed, the kind stays;
-/// where a kind must be renamed, the old one goes to [`ALIASES`](Event::ALIASES).
+/// [`KIND`](Event::KIND) is stored and sent, so choose it once. If the Rust type is renamed, the
+/// kind stays. If the kind must be renamed, move the old name to [`ALIASES`](Event::ALIASES): old
+/// messages are then still read, and stored under the new name.
+///
+/// The JSON form of the type is stored with the event. If you add a field, give it a
+/// `#[serde(default)]`, so that events stored by earlier versions can still be read.
 ///
 /// ```
 /// use freshmaker::Event;
@@ -32,60 +51,76 @@ use std::collections::BTreeMap;
 ///     }
 /// }
 /// ```
+#[doc(alias = "webhook")]
+#[doc(alias = "trigger")]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
-    /// The stable stored name, lower case with dots and dashes.
+    /// The stable stored name: lower case, with dots and dashes. It is also the topic of
+    /// [messages](Message::of) that carry the event.
+    ///
+    /// Two event types with the same kind must not be used in one engine.
     const KIND: &'static str;
 
-    /// Earlier names of the same kind, still understood.
+    /// Earlier names of the same kind. Messages with these topics are read as well. None by
+    /// default.
     const ALIASES: &'static [&'static str] = &[];
 
-    /// What the event is about, in one short text people search by: an image, an advisory, a revision.
+    /// Returns a short text that people search by: an image, an advisory, a revision.
+    ///
+    /// `None`, the default, stands for the id of the message.
     fn search_key(&self) -> Option<String> {
         None
     }
 
-    /// Whether a person asked for it, rather than something that happened.
+    /// Returns whether a person asked for the event, rather than that something happened. `false`
+    /// by default. The value is stored and shown; it does not change the order of builds.
     fn manual(&self) -> bool {
         false
     }
 
-    /// Who asked for it, if somebody did.
+    /// Returns who asked for the event, if a person did. `None` by default.
     fn requester(&self) -> Option<String> {
         None
     }
 
-    /// How bad it is to wait with it, which decides on its share of the build systems while others wait as well.
+    /// Returns how urgent the event is. [`Moderate`](Severity::Moderate) by default.
+    ///
+    /// While builds of several events wait for the same build system, the severity decides how
+    /// large the share of each event is.
     fn severity(&self) -> Severity {
         Severity::default()
     }
 }
 
-/// How bad it is to wait with an event. The words are those of security advisories; what says nothing about it is moderate.
+/// How urgent an event is, in the words of security advisories.
+///
+/// Each step up gets four times the share of a build system's capacity, as long as events of
+/// several severities wait for it: `critical` gets 16 times the share of `moderate`. No severity is
+/// starved: each waiting event has a share. In serde formats a severity is its name in lower case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It can wait: a quarter of the share of what is moderate.
+    /// A quarter of the share of a moderate event.
     Low = 0,
-    /// Ordinary.
+    /// The default, for events that say nothing about their severity.
     #[default]
     Moderate = 1,
-    /// Four times the share of what is moderate.
+    /// Four times the share of a moderate event.
     Important = 2,
-    /// Sixteen times the share of what is moderate.
+    /// Sixteen times the share of a moderate event.
     Critical = 3,
 }
 
 impl Severity {
-    /// All of them, from the lowest.
+    /// All severities, lowest first.
     pub const ALL: [Self; 4] = [Self::Low, Self::Moderate, Self::Important, Self::Critical];
 
-    /// The stored number.
+    /// Returns the number under which the severity is stored: 0 (low) to 3 (critical).
     #[must_use]
     pub fn number(self) -> i16 {
         self as i16
     }
 
-    /// The severity of a stored number.
+    /// Returns the severity of a stored number; `None` if the number is unknown.
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.number() == number)
@@ -96,7 +131,11 @@ impl Severity {
     }
 }
 
-/// What a bus delivered: bytes with an address.
+/// A message of a bus: a body of bytes with an id, a topic and headers.
+///
+/// [`Message::of`] makes a message that carries an [`Event`]. Messages of other services are read
+/// by [`Parsers`]. The engine stores a wanted message before it acknowledges it; a message with a
+/// body of more than 8 MiB (by default) becomes a dead letter with the code `too_large`.
 ///
 /// ```
 /// use freshmaker::Message;
@@ -112,30 +151,38 @@ impl Severity {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// The sender's identity of the message, unique within its source; empty if it has none.
+    /// The sender's id of the message, unique within its source; empty if the sender has no ids.
     #[serde(default)]
     pub id: String,
-    /// Dotted address, `org.example.build.done`.
+    /// The dotted address of the message, for example `org.example.build.done`.
     pub topic: String,
-    /// Header fields.
+    /// The header fields. The engine reads only [`CONFIRMS`](Self::CONFIRMS) and
+    /// [`HANDLER`](Self::HANDLER).
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The body as it came.
+    /// The body as it was received.
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// The header that names the [hash](crate::Plan::hash) of a plan that somebody has seen and wants: if that is what its event leads to, it
-    /// is started however large it is. [`Handle::confirm`](crate::engine::Handle::confirm) sends such messages.
+    /// Header with the [hash](crate::Plan::hash) of a plan that a person has looked at and
+    /// confirms.
+    ///
+    /// If the message leads to exactly this plan, the plan is started however large it is.
+    /// [`Handle::confirm`](crate::engine::Handle::confirm) sends such messages.
     pub const CONFIRMS: &'static str = "freshmaker-confirms";
 
-    /// The header that names the only handler that is to see the message.
+    /// Header with the name of the only handler that gets the message. Without it, all handlers of
+    /// the kind get it.
     pub const HANDLER: &'static str = "freshmaker-handler";
 
-    /// The message that carries an event of ours: topic is the kind, body the JSON form.
+    /// Makes a message that carries an event: its topic is the kind, its body the event's JSON.
+    ///
+    /// If `id` is empty, the message is identified by its content, see
+    /// [`identity`](Self::identity).
     ///
     /// # Errors
-    /// If the event has no JSON form (a map whose keys are not texts, for example).
+    /// If the event has no JSON form, for example because it has a map whose keys are not texts.
     pub fn of<E: Event>(id: impl Into<String>, event: &E) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id: id.into(),
@@ -145,7 +192,10 @@ impl Message {
         })
     }
 
-    /// The identity by which repeated deliveries are known: the sender's id, or the digest of topic and body.
+    /// Returns the identity by which the engine recognizes repeated deliveries.
+    ///
+    /// This is the sender's id. If that is empty, it is the digest of topic and body, so two
+    /// messages without id and with equal topic and body count as one.
     #[must_use]
     pub fn identity(&self) -> String {
         if self.id.is_empty() {
@@ -156,45 +206,50 @@ impl Message {
     }
 }
 
-/// An event in its stored form: its kind, what it is about, and its JSON.
+/// The stored form of an event: its kind, the text people search by, and its JSON.
+///
+/// An envelope is stored with the event, so its serde form is stable: fields may be added, with a
+/// default, and never change their meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// [`Event::KIND`].
+    /// The event's [`KIND`](Event::KIND), also if the message used one of its aliases.
     pub kind: String,
-    /// [`Event::search_key`], else the message's id.
+    /// The event's [`search_key`](Event::search_key), or the id of the message if it has none.
     pub search_key: String,
-    /// Whether a person asked for it.
+    /// Whether a person asked for the event.
     #[serde(default)]
     pub manual: bool,
-    /// Who asked.
+    /// Who asked, if a person did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<String>,
-    /// How bad it is to wait.
+    /// How urgent the event is.
     #[serde(default, skip_serializing_if = "Severity::is_moderate")]
     pub severity: Severity,
-    /// The event's JSON form.
+    /// The JSON form of the event.
     pub payload: serde_json::Value,
 }
 
-/// A message of ours that could not be understood: where, and why.
+/// Says why a message that is for an event type or a parser could not be read, and where.
+///
+/// The engine makes the message a dead letter with this text as its reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("message {message} on {topic}: {place}: {reason}")]
 pub struct ParseError {
-    /// Identity of the message.
+    /// The [identity](Message::identity) of the message.
     pub message: String,
-    /// Its topic.
+    /// The topic of the message.
     pub topic: String,
-    /// Path within the body, or line and column.
+    /// The path of the value within the body, or line and column.
     pub place: String,
     /// What is wrong there.
     pub reason: String,
 }
 
 impl Envelope {
-    /// The stored form of an event.
+    /// Makes the stored form of an event. `message_id` is the search key of an event that has none.
     ///
     /// # Errors
-    /// If the event has no JSON form.
+    /// If the event has no JSON form, for example because it has a map whose keys are not texts.
     pub fn of<E: Event>(event: &E, message_id: &str) -> Result<Self, serde_json::Error> {
         Ok(Self {
             kind: E::KIND.to_owned(),
@@ -206,25 +261,28 @@ impl Envelope {
         })
     }
 
-    /// The event itself.
+    /// Returns the typed event.
     ///
     /// # Errors
-    /// If the stored JSON is not of this type (any more).
+    /// If the stored JSON does not fit the type `E`. This happens if the type has changed since the
+    /// event was stored. The kind is not compared.
     pub fn open<E: Event>(&self) -> Result<E, serde_json::Error> {
         E::deserialize(&self.payload)
     }
 }
 
-/// Whether messages of this topic are events of type `E`.
+/// Returns whether messages of this topic are events of type `E`: the topic is its kind or an
+/// alias.
 #[must_use]
 pub fn is_of<E: Event>(topic: &str) -> bool {
     topic == E::KIND || E::ALIASES.contains(&topic)
 }
 
-/// Reads the message as an event of type `E`; `None` if the topic is not one of its kinds.
+/// Reads the message as an event of type `E`; `None` if the topic is neither its kind nor an alias.
 ///
 /// # Errors
-/// [`ParseError`] with line and column if the body is not the JSON of an `E`.
+/// [`ParseError`] with line and column if the body is not the JSON of an `E`. Both count from 1;
+/// line 0 means that the error has no position.
 pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>> {
     if !is_of::<E>(&message.topic) {
         return None;
@@ -239,12 +297,12 @@ pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>
     }))
 }
 
-/// The context in which an event is handled: which message brought it, and when.
+/// Which message brought an event, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Identity of the message.
+    /// The [identity](Message::identity) of the message.
     pub message_id: String,
-    /// When it was stored.
+    /// When the engine stored the message.
     pub at: Timestamp,
 }
 

@@ -2,10 +2,25 @@ use super::topics::Topics;
 use super::{Envelope, Message, ParseError};
 use std::collections::BTreeMap;
 
-/// What a [`Parser`] makes of a message: `None` if it is not for it after all.
+/// The result of a [`Parser`]: `None` if the message is not for it, else the event or the error.
 pub type Parsed = Option<Result<Envelope, ParseError>>;
 
-/// Reads messages of one sort, in the words of whoever sends them. `freshmaker-redhat` has ready-made ones for the services of Red Hat and Fedora.
+/// Translates messages of another service into events.
+///
+/// A parser is a function from a message to an [`Envelope`], with the topics that it reads and the
+/// [kinds](super::Event::KIND) of events that it makes. The crate `freshmaker-redhat` has parsers
+/// for the services of Red Hat and Fedora.
+///
+/// The function returns:
+///
+/// * `None` if the message is not for this parser although its topic is. The next parser of the
+///   topic is then asked; if there is none, the message is ignored.
+/// * `Some(Ok(..))` with the event.
+/// * `Some(Err(..))` if the message is for this parser but has a form that it does not know. The
+///   message becomes a dead letter.
+///
+/// It must depend on the message alone: the engine reads a message once when it arrives, and again
+/// when it is handled.
 ///
 /// ```
 /// use freshmaker::Message;
@@ -21,8 +36,12 @@ pub type Parsed = Option<Result<Envelope, ParseError>>;
 ///
 /// let parsers = Parsers::new(["org.example"]).with(PUSHED);
 /// assert_eq!(parsers.topics(), ["org.example.registry.push"]);
-/// let mut message =
-///     Message { id: "1".into(), topic: "org.example.registry.push".into(), headers: [].into(), body: "debian:12".into() };
+/// let mut message = Message {
+///     id: "1".into(),
+///     topic: "org.example.registry.push".into(),
+///     headers: [].into(),
+///     body: "debian:12".into(),
+/// };
 /// assert_eq!(parsers.parse(&message).expect("a topic of ours")?.kind, "image.pushed");
 /// message.topic = "org.example.registry.pull".into();
 /// assert!(parsers.parse(&message).is_none());
@@ -36,7 +55,10 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser of messages whose topics, behind a prefix, are `topics`. It gives events of these `kinds` and no others.
+    /// Makes a parser of messages whose topics, after the prefix, are `topics`.
+    ///
+    /// `kinds` must have the kinds of all events that `parse` can return. An engine drops parsers
+    /// none of whose kinds has a handler, and ignores an event of a kind without a handler.
     #[must_use]
     pub const fn new(
         topics: &'static [&'static str],
@@ -46,32 +68,43 @@ impl Parser {
         Self { topics, kinds, parse }
     }
 
-    /// The topics, without prefix.
+    /// Returns the topics, without a prefix.
     #[must_use]
     pub fn topics(&self) -> &'static [&'static str] {
         self.topics
     }
 
-    /// The [kinds](super::Event::KIND) of the events.
+    /// Returns the [kinds](super::Event::KIND) of the events that the parser can make.
     #[must_use]
     pub fn kinds(&self) -> &'static [&'static str] {
         self.kinds
     }
 
-    /// Reads a message, whatever its topic.
+    /// Calls the parser with a message, without looking at the topic.
+    ///
+    /// # Errors
+    /// [`ParseError`] if the message is for this parser but has a form that it does not know.
     #[must_use]
     pub fn parse(&self, message: &Message) -> Parsed {
         (self.parse)(message)
     }
 }
 
-/// Parsers by topic: what an engine understands besides messages of its own.
+/// A set of [`Parser`]s with their routing: which topic goes to which parser.
 ///
-/// A message is for a parser if its topic is *exactly* a prefix, a dot, and a topic of the parser; without prefixes, if it is a topic of the
-/// parser. `/topic/` or `topic://` before it, as in addresses of STOMP and AMQP 1.0, does not count. So `pagure.git.receive` is not taken
-/// for `git.receive`, and a topic of another environment (`org.fedoraproject.stg`) not for one of ours.
+/// A topic is for a parser if it is *exactly* a prefix, a dot, and a topic of the parser. If the
+/// set was made without prefixes, the topic must be exactly a topic of the parser. A leading
+/// `/topic/` or `topic://`, as in addresses of STOMP and AMQP 1.0, is removed first. With the
+/// prefix `org.fedoraproject.prod` and a parser of `git.receive`:
 ///
-/// What is not ours costs one walk over the end of its topic, however many parsers there are; nobody looks at its body.
+/// * `org.fedoraproject.prod.git.receive` is for the parser;
+/// * `/topic/org.fedoraproject.prod.git.receive` is for the parser;
+/// * `org.fedoraproject.prod.pagure.git.receive` is not;
+/// * `org.fedoraproject.stg.git.receive` (another environment) is not;
+/// * `git.receive` is not.
+///
+/// A message for no parser costs one lookup of its topic, however many parsers there are. Its body
+/// is not read.
 ///
 /// ```
 /// use freshmaker::event::Parsers;
@@ -83,16 +116,21 @@ impl Parser {
 /// assert_eq!(parsers.topics(), ["VirtualTopic.eng.image.push", "org.example.prod.image.push"]);
 /// ```
 #[derive(Clone, Debug, Default)]
+#[doc(alias = "routing")]
+#[doc(alias = "router")]
 pub struct Parsers {
     prefixes: Vec<String>,
     parsers: Vec<Parser>,
     topics: Topics,
-    /// For each number in `topics` its parsers, in the order in which they were added.
+    /// The parsers of each number in `topics`, in the order in which they were added.
     readers: Vec<Vec<usize>>,
 }
 
 impl Parsers {
-    /// No parsers yet, behind these prefixes. The empty prefix stands for topics without one; no prefixes at all for only those.
+    /// Makes an empty set with these prefixes.
+    ///
+    /// A dot at the end of a prefix, and a scheme before it, are removed. The empty prefix stands
+    /// for topics without a prefix; an empty list of prefixes has the same effect.
     pub fn new(prefixes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let mut distinct: Vec<String> = Vec::new();
         for prefix in prefixes {
@@ -107,7 +145,8 @@ impl Parsers {
         Self { prefixes: distinct, ..Self::default() }
     }
 
-    /// Adds a parser. Of two with one topic the first is asked first.
+    /// Adds a parser. If two parsers have the same topic, the one that was added first is asked
+    /// first.
     #[must_use]
     pub fn with(mut self, parser: Parser) -> Self {
         self.parsers.push(parser);
@@ -115,19 +154,21 @@ impl Parsers {
         self
     }
 
-    /// Removes the parsers that only give kinds that nobody wants.
+    /// Removes all parsers that make no event of a wanted kind.
+    ///
+    /// The engine calls this when it is built, with the kinds that have a handler.
     pub fn retain_kinds(&mut self, mut wanted: impl FnMut(&str) -> bool) {
         self.parsers.retain(|parser| parser.kinds.iter().any(|kind| wanted(kind)));
         self.index();
     }
 
-    /// The whole topics, to bind a queue to; each once.
+    /// Returns the whole topics with their prefixes, each once and sorted, to bind a queue to them.
     #[must_use]
     pub fn topics(&self) -> Vec<String> {
         self.by_topic().into_keys().collect()
     }
 
-    /// The kinds of events that the parsers may give; each once.
+    /// Returns the kinds of events that the parsers can make, each once and sorted.
     #[must_use]
     pub fn kinds(&self) -> Vec<&'static str> {
         let mut kinds: Vec<_> = self.parsers.iter().flat_map(|parser| parser.kinds).copied().collect();
@@ -136,17 +177,20 @@ impl Parsers {
         kinds
     }
 
-    /// What the message says; `None` if it is for no parser.
+    /// Reads a message with the parsers of its topic, in the order in which they were added.
+    ///
+    /// Returns the first result that is not `None`; `None` if no parser has the topic, or all of
+    /// them leave the message.
     ///
     /// # Errors
-    /// [`ParseError`] if it is for a parser but not as it should be.
+    /// [`ParseError`] if the message is for a parser but has a form that the parser does not know.
     #[must_use]
     pub fn parse(&self, message: &Message) -> Parsed {
         let number = self.number(&message.topic)?;
         self.readers[number].iter().find_map(|parser| self.parsers[*parser].parse(message))
     }
 
-    /// Whether messages of this topic are for a parser. One may still leave a message to others, once it has read it.
+    /// Returns whether a parser has this topic. The parser may still return `None` for the message.
     #[must_use]
     pub fn wants(&self, topic: &str) -> bool {
         self.number(topic).is_some()
@@ -179,7 +223,7 @@ impl Parsers {
     }
 }
 
-/// The topic of an address.
+/// Returns the topic of an address, without the scheme of STOMP or AMQP 1.0.
 fn without_scheme(address: &str) -> &str {
     address.strip_prefix("/topic/").or_else(|| address.strip_prefix("topic://")).unwrap_or(address)
 }

@@ -1,27 +1,40 @@
 use std::cmp::Reverse;
 
-/// A set of topics, each with its number, that answers in a time that does not depend on how many there are.
+/// A set of topics with a number for each, whose lookup time does not depend on how many there are.
 ///
-/// Topics share their beginnings and differ at their ends, so this is a radix tree from the last byte to the first: a foreign topic is
-/// mostly refused after one comparison.
+/// Topics often share their beginnings (prefixes of an environment) and differ at their ends. So
+/// this is a radix tree that goes from the last byte to the first: most foreign topics are refused
+/// after one comparison. A lookup takes time linear in the length of the topic.
+///
+/// The topics `a.change`, `b.change` and `state`, numbered 0, 1 and 2, give this tree. Labels are
+/// in quotes; a branch is named by the byte before the label of its parent:
+///
+/// ```text
+/// "e"
+/// ├─ g ─ ".chan"
+/// │      ├─ a ─ ""      number 0
+/// │      └─ b ─ ""      number 1
+/// └─ t ─ "sta"          number 2
+/// ```
 #[derive(Clone, Debug, Default)]
 pub(super) struct Topics {
-    /// The root is the first one; empty if there are no topics.
+    /// The root is the first node. Empty if there are no topics.
     nodes: Vec<Node>,
 }
 
 #[derive(Clone, Debug)]
 struct Node {
-    /// What all topics of this node have in common, before what led here.
+    /// The bytes that all topics of this node have in common, before the bytes that led to it.
     label: Box<[u8]>,
-    /// The number of the topic that begins with the label.
+    /// The number of the topic that begins with the label, if there is one.
     number: Option<usize>,
-    /// The byte before the label, and the node of the topics that have it.
+    /// The byte before the label, and the node of the topics that have this byte there.
     branches: Vec<(u8, usize)>,
 }
 
 impl Topics {
-    /// The set of these topics, numbered in their order. Of two equal ones the first counts.
+    /// Makes the set of these topics, numbered in the given order. Of two equal topics the first
+    /// counts.
     pub(super) fn new<'t>(topics: impl IntoIterator<Item = &'t str>) -> Self {
         let mut topics: Vec<_> = topics.into_iter().map(str::as_bytes).enumerate().collect();
         topics.sort_by_key(|(number, topic)| (topic.iter().rev().copied().collect::<Vec<_>>(), Reverse(*number)));
@@ -32,7 +45,8 @@ impl Topics {
         set
     }
 
-    /// Adds a node for topics that are sorted from their ends, and those below it. There is at least one.
+    /// Adds a node for these topics, and the nodes below it. The topics are sorted by their
+    /// reversed bytes, and there is at least one.
     fn add(&mut self, topics: &[(usize, &[u8])]) -> usize {
         let (first, last) = (topics[0].1, topics[topics.len() - 1].1);
         let common = first.iter().rev().zip(last.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -51,7 +65,7 @@ impl Topics {
         node
     }
 
-    /// The number of the topic.
+    /// Returns the number of a topic, if it is in the set.
     pub(super) fn find(&self, topic: &str) -> Option<usize> {
         let mut rest = topic.as_bytes();
         let mut node = self.nodes.first()?;

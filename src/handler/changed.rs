@@ -3,13 +3,16 @@ use crate::artifact::{ArtifactId, Digest};
 use crate::event::Event;
 use serde::{Deserialize, Serialize};
 
-/// An image has new content: somebody pushed it.
+/// Says that an image has new content, because it was pushed to a registry.
+///
+/// Its kind is `image.pushed`, and its JSON form `{"image": "debian:12", "digest": "sha256:…"}`.
+/// Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImagePushed {
-    /// The image, as people write it.
+    /// The image, in any form that the catalog understands, for example `debian:12`.
     pub image: String,
-    /// Its new content, if the sender knows.
+    /// The digest of the new content; `None` (the default) if the sender does not know it.
     #[serde(default)]
     pub digest: Option<Digest>,
 }
@@ -22,13 +25,16 @@ impl Event for ImagePushed {
     }
 }
 
-/// The recipe of an artifact has changed.
+/// Says that the recipe of an artifact has changed.
+///
+/// Its kind is `source.changed`, and its JSON form `{"artifact": "app", "revision": "4f2c"}`.
+/// Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceChanged {
-    /// The artifact, as people write it.
+    /// The artifact, in any form that the catalog understands.
     pub artifact: String,
-    /// The new revision, if the sender knows.
+    /// The new revision; `None` (the default) if the sender does not know it.
     #[serde(default)]
     pub revision: Option<String>,
 }
@@ -44,20 +50,27 @@ impl Event for SourceChanged {
     }
 }
 
-/// Rebuilds everything that depends on the image.
+/// Handles [`ImagePushed`]: rebuilds all artifacts that depend on the image, but not the image
+/// itself.
+///
+/// If no artifact depends on the image, the event is skipped with the code `nothing_to_rebuild`.
 ///
 /// # Errors
-/// Those of the catalog, and [`PlanError`](crate::plan::PlanError).
+/// The errors of the catalog, such as an image that no catalog knows; the errors of the storage;
+/// and [`PlanError`](crate::plan::PlanError).
 pub async fn rebuild_dependents(event: ImagePushed, cx: Context) -> HandlerResult {
     let image = ArtifactId::new(event.image);
     let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
     Ok(Decision::Rebuild(cx.planner(&graph).await?.changed(image, event.digest).plan()?))
 }
 
-/// Rebuilds the artifact, at its new revision, and everything that depends on it.
+/// Handles [`SourceChanged`]: rebuilds the artifact and all artifacts that depend on it.
+///
+/// The build uses the revision of the event, or that of the catalog if the event has none.
 ///
 /// # Errors
-/// Those of the catalog, and [`PlanError`](crate::plan::PlanError).
+/// The errors of the catalog, such as an artifact that no catalog knows; the errors of the storage;
+/// and [`PlanError`](crate::plan::PlanError).
 pub async fn rebuild_artifact(event: SourceChanged, cx: Context) -> HandlerResult {
     let id = ArtifactId::new(event.artifact);
     let mut graph = cx.catalog().dependents(std::slice::from_ref(&id)).await?;

@@ -3,16 +3,19 @@ use crate::artifact::ArtifactId;
 use crate::event::Event;
 use serde::{Deserialize, Serialize};
 
-/// Somebody asks for artifacts to be rebuilt.
+/// Says that a person asks for artifacts to be rebuilt.
+///
+/// Its kind is `rebuild.requested`, and its JSON form
+/// `{"artifacts": ["app"], "dependents": false, "requester": "kim"}`. Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RebuildRequested {
-    /// The artifacts, as people write them.
+    /// The artifacts, in any form that the catalog understands.
     pub artifacts: Vec<String>,
-    /// Whether what depends on them follows.
+    /// Whether the artifacts that depend on them are rebuilt too; `true` by default.
     #[serde(default = "yes")]
     pub dependents: bool,
-    /// Who asks.
+    /// Who asks; `None` by default.
     #[serde(default)]
     pub requester: Option<String>,
 }
@@ -37,10 +40,15 @@ impl Event for RebuildRequested {
     }
 }
 
-/// Rebuilds what was asked for.
+/// Handles [`RebuildRequested`]: rebuilds the artifacts, and their dependents unless the request
+/// says no.
+///
+/// Policy rules can use the fact `manual`, which is `true` here. A request without artifacts is
+/// skipped.
 ///
 /// # Errors
-/// Those of the catalog, and [`PlanError`](crate::plan::PlanError).
+/// The errors of the catalog, such as an artifact that no catalog knows; the errors of the storage;
+/// and [`PlanError`](crate::plan::PlanError).
 pub async fn rebuild_requested(event: RebuildRequested, cx: Context) -> HandlerResult {
     if event.artifacts.is_empty() {
         return Ok(Decision::Skip("the request names no artifact".into()));

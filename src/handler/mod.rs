@@ -1,7 +1,51 @@
-//! From a fact to a decision: what users write.
+//! Handlers: user code that turns an event into a decision.
 //!
-//! A handler gets an event and a read-only [`Context`] and answers with a [`Decision`], which is data: the engine carries it out. Run twice,
-//! a handler gives the same decision, so a crash while it runs costs nothing but time.
+//! A handler gets an event and a read-only [`Context`], and returns a [`Decision`]. The decision is
+//! data: the engine carries it out. The engine may call a handler several times for one message:
+//! after a crash, after a transient error, or because builds in progress must end first. So a
+//! handler must have no side effects, and should return the same decision for the same event and
+//! catalog.
+//!
+//! Three handlers are ready to use: [`rebuild_dependents`] for a pushed image, [`rebuild_artifact`]
+//! for a changed recipe, and [`rebuild_requested`] for a request of a person. Register them with
+//! [`EngineBuilder::on`](crate::engine::EngineBuilder::on), as you register your own.
+//!
+//! # From an event to builds
+//!
+//! 1. The message is read, and all handlers of its [kind](Event::KIND) are called in the order of
+//!    their registration, one after the other. Up to 8 messages are handled at the same time.
+//! 2. The handler asks the [catalog](Context::catalog) for the artifacts that depend on what has
+//!    changed. The answer is an [`ArtifactGraph`]: artifacts with their sources, and edges from
+//!    children to parents. So modelling your artifacts is the work of a catalog; see
+//!    [`backend::Catalog`](crate::backend::Catalog), and
+//!    [`MemoryCatalog`](crate::memory::MemoryCatalog) for a graph that you fill yourself.
+//! 3. The handler makes a [`Plan`] of the graph with a [planner](Context::planner), which leaves
+//!    out what has no source and what the [policy](Context::policy) blocks.
+//! 4. The engine chooses the build system of each artifact in the plan, see below, and stores
+//!    event, plan and builds.
+//!
+//! # Which build system gets an artifact
+//!
+//! [`Artifact::system`](crate::Artifact::system) decides, with the names that were given to
+//! [`EngineBuilder::build_system`](crate::engine::EngineBuilder::build_system) and
+//! [`EngineBuilder::composer`](crate::engine::EngineBuilder::composer). The kind of the artifact
+//! does not matter.
+//!
+//! | `Artifact::system` | registered | result |
+//! |---|---|---|
+//! | `Some(name)` | a system with this name | this system |
+//! | `Some(name)` | no system with this name | the event fails, code `no_build_system` |
+//! | `None` | exactly one system | this system |
+//! | `None` | none, or several | the event fails, code `no_build_system` |
+//!
+//! A composer counts as a build system. So with one build system and one composer, every artifact
+//! of a plan must name its system: set it in the catalog, with
+//! [`Artifact::with_system`](crate::Artifact::with_system), or in the handler before the plan is
+//! made. If a single artifact of a plan has no build system, no build of that plan is stored.
+//!
+//! The name is a part of the build key, so it is stored with every build: do not rename a build
+//! system while builds of it are under way. The rules are the same in a dry run, although all its
+//! builds go to [`DryRun`](crate::backend::DryRun).
 
 mod changed;
 mod manual;
@@ -21,30 +65,61 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-/// What a handler returns. `?` works on any error; a transient [`backend::Error`](crate::backend::Error) is tried again later.
+/// The result of a handler. `?` works on any error type.
+///
+/// A [`backend::Error`](crate::backend::Error) that is
+/// [transient](crate::backend::Error::is_transient) makes the whole message wait, with a growing
+/// back-off of 1 second to 5 minutes by default. All handlers of the message are then asked again.
+/// Any other error fails the event of this handler with the code `handler_failed`, and so does a
+/// panic.
 pub type HandlerResult = Result<Decision, BoxError>;
 
-/// What is to be done about an event.
+/// What the engine is to do about an event.
+///
+/// The decisions of all handlers of a message are stored in one transaction, with the fact that the
+/// message is handled. Only cancellations are applied before that, each in its own transaction; a
+/// repetition does not change them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// It is not this handler's business; nothing is recorded.
+    /// The event does not concern this handler. Nothing is stored for it.
     Ignore,
-    /// It is, but nothing is to be done; recorded with this reason.
+    /// The event concerns this handler, but nothing needs to be done. The engine stores the event
+    /// as [`Skipped`](crate::rebuild::EventState::Skipped), with this sentence and the code
+    /// `skipped`.
     Skip(String),
-    /// These builds. Of an empty plan (nothing depends on it, or the policy blocks everything) the event is
-    /// [`Skipped`](crate::rebuild::EventState::Skipped) with the code `nothing_to_rebuild`; the plan is stored even then, with the reason of
-    /// each exclusion. A plan that the policy [asks about](Policy::ask_above) is stored as well, and its event skipped with the code `ask_first`.
+    /// Rebuild the artifacts of this plan. In these cases no build starts, and the event ends as
+    ///
+    /// * [`Skipped`](crate::rebuild::EventState::Skipped) with the code `nothing_to_rebuild` if the
+    ///   plan is empty, because nothing depends on the change or the policy blocks everything. The
+    ///   plan is stored, and says why each artifact is excluded;
+    /// * [`Skipped`](crate::rebuild::EventState::Skipped) with the code `ask_first` if the policy
+    ///   requires a [confirmation](Policy::ask_above). The plan is stored;
+    /// * failed with the code `plan_too_large` if the plan has more than 50,000 builds (by
+    ///   default), or `no_build_system` if [no system](self) builds one of its artifacts.
     Rebuild(Plan),
-    /// It means these other events, each made with [`Message::of`]; they are handled like any that come in.
+    /// Handle these events as well, each made with [`Message::of`]. They are stored in the inbox,
+    /// and then handled like messages of a bus. A message without an id gets one from the id of the
+    /// handled message and its position, so a repetition does not handle it twice.
     Emit(Vec<Message>),
-    /// It means that these earlier events no longer count.
+    /// Cancel these earlier events. Builds that no other event needs are cancelled; an event that
+    /// has ended already is not changed.
     Cancel(Vec<EventId>),
 }
 
 /// Decides what to do about events of one type.
 ///
-/// Any `async fn(E, Context) -> HandlerResult` is a handler, and so is a closure. A struct that holds what it needs implements the trait:
+/// Any `async fn(E, Context) -> HandlerResult` is a handler, and so is a closure of this form. A
+/// struct that holds configuration implements the trait. Several handlers may have the same event
+/// type; each gets its own event, plan and builds.
+///
+/// # Cancel safety
+///
+/// The engine drops the future if the engine itself is dropped. The message is then handled again
+/// from the start in the next run. After 5 starts without an end (by default) it becomes a dead
+/// letter with the code `poison`.
+///
+/// # Examples
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -64,6 +139,9 @@ pub enum Decision {
 ///     }
 /// }
 /// ```
+#[doc(alias = "webhook")]
+#[doc(alias = "callback")]
+#[doc(alias = "hook")]
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle events of type `{E}`",
@@ -72,7 +150,10 @@ pub enum Decision {
     note = "check that the function is `async`, takes the event by value and then `freshmaker::handler::Context`, and that its future is `Send`"
 )]
 pub trait Handler<E: Event>: Send + Sync + 'static {
-    /// The decision about this event.
+    /// Returns the decision about this event.
+    ///
+    /// # Errors
+    /// See [`HandlerResult`] for what an error does.
     async fn handle(&self, event: E, cx: Context) -> HandlerResult;
 }
 
@@ -88,7 +169,9 @@ where
     }
 }
 
-/// What a handler may read. There is no way to write from here.
+/// What a handler may read: the catalog, the policy, earlier builds, and the message.
+///
+/// Nothing that can be reached from here can write, submit or publish. A clone is cheap.
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Readable>,
@@ -103,7 +186,7 @@ pub(crate) struct Readable {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) policy: Policy,
     pub(crate) mode: BuildMode,
-    /// Where to read what has happened; nowhere outside an engine.
+    /// The storage, to read the durations of earlier builds; `None` outside an engine.
     pub(crate) history: Option<Arc<dyn Storage>>,
 }
 
@@ -113,7 +196,11 @@ impl Context {
         Self { shared, policy, received, now }
     }
 
-    /// A context outside an engine, to try a handler: reads this catalog under this policy, at this moment.
+    /// Makes a context outside an engine, to test a handler: with this catalog, policy and time.
+    ///
+    /// There is no history, so estimates are guesses by kind. The policy is used as it is: call
+    /// [`for_handler`](Policy::for_handler) first if rules of a single handler should apply. The
+    /// received message has the id `outside`, and the mode is not a dry run.
     ///
     /// ```
     /// use freshmaker::memory::MemoryCatalog;
@@ -127,9 +214,12 @@ impl Context {
     /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
     /// graph.depend("app", "debian", EdgeKind::ParentImage)?;
     ///
-    /// let cx = Context::outside(Arc::new(MemoryCatalog::new(graph)), Policy::allow_all(), Default::default());
+    /// let catalog = Arc::new(MemoryCatalog::new(graph));
+    /// let cx = Context::outside(catalog, Policy::allow_all(), Default::default());
     /// let pushed = ImagePushed { image: "debian".into(), digest: None };
-    /// let Decision::Rebuild(plan) = rebuild_dependents(pushed, cx).await? else { panic!("expected a plan") };
+    /// let Decision::Rebuild(plan) = rebuild_dependents(pushed, cx).await? else {
+    ///     panic!("expected a plan")
+    /// };
     /// assert_eq!(plan.len(), 1);
     /// # Ok::<(), freshmaker::backend::BoxError>(()) }).unwrap().unwrap();
     /// ```
@@ -139,54 +229,71 @@ impl Context {
         Self { shared: Arc::new(shared), policy, received, now }
     }
 
-    /// Who knows what depends on what: all registered catalogs as one.
+    /// Returns all registered catalogs as one catalog.
+    ///
+    /// An artifact that one catalog knows may have dependents that another catalog knows: the
+    /// answer contains both.
     #[must_use]
     pub fn catalog(&self) -> &dyn Catalog {
         self.shared.catalog.as_ref()
     }
 
-    /// The rules of what may be rebuilt, those of this handler included.
+    /// Returns the policy, with the rules for this handler.
+    ///
+    /// The planner of [`planner`](Self::planner) uses it already. The engine does not judge a plan
+    /// again, so a plan that was made in another way is not restricted by the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// A plan of this graph under the policy, the facts and the estimates that a handler has; to be completed by what changed.
+    /// Returns a planner for this graph, with the policy, the facts and the estimates of this
+    /// context.
+    ///
+    /// The handler adds what has changed, or what to rebuild, and calls
+    /// [`plan`](crate::plan::Planner::plan).
     ///
     /// # Errors
-    /// Those of [`estimates`](Self::estimates).
+    /// The errors of [`estimates`](Self::estimates).
     pub async fn planner<'g>(&self, graph: &'g ArtifactGraph) -> Result<Planner<'g>, Error> {
         Ok(graph.planner().policy(&self.policy).facts(self.facts()).estimates(&self.estimates().await?))
     }
 
-    /// How long builds will probably take, from the latest [`HISTORY_MAX`](Self::HISTORY_MAX) that succeeded. Outside an engine nothing is known.
+    /// Returns how long builds will probably take, learnt from the latest
+    /// [`HISTORY_MAX`](Self::HISTORY_MAX) successful builds.
+    ///
+    /// Outside an engine there is no history, and the estimates are empty.
     ///
     /// # Errors
-    /// Those of the storage.
+    /// The errors of the storage.
     pub async fn estimates(&self) -> Result<Estimates, Error> {
         let Some(storage) = &self.shared.history else { return Ok(Estimates::default()) };
-        // Pretended builds take no time.
+        // Builds of a dry run take no time, so their durations say nothing.
         let mode = if self.shared.mode == BuildMode::DryRun { BuildMode::Real } else { self.shared.mode };
         let durations = storage.durations(mode, Self::HISTORY_MAX).await?;
         Ok(durations.into_iter().rev().collect())
     }
 
-    /// Builds that are looked at for [`estimates`](Self::estimates): a few days of a large site, and some ten milliseconds.
+    /// How many builds [`estimates`](Self::estimates) reads: a few days of a large site, read in
+    /// some ten milliseconds.
     pub const HISTORY_MAX: u32 = 20_000;
 
-    /// Facts about this event that rules may ask for, to be completed by the handler.
+    /// Returns the facts about this event that policy rules can use: `dry_run`, `true` or `false`.
+    ///
+    /// A handler may add facts of its own, and pass them to
+    /// [`Planner::facts`](crate::plan::Planner::facts).
     #[must_use]
     pub fn facts(&self) -> Facts {
         Facts::default().with("dry_run", (self.shared.mode == BuildMode::DryRun).to_string())
     }
 
-    /// Which message brought the event, and when.
+    /// Returns which message brought the event, and when it was stored.
     #[must_use]
     pub fn received(&self) -> &Received {
         &self.received
     }
 
-    /// The present moment.
+    /// Returns the time at which the handler was called. It does not change while the handler runs.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now

@@ -7,10 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Builds that only seem to happen: each succeeds at once, unless it is told otherwise.
+/// A build system that builds nothing: each build succeeds at once, unless a test says otherwise.
 ///
-/// The digest of an output is made of the artifact's name and its parents' digests: new content of a parent makes new
-/// content here.
+/// The digest of an output is made of the artifact's name and the digests of its parents, so new
+/// content of a parent makes new content of its dependents. [`fail_next`](Self::fail_next) comes
+/// before [`hold`](Self::hold). An attempt that is unknown is reported as
+/// [`Vanished`](Observed::Vanished).
+///
+/// By default it promises a complete lookup, no settling time and a poll every 10 milliseconds.
 ///
 /// ```
 /// use freshmaker::memory::MemoryBuildSystem;
@@ -36,35 +40,35 @@ impl Default for MemoryBuildSystem {
 }
 
 impl MemoryBuildSystem {
-    /// Builds of which none has happened.
+    /// Makes a build system without any builds.
     #[must_use]
     pub fn new() -> Self {
         Self { capabilities: CAPABILITIES, script: Mutex::default() }
     }
 
-    /// The same with other promises.
+    /// Returns the same build system with other guarantees.
     #[must_use]
     pub fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
         self
     }
 
-    /// Builds of this artifact run until [`finish`](Self::finish).
+    /// Keeps builds of this artifact running, from now on, until [`finish`](Self::finish).
     pub fn hold(&self, artifact: &ArtifactId) {
         lock(&self.script).held.insert(artifact.clone());
     }
 
-    /// Builds of this artifact that run end so, and later ones are no longer held.
+    /// Ends all running builds of this artifact with this state; later builds are not held.
     pub fn finish(&self, artifact: &ArtifactId, observed: Observed) {
         lock(&self.script).finish(artifact, observed);
     }
 
-    /// The next build of this artifact that is submitted fails so; several add up.
+    /// Makes the next build of this artifact fail. Several calls make that many builds fail.
     pub fn fail_next(&self, artifact: &ArtifactId, failure: Failure) {
         lock(&self.script).failures.entry(artifact.clone()).or_default().push_back(failure);
     }
 
-    /// What was started, in order.
+    /// Returns the requests that started a build, in order. A repeated submission is not counted.
     #[must_use]
     pub fn requests(&self) -> Vec<BuildRequest> {
         lock(&self.script).requests.clone()
@@ -100,7 +104,7 @@ impl BuildSystem for MemoryBuildSystem {
 pub(super) const CAPABILITIES: Capabilities =
     Capabilities { lookup: true, settle: Duration::ZERO, poll: Duration::from_millis(10), submissions: None };
 
-/// What was started and what is to happen to it. An attempt's marker is also its external id.
+/// What was started, and what will happen to it. The marker of an attempt is also its external id.
 #[derive(Debug)]
 pub(super) struct Script<R> {
     pub(super) requests: Vec<R>,
@@ -170,6 +174,6 @@ impl<R: Clone> Script<R> {
 }
 
 pub(super) fn lock<R>(script: &Mutex<Script<R>>) -> MutexGuard<'_, Script<R>> {
-    // No code panics while it holds the lock, and the script is whole after every statement.
+    // No code panics while it holds the lock, and the script is consistent after every statement.
     script.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,14 +5,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// A bus within the process. What was delivered and not acknowledged is delivered again after [`reconnect`](Self::reconnect).
+/// A bus in the memory of the process, for tests and for engines without a message broker.
+///
+/// [`send`](Self::send) stands for the senders of messages, and [`published`](Self::published) for
+/// the receivers. Messages are delivered in the order in which they were sent. A message that was
+/// delivered but not acknowledged is delivered again after [`reconnect`](Self::reconnect). Messages
+/// and publications have no bound.
 ///
 /// ```
 /// use freshmaker::memory::MemoryBus;
 /// use freshmaker::Message;
 ///
 /// let bus = MemoryBus::new();
-/// bus.send(Message { id: "1".into(), topic: "base.pushed".into(), headers: Default::default(), body: b"{}".to_vec() });
+/// bus.send(Message {
+///     id: "1".into(),
+///     topic: "base.pushed".into(),
+///     headers: Default::default(),
+///     body: b"{}".to_vec(),
+/// });
 /// assert!(bus.published().is_empty(), "sent to us is not published by us");
 /// ```
 #[derive(Debug, Default)]
@@ -30,13 +40,13 @@ struct State {
 }
 
 impl MemoryBus {
-    /// An empty bus.
+    /// Makes an empty bus.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a message where [`Bus::receive`] finds it.
+    /// Queues a message, which [`Bus::receive`] then delivers.
     pub fn send(&self, message: Message) {
         let mut state = self.lock();
         state.last_tag += 1;
@@ -46,20 +56,21 @@ impl MemoryBus {
         self.arrived.notify_one();
     }
 
-    /// What was published so far, oldest first.
+    /// Returns all messages that were published so far, oldest first.
     #[must_use]
     pub fn published(&self) -> Vec<Message> {
         self.lock().published.clone()
     }
 
-    /// How many messages wait to be delivered or acknowledged.
+    /// Returns how many messages are not acknowledged yet, delivered or not.
     #[must_use]
     pub fn backlog(&self) -> usize {
         let state = self.lock();
         state.waiting.len() + state.delivered.len()
     }
 
-    /// Forgets the present consumer: everything that it did not acknowledge will be delivered again.
+    /// Simulates a lost connection: all deliveries without an acknowledgement are delivered again,
+    /// first.
     pub fn reconnect(&self) {
         let mut state = self.lock();
         let again = std::mem::take(&mut state.delivered);
@@ -79,7 +90,8 @@ impl MemoryBus {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and the state is whole after every statement.
+        // No code panics while it holds the lock, and the state is consistent after every
+        // statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,10 @@ use crate::graph::ArtifactGraph;
 use async_trait::async_trait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A catalog that answers from a graph in memory. The graph can be replaced at any time.
+/// A catalog that answers from a graph in memory, for tests and for small, fixed sets of artifacts.
+///
+/// The graph can be replaced or changed at any time, also while an engine runs. An answer is made
+/// from one state of the graph.
 ///
 /// ```
 /// use freshmaker::memory::MemoryCatalog;
@@ -29,7 +32,7 @@ pub struct MemoryCatalog {
 }
 
 impl MemoryCatalog {
-    /// A catalog of this graph.
+    /// Makes a catalog of this graph.
     #[must_use]
     pub fn new(graph: ArtifactGraph) -> Self {
         Self { graph: Mutex::new(graph) }
@@ -40,7 +43,10 @@ impl MemoryCatalog {
         *self.lock() = graph;
     }
 
-    /// Changes the graph in place.
+    /// Changes the graph in place and returns what `change` returns.
+    ///
+    /// Calls of the catalog wait meanwhile, so `change` should be quick. It must not use this
+    /// catalog.
     pub fn update<T>(&self, change: impl FnOnce(&mut ArtifactGraph) -> T) -> T {
         change(&mut self.lock())
     }

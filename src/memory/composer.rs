@@ -6,9 +6,10 @@ use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::sync::{Mutex, PoisonError};
 
-/// Prerequisites that only seem to be prepared: each is ready at once, unless it is told otherwise.
+/// A composer that prepares nothing: each prerequisite is ready at once, unless a test says
+/// otherwise.
 ///
-/// The digest of a prerequisite is made of its name and parameters.
+/// The digest of a prerequisite is made of its name and its parameters.
 ///
 /// ```
 /// use freshmaker::memory::MemoryComposer;
@@ -27,34 +28,36 @@ pub struct MemoryComposer {
 }
 
 impl MemoryComposer {
-    /// A composer that was never asked.
+    /// Makes a composer without any preparations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// This prerequisite is being prepared until [`finish`](Self::finish).
+    /// Keeps preparations of this prerequisite running until [`finish`](Self::finish).
     pub fn hold(&self, artifact: &ArtifactId) {
         lock(&self.script).held.insert(artifact.clone());
     }
 
-    /// Preparations of this prerequisite end so, and later ones are no longer held.
+    /// Ends all running preparations of this prerequisite with this state; later ones are not held.
     pub fn finish(&self, artifact: &ArtifactId, observed: Observed) {
         lock(&self.script).finish(artifact, observed);
     }
 
-    /// The next preparation of this prerequisite fails so; several add up.
+    /// Makes the next preparation of this prerequisite fail. Several calls make that many of them
+    /// fail.
     pub fn fail_next(&self, artifact: &ArtifactId, failure: Failure) {
         lock(&self.script).failures.entry(artifact.clone()).or_default().push_back(failure);
     }
 
-    /// What was prepared, in order.
+    /// Returns the requests that started a preparation, in order.
     #[must_use]
     pub fn requests(&self) -> Vec<ComposeRequest> {
         lock(&self.script).requests.clone()
     }
 
-    /// What is no longer needed, in the order in which that was said.
+    /// Returns the prerequisites that were released, each once, in the order of their first
+    /// release.
     #[must_use]
     pub fn released(&self) -> Vec<ExternalId> {
         self.released.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -68,7 +71,8 @@ impl Composer for MemoryComposer {
     }
 
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
-        // An ordered map of texts, numbers and flags: equal ones have equal bytes, and serialising cannot fail.
+        // The map is ordered, and has only texts, numbers, flags and sets of texts. So equal
+        // parameters give equal bytes, and serializing them cannot fail.
         let parameters = serde_json::to_vec(&request.parameters).unwrap_or_default();
         let digest = Digest::of_parts([request.artifact.as_str().as_bytes(), &parameters]);
         Ok(lock(&self.script).start(&request.attempt, &request.artifact, request, digest))

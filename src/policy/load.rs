@@ -6,10 +6,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Tables and lists within each other: enough for the deepest rules, and the stack is safe whatever the format.
+/// Deepest nesting of tables and lists: enough for the deepest rules, and it bounds the stack in
+/// every format.
 const DEPTH_MAX: usize = 64;
 
-/// A value of a configuration file, before it is known to make sense. Own type, so that errors can name the place in any format.
+/// A value of a configuration file before it is checked. It is a type of its own, so that errors
+/// can name the path of a value in any format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Raw {
     Text(String),
@@ -17,7 +19,7 @@ pub(super) enum Raw {
     Number(i128),
     List(Vec<Raw>),
     Map(Vec<(String, Raw)>),
-    /// Nothing that a policy can use, by its name.
+    /// A value that a policy cannot use, as the words for the error text.
     Other(&'static str),
 }
 
@@ -40,7 +42,7 @@ impl fmt::Display for Raw {
     }
 }
 
-/// Reads a [`Raw`] with so many levels left.
+/// Reads a [`Raw`] value with at most this many further levels.
 struct Levels(usize);
 
 impl Levels {
@@ -104,7 +106,7 @@ impl<'de> Visitor<'de> for Levels {
         let mut entries: Vec<(String, Raw)> = Vec::new();
         let mut seen = BTreeSet::new();
         while let Some(key) = access.next_key::<String>()? {
-            // JSON would let the second one win, and a list of rules would be gone.
+            // A JSON parser would let the second value win, and a list of rules would be lost.
             if !seen.insert(key.clone()) {
                 return Err(A::Error::custom(format!("policy: the key {key:?} is given twice in one table")));
             }
@@ -131,7 +133,8 @@ struct Loader {
 }
 
 impl Loader {
-    /// `allow`, `block` and `ask_above`, and the sections within, where `handler` may contain `kind` but not the other way round.
+    /// Reads `allow`, `block` and `ask_above`, and the sections within. A `handler` section may
+    /// contain `kind` sections, but not the reverse.
     fn section(
         &mut self,
         path: &str,
@@ -174,14 +177,15 @@ impl Loader {
                 }
             }
         }
-        // The wider section speaks first when several rules match.
+        // If several rules match, the rule of the wider section is reported, so that section comes
+        // first.
         self.sections.insert(at, section);
         Ok(())
     }
 
     fn rules(&mut self, path: &str, value: Raw) -> Result<Vec<Compiled>, PolicyError> {
         match value {
-            // "Allow nothing" is not what an empty list does, so it has to be said otherwise.
+            // An empty list does not mean "allow nothing", so it is refused.
             Raw::List(rules) if rules.is_empty() => Err(PolicyError::new(path, "the list of rules is empty")),
             Raw::List(rules) => self.compiler.list(path, rules),
             other => Err(PolicyError::new(path, format!("expected a list of rules, found {other}"))),

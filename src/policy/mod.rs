@@ -1,7 +1,25 @@
-//! Rules of what may be rebuilt.
+//! Policies: rules that say which artifacts may be rebuilt.
 //!
-//! A policy has `allow` and `block` rules: something may be rebuilt if an allow rule matches it (or there is none) and no block rule does.
-//! Rules hold for everything, or only for one handler, for one kind of artifact, or for both together:
+//! The planner asks the policy about every artifact that could become part of a plan, including
+//! those that were asked for by name. A blocked artifact is excluded from the plan, with the reason
+//! code `policy` and the [`Verdict`] as text, and so is everything that would only be rebuilt
+//! because of it. Repositories that are prepared on demand are the exception: they are not judged.
+//!
+//! # How a policy decides
+//!
+//! A policy has `block` rules and `allow` rules. In this order:
+//!
+//! 1. If a block rule matches, the artifact is blocked.
+//! 2. Else, if there is no allow rule, it is allowed.
+//! 3. Else, if an allow rule matches, it is allowed.
+//! 4. Else it is blocked.
+//!
+//! So a policy without rules allows everything, block rules alone are a blocklist, and allow rules
+//! make an allowlist. If several rules match, the verdict names the first one: rules of the whole
+//! policy before rules of a section, and in a section in the order of the file.
+//!
+//! Rules apply to everything, or only to one handler, to one kind of artifact, or to both together.
+//! Only the rules that apply are counted above: allow rules for images do not restrict packages.
 //!
 //! ```toml
 //! [[policy.block]]
@@ -17,16 +35,72 @@
 //! target = "stable"
 //! ```
 //!
-//! A rule is a set of conditions that all have to hold:
+//! # Conditions
 //!
-//! * the name of a fact, with a regular expression or a list of them: one of the expressions matches one of the fact's values from its first
-//!   to its last character. A fact that is missing matches nothing;
-//! * `any`, `all` and `not`, with rules in turn. `not` turns its whole rule round, so `not = { target = "x" }` holds where there is no target.
+//! A rule is a table of conditions. All of them must hold, and there must be at least one:
 //!
-//! `name` and `because` are for people: they come back in the [`Verdict`].
+//! * `fact = "expression"`, or a list of expressions. It holds if one of the expressions matches
+//!   one of the values of the fact, from the first to the last character. If the fact is missing,
+//!   it does not hold. Numbers and booleans are compared as text: `parameter.workers = 4`.
+//! * `any = [rule, …]`. It holds if at least one of the rules holds.
+//! * `all = [rule, …]`. It holds if all of the rules hold.
+//! * `not = rule`. It holds if the rule does not hold, and therefore also if a fact of that rule is
+//!   missing: `not = { target = "x" }` holds for an artifact without a target.
 //!
-//! Beside the rules a policy can say which plans are so large that somebody has to look at them first. What is said for one handler counts
-//! instead of what is said for all:
+//! `name` and `because` are texts for people, and come back in the [`Verdict`]. Rules within `any`
+//! and `all` inherit both from the rule around them.
+//!
+//! Expressions are regular expressions of the crate `regex`: no look-around and no back-references,
+//! so matching takes time linear in the length of the value. Upper and lower case are different
+//! unless the expression begins with `(?i)`. Remember to write `\.` for a dot in a host name.
+//!
+//! # Facts
+//!
+//! [`Facts::about`] adds what is known about an artifact: `artifact` (its id), `kind`, `system`,
+//! `target`, `source`, `parameter.<name>`, and for an image `image_name`, `image_tag` and
+//! `image_digest`. [`Context::facts`](crate::handler::Context::facts) adds `dry_run` (`true` or
+//! `false`), [`rebuild_requested`](crate::handler::rebuild_requested) adds `manual` (`true`). A
+//! handler may add facts of its own, see [`Planner::facts`](crate::plan::Planner::facts).
+//!
+//! The name of a fact consists of ASCII letters, digits, `_`, `-` and `.`. It must not be one of
+//! `and`, `or`, `none`, `one`, `nor`, `allow`, `block` and `handler`. A rule about a fact that does
+//! not exist is not an error; its condition never holds. So test new rules with [`Policy::judge`].
+//!
+//! # Examples
+//!
+//! A freeze of everything, except what a person asks for with
+//! [`rebuild_requested`](crate::handler::rebuild_requested):
+//!
+//! ```toml
+//! [[policy.block]]
+//! name = "freeze"
+//! because = "code freeze until Monday"
+//! artifact = ".*"
+//! not = { manual = "true" }
+//! ```
+//!
+//! An allowlist: rebuild only the images of one team, and never a release candidate:
+//!
+//! ```toml
+//! [[policy.kind.image.allow]]
+//! image_name = 'registry\.example\.org/team/.*'
+//!
+//! [[policy.kind.image.block]]
+//! image_tag = '.*-rc\d+'
+//! ```
+//!
+//! A blocklist of packages for one handler:
+//!
+//! ```toml
+//! [[policy.handler.nightly.kind.rpm.block]]
+//! because = "these take more than six hours"
+//! artifact = ["chromium", "libreoffice", "texlive-.*"]
+//! ```
+//!
+//! # Confirmation of large plans
+//!
+//! A policy can also say how many builds a plan may have before a person must confirm it. A number
+//! for one handler replaces the number for all:
 //!
 //! ```toml
 //! [policy]
@@ -36,8 +110,26 @@
 //! ask_above = 500
 //! ```
 //!
-//! The event of a plan with more builds is [skipped](crate::rebuild::EventState::Skipped) with the code `ask_first`, until somebody
-//! [confirms](crate::engine::Handle::confirm) that plan.
+//! A plan with more builds is not started. Its event is
+//! [skipped](crate::rebuild::EventState::Skipped) with the code `ask_first`, and the plan is
+//! stored, until a person [confirms](crate::engine::Handle::confirm) it. With `ask_above = 0` every
+//! plan must be confirmed; without `ask_above` none.
+//!
+//! # Errors and bounds
+//!
+//! Every fault is found when the policy is loaded, with its path in the configuration. Judging
+//! never fails. These are faults as well, because they are likely mistakes: an unknown key, a rule
+//! without conditions, an empty list, a key that is given twice in one table, and an unknown kind
+//! of artifact. A section of a handler that does not exist is found when the engine is built.
+//!
+//! | bound | value |
+//! |---|---|
+//! | rules in a policy, at all depths together | 10,000 |
+//! | rules within rules | 16 levels |
+//! | expressions in a policy | 50,000 |
+//! | length of an expression | 1,000 characters |
+//! | memory of a compiled expression | 1 MiB |
+//! | tables and lists within each other | 64 levels |
 
 mod load;
 mod rule;
@@ -51,13 +143,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// What is known about an artifact and the event that concerns it: names with one or more values.
+/// What is known about an artifact and the event that concerns it: names, each with one or more
+/// values.
+///
+/// A condition of a rule holds if any of the values matches. A clone copies all names and values.
 ///
 /// ```
 /// use freshmaker::policy::Facts;
 /// use freshmaker::{Artifact, ArtifactKind};
 ///
-/// let image = Artifact::new("quay.io/team/app:1.2", ArtifactKind::Image).with_parameter("branch", "main");
+/// let image = Artifact::new("quay.io/team/app:1.2", ArtifactKind::Image)
+///     .with_parameter("branch", "main");
 /// let facts = Facts::default().with("manual", "true").about(&image);
 /// assert!(facts.get("image_name").eq(["quay.io/team/app"]));
 /// assert!(facts.get("image_tag").eq(["1.2"]));
@@ -68,22 +164,28 @@ use std::sync::Arc;
 pub struct Facts(BTreeMap<String, BTreeSet<String>>);
 
 impl Facts {
-    /// The same facts with one more. A name that is there already gets a further value.
+    /// Adds a fact. If the name exists already, the fact gets a further value.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.entry(key.into()).or_default().insert(value.into());
         self
     }
 
-    /// The same facts with those of an artifact, in place of any others of the same names:
-    /// `artifact` (its id), `kind`, `system`, `target`, `source`, `parameter.<name>`, and of an image `image_name`, `image_tag` and `image_digest`.
+    /// Adds the facts of an artifact, replacing any facts with these names:
     ///
-    /// What the artifact does not have is no fact.
+    /// * `artifact`: its id, as the catalog writes it;
+    /// * `kind`: `rpm`, `image`, `module`, `image_repository` or `repository`;
+    /// * `system`, `target` and `source` (the location of the recipe), if the artifact has them;
+    /// * `parameter.<name>`: one fact for each build parameter; a set has one value for each
+    ///   member;
+    /// * of an image: `image_name`, and `image_tag` and `image_digest` if the id contains them.
+    ///
+    /// Facts that the artifact does not have are removed, not kept from an earlier call.
     #[must_use]
     pub fn about(mut self, artifact: &Artifact) -> Self {
         const OURS: [&str; 8] =
             ["artifact", "kind", "system", "target", "source", "image_name", "image_tag", "image_digest"];
-        // A handler's own facts must not be able to answer for the artifact.
+        // A fact of a handler must not be taken for a fact of the artifact.
         self.0.retain(|key, _| !OURS.contains(&key.as_str()) && !key.starts_with("parameter."));
         self = self.with("artifact", artifact.id.as_str()).with("kind", kind_name(artifact.kind));
         let known = [
@@ -111,7 +213,7 @@ impl Facts {
         self
     }
 
-    /// The values of a fact; none if it is not known.
+    /// Returns the values of a fact, sorted; an empty iterator if the fact is missing.
     pub fn get(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0.get(key).into_iter().flatten().map(String::as_str)
     }
@@ -136,7 +238,7 @@ impl Facts {
     }
 }
 
-/// The name of a kind in rules and configuration, which is also its serialized form.
+/// Returns the name of a kind in rules and configuration. It is the same as in serde formats.
 fn kind_name(kind: ArtifactKind) -> &'static str {
     match kind {
         ArtifactKind::Rpm => "rpm",
@@ -147,15 +249,18 @@ fn kind_name(kind: ArtifactKind) -> &'static str {
     }
 }
 
-/// Rules of what may be rebuilt.
+/// Rules that decide which artifacts may be rebuilt.
 ///
-/// Usually a part of a configuration file, see [the module](self) for its form; or made with [`from_rules`](Self::from_rules).
-/// All rules are checked when it is made. Cheap to clone.
+/// Read it from a configuration file, in the form that [the module](self) describes, or make it
+/// with [`from_rules`](Self::from_rules). All rules are checked then. A clone is cheap: clones
+/// share the rules.
 ///
 /// ```
 /// use freshmaker::policy::{Facts, Policy};
 ///
-/// let policy: Policy = serde_json::from_str(r#"{"block": [{"artifact": "debian:.*"}, {"target": ["eol", "old-.*"]}]}"#)?;
+/// let policy: Policy = serde_json::from_str(
+///     r#"{"block": [{"artifact": "debian:.*"}, {"target": ["eol", "old-.*"]}]}"#,
+/// )?;
 /// let verdict = policy.judge(&Facts::default().with("artifact", "app").with("target", "old-7"));
 /// assert!(!verdict.allowed);
 /// assert_eq!(verdict.rule, "policy.block[1]");
@@ -164,22 +269,27 @@ fn kind_name(kind: ArtifactKind) -> &'static str {
 /// assert!(wrong.to_string().starts_with(r#"policy.block[0].artifact: "(": unclosed group"#));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
+#[doc(alias = "freeze")]
+#[doc(alias = "allowlist")]
+#[doc(alias = "blocklist")]
+#[doc(alias = "whitelist")]
+#[doc(alias = "blacklist")]
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     sections: Arc<[Section]>,
     ask_above: Arc<AskAbove>,
-    /// Whose rules count beside those for every handler.
+    /// The handler whose rules apply, besides the rules for all handlers.
     handler: Option<Arc<str>>,
 }
 
-/// The largest plans that are started unasked.
+/// The largest plans that are started without a confirmation, in builds.
 #[derive(Clone, Debug, Default)]
 struct AskAbove {
     general: Option<u32>,
     handlers: BTreeMap<String, u32>,
 }
 
-/// Rules with one extent.
+/// Rules for the same handler and kind.
 #[derive(Debug)]
 struct Section {
     handler: Option<String>,
@@ -196,16 +306,19 @@ impl Section {
 }
 
 impl Policy {
-    /// Everything may be rebuilt.
+    /// Returns a policy without rules, which allows everything and confirms nothing.
     #[must_use]
     pub fn allow_all() -> Self {
         Self::default()
     }
 
-    /// A policy of rules that hold for everything.
+    /// Makes a policy of rules that apply to everything.
+    ///
+    /// Without `allow` rules everything is allowed that no `block` rule matches.
     ///
     /// # Errors
-    /// [`PolicyError`] with the place of the first rule that makes no sense.
+    /// [`PolicyError`] with the path of the first rule that is wrong, such as
+    /// `policy.block[1].artifact`.
     pub fn from_rules(
         allow: impl IntoIterator<Item = Rule>,
         block: impl IntoIterator<Item = Rule>,
@@ -220,47 +333,65 @@ impl Policy {
         Ok(Self { sections: [section].into(), ..Self::default() })
     }
 
-    /// The same policy, in which the rules of this handler count as well.
+    /// Returns the same policy for one handler: its rules apply besides those for all handlers.
+    ///
+    /// The engine calls this with the registered name of the handler. A name without rules of its
+    /// own is no error.
     #[must_use]
     pub fn for_handler(&self, name: &str) -> Self {
         Self { handler: Some(name.into()), ..self.clone() }
     }
 
-    /// The same policy, in which a plan with more builds than this is not started unasked, unless something else is said for its handler.
+    /// Returns the same policy with a limit: a plan with more builds must be confirmed by a person.
+    ///
+    /// A limit that the configuration sets for a single handler is kept, and counts for that
+    /// handler instead. 0 means that every plan must be confirmed.
     #[must_use]
     pub fn with_ask_above(mut self, builds: u32) -> Self {
         Arc::make_mut(&mut self.ask_above).general = Some(builds);
         self
     }
 
-    /// How many builds a plan may have to be started unasked; `None` if any number. What is said for a single handler counts only in a policy
-    /// [for that handler](Self::for_handler).
+    /// Returns how many builds a plan may have without a confirmation; `None` if there is no limit.
+    ///
+    /// A limit for a single handler counts only in a policy [for that handler](Self::for_handler),
+    /// and there it replaces the general one.
     #[must_use]
     pub fn ask_above(&self) -> Option<u32> {
         let own = self.handler.as_deref().and_then(|handler| self.ask_above.handlers.get(handler));
         own.copied().or(self.ask_above.general)
     }
 
-    /// Whether these facts may be acted on, with the rule that says so. Rules of a single handler count only
-    /// in a policy [for that handler](Self::for_handler).
+    /// Decides whether the artifact that these facts describe may be rebuilt.
+    ///
+    /// Rules for a single handler count only in a policy [for that handler](Self::for_handler).
+    /// This takes time linear in the number of rules that apply. See [the module](self) for the
+    /// order of the rules.
     #[must_use]
     pub fn judge(&self, facts: &Facts) -> Verdict {
         self.decide(self.handler.as_deref(), facts)
     }
 
-    /// Whether this handler may act on these facts, with the rule that says so.
+    /// Decides whether this handler may rebuild the artifact that these facts describe.
+    ///
+    /// The same as [`for_handler`](Self::for_handler) followed by [`judge`](Self::judge).
     #[must_use]
     pub fn judge_for(&self, handler: &str, facts: &Facts) -> Verdict {
         self.decide(Some(handler), facts)
     }
 
-    /// Whether there is no rule at all, so that facts need not be collected.
+    /// Returns whether the policy was made without rules, so that facts need not be collected.
+    ///
+    /// Only [`allow_all`](Self::allow_all) is empty: a policy that was read from a configuration,
+    /// or made with [`from_rules`](Self::from_rules), is not, even if it has no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sections.is_empty()
     }
 
-    /// The handlers that have rules of their own: a name that no handler has is a mistake in the configuration.
+    /// Returns the names of the handlers that have a section of their own, each once and sorted.
+    ///
+    /// The engine refuses a policy that names a handler which is not registered.
     pub fn handlers(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<_> = self.sections.iter().filter_map(|section| section.handler.as_deref()).collect();
         names.into_iter()
@@ -285,7 +416,9 @@ impl Policy {
 const NOTHING_BLOCKS: &str = "no rule blocks it";
 const NOTHING_ALLOWS: &str = "no allow rule matches";
 
-/// The answer of a policy, with the rule that gave it.
+/// The decision of a policy, with the rule that made it.
+///
+/// As text: `blocked by policy.block[0] (freeze): frozen until Monday`.
 ///
 /// ```
 /// use freshmaker::policy::{Facts, Policy, Rule};
@@ -300,14 +433,15 @@ const NOTHING_ALLOWS: &str = "no allow rule matches";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// Whether it may be rebuilt.
+    /// Whether the artifact may be rebuilt.
     pub allowed: bool,
-    /// The rule, by its path in the configuration; or in words why no rule decided.
+    /// The path of the rule in the configuration, for example `policy.allow[1].any[0]`. If no rule
+    /// decided: `no rule blocks it` or `no allow rule matches`.
     pub rule: String,
-    /// The name of the rule, if it has one.
+    /// The rule's `name`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The reason for the rule, as its author wrote it.
+    /// The rule's `because`, as its author wrote it, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
 }

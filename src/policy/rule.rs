@@ -2,27 +2,33 @@ use super::Facts;
 use super::load::Raw;
 use regex::{Regex, RegexBuilder};
 
-/// Longer regular expressions are refused: nobody can review them.
+/// Longest regular expression, in characters. Longer ones cannot be reviewed.
 const PATTERN_CHARS_MAX: usize = 1_000;
-/// Rules within rules go no deeper: nobody can follow them.
+/// Deepest nesting of rules within rules. Deeper ones cannot be reviewed.
 const NESTING_MAX: usize = 16;
-/// More rules than this, at all depths together, come from a generator gone wrong.
+/// Most rules of a policy, at all depths together. More are likely a fault of a generator.
 const RULES_MAX: usize = 10_000;
-/// The same for the expressions of all rules.
+/// Most expressions of a policy, in all rules together.
 const PATTERNS_MAX: usize = 50_000;
-/// Memory of one compiled expression: a short one with large repetitions can need any amount.
+/// Most memory for one compiled expression, in bytes: a short expression with large repetitions can
+/// need any amount.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// What people write who know these words from elsewhere; as names of facts they would silently match nothing.
+/// Words that other rule languages use. As names of facts they would match nothing, without an
+/// error, so they are refused.
 const RESERVED: [&str; 8] = ["and", "or", "none", "one", "nor", "allow", "block", "handler"];
 
-/// Why a policy cannot be loaded.
+/// Says which part of a policy is wrong, and why.
+///
+/// Every fault of a policy is found when it is loaded; judging never fails. Only the first fault is
+/// reported. As text: `policy.block[1].artifact: "(": unclosed group`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {text}")]
 pub struct PolicyError {
-    /// The place: `policy.block[1].artifact`.
+    /// The path of the wrong value, for example `policy.block[1].artifact`. It always begins with
+    /// `policy`, wherever the policy stands in a larger configuration.
     pub path: String,
-    /// What is wrong there.
+    /// What is wrong with the value.
     pub text: String,
 }
 
@@ -32,16 +38,33 @@ impl PolicyError {
     }
 }
 
-/// A rule of a [`Policy`](super::Policy), written in Rust rather than in a configuration file.
+/// A rule of a [`Policy`](super::Policy), written in Rust instead of a configuration file.
+///
+/// A rule made here means the same as one in a [file](super), and has the same bounds. It is not
+/// checked until a policy is made of it with [`from_rules`](super::Policy::from_rules).
+///
+/// | in a file | in Rust |
+/// |---|---|
+/// | `target = "main"` | `Rule::when("target", "main")` |
+/// | two conditions in one table | `.and_when(..)` |
+/// | `any = [a, b]` | `Rule::any([a, b])` |
+/// | `all = [a, b]` | `Rule::all([a, b])` |
+/// | `not = a` | `.and_not(a)` |
+/// | `name`, `because` | `.named(..)`, `.because(..)` |
+///
+/// A list of expressions, `target = ["a", "b"]`, is `Rule::any` of two conditions.
 ///
 /// ```
 /// use freshmaker::policy::{Facts, Policy, Rule};
 ///
-/// let ours = Rule::when("artifact", "quay\\.io/team/.*").and_not(Rule::when("image_tag", "old-.*"));
-/// let theirs = Rule::any([Rule::when("target", "main"), Rule::when("target", "next")]).named("theirs");
+/// let ours =
+///     Rule::when("artifact", "quay\\.io/team/.*").and_not(Rule::when("image_tag", "old-.*"));
+/// let theirs =
+///     Rule::any([Rule::when("target", "main"), Rule::when("target", "next")]).named("theirs");
 /// let policy = Policy::from_rules([ours, theirs], [])?;
 /// assert!(policy.judge(&Facts::default().with("artifact", "quay.io/team/app")).allowed);
-/// assert_eq!(policy.judge(&Facts::default().with("target", "next")).rule, "policy.allow[1].any[1]");
+/// let verdict = policy.judge(&Facts::default().with("target", "next"));
+/// assert_eq!(verdict.rule, "policy.allow[1].any[1]");
 /// # Ok::<(), freshmaker::policy::PolicyError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,37 +72,46 @@ impl PolicyError {
 pub struct Rule(Vec<(String, Raw)>);
 
 impl Rule {
-    /// Holds where a value of this fact matches the expression as a whole.
+    /// Makes a rule that holds if a value of this fact matches the expression from end to end.
+    ///
+    /// `Rule::when("image_tag", "1")` does not hold for the tag `1.2`; with the expression `1.*` it
+    /// does. The names of facts are listed in [the module](super#facts).
     pub fn when(fact: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self(Vec::new()).and_when(fact, pattern)
     }
 
-    /// Holds where one of these does.
+    /// Makes a rule that holds if at least one of these rules holds. The list must not be empty.
+    ///
+    /// The verdict names the first one that holds, as in `policy.allow[1].any[0]`. Conditions that
+    /// are added to the rule must hold as well.
     pub fn any(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self(vec![("any".into(), Raw::list(rules))])
     }
 
-    /// Holds where all of these do.
+    /// Makes a rule that holds if all of these rules hold. The list must not be empty.
     pub fn all(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self(vec![("all".into(), Raw::list(rules))])
     }
 
-    /// The same rule, which now also needs a value of this fact to match the expression.
+    /// Adds a condition: a value of this fact must match the expression as well.
     pub fn and_when(self, fact: impl Into<String>, pattern: impl Into<String>) -> Self {
         self.with(fact.into(), Raw::Text(pattern.into()))
     }
 
-    /// The same rule, which now also needs the other one not to hold.
+    /// Adds a condition: the other rule must not hold.
+    ///
+    /// A missing fact makes the other rule not hold, so the condition then holds. If this is called
+    /// several times, none of the other rules may hold.
     pub fn and_not(self, rule: Rule) -> Self {
         self.with("not".into(), rule.into_raw())
     }
 
-    /// The same rule with a name for people.
+    /// Gives the rule a name, which comes back in the [`Verdict`](super::Verdict).
     pub fn named(self, name: impl Into<String>) -> Self {
         self.with("name".into(), Raw::Text(name.into()))
     }
 
-    /// The same rule with a reason for people.
+    /// Gives the rule a reason, which comes back in the [`Verdict`](super::Verdict).
     pub fn because(self, reason: impl Into<String>) -> Self {
         self.with("because".into(), Raw::Text(reason.into()))
     }
@@ -94,7 +126,7 @@ impl Rule {
     }
 }
 
-/// A rule that was checked and can be asked.
+/// A rule that was checked and can be evaluated.
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) path: String,
@@ -108,7 +140,8 @@ pub(super) struct Compiled {
 
 #[derive(Debug)]
 enum Pattern {
-    /// Without special characters: the text itself. Long lists of names stay small.
+    /// An expression without special characters is compared as text, so long lists of names need
+    /// little memory.
     Text(String),
     Regex(Regex),
 }
@@ -123,7 +156,15 @@ impl Pattern {
 }
 
 impl Compiled {
-    /// The rule to name as the one that matched: this one, or the deepest alternative that did. `None` if it does not match.
+    /// Returns the rule to name as the one that matched: this one, or the deepest alternative of
+    /// `any` that did. `None` if the rule does not match.
+    ///
+    /// ```text
+    /// target = "main", any = [{ kind = "rpm" }, { kind = "image" }]
+    /// target main, kind image    the second alternative, any[1]
+    /// target main, kind module   None: no alternative matches
+    /// target next, kind image    None: the target does not match
+    /// ```
     pub(super) fn find(&self, facts: &Facts) -> Option<&Self> {
         let holds =
             self.facts.iter().all(|(key, patterns)| {
@@ -138,7 +179,7 @@ impl Compiled {
     }
 }
 
-/// Checks rules, and counts them.
+/// Checks rules and counts them, so that the bounds hold for a whole policy.
 #[derive(Debug, Default)]
 pub(super) struct Compiler {
     rules: usize,
@@ -147,7 +188,7 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    /// A list of rules of which any may match; it may be empty.
+    /// Checks a list of rules of which any may match. The list may be empty.
     pub(super) fn list(&mut self, path: &str, rules: Vec<Raw>) -> Result<Vec<Compiled>, PolicyError> {
         rules.into_iter().enumerate().map(|(i, rule)| self.rule(format!("{path}[{i}]"), rule, None)).collect()
     }
@@ -185,7 +226,7 @@ impl Compiler {
             *(if key == "name" { &mut rule.name } else { &mut rule.because }) = Some(text);
         }
         if conditions.is_empty() {
-            // It would match everything or nothing, and either surprises somebody.
+            // Such a rule would match everything or nothing, and readers disagree about which.
             return Err(PolicyError::new(&rule.path, "a rule needs at least one condition"));
         }
         for (key, value) in conditions {
@@ -233,7 +274,7 @@ impl Compiler {
             return Err(PolicyError::new(path, "the name of a fact has only letters, digits, and _ - ."));
         }
         let patterns = match value {
-            // A dotted key of TOML.
+            // A dotted key of TOML, such as `parameter.branch`.
             Raw::Map(entries) if !entries.is_empty() => {
                 for (inner, value) in entries {
                     self.fact(rule, &format!("{path}.{inner}"), format!("{key}.{inner}"), value)?;
@@ -270,7 +311,8 @@ impl Compiler {
             return Ok(Pattern::Text(text));
         }
         let compile = |expression: &str| RegexBuilder::new(expression).size_limit(REGEX_BYTES_MAX).build();
-        // By itself first: `a)|(b` is no expression, although it would become one between the anchors.
+        // Compile the text alone first: `a)|(b` is no valid expression, although it would become
+        // one between the anchors.
         compile(&text)
             .and_then(|_| compile(&format!(r"\A(?:{text})\z")))
             .map(Pattern::Regex)
@@ -278,7 +320,7 @@ impl Compiler {
     }
 }
 
-/// The last line of the library's message; those before it draw the expression once more.
+/// Returns the last line of the library's message; the lines before it draw the expression again.
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();

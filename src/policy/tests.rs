@@ -14,7 +14,7 @@ fn facts(pairs: &[(&str, &str)]) -> Facts {
     pairs.iter().fold(Facts::default(), |facts, (key, value)| facts.with(*key, *value))
 }
 
-/// The recorded notation `["any", [..]]` in ours.
+/// Translates the recorded notation `["any", [..]]` into that of this crate.
 fn in_our_notation(rule: &Value) -> Value {
     match rule.as_array().map(Vec::as_slice) {
         Some([Value::String(operator), Value::Array(rules)]) => {

@@ -1,9 +1,11 @@
-//! Rebuilds on one machine with [freshmaker](freshmaker): recipes in a directory, builds by a program.
+//! Backends for rebuilds on one machine with [freshmaker](freshmaker): recipes in files, builds by
+//! a program.
 //!
 //! * [`files`]: a catalog that reads a tree of Containerfiles, a TOML manifest, or both.
-//! * [`command`]: a build system that runs one program for each build, under a supervisor that survives the engine.
+//! * [`command`]: a build system that runs one program for each build, under a supervisor that
+//!   keeps running if the engine stops.
 //!
-//! With the SQLite storage of `freshmaker-sql` these are the embedded default: no service is needed.
+//! Together with the SQLite storage of `freshmaker-sql`, an engine needs no other service.
 //!
 //! ```no_run
 //! use freshmaker::handler::rebuild_dependents;
@@ -30,7 +32,8 @@
 //!
 //! # Limits
 //! * [`command`] needs Unix, and a local file system for its directory.
-//! * [`files`] reads recipes of at most the sizes that its modules state; what it passes over is a [`files::Problem`].
+//! * [`files`] reads files up to the sizes that its modules state. A file that it leaves out is
+//!   reported as a [`files::Problem`].
 
 pub mod command;
 pub mod files;

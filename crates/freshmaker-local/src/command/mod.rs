@@ -1,41 +1,54 @@
 //! A build system that runs one configured program for each build. Unix only.
 //!
-//! # The hand-off
-//! Each attempt has a directory `<state_dir>/<attempt id>/`. The program gets, besides the environment of the engine
-//! and the configured additions:
+//! # Input of the program
+//! Each attempt has a directory `<state_dir>/<attempt id>/`. The program gets the environment of
+//! the engine, the configured variables, and these:
 //!
 //! | Variable | Value |
 //! |---|---|
-//! | `FRESHMAKER_ARTIFACT` | what is built |
-//! | `FRESHMAKER_SOURCE`, `FRESHMAKER_REVISION` | the recipe, as the catalog names it; empty if there is none |
-//! | `FRESHMAKER_ATTEMPT` | id of the attempt |
-//! | `FRESHMAKER_RELEASE` | suffix for the release |
+//! | `FRESHMAKER_ARTIFACT` | the id of the artifact |
+//! | `FRESHMAKER_SOURCE`, `FRESHMAKER_REVISION` | where the recipe is; empty if there is none |
+//! | `FRESHMAKER_ATTEMPT` | the id of the attempt |
+//! | `FRESHMAKER_RELEASE` | the suffix for the release |
 //! | `FRESHMAKER_NO_CACHE` | `1` if no cache may be used, else `0` |
-//! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty if longer than 64 KiB: read the request |
+//! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty above 64 KiB |
 //! | `FRESHMAKER_PARAMETER_…` | each parameter that is a text, see below |
-//! | `FRESHMAKER_REQUEST` | file with everything above, the target and the parameters as JSON |
-//! | `FRESHMAKER_RESULT` | file where the program leaves its result |
+//! | `FRESHMAKER_REQUEST` | file with all of these, the target and all parameters, as JSON |
+//! | `FRESHMAKER_RESULT` | file to write the result to |
 //!
-//! A parameter's variable ends in its name in upper case, with `_` for all but ASCII letters and digits: `file` is
-//! `FRESHMAKER_PARAMETER_FILE`. If two names become the same, neither has a variable, and none has if they are longer
-//! than 64 KiB together. The request has them all.
+//! The variable of a parameter ends with the parameter's name in upper case, with `_` for all
+//! characters but ASCII letters and digits: the variable of `file` is `FRESHMAKER_PARAMETER_FILE`.
+//! If two names become the same, neither gets a variable. If all of them together are longer than
+//! 64 KiB, none gets one. The request file has all parameters.
 //!
-//! It runs in the source directory if the source is one, else in the directory of the attempt; its standard input is
-//! empty.
+//! The program runs in the source directory if the source is a directory, else in the directory of
+//! the attempt. Its standard input is empty.
 //!
-//! The result is a JSON object of at most 64 KiB: `{"digest": "sha256:…", "name": "…", "contents": "…"}`. Each key is
-//! optional; what is built from an artifact without digest is always rebuilt. Exit status 0 with a result is a success.
-//! Status 75 (`EX_TEMPFAIL`) and being stopped by a signal from outside count against the machinery, every other status
-//! against the recipe.
+//! # Output of the program
 //!
-//! # What is sure
-//! A small supervisor holds a lock on the directory, outlives the engine, stops the program when its time is up and
-//! records how it ended. So an engine that starts again knows every build from the directory alone, nothing is started
-//! twice, and when a build has ended, its whole process group has. A program that moves itself to another process group
-//! is not followed there; the build counts as running as long as it keeps the lock it inherited (descriptor 9) open
-//! without a recorded end, or until it is cancelled.
+//! The result is a JSON object of at most 64 KiB:
+//! `{"digest": "sha256:…", "name": "…", "contents": "…"}`. All keys are optional. If there is no
+//! digest, dependents are always rebuilt.
 //!
-//! `state_dir` must be on a local file system, because locks of network file systems are not inherited.
+//! * Exit status 0 with a valid result is a success.
+//! * Exit status 75 (`EX_TEMPFAIL`), and a stop by a signal from outside, are infrastructure
+//!   failures.
+//! * Every other exit status is a failure of the recipe.
+//!
+//! # Guarantees
+//! A small supervisor process holds a lock on the directory, keeps running if the engine stops,
+//! stops the program when its time is up, and records how it ended. Therefore:
+//!
+//! * an engine that starts again knows the state of every build from the directory alone;
+//! * no attempt is started twice;
+//! * when a build has ended, its whole process group has ended.
+//!
+//! A program that moves itself to another process group is not followed. Its build counts as
+//! running as long as it keeps the inherited lock (descriptor 9) open without a recorded end, or
+//! until it is cancelled.
+//!
+//! `state_dir` must be on a local file system, because locks of network file systems are not
+//! inherited.
 
 mod result;
 mod supervisor;
@@ -60,7 +73,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What [`CommandBuildSystem`] runs, and within which bounds. Durations are read as numbers of seconds.
+/// The program that [`CommandBuildSystem`] runs, and its bounds.
+///
+/// In serde formats, durations are numbers of seconds, with fractions if needed.
 ///
 /// ```
 /// use freshmaker_local::command::CommandConfig;
@@ -71,8 +86,9 @@ use std::time::Duration;
 ///     .with_variable("REGISTRY", "registry.example")
 ///     .with_timeout(Duration::from_secs(1800));
 /// let read: CommandConfig = serde_json::from_str(
-///     r#"{"program": "/usr/local/bin/build-image", "state_dir": "/var/lib/freshmaker/builds", "arguments": ["--push"],
-///         "environment": {"REGISTRY": "registry.example"}, "timeout": 1800}"#,
+///     r#"{"program": "/usr/local/bin/build-image", "state_dir": "/var/lib/freshmaker/builds",
+///         "arguments": ["--push"], "environment": {"REGISTRY": "registry.example"},
+///         "timeout": 1800}"#,
 /// )?;
 /// assert_eq!(config, read);
 /// # Ok::<(), serde_json::Error>(())
@@ -81,26 +97,29 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CommandConfig {
-    /// The program; a name without `/` is searched in `PATH`.
+    /// The program. A name without `/` is searched in `PATH`.
     pub program: PathBuf,
-    /// Its arguments, the same for each build.
+    /// The arguments of the program, the same for each build.
     #[serde(default)]
     pub arguments: Vec<String>,
-    /// Where the directories of the attempts are; made if it does not exist.
+    /// The directory that contains the directories of the attempts. It is made if it does not
+    /// exist.
     pub state_dir: PathBuf,
-    /// Added to the environment.
+    /// Variables that are added to the environment of the program.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// A build that takes longer is stopped; rounded up to whole seconds.
+    /// The longest duration of a build, after which it is stopped. Rounded up to whole seconds; 1
+    /// hour by default.
     #[serde(default = "default_timeout", deserialize_with = "seconds")]
     pub timeout: Duration,
-    /// So much is kept of the beginning of what the program prints.
+    /// How many bytes of the program's output are kept, from the beginning; 1 MiB by default.
     #[serde(default = "default_log_bytes_max")]
     pub log_bytes_max: u64,
-    /// How long a program that is asked to stop may take before it is killed.
+    /// How long a program may take after it was asked to stop, before it is killed; 10 seconds by
+    /// default.
     #[serde(default = "default_stop_grace", deserialize_with = "seconds")]
     pub stop_grace: Duration,
-    /// How often a running build is looked at.
+    /// How long to wait between two polls of a running build; 200 milliseconds by default.
     #[serde(default = "default_poll", deserialize_with = "seconds")]
     pub poll: Duration,
 }
@@ -126,7 +145,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 }
 
 impl CommandConfig {
-    /// This program, with the defaults for everything else.
+    /// Makes a configuration with this program, and defaults for everything else.
     pub fn new(program: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -140,42 +159,42 @@ impl CommandConfig {
         }
     }
 
-    /// The same with these arguments.
+    /// Returns the same configuration with these arguments.
     #[must_use]
     pub fn with_arguments<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.arguments = arguments.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The same with one more variable in the environment.
+    /// Returns the same configuration with one more environment variable.
     #[must_use]
     pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.insert(name.into(), value.into());
         self
     }
 
-    /// The same with another [`timeout`](Self::timeout).
+    /// Returns the same configuration with another [`timeout`](Self::timeout).
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The same with another [`log_bytes_max`](Self::log_bytes_max).
+    /// Returns the same configuration with another [`log_bytes_max`](Self::log_bytes_max).
     #[must_use]
     pub fn with_log_bytes_max(mut self, log_bytes_max: u64) -> Self {
         self.log_bytes_max = log_bytes_max;
         self
     }
 
-    /// The same with another [`stop_grace`](Self::stop_grace).
+    /// Returns the same configuration with another [`stop_grace`](Self::stop_grace).
     #[must_use]
     pub fn with_stop_grace(mut self, stop_grace: Duration) -> Self {
         self.stop_grace = stop_grace;
         self
     }
 
-    /// The same with another [`poll`](Self::poll).
+    /// Returns the same configuration with another [`poll`](Self::poll).
     #[must_use]
     pub fn with_poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
@@ -185,7 +204,7 @@ impl CommandConfig {
 
 impl fmt::Debug for CommandConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values of the environment are often secrets.
+        // Values of environment variables are often secrets, so only the names are shown.
         f.debug_struct("CommandConfig")
             .field("program", &self.program)
             .field("arguments", &self.arguments)
@@ -199,7 +218,7 @@ impl fmt::Debug for CommandConfig {
     }
 }
 
-/// Builds by a configured program; see the [module](self) for what it is told and what it answers.
+/// A build system that runs a configured program. See the [module](self) for its input and output.
 ///
 /// ```
 /// use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
@@ -208,7 +227,8 @@ impl fmt::Debug for CommandConfig {
 /// # let directory = tempfile::tempdir()?;
 /// # let state_dir = directory.path();
 /// let script = r#"printf '{"name": "%s"}' "$FRESHMAKER_ARTIFACT" >"$FRESHMAKER_RESULT""#;
-/// let builds = CommandBuildSystem::new(CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]))?;
+/// let config = CommandConfig::new("/bin/sh", state_dir).with_arguments(["-c", script]);
+/// let builds = CommandBuildSystem::new(config)?;
 /// assert!(builds.capabilities().lookup);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -220,12 +240,12 @@ pub struct CommandBuildSystem {
 #[derive(Debug)]
 struct Inner {
     config: CommandConfig,
-    /// Our supervisors, so that none stays a zombie.
-    /// Locked during every start, so that who looks up waits for a start under way.
+    /// The supervisors that this process has started, so that none stays a zombie. The list is
+    /// locked during every start, so that a lookup waits for a start that is in progress.
     children: Mutex<Vec<Child>>,
 }
 
-/// Withdraws a start that nobody waits for any more, if it has not happened yet.
+/// Withdraws a start whose caller has gone away, if it has not happened yet.
 struct Withdrawal(Arc<AtomicBool>);
 
 impl Drop for Withdrawal {
@@ -235,12 +255,12 @@ impl Drop for Withdrawal {
 }
 
 impl CommandBuildSystem {
-    /// Builds by this program.
+    /// Makes a build system that runs this program.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if a variable of the environment cannot be one,
-    /// [`Unavailable`](Remedy::Unavailable) if the state directory cannot be made.
-    /// The program is looked for at each build.
+    /// [`Unsupported`](Remedy::Unsupported) if a name in `environment` cannot be a variable,
+    /// [`Unavailable`](Remedy::Unavailable) if the state directory cannot be made. Whether the
+    /// program exists is checked at each build.
     pub fn new(mut config: CommandConfig) -> Result<Self> {
         const PLACE: &str = "command build system";
         if let Some(name) = config.environment.keys().find(|name| !is_variable(name)) {
@@ -256,7 +276,8 @@ impl CommandBuildSystem {
         Ok(Self { inner: Arc::new(Inner { config, children: Mutex::new(Vec::new()) }) })
     }
 
-    /// What the program printed in this attempt so far: the beginning, up to the configured bound. Reads a file.
+    /// Returns what the program has printed in this attempt so far: the beginning, up to the
+    /// configured bound. This reads a file.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) if there is no such attempt,
@@ -316,14 +337,15 @@ impl BuildSystem for CommandBuildSystem {
 }
 
 impl Inner {
-    /// The directory of an attempt; `None` if the id is not a plain name, and so not one of ours.
+    /// Returns the directory of an attempt; `None` if the id is not one that this build system can
+    /// have made.
     fn directory(&self, id: &str) -> Option<PathBuf> {
         let plain = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         plain.then(|| self.config.state_dir.join(id))
     }
 
     fn children(&self) -> MutexGuard<'_, Vec<Child>> {
-        // The list is whole after every statement.
+        // The list is consistent after every statement.
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -345,7 +367,8 @@ impl Inner {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
             _ => {}
         }
-        // Somebody has the lock: it runs. The marks tell that it ran, or that it must not run any more.
+        // If another process has the lock, the build is running. The marks say that it ran before,
+        // or must not run any more.
         let Some(lock) = supervisor::lock(&directory).map_err(unavailable)? else { return Ok(external) };
         if result::started(&directory).map_err(unavailable)?
             || result::exists(&directory.join("cancel")).map_err(unavailable)?
@@ -381,7 +404,7 @@ impl Inner {
         let Some(directory) = self.directory(attempt.as_str()) else { return Ok(Vec::new()) };
         reap(&mut self.children());
         self.state_dir_is_there().map_err(unavailable)?;
-        // In this order: what ends between the two questions has recorded its start.
+        // The order matters: an attempt that ends between the two checks has recorded its start.
         if !supervisor::held(&directory).map_err(unavailable)? && !result::started(&directory).map_err(unavailable)? {
             return Ok(Vec::new());
         }
@@ -398,7 +421,8 @@ impl Inner {
             let observed = match self.directory(id.as_str()).map(|directory| self.observe(&directory)) {
                 None => Observed::Vanished,
                 Some(Ok(observed)) => observed,
-                // One that cannot be read must not hide the others; it is unchanged as long as it is not mentioned.
+                // An attempt that cannot be read must not hide the others. It counts as unchanged
+                // while it is missing.
                 Some(Err(error)) => {
                     tracing::warn!(attempt = %id, %error, "the state of a build cannot be read");
                     continue;
@@ -420,13 +444,13 @@ impl Inner {
         if result::exists(&directory.join("status")).map_err(unavailable)? {
             return Ok(());
         }
-        // The age of the mark is the time since the first request.
+        // The age of the mark is the time since the first request to cancel.
         match std::fs::OpenOptions::new().write(true).create_new(true).open(directory.join("cancel")) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
             _ => {}
         }
         supervisor::signal(&directory, Signal::TERM).map_err(unavailable)?;
-        // Kills what has not obeyed for too long.
+        // This kills a program that has ignored the request for too long.
         self.observe(&directory).map_err(unavailable)?;
         Ok(())
     }
@@ -435,7 +459,8 @@ impl Inner {
         result::observe(directory, self.config.stop_grace, self.config.timeout)
     }
 
-    /// A missing state directory says nothing about the attempts that were in it.
+    /// Checks that the state directory exists. If it is missing, nothing is known about the
+    /// attempts in it.
     fn state_dir_is_there(&self) -> io::Result<()> {
         std::fs::read_dir(&self.config.state_dir).map(drop)
     }
@@ -468,14 +493,15 @@ impl Inner {
     }
 }
 
-/// What the variables of parameters begin with. One that the engine itself was started with is not handed on.
+/// The prefix of variables for parameters. Variables with it in the engine's own environment are
+/// not passed on.
 const PARAMETER: &str = "FRESHMAKER_PARAMETER_";
 
-/// Systems bound the length of one variable (Linux: 128 KiB); the request file has no bound.
+/// Longest variable, in bytes. Systems bound it (Linux: 128 KiB); the request file has no bound.
 const VARIABLE_BYTES_MAX: usize = 64 * 1024;
 
 fn is_variable(name: &str) -> bool {
-    // Shells drop every other name from the environment they hand on.
+    // Shells remove every other name from the environment that they pass on.
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
@@ -504,14 +530,14 @@ fn parents(request: &BuildRequest) -> Vec<Parent<'_>> {
         .collect()
 }
 
-/// The texts among the parameters as variables, so that a shell need not parse JSON.
+/// Returns the parameters that are texts as variables, so that a shell need not parse JSON.
 fn parameters(request: &BuildRequest) -> BTreeMap<String, OsString> {
     let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
     for (name, value) in request.parameters.iter() {
         let Parameter::Text(text) = value else { continue };
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
         let name = format!("{PARAMETER}{}", name.chars().map(plain).collect::<String>());
-        // No variable can hold a NUL.
+        // A variable cannot contain a NUL.
         let value = Some(text.as_str()).filter(|text| !text.contains('\0'));
         variables.entry(name).and_modify(|twice| *twice = None).or_insert(value);
     }

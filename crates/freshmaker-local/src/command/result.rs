@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-/// What the program leaves; keys we do not know are its own business.
+/// The result that the program writes; unknown keys are ignored.
 #[derive(Debug, Default, Deserialize)]
 struct ResultFile {
     name: Option<String>,
@@ -19,13 +19,14 @@ struct ResultFile {
 const RESULT_BYTES_MAX: u64 = 64 * 1024;
 const TAIL_BYTES: usize = 1024;
 const TAIL_LINES: usize = 10;
-/// `EX_TEMPFAIL`: the program says that it could not do its work just now.
+/// `EX_TEMPFAIL`: the program reports that it could not do its work at the moment.
 const TEMPORARY: i32 = 75;
-/// Between the recorded end and the end of what was left in the group lie microseconds, or more on a busy machine;
-/// no longer is waited for what escaped from the group.
+/// How long to wait between the recorded end and the end of the process group. It takes
+/// microseconds, or more on a busy machine. A process that left the group is not waited for any
+/// longer.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How an attempt stands, from its directory alone.
+/// Returns the state of an attempt, from its directory alone.
 pub(super) fn observe(directory: &Path, stop_grace: Duration, timeout: Duration) -> io::Result<Observed> {
     if !exists(directory)? {
         return Ok(Observed::Vanished);
@@ -42,13 +43,13 @@ pub(super) fn observe(directory: &Path, stop_grace: Duration, timeout: Duration)
         if age(&directory.join("cancel"))?.is_some_and(|age| age >= stop_grace) {
             let group_is_there = supervisor::signal(directory, Signal::KILL)?;
             if !group_is_there && status(directory)?.is_none() {
-                // Recorded, so that the number of the group is never used again.
+                // The end is recorded so that the number of the group is never used again.
                 record_killed(directory)?;
             }
         }
         return Ok(Observed::Running);
     }
-    // It may have ended between the two questions.
+    // The attempt may have ended between the two checks.
     match status(directory)? {
         Some(code) => ended(directory, code, timeout),
         None if exists(&directory.join("cancel"))? => Ok(Observed::Canceled),
@@ -57,7 +58,8 @@ pub(super) fn observe(directory: &Path, stop_grace: Duration, timeout: Duration)
     }
 }
 
-/// Whether the attempt was ever started: its supervisor records that before it starts the program.
+/// Returns whether the attempt was ever started. Its supervisor records that before it starts the
+/// program.
 pub(super) fn started(directory: &Path) -> io::Result<bool> {
     Ok(exists(&directory.join("pgid"))? || exists(&directory.join("status"))?)
 }
@@ -66,7 +68,8 @@ pub(super) fn exists(path: &Path) -> io::Result<bool> {
     path.try_exists()
 }
 
-/// How long ago a file was made; one from the future is old, because the clock was set back.
+/// Returns how long ago a file was made. A file from the future counts as old, because the clock
+/// was set back.
 fn age(path: &Path) -> io::Result<Option<Duration>> {
     match std::fs::metadata(path).and_then(|metadata| metadata.modified()) {
         Ok(modified) => Ok(Some(modified.elapsed().unwrap_or(Duration::MAX))),
@@ -75,7 +78,7 @@ fn age(path: &Path) -> io::Result<Option<Duration>> {
     }
 }
 
-/// The recorded exit status; `Some(None)` if what is recorded is none.
+/// Returns the recorded exit status; `Some(None)` if what is recorded is not a number.
 fn status(directory: &Path) -> io::Result<Option<Option<i32>>> {
     match std::fs::read(directory.join("status")) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().parse().ok())),
@@ -132,7 +135,7 @@ fn result(directory: &Path) -> io::Result<Result<Output, Failure>> {
 
 fn exit(directory: &Path, code: i32) -> Failure {
     let signal = code - 128;
-    // Signals with which people and machines stop programs; a crash of the program's own has others.
+    // People and machines stop programs with these signals; a program that crashes ends by others.
     let stopped = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM].iter().any(|stop| stop.as_raw() == signal);
     let class = if stopped || code == TEMPORARY { FailureClass::Infrastructure } else { FailureClass::Deterministic };
     let text = if (1..=64).contains(&signal) {
@@ -149,14 +152,14 @@ fn too_long(directory: &Path, timeout: Duration) -> Failure {
 }
 
 fn with_tail(text: String, directory: &Path) -> String {
-    // The log only illustrates: without it the reason is still right.
+    // The log only adds detail to the reason, so an error of reading it is ignored.
     match tail(&directory.join("log")) {
         Ok(tail) if !tail.is_empty() => format!("{text}; its log ends: {tail}"),
         _ => text,
     }
 }
 
-/// The last lines of a log, on one line.
+/// Returns the last lines of a log as one line.
 fn tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -168,7 +171,7 @@ fn tail(path: &Path) -> io::Result<String> {
     Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | "))
 }
 
-/// Without characters that could drive a terminal.
+/// Removes characters that could control a terminal.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Fixed text: everything that varies is an argument or a variable of the environment.
+/// The script is fixed. Everything that varies is an argument or an environment variable.
 const SCRIPT: &str = include_str!("supervisor.sh");
 const SHELL: &str = "/bin/sh";
 
-/// A supervisor that is about to start.
+/// The parameters of a supervisor that is about to start.
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub(super) directory: &'a Path,
@@ -28,14 +28,15 @@ pub(super) struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Starts the supervisor; it holds `lock` from now on, and we no longer do.
+    /// Starts the supervisor. From then on it holds `lock`, and this process does not.
     pub(super) fn spawn(self, lock: File) -> io::Result<Child> {
         let log = self.directory.join("log");
         OpenOptions::new().append(true).create(true).open(log)?;
-        // Only three descriptors can be handed over without unsafe code; the script puts them where they belong.
+        // Without unsafe code only three descriptors can be passed on; the script moves them to
+        // where they belong.
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(SHELL);
-        // The engine may itself be a build of another one.
+        // The engine may itself run in a build of another engine.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(super::PARAMETER.as_bytes()) {
                 command.env_remove(name);
@@ -59,12 +60,13 @@ impl Start<'_> {
     }
 }
 
-/// The shell's `sleep` knows only whole seconds everywhere; rounded up, because stopping too early is worse.
+/// Returns whole seconds, because `sleep` of the shell knows only these on all systems. It rounds
+/// up: stopping too early is worse than too late.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).min(u64::from(u32::MAX))
 }
 
-/// Where the program is, or why it cannot be started.
+/// Returns the path of the program, or why it cannot be started.
 pub(super) fn resolve(program: &Path, search: Option<&OsStr>) -> Result<PathBuf, String> {
     if program.components().count() == 1 && !program.as_os_str().as_encoded_bytes().contains(&b'/') {
         return search
@@ -90,7 +92,8 @@ fn executable(program: &Path) -> io::Result<()> {
     Ok(access(program, Access::EXEC_OK)?)
 }
 
-/// Whether the failed start says something about the machine as it is now, not about what was to be started.
+/// Returns whether the start failed because of the present state of the machine, and not because of
+/// what was to be started.
 pub(super) fn passes(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
@@ -102,10 +105,10 @@ pub(super) fn passes(error: &io::Error) -> bool {
     )
 }
 
-/// Takes the lock of an attempt; `None` if somebody else has it.
+/// Takes the lock of an attempt; `None` if another process has it.
 pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("lock"))?;
-    // Somebody who only probes holds it for a moment.
+    // A process that only tests the lock holds it for a moment.
     for _ in 0..20 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
@@ -116,14 +119,15 @@ pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-/// Whether a supervisor or its program lives.
+/// Returns whether a supervisor or its program is alive.
 pub(super) fn held(directory: &Path) -> io::Result<bool> {
     let file = match File::open(directory.join("lock")) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    // Shared, so that two who probe at once do not take each other for a supervisor.
+    // The lock is shared, so that two processes that test it at once do not take each other for a
+    // supervisor.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
         Err(Errno::WOULDBLOCK) => Ok(true),
@@ -131,13 +135,16 @@ pub(super) fn held(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Sends a signal to all that is left of an attempt; `false` if its group is gone and the lock is held by what left it.
+/// Sends a signal to all processes that are left of an attempt; `false` if its process group is
+/// gone and the lock is held by a process that left the group.
 ///
-/// Only while its lock is held: the number of a group that has ended may belong to somebody else.
+/// Call this only while the lock of the attempt is held: the number of a group that has ended may
+/// belong to another one.
 pub(super) fn signal(directory: &Path, signal: Signal) -> io::Result<bool> {
     let group = match std::fs::read_to_string(directory.join("pgid")) {
         Ok(text) => text.trim().parse().ok().and_then(Pid::from_raw).filter(|group| group.as_raw_nonzero().get() > 1),
-        // The supervisor has not come so far; it will see the mark of the cancellation before it starts the program.
+        // The supervisor has not started the program yet. It will see the mark of the cancellation
+        // before it does.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };

@@ -12,10 +12,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A catalog that was read from files once. To see changes of the files, make a new one.
+/// A catalog that was read from files once. To see later changes of the files, make a new one.
 ///
-/// Names are taken as they are, as aliases, or as names of images that can be [completed](ImageReference); a digest behind a tag
-/// does not matter.
+/// A name is looked up as it is, then as an alias. If it is the name of an image, it is then
+/// [completed](ImageReference) and looked up again, and at last without its digest if it also has a
+/// tag. If no artifact is found, the error has up to three similar names.
 ///
 /// ```
 /// use freshmaker_local::files::FilesCatalog;
@@ -24,7 +25,10 @@ use std::path::{Path, PathBuf};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let root = tempfile::tempdir()?;
-/// std::fs::write(root.path().join("Containerfile"), "# freshmaker: image=team/app\nFROM debian:12\n")?;
+/// std::fs::write(
+///     root.path().join("Containerfile"),
+///     "# freshmaker: image=team/app\nFROM debian:12\n",
+/// )?;
 ///
 /// let catalog = FilesCatalog::from_tree(root.path())?;
 /// let graph = catalog.dependents(&["debian:12".into()]).await?;
@@ -40,18 +44,18 @@ pub struct FilesCatalog {
     problems: Vec<Problem>,
 }
 
-/// A catalog cannot be read.
+/// Says why a catalog cannot be read from files.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FilesError {
     /// A file or directory cannot be read.
     Read {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The manifest has mistakes: all that were found, by line.
+    /// The manifest has mistakes. All that were found, by line.
     Manifest(Vec<Problem>),
 }
 
@@ -59,15 +63,17 @@ impl FilesCatalog {
     /// Reads a [tree](super::tree) of Containerfiles.
     ///
     /// # Errors
-    /// The root cannot be read. What cannot be read within it is among the [`problems`](Self::problems).
+    /// [`FilesError::Read`] if the root cannot be read. Files below it that cannot be read are
+    /// among the [`problems`](Self::problems).
     pub fn from_tree(root: impl AsRef<Path>) -> Result<Self, FilesError> {
         Self::tree(root.as_ref(), &Naming::default())
     }
 
-    /// Reads a [manifest](super::manifest), and the tree it names.
+    /// Reads a [manifest](super::manifest), and the tree that it names.
     ///
     /// # Errors
-    /// The manifest cannot be read or has mistakes, or its tree cannot be read.
+    /// [`FilesError::Read`] if the manifest cannot be read; [`FilesError::Manifest`] if it has
+    /// mistakes, or if the root of its tree cannot be read.
     pub fn from_manifest(path: impl AsRef<Path>) -> Result<Self, FilesError> {
         let path = path.as_ref();
         let text = fs::read_to_string(path).map_err(|error| FilesError::Read { path: path.to_owned(), error })?;
@@ -86,26 +92,30 @@ impl FilesCatalog {
         Ok(catalog)
     }
 
-    /// A catalog of a graph that was made in another way.
+    /// Makes a catalog of a graph that was made in another way.
     #[must_use]
     pub fn from_graph(graph: ArtifactGraph) -> Self {
         Self { graph, ..Self::default() }
     }
 
-    /// What was left out when the files were read, by path and line.
+    /// Returns what was left out when the files were read.
+    ///
+    /// The problems of the tree come first, then those of the manifest.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// The rules that the manifest gives; everything may be rebuilt, if it gives none. To be handed to the engine's
-    /// [builder](freshmaker::engine::EngineBuilder::policy).
+    /// Returns the policy of the manifest; it allows everything if the manifest has none.
+    ///
+    /// The engine does not use it by itself: pass it to
+    /// [`EngineBuilder::policy`](freshmaker::engine::EngineBuilder::policy).
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Everything the catalog knows.
+    /// Returns all artifacts that the catalog knows.
     #[must_use]
     pub fn graph(&self) -> &ArtifactGraph {
         &self.graph
@@ -138,7 +148,7 @@ impl FilesCatalog {
         Error::new(Remedy::NotFound, "files catalog", text)
     }
 
-    /// Up to three known names, most similar first.
+    /// Returns up to three known names that are similar, the most similar one first.
     fn nearest(&self, name: &str) -> Vec<String> {
         const SIMILAR: f64 = 0.6;
         let wanted = short(name);
@@ -158,7 +168,8 @@ fn short(name: &str) -> String {
     name.parse::<ImageReference>().map_or_else(|_| name.to_owned(), |image| image.familiar())
 }
 
-/// Registries are long and alike, so that the last part of the names counts too.
+/// Returns the similarity of two names, from 0 to 1. Registries are long and alike, so the last
+/// parts of the names are compared as well.
 fn likeness(wanted: &str, known: &str) -> f64 {
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     strsim::normalized_levenshtein(wanted, known).max(strsim::normalized_levenshtein(&last(wanted), &last(known)))

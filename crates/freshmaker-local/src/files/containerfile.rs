@@ -1,4 +1,4 @@
-//! Which images a Containerfile is built from.
+//! Reads which images a Containerfile is built from.
 
 use super::lines::{self, Prepared};
 use super::words::{self, ANY, Value};
@@ -8,14 +8,17 @@ use parse_dockerfile::{ArgInstruction, Flag, Instruction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What a Containerfile says about images.
+/// The images that a Containerfile uses, and problems with its references.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
 /// use freshmaker_local::files::containerfile::parse;
 ///
-/// let recipe = parse("ARG GO=1.25\nFROM golang:$GO AS build\nFROM alpine\nCOPY --from=build /app /app\n")?;
-/// let images: Vec<_> = recipe.images.iter().map(|used| (used.image.familiar(), used.edge())).collect();
+/// let recipe = parse(
+///     "ARG GO=1.25\nFROM golang:$GO AS build\nFROM alpine\nCOPY --from=build /app /app\n",
+/// )?;
+/// let images: Vec<_> =
+///     recipe.images.iter().map(|used| (used.image.familiar(), used.edge())).collect();
 /// assert_eq!(images, [
 ///     ("golang:1.25".to_owned(), Ok(EdgeKind::BuilderStage)),
 ///     ("alpine:latest".to_owned(), Ok(EdgeKind::ParentImage)),
@@ -25,24 +28,25 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recipe {
-    /// Every image named that is not a stage of the file itself, by line.
+    /// All images that the file uses, except stages of the file itself, by line.
     pub images: Vec<UsedImage>,
-    /// References that mean nothing, by line; the others are kept.
+    /// References that cannot be resolved, by line. They are not among the images.
     pub problems: Vec<Problem>,
-    /// The line and text of `# freshmaker: image=…` before the first instruction: the image that the file builds.
+    /// The value of `# freshmaker: image=…` before the first instruction, with its line: the image
+    /// that the file builds.
     pub names: Option<(usize, String)>,
 }
 
-/// An image that a Containerfile names.
+/// An image that a Containerfile uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedImage {
-    /// Its name.
+    /// The name of the image.
     pub image: ImageReference,
-    /// What for.
+    /// What the image is used for.
     pub usage: Usage,
-    /// The text of `--platform=`; variables that the builder sets stay in it.
+    /// The text of `--platform=`. Variables that the builder sets stay in it.
     pub platform: Option<String>,
-    /// The line where the instruction begins.
+    /// The line at which the instruction begins, counted from 1.
     pub line: usize,
 }
 
@@ -50,18 +54,19 @@ pub struct UsedImage {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Usage {
-    /// Its content is in the result: the last stage begins with it, directly or through other stages.
+    /// The last stage begins with it, directly or through other stages, so its content is in the
+    /// result.
     Parent,
-    /// The base of another stage, or a source of `COPY --from=` or `RUN --mount=…,from=`.
+    /// It is the base of another stage, or a source of `COPY --from=` or `RUN --mount=…,from=`.
     Builder,
-    /// Only a stage uses it that the last stage does not need: builders skip it.
+    /// Only a stage that the last stage does not need uses it. Builders skip such stages.
     Unused,
-    /// Only `ONBUILD` names it: it is used when an image is built from the result.
+    /// Only `ONBUILD` uses it: when another image is built from the result.
     OnBuild,
 }
 
 impl UsedImage {
-    /// The dependency, or the stable code of the reason why there is none.
+    /// Returns the kind of the dependency, or the stable code of the reason why there is none.
     ///
     /// # Errors
     /// `unused_stage`, `onbuild` or `pinned_by_digest`.
@@ -76,10 +81,10 @@ impl UsedImage {
     }
 }
 
-/// What is wrong with a Containerfile.
+/// A mistake in a Containerfile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub struct Problem {
-    /// The line, counted from one.
+    /// The line, counted from 1.
     pub line: usize,
     /// What is wrong, as a sentence.
     pub text: String,
@@ -91,14 +96,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads a Containerfile. Nothing is fetched, and no variable comes from outside of the text.
+/// Reads a Containerfile. Nothing is fetched, and no variable is taken from outside of the text.
 ///
 /// # Errors
-/// The first thing no builder would accept. A reference that only cannot be resolved is among the
-/// [`problems`](Recipe::problems) instead.
+/// The first mistake that no builder would accept. A reference that cannot be resolved is not an
+/// error; it is among the [`problems`](Recipe::problems).
 pub fn parse(text: &str) -> Result<Recipe, Problem> {
     if let Some(at) = text.find('\0') {
-        // Nothing that builders read has one; UTF-16 does.
+        // Files that builders can read have no zero byte; UTF-16 text has.
         let line = text[..at].matches('\n').count() + 1;
         return Err(Problem { line, text: "it is not text: there is a zero byte".to_owned() });
     }
@@ -125,14 +130,15 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     Ok(recipe)
 }
 
-/// All instructions with their lines.
+/// Returns all instructions with their lines.
 fn instructions(text: &str) -> Result<Vec<(usize, Instruction<'_>)>, Problem> {
     let problem = |error: parse_dockerfile::Error| Problem { line: error.line().max(1), text: format!("{error:#}") };
-    // The parser drops one more of these, after which its offsets would not be ours.
+    // The parser removes one more of these, after which its offsets would be different from ours.
     let text = text.trim_start_matches('\u{feff}');
     let mut found = Vec::new();
     let (mut line, mut counted) = (1, 0);
-    // Not `parse`: it refuses two stages of one name, of which builders take the last.
+    // `parse` cannot be used: it refuses two stages with the same name, while builders use the last
+    // one.
     for instruction in parse_dockerfile::parse_iter(text).map_err(problem)? {
         let instruction = instruction.map_err(problem)?;
         if let Some(start) = start_of(&instruction) {
@@ -144,7 +150,7 @@ fn instructions(text: &str) -> Result<Vec<(usize, Instruction<'_>)>, Problem> {
     Ok(found)
 }
 
-/// Where an instruction begins, if it is one that matters here.
+/// Returns where an instruction begins, if it is one that matters here.
 fn start_of(instruction: &Instruction<'_>) -> Option<usize> {
     match instruction {
         Instruction::Arg(arg) => Some(arg.arg.span.start),
@@ -156,7 +162,7 @@ fn start_of(instruction: &Instruction<'_>) -> Option<usize> {
     }
 }
 
-/// The variables that a builder sets for each platform, without any declaration outside of stages.
+/// The variables that a builder sets for each platform. They need no declaration outside of stages.
 const PLATFORM_ARGS: [&str; 8] = [
     "BUILDPLATFORM",
     "BUILDOS",
@@ -174,9 +180,10 @@ struct Stage {
     name: Option<String>,
     args: BTreeMap<String, Value>,
     images: Vec<UsedImage>,
-    /// Stages whose content this one begins with: more than one only if the platform decides.
+    /// The stages that this one begins with. More than one only if it depends on the platform.
     bases: Vec<usize>,
-    /// Stages it copies from, by name: later stages count too, so they are looked up at the end.
+    /// The stages that this one copies from, by name. They are resolved at the end, because later
+    /// stages count too.
     sources: Vec<Source>,
 }
 
@@ -235,7 +242,8 @@ impl Reader {
         }
     }
 
-    /// A default that cannot be resolved matters only where it is used.
+    /// Returns the default of a variable. One that cannot be resolved matters only where it is
+    /// used.
     fn default_of(&self, value: &str) -> Value {
         match words::expand(value, self.escape, &|name| self.value_of(name)) {
             Ok(value) if value.contains(ANY) => Value::Platform,
@@ -262,7 +270,8 @@ impl Reader {
         self.globals.get(name).cloned().unwrap_or_else(predefined)
     }
 
-    /// A platform is only shown: what has no value stays as it is written.
+    /// Returns the text of a platform. It is only shown, so a variable without a value stays as it
+    /// is written.
     fn platform(&self, text: &str) -> String {
         match words::expand(text, self.escape, &|name| self.global(name)) {
             Ok(platform) if !platform.contains(ANY) => platform,
@@ -301,7 +310,7 @@ impl Reader {
         }
     }
 
-    /// What `COPY --from=` and `RUN --mount=…,from=` name.
+    /// Reads the names in `COPY --from=` and `RUN --mount=…,from=`.
     fn sources(&mut self, line: usize, instruction: &Instruction<'_>, onbuild: bool) {
         let texts: Vec<String> = match instruction {
             Instruction::Copy(copy) => flag(&copy.options, "from").map(str::to_owned).into_iter().collect(),
@@ -320,7 +329,8 @@ impl Reader {
         }
     }
 
-    /// Follows the last stage to everything it needs, and names the images that the stages copy from.
+    /// Follows the last stage to everything that it needs, and adds the images that stages copy
+    /// from.
     fn reached(&mut self) -> Reached {
         let mut needs: Vec<Vec<usize>> = self.stages.iter().map(|stage| stage.bases.clone()).collect();
         for (at, needed) in needs.iter_mut().enumerate() {
@@ -333,12 +343,13 @@ impl Reader {
         Reached { content: follow(last, bases), used: follow(last, |at| needs.get(at).map_or(&[][..], Vec::as_slice)) }
     }
 
-    /// The stage meant by a source; an image is put to the images of the stage instead.
+    /// Returns the stage that a source means. If it means an image, the image is added to the stage
+    /// instead.
     fn source(&mut self, at: usize, source: &Source) -> Vec<usize> {
         let usage = if source.onbuild { Usage::OnBuild } else { Usage::Builder };
         let wanted = source.name.to_ascii_lowercase();
         let mut found: Vec<usize> = if source.onbuild {
-            // In the file that is built from this one, the stages of this one are not there.
+            // `ONBUILD` runs in another file, which does not have the stages of this one.
             Vec::new()
         } else if let Ok(number) = wanted.parse::<usize>() {
             if number >= self.stages.len() || number == at {
@@ -351,7 +362,8 @@ impl Reader {
             (0..self.stages.len()).filter(named).collect()
         };
         if !source.name.contains(ANY) && found.len() > 1 {
-            // Of two stages with one name builders take the last; one before this stage is always good.
+            // Of two stages with the same name, builders use the last one that comes before this
+            // stage.
             let before = found.iter().rev().find(|&&stage| stage < at).or(found.last()).copied();
             found = before.into_iter().collect();
         }
@@ -377,7 +389,8 @@ fn follow<'a>(start: usize, next: impl Fn(usize) -> &'a [usize]) -> BTreeSet<usi
     found
 }
 
-/// Whether a stage name fits a text in which values that depend on the platform are open.
+/// Returns whether the name of a stage fits a text in which values that depend on the platform are
+/// open.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split(ANY);
     let Some(mut rest) = name.strip_prefix(pieces.next().unwrap_or_default()) else { return false };
@@ -395,7 +408,8 @@ fn flag<'a>(flags: &'a [Flag<'_>], name: &str) -> Option<&'a str> {
     flag.value.as_ref().map(|value| &*value.value)
 }
 
-/// The `from` of `--mount=type=bind,from=…`: comma-separated, a field perhaps in quotes.
+/// Returns the `from` of `--mount=type=bind,from=…`. Fields are separated by commas and may be
+/// quoted.
 fn mount_source(flag: &Flag<'_>) -> Option<String> {
     let value = flag.value.as_ref().filter(|_| flag.name.value == "mount")?;
     value.value.split(',').map(|field| field.trim_matches('"')).find_map(|field| {

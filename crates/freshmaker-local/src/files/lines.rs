@@ -1,20 +1,20 @@
-//! Brings the text of a Containerfile into the form that `parse-dockerfile` understands without exception.
+//! Rewrites the text of a Containerfile so that `parse-dockerfile` can read it.
 //!
-//! That crate finds a here-document only where `RUN` begins with it, takes a doubled escape at the end of a line for a
-//! continuation, gives up on a lone carriage return, and refuses `ENTRYPOINT []`. Builders read such files, so lines are
-//! put together here: each instruction comes out on one line, on the line number where it began, with here-documents and
-//! comments gone.
+//! That crate finds a here-document only if `RUN` begins with it, takes a doubled escape at the end
+//! of a line for a continuation, fails at a lone carriage return, and refuses `ENTRYPOINT []`.
+//! Builders accept such files. So this module joins lines: each instruction comes out on one line,
+//! with the line number at which it began, and without here-documents and comments.
 
 use super::containerfile::Problem;
 use super::words;
 
-/// The text to parse, and what only comments say.
+/// The text to parse, and what only comments contain.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) text: String,
-    /// The character that continues lines and takes away the meaning of others.
+    /// The character that continues lines and escapes other characters.
     pub(super) escape: char,
-    /// `# freshmaker: image=…` before the first instruction, with its line.
+    /// The value of `# freshmaker: image=…` before the first instruction, with its line.
     pub(super) image: Option<(usize, String)>,
 }
 
@@ -28,7 +28,8 @@ pub(super) fn prepare(text: &str) -> Result<Prepared, Problem> {
     let mut at = 0;
     let mut begun = false;
     if escape == '`' {
-        // On the line of the directive itself nothing else can stand, and directives come first: line numbers stay.
+        // Nothing else can be on the line of the directive, and directives come first, so line
+        // numbers stay.
         prepared.text.push_str("# escape=`\n");
         at = 1;
     }
@@ -61,7 +62,8 @@ fn image_directive(line: &str) -> Option<&str> {
     text.strip_prefix("image")?.trim_start().strip_prefix('=').map(str::trim)
 }
 
-/// Directives stand before everything else, one a line; the first line that is none ends them.
+/// Returns the escape character. Directives come before everything else, one on each line; the
+/// first line that is not a directive ends them.
 fn escape_directive(lines: &[&str]) -> char {
     for line in lines {
         let Some((name, value)) = line.strip_prefix('#').and_then(|rest| rest.split_once('=')) else { break };
@@ -74,7 +76,7 @@ fn escape_directive(lines: &[&str]) -> char {
     '\\'
 }
 
-/// One instruction with its continuation lines, and the index of the line after it.
+/// Returns one instruction with its continuation lines, and the index of the line after it.
 fn join(lines: &[&str], start: usize, escape: char) -> (String, usize) {
     let mut instruction = String::new();
     for (at, line) in lines.iter().enumerate().skip(start) {
@@ -92,13 +94,14 @@ fn join(lines: &[&str], start: usize, escape: char) -> (String, usize) {
     (instruction, lines.len())
 }
 
-/// The line without its escape at the end. A doubled escape there is a character, not a continuation.
+/// Returns the line without the escape at its end. A doubled escape there is a character, and not a
+/// continuation.
 fn continued(line: &str, escape: char) -> Option<&str> {
     let rest = line.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
     (!rest.ends_with(escape)).then_some(rest)
 }
 
-/// The index of the line after the here-documents which this instruction opens.
+/// Returns the index of the line after the here-documents that this instruction opens.
 fn skip_here_documents(
     lines: &[&str],
     instruction: &str,
@@ -127,7 +130,7 @@ fn skip_here_documents(
     Ok(at)
 }
 
-/// Whether an instruction, or what it does `ONBUILD`, is one of these.
+/// Returns whether an instruction, or the instruction after `ONBUILD`, is one of these.
 fn is_one_of(instruction: &str, keywords: &[&str]) -> bool {
     let mut words = instruction.split_whitespace();
     let first = match words.next() {
@@ -137,21 +140,22 @@ fn is_one_of(instruction: &str, keywords: &[&str]) -> bool {
     first.is_some_and(|first| keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(first)))
 }
 
-/// The delimiter of `<<EOF`, `<<-EOF`, `3<<'EOF'`, and whether leading tabs are cut.
+/// Reads `<<EOF`, `<<-EOF` or `3<<'EOF'`. Returns the delimiter, and whether leading tabs are
+/// removed.
 fn here_document(word: &str) -> Option<(String, bool)> {
     let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
     let (rest, strip_tabs) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
     if rest.is_empty() || rest.contains('<') {
         return None;
     }
-    // The shell's escape, whatever the file's is.
+    // This is the escape of the shell, whatever the escape of the file is.
     Some((words::unquote(rest, '\\'), strip_tabs)).filter(|(delimiter, _)| !delimiter.is_empty())
 }
 
-/// What is left of the instruction must not look continued, nor open a here-document once more.
+/// Adds an instruction that must not look continued and must not open a here-document again.
 fn push_instruction(text: &mut String, instruction: &str, escape: char) {
     if is_one_of(instruction, &["entrypoint"]) {
-        // An empty one takes away that of the base. None of them names an image.
+        // `ENTRYPOINT []` removes the entry point of the base. No entry point names an image.
         return;
     }
     let instruction = instruction.trim().replace('\r', " ").replace("<<", "__");

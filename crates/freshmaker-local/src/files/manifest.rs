@@ -1,14 +1,14 @@
-//! The manifest `freshmaker.toml`: artifacts that no Containerfile describes, and how a tree of Containerfiles is named.
+//! Reads the manifest `freshmaker.toml`: artifacts without a Containerfile, and names for a tree.
 //!
 //! ```toml
-//! [tree]                                  # optional: a tree of Containerfiles, relative to the manifest
-//! path = "images"                         # "." if left out
+//! [tree]                                  # optional: a tree of Containerfiles
+//! path = "images"                         # relative to the manifest; "." if left out
 //! image = "registry.example.com/team/{path}:{tag}"
 //!
 //! [tree.images]                           # by path relative to the tree
 //! "legacy/Dockerfile" = "registry.example.com/old/app:1"
 //!
-//! [[policy.block]]                        # optional: what may be rebuilt, see `freshmaker::policy`
+//! [[policy.block]]                        # optional, see `freshmaker::policy`
 //! artifact = ".*/experimental/.*"
 //! because = "nobody uses it"
 //!
@@ -27,12 +27,15 @@
 //! parameters = { no_cache = true, repositories = ["a", "b"] }
 //! ```
 //!
-//! Names and aliases of images are completed as container tools do. A parent without a kind is a `parent_image` of an image and a
-//! `build_dependency` of anything else. A parent that nothing declares is external; it is an image where an image is built from it,
-//! a package where an image only contains or needs it, else of the child's own kind. An image parent with a digest is pinned: it is
-//! noted, and no dependency. What the manifest says about an image of the tree is added to what the tree says.
+//! * Names and aliases of images are completed as container tools do.
+//! * A parent without a kind is a `parent_image` of an image, and a `build_dependency` of anything
+//!   else.
+//! * A parent that is not declared is external. It is an image if an image is built from it, a
+//!   package if an image only contains or needs it, else of the kind of the child.
+//! * An image parent with a digest is pinned. It is noted, and is not a dependency.
+//! * If an artifact is an image of the tree, the manifest adds to what the tree says.
 //!
-//! All mistakes are found at once. Each names file, line and key, artifacts counted from zero:
+//! All mistakes are reported at once. Each names file, line and key, with artifacts counted from 0:
 //! `freshmaker.toml:12: artifact[2].parrents: unknown key, did you mean "parents"?`
 
 use super::Problem;
@@ -79,19 +82,24 @@ const ARTIFACT_KEYS: [&str; 12] = [
     "parameters",
 ];
 
-/// A manifest without mistakes of its own.
+/// A manifest that was read without finding a mistake.
 ///
 /// ```
 /// use freshmaker_local::files::manifest::Manifest;
 /// use freshmaker::ArtifactGraph;
 ///
-/// let text = "[[artifact]]\nname = 'app'\nkind = 'image'\nsource = 'app/'\nparents = ['debian:12']\n";
+/// let text =
+///     "[[artifact]]\nname = 'app'\nkind = 'image'\nsource = 'app/'\nparents = ['debian:12']\n";
 /// let mut graph = ArtifactGraph::new();
 /// Manifest::parse("freshmaker.toml", text)?.add_to(&mut graph)?;
 /// assert_eq!(graph.parents(&"docker.io/library/app:latest".into()).len(), 1);
 ///
-/// let problems = Manifest::parse("freshmaker.toml", "[[artifact]]\nname = 'app'\nkind = 'imge'\n").unwrap_err();
-/// assert_eq!(problems[0].to_string(), "freshmaker.toml:3: artifact[0].kind: \"imge\" is not allowed, did you mean \"image\"?");
+/// let text = "[[artifact]]\nname = 'app'\nkind = 'imge'\n";
+/// let problems = Manifest::parse("freshmaker.toml", text).unwrap_err();
+/// assert_eq!(
+///     problems[0].to_string(),
+///     "freshmaker.toml:3: artifact[0].kind: \"imge\" is not allowed, did you mean \"image\"?"
+/// );
 /// # Ok::<(), Vec<freshmaker_local::files::Problem>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -121,7 +129,7 @@ struct Parent {
 }
 
 impl Manifest {
-    /// Reads a manifest. The path is only named in problems.
+    /// Reads a manifest. The path is only used in reports of problems.
     ///
     /// # Errors
     /// All mistakes, by line.
@@ -154,24 +162,24 @@ impl Manifest {
         if problems.is_empty() { Ok(Self { path, tree, tree_line, policy, artifacts }) } else { Err(problems) }
     }
 
-    /// The rules of what may be rebuilt; everything, if there are none.
+    /// Returns the policy of the manifest; it allows everything if the manifest has none.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The directory of the tree, relative to the manifest, and how its images are named.
+    /// Returns the directory of the tree relative to the manifest, and how its images are named.
     #[must_use]
     pub fn tree(&self) -> Option<(&str, &Naming)> {
         self.tree.as_ref().map(|(path, naming)| (path.as_str(), naming))
     }
 
-    /// A tree that cannot be read.
+    /// Makes the report about a tree that cannot be read.
     pub(super) fn of_tree(&self, text: &str) -> Problem {
         self.problem(self.tree_line, format!("tree.path: {text}"))
     }
 
-    /// The images that add nothing to a graph: whoever wrote them meant others.
+    /// Reports the artifacts that add nothing to a graph: their author probably meant others.
     pub(super) fn idle(&self, graph: &ArtifactGraph) -> Vec<Problem> {
         let known: Vec<&str> =
             graph.artifacts().filter(|known| known.buildable()).map(|known| known.id.as_str()).collect();
@@ -196,10 +204,10 @@ impl Manifest {
         .collect()
     }
 
-    /// Adds the artifacts to a graph, which knows the images of the tree already.
+    /// Adds the artifacts to a graph that already has the images of the tree.
     ///
     /// # Errors
-    /// Names that cannot be brought together with those of the graph, by line.
+    /// Names that contradict those of the graph, by line.
     pub fn add_to(&self, graph: &mut ArtifactGraph) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         for declared in &self.artifacts {
@@ -277,7 +285,7 @@ impl Manifest {
     }
 }
 
-/// What the tree knows of an artifact, with what the manifest adds.
+/// Returns what the tree knows about an artifact, with what the manifest adds.
 fn overlay(known: Artifact, declared: &Artifact) -> Artifact {
     let mut artifact = Artifact { kind: declared.kind, ..known };
     artifact.system = declared.system.clone().or(artifact.system);
@@ -366,7 +374,7 @@ fn declared(reader: &mut Reader<'_>, at: &At<'_>, table: &DeTable<'_>) -> Option
     id.map(|_| Declared { artifact, place: at.place.clone(), line, parents, aliases })
 }
 
-/// Names of images are completed, all others taken as they are.
+/// Returns the id of an artifact. Names of images are completed, all others are taken as they are.
 fn identity(reader: &mut Reader<'_>, at: &At<'_>, name: &str, kind: Option<ArtifactKind>) -> Option<ArtifactId> {
     if name.trim().is_empty() {
         reader.problem(at.start(), &at.place, "is empty");
@@ -425,7 +433,7 @@ fn parameter(reader: &mut Reader<'_>, at: &At<'_>) -> Option<Parameter> {
     }
 }
 
-/// No name or alias may mean two artifacts.
+/// Reports names and aliases that mean two artifacts.
 fn unique(reader: &mut Reader<'_>, artifacts: &[Declared]) {
     let mut known: BTreeMap<&ArtifactId, (String, usize, usize)> = BTreeMap::new();
     let names = artifacts.iter().enumerate().map(|(at, declared)| (at, "name", &declared.artifact.id, declared.line));
@@ -436,7 +444,7 @@ fn unique(reader: &mut Reader<'_>, artifacts: &[Declared]) {
     for (at, key, id, line) in names.chain(aliases) {
         let place = format!("{}.{key}", artifacts[at].place);
         match known.get(id) {
-            // An alias that an artifact has twice, or that is its own name, harms nobody.
+            // An alias that an artifact has twice, or that is its own name, does no harm.
             Some((_, _, other)) if key == "aliases" && *other == at => {}
             Some((first, first_line, _)) => {
                 let text = format!("{place}: {id} is already {first} on line {first_line}");

@@ -14,19 +14,23 @@ pub use catalog::{FilesCatalog, FilesError};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that was left out, or cannot be read, and why.
+/// A file or a reference that was left out or cannot be read, and why.
 ///
 /// ```
 /// use freshmaker_local::files::Problem;
 ///
-/// let problem = Problem { path: "app/Dockerfile".into(), line: Some(3), text: "ARG BASE has no default".into() };
+/// let problem = Problem {
+///     path: "app/Dockerfile".into(),
+///     line: Some(3),
+///     text: "ARG BASE has no default".into(),
+/// };
 /// assert_eq!(problem.to_string(), "app/Dockerfile:3: ARG BASE has no default");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file or directory.
     pub path: PathBuf,
-    /// The line, counted from one, if it is about one.
+    /// The line, counted from 1; `None` if the problem concerns the whole file.
     pub line: Option<usize>,
     /// What is wrong, as a sentence.
     pub text: String,

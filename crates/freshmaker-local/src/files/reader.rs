@@ -1,4 +1,4 @@
-//! Reads TOML values one by one, so that every mistake is told with its line and key.
+//! Reads TOML values one by one, so that every mistake is reported with its line and key.
 
 use super::Problem;
 use freshmaker::artifact::ImageReference;
@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A value and the keys that lead to it.
+/// A value and the path of keys that leads to it.
 #[derive(Debug)]
 pub(super) struct At<'a> {
     pub(super) place: String,
@@ -59,7 +59,8 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { path: self.path.to_owned(), line: Some(line), text });
     }
 
-    /// What is no TOML. Its parser guesses a type by the first letter of a word.
+    /// Reports a syntax error. The parser of TOML guesses the type of a word by its first letter,
+    /// so the report adds a hint.
     pub(super) fn syntax(&mut self, error: &toml::de::Error) {
         let message = error.message();
         let word = ["invalid float", "invalid boolean"].iter().any(|start| message.starts_with(start));
@@ -96,7 +97,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn list<'b>(&mut self, at: &At<'b>) -> Vec<At<'b>> {
         let Some(array) = at.value.get_ref().as_array() else {
-            // Who writes a table where a list of them belongs has forgotten the second pair of brackets.
+            // A table in place of a list of tables: the second pair of brackets is missing.
             let wanted =
                 if at.value.get_ref().is_table() { format!("an array ([[{}]])", at.place) } else { "an array".into() };
             self.wrong_type(at, &wanted);
@@ -137,7 +138,8 @@ impl<'a> Reader<'a> {
         text.parse().map_err(|error| self.problem(at.start(), &at.place, error)).ok()
     }
 
-    /// A pattern that makes names of images, with these words in braces, each with an example of what replaces it.
+    /// Reads a pattern that makes names of images. It may have these words in braces; each comes
+    /// with an example of what replaces it.
     pub(super) fn pattern(&mut self, at: &At<'_>, words: &[(&str, &str)]) -> Option<String> {
         let pattern = self.text(at)?;
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -170,7 +172,7 @@ fn did_you_mean(text: &str, allowed: &[&str]) -> String {
         .map_or_else(|| format!(": one of {}", allowed.join(", ")), |near| format!(", did you mean \"{near}\"?"))
 }
 
-/// The allowed name that was probably meant.
+/// Returns the allowed name that was probably meant.
 pub(super) fn nearest<'a>(text: &str, allowed: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
     let nearest = allowed.iter().copied().min_by_key(distance)?;

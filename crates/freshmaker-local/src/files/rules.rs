@@ -11,7 +11,8 @@ struct Only {
     policy: Policy,
 }
 
-/// Reads `[policy]`, if there is one. A mistake is told with the line of the innermost value on the path that the policy names.
+/// Reads `[policy]`, if there is one. A mistake is reported with the line of the innermost value on
+/// the path in the error of the policy.
 pub(super) fn policy(reader: &mut Reader<'_>, text: &str, root: &DeTable<'_>) -> Policy {
     let Some(value) = root.get("policy") else { return Policy::allow_all() };
     match toml::from_str::<Only>(text) {
@@ -19,7 +20,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, text: &str, root: &DeTable<'_>) ->
         Err(error) => {
             let (path, what) = error.message().split_once(": ").unwrap_or(("policy", error.message()));
             let mut at = At::new("policy", value);
-            // Of `policy.block[1].artifact`, what follows the first name.
+            // The first name of a path such as `policy.block[1].artifact` is the policy itself.
             for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()).skip(1) {
                 let value = at.value.get_ref();
                 let inner = value.as_table().and_then(|table| table.get(step));

@@ -1,40 +1,51 @@
-//! A directory tree of Containerfiles as a graph of images.
+//! Reads a directory tree of Containerfiles as a graph of images.
 //!
 //! # Which files
-//! `Containerfile`, `Dockerfile`, and both with something before or behind a dot (`web.Dockerfile`, `Dockerfile.alpine`), in any
-//! case. Not read are hidden files and directories, `node_modules`, `target`, ignore files, backups, templates
-//! (`Dockerfile.in`, `.j2`, `.tmpl`, …), texts about files (`Dockerfile.md`), and programs: `dockerfile.go` without a line that begins
-//! with `FROM` is none. Links to directories are not followed, links to files are. A file larger than 1 MiB or one that cannot be
-//! parsed is reported and left out, and so is whatever comes after the first 100,000.
+//! The names `Containerfile` and `Dockerfile`, and both with something before or after a dot
+//! (`web.Dockerfile`, `Dockerfile.alpine`), in upper or lower case. These are not read:
+//!
+//! * hidden files and directories, `node_modules` and `target`;
+//! * ignore files, backups, templates (`Dockerfile.in`, `.j2`, `.tmpl`, …) and texts about files
+//!   (`Dockerfile.md`);
+//! * programs: `dockerfile.go` without a line that begins with `FROM` is not a Containerfile.
+//!
+//! Links to directories are not followed, links to files are. A file that is larger than 1 MiB or
+//! cannot be parsed is reported and left out, and so are all files after the first 100,000.
 //!
 //! # Which image a file builds
-//! The first of these that says something:
+//! The first of these that gives a name:
 //!
 //! 1. [`Naming::images`], by the path of the file;
-//! 2. the comment `# freshmaker: image=registry.example.com/team/app:1` before the first instruction;
+//! 2. a comment before the first instruction, such as
+//!    `# freshmaker: image=registry.example.com/team/app:1`;
 //! 3. [`Naming::pattern`], such as `registry.example.com/team/{path}:{tag}`;
 //! 4. `localhost/{path}:{tag}`.
 //!
-//! `{path}` is the directory of the file relative to the root, in lower case (for files in the root itself, the name of the root, made
-//! fit for an image if it is not),
-//! `{name}` its last part, and `{tag}` what the file name adds: `alpine` in `Dockerfile.alpine` and `alpine.Dockerfile`, else
-//! `latest`. Of two files that build one image the first is taken, by path, and the other is reported.
+//! * `{path}` is the directory of the file relative to the root, in lower case. For files in the
+//!   root itself it is the name of the root, with unsuitable characters replaced.
+//! * `{name}` is the last part of `{path}`.
+//! * `{tag}` is what the file name adds: `alpine` in `Dockerfile.alpine` and `alpine.Dockerfile`,
+//!   else `latest`.
+//!
+//! If two files build the same image, the first one by path counts, and the other is reported.
 //!
 //! # Which `FROM` means a file of the tree
-//! A name that equals the image of a file means that file. Moreover each file has aliases, so that short names work as people
-//! expect; every split of its path into repository and tag counts, on Docker Hub and on `localhost`:
+//! A name that equals the image of a file means that file. Each file also has aliases, so that
+//! short names work as people expect. Every split of its path into repository and tag is an alias,
+//! on Docker Hub and on `localhost`:
 //!
-//! | File | Image | Also |
-//! |---|---|---|
-//! | `base/Dockerfile` | `localhost/base:latest` | `base` |
-//! | `base/Dockerfile.alpine` | `localhost/base:alpine` | `base:alpine` |
-//! | `team/base/Dockerfile` | `localhost/team/base:latest` | `team/base`, `team:base` |
-//! | `python/3.12/Dockerfile` | `localhost/python/3.12:latest` | `python/3.12`, `python:3.12` |
-//! | `python/3.12/slim/Dockerfile` | `localhost/python/3.12/slim:latest` | `python/3.12/slim`, `python/3.12:slim`, `python:3.12-slim` |
+//! * `base/Dockerfile` builds `localhost/base:latest`, with the alias `base`.
+//! * `base/Dockerfile.alpine` builds `localhost/base:alpine`, with the alias `base:alpine`.
+//! * `team/base/Dockerfile` builds `localhost/team/base:latest`, with the aliases `team/base` and
+//!   `team:base`.
+//! * `python/3.12/Dockerfile` builds `localhost/python/3.12:latest`, with the aliases `python/3.12`
+//!   and `python:3.12`.
+//! * `python/3.12/slim/Dockerfile` builds `localhost/python/3.12/slim:latest`, with the aliases
+//!   `python/3.12/slim`, `python/3.12:slim` and `python:3.12-slim`.
 //!
-//! Two exceptions keep this honest. An alias that two files claim means neither, and is reported. And an alias that a file uses
-//! itself means the public image: `FROM python` in `python/Dockerfile` cannot mean its own result, so `python` then does not mean
-//! it anywhere else.
+//! There are two exceptions. An alias of two files means neither of them, and is reported. An alias
+//! that a file itself uses means the public image: `FROM python` in `python/Dockerfile` cannot mean
+//! its own result, so `python` does not mean that file anywhere.
 
 use super::Problem;
 use super::containerfile::{self, Recipe, UsedImage};
@@ -84,22 +95,25 @@ const SKIPPED_ENDINGS: [&str; 31] = [
     "yml",
     "lock",
 ];
-/// A program about Containerfiles may have the name of one; the other way round, a Containerfile may be named after its language.
+/// A program about Containerfiles may have the name of one; a Containerfile may also be named after
+/// the language of its contents.
 const PROGRAM_ENDINGS: [&str; 20] = [
     "c", "cc", "cpp", "cs", "go", "h", "java", "js", "kt", "lua", "mjs", "php", "pl", "py", "rb", "rs", "sh", "swift",
     "ts", "vim",
 ];
 
-/// How the images of a tree are named, where neither their files nor their paths say it.
+/// How the images of a tree are named if the files themselves do not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// The name of any image, with `{path}`, `{name}` and `{tag}` in it.
+    /// The pattern for the name of an image, with `{path}`, `{name}` and `{tag}`; `None` (the
+    /// default) for `localhost/{path}:{tag}`.
     pub pattern: Option<String>,
-    /// The image of a file, by its path relative to the root, with `/`.
+    /// The images of single files, by path relative to the root, with `/`. They take precedence
+    /// over everything else.
     pub images: BTreeMap<String, ImageReference>,
 }
 
-/// What a tree of Containerfiles builds.
+/// The images that a tree of Containerfiles builds.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
@@ -119,15 +133,15 @@ pub struct Naming {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Tree {
-    /// The images of the files and all they are built from.
+    /// The images of the files, and all images that they are built from.
     pub graph: ArtifactGraph,
     /// What was left out, and why.
     pub problems: Vec<Problem>,
-    /// The image of each file, by its path relative to the root, with `/`.
+    /// The image of each file, by path relative to the root, with `/`.
     pub files: BTreeMap<String, ArtifactId>,
 }
 
-/// A file that was read and has a name for what it builds.
+/// A file that was read, with the name of the image that it builds.
 #[derive(Debug)]
 struct File {
     path: String,
@@ -144,14 +158,15 @@ struct Place {
     tag: Option<String>,
 }
 
-/// Reads a tree. Nothing is written or run, and the same files always give the same answer.
+/// Reads a tree. Nothing is written or run, and the same files always give the same result.
 ///
 /// # Errors
-/// The root cannot be read. Everything else is among the [`problems`](Tree::problems).
+/// The error of the operating system if the root cannot be read. All other faults are among the
+/// [`problems`](Tree::problems).
 pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
     let absolute = fs::canonicalize(root)?;
     let root_name = absolute.file_name().map_or_else(String::new, |name| fit(&name.to_string_lossy()));
-    // Without the `.` and the doubled slashes of how it was written.
+    // This removes `.` and doubled slashes from the path as it was written.
     let root = &root.components().collect::<PathBuf>();
     let mut problems = Vec::new();
     let mut files: BTreeMap<String, File> = BTreeMap::new();
@@ -185,7 +200,7 @@ pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
     Ok(Tree { graph, problems, files })
 }
 
-/// Why the image that is given to a path goes to no file.
+/// Returns why no file was found for the image that a path was given.
 fn not_found(root: &Path, path: &str, found: &BTreeSet<String>) -> String {
     let why = match fs::metadata(root.join(path)) {
         Ok(meta) if meta.is_dir() => "this is a directory",
@@ -200,7 +215,8 @@ fn not_found(root: &Path, path: &str, found: &BTreeSet<String>) -> String {
     format!("an image is given to it, but {why}{hint}")
 }
 
-/// A name that nobody chose for an image, as one: where the tree lies on this machine must not matter.
+/// Changes a directory name that was not chosen for an image so that it is valid in one. Otherwise
+/// it would matter where the tree is on the machine.
 fn fit(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let mut fitting = String::new();
@@ -213,7 +229,7 @@ fn fit(name: &str) -> String {
     fitting
 }
 
-/// The paths of all Containerfiles relative to the root, in order.
+/// Returns the paths of all Containerfiles relative to the root, sorted.
 fn find(root: &Path, problems: &mut Vec<Problem>) -> io::Result<BTreeSet<String>> {
     fs::read_dir(root)?;
     let mut found = BTreeSet::new();
@@ -272,7 +288,8 @@ fn is_program(name: &str, text: &str) -> bool {
         && !text.lines().any(|line| line.split_whitespace().next() == Some("FROM"))
 }
 
-/// `None` if this is not the name of a Containerfile, else what the name adds to `Containerfile` or `Dockerfile`.
+/// Returns `None` if this is not the name of a Containerfile, else what the name adds to
+/// `Containerfile` or `Dockerfile`.
 fn tag_of(name: &str) -> Option<Option<&str>> {
     ["containerfile", "dockerfile"].into_iter().find_map(|word| {
         if name.eq_ignore_ascii_case(word) {
@@ -291,7 +308,7 @@ fn read(root: &Path, root_name: &str, path: &str, naming: &Naming) -> Result<Opt
     let full = root.join(path);
     let problem = |text: String| Problem { path: full.clone(), line: None, text };
     let bytes = bytes(&full).map_err(|error| problem(error.to_string()))?;
-    // Comments and commands may be in any encoding that has ASCII in it: builders do not care.
+    // Comments and commands may use any encoding that contains ASCII; builders accept that.
     let text = String::from_utf8_lossy(&bytes);
     if is_program(path, &text) {
         return Ok(None);
@@ -346,7 +363,7 @@ impl Place {
             .parse()
     }
 
-    /// The short names that people use for what lies here.
+    /// Returns the short names that people use for the image of this file.
     fn aliases(&self) -> impl Iterator<Item = ImageReference> {
         (1..=self.directory.len()).rev().flat_map(|end| {
             let (repository, rest) = self.directory.split_at(end);
@@ -360,7 +377,8 @@ impl Place {
     }
 }
 
-/// Which alias means which file: those that are neither ambiguous nor evidently the name of something else.
+/// Decides which alias means which file. Aliases that are ambiguous, or evidently the name of
+/// another image, are left out.
 fn aliases<'a>(
     root: &Path,
     files: &'a BTreeMap<String, File>,
@@ -378,7 +396,7 @@ fn aliases<'a>(
         match claim.as_slice() {
             [file] if file.uses(&alias) => {}
             [file] => drop(aliases.insert(alias.to_string(), &file.image)),
-            // What is ambiguous on one host is so on all: once is enough.
+            // An alias that is ambiguous on one host is so on all hosts; one report is enough.
             [first, .., last] if alias.registry() != LOCALHOST => {
                 let text = format!("{} could also be {}, so it means neither", alias.familiar(), first.path);
                 problems.push(Problem { path: root.join(&last.path), line: None, text });
@@ -419,7 +437,7 @@ fn graph(
                     line: Some(used.line),
                     text: format!("{parent} is built from itself"),
                 }),
-                // Both were inserted.
+                // This cannot fail, because both ends were inserted.
                 Ok(kind) => drop(graph.depend(child.clone(), parent, kind)),
                 Err(code) => notes.push(Note { parent, code: code.to_owned(), text: reason(file, used, code) }),
             }

@@ -1,22 +1,24 @@
-//! Words, quotes and variables, as far as builders understand them outside of `RUN`.
+//! Splits words, and expands quotes and variables, as builders do outside of `RUN`.
 
-/// What is known of a variable.
+/// What is known about the value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// It has this value.
+    /// The variable has this value.
     Set(String),
-    /// It is declared, and gets a value only on the command line.
+    /// The variable is declared without a default: its value comes from the command line of the
+    /// builder.
     NoDefault,
-    /// The builder sets it for each platform: it has some value that is not known here.
+    /// The builder sets the variable for each platform, so its value is not known here.
     Platform,
-    /// Nobody declared it.
+    /// The variable is not declared.
     Undeclared,
 }
 
 /// Stands in expanded text for a value that depends on the platform.
 pub(super) const ANY: char = '\u{0}';
 
-/// Splits at blanks outside of quotes; quotes and escapes stay. A word whose quote does not end is left out.
+/// Splits a text at white space outside of quotes. Quotes and escapes stay. A word whose quote does
+/// not end is left out.
 pub(super) fn split(text: &str, escape: char) -> Vec<&str> {
     let mut words = Vec::new();
     let mut start = None;
@@ -42,21 +44,21 @@ pub(super) fn split(text: &str, escape: char) -> Vec<&str> {
     words
 }
 
-/// The word without quotes and escapes; variables stay as they are.
+/// Returns the word without quotes and escapes. Variables stay as they are.
 pub(super) fn unquote(word: &str, escape: char) -> String {
     let keep = |name: &str| Value::Set(format!("${name}"));
     if word.contains('$') { word.replace(['"', '\''], "") } else { expand(word, escape, &keep).unwrap_or_default() }
 }
 
-/// The word without quotes and escapes, with the values of its variables.
+/// Returns the word without quotes and escapes, and with the values of its variables.
 ///
 /// # Errors
-/// A sentence about the variable that has no value.
+/// A sentence about the first variable that has no value.
 pub(super) fn expand(word: &str, escape: char, value_of: &dyn Fn(&str) -> Value) -> Result<String, String> {
     expand_nested(word, escape, value_of, 0)
 }
 
-/// Defaults may hold variables again; nobody nests them deeper than this.
+/// Deepest nesting of variables in defaults. Real files use less.
 const DEPTH_MAX: usize = 16;
 
 fn expand_nested(word: &str, escape: char, value_of: &dyn Fn(&str) -> Value, depth: usize) -> Result<String, String> {
@@ -89,7 +91,7 @@ fn expand_nested(word: &str, escape: char, value_of: &dyn Fn(&str) -> Value, dep
     Ok(out)
 }
 
-/// The value of the variable that begins after a dollar sign, and the text behind it.
+/// Returns the value of the variable that begins after a dollar sign, and the text after it.
 fn variable<'a>(
     text: &'a str,
     escape: char,
@@ -135,7 +137,8 @@ fn plain(name: &str, value_of: &dyn Fn(&str) -> Value) -> Result<String, String>
     }
 }
 
-/// `NAME`, `NAME:-default`, `NAME-default`, `NAME:+other`, `NAME+other`, `NAME:?text`, `NAME?text`.
+/// Expands `NAME`, `NAME:-default`, `NAME-default`, `NAME:+other`, `NAME+other`, `NAME:?text` or
+/// `NAME?text`.
 fn braced(inner: &str, escape: char, value_of: &dyn Fn(&str) -> Value, depth: usize) -> Result<String, String> {
     let name = name_of(inner);
     let operation = &inner[name.len()..];

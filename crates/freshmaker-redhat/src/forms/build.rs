@@ -7,75 +7,75 @@ use freshmaker::rebuild::{BuildId, BuildRecord, Cause, DependencyKind, EventId, 
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A build as Freshmaker shows it. See [`forms`](super) for what each key means here.
+/// A build in Freshmaker's form. See [`forms`](super) for the meaning of each key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BuildForm {
-    /// Its number.
+    /// The number of the build.
     pub id: BuildId,
-    /// What is built, without version and release.
+    /// The name of the artifact, without version and release.
     pub name: String,
-    /// What it is built anew from, if that is an NVR.
+    /// The release that is rebuilt, if the id of the artifact is an NVR.
     pub original_nvr: Option<Nvr>,
-    /// What came out, if that is an NVR.
+    /// The name of the output, if that is an NVR.
     pub rebuilt_nvr: Option<Nvr>,
-    /// [`ArtifactKind::number`].
+    /// The number of the artifact's kind: [`ArtifactKind::number`].
     #[serde(rename = "type")]
     pub kind: i16,
     /// `RPM`, `IMAGE`, `MODULE` or `IMAGE_REPOSITORY`.
     pub type_name: &'static str,
-    /// [`PublicBuildState::number`].
+    /// The number of the state: [`PublicBuildState::number`].
     pub state: i16,
-    /// How far it is.
+    /// The state.
     pub state_name: PublicBuildState,
-    /// Why.
+    /// The reason for the state.
     pub state_reason: String,
-    /// The parent it waits for, by name.
+    /// The name of the parent that the build waits for.
     pub dep_on: Option<String>,
-    /// The parent it waits for.
+    /// The number of the parent that the build waits for.
     pub dep_on_id: Option<BuildId>,
-    /// When it was planned.
+    /// When the build was planned.
     pub time_submitted: String,
-    /// When it ended.
+    /// When the build ended.
     pub time_completed: Option<String>,
-    /// The event it belongs to.
+    /// The event that the build belongs to.
     pub event_id: Option<EventId>,
-    /// The task in Koji.
+    /// The number of the task in Koji.
     pub build_id: Option<i64>,
-    /// Where it is shown.
+    /// The address of this form.
     pub url: String,
-    /// What it is built with.
+    /// The parameters of the build.
     pub build_args: BuildArgs,
-    /// The composes of ODCS it takes packages from.
+    /// The numbers of the ODCS composes that the build takes packages from.
     pub odcs_composes: BTreeSet<i64>,
-    /// Why it is rebuilt.
+    /// Why the artifact is rebuilt.
     pub rebuild_reason: RebuildReason,
 }
 
-/// What a build is called with, as Freshmaker shows it.
+/// The parameters of a build in Freshmaker's form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BuildArgs {
-    /// Where the recipe lies.
+    /// Where the recipe is.
     pub repository: Option<String>,
-    /// At which revision.
+    /// The revision of the recipe.
     pub commit: Option<String>,
-    /// The image it is built on.
+    /// The image that the last stage starts from.
     pub original_parent: Option<String>,
     /// The build target.
     pub target: Option<String>,
     /// The branch of the recipe.
     pub branch: Option<String>,
-    /// The architectures, with spaces between them.
+    /// The architectures, separated by spaces.
     pub arches: Option<String>,
-    /// Whether it is a flatpak.
+    /// Whether it is a Flatpak.
     pub flatpak: bool,
-    /// Whether it is built beside the others of its target.
+    /// Whether it is an isolated build, which does not change the latest build of its target.
     pub isolated: bool,
-    /// Composes that were given, and are not prepared for it.
+    /// The composes that the artifact's parameters name. They are not prepared for the build.
     pub renewed_odcs_compose_ids: BTreeSet<i64>,
 }
 
 impl BuildForm {
-    /// The same build when it was in this state, for whoever tells of states that have passed.
+    /// Returns the same build with an earlier state, for messages about that state.
     #[must_use]
     pub fn in_state(mut self, state: PublicBuildState, reason: &Reason) -> Self {
         (self.state, self.state_name) = (state.number(), state);
@@ -88,7 +88,8 @@ impl BuildForm {
 }
 
 impl Forms<'_> {
-    /// A build; `None` if the rows do not have it, or if it is no build for Freshmaker.
+    /// Returns the form of a build; `None` if the rows do not have it, or if it prepares a
+    /// repository.
     #[must_use]
     pub fn build(&self, id: BuildId) -> Option<BuildForm> {
         let build = self.rows.builds.get(&id)?;
@@ -117,27 +118,27 @@ impl Forms<'_> {
         })
     }
 
-    /// The builds whose output this one needs, as far as the rows have them.
+    /// Returns the builds whose output this one needs, if the rows have them.
     fn parents<'b>(&'b self, build: &'b BuildRecord) -> impl Iterator<Item = &'b BuildRecord> {
         let needed = self.rows.needs(build.id).filter(|need| need.kind == DependencyKind::Needs);
         needed.filter_map(|need| self.rows.builds.get(&need.parent))
     }
 
-    /// The one parent that is told.
+    /// Returns the one parent that the form shows.
     fn parent<'b>(&'b self, build: &'b BuildRecord) -> Option<&'b BuildRecord> {
         let is_image = |parent: &BuildRecord| parent_images(build).any(|id| id == parent.key.artifact.as_str());
         let told = self.parents(build).filter(|parent| type_name(parent.kind).is_some());
         told.min_by_key(|parent| (!is_image(parent), parent.id))
     }
 
-    /// The one event that is told.
+    /// Returns the one event that the form shows.
     fn owner(&self, build: BuildId) -> Option<EventId> {
         let oldest = |causes: &mut dyn Iterator<Item = &Cause>| causes.map(|cause| cause.event).min();
         let live = oldest(&mut self.rows.causes_of(build).filter(|cause| cause.live));
         live.or_else(|| oldest(&mut self.rows.causes_of(build)))
     }
 
-    /// The task of the latest attempt that has one.
+    /// Returns the task of the latest attempt that has one.
     fn task(&self, build: BuildId) -> Option<i64> {
         let attempts = self.rows.attempts.values().filter(|attempt| attempt.build == build);
         let known = attempts.filter_map(|attempt| Some((attempt.number, attempt.external.as_ref()?)));
@@ -153,7 +154,7 @@ impl Forms<'_> {
     }
 }
 
-/// What Freshmaker calls a kind. It has none for repositories of packages.
+/// Returns Freshmaker's name of a kind; `None` for repositories of packages.
 fn type_name(kind: ArtifactKind) -> Option<&'static str> {
     match kind {
         ArtifactKind::Rpm => Some("RPM"),
@@ -173,7 +174,7 @@ fn name(build: &BuildRecord) -> String {
     nvr(artifact).map_or_else(|| artifact.to_owned(), |nvr| nvr.name().to_owned())
 }
 
-/// What the final stage of an image starts from.
+/// Returns the images that the last stage starts from.
 fn parent_images(build: &BuildRecord) -> impl Iterator<Item = &str> {
     let images = build.parents.iter().filter(|parent| parent.kinds.contains(&EdgeKind::ParentImage));
     images.map(|parent| parent.id.as_str())

@@ -6,58 +6,58 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// An event as Freshmaker shows it. See [`forms`](super) for what each key means here.
+/// An event in Freshmaker's form. See [`forms`](super) for the meaning of each key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventForm {
-    /// Its number.
+    /// The number of the event.
     pub id: EventId,
-    /// The message that brought it.
+    /// The id of the message that brought it.
     pub message_id: String,
-    /// What it is about.
+    /// The text that people search by.
     pub search_key: String,
     /// The number of its kind.
     pub event_type_id: Option<i32>,
-    /// [`EventState::number`].
+    /// The number of the state: [`EventState::number`].
     pub state: i16,
-    /// How far it is.
+    /// The state.
     pub state_name: EventState,
-    /// Why.
+    /// The reason for the state.
     pub state_reason: String,
-    /// When it was stored.
+    /// When the event was stored.
     pub time_created: String,
-    /// When it ended.
+    /// When the event ended.
     pub time_done: Option<String>,
-    /// Where it is shown.
+    /// The address of this form.
     pub url: String,
-    /// Whether its builds are only pretended.
+    /// Whether it is a dry run.
     pub dry_run: bool,
-    /// Who asked.
+    /// Who asked for it.
     pub requester: Option<String>,
-    /// What was asked for.
+    /// The images that were asked for.
     pub requested_rebuilds: Vec<String>,
-    /// What the requester wanted to be kept with it.
+    /// Data that the requester wanted to have stored.
     pub requester_metadata: Map<String, Value>,
-    /// Events that it builds on.
+    /// Events that this one depends on; always empty.
     pub depends_on_events: Vec<EventId>,
-    /// Events that build on it.
+    /// Events that depend on this one; always empty.
     pub depending_events: Vec<EventId>,
-    /// The builds that it wants, or wanted.
+    /// The builds that the event wants or wanted.
     #[serde(flatten)]
     pub builds: Builds,
 }
 
-/// How an event shows its builds.
+/// The builds of an event, in one of two versions of the form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Builds {
-    /// Version 1: whole, by number.
+    /// Version 1: all builds in their form, by number.
     Builds(Vec<BuildForm>),
-    /// Version 2: how many there are in each state that one of them is in, and the `total`.
+    /// Version 2: the number of builds in each state that occurs, and the `total`.
     BuildsSummary(BTreeMap<&'static str, usize>),
 }
 
 impl EventForm {
-    /// The same event when it was in this state, for whoever tells of states that have passed.
+    /// Returns the same event with an earlier state, for messages about that state.
     #[must_use]
     pub fn in_state(mut self, state: EventState, reason: &Reason) -> Self {
         (self.state, self.state_name) = (state.number(), state);
@@ -68,7 +68,7 @@ impl EventForm {
         self
     }
 
-    /// Version 2 instead of version 1.
+    /// Returns the same event in version 2 of the form.
     #[must_use]
     pub fn summarised(mut self) -> Self {
         if let Builds::Builds(builds) = &self.builds {
@@ -83,7 +83,7 @@ impl EventForm {
 }
 
 impl Forms<'_> {
-    /// An event with its builds; `None` if the rows do not have it.
+    /// Returns the form of an event with its builds; `None` if the rows do not have it.
     #[must_use]
     pub fn event(&self, id: EventId) -> Option<EventForm> {
         let event = self.rows.events.get(&id)?;
@@ -113,7 +113,7 @@ impl Forms<'_> {
     }
 }
 
-/// The number of a kind, by its own name or by that which Freshmaker has for it.
+/// Returns the number of a kind, given its own name or Freshmaker's name for it.
 fn type_id(kind: &str) -> Option<i32> {
     let reserved = || RESERVED_KINDS.iter().find(|(_, name)| *name == kind).map(|(number, _)| *number);
     messages::number(kind).or_else(reserved)

@@ -1,23 +1,35 @@
-//! Events and builds in the words of the service Freshmaker: what its REST interface answers, and what its messages have as bodies.
+//! Events and builds as the service Freshmaker presents them, in its REST interface and its
+//! messages.
 //!
-//! Rows go in, values with a JSON form come out. What the service has and rows do not have is null or empty, never made up:
+//! A form is made of stored rows and has a JSON form. What the service has and the rows do not have
+//! is null or empty. The meaning of the keys:
 //!
-//! | key | what is there |
-//! |---|---|
-//! | `event_type_id` | the number of the kind in [`messages::NUMBERS`](crate::messages::NUMBERS) or [`RESERVED_KINDS`](freshmaker::event::RESERVED_KINDS); null for any other kind |
-//! | `requested_rebuilds`, `requester_metadata` | `container_images` and `metadata` of the request; empty if it has none |
-//! | `depends_on_events`, `depending_events` | empty: events here share builds, and do not depend on each other |
-//! | `name`, `original_nvr` | the name and the whole of an artifact that is called by an NVR; for any other its own name, and null |
-//! | `rebuilt_nvr` | the NVR that came out; null before. The service knows it ahead, because it chooses it |
-//! | `dep_on`, `dep_on_id` | the service knows one parent: here it is the parent image that is rebuilt too, else another needed parent; of several the one with the lowest number |
-//! | `event_id` | a build belongs to one event there: here it is the oldest event that still wants it, else the oldest that did |
-//! | `build_id` | the number of the latest task; null if there is none, or if the build system has no numbers |
-//! | `time_submitted` | when the build was planned, as there |
-//! | `build_args` | parameters by the names that Koji has for them; `repository` is the whole location; `original_parent` is the parent image by its name here; what is not set is null, false or empty |
-//! | `odcs_composes` | the numbers of repositories that the build waits for, or takes packages from |
-//! | `state_reason` | the text of the [`Reason`](freshmaker::Reason), never null |
+//! * `event_type_id`: the number of the kind in [`messages::NUMBERS`](crate::messages::NUMBERS) or
+//!   [`RESERVED_KINDS`](crate::messages::RESERVED_KINDS); null for any other kind.
+//! * `requested_rebuilds`, `requester_metadata`: `container_images` and `metadata` of the request;
+//!   empty if it has none.
+//! * `depends_on_events`, `depending_events`: empty. Events share builds here, and do not depend on
+//!   each other.
+//! * `name`, `original_nvr`: if the id of the artifact is an NVR, its name and the whole NVR; else
+//!   the id, and null.
+//! * `rebuilt_nvr`: the NVR of the output; null before there is one. The service knows it earlier,
+//!   because it chooses the NVR.
+//! * `dep_on`, `dep_on_id`: the service has one parent for each build. This is the parent image if
+//!   it is rebuilt too, else another needed parent; of several the one with the lowest number.
+//! * `event_id`: the service has one event for each build. This is the oldest event that still
+//!   wants the build, else the oldest that wanted it.
+//! * `build_id`: the number of the latest task; null if there is none, or if the build system has
+//!   no numbers.
+//! * `time_submitted`: when the build was planned, as in the service.
+//! * `build_args`: parameters with the names that Koji has for them. `repository` is the whole
+//!   location, `original_parent` the id of the parent image. Parameters that are not set are null,
+//!   false or empty.
+//! * `odcs_composes`: the numbers of the repositories that the build waits for, or takes packages
+//!   from.
+//! * `state_reason`: the text of the [`Reason`](freshmaker::Reason), never null.
 //!
-//! A repository that is prepared for builds is no build there, but a compose of these builds. It has no form.
+//! The service has no builds for repositories that are prepared for builds; they are composes of
+//! those builds. So such a repository has no form.
 
 mod build;
 mod event;
@@ -30,10 +42,10 @@ pub use told::{FreshmakerMessages, Told};
 use freshmaker::rebuild::Neighbourhood;
 use freshmaker::time::Timestamp;
 
-/// Rows, and the address at which events and builds are shown.
+/// Makes forms of stored rows, with addresses below a base URL.
 ///
-/// The rows of a form are those of its [`Scope`](freshmaker::backend::Scope) (`Builds` with one build, or `Event`), with all attempts of the
-/// builds: a scope has only the live ones.
+/// Load the rows of the [`Scope`](freshmaker::backend::Scope) of the form (`Builds` with one build,
+/// or `Event`), and add all attempts of the builds: a scope has only the live attempts.
 ///
 /// ```
 /// use freshmaker_redhat::forms::Forms;
@@ -50,14 +62,14 @@ pub struct Forms<'a> {
 }
 
 impl<'a> Forms<'a> {
-    /// Forms of these rows. `base` is in front of `/api/1/…` in every `url`.
+    /// Makes forms of these rows. Every `url` begins with `base`, followed by `/api/1/…`.
     #[must_use]
     pub fn new(rows: &'a Neighbourhood, base: &'a str) -> Self {
         Self { rows, base: base.trim_end_matches('/') }
     }
 }
 
-/// A point in time as the service writes it, without fractions: `2026-01-10T08:00:00Z`.
+/// Formats a point in time as the service does, in seconds: `2026-01-10T08:00:00Z`.
 fn moment(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

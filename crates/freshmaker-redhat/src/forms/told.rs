@@ -1,4 +1,4 @@
-//! The messages that the service Freshmaker sends about events and builds.
+//! The messages of the service Freshmaker about events and builds.
 
 use super::Forms;
 use freshmaker::Reason;
@@ -7,12 +7,13 @@ use freshmaker::rebuild::{BuildId, EventId, EventState, Neighbourhood, Notificat
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What a notification tells: which event or build is in which state, and why. By now it may be in another one.
+/// The content of a notification: the state of an event or a build, and the reason. The event or
+/// build may have another state by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Of an event.
+    /// The state of an event.
     Event(EventId, EventState, Reason),
-    /// Of a build.
+    /// The state of a build.
     Build(BuildId, PublicBuildState, Reason),
 }
 
@@ -24,16 +25,16 @@ struct Body<I, S> {
 }
 
 impl Told {
-    /// The topic of an event with its whole builds.
+    /// The topic of messages about an event, with all its builds.
     pub const EVENT: &'static str = "event.state.changed";
 
-    /// The topic of an event with a summary of its builds.
+    /// The topic of messages about an event, with a summary of its builds.
     pub const EVENT_MIN: &'static str = "event.state.changed.min";
 
-    /// The topic of a build.
+    /// The topic of messages about a build.
     pub const BUILD: &'static str = "build.state.changed";
 
-    /// What this notification tells; `None` if it is none of this version of the crate.
+    /// Reads a notification; `None` if this version of the crate does not know its form.
     #[must_use]
     pub fn of(notification: &Notification) -> Option<Self> {
         match notification.aggregate.as_str() {
@@ -49,8 +50,10 @@ fn read<T: DeserializeOwned>(notification: &Notification) -> Option<T> {
 }
 
 impl Told {
-    /// The messages that Freshmaker sends of this: two of an event, one of a build, and none of what has no form. The state is what is told,
-    /// everything else is as the rows are.
+    /// Returns Freshmaker's messages about this notification: two for an event, one for a build.
+    ///
+    /// Returns no messages if the event or build has no form. State and reason are those of the
+    /// notification; everything else is read from the rows.
     #[must_use]
     pub fn messages(&self, forms: &Forms<'_>) -> Vec<Announcement> {
         match self {
@@ -74,13 +77,16 @@ fn message(topic: &str, form: &impl Serialize) -> Announcement {
     Announcement { topic: topic.to_owned(), body }
 }
 
-/// Sends Freshmaker's messages besides the engine's own: `event.state.changed`, `event.state.changed.min` and
-/// `build.state.changed`, with the bodies that [`forms`](super) describes.
+/// Publishes Freshmaker's messages in addition to the engine's own.
+///
+/// The topics are `event.state.changed`, `event.state.changed.min` and `build.state.changed`, the
+/// bodies as [`forms`](super) describes.
 ///
 /// ```
 /// use freshmaker_redhat::forms::FreshmakerMessages;
 ///
-/// let builder = freshmaker::Engine::builder().announcer(FreshmakerMessages::new("https://freshmaker.example.org"));
+/// let builder = freshmaker::Engine::builder()
+///     .announcer(FreshmakerMessages::new("https://freshmaker.example.org"));
 /// # drop(builder);
 /// ```
 #[derive(Clone, Debug)]
@@ -89,7 +95,7 @@ pub struct FreshmakerMessages {
 }
 
 impl FreshmakerMessages {
-    /// Messages whose `url` is this one, followed by `/api/1/…`.
+    /// Makes messages in which every `url` begins with `base`, followed by `/api/1/…`.
     pub fn new(base: impl Into<String>) -> Self {
         Self { base: base.into() }
     }

@@ -3,28 +3,31 @@ use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
 use freshmaker::graph::EdgeKind;
 use std::collections::BTreeSet;
 
-/// The label of images that were made for one customer's problem and are not replaced by others.
+/// The label of images that were made for the problem of one customer. Other images do not replace
+/// them.
 pub(super) const HOTFIX_LABEL: &str = "com.redhat.hotfix";
 
-/// How far a release has got, in this order.
+/// How far the publication of a release has come. The states are ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Publication {
     /// The catalog does not say.
     #[default]
     Unknown,
-    /// In no published repository.
+    /// The image is in no published repository.
     Unpublished,
-    /// In a published repository, but not what others should move to: a beta, a technology preview, or no longer the offered release.
+    /// The image is in a published repository, but other images should not move to it: it is a
+    /// beta, a technology preview, or not offered any more.
     Published,
-    /// Generally available and offered now; older releases of the same group are replaced by it.
+    /// The image is generally available and offered now. It replaces older releases of its group.
     Released,
 }
 
-/// One release of a container image, as a catalog knows it: the input of [`Releases`](super::Releases).
+/// A release of a container image, as a catalog knows it: the input of
+/// [`Releases`](super::Releases).
 ///
-/// Begins as a bare name; each method adds what the catalog tells. What is not told is not known, and an image whose packages are not
-/// known is taken for affected.
+/// Start with the NVR, and add with each method what the catalog knows. What is not added counts as
+/// unknown. An image whose packages are unknown counts as affected by the fix.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
@@ -50,7 +53,7 @@ pub struct CatalogImage {
     pub(super) parents: BTreeSet<(Nvr, EdgeKind)>,
     pub(super) repositories: BTreeSet<String>,
     pub(super) content_sets: BTreeSet<String>,
-    /// Taken from a child, for want of own ones.
+    /// Content sets of a child, used only if the image has none of its own.
     pub(super) borrowed_content_sets: BTreeSet<String>,
     pub(super) rpms: Option<BTreeSet<Nvr>>,
     pub(super) labels: BTreeSet<String>,
@@ -61,7 +64,7 @@ pub struct CatalogImage {
 }
 
 impl CatalogImage {
-    /// An image of which nothing else is known.
+    /// Makes an image of which only the NVR is known.
     pub fn new(nvr: Nvr) -> Self {
         Self {
             artifact: Artifact::new(nvr.to_string(), ArtifactKind::Image),
@@ -79,88 +82,100 @@ impl CatalogImage {
         }
     }
 
-    /// Its name.
+    /// Returns the image's name, version and release.
     #[must_use]
     pub fn nvr(&self) -> &Nvr {
         &self.nvr
     }
 
-    /// Its recipe. Without one it cannot be rebuilt.
+    /// Sets the recipe. An image without one cannot be rebuilt.
     pub fn with_source(mut self, location: impl Into<String>, revision: Option<&str>) -> Self {
         self.artifact = self.artifact.with_source(location, revision);
         self
     }
 
-    /// How it is built, if there is more to say than the recipe: target, parameters, system. Its id and kind become those of this image.
+    /// Sets how the image is built, if there is more than the recipe: target, parameters, build
+    /// system. Id and kind of the artifact are ignored.
     pub fn with_artifact(mut self, artifact: Artifact) -> Self {
         self.artifact = Artifact { id: self.artifact.id, kind: self.artifact.kind, ..artifact };
         self
     }
 
-    /// An image that it was built from: the one its last stage starts from ([`EdgeKind::ParentImage`]), or one that another stage uses
+    /// Adds an image that this one was built from: the image that its last stage starts from
+    /// ([`EdgeKind::ParentImage`]), or an image that another stage uses
     /// ([`EdgeKind::BuilderStage`]).
     pub fn with_parent(mut self, parent: Nvr, kind: EdgeKind) -> Self {
         self.parents.insert((parent, kind));
         self
     }
 
-    /// A repository that it is in. Releases replace each other only if they have name, version and all repositories in common. A rebuild
-    /// that is in none (`name-1-5.1764000000`) is taken to be where the build before it is (`name-1-5`).
+    /// Adds a repository that has the image.
+    ///
+    /// Releases replace each other only if name, version and all repositories are equal. A rebuild
+    /// without repositories (`name-1-5.1764000000`) counts as being where the build before it
+    /// (`name-1-5`) is.
     pub fn in_repository(mut self, repository: impl Into<String>) -> Self {
         self.repositories.insert(repository.into());
         self
     }
 
-    /// A content set from which its packages come.
+    /// Adds a content set from which the image's packages come.
     pub fn with_content_set(mut self, content_set: impl Into<String>) -> Self {
         self.content_sets.insert(content_set.into());
         self
     }
 
-    /// A content set of an image that is built from it, where the catalog knows none of its own. Those of other releases are better.
+    /// Adds a content set of an image that is built from this one. It is used if the catalog has
+    /// neither own content sets of this image nor those of an older release.
     pub fn with_content_set_of_child(mut self, content_set: impl Into<String>) -> Self {
         self.borrowed_content_sets.insert(content_set.into());
         self
     }
 
-    /// A package that it contains. Those that [`Releases::fixing`](super::Releases::fixing) names suffice; tell the epoch here and there, or
-    /// in neither place.
+    /// Adds a package that the image contains.
+    ///
+    /// The packages that [`Releases::fixing`](super::Releases::fixing) names are enough. Give the
+    /// epoch in both places or in neither.
     pub fn with_rpm(mut self, rpm: Nvr) -> Self {
         self.rpms.get_or_insert_default().insert(rpm);
         self
     }
 
-    /// Its packages are known, and the ones told are all that matter; perhaps none.
+    /// Says that the packages are known, and that those which were added are all that matter;
+    /// possibly none.
     pub fn with_known_rpms(mut self) -> Self {
         self.rpms.get_or_insert_default();
         self
     }
 
-    /// A label, by name. `com.redhat.hotfix` keeps it from being rebuilt for its own sake.
+    /// Adds the name of a label. An image with `com.redhat.hotfix` is not rebuilt for its own sake.
     pub fn with_label(mut self, name: impl Into<String>) -> Self {
         self.labels.insert(name.into());
         self
     }
 
-    /// How far it has got.
+    /// Sets how far the publication has come.
     pub fn with_publication(mut self, publication: Publication) -> Self {
         self.publication = publication;
         self
     }
 
-    /// It is one of those the question is about: what is affected is to be rebuilt for its own sake, other images only as parents.
+    /// Marks the image as one of those in question. An affected image is rebuilt for its own sake,
+    /// other images only as parents.
     pub fn affected(mut self) -> Self {
         self.affected = true;
         self
     }
 
-    /// It is not to be rebuilt for its own sake, for a reason that the caller knows (a policy, say); it still may be as a parent.
+    /// Says that the image must not be rebuilt for its own sake, for a reason of the caller such as
+    /// a policy. It may still be rebuilt as a parent.
     pub fn rejected(mut self, why: Reason) -> Self {
         self.rejected = Some(why);
         self
     }
 
-    /// How it is built could not be found out: neither it nor what would be built on it can be rebuilt.
+    /// Says that the way to build the image could not be looked up. Neither this image, nor any
+    /// that would be built on it, can be rebuilt.
     pub fn with_lookup_error(mut self, error: impl Into<String>) -> Self {
         self.error = Some(error.into());
         self
@@ -174,7 +189,8 @@ impl CatalogImage {
         self.publication >= Publication::Published
     }
 
-    /// Adds another description of the same image, for example that of another architecture. Either order gives the same.
+    /// Adds another description of the same image, for example of another architecture. The result
+    /// does not depend on the order.
     pub(super) fn unite(&mut self, other: Self) {
         let rank = |artifact: &Artifact| {
             let source = artifact.source.clone().unwrap_or_default();
@@ -198,7 +214,7 @@ impl CatalogImage {
     }
 }
 
-/// The lesser of what there is.
+/// Returns the lesser one of the values that exist.
 fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
 }

@@ -5,7 +5,7 @@ use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The affected images that are to be rebuilt for their own sake, and why the others are not.
+/// The affected images that are rebuilt for their own sake, and the reasons for the others.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     pub(super) chosen: BTreeSet<usize>,
@@ -39,7 +39,7 @@ impl Choice {
         choice
     }
 
-    /// Nobody has ever been offered older unpublished images.
+    /// Leaves out older unpublished images: they were never offered to users.
     fn keep_newest_unpublished(&mut self, index: &Index<'_>) {
         let unpublished = |place: &&usize| index.images[**place].publication == Publication::Unpublished;
         let mut newest: BTreeMap<(&str, &str), &Nvr> = BTreeMap::new();

@@ -1,8 +1,10 @@
 use super::index::Index;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The content sets of all images, by place. A release without own ones has those of its nearest older neighbour in the group that has
-/// some, else those of a child, else those of the nearest newer neighbour.
+/// Returns the content sets of all images, by place.
+///
+/// An image without content sets gets those of the nearest older release in its group that has
+/// some, else those of a child, else those of the nearest newer release.
 pub(super) fn complete(index: &Index<'_>) -> Vec<BTreeSet<String>> {
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for place in 0..index.images.len() {

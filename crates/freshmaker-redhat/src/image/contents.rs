@@ -4,7 +4,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The packages that are installed in an image, by its architectures: what it was rebuilt for is looked up here.
+/// The packages that are installed in an image, for each of its architectures.
+///
+/// [`unmet`](Self::unmet) compares them with the packages that the image was rebuilt for.
 ///
 /// ```
 /// use freshmaker_redhat::image::Contents;
@@ -26,29 +28,30 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents(BTreeMap<String, BTreeSet<Nvr>>);
 
-/// A demand that an image does not meet.
+/// A demand that an image does not meet, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unmet {
-    /// It is in none of the architectures.
+    /// The package is not installed in any architecture.
     Absent {
-        /// What was demanded.
+        /// The demanded package.
         demanded: Nvr,
     },
-    /// An installed package is older.
+    /// An installed package is older than the demanded one.
     Older {
         /// The architecture of the image.
         architecture: String,
-        /// What is installed there.
+        /// The installed package.
         installed: Nvr,
-        /// What was demanded.
+        /// The demanded package.
         demanded: Nvr,
     },
-    /// Packages of that name are installed, but all come from modules where the demanded one does not, or the other way round.
+    /// Packages with this name are installed, but they come from modules and the demanded one does
+    /// not, or the reverse.
     OtherModularity {
-        /// One of those that are installed.
+        /// One of the installed packages.
         installed: Nvr,
-        /// What was demanded.
+        /// The demanded package.
         demanded: Nvr,
     },
 }
@@ -69,27 +72,31 @@ impl fmt::Display for Unmet {
 }
 
 impl Contents {
-    /// Adds a package that is installed in the image of this architecture. A name may be installed in several versions: each counts.
+    /// Adds a package that is installed in the image of this architecture.
+    ///
+    /// A package may be installed in several versions; each of them counts.
     pub fn install(&mut self, architecture: impl Into<String>, package: Nvr) {
         self.0.entry(architecture.into()).or_default().insert(package);
     }
 
-    /// Whether nothing is known to be installed.
+    /// Returns whether no package is known to be installed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.values().all(BTreeSet::is_empty)
     }
 
-    /// Each architecture with what is installed there.
+    /// Returns each architecture with the packages that are installed there.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeSet<Nvr>)> {
         self.0.iter().map(|(architecture, packages)| (architecture.as_str(), packages))
     }
 
-    /// What does not meet these demands, in a fixed order; nothing if all do.
+    /// Returns the demands that the image does not meet, in a fixed order; empty if it meets all.
     ///
-    /// Every installed package of a demanded name has to be at least as new as the demand. Of several demands for one name, those for the
-    /// distribution of the installed package count (`.el9_2`, else `.el9`), and if none is for it, all do. Packages from modules and others
-    /// are never compared.
+    /// * Every installed package with a demanded name must be at least as new as the demand.
+    /// * If there are several demands for one name, those for the distribution of the installed
+    ///   package count: for its minor release (`.el9_2`), else for its major release (`.el9`), else
+    ///   all of them.
+    /// * Packages from modules and other packages are never compared with each other.
     #[must_use]
     pub fn unmet(&self, demands: &BTreeSet<Nvr>) -> Vec<Unmet> {
         let mut by_name: BTreeMap<&str, Vec<&Nvr>> = BTreeMap::new();
@@ -129,7 +136,8 @@ impl Contents {
     }
 }
 
-/// The demands that are for the distribution of this package: for its minor release, else for its major one, else all.
+/// Returns the demands for the distribution of this package: for its minor release, else for its
+/// major release, else all.
 fn for_the_same_distribution<'a>(package: &Nvr, demands: Vec<&'a Nvr>) -> Vec<&'a Nvr> {
     let Some(own) = distribution(package.release()) else { return demands };
     let major = |tag: &str| tag.split('_').next().unwrap_or_default().to_owned();
@@ -142,7 +150,7 @@ fn for_the_same_distribution<'a>(package: &Nvr, demands: Vec<&'a Nvr>) -> Vec<&'
     if exact.is_empty() { demands } else { exact }
 }
 
-/// The part of a release that names a distribution: `el9_2` in `6.el9_2.1`.
+/// Returns the part of a release that names a distribution: `el9_2` in `6.el9_2.1`.
 fn distribution(release: &str) -> Option<&str> {
     let starts = release.match_indices(['.', '+']).map(|(at, _)| at + 1);
     starts.map(|at| &release[at..]).find_map(|rest| {

@@ -1,22 +1,23 @@
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Packages with the fix, by name.
+/// Packages that have the fix, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fixes(BTreeMap<String, BTreeSet<Nvr>>);
 
-/// What an image has of the packages that are fixed.
+/// How the packages of an image compare with the fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding<'a> {
-    /// Nobody knows what is in it, or what is to be fixed: it has to be taken for affected.
+    /// The packages of the image, or the fixes, are not known. The image counts as affected.
     Unsure,
-    /// This package is older than the fix of the same name.
+    /// This package is older than the fix with the same name.
     Older { installed: &'a Nvr, fix: &'a Nvr },
     /// All packages are at least as new as the fixes.
     Fixed,
-    /// Packages with the right names, but all from modules where the fixes are not, or the other way round.
+    /// The image has packages with these names, but all come from modules and the fixes do not, or
+    /// the reverse.
     OtherModularity,
-    /// None of the packages is in it.
+    /// The image has none of the packages.
     Absent,
 }
 
@@ -47,7 +48,8 @@ impl Fixes {
         finding
     }
 
-    /// Whether an image with these packages can stand in for one with those: it has each fix that concerns the other one, and nothing older.
+    /// Returns whether an image with these packages can be used instead of one with the `other`
+    /// packages: it has each fix that applies to the other image, and no older package.
     pub(super) fn has_all_of(&self, rpms: &BTreeSet<Nvr>, other: &BTreeSet<Nvr>) -> bool {
         let concerns = |fix: &Nvr, rpms: &BTreeSet<Nvr>| {
             rpms.iter().any(|rpm| rpm.name() == fix.name() && is_modular(rpm) == is_modular(fix))
@@ -59,13 +61,16 @@ impl Fixes {
     }
 }
 
-/// Packages from modules have another life than those of the same name that are not: neither fixes the other.
+/// Returns whether a package comes from a module. Packages from modules are versioned separately,
+/// so they are never compared with packages of the same name that do not come from modules.
 pub(super) fn is_modular(rpm: &Nvr) -> bool {
     rpm.release().contains("module+")
 }
 
-/// Older by RPM's rules. Where only one side tells an epoch, the other one may have left it out, so newer is what is newer both with and
-/// without epochs.
+/// Returns whether a package is older than the fix, by RPM's rules.
+///
+/// If only one side has an epoch, the other one may have left it out. Then the installed package
+/// must be newer both with and without epochs to count as not older.
 pub(super) fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
     let by_version = installed.by_version_and_release(fix).is_lt();
     match (installed.epoch(), fix.epoch()) {

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Declared<'a> {
     pub(super) nvr: &'a Nvr,
     pub(super) kind: EdgeKind,
-    /// Its place in the index, if the catalog knows it.
+    /// The number of the parent in the index, if the catalog knows it.
     pub(super) place: Option<usize>,
 }
 
-/// Images by place: a number that follows the order of their names, so that nothing depends on the order in which they were told.
+/// Images by place. A place is a number in the order of the images' names, so that results do not
+/// depend on the order in which images were added.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
     pub(super) images: Vec<&'a CatalogImage>,
@@ -49,27 +50,28 @@ impl<'a> Index<'a> {
         &self.parents[place]
     }
 
-    /// Whether what is to be fixed is in it, or may be.
+    /// Returns whether the image contains a package that must be fixed, or may contain one.
     pub(super) fn needs_fix(&self, place: usize) -> bool {
         self.needs_fix[place]
     }
 
-    /// The parents that need the fix, too.
+    /// Returns the parents that need the fix as well.
     pub(super) fn unfixed_parents(&self, place: usize) -> impl Iterator<Item = usize> {
         self.parents[place].iter().filter_map(|parent| parent.place).filter(|parent| self.needs_fix[*parent])
     }
 
-    /// A number for name, version and set of repositories.
+    /// Returns the number of the group: images with the same name, version and set of repositories.
     pub(super) fn group(&self, place: usize) -> usize {
         self.groups[place]
     }
 
-    /// The repositories of an image; a rebuild that is in none is where the build before it is.
+    /// Returns the repositories of an image. A rebuild without repositories has those of the build
+    /// before it.
     pub(super) fn repositories(&self, place: usize) -> &'a BTreeSet<String> {
         let image = self.images[place];
         let mut found = image;
         let mut before = image.nvr.before_rebuild();
-        // Each step takes a part of the release away.
+        // This ends, because each step removes a part of the release.
         while let Some(nvr) = before.filter(|_| found.repositories.is_empty()) {
             found = self.place(&nvr).map_or(found, |place| self.images[place]);
             before = nvr.before_rebuild();
@@ -77,7 +79,7 @@ impl<'a> Index<'a> {
         &found.repositories
     }
 
-    /// Everything that a walk from these places reaches, themselves included.
+    /// Returns all places that a walk from these places reaches, including these.
     pub(super) fn walk<I: IntoIterator<Item = usize>>(
         starts: impl IntoIterator<Item = usize>,
         next: impl Fn(usize) -> I,

@@ -3,7 +3,7 @@ use super::{NewerReleases, Publication};
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The release of each group to which the others move.
+/// The release of each group that replaces the other ones.
 #[derive(Debug)]
 pub(super) struct Latest {
     by_group: BTreeMap<usize, usize>,
@@ -11,8 +11,11 @@ pub(super) struct Latest {
 }
 
 impl Latest {
-    /// The releases that count, given the affected images: those images and their unfixed parents, parents of parents and so on; but not
-    /// what is only known as a parent of a release that is replaced by one that has other parents. Nobody will be built on that.
+    /// Finds the releases that count, given the affected images: those images and their unfixed
+    /// ancestors.
+    ///
+    /// A release does not count if it is only known as a parent of a release which is replaced by
+    /// one that has other parents: nothing will be built on it.
     pub(super) fn find(index: &Index<'_>, affected: &BTreeSet<usize>, newer: NewerReleases) -> Self {
         let all = Index::walk(affected.iter().copied(), |place| index.unfixed_parents(place).collect::<Vec<_>>());
         let first = Self::among(index, &all, newer);
@@ -20,7 +23,8 @@ impl Latest {
         Self::among(index, &counting, newer)
     }
 
-    /// In each group the newest released one, else the newest. A hotfix is for those who have it.
+    /// Returns the newest released image of each group, or the newest one if none is released.
+    /// Hotfixes never replace others: they are for the customers who have them.
     fn among(index: &Index<'_>, places: &BTreeSet<usize>, newer: NewerReleases) -> Self {
         let rank = |place: usize| index.images[place].publication == Publication::Released;
         let better = |one: usize, other: usize| {
@@ -36,7 +40,7 @@ impl Latest {
         Self { by_group, newer }
     }
 
-    /// The release that replaces this one.
+    /// Returns the release that replaces this one, if there is one.
     pub(super) fn successor(&self, index: &Index<'_>, place: usize) -> Option<usize> {
         let latest = *self.by_group.get(&index.group(place))?;
         let replaced = match self.newer {
@@ -46,8 +50,10 @@ impl Latest {
         replaced.then_some(latest)
     }
 
-    /// What is known because of an image: its unfixed parents; where the successor has other parents, the successor instead, and only
-    /// those parents that are releases of what the successor has, too.
+    /// Returns the places that count because this image does: its unfixed parents.
+    ///
+    /// If the image has a successor with other parents, these are the successor, and only those
+    /// parents that are releases of parents of the successor.
     fn leads_to(&self, index: &Index<'_>, place: usize) -> Vec<usize> {
         let name_version = |nvr: &Nvr| (nvr.name().to_owned(), nvr.version().to_owned());
         let names = |place: usize| -> BTreeSet<_> {

@@ -1,16 +1,19 @@
-//! Which releases of container images are rebuilt on what.
+//! Selects the releases of container images to be rebuilt, and the parents to build each one on.
 //!
-//! Packages have been fixed; a catalog tells
-//! about [images](CatalogImage) that contain them and what those were built from; which are to be rebuilt, and on which parents?
-//! [`Releases`] takes what the catalog knows, [`Selection`] has the answer.
+//! The situation: packages have been fixed, and a catalog knows [images](CatalogImage) that contain
+//! them, and the images that those were built from. [`Releases`] takes what the catalog knows, and
+//! [`Releases::select`] returns a [`Selection`].
 //!
-//! * Releases with the same name, version and set of repositories are a group. Older ones are replaced by the latest released one (if none is
-//!   released, by the newest); [newer ones](NewerReleases) stay or are replaced, too. Each release is rebuilt on *its own* parents.
-//! * An image is rebuilt if it is affected itself, or needed by one that is and in need of the fix, too. All parents count, those of
-//!   builder stages included.
-//! * What is needed only by others is not rebuilt if a published release of it has the fix already; that is what the others are built on then.
-//! * No image is built on one that needs the fix and cannot be rebuilt. There is one exception, and the parent says so: an image whose
-//!   builder stage uses an older release of itself keeps it.
+//! * Releases with the same name, version and set of repositories are a group. The latest released
+//!   one replaces older ones; if none is released, the newest one does. Newer ones [stay or are
+//!   replaced](NewerReleases). Each release is rebuilt on *its own* parents.
+//! * An image is rebuilt if it is affected itself, or if it needs the fix and is an ancestor of one
+//!   that is rebuilt. All parents count, including those of builder stages.
+//! * An ancestor is not rebuilt if a published release of it has the fix already. The others are
+//!   then built on that release.
+//! * No image is built on a parent that needs the fix and cannot be rebuilt. There is one
+//!   exception, marked at the parent: if a builder stage of an image uses an older release of the
+//!   same image, it keeps it.
 
 mod catalog_image;
 mod choice;

@@ -8,49 +8,53 @@ use super::{CatalogImage, content_sets, stand_ins};
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most images that are looked at together; beyond it somebody has asked for everything instead of for what is affected.
+/// Most images of one selection. More than this means that everything was added instead of the
+/// affected images.
 pub const IMAGES_MAX: usize = 200_000;
 
-/// Most parents of one image: build tools give up on far fewer stages.
+/// Most parents of one image. Build tools support far fewer stages.
 pub const PARENTS_MAX: usize = 1_000;
 
-/// What happens to releases that are newer than the latest released one of their group, and so not released themselves.
+/// What becomes of releases that are newer than the latest released one of their group. They are
+/// not released themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NewerReleases {
-    /// They stay: nothing is built on something older than before.
+    /// They stay, so nothing is built on an older release than before.
     #[default]
     Keep,
-    /// They are replaced by the latest released one, like older ones: nothing is built on what is not released.
+    /// The latest released one replaces them, as it replaces older ones. So nothing is built on a
+    /// release that is not released.
     Replace,
 }
 
-/// Why nothing was selected.
+/// Says why no selection was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// More images than anybody can mean.
+    /// There are more images than [`IMAGES_MAX`].
     #[error("{count} images, at most {IMAGES_MAX}")]
     TooManyImages {
-        /// How many were told.
+        /// How many images were added.
         count: usize,
     },
-    /// More parents than an image can have.
+    /// An image has more parents than [`PARENTS_MAX`].
     #[error("{image} has {count} parents, at most {PARENTS_MAX}")]
     TooManyParents {
         /// The image.
         image: Nvr,
-        /// How many parents it is said to have.
+        /// How many parents it has.
         count: usize,
     },
-    /// By what the catalog says, these images were built from each other.
+    /// According to the catalog, these images were built from each other, which is impossible.
     #[error("images are said to be built from each other: {}", .members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Circle {
-        /// Who is in the circle, by name.
+        /// The members of the cycle, by name.
         members: Vec<Nvr>,
     },
 }
 
-/// What a catalog knows about releases of images, and what they should contain: the question of which images are rebuilt, on what.
+/// Collects what a catalog knows about releases of images, and [selects](Self::select) those to
+/// rebuild.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
@@ -60,7 +64,11 @@ pub enum SelectError {
 /// let app = CatalogImage::new("app-container-1-7".parse()?).with_source("app.git", None);
 /// let selection = Releases::new()
 ///     .with(ubi.with_rpm("bash-5.1.8-6.el9".parse()?))
-///     .with(app.with_rpm("bash-5.1.8-6.el9".parse()?).with_parent("ubi9-container-9.4-1123".parse()?, EdgeKind::ParentImage).affected())
+///     .with(
+///         app.with_rpm("bash-5.1.8-6.el9".parse()?)
+///             .with_parent("ubi9-container-9.4-1123".parse()?, EdgeKind::ParentImage)
+///             .affected(),
+///     )
 ///     .fixing("bash-5.1.8-9.el9".parse()?)
 ///     .select()?;
 /// let plan = selection.planner().plan()?;
@@ -78,19 +86,20 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Nothing told yet.
+    /// Makes an empty collection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an image: an affected one, a parent, or a release that could be used instead. Several descriptions of one NVR unite; what one
-    /// leaves out, another tells.
+    /// Adds an image: an affected one, a parent, or a release that could be used instead.
+    ///
+    /// Several descriptions of one NVR are united, so each may leave out what another one has.
     pub fn with(mut self, image: CatalogImage) -> Self {
         self.insert(image);
         self
     }
 
-    /// The same, for loops.
+    /// Adds an image like [`with`](Self::with), for loops.
     pub fn insert(&mut self, image: CatalogImage) {
         match self.images.get_mut(&image.nvr) {
             Some(known) => known.unite(image),
@@ -98,34 +107,41 @@ impl Releases {
         }
     }
 
-    /// A package with the fix; an image that has an older one of the same name needs it. Without any, every image does.
+    /// Adds a package that has the fix. An image with an older package of the same name needs the
+    /// fix. Without any such package, every image needs it.
     pub fn fixing(mut self, rpm: Nvr) -> Self {
         self.fixes.insert(rpm);
         self
     }
 
-    /// A content set in which the fix is offered. Images of which all content sets are others do not stand in for unfixed ones.
+    /// Adds a content set that offers the fix. An image that only has other content sets is not
+    /// used instead of an unfixed image.
     pub fn in_content_set(mut self, content_set: impl Into<String>) -> Self {
         self.content_sets.insert(content_set.into());
         self
     }
 
-    /// An image that has been rebuilt with the fix, and its rebuild, which is what others are built on now.
+    /// Adds an image that has been rebuilt with the fix already, and its rebuild. Other images are
+    /// built on the rebuild.
     pub fn already_rebuilt(mut self, original: Nvr, rebuild: Nvr) -> Self {
         self.already_rebuilt.insert(original, rebuild);
         self
     }
 
-    /// What happens to releases that are newer than the latest released one.
+    /// Sets what becomes of releases that are newer than the latest released one;
+    /// [`Keep`](NewerReleases::Keep) by default.
     pub fn newer_releases(mut self, newer: NewerReleases) -> Self {
         self.newer = newer;
         self
     }
 
-    /// Which images are rebuilt, on what, and why the others are not. The order in which things were told makes no difference.
+    /// Returns the images to rebuild and their parents, and the reason for every image that is left
+    /// out.
+    ///
+    /// The result does not depend on the order in which images were added.
     ///
     /// # Errors
-    /// [`SelectError`] if the catalog told too much, or a circle.
+    /// [`SelectError`] if there are too many images or parents, or if the images form a cycle.
     pub fn select(&self) -> Result<Selection, SelectError> {
         self.check()?;
         let index = Index::new(&self.images, &self.fixes);

@@ -8,46 +8,47 @@ use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::plan::{Planner, RebuildReason};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an image is rebuilt on.
+/// A parent that an image is rebuilt on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SelectedParent {
     /// The parent: an image of the same selection, or one that is used as it is.
     pub nvr: Nvr,
-    /// In which role it is used.
+    /// The role in which it is used.
     pub kind: EdgeKind,
     /// The image that had this role in the last build, if it was another one.
     pub instead_of: Option<Nvr>,
-    /// Why it is used although it needs the fix. Only builder stages have such parents: an image may be built with an older release of
-    /// itself (code `built_from_itself`).
+    /// Why the parent is used although it needs the fix; `None` for all other parents. Only builder
+    /// stages have such parents: an image may be built with an older release of itself (code
+    /// `built_from_itself`).
     pub unfixed: Option<Reason>,
 }
 
-/// An image to be rebuilt.
+/// An image to be rebuilt, with its parents and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedImage {
-    /// Which one.
+    /// The release that is rebuilt.
     pub nvr: Nvr,
-    /// Affected itself, or rebuilt for the sake of others.
+    /// Whether it is affected itself, or rebuilt as a parent of others.
     pub reason: RebuildReason,
-    /// The same with a code, `affected` or `dependency`, and a sentence.
+    /// The reason with a code, `affected` or `dependency`, and a sentence.
     pub why: Reason,
-    /// What it is rebuilt on, sorted.
+    /// The parents to build it on, sorted.
     pub parents: Vec<SelectedParent>,
     /// The releases of its group that are not rebuilt because this one is, sorted.
     pub replaces: Vec<Nvr>,
-    /// Its content sets; where it has none of its own, those of its neighbours.
+    /// Its content sets. If it has none of its own, those of its neighbours.
     pub content_sets: BTreeSet<String>,
 }
 
-/// Which images are rebuilt, on what, and why the others are not.
+/// The images to rebuild with their parents, and the reason for every candidate that is left out.
 ///
-/// Every candidate that is left out has a [`Reason`] with one of these codes:
+/// The [`Reason`] of a candidate that is left out has one of these codes:
 ///
 /// | code | meaning |
 /// |---|---|
 /// | `already_fixed` | its packages are all at least as new as the fixed ones |
 /// | `package_absent` | it has none of the fixed packages |
-/// | `modularity` | its packages are from modules and the fixes are not, or the other way round |
+/// | `modularity` | its packages are from modules and the fixes are not, or the reverse |
 /// | `hotfix` | it has the label of a hotfix |
 /// | `older_unpublished` | a newer image of the same name and version is not published either |
 /// | `already_rebuilt` | it, or the release that replaces it, has been rebuilt before |
@@ -56,21 +57,26 @@ pub struct SelectedImage {
 /// | `not_needed` | nothing that is rebuilt is built on it |
 /// | `lookup_error` | how it is built could not be found out |
 /// | `no_recipe` | the catalog has no recipe for it |
-/// | `parent_not_rebuilt` | it would be built on an image that needs the fix and cannot be rebuilt |
+/// | `parent_not_rebuilt` | its parent needs the fix and cannot be rebuilt |
 ///
-/// and those that the caller has given with [`CatalogImage::rejected`](super::CatalogImage::rejected).
+/// or a code that the caller gave with [`CatalogImage::rejected`](super::CatalogImage::rejected).
 ///
 /// ```
 /// use freshmaker_redhat::image::{CatalogImage, Publication, Releases};
 ///
-/// let image = |nvr: &str| Ok::<_, freshmaker::artifact::NvrError>(CatalogImage::new(nvr.parse()?).with_source("app.git", None).affected());
+/// let image = |nvr: &str| {
+///     Ok::<_, freshmaker::artifact::NvrError>(
+///         CatalogImage::new(nvr.parse()?).with_source("app.git", None).affected(),
+///     )
+/// };
 /// let selection = Releases::new()
 ///     .with(image("app-container-1-2")?)
 ///     .with(image("app-container-1-10")?.with_publication(Publication::Released))
 ///     .select()?;
 /// assert_eq!(selection.images().len(), 1);
 /// assert_eq!(selection.images()[0].nvr.to_string(), "app-container-1-10");
-/// assert_eq!(selection.excluded(&"app-container-1-2".parse()?).unwrap().code, "superseded_by_release");
+/// let older = selection.excluded(&"app-container-1-2".parse()?).unwrap();
+/// assert_eq!(older.code, "superseded_by_release");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -113,30 +119,32 @@ impl Selection {
         Self { images, excluded, graph }
     }
 
-    /// What is rebuilt, parents before children.
+    /// Returns the images to rebuild, parents before children.
     #[must_use]
     pub fn images(&self) -> &[SelectedImage] {
         &self.images
     }
 
-    /// The candidates that are not rebuilt, with the reason, by name.
+    /// Returns the candidates that are left out with their reasons, by name.
     pub fn exclusions(&self) -> impl Iterator<Item = (&Nvr, &Reason)> {
         self.excluded.iter()
     }
 
-    /// Why this candidate is not rebuilt.
+    /// Returns the reason why this candidate is left out; `None` if it is not one, or is rebuilt.
     #[must_use]
     pub fn excluded(&self, nvr: &Nvr) -> Option<&Reason> {
         self.excluded.get(nvr)
     }
 
-    /// What is rebuilt, with all it is built on. The id of an artifact is the text of its NVR.
+    /// Returns the images to rebuild and all their parents as a graph. The id of an artifact is the
+    /// text of its NVR.
     #[must_use]
     pub fn graph(&self) -> &ArtifactGraph {
         &self.graph
     }
 
-    /// A planner that rebuilds exactly this, with all reasons. Policy and facts can be added.
+    /// Returns a planner that rebuilds exactly these images, with all reasons. A policy and facts
+    /// can be added.
     pub fn planner(&self) -> Planner<'_> {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
             planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone())
@@ -145,7 +153,7 @@ impl Selection {
     }
 }
 
-/// Why candidates are not among what is wired: as far as they are known from affected images, and nothing said so before.
+/// Returns the candidates that are not rebuilt, with the first reason that was found for each.
 fn left_out(choice: &Choice, wiring: &Wiring<'_>, wires: &Wires) -> BTreeMap<usize, Reason> {
     let index = wiring.index;
     let mut left_out = choice.left_out.clone();
@@ -179,7 +187,7 @@ fn absence(wiring: &Wiring<'_>, wires: &Wires, as_is: &BTreeSet<&Nvr>, place: us
     }
 }
 
-/// The chosen images and all they were built on that needs the fix.
+/// Returns the chosen images, and all their ancestors that need the fix.
 fn candidates(choice: &Choice, index: &Index<'_>) -> BTreeSet<usize> {
     Index::walk(choice.chosen.iter().copied(), |place| index.unfixed_parents(place).collect::<Vec<_>>())
 }
@@ -194,7 +202,7 @@ fn replaced(choice: &Choice, wiring: &Wiring<'_>, wires: &Wires) -> BTreeMap<usi
     replaced
 }
 
-/// Why an image that is wired cannot be built after all.
+/// Returns why an image that should be rebuilt cannot be built, if there is a reason.
 fn impediment(index: &Index<'_>, bases: &[Base], place: usize, left_out: &BTreeMap<usize, Reason>) -> Option<Reason> {
     let image = index.images[place];
     if let Some(error) = &image.error {
@@ -249,7 +257,7 @@ fn graph(index: &Index<'_>, images: &[SelectedImage]) -> ArtifactGraph {
         graph.insert(artifact(&image.nvr));
         for parent in &image.parents {
             graph.insert(artifact(&parent.nvr));
-            // Both ends were inserted.
+            // This cannot fail, because both ends were inserted.
             let _ = graph.depend(image.nvr.to_string(), parent.nvr.to_string(), parent.kind);
         }
     }

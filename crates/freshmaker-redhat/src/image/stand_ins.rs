@@ -3,10 +3,13 @@ use super::index::Index;
 use super::wiring::{Base, Wires};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Published images with the fix, for images that are only rebuilt for the sake of others.
+/// Finds published images with the fix, to be used instead of images that are only rebuilt as
+/// parents.
 ///
-/// An image that is to be rebuilt itself is never replaced, nor is what is built on one. For the rest it is the newest published image of the
-/// same name and version that is at least in the same repositories and has every fix that concerns the one it stands in for.
+/// An image that is rebuilt for its own sake is never replaced, and neither is an image that is
+/// built on such an image. For each other image, this is the newest published image with the same
+/// name and version that is in at least the same repositories and has every fix that applies to the
+/// replaced image.
 pub(super) fn find(
     index: &Index<'_>,
     wires: &Wires,
@@ -41,7 +44,8 @@ pub(super) fn find(
     found
 }
 
-/// Published images that do not need the fix, by name and version. Content sets speak against one only if both sides tell some.
+/// Returns the published images that do not need the fix, by name and version. Content sets exclude
+/// an image only if both sides have some.
 fn published_and_fixed<'a>(
     index: &Index<'a>,
     content_sets: &BTreeSet<String>,

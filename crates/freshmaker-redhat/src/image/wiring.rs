@@ -6,14 +6,15 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graphmap::DiGraphMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an image is built on.
+/// An image that another one is built on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Base {
     /// An image that is rebuilt first.
     Rebuilt(usize),
-    /// An image as it is.
+    /// An image that is used as it is.
     AsIs(Nvr),
-    /// An image as it is, although it needs the fix: to rebuild it first would close a circle.
+    /// An image that is used as it is although it needs the fix, because rebuilding it first would
+    /// make a cycle.
     Unfixed(Nvr),
 }
 
@@ -26,26 +27,26 @@ impl Base {
     }
 }
 
-/// What becomes of a dependency that would close a circle if it moved to another release.
+/// What becomes of a dependency that would make a cycle if it moved to another release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
-    /// It stays at the release it was built with, which is rebuilt.
+    /// It stays at the release that the image was built with, which is rebuilt.
     Rebuilt,
-    /// It stays at the release it was built with, as it is.
+    /// It stays at the release that the image was built with, which is not rebuilt.
     Unfixed,
 }
 
-/// What is rebuilt on what, by place: each image with its bases, in the order of its declared parents.
+/// The images to rebuild, by place, each with its bases in the order of its declared parents.
 pub(super) type Wires = BTreeMap<usize, Vec<Base>>;
 
-/// Decides for each dependency which release it leads to.
+/// Decides for each dependency to which release it leads.
 #[derive(Debug)]
 pub(super) struct Wiring<'a> {
     pub(super) index: &'a Index<'a>,
     pub(super) latest: &'a Latest,
-    /// What has been rebuilt already, by its original.
+    /// The rebuilds that exist already, by their original.
     pub(super) already_rebuilt: &'a BTreeMap<Nvr, Nvr>,
-    /// Published images that stand in for unfixed ones.
+    /// Published images that are used instead of unfixed ones.
     pub(super) stand_ins: BTreeMap<usize, usize>,
     stays: BTreeMap<(usize, usize), Stay>,
 }
@@ -55,16 +56,22 @@ impl<'a> Wiring<'a> {
         Self { index, latest, already_rebuilt, stand_ins: BTreeMap::new(), stays: BTreeMap::new() }
     }
 
-    /// All that is rebuilt if these images are, without circles; parents before children.
+    /// Returns all images that are rebuilt if these are, parents before children and without
+    /// cycles.
+    ///
+    /// The algorithm repeats two steps until there is no cycle: it follows all dependencies, and
+    /// moves some dependencies of each cycle back to where they were declared.
     ///
     /// # Errors
-    /// The members of a circle that was declared, and not made by moving to other releases.
+    /// The members of a cycle that the catalog declared, and that was not made by moving to other
+    /// releases.
     pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<usize>> {
         loop {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
             let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
             let order = order(&wires);
-            // Each round takes at least one dependency back to where it was declared, or finds that this is rebuilt anyway; so the rounds end.
+            // Each round moves at least one dependency back to where it was declared, or finds that
+            // its target is rebuilt anyway. So the loop ends.
             if order.len() < wires.len() {
                 self.open_circles(&wires)?;
             } else if !self.use_what_is_rebuilt(&wires) {
@@ -100,8 +107,11 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// In each circle, dependencies of builder stages that moved go back to what they were built with, as it is: an image may well be
-    /// built with an older release of itself. If none did, dependencies of last stages go back, and what they go back to is rebuilt.
+    /// Breaks each strongly connected component by moving dependencies back to what was declared.
+    ///
+    /// Dependencies of builder stages that were moved go back first, to a parent that is not
+    /// rebuilt: an image may well be built with an older release of itself. If there is none,
+    /// dependencies of last stages go back, to a parent that is rebuilt.
     fn open_circles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
         let edges = wires
             .iter()
@@ -123,7 +133,8 @@ impl<'a> Wiring<'a> {
         declared.map_or(Ok(()), |members| Err(members.into_iter().collect()))
     }
 
-    /// What stays unfixed to open a circle, but is rebuilt for somebody else, is used rebuilt. Whether there was any.
+    /// Uses the rebuild of a parent that was left unfixed to break a cycle, if it is rebuilt for
+    /// another image anyway. Returns whether there was any.
     fn use_what_is_rebuilt(&mut self, wires: &Wires) -> bool {
         let mut any = false;
         for ((child, number), stay) in self.stays.iter_mut().filter(|(_, stay)| **stay == Stay::Unfixed) {
@@ -136,7 +147,8 @@ impl<'a> Wiring<'a> {
         any
     }
 
-    /// The dependencies of a child that lead into the circle, and would not where they were declared.
+    /// Returns the dependencies of a child that lead into the cycle but would not if they were
+    /// where they were declared.
     fn moved(&self, child: usize, bases: &[Base], circle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
         let declared = self.index.parents(child).iter().zip(bases).enumerate();
         let moved = declared.filter(|(_, (declared, base))| {
@@ -146,12 +158,14 @@ impl<'a> Wiring<'a> {
     }
 }
 
-/// Whether these places, which reach each other, are a circle, and not one that is alone.
+/// Returns whether these places, which all reach each other, form a cycle. A single place does only
+/// if it depends on itself.
 fn has_circle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
     members.len() > 1 || members.iter().any(|place| wires[place].contains(&Base::Rebuilt(*place)))
 }
 
-/// Parents before children, by place where there is a choice. What is in or behind a circle is missing.
+/// Returns the places in topological order, the lower place first where there is a choice. Members
+/// of a cycle, and what depends on them, are missing.
 fn order(wires: &Wires) -> Vec<usize> {
     let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut waiting: BTreeMap<usize, usize> = wires.keys().map(|place| (*place, 0)).collect();

@@ -1,4 +1,4 @@
-//! Bodhi, which publishes updates of Fedora.
+//! Events and parsers for Bodhi, which publishes updates of Fedora.
 
 use super::body::Shape;
 use super::field::Field;
@@ -6,19 +6,22 @@ use super::{parsed, read};
 use freshmaker::event::{Event, Message, Parsed, Parser, Severity};
 use serde::{Deserialize, Serialize};
 
-/// An update is in the stable repositories.
+/// Says that an update was published in the stable repositories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateStable {
-    /// The update, `FEDORA-2019-d64d0caab3`.
+    /// The update, for example `FEDORA-2019-d64d0caab3`.
     pub update_id: String,
-    /// Its builds, `name-version-release`.
+    /// The builds of the update, as `name-version-release`.
     pub builds: Vec<String>,
-    /// The release, `F29`.
+    /// The release, for example `F29`.
     pub release: String,
-    /// The branch of the release in dist-git, `f29`, if the message says so.
+    /// The branch of the release in dist-git, for example `f29`, if the message has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// How severe it is, in the words of Bodhi: `urgent`, `high`, `medium`, `low`, `unspecified`.
+    /// The severity in Bodhi's words: `urgent`, `high`, `medium`, `low` or `unspecified`.
+    ///
+    /// The [severity of the event](freshmaker::Severity) is critical, important or low for
+    /// `urgent`, `high` and `low`, and moderate for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
 }
@@ -40,7 +43,7 @@ impl Event for UpdateStable {
     }
 }
 
-/// Updates that become stable: [`UpdateStable`].
+/// Reads updates that become stable, and makes [`UpdateStable`].
 pub const UPDATE_STABLE: Parser = Parser::new(&["bodhi.update.complete.stable"], &[UpdateStable::KIND], update_stable);
 
 const SHAPE: Shape = Shape::Fields(&[(

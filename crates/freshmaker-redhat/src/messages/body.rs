@@ -4,7 +4,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Where a message is not as it should be, and how.
+/// Says which part of a message is wrong, and how.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) place: String,
@@ -17,37 +17,39 @@ impl Fault {
     }
 }
 
-/// The parts of a body that are looked at. The rest only has to be JSON; it is skipped, which is most of the work in large messages.
+/// The parts of a body that are read. Everything else must be valid JSON and is skipped, which
+/// saves most of the work for large messages.
 #[derive(Debug)]
 pub(super) enum Shape {
-    /// All of it.
+    /// The whole value.
     Whole,
     /// These fields of an object, or of each object of a list.
     Fields(&'static [(&'static str, Shape)]),
 }
 
-/// What was read of a message.
+/// The parts of a message that were read, and the form it had.
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) value: Value,
-    /// What stands beside the field `msg`: of services, their own affairs.
+    /// The other fields of a wrapped body, beside `msg`. In messages of services they are metadata
+    /// of the sender.
     pub(super) beside: Value,
     pub(super) form: Form,
 }
 
-/// How a sender packs what it has to say.
+/// How a sender packs the facts of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The body is it: Fedora Messaging, UMB.
+    /// The body has the facts: Fedora Messaging, UMB.
     Plain,
-    /// It is the field `msg` of the body: fedmsg.
+    /// The field `msg` of the body has the facts: fedmsg.
     Wrapped,
-    /// The body is empty, and each header is a field, as text: old messages of the Errata Tool.
+    /// The body is empty, and each header is a field with a text: old messages of the Errata Tool.
     Headers,
 }
 
 impl Form {
-    /// The path of the fields.
+    /// Returns the path of the facts within the message.
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -59,7 +61,7 @@ impl Form {
 
 const WRAPPER: &str = "msg";
 
-/// Reads the parts of a message that the shape names, in any form.
+/// Reads the parts of a message that `shape` names, whatever the form of the message.
 pub(super) fn open(message: &Message, shape: &'static Shape) -> Result<Body, Fault> {
     let text = content(&message.body);
     if text.trim_ascii().is_empty() {
@@ -81,8 +83,10 @@ pub(super) fn open(message: &Message, shape: &'static Shape) -> Result<Body, Fau
     Ok(Body { value: inner, beside: value, form: Form::Wrapped })
 }
 
-/// The content of a body that has the one section of an AMQP 1.0 message around it, which RabbitMQ leaves there for consumers of AMQP 0-9-1:
-/// a value that is a text, or data.
+/// Returns the content of a body without the AMQP 1.0 section around it, if there is one.
+///
+/// RabbitMQ leaves this section in place for consumers of AMQP 0-9-1. It is a value with a text, or
+/// data.
 fn content(body: &[u8]) -> &[u8] {
     match body {
         [0, 0x53, 0x77, 0xa1, length, rest @ ..] | [0, 0x53, 0x75, 0xa0, length, rest @ ..] => {
@@ -117,11 +121,11 @@ fn pick(text: &str, shape: &'static Shape, within: &str) -> Result<Value, Fault>
     })
 }
 
-/// Reads what a shape names.
+/// Reads the fields that a shape names.
 #[derive(Clone, Copy)]
 struct Pick {
     shape: &'static Shape,
-    /// Whether this may be the wrapper of what the shape is of.
+    /// Whether the value may be the wrapper of the fields.
     wrapped: bool,
 }
 
@@ -191,7 +195,7 @@ impl<'de> Visitor<'de> for Pick {
     }
 }
 
-/// Reads the name of a field: its shape, or nothing if it is not looked at.
+/// Reads the name of a field, and returns its shape; `None` if the field is skipped.
 struct Key(Pick);
 
 impl<'de> DeserializeSeed<'de> for Key {

@@ -1,4 +1,5 @@
-//! Dist-git: the sources of packages, modules and containers, each in a repository of its own.
+//! Events and parsers for dist-git, which has the sources of packages, modules and containers, each
+//! in a repository of its own.
 
 use super::body::{Fault, Shape};
 use super::field::Field;
@@ -6,18 +7,19 @@ use super::{parsed, read};
 use freshmaker::event::{Envelope, Event, Message, Parsed, Parser};
 use serde::{Deserialize, Serialize};
 
-/// What was pushed where.
+/// A change in a dist-git repository: which repository and branch, and the newest commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// `rpms`, `modules`, `container` or `containers`.
     pub namespace: String,
-    /// The repository, which is called as what is built from it.
+    /// The repository. Its name is the name of what is built from it.
     pub repository: String,
     /// The branch.
     pub branch: String,
     /// The newest commit.
     pub commit: String,
-    /// The file that changed. Messages about whole pushes name no files: without it, something else in the repository may have changed instead.
+    /// The file that changed. `None` if the message is about a whole push and names no files; then
+    /// the event may also come from a change of another file in the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
@@ -28,17 +30,17 @@ impl Change {
     }
 }
 
-/// The metadata of a module changed, `<module>.yaml`.
+/// Says that the metadata of a module, `<module>.yaml`, have changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ModuleMetadataChanged(pub Change);
 
-/// The spec file of a package changed.
+/// Says that the spec file of a package has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecChanged(pub Change);
 
-/// The Dockerfile of a container changed.
+/// Says that the Dockerfile of a container has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DockerfileChanged(pub Change);
@@ -69,17 +71,22 @@ impl Event for DockerfileChanged {
 
 const KINDS: [&str; 3] = [ModuleMetadataChanged::KIND, SpecChanged::KIND, DockerfileChanged::KIND];
 
-/// Commits to dist-git as Fedora tells them, one message each: [`ModuleMetadataChanged`], [`SpecChanged`], [`DockerfileChanged`]. Commits to
-/// other namespaces, and those that leave the file alone, are no events.
+/// Reads commits to Fedora's dist-git, one commit for each message.
+///
+/// Makes [`ModuleMetadataChanged`], [`SpecChanged`] or [`DockerfileChanged`]. Commits to other
+/// namespaces, and commits that do not change the file in question, are not events.
 pub const COMMIT: Parser = Parser::new(&["git.receive"], &KINDS, fedora_commit);
 
-/// The same on UMB.
+/// Reads commits to dist-git from UMB. Makes the same events as [`COMMIT`].
 pub const UMB_COMMIT: Parser = Parser::new(&["distgit.commit"], &KINDS, umb_commit);
 
-/// Pushes to dist-git, on UMB. They name no files.
+/// Reads pushes to dist-git from UMB. Makes the same events as [`COMMIT`], without a file.
 pub const UMB_PUSH: Parser = Parser::new(&["distgit.push"], &KINDS, umb_push);
 
-/// Pushes to a dist-git that is a Pagure. They name no files, except for those of old versions. Projects without a namespace are not sources.
+/// Reads pushes to a dist-git that is a Pagure. Makes the same events as [`COMMIT`].
+///
+/// Messages of old versions are about a commit and name a file; the others do not. Projects without
+/// a namespace are not sources, so their pushes are not events.
 pub const PAGURE_PUSH: Parser = Parser::new(&["pagure.git.receive"], &KINDS, pagure_push);
 
 const REPOSITORY: Shape = Shape::Fields(&[("name", Shape::Whole), ("namespace", Shape::Whole)]);
@@ -152,7 +159,7 @@ fn pagure_push(message: &Message) -> Parsed {
     })
 }
 
-/// What is built from the repositories of a namespace.
+/// A namespace, and what is built from its repositories.
 struct Source<'v> {
     namespace: &'v str,
     sort: Sort,
@@ -166,7 +173,7 @@ enum Sort {
 }
 
 impl<'v> Source<'v> {
-    /// `None` if it is a namespace of something else.
+    /// Returns `None` if the namespace has no sources of a known kind.
     fn of(namespace: &Field<'_, 'v>) -> Result<Option<Self>, Fault> {
         let Some(namespace) = namespace.optional(Field::text)? else { return Ok(None) };
         let sort = match namespace {
@@ -178,7 +185,7 @@ impl<'v> Source<'v> {
         Ok(Some(Self { namespace, sort }))
     }
 
-    /// The file of a commit that this is built from, if one has changed.
+    /// Returns the changed file that is built from, if the commit has one.
     fn file(&self, commit: &Field<'_, '_>, repository: &Field<'_, '_>) -> Result<Option<String>, Fault> {
         let repository = repository.text()?;
         let stats = commit.at("stats");
@@ -186,7 +193,7 @@ impl<'v> Source<'v> {
         Ok(files.object()?.keys().find(|file| self.is_built_from(file, repository)).cloned())
     }
 
-    /// The event; `None` if what is pushed is not a branch.
+    /// Makes the event; `None` if something other than a branch was pushed.
     fn event(
         &self,
         message: &Message,

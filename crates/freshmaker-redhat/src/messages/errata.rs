@@ -1,4 +1,4 @@
-//! The Errata Tool.
+//! Events and parsers for the Errata Tool.
 
 use super::body::{Fault, Form, Shape};
 use super::field::Field;
@@ -6,20 +6,24 @@ use super::{parsed, read};
 use freshmaker::event::{Event, Message, Parsed, Parser, Severity};
 use serde::{Deserialize, Serialize};
 
-/// An advisory has another status. What the advisory is (for bundles, for Flatpaks) has to be asked.
+/// Says that an advisory has changed its status.
+///
+/// The message does not say what the advisory is for (bundles, Flatpaks); a handler must ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdvisoryStatusChanged {
     /// The advisory.
     pub errata_id: i64,
-    /// Its status before.
+    /// Its status before; `None` if the message does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Its status now, `SHIPPED_LIVE` for example. Messages can be late: it may have another one by now.
+    /// Its status according to the message, for example `SHIPPED_LIVE`. Messages can be late, so
+    /// the advisory may have another status by now.
     pub to: String,
-    /// Its name, `RHSA-2041:1234-01`.
+    /// The name of the advisory, for example `RHSA-2041:1234-01`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advisory: Option<String>,
-    /// Its title. That of a security advisory begins with how severe it is.
+    /// The title. For a security advisory it begins with the severity and a colon: `Important: …`.
+    /// The [severity of the event](freshmaker::Severity) is that word, or moderate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synopsis: Option<String>,
     /// The product.
@@ -28,7 +32,7 @@ pub struct AdvisoryStatusChanged {
     /// The release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// What it ships: `rpm`, `docker`, `module`. Older messages do not say.
+    /// The types of its contents: `rpm`, `docker`, `module`. `None` in older messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_types: Option<Vec<String>>,
 }
@@ -51,17 +55,17 @@ impl Event for AdvisoryStatusChanged {
     }
 }
 
-/// A build of an advisory of modules, which is in `QE`, was signed.
+/// Says that a build of an advisory for modules was signed, while the advisory has the status `QE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleAdvisorySigned {
     /// The advisory.
     pub errata_id: i64,
     /// Its status.
     pub status: String,
-    /// What it ships. Older messages do not say.
+    /// The types of its contents. `None` in older messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_types: Option<Vec<String>>,
-    /// The build that was signed, if the message says so.
+    /// The build that was signed, if the message has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nvr: Option<String>,
 }
@@ -74,10 +78,11 @@ impl Event for ModuleAdvisorySigned {
     }
 }
 
-/// Advisories that change their status: [`AdvisoryStatusChanged`].
+/// Reads changes of the status of advisories, and makes [`AdvisoryStatusChanged`].
 pub const STATUS: Parser = Parser::new(&["errata.activity.status"], &[AdvisoryStatusChanged::KIND], status);
 
-/// Builds of advisories that are signed: [`ModuleAdvisorySigned`], if the status is `QE` and the content is, or may be, modules.
+/// Reads signed builds of advisories, and makes [`ModuleAdvisorySigned`] if the status is `QE` and
+/// the types of contents include `module` or are unknown.
 pub const SIGNING: Parser = Parser::new(&["errata.activity.signing"], &[ModuleAdvisorySigned::KIND], signing);
 
 const STATUS_SHAPE: Shape = Shape::Fields(&[
@@ -142,7 +147,7 @@ fn signing(message: &Message) -> Parsed {
     })
 }
 
-/// A list, or in a header its words.
+/// Reads a list of texts; in a header, the words of the text.
 fn content_types(field: &Field<'_, '_>, form: Form) -> Result<Option<Vec<String>>, Fault> {
     field.optional(|field| match form {
         Form::Plain | Form::Wrapped => field.texts(),

@@ -1,7 +1,8 @@
 use super::body::{Body, Fault};
 use serde_json::Value;
 
-/// A place in a message and what is there. Its methods say what should be there; their faults name the place.
+/// A position in a message and the value there. Each method says what the value must be; its error
+/// contains the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field<'p, 'v> {
     value: Option<&'v Value>,
@@ -20,27 +21,27 @@ impl<'p, 'v> Field<'p, 'v> {
         Self { value: Some(&body.value), above: None, step: Step::Name(body.form.path()) }
     }
 
-    /// The field of this name, which need not be there.
+    /// Returns the field of this name, which may be missing.
     pub(super) fn at(&'p self, name: &'p str) -> Self {
         Self { value: self.value.and_then(|value| value.get(name)), above: Some(self), step: Step::Name(name) }
     }
 
-    /// An item of a list, which need not be there.
+    /// Returns an item of a list, which may be missing.
     pub(super) fn item(&'p self, index: usize) -> Self {
         Self { value: self.value.and_then(|value| value.get(index)), above: Some(self), step: Step::Index(index) }
     }
 
-    /// Whether there is something other than null.
+    /// Returns whether there is a value other than null.
     pub(super) fn is_there(&self) -> bool {
         self.value.is_some_and(|value| !value.is_null())
     }
 
-    /// What `read` says of what is there; `None` if nothing is.
+    /// Reads the value if there is one; returns `None` if it is missing or null.
     pub(super) fn optional<T>(&self, read: impl FnOnce(&Self) -> Result<T, Fault>) -> Result<Option<T>, Fault> {
         if self.is_there() { read(self).map(Some) } else { Ok(None) }
     }
 
-    /// A text with at least one character.
+    /// Returns a text with at least one character that is not white space.
     pub(super) fn text(&self) -> Result<&'v str, Fault> {
         match self.value {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
@@ -48,12 +49,12 @@ impl<'p, 'v> Field<'p, 'v> {
         }
     }
 
-    /// The same, owned.
+    /// The same as [`text`](Self::text), as an owned value.
     pub(super) fn owned(&self) -> Result<String, Fault> {
         self.text().map(str::to_owned)
     }
 
-    /// The text, if there is one.
+    /// Returns the text; `None` if it is missing, null or empty.
     pub(super) fn optional_text(&self) -> Result<Option<String>, Fault> {
         if matches!(self.value, Some(Value::String(text)) if text.is_empty()) {
             return Ok(None);
@@ -61,13 +62,14 @@ impl<'p, 'v> Field<'p, 'v> {
         self.optional(Self::owned)
     }
 
-    /// A whole number that is not negative; `true` is not one.
+    /// Returns a whole number that is not negative. `true` is not a number.
     pub(super) fn number(&self) -> Result<i64, Fault> {
         let number = self.value.and_then(Value::as_i64).filter(|number| *number >= 0);
         number.ok_or_else(|| self.expected("a whole number, not negative"))
     }
 
-    /// The same, or its decimal digits as text.
+    /// Returns a whole number that is not negative, or one that is written as a text of decimal
+    /// digits.
     pub(super) fn id(&self) -> Result<i64, Fault> {
         match self.value {
             Some(Value::String(digits)) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -77,38 +79,38 @@ impl<'p, 'v> Field<'p, 'v> {
         }
     }
 
-    /// True or false.
+    /// Returns `true` or `false`.
     pub(super) fn flag(&self) -> Result<bool, Fault> {
         self.value.and_then(Value::as_bool).ok_or_else(|| self.expected("true or false"))
     }
 
-    /// Anything but nothing.
+    /// Returns any value, but not a missing one.
     pub(super) fn json(&self) -> Result<&'v Value, Fault> {
         self.value.ok_or_else(|| self.expected("something"))
     }
 
-    /// An object, whole.
+    /// Returns an object.
     pub(super) fn object(&self) -> Result<&'v serde_json::Map<String, Value>, Fault> {
         self.value.and_then(Value::as_object).ok_or_else(|| self.expected("an object"))
     }
 
-    /// What `read` says of each item of a list.
+    /// Reads each item of a list.
     pub(super) fn list<T>(&self, read: impl Fn(&Field<'_, 'v>) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
         let Some(Value::Array(items)) = self.value else { return Err(self.expected("a list")) };
         (0..items.len()).map(|index| read(&Field { ..self.item(index) })).collect()
     }
 
-    /// A list of texts.
+    /// Returns a list of texts.
     pub(super) fn texts(&self) -> Result<Vec<String>, Fault> {
         self.list(|item| item.owned())
     }
 
-    /// What is wrong here.
+    /// Makes an error about this position.
     pub(super) fn fault(&self, reason: impl Into<String>) -> Fault {
         Fault::new(self.path(), reason)
     }
 
-    /// That something else should be here.
+    /// Makes an error that says what was expected here and what was found.
     pub(super) fn expected(&self, what: &str) -> Fault {
         let Some(value) = self.value else { return self.fault(format!("missing, expected {what}")) };
         let found = match value {
@@ -124,7 +126,7 @@ impl<'p, 'v> Field<'p, 'v> {
         self.fault(format!("expected {what}, found {found}"))
     }
 
-    /// `msg.info.request[0]`; `body` for the whole of it.
+    /// Returns the path, such as `msg.info.request[0]`; `body` for the whole.
     fn path(&self) -> String {
         let mut steps: Vec<Step<'_>> = std::iter::successors(Some(self), |field| field.above).map(|f| f.step).collect();
         steps.reverse();

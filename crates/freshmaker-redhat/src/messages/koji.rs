@@ -1,4 +1,4 @@
-//! Koji, and Brew, which is Koji under another name.
+//! Events and parsers for Koji, and for Brew, which is Koji under another name.
 
 use super::body::{Fault, Shape};
 use super::field::Field;
@@ -7,47 +7,47 @@ use freshmaker::event::{Event, Message, Parsed, Parser};
 use freshmaker::rebuild::ExternalId;
 use serde::{Deserialize, Serialize};
 
-/// Where a task is. The words are Koji's.
+/// The state of a Koji task, with Koji's names and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskState {
-    /// Waits for a builder.
+    /// The task waits for a builder.
     Free = 0,
-    /// Being worked on.
+    /// A builder works on the task.
     Open = 1,
-    /// Ended well.
+    /// The task has succeeded.
     Closed = 2,
-    /// Somebody ended it.
+    /// The task was cancelled.
     Canceled = 3,
-    /// Has a builder that has not started yet.
+    /// The task has a builder that has not started yet.
     Assigned = 4,
-    /// Ended badly.
+    /// The task has failed.
     Failed = 5,
 }
 
 impl TaskState {
-    /// All of them, in the order of Koji's numbers.
+    /// All states, in the order of Koji's numbers.
     pub const ALL: [Self; 6] = [Self::Free, Self::Open, Self::Closed, Self::Canceled, Self::Assigned, Self::Failed];
 
-    /// Koji's number.
+    /// Returns Koji's number of the state.
     #[must_use]
     pub fn number(self) -> i64 {
         self as i64
     }
 
-    /// The state of a number.
+    /// Returns the state of one of Koji's numbers; `None` if the number is unknown.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.number() == number)
     }
 
-    /// Whether nothing changes it any more.
+    /// Returns whether the state is final.
     #[must_use]
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Closed | Self::Canceled | Self::Failed)
     }
 
-    /// Koji's word.
+    /// Returns Koji's name of the state.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,30 +67,30 @@ impl TaskState {
     }
 }
 
-/// A task that builds a container image has ended.
+/// Says that a task which builds a container image has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerTaskChanged {
     /// The task.
     pub task_id: i64,
-    /// Its state before.
+    /// Its state before; `None` if the message does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<TaskState>,
     /// Its state now.
     pub new: TaskState,
-    /// Where the recipe is, as Koji was asked: `git://host/namespace/repository#commit`.
+    /// Where the recipe is, as in the request to Koji: `git://host/namespace/repository#commit`.
     pub source: String,
     /// The namespace of the repository within its host, if the address has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The repository, which is called as the container.
+    /// The repository. Its name is the name of the container.
     pub container: String,
-    /// The commit.
+    /// The commit, if the address has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The branch.
+    /// The branch, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The build target.
+    /// The build target, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
@@ -103,17 +103,17 @@ impl Event for ContainerTaskChanged {
     }
 }
 
-/// A task of any method has another state.
+/// Says that a task of any method has changed its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskChanged {
     /// The task.
     pub task_id: i64,
-    /// Its state before.
+    /// Its state before; `None` if the message does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<TaskState>,
     /// Its state now.
     pub new: TaskState,
-    /// What it does: `build`, `buildContainer`.
+    /// The method of the task, for example `build` or `buildContainer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
 }
@@ -126,7 +126,7 @@ impl Event for TaskChanged {
     }
 }
 
-/// A package of a build was signed.
+/// Says that a package of a build was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RpmSigned {
     /// The build, `name-version-release`.
@@ -141,14 +141,15 @@ impl Event for RpmSigned {
     }
 }
 
-/// Ended tasks of Brew that build containers: [`ContainerTaskChanged`]. Those of other methods are left alone.
+/// Reads ended tasks of Brew, and makes [`ContainerTaskChanged`] of those that build containers.
+/// Tasks of other methods are not events.
 pub const CONTAINER_TASK: Parser =
     Parser::new(&["brew.task.closed", "brew.task.failed"], &[ContainerTaskChanged::KIND], container_task);
 
-/// All changes of tasks of Koji: [`TaskChanged`].
+/// Reads all changes of Koji tasks, and makes [`TaskChanged`].
 pub const TASK: Parser = Parser::new(&[TASK_TOPIC], &[TaskChanged::KIND], task);
 
-/// Signed packages of Brew: [`RpmSigned`].
+/// Reads signed packages of Brew, and makes [`RpmSigned`].
 pub const SIGNED: Parser = Parser::new(&["brew.sign.rpm"], &[RpmSigned::KIND], signed);
 
 const TASK_TOPIC: &str = "buildsys.task.state.change";
@@ -222,13 +223,19 @@ fn signed(message: &Message) -> Parsed {
 
 const HINT_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole), ("info", Shape::Fields(&[("id", Shape::Whole)]))]);
 
-/// The task that a message of Koji or Brew is about, whatever else it says and whatever prefix its topic has: its state has changed, so an
-/// attempt of this id is worth a look. Anything else is no hint, broken messages included.
+/// Returns the number of the task that a message of Koji or Brew is about, as a
+/// [hint](freshmaker::engine::EngineBuilder::hints).
+///
+/// Only the end of the topic and the number are read, so any prefix will do. Returns `None` for all
+/// other messages, including broken ones.
 ///
 /// ```
 /// use freshmaker::{Message, messages};
 ///
-/// let (topic, body) = ("org.fedoraproject.prod.buildsys.task.state.change".into(), r#"{"id": 7, "new": "CLOSED"}"#.into());
+/// let (topic, body) = (
+///     "org.fedoraproject.prod.buildsys.task.state.change".into(),
+///     r#"{"id": 7, "new": "CLOSED"}"#.into(),
+/// );
 /// let mut message = Message { id: "1".into(), topic, headers: [].into(), body };
 /// assert_eq!(messages::koji::task_hint(&message).map(|id| id.to_string()).as_deref(), Some("7"));
 /// message.body.truncate(5);
@@ -245,7 +252,7 @@ pub fn task_hint(message: &Message) -> Option<ExternalId> {
     })
 }
 
-/// Where a recipe is, taken apart.
+/// The parts of an address of a recipe.
 struct Repository<'u> {
     namespace: Option<&'u str>,
     name: Option<&'u str>,
@@ -253,7 +260,7 @@ struct Repository<'u> {
 }
 
 impl<'u> Repository<'u> {
-    /// `scheme://host/namespace/name.git?#commit`, or `host:namespace/name`.
+    /// Reads `scheme://host/namespace/name.git?#commit` or `host:namespace/name`.
     fn of(url: &'u str) -> Self {
         let (address, commit) = url.split_once('#').map_or((url, None), |(address, commit)| (address, Some(commit)));
         let path = match address.split_once("://") {

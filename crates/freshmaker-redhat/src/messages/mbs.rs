@@ -1,4 +1,4 @@
-//! The Module Build Service.
+//! Events and parsers for the Module Build Service (MBS).
 
 use super::body::{Fault, Shape};
 use super::field::Field;
@@ -6,38 +6,38 @@ use super::{parsed, read};
 use freshmaker::event::{Event, Message, Parsed, Parser};
 use serde::{Deserialize, Serialize};
 
-/// Where the build of a module is. The words are those of MBS.
+/// The state of a module build, with the names and numbers of MBS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModuleState {
-    /// Asked for.
+    /// The build was requested.
     Init = 0,
-    /// Checked, and waits for its turn.
+    /// The request was checked, and the build waits in the queue.
     Wait = 1,
-    /// Its components are being built.
+    /// The components of the module are being built.
     Build = 2,
     /// All components are built.
     Done = 3,
-    /// It cannot be built.
+    /// The build has failed.
     Failed = 4,
-    /// Can be used.
+    /// The module can be used.
     Ready = 5,
-    /// Was there, and is to be removed.
+    /// The module could be used, and will be removed.
     Garbage = 6,
 }
 
 impl ModuleState {
-    /// All of them, in the order of the numbers of MBS.
+    /// All states, in the order of the numbers of MBS.
     pub const ALL: [Self; 7] =
         [Self::Init, Self::Wait, Self::Build, Self::Done, Self::Failed, Self::Ready, Self::Garbage];
 
-    /// The number of MBS.
+    /// Returns the number that MBS has for the state.
     #[must_use]
     pub fn number(self) -> i64 {
         self as i64
     }
 
-    /// The state of a number.
+    /// Returns the state of a number of MBS; `None` if the number is unknown.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.number() == number)
@@ -48,7 +48,7 @@ impl ModuleState {
     }
 }
 
-/// The build of a module has another state.
+/// Says that the build of a module has changed its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleChanged {
     /// The build.
@@ -75,7 +75,7 @@ impl Event for ModuleChanged {
     }
 }
 
-/// Builds of modules that change their state: [`ModuleChanged`].
+/// Reads changes of module builds, and makes [`ModuleChanged`].
 pub const MODULE: Parser = Parser::new(&["mbs.module.state.change"], &[ModuleChanged::KIND], module);
 
 const SHAPE: Shape = Shape::Fields(&[

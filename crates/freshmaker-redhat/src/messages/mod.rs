@@ -1,28 +1,47 @@
-//! What the services around Freshmaker say, and what it is asked for: event types, and a [`Parser`] for each sort of message.
+//! Events and parsers for the messages of Red Hat's and Fedora's services, and for requests of
+//! people.
 //!
-//! | topic behind the prefix | parser | kind | fields |
-//! |---|---|---|---|
-//! | `brew.task.closed`, `brew.task.failed` | [`koji::CONTAINER_TASK`] | `koji.container-task-changed` | task, states, repository, commit, branch, target; only of `buildContainer` |
-//! | `buildsys.task.state.change` | [`koji::TASK`] | `koji.task-changed` | task, states, method |
-//! | `brew.sign.rpm` | [`koji::SIGNED`] | `koji.rpm-signed` | build |
-//! | `errata.activity.status` | [`errata::STATUS`] | `errata.advisory-status-changed` | advisory, status before and now, title, contents |
-//! | `errata.activity.signing` | [`errata::SIGNING`] | `errata.module-advisory-signed` | advisory, build; only of modules in `QE` |
-//! | `odcs.state.change`, `odcs.state.changed`, `odcs.compose.state-changed` | [`odcs::COMPOSE`] | `odcs.compose-changed` | compose, state, reason |
-//! | `mbs.module.state.change` | [`mbs::MODULE`] | `mbs.module-changed` | build, module, stream, version, context, state |
-//! | `git.receive` | [`dist_git::COMMIT`] | `dist-git.spec-changed`, `dist-git.dockerfile-changed`, `dist-git.module-metadata-changed` | namespace, repository, branch, commit, file |
-//! | `distgit.commit` | [`dist_git::UMB_COMMIT`] | the same | the same |
-//! | `distgit.push`, `pagure.git.receive` | [`dist_git::UMB_PUSH`], [`dist_git::PAGURE_PUSH`] | the same | the same, without file |
-//! | `bodhi.update.complete.stable` | [`bodhi::UPDATE_STABLE`] | `bodhi.update-stable` | update, builds, release, branch, severity |
-//! | `freshmaker.manual.rebuild` | [`request::MANUAL_REBUILD`] | `freshmaker.manual-rebuild` | those of the interface |
-//! | `freshmaker.async.manual.build` | [`request::ASYNC_BUILD`] | `freshmaker.async-build` | those of the interface |
-//! | `freshmaker.manage.eventcancel` | [`request::CANCEL_EVENT`] | `freshmaker.cancel-event` | event, builds, tries |
+//! Each parser reads the topics below, after any [prefix](Parsers), and makes events of the kinds
+//! below:
 //!
-//! Parsers give the facts of a message and look nothing up: whether an advisory is one of bundles is for a handler to ask. The same facts come in
-//! several forms, and each is understood everywhere: plain as in Fedora Messaging and UMB, wrapped in `msg` as in fedmsg, as JSON within a
-//! text, in an AMQP 1.0 section that RabbitMQ did not take off, and, with an empty body, in the headers.
+//! * [`koji::CONTAINER_TASK`]: `brew.task.closed` and `brew.task.failed` become
+//!   `koji.container-task-changed`, with task, states, repository, commit, branch and target. Only
+//!   tasks with the method `buildContainer`.
+//! * [`koji::TASK`]: `buildsys.task.state.change` becomes `koji.task-changed`, with task, states
+//!   and method.
+//! * [`koji::SIGNED`]: `brew.sign.rpm` becomes `koji.rpm-signed`, with the build.
+//! * [`errata::STATUS`]: `errata.activity.status` becomes `errata.advisory-status-changed`, with
+//!   advisory, status before and now, title and types of contents.
+//! * [`errata::SIGNING`]: `errata.activity.signing` becomes `errata.module-advisory-signed`, with
+//!   advisory and build. Only advisories for modules in the status `QE`.
+//! * [`odcs::COMPOSE`]: `odcs.state.change`, `odcs.state.changed` and `odcs.compose.state-changed`
+//!   become `odcs.compose-changed`, with compose, state and reason.
+//! * [`mbs::MODULE`]: `mbs.module.state.change` becomes `mbs.module-changed`, with build, module,
+//!   stream, version, context and state.
+//! * [`dist_git::COMMIT`], [`dist_git::UMB_COMMIT`]: `git.receive` and `distgit.commit` become
+//!   `dist-git.spec-changed`, `dist-git.dockerfile-changed` or `dist-git.module-metadata-changed`,
+//!   with namespace, repository, branch, commit and file.
+//! * [`dist_git::UMB_PUSH`], [`dist_git::PAGURE_PUSH`]: `distgit.push` and `pagure.git.receive`
+//!   become the same, without a file.
+//! * [`bodhi::UPDATE_STABLE`]: `bodhi.update.complete.stable` becomes `bodhi.update-stable`, with
+//!   update, builds, release, branch and severity.
+//! * [`request::MANUAL_REBUILD`]: `freshmaker.manual.rebuild` becomes `freshmaker.manual-rebuild`.
+//! * [`request::ASYNC_BUILD`]: `freshmaker.async.manual.build` becomes `freshmaker.async-build`.
+//! * [`request::CANCEL_EVENT`]: `freshmaker.manage.eventcancel` becomes `freshmaker.cancel-event`,
+//!   with event, builds and tries.
 //!
-//! Fields that are not known are skipped in messages of services, which grow, and refused in [requests](request), where they are slips. What is
-//! missing or of another type is a [`ParseError`] with the path, `msg.info.request[0]`.
+//! A parser returns the facts of a message and looks nothing up: whether an advisory is one for
+//! bundles is for a handler to ask. Each parser accepts these forms of the same facts:
+//!
+//! * plain JSON, as in Fedora Messaging and UMB;
+//! * JSON in the field `msg`, as in fedmsg;
+//! * JSON within a JSON text;
+//! * any of these in an AMQP 1.0 section that RabbitMQ did not remove;
+//! * an empty body, with the facts in the headers.
+//!
+//! Unknown fields are skipped in messages of services, whose formats grow. In [requests](request)
+//! they are likely mistakes, and are refused. A field that is missing or has another type is a
+//! [`ParseError`] with its path, for example `msg.info.request[0]`.
 //!
 //! ```
 //! use freshmaker::Message;
@@ -33,7 +52,9 @@
 //!     id: "ID:1".into(),
 //!     topic: "/topic/VirtualTopic.eng.errata.activity.status".into(),
 //!     headers: [].into(),
-//!     body: r#"{"errata_id": 139856, "from": "QE", "to": "SHIPPED_LIVE", "synopsis": "Important: security update"}"#.into(),
+//!     body: r#"{"errata_id": 139856, "from": "QE", "to": "SHIPPED_LIVE",
+//!         "synopsis": "Important: security update"}"#
+//!         .into(),
 //! };
 //! let envelope = parsers.parse(&message).expect("a topic of ours")?;
 //! assert_eq!(envelope.search_key, "139856");
@@ -61,7 +82,8 @@ use field::Field;
 use freshmaker::event::{Envelope, Event, Message, ParseError, Parsed, Parser, Parsers};
 use freshmaker::rebuild::ExternalId;
 
-/// Numbers of event kinds that Freshmaker's REST interface shows; 0 to 18 are reserved for these names.
+/// Numbers that Freshmaker's REST interface shows for kinds of events. 0 to 18 are reserved for
+/// these names.
 pub const RESERVED_KINDS: [(i32, &str); 19] = [
     (0, "MBSModuleStateChangeEvent"),
     (1, "GitModuleMetadataChangeEvent"),
@@ -84,7 +106,7 @@ pub const RESERVED_KINDS: [(i32, &str); 19] = [
     (18, "FlatpakApplicationManualBuildEvent"),
 ];
 
-/// All parsers.
+/// All parsers of this module.
 pub const ALL: [Parser; 15] = [
     koji::CONTAINER_TASK,
     koji::TASK,
@@ -103,9 +125,11 @@ pub const ALL: [Parser; 15] = [
     request::CANCEL_EVENT,
 ];
 
-/// The numbers that Freshmaker's interface shows for kinds of this module; what they are called is in
-/// [`RESERVED_KINDS`](RESERVED_KINDS). A request to cancel is no event there and has none. Numbers that are missing are of events
-/// that only a look-up tells from others.
+/// The numbers that Freshmaker's interface shows for the kinds of this module.
+///
+/// [`RESERVED_KINDS`](RESERVED_KINDS) has Freshmaker's names for the numbers. A request to cancel
+/// is not an event there and has no number. The numbers that are missing here are of events that
+/// Freshmaker distinguishes by a lookup.
 pub const NUMBERS: [(&str, i32); 13] = [
     (mbs::ModuleChanged::KIND, 0),
     (dist_git::ModuleMetadataChanged::KIND, 1),
@@ -122,7 +146,7 @@ pub const NUMBERS: [(&str, i32); 13] = [
     (errata::ModuleAdvisorySigned::KIND, 17),
 ];
 
-/// The number that Freshmaker's interface shows for a kind.
+/// Returns the number that Freshmaker's interface shows for a kind; `None` if it has none.
 ///
 /// ```
 /// use freshmaker_redhat::messages::number;
@@ -135,12 +159,12 @@ pub fn number(kind: &str) -> Option<i32> {
     NUMBERS.iter().find(|(name, _)| *name == kind).map(|(_, number)| *number)
 }
 
-/// [All parsers](ALL) behind these prefixes.
+/// Returns [all parsers](ALL), with these prefixes. See [`Parsers::new`].
 pub fn parsers(prefixes: impl IntoIterator<Item = impl AsRef<str>>) -> Parsers {
     ALL.into_iter().fold(Parsers::new(prefixes), Parsers::with)
 }
 
-/// Reads the parts of a message that `shape` names, and what `parse` makes of them.
+/// Reads the parts of a message that `shape` names, and calls `parse` with them.
 fn read(
     message: &Message,
     shape: &'static Shape,
@@ -154,14 +178,14 @@ fn error(message: &Message, place: String, reason: String) -> ParseError {
     ParseError { message: message.identity(), topic: message.topic.clone(), place, reason }
 }
 
-/// The stored form of an event that a message brought.
+/// Makes the stored form of an event that a message brought.
 fn parsed<E: Event>(message: &Message, event: &E) -> Result<Option<Envelope>, Fault> {
-    // The identity of a message without id is a digest, which most events do not need.
+    // Without an id in the message, its identity is a digest. Most events do not need it.
     let identity = if event.search_key().is_some() { String::new() } else { message.identity() };
     Envelope::of(event, &identity).map(Some).map_err(|error| Fault::new("body", error.to_string()))
 }
 
-/// The number that `find` finds in a message, if it is there.
+/// Returns the number that `find` reads from a message, if it is there.
 fn hint(
     message: &Message,
     shape: &'static Shape,
@@ -171,7 +195,7 @@ fn hint(
     find(&Field::root(&body)).ok().map(|id| ExternalId::new(id.to_string()))
 }
 
-/// Whether a whole topic ends with `topic`, behind any prefix.
+/// Returns whether a whole topic ends with `topic`, after any prefix.
 fn is_topic(whole: &str, topic: &str) -> bool {
     whole.strip_suffix(topic).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '/']))
 }

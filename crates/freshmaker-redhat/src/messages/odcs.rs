@@ -1,4 +1,4 @@
-//! ODCS, which composes repositories.
+//! Events and parsers for ODCS, which composes package repositories on demand.
 
 use super::body::{Fault, Shape};
 use super::field::Field;
@@ -7,33 +7,33 @@ use freshmaker::event::{Event, Message, Parsed, Parser};
 use freshmaker::rebuild::ExternalId;
 use serde::{Deserialize, Serialize};
 
-/// Where a compose is. The words are those of ODCS.
+/// The state of a compose, with the names and numbers of ODCS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComposeState {
-    /// Asked for.
+    /// The compose was requested.
     Wait = 0,
-    /// Being made.
+    /// The compose is being made.
     Generating = 1,
-    /// Can be used.
+    /// The compose can be used.
     Done = 2,
-    /// Was there, and is no more.
+    /// The compose has expired and was removed.
     Removed = 3,
-    /// Could not be made.
+    /// The compose could not be made.
     Failed = 4,
 }
 
 impl ComposeState {
-    /// All of them, in the order of the numbers of ODCS.
+    /// All states, in the order of the numbers of ODCS.
     pub const ALL: [Self; 5] = [Self::Wait, Self::Generating, Self::Done, Self::Removed, Self::Failed];
 
-    /// The number of ODCS.
+    /// Returns the number that ODCS has for the state.
     #[must_use]
     pub fn number(self) -> i64 {
         self as i64
     }
 
-    /// The state of a number.
+    /// Returns the state of a number of ODCS; `None` if the number is unknown.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.number() == number)
@@ -44,14 +44,14 @@ impl ComposeState {
     }
 }
 
-/// A compose has another state.
+/// Says that a compose has changed its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeChanged {
     /// The compose.
     pub compose_id: i64,
     /// Its state now.
     pub state: ComposeState,
-    /// Why, in the words of ODCS.
+    /// The reason for the state, in the words of ODCS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -64,7 +64,8 @@ impl Event for ComposeChanged {
     }
 }
 
-/// Composes that change their state: [`ComposeChanged`]. The topics are those of Freshmaker, of UMB and of Fedora.
+/// Reads changes of composes, and makes [`ComposeChanged`]. The topics are those that Freshmaker,
+/// UMB and Fedora use.
 pub const COMPOSE: Parser = Parser::new(&TOPICS, &[ComposeChanged::KIND], compose);
 
 const TOPICS: [&str; 3] = ["odcs.state.change", "odcs.state.changed", "odcs.compose.state-changed"];
@@ -89,15 +90,20 @@ fn compose(message: &Message) -> Parsed {
     })
 }
 
-/// The compose that a message of ODCS is about, whatever else it says and whatever prefix its topic has: its state has changed, so an attempt
-/// of this id is worth a look. Anything else is no hint, broken messages included.
+/// Returns the number of the compose that a message of ODCS is about, as a
+/// [hint](freshmaker::engine::EngineBuilder::hints).
+///
+/// Only the end of the topic and the number are read, so any prefix will do. Returns `None` for all
+/// other messages, including broken ones.
 ///
 /// ```
 /// use freshmaker::{Message, messages};
 ///
-/// let (topic, body) = ("VirtualTopic.eng.odcs.state.changed".into(), r#"{"compose": {"id": 7}}"#.into());
+/// let (topic, body) =
+///     ("VirtualTopic.eng.odcs.state.changed".into(), r#"{"compose": {"id": 7}}"#.into());
 /// let message = Message { id: "1".into(), topic, headers: [].into(), body };
-/// assert_eq!(messages::odcs::compose_hint(&message).map(|id| id.to_string()).as_deref(), Some("7"));
+/// let hint = messages::odcs::compose_hint(&message).map(|id| id.to_string());
+/// assert_eq!(hint.as_deref(), Some("7"));
 /// ```
 #[must_use]
 pub fn compose_hint(message: &Message) -> Option<ExternalId> {

@@ -1,7 +1,8 @@
-//! What people ask Freshmaker for, in the words of its interface.
+//! Requests of people to Freshmaker, with the keys of Freshmaker's interface.
 //!
-//! A key that is not known here is refused, and named: `dry-run` instead of `dry_run` must not start a real rebuild. So is a key that stands
-//! beside the wrapper `msg` instead of in it. Numbers are numbers and flags are flags; `true` is not the advisory 1.
+//! Unknown keys are refused, and the error names the key: `dry-run` instead of `dry_run` must not
+//! start a real rebuild. A key beside the wrapper `msg`, instead of in it, is refused too. Numbers
+//! must be numbers and flags must be `true` or `false`: `true` is not the advisory 1.
 
 use super::body::{Body, Fault, Shape};
 use super::field::Field;
@@ -10,31 +11,32 @@ use freshmaker::event::{Event, Message, Parsed, Parser};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Somebody asks for the images that an advisory concerns.
+/// A person requests the rebuild of the images that an advisory affects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManualRebuild {
-    /// The advisory. There is this, or `freshmaker_event_id`, or both.
+    /// The advisory. At least one of this and `freshmaker_event_id` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errata_id: Option<i64>,
-    /// An earlier event whose rebuilds this one builds on, and whose advisory is meant if no other is named.
+    /// An earlier event whose rebuilds this request builds on. Its advisory is used if the request
+    /// names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshmaker_event_id: Option<i64>,
-    /// Only these images, `name-version-release`; all, if empty.
+    /// Only these images, as `name-version-release`. Empty for all images.
     #[serde(default)]
     pub container_images: Vec<String>,
-    /// Whether builds are only pretended.
+    /// Whether the request is a dry run.
     #[serde(default)]
     pub dry_run: bool,
-    /// Whether it is done although another event of the advisory is under way.
+    /// Whether to rebuild although another event of the advisory is in progress.
     #[serde(default)]
     pub force: bool,
-    /// What the requester wants to be kept with it.
+    /// Any data that the requester wants to have stored with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
-    /// For bundles: the images to be put instead of others.
+    /// For bundles: images to be used instead of others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle_related_image_overrides: Option<serde_json::Map<String, Value>>,
-    /// The id under which somebody waits for it.
+    /// The id under which the requester waits for the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msg_id: Option<String>,
     /// Who asks.
@@ -58,26 +60,26 @@ impl Event for ManualRebuild {
     }
 }
 
-/// Somebody asks for images, whatever changed.
+/// A person requests the rebuild of images, independent of any change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsyncBuild {
-    /// The branch of dist-git that is built.
+    /// The dist-git branch to build.
     pub dist_git_branch: String,
-    /// The images, as they were asked for.
+    /// The images, as the requester wrote them. At least one.
     pub container_images: Vec<String>,
-    /// The build target, if it is not that of the branch.
+    /// The build target; `None` for the target of the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brew_target: Option<String>,
-    /// An earlier event whose rebuilds this one builds on.
+    /// An earlier event whose rebuilds this request builds on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshmaker_event_id: Option<i64>,
-    /// Whether builds are only pretended.
+    /// Whether the request is a dry run.
     #[serde(default)]
     pub dry_run: bool,
-    /// What the requester wants to be kept with it.
+    /// Any data that the requester wants to have stored with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
-    /// The id under which somebody waits for it.
+    /// The id under which the requester waits for the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msg_id: Option<String>,
     /// Who asks.
@@ -86,7 +88,7 @@ pub struct AsyncBuild {
 }
 
 impl AsyncBuild {
-    /// The names of the images in Koji, which end with `-container`.
+    /// Returns the names of the images in Koji, which all end with `-container`.
     ///
     /// ```
     /// use freshmaker_redhat::messages::request::AsyncBuild;
@@ -123,20 +125,20 @@ impl Event for AsyncBuild {
     }
 }
 
-/// Somebody asks for the end of an event and its builds.
+/// A person requests the end of an event and of its builds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelEvent {
     /// The event.
     pub event_id: i64,
-    /// The builds that run, as Koji calls them.
+    /// The numbers of the running builds in Koji.
     pub builds_id: Vec<i64>,
-    /// How often it has been tried before, at most [`TRIES_MAX`](Self::TRIES_MAX) times.
+    /// How often the request was tried before, 0 to [`TRIES_MAX`](Self::TRIES_MAX).
     #[serde(default, rename = "try")]
     pub tries: i64,
 }
 
 impl CancelEvent {
-    /// A request that was tried more often is refused.
+    /// A request that was tried more often than this is refused.
     pub const TRIES_MAX: i64 = 3;
 }
 
@@ -152,13 +154,13 @@ impl Event for CancelEvent {
     }
 }
 
-/// Requests for the images of an advisory: [`ManualRebuild`].
+/// Reads requests for the images of an advisory, and makes [`ManualRebuild`].
 pub const MANUAL_REBUILD: Parser = Parser::new(&["freshmaker.manual.rebuild"], &[ManualRebuild::KIND], manual_rebuild);
 
-/// Requests for images: [`AsyncBuild`].
+/// Reads requests for images, and makes [`AsyncBuild`].
 pub const ASYNC_BUILD: Parser = Parser::new(&["freshmaker.async.manual.build"], &[AsyncBuild::KIND], async_build);
 
-/// Requests to cancel: [`CancelEvent`].
+/// Reads requests to cancel, and makes [`CancelEvent`].
 pub const CANCEL_EVENT: Parser = Parser::new(&["freshmaker.manage.eventcancel"], &[CancelEvent::KIND], cancel_event);
 
 fn manual_rebuild(message: &Message) -> Parsed {
@@ -249,7 +251,8 @@ fn cancel_event(message: &Message) -> Parsed {
     })
 }
 
-/// The request has only these keys, and has none of them beside its wrapper, where nobody reads it.
+/// Checks that the request has only known keys, and has none of them beside its wrapper, where they
+/// would be ignored.
 fn only_known(body: &Body, known: &[&str]) -> Result<(), Fault> {
     let root = Field::root(body);
     if let Some(unknown) = root.object()?.keys().find(|key| !known.contains(&key.as_str())) {
@@ -263,8 +266,9 @@ fn only_known(body: &Body, known: &[&str]) -> Result<(), Fault> {
     }
 }
 
-/// A key that has a meaning of its own beside the wrapper: fedmsg gives each message an identity.
+/// A key that may stand beside the wrapper, where it has another meaning: fedmsg gives each message
+/// an id.
 const IDENTITY: &str = "msg_id";
 
-/// Characters of an unknown key that an error shows: enough to find it.
+/// How many characters of an unknown key an error shows. This is enough to recognize the key.
 const NAME_MAX: usize = 64;
