@@ -47,7 +47,7 @@ async fn build(path: &Path) -> Result<Duration, Box<dyn Error>> {
         .limit("builds", 50)
         .on(rebuild_dependents)
         .build()?;
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&ImagePushed { image: "base".into(), digest: None }).await?;
     let start = Instant::now();
     engine.run_until(handle.wait_until_idle()).await?;

@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     sources.update(|all| all.insert(Artifact::new("hello", ArtifactKind::Rpm).with_source("hello.c", None)));
     let engine = Engine::builder().storage(Arc::new(MemoryStorage::new())).catalog("sources", Arc::new(sources));
     let engine = engine.build_system("make", Arc::new(Make::default())).on(rebuild_requested).build()?;
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&RebuildRequested { artifacts: vec!["hello".into()], dependents: true, requester: None }).await?;
     engine.run_until(handle.wait_until_idle()).await?;
     println!("{} builds done", handle.overview().await?.builds_done);

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on(close_hole)
         .on(Tell("security"))
         .build()?;
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&HoleFound { image: "base".into(), severity: 5 }).await?;
     engine.run_until(handle.wait_until_idle()).await?;
     for event in handle.events(EventFilter::default(), Paging::first(10)).await?.items {

@@ -45,7 +45,7 @@
 //! * [`backend`]: the contracts. [`Bus`](backend::Bus) brings and takes messages, [`Catalog`](backend::Catalog) knows what depends on what,
 //!   [`Storage`](backend::Storage) keeps everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer) prepares what builds need.
 //! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to rows. It neither waits nor asks for the time.
-//! * [`Engine`] and its [`Handle`](engine::Handle): run it in your own tokio runtime, send it events, cancel, ask, listen.
+//! * [`Engine`] and its [`Client`]: run it in your own tokio runtime, send it events, cancel, ask, listen.
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and the parsers of their messages.
 //! * [`forms`]: events and builds as the service Freshmaker shows them.
 //! * [`adapter`]: implementations of the contracts. Those in [memory](adapter::memory) are always there.
@@ -74,6 +74,7 @@
 
 pub mod artifact;
 pub mod backend;
+pub mod client;
 pub mod engine;
 pub mod event;
 pub mod graph;
@@ -87,6 +88,7 @@ pub mod store;
 pub mod time;
 
 pub use artifact::{Artifact, ArtifactId, ArtifactKind, Nvr};
+pub use client::Client;
 pub use engine::Engine;
 pub use event::{Envelope, Event, Message, Severity};
 pub use graph::{ArtifactGraph, EdgeKind};

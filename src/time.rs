@@ -35,6 +35,12 @@ pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     chrono::TimeDelta::from_std(by).ok().and_then(|delta| at.checked_add_signed(delta)).unwrap_or(Timestamp::MAX_UTC)
 }
 
+/// Returns `at` minus `by`, at least the beginning of the calendar.
+#[must_use]
+pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    chrono::TimeDelta::from_std(by).ok().and_then(|delta| at.checked_sub_signed(delta)).unwrap_or(Timestamp::MIN_UTC)
+}
+
 /// Returns the time from `earlier` to `at`, or zero if `at` is not after `earlier`.
 #[must_use]
 pub fn since(at: Timestamp, earlier: Timestamp) -> Duration {
@@ -51,6 +57,7 @@ mod tests {
         assert_eq!(to_micros(at), 1_764_000_000_123_456);
         assert_eq!(from_micros(i64::MAX), Timestamp::MAX_UTC);
         assert_eq!(later(Timestamp::MAX_UTC, Duration::from_secs(1)), Timestamp::MAX_UTC);
+        assert_eq!(earlier(Timestamp::MIN_UTC, Duration::from_secs(1)), Timestamp::MIN_UTC);
         assert_eq!(since(at, later(at, Duration::from_secs(1))), Duration::ZERO);
     }
 }

@@ -250,4 +250,3 @@ pub struct Violation {
     /// Where, and how.
     pub text: String,
 }
-

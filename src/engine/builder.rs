@@ -1,9 +1,12 @@
 use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
+use super::decision::Decider;
 use super::hints::Hints;
+use super::options::Options;
 use super::registry::Registry;
-use super::{Announcer, Engine, Handle, Options, SystemClock};
+use super::{Announcer, Engine, Preview, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
+use crate::client::Client;
 use crate::event::{Event, Message, Parsers};
 use crate::handler::{Handler, Readable};
 use crate::policy::Policy;
@@ -119,10 +122,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Where messages come from and go to. There may be several, or none if events only come through the [`Handle`].
+    /// Where messages come from and go to. There may be several, or none if events only come through the [`Client`].
     ///
     /// The name is the source of its messages, and a message is known by source and id. None can be called as
-    /// [`Handle::LOCAL`], [`Handle::EMITTED`] or [`Handle::REFUSED`].
+    /// [`Client::LOCAL`], [`Client::EMITTED`] or [`Client::REFUSED`].
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -246,8 +249,8 @@ impl EngineBuilder {
     }
 
     /// A submission without an answer after this long counts as unclear and is looked up; 60 seconds, if not set.
-    pub fn submit_timeout(mut self, timeout: Duration) -> Self {
-        self.options.submit_timeout = timeout;
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.options.call_timeout = timeout;
         self
     }
 
@@ -269,22 +272,53 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine.
+    /// Returns the engine.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, named twice or limits nothing.
-    pub fn build(mut self) -> Result<Engine, ConfigError> {
-        if let Some(duplicate) = self.duplicate {
-            return Err(duplicate);
+    pub fn build(self) -> Result<Engine, ConfigError> {
+        let storage = self.storage.clone().ok_or(ConfigError::NoStorage)?;
+        self.check()?;
+        let decider = self.decider();
+        let core = Core::new(Parts {
+            storage,
+            buses: self.buses,
+            systems: self.systems,
+            verifiers: self.verifiers,
+            hints: self.hints,
+            announcers: self.announcers,
+            decider,
+            clock: self.clock,
+            limits: self.limits,
+            slots: ConcurrencyLimits::new(self.slots),
+            options: self.options,
+            rng: self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+        });
+        Ok(Engine { core: Arc::new(core) })
+    }
+
+    /// Returns what tells what an event would do, from the same handlers, catalogs, parsers and policy as an engine, without one: for a
+    /// program beside the engine, whose client gets it with [`Client::with_preview`]. A storage is optional; with one, plans have
+    /// estimates from earlier builds.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build).
+    pub fn preview(self) -> Result<Preview, ConfigError> {
+        self.check()?;
+        Ok(Preview::new(Arc::new(self.decider())))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if let Some(duplicate) = &self.duplicate {
+            return Err(duplicate.clone());
         }
-        let storage = self.storage.ok_or(ConfigError::NoStorage)?;
         if self.catalogs.is_empty() {
             return Err(ConfigError::NoCatalog);
         }
         if self.registry.is_empty() {
             return Err(ConfigError::NoHandler);
         }
-        if let Some(reserved) = self.buses.keys().find(|name| Handle::RESERVED.contains(&name.as_str())) {
+        if let Some(reserved) = self.buses.keys().find(|name| Client::RESERVED.contains(&name.as_str())) {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
         let named = self.slots.keys().chain(self.verifiers.keys()).chain(self.hints.systems());
@@ -294,29 +328,24 @@ impl EngineBuilder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
-        self.registry.set_parsers(self.parsers);
+        Ok(())
+    }
+
+    fn decider(&self) -> Decider {
+        let mut registry = self.registry.clone();
+        registry.set_parsers(self.parsers.clone());
         let readable = Readable {
-            catalog: Arc::new(Catalogs(self.catalogs)),
-            policy: self.policy,
+            catalog: Arc::new(Catalogs(self.catalogs.clone())),
+            policy: self.policy.clone(),
             mode: self.mode,
-            history: Some(Arc::clone(&storage)),
+            history: self.storage.clone(),
         };
-        let core = Core::new(Parts {
-            storage,
-            buses: self.buses,
-            systems: self.systems,
-            verifiers: self.verifiers,
-            hints: self.hints,
-            announcers: self.announcers,
-            registry: self.registry,
-            readable,
-            clock: self.clock,
-            limits: self.limits,
-            slots: ConcurrencyLimits::new(self.slots),
-            options: self.options,
-            rng: self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-        });
-        Ok(Engine { core: Arc::new(core) })
+        Decider {
+            registry,
+            readable: Arc::new(readable),
+            systems: self.systems.keys().cloned().collect(),
+            plan_builds_max: self.limits.plan_builds_max,
+        }
     }
 
     fn repeated(&mut self, sort: &'static str, name: String) {

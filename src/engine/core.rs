@@ -1,83 +1,69 @@
+use super::decision::Decider;
 use super::hints::Hints;
-use super::registry::Registry;
-use super::{Announcer, Options};
-use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Result, Storage, Verifier};
-use crate::handler::Readable;
-use crate::rebuild::{
-    AttemptId, BuildKey, BuildMode, BuildRecord, BuildState, ConcurrencyLimits, Limits, Notification, RowChange,
-};
-use crate::time::{Timestamp, later};
+use super::options::Options;
+use super::{Announcer, Preview};
+use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Lease, Storage, StorageReads, Verifier, Violation};
+use crate::client::{Client, Shared, Wake};
+use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Limits, RunId};
+use crate::time::{Timestamp, later, since};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OnceCell, broadcast};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
-/// What all stages share. Backends, bounds and wake-ups; no state of any build.
+/// What all stages share: backends, bounds and wake-ups, and the lease of the present run. It has no state of any build.
 #[derive(Debug)]
 pub(super) struct Core {
+    pub(super) client: Client,
     pub(super) storage: Arc<dyn Storage>,
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) hints: Hints,
     pub(super) announcers: Vec<Box<dyn Announcer>>,
-    pub(super) registry: Registry,
-    pub(super) readable: Arc<Readable>,
+    pub(super) decider: Arc<Decider>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) slots: ConcurrencyLimits,
     pub(super) options: Options,
     rng: Mutex<fastrand::Rng>,
-    pub(super) notifications: broadcast::Sender<Notification>,
-    pub(super) wake: Wake,
-    owner: AtomicI64,
+    pub(super) wake: Arc<Wake>,
+    held: Mutex<Held>,
+    /// Rows that cannot be read, as far as that was said.
+    reported: Mutex<BTreeSet<String>>,
     stopping: AtomicBool,
-    migrated: OnceCell<()>,
-    /// Two plans committed at the same time could each join what the other is about to change.
-    pub(super) planning: tokio::sync::Mutex<()>,
+    stopped: Notify,
+    lost: AtomicBool,
+    lost_now: Notify,
+    /// One decision of a handler is stored after another: each adds dependencies, so two at a time would be a conflict.
+    pub(super) admitting: tokio::sync::Mutex<()>,
     /// Intents are stored in the order in which their builds were chosen.
     pub(super) starting: tokio::sync::Mutex<()>,
 }
 
-/// Hints that there is work. A missed one costs at most a tick.
+/// The lease of the present run.
 #[derive(Debug, Default)]
-pub(super) struct Wake {
-    pub(super) dispatch: Notify,
-    pub(super) drive: Notify,
-    pub(super) watch: Notify,
-    pub(super) verify: Notify,
-    pub(super) publish: Notify,
-    /// The end was asked for.
-    pub(super) stopped: Notify,
-    /// Something was stored; for those who wait for a certain state.
-    pub(super) changed: Notify,
+struct Held {
+    run: RunId,
+    /// Until when it holds at least, by the engine's clock.
+    until: Timestamp,
+    /// How much later it is by the clock of the storage than by that of the engine.
+    ahead: Duration,
+    /// How much earlier.
+    behind: Duration,
+    partitions: Vec<u16>,
 }
 
-impl Wake {
-    /// The stages that these changes give something to do, to be woken once they are stored.
-    pub(super) fn concerned(&self, changes: &[RowChange]) -> Vec<&Notify> {
-        let any = |concerns: fn(&RowChange) -> bool| changes.iter().any(concerns);
-        let stages = [
-            (&self.dispatch, any(|change| matches!(change, RowChange::Receive(_) | RowChange::Inbox(_)))),
-            (&self.drive, any(|change| matches!(change, RowChange::Build { .. }))),
-            (&self.watch, any(|change| matches!(change, RowChange::Build { .. } | RowChange::Attempt { .. }))),
-            (
-                &self.verify,
-                any(
-                    |change| matches!(change, RowChange::Build { record, .. } if record.state == BuildState::Verifying),
-                ),
-            ),
-            (&self.publish, any(|change| matches!(change, RowChange::Notification(_)))),
-        ];
-        stages.into_iter().filter(|(_, concerned)| *concerned).map(|(stage, _)| stage).collect()
-    }
-}
+/// Unreadable rows that are said one by one.
+const REPORTED_MAX: usize = 1000;
 
+/// What an engine is made of.
 pub(super) struct Parts {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
@@ -85,17 +71,13 @@ pub(super) struct Parts {
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     pub(super) hints: Hints,
     pub(super) announcers: Vec<Box<dyn Announcer>>,
-    pub(super) registry: Registry,
-    pub(super) readable: Readable,
+    pub(super) decider: Decider,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) slots: ConcurrencyLimits,
     pub(super) options: Options,
     pub(super) rng: fastrand::Rng,
 }
-
-/// Notifications kept for a subscriber that does not keep up; older ones are dropped for it.
-const NOTIFICATIONS_KEPT: usize = 1024;
 
 /// When a stage looks at the rows again: soon after something happened, but not after each of many things that happen at once.
 #[derive(Debug)]
@@ -149,83 +131,137 @@ pub(super) async fn progress<F: Future>(
 }
 
 impl Core {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(mut parts: Parts) -> Self {
+        let (wake, decider) = (Arc::<Wake>::default(), Arc::new(parts.decider));
+        let shared = Shared {
+            wake: Arc::clone(&wake),
+            clock: Arc::clone(&parts.clock),
+            rng: parts.rng.fork(),
+            tick: parts.options.tick,
+            preview: Preview::new(Arc::clone(&decider)),
+        };
         Self {
+            client: Client::beside(Arc::clone(&parts.storage), shared),
             storage: parts.storage,
             buses: parts.buses,
             systems: parts.systems,
             verifiers: parts.verifiers,
             hints: parts.hints,
             announcers: parts.announcers,
-            registry: parts.registry,
-            readable: Arc::new(parts.readable),
+            decider,
             clock: parts.clock,
             limits: parts.limits,
             slots: parts.slots,
             options: parts.options,
             rng: Mutex::new(parts.rng),
-            notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
-            wake: Wake::default(),
-            owner: AtomicI64::new(0),
+            wake,
+            held: Mutex::default(),
+            reported: Mutex::default(),
             stopping: AtomicBool::new(false),
-            migrated: OnceCell::new(),
-            planning: tokio::sync::Mutex::new(()),
+            stopped: Notify::new(),
+            lost: AtomicBool::new(false),
+            lost_now: Notify::new(),
+            admitting: tokio::sync::Mutex::new(()),
             starting: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// The storage, brought up to date first.
-    pub(super) async fn storage(&self) -> Result<&dyn Storage> {
-        self.migrated.get_or_try_init(|| self.storage.migrate()).await?;
-        Ok(self.storage.as_ref())
+    pub(super) fn reads(&self) -> &dyn StorageReads {
+        self.storage.reads()
     }
 
-    pub(super) fn begin(&self, owner: i64) {
-        self.owner.store(owner, Ordering::SeqCst);
-        // Two runs with one seed must not make the same identities.
-        let mut rng = self.rng();
-        let mixed = rng.u64(..) ^ owner.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        rng.seed(mixed);
-        drop(rng);
+    /// Before the first run of a call to `run_until`.
+    pub(super) fn start(&self) {
         self.stopping.store(false, Ordering::SeqCst);
     }
 
     /// Tells every stage to take no new work.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.wake.stopped.notify_waiters();
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        for stage in [&self.wake.dispatch, &self.wake.drive, &self.wake.watch, &self.wake.verify, &self.wake.publish] {
-            stage.notify_one();
-        }
-        self.wake.changed.notify_waiters();
+        self.stopped.notify_waiters();
+        self.wake.all();
     }
 
     /// Completes once the end was asked for.
     pub(super) async fn stopped(&self) {
-        loop {
-            let asked = self.wake.stopped.notified();
-            if self.is_stopping() {
-                return;
-            }
-            asked.await;
-        }
+        until(&self.stopping, &self.stopped).await;
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Token of the present run; 0 before the first.
-    pub(super) fn owner(&self) -> i64 {
-        self.owner.load(Ordering::SeqCst)
+    /// The storage says that the present run is over.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.lost_now.notify_waiters();
+    }
+
+    /// Completes once the present run is over.
+    pub(super) async fn lost(&self) {
+        until(&self.lost, &self.lost_now).await;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a lease that was just taken or renewed.
+    pub(super) fn set_lease(&self, lease: &Lease) {
+        let now = self.now();
+        let before = self.run();
+        let held = Held {
+            run: lease.run,
+            until: later(now, lease.ttl),
+            ahead: since(lease.now, now),
+            behind: since(now, lease.now),
+            partitions: lease.partitions.clone(),
+        };
+        *self.held() = held;
+        if before != lease.run {
+            self.lost.store(false, Ordering::SeqCst);
+            // Two runs with one seed must not make the same identities.
+            let mut rng = self.rng();
+            let mixed = rng.u64(..) ^ lease.run.0.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            rng.seed(mixed);
+        }
+        self.wake.publish.notify_waiters();
+    }
+
+    pub(super) fn set_run(&self, run: RunId) {
+        self.held().run = run;
+    }
+
+    /// The present run; [`RunId::NONE`] before the first and after the last.
+    pub(super) fn run(&self) -> RunId {
+        self.held().run
+    }
+
+    /// The partitions of the notifications that this run publishes.
+    pub(super) fn partitions(&self) -> Vec<u16> {
+        self.held().partitions.clone()
+    }
+
+    /// Whether the lease certainly holds, as far as the engine's clock tells: a run that was stopped for long must not go on as if nothing
+    /// had happened.
+    pub(super) fn lease_holds(&self) -> bool {
+        self.now() < self.held().until
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The present moment by the clock of the storage, as of the last renewal of the lease.
+    pub(super) fn storage_now(&self) -> Timestamp {
+        let held = self.held();
+        crate::time::earlier(later(self.now(), held.ahead), held.behind)
+    }
+
+    /// A moment of the storage's clock, by the engine's.
+    pub(super) fn local(&self, at: Timestamp) -> Timestamp {
+        let held = self.held();
+        later(crate::time::earlier(at, held.ahead), held.behind)
     }
 
     pub(super) async fn sleep(&self, duration: Duration) {
@@ -241,13 +277,34 @@ impl Core {
         select(hint, timer).await;
     }
 
+    /// Waits for a signal that was asked for before the stage looked, but no longer than a tick.
+    pub(super) async fn wait_for(&self, signal: Notified<'_>) {
+        let timer = self.sleep(self.options.tick);
+        pin_mut!(timer, signal);
+        select(signal, timer).await;
+        self.sleep(self.options.pace).await;
+    }
+
+    /// Says which stored rows cannot be read; each once.
+    pub(super) fn report(&self, unreadable: &[Violation]) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in unreadable {
+            if reported.len() < REPORTED_MAX && reported.insert(row.text.clone()) {
+                tracing::error!(
+                    row = row.text,
+                    "a stored row cannot be read and is left out; check_consistency lists it"
+                );
+            }
+        }
+    }
+
     /// After a backend failed: says so once, and waits a little.
     pub(super) async fn pause(&self, stage: &'static str, error: &Error) {
         tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
         self.sleep(self.options.backend_pause).await;
     }
 
-    /// Who builds this build, if this engine may touch it and has its system: builds of a dry run are only pretended, whoever does it.
+    /// The build system of this build, if this engine may touch it and has its system. Builds of a dry run are only pretended.
     pub(super) fn backend(&self, key: &BuildKey) -> Option<&dyn BuildSystem> {
         match key.mode {
             BuildMode::DryRun => Some(&DryRun),
@@ -257,14 +314,14 @@ impl Core {
         }
     }
 
-    /// Whether somebody looks at the build's result before it counts. What is only pretended has none.
+    /// Whether the build's result is verified before it counts. That of a dry run is not.
     pub(super) fn has_verifier(&self, build: &BuildRecord) -> bool {
         build.key.mode != BuildMode::DryRun && self.verifiers.contains_key(&build.key.system)
     }
 
-    /// Whether such a build is this engine's business at all: one that makes a dry run touches no others.
+    /// Whether this engine may touch such a build: a dry-run engine only touches dry-run builds.
     pub(super) fn is_ours(&self, key: &BuildKey) -> bool {
-        key.mode == BuildMode::DryRun || self.readable.mode != BuildMode::DryRun
+        key.mode == BuildMode::DryRun || self.decider.mode() != BuildMode::DryRun
     }
 
     pub(super) fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
@@ -273,5 +330,16 @@ impl Core {
 
     pub(super) fn new_attempt(&self) -> AttemptId {
         AttemptId::from_random(self.rng().u128(..))
+    }
+}
+
+/// Completes once the flag is set; whoever sets it notifies.
+async fn until(flag: &AtomicBool, set: &Notify) {
+    loop {
+        let notified = set.notified();
+        if flag.load(Ordering::SeqCst) {
+            return;
+        }
+        notified.await;
     }
 }

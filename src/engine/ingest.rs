@@ -1,7 +1,8 @@
+use super::commit::Stored;
 use super::core::Core;
 use crate::backend::{Bus, Delivery, DeliveryTag};
 use crate::reason::Reason;
-use crate::rebuild::{InboxRecord, InboxState, RowChange};
+use crate::rebuild::{InboxRecord, RowChange};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 
@@ -21,7 +22,15 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         };
         let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
         let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
-        core.store_surely(wanted).await;
+        match core.store_surely(wanted).await {
+            Stored::Refused(error) => {
+                tracing::error!(bus = name, %error, "the storage refuses messages; they are not acknowledged");
+                continue;
+            }
+            // What is not acknowledged comes again.
+            Stored::Fenced => return core.lost().await,
+            Stored::Yes | Stored::Conflict | Stored::Unknown => {}
+        }
         while let Err(error) = bus.acknowledge(&tags).await {
             core.pause("ingest", &error).await;
         }
@@ -33,7 +42,7 @@ fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChang
     if core.hints.note(&message) {
         core.wake.watch.notify_one();
     }
-    if !core.registry.wants(&message.topic) {
+    if !core.decider.registry.wants(&message.topic) {
         return None;
     }
     let dead = if message.body.len() > core.options.message_bytes_max {
@@ -44,32 +53,10 @@ fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChang
         );
         Some(Reason::new("too_large", text))
     } else {
-        core.registry.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string()))
+        core.decider.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string()))
     };
-    if let Some(reason) = &dead {
-        tracing::warn!(message.source = source, message.id = %message.identity(), %reason, "a message is dead");
-    }
-    Some(RowChange::Receive(core.inbox_record(source, message, dead)))
-}
-
-impl Core {
-    pub(super) fn inbox_record(
-        &self,
-        source: &str,
-        message: crate::event::Message,
-        dead: Option<Reason>,
-    ) -> InboxRecord {
-        InboxRecord {
-            source: source.to_owned(),
-            message_id: message.identity(),
-            message,
-            state: if dead.is_some() { InboxState::Dead } else { InboxState::New },
-            tries: 0,
-            waits: 0,
-            owner: 0,
-            received_at: self.now(),
-            not_before: None,
-            reason: dead,
-        }
-    }
+    let record = InboxRecord::new(source, message, core.now());
+    let Some(reason) = dead else { return Some(RowChange::Receive(record)) };
+    tracing::warn!(message.source = source, message.id = record.message_id, %reason, "a message is a dead letter");
+    Some(RowChange::Receive(record.dead(reason)))
 }

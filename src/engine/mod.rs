@@ -3,19 +3,25 @@
 //! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping that future is the same as a crash,
 //! and a simulation can own every step. What joins the stages is stored rows; wake-ups between them only save time.
 
+mod admission;
 mod announce;
 mod breaker;
 mod builder;
+mod calls;
 mod catalogs;
 mod clock;
 mod commit;
 mod core;
-mod dispatch;
+mod decision;
 mod drive;
-mod handle;
 mod hints;
+mod inbox;
 mod ingest;
+mod lease;
+mod message;
+mod options;
 mod prepared;
+mod preview;
 mod publish;
 mod registry;
 mod verify;
@@ -24,16 +30,18 @@ mod watch;
 pub use announce::{Announcement, Announcer};
 pub use builder::{ConfigError, EngineBuilder};
 pub use clock::SystemClock;
-pub use handle::{Handle, Overview, Subscription};
+pub use preview::{Foreseen, Preview, Previewed};
 
 use self::core::Core;
+use self::lease::Ended;
 use crate::backend::Error;
-use futures_util::future::{Either, select};
+use crate::client::Client;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::pin_mut;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use futures_util::{FutureExt, pin_mut};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Reads messages, asks handlers, plans, submits, follows and tells; until it is told to stop.
 ///
@@ -58,10 +66,10 @@ use std::time::Duration;
 ///     .on(rebuild_dependents)
 ///     .build()?;
 ///
-/// let handle = engine.handle();
-/// handle.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
-/// engine.run_until(handle.wait_until_idle()).await?;
-/// assert_eq!(handle.overview().await?.builds_done, 1);
+/// let client = engine.client();
+/// client.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
+/// engine.run_until(client.wait_until_idle()).await?;
+/// assert_eq!(client.overview().await?.builds_done, 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -76,10 +84,10 @@ impl Engine {
         EngineBuilder::new()
     }
 
-    /// A way to talk to this engine, from anywhere in the process, running or not.
+    /// Returns a client of this engine's storage, which shares its wake-ups and can preview. It works whether or not the engine runs.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.core))
+    pub fn client(&self) -> Client {
+        self.core.client.clone()
     }
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
@@ -90,84 +98,83 @@ impl Engine {
     ///
     /// ```no_run
     /// # async fn service(engine: freshmaker::Engine, server: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let handle = engine.handle(); // for the routes of the server
+    /// let client = engine.client(); // for the routes of the server
     /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     /// let mut running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
     /// tokio::select! {
-    ///     ended = &mut running => return Ok(ended??), // for example: the storage is owned by another engine
+    ///     ended = &mut running => return Ok(ended??), // for example: the storage is in use by another process
     ///     () = server => {}
     ///     _ = tokio::signal::ctrl_c() => {}
     /// }
     /// drop(stop);
     /// running.await??;
-    /// # drop(handle);
+    /// # drop(client);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// If the storage cannot be brought up to date or is owned by another engine. What fails later is tried again.
+    /// If the storage cannot be brought up to date, or is in use by another process and serves only one. What fails later is tried again.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let core = &*self.core;
-        let owner = core.storage().await?.lease("engine", core.clock.now()).await?;
-        core.begin(owner);
-        tracing::info!(engine.run = owner, "engine started");
-        let stages = FuturesUnordered::new();
-        for (name, bus) in &core.buses {
-            stages.push(ingest::run(core, name, bus.as_ref()).boxed());
+        self.core.start();
+        let runs = self.runs();
+        pin_mut!(shutdown);
+        match select(shutdown, runs).await {
+            Either::Left(((), runs)) => {
+                self.core.stop();
+                runs.await
+            }
+            Either::Right((ended, _)) => ended,
         }
-        stages.push(dispatch::run(core).boxed());
-        stages.push(drive::run(core).boxed());
-        stages.push(watch::run(core).boxed());
-        stages.push(verify::run(core).boxed());
-        stages.push(publish::run(core).boxed());
-        let stages = stages.collect::<()>();
-        pin_mut!(shutdown, stages);
-        if let Either::Left(((), stages)) = select(shutdown, stages).await {
-            core.stop();
-            let grace = core.sleep(core.options.shutdown_grace);
-            pin_mut!(grace);
-            if let Either::Right(_) = select(stages, grace).await {
-                tracing::warn!(engine.run = owner, "calls under way did not end in time; the next run looks them up");
+    }
+
+    /// One run after another, until the end was asked for: a run whose lease is lost is followed by the next one. Not generic, so that all
+    /// stages are compiled once.
+    fn runs(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async {
+            let core = &*self.core;
+            loop {
+                let lease = core.begin().await?;
+                let (run, ttl) = (lease.run, lease.ttl);
+                tracing::info!(engine.run = %run, "engine started");
+                match live(core, ttl).await {
+                    Ended::Stopped => {
+                        core.end().await;
+                        tracing::info!(engine.run = %run, "engine stopped");
+                        return Ok(());
+                    }
+                    Ended::Lost => tracing::warn!(
+                        engine.run = %run,
+                        "the lease of this run is lost; calls under way are left to be looked up by the next run"
+                    ),
+                }
             }
         }
-        tracing::info!(engine.run = owner, "engine stopped");
-        Ok(())
+        .boxed()
     }
 }
 
-/// What can be set about the engine's own behaviour.
-#[derive(Clone, Debug)]
-struct Options {
-    /// Longest wait of a stage that was not woken: the price of a lost wake-up.
-    tick: Duration,
-    /// A stage looks at the rows at most so often.
-    pace: Duration,
-    /// Pause after a backend failed.
-    backend_pause: Duration,
-    /// Messages read, or notifications published, in one step.
-    batch: u32,
-    /// Handlers that run at the same time.
-    handlers_max: usize,
-    /// A submission without an answer after this long is unclear.
-    submit_timeout: Duration,
-    /// How long calls under way may take after the end was asked for.
-    shutdown_grace: Duration,
-    /// Larger bodies are dead letters.
-    message_bytes_max: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            tick: Duration::from_secs(5),
-            pace: Duration::from_millis(10),
-            backend_pause: Duration::from_secs(1),
-            batch: 200,
-            handlers_max: 8,
-            submit_timeout: Duration::from_secs(60),
-            shutdown_grace: Duration::from_secs(30),
-            message_bytes_max: 8 << 20,
-        }
+/// All stages of one run, until they have ended after the end was asked for, or the lease is lost.
+async fn live(core: &Core, ttl: std::time::Duration) -> Ended {
+    let mut stages = FuturesUnordered::new();
+    for (name, bus) in &core.buses {
+        stages.push(ingest::run(core, name, bus.as_ref()).boxed());
+    }
+    stages.push(message::run(core).boxed());
+    stages.push(drive::run(core).boxed());
+    stages.push(watch::run(core).boxed());
+    stages.push(verify::run(core).boxed());
+    stages.extend(publish::stages(core));
+    let stages = stages.collect::<()>();
+    let stopped = async {
+        core.stopped().await;
+        core.sleep(core.options.shutdown_grace).await;
+        tracing::warn!(engine.run = %core.run(), "calls under way did not end in time; the next run looks them up");
+    };
+    let lost = lease::keep(core, ttl);
+    pin_mut!(stages, stopped, lost);
+    match select(select(stages, stopped), lost).await {
+        Either::Left(_) => Ended::Stopped,
+        Either::Right(_) => Ended::Lost,
     }
 }

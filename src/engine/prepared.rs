@@ -1,5 +1,4 @@
 use super::core::Core;
-use super::drive::answer_in_time;
 use crate::backend::{Error, Scope};
 use crate::graph::EdgeKind;
 use crate::rebuild::{BuildId, BuildRecord, Input, Observed};
@@ -51,8 +50,8 @@ async fn lost(core: &Core, build: BuildId) -> Result<Vec<BuildId>, Error> {
             continue;
         };
         let asked = [external];
-        let place = format!("{}: status", repository.key.system);
-        let found = answer_in_time(core, place, backend.status(&asked)).await?;
+        let place = || format!("{}: status", repository.key.system);
+        let found = core.answer(place, backend.status(&asked)).await?;
         let gone = |observed: &Observed| !matches!(observed, Observed::Running | Observed::Succeeded(_));
         if found.iter().any(|found| found.external == asked[0] && gone(&found.observed)) {
             lost.push(id);

@@ -7,13 +7,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Handlers by name, each with its event type erased, and the parsers of messages that others word.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
     handlers: Vec<Entry>,
     parsers: Parsers,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) handler: Arc<dyn AnyHandler>,
@@ -99,7 +99,7 @@ impl Registry {
     }
 
     /// The handlers of events of this kind, in the order of their registration.
-    pub(super) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Entry> {
+    pub(super) fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Entry> + use<'a, 'k> {
         self.handlers.iter().filter(move |entry| entry.handler.kind() == kind)
     }
 }

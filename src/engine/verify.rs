@@ -1,5 +1,5 @@
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging, StorageExt};
+use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
 use crate::time::{Timestamp, later};
 use futures_util::stream::FuturesUnordered;
@@ -58,7 +58,9 @@ struct Wait {
 
 async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
-    let builds = core.storage.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let builds = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
+    core.report(&builds.unreadable);
+    let builds = builds.items;
     Ok(builds.into_iter().filter(|build| core.is_ours(&build.key)).collect())
 }
 
@@ -80,13 +82,14 @@ async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> 
         return Ok(Verification::Passed(None));
     };
     let Some(external) = attempt.external.clone() else { return Ok(Verification::Passed(None)) };
-    verifier.verify(&Made { request: BuildRequest::of(build, &attempt), external, output: output.clone() }).await
+    let made = Made { request: BuildRequest::of(build, &attempt), external, output: output.clone() };
+    core.answer(|| format!("{}: verifier", build.key.system), verifier.verify(&made)).await
 }
 
 impl Core {
     /// The attempt that made the output of a build.
     pub(super) async fn succeeded(&self, build: BuildId) -> Result<Option<AttemptRecord>, Error> {
-        let attempts = self.storage.attempts(build).await?;
+        let attempts = self.reads().attempts(build).await?;
         Ok(attempts.into_iter().rev().find(|attempt| attempt.state == AttemptState::Succeeded))
     }
 }

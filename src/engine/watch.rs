@@ -1,9 +1,11 @@
+use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildRequest, BuildSystem, Due, DueLimits, Found, StorageExt};
+use crate::backend::{BuildRequest, BuildSystem, Due, DueLimits, Found};
 use crate::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, Effect, ExternalId, Input, Observed,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Effect, ExternalId, Failure,
+    FailureClass, Input, Observed, Polling,
 };
-use crate::time::{Timestamp, later};
+use crate::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -16,32 +18,34 @@ const POLL_BATCH: usize = 100;
 /// Live attempts looked at in one step; slots keep the real number far below.
 const ATTEMPTS_MAX: u32 = 100_000;
 
-/// An attempt without a complete look-up is shown as waiting for a person, and looked at again after this long.
-const NO_LOOK_UP_PAUSE: Duration = Duration::from_secs(3600);
+/// An attempt without a complete lookup is shown as waiting for a person, and looked at again after this long.
+const NO_LOOKUP_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Live attempts to ends: asks the build systems, which know best, and looks up what is unclear.
 pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Vec<AttemptId>>> = FuturesUnordered::new();
     let mut busy: BTreeSet<AttemptId> = BTreeSet::new();
-    let mut polled: BTreeMap<AttemptId, Timestamp> = BTreeMap::new();
+    let mut polling = Polling::default();
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
         if pace.is_due(core) {
-            match core.storage.due(core.now(), DueLimits { ready: 0, attempts: ATTEMPTS_MAX }).await {
+            match core.reads().due(core.run(), DueLimits { ready: 0, attempts: ATTEMPTS_MAX }).await {
                 Ok(due) => {
                     let live: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
-                    polled.retain(|id, _| live.contains(id));
+                    core.report(&due.unreadable);
+                    polling.keep(&live);
                     for id in hinted(core, &due, &busy) {
-                        polled.remove(&id);
+                        polling.hasten(&id);
                     }
+                    let (now, next) = (due.now, due.next.map(|at| core.local(at)));
                     let idle = due.attempts.into_iter().filter(|(attempt, _)| !busy.contains(&attempt.id)).collect();
-                    for work in work(core, idle, &mut polled, &mut busy) {
+                    for work in work(core, idle, now, &mut polling, &mut busy) {
                         under_way.push(work);
                     }
-                    pace.looked(core, due.next.into_iter().chain(polled.values().copied()).min());
+                    pace.looked(core, next.into_iter().chain(polling.next()).min());
                 }
                 Err(error) => core.pause("watch", &error).await,
             }
@@ -71,7 +75,8 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
 fn work<'a>(
     core: &'a Core,
     attempts: Vec<(AttemptRecord, BuildRecord)>,
-    polled: &mut BTreeMap<AttemptId, Timestamp>,
+    at: Timestamp,
+    polling: &mut Polling,
     busy: &mut BTreeSet<AttemptId>,
 ) -> Vec<BoxFuture<'a, Vec<AttemptId>>> {
     let now = core.now();
@@ -86,19 +91,17 @@ fn work<'a>(
             continue;
         };
         let (id, build_id) = (attempt.id.clone(), build.id);
-        match Effect::of_attempt(&attempt, &build, core.owner(), now) {
+        match Effect::of_attempt(&attempt, &build, core.run(), at) {
             Some(Effect::LookUp) => {
                 busy.insert(id);
                 calls.push(look_up(core, system, attempt, build).boxed());
             }
-            Some(Effect::GiveUp) if build.state == crate::rebuild::BuildState::Building => {
+            Some(Effect::GiveUp) if build.state == BuildState::Building => {
                 busy.insert(id.clone());
                 calls.push(give_up(core, id, build_id).boxed());
             }
-            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp))
-                if polled.get(&id).is_none_or(|next| *next <= now) =>
-            {
-                polled.insert(id.clone(), later(now, system.capabilities().poll));
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) if polling.is_due(&id, now) => {
+                polling.asked(&id, now, system.capabilities().poll);
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());
                     let stop = effect != Effect::Poll;
@@ -131,12 +134,13 @@ struct Poll {
 
 async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<AttemptId> {
     for poll in polls.iter().filter(|poll| poll.stop) {
-        if let Err(error) = system.cancel(&poll.external).await {
+        let place = || format!("{}: cancel", poll.external);
+        if let Err(error) = core.answer(place, system.cancel(&poll.external)).await {
             tracing::warn!(attempt.id = %poll.id, %error, "could not ask for a stop; asking again");
         }
     }
     let ids: Vec<_> = polls.iter().map(|poll| poll.external.clone()).collect();
-    match system.status(&ids).await {
+    match core.answer(|| "build system: status".to_owned(), system.status(&ids)).await {
         Ok(found) => {
             let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
             for poll in &polls {
@@ -164,9 +168,9 @@ async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Vec<Attempt
 async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, build: BuildRecord) -> Vec<AttemptId> {
     let id = attempt.id.clone();
     let capabilities = system.capabilities();
-    let input = if attempt.state != AttemptState::Resolving || attempt.owner != core.owner() {
+    let input = if attempt.state != AttemptState::Resolving || attempt.run != core.run() {
         if let Some(session) = &attempt.session
-            && let Err(error) = system.fence(session).await
+            && let Err(error) = core.answer(|| format!("{}: fence", attempt.system), system.fence(session)).await
         {
             core.pause("watch", &error).await;
             return vec![id];
@@ -175,29 +179,41 @@ async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, 
     } else if !capabilities.lookup {
         let text = "the build system cannot tell what it has; a person must decide whether this was submitted";
         tracing::error!(attempt.id = %id, "{text}");
-        Input::NotResolved { attempt: id.clone(), text: text.to_owned(), after: NO_LOOK_UP_PAUSE }
+        Input::NotResolved { attempt: id.clone(), text: text.to_owned(), after: NO_LOOKUP_PAUSE }
     } else {
-        match system.find(&BuildRequest::of(&build, &attempt), attempt.intent_at).await {
-            Ok(found) => Input::Resolved { attempt: id.clone(), external: choose(system, &id, found).await },
+        let request = BuildRequest::of(&build, &attempt);
+        let place = || format!("{}: lookup", attempt.system);
+        match core.answer(place, system.find(&request, attempt.intent_at)).await {
+            Ok(found) => Input::Resolved { attempt: id.clone(), external: choose(core, system, &id, found).await },
             Err(error) => {
                 let after = core.options.backend_pause;
                 Input::NotResolved { attempt: id.clone(), text: error.to_string(), after }
             }
         }
     };
-    let _ = core.apply(&input, Some(build.id)).await;
+    if let Err(NotApplied::Refused(error)) = core.apply(&input, Some(build.id)).await {
+        tracing::error!(attempt.id = %id, %error, "what a lookup found cannot be stored");
+        let failure = Failure::new(FailureClass::Permanent, error.to_string());
+        let _ = core.apply(&Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
+    }
     vec![id]
 }
 
 /// One marker must not have two tasks. If it has, the first usable one is kept and the others are stopped.
-async fn choose(system: &dyn BuildSystem, attempt: &AttemptId, mut found: Vec<Found>) -> Option<ExternalId> {
+async fn choose(
+    core: &Core,
+    system: &dyn BuildSystem,
+    attempt: &AttemptId,
+    mut found: Vec<Found>,
+) -> Option<ExternalId> {
     let usable = |found: &Found| !matches!(found.observed, Observed::Failed(_) | Observed::Canceled);
     found.sort_by(|a, b| (!usable(a), &a.external).cmp(&(!usable(b), &b.external)));
     let mut found = found.into_iter();
     let kept = found.next()?;
     for other in found {
         tracing::error!(attempt.id = %attempt, external = %other.external, "duplicate_submit: stopping a second task");
-        if let Err(error) = system.cancel(&other.external).await {
+        let place = || format!("{}: cancel", other.external);
+        if let Err(error) = core.answer(place, system.cancel(&other.external)).await {
             tracing::error!(attempt.id = %attempt, external = %other.external, %error, "could not stop it");
         }
     }

@@ -169,7 +169,7 @@ impl Message {
     /// confirms.
     ///
     /// If the message leads to exactly this plan, the plan is started however large it is.
-    /// [`Handle::confirm`](crate::engine::Handle::confirm) sends such messages.
+    /// [`Client::confirm`](crate::client::Client::confirm) sends such messages.
     pub const CONFIRMS: &'static str = "freshmaker-confirms";
 
     /// Header with the name of the only handler that gets the message. Without it, all handlers of

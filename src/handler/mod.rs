@@ -53,7 +53,7 @@ mod manual;
 pub use changed::{ImagePushed, SourceChanged, rebuild_artifact, rebuild_dependents};
 pub use manual::{RebuildRequested, rebuild_requested};
 
-use crate::backend::{BoxError, Catalog, Error, Storage, StorageExt};
+use crate::backend::{BoxError, Catalog, Error, Storage};
 use crate::event::{Event, Message, Received};
 use crate::graph::ArtifactGraph;
 use crate::plan::{Estimates, Plan, Planner};
@@ -270,7 +270,7 @@ impl Context {
         let Some(storage) = &self.shared.history else { return Ok(Estimates::default()) };
         // Builds of a dry run take no time, so their durations say nothing.
         let mode = if self.shared.mode == BuildMode::DryRun { BuildMode::Real } else { self.shared.mode };
-        let durations = storage.durations(mode, Self::HISTORY_MAX).await?;
+        let durations = storage.reads().durations(mode, Self::HISTORY_MAX).await?;
         Ok(durations.into_iter().rev().collect())
     }
 

@@ -45,7 +45,8 @@ impl MemoryStorage {
     /// An empty storage with the clock of the machine, and one partition of notifications.
     #[must_use]
     pub fn new() -> Self {
-        let tables = Tables { partitions: 1, ..Tables::default() };
+        let mut tables = Tables::default();
+        tables.partitions = 1;
         Self { tables: Mutex::new(tables), clock: Arc::new(SystemClock) }
     }
 
@@ -210,9 +211,8 @@ fn claim(tables: &mut Tables, wanted: &Claim, at: Timestamp) -> Result<Vec<Inbox
     let new = in_state(tables, InboxState::New)
         .filter(|number| free(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
         .take(count(limit));
-    let abandoned = in_state(tables, InboxState::Claimed)
-        .filter(|number| free(number).is_some_and(is_free))
-        .take(count(limit));
+    let abandoned =
+        in_state(tables, InboxState::Claimed).filter(|number| free(number).is_some_and(is_free)).take(count(limit));
     let mut numbers: Vec<_> = new.chain(abandoned).collect();
     numbers.sort_unstable();
     numbers.truncate(count(limit));

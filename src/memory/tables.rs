@@ -188,7 +188,8 @@ impl Tables {
             RowChange::Position(row) => self.write_position(row, run)?,
             RowChange::Trim { partition, up_to } => {
                 self.must_publish(partition, run)?;
-                let gone: Vec<_> = self.outbox.range((partition, i64::MIN)..=(partition, up_to)).map(|(key, _)| *key).collect();
+                let gone: Vec<_> =
+                    self.outbox.range((partition, i64::MIN)..=(partition, up_to)).map(|(key, _)| *key).collect();
                 for key in gone {
                     let row = self.put_notification(key, None);
                     undo.push(Undo::Notification(key, row));

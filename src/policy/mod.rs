@@ -112,7 +112,7 @@
 //!
 //! A plan with more builds is not started. Its event is
 //! [skipped](crate::rebuild::EventState::Skipped) with the code `ask_first`, and the plan is
-//! stored, until a person [confirms](crate::engine::Handle::confirm) it. With `ask_above = 0` every
+//! stored, until a person [confirms](crate::client::Client::confirm) it. With `ask_above = 0` every
 //! plan must be confirmed; without `ask_above` none.
 //!
 //! # Errors and bounds

@@ -5,7 +5,7 @@ use super::record::{
 };
 use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
-use crate::artifact::{ArtifactKind, Digest};
+use crate::artifact::Digest;
 use crate::reason::Reason;
 use crate::time::later;
 use std::collections::BTreeSet;
@@ -18,6 +18,9 @@ pub enum IllegalInput {
     /// The input is about something that is not loaded.
     #[error("there is no {0}")]
     Unknown(String),
+    /// The build must run: its inputs are not those of its latest output, or it was asked for itself.
+    #[error("build {0} cannot be reused")]
+    NotReusable(BuildId),
     /// The input comes too late, or twice: another one has already decided.
     #[error("{what} is {state}, so {input} changes nothing")]
     Stale {
@@ -37,6 +40,7 @@ impl Rebuild {
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
     pub fn apply(&mut self, input: &Input, limits: &Limits) -> Result<(), IllegalInput> {
         match input {
+            Input::Reuse { build } => self.reuse(*build),
             Input::Start { build, attempt, session } => self.start(*build, attempt, session.as_ref(), limits),
             Input::Lost { build, repositories, unused } => self.lost(*build, repositories, *unused),
             Input::Postponed { build, text, after } => self.postponed(*build, text, *after),
@@ -76,8 +80,24 @@ impl Rebuild {
                 }
                 Ok(())
             }
-            Input::Cancel { event, by } => self.cancel(*event, by),
+            Input::Cancel { event, by, because } => {
+                let by = if because.is_empty() { by.in_words() } else { format!("{} ({because})", by.in_words()) };
+                self.cancel(*event, &by)
+            }
         }
+    }
+
+    /// Early cutoff: ends the build with its latest output, if everything it is made of is as it was for that.
+    fn reuse(&mut self, id: BuildId) -> Result<(), IllegalInput> {
+        self.expect_build(id, BuildState::Ready, "its reuse")?;
+        let unfit = || IllegalInput::NotReusable(id);
+        let build = self.with_inputs(id).ok_or_else(unfit)?;
+        let (earlier, output) = self.reusable(&build).ok_or_else(unfit)?;
+        self.rely_on(earlier);
+        self.now.builds.insert(id, BuildRecord { output: Some(output), ..build });
+        let text = format!("everything it is made of is as it was for build {earlier}, so that output stands");
+        self.end(id, BuildState::Reused, Reason::new("inputs_unchanged", text));
+        Ok(())
     }
 
     fn start(
@@ -88,20 +108,9 @@ impl Rebuild {
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "its start")?;
-        self.take_parents_outputs(id);
-        let inputs = self.now.builds.get(&id).and_then(inputs_digest);
-        let earlier = self.reusable(id, inputs.as_ref());
         let next = self.next_release(id);
-        let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
-        build.inputs = inputs;
-        if let Some((earlier, output)) = earlier {
-            build.output = Some(output);
-            let text = format!("everything it is made of is as it was for build {earlier}, so that output stands");
-            self.rely_on(earlier);
-            self.set_build(id, BuildState::Reused, Reason::new("inputs_unchanged", text));
-            self.ended(id);
-            return Ok(());
-        }
+        let Some(submitted) = self.with_inputs(id) else { return Ok(()) };
+        let build = self.now.builds.entry(id).insert_entry(submitted).into_mut();
         build.attempts += 1;
         let release = build.release.get_or_insert(next).clone();
         let record = AttemptRecord {
@@ -135,41 +144,29 @@ impl Rebuild {
         last.map_or(now, |last| now.max(last.saturating_add(1))).to_string()
     }
 
-    /// From its submission on a build names the contents that it is really made of.
-    fn take_parents_outputs(&mut self, id: BuildId) {
-        let outputs: Vec<_> = self
-            .now
-            .needs(id)
-            .filter(|dependency| dependency.kind == DependencyKind::Needs)
-            .filter_map(|dependency| self.now.builds.get(&dependency.parent))
-            .filter(|parent| parent.state.is_success())
-            .map(|parent| {
-                let output = parent.output.as_ref();
-                let name = output.map(|output| output.name.clone()).filter(|name| !name.is_empty());
-                (parent.key.artifact.clone(), output.and_then(|output| output.digest.clone()), name)
-            })
-            .collect();
-        if let Some(build) = self.now.builds.get_mut(&id) {
-            for (artifact, digest, name) in outputs {
-                for parent in build.parents.iter_mut().filter(|parent| parent.id == artifact) {
-                    parent.digest.clone_from(&digest);
-                    parent.name.clone_from(&name);
-                }
+    /// The build as it is submitted: with the contents that it is really made of, and their digest.
+    fn with_inputs(&self, id: BuildId) -> Option<BuildRecord> {
+        let mut build = self.now.builds.get(&id)?.clone();
+        let needed = self.now.needs(id).filter(|dependency| dependency.kind == DependencyKind::Needs);
+        let made = needed.filter_map(|dependency| self.now.builds.get(&dependency.parent));
+        for made in made.filter(|made| made.state.is_success()) {
+            let output = made.output.as_ref();
+            let name = output.map(|output| &output.name).filter(|name| !name.is_empty());
+            let digest = output.and_then(|output| output.digest.as_ref());
+            for parent in build.parents.iter_mut().filter(|parent| parent.id == made.key.artifact) {
+                (parent.digest, parent.name) = (digest.cloned(), name.cloned());
             }
         }
+        build.inputs = inputs_digest(&build);
+        Some(build)
     }
 
-    /// The latest output made of the same things, unless the build was asked for itself. What was prepared is not reused: it goes when its
-    /// time is up.
-    fn reusable(&self, id: BuildId, inputs: Option<&Digest>) -> Option<(BuildId, Output)> {
-        let (build, inputs) = (self.now.builds.get(&id)?, inputs?);
-        let wanted = build.because != crate::plan::RebuildReason::Dependency || build.asked || build.no_cache;
-        if wanted || build.kind == ArtifactKind::Repository {
-            return None;
-        }
+    /// The latest output made of the same things, if that may be reused.
+    fn reusable(&self, build: &BuildRecord) -> Option<(BuildId, Output)> {
+        let inputs = build.inputs.as_ref().filter(|_| build.may_be_reused())?;
         let mut earlier = self.now.builds.values().rev();
         // Only the latest output counts: an older one with the same inputs is no longer what people use.
-        let latest = earlier.find(|other| other.id != id && other.key == build.key && other.output.is_some())?;
+        let latest = earlier.find(|other| other.id != build.id && other.key == build.key && other.output.is_some())?;
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
 
@@ -197,7 +194,7 @@ impl Rebuild {
     }
 
     fn refuse(&mut self, attempt: &AttemptId, failure: &Failure, limits: &Limits) -> Result<(), IllegalInput> {
-        let build = self.expect(attempt, &[AttemptState::Intent], "a refusal")?;
+        let build = self.expect(attempt, &[AttemptState::Intent, AttemptState::Resolving], "a refusal")?;
         let reason = Reason::new("refused", &failure.text);
         self.set_attempt(attempt, AttemptState::Refused, reason.clone());
         let later = matches!(failure.class, FailureClass::Infrastructure | FailureClass::Interrupted);
@@ -535,7 +532,9 @@ impl Rebuild {
     /// The build of an attempt that is in one of these states and, if it is this run's to decide, belongs to it.
     fn expect(&self, id: &AttemptId, states: &[AttemptState], input: &'static str) -> Result<BuildId, IllegalInput> {
         let attempt = self.now.attempts.get(id).ok_or_else(|| IllegalInput::Unknown(format!("attempt {id}")))?;
-        let answers_other_run = states == [AttemptState::Intent] && attempt.run != self.run;
+        // Only the run that submits has an answer to that; a lookup may begin with what another run has left.
+        let begins_lookup = states.contains(&AttemptState::Unknown);
+        let answers_other_run = attempt.state == AttemptState::Intent && attempt.run != self.run && !begins_lookup;
         if answers_other_run || !states.contains(&attempt.state) {
             return Err(IllegalInput::Stale { what: format!("attempt {id}"), state: attempt.state.as_str(), input });
         }

@@ -1,6 +1,7 @@
 use super::history::{Notification, Transition};
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, RunId, Version,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, RunId,
+    Version,
 };
 use crate::plan::Plan;
 

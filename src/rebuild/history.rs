@@ -47,6 +47,17 @@ impl fmt::Display for Actor {
     }
 }
 
+impl Actor {
+    /// The actor within a sentence: `handler rebuild_layers`; a person is the name alone.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Handler(name) => format!("handler {name}"),
+            Self::Person(name) => name.clone(),
+            Self::Poll | Self::Timer | Self::Engine => format!("the {self}"),
+        }
+    }
+}
+
 /// A text is not the stored form of an [`Actor`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an actor: expected handler:NAME, person:NAME, poll, timer or engine")]

@@ -1,3 +1,4 @@
+use super::history::Actor;
 use super::record::{AttemptId, BuildId, EventId, ExternalId, SessionId};
 use crate::artifact::Digest;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,12 @@ pub enum Verification {
 /// A fact for the state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// It is a ready build's turn: it becomes an attempt, or is reused if it is made of the same things as an earlier output.
+    /// It is a ready build's turn: if its inputs are those of its latest output, it is reused, and nothing is asked of the world.
+    Reuse {
+        /// The build.
+        build: BuildId,
+    },
+    /// It is a ready build's turn: it becomes an attempt.
     Start {
         /// The build.
         build: BuildId,
@@ -182,12 +188,35 @@ pub enum Input {
     Cancel {
         /// The event.
         event: EventId,
-        /// Who, or which event.
-        by: String,
+        /// The person, or the handler of another event.
+        by: Actor,
+        /// What brought it, if that is not the actor alone: the kind and the search key of the other event.
+        because: String,
     },
 }
 
 impl Input {
+    /// Who or what brought this fact.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self {
+            Self::Cancel { by, .. } => by.clone(),
+            Self::Observe { .. } | Self::Resolved { .. } | Self::NotResolved { .. } | Self::Verified { .. } => {
+                Actor::Poll
+            }
+            Self::Overdue { .. } => Actor::Timer,
+            Self::Reuse { .. }
+            | Self::Start { .. }
+            | Self::Lost { .. }
+            | Self::Postponed { .. }
+            | Self::Accepted { .. }
+            | Self::Refused { .. }
+            | Self::NotSent { .. }
+            | Self::Unclear { .. }
+            | Self::Resolve { .. } => Actor::Engine,
+        }
+    }
+
     /// The attempt it is about, if it is about one.
     #[must_use]
     pub fn attempt(&self) -> Option<&AttemptId> {
@@ -201,7 +230,8 @@ impl Input {
             | Self::Resolved { attempt, .. }
             | Self::NotResolved { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
-            Self::Start { .. }
+            Self::Reuse { .. }
+            | Self::Start { .. }
             | Self::Lost { .. }
             | Self::Postponed { .. }
             | Self::Verified { .. }

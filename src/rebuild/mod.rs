@@ -11,6 +11,7 @@ mod forecast;
 mod history;
 mod input;
 mod neighbourhood;
+mod polling;
 mod record;
 mod renew;
 mod retry;
@@ -26,6 +27,7 @@ pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use neighbourhood::{Neighbourhood, Rebuild};
+pub use polling::Polling;
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
     EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, RunId, SessionId, Version,

@@ -307,6 +307,16 @@ pub struct BuildRecord {
     pub done_at: Option<Timestamp>,
 }
 
+impl BuildRecord {
+    /// Whether this build need not run if its inputs are those of its latest output: it is only rebuilt because of its parents, was not
+    /// asked for itself, and may use caches. A repository is never reused, because it is removed when its time is up.
+    #[must_use]
+    pub fn may_be_reused(&self) -> bool {
+        let wanted = self.because != RebuildReason::Dependency || self.asked || self.no_cache;
+        !wanted && self.kind != ArtifactKind::Repository
+    }
+}
+
 /// One real submission of a build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRecord {
@@ -404,6 +414,29 @@ pub struct MessageKey {
 }
 
 impl InboxRecord {
+    /// A message that has just come in from this source.
+    #[must_use]
+    pub fn new(source: &str, message: Message, received_at: Timestamp) -> Self {
+        Self {
+            source: source.to_owned(),
+            message_id: message.identity(),
+            message,
+            state: InboxState::New,
+            tries: 0,
+            waits: 0,
+            run: RunId::NONE,
+            received_at,
+            not_before: None,
+            reason: None,
+        }
+    }
+
+    /// The same message as a dead letter, for this reason.
+    #[must_use]
+    pub fn dead(self, reason: Reason) -> Self {
+        Self { state: InboxState::Dead, reason: Some(reason), ..self }
+    }
+
     /// Which message it is.
     #[must_use]
     pub fn key(&self) -> MessageKey {

@@ -212,7 +212,7 @@ impl AttemptState {
         match self {
             S::Intent => matches!(next, S::Bound | S::Unknown | S::Refused | S::Resolving | S::NotSubmitted),
             S::Unknown => matches!(next, S::Resolving),
-            S::Resolving => matches!(next, S::Bound | S::NotSubmitted | S::Resolving),
+            S::Resolving => matches!(next, S::Bound | S::NotSubmitted | S::Resolving | S::Refused),
             S::Bound => matches!(next, S::Succeeded | S::Failed | S::Canceled),
             S::Succeeded | S::Failed | S::Canceled | S::Refused | S::NotSubmitted => false,
         }

@@ -1,8 +1,8 @@
 //! What becomes of decisions, and of handlers that fail.
 
 use crate::each;
-use freshmaker::backend::{Error, EventFilter, Paging, Remedy, StorageExt};
-use freshmaker::engine::Handle;
+use freshmaker::backend::{Error, EventFilter, Paging, Remedy};
+use freshmaker::client::Client;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::rebuild::{BuildId, BuildMode, BuildState, EventId, EventState, InboxState};
 use freshmaker::time::since;
@@ -29,7 +29,7 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
         rebuild(event, cx).await
     };
     let engine = world.builder().on_as("panics", panics).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     for image in ["base", "site", "base"] {
         handle.send(&pushed(image)).await.unwrap();
     }
@@ -52,9 +52,9 @@ async fn a_handler_that_errs_fails_its_event_with_the_reason() {
             rebuild(event, cx).await
         };
         let engine = world.builder().on_as("handler", handler).build().unwrap();
-        engine.handle().send(&pushed("nobody")).await.unwrap();
+        engine.client().send(&pushed("nobody")).await.unwrap();
         world.settle(&engine).await;
-        let (state, code, text) = only(&engine.handle()).await;
+        let (state, code, text) = only(&engine.client()).await;
         assert_eq!((state, code.as_str()), (EventState::Failed, "handler_failed"));
         assert!(text.contains(expected), "{text}");
     }
@@ -77,13 +77,13 @@ async fn a_backend_that_is_down_for_a_while_fails_nothing() {
         limits.backoff_first = Duration::from_millis(100);
         assert!(limits.message_tries_max < 8);
         let engine = world.builder().on_as("handler", handler).limits(limits).build().unwrap();
-        engine.handle().send_as("m1", &pushed("base")).await.unwrap();
+        engine.client().send_as("m1", &pushed("base")).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(calls.load(Ordering::SeqCst), 9);
-        assert_eq!(only(&engine.handle()).await.0, EventState::Complete);
-        let message = world.storage.message(Handle::LOCAL, "m1").await.unwrap().unwrap();
+        assert_eq!(only(&engine.client()).await.0, EventState::Complete);
+        let message = world.storage.reads().message(Client::LOCAL, "m1").await.unwrap().unwrap();
         assert_eq!((message.waits, message.tries), (8, 1));
-        let waited = since(events(&engine.handle()).await[0].created_at, message.received_at);
+        let waited = since(events(&engine.client()).await[0].created_at, message.received_at);
         assert!(waited >= Duration::from_millis(100 * 255), "pauses double: {waited:?}");
     }
 }
@@ -97,12 +97,12 @@ async fn emitted_events_reach_their_handlers() {
             Ok(Decision::Emit(vec![Message::of("", &request)?]))
         };
         let engine = world.builder().on_as("emits", emits).on(rebuild_requested).build().unwrap();
-        engine.handle().send_as("h1", &pushed("app")).await.unwrap();
+        engine.client().send_as("h1", &pushed("app")).await.unwrap();
         world.settle(&engine).await;
-        let events = events(&engine.handle()).await;
+        let events = events(&engine.client()).await;
         assert_eq!((events.len(), events[0].handler.as_str()), (1, "rebuild_requested"));
-        assert_eq!(events[0].message_id, "h1/0", "emitting twice would give it the same name");
-        assert_eq!(builds(&engine.handle()).await, ["app DONE"]);
+        assert_eq!(events[0].message_id, "local/h1/0", "emitting twice would give it the same name");
+        assert_eq!(builds(&engine.client()).await, ["app DONE"]);
     }
 }
 
@@ -117,7 +117,7 @@ async fn a_handler_can_cancel_what_no_longer_counts() {
         async move { if event.image == "stop" { Ok(Decision::Cancel(vec![earlier])) } else { rebuild(event, cx).await } }
     };
     let engine = world.builder().on_as("handler", handler).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&pushed("base")).await.unwrap();
     let outside = async {
         until(|| std::future::ready(world.submitted() == ["app"])).await;
@@ -129,7 +129,7 @@ async fn a_handler_can_cancel_what_no_longer_counts() {
     engine.run_until(outside).await.unwrap();
     assert_eq!(only(&handle).await.0, EventState::Canceled);
     assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
-    let stored = world.storage.message("local", "stop").await.unwrap().unwrap();
+    let stored = world.storage.reads().message("local", "stop").await.unwrap().unwrap();
     assert_eq!(stored.state, InboxState::Done);
 }
 
@@ -138,7 +138,7 @@ async fn the_handle_cancels_what_runs() {
     for world in each() {
         world.builds.hold(&"app".into());
         let engine = world.builder().on(rebuild).build().unwrap();
-        let handle = engine.handle();
+        let handle = engine.client();
         handle.send(&pushed("base")).await.unwrap();
         let outside = async {
             until(|| std::future::ready(world.submitted() == ["app"])).await;
@@ -161,16 +161,16 @@ async fn a_system_that_nobody_registered_fails_the_event_with_the_choice() {
         graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app", None).with_system("nowhere"));
     });
     let engine = world.builder().on(rebuild).build().unwrap();
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    let (state, code, text) = only(&engine.handle()).await;
+    let (state, code, text) = only(&engine.client()).await;
     assert_eq!((state, code.as_str()), (EventState::Failed, "no_build_system"));
     assert_eq!(text, "app is built by \"nowhere\", but registered are only: builder");
     let engine = world.builder().build_system("second", World::new().builds).on(rebuild).build().unwrap();
     world.catalog.set(graph());
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    let text = events(&engine.handle()).await.remove(1).reason.text;
+    let text = events(&engine.client()).await.remove(1).reason.text;
     assert_eq!(text, "the artifact app names no build system, and there is not exactly one: builder, second");
 }
 
@@ -178,14 +178,14 @@ async fn a_system_that_nobody_registered_fails_the_event_with_the_choice() {
 async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
     let world = World::new();
     let before = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
-    let handle = before.handle();
+    let handle = before.client();
     handle.send(&pushed("base")).await.unwrap();
     let planned = || async { handle.overview().await.unwrap().builds_waiting == 2 };
     before.run_until(until(planned)).await.unwrap();
     let after = freshmaker::Engine::builder().storage(world.storage.clone()).on(rebuild);
     let after = after.catalog("images", world.catalog.clone()).build_system("other", world.builds.clone()).build();
     let after = after.unwrap();
-    after.run_until(after.handle().wait_until_idle()).await.unwrap();
+    after.run_until(after.client().wait_until_idle()).await.unwrap();
     assert_eq!(builds(&handle).await, ["app FAILED", "site DEP_FAILED"]);
     let app = BuildId(events(&handle).await[0].id.0 + 1);
     let last = handle.transitions("build", &app.to_string()).await.unwrap().pop().unwrap();
@@ -200,7 +200,7 @@ async fn two_handlers_of_a_kind_make_two_events_and_share_builds() {
         let engine = world.builder().on(rebuild).on_as("second", second).on_as("third", third).build().unwrap();
         world.bus.send(message("m1", "test.pushed", r#"{"image":"base"}"#));
         world.settle(&engine).await;
-        let events = events(&engine.handle()).await;
+        let events = events(&engine.client()).await;
         let told: Vec<_> = events.iter().map(|event| (event.handler.as_str(), event.state)).collect();
         let complete = EventState::Complete;
         assert_eq!(told, [("rebuild", complete), ("second", EventState::Skipped), ("third", complete)]);
@@ -212,7 +212,7 @@ async fn two_handlers_of_a_kind_make_two_events_and_share_builds() {
 async fn a_dry_run_submits_nothing_and_says_that_it_is_one() {
     for world in each() {
         let engine = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
-        let handle = engine.handle();
+        let handle = engine.client();
         handle.send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(world.submitted(), [""; 0]);
@@ -232,13 +232,13 @@ async fn a_dry_run_leaves_real_builds_alone() {
     for world in each() {
         world.builds.hold(&"app".into());
         let real = world.builder().on(rebuild).build().unwrap();
-        let handle = real.handle();
+        let handle = real.client();
         handle.send(&pushed("base")).await.unwrap();
         let running = until(async || builds(&handle).await == ["app BUILDING", "site BLOCKED"]);
         real.run_until(running).await.unwrap();
 
         let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
-        dry.handle().send(&pushed("base")).await.unwrap();
+        dry.client().send(&pushed("base")).await.unwrap();
         let pretended =
             until(async || builds(&handle).await.len() == 4 && builds(&handle).await[2..] == ["app DONE", "site DONE"]);
         dry.run_until(pretended).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_dry_run_leaves_real_builds_alone() {
 async fn a_real_engine_only_pretends_what_a_dry_run_has_left() {
     for world in each() {
         let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
-        let handle = dry.handle();
+        let handle = dry.client();
         handle.send(&pushed("base")).await.unwrap();
         dry.run_until(until(async || !builds(&handle).await.is_empty())).await.unwrap();
         world.settle(&world.builder().on(rebuild).build().unwrap()).await;
@@ -276,10 +276,10 @@ async fn handlers_that_contradict_each_other_do_not_wait_for_ever() {
         let first = |_: Pushed, _: Context| async { both("a", "b") };
         let second = |_: Pushed, _: Context| async { both("b", "a") };
         let engine = world.builder().on_as("first", first).on_as("second", second).build().unwrap();
-        engine.handle().send(&pushed("base")).await.unwrap();
+        engine.client().send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
         let states: Vec<_> =
-            events(&engine.handle()).await.into_iter().map(|event| (event.state, event.reason.code)).collect();
+            events(&engine.client()).await.into_iter().map(|event| (event.state, event.reason.code)).collect();
         assert_eq!(states, [(EventState::Complete, "complete".into()), (EventState::Failed, "contradiction".into())]);
     }
 }

@@ -16,7 +16,7 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
 }
 
 async fn last(engine: &Engine) -> EventRecord {
-    events(&engine.handle()).await.pop().unwrap()
+    events(&engine.client()).await.pop().unwrap()
 }
 
 /// The event that asks; it has its plan, but no builds.
@@ -25,7 +25,7 @@ async fn asking(world: &World, engine: &Engine) -> (EventId, Digest) {
     let event = last(engine).await;
     assert_eq!((event.state, event.reason.code.as_str()), (EventState::Skipped, "ask_first"));
     assert_eq!((event.builds_open, event.builds_done, event.builds_failed), (0, 0, 0));
-    let plan = engine.handle().plan(event.id).await.unwrap().unwrap();
+    let plan = engine.client().plan(event.id).await.unwrap().unwrap();
     assert_eq!(Some(plan.hash()), event.plan);
     (event.id, plan.hash())
 }
@@ -35,7 +35,7 @@ async fn a_large_plan_waits_for_somebody_to_confirm_it() {
     for world in each() {
         let policy = Policy::allow_all().with_ask_above(1);
         let engine = world.builder().policy(policy).on(rebuild).build().unwrap();
-        let handle = engine.handle();
+        let handle = engine.client();
         handle.send(&pushed("base")).await.unwrap();
         let (event, plan) = asking(&world, &engine).await;
         let text =
@@ -60,7 +60,7 @@ async fn a_large_plan_waits_for_somebody_to_confirm_it() {
 async fn what_is_confirmed_is_the_plan_that_was_seen() {
     let world = World::new();
     let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&pushed("base")).await.unwrap();
     let (event, plan) = asking(&world, &engine).await;
     world.catalog.update(|graph| {
@@ -81,7 +81,7 @@ async fn what_is_confirmed_is_the_plan_that_was_seen() {
 async fn only_what_asks_can_be_confirmed() {
     let world = World::new();
     let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&pushed("app")).await.unwrap();
     world.settle(&engine).await;
     let complete = last(&engine).await;
@@ -97,7 +97,7 @@ async fn only_what_asks_can_be_confirmed() {
         assert!(error.to_string().contains(text), "{error}");
     }
     let renamed = world.builder().on_as("renamed", rebuild).build().unwrap();
-    let error = renamed.handle().confirm(event, &plan).await.unwrap_err();
+    let error = renamed.client().confirm(event, &plan).await.unwrap_err();
     assert!(error.to_string().contains(r#"no handler is called "rebuild" any more"#), "{error}");
 }
 
@@ -112,7 +112,7 @@ async fn a_confirmation_concerns_one_handler() {
         async { Ok(Decision::Skip("seen".into())) }
     };
     let engine = world.builder().policy(policy).on_as("small", small).on_as("large", rebuild).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&pushed("base")).await.unwrap();
     let (event, plan) = asking(&world, &engine).await;
     handle.confirm(event, &plan).await.unwrap();
@@ -138,6 +138,6 @@ async fn a_confirmation_can_come_by_a_bus() {
     world.bus.send(again);
     world.settle(&engine).await;
     assert_eq!(last(&engine).await.state, EventState::Complete);
-    let stored = engine.handle().message("bus", "m4").await.unwrap();
+    let stored = engine.client().message("bus", "m4").await.unwrap();
     assert_eq!(stored.state, InboxState::Done);
 }

@@ -12,10 +12,12 @@ mod systems;
 mod telling;
 
 use freshmaker_sql::SqliteStorage;
-use freshmaker_testing::world::World;
+use freshmaker_testing::world::{TokioClock, World};
 use std::sync::Arc;
 
 /// A world on each storage.
 fn each() -> [World; 2] {
-    [World::new(), World::on(Arc::new(SqliteStorage::in_memory().unwrap()))]
+    let clock = Arc::new(TokioClock::new());
+    let sqlite = SqliteStorage::in_memory().unwrap().with_clock(clock.clone());
+    [World::new(), World::on(Arc::new(sqlite), clock)]
 }

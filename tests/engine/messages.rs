@@ -1,7 +1,7 @@
 //! What becomes of messages: good, broken, unwanted, too large, repeated.
 
 use crate::each;
-use freshmaker::backend::{Paging, StorageExt};
+use freshmaker::backend::Paging;
 use freshmaker::rebuild::{EventState, InboxState};
 use freshmaker::{Context, Decision, Engine, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, builds, events, message, only};
@@ -26,7 +26,7 @@ async fn a_ten_line_handler_rebuilds_what_depends() {
         let engine = engine(&world);
         world.bus.send(good("m1"));
         world.settle(&engine).await;
-        let handle = engine.handle();
+        let handle = engine.client();
         let (state, _, text) = only(&handle).await;
         assert_eq!((state, text.as_str()), (EventState::Complete, "all 2 builds ended well"));
         assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
@@ -44,7 +44,7 @@ async fn a_broken_message_is_kept_with_its_bytes_and_the_others_are_handled() {
             world.bus.send(message);
         }
         world.settle(&engine).await;
-        let handle = engine.handle();
+        let handle = engine.client();
         let dead = handle.dead_letters(Paging::first(10)).await.unwrap().items;
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].message, broken);
@@ -63,7 +63,7 @@ async fn a_message_that_nobody_wants_is_acknowledged_and_not_stored() {
     world.bus.send(message("m1", "somebody.else", "\u{1}"));
     world.settle(&engine).await;
     assert_eq!(world.bus.backlog(), 0);
-    assert_eq!(world.storage.message("bus", "m1").await.unwrap(), None);
+    assert_eq!(world.storage.reads().message("bus", "m1").await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn a_message_that_is_too_large_is_dead() {
     world.bus.send(message("m1", "test.pushed", &format!(r#"{{"image":"{}"}}"#, "x".repeat(1000))));
     world.bus.send(message("m2", "somebody.else", &"x".repeat(1000)));
     world.settle(&engine).await;
-    let dead = engine.handle().dead_letters(Paging::first(10)).await.unwrap().items;
+    let dead = engine.client().dead_letters(Paging::first(10)).await.unwrap().items;
     assert_eq!(dead.len(), 1, "how large the messages are that nobody wants is not our affair");
     let reason = dead[0].reason.as_ref().unwrap();
     assert_eq!((dead[0].state, reason.code.as_str()), (InboxState::Dead, "too_large"));
@@ -89,7 +89,7 @@ async fn a_repeated_message_is_one_event() {
         world.settle(&engine).await;
         world.bus.send(good("m1"));
         world.settle(&engine).await;
-        let handle = engine.handle();
+        let handle = engine.client();
         assert_eq!(events(&handle).await.len(), 1);
         assert_eq!(world.submitted(), ["app", "site"]);
         handle.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
@@ -103,12 +103,12 @@ async fn a_repeated_message_is_one_event() {
 async fn changes_are_told_in_their_order() {
     let world = World::new();
     let engine = engine(&world);
-    let mut subscription = engine.handle().subscribe();
+    let mut subscription = engine.client().subscribe().await.unwrap();
     world.bus.send(good("m1"));
     world.settle(&engine).await;
-    drop(engine);
     let mut told = Vec::new();
-    while let Some(notification) = subscription.next().await {
+    while told.len() < world.bus.published().len() {
+        let notification = subscription.next().await.unwrap();
         told.push(format!(
             "{} {} {}",
             notification.aggregate,
@@ -122,4 +122,5 @@ async fn changes_are_told_in_their_order() {
     assert!(told[0].ends_with("BUILDING") && told.last().unwrap().ends_with("COMPLETE"), "{told:?}");
     let published: Vec<_> = world.bus.published().iter().map(|message| message.id.clone()).collect();
     assert_eq!(published.len(), told.len(), "buses hear the same");
+    assert!(!subscription.take_missed(), "nothing was removed before it was read");
 }

@@ -1,9 +1,8 @@
 //! Engines that stop, die, come back and live side by side.
 
 use crate::each;
-use freshmaker::backend::{DueLimits, StorageExt};
-use freshmaker::rebuild::{EventState, Observed, Output};
-use freshmaker::time::Timestamp;
+use freshmaker::backend::DueLimits;
+use freshmaker::rebuild::{EventState, Observed, Output, RunId};
 use freshmaker::{Context, Decision, Engine, HandlerResult};
 use freshmaker_testing::world::{Pushed, World, builds, events, only, pushed, until};
 use std::future::poll_fn;
@@ -24,12 +23,12 @@ async fn engines_beside_each_other_do_not_meet() {
     let (one, two) = (World::new(), World::new());
     two.catalog.update(|graph| graph.remove(&"site".into()));
     let (first, second) = (engine(&one), engine(&two));
-    first.handle().send(&pushed("base")).await.unwrap();
-    second.handle().send(&pushed("base")).await.unwrap();
+    first.client().send(&pushed("base")).await.unwrap();
+    second.client().send(&pushed("base")).await.unwrap();
     tokio::join!(one.settle(&first), two.settle(&second));
-    assert_eq!(builds(&first.handle()).await, ["app DONE", "site DONE"]);
-    assert_eq!(builds(&second.handle()).await, ["app DONE"]);
-    assert_eq!(only(&second.handle()).await.0, EventState::Complete);
+    assert_eq!(builds(&first.client()).await, ["app DONE", "site DONE"]);
+    assert_eq!(builds(&second.client()).await, ["app DONE"]);
+    assert_eq!(only(&second.client()).await.0, EventState::Complete);
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,17 +36,17 @@ async fn a_graceful_end_leaves_nothing_half_done() {
     for world in each() {
         world.builds.hold(&"app".into());
         let first = engine(&world);
-        first.handle().send(&pushed("base")).await.unwrap();
+        first.client().send(&pushed("base")).await.unwrap();
         first.run_until(until(|| std::future::ready(world.submitted() == ["app"]))).await.unwrap();
-        assert_eq!(world.storage.check_consistency().await.unwrap(), []);
-        assert_eq!(builds(&first.handle()).await, ["app BUILDING", "site BLOCKED"]);
-        let due = world.storage.due(Timestamp::MAX_UTC, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        assert_eq!(world.storage.reads().check_consistency().await.unwrap(), []);
+        assert_eq!(builds(&first.client()).await, ["app BUILDING", "site BLOCKED"]);
+        let due = world.storage.reads().due(RunId::NONE, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
         assert!(due.attempts.iter().all(|(attempt, _)| attempt.external.is_some()), "{due:?}");
         let output = Output { name: "app".into(), digest: None, contents: None };
         world.builds.finish(&"app".into(), Observed::Succeeded(output));
         let second = engine(&world);
         world.settle(&second).await;
-        assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
+        assert_eq!(builds(&second.client()).await, ["app DONE", "site DONE"]);
         assert_eq!(world.submitted(), ["app", "site"]);
     }
 }
@@ -58,7 +57,7 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
         // Each call of this one is a step, or several.
         let [_, world] = each();
         let first = engine(&world);
-        let handle = first.handle();
+        let handle = first.client();
         handle.send(&pushed("base")).await.unwrap();
         let died = {
             let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(handle.wait_until_idle()));
@@ -75,7 +74,7 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
         };
         let second = engine(&world);
         world.settle(&second).await;
-        assert_eq!(only(&second.handle()).await.0, EventState::Complete, "after {steps} steps");
+        assert_eq!(only(&second.client()).await.0, EventState::Complete, "after {steps} steps");
         assert_eq!(world.submitted(), ["app", "site"], "after {steps} steps");
         if !died {
             assert!(steps > 5, "it is over after {steps} steps");
@@ -89,8 +88,8 @@ async fn an_engine_can_run_again() {
     let world = World::new();
     let engine = engine(&world);
     for count in 1..4 {
-        engine.handle().send(&pushed("base")).await.unwrap();
+        engine.client().send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
-        assert_eq!(events(&engine.handle()).await.len(), count);
+        assert_eq!(events(&engine.client()).await.len(), count);
     }
 }

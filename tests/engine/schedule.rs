@@ -69,7 +69,7 @@ async fn a_small_event_overtakes_a_large_one() {
             with_children(&world, 40);
             world.builds.hold(&"many0000".into());
             let engine = world.builder().on(pushed).on(urgent).limit("builder", 1).build().unwrap();
-            let handle = engine.handle();
+            let handle = engine.client();
             handle.send(&Pushed { image: "large".into() }).await.unwrap();
             let outside = async {
                 until(|| ready(world.submitted() == ["many0000"])).await;
@@ -101,7 +101,7 @@ async fn the_line_goes_on_from_what_waits() {
         });
         ["app", "many0010", "site"].iter().for_each(|name| world.builds.hold(&(*name).into()));
         let engine = world.builder().on(pushed).limit("builder", 2).build().unwrap();
-        let handle = engine.handle();
+        let handle = engine.client();
         let last = |name: &'static str| {
             let submitted = || world.submitted();
             until(move || ready(submitted().last().is_some_and(|last| last == name)))
@@ -142,7 +142,7 @@ async fn a_handler_knows_how_long_builds_took() {
         };
         let engine = world.builder().on_as("handler", handler).build().unwrap();
         for _ in 0..2 {
-            engine.handle().send(&Pushed { image: "base".into() }).await.unwrap();
+            engine.client().send(&Pushed { image: "base".into() }).await.unwrap();
             world.settle(&engine).await;
         }
         let estimates = estimates.lock().unwrap().clone();
@@ -203,7 +203,7 @@ async fn no_more_submit_at_once_than_the_system_says() {
     });
     let desk = Arc::new(Desk::default());
     let engine = world.builder().build_system("desk", desk.clone()).limit("desk", 20).on(pushed).build().unwrap();
-    engine.handle().send(&Pushed { image: "large".into() }).await.unwrap();
+    engine.client().send(&Pushed { image: "large".into() }).await.unwrap();
     world.settle(&engine).await;
     assert_eq!((desk.builds.requests().len(), desk.most.load(Ordering::SeqCst)), (30, 3));
 }

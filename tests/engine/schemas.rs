@@ -32,7 +32,7 @@ async fn what_an_engine_publishes_is_what_the_schemas_promise() {
     };
     world.builds.finish(&"app".into(), Observed::Succeeded(output));
     for image in ["base", "site"] {
-        engine.handle().send(&pushed(image)).await.unwrap();
+        engine.client().send(&pushed(image)).await.unwrap();
     }
     world.settle(&engine).await;
 

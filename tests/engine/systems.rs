@@ -3,8 +3,7 @@
 use crate::each;
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Capabilities, Error, Found, Made, Paging, Remedy, Result, StorageExt,
-    Verifier,
+    BuildFilter, BuildRequest, BuildSystem, Capabilities, Error, Found, Made, Paging, Remedy, Result, Verifier,
 };
 use freshmaker::engine::ConfigError;
 use freshmaker::memory::MemoryBuildSystem;
@@ -110,9 +109,9 @@ async fn run(system: Arc<Sessions>) -> (World, Vec<String>) {
     app.system = Some("farm".into());
     world.catalog.update(|graph| graph.insert(app));
     let engine = world.builder().build_system("farm", system).on(rebuild).build().unwrap();
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    let states = builds(&engine.handle()).await;
+    let states = builds(&engine.client()).await;
     (world, states)
 }
 
@@ -134,7 +133,7 @@ async fn an_outage_costs_one_request_at_a_time_and_no_try() {
     let (world, states) = run(Arc::clone(&system)).await;
     assert_eq!(states, ["app DONE"]);
     assert_eq!(system.diary(), ["no session", "no session", "no session", "submit app in S1"]);
-    let build = world.storage.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
+    let build = world.storage.reads().builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
     assert_eq!((build.tries, build.attempts), (1, 4), "even a login that is refused says nothing about the build");
 }
 
@@ -161,7 +160,7 @@ async fn a_hint_asks_at_once_and_a_hint_about_others_does_not() {
     world.catalog.update(|graph| graph.insert(app));
     let read = |message: &freshmaker::Message| message.topic.strip_prefix("done.").map(ExternalId::new);
     let engine = world.builder().build_system("farm", system.clone()).hints("farm", read).on(rebuild).build().unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&pushed("base")).await.unwrap();
     let story = async {
         until(|| async { builds(&handle).await == ["app BUILDING"] }).await;
@@ -204,9 +203,9 @@ async fn verified(script: Vec<Result<Verification>>) -> (World, Arc<Script>, Vec
     let world = World::new();
     let verifier = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
     let engine = world.builder().verifier("builder", verifier.clone()).on(rebuild).build().unwrap();
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    let states = builds(&engine.handle()).await;
+    let states = builds(&engine.client()).await;
     (world, verifier, states)
 }
 
@@ -239,14 +238,14 @@ async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
         let script = (0..100_000).map(|_| later()).collect();
         let busy = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
         let first = world.builder().verifier("builder", busy).on(rebuild).build().unwrap();
-        let handle = first.handle();
+        let handle = first.client();
         handle.send(&pushed("base")).await.unwrap();
         let verifying = until(|| async { builds(&handle).await == ["app VERIFYING", "site BLOCKED"] });
         first.run_until(verifying).await.unwrap();
         // Nor is it forgotten if nobody wants to look any more.
         let second = world.builder().on(rebuild).build().unwrap();
         world.settle(&second).await;
-        assert_eq!(builds(&second.handle()).await, ["app DONE", "site DONE"]);
+        assert_eq!(builds(&second.client()).await, ["app DONE", "site DONE"]);
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::each;
 use async_trait::async_trait;
 use freshmaker::backend::{Bus, Delivery, DeliveryTag, Error, Paging, Remedy, Result};
-use freshmaker::engine::{Announcement, Announcer, Handle};
+use freshmaker::client::Client;
+use freshmaker::engine::{Announcement, Announcer};
 use freshmaker::memory::MemoryBus;
 use freshmaker::rebuild::{Neighbourhood, Notification};
 use freshmaker::{Context, Decision, HandlerResult, Message};
@@ -73,13 +74,13 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
             };
             let picky = std::sync::Arc::new(Picky::new(1, no));
             let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
-            engine.handle().send(&pushed("base")).await.unwrap();
+            engine.client().send(&pushed("base")).await.unwrap();
             world.settle(&engine).await;
 
             let all = world.bus.published();
-            let dead = engine.handle().dead_letters(Paging::first(9)).await.unwrap().items;
+            let dead = engine.client().dead_letters(Paging::first(9)).await.unwrap().items;
             assert_eq!(dead.len(), 1, "{dead:?}");
-            assert_eq!(dead[0].source, Handle::REFUSED);
+            assert_eq!(dead[0].source, Client::REFUSED);
             assert!(all.contains(&dead[0].message), "it is whole, and the other bus has it");
             let reason = dead[0].reason.as_ref().unwrap();
             assert_eq!((reason.code.as_str(), reason.text.as_str()), ("refused", "picky: picky: no such thing"));
@@ -96,13 +97,13 @@ async fn an_error_that_passes_holds_up_what_comes_after() {
     let no = |message: &Message| (state(message, "state") == "BUILD").then_some(Remedy::NotNow);
     let picky = std::sync::Arc::new(Picky::new(3, no));
     let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    assert_eq!(engine.handle().dead_letters(Paging::first(9)).await.unwrap().total, 0);
+    assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().total, 0);
     let mut seen = BTreeSet::new();
     let first: Vec<_> = world.bus.published().into_iter().filter(|message| seen.insert(message.id.clone())).collect();
     assert_eq!(picky.inner.published(), first, "each once, in their order");
-    assert_eq!(world.bus.published().len(), first.len() + 3, "the other bus heard one message again, each time");
+    assert_eq!(world.bus.published().len(), first.len(), "the other bus hears nothing again");
 }
 
 /// Says each change of an event twice more.
@@ -127,7 +128,7 @@ async fn a_message_that_is_sent_again_has_the_same_id() {
     let no = |message: &Message| message.topic.ends_with(".min").then_some(Remedy::Unavailable);
     let picky = std::sync::Arc::new(Picky::new(2, no));
     let engine = world.builder().bus("picky", picky.clone()).on(rebuild).announcer(Twice).build().unwrap();
-    engine.handle().send(&pushed("base")).await.unwrap();
+    engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
     let heard = ids(&picky.inner.published());
     assert_eq!(heard[..2], heard[2..4], "what comes before it comes again");

@@ -15,7 +15,8 @@ fn what_does_not_run_is_dropped_at_once() {
     world.cancel(event);
     assert_eq!(world.states(), ["app CANCELED", "site CANCELED"]);
     assert_eq!(world.event(event).state, EventState::Canceled);
-    let again = Input::Cancel { event, by: "somebody".into() };
+    let again =
+        Input::Cancel { event, by: freshmaker::rebuild::Actor::Person("somebody".into()), because: String::new() };
     assert!(matches!(world.apply(&again), Err(IllegalInput::Stale { .. })));
 }
 

@@ -3,7 +3,7 @@
 use crate::world::{World, digest, graph, with};
 use freshmaker::artifact::Parameter;
 use freshmaker::plan::RebuildReason;
-use freshmaker::rebuild::{BuildMode, BuildSlot, BuildState, DependencyKind, EventState, Outcome, Rebuild};
+use freshmaker::rebuild::{BuildMode, BuildSlot, BuildState, DependencyKind, EventState, Outcome};
 use freshmaker::{Artifact, ArtifactGraph, Severity};
 
 fn repositories(graph: ArtifactGraph, name: &str, repositories: [&str; 1]) -> ArtifactGraph {
@@ -143,7 +143,7 @@ fn two_decisions_about_one_message_cannot_wait_for_each_other() {
         world.admission(Outcome::Build { plan: Box::new(plan), systems })
     };
     let (one, two) = (admission("app: lib; lib: base"), admission("lib: app; app: base"));
-    let mut rebuild = Rebuild::new(world.rows.clone(), 1, world.at);
+    let mut rebuild = world.rebuild();
     rebuild.admit(&one).unwrap();
     let after_one = rebuild.rows().clone();
     assert!(!rebuild.admit(&two).unwrap_err().builds.is_empty());
@@ -166,7 +166,7 @@ fn modes_targets_and_systems_share_nothing() {
         let systems = [("app".into(), system.to_owned())].into();
         let mut admission = world.admission(Outcome::Build { plan: Box::new(plan.clone()), systems });
         admission.mode = mode;
-        let mut rebuild = Rebuild::new(world.rows.clone(), 1, world.at);
+        let mut rebuild = world.rebuild();
         rebuild.admit(&admission).unwrap();
         assert_eq!(rebuild.rows().builds.len(), world.rows.builds.len() + 1);
     }

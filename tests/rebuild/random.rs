@@ -150,7 +150,11 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         17 => Input::Overdue { attempt: pick(live(AttemptState::Bound))? },
         _ => {
             let events: Vec<_> = world.rows.events.keys().copied().collect();
-            Input::Cancel { event: *(!events.is_empty()).then(|| which.get(&events))?, by: "somebody".into() }
+            Input::Cancel {
+                event: *(!events.is_empty()).then(|| which.get(&events))?,
+                by: freshmaker::rebuild::Actor::Person("somebody".into()),
+                because: String::new(),
+            }
         }
     })
 }
@@ -191,7 +195,7 @@ fn finish(world: &mut World) {
         world.apply(&next).unwrap();
         // The first answer after a look-up is that nothing is there; the next submission is taken.
         let intent = world.rows.attempts.values().find(|attempt| attempt.state == AttemptState::Intent).cloned();
-        if let Some(attempt) = intent.filter(|attempt| attempt.owner == world.owner) {
+        if let Some(attempt) = intent.filter(|attempt| attempt.run == world.run) {
             let external = ExternalId::new(attempt.id.as_str());
             world.apply(&Input::Accepted { attempt: attempt.id, external }).unwrap();
         }
@@ -222,7 +226,7 @@ proptest! {
                         let _ = world.apply(&input);
                     }
                 }
-                Step::TakeOver => world.owner += 1,
+                Step::TakeOver => world.run.0 += 1,
             }
         }
         finish(&mut world);

@@ -187,14 +187,18 @@ fn only_the_run_that_asked_believes_its_answer() {
     let (mut world, _) = World::planned("app: base", "base");
     world.start("app");
     let attempt = world.attempt("app").clone();
-    world.owner = 2;
+    world.run = freshmaker::rebuild::RunId(2);
     let build = world.build("app").clone();
-    assert_eq!(Effect::of_attempt(&attempt, &build, 1, world.at), None, "its own run is still submitting it");
-    assert_eq!(Effect::of_attempt(&attempt, &build, 2, world.at), Some(Effect::LookUp));
+    assert_eq!(
+        Effect::of_attempt(&attempt, &build, freshmaker::rebuild::RunId(1), world.at),
+        None,
+        "its own run is still submitting it"
+    );
+    assert_eq!(Effect::of_attempt(&attempt, &build, freshmaker::rebuild::RunId(2), world.at), Some(Effect::LookUp));
     let late = Input::Accepted { attempt: attempt.id.clone(), external: ExternalId::new("task") };
     assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })));
     world.apply(&Input::Resolve { attempt: attempt.id.clone(), settle: Duration::ZERO }).unwrap();
-    world.owner = 1;
+    world.run = freshmaker::rebuild::RunId(1);
     assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })), "it has been taken over");
 }
 
@@ -205,10 +209,16 @@ fn what_does_not_end_in_time_is_stopped_and_tried_again() {
         world.run("app");
         world.wait(world.limits.attempt_timeout);
         let attempt = world.attempt("app").clone();
-        assert_eq!(Effect::of_attempt(&attempt, world.build("app"), 1, world.at), Some(Effect::GiveUp));
+        assert_eq!(
+            Effect::of_attempt(&attempt, world.build("app"), freshmaker::rebuild::RunId(1), world.at),
+            Some(Effect::GiveUp)
+        );
         world.apply(&Input::Overdue { attempt: attempt.id.clone() }).unwrap();
         assert_eq!(world.build("app").state, BuildState::Canceling);
-        assert_eq!(Effect::of_attempt(&attempt, world.build("app"), 1, world.at), Some(Effect::Stop));
+        assert_eq!(
+            Effect::of_attempt(&attempt, world.build("app"), freshmaker::rebuild::RunId(1), world.at),
+            Some(Effect::Stop)
+        );
         world.observe("app", Observed::Canceled);
         assert_eq!(world.build("app").state, state);
     }
@@ -252,7 +262,11 @@ fn inputs_about_nothing_are_errors() {
         Input::NotResolved { attempt: attempt.clone(), text, after },
         Input::Observe { attempt: attempt.clone(), observed: Observed::Canceled, verify: false },
         Input::Overdue { attempt },
-        Input::Cancel { event: freshmaker::rebuild::EventId(9), by: "somebody".into() },
+        Input::Cancel {
+            event: freshmaker::rebuild::EventId(9),
+            by: freshmaker::rebuild::Actor::Person("somebody".into()),
+            because: String::new(),
+        },
     ] {
         assert!(matches!(world.apply(&input), Err(IllegalInput::Unknown(_))), "{input:?}");
     }

@@ -169,7 +169,7 @@ fn a_repository_that_waits_for_the_build_it_is_for_fails_it() {
     assert_eq!(world.states()[..2], ["app VERIFYING BLOCKED", "repo DONE BLOCKED"]);
     world.apply(&Input::Verified { build: app, seen: stale(), unused }).unwrap();
     let failed = &world.rows.builds[&app];
-    assert_eq!((failed.state, failed.reason.code.as_str()), (BuildState::Failed, "circle"), "{failed:?}");
+    assert_eq!((failed.state, failed.reason.code.as_str()), (BuildState::Failed, "cycle"), "{failed:?}");
     assert_eq!(world.states()[..2], ["app FAILED READY", "repo DONE BLOCKED"]);
 }
 

@@ -4,9 +4,10 @@ use freshmaker::Reason;
 use freshmaker::artifact::Digest;
 use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{
-    Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildSlot, BuildState,
-    Dependency, Effect, EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input,
-    Limits, Lines, Neighbourhood, NotAdmitted, Notification, Observed, Outcome, Output, Rebuild, RowChange, Transition,
+    Actor, Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildSlot, BuildState,
+    Commit, Dependency, Effect, EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput,
+    Input, Limits, Lines, Neighbourhood, NotAdmitted, Notification, Observed, Outcome, Output, Rebuild, RowChange,
+    RowKey, RunId, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope, Severity};
@@ -53,7 +54,7 @@ pub(crate) struct World {
     pub(crate) trail: Vec<Transition>,
     pub(crate) notifications: Vec<Notification>,
     pub(crate) limits: Limits,
-    pub(crate) owner: i64,
+    pub(crate) run: RunId,
     pub(crate) at: Timestamp,
     /// Of the events to come.
     pub(crate) severity: Severity,
@@ -68,7 +69,7 @@ impl World {
             trail: Vec::new(),
             notifications: Vec::new(),
             limits: Limits::default(),
-            owner: 1,
+            run: RunId(1),
             at: from_micros(1_764_000_000_000_000),
             severity: Severity::Moderate,
             last: 0,
@@ -121,6 +122,7 @@ impl World {
         Admission {
             event,
             first_build: BuildId(event.0 + 1),
+            source: "bus".into(),
             message_id: format!("m{event}"),
             handler: "handler".into(),
             envelope: Envelope {
@@ -139,36 +141,64 @@ impl World {
 
     pub(crate) fn decide(&mut self, outcome: Outcome) -> Result<EventId, NotAdmitted> {
         let admission = self.admission(outcome);
-        let mut rebuild = Rebuild::new(self.rows.clone(), self.owner, self.at);
+        let mut rebuild = self.rebuild();
         let admitted = rebuild.admit(&admission);
-        let changes = rebuild.changes();
+        let commit = rebuild.commit(Actor::Handler(admission.handler.clone()));
         if admitted.is_err() {
-            assert_eq!(changes, [], "what is not admitted changes nothing");
+            assert_eq!(commit.changes, [], "what is not admitted changes nothing");
         }
-        self.store(changes);
+        self.store(commit);
         admitted.map(|()| admission.event)
     }
 
     /// Applies an input, and then once more to see that repeating it changes nothing.
     pub(crate) fn apply(&mut self, input: &Input) -> Result<(), IllegalInput> {
-        let mut rebuild = Rebuild::new(self.rows.clone(), self.owner, self.at);
+        let mut rebuild = self.rebuild();
         let applied = rebuild.apply(input, &self.limits);
-        let changes = rebuild.changes();
+        let commit = rebuild.commit(input.actor());
         if applied.is_err() {
-            assert_eq!(changes, [], "{input:?} is illegal and changes something");
+            assert_eq!(commit.changes, [], "{input:?} is illegal and changes something");
         }
-        self.store(changes);
+        self.store(commit);
         // A look-up that begins again waits again, and one that failed again is put off again.
         if !matches!(input, Input::Resolve { .. } | Input::NotResolved { .. }) {
-            let mut again = Rebuild::new(self.rows.clone(), self.owner, self.at);
+            let mut again = self.rebuild();
             let _ = again.apply(input, &self.limits);
-            assert_eq!(again.changes(), [], "{input:?} a second time changes something");
+            assert_eq!(again.commit(input.actor()).changes, [], "{input:?} a second time changes something");
         }
         applied
     }
 
-    fn store(&mut self, changes: Vec<RowChange>) {
-        for change in changes {
+    /// The rows as a decision at this moment loads them.
+    pub(crate) fn rebuild(&self) -> Rebuild {
+        Rebuild::new(Neighbourhood { at: self.at, ..self.rows.clone() }, self.run)
+    }
+
+    /// The rows as the other one of two decisions at the same time would leave them: `None` if that is a conflict.
+    #[allow(dead_code)]
+    pub(crate) fn conflicts(&self, one: &Commit, other: &Commit) -> bool {
+        let written = |commit: &Commit| -> Vec<RowKey> {
+            let keys = commit.changes.iter().filter_map(|change| match change {
+                RowChange::Event { record, .. } => Some(RowKey::Event(record.id)),
+                RowChange::Build { record, .. } => Some(RowKey::Build(record.id)),
+                RowChange::Attempt { record, .. } => Some(RowKey::Attempt(record.id.clone())),
+                _ => None,
+            });
+            keys.collect()
+        };
+        let rests_on: Vec<_> = other.unchanged.iter().map(|(key, _)| key.clone()).chain(written(other)).collect();
+        let both_add = one.edges.is_some() && other.edges.is_some();
+        both_add || written(one).iter().any(|key| rests_on.contains(key))
+    }
+
+    fn store(&mut self, commit: Commit) {
+        let adds = |change: &RowChange| {
+            matches!(change, RowChange::Dependency(row)
+                if !row.satisfied && !self.rows.dependencies.contains_key(&(row.parent, row.child)))
+        };
+        assert_eq!(commit.edges, commit.changes.iter().any(adds).then_some(self.rows.edges), "the count of edges");
+        self.rows.edges += u64::from(commit.edges.is_some());
+        for change in commit.changes {
             match change {
                 RowChange::Event { record, expected } => {
                     let old = self.rows.events.insert(record.id, *record.clone()).map(|old| old.version);
@@ -303,8 +333,12 @@ impl World {
             .values()
             .rev()
             .find(|build| build.key.artifact.as_str() == name && Effect::of_build(build) == Some(Effect::Start));
-        let build = ready.unwrap_or_else(|| panic!("{name} is not ready: {:?}", self.states())).id;
+        let ready = ready.unwrap_or_else(|| panic!("{name} is not ready: {:?}", self.states())).clone();
+        let build = ready.id;
         let attempt = self.fresh();
+        if ready.may_be_reused() && self.apply(&Input::Reuse { build }).is_ok() {
+            return;
+        }
         self.apply(&Input::Start { build, attempt, session: None }).unwrap();
     }
 
@@ -341,7 +375,7 @@ impl World {
     }
 
     pub(crate) fn cancel(&mut self, event: EventId) {
-        self.apply(&Input::Cancel { event, by: "somebody".into() }).unwrap();
+        self.apply(&Input::Cancel { event, by: Actor::Person("somebody".into()), because: String::new() }).unwrap();
     }
 }
 

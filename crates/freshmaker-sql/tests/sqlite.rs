@@ -1,9 +1,9 @@
 //! The contract suite of storages against SQLite, and what only a file can show.
 #![allow(clippy::unwrap_used)]
 
-use freshmaker::backend::{Remedy, Storage, StorageExt};
+use freshmaker::backend::{Remedy, Storage, StorageReads};
 use freshmaker::event::Message;
-use freshmaker::rebuild::{InboxRecord, InboxState, RowChange};
+use freshmaker::rebuild::{Commit, InboxRecord, RowChange};
 use freshmaker::time::from_micros;
 use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::conformance;
@@ -13,25 +13,15 @@ use std::task::{Context, Waker};
 use tempfile::TempDir;
 
 fn message(id: &str) -> RowChange {
-    RowChange::Receive(InboxRecord {
-        source: "local".into(),
-        message_id: id.into(),
-        message: Message { id: id.into(), topic: "t".into(), headers: Default::default(), body: b"x".to_vec() },
-        state: InboxState::New,
-        tries: 0,
-        waits: 0,
-        owner: 0,
-        received_at: from_micros(0),
-        not_before: None,
-        reason: None,
-    })
+    let message = Message { id: id.into(), topic: "t".into(), headers: Default::default(), body: b"x".to_vec() };
+    RowChange::Receive(InboxRecord::new("local", message, from_micros(0)))
 }
 
 async fn in_file() {
     let directories = RefCell::new(Vec::new());
-    conformance::storage(async || {
+    conformance::storage(async |clock| {
         let directory = TempDir::new().expect("a directory");
-        let storage = SqliteStorage::open(directory.path().join("state.db")).expect("a database");
+        let storage = SqliteStorage::open(directory.path().join("state.db")).expect("a database").with_clock(clock);
         directories.borrow_mut().push(directory);
         storage
     })
@@ -50,12 +40,12 @@ async fn a_file_keeps_the_contract_on_several_threads() {
 
 #[tokio::test]
 async fn in_memory_keeps_the_contract() {
-    conformance::storage(async || SqliteStorage::in_memory().unwrap()).await;
+    conformance::storage(async |clock| SqliteStorage::in_memory().unwrap().with_clock(clock)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_memory_keeps_the_contract_on_several_threads() {
-    conformance::storage(async || SqliteStorage::in_memory().unwrap()).await;
+    conformance::storage(async |clock| SqliteStorage::in_memory().unwrap().with_clock(clock)).await;
 }
 
 #[tokio::test]
@@ -64,14 +54,14 @@ async fn a_reopened_file_has_everything() {
     let path = directory.path().join("state.db");
     let storage = SqliteStorage::open(&path).unwrap();
     storage.migrate().await.unwrap();
-    storage.transact(vec![message("1")]).await.unwrap();
-    let (token, number) = (storage.lease("engine", from_micros(0)).await.unwrap(), storage.reserve(5).await.unwrap());
+    storage.commit(Commit::unfenced(vec![message("1")])).await.unwrap();
+    let (token, number) = (storage.lease(None).await.unwrap().run, storage.reserve(5).await.unwrap());
     drop(storage);
 
     let storage = SqliteStorage::open(&path).unwrap();
     storage.migrate().await.unwrap();
     assert!(storage.message("local", "1").await.unwrap().is_some());
-    assert!(storage.lease("engine", from_micros(0)).await.unwrap() > token);
+    assert!(storage.lease(None).await.unwrap().run > token);
     assert!(storage.reserve(1).await.unwrap() >= number + 5);
     assert_eq!(storage.check_consistency().await.unwrap(), []);
 }
@@ -95,10 +85,10 @@ async fn a_dropped_future_leaves_nothing_locked() {
     storage.migrate().await.unwrap();
     for round in 0..50 {
         let changes = (0..20).map(|id| message(&format!("{round}-{id}"))).collect();
-        let mut writing = Box::pin(storage.transact(changes));
+        let mut writing = Box::pin(storage.commit(Commit::unfenced(changes)));
         let _begun = writing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(writing);
-        other.transact(vec![message(&format!("other-{round}"))]).await.unwrap();
+        other.commit(Commit::unfenced(vec![message(&format!("other-{round}"))])).await.unwrap();
     }
     for _ in 0..500 {
         if storage.message("local", "49-19").await.unwrap().is_some() {
@@ -116,14 +106,14 @@ async fn one_engine_at_a_time_has_a_file() {
     let first = SqliteStorage::open(&path).unwrap();
     let second = SqliteStorage::open(&path).unwrap();
     first.migrate().await.unwrap();
-    let token = first.lease("engine", from_micros(0)).await.unwrap();
-    assert!(first.lease("engine", from_micros(0)).await.unwrap() > token, "the holder may begin a new run");
-    let error = second.lease("engine", from_micros(0)).await.unwrap_err();
+    let token = first.lease(None).await.unwrap().run;
+    assert!(first.lease(None).await.unwrap().run > token, "the holder may begin a new run");
+    let error = second.lease(None).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Conflict);
     assert!(error.to_string().contains("state.db.lock"), "{error}");
     assert!(second.message("local", "1").await.unwrap().is_none(), "it can still read");
     drop(first);
-    assert!(second.lease("engine", from_micros(0)).await.unwrap() > token + 1);
+    assert!(second.lease(None).await.unwrap().run.0 > token.0 + 1);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
 //! let world = World::new();
 //! let engine = world.builder().on(rebuild_dependents).build()?;
-//! engine.handle().send(&ImagePushed { image: "base".into(), digest: None }).await?;
+//! engine.client().send(&ImagePushed { image: "base".into(), digest: None }).await?;
 //! world.settle(&engine).await;
 //! assert_eq!(world.submitted(), ["app", "site"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
@@ -20,7 +20,8 @@
 
 use async_trait::async_trait;
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
-use freshmaker::engine::{EngineBuilder, Handle};
+use freshmaker::client::Client;
+use freshmaker::engine::EngineBuilder;
 use freshmaker::memory::{MemoryBuildSystem, MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildRecord, EventRecord, EventState};
 use freshmaker::time::{Timestamp, from_micros, later, since};
@@ -127,18 +128,19 @@ impl World {
     /// A world that keeps everything in memory.
     #[must_use]
     pub fn new() -> Self {
-        Self::on(Arc::new(MemoryStorage::new()))
+        let clock = Arc::new(TokioClock::new());
+        Self::on(Arc::new(MemoryStorage::new().with_clock(clock.clone())), clock)
     }
 
-    /// A world on this storage.
+    /// A world on this storage, which has this clock.
     #[must_use]
-    pub fn on(storage: Arc<dyn Storage>) -> Self {
+    pub fn on(storage: Arc<dyn Storage>, clock: Arc<TokioClock>) -> Self {
         Self {
             storage,
             bus: Arc::default(),
             builds: Arc::default(),
             catalog: Arc::new(MemoryCatalog::new(graph())),
-            clock: Arc::default(),
+            clock,
         }
     }
 
@@ -157,13 +159,13 @@ impl World {
     /// # Panics
     /// If the engine fails, or if stored rows contradict each other afterwards.
     pub async fn settle(&self, engine: &Engine) {
-        let handle = engine.handle();
+        let client = engine.client();
         let quiet = async {
             until(|| std::future::ready(self.bus.backlog() == 0)).await;
-            handle.wait_until_idle().await;
+            client.wait_until_idle().await;
         };
         engine.run_until(quiet).await.expect("the world of a test");
-        assert_eq!(self.storage.check_consistency().await.expect("the world of a test"), []);
+        assert_eq!(self.storage.reads().check_consistency().await.expect("the world of a test"), []);
     }
 
     /// What was submitted, in order.
@@ -189,9 +191,9 @@ pub async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
 ///
 /// # Panics
 /// If the storage fails.
-pub async fn events(handle: &Handle) -> Vec<EventRecord> {
+pub async fn events(client: &Client) -> Vec<EventRecord> {
     let mut events =
-        handle.events(EventFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
+        client.events(EventFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
     events.reverse();
     events
 }
@@ -200,8 +202,8 @@ pub async fn events(handle: &Handle) -> Vec<EventRecord> {
 ///
 /// # Panics
 /// If there is not exactly one, or the storage fails.
-pub async fn only(handle: &Handle) -> (EventState, String, String) {
-    let mut events = events(handle).await;
+pub async fn only(client: &Client) -> (EventState, String, String) {
+    let mut events = events(client).await;
     assert_eq!(events.len(), 1, "{events:?}");
     let event = events.remove(0);
     (event.state, event.reason.code, event.reason.text)
@@ -211,7 +213,7 @@ pub async fn only(handle: &Handle) -> (EventState, String, String) {
 ///
 /// # Panics
 /// If the storage fails.
-pub async fn builds(handle: &Handle) -> Vec<String> {
-    let builds = handle.builds(BuildFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
+pub async fn builds(client: &Client) -> Vec<String> {
+    let builds = client.builds(BuildFilter::default(), Paging::first(100)).await.expect("the world of a test").items;
     builds.iter().rev().map(|build: &BuildRecord| format!("{} {}", build.key.artifact, build.state)).collect()
 }

@@ -51,7 +51,7 @@ fn run(command: Command) -> Result<bool> {
             Command::Simulated => simulated::run().await,
             Command::Serve { config } => serve(&config).await,
             Command::Plan { config, artifacts } => show::plan(&Wires::of(&Config::read(&config)?)?, &artifacts).await,
-            Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.handle()?, event).await,
+            Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::CheckConfig { config, online } => check::run(&config, online).await,
         }
@@ -75,7 +75,7 @@ async fn serve(config: &Path) -> Result<bool> {
 
 /// Stores the wish; the service that runs carries it out.
 async fn cancel(config: &Path, event: EventId, by: &str) -> Result<bool> {
-    let handle = Wires::of(&Config::read(config)?)?.handle()?;
+    let handle = Wires::of(&Config::read(config)?)?.client()?;
     handle.cancel(event, by).await?;
     println!("event {event}: {}", handle.event(event).await?.reason);
     Ok(true)

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::wires::Wires;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
-use freshmaker::engine::Handle;
+use freshmaker::client::Client;
 use freshmaker::rebuild::{EventId, EventRecord};
 
 /// The plan of a rebuild of these, which is not made.
@@ -17,7 +17,7 @@ pub(crate) async fn plan(wires: &Wires, artifacts: &[String]) -> Result<bool> {
 }
 
 /// The latest events; or one of them with everything that is known about it.
-pub(crate) async fn show(handle: &Handle, event: Option<EventId>) -> Result<bool> {
+pub(crate) async fn show(handle: &Client, event: Option<EventId>) -> Result<bool> {
     match event {
         None => {
             let events = handle.events(EventFilter::default(), Paging::first(20)).await?;
@@ -45,7 +45,7 @@ fn line(event: &EventRecord) {
 }
 
 /// The builds of an event with their attempts, oldest first.
-pub(crate) async fn builds(handle: &Handle, event: EventId) -> Result<()> {
+pub(crate) async fn builds(handle: &Client, event: EventId) -> Result<()> {
     let filter = BuildFilter { event: Some(event), ..BuildFilter::default() };
     let builds = handle.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
     for build in builds.iter().rev() {

@@ -9,7 +9,8 @@ use crate::wires::{System, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
 use freshmaker::backend::{EventFilter, Paging};
-use freshmaker::engine::{Handle, SystemClock};
+use freshmaker::client::Client;
+use freshmaker::engine::SystemClock;
 use freshmaker::memory::MemoryBus;
 use freshmaker_local::files::{FilesCatalog, manifest::Manifest};
 use freshmaker_net::Secret;
@@ -30,7 +31,7 @@ pub(crate) async fn run() -> Result<bool> {
     let bus = Arc::new(MemoryBus::new());
     let state = tempfile::tempdir()?;
     let engine = wires(&hub, &odcs, &bus, state.path().join("state.sqlite"))?.engine()?;
-    let handle = engine.handle();
+    let handle = engine.client();
 
     println!(
         "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n"
@@ -114,7 +115,7 @@ fn update() -> Message {
 }
 
 /// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end without it, a minute later.
-async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Handle) -> (Hub, FakeOdcs) {
+async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Client) -> (Hub, FakeOdcs) {
     let mut told = 0;
     let mut composed = 0;
     while !is_finished(&handle).await {
@@ -126,12 +127,12 @@ async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Handle) 
     (hub, odcs)
 }
 
-async fn is_finished(handle: &Handle) -> bool {
+async fn is_finished(handle: &Client) -> bool {
     let events = handle.events(EventFilter::default(), Paging::first(10)).await;
     events.is_ok_and(|events| !events.items.is_empty() && events.items.iter().all(|event| event.state.is_terminal()))
 }
 
-async fn finished(handle: &Handle) {
+async fn finished(handle: &Client) {
     let mut changes = handle.subscribe();
     while !is_finished(handle).await {
         tokio::select! {

@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::handlers::{RebuildRecipe, cancel_event, rebuild_after_update, rebuild_by_hand};
 use freshmaker::Engine;
 use freshmaker::backend::Bus;
-use freshmaker::engine::{EngineBuilder, Handle};
+use freshmaker::client::Client;
+use freshmaker::engine::EngineBuilder;
 use freshmaker::event::{Event, Parsers};
 use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requested};
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
@@ -81,8 +82,8 @@ impl Wires {
     }
 
     /// A way to what is stored, beside a service that runs or without one.
-    pub(crate) fn handle(&self) -> Result<Handle> {
-        Ok(self.builder()?.build()?.handle())
+    pub(crate) fn handle(&self) -> Result<Client> {
+        Ok(self.builder()?.build()?.client())
     }
 
     fn builder(&self) -> Result<EngineBuilder> {

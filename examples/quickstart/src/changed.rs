@@ -7,7 +7,7 @@ use crate::progress::{Followed, follow};
 use crate::summary::Summary;
 use crate::{Outcome, Result, init, scan};
 use freshmaker::backend::{Catalog, EventFilter, Paging, Storage};
-use freshmaker::engine::Handle;
+use freshmaker::client::Client;
 use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
 use freshmaker::rebuild::{EventId, EventState};
 use freshmaker::{Artifact, ArtifactId, Engine};
@@ -48,7 +48,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
         .on(rebuild_dependents)
         .shutdown_grace(SHUTDOWN_GRACE)
         .build()?;
-    let handle = engine.handle();
+    let handle = engine.client();
 
     let mut summary = None;
     engine
@@ -111,7 +111,7 @@ fn program(options: &Changed, tree: &Path) -> Result<PathBuf> {
 }
 
 /// Says that the image has changed, unless an earlier run has said so and did not come to its end.
-async fn send(handle: &Handle, image: &ArtifactId) -> Result<Followed> {
+async fn send(handle: &Client, image: &ArtifactId) -> Result<Followed> {
     let unfinished = EventFilter {
         states: EventState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect(),
         ..EventFilter::default()

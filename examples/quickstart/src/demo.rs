@@ -8,8 +8,8 @@ use crate::summary::Summary;
 use crate::world::{BASE, Library, World, policy};
 use crate::{Outcome, Result, check, step};
 use freshmaker::Engine;
-use freshmaker::backend::{Storage, StorageExt};
-use freshmaker::engine::Handle;
+use freshmaker::backend::Storage;
+use freshmaker::client::Client;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use freshmaker_sql::SqliteStorage;
@@ -43,7 +43,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
         .on(rebuild_dependents)
         .shutdown_grace(SHUTDOWN_GRACE)
         .build()?;
-    let handle = engine.handle();
+    let handle = engine.client();
 
     let mut summary = None;
     // Within the run, because only then it is sure that no other process works on the same state.
@@ -80,7 +80,7 @@ async fn push(
     world: &World,
     store: &Store,
     storage: &SqliteStorage,
-    handle: &Handle,
+    handle: &Client,
 ) -> Result<BTreeMap<usize, String>> {
     let messages = |push: Pushed| -> BTreeMap<usize, String> {
         let name = |at: &usize| (*at, format!("push-{}-{}", push.push, world.images[*at].platform));
@@ -131,9 +131,9 @@ async fn push(
 }
 
 /// Whether some of the messages were not sent, or something is left to be done.
-async fn is_open(messages: impl Iterator<Item = &String>, storage: &SqliteStorage, handle: &Handle) -> Result<bool> {
+async fn is_open(messages: impl Iterator<Item = &String>, storage: &SqliteStorage, handle: &Client) -> Result<bool> {
     for message in messages {
-        if storage.message("local", message).await?.is_none() {
+        if storage.reads().message("local", message).await?.is_none() {
             return Ok(true);
         }
     }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::out::{complain, say};
 use freshmaker::backend::{EventFilter, Paging};
-use freshmaker::engine::Handle;
+use freshmaker::client::Client;
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{EventId, EventRecord};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,7 +25,7 @@ pub(crate) enum Followed {
 }
 
 impl Followed {
-    pub(crate) async fn events(&self, handle: &Handle) -> Result<Vec<EventRecord>> {
+    pub(crate) async fn events(&self, handle: &Client) -> Result<Vec<EventRecord>> {
         let mut events = Vec::new();
         match self {
             Self::Messages(ids) => {
@@ -44,7 +44,7 @@ impl Followed {
     }
 
     /// What cannot be handled at all leaves no event, only its message.
-    async fn is_understood(&self, handle: &Handle) -> Result<()> {
+    async fn is_understood(&self, handle: &Client) -> Result<()> {
         let messages = match self {
             Self::Messages(ids) => ids.as_slice(),
             Self::After(_, id) => id.as_slice(),
@@ -60,7 +60,7 @@ impl Followed {
 }
 
 /// Shows the plans and then the progress; returns the events when all that the engine has to do is done.
-pub(crate) async fn follow(handle: &Handle, followed: &Followed) -> Result<Vec<EventRecord>> {
+pub(crate) async fn follow(handle: &Client, followed: &Followed) -> Result<Vec<EventRecord>> {
     let mut changes = handle.subscribe();
     loop {
         if handle.overview().await?.messages_waiting == 0 {
@@ -100,7 +100,7 @@ pub(crate) fn ends(event: &EventRecord) -> u64 {
     u64::from(event.builds_done) + u64::from(event.builds_failed)
 }
 
-async fn show_plan(handle: &Handle, event: &EventRecord) -> Result<()> {
+async fn show_plan(handle: &Client, event: &EventRecord) -> Result<()> {
     match handle.plan(event.id).await? {
         Some(plan) => {
             let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();

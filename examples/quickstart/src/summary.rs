@@ -4,7 +4,7 @@ use crate::out::say;
 use crate::{Outcome, Result};
 use freshmaker::ArtifactId;
 use freshmaker::backend::{BuildFilter, Paging};
-use freshmaker::engine::Handle;
+use freshmaker::client::Client;
 use freshmaker::rebuild::{BuildId, BuildRecord, BuildState, EventRecord, EventState};
 use freshmaker::time::since;
 use freshmaker_local::command::CommandBuildSystem;
@@ -27,7 +27,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) async fn of(handle: &Handle, events: &[EventRecord]) -> Result<Self> {
+    pub(crate) async fn of(handle: &Client, events: &[EventRecord]) -> Result<Self> {
         let mut summary = Self::default();
         for event in events {
             if matches!(event.state, EventState::Failed | EventState::Canceled) {
@@ -103,7 +103,7 @@ impl Summary {
     }
 
     /// Prints why what failed did, with the end of its log.
-    pub(crate) async fn print_failures(&self, handle: &Handle, system: &CommandBuildSystem) -> Result<()> {
+    pub(crate) async fn print_failures(&self, handle: &Client, system: &CommandBuildSystem) -> Result<()> {
         for text in &self.failed_events {
             say!("failed: {text}");
         }
@@ -138,7 +138,7 @@ pub(crate) fn plain(line: &str) -> String {
     line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-async fn builds(handle: &Handle, event: &EventRecord) -> Result<Vec<BuildRecord>> {
+async fn builds(handle: &Client, event: &EventRecord) -> Result<Vec<BuildRecord>> {
     let filter = BuildFilter { event: Some(event.id), ..BuildFilter::default() };
     let mut paging = Paging::first(Paging::LIMIT_MAX);
     let mut builds = Vec::new();

@@ -147,7 +147,7 @@ async fn an_engine_tells_the_reference_client_in_its_own_words_and_in_those_of_f
         .on(rebuild_dependents)
         .build()
         .unwrap();
-    let handle = engine.handle();
+    let handle = engine.client();
     handle.send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
     soon("the end", engine.run_until(handle.wait_until_idle())).await.unwrap();
 

@@ -142,7 +142,7 @@ async fn a_hub_that_is_away_for_a_while() {
     let mut farm = Farm::new().await;
     let engine = farm.engine(1);
     farm.push(&engine).await;
-    let handle = engine.handle();
+    let handle = engine.client();
     let clock = farm.clock.clone();
     let hub = &mut farm.hub;
     let story = async {
@@ -161,7 +161,7 @@ async fn a_hub_that_is_away_for_a_while() {
 
 /// Lets the engine run until it has ended or was polled so often, and messages of the hub come to it. Whether it has ended.
 async fn run(farm: &Farm, engine: &Engine, polls: usize) -> bool {
-    let handle = engine.handle();
+    let handle = engine.client();
     let mut running = pin!(engine.run_until(handle.wait_until_idle()));
     let mut left = polls;
     poll_fn(|cx| {

@@ -2,7 +2,7 @@
 
 use crate::contract::config;
 use async_trait::async_trait;
-use freshmaker::backend::{BuildFilter, Clock, Paging, Storage, StorageExt};
+use freshmaker::backend::{BuildFilter, Clock, Paging, Storage};
 use freshmaker::memory::{MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::BuildRecord;
 use freshmaker::time::{Timestamp, from_micros, later, since};
@@ -140,18 +140,18 @@ impl Farm {
 
     /// Something that all images are built on was pushed.
     pub(crate) async fn push(&self, engine: &Engine) {
-        engine.handle().send_as("once", &Pushed { image: "pushed".to_owned() }).await.unwrap();
+        engine.client().send_as("once", &Pushed { image: "pushed".to_owned() }).await.unwrap();
     }
 
     pub(crate) async fn builds(&self) -> Vec<BuildRecord> {
-        let mut builds = self.storage.builds(BuildFilter::default(), Paging::first(100)).await.unwrap().items;
+        let mut builds = self.storage.reads().builds(BuildFilter::default(), Paging::first(100)).await.unwrap().items;
         builds.reverse();
         builds
     }
 
     /// All builds, by artifact, as `artifact STATE`; after a check that what is stored is sound, and that the client kept its promises.
     pub(crate) async fn states(&self) -> Vec<String> {
-        assert_eq!(self.storage.check_consistency().await.unwrap(), []);
+        assert_eq!(self.storage.reads().check_consistency().await.unwrap(), []);
         assert_eq!(self.hub.ledger().violations(), []);
         let builds = self.builds().await;
         let mut states: Vec<_> = builds.iter().map(|it| format!("{} {}", it.key.artifact, it.state)).collect();
@@ -163,7 +163,7 @@ impl Farm {
     pub(crate) async fn succeeds(&self) -> usize {
         let engine = self.engine(1);
         self.push(&engine).await;
-        let handle = engine.handle();
+        let handle = engine.client();
         let ended = tokio::time::timeout(Duration::from_secs(30), engine.run_until(handle.wait_until_idle())).await;
         ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.hub)).unwrap();
         self.all_done().await;

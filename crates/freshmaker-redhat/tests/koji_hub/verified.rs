@@ -28,7 +28,7 @@ async fn what_is_too_old_again_has_failed_and_says_where() {
     let farm = farm(&["zlib-1.2.11-39.el9", "zlib-1.2.11-39.el9"]).await;
     let engine = farm.engine(1);
     farm.push(&engine).await;
-    engine.run_until(engine.handle().wait_until_idle()).await.unwrap();
+    engine.run_until(engine.client().wait_until_idle()).await.unwrap();
     let states = farm.states().await;
     assert_eq!(states, ["base FAILED", "left DEP_FAILED", "middle DEP_FAILED", "right DEP_FAILED"]);
     assert_eq!(farm.hub.ledger().entries.len(), 2);

@@ -86,14 +86,14 @@ impl Town {
     }
 
     async fn push(&self, engine: &Engine) {
-        engine.handle().send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
+        engine.client().send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
     }
 
     async fn settle(&self, engine: &Engine) {
-        let handle = engine.handle();
+        let handle = engine.client();
         let run = engine.run_until(handle.wait_until_idle());
         tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap();
-        assert_eq!(self.storage.check_consistency().await.unwrap(), []);
+        assert_eq!(self.storage.reads().check_consistency().await.unwrap(), []);
     }
 
     /// Runs until so many builds were submitted; the artifact of the last one.
@@ -123,7 +123,7 @@ impl Town {
 
     /// All builds: name, state, reason.
     async fn rows(&self, engine: &Engine) -> Vec<(String, BuildState, String)> {
-        let page = engine.handle().builds(BuildFilter::default(), Paging::first(99)).await.unwrap();
+        let page = engine.client().builds(BuildFilter::default(), Paging::first(99)).await.unwrap();
         let mut rows: Vec<_> = page
             .items
             .iter()

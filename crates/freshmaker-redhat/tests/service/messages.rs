@@ -1,7 +1,7 @@
 //! Messages in the words of services.
 
 use crate::each;
-use freshmaker::backend::{Paging, StorageExt};
+use freshmaker::backend::Paging;
 use freshmaker::rebuild::EventState;
 use freshmaker::{Context, Decision, HandlerResult};
 use freshmaker_redhat::messages::{self, koji::ContainerTaskChanged};
@@ -32,7 +32,7 @@ async fn messages_in_the_words_of_services_are_read_as_far_as_somebody_wants_the
             world.bus.send(message.clone());
         }
         world.settle(&engine).await;
-        let handle = engine.handle();
+        let handle = engine.client();
         let (state, _, text) = only(&handle).await;
         assert_eq!((state, text.as_str()), (EventState::Skipped, "nginx is CLOSED"));
         assert_eq!(events(&handle).await[0].envelope.search_key, "7");
@@ -42,7 +42,7 @@ async fn messages_in_the_words_of_services_are_read_as_far_as_somebody_wants_the
         assert_eq!(reason.code, "malformed");
         assert!(reason.text.contains("m2") && reason.text.contains(": info.id: expected a whole number"), "{reason}");
         for message in &unwanted {
-            assert_eq!(world.storage.message("bus", &message.id).await.unwrap(), None, "{message:?}");
+            assert_eq!(world.storage.reads().message("bus", &message.id).await.unwrap(), None, "{message:?}");
         }
     }
 }

@@ -22,7 +22,7 @@ async fn freshmakers_messages_follow_ours_if_they_are_asked_for() {
     for world in each() {
         let engine =
             world.builder().on(rebuild).announcer(FreshmakerMessages::new("https://fm.example.org/")).build().unwrap();
-        engine.handle().send(&pushed("base")).await.unwrap();
+        engine.client().send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
         let published = world.bus.published();
         let told: Vec<_> = published.iter().map(|message| message.topic.as_str()).collect();

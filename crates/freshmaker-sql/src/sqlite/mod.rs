@@ -14,10 +14,18 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{Connection, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use freshmaker::backend::{Answer, Claim, Error, Query, Remedy, Result, Scope, Storage, Violation};
-use freshmaker::rebuild::{InboxRecord, Neighbourhood, RowChange};
+use freshmaker::backend::{
+    BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
+    Paging, Remedy, Result, Scope, Storage, StorageReads, Violation,
+};
+use freshmaker::engine::SystemClock;
+use freshmaker::plan::{Observation, Plan};
+use freshmaker::rebuild::{
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, Neighbourhood, RunId,
+    Transition,
+};
 use freshmaker::store::{PLACE, conflict, external_changed, load, missing};
-use freshmaker::time::Timestamp;
+use freshmaker::time::{Timestamp, from_micros, to_micros};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -28,6 +36,9 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations"
 
 /// So many values are asked for at once; SQLite takes 32,766.
 const CHUNK: usize = 30_000;
+
+/// One process publishes everything.
+const PARTITIONS: u16 = 1;
 
 const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                         PRAGMA foreign_keys = ON;";
@@ -50,6 +61,7 @@ pub struct SqliteStorage {
     /// `None` is in memory.
     path: Option<PathBuf>,
     session: Arc<Mutex<Session>>,
+    clock: Arc<dyn Clock>,
 }
 
 struct Session {
@@ -72,7 +84,7 @@ impl SqliteStorage {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         // Absolute, because SQLite gives a meaning to some relative ones (`:memory:`).
         let path = std::path::absolute(path.as_ref()).map_err(|error| unavailable(path.as_ref().display(), error))?;
-        Ok(Self { session: Session::open(Some(&path))?, path: Some(path) })
+        Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
     }
 
     /// A database that goes with the storage, and that nobody else sees.
@@ -80,7 +92,18 @@ impl SqliteStorage {
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if SQLite has no memory for it.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self { session: Session::open(None)?, path: None })
+        Ok(Self { session: Session::open(None)?, path: None, clock: Arc::new(SystemClock) })
+    }
+
+    /// The same with another clock than that of the machine: leases end and moments are compared by it.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn now(&self) -> Timestamp {
+        from_micros(to_micros(self.clock.now()))
     }
 
     /// Runs a piece of work on the connection to its end, whatever becomes of the future.
@@ -109,27 +132,42 @@ impl SqliteStorage {
 
 #[async_trait]
 impl Storage for SqliteStorage {
+    fn reads(&self) -> &dyn StorageReads {
+        self
+    }
+
     async fn migrate(&self) -> Result<()> {
         self.run(|session| {
+            let connection = &mut session.connection;
+            // A migration may make a table anew that others refer to; the setting can only be changed outside of a transaction.
+            connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
             // In one transaction, so that two processes that start together do not both make the tables.
-            let migrated = session.connection.immediate_transaction(|connection| {
+            let migrated = connection.immediate_transaction(|connection| {
                 let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
                 done.map_err(|error| Failure(unavailable("migration", error)))
             });
+            connection.batch_execute("PRAGMA foreign_keys = ON").map_err(failed)?;
             migrated.map_err(|Failure(error)| error)
         })
         .await
     }
 
-    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
-        let (name, path) = (name.to_owned(), self.path.clone());
+    async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
+        let (path, now) = (self.path.clone(), self.now());
         self.run(move |session| {
-            if let Some(path) = path.filter(|_| session.lock.is_none()) {
+            // Whoever has the lock is the only process, so that leases of others are of processes that are dead.
+            let locks = path.filter(|_| session.lock.is_none());
+            let alone = locks.is_some();
+            if let Some(path) = locks {
                 session.lock = Some(take_lock(path)?);
             }
-            write::lease(&mut session.connection, &name, at)
+            write::lease(&mut session.connection, held, now, alone)
         })
         .await
+    }
+
+    async fn release(&self, run: RunId) -> Result<()> {
+        self.run(move |session| write::release(&mut session.connection, run)).await
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
@@ -137,22 +175,75 @@ impl Storage for SqliteStorage {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
-        let claim = claim.clone();
-        self.run(move |session| write::claim(&mut session.connection, &claim)).await
+        let (claim, now) = (claim.clone(), self.now());
+        self.run(move |session| write::claim(&mut session.connection, &claim, now)).await
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
-        let scope = scope.clone();
-        self.read(move |connection| load(&mut Stored(connection), &scope)).await
+        let (scope, at) = (scope.clone(), self.now());
+        self.read(move |connection| {
+            let found = load(&mut Stored(connection), &scope)?;
+            Ok(Neighbourhood { at, edges: write::edges(connection)?, ..found })
+        })
+        .await
     }
 
-    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
-        self.run(move |session| write::transact(&mut session.connection, changes)).await
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.run(move |session| write::commit(&mut session.connection, commit)).await
+    }
+}
+
+#[async_trait]
+impl StorageReads for SqliteStorage {
+    async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
+        let now = self.now();
+        self.read(move |connection| query::due(connection, run, limits, now)).await
     }
 
-    async fn query(&self, query: &Query) -> Result<Answer> {
-        let query = query.clone();
-        self.read(move |connection| query::answer(connection, &query)).await
+    async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+        self.read(move |connection| query::events_page(connection, &filter, paging)).await
+    }
+
+    async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+        self.read(move |connection| query::builds_page(connection, &filter, paging)).await
+    }
+
+    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
+        self.read(move |connection| query::attempts_of(connection, build)).await
+    }
+
+    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+        let (aggregate, id) = (aggregate.to_owned(), id.to_owned());
+        self.read(move |connection| query::history(connection, &aggregate, &id)).await
+    }
+
+    async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
+        let (source, message_id) = (source.to_owned(), message_id.to_owned());
+        self.read(move |connection| query::message(connection, &source, &message_id)).await
+    }
+
+    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.read(move |connection| query::dead_letters(connection, paging)).await
+    }
+
+    async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        self.read(move |connection| query::plan(connection, event)).await
+    }
+
+    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+        self.read(move |connection| query::durations(connection, mode, limit)).await
+    }
+
+    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+        self.read(move |connection| query::behind(connection, partition, after, limit)).await
+    }
+
+    async fn outbox(&self) -> Result<Outbox> {
+        self.read(query::outbox).await
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        self.read(query::count_all).await
     }
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {

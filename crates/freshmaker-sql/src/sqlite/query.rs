@@ -2,9 +2,13 @@ use super::rows::{
     AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
     mode_number, moment,
 };
-use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, plans, tallies, transitions};
+use super::schema::{
+    attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
+    tallies, transitions,
+};
+use super::write::number;
 use super::{CHUNK, failed};
-use diesel::dsl::{count_star, min};
+use diesel::dsl::{count_star, max, min};
 use diesel::sqlite::Sqlite;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
@@ -12,12 +16,13 @@ use diesel::{
 };
 use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{
-    Answer, BuildFilter, Due, DueLimits, Error, EventFilter, Overview, Page, Paging, Query, Remedy, Result, Violation,
+    BuildFilter, Due, DueLimits, Error, EventFilter, Notifications, Outbox, Overview, Page, Paging, Partition, Remedy,
+    Result, Violation,
 };
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
-    AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
-    InboxState,
+    AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
+    InboxRecord, InboxState, RunId, Transition,
 };
 use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview, page_limit};
 use freshmaker::time::{Timestamp, to_micros};
@@ -25,46 +30,86 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(super) fn answer(connection: &mut SqliteConnection, query: &Query) -> Result<Answer> {
-    Ok(match query {
-        Query::Due { at, limits } => Answer::Due(Box::new(due(connection, *at, *limits)?)),
-        Query::Events(filter, paging) => Answer::Events(events_page(connection, filter, *paging)?),
-        Query::Builds(filter, paging) => Answer::Builds(builds_page(connection, filter, *paging)?),
-        Query::Attempts(build) => {
-            let of_build = attempts::table.filter(attempts::build.eq(build.0));
-            let rows = of_build.order((attempts::number, attempts::id)).select(AttemptRow::as_select());
-            let rows = rows.load(connection).map_err(failed)?;
-            Answer::Attempts(rows.into_iter().map(AttemptRow::record).collect::<Result<_>>()?)
-        }
-        Query::Transitions { aggregate, id } => {
-            let trail = transitions::table.filter(transitions::aggregate.eq(aggregate).and(transitions::id.eq(id)));
-            let rows = trail.order(transitions::version).select(TransitionRow::as_select());
-            let rows = rows.load(connection).map_err(failed)?;
-            Answer::Transitions(rows.into_iter().map(TransitionRow::record).collect::<Result<_>>()?)
-        }
-        Query::DeadLetters(paging) => Answer::DeadLetters(dead_letters(connection, *paging)?),
-        Query::Plan(event) => Answer::Plan(plan(connection, *event)?.map(Box::new)),
-        Query::Durations { mode, limit } => Answer::Durations(durations(connection, *mode, *limit)?),
-        Query::Notifications { limit } => {
-            let rows = outbox::table.order(outbox::number).limit((*limit).into()).select(NotificationRow::as_select());
-            let rows = rows.load(connection).map_err(failed)?;
-            Answer::Notifications(rows.into_iter().map(NotificationRow::record).collect::<Result<_>>()?)
-        }
-        Query::Overview => Answer::Overview(Box::new(count_all(connection)?)),
-        Query::Message { source, message_id } => {
-            let row = inbox::table.filter(inbox::source.eq(source).and(inbox::message_id.eq(message_id)));
-            let row = row.select(InboxRow::as_select()).first(connection).optional().map_err(failed)?;
-            Answer::Message(row.map(InboxRow::record).transpose()?.map(Box::new))
-        }
-    })
+pub(super) fn attempts_of(connection: &mut SqliteConnection, build: BuildId) -> Result<Vec<AttemptRecord>> {
+    let of_build = attempts::table.filter(attempts::build.eq(build.0));
+    let rows = of_build.order((attempts::number, attempts::id)).select(AttemptRow::as_select());
+    rows.load(connection).map_err(failed)?.into_iter().map(AttemptRow::record).collect()
 }
 
-fn due(connection: &mut SqliteConnection, at: Timestamp, limits: DueLimits) -> Result<Due> {
-    let micros = to_micros(at);
-    let ready = if limits.ready == 0 { Vec::new() } else { ready(connection, micros, limits.ready)? };
+pub(super) fn history(connection: &mut SqliteConnection, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+    let of_one = transitions::table.filter(transitions::aggregate.eq(aggregate).and(transitions::id.eq(id)));
+    let rows = of_one.order(transitions::version).select(TransitionRow::as_select());
+    rows.load(connection).map_err(failed)?.into_iter().map(TransitionRow::record).collect()
+}
+
+pub(super) fn message(connection: &mut SqliteConnection, source: &str, id: &str) -> Result<Option<InboxRecord>> {
+    let row = inbox::table.filter(inbox::source.eq(source).and(inbox::message_id.eq(id)));
+    let row = row.select(InboxRow::as_select()).first(connection).optional().map_err(failed)?;
+    row.map(InboxRow::letter).transpose()
+}
+
+pub(super) fn behind(
+    connection: &mut SqliteConnection,
+    partition: u16,
+    after: i64,
+    limit: u32,
+) -> Result<Notifications> {
+    let rows = notifications::table
+        .filter(notifications::partition.eq(number(partition)).and(notifications::position.gt(after)))
+        .order(notifications::position)
+        .limit(limit.into())
+        .select((notifications::position, NotificationRow::as_select()));
+    let mut found = Notifications { end: after, ..Notifications::default() };
+    for (position, row) in rows.load::<(i64, NotificationRow)>(connection).map_err(failed)? {
+        found.end = position;
+        let row = readable(row.record(), &mut found.unreadable);
+        found.items.extend(row.map(|row| (position, row)));
+    }
+    Ok(found)
+}
+
+pub(super) fn outbox(connection: &mut SqliteConnection) -> Result<Outbox> {
+    let rows = partitions::table.order(partitions::partition).select((partitions::partition, partitions::trimmed));
+    let mut found = Vec::new();
+    for (partition, trimmed) in rows.load::<(i16, i64)>(connection).map_err(failed)? {
+        let last = notifications::table.filter(notifications::partition.eq(partition));
+        let last = last.select(max(notifications::position)).first::<Option<i64>>(connection).map_err(failed)?;
+        let buses = positions::table.filter(positions::partition.eq(partition));
+        let buses = buses.select((positions::bus, positions::position)).load::<(String, i64)>(connection);
+        let buses = buses.map_err(failed)?.into_iter().collect();
+        found.push(Partition { trimmed, last: last.unwrap_or(trimmed), buses });
+    }
+    Ok(Outbox { partitions: found })
+}
+
+/// Notifications that the slowest bus has not got, or all, if there is no bus yet.
+fn unpublished(connection: &mut SqliteConnection) -> Result<u64> {
+    let mut waiting = 0;
+    for (partition, number) in outbox(connection)?.partitions.into_iter().zip(0_i16..) {
+        let got = partition.buses.values().min().copied().unwrap_or_default();
+        if got >= partition.last {
+            continue;
+        }
+        let behind = notifications::partition.eq(number).and(notifications::position.gt(got));
+        let count = notifications::table.filter(behind).count().get_result::<i64>(connection).map_err(failed)?;
+        waiting += u64::try_from(count).unwrap_or(0);
+    }
+    Ok(waiting)
+}
+
+/// The record of a row, or `None` and a note of why it cannot be read.
+fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) -> Option<T> {
+    record.map_err(|error| unreadable.push(Violation { rule: "unreadable".to_owned(), text: error.to_string() })).ok()
+}
+
+pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimits, now: Timestamp) -> Result<Due> {
+    let micros = to_micros(now);
+    let mut unreadable = Vec::new();
+    let ready = if limits.ready == 0 { Vec::new() } else { ready(connection, micros, limits.ready, &mut unreadable)? };
     let live = attempts::table
         .inner_join(builds::table)
         .filter(attempts::live.eq(true))
+        .filter(attempts::run.eq(run.0).or(attempts::run.ne_all(runs::table.select(runs::run))))
         .filter(attempts::not_before.is_null().or(attempts::not_before.le(micros)))
         .order((attempts::unobserved_since, attempts::id))
         .limit(limits.attempts.into())
@@ -77,26 +122,35 @@ fn due(connection: &mut SqliteConnection, at: Timestamp, limits: DueLimits) -> R
         started.entry(system).or_default().push(priority);
     }
     started.values_mut().for_each(|priorities| priorities.sort_unstable());
+    let mut attempts = Vec::with_capacity(pairs.len());
+    for (attempt, build) in pairs {
+        let pair = attempt.record().and_then(|attempt| Ok((attempt, build.record()?)));
+        attempts.extend(readable(pair, &mut unreadable));
+    }
     let count = |priorities: &Vec<i64>| u32::try_from(priorities.len()).unwrap_or(u32::MAX);
     Ok(Due {
+        now,
         ready,
-        attempts: pairs
-            .into_iter()
-            .map(|(attempt, build)| Ok((attempt.record()?, build.record()?)))
-            .collect::<Result<_>>()?,
+        attempts,
         live: started.iter().map(|(system, priorities)| (system.clone(), count(priorities))).collect(),
         started,
         next: moment(next_due(connection, micros)?),
+        unreadable,
     })
 }
 
-/// The head of each build system's line.
-fn ready(connection: &mut SqliteConnection, at: i64, limit: u32) -> Result<Vec<BuildRecord>> {
+/// The head of each build system's queue.
+fn ready(
+    connection: &mut SqliteConnection,
+    at: i64,
+    limit: u32,
+    unreadable: &mut Vec<Violation>,
+) -> Result<Vec<BuildRecord>> {
     let is_ready = builds::state.eq(BuildState::Ready.number());
     let mut ready: Vec<BuildRecord> = Vec::new();
     let mut last = None;
     loop {
-        // One step in the index for each system, however long its line is.
+        // One step in the index for each system, however long its queue is.
         let next = builds::table.filter(is_ready).select(min(builds::system)).into_boxed();
         let next = if let Some(last) = &last { next.filter(builds::system.gt(last)) } else { next };
         let Some(system) = next.first::<Option<String>>(connection).map_err(failed)? else { break };
@@ -107,7 +161,7 @@ fn ready(connection: &mut SqliteConnection, at: i64, limit: u32) -> Result<Vec<B
             .limit(limit.into())
             .select(BuildRow::as_select());
         for row in line.load(connection).map_err(failed)? {
-            ready.push(row.record()?);
+            ready.extend(readable(row.record(), unreadable));
         }
         last = Some(system);
     }
@@ -115,7 +169,7 @@ fn ready(connection: &mut SqliteConnection, at: i64, limit: u32) -> Result<Vec<B
     Ok(ready)
 }
 
-fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+pub(super) fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
     let succeeded = attempts::state.eq(AttemptState::Succeeded.number());
     let rows = attempts::table
         .inner_join(builds::table)
@@ -132,7 +186,7 @@ fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> 
     rows.into_iter().map(observation).collect()
 }
 
-fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
+pub(super) fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
     let tallies = tallies::table.select((tallies::subject, tallies::state, tallies::amount));
     let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     for (subject, state, amount) in tallies.load::<(String, i16, i64)>(connection).map_err(failed)? {
@@ -144,8 +198,7 @@ fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
             _ => builds.push((place.coded("state", state, BuildState::from_number)?, amount)),
         }
     }
-    let waiting = outbox::table.count().get_result::<i64>(connection).map_err(failed)?;
-    Ok(overview(messages, events, builds, u64::try_from(waiting).unwrap_or(0)))
+    Ok(overview(messages, events, builds, unpublished(connection)?))
 }
 
 fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
@@ -184,7 +237,11 @@ fn filtered_events(filter: &EventFilter) -> Result<events::BoxedQuery<'_, Sqlite
     Ok(query)
 }
 
-fn events_page(connection: &mut SqliteConnection, filter: &EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+pub(super) fn events_page(
+    connection: &mut SqliteConnection,
+    filter: &EventFilter,
+    paging: Paging,
+) -> Result<Page<EventRecord>> {
     let total = filtered_events(filter)?.select(count_star()).first(connection).map_err(failed)?;
     let rows = filtered_events(filter)?
         .order(events::id.desc())
@@ -214,7 +271,11 @@ fn filtered_builds(filter: &BuildFilter) -> Result<builds::BoxedQuery<'_, Sqlite
     Ok(query)
 }
 
-fn builds_page(connection: &mut SqliteConnection, filter: &BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+pub(super) fn builds_page(
+    connection: &mut SqliteConnection,
+    filter: &BuildFilter,
+    paging: Paging,
+) -> Result<Page<BuildRecord>> {
     let total = filtered_builds(filter)?.select(count_star()).first(connection).map_err(failed)?;
     let rows = filtered_builds(filter)?
         .order(builds::id.desc())
@@ -225,22 +286,24 @@ fn builds_page(connection: &mut SqliteConnection, filter: &BuildFilter, paging: 
     page(rows.into_iter().map(BuildRow::record), total)
 }
 
-fn dead_letters(connection: &mut SqliteConnection, paging: Paging) -> Result<Page<InboxRecord>> {
+pub(super) fn dead_letters(connection: &mut SqliteConnection, paging: Paging) -> Result<Page<InboxRecord>> {
     let dead = inbox::table.filter(inbox::state.eq(inbox_number(InboxState::Dead)));
     let total = dead.count().get_result(connection).map_err(failed)?;
     let rows = dead.order(inbox::id.desc()).offset(offset(paging)).limit(page_limit(paging).into());
     let rows = rows.select(InboxRow::as_select()).load(connection).map_err(failed)?;
-    page(rows.into_iter().map(InboxRow::record), total)
+    page(rows.into_iter().map(InboxRow::letter), total)
 }
 
-fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
+pub(super) fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
     let body = plans::table.find(event.0).select(plans::body).first::<String>(connection);
     let body = body.optional().map_err(failed)?;
     body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
 }
 
 fn page<T>(rows: impl Iterator<Item = Result<T>>, total: i64) -> Result<Page<T>> {
-    Ok(Page { items: rows.collect::<Result<_>>()?, total: u64::try_from(total).unwrap_or(0) })
+    let mut unreadable = Vec::new();
+    let items = rows.filter_map(|row| readable(row, &mut unreadable)).collect();
+    Ok(Page { items, total: u64::try_from(total).unwrap_or(0), unreadable })
 }
 
 fn offset(paging: Paging) -> i64 {
@@ -256,44 +319,52 @@ fn must_fit(ids: usize) -> Result<()> {
 }
 
 pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {
-    let mut audit = ConsistencyCheck::default();
-    audit_rows(connection, &mut audit)?;
+    let (mut check, mut unreadable) = (ConsistencyCheck::default(), Vec::new());
+    check_rows(connection, &mut check, &mut unreadable)?;
     let edges = build_deps::table.select((build_deps::child, build_deps::satisfied));
     for row in edges.load_iter::<(i64, bool), _>(connection).map_err(failed)? {
         let (child, satisfied) = row.map_err(failed)?;
-        audit.dependency(BuildId(child), satisfied);
+        check.dependency(BuildId(child), satisfied);
     }
     let causes = build_causes::table.select((build_causes::build, build_causes::event, build_causes::live));
     for row in causes.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
         let (build, event, live) = row.map_err(failed)?;
-        audit.cause(BuildId(build), EventId(event), live);
+        check.cause(BuildId(build), EventId(event), live);
     }
     let trail = transitions::table
         .order((transitions::aggregate, transitions::id, transitions::version))
         .select(TransitionRow::as_select());
     for row in trail.load_iter::<TransitionRow, _>(connection).map_err(failed)? {
-        let row = row.map_err(failed)?.record()?;
-        audit.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+        if let Some(row) = readable(row.map_err(failed)?.record(), &mut unreadable) {
+            check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+        }
     }
-    Ok(audit.finish())
+    let mut found = check.finish();
+    found.extend(unreadable);
+    Ok(found)
 }
 
-fn audit_rows(connection: &mut SqliteConnection, audit: &mut ConsistencyCheck) -> Result<()> {
+fn check_rows(
+    connection: &mut SqliteConnection,
+    check: &mut ConsistencyCheck,
+    unreadable: &mut Vec<Violation>,
+) -> Result<()> {
     let rows = events::table.select(EventRow::as_select());
     for row in rows.load_iter::<EventRow, _>(connection).map_err(failed)? {
-        let EventRecord { id, state, version, builds_open, builds_done, builds_failed, .. } =
-            row.map_err(failed)?.record()?;
-        audit.event(id, EventFacts { state, version, builds_open, builds_done, builds_failed });
+        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        let EventRecord { id, state, version, builds_open, builds_done, builds_failed, .. } = row;
+        check.event(id, EventFacts { state, version, builds_open, builds_done, builds_failed });
     }
     let rows = builds::table.select(BuildRow::as_select());
     for row in rows.load_iter::<BuildRow, _>(connection).map_err(failed)? {
-        let BuildRecord { id, state, version, pending, done_at, .. } = row.map_err(failed)?.record()?;
-        audit.build(id, BuildFacts { state, version, pending, done_at: done_at.is_some() });
+        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        let BuildRecord { id, state, version, pending, done_at, .. } = row;
+        check.build(id, BuildFacts { state, version, pending, done_at: done_at.is_some() });
     }
     let rows = attempts::table.select(AttemptRow::as_select());
     for row in rows.load_iter::<AttemptRow, _>(connection).map_err(failed)? {
-        let row = row.map_err(failed)?.record()?;
-        audit.attempt(row.id, AttemptFacts { state: row.state, version: row.version, build: row.build });
+        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        check.attempt(row.id, AttemptFacts { state: row.state, version: row.version, build: row.build });
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Stored forms of the records. What cannot be read back is reported with its table and number, never guessed.
 
-use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, outbox, transitions};
+use super::PARTITIONS;
+use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use freshmaker::Reason;
 use freshmaker::backend::{Error, Remedy, Result};
@@ -9,11 +10,13 @@ use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
     Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey,
-    Notification, SessionId, Transition,
+    Notification, RunId, SessionId, Transition,
 };
+use freshmaker::store::partition;
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ pub(super) struct InboxRow {
     state: i16,
     pub(super) tries: i64,
     waits: i64,
-    owner: i64,
+    run: i64,
     received_at: i64,
     not_before: Option<i64>,
     reason_code: Option<String>,
@@ -43,7 +46,7 @@ pub(super) struct InboxProgress {
     state: i16,
     tries: i64,
     waits: i64,
-    owner: i64,
+    run: i64,
     not_before: Option<i64>,
     reason_code: Option<String>,
     reason_text: Option<String>,
@@ -55,6 +58,7 @@ pub(super) struct EventRow {
     id: i64,
     version: i64,
     state: i16,
+    source: String,
     message_id: String,
     handler: String,
     generation: i64,
@@ -122,7 +126,7 @@ pub(super) struct AttemptRow {
     build: i64,
     system: String,
     number: i64,
-    owner: i64,
+    run: i64,
     release: String,
     session: Option<String>,
     intent_at: i64,
@@ -162,13 +166,15 @@ pub(super) struct TransitionRow {
     to_state: String,
     reason_code: String,
     reason_text: String,
-    owner: i64,
+    actor: String,
+    run: i64,
     at: i64,
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = outbox)]
+#[diesel(table_name = notifications)]
 pub(super) struct NotificationRow {
+    partition: i16,
     aggregate: String,
     id: String,
     version: i64,
@@ -194,7 +200,7 @@ impl InboxRow {
             state: inbox_number(record.state),
             tries: record.tries.into(),
             waits: record.waits.into(),
-            owner: record.owner,
+            run: record.run.0,
             received_at: to_micros(record.received_at),
             not_before: micros(record.not_before),
             reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
@@ -216,7 +222,7 @@ impl InboxRow {
             state: place.coded("state", self.state, inbox_state)?,
             tries: place.small("tries", self.tries)?,
             waits: place.small("waits", self.waits)?,
-            owner: self.owner,
+            run: RunId(self.run),
             received_at: from_micros(self.received_at),
             not_before: moment(self.not_before),
             reason,
@@ -226,13 +232,23 @@ impl InboxRow {
     }
 }
 
+impl InboxRow {
+    /// The record of a dead letter: headers that cannot be read are left out, so that the rest can be seen.
+    pub(super) fn letter(mut self) -> Result<InboxRecord> {
+        if serde_json::from_str::<BTreeMap<String, String>>(&self.headers).is_err() {
+            self.headers = "{}".to_owned();
+        }
+        self.record()
+    }
+}
+
 impl InboxProgress {
     pub(super) fn of(record: &InboxRecord) -> Self {
         Self {
             state: inbox_number(record.state),
             tries: record.tries.into(),
             waits: record.waits.into(),
-            owner: record.owner,
+            run: record.run.0,
             not_before: micros(record.not_before),
             reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
             reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
@@ -247,6 +263,7 @@ impl EventRow {
             id: record.id.0,
             version: record.version.into(),
             state: record.state.number(),
+            source: record.source.clone(),
             message_id: record.message_id.clone(),
             handler: record.handler.clone(),
             generation: record.generation.into(),
@@ -275,6 +292,7 @@ impl EventRow {
             id: EventId(self.id),
             version: place.small("version", self.version)?,
             state: place.coded("state", self.state, EventState::from_number)?,
+            source: self.source,
             message_id: self.message_id,
             handler: self.handler,
             generation: place.small("generation", self.generation)?,
@@ -385,7 +403,7 @@ impl AttemptRow {
             build: record.build.0,
             system: record.system.clone(),
             number: record.number.into(),
-            owner: record.owner,
+            run: record.run.0,
             release: record.release.clone(),
             session: record.session.as_ref().map(ToString::to_string),
             intent_at: to_micros(record.intent_at),
@@ -407,7 +425,7 @@ impl AttemptRow {
             build: BuildId(self.build),
             system: self.system,
             number: place.small("number", self.number)?,
-            owner: self.owner,
+            run: RunId(self.run),
             release: self.release,
             session: self.session.map(SessionId::new),
             intent_at: from_micros(self.intent_at),
@@ -467,21 +485,25 @@ impl TransitionRow {
             to_state: record.to.clone(),
             reason_code: record.reason.code.clone(),
             reason_text: record.reason.text.clone(),
-            owner: record.owner,
+            actor: record.actor.to_string(),
+            run: record.run.0,
             at: to_micros(record.at),
         }
     }
 
     pub(super) fn record(self) -> Result<Transition> {
-        let version = Place { table: "transitions", id: &self.id }.small("version", self.version)?;
+        let place = Place { table: "transitions", id: &self.id };
+        let version = place.small("version", self.version)?;
+        let actor = self.actor.parse().map_err(|error| place.corrupt("actor", error))?;
         Ok(Transition {
             version,
+            actor,
             aggregate: self.aggregate,
             id: self.id,
             from: self.from_state,
             to: self.to_state,
             reason: Reason::new(self.reason_code, self.reason_text),
-            owner: self.owner,
+            run: RunId(self.run),
             at: from_micros(self.at),
         })
     }
@@ -489,7 +511,9 @@ impl TransitionRow {
 
 impl NotificationRow {
     pub(super) fn of(record: &Notification) -> Result<Self> {
+        let partition = partition(&record.aggregate, &record.id, PARTITIONS);
         Ok(Self {
+            partition: i16::try_from(partition).unwrap_or_default(),
             aggregate: record.aggregate.clone(),
             id: record.id.clone(),
             version: record.version.into(),
@@ -499,7 +523,7 @@ impl NotificationRow {
     }
 
     pub(super) fn record(self) -> Result<Notification> {
-        let place = Place { table: "outbox", id: &self.id };
+        let place = Place { table: "notifications", id: &self.id };
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
         Ok(Notification { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
     }

@@ -12,7 +12,7 @@ diesel::table! {
         state -> SmallInt,
         tries -> BigInt,
         waits -> BigInt,
-        owner -> BigInt,
+        run -> BigInt,
         received_at -> BigInt,
         not_before -> Nullable<BigInt>,
         reason_code -> Nullable<Text>,
@@ -21,17 +21,11 @@ diesel::table! {
 }
 
 diesel::table! {
-    kinds (name) {
-        name -> Text,
-        number -> Integer,
-    }
-}
-
-diesel::table! {
     events (id) {
         id -> BigInt,
         version -> BigInt,
         state -> SmallInt,
+        source -> Text,
         message_id -> Text,
         handler -> Text,
         generation -> BigInt,
@@ -99,7 +93,7 @@ diesel::table! {
         build -> BigInt,
         system -> Text,
         number -> BigInt,
-        owner -> BigInt,
+        run -> BigInt,
         release -> Text,
         session -> Nullable<Text>,
         intent_at -> BigInt,
@@ -148,14 +142,16 @@ diesel::table! {
         to_state -> Text,
         reason_code -> Text,
         reason_text -> Text,
-        owner -> BigInt,
+        actor -> Text,
+        run -> BigInt,
         at -> BigInt,
     }
 }
 
 diesel::table! {
-    outbox (number) {
-        number -> BigInt,
+    notifications (position) {
+        position -> BigInt,
+        partition -> SmallInt,
         aggregate -> Text,
         id -> Text,
         version -> BigInt,
@@ -165,10 +161,25 @@ diesel::table! {
 }
 
 diesel::table! {
-    leases (name) {
-        name -> Text,
-        token -> BigInt,
-        taken_at -> BigInt,
+    positions (partition, bus) {
+        partition -> SmallInt,
+        bus -> Text,
+        position -> BigInt,
+    }
+}
+
+diesel::table! {
+    partitions (partition) {
+        partition -> SmallInt,
+        trimmed -> BigInt,
+        publisher -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    runs (run) {
+        run -> BigInt,
+        expires_at -> BigInt,
     }
 }
 
@@ -189,4 +200,5 @@ diesel::table! {
 
 diesel::joinable!(attempts -> builds (build));
 diesel::joinable!(build_causes -> builds (build));
-diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes);
+diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes, runs);
+diesel::allow_tables_to_appear_in_same_query!(inbox, runs);

@@ -4,28 +4,27 @@ use super::schema::{attempts, build_deps, builds, events, inbox};
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
-use freshmaker::backend::{
-    BuildFilter, Claim, DueLimits, EventFilter, Paging, Query, Remedy, Scope, Storage, StorageExt,
+use freshmaker::backend::{BuildFilter, Claim, DueLimits, EventFilter, Paging, Remedy, Scope, Storage, StorageReads};
+use freshmaker::rebuild::{
+    AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, RowChange, RowKey,
 };
-use freshmaker::rebuild::{AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, EventId};
-use freshmaker::time::from_micros;
 use std::sync::{Arc, Mutex};
 
 const ROWS: &str = "
-    INSERT INTO events (id, version, state, message_id, handler, generation, kind, search_key, manual, payload, mode,
+    INSERT INTO events (id, version, state, source, severity, message_id, handler, generation, kind, search_key, manual, payload, mode,
         reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
-        VALUES (1, 0, 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 1, 0, 0, 0);
+        VALUES (1, 0, 1, 'amqp', 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 1, 0, 0, 0);
     INSERT INTO builds (id, version, state, system, build_key, artifact, target, mode, slot, kind, parameters, parents,
         because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
         VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0);
     INSERT INTO builds SELECT 2, version, 1, system, '[\"s\",\"b\",\"\",\"real\"]', 'b', target, mode, slot, kind, source, parameters,
         parents, because, inputs, pending, priority, estimate, tries, resubmits, attempts, no_cache, release, not_before,
         reason_code, reason_text, output, cancel_at, created_at, done_at, asked, demands FROM builds;
-    INSERT INTO attempts (id, version, state, build, system, number, owner, release, intent_at, reason_code,
+    INSERT INTO attempts (id, version, state, build, system, number, run, release, intent_at, reason_code,
         reason_text) VALUES ('a1', 0, 0, 1, 's', 1, 1, '', 0, '', '');
     INSERT INTO build_deps VALUES (1, 2, 0, 0);
     INSERT INTO build_causes VALUES (1, 1, '[]', 1), (2, 1, '[]', 1);
-    INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, owner, received_at)
+    INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, run, received_at)
         VALUES ('amqp', 'm', '', '', '{}', x'', 0, 0, 0, 0);
 ";
 
@@ -87,10 +86,14 @@ async fn what_is_asked_often_reads_no_whole_table() {
     let storage = with_rows().await;
     let key = BuildKey { system: "s".into(), artifact: "a".into(), target: String::new(), mode: BuildMode::Real };
     let calls = async |storage: &SqliteStorage| {
-        let at = from_micros(1);
-        storage.due(at, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        let run = storage.lease(None).await.unwrap().run;
+        storage.lease(Some(run)).await.unwrap();
+        storage.due(run, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        storage.notifications(0, 0, 9).await.unwrap();
+        storage.outbox().await.unwrap();
+        storage.overview().await.unwrap();
         storage.durations(BuildMode::Real, 9).await.unwrap();
-        storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 9, at }).await.unwrap();
+        storage.claim(&Claim { run, holding: Vec::new(), limit: 9 }).await.unwrap();
         storage.message("amqp", "m").await.unwrap();
         storage.attempts(BuildId(1)).await.unwrap();
         storage.transitions("build", "1").await.unwrap();
@@ -106,8 +109,11 @@ async fn what_is_asked_often_reads_no_whole_table() {
         }
         let build = storage.load(&Scope::Builds(vec![BuildId(2)])).await.unwrap().builds.remove(&BuildId(2)).unwrap();
         let record = freshmaker::rebuild::BuildRecord { version: 1, ..build };
-        let change = freshmaker::rebuild::RowChange::Build { record: Box::new(record), expected: Some(0) };
-        storage.transact(vec![change]).await.unwrap();
+        let mut commit = Commit::by(run, vec![RowChange::Build { record: Box::new(record), expected: Some(0) }]);
+        commit.unchanged = vec![(RowKey::Build(BuildId(1)), 0), (RowKey::Attempt(AttemptId::new("a1")), 0)];
+        commit.at_most = vec![("s".to_owned(), 1)];
+        commit.edges = Some(0);
+        storage.commit(commit).await.unwrap();
         let filter = BuildFilter { event: Some(EventId(1)), ..BuildFilter::default() };
         storage.builds(filter, Paging::first(9)).await.unwrap();
         let filter = BuildFilter { artifact: Some("a".into()), ..BuildFilter::default() };
@@ -156,8 +162,9 @@ async fn a_row_that_cannot_be_read_is_named() {
         assert!(error.text.contains(text), "{error}");
     }
     on(&storage, |connection| connection.batch_execute("UPDATE events SET plan = 'x'").unwrap());
-    let error = storage.query(&Query::Events(EventFilter::default(), Paging::first(1))).await.unwrap_err();
-    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Corrupt, "events 1"));
+    let page = storage.events(EventFilter::default(), Paging::first(1)).await.unwrap();
+    assert_eq!((page.items.len(), page.total, page.unreadable.len()), (0, 1, 1), "left out, and reported");
+    assert!(page.unreadable[0].text.starts_with("events 1: plan: "), "{page:?}");
     let unknown = Place { table: "builds", id: &1 }.coded("state", 11, BuildState::from_number).unwrap_err();
     assert_eq!(unknown.to_string(), "builds 1: state: unknown number 11");
 }

@@ -3,25 +3,122 @@ use super::rows::{
     inbox_number, json,
 };
 use super::schema::{
-    attempts, build_causes, build_deps, builds, events, inbox, kinds, leases, outbox, plans, sequences, transitions,
+    attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
+    sequences, transitions,
 };
-use super::{CHUNK, Failure, failed};
-use diesel::dsl::max;
+use super::{CHUNK, Failure, PARTITIONS, failed};
+use diesel::dsl::{exists, max};
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
-    SqliteConnection,
+    SqliteConnection, select,
 };
-use freshmaker::backend::{Claim, Result};
-use freshmaker::rebuild::{AttemptRecord, BuildRecord, EventRecord, InboxRecord, InboxState, RowChange, Version};
-use freshmaker::store::{conflict, in_order, missing};
-use freshmaker::time::{Timestamp, to_micros};
+use freshmaker::backend::{Claim, Error, Lease, Result};
+use freshmaker::rebuild::{
+    AttemptRecord, BuildRecord, Commit, Dependency, EventRecord, InboxRecord, InboxState, Position, RowChange, RowKey,
+    RunId, Version,
+};
+use freshmaker::store::{LEASE_TTL, conflict, external_taken, fenced, full, in_order, missing, share};
+use freshmaker::time::{Timestamp, later, to_micros};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// All changes or none.
-pub(super) fn transact(connection: &mut SqliteConnection, changes: Vec<RowChange>) -> Result<()> {
+/// The whole commit or nothing of it.
+pub(super) fn commit(connection: &mut SqliteConnection, commit: Commit) -> Result<()> {
     immediately(connection, |connection| {
-        in_order(changes).into_iter().try_for_each(|change| write_one(connection, change))
+        let Commit { run, edges, unchanged, at_most, changes } = commit;
+        if let Some(run) = run {
+            must_live(connection, run)?;
+        }
+        if let Some(expected) = edges {
+            let adds = adds_dependency(connection, &changes)?;
+            count_edges(connection, expected, adds)?;
+        }
+        for (key, version) in unchanged {
+            must_have_version(connection, &key, version)?;
+        }
+        let guard = Guard { run, edges: edges.is_some() };
+        in_order(changes).into_iter().try_for_each(|change| write_one(connection, change, guard))?;
+        at_most.into_iter().try_for_each(|(system, limit)| must_fit(connection, &system, limit))
     })
+}
+
+/// What a change may need of its commit.
+#[derive(Clone, Copy)]
+struct Guard {
+    run: Option<RunId>,
+    /// Whether the count of edges was compared.
+    edges: bool,
+}
+
+fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+    let lives = select(exists(runs::table.find(run.0))).get_result::<bool>(connection).map_err(failed)?;
+    lives.then_some(()).ok_or_else(|| fenced(run))
+}
+
+const EDGES: &str = "edges";
+
+pub(super) fn edges(connection: &mut SqliteConnection) -> Result<u64> {
+    let stored = sequences::table.find(EDGES).select(sequences::last).first::<i64>(connection);
+    Ok(u64::try_from(stored.optional().map_err(failed)?.unwrap_or(0)).unwrap_or(0))
+}
+
+fn count_edges(connection: &mut SqliteConnection, expected: u64, adds: bool) -> Result<()> {
+    let found = edges(connection)?;
+    if found != expected {
+        return Err(conflict(format!("dependencies were added: there are {found}, not {expected}")));
+    }
+    if adds {
+        let next = sequences::last.eq(i64::try_from(found + 1).unwrap_or(i64::MAX));
+        let insert = diesel::insert_into(sequences::table).values((sequences::name.eq(EDGES), next));
+        insert.on_conflict(sequences::name).do_update().set(next).execute(connection).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn adds_dependency(connection: &mut SqliteConnection, changes: &[RowChange]) -> Result<bool> {
+    for change in changes {
+        if let RowChange::Dependency(edge) = change
+            && is_new(connection, edge)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the dependency is not satisfied, and is not there yet.
+fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> {
+    if edge.satisfied {
+        return Ok(false);
+    }
+    let known = select(exists(build_deps::table.find((edge.parent.0, edge.child.0))));
+    known.get_result::<bool>(connection).map(|known| !known).map_err(failed)
+}
+
+fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: Version) -> Result<()> {
+    let (what, id, found) = match key {
+        RowKey::Event(id) => {
+            let row = events::table.find(id.0).select(events::version).first::<i64>(connection);
+            ("event", id.to_string(), row)
+        }
+        RowKey::Build(id) => {
+            let row = builds::table.find(id.0).select(builds::version).first::<i64>(connection);
+            ("build", id.to_string(), row)
+        }
+        RowKey::Attempt(id) => {
+            let row = attempts::table.find(id.as_str()).select(attempts::version).first::<i64>(connection);
+            ("attempt", id.to_string(), row)
+        }
+    };
+    let found = found.optional().map_err(failed)?;
+    must_be_one(usize::from(found == Some(expected.into())), what, id, expected)
+}
+
+fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Result<()> {
+    let live = attempts::table.filter(attempts::live.eq(true).and(attempts::system.eq(system))).count();
+    let live = live.get_result::<i64>(connection).map_err(failed)?;
+    if live > i64::from(limit) { Err(full(system, limit)) } else { Ok(()) }
 }
 
 /// One transaction that may write; taking the lock at its beginning keeps it from failing in the middle.
@@ -32,18 +129,21 @@ fn immediately<T>(
     connection.immediate_transaction(|connection| work(connection).map_err(Failure)).map_err(|Failure(error)| error)
 }
 
-fn write_one(connection: &mut SqliteConnection, change: RowChange) -> Result<()> {
+fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard) -> Result<()> {
     match change {
         RowChange::Receive(record) => {
             let row = InboxRow::of(&record)?;
             let insert = diesel::insert_into(inbox::table).values(row);
             insert.on_conflict((inbox::source, inbox::message_id)).do_nothing().execute(connection).map_err(failed)?;
         }
-        RowChange::Inbox(record) => change_inbox(connection, &record)?,
+        RowChange::Inbox(record) => change_inbox(connection, &record, guard.run)?,
         RowChange::Event { record, expected } => write_event(connection, &record, expected)?,
         RowChange::Build { record, expected } => write_build(connection, &record, expected)?,
         RowChange::Attempt { record, expected } => write_attempt(connection, &record, expected)?,
         RowChange::Dependency(record) => {
+            if !guard.edges && is_new(connection, &record)? {
+                return Err(conflict("a dependency is added without the count of edges it was decided on"));
+            }
             let row = DependencyRow::of(&record);
             let changed = (build_deps::kind.eq(row.kind()), build_deps::satisfied.eq(record.satisfied));
             let insert = diesel::insert_into(build_deps::table).values(row);
@@ -67,30 +167,71 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange) -> Result<()>
             insert.execute(connection).map_err(failed)?;
         }
         RowChange::Notification(record) => {
-            let insert = diesel::insert_into(outbox::table).values(NotificationRow::of(&record)?);
+            let insert = diesel::insert_into(notifications::table).values(NotificationRow::of(&record)?);
             insert.execute(connection).map_err(failed)?;
         }
-        RowChange::Published { aggregate, id, version, topic } => {
-            let row = outbox::table
-                .filter(outbox::aggregate.eq(aggregate).and(outbox::id.eq(id)))
-                .filter(outbox::version.eq(i64::from(version)).and(outbox::topic.eq(topic)));
-            diesel::delete(row).execute(connection).map_err(failed)?;
+        RowChange::Position(row) => write_position(connection, &row, guard.run)?,
+        RowChange::Trim { partition, up_to } => trim(connection, partition, up_to, guard.run)?,
+    }
+    Ok(())
+}
+
+fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Option<RunId>) -> Result<()> {
+    let this = inbox::source.eq(&record.source).and(inbox::message_id.eq(&record.message_id));
+    let claimed = inbox::state.eq(inbox_number(InboxState::Claimed)).and(inbox::run.eq(by.map_or(-1, |run| run.0)));
+    let row = inbox::table.filter(this).filter(claimed);
+    let changed = diesel::update(row).set(InboxProgress::of(record)).execute(connection).map_err(failed)?;
+    if changed == 1 {
+        return Ok(());
+    }
+    let InboxRecord { source, message_id, .. } = record;
+    let there = select(exists(inbox::table.filter(this))).get_result::<bool>(connection).map_err(failed)?;
+    Err(if there {
+        conflict(format!("message {message_id} from {source} is not claimed by this run"))
+    } else {
+        missing(format!("no message {message_id} from {source}"))
+    })
+}
+
+fn write_position(connection: &mut SqliteConnection, row: &Position, run: Option<RunId>) -> Result<()> {
+    must_publish(connection, row.partition, run)?;
+    let number = number(row.partition);
+    match row.position {
+        Some(position) => {
+            let position = positions::position.eq(position);
+            let values = (positions::partition.eq(number), positions::bus.eq(&row.bus), position);
+            let insert = diesel::insert_into(positions::table).values(values);
+            let upsert = insert.on_conflict((positions::partition, positions::bus)).do_update().set(position);
+            upsert.execute(connection).map_err(failed)?;
+        }
+        None => {
+            diesel::delete(positions::table.find((number, &row.bus))).execute(connection).map_err(failed)?;
         }
     }
     Ok(())
 }
 
-fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord) -> Result<()> {
-    let row = inbox::table.filter(inbox::source.eq(&record.source).and(inbox::message_id.eq(&record.message_id)));
-    let changed = diesel::update(row).set(InboxProgress::of(record)).execute(connection).map_err(failed)?;
-    if changed == 0 {
-        return Err(missing(format!("no message {} from {}", record.message_id, record.source)));
-    }
-    Ok(())
+fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Option<RunId>) -> Result<()> {
+    must_publish(connection, partition, run)?;
+    let number = number(partition);
+    let gone = notifications::partition.eq(number).and(notifications::position.le(up_to));
+    diesel::delete(notifications::table.filter(gone)).execute(connection).map_err(failed)?;
+    let row = diesel::update(partitions::table.find(number)).set(partitions::trimmed.eq(up_to));
+    row.execute(connection).map(drop).map_err(failed)
+}
+
+fn must_publish(connection: &mut SqliteConnection, partition: u16, run: Option<RunId>) -> Result<()> {
+    let publisher = partitions::table.find(number(partition)).select(partitions::publisher);
+    let publisher = publisher.first::<Option<i64>>(connection).optional().map_err(failed)?.flatten();
+    let holds = run.is_some() && publisher.map(RunId) == run;
+    holds.then_some(()).ok_or_else(|| conflict(format!("partition {partition} is published by another run")))
+}
+
+pub(super) fn number(partition: u16) -> i16 {
+    i16::try_from(partition).unwrap_or(i16::MAX)
 }
 
 fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected: Option<Version>) -> Result<()> {
-    number_kind(connection, &record.envelope.kind)?;
     let row = EventRow::of(record)?;
     let Some(expected) = expected else {
         return insert(diesel::insert_into(events::table).values(row).execute(connection));
@@ -117,8 +258,30 @@ fn write_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, expe
     };
     let stored =
         attempts::table.filter(attempts::id.eq(record.id.as_str()).and(attempts::version.eq(i64::from(expected))));
-    let changed = diesel::update(stored).set(row).execute(connection).map_err(failed)?;
-    must_be_one(changed, "attempt", &record.id, expected)
+    match diesel::update(stored).set(row).execute(connection) {
+        Ok(changed) => must_be_one(changed, "attempt", &record.id, expected),
+        Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(taken(connection, record)?),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Why an attempt cannot be stored: which other one has its external id, or is live beside it.
+fn taken(connection: &mut SqliteConnection, record: &AttemptRecord) -> Result<Error> {
+    let external = record.external.as_ref().map(ToString::to_string);
+    let other = attempts::table
+        .filter(attempts::system.eq(&record.system).and(attempts::external.eq(&external)))
+        .filter(attempts::id.ne(record.id.as_str()))
+        .select(attempts::id);
+    let other = other.first::<String>(connection).optional().map_err(failed)?;
+    Ok(match other {
+        Some(other) => external_taken(format!(
+            "attempt {}: {} on {} belongs to attempt {other}",
+            record.id,
+            external.unwrap_or_default(),
+            record.system
+        )),
+        None => conflict(format!("attempt {}: another attempt of build {} is live", record.id, record.build)),
+    })
 }
 
 fn insert(outcome: diesel::QueryResult<usize>) -> Result<()> {
@@ -132,30 +295,65 @@ fn must_be_one(changed: usize, what: &str, id: impl fmt::Display, expected: Vers
     Err(conflict(format!("{what} {id} is not there, or not in version {expected} on which this was decided")))
 }
 
-/// The first number given to a kind.
-const FIRST_USER_KIND: i32 = 1000;
-
-/// Gives a kind its number when it is first seen; it keeps it for ever.
-pub(super) fn number_kind(connection: &mut SqliteConnection, kind: &str) -> Result<()> {
-    let known = kinds::table.find(kind).select(kinds::number).first::<i32>(connection);
-    if known.optional().map_err(failed)?.is_some() {
-        return Ok(());
-    }
-    let last = kinds::table.select(max(kinds::number)).first::<Option<i32>>(connection).map_err(failed)?;
-    let number = last.map_or(FIRST_USER_KIND, |last| last.saturating_add(1).max(FIRST_USER_KIND));
-    let row = (kinds::name.eq(kind), kinds::number.eq(number));
-    insert(diesel::insert_into(kinds::table).values(row).execute(connection))
+/// Begins a run, or renews its lease. `alone`: no other process can have a lease, so that those that are stored are over.
+pub(super) fn lease(
+    connection: &mut SqliteConnection,
+    held: Option<RunId>,
+    now: Timestamp,
+    alone: bool,
+) -> Result<Lease> {
+    immediately(connection, |connection| {
+        let until = runs::expires_at.eq(to_micros(later(now, LEASE_TTL)));
+        if alone {
+            diesel::delete(runs::table).execute(connection).map_err(failed)?;
+        }
+        let run = match held {
+            Some(run) => {
+                let renewed = diesel::update(runs::table.find(run.0)).set(until).execute(connection).map_err(failed)?;
+                if renewed == 0 {
+                    return Err(fenced(run));
+                }
+                run
+            }
+            None => {
+                diesel::insert_into(runs::table).values(until).execute(connection).map_err(failed)?;
+                // Numbers only grow, so that of the new row is the highest.
+                let last = runs::table.select(max(runs::run)).first::<Option<i64>>(connection).map_err(failed)?;
+                RunId(last.unwrap_or_default())
+            }
+        };
+        let over = runs::table.filter(runs::expires_at.le(to_micros(now)).and(runs::run.ne(run.0)));
+        diesel::delete(over).execute(connection).map_err(failed)?;
+        Ok(Lease { run, ttl: LEASE_TTL, now, partitions: take_partitions(connection, run)? })
+    })
 }
 
-pub(super) fn lease(connection: &mut SqliteConnection, name: &str, at: Timestamp) -> Result<i64> {
-    immediately(connection, |connection| {
-        let last = leases::table.select(max(leases::token)).first::<Option<i64>>(connection).map_err(failed)?;
-        let token = last.unwrap_or(0) + 1;
-        let run = (leases::token.eq(token), leases::taken_at.eq(to_micros(at)));
-        let insert = diesel::insert_into(leases::table).values((leases::name.eq(name), run));
-        insert.on_conflict(leases::name).do_update().set(run).execute(connection).map_err(failed)?;
-        Ok(token)
-    })
+fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<u16>> {
+    let living = runs::table.select(runs::run).load::<i64>(connection).map_err(failed)?;
+    let living: BTreeSet<_> = living.into_iter().map(RunId).collect();
+    let rows = partitions::table.select((partitions::partition, partitions::publisher));
+    let rows = rows.load::<(i16, Option<i64>)>(connection).map_err(failed)?;
+    let mut held = BTreeMap::new();
+    for (partition, publisher) in rows {
+        if let (Ok(partition), Some(publisher)) = (u16::try_from(partition), publisher) {
+            held.insert(partition, RunId(publisher));
+        }
+    }
+    let mine = share(run, PARTITIONS, &held, &living);
+    for partition in 0..PARTITIONS {
+        let before = held.get(&partition).copied();
+        let publisher = if mine.contains(&partition) { Some(run) } else { before.filter(|holder| *holder != run) };
+        if publisher != before {
+            let row = diesel::update(partitions::table.find(number(partition)));
+            let row = row.set(partitions::publisher.eq(publisher.map(|run| run.0)));
+            row.execute(connection).map_err(failed)?;
+        }
+    }
+    Ok(mine)
+}
+
+pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+    diesel::delete(runs::table.find(run.0)).execute(connection).map(drop).map_err(failed)
 }
 
 pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i64> {
@@ -170,32 +368,54 @@ pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i
     })
 }
 
-pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim) -> Result<Vec<InboxRecord>> {
-    let Claim { owner, ref holding, limit, at } = *claim;
+pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Timestamp) -> Result<Vec<InboxRecord>> {
+    let Claim { run, ref holding, limit } = *claim;
     immediately(connection, |connection| {
+        must_live(connection, run)?;
         let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id);
         let rows = rows.limit(i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2));
-        let may_be_handled = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(at)));
+        let may_be_handled = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(now)));
         let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(may_be_handled);
         let mut found: Vec<(i64, InboxRow)> = new.load(connection).map_err(failed)?;
-        let claimed = inbox_number(InboxState::Claimed);
-        let abandoned = rows.filter(inbox::state.eq(claimed)).filter(inbox::owner.le(owner));
-        found.extend(abandoned.load::<(i64, InboxRow)>(connection).map_err(failed)?);
+        let claimed = inbox::state.eq(inbox_number(InboxState::Claimed));
+        let free = inbox::run.eq(run.0).or(inbox::run.ne_all(runs::table.select(runs::run)));
+        found.extend(rows.filter(claimed).filter(free).load::<(i64, InboxRow)>(connection).map_err(failed)?);
         found.retain(|(_, row)| !row.is_held(holding));
         found.sort_by_key(|(number, _)| *number);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let numbers: Vec<_> = found.iter().map(|(number, _)| *number).collect();
+        let mut taken = Vec::with_capacity(found.len());
+        for (number, row) in found {
+            match row.record() {
+                Ok(record) => taken.push((number, record)),
+                Err(error) => bury(connection, number, &error)?,
+            }
+        }
+        let numbers: Vec<_> = taken.iter().map(|(number, _)| *number).collect();
         for chunk in numbers.chunks(CHUNK) {
-            let claim = (inbox::state.eq(claimed), inbox::tries.eq(inbox::tries + 1), inbox::owner.eq(owner));
+            let claim = (claimed_by(), inbox::tries.eq(inbox::tries + 1), inbox::run.eq(run.0));
             let rows = inbox::table.filter(inbox::id.eq_any(chunk));
             diesel::update(rows).set(claim).execute(connection).map_err(failed)?;
         }
-        let claimed = found.into_iter().map(|(_, row)| row.record());
-        claimed
-            .map(|record| {
-                let record = record?;
-                Ok(InboxRecord { state: InboxState::Claimed, tries: record.tries + 1, owner, ..record })
-            })
-            .collect()
+        let taken = taken.into_iter().map(|(_, record)| record);
+        Ok(taken
+            .map(|record| InboxRecord { state: InboxState::Claimed, tries: record.tries + 1, run, ..record })
+            .collect())
     })
+}
+
+fn claimed_by() -> diesel::dsl::Eq<inbox::state, i16> {
+    inbox::state.eq(inbox_number(InboxState::Claimed))
+}
+
+/// A message whose row cannot be read is a dead letter: it must not hold up the others.
+fn bury(connection: &mut SqliteConnection, number: i64, error: &Error) -> Result<()> {
+    let text = error.to_string();
+    let dead = (
+        inbox::state.eq(inbox_number(InboxState::Dead)),
+        inbox::tries.eq(0),
+        inbox::waits.eq(0),
+        inbox::reason_code.eq("unreadable"),
+        inbox::reason_text.eq(text),
+    );
+    diesel::update(inbox::table.find(number)).set(dead).execute(connection).map(drop).map_err(failed)
 }

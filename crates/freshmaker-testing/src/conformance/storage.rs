@@ -1,14 +1,21 @@
 mod audit;
 mod inbox;
+mod leases;
+mod outbox;
 mod queries;
 mod sample;
 mod scopes;
 mod writing;
 
-use freshmaker::backend::{Remedy, Result, Storage};
-use freshmaker::rebuild::RowChange;
+use crate::sim::VirtualClock;
+use freshmaker::backend::{Clock, Lease, Remedy, Result, Scope, Storage};
+use freshmaker::rebuild::{Commit, RowChange, RunId};
+use std::sync::Arc;
 
-/// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called.
+/// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called, which takes its time from the clock.
+///
+/// The suite moves the clock, so that leases end and moments come without waiting. A storage that has a clock of its own, such as a
+/// database, needs a way to be given another one for this suite.
 ///
 /// ```
 /// use freshmaker::memory::MemoryStorage;
@@ -16,28 +23,35 @@ use freshmaker::rebuild::RowChange;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// conformance::storage(async || MemoryStorage::new()).await;
+/// conformance::storage(async |clock| MemoryStorage::new().with_clock(clock)).await;
 /// # }
 /// ```
 ///
 /// # Panics
 /// Where the contract is broken, saying what was expected.
-pub async fn storage<S: Storage>(make: impl AsyncFn() -> S) {
+pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
     macro_rules! run {
         ($($case:path),* $(,)?) => {
             $(
-                let storage = make().await;
+                let clock = VirtualClock::new(sample::at(0));
+                let storage = make(Arc::new(clock.clone())).await;
                 done("migrate", storage.migrate().await);
                 done("migrate again", storage.migrate().await);
-                $case(&storage).await;
+                $case(World { storage: &storage, clock: &clock }).await;
             )*
         };
     }
     run!(
         inbox::a_message_is_stored_once,
         inbox::messages_are_claimed_oldest_first,
-        inbox::only_a_later_run_claims_again,
-        inbox::tokens_and_numbers_never_repeat,
+        inbox::only_what_no_living_run_handles_is_claimed_again,
+        inbox::a_message_is_changed_only_by_the_run_that_claimed_it,
+        inbox::numbers_never_repeat,
+        leases::runs_never_repeat,
+        leases::a_run_that_is_over_writes_nothing,
+        leases::a_renewed_lease_holds,
+        leases::what_is_left_by_a_run_that_is_over_is_due,
+        leases::partitions_are_shared_among_the_living,
         inbox::dead_letters_keep_their_bytes,
         writing::every_field_survives,
         writing::moments_are_microseconds,
@@ -46,6 +60,10 @@ pub async fn storage<S: Storage>(make: impl AsyncFn() -> S) {
         writing::a_build_has_one_live_attempt,
         writing::a_key_has_one_build_in_each_slot,
         writing::an_external_id_is_written_once,
+        writing::an_event_is_decided_once,
+        writing::what_a_decision_rests_on_must_not_change,
+        writing::dependencies_are_counted,
+        writing::limits_hold_after_a_commit,
         writing::rows_refer_to_rows_that_are_there,
         scopes::builds_come_with_what_is_beside_them,
         scopes::descendants_are_those_that_wait,
@@ -62,7 +80,9 @@ pub async fn storage<S: Storage>(make: impl AsyncFn() -> S) {
         queries::the_next_moment_is_the_earliest_left_out,
         queries::events_are_filtered_and_paged,
         queries::builds_are_filtered_and_paged,
-        queries::notifications_wait_in_order_until_published,
+        outbox::notifications_come_in_order_of_their_positions,
+        outbox::each_bus_has_a_position,
+        outbox::what_is_trimmed_is_gone,
         queries::trails_and_plans_come_back,
         queries::the_overview_counts,
         audit::sound_rows_have_no_violations,
@@ -76,12 +96,51 @@ fn done<T>(what: &str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{what}: {:?}: {error}", error.remedy))
 }
 
+/// A storage, and the clock that it has.
+#[derive(Clone, Copy)]
+struct World<'a> {
+    storage: &'a dyn Storage,
+    clock: &'a VirtualClock,
+}
+
+impl World<'_> {
+    /// Moves the clock so many seconds behind the moment at which a case begins.
+    fn pass_to(&self, seconds: i64) {
+        self.clock.advance_to(sample::at(seconds));
+    }
+
+    async fn lease(&self) -> Lease {
+        done("lease", self.storage.lease(None).await)
+    }
+}
+
+/// The changes as a client commits them, with the count of edges if they need it.
+async fn commit(storage: &dyn Storage, changes: impl IntoIterator<Item = RowChange>) -> Commit {
+    let changes: Vec<_> = changes.into_iter().collect();
+    let adds_edges = changes.iter().any(|change| matches!(change, RowChange::Dependency(edge) if !edge.satisfied));
+    let edges = if adds_edges { Some(edges(storage).await) } else { None };
+    Commit { edges, ..Commit::unfenced(changes) }
+}
+
+async fn edges(storage: &dyn Storage) -> u64 {
+    done("load", storage.load(&Scope::Builds(Vec::new())).await).edges
+}
+
 async fn write(storage: &dyn Storage, changes: impl IntoIterator<Item = RowChange>) {
-    done("transact", storage.transact(changes.into_iter().collect()).await);
+    done("commit", storage.commit(commit(storage, changes).await).await);
+}
+
+async fn write_by(storage: &dyn Storage, run: RunId, changes: impl IntoIterator<Item = RowChange>) {
+    done("commit", storage.commit(Commit::by(run, changes.into_iter().collect())).await);
 }
 
 async fn refused(storage: &dyn Storage, why: &str, remedy: Remedy, changes: impl IntoIterator<Item = RowChange>) {
-    match storage.transact(changes.into_iter().collect()).await {
+    let commit = commit(storage, changes).await;
+    refused_commit(storage, why, remedy, commit).await;
+}
+
+async fn refused_commit(storage: &dyn Storage, why: &str, remedy: Remedy, commit: Commit) {
+    match storage.commit(commit).await {
         Ok(()) => panic!("{why}: it was written, but must be refused as {remedy:?}"),
         Err(error) => assert_eq!(error.remedy, remedy, "{why}: refused, but with another remedy: {error}"),
     }

@@ -1,26 +1,36 @@
 use super::executor::step;
+use super::faults::Fault;
 use super::world::{SETTLE, World};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
-    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Claim, Clock, Delivery, DeliveryTag, Error, Found,
-    Made, Query, Remedy, Result, Scope, Storage, Verifier, Violation,
+    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Claim, Clock, Delivery, DeliveryTag, Due,
+    DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging, Remedy, Result,
+    Scope, Storage, StorageReads, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::memory::MemoryStorage;
-use freshmaker::rebuild::{ExternalId, InboxRecord, Neighbourhood, RowChange, SessionId, Verification};
+use freshmaker::plan::{Observation, Plan};
+use freshmaker::rebuild::{
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord,
+    Neighbourhood, RunId, SessionId, Transition, Verification,
+};
 use freshmaker::time::{Timestamp, later};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The world as the backends see it. Every call is a place where the process may die, the call may fail or take time.
+/// The world as the backends of one process see it. Every call is a place where the process may die, the call may fail or take time.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(pub(super) Arc<Mutex<World>>);
+pub(super) struct Shared {
+    pub(super) world: Arc<Mutex<World>>,
+    /// Which process it is.
+    pub(super) process: usize,
+}
 
 impl Shared {
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.catch_up();
         world
     }
@@ -47,20 +57,41 @@ impl Shared {
     }
 }
 
+/// The storage of one process. Its calls fail before or after they took effect, and take time.
 #[derive(Debug)]
 pub(super) struct SimStorage {
     pub(super) rows: Arc<MemoryStorage>,
     pub(super) shared: Shared,
+    pub(super) fault: Option<Fault>,
 }
 
 #[async_trait]
 impl Storage for SimStorage {
+    fn reads(&self) -> &dyn StorageReads {
+        self
+    }
+
     async fn migrate(&self) -> Result<()> {
         self.rows.migrate().await
     }
 
-    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
-        self.rows.lease(name, at).await
+    async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
+        if held.is_some() {
+            self.shared.delay().await;
+            self.shared.fails("storage.lease, before")?;
+        }
+        let lease = self.rows.lease(held).await?;
+        step().await;
+        if held.is_some() {
+            self.shared.fails("storage.lease, after it was done,")?;
+        }
+        Ok(lease)
+    }
+
+    async fn release(&self, run: RunId) -> Result<()> {
+        self.shared.delay().await;
+        self.shared.fails("storage.release")?;
+        self.rows.release(run).await
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
@@ -86,18 +117,80 @@ impl Storage for SimStorage {
         Ok(loaded)
     }
 
-    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
+    async fn commit(&self, commit: Commit) -> Result<()> {
         self.shared.delay().await;
-        self.shared.fails("storage.transact, before")?;
-        self.rows.transact(changes).await?;
+        self.shared.fails("storage.commit, before")?;
+        let commit = match self.fault {
+            Some(fault) => fault.spoil(commit, self.rows.load(&Scope::Builds(Vec::new())).await?.edges),
+            None => commit,
+        };
+        self.rows.commit(commit).await?;
         step().await;
-        self.shared.fails("storage.transact, after it was done,")
+        self.shared.fails("storage.commit, after it was done,")
+    }
+}
+
+impl SimStorage {
+    /// Every question is a place where the process may die, and may fail.
+    async fn asked(&self) -> Result<&dyn StorageReads> {
+        step().await;
+        self.shared.fails("storage.reads")?;
+        Ok(self.rows.reads())
+    }
+}
+
+#[async_trait]
+impl StorageReads for SimStorage {
+    async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
+        let mut due = self.asked().await?.due(run, limits).await?;
+        if self.fault == Some(Fault::NoConcurrencyLimit) {
+            due.live.clear();
+        }
+        Ok(due)
     }
 
-    async fn query(&self, query: &Query) -> Result<Answer> {
-        step().await;
-        self.shared.fails("storage.query")?;
-        self.rows.query(query).await
+    async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+        self.asked().await?.events(filter, paging).await
+    }
+
+    async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+        self.asked().await?.builds(filter, paging).await
+    }
+
+    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
+        self.asked().await?.attempts(build).await
+    }
+
+    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+        self.asked().await?.transitions(aggregate, id).await
+    }
+
+    async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
+        self.asked().await?.message(source, message_id).await
+    }
+
+    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.asked().await?.dead_letters(paging).await
+    }
+
+    async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        self.asked().await?.plan(event).await
+    }
+
+    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+        self.asked().await?.durations(mode, limit).await
+    }
+
+    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+        self.asked().await?.notifications(partition, after, limit).await
+    }
+
+    async fn outbox(&self) -> Result<Outbox> {
+        self.asked().await?.outbox().await
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        self.asked().await?.overview().await
     }
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
@@ -119,7 +212,8 @@ impl Bus for SimBus {
                 let count = limit.min(world.bus.waiting.len());
                 if count > 0 {
                     let taken: Vec<_> = world.bus.waiting.drain(..count).collect();
-                    world.bus.delivered.extend(taken.iter().cloned());
+                    let process = self.0.process;
+                    world.bus.delivered.extend(taken.iter().cloned().map(|(tag, message)| (tag, (process, message))));
                     return Ok(taken
                         .into_iter()
                         .map(|(tag, message)| Delivery { tag: DeliveryTag(tag), message })
@@ -136,7 +230,7 @@ impl Bus for SimBus {
         self.0.fails("bus.acknowledge")?;
         let mut world = self.0.world();
         for tag in tags {
-            if let Some(message) = world.bus.delivered.remove(&tag.0) {
+            if let Some((_, message)) = world.bus.delivered.remove(&tag.0) {
                 world.bus.acknowledged.insert(message.id);
             }
         }
@@ -188,14 +282,14 @@ struct Submitting<'a>(&'a Shared);
 
 impl<'a> Submitting<'a> {
     fn new(shared: &'a Shared) -> Self {
-        shared.world().submit();
+        shared.world().submit(shared.process);
         Self(shared)
     }
 }
 
 impl Drop for Submitting<'_> {
     fn drop(&mut self) {
-        self.0.world().submitting -= 1;
+        self.0.world().submitted(self.0.process);
     }
 }
 

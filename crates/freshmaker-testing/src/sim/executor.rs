@@ -37,14 +37,9 @@ impl VirtualClock {
         due.into_values().for_each(Waker::wake);
     }
 
-    /// The earliest moment that somebody waits for.
-    fn next(&self) -> Option<Timestamp> {
+    /// The earliest moment that a task waits for.
+    pub(super) fn next(&self) -> Option<Timestamp> {
         self.lock().waiting.keys().next().map(|(at, _)| *at)
-    }
-
-    /// Forgets who waits: the process that waited is gone.
-    fn clear(&self) {
-        self.lock().waiting.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Timers> {
@@ -96,56 +91,49 @@ impl Drop for Sleep<'_> {
     }
 }
 
-/// How a run under virtual time ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended<T> {
-    /// The future is complete.
-    Complete(T),
-    /// It was dropped in the middle, as asked.
-    Crashed,
-    /// Nothing can happen any more, or too much has.
-    Stuck(&'static str),
-}
+/// Remembers that a task was woken.
+struct Woken(AtomicBool);
 
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// Polls the future to its end on this thread. Before each poll `crash` is asked whether the process dies here.
-pub(super) fn run<T>(
-    clock: &VirtualClock,
-    future: impl Future<Output = T>,
-    deadline: Timestamp,
-    steps_max: u32,
-    mut crash: impl FnMut() -> bool,
-) -> Ended<T> {
-    let mut future = Box::pin(future);
-    let flag = Arc::new(Flag(AtomicBool::new(true)));
-    let waker = Waker::from(Arc::clone(&flag));
-    let mut cx = Context::from_waker(&waker);
-    for _ in 0..steps_max {
-        if flag.0.swap(false, Ordering::SeqCst) {
-            if crash() {
-                drop(future);
-                clock.clear();
-                return Ended::Crashed;
-            }
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return Ended::Complete(output);
-            }
-            continue;
-        }
-        match clock.next() {
-            None => return Ended::Stuck("nothing waits for anything"),
-            Some(at) if at > deadline => return Ended::Stuck("time is up"),
-            Some(at) => clock.advance_to(at),
-        }
+/// A future that is polled step by step, by whoever decides whose turn it is.
+pub(super) struct Task<T> {
+    future: Pin<Box<dyn Future<Output = T>>>,
+    woken: Arc<Woken>,
+    frozen_until: Option<Timestamp>,
+}
+
+impl<T> Task<T> {
+    pub(super) fn new(future: impl Future<Output = T> + 'static) -> Self {
+        Self { future: Box::pin(future), woken: Arc::new(Woken(AtomicBool::new(true))), frozen_until: None }
     }
-    Ended::Stuck("too many steps")
+
+    /// Whether it can make a step at this moment.
+    pub(super) fn is_ready(&self, now: Timestamp) -> bool {
+        self.frozen_until.is_none_or(|until| until <= now) && self.woken.0.load(Ordering::SeqCst)
+    }
+
+    /// It makes no step before this moment, whatever happens: as a process that is stopped and goes on.
+    pub(super) fn freeze(&mut self, until: Timestamp) {
+        self.frozen_until = Some(until);
+    }
+
+    /// When it may go on, if it is frozen and has something to do.
+    pub(super) fn thaws(&self) -> Option<Timestamp> {
+        self.frozen_until.filter(|_| self.woken.0.load(Ordering::SeqCst))
+    }
+
+    /// Makes one step.
+    pub(super) fn poll(&mut self) -> Poll<T> {
+        self.frozen_until = None;
+        self.woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
 }
 
 /// Lets everybody else run once: a place where the process may die.
@@ -168,19 +156,36 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn time_jumps_to_the_next_timer() {
+    fn a_task_sleeps_until_the_clock_says_so() {
         let start = from_micros(0);
         let clock = VirtualClock::new(start);
         let hour = later(start, Duration::from_secs(3600));
-        let ended = run(&clock, clock.sleep_until(hour), later(hour, Duration::from_secs(1)), 100, || false);
-        assert_eq!(ended, Ended::Complete(()));
-        assert_eq!(clock.now(), hour);
+        let sleeper = clock.clone();
+        let mut task = Task::new(async move { sleeper.sleep_until(hour).await });
+        assert!(task.poll().is_pending() && !task.is_ready(start));
+        assert_eq!(clock.next(), Some(hour));
+        clock.advance_to(hour);
+        assert!(task.is_ready(hour) && task.poll().is_ready());
+        assert_eq!(clock.next(), None);
     }
 
     #[test]
-    fn a_future_that_nobody_wakes_is_stuck() {
+    fn a_dropped_task_waits_for_nothing() {
         let clock = VirtualClock::new(from_micros(0));
-        let ended = run(&clock, std::future::pending::<()>(), Timestamp::MAX_UTC, 100, || false);
-        assert_eq!(ended, Ended::Stuck("nothing waits for anything"));
+        let sleeper = clock.clone();
+        let mut task = Task::new(async move { sleeper.sleep_until(Timestamp::MAX_UTC).await });
+        assert!(task.poll().is_pending() && clock.next().is_some());
+        drop(task);
+        assert_eq!(clock.next(), None);
+    }
+
+    #[test]
+    fn a_frozen_task_goes_on_when_its_time_has_come() {
+        let (start, then) = (from_micros(0), from_micros(9));
+        let mut task = Task::new(async {});
+        task.freeze(then);
+        assert!(!task.is_ready(start) && task.is_ready(then));
+        assert_eq!(task.thaws(), Some(then));
+        assert!(task.poll().is_ready());
     }
 }

@@ -1,14 +1,13 @@
-use super::backends::{SimBuilds, SimBus, SimStorage, SimVerifier};
+use super::backends::{SimBuilds, SimBus, SimVerifier};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    Answer, BuildRequest, BuildSystem, Bus, Capabilities, Claim, Delivery, DeliveryTag, Found, Made, Query, Result,
-    Scope, Storage, Verifier, Violation,
+    BuildRequest, BuildSystem, Bus, Capabilities, Delivery, DeliveryTag, Found, Made, Result, Verifier,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::EdgeKind;
 use freshmaker::rebuild::{
-    BuildRecord, BuildSlot, BuildState, DependencyKind, EventState, ExternalId, InboxRecord, Neighbourhood, RowChange,
-    SessionId, Verification,
+    BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventState, ExternalId, RowChange, SessionId,
+    Verification,
 };
 use freshmaker::time::Timestamp;
 use std::time::Duration;
@@ -51,7 +50,13 @@ faults! {
     /// Builds are not asked about.
     NoPolling,
     /// Limits of a build system are not counted.
-    NoSlots,
+    NoConcurrencyLimit,
+    /// Limits of a build system are kept by each process alone: they are not checked when an intent is stored.
+    LimitOnlyPlanned,
+    /// What a run decided is stored although the run is over.
+    NotFenced,
+    /// Two plans may add dependencies that each of them does not see.
+    EdgesNotCompared,
     /// A build is told the contents its parents had when it was planned.
     StaleParents,
     /// Notifications are counted as published although the bus never got them.
@@ -70,30 +75,38 @@ faults! {
     PreparedNotAsked,
 }
 
-#[derive(Debug)]
-pub(super) struct FaultyStorage {
-    pub(super) inner: SimStorage,
-    pub(super) fault: Option<Fault>,
-}
+impl Fault {
+    /// The commit as the faulty engine would have made it; `edges` is the stored count.
+    pub(super) fn spoil(self, mut commit: Commit, edges: u64) -> Commit {
+        match self {
+            Self::NotFenced => {
+                let claimed = |change: &RowChange| matches!(change, RowChange::Inbox(_) | RowChange::Position(_));
+                commit.run = commit.run.filter(|_| commit.changes.iter().any(claimed));
+            }
+            Self::EdgesNotCompared => commit.edges = commit.edges.map(|_| edges),
+            Self::NoConcurrencyLimit | Self::LimitOnlyPlanned => commit.at_most.clear(),
+            _ => commit.changes = commit.changes.into_iter().filter_map(|change| self.spoil_change(change)).collect(),
+        }
+        commit
+    }
 
-impl FaultyStorage {
     /// The change as the faulty engine would have made it; `None` if it would have made none.
-    fn spoil(&self, mut change: RowChange) -> Option<RowChange> {
-        match (self.fault?, &mut change) {
-            (Fault::ReleaseNotRecorded, RowChange::Dependency(edge)) if edge.satisfied => return None,
-            (Fault::SuccessorDoesNotWait, RowChange::Dependency(edge)) => {
+    fn spoil_change(self, mut change: RowChange) -> Option<RowChange> {
+        match (self, &mut change) {
+            (Self::ReleaseNotRecorded, RowChange::Dependency(edge)) if edge.satisfied => return None,
+            (Self::SuccessorDoesNotWait, RowChange::Dependency(edge)) => {
                 edge.satisfied |= edge.kind == DependencyKind::After;
             }
-            (Fault::NoDeduplication, RowChange::Receive(record)) => {
+            (Self::NoDeduplication, RowChange::Receive(record)) => {
                 record.message_id = format!("{}@{}", record.message_id, record.received_at);
             }
-            (Fault::EventEndsEarly, RowChange::Event { record, .. })
+            (Self::EventEndsEarly, RowChange::Event { record, .. })
                 if record.state == EventState::Building && record.builds_done > 0 =>
             {
                 record.state = EventState::Complete;
                 record.done_at = Some(record.created_at);
             }
-            (Fault::SessionNotStored, RowChange::Attempt { record, .. }) => record.session = None,
+            (Self::SessionNotStored, RowChange::Attempt { record, .. }) => record.session = None,
             (fault, RowChange::Build { record, expected }) => spoil_build(fault, record, expected.is_none()),
             _ => {}
         }
@@ -125,49 +138,6 @@ fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
             build.done_at = Some(build.created_at);
         }
         _ => {}
-    }
-}
-
-#[async_trait]
-impl Storage for FaultyStorage {
-    async fn migrate(&self) -> Result<()> {
-        self.inner.migrate().await
-    }
-
-    async fn lease(&self, name: &str, at: Timestamp) -> Result<i64> {
-        self.inner.lease(name, at).await
-    }
-
-    async fn reserve(&self, count: u32) -> Result<i64> {
-        self.inner.reserve(count).await
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
-        self.inner.claim(claim).await
-    }
-
-    async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
-        self.inner.load(scope).await
-    }
-
-    async fn transact(&self, changes: Vec<RowChange>) -> Result<()> {
-        let changes = match self.fault {
-            Some(_) => changes.into_iter().filter_map(|change| self.spoil(change)).collect(),
-            None => changes,
-        };
-        self.inner.transact(changes).await
-    }
-
-    async fn query(&self, query: &Query) -> Result<Answer> {
-        let mut answer = self.inner.query(query).await?;
-        if let (Some(Fault::NoSlots), Answer::Due(due)) = (self.fault, &mut answer) {
-            due.live.clear();
-        }
-        Ok(answer)
-    }
-
-    async fn check_consistency(&self) -> Result<Vec<Violation>> {
-        self.inner.check_consistency().await
     }
 }
 

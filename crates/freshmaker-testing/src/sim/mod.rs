@@ -1,6 +1,6 @@
-//! The real engine in a scripted world: one thread, virtual time, everything random from one seed.
+//! Real engines in a scripted world: one to three processes on one storage, one thread, virtual time, everything random from one seed.
 //!
-//! The process dies at any await and comes back; messages are lost, doubled and reordered; calls fail before or after they took effect;
+//! A process dies at any await and comes back, or is stopped until its lease is lost, and goes on; messages are lost, doubled and reordered; calls fail before or after they took effect;
 //! requests arrive late, after the process that sent them is dead; builds are slow, flaky or broken; events are cancelled. Afterwards
 //! the oracle compares what is stored with the ledger of the world. A failing seed prints its number and its story, and replays.
 //!
@@ -20,11 +20,12 @@ pub use faults::Fault;
 pub use world::Weather;
 
 use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimStorage, SimVerifier};
-use self::executor::Ended;
-use self::faults::{FaultyBuilds, FaultyBus, FaultyStorage, FaultyVerifier};
+use self::executor::Task;
+use self::faults::{FaultyBuilds, FaultyBus, FaultyVerifier};
 use self::world::World;
-use freshmaker::backend::{Clock, EventFilter, Paging};
-use freshmaker::engine::{Engine, Handle};
+use freshmaker::backend::{Clock, Error, EventFilter, Paging};
+use freshmaker::client::Client;
+use freshmaker::engine::Engine;
 use freshmaker::handler::rebuild_dependents;
 use freshmaker::memory::MemoryStorage;
 use freshmaker::rebuild::{EventState, Limits};
@@ -32,13 +33,16 @@ use freshmaker::time::{Timestamp, from_micros, later};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 /// What happened in a run that ended well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How often the process died.
+    /// How often a process died.
     pub crashes: u32,
+    /// How often a process was stopped, and went on.
+    pub freezes: u32,
     /// Steps at each of which it could have died.
     pub steps: u32,
     /// Tasks of the build system.
@@ -119,7 +123,7 @@ struct Simulation {
     clock: VirtualClock,
     shared: Shared,
     rows: Arc<MemoryStorage>,
-    script: Mutex<Vec<(Timestamp, Action)>>,
+    report: Report,
 }
 
 fn run(seed: u64, fault: Option<Fault>, crash_at: Option<u32>) -> Result<Report, Failed> {
@@ -127,10 +131,11 @@ fn run(seed: u64, fault: Option<Fault>, crash_at: Option<u32>) -> Result<Report,
     let clock = VirtualClock::new(start);
     let mut world = World::new(seed, clock.clone(), weather(seed));
     let script = script(&mut world, start);
-    let shared = Shared(Arc::new(Mutex::new(world)));
-    let rows = Arc::new(MemoryStorage::new());
-    let simulation = Simulation { seed, fault, crash_at, clock, shared, rows, script: Mutex::new(script) };
-    let (crashes, steps) = simulation.live(later(start, PATIENCE));
+    let shared = Shared { world: Arc::new(Mutex::new(world)), process: 0 };
+    let rows = MemoryStorage::new().with_clock(Arc::new(clock.clone())).with_partitions(3);
+    let report = Report::default();
+    let mut simulation = Simulation { seed, fault, crash_at, clock, shared, rows: Arc::new(rows), report };
+    simulation.live(script, later(start, PATIENCE));
     oracle::check(&simulation.shared, &simulation.rows);
     let mut world = simulation.shared.world();
     let trace = std::mem::take(&mut world.trace);
@@ -140,7 +145,8 @@ fn run(seed: u64, fault: Option<Fault>, crash_at: Option<u32>) -> Result<Report,
     }
     let reused = trace.iter().filter(|line| line.contains("REUSED")).count() as u64;
     let elapsed = freshmaker::time::since(world.now(), start);
-    Ok(Report { crashes, steps, tasks: world.tasks.len(), reused, elapsed, trace })
+    let (crashes, freezes, steps) = (simulation.report.crashes, simulation.report.freezes, simulation.report.steps);
+    Ok(Report { crashes, freezes, steps, tasks: world.tasks.len(), reused, elapsed, trace })
 }
 
 /// Every seed has its own weather, from a calm day to all at once.
@@ -148,8 +154,11 @@ fn weather(seed: u64) -> Weather {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let mut pick = |values: &[u32]| values[rng.usize(..values.len())];
     Weather {
+        processes: pick(&[1, 1, 2, 3]),
         crash: pick(&[0, 2, 10, 40]),
         crashes_max: pick(&[1, 3, 8]),
+        freeze: pick(&[0, 0, 1, 4]),
+        freezes_max: pick(&[1, 3]),
         backend_error: pick(&[0, 10, 50]),
         backend_errors_max: pick(&[5, 20]),
         duplicate: pick(&[0, 300]),
@@ -182,64 +191,157 @@ fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
     script
 }
 
+/// A process: alive, or down until a moment.
+enum Process {
+    Alive(Task<Result<(), Error>>),
+    Down(Timestamp),
+    Ended,
+}
+
+/// What becomes of a process before one of its steps.
+enum Fate {
+    GoesOn,
+    Dies,
+    Freezes(Duration),
+}
+
 impl Simulation {
-    /// Runs engine after engine until one ends by itself; returns how many died, and how many steps they made.
-    fn live(&self, deadline: Timestamp) -> (u32, u32) {
-        let mut crashes = 0;
-        let mut steps = 0;
-        loop {
-            let engine = match self.engine(crashes) {
-                Ok(engine) => engine,
+    /// Lets the processes and what comes from outside run until all have ended.
+    fn live(&mut self, script: Vec<(Timestamp, Action)>, deadline: Timestamp) {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let count = self.shared.world().weather.processes as usize;
+        let mut outside = Some(self.outside(script));
+        let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.now())).collect();
+        for _ in 0..STEPS_MAX {
+            self.revive(&mut processes, &stopped);
+            match self.turn(&processes, outside.as_ref()) {
+                Some(Turn::Outside) => {
+                    if outside.as_mut().is_some_and(|task| task.poll().is_ready()) {
+                        outside = None;
+                        stop.send_replace(true);
+                        // What is down now need not come back.
+                        processes.retain(|process| matches!(process, Process::Alive(_)));
+                    }
+                }
+                Some(Turn::Process(number)) => self.step(number, &mut processes[number], outside.is_none()),
+                None if outside.is_none() && processes.iter().all(|process| matches!(process, Process::Ended)) => {
+                    return;
+                }
+                None => match self.next(&processes, outside.as_ref()) {
+                    None => return self.shared.world().violation("nothing waits for anything".to_owned()),
+                    Some(at) if at > deadline => {
+                        return self.shared.world().violation("it never ends: time is up".to_owned());
+                    }
+                    Some(at) => self.clock.advance_to(at),
+                },
+            }
+        }
+        self.shared.world().violation("it never ends: too many steps".to_owned());
+    }
+
+    /// Starts the processes whose time has come.
+    fn revive(&mut self, processes: &mut [Process], stopped: &tokio::sync::watch::Receiver<bool>) {
+        let now = self.clock.now();
+        for (number, process) in processes.iter_mut().enumerate() {
+            if !matches!(process, Process::Down(until) if *until <= now) {
+                continue;
+            }
+            let mut stopped = stopped.clone();
+            *process = match self.engine(number) {
+                Ok(engine) => Process::Alive(Task::new(async move {
+                    engine.run_until(async { drop(stopped.wait_for(|stop| *stop).await) }).await
+                })),
                 Err(error) => {
                     self.shared.world().violation(error.to_string());
-                    return (crashes, steps);
+                    Process::Ended
                 }
             };
-            let handle = engine.handle();
-            let life = engine.run_until(self.outside(&handle));
-            let crash = || {
-                let mut world = self.shared.world();
-                let chance = world.weather.crash;
-                let dies = world.weather.crashes_max > 0 && world.chance(chance);
-                world.weather.crashes_max -= u32::from(dies);
-                steps += 1;
-                dies || self.crash_at == Some(steps)
-            };
-            let run = AssertUnwindSafe(|| executor::run(&self.clock, life, deadline, STEPS_MAX, crash));
-            let ended = catch_unwind(run).unwrap_or_else(|cause| {
-                let text = cause.downcast_ref::<String>().map_or("it panicked", String::as_str);
-                self.shared.world().violation(text.to_owned());
-                Ended::Complete(Ok(()))
-            });
-            match ended {
-                Ended::Complete(Ok(())) => return (crashes, steps),
-                Ended::Complete(Err(error)) => {
-                    self.shared.world().violation(format!("the engine gave up: {error}"));
-                    return (crashes, steps);
-                }
-                Ended::Stuck(how) => {
-                    self.shared.world().violation(format!("it never ends: {how}"));
-                    return (crashes, steps);
-                }
-                Ended::Crashed => {
-                    crashes += 1;
-                    let down = Duration::from_secs(self.shared.world().rng.u64(..60));
-                    self.clock.advance_to(later(self.clock.now(), down));
-                    self.shared.world().disconnect(down);
-                }
-            }
         }
     }
 
-    fn engine(&self, incarnation: u32) -> Result<Engine, freshmaker::engine::ConfigError> {
-        let (shared, fault) = (self.shared.clone(), self.fault);
-        let storage = SimStorage { rows: Arc::clone(&self.rows), shared: shared.clone() };
+    /// Whose turn it is, of those that can make a step.
+    fn turn(&self, processes: &[Process], outside: Option<&Task<()>>) -> Option<Turn> {
+        let now = self.clock.now();
+        let ready = |process: &Process| matches!(process, Process::Alive(task) if task.is_ready(now));
+        let numbers = processes.iter().enumerate().filter(|(_, process)| ready(process));
+        let mut turns: Vec<_> = numbers.map(|(number, _)| Turn::Process(number)).collect();
+        if outside.is_some_and(|task| task.is_ready(now)) {
+            turns.push(Turn::Outside);
+        }
+        match turns.len() {
+            0 | 1 => turns.pop(),
+            several => Some(turns.swap_remove(self.shared.world().rng.usize(..several))),
+        }
+    }
+
+    /// The next moment at which there is something to do.
+    fn next(&self, processes: &[Process], outside: Option<&Task<()>>) -> Option<Timestamp> {
+        let moments = processes.iter().filter_map(|process| match process {
+            Process::Alive(task) => task.thaws(),
+            Process::Down(until) => Some(*until),
+            Process::Ended => None,
+        });
+        moments.chain(outside.and_then(Task::thaws)).chain(self.clock.next()).min()
+    }
+
+    /// One step of a process, or its death.
+    fn step(&mut self, number: usize, process: &mut Process, ending: bool) {
+        let Process::Alive(task) = process else { return };
+        match self.fate() {
+            Fate::GoesOn => {}
+            Fate::Freezes(duration) => {
+                self.report.freezes += 1;
+                self.shared.world().freeze(number, duration);
+                return task.freeze(later(self.clock.now(), duration));
+            }
+            Fate::Dies => {
+                self.report.crashes += 1;
+                let down = Duration::from_secs(self.shared.world().rng.u64(..60));
+                self.shared.world().disconnect(number, down);
+                *process = if ending { Process::Ended } else { Process::Down(later(self.clock.now(), down)) };
+                return;
+            }
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| task.poll())).unwrap_or_else(|cause| {
+            let text = cause.downcast_ref::<String>().map_or("it panicked", String::as_str);
+            self.shared.world().violation(text.to_owned());
+            Poll::Ready(Ok(()))
+        });
+        if let Poll::Ready(ended) = polled {
+            if let Err(error) = ended {
+                self.shared.world().violation(format!("process {number} gave up: {error}"));
+            }
+            *process = Process::Ended;
+        }
+    }
+
+    fn fate(&mut self) -> Fate {
+        let mut world = self.shared.world();
+        self.report.steps += 1;
+        let chance = world.weather.crash;
+        if world.weather.crashes_max > 0 && world.chance(chance) {
+            world.weather.crashes_max -= 1;
+            return Fate::Dies;
+        }
+        let chance = world.weather.freeze;
+        if world.weather.freezes_max > 0 && world.chance(chance) {
+            world.weather.freezes_max -= 1;
+            return Fate::Freezes(Duration::from_secs(world.rng.u64(1..60)));
+        }
+        if self.crash_at == Some(self.report.steps) { Fate::Dies } else { Fate::GoesOn }
+    }
+
+    fn engine(&self, process: usize) -> Result<Engine, freshmaker::engine::ConfigError> {
+        let fault = self.fault;
+        let shared = Shared { process, ..self.shared.clone() };
+        let storage = SimStorage { rows: Arc::clone(&self.rows), shared: shared.clone(), fault };
         let slots = shared.world().slots;
-        // The process dies more often here than a message may be suspected of it.
+        // A process dies more often here than a message may be suspected of it.
         let mut limits = Limits::default();
         limits.message_tries_max = 50;
+        let number = self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.report.crashes));
         Engine::builder()
-            .storage(Arc::new(FaultyStorage { inner: storage, fault }))
+            .storage(Arc::new(storage))
             .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared.clone()), fault }))
             .catalog("images", Arc::new(SimCatalog(shared.clone())))
             .build_system("builds", Arc::new(FaultyBuilds { inner: SimBuilds(shared.clone()), fault }))
@@ -248,51 +350,57 @@ impl Simulation {
             .on(rebuild_dependents)
             .limits(limits)
             .clock(Arc::new(self.clock.clone()))
-            .seed(self.seed.wrapping_mul(1000).wrapping_add(u64::from(incarnation)))
+            .seed(number.wrapping_add(1_000_000_007 * process as u64))
             .build()
     }
 
-    /// What comes from outside; then waits until the engine has nothing left to do.
-    async fn outside(&self, handle: &Handle) {
-        loop {
-            let next = self.script.lock().ok().and_then(|script| script.first().cloned());
-            let Some((at, action)) = next else { break };
-            self.clock.sleep_until(at).await;
-            if let Ok(mut script) = self.script.lock() {
-                script.remove(0);
+    /// What comes from outside: a client in a process of its own, which lives as long as the simulation.
+    fn outside(&self, script: Vec<(Timestamp, Action)>) -> Task<()> {
+        let (clock, shared) = (self.clock.clone(), self.shared.clone());
+        let storage = Arc::<MemoryStorage>::clone(&self.rows);
+        let client = Client::new(storage).with_clock(Arc::new(self.clock.clone()));
+        Task::new(async move {
+            for (at, action) in script {
+                clock.sleep_until(at).await;
+                match action {
+                    Action::Push(id) => shared.world().push_base(&id),
+                    Action::Cancel => cancel(&shared, &client).await,
+                }
             }
-            match action {
-                Action::Push(id) => self.shared.world().push_base(&id),
-                Action::Cancel => self.cancel(handle).await,
+            loop {
+                client.wait_until_idle().await;
+                let quiet = {
+                    let world = shared.world();
+                    world.bus.waiting.is_empty() && world.bus.delivered.is_empty()
+                };
+                if quiet {
+                    return;
+                }
+                clock.sleep_until(later(clock.now(), Duration::from_secs(1))).await;
             }
-        }
-        loop {
-            handle.wait_until_idle().await;
-            let quiet = {
-                let world = self.shared.world();
-                world.bus.waiting.is_empty() && world.bus.delivered.is_empty()
-            };
-            if quiet {
-                return;
-            }
-            self.clock.sleep_until(later(self.clock.now(), Duration::from_secs(1))).await;
-        }
+        })
     }
+}
 
-    async fn cancel(&self, handle: &Handle) {
-        let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
-        let Ok(events) = handle.events(filter, Paging::first(100)).await else { return };
-        if events.items.is_empty() {
-            return;
-        }
-        let event = {
-            let mut world = self.shared.world();
-            let event = events.items[world.rng.usize(..events.items.len())].id;
-            world.canceled = true;
-            world.say(|| format!("event {event} is to be cancelled"));
-            event
-        };
-        // It may have ended meanwhile.
-        let _ = handle.cancel(event, "somebody").await;
+/// Who makes the next step.
+enum Turn {
+    Process(usize),
+    Outside,
+}
+
+async fn cancel(shared: &Shared, client: &Client) {
+    let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+    let Ok(events) = client.events(filter, Paging::first(100)).await else { return };
+    if events.items.is_empty() {
+        return;
     }
+    let event = {
+        let mut world = shared.world();
+        let event = events.items[world.rng.usize(..events.items.len())].id;
+        world.canceled = true;
+        world.say(|| format!("event {event} is to be cancelled"));
+        event
+    };
+    // It may have ended meanwhile.
+    let _ = client.cancel(event, "somebody").await;
 }

@@ -1,11 +1,12 @@
 use super::backends::Shared;
 use super::world::SETTLE;
-use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageExt};
+use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageReads};
 use freshmaker::memory::MemoryStorage;
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState,
     Neighbourhood, Observed,
 };
+use freshmaker::store::LEASE_TTL;
 use freshmaker::time::since;
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,7 +220,8 @@ impl Stored {
 
     /// What was cancelled stops soon, unless nobody was there to stop it.
     fn cancels(&self, shared: &Shared) -> Vec<String> {
-        let soon = SETTLE + Duration::from_secs(180) + shared.world().downtime;
+        // What a run has left is free when its lease has ended.
+        let soon = SETTLE + Duration::from_secs(180) + LEASE_TTL * 2 + shared.world().downtime;
         let late = self.builds.iter().filter(|build| {
             let asked = build.cancel_at.filter(|_| build.state == BuildState::Canceled);
             asked.zip(build.done_at).is_some_and(|(asked, done)| since(done, asked) > soon)

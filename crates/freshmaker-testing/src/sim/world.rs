@@ -12,10 +12,16 @@ use std::time::Duration;
 /// How unkind the world is. Probabilities are per mille.
 #[derive(Clone, Debug)]
 pub struct Weather {
-    /// The process dies before a step.
+    /// Processes that work on one storage.
+    pub processes: u32,
+    /// A process dies before a step.
     pub crash: u32,
     /// At most so many deaths.
     pub crashes_max: u32,
+    /// A process is stopped before a step, and goes on up to a minute later, when its lease may be lost.
+    pub freeze: u32,
+    /// At most so many of those.
+    pub freezes_max: u32,
     /// A call to the storage or the bus fails, before or after it took effect.
     pub backend_error: u32,
     /// At most so many of those.
@@ -56,8 +62,8 @@ pub(super) struct World {
     pub(super) tasks: Vec<Task>,
     /// Requests on their way to the build system.
     requests: Vec<Pending>,
-    /// How many submit at this moment.
-    pub(super) submitting: u32,
+    /// How many each process submits at this moment.
+    submitting: BTreeMap<usize, u32>,
     sessions: u32,
     closed: BTreeSet<SessionId>,
     /// Artifacts whose output does not depend on their parents.
@@ -71,7 +77,8 @@ pub(super) struct World {
 #[derive(Debug, Default)]
 pub(super) struct BusWorld {
     pub(super) waiting: VecDeque<(u64, Message)>,
-    pub(super) delivered: BTreeMap<u64, Message>,
+    /// With the process that has it.
+    pub(super) delivered: BTreeMap<u64, (usize, Message)>,
     pub(super) sent: BTreeSet<String>,
     pub(super) acknowledged: BTreeSet<String>,
     pub(super) published: Vec<Message>,
@@ -148,7 +155,7 @@ impl World {
             outputs: BTreeMap::new(),
             tasks: Vec::new(),
             requests: Vec::new(),
-            submitting: 0,
+            submitting: BTreeMap::new(),
             sessions: 0,
             closed: BTreeSet::new(),
             absorbing: BTreeSet::new(),
@@ -286,11 +293,21 @@ impl World {
         }
     }
 
-    /// The process died: what it had not acknowledged will come again.
-    pub(super) fn disconnect(&mut self, down: Duration) {
+    /// A process died: what it had not acknowledged will come again.
+    pub(super) fn disconnect(&mut self, process: usize, down: Duration) {
         self.downtime += down;
-        self.bus.waiting.extend(std::mem::take(&mut self.bus.delivered));
-        self.say(|| "the process dies".to_owned());
+        let delivered = std::mem::take(&mut self.bus.delivered);
+        let (lost, kept): (Vec<_>, Vec<_>) = delivered.into_iter().partition(|(_, (of, _))| *of == process);
+        self.bus.delivered.extend(kept);
+        self.bus.waiting.extend(lost.into_iter().map(|(tag, (_, message))| (tag, message)));
+        self.submitting.remove(&process);
+        self.say(|| format!("process {process} dies"));
+    }
+
+    /// A process is stopped, and goes on later as if nothing had happened.
+    pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
+        self.downtime += for_;
+        self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
 
     /// How many may be submitted at once.
@@ -298,11 +315,20 @@ impl World {
         NonZeroU32::new(self.slots.div_ceil(2)).expect("there is a slot")
     }
 
-    /// Somebody submits from now on.
-    pub(super) fn submit(&mut self) {
-        self.submitting += 1;
-        if self.submitting > self.submissions().get() {
-            self.violation(format!("{} submit at once", self.submitting));
+    /// The process submits one more from now on.
+    pub(super) fn submit(&mut self, process: usize) {
+        let submitting = self.submitting.entry(process).or_default();
+        *submitting += 1;
+        let submitting = *submitting;
+        if submitting > self.submissions().get() {
+            self.violation(format!("process {process} submits {submitting} at once"));
+        }
+    }
+
+    /// The process submits one less.
+    pub(super) fn submitted(&mut self, process: usize) {
+        if let Some(submitting) = self.submitting.get_mut(&process) {
+            *submitting = submitting.saturating_sub(1);
         }
     }
 

@@ -1,5 +1,5 @@
 use super::sample::{New, Next, at, attempt, build, build_in, cause, dependency, event, transition};
-use super::{done, write};
+use super::{World, done, write};
 use freshmaker::backend::{Storage, Violation};
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildRecord, BuildState, Cause, Dependency, EventRecord, EventState, RowChange,
@@ -30,7 +30,7 @@ async fn sound(storage: &dyn Storage) {
 }
 
 async fn violations(storage: &dyn Storage) -> Vec<Violation> {
-    done("verify", storage.check_consistency().await)
+    done("verify", storage.reads().check_consistency().await)
 }
 
 /// Plants a change, expects exactly these rules to be broken, and takes it back.
@@ -52,13 +52,13 @@ fn for_a_while(plain: BuildRecord, change: impl FnOnce(&mut BuildRecord)) -> (Ro
     (changed.next_row(), back.next_row())
 }
 
-pub(super) async fn sound_rows_have_no_violations(storage: &dyn Storage) {
+pub(super) async fn sound_rows_have_no_violations(World { storage, .. }: World<'_>) {
     assert_eq!(violations(storage).await, [], "an empty storage is sound");
     sound(storage).await;
     assert_eq!(violations(storage).await, [], "these rows are sound");
 }
 
-pub(super) async fn wrong_counters_are_found(storage: &dyn Storage) {
+pub(super) async fn wrong_counters_are_found(World { storage, .. }: World<'_>) {
     sound(storage).await;
     let blocked = BuildRecord { pending: 1, ..build_in(3, BuildState::Blocked) };
     let (change, back) = for_a_while(blocked.clone(), |row| row.pending = 2);
@@ -82,7 +82,7 @@ pub(super) async fn wrong_counters_are_found(storage: &dyn Storage) {
     breaks(storage, &["counters"], withdrawn, RowChange::Cause(cause(2, 1))).await;
 }
 
-pub(super) async fn wrong_ends_are_found(storage: &dyn Storage) {
+pub(super) async fn wrong_ends_are_found(World { storage, .. }: World<'_>) {
     sound(storage).await;
     let (change, back) = for_a_while(build_in(1, BuildState::Done), |row| row.done_at = None);
     breaks(storage, &["done_at"], change, back).await;
@@ -106,7 +106,7 @@ pub(super) async fn wrong_ends_are_found(storage: &dyn Storage) {
     assert_eq!(rules, ["transition_state", "event_open"], "an event that ended before its builds");
 }
 
-pub(super) async fn wrong_trails_are_found(storage: &dyn Storage) {
+pub(super) async fn wrong_trails_are_found(World { storage, .. }: World<'_>) {
     write(storage, [BuildRecord { version: 9, ..build(1) }.new_row()]).await;
     let step = |version, from, to| RowChange::Transition(transition("build", "1", version, from, to));
     let expect = async |rules: &[&str], why: &str| {

@@ -1,92 +1,103 @@
 use super::sample::{at, message};
-use super::{done, ids, refused, write};
+use super::{World, done, ids, refused, refused_commit, write, write_by};
 use freshmaker::Reason;
-use freshmaker::backend::{Claim, Paging, Remedy, Storage, StorageExt};
-use freshmaker::rebuild::{InboxRecord, InboxState, RowChange};
+use freshmaker::backend::{Claim, Paging, Remedy, Storage};
+use freshmaker::rebuild::{Commit, InboxRecord, InboxState, RowChange, RunId};
 
-pub(super) async fn a_message_is_stored_once(storage: &dyn Storage) {
+pub(super) async fn a_message_is_stored_once(world: World<'_>) {
+    let storage = world.storage;
     let mut again = message("amqp", "1");
     again.message.body = b"another".to_vec();
     again.received_at = at(9);
     let stored = [message("amqp", "1"), message("stomp", "1")].map(RowChange::Receive);
     write(storage, stored.into_iter().chain([RowChange::Receive(again.clone())])).await;
     write(storage, [RowChange::Receive(again)]).await;
-    let found = done("message", storage.message("amqp", "1").await);
+    let found = done("message", storage.reads().message("amqp", "1").await);
     assert_eq!(found, Some(message("amqp", "1")), "storing a message again changes nothing");
-    assert_eq!(done("message", storage.message("amqp", "2").await), None, "a message that never came");
-    let claimed = claim(storage, 1, 10, 0, &[]).await;
+    assert_eq!(done("message", storage.reads().message("amqp", "2").await), None, "a message that never came");
+    let run = world.lease().await.run;
+    let claimed = claim(storage, run, 10, &[]).await;
     let sources = ids(&claimed, |row| row.source.clone());
     assert_eq!(sources, ["amqp", "stomp"], "a message is unique within its source");
-    let unknown = RowChange::Inbox(message("amqp", "2"));
-    refused(storage, "a change of a message that never came", Remedy::NotFound, [unknown]).await;
+    let unknown = Commit::by(run, vec![RowChange::Inbox(message("amqp", "2"))]);
+    refused_commit(storage, "a change of a message that never came", Remedy::NotFound, unknown).await;
 }
 
-pub(super) async fn messages_are_claimed_oldest_first(storage: &dyn Storage) {
+pub(super) async fn messages_are_claimed_oldest_first(world: World<'_>) {
+    let storage = world.storage;
     let mut late = message("amqp", "late");
-    late.not_before = Some(at(50));
+    late.not_before = Some(at(8));
     let mut old = message("amqp", "zz");
     old.received_at = at(-9);
     let rows = [message("amqp", "b"), late, message("amqp", "a"), old];
     write(storage, rows.map(RowChange::Receive)).await;
-    let first = claim(storage, 1, 2, 0, &[]).await;
+    let run = world.lease().await.run;
+    let first = claim(storage, run, 2, &[]).await;
     assert_eq!(ids(&first, |row| row.message_id.clone()), ["b", "a"], "in the order of storing, as many as asked for");
     for row in &first {
-        assert_eq!((row.state, row.tries, row.owner), (InboxState::Claimed, 1, 1), "a claimed message says so");
-        let stored = done("message", storage.message("amqp", &row.message_id).await);
+        assert_eq!((row.state, row.tries, row.run), (InboxState::Claimed, 1, run), "a claimed message says so");
+        let stored = done("message", storage.reads().message("amqp", &row.message_id).await);
         assert_eq!(stored.as_ref(), Some(row), "a claim is stored");
     }
-    assert_eq!(
-        ids(&claim(storage, 1, 9, 49, &["a", "b"]).await, |row| row.message_id.clone()),
-        ["zz"],
-        "not before its time"
-    );
-    assert_eq!(
-        ids(&claim(storage, 1, 9, 50, &["a", "b", "zz"]).await, |row| row.message_id.clone()),
-        ["late"],
-        "at its time"
-    );
-    assert_eq!(claim(storage, 1, 0, 99, &[]).await, [], "none if none is asked for");
+    world.pass_to(7);
+    let names = async |holding: &[&str]| ids(&claim(storage, run, 9, holding).await, |row| row.message_id.clone());
+    assert_eq!(names(&["a", "b"]).await, ["zz"], "not before its time");
+    world.pass_to(8);
+    assert_eq!(names(&["a", "b", "zz"]).await, ["late"], "at its time");
+    assert_eq!(claim(storage, run, 0, &[]).await, [], "none if none is asked for");
 }
 
-pub(super) async fn only_a_later_run_claims_again(storage: &dyn Storage) {
+pub(super) async fn only_what_no_living_run_handles_is_claimed_again(world: World<'_>) {
+    let storage = world.storage;
     write(storage, ["1", "2", "3"].map(|id| RowChange::Receive(message("amqp", id)))).await;
-    let claimed = claim(storage, 4, 2, 0, &[]).await;
+    let (first, second) = (world.lease().await, world.lease().await);
+    let claimed = claim(storage, first.run, 2, &[]).await;
     let handled = InboxRecord { state: InboxState::Done, ..claimed[0].clone() };
-    write(storage, [RowChange::Inbox(handled)]).await;
-    assert_eq!(
-        ids(&claim(storage, 4, 9, 0, &["2"]).await, |row| row.message_id.clone()),
-        ["3"],
-        "not again by the same run"
-    );
-    assert_eq!(claim(storage, 3, 9, 0, &[]).await, [], "not by an earlier run");
-    let again = claim(storage, 5, 9, 0, &[]).await;
-    assert_eq!(ids(&again, |row| row.message_id.clone()), ["2", "3"], "again by a later run, but not what was handled");
-    assert_eq!(ids(&again, |row| (row.tries, row.owner)), [(2, 5), (2, 5)], "every claim counts");
+    write_by(storage, first.run, [RowChange::Inbox(handled)]).await;
+    let names = |rows: Vec<InboxRecord>| ids(&rows, |row| row.message_id.clone());
+    assert_eq!(names(claim(storage, second.run, 9, &[]).await), ["3"], "what a living run handles is not free");
+    assert_eq!(names(claim(storage, first.run, 9, &["2"]).await), [""; 0], "not again what the run itself holds");
+    let lost = claim(storage, first.run, 9, &[]).await;
+    assert_eq!(names(lost.clone()), ["2"], "what the run claimed without knowing it comes again");
+    assert_eq!(lost[0].tries, 2, "every claim counts");
+
+    done("release", storage.release(first.run).await);
+    let again = claim(storage, second.run, 9, &["3"]).await;
+    assert_eq!(ids(&again, |row| (row.message_id.clone(), row.run)), [("2".to_owned(), second.run)], "its run is over");
     let later = InboxRecord {
         state: InboxState::New,
-        not_before: Some(at(70)),
+        not_before: Some(at(7)),
         reason: Some(Reason::new("catalog", "the catalog is away")),
         ..again[0].clone()
     };
-    write(storage, [RowChange::Inbox(later.clone())]).await;
-    assert_eq!(done("message", storage.message("amqp", "2").await), Some(later), "a message that waits says why");
-    assert_eq!(claim(storage, 5, 9, 69, &["3"]).await, [], "a message that was put off waits");
+    write_by(storage, second.run, [RowChange::Inbox(later.clone())]).await;
     assert_eq!(
-        claim(storage, 5, 9, 70, &["2", "3"]).await,
-        [],
-        "what the run still holds does not come, whatever its row says"
+        done("message", storage.reads().message("amqp", "2").await),
+        Some(later),
+        "a message that waits says why"
     );
-    assert_eq!(claim(storage, 5, 9, 70, &["3"]).await.len(), 1, "a message that was put off comes again");
-    let lost = claim(storage, 5, 9, 70, &["3"]).await;
-    assert_eq!(ids(&lost, |row| row.message_id.clone()), ["2"], "what the run claimed without knowing it comes again");
+    world.pass_to(6);
+    assert_eq!(claim(storage, second.run, 9, &["3"]).await, [], "a message that was put off waits");
+    world.pass_to(7);
+    assert_eq!(claim(storage, second.run, 9, &["2", "3"]).await, [], "what the run holds does not come");
+    assert_eq!(claim(storage, second.run, 9, &["3"]).await.len(), 1, "a message that was put off comes again");
 }
 
-pub(super) async fn tokens_and_numbers_never_repeat(storage: &dyn Storage) {
-    let mut tokens = Vec::new();
-    for name in ["engine", "other", "engine"] {
-        tokens.push(done("lease", storage.lease(name, at(0)).await));
-    }
-    assert!(tokens[0] > 0 && tokens.is_sorted_by(|a, b| a < b), "tokens only grow: {tokens:?}");
+pub(super) async fn a_message_is_changed_only_by_the_run_that_claimed_it(world: World<'_>) {
+    let storage = world.storage;
+    write(storage, ["1", "2"].map(|id| RowChange::Receive(message("amqp", id)))).await;
+    let (first, second) = (world.lease().await.run, world.lease().await.run);
+    let claimed = claim(storage, first, 1, &[]).await.remove(0);
+    let ends = |row: &InboxRecord| RowChange::Inbox(InboxRecord { state: InboxState::Done, ..row.clone() });
+    let of = |run, row: &InboxRecord| Commit::by(run, vec![ends(row)]);
+    refused_commit(storage, "a message of another run", Remedy::Conflict, of(second, &claimed)).await;
+    refused_commit(storage, "a message that nobody has", Remedy::Conflict, of(first, &message("amqp", "2"))).await;
+    refused(storage, "a message changed without a run", Remedy::Conflict, [ends(&claimed)]).await;
+    write_by(storage, first, [ends(&claimed)]).await;
+    refused_commit(storage, "a message that was handled", Remedy::Conflict, of(first, &claimed)).await;
+}
+
+pub(super) async fn numbers_never_repeat(World { storage, .. }: World<'_>) {
     let mut last = 0;
     for count in [1, 5, 1000, 1] {
         let first = done("reserve", storage.reserve(count).await);
@@ -95,25 +106,28 @@ pub(super) async fn tokens_and_numbers_never_repeat(storage: &dyn Storage) {
     }
 }
 
-pub(super) async fn dead_letters_keep_their_bytes(storage: &dyn Storage) {
+pub(super) async fn dead_letters_keep_their_bytes(world: World<'_>) {
+    let storage = world.storage;
     write(storage, ["1", "2", "3", "4"].map(|id| RowChange::Receive(message("amqp", id)))).await;
+    let run = world.lease().await.run;
+    claim(storage, run, 9, &[]).await;
     let dead = |id: &str| InboxRecord {
         state: InboxState::Dead,
         tries: 3,
         waits: 4,
-        owner: 2,
+        run,
         reason: Some(Reason::new("parse", "line 1 column 2")),
         ..message("amqp", id)
     };
-    write(storage, ["3", "1", "4"].map(|id| RowChange::Inbox(dead(id)))).await;
-    let page = done("dead_letters", storage.dead_letters(Paging { offset: 0, limit: 2 }).await);
+    write_by(storage, run, ["3", "1", "4"].map(|id| RowChange::Inbox(dead(id)))).await;
+    let page = done("dead_letters", storage.reads().dead_letters(Paging { offset: 0, limit: 2 }).await);
     assert_eq!(page.items, [dead("4"), dead("3")], "newest first, with the bytes that came");
     assert_eq!(page.total, 3, "the whole length");
-    let page = done("dead_letters", storage.dead_letters(Paging { offset: 2, limit: 2 }).await);
+    let page = done("dead_letters", storage.reads().dead_letters(Paging { offset: 2, limit: 2 }).await);
     assert_eq!((page.items, page.total), (vec![dead("1")], 3), "the second page");
 }
 
-async fn claim(storage: &dyn Storage, owner: i64, limit: u32, seconds: i64, holding: &[&str]) -> Vec<InboxRecord> {
+async fn claim(storage: &dyn Storage, run: RunId, limit: u32, holding: &[&str]) -> Vec<InboxRecord> {
     let holding = holding.iter().map(|id| message("amqp", id).key()).collect();
-    done("claim", storage.claim(&Claim { owner, holding, limit, at: at(seconds) }).await)
+    done("claim", storage.claim(&Claim { run, holding, limit }).await)
 }

@@ -4,9 +4,9 @@ use freshmaker::event::{Envelope, Message, Severity};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::{PlanParent, RebuildReason};
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
-    Dependency, DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notification, Output,
-    RowChange, Transition, Version,
+    Actor, AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState,
+    Cause, Dependency, DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notification, Output,
+    RowChange, RunId, Transition, Version,
 };
 use freshmaker::time::{Timestamp, from_micros};
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(super) fn message(source: &str, id: &str) -> InboxRecord {
         state: InboxState::New,
         tries: 0,
         waits: 0,
-        owner: 0,
+        run: RunId::NONE,
         received_at: at(0),
         not_before: None,
         reason: None,
@@ -42,6 +42,7 @@ pub(super) fn event(id: i64) -> EventRecord {
         id: EventId(id),
         version: 0,
         state: EventState::Building,
+        source: "bus".into(),
         message_id: format!("m{id}"),
         handler: "handler".into(),
         generation: 1,
@@ -166,7 +167,7 @@ pub(super) fn attempt(id: &str, build: i64) -> AttemptRecord {
         build: BuildId(build),
         system: "command".into(),
         number: 1,
-        owner: 1,
+        run: RunId(1),
         release: "1".into(),
         session: None,
         intent_at: at(build),
@@ -196,7 +197,8 @@ pub(super) fn transition(aggregate: &str, id: &str, version: Version, from: Opti
         from: from.map(str::to_owned),
         to: to.into(),
         reason: Reason::new("because", "it was so"),
-        owner: 3,
+        actor: Actor::Handler("handler".into()),
+        run: RunId(3),
         at: at(i64::from(version)),
     }
 }

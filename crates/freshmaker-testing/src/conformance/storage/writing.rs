@@ -2,21 +2,21 @@ use super::sample::{
     New, Next, at, attempt, build, build_in, cause, dependency, event, full_build, full_event, message, notification,
     transition,
 };
-use super::{done, refused, write};
+use super::{World, commit, done, edges, refused, refused_commit, write};
 use freshmaker::Reason;
-use freshmaker::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage, StorageExt};
+use freshmaker::backend::{BuildFilter, Claim, EventFilter, Paging, Remedy, Scope, Storage};
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildSlot, BuildState, DependencyKind, EventId, ExternalId,
-    RowChange,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventId,
+    EventRecord, ExternalId, RowChange, RowKey, RunId,
 };
 use std::time::Duration;
 
-pub(super) async fn every_field_survives(storage: &dyn Storage) {
+pub(super) async fn every_field_survives(World { storage, .. }: World<'_>) {
     let full_attempt = AttemptRecord {
         version: 4,
         state: AttemptState::Bound,
         number: 2,
-        owner: 6,
+        run: RunId(6),
         external: Some(ExternalId::new("42")),
         observed_at: Some(at(3)),
         deadline: Some(at(4)),
@@ -38,9 +38,9 @@ pub(super) async fn every_field_survives(storage: &dyn Storage) {
         events[1].clone().new_row(),
     ];
     write(storage, rows).await;
-    let page = done("events", storage.events(EventFilter::default(), Paging::first(9)).await);
+    let page = done("events", storage.reads().events(EventFilter::default(), Paging::first(9)).await);
     assert_eq!(page.items, [events[1].clone(), events[0].clone()], "events come back as they were");
-    let page = done("builds", storage.builds(BuildFilter::default(), Paging::first(9)).await);
+    let page = done("builds", storage.reads().builds(BuildFilter::default(), Paging::first(9)).await);
     assert_eq!(page.items, [builds[1].clone(), builds[0].clone()], "builds come back as they were");
     let rows = done("load", storage.load(&Scope::Builds(vec![BuildId(1)])).await);
     assert_eq!(rows.attempts.into_values().collect::<Vec<_>>(), [full_attempt], "attempts come back as they were");
@@ -75,27 +75,26 @@ async fn every_field_changes(storage: &dyn Storage) {
     assert_eq!(rows.builds[&BuildId(1)], changed_build, "a changed build");
     assert_eq!(rows.dependencies[&(BuildId(2), BuildId(1))], dependency(2, 1), "a changed dependency");
     assert_eq!(rows.causes[&(BuildId(1), EventId(1))], why, "a changed cause");
-    assert_eq!(done("attempts", storage.attempts(BuildId(1)).await), [changed_attempt], "a changed attempt");
+    assert_eq!(done("attempts", storage.reads().attempts(BuildId(1)).await), [changed_attempt], "a changed attempt");
 }
 
-pub(super) async fn moments_are_microseconds(storage: &dyn Storage) {
+pub(super) async fn moments_are_microseconds(world: World<'_>) {
+    let storage = world.storage;
     let fine = at(1) + Duration::from_nanos(1_999);
     let mut late = message("amqp", "1");
     (late.received_at, late.not_before) = (fine, Some(fine));
     let row = BuildRecord { created_at: fine, not_before: Some(fine), ..build(1) };
     write(storage, [RowChange::Receive(late), row.new_row()]).await;
     let stored = at(1) + Duration::from_micros(1);
-    let page = done("builds", storage.builds(BuildFilter::default(), Paging::first(1)).await);
+    let page = done("builds", storage.reads().builds(BuildFilter::default(), Paging::first(1)).await);
     assert_eq!(page.items[0].created_at, stored, "moments are stored in microseconds");
     assert_eq!(page.items[0].not_before, Some(stored), "moments are stored in microseconds");
-    assert_eq!(
-        done("claim", storage.claim(&Claim { owner: 1, holding: Vec::new(), limit: 1, at: fine }).await).len(),
-        1,
-        "and compared in microseconds"
-    );
+    world.clock.advance_to(fine);
+    let claim = Claim { run: world.lease().await.run, holding: Vec::new(), limit: 1 };
+    assert_eq!(done("claim", storage.claim(&claim).await).len(), 1, "and compared in microseconds");
 }
 
-pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
+pub(super) async fn nothing_or_everything_is_written(World { storage, .. }: World<'_>) {
     write(storage, [event(1).new_row(), build(1).new_row(), RowChange::Receive(message("amqp", "0"))]).await;
     let mut changed = build(1);
     changed.priority = 99;
@@ -103,7 +102,6 @@ pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
     for last in [stale, RowChange::Cause(cause(1, 77)), RowChange::Dependency(dependency(77, 1))] {
         let rows = [
             RowChange::Receive(message("amqp", "1")),
-            RowChange::Inbox(message("amqp", "0")),
             event(2).new_row(),
             build(2).new_row(),
             changed.clone().next_row(),
@@ -112,22 +110,32 @@ pub(super) async fn nothing_or_everything_is_written(storage: &dyn Storage) {
             RowChange::Notification(notification("1", 1)),
             last,
         ];
-        assert!(storage.transact(rows.into()).await.is_err(), "the last of these changes must be refused");
+        assert!(
+            storage.commit(commit(storage, rows).await).await.is_err(),
+            "the last of these changes must be refused"
+        );
     }
-    assert_eq!(done("message", storage.message("amqp", "1").await), None, "no message of a refused list");
-    let events = done("events", storage.events(EventFilter::default(), Paging::first(9)).await);
+    assert_eq!(done("message", storage.reads().message("amqp", "1").await), None, "no message of a refused list");
+    let events = done("events", storage.reads().events(EventFilter::default(), Paging::first(9)).await);
     assert_eq!(events.items, [event(1)], "no event of a refused list");
-    let builds = done("builds", storage.builds(BuildFilter::default(), Paging::first(9)).await);
+    let builds = done("builds", storage.reads().builds(BuildFilter::default(), Paging::first(9)).await);
     assert_eq!(builds.items, [build(1)], "no build of a refused list");
-    assert_eq!(done("attempts", storage.attempts(BuildId(1)).await), [], "no attempt of a refused list");
-    assert_eq!(done("transitions", storage.transitions("build", "1").await), [], "no trail of a refused list");
-    assert_eq!(done("notifications", storage.notifications(9).await), [], "no notification of a refused list");
-    let due = done("due", storage.due(at(0), freshmaker::backend::DueLimits { ready: 9, attempts: 9 }).await);
+    assert_eq!(done("attempts", storage.reads().attempts(BuildId(1)).await), [], "no attempt of a refused list");
+    assert_eq!(
+        done("transitions", storage.reads().transitions("build", "1").await),
+        [],
+        "no history of a refused list"
+    );
+    let overview = done("overview", storage.reads().overview().await);
+    assert_eq!(overview.notifications_waiting, 0, "no notification of a refused list");
+    assert_eq!(edges(storage).await, 0, "no dependency of a refused list");
+    let limits = freshmaker::backend::DueLimits { ready: 9, attempts: 9 };
+    let due = done("due", storage.reads().due(RunId::NONE, limits).await);
     assert_eq!((due.ready, due.attempts, due.live.len()), (vec![build(1)], vec![], 0), "nothing of it is due");
     write(storage, []).await;
 }
 
-pub(super) async fn versions_are_compared(storage: &dyn Storage) {
+pub(super) async fn versions_are_compared(World { storage, .. }: World<'_>) {
     let first = [event(1).new_row(), build(1).new_row(), attempt("a1", 1).new_row()];
     write(storage, first.clone()).await;
     for row in first {
@@ -143,10 +151,10 @@ pub(super) async fn versions_are_compared(storage: &dyn Storage) {
     }
     let step = || RowChange::Transition(transition("build", "1", 1, None, "READY"));
     write(storage, [step()]).await;
-    refused(storage, "a second row of the trail for one version", Remedy::Conflict, [step()]).await;
+    refused(storage, "a second row of the history for one version", Remedy::Conflict, [step()]).await;
 }
 
-pub(super) async fn a_build_has_one_live_attempt(storage: &dyn Storage) {
+pub(super) async fn a_build_has_one_live_attempt(World { storage, .. }: World<'_>) {
     write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
     let mut second = attempt("a2", 1);
     second.number = 2;
@@ -157,13 +165,15 @@ pub(super) async fn a_build_has_one_live_attempt(storage: &dyn Storage) {
     write(storage, [attempt("b1", 2).new_row()]).await;
     let ended = AttemptRecord { state: AttemptState::NotSubmitted, ..attempt("a1", 1) };
     write(storage, [second.new_row(), ended.next_row()]).await;
-    let numbers: Vec<_> =
-        done("attempts", storage.attempts(BuildId(1)).await).iter().map(|row| (row.number, row.state)).collect();
+    let numbers: Vec<_> = done("attempts", storage.reads().attempts(BuildId(1)).await)
+        .iter()
+        .map(|row| (row.number, row.state))
+        .collect();
     let expected = [(1, AttemptState::NotSubmitted), (2, AttemptState::Intent)];
     assert_eq!(numbers, expected, "one transaction ends an attempt and begins the next");
 }
 
-pub(super) async fn a_key_has_one_build_in_each_slot(storage: &dyn Storage) {
+pub(super) async fn a_key_has_one_build_in_each_slot(World { storage, .. }: World<'_>) {
     let of_key = |id, slot, state| BuildRecord { key: build(1).key, slot, ..build_in(id, state) };
     let (current, next) = (BuildSlot::Current, BuildSlot::Successor);
     write(storage, [of_key(1, current, BuildState::Ready).new_row()]).await;
@@ -186,7 +196,7 @@ pub(super) async fn a_key_has_one_build_in_each_slot(storage: &dyn Storage) {
     assert_eq!(open, [2, 3], "one transaction ends a build and promotes its successor");
 }
 
-pub(super) async fn an_external_id_is_written_once(storage: &dyn Storage) {
+pub(super) async fn an_external_id_is_written_once(World { storage, .. }: World<'_>) {
     let bound = |id, build, external| AttemptRecord {
         state: AttemptState::Bound,
         external: Some(ExternalId::new(external)),
@@ -195,7 +205,7 @@ pub(super) async fn an_external_id_is_written_once(storage: &dyn Storage) {
     write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
     write(storage, [bound("a1", 1, "42").next_row(), attempt("a2", 2).new_row()]).await;
     let taken = bound("a2", 2, "42").next_row();
-    refused(storage, "an external id of another attempt", Remedy::Conflict, [taken]).await;
+    refused(storage, "an external id of another attempt", Remedy::Rejected, [taken]).await;
     let other = AttemptRecord { version: 1, ..bound("a1", 1, "43") };
     refused(storage, "another external id", Remedy::Rejected, [other.next_row()]).await;
     let none = AttemptRecord { version: 1, ..attempt("a1", 1) };
@@ -206,7 +216,83 @@ pub(super) async fn an_external_id_is_written_once(storage: &dyn Storage) {
     write(storage, [same.next_row()]).await;
 }
 
-pub(super) async fn rows_refer_to_rows_that_are_there(storage: &dyn Storage) {
+pub(super) async fn an_event_is_decided_once(World { storage, .. }: World<'_>) {
+    write(storage, [event(1).new_row()]).await;
+    let again = |id, change: fn(&mut EventRecord)| {
+        let mut row = EventRecord { id: EventId(id), ..event(1) };
+        change(&mut row);
+        row.new_row()
+    };
+    refused(storage, "a second event of one message and handler", Remedy::Conflict, [again(2, |_| ())]).await;
+    let others: [fn(&mut EventRecord); 4] = [
+        |row| row.source = "other".into(),
+        |row| row.message_id = "other".into(),
+        |row| row.handler = "other".into(),
+        |row| row.generation = 2,
+    ];
+    write(storage, others.into_iter().zip(3..).map(|(change, id)| again(id, change))).await;
+    write(storage, [event(1).next_row()]).await;
+}
+
+pub(super) async fn what_a_decision_rests_on_must_not_change(World { storage, .. }: World<'_>) {
+    let rows = [event(1).new_row(), build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()];
+    write(storage, rows).await;
+    let keys = [RowKey::Event(EventId(1)), RowKey::Build(BuildId(1)), RowKey::Attempt(attempt("a1", 1).id)];
+    let resting = |key: &RowKey, version| Commit {
+        unchanged: vec![(key.clone(), version)],
+        ..Commit::unfenced(vec![BuildRecord { version: 0, ..build(2) }.next_row()])
+    };
+    for key in &keys {
+        refused_commit(storage, "a row with another version", Remedy::Conflict, resting(key, 1)).await;
+    }
+    let gone = resting(&RowKey::Build(BuildId(77)), 0);
+    refused_commit(storage, "a row that is not there", Remedy::Conflict, gone).await;
+    let all = Commit { unchanged: keys.iter().map(|key| (key.clone(), 0)).collect(), ..resting(&keys[0], 0) };
+    done("commit", storage.commit(all).await);
+    write(storage, [event(1).next_row(), build(1).next_row(), attempt("a1", 1).next_row()]).await;
+    for key in &keys {
+        let commit = Commit { changes: vec![build(3).new_row()], ..resting(key, 0) };
+        refused_commit(storage, "a row that has changed since", Remedy::Conflict, commit).await;
+    }
+    let builds = done("builds", storage.reads().builds(BuildFilter::default(), Paging::first(9)).await);
+    assert_eq!(builds.total, 2, "nothing of a refused commit is written");
+}
+
+pub(super) async fn dependencies_are_counted(World { storage, .. }: World<'_>) {
+    write(storage, (1..=5).map(|id| build(id).new_row())).await;
+    let first = edges(storage).await;
+    let adding = |edges, parent, child| Commit {
+        edges,
+        ..Commit::unfenced(vec![RowChange::Dependency(dependency(parent, child))])
+    };
+    refused_commit(storage, "a dependency without the count", Remedy::Conflict, adding(None, 1, 2)).await;
+    done("commit", storage.commit(adding(Some(first), 1, 2)).await);
+    assert_eq!(edges(storage).await, first + 1, "each commit that adds some counts once");
+    refused_commit(storage, "two plans from one count", Remedy::Conflict, adding(Some(first), 3, 4)).await;
+    let mut satisfied = dependency(1, 2);
+    satisfied.satisfied = true;
+    let changes = vec![RowChange::Dependency(satisfied.clone()), RowChange::Dependency(satisfied)];
+    done("commit", storage.commit(Commit::unfenced(changes)).await);
+    assert_eq!(edges(storage).await, first + 1, "a satisfied one does not count");
+}
+
+pub(super) async fn limits_hold_after_a_commit(World { storage, .. }: World<'_>) {
+    write(storage, (1..=4).map(|id| build(id).new_row())).await;
+    let starting = |id: &str, build, limit| Commit {
+        at_most: vec![("command".to_owned(), limit), ("other".to_owned(), 0)],
+        ..Commit::unfenced(vec![attempt(id, build).new_row()])
+    };
+    done("commit", storage.commit(starting("a1", 1, 2)).await);
+    done("commit", storage.commit(starting("a2", 2, 2)).await);
+    refused_commit(storage, "one live attempt too many", Remedy::NotNow, starting("a3", 3, 2)).await;
+    assert_eq!(done("attempts", storage.reads().attempts(BuildId(3)).await), [], "nothing of it is written");
+    let ended = AttemptRecord { state: AttemptState::Refused, ..attempt("a1", 1) };
+    let mut both = starting("a3", 3, 2);
+    both.changes.push(ended.next_row());
+    done("commit", storage.commit(both).await);
+}
+
+pub(super) async fn rows_refer_to_rows_that_are_there(World { storage, .. }: World<'_>) {
     write(storage, [event(1).new_row(), build(1).new_row()]).await;
     let rows = [
         RowChange::Cause(cause(2, 1)),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::backend::{Remedy, Result};
-use freshmaker::engine::Handle;
+use freshmaker::client::Client;
 use freshmaker::handler::{ImagePushed, RebuildRequested, rebuild_dependents};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{EventId, EventState, InboxState};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 struct Service {
-    handle: Handle,
+    handle: Client,
     builds: Arc<MemoryBuildSystem>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<()>>,
@@ -38,7 +38,7 @@ impl Service {
             .on_as("indifferent", async |_: RebuildRequested, _: Context| -> HandlerResult { Ok(Decision::Ignore) })
             .build()
             .unwrap();
-        let handle = engine.handle();
+        let handle = engine.client();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
         Self { handle, builds, stop, running }
@@ -71,7 +71,7 @@ async fn a_message_has_ended_when_all_of_its_events_have() {
 async fn a_cancelled_event_has_ended_only_when_its_builds_have() {
     let service = Service::start(Policy::allow_all());
     service.builds.hold(&"app".into());
-    let mut changes = service.handle.subscribe();
+    let mut changes = service.handle.subscribe().await.unwrap();
     service.handle.send(&pushed()).await.unwrap();
     let building = loop {
         let notification = changes.next().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_message_that_everybody_ignores_ends_without_events() {
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
     let id = service.handle.send_as("once", &request).await.unwrap();
     assert_eq!(service.handle.wait_for_message(&id).await.unwrap(), []);
-    assert_eq!(service.handle.message(Handle::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
+    assert_eq!(service.handle.message(Client::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
     service.end().await;
 }
 

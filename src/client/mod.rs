@@ -1,0 +1,299 @@
+//! What programs around an engine hold: send events, ask, wait, listen, cancel.
+//!
+//! A [`Client`] works on a storage alone, in the process of an engine or in another one. [`Engine::client`](crate::Engine::client)
+//! gives one that also shares the engine's wake-ups, so that what it waits for is seen at once, and that can
+//! [preview](Client::preview) what an event would do.
+
+mod cancel;
+mod send;
+mod subscription;
+mod wait;
+mod wake;
+
+pub(crate) use send::ASK_FIRST;
+pub use subscription::Subscription;
+pub(crate) use wake::{Concerned, Wake};
+
+use crate::backend::{
+    BuildFilter, Clock, Error, EventFilter, Overview, Page, Paging, Remedy, Result, Storage, StorageReads, Violation,
+};
+use crate::engine::{Preview, Previewed, SystemClock};
+use crate::event::Event;
+use crate::plan::Plan;
+use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, Transition};
+use crate::time::{Timestamp, later};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// The place that errors of a client name.
+const PLACE: &str = "client";
+
+/// Sends events to engines, asks what is stored, waits, listens, cancels. Cheap to clone.
+///
+/// It works on what is stored, so it answers whether or not an engine runs; what is sent is handled once one does.
+///
+/// One message becomes one event for each handler that has something to say about it, so the way leads from [`send`](Self::send) over the
+/// message to its events, and from an event to its builds:
+///
+/// ```
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
+/// use freshmaker::backend::{BuildFilter, Paging};
+/// use freshmaker::client::Client;
+/// use freshmaker::handler::{ImagePushed, rebuild_dependents};
+/// use freshmaker::rebuild::{EventState, InboxState};
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut graph = ArtifactGraph::new();
+/// # graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// # graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// # graph.depend("app", "debian", EdgeKind::ParentImage)?;
+/// # let engine = Engine::builder()
+/// #     .storage(Arc::new(MemoryStorage::new()))
+/// #     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+/// #     .build_system("builder", Arc::new(MemoryBuildSystem::new()))
+/// #     .on(rebuild_dependents)
+/// #     .build()?;
+/// let client = engine.client();
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
+///
+/// let id = client.send(&ImagePushed { image: "debian".into(), digest: None }).await?;
+/// let events = client.wait_for_message(&id).await?;
+/// assert_eq!(client.message(Client::LOCAL, &id).await?.state, InboxState::Done);
+/// assert_eq!(events[0].state, EventState::Complete);
+/// let builds = client.builds(BuildFilter { event: Some(events[0].id), ..Default::default() }, Paging::first(10)).await?;
+/// assert_eq!(builds.items[0].key.artifact.as_str(), "app");
+/// assert!(client.plan(events[0].id).await?.is_some());
+///
+/// drop(stop);
+/// running.await??;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    storage: Arc<dyn Storage>,
+    migrated: OnceCell<()>,
+    wake: Arc<Wake>,
+    clock: Arc<dyn Clock>,
+    rng: Mutex<fastrand::Rng>,
+    /// How long to wait, without a wake-up, before asking again.
+    tick: Duration,
+    preview: Option<Preview>,
+}
+
+/// What a client shares with the engine in its process.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) tick: Duration,
+    pub(crate) preview: Preview,
+}
+
+impl Client {
+    /// The source of messages that were sent through a client; others have the registered name of their bus.
+    pub const LOCAL: &'static str = "local";
+
+    /// The source of messages that handlers [emitted](crate::Decision::Emit).
+    pub const EMITTED: &'static str = "emitted";
+
+    /// The source of messages of the engine that a bus refused for good: [dead letters](Self::dead_letters), whose reason says which bus,
+    /// and why.
+    pub const REFUSED: &'static str = "refused";
+
+    /// Names reserved for internal sources; the builder rejects buses with these names.
+    pub(crate) const RESERVED: [&'static str; 3] = [Self::LOCAL, Self::EMITTED, Self::REFUSED];
+
+    /// How long a client without an engine in its process waits before it asks again.
+    const TICK: Duration = Duration::from_secs(1);
+
+    /// A client of this storage, in a process without an engine. It asks once a second for what it waits for.
+    ///
+    /// ```
+    /// use freshmaker::client::Client;
+    /// use freshmaker::memory::MemoryStorage;
+    /// use std::sync::Arc;
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let client = Client::new(Arc::new(MemoryStorage::new()));
+    /// assert!(client.overview().await?.is_idle());
+    /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+    /// ```
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>) -> Self {
+        let (wake, clock) = (Arc::default(), Arc::new(SystemClock));
+        let rng = Mutex::new(fastrand::Rng::new());
+        let inner = Inner { storage, migrated: OnceCell::new(), wake, clock, rng, tick: Self::TICK, preview: None };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same with another clock, by which it waits.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.changed(|inner| inner.clock = clock)
+    }
+
+    /// The same with a preview, see [`EngineBuilder::preview`](crate::engine::EngineBuilder::preview).
+    #[must_use]
+    pub fn with_preview(self, preview: Preview) -> Self {
+        self.changed(|inner| inner.preview = Some(preview))
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let Inner { storage, wake, clock, tick, preview, .. } = &*self.inner;
+        let (storage, wake, clock) = (Arc::clone(storage), Arc::clone(wake), Arc::clone(clock));
+        let rng = Mutex::new(self.rng().fork());
+        let mut inner =
+            Inner { storage, migrated: OnceCell::new(), wake, clock, rng, tick: *tick, preview: preview.clone() };
+        change(&mut inner);
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn beside(storage: Arc<dyn Storage>, shared: Shared) -> Self {
+        let Shared { wake, clock, rng, tick, preview } = shared;
+        let (rng, migrated, preview) = (Mutex::new(rng), OnceCell::new(), Some(preview));
+        Self { inner: Arc::new(Inner { storage, migrated, wake, clock, rng, tick, preview }) }
+    }
+
+    /// The storage, brought up to date first.
+    pub(crate) async fn storage(&self) -> Result<&dyn Storage> {
+        self.inner.migrated.get_or_try_init(|| self.inner.storage.migrate()).await?;
+        Ok(self.inner.storage.as_ref())
+    }
+
+    async fn reads(&self) -> Result<&dyn StorageReads> {
+        Ok(self.storage().await?.reads())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.inner.clock.sleep_until(later(self.now(), duration)).await;
+    }
+
+    fn rng(&self) -> std::sync::MutexGuard<'_, fastrand::Rng> {
+        self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What each handler would decide about this event now. Nothing is stored, submitted or published.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview), which needs the handlers and catalogs;
+    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog or of the storage.
+    pub async fn preview<E: Event>(&self, event: &E) -> Result<Vec<Previewed>> {
+        let none = "this client has no preview: it was made without handlers and catalogs";
+        let preview = self.inner.preview.as_ref().ok_or_else(|| Error::new(Remedy::Unsupported, PLACE, none))?;
+        preview.event(event, self.now()).await
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound), and those of the storage.
+    pub async fn event(&self, id: EventId) -> Result<EventRecord> {
+        let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
+        let page = self.reads().await?.events(filter, Paging::first(1)).await?;
+        page.items
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no event {id}")))
+    }
+
+    /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is the registered name of the bus,
+    /// [`LOCAL`](Self::LOCAL) for what was sent through a client, [`EMITTED`](Self::EMITTED) for what a handler emitted. What came by a bus and no handler
+    /// wants is not kept.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound), and those of the storage.
+    pub async fn message(&self, source: &str, id: &str) -> Result<InboxRecord> {
+        let message = self.reads().await?.message(source, id).await?;
+        message.ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no message {id} from {source}")))
+    }
+
+    /// Events, newest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+        self.reads().await?.events(filter, paging).await
+    }
+
+    /// Builds, newest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+        self.reads().await?.builds(filter, paging).await
+    }
+
+    /// The attempts of a build, oldest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
+        self.reads().await?.attempts(build).await
+    }
+
+    /// The plan that an event follows, with the reasons of everything in it and out of it. It is also there if it is empty, because the
+    /// policy blocks everything for example. `None` if there is no such event, or its handler gave no plan.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        self.reads().await?.plan(event).await
+    }
+
+    /// The history of an `event`, a `build` or an `attempt`, oldest first. Returns an empty list if the id is unknown.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+        self.reads().await?.transitions(aggregate, id).await
+    }
+
+    /// Messages that could not be understood or handled, newest first, with their bytes and the reason. Among them are messages of ours that a
+    /// bus [refused](Self::REFUSED).
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.reads().await?.dead_letters(paging).await
+    }
+
+    /// How much there is of everything.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn overview(&self) -> Result<Overview> {
+        self.reads().await?.overview().await
+    }
+
+    /// Checks the stored rows against each other; an empty list means that they are consistent.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.reads().await?.check_consistency().await
+    }
+
+    /// Changes of events and builds from now on. See [`Subscription`].
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn subscribe(&self) -> Result<Subscription> {
+        Subscription::begin(self.clone()).await
+    }
+}

@@ -1,0 +1,84 @@
+use super::Client;
+use crate::backend::Result;
+use crate::rebuild::Notification;
+use std::collections::VecDeque;
+
+/// Notifications read from the storage at once.
+const BATCH: u32 = 200;
+
+/// Changes of events and builds, read from the storage: those of one event or build in the order in which they were stored.
+///
+/// It works in any process, and does not depend on buses: a change comes as soon as it is stored, if an engine in this process stored it,
+/// else within a tick. It does not end by itself. A server that waits for its open streams at its end therefore has to end them:
+///
+/// ```
+/// use freshmaker::client::Subscription;
+/// use freshmaker::rebuild::Notification;
+/// use futures_util::{Stream, StreamExt, stream};
+///
+/// /// For server-sent events, for example.
+/// fn changes(subscription: Subscription, shutdown: impl Future<Output = ()>) -> impl Stream<Item = Notification> {
+///     let notifications = stream::unfold(subscription, |mut subscription| async {
+///         let notification = subscription.next().await.ok()?;
+///         Some((notification, subscription))
+///     });
+///     notifications.take_until(shutdown)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Subscription {
+    client: Client,
+    /// The position up to which each partition has been read.
+    positions: Vec<i64>,
+    waiting: VecDeque<Notification>,
+    missed: bool,
+}
+
+impl Subscription {
+    pub(super) async fn begin(client: Client) -> Result<Self> {
+        let outbox = client.reads().await?.outbox().await?;
+        let positions = outbox.partitions.iter().map(|partition| partition.last).collect();
+        Ok(Self { client, positions, waiting: VecDeque::new(), missed: false })
+    }
+
+    /// The next change. While the storage fails for the moment, this call waits and tries again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Those of the storage that are not [transient](crate::backend::Error::is_transient).
+    pub async fn next(&mut self) -> Result<Notification> {
+        loop {
+            if let Some(notification) = self.waiting.pop_front() {
+                return Ok(notification);
+            }
+            let client = self.client.clone();
+            let changed = client.inner.wake.changed.notified();
+            match self.read().await {
+                Err(error) if !error.is_transient() => return Err(error),
+                Ok(()) if !self.waiting.is_empty() => {}
+                Ok(()) | Err(_) => client.again(changed).await,
+            }
+        }
+    }
+
+    /// Whether changes were removed from the storage before this subscription has read them, since this was asked last: then what is
+    /// shown must be asked for anew. The storage keeps the latest thousand.
+    pub fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let reads = self.client.reads().await?;
+        let outbox = reads.outbox().await?;
+        for (number, partition) in (0_u16..).zip(&outbox.partitions) {
+            let Some(position) = self.positions.get_mut(usize::from(number)) else { continue };
+            self.missed |= *position < partition.trimmed;
+            let found = reads.notifications(number, *position, BATCH).await?;
+            *position = found.end;
+            self.waiting.extend(found.items.into_iter().map(|(_, notification)| notification));
+        }
+        Ok(())
+    }
+}

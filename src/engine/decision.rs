@@ -1,0 +1,184 @@
+use super::registry::{Entry, Registry};
+use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
+use crate::backend::{BoxError, BuildFilter, Error, Paging, StorageReads, with_causes};
+use crate::client::ASK_FIRST;
+use crate::event::{Envelope, Message, ParseError, Received};
+use crate::handler::{Context, Decision, Readable};
+use crate::plan::{Gate, Plan};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::rebuild::{BuildMode, BuildState, EventId, Outcome};
+use crate::time::Timestamp;
+use futures_util::FutureExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// From a message to decisions: the second of three steps. Asks handlers, and completes what they answer; stores nothing.
+#[derive(Debug)]
+pub(super) struct Decider {
+    pub(super) registry: Registry,
+    pub(super) readable: Arc<Readable>,
+    /// The registered build systems.
+    pub(super) systems: BTreeSet<String>,
+    /// A larger plan is refused.
+    pub(super) plan_builds_max: u32,
+}
+
+/// A message as handlers see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'a> {
+    /// The identity of the message.
+    pub(super) id: &'a str,
+    /// When it was stored.
+    pub(super) at: Timestamp,
+    pub(super) headers: &'a BTreeMap<String, String>,
+    /// What it says.
+    pub(super) envelope: &'a Envelope,
+}
+
+/// What one handler decided, completed and checked.
+#[derive(Debug)]
+pub(super) enum Decided {
+    Ignore,
+    /// An event with or without builds.
+    Event(Outcome),
+    Emit(Vec<Message>),
+    Cancel(Vec<EventId>),
+}
+
+/// Builds of one artifact that are looked at for its latest content; those of other modes are passed over.
+const LATEST_MAX: u32 = 20;
+
+impl Decider {
+    pub(super) fn mode(&self) -> BuildMode {
+        self.readable.mode
+    }
+
+    /// What the message says; `None` if no handler wants it.
+    pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
+        self.registry.read(message)
+    }
+
+    /// Asks every handler of the kind, in the order of their registration. A handler's own error fails its event.
+    ///
+    /// # Errors
+    /// A transient error of a backend, by whichever handler: the message waits.
+    pub(super) async fn decide<'a>(
+        &'a self,
+        incoming: Incoming<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<(&'a str, Decided)>, Error> {
+        let confirmed: Option<Digest> = incoming.headers.get(Message::CONFIRMS).and_then(|text| text.parse().ok());
+        let only = incoming.headers.get(Message::HANDLER);
+        let mut decisions = Vec::new();
+        let of_kind: Vec<&'a Entry> = self.registry.of_kind(&incoming.envelope.kind).collect();
+        for entry in of_kind {
+            if only.is_none_or(|name| *name == entry.name) {
+                decisions.push((entry.name.as_str(), self.ask(entry, incoming, confirmed.as_ref(), now).await?));
+            }
+        }
+        Ok(decisions)
+    }
+
+    async fn ask(
+        &self,
+        entry: &Entry,
+        incoming: Incoming<'_>,
+        confirmed: Option<&Digest>,
+        now: Timestamp,
+    ) -> Result<Decided, Error> {
+        let received = Received { message_id: incoming.id.to_owned(), at: incoming.at };
+        let cx = Context::new(self.readable.clone(), &entry.name, received, now);
+        let answer = AssertUnwindSafe(entry.handler.handle(incoming.envelope, cx)).catch_unwind().await;
+        let decision = match answer.unwrap_or_else(|_| Err(BoxError::from("the handler panicked"))) {
+            Ok(decision) => decision,
+            Err(error) => {
+                return match error.downcast::<Error>() {
+                    Ok(error) if error.is_transient() => Err(*error),
+                    Ok(error) => Ok(failed(&error)),
+                    Err(error) => Ok(failed(error.as_ref())),
+                };
+            }
+        };
+        Ok(match decision {
+            Decision::Ignore => Decided::Ignore,
+            Decision::Skip(why) => Decided::Event(Outcome::Skip(Reason::new("skipped", why))),
+            Decision::Rebuild(plan) => {
+                let plan = self.with_known_contents(plan).await?;
+                let policy = self.readable.policy.for_handler(&entry.name);
+                Decided::Event(gate(self.route(plan), &policy, confirmed))
+            }
+            Decision::Emit(messages) => Decided::Emit(messages),
+            Decision::Cancel(events) => Decided::Cancel(events),
+        })
+    }
+
+    /// Fills in the contents of parents that the catalog does not know, as far as they were built here.
+    async fn with_known_contents(&self, plan: Plan) -> Result<Plan, Error> {
+        let Some(reads) = self.readable.history.as_deref().map(|storage| storage.reads()) else { return Ok(plan) };
+        let mut contents = BTreeMap::new();
+        for id in plan.unknown_contents() {
+            if let Some(digest) = self.latest_content(reads, &id).await? {
+                contents.insert(id, digest);
+            }
+        }
+        Ok(plan.with_contents(&contents))
+    }
+
+    async fn latest_content(&self, reads: &dyn StorageReads, id: &ArtifactId) -> Result<Option<Digest>, Error> {
+        // A build that was cancelled too late has an output as well.
+        let states = vec![BuildState::Done, BuildState::Reused, BuildState::Canceled];
+        let filter = BuildFilter { states, artifact: Some(id.clone()), ..BuildFilter::default() };
+        let builds = reads.builds(filter, Paging::first(LATEST_MAX)).await?.items;
+        let latest = builds.into_iter().find(|build| build.key.mode == self.mode() && build.output.is_some());
+        Ok(latest.and_then(|build| build.output?.digest))
+    }
+
+    /// Says which registered system builds each node.
+    fn route(&self, plan: Plan) -> Outcome {
+        let limit = self.plan_builds_max as usize;
+        if plan.len() > limit {
+            let text = format!("the plan has {} builds, more than the {limit} that are allowed", plan.len());
+            return Outcome::Fail(Reason::new("plan_too_large", text));
+        }
+        let mut systems: BTreeMap<ArtifactId, String> = BTreeMap::new();
+        for node in plan.nodes() {
+            match self.system_of(&node.artifact) {
+                Ok(system) => drop(systems.insert(node.artifact.id.clone(), system)),
+                Err(text) => return Outcome::Fail(Reason::new("no_build_system", text)),
+            }
+        }
+        Outcome::Build { plan: Box::new(plan), systems }
+    }
+
+    fn system_of(&self, artifact: &Artifact) -> Result<String, String> {
+        let known = || self.systems.iter().cloned().collect::<Vec<_>>().join(", ");
+        match &artifact.system {
+            Some(name) if self.systems.contains(name) => Ok(name.clone()),
+            Some(name) => Err(format!("{} is built by {name:?}, but registered are only: {}", artifact.id, known())),
+            None if self.systems.len() == 1 => Ok(known()),
+            None => {
+                let kind = if artifact.kind == ArtifactKind::Repository { "repository" } else { "artifact" };
+                Err(format!(
+                    "the {kind} {} names no build system, and there is not exactly one: {}",
+                    artifact.id,
+                    known()
+                ))
+            }
+        }
+    }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Decided {
+    Decided::Event(Outcome::Fail(Reason::new("handler_failed", with_causes(error))))
+}
+
+/// Holds a plan back that is too large to be started unasked.
+fn gate(outcome: Outcome, policy: &Policy, confirmed: Option<&Digest>) -> Outcome {
+    let Outcome::Build { plan, systems } = outcome else { return outcome };
+    match plan.gate(policy, confirmed) {
+        Gate::Open => Outcome::Build { plan, systems },
+        Gate::Ask(ask) => Outcome::Ask { plan, reason: Reason::new(ASK_FIRST, ask.to_string()) },
+    }
+}

@@ -1,0 +1,135 @@
+use super::decision::{Decided, Decider, Incoming};
+use crate::backend::{Error, Remedy, Result};
+use crate::event::{Event, Message};
+use crate::plan::Plan;
+use crate::reason::Reason;
+use crate::rebuild::{EventId, Outcome};
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and stores, submits and publishes nothing.
+///
+/// Made by [`EngineBuilder::preview`](super::EngineBuilder::preview), or part of the client of an engine. Cheap to clone.
+///
+/// ```
+/// use freshmaker::engine::Foreseen;
+/// use freshmaker::handler::{ImagePushed, rebuild_dependents};
+/// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+/// let engine = Engine::builder()
+///     .storage(Arc::new(MemoryStorage::new()))
+///     .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+///     .build_system("builder", Arc::new(MemoryBuildSystem::new()))
+///     .on(rebuild_dependents)
+///     .build()?;
+///
+/// let pushed = ImagePushed { image: "debian".into(), digest: None };
+/// let previewed = engine.client().preview(&pushed).await?;
+/// assert_eq!(previewed[0].handler, "rebuild_dependents");
+/// let Foreseen::Rebuilds(plan) = &previewed[0].decision else { panic!("{previewed:?}") };
+/// assert_eq!(plan.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Preview {
+    decider: Arc<Decider>,
+}
+
+/// What one handler would decide.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Previewed {
+    /// The name of the handler.
+    pub handler: String,
+    /// Its decision.
+    pub decision: Foreseen,
+}
+
+/// A decision that was not made.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Foreseen {
+    /// The handler has nothing to say about the event.
+    Ignores,
+    /// The event would be skipped.
+    Skips(Reason),
+    /// The event would fail.
+    Fails(Reason),
+    /// The plan is so large that a person has to confirm it first.
+    Asks {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The question.
+        reason: Reason,
+    },
+    /// These artifacts would be rebuilt. The plan may be empty, and then says why.
+    Rebuilds(Box<Plan>),
+    /// These messages would be handled next.
+    Emits(Vec<Message>),
+    /// These events would be cancelled.
+    Cancels(Vec<EventId>),
+}
+
+impl Preview {
+    pub(super) fn new(decider: Arc<Decider>) -> Self {
+        Self { decider }
+    }
+
+    /// Whether a handler is registered for events of this kind.
+    #[must_use]
+    pub fn handles(&self, kind: &str) -> bool {
+        self.decider.registry.of_kind(kind).next().is_some()
+    }
+
+    /// Whether a handler has this name.
+    #[must_use]
+    pub fn has_handler(&self, name: &str) -> bool {
+        self.decider.registry.has(name)
+    }
+
+    /// What each handler would decide about this event at this moment.
+    ///
+    /// # Errors
+    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog or of the storage.
+    pub async fn event<E: Event>(&self, event: &E, now: Timestamp) -> Result<Vec<Previewed>> {
+        let message = Message::of("preview", event);
+        let message = message
+            .map_err(|error| Error::new(Remedy::Rejected, "preview", format!("the event has no JSON form: {error}")))?;
+        self.message(&message, now).await
+    }
+
+    /// What each handler would decide about this message at this moment, as if a bus had brought it. Returns an empty list if no handler
+    /// wants it.
+    ///
+    /// # Errors
+    /// [`Rejected`](Remedy::Rejected) if the message cannot be read; transient errors of a catalog or of the storage.
+    pub async fn message(&self, message: &Message, now: Timestamp) -> Result<Vec<Previewed>> {
+        let Some(read) = self.decider.read(message) else { return Ok(Vec::new()) };
+        let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;
+        let id = message.identity();
+        let incoming = Incoming { id: &id, at: now, headers: &message.headers, envelope: &envelope };
+        let decisions = self.decider.decide(incoming, now).await?;
+        let foreseen = decisions.into_iter().map(|(handler, decided)| {
+            let decision = match decided {
+                Decided::Ignore => Foreseen::Ignores,
+                Decided::Event(Outcome::Skip(reason)) => Foreseen::Skips(reason),
+                Decided::Event(Outcome::Fail(reason)) => Foreseen::Fails(reason),
+                Decided::Event(Outcome::Ask { plan, reason }) => Foreseen::Asks { plan, reason },
+                Decided::Event(Outcome::Build { plan, .. }) => Foreseen::Rebuilds(plan),
+                Decided::Emit(messages) => Foreseen::Emits(messages),
+                Decided::Cancel(events) => Foreseen::Cancels(events),
+            };
+            Previewed { handler: handler.to_owned(), decision }
+        });
+        Ok(foreseen.collect())
+    }
+}
