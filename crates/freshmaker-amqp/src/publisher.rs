@@ -19,11 +19,11 @@ pub(super) struct Publisher {
     config: Arc<AmqpConfig>,
     clock: Arc<dyn Clock>,
     /// Held while a connection is made, so that all waiting calls share it.
-    slot: Mutex<BuildSlot>,
+    slot: Mutex<Slot>,
 }
 
 #[derive(Debug)]
-struct BuildSlot {
+struct Slot {
     session: Option<Arc<Session>>,
     backoff: Backoff,
     not_before: Timestamp,
@@ -64,7 +64,7 @@ impl Session {
 
 impl Publisher {
     pub(super) fn new(config: Arc<AmqpConfig>, clock: Arc<dyn Clock>) -> Self {
-        let slot = BuildSlot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
+        let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
         Self { config, clock, slot: Mutex::new(slot) }
     }
 
@@ -136,7 +136,12 @@ impl Publisher {
             Remedy::Unavailable if !unsent => definite.with_remedy(Remedy::Unclear),
             Remedy::Rejected if refused => definite,
             Remedy::NotFound | Remedy::Rejected | Remedy::Unsupported => not_now(definite),
-            Remedy::Unavailable | Remedy::Unclear | Remedy::Conflict | Remedy::NotNow | Remedy::Corrupt => definite,
+            Remedy::Unavailable
+            | Remedy::Unclear
+            | Remedy::Conflict
+            | Remedy::NotNow
+            | Remedy::Corrupt
+            | Remedy::Fenced => definite,
         }
     }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 /// trait to take tokens from another source.
 ///
 /// ```
-/// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
 /// use freshmaker_net::Negotiate;
 /// use std::sync::Arc;
 ///
@@ -26,10 +25,9 @@ use std::sync::Arc;
 ///     }
 /// }
 ///
-/// let config = Config::new("https://koji.example.org/kojihub");
-/// let builds = KojiBuildSystem::new(config)?.with_negotiate(Arc::new(FromAgent));
-/// # drop(builds);
-/// # Ok::<(), freshmaker::backend::Error>(())
+/// // A client takes it with its `with_negotiate`.
+/// let negotiate: Arc<dyn Negotiate> = Arc::new(FromAgent);
+/// assert!(negotiate.token("HTTP@koji.example.org").is_err());
 /// ```
 #[doc(alias = "kerberos")]
 #[doc(alias = "gssapi")]

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 Rebuilds container images with Koji when packages, sources or people say so.
 
-usage: koji_service [--config FILE] serve
-       koji_service [--config FILE] plan ARTIFACT...
-       koji_service [--config FILE] show [EVENT]
-       koji_service [--config FILE] cancel EVENT [--by NAME]
-       koji_service [--config FILE] check-config [--online]
-       koji_service --world simulated
+usage: container_rebuilds [--config FILE] serve
+       container_rebuilds [--config FILE] plan ARTIFACT...
+       container_rebuilds [--config FILE] show [EVENT]
+       container_rebuilds [--config FILE] cancel EVENT [--by NAME]
+       container_rebuilds [--config FILE] check-config [--online]
+       container_rebuilds --world simulated
 
   serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
   plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
@@ -19,7 +19,7 @@ usage: koji_service [--config FILE] serve
   cancel EVENT      stop what this event started, unless others want it as well
   check-config      read everything; with --online also log in everywhere, and say what works
 
-  --config FILE     koji_service.toml, if not given
+  --config FILE     container_rebuilds.toml, if not given
   --by NAME         who cancels; the user of this process, if not given
   --world simulated the whole story without any service, against a fake Koji hub and a fake ODCS; ends by itself
   -h, --help        this text
@@ -67,7 +67,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
 
 impl Given {
     fn command(self) -> Result<Command, String> {
-        let config = PathBuf::from(self.config.as_deref().unwrap_or("koji_service.toml"));
+        let config = PathBuf::from(self.config.as_deref().unwrap_or("container_rebuilds.toml"));
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
         let plain = self.by.is_none() && !self.online && self.world.is_none();
         match (&words[..], self.world.as_deref()) {

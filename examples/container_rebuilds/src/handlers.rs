@@ -48,7 +48,7 @@ pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> Handle
         ));
     }
     if event.dry_run {
-        return Ok(Decision::Skip("a single dry run is not made here: see `koji_service plan`".into()));
+        return Ok(Decision::Skip("a single dry run is not made here: see `container_rebuilds plan`".into()));
     }
     let ManualRebuild { container_images: artifacts, requester, .. } = event;
     rebuild_requested(RebuildRequested { artifacts, dependents: true, requester }, cx).await

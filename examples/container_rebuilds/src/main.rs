@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let command = match args::parse(std::env::args().skip(1)) {
         Ok(command) => command,
         Err(text) => {
-            eprintln!("koji_service: {text}\nTry `koji_service --help`.");
+            eprintln!("container_rebuilds: {text}\nTry `container_rebuilds --help`.");
             return ExitCode::from(USAGE);
         }
     };
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("koji_service: {error}");
+            eprintln!("container_rebuilds: {error}");
             ExitCode::FAILURE
         }
     }
@@ -75,8 +75,8 @@ async fn serve(config: &Path) -> Result<bool> {
 
 /// Stores the wish; the service that runs carries it out.
 async fn cancel(config: &Path, event: EventId, by: &str) -> Result<bool> {
-    let handle = Wires::of(&Config::read(config)?)?.client()?;
-    handle.cancel(event, by).await?;
-    println!("event {event}: {}", handle.event(event).await?.reason);
+    let client = Wires::of(&Config::read(config)?)?.client()?;
+    client.cancel(event, by).await?;
+    println!("event {event}: {}", client.event(event).await?.reason);
     Ok(true)
 }

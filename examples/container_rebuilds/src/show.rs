@@ -17,23 +17,23 @@ pub(crate) async fn plan(wires: &Wires, artifacts: &[String]) -> Result<bool> {
 }
 
 /// The latest events; or one of them with everything that is known about it.
-pub(crate) async fn show(handle: &Client, event: Option<EventId>) -> Result<bool> {
+pub(crate) async fn show(client: &Client, event: Option<EventId>) -> Result<bool> {
     match event {
         None => {
-            let events = handle.events(EventFilter::default(), Paging::first(20)).await?;
+            let events = client.events(EventFilter::default(), Paging::first(20)).await?;
             events.items.iter().for_each(line);
-            let overview = handle.overview().await?;
+            let overview = client.overview().await?;
             println!(
                 "{} builds wait, {} run, {} dead letters",
                 overview.builds_waiting, overview.builds_running, overview.messages_dead
             );
         }
         Some(id) => {
-            line(&handle.event(id).await?);
-            if let Some(plan) = handle.plan(id).await? {
+            line(&client.event(id).await?);
+            if let Some(plan) = client.plan(id).await? {
                 print!("{plan}");
             }
-            builds(handle, id).await?;
+            builds(client, id).await?;
         }
     }
     Ok(true)
@@ -45,15 +45,15 @@ fn line(event: &EventRecord) {
 }
 
 /// The builds of an event with their attempts, oldest first.
-pub(crate) async fn builds(handle: &Client, event: EventId) -> Result<()> {
+pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
     let filter = BuildFilter { event: Some(event), ..BuildFilter::default() };
-    let builds = handle.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let builds = client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
     for build in builds.iter().rev() {
         let output = build.output.as_ref().map_or(String::new(), |output| format!(" as {}", output.name));
         println!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
-        for attempt in handle.attempts(build.id).await? {
+        for attempt in client.attempts(build.id).await? {
             let external = attempt.external.as_ref().map_or("no id".to_owned(), ToString::to_string);
-            let trail = handle.transitions("attempt", attempt.id.as_str()).await?;
+            let trail = client.transitions("attempt", attempt.id.as_str()).await?;
             let trail: Vec<_> = trail.into_iter().map(|step| step.reason.code).collect();
             println!("  attempt {} {} {external} ({})", attempt.number, attempt.state, trail.join(", "));
         }

@@ -31,26 +31,26 @@ pub(crate) async fn run() -> Result<bool> {
     let bus = Arc::new(MemoryBus::new());
     let state = tempfile::tempdir()?;
     let engine = wires(&hub, &odcs, &bus, state.path().join("state.sqlite"))?.engine()?;
-    let handle = engine.client();
+    let client = engine.client();
 
     println!(
         "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n"
     );
     bus.send(update());
-    let messages = tokio::spawn(deliver(hub, odcs, bus, handle.clone()));
-    engine.run_until(finished(&handle)).await?;
+    let messages = tokio::spawn(deliver(hub, odcs, bus, client.clone()));
+    engine.run_until(finished(&client)).await?;
     let (hub, odcs) = messages.await?;
 
-    for event in handle.events(EventFilter::default(), Paging::first(10)).await?.items {
-        show::show(&handle, Some(event.id)).await?;
+    for event in client.events(EventFilter::default(), Paging::first(10)).await?.items {
+        show::show(&client, Some(event.id)).await?;
     }
     let ledger = hub.ledger();
     println!("\nthe hub counts {} tasks, ODCS {} composes", ledger.entries.len(), odcs.composes().len());
     let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
     wrong.extend(odcs.violations());
-    wrong.extend(handle.check_consistency().await?.iter().map(|violation| violation.text.clone()));
+    wrong.extend(client.check_consistency().await?.iter().map(|violation| violation.text.clone()));
     wrong.iter().for_each(|text| println!("WRONG   {text}"));
-    let overview = handle.overview().await?;
+    let overview = client.overview().await?;
     Ok(wrong.is_empty() && overview.builds_failed == 0 && overview.builds_done > 0)
 }
 
@@ -115,10 +115,10 @@ fn update() -> Message {
 }
 
 /// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end without it, a minute later.
-async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Client) -> (Hub, FakeOdcs) {
+async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, client: Client) -> (Hub, FakeOdcs) {
     let mut told = 0;
     let mut composed = 0;
-    while !is_finished(&handle).await {
+    while !is_finished(&client).await {
         let (tasks, composes) = (hub.messages(Dialect::Fedora), odcs.messages());
         tasks.iter().skip(told).chain(composes.iter().skip(composed)).for_each(|message| bus.send(message.clone()));
         (told, composed) = (tasks.len(), composes.len());
@@ -127,14 +127,14 @@ async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, handle: Client) 
     (hub, odcs)
 }
 
-async fn is_finished(handle: &Client) -> bool {
-    let events = handle.events(EventFilter::default(), Paging::first(10)).await;
+async fn is_finished(client: &Client) -> bool {
+    let events = client.events(EventFilter::default(), Paging::first(10)).await;
     events.is_ok_and(|events| !events.items.is_empty() && events.items.iter().all(|event| event.state.is_terminal()))
 }
 
-async fn finished(handle: &Client) {
-    let mut changes = handle.subscribe();
-    while !is_finished(handle).await {
+async fn finished(client: &Client) {
+    let Ok(mut changes) = client.subscribe().await else { return };
+    while !is_finished(client).await {
         tokio::select! {
             _ = changes.next() => {}
             () = tokio::time::sleep(Duration::from_millis(200)) => {}

@@ -82,7 +82,7 @@ impl Wires {
     }
 
     /// A way to what is stored, beside a service that runs or without one.
-    pub(crate) fn handle(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client> {
         Ok(self.builder()?.build()?.client())
     }
 

@@ -48,15 +48,15 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
         .on(rebuild_dependents)
         .shutdown_grace(SHUTDOWN_GRACE)
         .build()?;
-    let handle = engine.client();
+    let client = engine.client();
 
     let mut summary = None;
     engine
         .run_until(async {
             let work = async {
-                let followed = send(&handle, &image.id).await?;
-                let events = follow(&handle, &followed).await?;
-                Summary::of(&handle, &events).await
+                let followed = send(&client, &image.id).await?;
+                let events = follow(&client, &followed).await?;
+                Summary::of(&client, &events).await
             };
             summary = tokio::select! {
                 summary = work => Some(summary),
@@ -67,7 +67,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     let Some(summary) = summary else { return interrupted() };
     let summary = summary?;
     summary.print_outputs();
-    summary.print_failures(&handle, &builds).await?;
+    summary.print_failures(&client, &builds).await?;
     summary.print(options.slots);
     Ok(summary.outcome())
 }
@@ -111,20 +111,20 @@ fn program(options: &Changed, tree: &Path) -> Result<PathBuf> {
 }
 
 /// Says that the image has changed, unless an earlier run has said so and did not come to its end.
-async fn send(handle: &Client, image: &ArtifactId) -> Result<Followed> {
+async fn send(client: &Client, image: &ArtifactId) -> Result<Followed> {
     let unfinished = EventFilter {
         states: EventState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect(),
         ..EventFilter::default()
     };
-    let open = handle.events(unfinished, Paging::first(Paging::LIMIT_MAX)).await?.items;
-    let newest = handle.events(EventFilter::default(), Paging::first(1)).await?.items;
+    let open = client.events(unfinished, Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let newest = client.events(EventFilter::default(), Paging::first(1)).await?.items;
     let oldest_open = open.iter().map(|event| EventId(event.id.0 - 1)).min();
     let after = oldest_open.or(newest.first().map(|event| event.id)).unwrap_or(EventId(0));
-    if handle.overview().await?.messages_waiting > 0 || !open.is_empty() {
+    if client.overview().await?.messages_waiting > 0 || !open.is_empty() {
         say!("an earlier run did not come to its end: going on with it\n");
     }
     let pushed = ImagePushed { image: image.to_string(), digest: None };
     let waiting = open.iter().any(|event| event.envelope.search_key == image.as_str());
-    let message = if waiting { None } else { Some(handle.send(&pushed).await?) };
+    let message = if waiting { None } else { Some(client.send(&pushed).await?) };
     Ok(Followed::After(after, message))
 }

@@ -43,7 +43,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
         .on(rebuild_dependents)
         .shutdown_grace(SHUTDOWN_GRACE)
         .build()?;
-    let handle = engine.client();
+    let client = engine.client();
 
     let mut summary = None;
     // Within the run, because only then it is sure that no other process works on the same state.
@@ -51,9 +51,9 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
         .run_until(async {
             let work = async {
                 world.first_outputs(&store)?;
-                let push = push(options.content, &world, &store, storage.as_ref(), &handle).await?;
-                let events = follow(&handle, &Followed::Messages(push.into_values().collect())).await?;
-                Summary::of(&handle, &events).await
+                let push = push(options.content, &world, &store, storage.as_ref(), &client).await?;
+                let events = follow(&client, &Followed::Messages(push.into_values().collect())).await?;
+                Summary::of(&client, &events).await
             };
             summary = tokio::select! {
                 summary = work => Some(summary),
@@ -63,7 +63,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
         .await?;
     let Some(summary) = summary else { return interrupted() };
     let summary = summary?;
-    summary.print_failures(&handle, &builds).await?;
+    summary.print_failures(&client, &builds).await?;
     summary.print(options.slots);
     let checked = check::report(&world, &store)?;
     Ok(if checked == Outcome::Good { summary.outcome() } else { checked })
@@ -80,7 +80,7 @@ async fn push(
     world: &World,
     store: &Store,
     storage: &SqliteStorage,
-    handle: &Client,
+    client: &Client,
 ) -> Result<BTreeMap<usize, String>> {
     let messages = |push: Pushed| -> BTreeMap<usize, String> {
         let name = |at: &usize| (*at, format!("push-{}-{}", push.push, world.images[*at].platform));
@@ -88,19 +88,19 @@ async fn push(
     };
     let last = store.pushed()?;
     let open = match last {
-        Some(last) => is_open(messages(last).values(), storage, handle).await?.then_some(last),
+        Some(last) => is_open(messages(last).values(), storage, client).await?.then_some(last),
         None => None,
     };
     let push = match (open, last) {
         (Some(open), _) => {
-            let events = Followed::Messages(messages(open).into_values().collect()).events(handle).await?;
+            let events = Followed::Messages(messages(open).into_values().collect()).events(client).await?;
             let ended: u64 = events.iter().map(ends).sum();
             let to_go: u32 = events.iter().map(|event| event.builds_open).sum();
             say!(
                 "push {} of {BASE} is not through: going on with it instead of pushing again \
                  ({ended} builds ended, {to_go} to go, {} of them running)\n",
                 open.push,
-                handle.overview().await?.builds_running,
+                client.overview().await?.builds_running,
             );
             open
         }
@@ -125,17 +125,17 @@ async fn push(
             parents: BTreeMap::new(),
         })?;
         store.move_tag(&image.id, &digest)?;
-        handle.send_as(message, &ImagePushed { image: image.id.to_string(), digest: Some(digest) }).await?;
+        client.send_as(message, &ImagePushed { image: image.id.to_string(), digest: Some(digest) }).await?;
     }
     Ok(messages(push))
 }
 
 /// Whether some of the messages were not sent, or something is left to be done.
-async fn is_open(messages: impl Iterator<Item = &String>, storage: &SqliteStorage, handle: &Client) -> Result<bool> {
+async fn is_open(messages: impl Iterator<Item = &String>, storage: &SqliteStorage, client: &Client) -> Result<bool> {
     for message in messages {
         if storage.reads().message("local", message).await?.is_none() {
             return Ok(true);
         }
     }
-    Ok(!handle.overview().await?.is_idle())
+    Ok(!client.overview().await?.is_idle())
 }

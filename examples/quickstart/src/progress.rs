@@ -25,17 +25,17 @@ pub(crate) enum Followed {
 }
 
 impl Followed {
-    pub(crate) async fn events(&self, handle: &Client) -> Result<Vec<EventRecord>> {
+    pub(crate) async fn events(&self, client: &Client) -> Result<Vec<EventRecord>> {
         let mut events = Vec::new();
         match self {
             Self::Messages(ids) => {
                 for id in ids {
                     let filter = EventFilter { message_id: Some(id.clone()), ..EventFilter::default() };
-                    events.extend(handle.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items);
+                    events.extend(client.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items);
                 }
             }
             Self::After(last, _) => {
-                let page = handle.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?;
+                let page = client.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?;
                 events.extend(page.items.into_iter().filter(|event| event.id > *last));
             }
         }
@@ -44,12 +44,12 @@ impl Followed {
     }
 
     /// What cannot be handled at all leaves no event, only its message.
-    async fn is_understood(&self, handle: &Client) -> Result<()> {
+    async fn is_understood(&self, client: &Client) -> Result<()> {
         let messages = match self {
             Self::Messages(ids) => ids.as_slice(),
             Self::After(_, id) => id.as_slice(),
         };
-        let dead = handle.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+        let dead = client.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
         match dead.into_iter().find(|letter| messages.contains(&letter.message_id)) {
             Some(letter) => {
                 Err(letter.reason.map_or_else(|| "no reason is known".to_owned(), |reason| reason.text).into())
@@ -60,10 +60,10 @@ impl Followed {
 }
 
 /// Shows the plans and then the progress; returns the events when all that the engine has to do is done.
-pub(crate) async fn follow(handle: &Client, followed: &Followed) -> Result<Vec<EventRecord>> {
-    let mut changes = handle.subscribe();
+pub(crate) async fn follow(client: &Client, followed: &Followed) -> Result<Vec<EventRecord>> {
+    let mut changes = client.subscribe().await?;
     loop {
-        if handle.overview().await?.messages_waiting == 0 {
+        if client.overview().await?.messages_waiting == 0 {
             break;
         }
         tokio::select! {
@@ -71,17 +71,17 @@ pub(crate) async fn follow(handle: &Client, followed: &Followed) -> Result<Vec<E
             () = tokio::time::sleep(LOOK) => {}
         }
     }
-    followed.is_understood(handle).await?;
-    let events = followed.events(handle).await?;
+    followed.is_understood(client).await?;
+    let events = followed.events(client).await?;
     for event in &events {
-        show_plan(handle, event).await?;
+        show_plan(client, event).await?;
     }
     let total: u64 = events.iter().map(|event| ends(event) + u64::from(event.builds_open)).sum();
     let mut display = Display::new(total);
     loop {
         // In this order: if there was nothing left to do, the events that are read afterwards are at their ends.
-        let overview = handle.overview().await?;
-        let events = followed.events(handle).await?;
+        let overview = client.overview().await?;
+        let events = followed.events(client).await?;
         let open: u64 = events.iter().map(|event| u64::from(event.builds_open)).sum();
         display.show(&events, overview.builds_running.min(open));
         if overview.is_idle() {
@@ -100,8 +100,8 @@ pub(crate) fn ends(event: &EventRecord) -> u64 {
     u64::from(event.builds_done) + u64::from(event.builds_failed)
 }
 
-async fn show_plan(handle: &Client, event: &EventRecord) -> Result<()> {
-    match handle.plan(event.id).await? {
+async fn show_plan(client: &Client, event: &EventRecord) -> Result<()> {
+    match client.plan(event.id).await? {
         Some(plan) => {
             let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();
             let (waves, out) = (plan.waves().count(), plan.exclusions().count());

@@ -27,23 +27,23 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) async fn of(handle: &Client, events: &[EventRecord]) -> Result<Self> {
+    pub(crate) async fn of(client: &Client, events: &[EventRecord]) -> Result<Self> {
         let mut summary = Self::default();
         for event in events {
             if matches!(event.state, EventState::Failed | EventState::Canceled) {
                 summary.failed_events.push(format!("event {}: {}", event.id, event.reason));
             }
-            let plan = handle.plan(event.id).await?;
+            let plan = client.plan(event.id).await?;
             for (_, exclusion) in plan.iter().flat_map(|plan| plan.exclusions()) {
                 *summary.why_not.entry(exclusion.code.clone()).or_default() += 1;
             }
-            for build in builds(handle, event).await? {
+            for build in builds(client, event).await? {
                 let wave = plan.as_ref().and_then(|plan| plan.node(&build.key.artifact)).map_or(0, |node| node.wave);
                 summary.builds.insert(build.id, (wave, build));
             }
         }
         for (_, build) in summary.builds.values() {
-            let attempts = handle.attempts(build.id).await?;
+            let attempts = client.attempts(build.id).await?;
             if let (Some(last), Some(end)) = (attempts.last(), build.done_at) {
                 summary.durations.insert(build.key.artifact.clone(), since(end, last.intent_at));
             }
@@ -103,13 +103,13 @@ impl Summary {
     }
 
     /// Prints why what failed did, with the end of its log.
-    pub(crate) async fn print_failures(&self, handle: &Client, system: &CommandBuildSystem) -> Result<()> {
+    pub(crate) async fn print_failures(&self, client: &Client, system: &CommandBuildSystem) -> Result<()> {
         for text in &self.failed_events {
             say!("failed: {text}");
         }
         for (_, build) in self.builds.values().filter(|(_, build)| !build.state.is_success()) {
             say!("failed: {}: {}", build.key.artifact, first_sentence(&build.reason.text));
-            let attempts = handle.attempts(build.id).await?;
+            let attempts = client.attempts(build.id).await?;
             let Some(log) = attempts.last().and_then(|attempt| system.log(&attempt.id).ok()) else { continue };
             let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
@@ -138,12 +138,12 @@ pub(crate) fn plain(line: &str) -> String {
     line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-async fn builds(handle: &Client, event: &EventRecord) -> Result<Vec<BuildRecord>> {
+async fn builds(client: &Client, event: &EventRecord) -> Result<Vec<BuildRecord>> {
     let filter = BuildFilter { event: Some(event.id), ..BuildFilter::default() };
     let mut paging = Paging::first(Paging::LIMIT_MAX);
     let mut builds = Vec::new();
     loop {
-        let page = handle.builds(filter.clone(), paging).await?;
+        let page = client.builds(filter.clone(), paging).await?;
         paging.offset += page.items.len() as u64;
         let last = page.items.is_empty() || paging.offset >= page.total;
         builds.extend(page.items);

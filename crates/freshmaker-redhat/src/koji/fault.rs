@@ -23,7 +23,7 @@ impl Fault {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
         let line = if first.starts_with("Traceback") { lines.next_back().unwrap_or(first) } else { first };
-        Self { code, name: name(code), text: without_credentials(brief(line)) }
+        Self { code, name: name(code), text: brief(&without_credentials(line)).to_owned() }
     }
 
     /// Returns the remedy for a request that raised this fault.

@@ -230,7 +230,8 @@ const HINT_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole), ("info", Shape::
 /// other messages, including broken ones.
 ///
 /// ```
-/// use freshmaker::{Message, messages};
+/// use freshmaker::Message;
+/// use freshmaker_redhat::messages;
 ///
 /// let (topic, body) = (
 ///     "org.fedoraproject.prod.buildsys.task.state.change".into(),

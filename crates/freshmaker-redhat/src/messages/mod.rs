@@ -45,7 +45,7 @@
 //!
 //! ```
 //! use freshmaker::Message;
-//! use freshmaker_redhat::messages::{self, errata::AdvisoryStatusChanged;
+//! use freshmaker_redhat::messages::{self, errata::AdvisoryStatusChanged};
 //!
 //! let parsers = messages::parsers(["org.fedoraproject.prod", "VirtualTopic.eng"]);
 //! let message = Message {

@@ -97,7 +97,8 @@ fn compose(message: &Message) -> Parsed {
 /// other messages, including broken ones.
 ///
 /// ```
-/// use freshmaker::{Message, messages};
+/// use freshmaker::Message;
+/// use freshmaker_redhat::messages;
 ///
 /// let (topic, body) =
 ///     ("VirtualTopic.eng.odcs.state.changed".into(), r#"{"compose": {"id": 7}}"#.into());

@@ -70,6 +70,8 @@ pub(super) struct World {
     absorbing: BTreeSet<ArtifactId>,
     broken: BTreeSet<ArtifactId>,
     pub(super) canceled: bool,
+    /// A process was stopped for a while.
+    frozen: bool,
     /// How long no process was alive, in all.
     pub(super) downtime: Duration,
 }
@@ -161,6 +163,7 @@ impl World {
             absorbing: BTreeSet::new(),
             broken: BTreeSet::new(),
             canceled: false,
+            frozen: false,
             downtime: Duration::ZERO,
         };
         world.grow();
@@ -307,6 +310,7 @@ impl World {
     /// A process is stopped, and goes on later as if nothing had happened.
     pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
         self.downtime += for_;
+        self.frozen = true;
         self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
 
@@ -498,8 +502,9 @@ impl World {
         self.say(|| format!("{id} is cancelled"));
     }
 
-    /// Whether every artifact can have its newest content: no recipe is broken and nothing was cancelled.
+    /// Whether every artifact can have its newest content: no recipe is broken, nothing was cancelled, and no process was stopped between
+    /// reading the catalog and storing what it decided, while another one decided on something newer.
     pub(super) fn must_converge(&self) -> bool {
-        self.broken.is_empty() && !self.canceled
+        self.broken.is_empty() && !self.canceled && !self.frozen
     }
 }

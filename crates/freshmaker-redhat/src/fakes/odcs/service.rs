@@ -38,6 +38,8 @@ pub(super) struct Service {
     pub(super) courses: BTreeMap<String, Course>,
     pub(super) faults: VecDeque<(String, Fault)>,
     pub(super) messages: Vec<Message>,
+    /// Messages sent so far, which makes their ids unique.
+    pub(super) told: u64,
     pub(super) asked: VecDeque<String>,
     /// The user who may write, and the user's token.
     pub(super) user: Option<(String, Secret)>,
@@ -86,8 +88,9 @@ impl Service {
     fn tell(&mut self, id: u64) {
         let Some(row) = self.rows.get(&id) else { return };
         let body = json!({ "event": "state-changed", "compose": row.json(&self.base, false) });
+        self.told += 1;
         self.messages.push(Message {
-            id: format!("odcs-{id}-{}", self.messages.len()),
+            id: format!("odcs-{id}-{}", self.told),
             topic: "VirtualTopic.eng.odcs.state.changed".to_owned(),
             headers: BTreeMap::new(),
             body: body.to_string().into_bytes(),
