@@ -1,5 +1,5 @@
 use super::links::{Links, Neighbours};
-use super::{Closure, Csr, Cycle, EdgeKind, EdgeKinds, FrozenGraph};
+use super::{ArtifactIndex, Closure, Csr, Cycle, EdgeKind, EdgeKinds, FrozenGraph, Index, Table};
 use crate::artifact::{Artifact, ArtifactId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -345,8 +345,12 @@ impl ArtifactGraph {
     #[must_use]
     pub fn cycles(&self) -> Vec<Cycle> {
         let components = self.csr(EdgeKinds::ALL).components();
-        let circles = components.iter().filter(|members| members.len() > 1);
-        let mut cycles: Vec<_> = circles.map(|members| Cycle::among(self, members, EdgeKinds::ALL)).collect();
+        let several = components.iter().filter(|members| members.len() > 1);
+        let cycles = several.map(|members| {
+            let members: Vec<_> = members.iter().copied().map(ArtifactIndex::of).collect();
+            Cycle::among(self, &members, EdgeKinds::ALL)
+        });
+        let mut cycles: Vec<_> = cycles.collect();
         cycles.sort_unstable();
         cycles
     }
@@ -355,21 +359,52 @@ impl ArtifactGraph {
         &self.links
     }
 
-    /// One more than the largest number.
-    pub(crate) fn numbers_end(&self) -> usize {
-        self.artifacts.len()
+    /// The index of the artifact that has this name or this alias.
+    pub(crate) fn index(&self, name: &ArtifactId) -> Option<ArtifactIndex> {
+        self.number(name).map(ArtifactIndex::of)
     }
 
-    /// The parents of an artifact by number, with all reasons.
-    pub(crate) fn numbered_parents(&self, number: u32) -> impl Iterator<Item = (u32, EdgeKinds)> {
-        self.links.parents(number)
+    /// The artifact at an index.
+    pub(crate) fn at(&self, index: ArtifactIndex) -> Option<&Artifact> {
+        self.numbered(index.number())
     }
 
-    /// The children of an artifact by number, as far as they depend on it for one of these reasons, without itself.
-    pub(crate) fn numbered_children(&self, number: u32, kinds: EdgeKinds) -> impl Iterator<Item = u32> {
-        let row =
-            self.links.children(number).filter(move |(child, edge)| *child != number && !edge.common(kinds).is_empty());
-        row.map(|(child, _)| child)
+    /// A table with this value for each index.
+    pub(crate) fn table<T: Clone>(&self, value: T) -> Table<ArtifactIndex, T> {
+        Table::filled(value, self.artifacts.len())
+    }
+
+    /// The parents of an artifact by index, with all reasons.
+    pub(crate) fn parents_at(&self, index: ArtifactIndex) -> impl Iterator<Item = (ArtifactIndex, EdgeKinds)> {
+        self.links.parents(index.number()).map(|(parent, kinds)| (ArtifactIndex::of(parent), kinds))
+    }
+
+    /// The children of an artifact by index, as far as they depend on it for one of these
+    /// reasons, without the artifact itself.
+    pub(crate) fn children_at(
+        &self,
+        index: ArtifactIndex,
+        kinds: EdgeKinds,
+    ) -> impl Iterator<Item = ArtifactIndex> + use<'_> {
+        let row = self.links.children(index.number());
+        let row = row.filter(move |(child, edge)| *child != index.number() && !edge.common(kinds).is_empty());
+        row.map(|(child, _)| ArtifactIndex::of(child))
+    }
+
+    /// Sorts artifacts by name.
+    ///
+    /// Names are compared only if the artifacts are few. Otherwise the map of all names, which is
+    /// in this order already, is walked over once: O(min(k log k, n)) for k of n artifacts.
+    pub(crate) fn sort_by_name(&self, indices: &mut Vec<ArtifactIndex>) {
+        let comparisons = indices.len().saturating_mul(indices.len().checked_ilog2().unwrap_or_default() as usize);
+        if comparisons < self.numbers.len() {
+            indices.sort_unstable_by_key(|index| self.at(*index).map(|artifact| &artifact.id));
+            return;
+        }
+        let mut wanted = self.table(false);
+        indices.iter().for_each(|index| wanted[*index] = true);
+        indices.clear();
+        indices.extend(self.numbers.values().copied().map(ArtifactIndex::of).filter(|index| wanted[*index]));
     }
 
     /// Repositories that will be prepared for these, and for each other.

@@ -1,5 +1,5 @@
 use super::links::Neighbours;
-use super::{ArtifactGraph, EdgeKinds};
+use super::{ArtifactGraph, ArtifactIndex, EdgeKinds, Index};
 use crate::artifact::ArtifactId;
 use std::collections::BTreeMap;
 
@@ -67,9 +67,10 @@ impl<'a> Closure<'a> {
         self.named(self.walk(|number| self.graph.links().parents(number)))
     }
 
-    /// The numbers of the dependents, nearest first.
-    pub(crate) fn numbers(&self) -> Vec<u32> {
-        self.walk(|number| self.graph.links().children(number)).into_iter().map(|(number, _)| number).collect()
+    /// The dependents by index, nearest first.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = ArtifactIndex> {
+        let found = self.walk(|number| self.graph.links().children(number));
+        found.into_iter().map(|(number, _)| ArtifactIndex::of(number))
     }
 
     fn walk(&self, row: impl Fn(u32) -> Neighbours<'a, EdgeKinds>) -> Vec<(u32, u32)> {

@@ -130,6 +130,12 @@ impl Csr {
         }
     }
 
+    /// The graph of edges of which the caller is sure: all ends are below the number of nodes, and
+    /// nobody can hold as many nodes or edges as could not be numbered.
+    pub(crate) fn of(nodes: usize, edges: &[(u32, u32)]) -> Self {
+        Self::sorted(u32::try_from(nodes).unwrap_or(u32::MAX), edges.iter().copied())
+    }
+
     /// Edges between nodes below this number, of which the caller is sure.
     fn sorted(nodes: u32, edges: impl DoubleEndedIterator<Item = (u32, u32)> + Clone) -> Self {
         let children = Rows::sorted(nodes, edges.clone().rev());

@@ -1,4 +1,4 @@
-use super::{ArtifactGraph, EdgeKinds};
+use super::{ArtifactGraph, ArtifactIndex, EdgeKinds, Index};
 use crate::artifact::ArtifactId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -14,12 +14,12 @@ pub struct Cycle {
 }
 
 impl Cycle {
-    /// The circle of these numbers, all of one component of at least two.
-    pub(crate) fn among(graph: &ArtifactGraph, numbers: &[u32], kinds: EdgeKinds) -> Self {
-        let mut named: Vec<_> =
-            numbers.iter().filter_map(|number| Some((graph.numbered(*number)?.id.clone(), *number))).collect();
+    /// The cycle of these artifacts, all of one component of at least two.
+    pub(crate) fn among(graph: &ArtifactGraph, members: &[ArtifactIndex], kinds: EdgeKinds) -> Self {
+        let named = members.iter().filter_map(|index| Some((graph.at(*index)?.id.clone(), index.number())));
+        let mut named: Vec<_> = named.collect();
         named.sort_unstable();
-        let inside: BTreeSet<_> = numbers.iter().copied().collect();
+        let inside: BTreeSet<_> = members.iter().map(|index| index.number()).collect();
         let example = named.first().map(|(_, first)| shortest(graph, *first, &inside, kinds)).unwrap_or_default();
         Self { members: named.into_iter().map(|(id, _)| id).collect(), example }
     }

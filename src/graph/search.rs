@@ -2,6 +2,7 @@ use super::affected::Affected;
 use super::csr::Rows;
 use super::frozen::FrozenGraph;
 use std::ops::Range;
+use std::time::Duration;
 
 /// A search that has walked over one edge in so many gives up walking and sweeps: that is then the shorter way.
 const SWEEP_ABOVE: usize = 24;
@@ -68,6 +69,13 @@ impl Weight for u32 {
 }
 
 impl Weight for u64 {
+    #[inline]
+    fn then(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+impl Weight for Duration {
     #[inline]
     fn then(self, other: Self) -> Self {
         self.saturating_add(other)

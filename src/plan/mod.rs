@@ -5,6 +5,7 @@ mod diff;
 mod estimate;
 mod explain;
 mod gate;
+mod members;
 mod planner;
 mod render;
 mod selection;

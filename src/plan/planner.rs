@@ -1,12 +1,14 @@
 use super::estimate::Estimates;
+use super::members::{Members, Named, Position};
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
-use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
-use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
+use crate::artifact::{ArtifactId, Digest, Nvr};
+use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds, Table};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,48 +167,58 @@ impl Planner<'_> {
             return Err(PlanError::Unknown(unknown.clone()));
         }
         let Selection { included, prepared, mut excluded } = Selection::of(self);
-        let artifacts: Vec<_> = included.iter().filter_map(|number| self.graph.numbered(*number)).collect();
-        let estimates: Vec<_> = artifacts.iter().map(|artifact| self.estimates.of(artifact)).collect();
-        let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
         let changed = self.changes();
-        let starts: BTreeMap<_, _> =
-            changed.iter().filter_map(|(id, change)| Some((self.graph.number(id)?, change))).collect();
-        let mut nodes = BTreeMap::new();
-        for (at, (number, artifact)) in included.iter().zip(artifacts).enumerate() {
-            let mut because = Vec::new();
-            let mut direct = false;
-            let mut parents = Vec::new();
-            for (parent, kinds, known) in self.parents(*number) {
-                let start = starts.get(&parent);
-                let digest = start.and_then(|change| change.digest.clone()).or_else(|| known.digest.clone());
-                parents.push(PlanParent { id: known.id.clone(), kinds: kinds.iter().collect(), digest, name: None });
-                let carries = parent != *number && !kinds.common(self.kinds).is_empty();
-                if carries && (start.is_some() || included.binary_search(&parent).is_ok()) {
-                    because.push(known.id.clone());
-                    direct |= start.is_some();
-                }
-            }
-            let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
+        let members = Members::of(self.graph, &included, &changed);
+        let artifacts: Vec<_> =
+            members.members.iter().filter_map(|position| self.graph.at(members.at(*position).index)).collect();
+        let mut estimates = Table::filled(Duration::ZERO, members.positions());
+        for (position, artifact) in members.members.iter().zip(&artifacts) {
+            estimates[*position] = self.estimates.of(artifact);
+        }
+        let sequence = Sequence::of(self.graph, &members, self.kinds, self.cycles, &estimates)?;
+        let mut nodes = Vec::with_capacity(artifacts.len());
+        for (&position, artifact) in members.members.iter().zip(artifacts) {
+            let (because, followed) = self.because(&members, position);
             let asked = self.rebuild.get(&artifact.id);
             let prerequisite = || {
                 let text = "what is rebuilt takes packages from it";
-                prepared.contains(number).then(|| Reason::new(Plan::PREREQUISITE, text))
+                prepared.contains(&members.at(position).index).then(|| Reason::new(Plan::PREREQUISITE, text))
             };
+            let parents = members.parents(position).iter().map(|(parent, kinds)| {
+                let Named { id, digest, .. } = members.at(*parent);
+                PlanParent { id: id.clone(), kinds: kinds.iter().collect(), digest: digest.cloned(), name: None }
+            });
             let node = PlanNode {
                 artifact: artifact.clone(),
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
-                parents,
+                parents: parents.collect(),
                 demands: self.demands.get(&artifact.id).cloned().unwrap_or_default(),
-                wave: sequence.waves[at],
-                estimate: estimates[at],
-                rank: sequence.ranks[at],
+                wave: sequence.waves[position],
+                estimate: estimates[position],
+                rank: sequence.ranks[position],
             };
-            nodes.insert(artifact.id.clone(), node);
+            nodes.push((artifact.id.clone(), node));
         }
+        let nodes = nodes.into_iter().collect();
         self.explain_notes(&changed, &nodes, &mut excluded);
+        drop(members);
         Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
+    }
+
+    /// The parents that put a member into the plan, by name, and how it follows from them.
+    fn because(&self, members: &Members<'_>, position: Position) -> (Vec<ArtifactId>, RebuildReason) {
+        let row = members.parents(position).iter();
+        let carries = row.filter(|(parent, kinds)| *parent != position && !kinds.common(self.kinds).is_empty());
+        let reasons = carries.map(|(parent, _)| members.at(*parent)).filter(|parent| parent.member || parent.changed);
+        let mut because = Vec::with_capacity(members.parents(position).len());
+        let mut direct = false;
+        for reason in reasons {
+            because.push(reason.id.clone());
+            direct |= reason.changed;
+        }
+        (because, if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency })
     }
 
     fn canonical(&self, id: ArtifactId) -> ArtifactId {
@@ -220,15 +232,6 @@ impl Planner<'_> {
             (id.clone(), Changed { digest: changed.digest.clone().or_else(present) })
         });
         told.collect()
-    }
-
-    /// What an artifact is built from, by name.
-    fn parents(&self, number: u32) -> Vec<(u32, EdgeKinds, &Artifact)> {
-        let parents = self.graph.numbered_parents(number);
-        let known = parents.filter_map(|(parent, kinds)| Some((parent, kinds, self.graph.numbered(parent)?)));
-        let mut known: Vec<_> = known.collect();
-        known.sort_unstable_by(|(.., one), (.., other)| one.id.cmp(&other.id));
-        known
     }
 
     /// Candidates that nothing reaches only because the catalog noted a reason.

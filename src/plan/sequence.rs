@@ -1,8 +1,8 @@
 use super::PlanCycle;
-use super::breaking::{Edge, break_circle};
+use super::breaking::{Edge, break_cycle};
+use super::members::{Members, Position};
 use super::planner::PlanError;
-use crate::artifact::ArtifactId;
-use crate::graph::{ArtifactGraph, Csr, Cycle, EdgeKinds, FrozenGraph};
+use crate::graph::{Affected, ArtifactGraph, Csr, Cycle, EdgeKinds, Index as _, Table};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -48,118 +48,113 @@ pub enum CyclePolicy {
     Break(EdgeKinds),
 }
 
-/// In which order the members of a plan are built; everything in the order of the members.
+/// In which order the members of a plan are built; tables have a row for each position.
 pub(super) struct Sequence {
-    pub(super) waves: Vec<u32>,
-    pub(super) ranks: Vec<Duration>,
+    pub(super) waves: Table<Position, u32>,
+    pub(super) ranks: Table<Position, Duration>,
     pub(super) cycles: Vec<PlanCycle>,
 }
 
 impl Sequence {
-    /// The sequence of these members, given by number in ascending order, with the duration of each.
+    /// The sequence of these members, with the duration of each position.
     pub(super) fn of(
         graph: &ArtifactGraph,
-        members: &[u32],
+        members: &Members<'_>,
         kinds: EdgeKinds,
         policy: CyclePolicy,
-        durations: &[Duration],
+        durations: &Table<Position, Duration>,
     ) -> Result<Self, PlanError> {
-        let mut edges = edges(graph, members, kinds);
-        let mut frozen = FrozenGraph::new(&csr(members, &edges)?);
-        let circles: Vec<Vec<u32>> = frozen.cycles().map(<[u32]>::to_vec).collect();
-        let numbers = |circle: &[u32]| circle.iter().map(|place| members[*place as usize]).collect::<Vec<_>>();
+        let mut edges = edges(members, kinds);
+        let mut csr = csr(members, &edges)?;
+        let everything: Vec<_> = (0..csr.nodes()).collect();
+        let mut affected = csr.affected(&everything);
+        let mut found: Vec<Vec<Position>> = affected.cycles().map(positions).collect();
+        // By the name of the first member: no artifact is in two of them.
+        found.sort_unstable();
         let mut cycles = Vec::new();
         match policy {
             CyclePolicy::Reject => {
-                let all = circles.iter().map(|circle| Cycle::among(graph, &numbers(circle), kinds));
+                let all = found.iter().map(|cycle| Cycle::among(graph, &members.indices(cycle), kinds));
                 if let Some(cycle) = all.min() {
                     return Err(PlanError::Cycle(cycle));
                 }
             }
             CyclePolicy::Group => {
-                cycles.extend(
-                    circles
-                        .iter()
-                        .map(|circle| PlanCycle { members: names(graph, &numbers(circle)), broken: Vec::new() }),
-                );
+                let group = |cycle: &Vec<Position>| PlanCycle { members: members.names(cycle), broken: Vec::new() };
+                cycles.extend(found.iter().map(group));
             }
             CyclePolicy::Break(breakable) => {
                 let mut all_broken = BTreeSet::new();
-                for (circle, inside) in circles.iter().zip(within(&circles, members.len(), &edges)) {
-                    let mut places = circle.clone();
-                    // Their order decides where the rule leaves a choice, so it is that of the names.
-                    places.sort_unstable_by_key(|place| graph.numbered(members[*place as usize]).map(|it| &it.id));
-                    let broken = break_circle(&places, &inside, breakable).map_err(|hard| {
-                        PlanError::Cycle(Cycle::among(graph, &numbers(&hard), kinds.without(breakable)))
+                for (cycle, inside) in found.iter().zip(within(&found, members, &edges)) {
+                    let broken = break_cycle(cycle, &inside, breakable).map_err(|hard| {
+                        PlanError::Cycle(Cycle::among(graph, &members.indices(&hard), kinds.without(breakable)))
                     })?;
-                    let id = |place: u32| Some(graph.numbered(members[place as usize])?.id.clone());
-                    let named = broken.iter().filter_map(|(parent, child)| Some((id(*child)?, id(*parent)?)));
-                    let mut named: Vec<_> = named.collect();
-                    named.sort_unstable();
-                    cycles.push(PlanCycle { members: names(graph, &numbers(circle)), broken: named });
+                    let name = |position: &Position| members.at(*position).id.clone();
+                    let named = broken.iter().map(|(child, parent)| (name(child), name(parent)));
+                    cycles.push(PlanCycle { members: members.names(cycle), broken: named.collect() });
                     all_broken.extend(broken);
                 }
-                edges.retain(|edge| !all_broken.contains(&(edge.parent, edge.child)));
-                frozen = FrozenGraph::new(&csr(members, &edges)?);
+                edges.retain(|edge| !all_broken.contains(&(edge.child, edge.parent)));
+                csr = self::csr(members, &edges)?;
+                affected = csr.affected(&everything);
             }
         }
-        cycles.sort_unstable_by(|a, b| a.members.cmp(&b.members));
-        Ok(Self::measured(&frozen, durations, cycles))
+        Ok(Self::measured(&csr, &affected, durations, cycles))
     }
 
-    fn measured(frozen: &FrozenGraph, durations: &[Duration], cycles: Vec<PlanCycle>) -> Self {
-        let everything: Vec<_> = (0..frozen.nodes()).collect();
-        let nanos: Vec<_> = durations.iter().map(|it| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX)).collect();
-        let mut search = frozen.search();
-        let mut waves = vec![0; durations.len()];
-        for (number, wave) in (0..).zip(search.affected(&everything).waves()) {
-            wave.iter().for_each(|place| waves[*place as usize] = number);
+    fn measured(
+        csr: &Csr,
+        affected: &Affected,
+        durations: &Table<Position, Duration>,
+        cycles: Vec<PlanCycle>,
+    ) -> Self {
+        let nanos = |duration: &Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanos: Vec<_> = durations.as_slice().iter().map(nanos).collect();
+        let mut waves = Table::filled(0, durations.len());
+        for (number, wave) in (0..).zip(affected.waves()) {
+            wave.iter().for_each(|node| waves[Position::of(*node)] = number);
         }
-        let ranks = search.ranks(&nanos);
-        let ranks = everything.iter().map(|place| Duration::from_nanos(ranks.get(*place))).collect();
-        Self { waves, ranks, cycles }
+        let ranks: Vec<_> = csr.ranks(affected, &nanos).into_iter().map(Duration::from_nanos).collect();
+        Self { waves, ranks: ranks.into(), cycles }
     }
 }
 
+/// Nodes of a graph of positions, by name.
+fn positions(nodes: &[u32]) -> Vec<Position> {
+    let mut positions: Vec<_> = nodes.iter().copied().map(Position::of).collect();
+    positions.sort_unstable();
+    positions
+}
+
 /// The dependencies of these kinds among the members.
-fn edges(graph: &ArtifactGraph, members: &[u32], kinds: EdgeKinds) -> Vec<Edge> {
-    let place = |number: u32| members.binary_search(&number).ok().and_then(|place| u32::try_from(place).ok());
-    let mut edges = Vec::new();
-    for (child, number) in (0..).zip(members) {
-        for (parent, found) in graph.numbered_parents(*number) {
-            let kinds = found.common(kinds);
-            if let Some(parent) = place(parent).filter(|_| !kinds.is_empty()) {
-                edges.push(Edge { parent, child, kinds });
-            }
-        }
+fn edges(members: &Members<'_>, kinds: EdgeKinds) -> Vec<Edge> {
+    let mut edges = Vec::with_capacity(members.dependencies());
+    for &child in &members.members {
+        let row = members.parents(child).iter().map(|(parent, found)| (*parent, found.common(kinds)));
+        let row = row.filter(|(parent, kinds)| !kinds.is_empty() && members.at(*parent).member);
+        edges.extend(row.map(|(parent, kinds)| Edge { parent, child, kinds }));
     }
     edges
 }
 
-/// The dependencies within each circle.
-fn within<'a>(circles: &[Vec<u32>], members: usize, edges: &'a [Edge]) -> Vec<Vec<&'a Edge>> {
-    let mut circle_of = vec![usize::MAX; members];
-    for (number, circle) in circles.iter().enumerate() {
-        circle.iter().for_each(|place| circle_of[*place as usize] = number);
+/// The dependencies within each cycle.
+fn within<'a>(cycles: &[Vec<Position>], members: &Members<'_>, edges: &'a [Edge]) -> Vec<Vec<&'a Edge>> {
+    let mut cycle_of = Table::filled(usize::MAX, members.positions());
+    for (number, cycle) in cycles.iter().enumerate() {
+        cycle.iter().for_each(|position| cycle_of[*position] = number);
     }
-    let mut within = vec![Vec::new(); circles.len()];
-    for edge in edges.iter().filter(|edge| circle_of[edge.parent as usize] == circle_of[edge.child as usize]) {
-        if let Some(inside) = within.get_mut(circle_of[edge.parent as usize]) {
+    let mut within = vec![Vec::new(); cycles.len()];
+    for edge in edges.iter().filter(|edge| cycle_of[edge.parent] == cycle_of[edge.child]) {
+        if let Some(inside) = within.get_mut(cycle_of[edge.parent]) {
             inside.push(edge);
         }
     }
     within
 }
 
-fn csr(members: &[u32], edges: &[Edge]) -> Result<Csr, PlanError> {
-    let pairs: Vec<_> = edges.iter().map(|edge| (edge.parent, edge.child)).collect();
-    let nodes = u32::try_from(members.len()).unwrap_or(u32::MAX);
+/// The graph of the members by position. A position that is no member is a node without edges.
+fn csr(members: &Members<'_>, edges: &[Edge]) -> Result<Csr, PlanError> {
+    let pairs: Vec<_> = edges.iter().map(|edge| (edge.parent.number(), edge.child.number())).collect();
+    let nodes = u32::try_from(members.positions()).unwrap_or(u32::MAX);
     Csr::new(nodes, &pairs).map_err(PlanError::TooLarge)
-}
-
-fn names(graph: &ArtifactGraph, numbers: &[u32]) -> Vec<ArtifactId> {
-    let mut names: Vec<_> =
-        numbers.iter().filter_map(|number| graph.numbered(*number)).map(|artifact| artifact.id.clone()).collect();
-    names.sort_unstable();
-    names
 }
