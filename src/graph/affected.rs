@@ -5,7 +5,7 @@ use std::ops::Range;
 /// What a change reaches, wave after wave: a numbered answer of [`Csr::affected`] or [`Search::affected`](super::Search::affected).
 ///
 /// The first wave has the artifacts that were named, unless they depend on each other; each further one what has all that it is built from, as far as it
-/// is affected, in earlier waves. The members of a circle are in one wave, next to each other.
+/// is affected, in earlier waves. The members of a cycle are in one wave, next to each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
     pub(super) nodes: Vec<u32>,
@@ -29,7 +29,7 @@ impl Affected {
         })
     }
 
-    /// The circles among them: components of more than one member.
+    /// The cycles among them: components of more than one member.
     pub fn cycles(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.cycles.iter().map(|range| &self.nodes[range.start as usize..range.end as usize])
     }
@@ -76,7 +76,7 @@ impl Affected {
         *at += 1;
     }
 
-    /// Places the members of a circle next to each other.
+    /// Places the members of a cycle next to each other.
     pub(super) fn place_cycle(&mut self, level: u32, members: impl Iterator<Item = u32>) {
         let start = self.ends[level as usize - 1];
         members.for_each(|member| self.place(level, member));
@@ -125,14 +125,14 @@ impl Csr {
     }
 }
 
-/// One walk over what is affected, in the order of Kahn (1962) as far as there are no circles, then component after component.
+/// One walk over what is affected, in the order of Kahn (1962) as far as there are no cycles, then component after component.
 struct Walk<'a> {
     graph: &'a Csr,
     reached: Vec<u32>,
     /// How many edges from affected nodes lead into a node and have not been walked yet.
     waits: Vec<u32>,
     order: Vec<u32>,
-    /// Where in the order the circles lie.
+    /// Where in the order the cycles lie.
     cycles: Vec<Range<usize>>,
     /// From 1.
     levels: Vec<u32>,

@@ -84,7 +84,7 @@ impl<'a> Components<'a> {
 }
 
 impl Csr {
-    /// The strongly connected components, parents before children: an order in which everything comes after what it is built from, but for circles.
+    /// The strongly connected components, parents before children: an order in which everything comes after what it is built from, but for cycles.
     ///
     /// Each is handed on as its members; in one with more than one, every member depends on every other.
     ///

@@ -95,7 +95,7 @@ impl Rows {
 /// A graph of numbered nodes that does not change: compressed sparse rows in both directions, eight bytes for each edge and each node.
 ///
 /// Made at once from a list of edges, or by [`ArtifactGraph::csr`](crate::ArtifactGraph::csr). An edge goes from a parent to the child that is built
-/// from it. Nodes are the numbers below [`nodes`](Self::nodes); self-loops, circles and repeated edges are normal. It answers a single question at once;
+/// from it. Nodes are the numbers below [`nodes`](Self::nodes); self-loops, cycles and repeated edges are normal. It answers a single question at once;
 /// for many questions about one graph, [`FrozenGraph`](super::FrozenGraph) prepares itself first. petgraph's algorithms run on a reference to it.
 ///
 /// ```

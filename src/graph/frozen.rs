@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// A graph that is prepared for many questions: its nodes are renumbered so that everything comes after what it is built from.
 ///
-/// What a change reaches is then one sweep over memory in one direction, and the critical path one in the other. The members of a circle get adjacent
+/// What a change reaches is then one sweep over memory in one direction, and the critical path one in the other. The members of a cycle get adjacent
 /// numbers. Outside, nodes keep the numbers of the [`Csr`] that it was made from; self-loops are forgotten, since they order nothing.
 ///
 /// ```
@@ -15,7 +15,7 @@ use std::ops::Range;
 /// let graph = FrozenGraph::new(&Csr::new(5, &[(4, 0), (0, 1), (1, 2), (2, 1), (2, 3)])?);
 /// let mut search = graph.search();
 /// let waves: Vec<Vec<u32>> = search.affected(&[0]).waves().map(|wave| wave.to_vec()).collect();
-/// assert_eq!(waves.len(), 3, "the circle of 1 and 2 is one wave");
+/// assert_eq!(waves.len(), 3, "the cycle of 1 and 2 is one wave");
 ///
 /// // Minutes for each node: 3 waits for 2, which does not wait for 1, because they depend on each other.
 /// let ranks = search.ranks(&[30_u32, 10, 20, 5, 100]);
@@ -32,7 +32,7 @@ pub struct FrozenGraph {
     pub(super) children: Rows,
     /// By position.
     pub(super) parents: Rows,
-    /// By position, for graphs with circles: each component on which another one depends once, by its first position; kept at the first position of the other
+    /// By position, for graphs with cycles: each component on which another one depends once, by its first position; kept at the first position of the other
     /// one. Levels are the same within a component, so this is all that they follow from.
     outer: Option<Rows>,
     /// The positions of each component of more than one member.
@@ -93,7 +93,7 @@ impl FrozenGraph {
         self.children.edges()
     }
 
-    /// All nodes, each after what it is built from, but for circles, whose members follow each other.
+    /// All nodes, each after what it is built from, but for cycles, whose members follow each other.
     #[must_use]
     pub fn order(&self) -> &[u32] {
         &self.node_at
@@ -105,7 +105,7 @@ impl FrozenGraph {
         self.depth
     }
 
-    /// The circles: components of more than one member.
+    /// The cycles: components of more than one member.
     pub fn cycles(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.cycles.iter().map(|range| &self.node_at[range.start as usize..range.end as usize])
     }

@@ -53,14 +53,21 @@ impl<K: Copy + Ord> KeyedGraph<K> {
         self.named(&self.csr.topological_order())
     }
 
-    /// The strongly connected components of more than one key, each in ascending order, parents
-    /// before children. See [`Csr::components`].
+    /// The strongly connected components, each in ascending order, parents before children. A key
+    /// that is in no cycle is a component of its own. See [`Csr::components`].
     #[doc(alias = "SCC")]
     #[must_use]
+    pub fn components(&self) -> Vec<Vec<K>> {
+        self.csr.components().iter().map(|members| self.sorted(members)).collect()
+    }
+
+    /// The strongly connected components of more than one key, each in ascending order, parents
+    /// before children.
+    #[must_use]
     pub fn cycles(&self) -> Vec<Vec<K>> {
-        let components = self.csr.components();
-        let cycles = components.iter().filter(|members| members.len() > 1);
-        cycles.map(|members| self.sorted(members)).collect()
+        let mut components = self.components();
+        components.retain(|members| members.len() > 1);
+        components
     }
 
     /// These keys and everything that can be reached from them along the edges, in ascending

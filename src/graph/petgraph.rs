@@ -92,8 +92,8 @@ mod tests {
     fn algorithms_of_petgraph_run_on_it() {
         let graph = Csr::new(4, &[(3, 2), (2, 1), (1, 0), (3, 0)]).unwrap();
         assert_eq!(toposort(&graph, None).unwrap(), [3, 2, 1, 0]);
-        let circle = Csr::new(3, &[(0, 1), (1, 0), (1, 2)]).unwrap();
-        assert_eq!(kosaraju_scc(&circle).len(), 2);
+        let cycle = Csr::new(3, &[(0, 1), (1, 0), (1, 2)]).unwrap();
+        assert_eq!(kosaraju_scc(&cycle).len(), 2);
         assert!(Visited::with_capacity(3).visit(1_u32));
     }
 }

@@ -84,7 +84,7 @@ impl Weight for Duration {
 
 /// For each affected node the longest chain that starts with it, from [`Search::ranks`].
 ///
-/// The members of a circle do not wait for each other, so no chain has two of them.
+/// The members of a cycle do not wait for each other, so no chain has two of them.
 #[derive(Clone, Debug)]
 pub struct Ranks<'a, W> {
     graph: &'a FrozenGraph,
@@ -410,7 +410,7 @@ struct Rank<'a, L, W> {
     durations: &'a [W],
     ranks: Vec<W>,
     longest: W,
-    /// Those of a circle, until all of them are known.
+    /// Those of a cycle, until all of them are known.
     chains: Vec<W>,
 }
 

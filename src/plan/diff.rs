@@ -2,7 +2,7 @@ use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
 use crate::artifact::{Artifact, ArtifactId, Nvr, Parameter};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is different in another plan: [`Plan::diff`]. Lists are by name; empty if and only if the plans are equal.
@@ -43,7 +43,7 @@ pub struct PlanDiff<'a> {
     pub altered: Vec<NodeDiff<'a>>,
     /// Exclusions that came, went, or have another reason.
     pub excluded: Vec<Difference<'a, Exclusion>>,
-    /// All circles of both, if they differ.
+    /// All cycles of both, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycles: Option<CyclesDiff<'a>>,
 }
@@ -60,7 +60,7 @@ pub struct Difference<'a, T> {
     pub to: Option<&'a T>,
 }
 
-/// The circles of two plans.
+/// The cycles of two plans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CyclesDiff<'a> {
@@ -142,29 +142,37 @@ impl Plan {
     pub fn diff<'a>(&'a self, other: &'a Self) -> PlanDiff<'a> {
         // Taken apart, so that a new field cannot be forgotten. The version is that of this program.
         let Self { version: _, changed, nodes, excluded, cycles } = self;
-        let builds = differences(nodes, &other.nodes);
+        let builds = differences(nodes.iter(), other.nodes.iter());
         let altered = builds.iter().filter_map(|build| {
             let changes = Changes::between(build.from?, build.to?);
             Some(NodeDiff { id: build.id, changes })
         });
         PlanDiff {
-            changed: differences(changed, &other.changed),
+            changed: differences(changed.iter(), other.changed.iter()),
             added: builds.iter().filter(|build| build.from.is_none()).map(|build| build.id).collect(),
             removed: builds.iter().filter(|build| build.to.is_none()).map(|build| build.id).collect(),
             altered: altered.collect(),
-            excluded: differences(excluded, &other.excluded),
+            excluded: differences(excluded.iter(), other.excluded.iter()),
             cycles: (*cycles != other.cycles).then_some(CyclesDiff { from: cycles, to: &other.cycles }),
         }
     }
 }
 
-fn differences<'a, T: PartialEq>(
-    from: &'a BTreeMap<ArtifactId, T>,
-    to: &'a BTreeMap<ArtifactId, T>,
+/// What is different between two sequences in the order of names, merged.
+fn differences<'a, T: PartialEq + 'a>(
+    from: impl Iterator<Item = (&'a ArtifactId, &'a T)>,
+    to: impl Iterator<Item = (&'a ArtifactId, &'a T)>,
 ) -> Vec<Difference<'a, T>> {
-    let ids: BTreeSet<_> = from.keys().chain(to.keys()).collect();
-    let sides = ids.into_iter().map(|id| Difference { id, from: from.get(id), to: to.get(id) });
-    sides.filter(|sides| sides.from != sides.to).collect()
+    let (mut from, mut to) = (from.peekable(), to.peekable());
+    let mut differences = Vec::new();
+    while let Some(id) = [from.peek(), to.peek()].into_iter().flatten().map(|(id, _)| *id).min() {
+        let from = from.next_if(|(other, _)| *other == id).map(|(_, value)| value);
+        let to = to.next_if(|(other, _)| *other == id).map(|(_, value)| value);
+        if from != to {
+            differences.push(Difference { id, from, to });
+        }
+    }
+    differences
 }
 
 /// Collects changes of one build-to-be.
@@ -299,7 +307,7 @@ impl fmt::Display for PlanDiff<'_> {
             writeln!(f, "out: {}", Line(&line))?;
         }
         if let Some(CyclesDiff { from, to }) = &self.cycles {
-            writeln!(f, "circles: {} -> {}", from.len(), to.len())?;
+            writeln!(f, "cycles: {} -> {}", from.len(), to.len())?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ pub enum Explanation<'a> {
 pub struct Derivation<'a> {
     /// Where it begins, by name.
     pub starts: Vec<Start<'a>>,
-    /// The dependencies, those of a parent before those of its children (within a circle that is not possible).
+    /// The dependencies, those of a parent before those of its children (within a cycle that is not possible).
     pub steps: Vec<Step<'a>>,
     /// One shortest chain of steps, by its artifacts, from a start to the artifact; empty if it was only asked for itself.
     pub shortest: Vec<&'a ArtifactId>,
@@ -135,7 +135,7 @@ impl Plan {
         let mut chain: Vec<Excluded<'_>> = Vec::new();
         let mut reason = reason;
         while let Some((id, next)) = self.followed(reason)
-            // Whoever wrote a plan by hand may have written a circle.
+            // Whoever wrote a plan by hand may have written a cycle.
             && chain.len() < self.excluded.len()
         {
             chain.push(Excluded { id, reason: next });
@@ -176,7 +176,7 @@ impl<'a> Derivation<'a> {
             shortest.push(next);
         }
         steps.sort_by_key(|step| (plan.node(step.child).map(|node| node.wave), step.child, step.parent));
-        // That the target itself changed has no part in it, unless a circle leads from it back.
+        // That the target itself changed has no part in it, unless a cycle leads from it back.
         let itself = target.asked.is_some() || steps.iter().any(|step| step.parent == target_id);
         let starts = seen.into_iter().filter(|id| *id != target_id || itself).filter_map(|id| Start::of(plan, id));
         Self { starts: starts.collect(), steps, shortest }

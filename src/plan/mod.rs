@@ -6,6 +6,7 @@ mod estimate;
 mod explain;
 mod gate;
 mod members;
+mod nodes;
 mod planner;
 mod render;
 mod selection;
@@ -23,8 +24,10 @@ pub use sequence::CyclePolicy;
 use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
 use crate::graph::EdgeKind;
 use crate::reason::Reason;
+use nodes::Nodes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why an artifact is rebuilt. The numbers are stored and shown.
@@ -84,8 +87,8 @@ pub struct PlanParent {
 /// One build-to-be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanNode {
-    /// What is built.
-    pub artifact: Artifact,
+    /// What is built, as the graph describes it. Shared with the graph and with clones of the plan.
+    pub artifact: Arc<Artifact>,
     /// Why, in one word.
     pub reason: RebuildReason,
     /// Why, in names: the changed or rebuilt parents that put it into the plan.
@@ -133,10 +136,10 @@ impl From<Reason> for Exclusion {
     }
 }
 
-/// Artifacts of a plan that depend on each other in a circle, and what was given up to order them.
+/// Artifacts of a plan that depend on each other in a cycle, and what was given up to order them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanCycle {
-    /// Who is in the circle, by name.
+    /// Who is in the cycle, by name.
     pub members: Vec<ArtifactId>,
     /// The dependencies that are not waited for, as (child, parent). Empty if the members are one group, in which none waits for another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -171,7 +174,7 @@ pub struct PlanCycle {
 pub struct Plan {
     version: u32,
     changed: BTreeMap<ArtifactId, Changed>,
-    nodes: BTreeMap<ArtifactId, PlanNode>,
+    nodes: Nodes,
     excluded: BTreeMap<ArtifactId, Exclusion>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cycles: Vec<PlanCycle>,
@@ -225,12 +228,12 @@ impl Plan {
 
     /// The builds of this plan that a build-to-be waits for: its parents in earlier waves.
     ///
-    /// A parent that is rebuilt but not waited for lies in a circle, see [`cycles`](Self::cycles).
+    /// A parent that is rebuilt but not waited for lies in a cycle, see [`cycles`](Self::cycles).
     pub fn needs<'a>(&'a self, node: &'a PlanNode) -> impl Iterator<Item = &'a PlanNode> {
         node.parents.iter().filter_map(|parent| self.nodes.get(&parent.id)).filter(|parent| parent.wave < node.wave)
     }
 
-    /// Circles among the builds, and how they were resolved.
+    /// Cycles among the builds, and how they were resolved.
     #[must_use]
     pub fn cycles(&self) -> &[PlanCycle] {
         &self.cycles

@@ -1,5 +1,6 @@
 use super::estimate::Estimates;
 use super::members::{Members, Named, Position};
+use super::nodes::Nodes;
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
@@ -8,6 +9,7 @@ use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds, Table};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why there is no plan.
@@ -17,8 +19,8 @@ pub enum PlanError {
     /// What is said to have changed is not in the graph.
     #[error("no artifact {0} is known to the catalog")]
     Unknown(ArtifactId),
-    /// Artifacts to be rebuilt depend on each other in a circle, and the [`CyclePolicy`] does not allow it.
-    #[error("affected artifacts depend on each other in a circle: {0}")]
+    /// Artifacts to be rebuilt depend on each other in a cycle, and the [`CyclePolicy`] does not allow it.
+    #[error("affected artifacts depend on each other in a cycle: {0}")]
     Cycle(Cycle),
     /// There are more dependencies than can be numbered.
     #[error("the plan is too large: {0}")]
@@ -134,7 +136,7 @@ impl Planner<'_> {
         self
     }
 
-    /// What to do about circles; [`CyclePolicy::Reject`] if nothing is said.
+    /// What to do about cycles; [`CyclePolicy::Reject`] if nothing is said.
     pub fn cycles(mut self, cycles: CyclePolicy) -> Self {
         self.cycles = cycles;
         self
@@ -170,7 +172,7 @@ impl Planner<'_> {
         let changed = self.changes();
         let members = Members::of(self.graph, &included, &changed);
         let artifacts: Vec<_> =
-            members.members.iter().filter_map(|position| self.graph.at(members.at(*position).index)).collect();
+            members.members.iter().filter_map(|position| self.graph.shared(members.at(*position).index)).collect();
         let mut estimates = Table::filled(Duration::ZERO, members.positions());
         for (position, artifact) in members.members.iter().zip(&artifacts) {
             estimates[*position] = self.estimates.of(artifact);
@@ -186,10 +188,10 @@ impl Planner<'_> {
             };
             let parents = members.parents(position).iter().map(|(parent, kinds)| {
                 let Named { id, digest, .. } = members.at(*parent);
-                PlanParent { id: id.clone(), kinds: kinds.iter().collect(), digest: digest.cloned(), name: None }
+                PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest: digest.cloned(), name: None }
             });
             let node = PlanNode {
-                artifact: artifact.clone(),
+                artifact: Arc::clone(artifact),
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
@@ -199,11 +201,10 @@ impl Planner<'_> {
                 estimate: estimates[position],
                 rank: sequence.ranks[position],
             };
-            nodes.push((artifact.id.clone(), node));
+            nodes.push(node);
         }
-        let nodes = nodes.into_iter().collect();
+        let nodes = Nodes::sorted(nodes);
         self.explain_notes(&changed, &nodes, &mut excluded);
-        drop(members);
         Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
     }
 
@@ -238,7 +239,7 @@ impl Planner<'_> {
     fn explain_notes(
         &self,
         changed: &BTreeMap<ArtifactId, Changed>,
-        nodes: &BTreeMap<ArtifactId, PlanNode>,
+        nodes: &Nodes,
         excluded: &mut BTreeMap<ArtifactId, Exclusion>,
     ) {
         for (child, note) in self.graph.all_notes() {

@@ -97,8 +97,11 @@ impl<'a> Walk<'a> {
     /// them; what else takes packages from them is not affected by that. No policy is asked: they
     /// are not rebuilt for their own sake.
     fn prepare(&mut self) -> BTreeSet<ArtifactIndex> {
-        let mut open: Vec<_> = self.marked(Mark::Included).collect();
         let mut prepared = BTreeSet::new();
+        if !self.planner.graph.kinds().common(self.planner.kinds).contains(EdgeKind::Repository) {
+            return prepared;
+        }
+        let mut open: Vec<_> = self.marked(Mark::Included).collect();
         while let Some(index) = open.pop() {
             for (parent, kinds) in self.planner.graph.parents_at(index) {
                 if !kinds.common(self.planner.kinds).contains(EdgeKind::Repository) {

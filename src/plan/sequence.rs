@@ -6,9 +6,9 @@ use crate::graph::{Affected, ArtifactGraph, Csr, Cycle, EdgeKinds, Index as _, T
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What a plan does about artifacts that depend on each other in a circle.
+/// What a plan does about artifacts that depend on each other in a cycle.
 ///
-/// An artifact that depends on itself is no circle: it is built with what there was before.
+/// An artifact that depends on itself is no cycle: it is built with what there was before.
 ///
 /// ```
 /// use freshmaker::plan::{CyclePolicy, PlanError};
@@ -36,14 +36,14 @@ pub enum CyclePolicy {
     /// There is no plan, but an error that names the members and a way around.
     #[default]
     Reject,
-    /// The members of a circle are one group. They are in one wave, and none waits for another: each is built with what there was before. What comes after
+    /// The members of a cycle are one group. They are in one wave, and none waits for another: each is built with what there was before. What comes after
     /// the group waits for those members that it depends on.
     Group,
     /// Dependencies of these kinds are given up where that is necessary: they are not waited for.
     ///
     /// The rule: the members are put into a sequence by the greedy heuristic of Eades, Lin and Smyth (1993), the first by name where it leaves a choice. Then
     /// dependencies are taken one by one: first those that are also of another kind, then those that agree with the sequence, then by their strongest kind in the
-    /// order of [`EdgeKind::ALL`](crate::EdgeKind::ALL), then by name. One that would close a circle with those taken before is given up. If that is not
+    /// order of [`EdgeKind::ALL`](crate::EdgeKind::ALL), then by name. One that would close a cycle with those taken before is given up. If that is not
     /// allowed for its kinds, there is no plan.
     Break(EdgeKinds),
 }
@@ -102,12 +102,7 @@ impl Sequence {
         Ok(Self::measured(&csr, &affected, durations, cycles))
     }
 
-    fn measured(
-        csr: &Csr,
-        affected: &Affected,
-        durations: &Table<Position, Duration>,
-        cycles: Vec<PlanCycle>,
-    ) -> Self {
+    fn measured(csr: &Csr, affected: &Affected, durations: &Table<Position, Duration>, cycles: Vec<PlanCycle>) -> Self {
         let nanos = |duration: &Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let nanos: Vec<_> = durations.as_slice().iter().map(nanos).collect();
         let mut waves = Table::filled(0, durations.len());

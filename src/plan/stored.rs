@@ -1,7 +1,9 @@
 //! How a plan is read back: versions of the stored form, and what must hold about a plan that comes from elsewhere.
 
+use super::nodes::Nodes;
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanCycle, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;
+use crate::graph::KeyedGraph;
 use crate::reason::Reason;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ pub(super) struct Stored {
 #[derive(Deserialize)]
 #[serde(try_from = "u32")]
 enum Version {
-    /// Without estimates, circles and reasons of what was asked for.
+    /// Without estimates, cycles and reasons of what was asked for.
     First,
     Present,
 }
@@ -64,6 +66,11 @@ impl TryFrom<Stored> for Plan {
 
     fn try_from(stored: Stored) -> Result<Self, Invalid> {
         let Stored { version, changed, nodes, excluded, cycles } = stored;
+        if let Some((id, node)) = nodes.iter().find(|(id, node)| node.artifact.id != **id) {
+            let place = format_args!("nodes.{id:?}.artifact.id").to_string();
+            return Err(Invalid::new(place, format_args!("it is {:?}", node.artifact.id)));
+        }
+        let nodes = Nodes::of(nodes);
         let mut plan = Self { version: PLAN_VERSION, changed, nodes, excluded, cycles };
         if matches!(version, Version::First) {
             complete_first(&mut plan);
@@ -82,8 +89,8 @@ fn complete_first(plan: &mut Plan) {
             *longest = node.rank.max(*longest);
         }
     }
-    for (id, node) in &mut plan.nodes {
-        node.estimate = node.rank.saturating_sub(after.get(id).copied().unwrap_or_default());
+    for node in plan.nodes.values_mut() {
+        node.estimate = node.rank.saturating_sub(after.get(&node.artifact.id).copied().unwrap_or_default());
         let follows_change = node.because.iter().any(|id| plan.changed.contains_key(id));
         let only_asked = node.reason == RebuildReason::DirectlyAffected && !follows_change;
         if only_asked || node.because.is_empty() {
@@ -93,7 +100,7 @@ fn complete_first(plan: &mut Plan) {
 }
 
 fn check(plan: &Plan) -> Result<(), Invalid> {
-    for (id, node) in &plan.nodes {
+    for (id, node) in plan.nodes.iter() {
         check_node(plan, id, node)?;
     }
     for (id, exclusion) in &plan.excluded {
@@ -102,16 +109,13 @@ fn check(plan: &Plan) -> Result<(), Invalid> {
             return Err(Invalid::new(format_args!("excluded.{id:?}.follows"), text));
         }
     }
-    let circles = Circles::of(plan)?;
-    plan.nodes.values().try_for_each(|node| check_order(plan, node, &circles))?;
+    let cycles = Cycles::of(plan)?;
+    plan.nodes.values().try_for_each(|node| check_order(plan, node, &cycles))?;
     check_reached(plan)
 }
 
 fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Invalid> {
     let place = |field: &str| format!("nodes.{id:?}.{field}");
-    if node.artifact.id != *id {
-        return Err(Invalid::new(place("artifact.id"), format_args!("it is {:?}", node.artifact.id)));
-    }
     if plan.excluded.contains_key(id) {
         return Err(Invalid::new(format_args!("excluded.{id:?}"), "it is among the nodes as well"));
     }
@@ -133,7 +137,7 @@ fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Inval
 }
 
 /// That a build waits for the parents that it has to wait for, and for no others, and that ranks agree.
-fn check_order(plan: &Plan, node: &PlanNode, circles: &Circles<'_>) -> Result<(), Invalid> {
+fn check_order(plan: &Plan, node: &PlanNode, cycles: &Cycles<'_>) -> Result<(), Invalid> {
     let id = &node.artifact.id;
     let place = |field: &str| format!("nodes.{id:?}.{field}");
     if node.wave as usize >= plan.nodes.len() {
@@ -147,7 +151,7 @@ fn check_order(plan: &Plan, node: &PlanNode, circles: &Circles<'_>) -> Result<()
     let reasons = node.because.iter().filter(|reason| *reason != id);
     for parent in reasons.filter_map(|reason| plan.nodes.get(reason)) {
         let waits = parent.wave < node.wave;
-        if waits == circles.is_broken(id, &parent.artifact.id) {
+        if waits == cycles.is_broken(id, &parent.artifact.id) {
             let (not, parent_id) = (if waits { "" } else { "not " }, &parent.artifact.id);
             let text = format!("{parent_id:?} is in wave {}, so it is {not}waited for", parent.wave);
             return Err(Invalid::new(place("wave"), text));
@@ -162,19 +166,11 @@ fn check_order(plan: &Plan, node: &PlanNode, circles: &Circles<'_>) -> Result<()
 
 /// That everything is in the plan because of something that changed or was asked for.
 fn check_reached(plan: &Plan) -> Result<(), Invalid> {
-    let mut children: BTreeMap<&ArtifactId, Vec<&ArtifactId>> = BTreeMap::new();
-    for (id, node) in &plan.nodes {
-        for reason in &node.because {
-            children.entry(reason).or_default().push(id);
-        }
-    }
+    let reasons = plan.nodes.iter().flat_map(|(id, node)| node.because.iter().map(move |reason| (reason, id)));
+    let graph = KeyedGraph::new(plan.nodes.keys(), reasons);
     let asked = plan.nodes.iter().filter(|(_, node)| node.asked.is_some()).map(|(id, _)| id);
-    let mut reached: BTreeSet<_> = plan.changed.keys().chain(asked).collect();
-    let mut open: Vec<_> = reached.iter().copied().collect();
-    while let Some(id) = open.pop() {
-        open.extend(children.get(id).into_iter().flatten().copied().filter(|child| reached.insert(child)));
-    }
-    match plan.nodes.keys().find(|id| !reached.contains(id)) {
+    let reached = graph.reached_from(plan.changed.keys().chain(asked));
+    match plan.nodes.keys().find(|id| reached.binary_search(id).is_err()) {
         Some(id) => {
             Err(Invalid::new(format_args!("nodes.{id:?}.because"), "nothing that changed or was asked for reaches it"))
         }
@@ -182,16 +178,16 @@ fn check_reached(plan: &Plan) -> Result<(), Invalid> {
     }
 }
 
-/// Dependencies within circles that nobody waits for.
-struct Circles<'a> {
+/// Dependencies within cycles that nobody waits for.
+struct Cycles<'a> {
     broken: BTreeSet<(&'a ArtifactId, &'a ArtifactId)>,
-    /// Members of circles in which none waits for another, with the number of their circle.
+    /// Members of cycles in which none waits for another, with the number of their cycle.
     groups: BTreeMap<&'a ArtifactId, usize>,
 }
 
-impl<'a> Circles<'a> {
+impl<'a> Cycles<'a> {
     fn of(plan: &'a Plan) -> Result<Self, Invalid> {
-        let mut circles = Self { broken: BTreeSet::new(), groups: BTreeMap::new() };
+        let mut cycles = Self { broken: BTreeSet::new(), groups: BTreeMap::new() };
         let mut seen = BTreeSet::new();
         for (number, cycle) in plan.cycles.iter().enumerate() {
             let place = |field: &str| format!("cycles[{number}].{field}");
@@ -202,22 +198,22 @@ impl<'a> Circles<'a> {
                     return Err(Invalid::new(place("members"), format_args!("{member:?} is not among the nodes")));
                 }
                 if !seen.insert(member) {
-                    return Err(Invalid::new(place("members"), format_args!("{member:?} is in two circles")));
+                    return Err(Invalid::new(place("members"), format_args!("{member:?} is in two cycles")));
                 }
                 if cycle.broken.is_empty() {
-                    circles.groups.insert(member, number);
+                    cycles.groups.insert(member, number);
                 }
             }
             for (child, parent) in &cycle.broken {
                 let members = [child, parent].iter().all(|id| cycle.members.binary_search(id).is_ok());
                 if !members || plan.nodes.get(child).is_none_or(|node| node.parent(parent).is_none()) {
-                    let text = format!("{child:?} does not depend on {parent:?} within the circle");
+                    let text = format!("{child:?} does not depend on {parent:?} within the cycle");
                     return Err(Invalid::new(place("broken"), text));
                 }
-                circles.broken.insert((child, parent));
+                cycles.broken.insert((child, parent));
             }
         }
-        Ok(circles)
+        Ok(cycles)
     }
 
     /// Whether the child is built with what there was of the parent before; of itself it always is.

@@ -1,21 +1,21 @@
 //! A graph that changes, with an order and ranks that follow each change.
 
-mod circles;
+mod cycles;
 mod order;
 mod ranks;
 
 use super::csr::Csr;
 use super::frozen::FrozenGraph;
 use super::links::Links;
-use circles::Reached;
+use cycles::Reached;
 use order::Order;
 use ranks::Touched;
 use std::fmt;
 
-/// A graph of numbered nodes that changes edge by edge. It always knows which nodes are in a circle, an order in which parents come before children, and for
+/// A graph of numbered nodes that changes edge by edge. It always knows which nodes are in a cycle, an order in which parents come before children, and for
 /// each node the longest chain of durations that starts with it; after a change only what the change concerns is computed again.
 ///
-/// The order is kept over components instead of nodes: an edge that closes a circle unites components, the removal of one can divide one. What an edge puts out
+/// The order is kept over components instead of nodes: an edge that closes a cycle unites components, the removal of one can divide one. What an edge puts out
 /// of order is searched for from both of its ends in turn, as Haeupler, Kavitha, Mathew, Sen and Tarjan (2012) do. Everything equals what a [`FrozenGraph`] made of the same edges says.
 ///
 /// ```
@@ -29,7 +29,7 @@ use std::fmt;
 /// assert_eq!(graph.rank(base), 60);
 ///
 /// assert_eq!(graph.insert(app, tool), EdgeChange::United);
-/// assert_eq!((graph.component(tool).len(), graph.rank(base)), (2, 30), "in a circle none waits for another");
+/// assert_eq!((graph.component(tool).len(), graph.rank(base)), (2, 30), "in a cycle none waits for another");
 /// assert_eq!(graph.remove(app, tool), EdgeChange::Divided);
 /// assert_eq!(graph.rank(base), 60);
 /// ```
@@ -57,11 +57,11 @@ pub struct DynamicGraph {
 pub enum EdgeChange {
     /// Nothing: an inserted edge was there, a removed one was not, or a node is not.
     Nothing,
-    /// The edge came or went; circles are what they were.
+    /// The edge came or went; cycles are what they were.
     Edge,
-    /// The edge closed a circle: components were united.
+    /// The edge closed a cycle: components were united.
     United,
-    /// The edge held a circle together: a component was divided.
+    /// The edge held a cycle together: a component was divided.
     Divided,
 }
 
@@ -146,7 +146,7 @@ impl DynamicGraph {
         self.known(node).then(|| self.links.parents(node)).into_iter().flatten().map(|(parent, ())| parent)
     }
 
-    /// The nodes with which this one is in a circle, and itself. Empty for a number that is no node.
+    /// The nodes with which this one is in a cycle, and itself. Empty for a number that is no node.
     #[must_use]
     pub fn component(&self, node: u32) -> &[u32] {
         let component = self.component_of.get(node as usize);
@@ -159,20 +159,20 @@ impl DynamicGraph {
     }
 
     /// Whether the first node has a place before the other one in the order. What depends on something never precedes it; nothing precedes what it is in a
-    /// circle with.
+    /// cycle with.
     #[must_use]
     pub fn precedes(&self, first: u32, then: u32) -> bool {
         let place = |node: u32| self.component_of.get(node as usize).map(|component| self.order.place(*component));
         matches!((place(first), place(then)), (Some(first), Some(then)) if first < then)
     }
 
-    /// The longest chain of durations that starts with this node, in which no two members of a circle follow each other. Sums stop at the largest number.
+    /// The longest chain of durations that starts with this node, in which no two members of a cycle follow each other. Sums stop at the largest number.
     #[must_use]
     pub fn rank(&self, node: u32) -> u64 {
         self.ranks.get(node as usize).copied().unwrap_or_default()
     }
 
-    /// Whether this edge would be in a circle.
+    /// Whether this edge would be in a cycle.
     #[must_use]
     pub fn closes_cycle(&mut self, parent: u32, child: u32) -> bool {
         if !self.known(parent) || !self.known(child) {
@@ -192,17 +192,17 @@ impl DynamicGraph {
         if above == below {
             return EdgeChange::Edge;
         }
-        let circle = self.order.insert(&self.between, above, below);
-        if circle.is_empty() {
+        let cycle = self.order.insert(&self.between, above, below);
+        if cycle.is_empty() {
             self.raise(parent, self.ranks[child as usize]);
         } else {
-            self.unite(&circle);
+            self.unite(&cycle);
         }
         self.settle();
-        if circle.is_empty() { EdgeChange::Edge } else { EdgeChange::United }
+        if cycle.is_empty() { EdgeChange::Edge } else { EdgeChange::United }
     }
 
-    /// Removes an edge. The other edges of its two nodes are not walked over, unless it was in a circle, or began the longest chain of its parent.
+    /// Removes an edge. The other edges of its two nodes are not walked over, unless it was in a cycle, or began the longest chain of its parent.
     pub fn remove(&mut self, parent: u32, child: u32) -> EdgeChange {
         if !self.known(parent) || !self.known(child) || self.links.remove(parent, child).is_none() {
             return EdgeChange::Nothing;

@@ -23,7 +23,7 @@ enum Mark {
     None,
     After,
     Before,
-    Circle,
+    Cycle,
 }
 
 /// When a search from both ends may stop.
@@ -124,49 +124,49 @@ impl Order {
         self.place(from) <= self.place(to) && self.search(edges, from, to, Until::Met).is_none()
     }
 
-    /// Makes an edge that was added lead forwards. If it closes a circle, the answer is the components that are now one, and only the first of them has a place.
+    /// Makes an edge that was added lead forwards. If it closes a cycle, the answer is the components that are now one, and only the first of them has a place.
     pub(super) fn insert(&mut self, edges: &Links<u32>, above: u32, below: u32) -> Vec<u32> {
         if self.place(above) < self.place(below) {
             return Vec::new();
         }
         let Some((side, mut found)) = self.search(edges, below, above, Until::Exhausted) else { return Vec::new() };
         found.sort_unstable_by_key(|component| self.place(*component));
-        let (circle, moved) = if side == Mark::Before {
-            // Everything here leads to the start of the edge; what the end of it leads to is in the circle.
+        let (cycle, moved) = if side == Mark::Before {
+            // Everything here leads to the start of the edge; what the end of it leads to is in the cycle.
             self.part(found, below, |component, marks| {
-                edges.parents(component).any(|(parent, _)| marks[parent as usize] == Mark::Circle)
+                edges.parents(component).any(|(parent, _)| marks[parent as usize] == Mark::Cycle)
             })
         } else {
             found.reverse();
-            let (circle, mut moved) = self.part(found, above, |component, marks| {
-                edges.children(component).any(|(child, _)| marks[child as usize] == Mark::Circle)
+            let (cycle, mut moved) = self.part(found, above, |component, marks| {
+                edges.children(component).any(|(child, _)| marks[child as usize] == Mark::Cycle)
             });
             moved.reverse();
-            (circle, moved)
+            (cycle, moved)
         };
-        // The first of the circle is the end of the edge from which everything was moved away.
-        circle.iter().skip(1).chain(&moved).for_each(|component| self.forget(*component));
+        // The first of the cycle is the end of the edge from which everything was moved away.
+        cycle.iter().skip(1).chain(&moved).for_each(|component| self.forget(*component));
         if side == Mark::Before {
             self.put_before(below, &moved);
         } else {
             self.put_after(above, &moved);
         }
-        circle
+        cycle
     }
 
-    /// Divides components, in the order in which they follow from each other, into those of a circle, which begins with this one, and the others.
+    /// Divides components, in the order in which they follow from each other, into those of a cycle, which begins with this one, and the others.
     fn part(&mut self, found: Vec<u32>, first: u32, joined: impl Fn(u32, &[Mark]) -> bool) -> (Vec<u32>, Vec<u32>) {
-        let (mut circle, mut others) = (Vec::new(), Vec::new());
+        let (mut cycle, mut others) = (Vec::new(), Vec::new());
         for component in found {
             if component == first || joined(component, &self.marks) {
-                self.marks[component as usize] = Mark::Circle;
-                circle.push(component);
+                self.marks[component as usize] = Mark::Cycle;
+                cycle.push(component);
             } else {
                 others.push(component);
             }
         }
-        circle.iter().for_each(|component| self.marks[*component as usize] = Mark::None);
-        (circle, others)
+        cycle.iter().for_each(|component| self.marks[*component as usize] = Mark::None);
+        (cycle, others)
     }
 
     /// Searches paths from one component to a later one, from both ends in turn, edge by edge. Nothing if one was found and that is enough; else the side that
@@ -200,7 +200,7 @@ impl Order {
                     break None;
                 }
                 // Each side finds it, but only once.
-                *mark = Mark::Circle;
+                *mark = Mark::Cycle;
                 found[turn].push(component);
             }
             turn = 1 - turn;

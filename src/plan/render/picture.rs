@@ -59,7 +59,7 @@ pub(super) enum Style {
     /// On the critical path.
     Critical,
     Waits,
-    /// Not waited for, because it closes a circle.
+    /// Not waited for, because it closes a cycle.
     Broken,
 }
 

@@ -83,7 +83,7 @@ impl<'a> Tree<'a> {
                     }
                 }
             }
-            // Only broken circles leave anything: what follows its own followers.
+            // Only broken cycles leave anything: what follows its own followers.
             if let Some(((_, id), reason)) = late.pop_first() {
                 if known.insert(id) {
                     tree.children.entry(reason).or_default().push(id);

@@ -1,9 +1,7 @@
 use super::index::{Declared, Index};
 use super::latest::Latest;
 use freshmaker::artifact::Nvr;
-use freshmaker::graph::EdgeKind;
-use petgraph::algo::kosaraju_scc;
-use petgraph::graphmap::DiGraphMap;
+use freshmaker::graph::{EdgeKind, KeyedGraph};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an image is built on.
@@ -13,7 +11,7 @@ pub(super) enum Base {
     Rebuilt(usize),
     /// An image as it is.
     AsIs(Nvr),
-    /// An image as it is, although it needs the fix: to rebuild it first would close a circle.
+    /// An image as it is, although it needs the fix: to rebuild it first would close a cycle.
     Unfixed(Nvr),
 }
 
@@ -26,7 +24,7 @@ impl Base {
     }
 }
 
-/// What becomes of a dependency that would close a circle if it moved to another release.
+/// What becomes of a dependency that would close a cycle if it moved to another release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     /// It stays at the release it was built with, which is rebuilt.
@@ -55,18 +53,18 @@ impl<'a> Wiring<'a> {
         Self { index, latest, already_rebuilt, stand_ins: BTreeMap::new(), stays: BTreeMap::new() }
     }
 
-    /// All that is rebuilt if these images are, without circles; parents before children.
+    /// All that is rebuilt if these images are, without cycles; parents before children.
     ///
     /// # Errors
-    /// The members of a circle that was declared, and not made by moving to other releases.
+    /// The members of a cycle that was declared, and not made by moving to other releases.
     pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<usize>> {
         loop {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
             let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
-            let order = order(&wires);
+            let order = graph(&wires).topological_order();
             // Each round takes at least one dependency back to where it was declared, or finds that this is rebuilt anyway; so the rounds end.
             if order.len() < wires.len() {
-                self.open_circles(&wires)?;
+                self.open_cycles(&wires)?;
             } else if !self.use_what_is_rebuilt(&wires) {
                 return Ok((wires, order));
             }
@@ -100,21 +98,17 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// In each circle, dependencies of builder stages that moved go back to what they were built with, as it is: an image may well be
+    /// In each cycle, dependencies of builder stages that moved go back to what they were built with, as it is: an image may well be
     /// built with an older release of itself. If none did, dependencies of last stages go back, and what they go back to is rebuilt.
-    fn open_circles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
-        let edges = wires
-            .iter()
-            .flat_map(|(child, bases)| bases.iter().filter_map(Base::rebuilt).map(move |parent| (parent, *child)));
-        let circles = kosaraju_scc(&DiGraphMap::<usize, ()>::from_edges(edges));
+    fn open_cycles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
         let mut declared = None;
-        for circle in circles {
-            let members: BTreeSet<usize> = circle.into_iter().collect();
+        for component in graph(wires).components().into_iter().rev() {
+            let members: BTreeSet<usize> = component.into_iter().collect();
             let moved: Vec<_> = members.iter().flat_map(|child| self.moved(*child, &wires[child], &members)).collect();
             let in_builders: Vec<_> = moved.iter().filter(|(_, kind)| *kind != EdgeKind::ParentImage).collect();
             let stay = if in_builders.is_empty() { Stay::Rebuilt } else { Stay::Unfixed };
             let back = if in_builders.is_empty() { moved.iter().collect() } else { in_builders };
-            if back.is_empty() && has_circle(&members, wires) {
+            if back.is_empty() && has_cycle(&members, wires) {
                 declared = declared.or(Some(members));
                 continue;
             }
@@ -123,7 +117,7 @@ impl<'a> Wiring<'a> {
         declared.map_or(Ok(()), |members| Err(members.into_iter().collect()))
     }
 
-    /// What stays unfixed to open a circle, but is rebuilt for somebody else, is used rebuilt. Whether there was any.
+    /// What stays unfixed to open a cycle, but is rebuilt for somebody else, is used rebuilt. Whether there was any.
     fn use_what_is_rebuilt(&mut self, wires: &Wires) -> bool {
         let mut any = false;
         for ((child, number), stay) in self.stays.iter_mut().filter(|(_, stay)| **stay == Stay::Unfixed) {
@@ -136,43 +130,25 @@ impl<'a> Wiring<'a> {
         any
     }
 
-    /// The dependencies of a child that lead into the circle, and would not where they were declared.
-    fn moved(&self, child: usize, bases: &[Base], circle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
+    /// The dependencies of a child that lead into the cycle, and would not where they were declared.
+    fn moved(&self, child: usize, bases: &[Base], cycle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
         let declared = self.index.parents(child).iter().zip(bases).enumerate();
         let moved = declared.filter(|(_, (declared, base))| {
-            base.rebuilt().is_some_and(|parent| circle.contains(&parent) && declared.place != Some(parent))
+            base.rebuilt().is_some_and(|parent| cycle.contains(&parent) && declared.place != Some(parent))
         });
         moved.map(|(number, (declared, _))| ((child, number), declared.kind)).collect()
     }
 }
 
-/// Whether these places, which reach each other, are a circle, and not one that is alone.
-fn has_circle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
+/// Whether these places, which reach each other, are a cycle, and not one that is alone.
+fn has_cycle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
     members.len() > 1 || members.iter().any(|place| wires[place].contains(&Base::Rebuilt(*place)))
 }
 
-/// Parents before children, by place where there is a choice. What is in or behind a circle is missing.
-fn order(wires: &Wires) -> Vec<usize> {
-    let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut waiting: BTreeMap<usize, usize> = wires.keys().map(|place| (*place, 0)).collect();
-    for (child, bases) in wires {
-        for parent in bases.iter().filter_map(Base::rebuilt) {
-            children.entry(parent).or_default().push(*child);
-            *waiting.entry(*child).or_default() += 1;
-        }
-    }
-    let mut ready: BTreeSet<usize> =
-        waiting.iter().filter(|(_, count)| **count == 0).map(|(place, _)| *place).collect();
-    let mut order = Vec::with_capacity(wires.len());
-    while let Some(place) = ready.pop_first() {
-        order.push(place);
-        for child in children.get(&place).into_iter().flatten() {
-            let count = waiting.entry(*child).or_default();
-            *count -= 1;
-            if *count == 0 {
-                ready.insert(*child);
-            }
-        }
-    }
-    order
+/// What is rebuilt on what, from parent to child. Smaller places come first where there is a choice.
+fn graph(wires: &Wires) -> KeyedGraph<usize> {
+    let edges = wires
+        .iter()
+        .flat_map(|(child, bases)| bases.iter().filter_map(Base::rebuilt).map(move |parent| (parent, *child)));
+    KeyedGraph::new(wires.keys().copied(), edges)
 }

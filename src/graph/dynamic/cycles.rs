@@ -31,10 +31,10 @@ enum Search {
 
 impl DynamicGraph {
     /// Makes one component of several, of which the first has the place for all. The one with the most neighbours takes in the others.
-    pub(super) fn unite(&mut self, circle: &[u32]) {
-        let Some(&into) = circle.iter().max_by_key(|component| self.between.degree(**component)) else { return };
+    pub(super) fn unite(&mut self, cycle: &[u32]) {
+        let Some(&into) = cycle.iter().max_by_key(|component| self.between.degree(**component)) else { return };
         let mut moved = Vec::new();
-        for &component in circle.iter().filter(|component| **component != into) {
+        for &component in cycle.iter().filter(|component| **component != into) {
             let children: Vec<_> = self.between.children(component).filter(|(child, _)| *child != into).collect();
             let parents: Vec<_> = self.between.parents(component).filter(|(parent, _)| *parent != into).collect();
             self.between.isolate(component);
@@ -51,7 +51,7 @@ impl DynamicGraph {
             self.free.push(component);
             moved.extend(members);
         }
-        self.order.rename(circle[0], into);
+        self.order.rename(cycle[0], into);
         self.members[into as usize].extend_from_slice(&moved);
         // Edges between these are inside now, and in nobody's chain.
         for &node in &moved {
