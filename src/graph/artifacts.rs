@@ -14,16 +14,16 @@ pub struct UnknownArtifact(pub ArtifactId);
 /// no I/O.
 ///
 /// Edges point from a parent to the child that is built from it, so following them finds what a
-/// change affects. Cycles and artifacts that depend on themselves are normal; what a plan does about
-/// them is its [`CyclePolicy`](crate::plan::CyclePolicy).
+/// change affects. Cycles and artifacts that depend on themselves are normal; what a plan does
+/// about them is its [`CyclePolicy`](crate::plan::CyclePolicy).
 ///
 /// Inside, artifacts are numbers. For many questions about a large graph, use these:
 /// [`csr`](Self::csr) and [`frozen`](Self::frozen) return graphs of numbers, and
 /// [`number`](Self::number) and [`numbered`](Self::numbered) translate.
 ///
 /// *Invariant:* both ends of an edge are artifacts of the graph, there is at most one edge for each
-/// ordered pair, and its set of kinds is not empty. *Invariant:* an alias leads to an artifact of the
-/// graph and is not the name of another one.
+/// ordered pair, and its set of kinds is not empty. *Invariant:* an alias leads to an artifact of
+/// the graph and is not the name of another one.
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy};
@@ -59,8 +59,8 @@ pub struct ArtifactGraph {
     aliases: BTreeMap<ArtifactId, ArtifactId>,
 }
 
-/// Something a catalog knows about a dependency that is not an edge, kept so that a plan can say why
-/// it does not follow it.
+/// Something a catalog knows about a dependency that is not an edge, kept so that a plan can say
+/// why it does not follow it.
 ///
 /// ```
 /// use freshmaker::graph::Note;
@@ -96,8 +96,8 @@ impl ArtifactGraph {
         Self::default()
     }
 
-    /// Returns the graph of these artifacts and dependencies; each dependency is a child, the parent that
-    /// it is built from, and why.
+    /// Returns the graph of these artifacts and dependencies; each dependency is a child, the
+    /// parent that it is built from, and why.
     ///
     /// # Errors
     /// [`UnknownArtifact`] if a dependency names an artifact that is not among them.
@@ -125,8 +125,8 @@ impl ArtifactGraph {
         Ok(graph)
     }
 
-    /// Adds an artifact. If one of this name is there, its description is replaced and its edges stay.
-    /// Cost: O(log n) comparisons of names.
+    /// Adds an artifact. If one of this name is there, its description is replaced and its edges
+    /// stay. Cost: O(log n) comparisons of names.
     pub fn insert(&mut self, artifact: Artifact) {
         self.insert_shared(Arc::new(artifact));
     }
@@ -145,8 +145,8 @@ impl ArtifactGraph {
         self.artifacts[number as usize] = Some(artifact);
     }
 
-    /// Records that `child` is built from `parent` for this reason. To record it twice changes nothing;
-    /// another kind is added to the kinds of the same edge.
+    /// Records that `child` is built from `parent` for this reason. To record it twice changes
+    /// nothing; another kind is added to the kinds of the same edge.
     ///
     /// # Errors
     /// [`UnknownArtifact`] if one of the two was not inserted.
@@ -163,8 +163,8 @@ impl ArtifactGraph {
         Ok(())
     }
 
-    /// Removes these kinds from the edge between `child` and `parent`, and the edge with its last kind.
-    /// If there is no such edge, nothing changes.
+    /// Removes these kinds from the edge between `child` and `parent`, and the edge with its last
+    /// kind. If there is no such edge, nothing changes.
     ///
     /// # Errors
     /// [`UnknownArtifact`] if one of the two was not inserted.
@@ -202,8 +202,8 @@ impl ArtifactGraph {
         Ok(())
     }
 
-    /// Records another name of an artifact. If an artifact has this name already, nothing changes. All
-    /// methods that take a name accept aliases, and answer with the artifact's own name.
+    /// Records another name of an artifact. If an artifact has this name already, nothing changes.
+    /// All methods that take a name accept aliases, and answer with the artifact's own name.
     ///
     /// # Errors
     /// [`UnknownArtifact`] if the artifact was not inserted.
@@ -234,8 +234,8 @@ impl ArtifactGraph {
         self.get(name).map(|artifact| &artifact.id)
     }
 
-    /// Records why `child` does *not* follow changes of a parent, see [`Note`]. The parent need not be in
-    /// the graph.
+    /// Records why `child` does *not* follow changes of a parent, see [`Note`]. The parent need not
+    /// be in the graph.
     ///
     /// # Errors
     /// [`UnknownArtifact`] if the child was not inserted.
@@ -245,8 +245,9 @@ impl ArtifactGraph {
         Ok(())
     }
 
-    /// Removes an artifact with its edges, notes and aliases, and returns its description; `None` if its
-    /// name is unknown. An alias does not remove it. Its number may be given to another artifact.
+    /// Removes an artifact with its edges, notes and aliases, and returns its description; `None`
+    /// if its name is unknown. An alias does not remove it. Its number may be given to another
+    /// artifact.
     pub fn remove(&mut self, id: &ArtifactId) -> Option<Artifact> {
         let number = self.numbers.remove(id)?;
         self.notes.remove(id);
@@ -258,8 +259,8 @@ impl ArtifactGraph {
 
     /// Adds everything that another graph has: artifacts, edges, notes and aliases.
     ///
-    /// If both describe an artifact, the other description replaces the one here, except that an external
-    /// artifact never replaces one that can be built.
+    /// If both describe an artifact, the other description replaces the one here, except that an
+    /// external artifact never replaces one that can be built.
     ///
     /// # Examples
     /// ```
@@ -316,8 +317,8 @@ impl ArtifactGraph {
         self.numbers.values().filter_map(|number| self.numbered(*number))
     }
 
-    /// Returns all dependencies as (child, parent, kind), by name: an edge of several kinds appears once
-    /// for each of them.
+    /// Returns all dependencies as (child, parent, kind), by name: an edge of several kinds appears
+    /// once for each of them.
     pub fn edges(&self) -> impl Iterator<Item = (&ArtifactId, &ArtifactId, EdgeKind)> {
         self.numbers
             .keys()
@@ -334,20 +335,23 @@ impl ArtifactGraph {
         self.notes.iter().flat_map(|(child, notes)| notes.iter().map(move |note| (child, note)))
     }
 
-    /// Returns what the artifact is built from, by name, once for each kind. Empty for an unknown name.
+    /// Returns what the artifact is built from, by name, once for each kind. Empty for an unknown
+    /// name.
     #[must_use]
     pub fn parents(&self, id: &ArtifactId) -> Vec<(&ArtifactId, EdgeKind)> {
         self.named(self.number(id).map(|number| self.links.parents(number)))
     }
 
-    /// Returns what is built from the artifact, by name, once for each kind. Empty for an unknown name.
+    /// Returns what is built from the artifact, by name, once for each kind. Empty for an unknown
+    /// name.
     #[must_use]
     pub fn children(&self, id: &ArtifactId) -> Vec<(&ArtifactId, EdgeKind)> {
         self.named(self.number(id).map(|number| self.links.children(number)))
     }
 
-    /// Returns everything that is directly or indirectly built from one of these artifacts. The artifacts
-    /// themselves are in the answer only if a cycle leads back to them; unknown names are passed over.
+    /// Returns everything that is directly or indirectly built from one of these artifacts. The
+    /// artifacts themselves are in the answer only if a cycle leads back to them; unknown names are
+    /// passed over.
     ///
     /// Use [`closure`](Self::closure) to limit the kinds of edges or the distance.
     ///
@@ -375,26 +379,28 @@ impl ArtifactGraph {
         self.closure(of).dependents().into_keys().collect()
     }
 
-    /// Returns everything that one of these artifacts is directly or indirectly built from. The artifacts
-    /// themselves are in the answer only if a cycle leads back to them; unknown names are passed over.
+    /// Returns everything that one of these artifacts is directly or indirectly built from. The
+    /// artifacts themselves are in the answer only if a cycle leads back to them; unknown names are
+    /// passed over.
     #[doc(alias = "ancestors")]
     #[must_use]
     pub fn dependencies(&self, of: &[ArtifactId]) -> BTreeSet<ArtifactId> {
         self.closure(of).dependencies().into_keys().collect()
     }
 
-    /// Starts a question about what can be reached from these artifacts, with limits on how. Unknown names
-    /// are passed over.
+    /// Starts a question about what can be reached from these artifacts, with limits on how.
+    /// Unknown names are passed over.
     #[doc(alias = "what-if")]
     pub fn closure(&self, of: &[ArtifactId]) -> Closure<'_> {
         Closure::new(self, of.iter().filter_map(|id| self.number(id)).collect())
     }
 
-    /// Returns the part of the graph that consists of these artifacts and all that depend on them, with
-    /// every parent that those have. It is enough to plan a rebuild from.
+    /// Returns the part of the graph that consists of these artifacts and all that depend on them,
+    /// with every parent that those have. It is enough to plan a rebuild from.
     ///
     /// Parents that are not affected themselves are in it without their own parents, except for
-    /// repositories that are prepared on demand: those will be prepared, so their parents are needed.
+    /// repositories that are prepared on demand: those will be prepared, so their parents are
+    /// needed.
     ///
     /// # Examples
     /// ```
@@ -431,8 +437,8 @@ impl ArtifactGraph {
         part
     }
 
-    /// Returns the part of the graph that consists of these artifacts, their direct parents, and what is
-    /// noted about them.
+    /// Returns the part of the graph that consists of these artifacts, their direct parents, and
+    /// what is noted about them.
     #[must_use]
     pub fn described(&self, ids: &[ArtifactId]) -> Self {
         let mut part = Self::new();
@@ -454,8 +460,8 @@ impl ArtifactGraph {
         part
     }
 
-    /// Returns the same graph, in which each name that was asked for is an alias of the artifact that was
-    /// found for it. The two lists belong together by position.
+    /// Returns the same graph, in which each name that was asked for is an alias of the artifact
+    /// that was found for it. The two lists belong together by position.
     #[must_use]
     pub fn answering(mut self, asked: &[ArtifactId], found: &[ArtifactId]) -> Self {
         for (name, id) in asked.iter().zip(found) {
@@ -467,7 +473,8 @@ impl ArtifactGraph {
 
     /// Returns the number of an artifact in graphs made of this one; `None` for an unknown name.
     ///
-    /// The number stays the same until the artifact is removed, and may then be given to another one.
+    /// The number stays the same until the artifact is removed, and may then be given to another
+    /// one.
     #[must_use]
     pub fn number(&self, name: &ArtifactId) -> Option<u32> {
         self.numbers.get(name).or_else(|| self.numbers.get(self.aliases.get(name)?)).copied()
@@ -479,8 +486,9 @@ impl ArtifactGraph {
         self.artifacts.get(number as usize)?.as_deref()
     }
 
-    /// Returns the edges of these kinds between numbers. A number that no artifact has any more is a node
-    /// without edges. Parents and children are in the order of their numbers. Cost: O(n + m).
+    /// Returns the edges of these kinds between numbers. A number that no artifact has any more is
+    /// a node without edges. Parents and children are in the order of their numbers. Cost: O(n +
+    /// m).
     ///
     /// # Examples
     /// ```
@@ -513,8 +521,8 @@ impl ArtifactGraph {
         FrozenGraph::new(&self.csr(kinds))
     }
 
-    /// Returns groups of artifacts that depend on each other, each sorted by name: the strongly connected
-    /// components of more than one artifact. An artifact that depends on itself is none.
+    /// Returns groups of artifacts that depend on each other, each sorted by name: the strongly
+    /// connected components of more than one artifact. An artifact that depends on itself is none.
     #[doc(alias = "SCC")]
     #[doc(alias = "strongly connected components")]
     #[must_use]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 /// A question about what can be reached from some artifacts, from [`ArtifactGraph::closure`].
 ///
-/// The answer is found by breadth-first search (Moore 1959), which visits nearer artifacts first, so
-/// the distance of each is the length of a shortest path. Cost: O(n) to prepare for n artifacts, then
-/// O(edges of what is reached), and a sort by name.
+/// The answer is found by breadth-first search (Moore 1959), which visits nearer artifacts first,
+/// so the distance of each is the length of a shortest path. Cost: O(n) to prepare for n artifacts,
+/// then O(edges of what is reached), and a sort by name.
 ///
 /// A worked example, for the graph below without limits, from zlib:
 ///
@@ -64,8 +64,8 @@ impl<'a> Closure<'a> {
         self
     }
 
-    /// Returns what is directly or indirectly built from the artifacts, with the distance of each: how
-    /// many edges a shortest path has.
+    /// Returns what is directly or indirectly built from the artifacts, with the distance of each:
+    /// how many edges a shortest path has.
     ///
     /// The artifacts themselves are not in it, unless a path leads back to them.
     #[doc(alias = "reverse dependencies")]
@@ -74,8 +74,8 @@ impl<'a> Closure<'a> {
         self.named(self.walk(|number| self.graph.links().children(number)))
     }
 
-    /// Returns what the artifacts are directly or indirectly built from, with the distance of each: how
-    /// many edges a shortest path has.
+    /// Returns what the artifacts are directly or indirectly built from, with the distance of each:
+    /// how many edges a shortest path has.
     ///
     /// The artifacts themselves are not in it, unless a path leads back to them.
     #[must_use]

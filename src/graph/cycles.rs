@@ -56,17 +56,17 @@ impl Cycle {
         &self.members
     }
 
-    /// Returns a shortest path around, starting with the first member by name: each artifact on it, and
-    /// why the next one depends on it. After the last artifact follows the first.
+    /// Returns a shortest path around, starting with the first member by name: each artifact on it,
+    /// and why the next one depends on it. After the last artifact follows the first.
     #[must_use]
     pub fn example(&self) -> &[(ArtifactId, EdgeKinds)] {
         &self.example
     }
 }
 
-/// Finds a shortest path from a member back to itself, by breadth-first search within the component.
-/// Of several children the first by name is taken, so the path is the same in every run. Cost: O(edges
-/// of the component), and a sort of the children of each node.
+/// Finds a shortest path from a member back to itself, by breadth-first search within the
+/// component. Of several children the first by name is taken, so the path is the same in every run.
+/// Cost: O(edges of the component), and a sort of the children of each node.
 ///
 /// A worked example, with the edges a-c, a-b, b-a, c-b, from a:
 ///

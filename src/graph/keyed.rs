@@ -1,7 +1,8 @@
 use super::Affected;
 use super::csr::Csr;
 
-/// A [`Csr`] whose nodes are keys of any ordered type, for small graphs of rows, names or places.
+/// A [`Csr`] whose nodes are keys of any ordered type, for small graphs of rows, names or
+/// positions.
 ///
 /// **Invariant:** the number of a node is the rank of its key, so whatever is ordered by number
 /// is ordered by key. Repeated edges count once more and change no answer; an edge from a key to
@@ -37,9 +38,9 @@ impl<K: Copy + Ord> KeyedGraph<K> {
         let mut keys: Vec<K> = keys.into_iter().chain(ends).collect();
         keys.sort_unstable();
         keys.dedup();
-        let number = |key: K| number(&keys, key);
+        let number = |key: &K| number(&keys, key);
         let pairs: Vec<_> =
-            edges.into_iter().filter_map(|(parent, child)| Some((number(parent)?, number(child)?))).collect();
+            edges.into_iter().filter_map(|(parent, child)| Some((number(&parent)?, number(&child)?))).collect();
         let csr = Csr::of(keys.len(), &pairs);
         Self { keys, csr }
     }
@@ -75,7 +76,7 @@ impl<K: Copy + Ord> KeyedGraph<K> {
     #[doc(alias = "transitive closure")]
     #[must_use]
     pub fn reached_from(&self, keys: impl IntoIterator<Item = K>) -> Vec<K> {
-        let from: Vec<_> = keys.into_iter().filter_map(|key| number(&self.keys, key)).collect();
+        let from: Vec<_> = keys.into_iter().filter_map(|key| number(&self.keys, &key)).collect();
         self.sorted(Affected::nodes(&self.csr.affected(&from)))
     }
 
@@ -91,6 +92,6 @@ impl<K: Copy + Ord> KeyedGraph<K> {
 }
 
 /// The rank of a key.
-fn number<K: Ord>(keys: &[K], key: K) -> Option<u32> {
-    keys.binary_search(&key).ok().and_then(|at| u32::try_from(at).ok())
+fn number<K: Ord>(keys: &[K], key: &K) -> Option<u32> {
+    keys.binary_search(key).ok().and_then(|at| u32::try_from(at).ok())
 }

@@ -4,9 +4,10 @@ use std::fmt;
 /// Why one artifact depends on another. The names are stored and shown.
 ///
 /// The order of the variants is the order of strength: when a cycle is broken, a
-/// [`BundleReference`](Self::BundleReference) is given up before a [`ParentImage`](Self::ParentImage).
-/// Plans can be limited to some kinds with [`Planner::along`](crate::plan::Planner::along): a changed
-/// interface of a library, for example, is carried on by [`Link`](Self::Link) only.
+/// [`BundleReference`](Self::BundleReference) is given up before a
+/// [`ParentImage`](Self::ParentImage). Plans can be limited to some kinds with
+/// [`Planner::along`](crate::plan::Planner::along): a changed interface of a library, for example,
+/// is carried on by [`Link`](Self::Link) only.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
@@ -29,7 +30,8 @@ pub enum EdgeKind {
     Repository,
     /// The child contains, or needs at run time, content of the parent.
     RuntimeContent,
-    /// The child is linked against the parent: a new interface of the parent makes the child's binaries wrong.
+    /// The child is linked against the parent: a new interface of the parent makes the child's
+    /// binaries wrong.
     Link,
     /// The child names the parent by digest: an operator bundle and its related images.
     BundleReference,

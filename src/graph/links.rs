@@ -149,6 +149,8 @@ impl<V: Copy> Iterator for Neighbours<'_, V> {
 }
 
 /// Edges between numbered nodes that come and go, with at most one value for each ordered pair.
+///
+/// *Invariant:* both directions have the same edges, and `edges` counts them once.
 #[derive(Clone, Debug)]
 pub(super) struct Links<V> {
     children: Vec<Row<V>>,
@@ -163,23 +165,23 @@ impl<V> Default for Links<V> {
 }
 
 impl<V: Copy> Links<V> {
-    /// A further node without neighbours; its number is the count of those before.
+    /// Adds a node without neighbours; its number is the count of those before.
     pub(super) fn add(&mut self) {
         self.children.push(Row::One(Vec::new()));
         self.parents.push(Row::One(Vec::new()));
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub(super) fn nodes(&self) -> usize {
         self.children.len()
     }
 
-    /// How many edges there are.
+    /// Returns the number of edges.
     pub(super) fn edges(&self) -> usize {
         self.edges
     }
 
-    /// The value of an edge.
+    /// Returns the value of an edge.
     pub(super) fn get(&self, parent: u32, child: u32) -> Option<V> {
         // The shorter row is the faster one.
         let (children, parents) = (&self.children[parent as usize], &self.parents[child as usize]);

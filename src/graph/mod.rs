@@ -60,7 +60,7 @@
 //! let sizes: Vec<usize> = search.affected(&[number("libc")]).waves().map(<[u32]>::len).collect();
 //! assert_eq!(sizes, [1, 2, 1]);
 //! let ranks = search.ranks(&[10_u32, 20, 30, 5]);
-//! assert_eq!(ranks.get(number("libc")), 10 + 30 + 5, "libc, perl-modules, app");
+//! assert_eq!(ranks.get(number("libc")), 10 + 20, "libc, perl; perl-modules waits for neither");
 //! # Ok::<(), freshmaker::graph::UnknownArtifact>(())
 //! ```
 //!
@@ -77,11 +77,11 @@
 //! | [`Csr::ranks`] | critical path method, Kelley and Walker 1959 | O(n + m) |
 //! | [`Closure`] | breadth-first search | O(n + edges of the answer) |
 //! | [`FrozenGraph::new`] | components, renumbered in topological order | O(n + m) |
-//! | [`Search::affected`] | a walk if little is affected, else one sweep | O(edges of the answer), or O(n + m) |
+//! | [`Search::affected`] | a walk, or one sweep over everything | O(answer), or O(n + m) |
 //! | [`DynamicGraph::insert`] | two-way search, Haeupler et al. 2012 | edges between the two ends |
 //!
 //! *Invariant:* which nodes are in a closure, a wave or a component never depends on the order in
-//! which nodes and edges were told.
+//! which nodes and edges were given.
 
 mod affected;
 mod artifacts;

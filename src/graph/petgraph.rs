@@ -1,4 +1,20 @@
-//! petgraph's view of a [`Csr`], so that its algorithms run on it.
+//! The traits of petgraph for a [`Csr`], so that its algorithms run on it.
+//!
+//! They are implemented for `Csr` and `&Csr`: neighbours in both directions, node identifiers and
+//! maps of visited nodes. Edges have no identity of their own, so algorithms that need weights of
+//! edges do not apply. A node identifier is the number of the node, and edges go from parent to
+//! child, as everywhere here: `Direction::Incoming` leads to what a node is built from.
+//!
+//! ```
+//! use freshmaker::graph::Csr;
+//! use petgraph::algo::{dominators, toposort};
+//!
+//! let graph = Csr::new(4, &[(0, 1), (0, 2), (1, 3), (2, 3)])?;
+//! assert_eq!(toposort(&graph, None).map_err(|_| "a cycle").unwrap()[0], 0);
+//! let tree = dominators::simple_fast(&graph, 0);
+//! assert_eq!(tree.immediate_dominator(3), Some(0), "neither 1 nor 2 alone carries each change");
+//! # Ok::<(), freshmaker::graph::CsrError>(())
+//! ```
 
 use super::csr::Csr;
 use petgraph::visit::{

@@ -17,6 +17,17 @@ index! {
 ///
 /// Names are compared once, to give out the positions. All later steps (sequence, reasons, parents
 /// of each node) use positions, which are small and lie next to each other in memory.
+///
+/// A worked example, with the artifacts of the graph 0: tool, 1: app, 2: lib, where app is built
+/// from tool and lib, and app is rebuilt:
+///
+/// 1. The plan names app (1), and its parents tool (0) and lib (2).
+/// 2. By name they are app, lib, tool: positions 0, 1 and 2. The members are position 0.
+/// 3. The parents of position 0 are tool and lib: positions 2 and 1, sorted 1, 2.
+/// 4. They are written into the plan as lib, tool: by name, without another comparison of names.
+///
+/// *Invariant:* the rows of parents are sorted, and those of positions that are no members are
+/// empty.
 pub(super) struct Members<'a> {
     /// In ascending order, which is that of their names.
     pub(super) members: Vec<Position>,

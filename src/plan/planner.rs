@@ -16,10 +16,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// What is said to have changed is not in the graph.
+    /// What is said to have changed, or to be rebuilt, is not in the graph.
     #[error("no artifact {0} is known to the catalog")]
     Unknown(ArtifactId),
-    /// Artifacts to be rebuilt depend on each other in a cycle, and the [`CyclePolicy`] does not allow it.
+    /// Artifacts to be rebuilt depend on each other, and the [`CyclePolicy`] does not allow it. The
+    /// first cycle by name is named.
     #[error("affected artifacts depend on each other in a cycle: {0}")]
     Cycle(Cycle),
     /// There are more dependencies than can be numbered.
@@ -27,7 +28,10 @@ pub enum PlanError {
     TooLarge(CsrError),
 }
 
-/// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then [`plan`](Self::plan).
+/// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then call
+/// [`plan`](Self::plan). A planner can be used again; each call makes the same plan.
+///
+/// Names are looked up as the graph does: an alias stands for its artifact.
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
@@ -42,6 +46,7 @@ pub enum PlanError {
 /// assert_eq!(graph.planner().rebuild("lib").without_dependents().plan()?.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "what-if")]
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Planner<'a> {
@@ -60,10 +65,14 @@ pub struct Planner<'a> {
 }
 
 impl ArtifactGraph {
-    /// The plan that follows from new content of these artifacts: everything that depends on them and that the policy allows.
+    /// Returns the plan that follows from new content of these artifacts: everything that depends
+    /// on them and that the policy allows. Cycles are an error; a [`planner`](Self::planner) can
+    /// allow them.
     ///
     /// # Errors
-    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if no order is right.
+    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if
+    /// artifacts to be rebuilt depend on each other.
+    #[doc(alias = "impact")]
     pub fn plan(&self, changed: &[ArtifactId], policy: &Policy) -> Result<Plan, PlanError> {
         changed.iter().fold(self.planner().policy(policy), |planner, id| planner.changed(id.clone(), None)).plan()
     }
@@ -88,7 +97,10 @@ impl ArtifactGraph {
 }
 
 impl Planner<'_> {
-    /// This artifact has new content, made by somebody else; what depends on it is affected.
+    /// This artifact has new content, made by somebody else; what depends on it is affected. The
+    /// digest is the new content, if it is known; else the one in the graph counts.
+    ///
+    /// What has changed is itself rebuilt only if a change of something else reaches it.
     pub fn changed(mut self, id: impl Into<ArtifactId>, digest: Option<Digest>) -> Self {
         self.changed.insert(self.canonical(id.into()), Changed { digest });
         self
@@ -99,71 +111,128 @@ impl Planner<'_> {
         self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new("requested", "it was asked for"))
     }
 
-    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then what depends on it.
+    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then
+    /// what depends on it.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Reason, RebuildReason};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+    /// let why = Reason::new("contains_fixed", "it has curl 8.1, which was fixed");
+    /// let plan = graph.planner().rebuild_as("app", RebuildReason::DirectlyAffected, why).plan()?;
+    /// let node = plan.node(&"app".into()).unwrap();
+    /// assert_eq!(node.asked.as_ref().unwrap().code, "contains_fixed");
+    /// # Ok::<(), freshmaker::plan::PlanError>(())
+    /// ```
     pub fn rebuild_as(mut self, id: impl Into<ArtifactId>, reason: RebuildReason, why: Reason) -> Self {
         self.rebuild.insert(self.canonical(id.into()), (reason, why));
         self
     }
 
-    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in the graph.
+    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in
+    /// the graph. What would only follow it is excluded as well.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Reason};
+    ///
+    /// let package = |name| Artifact::new(name, ArtifactKind::Rpm).with_source(name, None);
+    /// let graph = ArtifactGraph::of(["lib", "tool", "app"].map(package), [
+    ///     ("tool".into(), "lib".into(), EdgeKind::Link),
+    ///     ("app".into(), "tool".into(), EdgeKind::Link),
+    /// ])?;
+    /// let frozen = Reason::new("frozen", "the release is frozen");
+    /// let plan = graph.planner().rebuild("lib").exclude("tool", frozen).plan()?;
+    /// assert_eq!(plan.len(), 1);
+    /// assert_eq!(plan.excluded(&"tool".into()).unwrap().code, "frozen");
+    /// assert_eq!(plan.excluded(&"app".into()).unwrap().code, "parent_not_rebuilt");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exclude(mut self, id: impl Into<ArtifactId>, why: Reason) -> Self {
         self.excluded.insert(self.canonical(id.into()), why);
         self
     }
 
-    /// If this artifact is rebuilt, its result must contain this package, or a newer one. Who checks that is the
-    /// [`Verifier`](crate::backend::Verifier) of its build system.
+    /// If this artifact is rebuilt, its result must contain this package or a newer one. The
+    /// [`Verifier`](crate::backend::Verifier) of its build system checks that. Several packages can
+    /// be demanded of one artifact.
     pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
         self.demands.entry(self.canonical(id.into())).or_default().insert(package);
         self
     }
 
-    /// Only what was named is rebuilt.
+    /// Only what was named is rebuilt, without what depends on it.
     pub fn without_dependents(mut self) -> Self {
         self.dependents = false;
         self
     }
 
-    /// A change is carried on only by edges of these kinds, and only these decide on the order.
+    /// A change is carried on only along edges of these kinds, and only these decide on the order.
+    /// The default is all kinds. The parents of a build are listed with all their kinds
+    /// nevertheless.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+    ///
+    /// let package = |name| Artifact::new(name, ArtifactKind::Rpm).with_source(name, None);
+    /// let graph = ArtifactGraph::of(["lib", "linked", "built"].map(package), [
+    ///     ("linked".into(), "lib".into(), EdgeKind::Link),
+    ///     ("built".into(), "lib".into(), EdgeKind::BuildDependency),
+    /// ])?;
+    /// // The interface of lib has changed: a transition.
+    /// let plan = graph.planner().changed("lib", None).along(EdgeKind::Link).plan()?;
+    /// assert_eq!(plan.nodes().next().unwrap().artifact.id, "linked".into());
+    /// assert_eq!(plan.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "transition")]
     pub fn along(mut self, kinds: impl Into<EdgeKinds>) -> Self {
         self.kinds = kinds.into();
         self
     }
 
-    /// A change is carried on no further than so many edges. Packages that are linked against a library whose interface has changed are within 1.
+    /// A change is carried on no further than so many edges. The default is no limit. Packages that
+    /// are linked against a library whose interface has changed are within 1.
     pub fn within(mut self, depth: u32) -> Self {
         self.depth = depth;
         self
     }
 
-    /// What to do about cycles; [`CyclePolicy::Reject`] if nothing is said.
+    /// What to do about cycles. The default is [`CyclePolicy::Reject`].
     pub fn cycles(mut self, cycles: CyclePolicy) -> Self {
         self.cycles = cycles;
         self
     }
 
-    /// How long builds took, from which follows how long they will take.
+    /// How long builds took, from which follows how long they will take. The default is that
+    /// nothing is known but what the graph says.
     pub fn estimates(mut self, estimates: &Estimates) -> Self {
         self.estimates = estimates.clone();
         self
     }
 
-    /// The rules of what may be rebuilt.
+    /// The rules of what may be rebuilt. The default allows everything.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone();
         self
     }
 
-    /// Facts about the event, which the policy's rules may ask for beside those of each artifact.
+    /// Facts about the event, which the rules of the policy may ask for beside those of each
+    /// artifact.
     pub fn facts(mut self, facts: Facts) -> Self {
         self.facts = facts;
         self
     }
 
-    /// The plan.
+    /// Returns the plan. If nothing follows from what was named, the plan is empty.
+    ///
+    /// Cost: O(n + m) for n artifacts of the graph and m dependencies of what is reached, and the
+    /// sorting of the names that the plan mentions.
     ///
     /// # Errors
-    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if no order is right.
+    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if the
+    /// [`CyclePolicy`] does not allow a cycle, [`PlanError::TooLarge`] for more than 2³²
+    /// dependencies.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         if let Some(unknown) = self.changed.keys().chain(self.rebuild.keys()).find(|id| self.graph.get(id).is_none()) {
             return Err(PlanError::Unknown(unknown.clone()));
@@ -226,7 +295,7 @@ impl Planner<'_> {
         self.graph.canonical(&id).cloned().unwrap_or(id)
     }
 
-    /// What changed, with the content that the catalog knows where the event has told none.
+    /// What changed, with the content in the graph where the event does not name one.
     fn changes(&self) -> BTreeMap<ArtifactId, Changed> {
         let told = self.changed.iter().map(|(id, changed)| {
             let present = || self.graph.get(id).and_then(|artifact| artifact.digest.clone());

@@ -6,6 +6,17 @@ use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which candidates are rebuilt, and why each other one is not.
+///
+/// Depth-first search from what changed or is asked for, with a mark for each artifact of the
+/// graph. Cost: O(n + m) for n artifacts of the graph and m dependencies of what is reached.
+///
+/// A worked example, with debian changed, the edges debian-vendor, vendor-plugin and debian-app,
+/// and no recipe for vendor:
+///
+/// 1. Everything that can be reached from debian is a candidate: vendor, plugin, app.
+/// 2. The search includes app. vendor has no recipe: it is excluded, and the search does not go on.
+/// 3. plugin is still a candidate. The nearest excluded artifact that it follows is vendor, so it
+///    is excluded as `parent_not_rebuilt`, because of vendor.
 pub(super) struct Selection {
     /// In the order of the graph.
     pub(super) included: Vec<ArtifactIndex>,
@@ -15,11 +26,14 @@ pub(super) struct Selection {
 }
 
 /// What is known about an artifact while the selection is made.
+///
+/// *Invariant:* a mark only ever changes from left to right in: unaffected, candidate, included or
+/// excluded; an artifact that is prepared goes from unaffected to included.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     /// No change can reach it.
     Unaffected,
-    /// Something leads from a change to it, perhaps only through what is not rebuilt.
+    /// A path leads from a change to it, perhaps only through what is not rebuilt.
     Candidate,
     Included,
     Excluded,
@@ -119,7 +133,8 @@ impl<'a> Walk<'a> {
         prepared
     }
 
-    /// Why an artifact that a change reaches cannot or must not be rebuilt.
+    /// Returns why an artifact that a change reaches cannot or must not be rebuilt; `None` if it
+    /// may be.
     fn objection(&self, artifact: &Artifact) -> Option<Reason> {
         if !artifact.buildable() {
             return Some(Reason::new("no_recipe", "the catalog has no recipe for it: somebody else builds it"));
@@ -131,8 +146,10 @@ impl<'a> Walk<'a> {
         (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()))
     }
 
-    /// What is left would only follow what is not rebuilt: each is told the nearest one of these,
-    /// the first by name of several.
+    /// Excludes the candidates that are left, which would only follow what is not rebuilt. Each is
+    /// told the nearest excluded artifact on a path to it; of several, the first by name.
+    /// Breadth-first search from all excluded artifacts, in the order of names within each
+    /// distance.
     fn explain_the_rest(&mut self) {
         let by_name = |indices: Vec<ArtifactIndex>, walk: &Self| {
             let artifacts = indices.into_iter().filter_map(|index| Some((&walk.artifact(index)?.id, index)));

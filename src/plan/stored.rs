@@ -1,4 +1,29 @@
-//! How a plan is read back: versions of the stored form, and what must hold about a plan that comes from elsewhere.
+//! How a plan is read back: versions of the stored form, and what must hold about a plan that comes
+//! from elsewhere.
+//!
+//! A stored plan is a JSON object with `version`, `changed`, `nodes`, `excluded` and `cycles`. It
+//! may have been written by another version, by another program, or by hand. Whatever is read is
+//! either a plan with all its invariants, or an error that names the place:
+//!
+//! | place | what must hold |
+//! |---|---|
+//! | `version` | it is 1 or 2 |
+//! | `nodes.*.artifact.id` | it is the key of the node |
+//! | `nodes.*.because`, `.parents`, `.parents.*.kinds` | sorted, without repetition |
+//! | `nodes.*.because` | each is changed or rebuilt, and a parent |
+//! | `nodes.*.wave` | later than that of each parent that is waited for, and of no other |
+//! | `nodes.*.rank` | at least the estimate; a parent's rank includes those of its children |
+//! | `excluded.*` | it is no node, and what it follows is excluded |
+//! | `cycles[*].members` | they are nodes, each in one cycle only |
+//! | `cycles[*].broken` | each is a dependency between two members |
+//!
+//! A worked example of the order: lib and tool need each other, and lib is built first.
+//!
+//! 1. `cycles` has the members lib and tool, and `broken` has (lib, tool): lib does not wait.
+//! 2. The reason tool of lib is broken, so its wave may be later than that of lib; it must not be
+//!    earlier, or the plan would wait for what it says that it gives up.
+//! 3. The reason lib of tool is not broken, so lib must be in an earlier wave, and is.
+//! 4. tool can be reached from lib, which was asked for: nothing is left to object to.
 
 use super::nodes::Nodes;
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanCycle, PlanNode, RebuildReason};
@@ -21,7 +46,8 @@ pub(super) struct Stored {
     cycles: Vec<PlanCycle>,
 }
 
-/// A version that can be read. Refused where it is met, which is before anything of a form that nobody here knows.
+/// A version that can be read. Any other one is refused as soon as it is met, before anything else
+/// of a form that this program does not know.
 #[derive(Deserialize)]
 #[serde(try_from = "u32")]
 enum Version {
@@ -42,7 +68,7 @@ impl TryFrom<u32> for Version {
     }
 }
 
-/// A stored plan that contradicts itself: where, and how.
+/// A stored plan that contradicts itself: the place in the form, and what is wrong there.
 #[derive(Debug)]
 pub(super) struct Invalid {
     place: String,
@@ -80,7 +106,8 @@ impl TryFrom<Stored> for Plan {
     }
 }
 
-/// What version 1 did not store follows from what it did: a rank is the estimate and the longest rank after it.
+/// Fills in what version 1 did not store. A rank is the estimate plus the longest rank among the
+/// children, so the estimate is the difference. What follows no change was asked for.
 fn complete_first(plan: &mut Plan) {
     let mut after: BTreeMap<ArtifactId, Duration> = BTreeMap::new();
     for node in plan.nodes.values() {
@@ -99,6 +126,8 @@ fn complete_first(plan: &mut Plan) {
     }
 }
 
+/// Checks the invariants of [`Plan`], [`PlanNode`] and [`PlanCycle`]: a stored form may come from
+/// elsewhere, and everything that uses a plan relies on them. Cost: O((n + m) log n).
 fn check(plan: &Plan) -> Result<(), Invalid> {
     for (id, node) in plan.nodes.iter() {
         check_node(plan, id, node)?;
@@ -136,7 +165,11 @@ fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Inval
     Ok(())
 }
 
-/// That a build waits for the parents that it has to wait for, and for no others, and that ranks agree.
+/// Checks that a build waits for the parents that it has to wait for, and for no others, and that
+/// ranks agree.
+///
+/// Waves that follow the dependencies prove that there is no other cycle: along a cycle, wave
+/// numbers would have to ascend and come back.
 fn check_order(plan: &Plan, node: &PlanNode, cycles: &Cycles<'_>) -> Result<(), Invalid> {
     let id = &node.artifact.id;
     let place = |field: &str| format!("nodes.{id:?}.{field}");
@@ -147,7 +180,8 @@ fn check_order(plan: &Plan, node: &PlanNode, cycles: &Cycles<'_>) -> Result<(), 
     if node.rank < node.estimate {
         return Err(Invalid::new(place("rank"), "it is shorter than the estimate"));
     }
-    // What is no reason does not decide on the order: dependencies along which no change was carried, and that on itself.
+    // What is no reason does not decide on the order: dependencies along which no change was
+    // carried, and that on itself.
     let reasons = node.because.iter().filter(|reason| *reason != id);
     for parent in reasons.filter_map(|reason| plan.nodes.get(reason)) {
         let waits = parent.wave < node.wave;
@@ -164,7 +198,7 @@ fn check_order(plan: &Plan, node: &PlanNode, cycles: &Cycles<'_>) -> Result<(), 
     Ok(())
 }
 
-/// That everything is in the plan because of something that changed or was asked for.
+/// Checks that everything is in the plan because of something that changed or was asked for.
 fn check_reached(plan: &Plan) -> Result<(), Invalid> {
     let reasons = plan.nodes.iter().flat_map(|(id, node)| node.because.iter().map(move |reason| (reason, id)));
     let graph = KeyedGraph::new(plan.nodes.keys(), reasons);
@@ -178,7 +212,7 @@ fn check_reached(plan: &Plan) -> Result<(), Invalid> {
     }
 }
 
-/// Dependencies within cycles that nobody waits for.
+/// Dependencies within cycles that no build waits for.
 struct Cycles<'a> {
     broken: BTreeSet<(&'a ArtifactId, &'a ArtifactId)>,
     /// Members of cycles in which none waits for another, with the number of their cycle.
@@ -216,7 +250,8 @@ impl<'a> Cycles<'a> {
         Ok(cycles)
     }
 
-    /// Whether the child is built with what there was of the parent before; of itself it always is.
+    /// Whether the child is built with the content that the parent had before. A build always uses
+    /// its own earlier content.
     fn is_broken(&self, child: &ArtifactId, parent: &ArtifactId) -> bool {
         let group = |id| self.groups.get(id);
         let same_group = group(child).is_some() && group(child) == group(parent);
@@ -224,7 +259,7 @@ impl<'a> Cycles<'a> {
     }
 }
 
-/// Equal plans have equal bytes only if lists that are sets have one order.
+/// Checks that a list that is a set is in ascending order: equal plans must have equal bytes.
 fn sorted<T: Ord>(list: impl IntoIterator<Item = T>) -> Result<(), &'static str> {
     let mut list = list.into_iter();
     let Some(mut last) = list.next() else { return Ok(()) };
