@@ -50,6 +50,8 @@ pub struct UnknownArtifact(pub ArtifactId);
 pub struct ArtifactGraph {
     /// By number; nothing where one was removed.
     artifacts: Vec<Option<Arc<Artifact>>>,
+    /// By number, whether there is a recipe; beside `artifacts`, because bytes fit into a cache.
+    buildable: Vec<bool>,
     numbers: BTreeMap<ArtifactId, u32>,
     free: Vec<u32>,
     links: Links<EdgeKinds>,
@@ -136,12 +138,14 @@ impl ArtifactGraph {
             let number = self.free.pop().unwrap_or_else(|| {
                 self.links.add();
                 self.artifacts.push(None);
+                self.buildable.push(false);
                 // Nobody can hold as many as could not be numbered.
                 u32::try_from(self.artifacts.len() - 1).unwrap_or(u32::MAX)
             });
             self.numbers.insert(artifact.id.clone(), number);
             number
         });
+        self.buildable[number as usize] = artifact.buildable();
         self.artifacts[number as usize] = Some(artifact);
     }
 
@@ -557,7 +561,12 @@ impl ArtifactGraph {
         self.numbered(index.number())
     }
 
-    /// The same, to be kept without a copy.
+    /// Whether the artifact at an index can be built.
+    pub(crate) fn buildable(&self, index: ArtifactIndex) -> bool {
+        self.buildable[index.number() as usize]
+    }
+
+    /// The artifact at an index, to be kept without a copy.
     pub(crate) fn shared(&self, index: ArtifactIndex) -> Option<&Arc<Artifact>> {
         self.artifacts.get(index.number() as usize)?.as_ref()
     }

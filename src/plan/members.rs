@@ -1,9 +1,12 @@
 //! What a plan is about, by position instead of by name.
 
 use super::Changed;
+use super::estimate::Estimates;
 use crate::artifact::{Artifact, ArtifactId, Digest};
 use crate::graph::{ArtifactGraph, ArtifactIndex, EdgeKinds, Index as _, Table, index};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 index! {
     /// The position of an artifact among those that a plan names: its members and their parents.
@@ -31,7 +34,12 @@ index! {
 pub(super) struct Members<'a> {
     /// In ascending order, which is that of their names.
     pub(super) members: Vec<Position>,
+    /// How long the build of each position will probably take; nothing for what is no member.
+    pub(super) estimates: Table<Position, Duration>,
     named: Table<Position, Named<'a>>,
+    artifacts: Table<Position, &'a Arc<Artifact>>,
+    /// Whether each position is a member; beside `named`, because bytes fit into a cache.
+    is_member: Table<Position, bool>,
     /// Where the parents of each position begin in `parents`; one more at the end.
     starts: Vec<u32>,
     parents: Vec<(Position, EdgeKinds)>,
@@ -44,8 +52,6 @@ pub(super) struct Named<'a> {
     pub(super) id: ArtifactId,
     /// Its content: what it changed to, else its present one.
     pub(super) digest: Option<&'a Digest>,
-    /// Whether it is rebuilt.
-    pub(super) member: bool,
     /// Whether it is what changed.
     pub(super) changed: bool,
 }
@@ -57,6 +63,7 @@ impl<'a> Members<'a> {
         graph: &'a ArtifactGraph,
         included: &[ArtifactIndex],
         changed: &'a BTreeMap<ArtifactId, Changed>,
+        estimates: &Estimates,
     ) -> Self {
         let mut is_member = graph.table(false);
         let mut is_named = graph.table(false);
@@ -75,17 +82,23 @@ impl<'a> Members<'a> {
         let mut position_of = graph.table(Position::of(0));
         let mut members = Self {
             members: Vec::with_capacity(included.len()),
+            estimates: Table::with_capacity(named.len()),
             named: Table::with_capacity(named.len()),
+            artifacts: Table::with_capacity(named.len()),
+            is_member: Table::with_capacity(named.len()),
             starts: vec![0],
             parents: Vec::with_capacity(edges - included.len()),
         };
-        for artifact in named.iter().filter_map(|index| graph.at(*index).map(|artifact| (*index, artifact))) {
-            let (index, Artifact { id, digest, .. }) = artifact;
+        for (index, artifact) in named.iter().filter_map(|index| Some((*index, graph.shared(*index)?))) {
+            let Artifact { id, digest, .. } = &**artifact;
             let member = is_member[index];
-            let named = Named { index, id: id.clone(), digest: digest.as_ref(), member, changed: false };
-            position_of[index] = members.named.push(named);
+            let position = members.named.push(Named { index, id: id.clone(), digest: digest.as_ref(), changed: false });
+            position_of[index] = position;
+            members.artifacts.push(artifact);
+            members.is_member.push(member);
+            members.estimates.push(if member { estimates.of(artifact) } else { Duration::ZERO });
             if member {
-                members.members.push(position_of[index]);
+                members.members.push(position);
             }
         }
         for (id, change) in changed {
@@ -101,9 +114,9 @@ impl<'a> Members<'a> {
 
     /// Fills in the parents of each member, by name.
     fn connect(&mut self, graph: &ArtifactGraph, position_of: &Table<ArtifactIndex, Position>) {
-        for named in self.named.as_slice() {
+        for (position, named) in self.named.iter() {
             let first = self.parents.len();
-            if named.member {
+            if self.is_member[position] {
                 let row = graph.parents_at(named.index);
                 self.parents.extend(row.map(|(parent, kinds)| (position_of[parent], kinds)));
                 let row = &mut self.parents[first..];
@@ -122,9 +135,27 @@ impl<'a> Members<'a> {
         self.named.len()
     }
 
-    /// How many dependencies the members have.
-    pub(super) fn dependencies(&self) -> usize {
+    /// How many dependencies the members have, of all kinds and on whatever artifacts.
+    pub(super) fn dependencies_max(&self) -> usize {
         self.parents.len()
+    }
+
+    /// The dependencies of these kinds among the members: parent, child, and of which kinds.
+    pub(super) fn dependencies(&self, kinds: EdgeKinds) -> impl Iterator<Item = (Position, Position, EdgeKinds)> {
+        self.members.iter().flat_map(move |&child| {
+            let row = self.parents(child).iter().map(move |(parent, found)| (*parent, child, found.common(kinds)));
+            row.filter(|(parent, _, kinds)| self.is_member[*parent] && !kinds.is_empty())
+        })
+    }
+
+    /// The artifact at a position.
+    pub(super) fn artifact(&self, position: Position) -> &'a Arc<Artifact> {
+        self.artifacts[position]
+    }
+
+    /// Whether the artifact at a position is rebuilt.
+    pub(super) fn is_member(&self, position: Position) -> bool {
+        self.is_member[position]
     }
 
     pub(super) fn at(&self, position: Position) -> &Named<'a> {

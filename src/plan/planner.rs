@@ -5,12 +5,11 @@ use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
 use crate::artifact::{ArtifactId, Digest, Nvr};
-use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds, Table};
+use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +25,13 @@ pub enum PlanError {
     /// There are more dependencies than can be numbered.
     #[error("the plan is too large: {0}")]
     TooLarge(CsrError),
+}
+
+/// What follows from the parents of a member.
+struct Reasons {
+    because: Vec<ArtifactId>,
+    followed: RebuildReason,
+    parents: Vec<PlanParent>,
 }
 
 /// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then call
@@ -239,56 +245,50 @@ impl Planner<'_> {
         }
         let Selection { included, prepared, mut excluded } = Selection::of(self);
         let changed = self.changes();
-        let members = Members::of(self.graph, &included, &changed);
-        let artifacts: Vec<_> =
-            members.members.iter().filter_map(|position| self.graph.shared(members.at(*position).index)).collect();
-        let mut estimates = Table::filled(Duration::ZERO, members.positions());
-        for (position, artifact) in members.members.iter().zip(&artifacts) {
-            estimates[*position] = self.estimates.of(artifact);
-        }
-        let sequence = Sequence::of(self.graph, &members, self.kinds, self.cycles, &estimates)?;
-        let mut nodes = Vec::with_capacity(artifacts.len());
-        for (&position, artifact) in members.members.iter().zip(artifacts) {
-            let (because, followed) = self.because(&members, position);
-            let asked = self.rebuild.get(&artifact.id);
+        let members = Members::of(self.graph, &included, &changed, &self.estimates);
+        let sequence = Sequence::of(self.graph, &members, self.kinds, self.cycles)?;
+        let mut nodes = Vec::with_capacity(included.len());
+        for &position in &members.members {
+            let Named { id, index, .. } = members.at(position);
+            let Reasons { because, followed, parents } = self.reasons(&members, position);
+            let asked = self.rebuild.get(id);
             let prerequisite = || {
                 let text = "what is rebuilt takes packages from it";
-                prepared.contains(&members.at(position).index).then(|| Reason::new(Plan::PREREQUISITE, text))
+                prepared.contains(index).then(|| Reason::new(Plan::PREREQUISITE, text))
             };
-            let parents = members.parents(position).iter().map(|(parent, kinds)| {
-                let Named { id, digest, .. } = members.at(*parent);
-                PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest: digest.cloned(), name: None }
-            });
-            let node = PlanNode {
-                artifact: Arc::clone(artifact),
+            nodes.push(PlanNode {
+                artifact: Arc::clone(members.artifact(position)),
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
-                parents: parents.collect(),
-                demands: self.demands.get(&artifact.id).cloned().unwrap_or_default(),
+                parents,
+                demands: self.demands.get(id).cloned().unwrap_or_default(),
                 wave: sequence.waves[position],
-                estimate: estimates[position],
+                estimate: members.estimates[position],
                 rank: sequence.ranks[position],
-            };
-            nodes.push(node);
+            });
         }
         let nodes = Nodes::sorted(nodes);
         self.explain_notes(&changed, &nodes, &mut excluded);
         Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
     }
 
-    /// The parents that put a member into the plan, by name, and how it follows from them.
-    fn because(&self, members: &Members<'_>, position: Position) -> (Vec<ArtifactId>, RebuildReason) {
-        let row = members.parents(position).iter();
-        let carries = row.filter(|(parent, kinds)| *parent != position && !kinds.common(self.kinds).is_empty());
-        let reasons = carries.map(|(parent, _)| members.at(*parent)).filter(|parent| parent.member || parent.changed);
-        let mut because = Vec::with_capacity(members.parents(position).len());
-        let mut direct = false;
-        for reason in reasons {
-            because.push(reason.id.clone());
-            direct |= reason.changed;
+    /// The parents of a member, and those among them that put it into the plan, both by name.
+    fn reasons(&self, members: &Members<'_>, position: Position) -> Reasons {
+        let row = members.parents(position);
+        let (mut parents, mut because) = (Vec::with_capacity(row.len()), Vec::with_capacity(row.len()));
+        let mut followed = RebuildReason::Dependency;
+        for &(parent, kinds) in row {
+            let Named { id, digest, changed, .. } = members.at(parent);
+            let digest = digest.cloned();
+            parents.push(PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest, name: None });
+            let carries = parent != position && !kinds.common(self.kinds).is_empty();
+            if carries && (*changed || members.is_member(parent)) {
+                because.push(id.clone());
+                followed = if *changed { RebuildReason::DirectlyAffected } else { followed };
+            }
         }
-        (because, if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency })
+        Reasons { because, followed, parents }
     }
 
     fn canonical(&self, id: ArtifactId) -> ArtifactId {

@@ -57,11 +57,14 @@ impl Selection {
 
 impl<'a> Walk<'a> {
     /// Marks everything that may have to be rebuilt, and what the caller has excluded.
+    ///
+    /// Without limits nothing has to be marked before: whatever the walk reaches is a candidate.
     fn over_candidates(planner: &'a Planner<'a>) -> Self {
         let graph = planner.graph;
-        let mut marks = graph.table(Mark::Unaffected);
+        let unlimited = planner.dependents && planner.depth == u32::MAX && planner.excluded.is_empty();
+        let mut marks = graph.table(if unlimited { Mark::Candidate } else { Mark::Unaffected });
         planner.rebuild.keys().filter_map(|id| graph.index(id)).for_each(|index| marks[index] = Mark::Candidate);
-        if planner.dependents {
+        if planner.dependents && !unlimited {
             let seeds: Vec<_> = planner.changed.keys().chain(planner.rebuild.keys()).cloned().collect();
             let reached = graph.closure(&seeds).along(planner.kinds).within(planner.depth);
             reached.indices().for_each(|index| marks[index] = Mark::Candidate);
@@ -96,8 +99,9 @@ impl<'a> Walk<'a> {
             if self.marks[index] != Mark::Candidate {
                 continue;
             }
-            let Some(artifact) = self.artifact(index) else { continue };
-            if let Some(reason) = self.objection(artifact) {
+            let objection =
+                self.artifact(index).and_then(|artifact| Some((artifact, self.objection(index, artifact)?)));
+            if let Some((artifact, reason)) = objection {
                 self.marks[index] = Mark::Excluded;
                 self.excluded.insert(artifact.id.clone(), reason.into());
             } else {
@@ -135,8 +139,8 @@ impl<'a> Walk<'a> {
 
     /// Returns why an artifact that a change reaches cannot or must not be rebuilt; `None` if it
     /// may be.
-    fn objection(&self, artifact: &Artifact) -> Option<Reason> {
-        if !artifact.buildable() {
+    fn objection(&self, index: ArtifactIndex, artifact: &Artifact) -> Option<Reason> {
+        if !self.planner.graph.buildable(index) {
             return Some(Reason::new("no_recipe", "the catalog has no recipe for it: somebody else builds it"));
         }
         if self.planner.policy.is_empty() {

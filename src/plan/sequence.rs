@@ -72,7 +72,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// Returns the sequence of these members, given the duration of each position.
+    /// Returns the sequence of these members.
     ///
     /// 1. The dependencies among the members become a [`Csr`] by position.
     /// 2. One question to it, with everything as changed, returns waves and cycles.
@@ -86,10 +86,8 @@ impl Sequence {
         members: &Members<'_>,
         kinds: EdgeKinds,
         policy: CyclePolicy,
-        durations: &Table<Position, Duration>,
     ) -> Result<Self, PlanError> {
-        let mut edges = edges(members, kinds);
-        let mut csr = csr(members, &edges)?;
+        let mut csr = csr(members, kinds, &BTreeSet::new())?;
         let everything: Vec<_> = (0..csr.nodes()).collect();
         let mut affected = csr.affected(&everything);
         let mut found: Vec<Vec<Position>> = affected.cycles().map(positions).collect();
@@ -108,6 +106,7 @@ impl Sequence {
                 cycles.extend(found.iter().map(group));
             }
             CyclePolicy::Break(breakable) => {
+                let edges = edges(members, kinds);
                 let mut all_broken = BTreeSet::new();
                 for (cycle, inside) in found.iter().zip(within(&found, members, &edges)) {
                     let broken = break_cycle(cycle, &inside, breakable).map_err(|hard| {
@@ -118,12 +117,11 @@ impl Sequence {
                     cycles.push(PlanCycle { members: members.names(cycle), broken: named.collect() });
                     all_broken.extend(broken);
                 }
-                edges.retain(|edge| !all_broken.contains(&(edge.child, edge.parent)));
-                csr = self::csr(members, &edges)?;
+                csr = self::csr(members, kinds, &all_broken)?;
                 affected = csr.affected(&everything);
             }
         }
-        Ok(Self::measured(&csr, &affected, durations, cycles))
+        Ok(Self::measured(&csr, &affected, &members.estimates, cycles))
     }
 
     fn measured(csr: &Csr, affected: &Affected, durations: &Table<Position, Duration>, cycles: Vec<PlanCycle>) -> Self {
@@ -147,13 +145,7 @@ fn positions(nodes: &[u32]) -> Vec<Position> {
 
 /// The dependencies of these kinds among the members.
 fn edges(members: &Members<'_>, kinds: EdgeKinds) -> Vec<Edge> {
-    let mut edges = Vec::with_capacity(members.dependencies());
-    for &child in &members.members {
-        let row = members.parents(child).iter().map(|(parent, found)| (*parent, found.common(kinds)));
-        let row = row.filter(|(parent, kinds)| !kinds.is_empty() && members.at(*parent).member);
-        edges.extend(row.map(|(parent, kinds)| Edge { parent, child, kinds }));
-    }
-    edges
+    members.dependencies(kinds).map(|(parent, child, kinds)| Edge { parent, child, kinds }).collect()
 }
 
 /// The dependencies within each cycle.
@@ -171,9 +163,13 @@ fn within<'a>(cycles: &[Vec<Position>], members: &Members<'_>, edges: &'a [Edge]
     within
 }
 
-/// The graph of the members by position. A position that is no member is a node without edges.
-fn csr(members: &Members<'_>, edges: &[Edge]) -> Result<Csr, PlanError> {
-    let pairs: Vec<_> = edges.iter().map(|edge| (edge.parent.number(), edge.child.number())).collect();
+/// The graph of the members by position, without these dependencies, each a child and a parent. A
+/// position that is no member is a node without edges.
+fn csr(members: &Members<'_>, kinds: EdgeKinds, broken: &BTreeSet<(Position, Position)>) -> Result<Csr, PlanError> {
+    let kept = members.dependencies(kinds);
+    let kept = kept.filter(|(parent, child, _)| broken.is_empty() || !broken.contains(&(*child, *parent)));
+    let mut pairs = Vec::with_capacity(members.dependencies_max());
+    kept.for_each(|(parent, child, _)| pairs.push((parent.number(), child.number())));
     let nodes = u32::try_from(members.positions()).unwrap_or(u32::MAX);
     Csr::new(nodes, &pairs).map_err(PlanError::TooLarge)
 }
