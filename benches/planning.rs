@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broken = archive.planner().changed("glibc", None).cycles(CyclePolicy::Break(EdgeKinds::ALL)).plan()?;
     let time = start.elapsed();
     let given_up: usize = broken.cycles().iter().map(|cycle| cycle.broken.len()).sum();
-    let circles = broken.cycles().len();
-    println!("the same with its {circles} circles broken at {given_up} dependencies: {time:.1?}");
+    let cycles = broken.cycles().len();
+    println!("the same with its {cycles} cycles broken at {given_up} dependencies: {time:.1?}");
     Ok(())
 }

@@ -4,8 +4,8 @@
 //! over the draws and, in brackets, the worst. The ratio is what counts; seconds only orient.
 //!
 //! What is built is everything that glibc reaches in Debian 12. `both`: by any dependency; `link`: only by those of binaries that are there at build time
-//! as well, which is what a change of an interface reaches. Packages that depend on each other in a circle cannot all wait: in `both` and `link` circles are
-//! broken (`CyclePolicy::Break`); in `both-scc` and `link-scc` no member of a circle waits for another (`CyclePolicy::Group`).
+//! as well, which is what a change of an interface reaches. Packages that depend on each other in a cycle cannot all wait: in `both` and `link` cycles are
+//! broken (`CyclePolicy::Break`); in `both-scc` and `link-scc` no member of a cycle waits for another (`CyclePolicy::Group`).
 //!
 //! Durations are lognormal with sigma 1.75, scaled to mean 1, and do not depend on the package. A history is the true duration
 //! times lognormal noise: with sigma 1.2 it is wrong by a factor of three, up or down, for every third package.

@@ -109,11 +109,10 @@ impl Question {
     }
 
     /// The sets of more than one that depend on each other.
-    fn circles(&self, members: &BTreeSet<usize>) -> BTreeSet<BTreeSet<usize>> {
+    fn cycles(&self, members: &BTreeSet<usize>) -> BTreeSet<BTreeSet<usize>> {
         let inside = self.within(members);
-        let circle =
-            |one: &usize| inside.reach(*one).into_iter().filter(|it| inside.reach(*it).contains(one)).collect();
-        members.iter().map(circle).filter(|circle: &BTreeSet<usize>| circle.len() > 1).collect()
+        let cycle = |one: &usize| inside.reach(*one).into_iter().filter(|it| inside.reach(*it).contains(one)).collect();
+        members.iter().map(cycle).filter(|cycle: &BTreeSet<usize>| cycle.len() > 1).collect()
     }
 
     fn candidates(&self) -> BTreeSet<usize> {
@@ -236,16 +235,16 @@ proptest! {
     }
 
     #[test]
-    fn a_circle_among_what_is_rebuilt_is_named(question in question(true)) {
+    fn a_cycle_among_what_is_rebuilt_is_named(question in question(true)) {
         let rebuilt = question.rebuilt();
-        let circles = question.circles(&rebuilt);
+        let cycles = question.cycles(&rebuilt);
         match question.plan() {
             Ok(plan) => {
-                prop_assert_eq!(&circles, &BTreeSet::new());
+                prop_assert_eq!(&cycles, &BTreeSet::new());
                 prop_assert_eq!(plan.len(), rebuilt.len());
             }
             Err(PlanError::Cycle(cycle)) => {
-                let first = circles.iter().map(names).min_by_key(|circle| circle.iter().cloned().collect::<Vec<_>>());
+                let first = cycles.iter().map(names).min_by_key(|cycle| cycle.iter().cloned().collect::<Vec<_>>());
                 prop_assert_eq!(Some(cycle.members().iter().cloned().collect()), first);
                 let way: Vec<_> = cycle.example().iter().map(|(id, _)| id).collect();
                 prop_assert_eq!(way[0], &cycle.members()[0]);
@@ -262,16 +261,16 @@ proptest! {
     #[test]
     fn the_members_of_a_group_wait_for_nobody_in_it(question in question(true)) {
         let rebuilt = question.rebuilt();
-        let circles = question.circles(&rebuilt);
+        let cycles = question.cycles(&rebuilt);
         let plan = question.ask(&question.graph(&question.order)).cycles(CyclePolicy::Group).plan().unwrap();
         prop_assert_eq!(plan.nodes().map(|node| node.artifact.id.clone()).collect::<BTreeSet<_>>(), names(&rebuilt));
         tell(&plan);
         let told: BTreeSet<BTreeSet<_>> =
             plan.cycles().iter().map(|cycle| cycle.members.iter().cloned().collect()).collect();
-        prop_assert_eq!(told, circles.iter().map(names).collect());
+        prop_assert_eq!(told, cycles.iter().map(names).collect());
         for &(parent, child) in question.edges.iter().filter(|edge| rebuilt.contains(&edge.0) && rebuilt.contains(&edge.1)) {
             let (above, below) = (plan.node(&name(parent)).unwrap(), plan.node(&name(child)).unwrap());
-            let together = parent == child || circles.iter().any(|it| it.contains(&parent) && it.contains(&child));
+            let together = parent == child || cycles.iter().any(|it| it.contains(&parent) && it.contains(&child));
             prop_assert_eq!(plan.needs(below).any(|node| node.artifact.id == name(parent)), !together);
             prop_assert!(together || above.rank >= above.estimate + below.rank);
             prop_assert_eq!(above.wave.cmp(&below.wave), if together { Ordering::Equal } else { Ordering::Less });
@@ -279,7 +278,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_broken_would_close_a_circle(question in question(true)) {
+    fn what_is_broken_would_close_a_cycle(question in question(true)) {
         let rebuilt = question.rebuilt();
         let planner = question.graph(&question.order);
         let plan = question.ask(&planner).cycles(CyclePolicy::Break(EdgeKinds::ALL)).plan().unwrap();
@@ -288,7 +287,7 @@ proptest! {
         let broken: BTreeSet<_> = plan.cycles().iter().flat_map(|cycle| &cycle.broken).cloned().collect();
         let kept = question.edges.iter().copied().filter(|(parent, child)| !broken.contains(&(name(*child), name(*parent))));
         let kept = Question { edges: kept.collect(), ..question.clone() };
-        prop_assert_eq!(kept.circles(&rebuilt), BTreeSet::new());
+        prop_assert_eq!(kept.cycles(&rebuilt), BTreeSet::new());
         for (child, parent) in &broken {
             let number = |id: &ArtifactId| (0..ARTIFACTS).find(|number| name(*number) == *id).unwrap();
             prop_assert!(kept.within(&rebuilt).reach(number(child)).contains(&number(parent)), "{parent} could be waited for");
@@ -299,7 +298,7 @@ proptest! {
             }
         }
         let hard = question.ask(&planner).cycles(CyclePolicy::Break(EdgeKind::Link.into())).plan();
-        prop_assert_eq!(hard.is_err(), !question.circles(&rebuilt).is_empty(), "parent images are always waited for");
+        prop_assert_eq!(hard.is_err(), !question.cycles(&rebuilt).is_empty(), "parent images are always waited for");
     }
 
     #[test]
@@ -400,11 +399,11 @@ fn a_deep_chain_is_planned_explained_drawn_and_stored() {
 }
 
 #[test]
-fn a_deep_circle_is_found() {
+fn a_deep_cycle_is_found() {
     let mut graph = chain();
     graph.depend("a000001", format!("a{DEEP:06}"), EdgeKind::BuildDependency).unwrap();
     let Err(PlanError::Cycle(cycle)) = graph.plan(&["a000000".into()], &Policy::allow_all()) else {
-        panic!("the circle is not found")
+        panic!("the cycle is not found")
     };
     assert_eq!(cycle.members().len(), DEEP);
 }

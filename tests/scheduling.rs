@@ -326,8 +326,8 @@ fn absurd_numbers_do_no_harm() {
 fn what_never_ends_is_said() {
     let task = Task { system: "koji", estimate: seconds(1), duration: seconds(1) };
     let new = |waits: &[(u32, u32)]| Workload::new(vec![task; 4], waits).map(drop);
-    assert_eq!(new(&[(0, 1), (1, 2), (2, 1), (2, 3)]), Err(Endless::Circle(3)));
-    assert_eq!(new(&[(2, 2)]), Err(Endless::Circle(1)));
+    assert_eq!(new(&[(0, 1), (1, 2), (2, 1), (2, 3)]), Err(Endless::Cycle(3)));
+    assert_eq!(new(&[(2, 2)]), Err(Endless::Cycle(1)));
     assert_eq!(new(&[(0, 4)]), Err(Endless::Unknown(4)));
     let workload = Workload::new(vec![task; 4], &[]).unwrap();
     assert_eq!(workload.play(&slots([1, 1, 0])), Err(Endless::NoSlot("koji".into())));

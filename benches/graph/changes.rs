@@ -34,7 +34,7 @@ pub(crate) fn run(workload: &Workload) -> Result<(), Box<dyn std::error::Error>>
             inserted.push((parent, child));
         }
     }
-    tell("checked, and inserted unless it closes a circle", start.elapsed() / CHANGES, again);
+    tell("checked, and inserted unless it closes a cycle", start.elapsed() / CHANGES, again);
     let start = Instant::now();
     for (parent, child) in inserted.iter().rev() {
         graph.remove(*parent, *child);

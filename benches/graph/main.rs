@@ -71,7 +71,7 @@ fn affected(workload: &Workload) -> Result<(), Box<dyn std::error::Error>> {
     let answer = search.affected(&[*root]).clone();
     assert_eq!(answer.nodes().len(), peers::walk(&csr, *root), "the walk finds the same");
     println!(
-        "\n{name}: {nodes} nodes, {} edges; {} affected in {} waves with {} circles; {:.1} bytes for each edge",
+        "\n{name}: {nodes} nodes, {} edges; {} affected in {} waves with {} cycles; {:.1} bytes for each edge",
         edges.len(),
         answer.nodes().len(),
         answer.waves().len(),
@@ -84,7 +84,7 @@ fn affected(workload: &Workload) -> Result<(), Box<dyn std::error::Error>> {
     let durations: Vec<u32> = (0..*nodes).map(|node| node % 97 + 1).collect();
     let ranks = shortest(|| search.ranks(&durations).longest());
     println!("  {:<44} {walk:>10.2?}", "bare walk over compressed rows");
-    println!("  {:<44} {cold:>10.2?} = {:.2} x walk", "affected, waves, circles: from the rows", ratio(cold, walk));
+    println!("  {:<44} {cold:>10.2?} = {:.2} x walk", "affected, waves, cycles: from the rows", ratio(cold, walk));
     println!("  {:<44} {indexed:>10.2?} = {:.2} x walk", "the same, prepared", ratio(indexed, walk));
     let both = ratio(indexed + ranks, 2 * indexed);
     println!("  {:<44} {ranks:>10.2?}; plan = {both:.2} x two sweeps", "longest chains, prepared");
@@ -128,11 +128,11 @@ fn transition(workload: &Workload, debian: &debian::Debian<'_>, root: &str) -> R
     let mut search = frozen.search();
     let number = debian.number(root).ok_or("no such source")?;
     let dependents: Vec<_> = csr.children(number).to_vec();
-    let (waves, circles) = (search.among(&dependents).waves().len(), search.among(&dependents).cycles().len());
+    let (waves, cycles) = (search.among(&dependents).waves().len(), search.among(&dependents).cycles().len());
     let walk = shortest(|| peers::walk_among(&csr, &dependents));
     let time = shortest(|| search.among(&dependents));
     println!(
-        "  {root:<8} {:>6} to relink in {waves:>2} waves with {circles} circles: {time:>9.2?} = {:.1} x a walk over their edges",
+        "  {root:<8} {:>6} to relink in {waves:>2} waves with {cycles} cycles: {time:>9.2?} = {:.1} x a walk over their edges",
         dependents.len(),
         ratio(time, walk)
     );

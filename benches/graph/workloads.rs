@@ -1,4 +1,4 @@
-//! The graphs: an archive of packages, with its circles, and layers in which few artifacts are used by very many.
+//! The graphs: an archive of packages, with its cycles, and layers in which few artifacts are used by very many.
 
 use crate::debian::Debian;
 use std::collections::BTreeSet;

@@ -2,10 +2,31 @@ use super::components::Components;
 use super::csr::{Csr, Rows};
 use std::ops::Range;
 
-/// What a change reaches, wave after wave: a numbered answer of [`Csr::affected`] or [`Search::affected`](super::Search::affected).
+/// What a change affects, wave after wave: the answer, in numbers, of [`Csr::affected`] or
+/// [`Search::affected`](super::Search::affected).
 ///
-/// The first wave has the artifacts that were named, unless they depend on each other; each further one what has all that it is built from, as far as it
-/// is affected, in earlier waves. The members of a circle are in one wave, next to each other.
+/// The first wave has the nodes that were named, unless they depend on each other. Each further
+/// wave has the nodes whose affected parents are all in earlier waves, except that the members of a
+/// cycle are in one wave, next to each other.
+///
+/// *Invariant:* each affected node is in exactly one wave. *Invariant:* an edge between affected
+/// nodes leads to a later wave, or its ends are in one cycle, or they are the same node.
+/// *Invariant:* no wave is empty.
+///
+/// ```
+/// use freshmaker::graph::Csr;
+///
+/// // 1 and 2 need each other.
+/// let graph = Csr::new(5, &[(0, 1), (1, 2), (2, 1), (2, 3), (0, 3)])?;
+/// let affected = graph.affected(&[0]);
+/// assert_eq!(affected.nodes().len(), 4, "4 is not affected");
+/// assert_eq!(affected.waves().map(<[u32]>::len).collect::<Vec<_>>(), [1, 2, 1]);
+/// assert_eq!(affected.cycles().len(), 1);
+/// # Ok::<(), freshmaker::graph::CsrError>(())
+/// ```
+#[doc(alias = "levels")]
+#[doc(alias = "batches")]
+#[doc(alias = "topological generations")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
     pub(super) nodes: Vec<u32>,
@@ -15,13 +36,13 @@ pub struct Affected {
 }
 
 impl Affected {
-    /// All affected nodes, wave after wave.
+    /// Returns all affected nodes, wave after wave. The order within a wave is not specified.
     #[must_use]
     pub fn nodes(&self) -> &[u32] {
         &self.nodes
     }
 
-    /// The waves.
+    /// Returns the waves, first to last.
     pub fn waves(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         (0..self.ends.len()).map(|wave| {
             let start = if wave == 0 { 0 } else { self.ends[wave - 1] as usize };
@@ -29,7 +50,7 @@ impl Affected {
         })
     }
 
-    /// The circles among them: components of more than one member.
+    /// Returns the cycles among the affected nodes: components of more than one member.
     pub fn cycles(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.cycles.iter().map(|range| &self.nodes[range.start as usize..range.end as usize])
     }
@@ -43,16 +64,18 @@ impl Affected {
         affected
     }
 
-    /// Starts an answer with so many waves at the most: first [`count`](Self::count) everything, then [`place`](Self::place) it.
+    /// Starts an answer with so many waves at the most. The answer is made by counting sort: first
+    /// [`count`](Self::count) everything, then [`place`](Self::place) it.
     pub(super) fn start(&mut self, waves: u32) {
         self.nodes.clear();
         self.cycles.clear();
         self.ends.clear();
-        // The first place of a wave is where the one before ends, so the count of each stands one further up.
+        // The first place of a wave is where the one before ends, so the count of each stands one
+        // further up.
         self.ends.resize(waves as usize + 1, 0);
     }
 
-    /// Says that so many nodes are on this level; 1 is the first wave.
+    /// Counts so many nodes on this level; 1 is the first wave.
     #[inline]
     pub(super) fn count(&mut self, level: u32, nodes: u32) {
         self.ends[level as usize] += nodes;
@@ -76,14 +99,14 @@ impl Affected {
         *at += 1;
     }
 
-    /// Places the members of a circle next to each other.
+    /// Places the members of a cycle next to each other.
     pub(super) fn place_cycle(&mut self, level: u32, members: impl Iterator<Item = u32>) {
         let start = self.ends[level as usize - 1];
         members.for_each(|member| self.place(level, member));
         self.cycles.push(start..self.ends[level as usize - 1]);
     }
 
-    /// Ends the answer: by now each wave has been moved to its own end.
+    /// Ends the answer: by now the start of each wave has been moved to its end.
     pub(super) fn finish(&mut self) {
         self.ends.pop();
         let waves = self.ends.partition_point(|end| (*end as usize) < self.nodes.len());
@@ -93,9 +116,24 @@ impl Affected {
 }
 
 impl Csr {
-    /// What new content of these nodes affects, they themselves included. Linear in what is affected, but for one pass over the nodes.
+    /// Returns what new content of these nodes affects, the nodes themselves included. Numbers that
+    /// are no nodes are passed over.
     ///
-    /// Numbers that are no nodes are passed over.
+    /// Kahn's algorithm (1962) takes all nodes that are not in a cycle or behind one; only what is
+    /// left over is searched for components. Cost: O(n) to clear memory for n nodes, then O(edges
+    /// of what is affected).
+    ///
+    /// A worked example, with the edges 0-1, 1-2, 2-1, 2-3, from 0:
+    ///
+    /// 1. A walk from 0 reaches 0, 1, 2 and 3 and counts the edges into each: 0, 2, 1 and 1.
+    /// 2. 0 waits for nothing: it is taken, on level 1, and 1 waits for one edge less. Nothing else
+    ///    is free.
+    /// 3. Among 1, 2 and 3, components are found, parents first: {1, 2} and {3}.
+    /// 4. {1, 2} is one level after its highest parent 0, on level 2; {3} is on level 3.
+    /// 5. The waves are 0; 1 and 2; 3.
+    #[doc(alias = "impact")]
+    #[doc(alias = "topological sort")]
+    #[doc(alias = "reverse dependencies")]
     #[must_use]
     pub fn affected(&self, changed: &[u32]) -> Affected {
         let mut walk = Walk::over(self, changed);
@@ -106,17 +144,20 @@ impl Csr {
         walk.answer()
     }
 
-    /// The same for these nodes and no others: the waves in which they can be built, as far as they depend on each other.
+    /// Returns the waves in which these nodes, and no others, can be built, as far as they depend
+    /// on each other by direct edges. Numbers that are no nodes are passed over. Cost: O(n + edges
+    /// of the nodes).
     ///
     /// ```
     /// use freshmaker::graph::Csr;
     ///
-    /// // A library, and who is linked against it.
+    /// // 0 is a library, and 1 and 2 are linked against it.
     /// let graph = Csr::new(4, &[(0, 1), (0, 2), (1, 2), (2, 3)])?;
     /// let relinked = graph.among(graph.children(0));
     /// assert_eq!(relinked.waves().collect::<Vec<_>>(), [[1], [2]]);
     /// # Ok::<(), freshmaker::graph::CsrError>(())
     /// ```
+    #[doc(alias = "induced subgraph")]
     #[must_use]
     pub fn among(&self, nodes: &[u32]) -> Affected {
         let mut numbers = vec![0; self.nodes() as usize];
@@ -125,14 +166,18 @@ impl Csr {
     }
 }
 
-/// One walk over what is affected, in the order of Kahn (1962) as far as there are no circles, then component after component.
+/// One walk over what is affected, in the order of Kahn (1962) as far as there are no cycles, then
+/// component after component.
+///
+/// *Invariant:* `waits` of a node is the number of edges from affected nodes that do not lead from
+/// a taken node.
 struct Walk<'a> {
     graph: &'a Csr,
     reached: Vec<u32>,
     /// How many edges from affected nodes lead into a node and have not been walked yet.
     waits: Vec<u32>,
     order: Vec<u32>,
-    /// Where in the order the circles lie.
+    /// Where in the order the cycles lie.
     cycles: Vec<Range<usize>>,
     /// From 1.
     levels: Vec<u32>,
@@ -171,8 +216,8 @@ impl<'a> Walk<'a> {
         Self { graph, reached, waits, order: Vec::new(), cycles: Vec::new(), levels: vec![0; nodes] }
     }
 
-    /// Takes what waits for nothing, again and again: who is taken first has the lowest level, and who is the last to let a child go has the highest one of
-    /// its parents.
+    /// Takes nodes that wait for nothing, level by level. The node that lets a child go is one of
+    /// the highest level among the parents of the child, so the child is one level higher.
     fn peel(&mut self) {
         let mut order = vec![0_u32; self.reached.len() + 1];
         let mut length = 0;
@@ -200,7 +245,7 @@ impl<'a> Walk<'a> {
         self.order = order;
     }
 
-    /// Takes the rest component by component.
+    /// Takes the rest component by component, parents first.
     fn unravel(&mut self) {
         let mut search = Components::among(&self.graph.children, |node| self.waits[node as usize] > 0);
         let (mut members, mut ends) = (Vec::new(), Vec::new());

@@ -1,12 +1,38 @@
-use super::{ArtifactGraph, EdgeKinds};
+use super::{ArtifactGraph, ArtifactIndex, EdgeKinds, Index};
 use crate::artifact::ArtifactId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-/// So many members are named in a message; a circle can have thousands.
+/// So many members are named in a message; a cycle can have thousands.
 const SHOWN: usize = 12;
 
-/// Artifacts that depend on each other in a circle.
+/// Artifacts that depend on each other: a strongly connected component of more than one, with one
+/// path around as an example. Returned by [`ArtifactGraph::cycles`] and by a plan that is refused.
+///
+/// As text it names at most twelve members and at most twelve steps of the path.
+///
+/// ```
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+///
+/// let graph = ArtifactGraph::of(
+///     ["automake", "libc", "perl"].map(|name| Artifact::new(name, ArtifactKind::Rpm)),
+///     [
+///         ("perl".into(), "libc".into(), EdgeKind::Link),
+///         ("automake".into(), "perl".into(), EdgeKind::RuntimeContent),
+///         ("libc".into(), "automake".into(), EdgeKind::BuildDependency),
+///     ],
+/// )?;
+/// let cycle = &graph.cycles()[0];
+/// assert_eq!(cycle.members().len(), 3);
+/// assert_eq!(cycle.example()[0], ("automake".into(), EdgeKind::BuildDependency.into()));
+/// assert!(cycle.to_string().starts_with(
+///     "automake, libc, perl (automake -[build_dependency]-> libc -[link]-> perl -[",
+/// ));
+/// # Ok::<(), freshmaker::graph::UnknownArtifact>(())
+/// ```
+#[doc(alias = "SCC")]
+#[doc(alias = "strongly connected component")]
+#[doc(alias = "circular dependency")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cycle {
     members: Vec<ArtifactId>,
@@ -14,30 +40,39 @@ pub struct Cycle {
 }
 
 impl Cycle {
-    /// The circle of these numbers, all of one component of at least two.
-    pub(crate) fn among(graph: &ArtifactGraph, numbers: &[u32], kinds: EdgeKinds) -> Self {
-        let mut named: Vec<_> =
-            numbers.iter().filter_map(|number| Some((graph.numbered(*number)?.id.clone(), *number))).collect();
+    /// The cycle of these artifacts, all of one component of at least two.
+    pub(crate) fn among(graph: &ArtifactGraph, members: &[ArtifactIndex], kinds: EdgeKinds) -> Self {
+        let named = members.iter().filter_map(|index| Some((graph.at(*index)?.id.clone(), index.number())));
+        let mut named: Vec<_> = named.collect();
         named.sort_unstable();
-        let inside: BTreeSet<_> = numbers.iter().copied().collect();
+        let inside: BTreeSet<_> = members.iter().map(|index| index.number()).collect();
         let example = named.first().map(|(_, first)| shortest(graph, *first, &inside, kinds)).unwrap_or_default();
         Self { members: named.into_iter().map(|(id, _)| id).collect(), example }
     }
 
-    /// The members, by name.
+    /// Returns the members, by name.
     #[must_use]
     pub fn members(&self) -> &[ArtifactId] {
         &self.members
     }
 
-    /// A shortest way around, from the first member on: each member on it and why the next one depends on it; the next one of the last is the first.
+    /// Returns a shortest path around, starting with the first member by name: each artifact on it,
+    /// and why the next one depends on it. After the last artifact follows the first.
     #[must_use]
     pub fn example(&self) -> &[(ArtifactId, EdgeKinds)] {
         &self.example
     }
 }
 
-/// A shortest way from a member back to itself, by the names of what lies on it.
+/// Finds a shortest path from a member back to itself, by breadth-first search within the
+/// component. Of several children the first by name is taken, so the path is the same in every run.
+/// Cost: O(edges of the component), and a sort of the children of each node.
+///
+/// A worked example, with the edges a-c, a-b, b-a, c-b, from a:
+///
+/// 1. The queue is a. Its children by name are b and c; both remember a as the node before them.
+/// 2. The queue is b, c. The child of b is a, which remembers b: the path is closed.
+/// 3. Read backwards from a: b, then a. The answer is a, b.
 fn shortest(
     graph: &ArtifactGraph,
     first: u32,

@@ -4,10 +4,23 @@ use super::search::Search;
 use std::fmt;
 use std::ops::Range;
 
-/// A graph that is prepared for many questions: its nodes are renumbered so that everything comes after what it is built from.
+/// A graph that is prepared for many questions: its nodes are renumbered so that each comes after
+/// what it is built from.
 ///
-/// What a change reaches is then one sweep over memory in one direction, and the critical path one in the other. The members of a circle get adjacent
-/// numbers. Outside, nodes keep the numbers of the [`Csr`] that it was made from; self-loops are forgotten, since they order nothing.
+/// What a change affects is then one sweep over memory in one direction, and the critical path one
+/// sweep in the other. Outside, nodes keep the numbers of the [`Csr`] that the graph was made from.
+/// Self-loops are left out, since they order nothing. To prepare costs as much as several
+/// questions; for one question use [`Csr::affected`].
+///
+/// *Invariant:* positions are a topological order of the components, and the members of a cycle
+/// have adjacent positions.
+///
+/// A worked example of the renumbering, with the edges 4-0, 0-1, 1-2, 2-1, 2-3:
+///
+/// 1. Components are found children first: {3}, {2, 1}, {0}, {4}.
+/// 2. Positions are given from the end: 3 gets position 4, {1, 2} get 2 and 3, 0 gets 1, 4 gets 0.
+/// 3. Every edge now leads from a lower position to a higher one, except within the cycle 2..4.
+/// 4. "What does 0 affect" looks at positions 1, 2, 3 and 4 in this order, and never back.
 ///
 /// ```
 /// use freshmaker::graph::{Csr, FrozenGraph};
@@ -15,13 +28,15 @@ use std::ops::Range;
 /// let graph = FrozenGraph::new(&Csr::new(5, &[(4, 0), (0, 1), (1, 2), (2, 1), (2, 3)])?);
 /// let mut search = graph.search();
 /// let waves: Vec<Vec<u32>> = search.affected(&[0]).waves().map(|wave| wave.to_vec()).collect();
-/// assert_eq!(waves.len(), 3, "the circle of 1 and 2 is one wave");
+/// assert_eq!(waves.len(), 3, "the cycle of 1 and 2 is one wave");
 ///
-/// // Minutes for each node: 3 waits for 2, which does not wait for 1, because they depend on each other.
+/// // Minutes for each node: 3 waits for 2, which is in a cycle with 1 and does not wait for it.
 /// let ranks = search.ranks(&[30_u32, 10, 20, 5, 100]);
 /// assert_eq!((ranks.get(0), ranks.get(2), ranks.longest()), (30 + 10, 20 + 5, 40));
 /// # Ok::<(), freshmaker::graph::CsrError>(())
 /// ```
+#[doc(alias = "condensation")]
+#[doc(alias = "what-if")]
 #[derive(Clone)]
 pub struct FrozenGraph {
     /// The node at each position.
@@ -32,8 +47,9 @@ pub struct FrozenGraph {
     pub(super) children: Rows,
     /// By position.
     pub(super) parents: Rows,
-    /// By position, for graphs with circles: each component on which another one depends once, by its first position; kept at the first position of the other
-    /// one. Levels are the same within a component, so this is all that they follow from.
+    /// By position, for graphs with cycles: each component on which another one depends, once, by
+    /// its first position; kept at the first position of the other one. Levels are the same within
+    /// a component, so they follow from these rows alone.
     outer: Option<Rows>,
     /// The positions of each component of more than one member.
     pub(super) cycles: Vec<Range<u32>>,
@@ -42,7 +58,8 @@ pub struct FrozenGraph {
 }
 
 impl FrozenGraph {
-    /// Prepares a graph. Linear in its size.
+    /// Prepares a graph: components by the algorithm of Tarjan (1972), positions from the end to
+    /// the beginning, rows by position. Cost: O(n + m).
     #[must_use]
     pub fn new(csr: &Csr) -> Self {
         let nodes = csr.nodes();
@@ -80,53 +97,57 @@ impl FrozenGraph {
         graph
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> u32 {
         // As many as could be numbered when it was made.
         self.node_at.len() as u32
     }
 
-    /// How many edges there are, without self-loops.
+    /// Returns the number of edges, without self-loops.
     #[must_use]
     pub fn edges(&self) -> usize {
         self.children.edges()
     }
 
-    /// All nodes, each after what it is built from, but for circles, whose members follow each other.
+    /// Returns all nodes in topological order: each after what it is built from, except that the
+    /// members of a cycle follow each other.
+    #[doc(alias = "topological sort")]
     #[must_use]
     pub fn order(&self) -> &[u32] {
         &self.node_at
     }
 
-    /// How many waves the change of everything would have.
+    /// Returns how many waves the change of everything would have.
     #[must_use]
     pub fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// The circles: components of more than one member.
+    /// Returns the cycles: strongly connected components of more than one member.
+    #[doc(alias = "SCC")]
     pub fn cycles(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.cycles.iter().map(|range| &self.node_at[range.start as usize..range.end as usize])
     }
 
-    /// What is built from this node. Empty for a number that is no node.
+    /// Returns what is built from this node. Empty for a number that is no node.
     pub fn children(&self, node: u32) -> impl Iterator<Item = u32> {
         self.neighbours(&self.children, node)
     }
 
-    /// What this node is built from. Empty for a number that is no node.
+    /// Returns what this node is built from. Empty for a number that is no node.
     pub fn parents(&self, node: u32) -> impl Iterator<Item = u32> {
         self.neighbours(&self.parents, node)
     }
 
-    /// Questions to this graph. Keep it for further ones: it holds memory in the size of the nodes.
+    /// Returns memory for questions to this graph, in the size of its nodes. Keep it for further
+    /// questions.
     #[must_use]
     pub fn search(&self) -> Search<'_> {
         Search::new(self)
     }
 
-    /// How much memory it takes, in bytes.
+    /// Returns how much memory the graph takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let numbers = self.node_at.capacity() + self.position.capacity();
@@ -143,6 +164,8 @@ impl FrozenGraph {
         self.outer.as_ref().unwrap_or(&self.parents)
     }
 
+    /// The parents of each component, without repetition. Cost: O(n + m); a mark for each component
+    /// says which one has taken it last.
     fn condensed(&self) -> Rows {
         let mut first: Vec<u32> = (0..self.nodes()).collect();
         for cycle in &self.cycles {

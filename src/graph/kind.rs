@@ -1,7 +1,22 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why one artifact depends on another.
+/// Why one artifact depends on another. The names are stored and shown.
+///
+/// The order of the variants is the order of strength: when a cycle is broken, a
+/// [`BundleReference`](Self::BundleReference) is given up before a
+/// [`ParentImage`](Self::ParentImage). Plans can be limited to some kinds with
+/// [`Planner::along`](crate::plan::Planner::along): a changed interface of a library, for example,
+/// is carried on by [`Link`](Self::Link) only.
+///
+/// ```
+/// use freshmaker::EdgeKind;
+///
+/// assert_eq!(EdgeKind::Link.to_string(), "link");
+/// assert_eq!(serde_json::to_value(EdgeKind::ParentImage)?, "parent_image");
+/// assert!(EdgeKind::ParentImage < EdgeKind::BundleReference);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EdgeKind {
@@ -15,14 +30,15 @@ pub enum EdgeKind {
     Repository,
     /// The child contains, or needs at run time, content of the parent.
     RuntimeContent,
-    /// The child is linked against the parent: a new interface of the parent makes the child's binaries wrong.
+    /// The child is linked against the parent: a new interface of the parent makes the child's
+    /// binaries wrong.
     Link,
     /// The child names the parent by digest: an operator bundle and its related images.
     BundleReference,
 }
 
 impl EdgeKind {
-    /// All kinds.
+    /// All kinds, strongest first.
     pub const ALL: [Self; 7] = [
         Self::ParentImage,
         Self::BuilderStage,
@@ -33,7 +49,7 @@ impl EdgeKind {
         Self::BundleReference,
     ];
 
-    /// Its stable name, which is also its serialized form.
+    /// Returns the stable name, which is also the serialized form.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +74,7 @@ impl fmt::Display for EdgeKind {
     }
 }
 
-/// A set of [`EdgeKind`]s.
+/// A set of [`EdgeKind`]s, in one byte.
 ///
 /// ```
 /// use freshmaker::EdgeKind;
@@ -67,6 +83,7 @@ impl fmt::Display for EdgeKind {
 /// let images = EdgeKinds::from_iter([EdgeKind::ParentImage, EdgeKind::BuilderStage]);
 /// assert!(images.contains(EdgeKind::BuilderStage) && !images.contains(EdgeKind::Link));
 /// assert_eq!(EdgeKinds::ALL.without(images).iter().count(), 5);
+/// assert_eq!(images.common(EdgeKind::ParentImage.into()), EdgeKind::ParentImage.into());
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKinds(u8);
@@ -77,45 +94,59 @@ impl EdgeKinds {
     /// Every kind.
     pub const ALL: Self = Self((1 << EdgeKind::ALL.len()) - 1);
 
-    /// Whether this kind is among them.
+    /// Whether this kind is in the set.
     #[must_use]
     pub fn contains(self, kind: EdgeKind) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// The same kinds and this one.
+    /// Returns the set with this kind added.
     #[must_use]
     pub fn with(self, kind: EdgeKind) -> Self {
         Self(self.0 | kind.bit())
     }
 
-    /// The kinds that are here or there.
+    /// Returns the kinds that are in this set or in the other one.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The kinds that are here and there.
+    /// Returns the kinds that are in both sets.
+    #[doc(alias = "intersection")]
     #[must_use]
     pub fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// The kinds that are here but not there.
+    /// Returns the kinds that are in this set and not in the other one.
+    #[doc(alias = "difference")]
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Whether there is none.
+    /// Whether the set has no kind.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The kinds, in the order of [`EdgeKind::ALL`].
+    /// Returns the kinds in the order of [`EdgeKind::ALL`].
     pub fn iter(self) -> impl Iterator<Item = EdgeKind> {
-        EdgeKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            let kind = EdgeKind::ALL.get(bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
+            kind.copied()
+        })
+    }
+
+    /// The kinds as a list, in the order of [`EdgeKind::ALL`].
+    pub(crate) fn to_vec(self) -> Vec<EdgeKind> {
+        let mut kinds = Vec::with_capacity(self.0.count_ones() as usize);
+        kinds.extend(self.iter());
+        kinds
     }
 }
 

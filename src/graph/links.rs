@@ -1,80 +1,156 @@
-use std::collections::{BTreeMap, btree_map};
 use std::slice;
 
-/// Up to so many neighbours are kept in a sorted vector, which is smaller and faster to walk than a tree.
-const FEW: usize = 48;
+/// So many neighbours are kept in one block, a sorted vector; more are kept in several blocks.
+const BLOCK_MAX: usize = 256;
 
-/// The neighbours of a node, by number, with what is known about each edge. To remove one does not walk over the others.
+/// The neighbours of a node in the order of their numbers, with what is known about each edge.
+///
+/// A B+ tree of two levels: blocks of at most [`BLOCK_MAX`] entries, one after the other, so that
+/// to walk over a hub is to read memory in order. **Invariant:** no block of several is empty, and
+/// entries ascend strictly over all blocks. For d neighbours, to find, add or remove one costs
+/// O(log d) comparisons and moves at most a block and the list of blocks: O(d / [`BLOCK_MAX`]).
 #[derive(Clone, Debug)]
 enum Row<V> {
-    Few(Vec<(u32, V)>),
-    Many(BTreeMap<u32, V>),
+    /// At most one block.
+    One(Vec<(u32, V)>),
+    /// At least two blocks, until entries are removed.
+    Several(Vec<Vec<(u32, V)>>),
 }
 
 impl<V: Copy> Row<V> {
     fn get(&self, node: u32) -> Option<V> {
-        match self {
-            Self::Few(row) => row.binary_search_by_key(&node, |(key, _)| *key).ok().map(|at| row[at].1),
-            Self::Many(row) => row.get(&node).copied(),
-        }
+        let block = match self {
+            Self::One(block) => block,
+            Self::Several(blocks) => blocks.get(holder(blocks, node))?,
+        };
+        find(block, node).ok().map(|at| block[at].1)
     }
 
-    fn set(&mut self, node: u32, value: V) {
+    /// Adds a neighbour or changes its value; says whether it is new.
+    fn set(&mut self, node: u32, value: V) -> bool {
         match self {
-            Self::Few(row) => match row.binary_search_by_key(&node, |(key, _)| *key) {
-                Ok(at) => row[at].1 = value,
-                Err(at) if row.len() < FEW => row.insert(at, (node, value)),
-                Err(_) => {
-                    let mut many: BTreeMap<_, _> = std::mem::take(row).into_iter().collect();
-                    many.insert(node, value);
-                    *self = Self::Many(many);
+            Self::One(block) => {
+                let new = insert(block, node, value);
+                if block.len() > BLOCK_MAX {
+                    let rest = block.split_off(block.len() / 2);
+                    *self = Self::Several(vec![std::mem::take(block), rest]);
                 }
-            },
-            Self::Many(row) => drop(row.insert(node, value)),
+                new
+            }
+            Self::Several(blocks) => {
+                let at = holder(blocks, node);
+                let Some(block) = blocks.get_mut(at) else {
+                    blocks.push(vec![(node, value)]);
+                    return true;
+                };
+                let new = insert(block, node, value);
+                if block.len() > BLOCK_MAX {
+                    let rest = block.split_off(block.len() / 2);
+                    blocks.insert(at + 1, rest);
+                }
+                new
+            }
         }
     }
 
     fn remove(&mut self, node: u32) -> Option<V> {
         match self {
-            Self::Few(row) => row.binary_search_by_key(&node, |(key, _)| *key).ok().map(|at| row.remove(at).1),
-            Self::Many(row) => row.remove(&node),
+            Self::One(block) => find(block, node).ok().map(|at| block.remove(at).1),
+            Self::Several(blocks) => {
+                let at = holder(blocks, node);
+                let block = blocks.get_mut(at)?;
+                let found = find(block, node).ok().map(|at| block.remove(at).1);
+                if block.is_empty() {
+                    blocks.remove(at);
+                }
+                found
+            }
+        }
+    }
+
+    /// A measure of how many neighbours there are: exact for one block, at least that else.
+    fn weight(&self) -> usize {
+        match self {
+            Self::One(block) => block.len(),
+            Self::Several(blocks) => blocks.len() * BLOCK_MAX,
         }
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Few(row) => row.len(),
-            Self::Many(row) => row.len(),
+            Self::One(block) => block.len(),
+            Self::Several(blocks) => blocks.iter().map(Vec::len).sum(),
         }
     }
 
     fn iter(&self) -> Neighbours<'_, V> {
         match self {
-            Self::Few(row) => Neighbours::Few(row.iter()),
-            Self::Many(row) => Neighbours::Many(row.iter()),
+            Self::One(block) => Neighbours { block: block.iter(), rest: [].iter() },
+            Self::Several(blocks) => Neighbours { block: [].iter(), rest: blocks.iter() },
+        }
+    }
+}
+
+/// The block that has a node, if any has it: the last one that does not begin after it.
+fn holder<V>(blocks: &[Vec<(u32, V)>], node: u32) -> usize {
+    let after = blocks.partition_point(|block| block.first().is_some_and(|(first, _)| *first <= node));
+    after.saturating_sub(1)
+}
+
+fn find<V>(block: &[(u32, V)], node: u32) -> Result<usize, usize> {
+    block.binary_search_by_key(&node, |(key, _)| *key)
+}
+
+/// Adds an entry or changes its value; says whether it is new.
+fn insert<V>(block: &mut Vec<(u32, V)>, node: u32, value: V) -> bool {
+    // Edges usually come in the order of their nodes.
+    if block.last().is_none_or(|(last, _)| *last < node) {
+        block.push((node, value));
+        return true;
+    }
+    match find(block, node) {
+        Ok(at) => {
+            block[at].1 = value;
+            false
+        }
+        Err(at) => {
+            block.insert(at, (node, value));
+            true
         }
     }
 }
 
 /// The neighbours of a node in the order of their numbers.
 #[derive(Clone, Debug)]
-pub(super) enum Neighbours<'a, V> {
-    Few(slice::Iter<'a, (u32, V)>),
-    Many(btree_map::Iter<'a, u32, V>),
+pub(super) struct Neighbours<'a, V> {
+    block: slice::Iter<'a, (u32, V)>,
+    rest: slice::Iter<'a, Vec<(u32, V)>>,
 }
 
 impl<V: Copy> Iterator for Neighbours<'_, V> {
     type Item = (u32, V);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Few(row) => row.next().copied(),
-            Self::Many(row) => row.next().map(|(node, value)| (*node, *value)),
+        loop {
+            if let Some(entry) = self.block.next() {
+                return Some(*entry);
+            }
+            self.block = self.rest.next()?.iter();
         }
+    }
+
+    /// Block by block, which compilers turn into a plain loop.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
+        let first = self.block.fold(init, |sum, entry| f(sum, *entry));
+        self.rest.flatten().fold(first, |sum, entry| f(sum, *entry))
     }
 }
 
 /// Edges between numbered nodes that come and go, with at most one value for each ordered pair.
+///
+/// *Invariant:* both directions have the same edges, and `edges` counts them once.
 #[derive(Clone, Debug)]
 pub(super) struct Links<V> {
     children: Vec<Row<V>>,
@@ -89,35 +165,33 @@ impl<V> Default for Links<V> {
 }
 
 impl<V: Copy> Links<V> {
-    /// A further node without neighbours; its number is the count of those before.
+    /// Adds a node without neighbours; its number is the count of those before.
     pub(super) fn add(&mut self) {
-        self.children.push(Row::Few(Vec::new()));
-        self.parents.push(Row::Few(Vec::new()));
+        self.children.push(Row::One(Vec::new()));
+        self.parents.push(Row::One(Vec::new()));
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub(super) fn nodes(&self) -> usize {
         self.children.len()
     }
 
-    /// How many edges there are.
+    /// Returns the number of edges.
     pub(super) fn edges(&self) -> usize {
         self.edges
     }
 
-    /// The value of an edge.
+    /// Returns the value of an edge.
     pub(super) fn get(&self, parent: u32, child: u32) -> Option<V> {
         // The shorter row is the faster one.
         let (children, parents) = (&self.children[parent as usize], &self.parents[child as usize]);
-        if children.len() < parents.len() { children.get(child) } else { parents.get(parent) }
+        if children.weight() < parents.weight() { children.get(child) } else { parents.get(parent) }
     }
 
     /// Adds an edge, or changes its value.
     pub(super) fn set(&mut self, parent: u32, child: u32, value: V) {
-        let before = self.parents[child as usize].len();
         self.parents[child as usize].set(parent, value);
-        self.children[parent as usize].set(child, value);
-        self.edges += self.parents[child as usize].len() - before;
+        self.edges += usize::from(self.children[parent as usize].set(child, value));
     }
 
     /// Removes an edge.

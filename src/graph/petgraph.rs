@@ -1,4 +1,20 @@
-//! petgraph's view of a [`Csr`], so that its algorithms run on it.
+//! The traits of petgraph for a [`Csr`], so that its algorithms run on it.
+//!
+//! They are implemented for `Csr` and `&Csr`: neighbours in both directions, node identifiers and
+//! maps of visited nodes. Edges have no identity of their own, so algorithms that need weights of
+//! edges do not apply. A node identifier is the number of the node, and edges go from parent to
+//! child, as everywhere here: `Direction::Incoming` leads to what a node is built from.
+//!
+//! ```
+//! use freshmaker::graph::Csr;
+//! use petgraph::algo::{dominators, toposort};
+//!
+//! let graph = Csr::new(4, &[(0, 1), (0, 2), (1, 3), (2, 3)])?;
+//! assert_eq!(toposort(&graph, None).map_err(|_| "a cycle").unwrap()[0], 0);
+//! let tree = dominators::simple_fast(&graph, 0);
+//! assert_eq!(tree.immediate_dominator(3), Some(0), "neither 1 nor 2 alone carries each change");
+//! # Ok::<(), freshmaker::graph::CsrError>(())
+//! ```
 
 use super::csr::Csr;
 use petgraph::visit::{
@@ -92,8 +108,8 @@ mod tests {
     fn algorithms_of_petgraph_run_on_it() {
         let graph = Csr::new(4, &[(3, 2), (2, 1), (1, 0), (3, 0)]).unwrap();
         assert_eq!(toposort(&graph, None).unwrap(), [3, 2, 1, 0]);
-        let circle = Csr::new(3, &[(0, 1), (1, 0), (1, 2)]).unwrap();
-        assert_eq!(kosaraju_scc(&circle).len(), 2);
+        let cycle = Csr::new(3, &[(0, 1), (1, 0), (1, 2)]).unwrap();
+        assert_eq!(kosaraju_scc(&cycle).len(), 2);
         assert!(Visited::with_capacity(3).visit(1_u32));
     }
 }

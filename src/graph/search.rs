@@ -2,11 +2,43 @@ use super::affected::Affected;
 use super::csr::Rows;
 use super::frozen::FrozenGraph;
 use std::ops::Range;
+use std::time::Duration;
 
-/// A search that has walked over one edge in so many gives up walking and sweeps: that is then the shorter way.
+/// A search that has walked over one edge in so many stops walking and sweeps over the whole graph,
+/// which is then faster: to walk jumps through memory, to sweep reads it in order. Measured.
 const SWEEP_ABOVE: usize = 24;
 
 /// Questions to a [`FrozenGraph`], with the memory for their answers.
+///
+/// A question walks from what changed along the edges. If that reaches much, it sweeps over all
+/// later positions instead and asks the parents of each, as direction-optimizing breadth-first
+/// search does (Beamer, Asanović and Patterson 2012). Cost: O(edges of the answer) and a sort of
+/// the answer if it is small, else O(n + m) with a small constant: each edge is read once, in the
+/// order of memory.
+///
+/// *Invariant:* between two questions no level is set but those of the latest answer, so a small
+/// question never costs more than what it and the one before it reach.
+///
+/// A worked example of a sweep, with positions 0 to 3, the edges 0-1, 0-2, 1-3, 2-3, from 1:
+///
+/// 1. Position 1 has level 1, and all others have none (0).
+/// 2. The sweep begins at 1. Position 2 has the parent 0, which has no level: 2 is not affected.
+/// 3. Position 3 has the parents 1 and 2 with levels 1 and 0: it gets 1 + 1 = 2.
+/// 4. The waves are the positions of level 1 and those of level 2.
+/// 5. For ranks the sweep goes back from 3 to 1: the rank of a position is its duration and the
+///    largest rank of its children.
+///
+/// ```
+/// use freshmaker::graph::{Csr, FrozenGraph};
+///
+/// let graph = FrozenGraph::new(&Csr::new(4, &[(0, 1), (0, 2), (1, 3), (2, 3)])?);
+/// let mut search = graph.search();
+/// for (changed, affected) in [(0, 4), (1, 2), (3, 1)] {
+///     assert_eq!(search.affected(&[changed]).nodes().len(), affected);
+/// }
+/// # Ok::<(), freshmaker::graph::CsrError>(())
+/// ```
+#[doc(alias = "what-if")]
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
     graph: &'a FrozenGraph,
@@ -21,17 +53,23 @@ pub struct Search<'a> {
     numbers: Vec<u32>,
 }
 
+/// Where the answer lies.
+///
+/// *Invariant:* a level outside of it is 0. `Few` is in ascending order, so that walking over it is
+/// walking in topological order; it contains a component as a whole or not at all.
 #[derive(Clone, Debug)]
 enum Found {
     Few(Vec<u32>),
     From(u32),
 }
 
-/// The number of a wave: a byte where that is enough, because bytes of a million nodes fit into a cache.
+/// The number of a wave: a byte where that is enough, because bytes of a million nodes fit into a
+/// cache.
 trait Level: Copy + Ord + Default + Into<u32> {
     const FIRST: Self;
 
-    /// The level of what has a parent on this one; the first level has no parents, and stays nothing.
+    /// The level of what has a parent on this one; the first level has no parents, and stays
+    /// nothing.
     fn next(self) -> Self;
 }
 
@@ -53,7 +91,9 @@ impl Level for u32 {
     }
 }
 
-/// What durations are counted in. Sums stop at the largest number.
+/// What durations are counted in. Sums stop at the largest number instead of overflowing.
+///
+/// *Invariant:* `then` never descends in either argument, and the default is the weight of nothing.
 pub trait Weight: Copy + Ord + Default {
     /// This and the other one after it.
     #[must_use]
@@ -74,9 +114,28 @@ impl Weight for u64 {
     }
 }
 
+impl Weight for Duration {
+    #[inline]
+    fn then(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
 /// For each affected node the longest chain that starts with it, from [`Search::ranks`].
 ///
-/// The members of a circle do not wait for each other, so no chain has two of them.
+/// The members of a cycle do not wait for each other, so no chain has two of them.
+///
+/// ```
+/// use freshmaker::graph::{Csr, FrozenGraph};
+///
+/// let graph = FrozenGraph::new(&Csr::new(3, &[(0, 1), (1, 2)])?);
+/// let mut search = graph.search();
+/// search.affected(&[1]);
+/// let ranks = search.ranks(&[7_u64, 20, 5]);
+/// assert_eq!((ranks.get(0), ranks.get(1), ranks.longest()), (0, 25, 25));
+/// # Ok::<(), freshmaker::graph::CsrError>(())
+/// ```
+#[doc(alias = "critical path")]
 #[derive(Clone, Debug)]
 pub struct Ranks<'a, W> {
     graph: &'a FrozenGraph,
@@ -86,14 +145,16 @@ pub struct Ranks<'a, W> {
 }
 
 impl<W: Weight> Ranks<'_, W> {
-    /// The longest chain that starts with this node: its own duration and those of what waits for it. Nothing for what is not affected.
+    /// Returns the longest chain that starts with this node: its own duration and those of what
+    /// waits for it. Returns the default for a node that is not affected.
     #[must_use]
     pub fn get(&self, node: u32) -> W {
         let position = self.graph.position.get(node as usize);
         position.map(|position| self.ranks[*position as usize]).unwrap_or_default()
     }
 
-    /// The critical path: the longest chain of all.
+    /// Returns the critical path: the longest chain of all.
+    #[doc(alias = "critical path")]
     #[must_use]
     pub fn longest(&self) -> W {
         self.longest
@@ -108,7 +169,10 @@ impl<'a> Search<'a> {
         Self { graph, small, large, found: Found::Few(Vec::new()), affected: Affected::default(), numbers: Vec::new() }
     }
 
-    /// What new content of these nodes affects, they themselves included. Numbers that are no nodes are passed over.
+    /// Returns what new content of these nodes affects, the nodes themselves included. Numbers that
+    /// are no nodes are passed over. The answer has the same sets as that of [`Csr::affected`].
+    #[doc(alias = "impact")]
+    #[doc(alias = "reverse dependencies")]
     pub fn affected(&mut self, changed: &[u32]) -> &Affected {
         let named: Vec<_> =
             changed.iter().filter_map(|node| self.graph.position.get(*node as usize).copied()).collect();
@@ -122,8 +186,9 @@ impl<'a> Search<'a> {
         &self.affected
     }
 
-    /// The same for these nodes and no others: the waves in which they can be built, as far as they depend on each other. It is no answer for
-    /// [`ranks`](Self::ranks).
+    /// Returns the waves in which these nodes, and no others, can be built, as far as they depend
+    /// on each other by direct edges. [`ranks`](Self::ranks) still speaks of the latest answer of
+    /// [`affected`](Self::affected).
     pub fn among(&mut self, nodes: &[u32]) -> Affected {
         let mut positions: Vec<_> =
             nodes.iter().filter_map(|node| self.graph.position.get(*node as usize).copied()).collect();
@@ -133,7 +198,13 @@ impl<'a> Search<'a> {
         among
     }
 
-    /// The longest chains of durations among what the latest answer has, given the duration of every node, by number. A missing one counts nothing.
+    /// Returns the longest chains among what the latest answer of [`affected`](Self::affected) has,
+    /// given the duration of every node, by number. A missing duration counts nothing.
+    ///
+    /// The critical path method (Kelley and Walker 1959), children before parents. Cost: that of
+    /// the question.
+    #[doc(alias = "critical path")]
+    #[doc(alias = "longest path")]
     pub fn ranks<W: Weight>(&self, durations: &[W]) -> Ranks<'a, W> {
         if self.large.is_empty() {
             ranks(self.graph, &self.small, &self.found, durations)
@@ -143,7 +214,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// How many levels there are if everything is named.
+/// Returns how many levels there are if everything is named.
 pub(super) fn depth(graph: &FrozenGraph) -> u32 {
     let mut levels = vec![u32::FIRST; graph.node_at.len()];
     Found::From(0).forwards(graph, &mut SetLevels { parents: graph.levelling(), levels: &mut levels });
@@ -151,6 +222,11 @@ pub(super) fn depth(graph: &FrozenGraph) -> u32 {
 }
 
 /// Sets the levels of what is affected, and clears those of the answer before.
+///
+/// 1. A walk marks what can be reached, as long as the budget lasts. Its marks are no levels.
+/// 2. The marks are cleared, and what is named gets the first level.
+/// 3. If the walk ended, levels are pushed along the edges of the few positions that it found, in
+///    ascending order. Else every position from the first named one on asks its parents.
 fn find<L: Level>(graph: &FrozenGraph, levels: &mut [L], found: &mut Found, named: &[u32]) {
     found.clear(levels);
     let mut few = std::mem::replace(found, Found::From(0)).into_memory();
@@ -165,7 +241,8 @@ fn find<L: Level>(graph: &FrozenGraph, levels: &mut [L], found: &mut Found, name
         }
     };
     match found {
-        // Of what is swept, most is affected: to ask the parents writes each level once. Of the parents of a few, most are not.
+        // Of what is swept, most is affected: to ask the parents writes each level once. Of the
+        // parents of a few, most are not.
         Found::From(_) => found.forwards(graph, &mut SetLevels { parents: graph.levelling(), levels }),
         Found::Few(_) => found.forwards(graph, &mut PushLevels { children: &graph.children, levels }),
     }
@@ -176,7 +253,7 @@ enum Walked {
     TooMuch,
 }
 
-/// Collects what can be reached, marked by any level, as long as that is little.
+/// Collects what can be reached, marked by any level, until the budget of edges is used up.
 fn walk<L: Level>(graph: &FrozenGraph, marks: &mut [L], reached: &mut Vec<u32>, named: &[u32]) -> Walked {
     let mut reach = |reached: &mut Vec<u32>, position: u32| {
         let mark = &mut marks[position as usize];
@@ -198,6 +275,7 @@ fn walk<L: Level>(graph: &FrozenGraph, marks: &mut [L], reached: &mut Vec<u32>, 
     Walked::Everything
 }
 
+/// Writes the answer by counting sort: count the positions of each level, then place them.
 fn answer<L: Level>(graph: &FrozenGraph, levels: &[L], found: &Found, affected: &mut Affected) {
     affected.start(graph.depth);
     found.forwards(graph, &mut Count { levels, affected });
@@ -218,7 +296,8 @@ fn ranks<'a, L: Level, W: Weight>(
     Ranks { graph, ranks: pass.ranks, longest: pass.longest }
 }
 
-/// What is done with each component on a way through a graph.
+/// What is done with each component on a way through a graph. The sweep, the count and the
+/// placement walk in the same way and are compiled into one plain loop each.
 trait Pass {
     /// A component of one member.
     fn one(&mut self, position: u32);
@@ -228,6 +307,7 @@ trait Pass {
 }
 
 impl Found {
+    /// Sets the levels of an answer to 0.
     fn clear<L: Level>(&self, levels: &mut [L]) {
         match self {
             Self::From(first) => levels[*first as usize..].fill(L::default()),
@@ -245,7 +325,7 @@ impl Found {
         }
     }
 
-    /// From parents to children.
+    /// Walks from parents to children, component by component.
     fn forwards(&self, graph: &FrozenGraph, pass: &mut impl Pass) {
         match self {
             Self::From(first) => {
@@ -266,7 +346,7 @@ impl Found {
         }
     }
 
-    /// From children to parents.
+    /// Walks from children to parents, component by component.
     fn backwards(&self, graph: &FrozenGraph, pass: &mut impl Pass) {
         match self {
             Self::From(first) => {
@@ -288,7 +368,7 @@ impl Found {
     }
 }
 
-/// Hands on the component of a position, and says how many members it has.
+/// Hands on the component of a position, and returns how many members it has.
 fn visit(graph: &FrozenGraph, position: u32, pass: &mut impl Pass) -> usize {
     let component = graph.component(position);
     let members = component.len();
@@ -300,7 +380,8 @@ fn visit(graph: &FrozenGraph, position: u32, pass: &mut impl Pass) -> usize {
     members
 }
 
-/// One more than the highest level of the parents; what is named has the first level at least.
+/// The level of a position is one more than the highest level of its parents; what is named has at
+/// least the first level.
 struct SetLevels<'a, L> {
     parents: &'a Rows,
     levels: &'a mut [L],
@@ -324,7 +405,8 @@ impl<L: Level> Pass for SetLevels<'_, L> {
     }
 }
 
-/// The same from the other side, where every position is affected: tells its level to the children.
+/// The same from the other side, for positions that are all affected: each tells its level to its
+/// children.
 struct PushLevels<'a, L> {
     children: &'a Rows,
     levels: &'a mut [L],
@@ -361,7 +443,8 @@ struct Count<'a, L> {
 impl<L: Level> Pass for Count<'_, L> {
     #[inline(always)]
     fn one(&mut self, position: u32) {
-        // Level 0 is counted like any other, which is faster than to look, and has no place in the answer.
+        // Level 0 is counted like any other, which is faster than to look, and has no place in the
+        // answer.
         self.affected.count(self.levels[position as usize].into(), 1);
     }
 
@@ -395,19 +478,19 @@ impl<L: Level> Pass for Place<'_, L> {
     }
 }
 
-/// The longest chain from each position on, from the end to the beginning.
+/// The longest chain from each position, from the end to the beginning.
 struct Rank<'a, L, W> {
     graph: &'a FrozenGraph,
     levels: &'a [L],
     durations: &'a [W],
     ranks: Vec<W>,
     longest: W,
-    /// Those of a circle, until all of them are known.
+    /// Those of a cycle, until all of them are known.
     chains: Vec<W>,
 }
 
 impl<L: Level, W: Weight> Rank<'_, L, W> {
-    /// The longest chain from here over what lies at or after a position.
+    /// Returns the longest chain from here over positions that are not before `from`.
     #[inline(always)]
     fn chain(&self, position: u32, from: u32) -> W {
         let row = self.graph.children.row(position).iter().filter(|child| **child >= from);

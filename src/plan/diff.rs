@@ -2,10 +2,16 @@ use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
 use crate::artifact::{Artifact, ArtifactId, Nvr, Parameter};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// What is different in another plan: [`Plan::diff`]. Lists are by name; empty if and only if the plans are equal.
+/// What is different in another plan: the answer of [`Plan::diff`]. Lists are by name.
+///
+/// *Invariant:* everything is empty if and only if the plans are equal.
+///
+/// As text it has one line for each difference, such as `altered: app: wave: 0 -> 1`. As JSON it
+/// has everything. A use for it is the question "what if": make a plan of the graph as it is,
+/// another one of the graph as it would be, and compare.
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
@@ -30,6 +36,7 @@ use std::fmt;
 /// assert!(later.diff(&later).is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "what-if")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PlanDiff<'a> {
@@ -43,12 +50,12 @@ pub struct PlanDiff<'a> {
     pub altered: Vec<NodeDiff<'a>>,
     /// Exclusions that came, went, or have another reason.
     pub excluded: Vec<Difference<'a, Exclusion>>,
-    /// All circles of both, if they differ.
+    /// All cycles of both, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycles: Option<CyclesDiff<'a>>,
 }
 
-/// One thing on both sides; `None` where it is not there.
+/// One thing on both sides; `None` on the side where it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference<'a, T> {
@@ -60,7 +67,7 @@ pub struct Difference<'a, T> {
     pub to: Option<&'a T>,
 }
 
-/// The circles of two plans.
+/// The cycles of two plans, all of them, in the order of each plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CyclesDiff<'a> {
@@ -70,7 +77,9 @@ pub struct CyclesDiff<'a> {
     pub to: &'a [PlanCycle],
 }
 
-/// A build-to-be that differs, with at least one change.
+/// A build-to-be of both plans that differs.
+///
+/// *Invariant:* it has at least one change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NodeDiff<'a> {
@@ -80,7 +89,7 @@ pub struct NodeDiff<'a> {
     pub changes: Vec<Change<'a>>,
 }
 
-/// One thing in which a build-to-be differs, the sides as texts.
+/// One thing in which a build-to-be differs, both sides as texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change<'a> {
@@ -95,7 +104,14 @@ pub struct Change<'a> {
     pub to: Option<String>,
 }
 
-/// In what builds-to-be can differ.
+/// In what builds-to-be can differ. The serialized names are stable.
+///
+/// ```
+/// use freshmaker::plan::Aspect;
+///
+/// assert_eq!(serde_json::to_value(Aspect::CatalogEstimate)?, "catalog_estimate");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -137,34 +153,52 @@ pub enum Aspect {
 }
 
 impl Plan {
-    /// What is different in the other plan.
+    /// Returns what is different in the other plan. Both are in the order of names, so they are
+    /// merged like two sorted lists. Cost: O(n + m) for both plans together.
+    #[doc(alias = "what-if")]
+    #[doc(alias = "compare")]
     #[must_use]
     pub fn diff<'a>(&'a self, other: &'a Self) -> PlanDiff<'a> {
-        // Taken apart, so that a new field cannot be forgotten. The version is that of this program.
+        // Taken apart, so that a new field cannot be forgotten. The version is that of this
+        // program.
         let Self { version: _, changed, nodes, excluded, cycles } = self;
-        let builds = differences(nodes, &other.nodes);
+        let builds = differences(nodes.iter(), other.nodes.iter());
         let altered = builds.iter().filter_map(|build| {
             let changes = Changes::between(build.from?, build.to?);
             Some(NodeDiff { id: build.id, changes })
         });
         PlanDiff {
-            changed: differences(changed, &other.changed),
+            changed: differences(changed.iter(), other.changed.iter()),
             added: builds.iter().filter(|build| build.from.is_none()).map(|build| build.id).collect(),
             removed: builds.iter().filter(|build| build.to.is_none()).map(|build| build.id).collect(),
             altered: altered.collect(),
-            excluded: differences(excluded, &other.excluded),
+            excluded: differences(excluded.iter(), other.excluded.iter()),
             cycles: (*cycles != other.cycles).then_some(CyclesDiff { from: cycles, to: &other.cycles }),
         }
     }
 }
 
-fn differences<'a, T: PartialEq>(
-    from: &'a BTreeMap<ArtifactId, T>,
-    to: &'a BTreeMap<ArtifactId, T>,
+/// Merges two sequences in the order of names and returns what is different.
+///
+/// A worked example, with the names a, b on one side and b, c on the other:
+///
+/// 1. The least name at the front is a, only on the left: it is different.
+/// 2. The least name is b, on both sides: it is different if the values are.
+/// 3. The least name is c, only on the right: it is different. Both sides are at their end.
+fn differences<'a, T: PartialEq + 'a>(
+    from: impl Iterator<Item = (&'a ArtifactId, &'a T)>,
+    to: impl Iterator<Item = (&'a ArtifactId, &'a T)>,
 ) -> Vec<Difference<'a, T>> {
-    let ids: BTreeSet<_> = from.keys().chain(to.keys()).collect();
-    let sides = ids.into_iter().map(|id| Difference { id, from: from.get(id), to: to.get(id) });
-    sides.filter(|sides| sides.from != sides.to).collect()
+    let (mut from, mut to) = (from.peekable(), to.peekable());
+    let mut differences = Vec::new();
+    while let Some(id) = [from.peek(), to.peek()].into_iter().flatten().map(|(id, _)| *id).min() {
+        let from = from.next_if(|(other, _)| *other == id).map(|(_, value)| value);
+        let to = to.next_if(|(other, _)| *other == id).map(|(_, value)| value);
+        if from != to {
+            differences.push(Difference { id, from, to });
+        }
+    }
+    differences
 }
 
 /// Collects changes of one build-to-be.
@@ -299,7 +333,7 @@ impl fmt::Display for PlanDiff<'_> {
             writeln!(f, "out: {}", Line(&line))?;
         }
         if let Some(CyclesDiff { from, to }) = &self.cycles {
-            writeln!(f, "circles: {} -> {}", from.len(), to.len())?;
+            writeln!(f, "cycles: {} -> {}", from.len(), to.len())?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::policy::Policy;
 use serde::Serialize;
 use std::fmt;
 
-/// Whether a plan may be started, or somebody has to be asked first: [`Plan::gate`].
+/// Whether a plan may be started, or somebody has to be asked first: the answer of [`Plan::gate`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
@@ -15,6 +15,8 @@ pub enum Gate {
 }
 
 /// What somebody is asked. As text it is the question.
+///
+/// *Invariant:* `builds` is larger than `limit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Ask {
@@ -27,8 +29,8 @@ pub struct Ask {
 }
 
 impl Plan {
-    /// Whether the plan may be started under this policy. `confirmed` is the [hash](Self::hash) of the plan that somebody has seen and wants:
-    /// if it is this one, it may, however large it is.
+    /// Whether the plan may be started under this policy. `confirmed` is the [hash](Self::hash) of
+    /// the plan that somebody has seen and wants: if it is this one, it may, however large it is.
     ///
     /// ```
     /// use freshmaker::plan::Gate;

@@ -1,29 +1,43 @@
 use super::estimate::Estimates;
+use super::members::{Members, Named, Position};
+use super::nodes::Nodes;
 use super::selection::Selection;
 use super::sequence::{CyclePolicy, Sequence};
 use super::{Changed, Exclusion, PLAN_VERSION, Plan, PlanNode, PlanParent, RebuildReason};
-use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
+use crate::artifact::{ArtifactId, Digest, Nvr};
 use crate::graph::{ArtifactGraph, CsrError, Cycle, EdgeKinds};
 use crate::policy::{Facts, Policy};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// What is said to have changed is not in the graph.
+    /// What is said to have changed, or to be rebuilt, is not in the graph.
     #[error("no artifact {0} is known to the catalog")]
     Unknown(ArtifactId),
-    /// Artifacts to be rebuilt depend on each other in a circle, and the [`CyclePolicy`] does not allow it.
-    #[error("affected artifacts depend on each other in a circle: {0}")]
+    /// Artifacts to be rebuilt depend on each other, and the [`CyclePolicy`] does not allow it. The
+    /// first cycle by name is named.
+    #[error("affected artifacts depend on each other in a cycle: {0}")]
     Cycle(Cycle),
     /// There are more dependencies than can be numbered.
     #[error("the plan is too large: {0}")]
     TooLarge(CsrError),
 }
 
-/// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then [`plan`](Self::plan).
+/// What follows from the parents of a member.
+struct Reasons {
+    because: Vec<ArtifactId>,
+    followed: RebuildReason,
+    parents: Vec<PlanParent>,
+}
+
+/// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then call
+/// [`plan`](Self::plan). A planner can be used again; each call makes the same plan.
+///
+/// Names are looked up as the graph does: an alias stands for its artifact.
 ///
 /// ```
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
@@ -38,6 +52,7 @@ pub enum PlanError {
 /// assert_eq!(graph.planner().rebuild("lib").without_dependents().plan()?.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "what-if")]
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Planner<'a> {
@@ -56,10 +71,14 @@ pub struct Planner<'a> {
 }
 
 impl ArtifactGraph {
-    /// The plan that follows from new content of these artifacts: everything that depends on them and that the policy allows.
+    /// Returns the plan that follows from new content of these artifacts: everything that depends
+    /// on them and that the policy allows. Cycles are an error; a [`planner`](Self::planner) can
+    /// allow them.
     ///
     /// # Errors
-    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if no order is right.
+    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if
+    /// artifacts to be rebuilt depend on each other.
+    #[doc(alias = "impact")]
     pub fn plan(&self, changed: &[ArtifactId], policy: &Policy) -> Result<Plan, PlanError> {
         changed.iter().fold(self.planner().policy(policy), |planner, id| planner.changed(id.clone(), None)).plan()
     }
@@ -84,7 +103,10 @@ impl ArtifactGraph {
 }
 
 impl Planner<'_> {
-    /// This artifact has new content, made by somebody else; what depends on it is affected.
+    /// This artifact has new content, made by somebody else; what depends on it is affected. The
+    /// digest is the new content, if it is known; else the one in the graph counts.
+    ///
+    /// What has changed is itself rebuilt only if a change of something else reaches it.
     pub fn changed(mut self, id: impl Into<ArtifactId>, digest: Option<Digest>) -> Self {
         self.changed.insert(self.canonical(id.into()), Changed { digest });
         self
@@ -95,125 +117,185 @@ impl Planner<'_> {
         self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new("requested", "it was asked for"))
     }
 
-    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then what depends on it.
+    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then
+    /// what depends on it.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Reason, RebuildReason};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+    /// let why = Reason::new("contains_fixed", "it has curl 8.1, which was fixed");
+    /// let plan = graph.planner().rebuild_as("app", RebuildReason::DirectlyAffected, why).plan()?;
+    /// let node = plan.node(&"app".into()).unwrap();
+    /// assert_eq!(node.asked.as_ref().unwrap().code, "contains_fixed");
+    /// # Ok::<(), freshmaker::plan::PlanError>(())
+    /// ```
     pub fn rebuild_as(mut self, id: impl Into<ArtifactId>, reason: RebuildReason, why: Reason) -> Self {
         self.rebuild.insert(self.canonical(id.into()), (reason, why));
         self
     }
 
-    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in the graph.
+    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in
+    /// the graph. What would only follow it is excluded as well.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Reason};
+    ///
+    /// let package = |name| Artifact::new(name, ArtifactKind::Rpm).with_source(name, None);
+    /// let graph = ArtifactGraph::of(["lib", "tool", "app"].map(package), [
+    ///     ("tool".into(), "lib".into(), EdgeKind::Link),
+    ///     ("app".into(), "tool".into(), EdgeKind::Link),
+    /// ])?;
+    /// let frozen = Reason::new("frozen", "the release is frozen");
+    /// let plan = graph.planner().rebuild("lib").exclude("tool", frozen).plan()?;
+    /// assert_eq!(plan.len(), 1);
+    /// assert_eq!(plan.excluded(&"tool".into()).unwrap().code, "frozen");
+    /// assert_eq!(plan.excluded(&"app".into()).unwrap().code, "parent_not_rebuilt");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exclude(mut self, id: impl Into<ArtifactId>, why: Reason) -> Self {
         self.excluded.insert(self.canonical(id.into()), why);
         self
     }
 
-    /// If this artifact is rebuilt, its result must contain this package, or a newer one. Who checks that is the
-    /// [`Verifier`](crate::backend::Verifier) of its build system.
+    /// If this artifact is rebuilt, its result must contain this package or a newer one. The
+    /// [`Verifier`](crate::backend::Verifier) of its build system checks that. Several packages can
+    /// be demanded of one artifact.
     pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
         self.demands.entry(self.canonical(id.into())).or_default().insert(package);
         self
     }
 
-    /// Only what was named is rebuilt.
+    /// Only what was named is rebuilt, without what depends on it.
     pub fn without_dependents(mut self) -> Self {
         self.dependents = false;
         self
     }
 
-    /// A change is carried on only by edges of these kinds, and only these decide on the order.
+    /// A change is carried on only along edges of these kinds, and only these decide on the order.
+    /// The default is all kinds. The parents of a build are listed with all their kinds
+    /// nevertheless.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+    ///
+    /// let package = |name| Artifact::new(name, ArtifactKind::Rpm).with_source(name, None);
+    /// let graph = ArtifactGraph::of(["lib", "linked", "built"].map(package), [
+    ///     ("linked".into(), "lib".into(), EdgeKind::Link),
+    ///     ("built".into(), "lib".into(), EdgeKind::BuildDependency),
+    /// ])?;
+    /// // The interface of lib has changed: a transition.
+    /// let plan = graph.planner().changed("lib", None).along(EdgeKind::Link).plan()?;
+    /// assert_eq!(plan.nodes().next().unwrap().artifact.id, "linked".into());
+    /// assert_eq!(plan.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "transition")]
     pub fn along(mut self, kinds: impl Into<EdgeKinds>) -> Self {
         self.kinds = kinds.into();
         self
     }
 
-    /// A change is carried on no further than so many edges. Packages that are linked against a library whose interface has changed are within 1.
+    /// A change is carried on no further than so many edges. The default is no limit. Packages that
+    /// are linked against a library whose interface has changed are within 1.
     pub fn within(mut self, depth: u32) -> Self {
         self.depth = depth;
         self
     }
 
-    /// What to do about circles; [`CyclePolicy::Reject`] if nothing is said.
+    /// What to do about cycles. The default is [`CyclePolicy::Reject`].
     pub fn cycles(mut self, cycles: CyclePolicy) -> Self {
         self.cycles = cycles;
         self
     }
 
-    /// How long builds took, from which follows how long they will take.
+    /// How long builds took, from which follows how long they will take. The default is that
+    /// nothing is known but what the graph says.
     pub fn estimates(mut self, estimates: &Estimates) -> Self {
         self.estimates = estimates.clone();
         self
     }
 
-    /// The rules of what may be rebuilt.
+    /// The rules of what may be rebuilt. The default allows everything.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone();
         self
     }
 
-    /// Facts about the event, which the policy's rules may ask for beside those of each artifact.
+    /// Facts about the event, which the rules of the policy may ask for beside those of each
+    /// artifact.
     pub fn facts(mut self, facts: Facts) -> Self {
         self.facts = facts;
         self
     }
 
-    /// The plan.
+    /// Returns the plan. If nothing follows from what was named, the plan is empty.
+    ///
+    /// Cost: O(n + m) for n artifacts of the graph and m dependencies of what is reached, and the
+    /// sorting of the names that the plan mentions.
     ///
     /// # Errors
-    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if no order is right.
+    /// [`PlanError::Unknown`] for an artifact that is not in the graph, [`PlanError::Cycle`] if the
+    /// [`CyclePolicy`] does not allow a cycle, [`PlanError::TooLarge`] for more than 2³²
+    /// dependencies.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         if let Some(unknown) = self.changed.keys().chain(self.rebuild.keys()).find(|id| self.graph.get(id).is_none()) {
             return Err(PlanError::Unknown(unknown.clone()));
         }
         let Selection { included, prepared, mut excluded } = Selection::of(self);
-        let artifacts: Vec<_> = included.iter().filter_map(|number| self.graph.numbered(*number)).collect();
-        let estimates: Vec<_> = artifacts.iter().map(|artifact| self.estimates.of(artifact)).collect();
-        let sequence = Sequence::of(self.graph, &included, self.kinds, self.cycles, &estimates)?;
         let changed = self.changes();
-        let starts: BTreeMap<_, _> =
-            changed.iter().filter_map(|(id, change)| Some((self.graph.number(id)?, change))).collect();
-        let mut nodes = BTreeMap::new();
-        for (at, (number, artifact)) in included.iter().zip(artifacts).enumerate() {
-            let mut because = Vec::new();
-            let mut direct = false;
-            let mut parents = Vec::new();
-            for (parent, kinds, known) in self.parents(*number) {
-                let start = starts.get(&parent);
-                let digest = start.and_then(|change| change.digest.clone()).or_else(|| known.digest.clone());
-                parents.push(PlanParent { id: known.id.clone(), kinds: kinds.iter().collect(), digest, name: None });
-                let carries = parent != *number && !kinds.common(self.kinds).is_empty();
-                if carries && (start.is_some() || included.binary_search(&parent).is_ok()) {
-                    because.push(known.id.clone());
-                    direct |= start.is_some();
-                }
-            }
-            let followed = if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
-            let asked = self.rebuild.get(&artifact.id);
+        let members = Members::of(self.graph, &included, &changed, &self.estimates);
+        let sequence = Sequence::of(self.graph, &members, self.kinds, self.cycles)?;
+        let mut nodes = Vec::with_capacity(included.len());
+        for &position in &members.members {
+            let Named { id, index, .. } = members.at(position);
+            let Reasons { because, followed, parents } = self.reasons(&members, position);
+            let asked = self.rebuild.get(id);
             let prerequisite = || {
                 let text = "what is rebuilt takes packages from it";
-                prepared.contains(number).then(|| Reason::new(Plan::PREREQUISITE, text))
+                prepared.contains(index).then(|| Reason::new(Plan::PREREQUISITE, text))
             };
-            let node = PlanNode {
-                artifact: artifact.clone(),
+            nodes.push(PlanNode {
+                artifact: Arc::clone(members.artifact(position)),
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
                 parents,
-                demands: self.demands.get(&artifact.id).cloned().unwrap_or_default(),
-                wave: sequence.waves[at],
-                estimate: estimates[at],
-                rank: sequence.ranks[at],
-            };
-            nodes.insert(artifact.id.clone(), node);
+                demands: self.demands.get(id).cloned().unwrap_or_default(),
+                wave: sequence.waves[position],
+                estimate: members.estimates[position],
+                rank: sequence.ranks[position],
+            });
         }
+        let nodes = Nodes::sorted(nodes);
         self.explain_notes(&changed, &nodes, &mut excluded);
         Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
+    }
+
+    /// The parents of a member, and those among them that put it into the plan, both by name.
+    fn reasons(&self, members: &Members<'_>, position: Position) -> Reasons {
+        let row = members.parents(position);
+        let (mut parents, mut because) = (Vec::with_capacity(row.len()), Vec::with_capacity(row.len()));
+        let mut followed = RebuildReason::Dependency;
+        for &(parent, kinds) in row {
+            let Named { id, digest, changed, .. } = members.at(parent);
+            let digest = digest.cloned();
+            parents.push(PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest, name: None });
+            let carries = parent != position && !kinds.common(self.kinds).is_empty();
+            if carries && (*changed || members.is_member(parent)) {
+                because.push(id.clone());
+                followed = if *changed { RebuildReason::DirectlyAffected } else { followed };
+            }
+        }
+        Reasons { because, followed, parents }
     }
 
     fn canonical(&self, id: ArtifactId) -> ArtifactId {
         self.graph.canonical(&id).cloned().unwrap_or(id)
     }
 
-    /// What changed, with the content that the catalog knows where the event has told none.
+    /// What changed, with the content in the graph where the event does not name one.
     fn changes(&self) -> BTreeMap<ArtifactId, Changed> {
         let told = self.changed.iter().map(|(id, changed)| {
             let present = || self.graph.get(id).and_then(|artifact| artifact.digest.clone());
@@ -222,20 +304,11 @@ impl Planner<'_> {
         told.collect()
     }
 
-    /// What an artifact is built from, by name.
-    fn parents(&self, number: u32) -> Vec<(u32, EdgeKinds, &Artifact)> {
-        let parents = self.graph.numbered_parents(number);
-        let known = parents.filter_map(|(parent, kinds)| Some((parent, kinds, self.graph.numbered(parent)?)));
-        let mut known: Vec<_> = known.collect();
-        known.sort_unstable_by(|(.., one), (.., other)| one.id.cmp(&other.id));
-        known
-    }
-
     /// Candidates that nothing reaches only because the catalog noted a reason.
     fn explain_notes(
         &self,
         changed: &BTreeMap<ArtifactId, Changed>,
-        nodes: &BTreeMap<ArtifactId, PlanNode>,
+        nodes: &Nodes,
         excluded: &mut BTreeMap<ArtifactId, Exclusion>,
     ) {
         for (child, note) in self.graph.all_notes() {

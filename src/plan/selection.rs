@@ -1,25 +1,39 @@
 use super::Exclusion;
 use super::planner::Planner;
 use crate::artifact::{Artifact, ArtifactId};
-use crate::graph::EdgeKind;
+use crate::graph::{ArtifactIndex, EdgeKind, Table};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which candidates are rebuilt, by the numbers they have in the graph, and why each other one is not.
+/// Which candidates are rebuilt, and why each other one is not.
+///
+/// Depth-first search from what changed or is asked for, with a mark for each artifact of the
+/// graph. Cost: O(n + m) for n artifacts of the graph and m dependencies of what is reached.
+///
+/// A worked example, with debian changed, the edges debian-vendor, vendor-plugin and debian-app,
+/// and no recipe for vendor:
+///
+/// 1. Everything that can be reached from debian is a candidate: vendor, plugin, app.
+/// 2. The search includes app. vendor has no recipe: it is excluded, and the search does not go on.
+/// 3. plugin is still a candidate. The nearest excluded artifact that it follows is vendor, so it
+///    is excluded as `parent_not_rebuilt`, because of vendor.
 pub(super) struct Selection {
-    /// In ascending order.
-    pub(super) included: Vec<u32>,
+    /// In the order of the graph.
+    pub(super) included: Vec<ArtifactIndex>,
     /// Those of them that no change reaches, but that others take packages from.
-    pub(super) prepared: BTreeSet<u32>,
+    pub(super) prepared: BTreeSet<ArtifactIndex>,
     pub(super) excluded: BTreeMap<ArtifactId, Exclusion>,
 }
 
 /// What is known about an artifact while the selection is made.
+///
+/// *Invariant:* a mark only ever changes from left to right in: unaffected, candidate, included or
+/// excluded; an artifact that is prepared goes from unaffected to included.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     /// No change can reach it.
     Unaffected,
-    /// Something leads from a change to it, perhaps only through what is not rebuilt.
+    /// A path leads from a change to it, perhaps only through what is not rebuilt.
     Candidate,
     Included,
     Excluded,
@@ -27,7 +41,7 @@ enum Mark {
 
 struct Walk<'a> {
     planner: &'a Planner<'a>,
-    marks: Vec<Mark>,
+    marks: Table<ArtifactIndex, Mark>,
     excluded: BTreeMap<ArtifactId, Exclusion>,
 }
 
@@ -37,76 +51,84 @@ impl Selection {
         walk.include();
         let prepared = walk.prepare();
         walk.explain_the_rest();
-        let marks = (0..).zip(&walk.marks);
-        let included = marks.filter(|(_, mark)| **mark == Mark::Included).map(|(number, _)| number).collect();
-        Self { included, prepared, excluded: walk.excluded }
+        Self { included: walk.marked(Mark::Included).collect(), prepared, excluded: walk.excluded }
     }
 }
 
 impl<'a> Walk<'a> {
     /// Marks everything that may have to be rebuilt, and what the caller has excluded.
+    ///
+    /// Without limits nothing has to be marked before: whatever the walk reaches is a candidate.
     fn over_candidates(planner: &'a Planner<'a>) -> Self {
         let graph = planner.graph;
-        let mut marks = vec![Mark::Unaffected; graph.numbers_end()];
-        planner.rebuild.keys().filter_map(|id| graph.number(id)).for_each(|number| {
-            marks[number as usize] = Mark::Candidate;
-        });
-        if planner.dependents {
+        let unlimited = planner.dependents && planner.depth == u32::MAX && planner.excluded.is_empty();
+        let mut marks = graph.table(if unlimited { Mark::Candidate } else { Mark::Unaffected });
+        planner.rebuild.keys().filter_map(|id| graph.index(id)).for_each(|index| marks[index] = Mark::Candidate);
+        if planner.dependents && !unlimited {
             let seeds: Vec<_> = planner.changed.keys().chain(planner.rebuild.keys()).cloned().collect();
-            for number in graph.closure(&seeds).along(planner.kinds).within(planner.depth).numbers() {
-                marks[number as usize] = Mark::Candidate;
-            }
+            let reached = graph.closure(&seeds).along(planner.kinds).within(planner.depth);
+            reached.indices().for_each(|index| marks[index] = Mark::Candidate);
         }
-        planner.excluded.keys().filter_map(|id| graph.number(id)).for_each(|number| {
-            marks[number as usize] = Mark::Excluded;
-        });
+        planner.excluded.keys().filter_map(|id| graph.index(id)).for_each(|index| marks[index] = Mark::Excluded);
         let excluded = planner.excluded.iter().map(|(id, why)| (id.clone(), why.clone().into())).collect();
         Self { planner, marks, excluded }
     }
 
-    fn artifact(&self, number: u32) -> Option<&'a Artifact> {
-        self.planner.graph.numbered(number)
+    fn artifact(&self, index: ArtifactIndex) -> Option<&'a Artifact> {
+        self.planner.graph.at(index)
     }
 
-    fn children(&self, number: u32) -> impl Iterator<Item = u32> + use<'a> {
-        self.planner.graph.numbered_children(number, self.planner.kinds)
+    fn children(&self, index: ArtifactIndex) -> impl Iterator<Item = ArtifactIndex> + use<'a> {
+        self.planner.graph.children_at(index, self.planner.kinds)
     }
 
-    /// Goes from what was asked for and from what follows a change to whatever follows that, through what can and may be rebuilt.
+    /// Everything with this mark, in the order of the graph.
+    fn marked(&self, wanted: Mark) -> impl Iterator<Item = ArtifactIndex> {
+        self.marks.iter().filter(move |(_, mark)| **mark == wanted).map(|(index, _)| index)
+    }
+
+    /// Goes from what was asked for and from what follows a change to whatever follows that,
+    /// through what can and may be rebuilt.
     fn include(&mut self) {
         let graph = self.planner.graph;
-        let asked = self.planner.rebuild.keys().filter_map(|id| graph.number(id));
-        let changed = self.planner.changed.keys().filter_map(|id| graph.number(id));
-        let followers = changed.flat_map(|number| graph.numbered_children(number, self.planner.kinds));
+        let asked = self.planner.rebuild.keys().filter_map(|id| graph.index(id));
+        let changed = self.planner.changed.keys().filter_map(|id| graph.index(id));
+        let followers = changed.flat_map(|index| graph.children_at(index, self.planner.kinds));
         let mut open: Vec<_> = asked.chain(followers).collect();
-        while let Some(number) = open.pop() {
-            let candidate = self.marks[number as usize] == Mark::Candidate;
-            let Some(artifact) = self.artifact(number).filter(|_| candidate) else { continue };
-            if let Some(reason) = self.objection(artifact) {
-                self.marks[number as usize] = Mark::Excluded;
+        while let Some(index) = open.pop() {
+            if self.marks[index] != Mark::Candidate {
+                continue;
+            }
+            let objection =
+                self.artifact(index).and_then(|artifact| Some((artifact, self.objection(index, artifact)?)));
+            if let Some((artifact, reason)) = objection {
+                self.marks[index] = Mark::Excluded;
                 self.excluded.insert(artifact.id.clone(), reason.into());
             } else {
-                self.marks[number as usize] = Mark::Included;
-                open.extend(self.children(number));
+                self.marks[index] = Mark::Included;
+                open.extend(self.children(index).filter(|child| self.marks[*child] == Mark::Candidate));
             }
         }
     }
 
-    /// Repositories that are prepared on demand are prepared for those that take packages from them; what else takes packages from them is
-    /// not affected by that. No policy is asked: they are not rebuilt for their own sake.
-    fn prepare(&mut self) -> BTreeSet<u32> {
-        let included = (0..).zip(&self.marks).filter(|(_, mark)| **mark == Mark::Included).map(|(number, _)| number);
-        let mut open: Vec<u32> = included.collect();
+    /// Repositories that are prepared on demand are prepared for those that take packages from
+    /// them; what else takes packages from them is not affected by that. No policy is asked: they
+    /// are not rebuilt for their own sake.
+    fn prepare(&mut self) -> BTreeSet<ArtifactIndex> {
         let mut prepared = BTreeSet::new();
-        while let Some(number) = open.pop() {
-            for (parent, kinds) in self.planner.graph.numbered_parents(number) {
+        if !self.planner.graph.kinds().common(self.planner.kinds).contains(EdgeKind::Repository) {
+            return prepared;
+        }
+        let mut open: Vec<_> = self.marked(Mark::Included).collect();
+        while let Some(index) = open.pop() {
+            for (parent, kinds) in self.planner.graph.parents_at(index) {
                 if !kinds.common(self.planner.kinds).contains(EdgeKind::Repository) {
                     continue;
                 }
-                let taken = matches!(self.marks[parent as usize], Mark::Included | Mark::Excluded);
+                let taken = matches!(self.marks[parent], Mark::Included | Mark::Excluded);
                 let Some(repository) = self.artifact(parent).filter(|_| !taken) else { continue };
                 if repository.on_demand() && !self.planner.changed.contains_key(&repository.id) {
-                    self.marks[parent as usize] = Mark::Included;
+                    self.marks[parent] = Mark::Included;
                     prepared.insert(parent);
                     open.push(parent);
                 }
@@ -115,9 +137,10 @@ impl<'a> Walk<'a> {
         prepared
     }
 
-    /// Why an artifact that a change reaches cannot or must not be rebuilt.
-    fn objection(&self, artifact: &Artifact) -> Option<Reason> {
-        if !artifact.buildable() {
+    /// Returns why an artifact that a change reaches cannot or must not be rebuilt; `None` if it
+    /// may be.
+    fn objection(&self, index: ArtifactIndex, artifact: &Artifact) -> Option<Reason> {
+        if !self.planner.graph.buildable(index) {
             return Some(Reason::new("no_recipe", "the catalog has no recipe for it: somebody else builds it"));
         }
         if self.planner.policy.is_empty() {
@@ -127,29 +150,33 @@ impl<'a> Walk<'a> {
         (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()))
     }
 
-    /// What is left would only follow what is not rebuilt: each is told the nearest one of these, the first by name of several.
+    /// Excludes the candidates that are left, which would only follow what is not rebuilt. Each is
+    /// told the nearest excluded artifact on a path to it; of several, the first by name.
+    /// Breadth-first search from all excluded artifacts, in the order of names within each
+    /// distance.
     fn explain_the_rest(&mut self) {
-        let by_name = |numbers: Vec<u32>, walk: &Self| {
-            let artifacts = numbers.into_iter().filter_map(|number| Some((&walk.artifact(number)?.id, number)));
-            let mut named: Vec<(&'a ArtifactId, u32)> = artifacts.collect();
+        let by_name = |indices: Vec<ArtifactIndex>, walk: &Self| {
+            let artifacts = indices.into_iter().filter_map(|index| Some((&walk.artifact(index)?.id, index)));
+            let mut named: Vec<(&'a ArtifactId, ArtifactIndex)> = artifacts.collect();
             named.sort_unstable();
             named
         };
-        let excluded = (0..).zip(&self.marks).filter(|(_, mark)| **mark == Mark::Excluded);
-        let mut nearest = by_name(excluded.map(|(number, _)| number).collect(), self);
+        let mut nearest = by_name(self.marked(Mark::Excluded).collect(), self);
         while !nearest.is_empty() {
             let mut next = Vec::new();
-            for (parent, number) in nearest {
-                for child in self.children(number) {
-                    let candidate = self.marks[child as usize] == Mark::Candidate;
-                    let Some(artifact) = self.artifact(child).filter(|_| candidate) else { continue };
+            for (parent, index) in nearest {
+                for child in self.children(index) {
+                    if self.marks[child] != Mark::Candidate {
+                        continue;
+                    }
+                    let Some(artifact) = self.artifact(child) else { continue };
                     let exclusion = Exclusion {
                         code: "parent_not_rebuilt".into(),
                         text: format!("it would only follow {parent}, which is not rebuilt"),
                         follows: Some(parent.clone()),
                     };
                     self.excluded.insert(artifact.id.clone(), exclusion);
-                    self.marks[child as usize] = Mark::Excluded;
+                    self.marks[child] = Mark::Excluded;
                     next.push(child);
                 }
             }

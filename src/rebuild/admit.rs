@@ -6,9 +6,9 @@ use super::schedule::{Entry, Lines};
 use super::state::{BuildState, EventState};
 use crate::artifact::ArtifactId;
 use crate::event::Envelope;
+use crate::graph::KeyedGraph;
 use crate::plan::{Plan, PlanNode};
 use crate::reason::Reason;
-use petgraph::graphmap::DiGraphMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -320,9 +320,9 @@ impl Rebuild {
 
     fn refuse_cycles(&self, ours: &BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
         let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
-        let graph: DiGraphMap<BuildId, ()> = waits.map(|edge| (edge.parent, edge.child, ())).collect();
-        let circles = petgraph::algo::kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);
-        let members: Vec<_> = circles.flatten().collect();
+        let graph = KeyedGraph::new([], waits.map(|edge| (edge.parent, edge.child)));
+        let mut members: Vec<BuildId> = graph.cycles().into_iter().flatten().collect();
+        members.sort_unstable();
         if members.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 use super::schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
 use crate::event::Severity;
+use crate::graph::{Affected, Csr, CsrError};
 use crate::plan::Plan;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -23,9 +24,9 @@ pub enum Endless {
     /// A task waits for one that is not there, or more tasks than can be numbered.
     #[error("task {0} is not in the workload")]
     Unknown(u32),
-    /// Tasks wait for each other in a circle.
-    #[error("{0} tasks wait for each other in a circle, or for such tasks")]
-    Circle(u32),
+    /// Tasks wait for each other in a cycle.
+    #[error("{0} tasks wait for each other in a cycle, or for such tasks")]
+    Cycle(u32),
     /// A build system has tasks and no slot.
     #[error("the build system {0:?} has no slot")]
     NoSlot(String),
@@ -50,13 +51,9 @@ pub enum Endless {
 pub struct Workload<'a> {
     tasks: Vec<Task<'a>>,
     ranks: Vec<Duration>,
-    /// For each task, where its children begin in `children`; one more at the end.
-    starts: Vec<u32>,
-    children: Vec<u32>,
-    /// Of each task, how many it waits for.
-    parents: Vec<u32>,
-    /// Parents before children.
-    order: Vec<u32>,
+    waits: Csr,
+    /// All tasks in waves: parents before children.
+    order: Affected,
 }
 
 impl<'a> Workload<'a> {
@@ -64,29 +61,22 @@ impl<'a> Workload<'a> {
     /// and make no difference.
     ///
     /// # Errors
-    /// [`Endless::Unknown`] and [`Endless::Circle`].
+    /// [`Endless::Unknown`] and [`Endless::Cycle`].
     pub fn new(tasks: Vec<Task<'a>>, waits: &[(u32, u32)]) -> Result<Self, Endless> {
         let count = u32::try_from(tasks.len()).map_err(|_| Endless::Unknown(u32::MAX))?;
-        let mut starts = vec![0_u32; tasks.len() + 1];
-        let mut parents = vec![0_u32; tasks.len()];
-        for &(parent, child) in waits {
-            if let Some(unknown) = [parent, child].into_iter().find(|task| *task >= count) {
-                return Err(Endless::Unknown(unknown));
-            }
-            starts[parent as usize + 1] += 1;
-            parents[child as usize] += 1;
+        let waits = Csr::new(count, waits).map_err(|error| match error {
+            CsrError::NoSuchNode { parent, .. } if parent >= count => Endless::Unknown(parent),
+            CsrError::NoSuchNode { child, .. } => Endless::Unknown(child),
+            CsrError::TooManyEdges(_) => Endless::Unknown(u32::MAX),
+        })?;
+        let everything: Vec<_> = (0..count).collect();
+        let order = waits.affected(&everything);
+        let waits_for_itself = everything.iter().any(|task| waits.children(*task).contains(task));
+        if waits_for_itself || order.cycles().len() > 0 {
+            let left = tasks.len() - waits.topological_order().len();
+            return Err(Endless::Cycle(u32::try_from(left).unwrap_or(u32::MAX)));
         }
-        for task in 0..tasks.len() {
-            starts[task + 1] += starts[task];
-        }
-        let mut free = starts.clone();
-        let mut children = vec![0; waits.len()];
-        for &(parent, child) in waits {
-            children[free[parent as usize] as usize] = child;
-            free[parent as usize] += 1;
-        }
-        let mut workload = Self { tasks, ranks: Vec::new(), starts, children, parents, order: Vec::new() };
-        workload.order = workload.parents_first()?;
+        let mut workload = Self { tasks, ranks: Vec::new(), waits, order };
         workload.ranks = workload.longest(|task| task.estimate);
         Ok(workload)
     }
@@ -106,39 +96,10 @@ impl<'a> Workload<'a> {
         &self.ranks
     }
 
-    fn children(&self, task: u32) -> &[u32] {
-        let task = task as usize;
-        &self.children[self.starts[task] as usize..self.starts[task + 1] as usize]
-    }
-
-    fn parents_first(&self) -> Result<Vec<u32>, Endless> {
-        let mut waits_for = self.parents.clone();
-        let mut order: Vec<u32> =
-            (0..).zip(&waits_for).filter(|(_, count)| **count == 0).map(|(task, _)| task).collect();
-        let mut next = 0;
-        while let Some(&task) = order.get(next) {
-            next += 1;
-            for &child in self.children(task) {
-                waits_for[child as usize] -= 1;
-                if waits_for[child as usize] == 0 {
-                    order.push(child);
-                }
-            }
-        }
-        match self.tasks.len() - order.len() {
-            0 => Ok(order),
-            left => Err(Endless::Circle(u32::try_from(left).unwrap_or(u32::MAX))),
-        }
-    }
-
     /// Of each task, the longest chain that begins with it.
     fn longest(&self, length: impl Fn(&Task<'_>) -> Duration) -> Vec<Duration> {
-        let mut longest = vec![Duration::ZERO; self.tasks.len()];
-        for &task in self.order.iter().rev() {
-            let after = self.children(task).iter().map(|child| longest[*child as usize]).max().unwrap_or_default();
-            longest[task as usize] = length(&self.tasks[task as usize]).saturating_add(after);
-        }
-        longest
+        let lengths: Vec<_> = self.tasks.iter().map(length).collect();
+        self.waits.ranks(&self.order, &lengths)
     }
 
     /// What no schedule can beat: the longest chain, or the work of a system divided by its slots.
@@ -166,7 +127,7 @@ impl<'a> Workload<'a> {
         let entries = entries.map(|(task, rank)| Entry { system: task.system, rank: *rank, estimate: task.estimate });
         let priorities = Lines::default().enqueue(Severity::default(), &entries.collect::<Vec<_>>());
         let mut schedule = Schedule::new(slots.clone());
-        let mut waits_for = self.parents.clone();
+        let mut waits_for: Vec<_> = (0..self.waits.nodes()).map(|task| self.waits.parents(task).len()).collect();
         for (task, _) in (0..).zip(&waits_for).filter(|(_, count)| **count == 0) {
             schedule.ready(self.tasks[task as usize].system, priorities[task as usize], task);
         }
@@ -186,7 +147,7 @@ impl<'a> Workload<'a> {
                 && let Some(Reverse((_, task))) = running.pop()
             {
                 schedule.ended(self.tasks[task as usize].system);
-                for &child in self.children(task) {
+                for &child in self.waits.children(task) {
                     waits_for[child as usize] -= 1;
                     if waits_for[child as usize] == 0 {
                         schedule.ready(self.tasks[child as usize].system, priorities[child as usize], child);

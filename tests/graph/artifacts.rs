@@ -148,7 +148,7 @@ fn closures_keep_to_their_limits() {
 }
 
 #[test]
-fn circles_are_named_with_a_way_around() {
+fn cycles_are_named_with_a_way_around() {
     let mut seen = 0;
     for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -175,7 +175,7 @@ fn circles_are_named_with_a_way_around() {
 }
 
 #[test]
-fn a_circle_is_told_in_one_line() {
+fn a_cycle_is_told_in_one_line() {
     let artifacts = ["libc", "perl", "make"].map(|id| Artifact::new(id, ArtifactKind::Rpm));
     let mut graph = ArtifactGraph::of(
         artifacts,

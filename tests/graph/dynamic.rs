@@ -33,7 +33,7 @@ impl Run {
         self.durations.len() as u32
     }
 
-    /// One change. With few nodes and about as many edges, circles come and go all the time.
+    /// One change. With few nodes and about as many edges, cycles come and go all the time.
     fn step(&mut self) {
         let node = self.rng.u32(..self.nodes());
         let other = self.rng.u32(..self.nodes());
@@ -76,9 +76,9 @@ impl Run {
         for node in 0..self.nodes() {
             assert_eq!(self.graph.rank(node), ranks.get(node), "rank of {node} in {:?}", self.edges);
         }
-        let circles: BTreeSet<BTreeSet<_>> = frozen.cycles().map(|cycle| cycle.iter().copied().collect()).collect();
+        let cycles: BTreeSet<BTreeSet<_>> = frozen.cycles().map(|cycle| cycle.iter().copied().collect()).collect();
         let ours = self.graph.components().filter(|members| members.len() > 1);
-        assert_eq!(ours.map(|members| members.iter().copied().collect()).collect::<BTreeSet<_>>(), circles);
+        assert_eq!(ours.map(|members| members.iter().copied().collect()).collect::<BTreeSet<_>>(), cycles);
         for &(parent, child) in &self.edges {
             let together = self.graph.component(parent).contains(&child);
             assert!(together || self.graph.precedes(parent, child), "{parent} -> {child}");
@@ -115,9 +115,9 @@ fn a_million_changes_later_it_still_does() {
     assert!(run.changes["United"] > 5_000 && run.changes["Divided"] > 5_000, "{:?}", run.changes);
 }
 
-/// Large enough that what breaks away from a circle is a small part of it, and found without a look at the rest.
+/// Large enough that what breaks away from a cycle is a small part of it, and found without a look at the rest.
 #[test]
-fn large_circles_lose_small_parts() {
+fn large_cycles_lose_small_parts() {
     for seed in 0..4 {
         let mut run = Run::new(seed, 150);
         for number in 1..=12_000 {
@@ -131,7 +131,7 @@ fn large_circles_lose_small_parts() {
 }
 
 #[test]
-fn what_would_close_a_circle_is_known_before() {
+fn what_would_close_a_cycle_is_known_before() {
     let mut rng = fastrand::Rng::with_seed(3);
     for _ in 0..300 {
         let edges: Vec<_> = (0..rng.usize(..14)).map(|_| (rng.u32(..8), rng.u32(..8))).collect();
@@ -191,14 +191,14 @@ fn places_between_neighbours_do_not_run_out() {
     let mut graph = DynamicGraph::new();
     let nodes: Vec<_> = (0..40).map(|_| graph.add(1)).collect();
     for _ in 0..200 {
-        let circle: Vec<_> = nodes.iter().copied().zip(nodes.iter().copied().cycle().skip(1)).collect();
-        for (parent, child) in &circle {
+        let cycle: Vec<_> = nodes.iter().copied().zip(nodes.iter().copied().cycle().skip(1)).collect();
+        for (parent, child) in &cycle {
             graph.insert(*parent, *child);
         }
         assert_eq!(graph.components().count(), 1);
         assert_eq!(graph.remove(39, 0), EdgeChange::Divided);
         assert_eq!(graph.rank(0), 40);
-        for (parent, child) in &circle {
+        for (parent, child) in &cycle {
             graph.remove(*parent, *child);
         }
     }

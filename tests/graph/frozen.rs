@@ -15,7 +15,7 @@ fn named() -> impl Strategy<Value = Vec<u32>> {
     proptest::collection::vec(0..NODES + 2, 0..6)
 }
 
-/// What an answer says: the wave of each node, and the circles as sets.
+/// What an answer says: the wave of each node, and the cycles as sets.
 fn told(affected: &Affected, nodes: u32) -> (Vec<Option<usize>>, BTreeSet<BTreeSet<u32>>) {
     let mut waves = vec![None; nodes as usize];
     for (number, wave) in affected.waves().enumerate() {
@@ -119,7 +119,7 @@ proptest! {
     }
 }
 
-/// A graph in which a search sweeps instead of walking, with circles before, at and behind what is named.
+/// A graph in which a search sweeps instead of walking, with cycles before, at and behind what is named.
 #[test]
 fn sweeps_and_walks_agree() {
     let mut rng = fastrand::Rng::with_seed(11);
@@ -149,8 +149,8 @@ fn a_chain_of_a_million_is_no_problem() {
     assert_eq!(search.ranks(&vec![5_u64; nodes as usize]).longest(), 5 * 999_990);
     assert_eq!(search.ranks(&vec![u32::MAX; nodes as usize]).longest(), u32::MAX, "sums stop at the largest number");
 
-    let circle: Vec<_> = chain.into_iter().chain([(nodes - 1, 0)]).collect();
-    let csr = Csr::new(nodes, &circle).unwrap();
+    let cycle: Vec<_> = chain.into_iter().chain([(nodes - 1, 0)]).collect();
+    let csr = Csr::new(nodes, &cycle).unwrap();
     assert_eq!(csr.affected(&[10]).cycles().next().unwrap().len(), 1_000_000);
     assert_eq!(FrozenGraph::new(&csr).cycles().len(), 1);
 }

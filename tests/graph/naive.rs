@@ -66,7 +66,7 @@ impl Naive {
         }
     }
 
-    /// The longest chain of durations from this node on that has no two members of a circle in a row.
+    /// The longest chain of durations from this node on that has no two members of a cycle in a row.
     pub(crate) fn rank(&self, node: u32, durations: &[u32]) -> u32 {
         let component = self.components();
         let next = self

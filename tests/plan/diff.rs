@@ -174,7 +174,7 @@ fn each_thing_that_differs_is_named() {
             |plan| drop(plan["excluded"].as_object_mut().unwrap().remove("vendor")),
             "out: vendor: excluded (no_recipe: the catalog has no recipe for it) -> not excluded",
         ),
-        (|plan| plan["cycles"] = json!([{"members": ["app"]}]), "circles: 0 -> 1"),
+        (|plan| plan["cycles"] = json!([{"members": ["app"]}]), "cycles: 0 -> 1"),
         (|plan| drop(plan["nodes"].as_object_mut().unwrap().remove("app")), "removed: app"),
     ];
     let plan: Plan = serde_json::from_value(stored()).unwrap();

@@ -210,7 +210,7 @@ fn keys_of_a_derivation() {
 }
 
 #[test]
-fn a_circle_is_explained() {
+fn a_cycle_is_explained() {
     let node = |name: &str, parents: &[&str]| {
         let parents: Vec<_> = parents.iter().map(|id| json!({"id": id, "kinds": ["link"]})).collect();
         let because: Vec<_> = parents.iter().map(|parent| parent["id"].clone()).collect();

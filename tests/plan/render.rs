@@ -489,7 +489,7 @@ fn an_empty_plan_can_be_drawn() {
 }
 
 #[test]
-fn circles_are_drawn_dashed() {
+fn cycles_are_drawn_dashed() {
     let plan: Plan = serde_json::from_value(crate::stored::opened()).unwrap();
     let dot = plan.render(Format::Dot).to_string();
     assert_eq!(dot.matches("style=dashed, constraint=false").count(), 1);

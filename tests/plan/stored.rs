@@ -53,8 +53,8 @@ fn plan() -> Value {
     serde_json::to_value(graph.planner().changed("base", None).rebuild("app").plan().unwrap()).unwrap()
 }
 
-/// The same plan with a circle between lib and tool, resolved in one of the two ways.
-fn circle(broken: &Value) -> Value {
+/// The same plan with a cycle between lib and tool, resolved in one of the two ways.
+fn cycle(broken: &Value) -> Value {
     let mut plan = plan();
     let parent = |name: &str| json!({"id": name, "kinds": ["link"]});
     for (child, name) in [("lib", "tool"), ("tool", "lib")] {
@@ -65,9 +65,9 @@ fn circle(broken: &Value) -> Value {
     plan
 }
 
-/// The circle is resolved by building lib first.
+/// The cycle is resolved by building lib first.
 pub(crate) fn opened() -> Value {
-    let mut plan = circle(&json!([["lib", "tool"]]));
+    let mut plan = cycle(&json!([["lib", "tool"]]));
     plan["nodes"]["tool"]["wave"] = 1.into();
     plan["nodes"]["app"]["wave"] = 2.into();
     plan["nodes"]["lib"]["rank"]["secs"] = 1800.into();
@@ -102,8 +102,8 @@ fn other_versions_are_refused() {
 }
 
 #[test]
-fn circles_are_read() {
-    for stored in [circle(&json!([])), opened()] {
+fn cycles_are_read() {
+    for stored in [cycle(&json!([])), opened()] {
         let plan: Plan = serde_json::from_value(stored).unwrap();
         assert_eq!(plan.cycles().len(), 1);
         let lib = plan.node(&"lib".into()).unwrap();
@@ -192,7 +192,7 @@ fn a_plan_that_contradicts_itself_is_refused_with_the_place() {
         ),
         (
             |plan| plan["cycles"] = json!([{"members": ["lib"]}, {"members": ["lib"]}]),
-            r#"cycles[1].members: "lib" is in two circles"#,
+            r#"cycles[1].members: "lib" is in two cycles"#,
         ),
         (
             |plan| plan["cycles"] = json!([{"members": ["tool", "lib"]}]),
@@ -200,11 +200,11 @@ fn a_plan_that_contradicts_itself_is_refused_with_the_place() {
         ),
         (
             |plan| plan["cycles"] = json!([{"members": ["lib", "tool"], "broken": [["tool", "lib"]]}]),
-            r#"cycles[0].broken: "tool" does not depend on "lib" within the circle"#,
+            r#"cycles[0].broken: "tool" does not depend on "lib" within the cycle"#,
         ),
         (
             |plan| plan["cycles"] = json!([{"members": ["app", "lib"], "broken": [["app", "tool"]]}]),
-            r#"cycles[0].broken: "app" does not depend on "tool" within the circle"#,
+            r#"cycles[0].broken: "app" does not depend on "tool" within the cycle"#,
         ),
         (
             |plan| plan["cycles"] = json!([{"members": ["app", "lib"]}]),
@@ -221,8 +221,8 @@ fn a_plan_that_contradicts_itself_is_refused_with_the_place() {
 }
 
 #[test]
-fn a_circle_that_nothing_reaches_is_refused() {
-    let mut plan = circle(&json!([]));
+fn a_cycle_that_nothing_reaches_is_refused() {
+    let mut plan = cycle(&json!([]));
     for (name, other) in [("lib", "tool"), ("tool", "lib")] {
         plan["nodes"][name]["because"] = json!([other]);
     }
@@ -230,7 +230,7 @@ fn a_circle_that_nothing_reaches_is_refused() {
 }
 
 #[test]
-fn a_circle_that_is_not_resolved_is_refused() {
+fn a_cycle_that_is_not_resolved_is_refused() {
     let mut plan = opened();
     plan["cycles"] = json!([]);
     assert!(error(plan).contains(r#"nodes."lib".wave: "tool" is in wave 1, so it is not waited for"#));

@@ -451,16 +451,16 @@ fn the_plan_is_shown_in_any_format() {
 }
 
 #[test]
-fn a_circle_of_images_is_named() {
+fn a_cycle_of_images_is_named() {
     let tree = tree();
     fs::write(tree.path().join("base/Containerfile"), "FROM debian:12 AS a\nFROM app:slim\nCOPY --from=a / /\n")
         .unwrap();
-    let circle = "affected artifacts depend on each other in a circle: ";
+    let cycle = "affected artifacts depend on each other in a cycle: ";
     let (out, _) = text(&of_tree(tree.path(), &[]), 0);
-    has(&out, &format!("  docker.io/library/debian:12: {circle}"));
+    has(&out, &format!("  docker.io/library/debian:12: {cycle}"));
     executable(&tree.path().join("freshmaker-build.sh"), "#!/bin/sh\n");
     let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12"]), 1);
-    has(&out, circle);
+    has(&out, cycle);
 }
 
 /// The script that `--init` writes, with a builder that only says how it was called.

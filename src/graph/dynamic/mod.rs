@@ -1,22 +1,38 @@
 //! A graph that changes, with an order and ranks that follow each change.
 
-mod circles;
+mod cycles;
 mod order;
 mod ranks;
 
 use super::csr::Csr;
 use super::frozen::FrozenGraph;
 use super::links::Links;
-use circles::Reached;
+use cycles::Reached;
 use order::Order;
 use ranks::Touched;
 use std::fmt;
 
-/// A graph of numbered nodes that changes edge by edge. It always knows which nodes are in a circle, an order in which parents come before children, and for
-/// each node the longest chain of durations that starts with it; after a change only what the change concerns is computed again.
+/// A graph of numbered nodes that changes edge by edge.
 ///
-/// The order is kept over components instead of nodes: an edge that closes a circle unites components, the removal of one can divide one. What an edge puts out
-/// of order is searched for from both of its ends in turn, as Haeupler, Kavitha, Mathew, Sen and Tarjan (2012) do. Everything equals what a [`FrozenGraph`] made of the same edges says.
+/// At any time it knows the strongly connected components, a topological order of them, and for
+/// each node the longest chain of durations that starts with it. After a change, only what the
+/// change concerns is computed again. Everything equals what a [`FrozenGraph`] made of the same
+/// edges says.
+///
+/// The order is kept over components instead of nodes: an edge that closes a cycle unites
+/// components, and the removal of an edge can divide one. The algorithms:
+///
+/// * Order and cycles after an insertion: a two-way search between the ends of the edge, after
+///   Haeupler, Kavitha, Mathew, Sen and Tarjan (2012), within the region of the order that Pearce
+///   and Kelly (2006) call affected.
+/// * Components after a removal: searches from both ends in step, as Even and Shiloach (1981) do
+///   for undirected graphs.
+/// * Longest chains: changes are carried from children to parents in reverse topological order, as
+///   in Katriel, Michel and Van Hentenryck (2005).
+///
+/// *Invariant:* an edge between two components leads from a lower to a higher place in the order.
+/// *Invariant:* the rank of a node is its duration and the largest rank of its children in other
+/// components.
 ///
 /// ```
 /// use freshmaker::graph::{DynamicGraph, EdgeChange};
@@ -29,10 +45,13 @@ use std::fmt;
 /// assert_eq!(graph.rank(base), 60);
 ///
 /// assert_eq!(graph.insert(app, tool), EdgeChange::United);
-/// assert_eq!((graph.component(tool).len(), graph.rank(base)), (2, 30), "in a circle none waits for another");
+/// assert_eq!((graph.component(tool).len(), graph.rank(base)), (2, 30), "a cycle has no order");
 /// assert_eq!(graph.remove(app, tool), EdgeChange::Divided);
 /// assert_eq!(graph.rank(base), 60);
 /// ```
+#[doc(alias = "incremental topological sort")]
+#[doc(alias = "online topological ordering")]
+#[doc(alias = "what-if")]
 #[derive(Clone, Default)]
 pub struct DynamicGraph {
     links: Links<()>,
@@ -51,28 +70,39 @@ pub struct DynamicGraph {
     reached: Vec<Reached>,
 }
 
-/// What the insertion or removal of an edge has done.
+/// What the insertion or the removal of an edge has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EdgeChange {
-    /// Nothing: an inserted edge was there, a removed one was not, or a node is not.
+    /// Nothing: an inserted edge was there, a removed edge was not, or one of the nodes is unknown.
     Nothing,
-    /// The edge came or went; circles are what they were.
+    /// The edge was inserted or removed; the components are the same as before.
     Edge,
-    /// The edge closed a circle: components were united.
+    /// The inserted edge closed a cycle: components were united.
     United,
-    /// The edge held a circle together: a component was divided.
+    /// The removed edge held a cycle together: a component was divided.
     Divided,
 }
 
 impl DynamicGraph {
-    /// A graph without nodes.
+    /// Returns a graph without nodes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The nodes and edges of a graph, with the duration of each node; a missing one counts nothing.
+    /// Returns a graph with the nodes and edges of another one and the duration of each node; a
+    /// missing duration counts nothing, and repeated edges are one. Cost: O(n + m log m), much less
+    /// than edge by edge.
+    ///
+    /// ```
+    /// use freshmaker::graph::{Csr, DynamicGraph};
+    ///
+    /// let graph = DynamicGraph::of(&Csr::new(3, &[(2, 1), (1, 0)])?, &[5, 5, 5]);
+    /// let order: Vec<&[u32]> = graph.components().collect();
+    /// assert_eq!((order, graph.rank(2)), (vec![&[2][..], &[1], &[0]], 15));
+    /// # Ok::<(), freshmaker::graph::CsrError>(())
+    /// ```
     #[must_use]
     pub fn of(csr: &Csr, durations: &[u64]) -> Self {
         let frozen = FrozenGraph::new(csr);
@@ -110,7 +140,8 @@ impl DynamicGraph {
         graph
     }
 
-    /// A further node with its duration, in any unit. Its number is the count of those before.
+    /// Adds a node with its duration, in any unit, and returns its number: the count of those
+    /// before.
     pub fn add(&mut self, duration: u64) -> u32 {
         let node = self.nodes();
         self.links.add();
@@ -123,56 +154,68 @@ impl DynamicGraph {
         node
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> u32 {
         // Nobody can hold as many as could not be numbered.
         u32::try_from(self.links.nodes()).unwrap_or(u32::MAX)
     }
 
-    /// How many edges there are.
+    /// Returns the number of edges.
     #[must_use]
     pub fn edges(&self) -> usize {
         self.links.edges()
     }
 
-    /// What is built from this node, by number.
+    /// Returns what is built from this node, by number. Empty for a number that is no node.
     pub fn children(&self, node: u32) -> impl Iterator<Item = u32> {
         self.known(node).then(|| self.links.children(node)).into_iter().flatten().map(|(child, ())| child)
     }
 
-    /// What this node is built from, by number.
+    /// Returns what this node is built from, by number. Empty for a number that is no node.
     pub fn parents(&self, node: u32) -> impl Iterator<Item = u32> {
         self.known(node).then(|| self.links.parents(node)).into_iter().flatten().map(|(parent, ())| parent)
     }
 
-    /// The nodes with which this one is in a circle, and itself. Empty for a number that is no node.
+    /// Returns the nodes of the strongly connected component of this node, itself among them, in no
+    /// specified order. Empty for a number that is no node.
+    #[doc(alias = "SCC")]
     #[must_use]
     pub fn component(&self, node: u32) -> &[u32] {
         let component = self.component_of.get(node as usize);
         component.map(|component| self.members[*component as usize].as_slice()).unwrap_or_default()
     }
 
-    /// All components, parents before children.
+    /// Returns all components, parents before children.
+    #[doc(alias = "topological sort")]
     pub fn components(&self) -> impl Iterator<Item = &[u32]> {
         self.order.iter().map(|component| self.members[component as usize].as_slice())
     }
 
-    /// Whether the first node has a place before the other one in the order. What depends on something never precedes it; nothing precedes what it is in a
-    /// circle with.
+    /// Whether the first node comes before the other one in the order. A child never comes before
+    /// its parent; of two members of a cycle, neither comes before the other. Cost: O(1).
     #[must_use]
     pub fn precedes(&self, first: u32, then: u32) -> bool {
         let place = |node: u32| self.component_of.get(node as usize).map(|component| self.order.place(*component));
         matches!((place(first), place(then)), (Some(first), Some(then)) if first < then)
     }
 
-    /// The longest chain of durations that starts with this node, in which no two members of a circle follow each other. Sums stop at the largest number.
+    /// Returns the longest chain of durations that starts with this node, in which no two members
+    /// of a cycle follow each other. Sums stop at the largest number. 0 for a number that is no
+    /// node.
+    #[doc(alias = "critical path")]
+    #[doc(alias = "longest path")]
     #[must_use]
     pub fn rank(&self, node: u32) -> u64 {
         self.ranks.get(node as usize).copied().unwrap_or_default()
     }
 
-    /// Whether this edge would be in a circle.
+    /// Whether this edge, if it were inserted, would be in a cycle. `false` if one of the nodes is
+    /// unknown. Nothing changes; memory for the search is why it takes `&mut self`.
+    ///
+    /// Cost: that of a search from both ends in turn within the affected region; O(1) if the edge
+    /// agrees with the order.
+    #[doc(alias = "what-if")]
     #[must_use]
     pub fn closes_cycle(&mut self, parent: u32, child: u32) -> bool {
         if !self.known(parent) || !self.known(child) {
@@ -183,6 +226,10 @@ impl DynamicGraph {
     }
 
     /// Adds an edge from a parent to the child that is built from it.
+    ///
+    /// Cost: O(1) besides the storage of the edge if it agrees with the order, else O(k log k) for
+    /// the k edges and components that the search sees on the side that is exhausted first; and the
+    /// ranks that change.
     pub fn insert(&mut self, parent: u32, child: u32) -> EdgeChange {
         if !self.known(parent) || !self.known(child) || self.links.get(parent, child).is_some() {
             return EdgeChange::Nothing;
@@ -192,17 +239,20 @@ impl DynamicGraph {
         if above == below {
             return EdgeChange::Edge;
         }
-        let circle = self.order.insert(&self.between, above, below);
-        if circle.is_empty() {
+        let cycle = self.order.insert(&self.between, above, below);
+        if cycle.is_empty() {
             self.raise(parent, self.ranks[child as usize]);
         } else {
-            self.unite(&circle);
+            self.unite(&cycle);
         }
         self.settle();
-        if circle.is_empty() { EdgeChange::Edge } else { EdgeChange::United }
+        if cycle.is_empty() { EdgeChange::Edge } else { EdgeChange::United }
     }
 
-    /// Removes an edge. The other edges of its two nodes are not walked over, unless it was in a circle, or began the longest chain of its parent.
+    /// Removes an edge.
+    ///
+    /// Cost: the other edges of the two nodes are not walked over, unless the edge was in a cycle,
+    /// or began the longest chain of its parent.
     pub fn remove(&mut self, parent: u32, child: u32) -> EdgeChange {
         if !self.known(parent) || !self.known(child) || self.links.remove(parent, child).is_none() {
             return EdgeChange::Nothing;
@@ -219,7 +269,7 @@ impl DynamicGraph {
         if divided { EdgeChange::Divided } else { EdgeChange::Edge }
     }
 
-    /// Changes how long a node takes.
+    /// Changes the duration of a node, and the ranks that follow from it.
     pub fn set_duration(&mut self, node: u32, duration: u64) {
         if self.known(node) {
             self.durations[node as usize] = duration;

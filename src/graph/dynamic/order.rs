@@ -4,10 +4,33 @@ use std::collections::BTreeMap;
 /// The distance of neighbours when there is room for it. What is moved needs places between.
 const DISTANCE: u64 = 1 << 32;
 
-/// An order of components in which each edge leads forwards.
+/// A topological order of components that is corrected after each new edge.
 ///
-/// Places are numbers with room between them. An edge that leads backwards is made to lead forwards by moving what comes after its end behind its start, or what
-/// comes before its start in front of its end, whichever is less: it is searched for from both ends in turn.
+/// Places are numbers with gaps, as in the list labels of Dietz and Sleator (1987): to move a
+/// component is to give it a number between two others, and all numbers are spread again when a gap
+/// is too small.
+///
+/// If a new edge leads backwards, from a place to an earlier one, only components between the two
+/// places can be wrong: the affected region of Pearce and Kelly (2006). Their algorithm searches it
+/// from both ends and permutes what it finds. Here the two searches take turns, edge by edge, and
+/// stop when one side is exhausted, as in the two-way search of Haeupler, Kavitha, Mathew, Sen and
+/// Tarjan (2012); then only that side is moved, behind or in front of the other end. Cost: O(k log
+/// k) if the shorter side has k edges and components; O(n log n) when all places are spread, which
+/// is necessary after about 32 insertions into the same gap.
+///
+/// *Invariant:* after each call every edge between components leads from a lower to a higher place,
+/// and no two components have the same place.
+///
+/// A worked example, with components a, b, c, d at places 1 to 4, the edges a-b and c-d, and the
+/// new edge d-a:
+///
+/// 1. d is behind a, so the edge leads backwards. The region is everything from a to d.
+/// 2. From a, forwards: b. From d, backwards: c. Both sides then have no further edge; the forward
+///    side was asked first and is exhausted first, with a and b. No node is on both sides: no
+///    cycle.
+/// 3. a and b are moved behind d, in this order: c, d, a, b.
+/// 4. If the edge b-c had been there, the searches would have met: all four are one cycle, in the
+///    place of d.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
     /// The place of each component.
@@ -23,7 +46,7 @@ enum Mark {
     None,
     After,
     Before,
-    Circle,
+    Cycle,
 }
 
 /// When a search from both ends may stop.
@@ -36,7 +59,7 @@ enum Until {
 }
 
 impl Order {
-    /// Gives a component the last place.
+    /// Gives a component the last place. Cost: O(log n).
     pub(super) fn append(&mut self, component: u32) {
         let last = |order: &Self| order.by_place.last_key_value().map_or(0, |(place, _)| *place);
         if last(self) > u64::MAX - DISTANCE {
@@ -49,7 +72,7 @@ impl Order {
         self.places[component as usize]
     }
 
-    /// The components in order.
+    /// Returns the components in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         self.by_place.values().copied()
     }
@@ -59,19 +82,20 @@ impl Order {
         self.by_place.remove(&self.places[component as usize]);
     }
 
-    /// A component has become part of another one, which gets its place.
+    /// Gives the place of a component to the one that has taken it in.
     pub(super) fn rename(&mut self, component: u32, into: u32) {
         self.set(into, self.place(component));
     }
 
-    /// Puts the parts of a component, of which one keeps its number and its place, where it was.
+    /// Puts the parts of a component where it was; one part keeps its number and its place.
     pub(super) fn divide(&mut self, whole: u32, parts: &[u32]) {
         let at = parts.iter().position(|part| *part == whole).unwrap_or_default();
         self.put_before(whole, &parts[..at]);
         self.put_after(whole, parts.get(at + 1..).unwrap_or_default());
     }
 
-    /// Gives components, in this order, places in front of another one and behind everything else that is in front of it.
+    /// Gives components, in this order, places in front of another one and behind everything else
+    /// that is in front of it.
     fn put_before(&mut self, component: u32, moved: &[u32]) {
         let step = self.room(component, moved.len(), |order, place| {
             place - order.by_place.range(..place).next_back().map_or(0, |(before, _)| *before)
@@ -82,7 +106,8 @@ impl Order {
         }
     }
 
-    /// Gives components, in this order, places behind another one and in front of everything else that is behind it.
+    /// Gives components, in this order, places behind another one and in front of everything else
+    /// that is behind it.
     fn put_after(&mut self, component: u32, moved: &[u32]) {
         let step = self.room(component, moved.len(), |order, place| {
             let end = place.saturating_add(DISTANCE);
@@ -94,7 +119,8 @@ impl Order {
         }
     }
 
-    /// The distance at which so many components fit between this one and its neighbour, after making room if there is none.
+    /// Returns the distance at which so many components fit between this one and its neighbour,
+    /// after spreading all places if there is no room.
     fn room(&mut self, component: u32, moved: usize, between: impl Fn(&Self, u64) -> u64) -> u64 {
         let needed = moved as u64 + 1;
         if between(self, self.place(component)) < needed {
@@ -103,6 +129,7 @@ impl Order {
         between(self, self.place(component)) / needed
     }
 
+    /// Gives all components new places at equal distances. Cost: O(n log n).
     fn spread(&mut self) {
         let components: Vec<_> = std::mem::take(&mut self.by_place).into_values().collect();
         // There are fewer components than 32 bits can number.
@@ -124,53 +151,59 @@ impl Order {
         self.place(from) <= self.place(to) && self.search(edges, from, to, Until::Met).is_none()
     }
 
-    /// Makes an edge that was added lead forwards. If it closes a circle, the answer is the components that are now one, and only the first of them has a place.
+    /// Corrects the order after an edge was added. If the edge closes a cycle, returns the
+    /// components that are now one, of which only the first has a place; else nothing.
     pub(super) fn insert(&mut self, edges: &Links<u32>, above: u32, below: u32) -> Vec<u32> {
         if self.place(above) < self.place(below) {
             return Vec::new();
         }
         let Some((side, mut found)) = self.search(edges, below, above, Until::Exhausted) else { return Vec::new() };
         found.sort_unstable_by_key(|component| self.place(*component));
-        let (circle, moved) = if side == Mark::Before {
-            // Everything here leads to the start of the edge; what the end of it leads to is in the circle.
+        let (cycle, moved) = if side == Mark::Before {
+            // Everything here leads to the start of the edge; what the end of it leads to is in the
+            // cycle.
             self.part(found, below, |component, marks| {
-                edges.parents(component).any(|(parent, _)| marks[parent as usize] == Mark::Circle)
+                edges.parents(component).any(|(parent, _)| marks[parent as usize] == Mark::Cycle)
             })
         } else {
             found.reverse();
-            let (circle, mut moved) = self.part(found, above, |component, marks| {
-                edges.children(component).any(|(child, _)| marks[child as usize] == Mark::Circle)
+            let (cycle, mut moved) = self.part(found, above, |component, marks| {
+                edges.children(component).any(|(child, _)| marks[child as usize] == Mark::Cycle)
             });
             moved.reverse();
-            (circle, moved)
+            (cycle, moved)
         };
-        // The first of the circle is the end of the edge from which everything was moved away.
-        circle.iter().skip(1).chain(&moved).for_each(|component| self.forget(*component));
+        // The first of the cycle is the end of the edge from which everything was moved away.
+        cycle.iter().skip(1).chain(&moved).for_each(|component| self.forget(*component));
         if side == Mark::Before {
             self.put_before(below, &moved);
         } else {
             self.put_after(above, &moved);
         }
-        circle
+        cycle
     }
 
-    /// Divides components, in the order in which they follow from each other, into those of a circle, which begins with this one, and the others.
+    /// Divides components, in the order in which they follow from each other, into those of a
+    /// cycle, which begins with `first`, and the others.
     fn part(&mut self, found: Vec<u32>, first: u32, joined: impl Fn(u32, &[Mark]) -> bool) -> (Vec<u32>, Vec<u32>) {
-        let (mut circle, mut others) = (Vec::new(), Vec::new());
+        let (mut cycle, mut others) = (Vec::new(), Vec::new());
         for component in found {
             if component == first || joined(component, &self.marks) {
-                self.marks[component as usize] = Mark::Circle;
-                circle.push(component);
+                self.marks[component as usize] = Mark::Cycle;
+                cycle.push(component);
             } else {
                 others.push(component);
             }
         }
-        circle.iter().for_each(|component| self.marks[*component as usize] = Mark::None);
-        (circle, others)
+        cycle.iter().for_each(|component| self.marks[*component as usize] = Mark::None);
+        (cycle, others)
     }
 
-    /// Searches paths from one component to a later one, from both ends in turn, edge by edge. Nothing if one was found and that is enough; else the side that
-    /// was exhausted first, and all that it has found: what comes after the start, or before the target.
+    /// Searches paths from one component to a later one, from both ends in turn, edge by edge.
+    ///
+    /// Returns `None` if a path was found and that is enough. Else returns the side that was
+    /// exhausted first, and all that it has found: what comes after the start, or before the
+    /// target.
     fn search(&mut self, edges: &Links<u32>, from: u32, to: u32, until: Until) -> Option<(Mark, Vec<u32>)> {
         let (first, last) = (self.place(from), self.place(to));
         let mut found = [vec![from], vec![to]];
@@ -200,7 +233,7 @@ impl Order {
                     break None;
                 }
                 // Each side finds it, but only once.
-                *mark = Mark::Circle;
+                *mark = Mark::Cycle;
                 found[turn].push(component);
             }
             turn = 1 - turn;

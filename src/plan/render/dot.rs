@@ -2,12 +2,14 @@ use super::picture::{Limits, Picture, Style, short};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};
 
-/// More takes Graphviz minutes, and nobody looks at it.
+/// With more, Graphviz needs minutes, and the picture cannot be read.
 const LIMITS: Limits = Limits { boxes: 2000, waves: 300, arrows: 10_000, out: 500 };
 
-/// Cells of a label.
+/// The width of a label in cells.
 const LABEL: usize = 60;
 
+/// Writes the plan as a directed graph in the language of Graphviz: a rank for each wave, broken
+/// dependencies dashed and without influence on the layout.
 pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     let picture = Picture::of(plan, &LIMITS);
     writeln!(f, "digraph plan {{")?;
@@ -44,6 +46,7 @@ pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "}}")
 }
 
+/// Writes the exclusions as a cluster of their own.
 fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
     if picture.out.is_empty() {
         return Ok(());

@@ -1,25 +1,45 @@
-//! Where the boxes of a picture stand: layers are columns, the order within a column avoids crossings, and what belongs together is level.
+//! Positions of the boxes of a picture: layers are columns, the order within a column avoids
+//! crossings, and boxes that are connected are level where possible.
 //!
-//! An arrow over several layers runs through lanes of its own between the boxes, which all such arrows from one box share.
+//! The layered drawing of Sugiyama, Tagawa and Toda (1981), without its first two steps: a plan is
+//! acyclic once its broken dependencies are left out, and its waves are the layers.
+//!
+//! 1. *Lanes.* An arrow over several layers gets a lane in each layer between, so that it does not
+//!    cross boxes. All such arrows from one box share the lanes.
+//! 2. *Order.* Each column is sorted by the barycenter of its neighbours, from the left and from
+//!    the right in turn; the order with the fewest crossings is kept.
+//! 3. *Coordinates.* Each box is moved to the mean of its neighbours, as near as the other boxes of
+//!    its column allow.
+//!
+//! Cost: O(rounds · (n log n + c)) for n boxes and lanes, where c is the cost of counting
+//! crossings, O(m · longest row of ends).
+//!
+//! A worked example of the order, with the boxes a, b on the left, c, d on the right, and the
+//! arrows a-d, b-c:
+//!
+//! 1. As given, the arrows cross once.
+//! 2. From the left: the barycenter of c is the position of b, 0.75; that of d is that of a, 0.25.
+//! 3. Sorted by barycenter, the right column is d, c. The arrows do not cross; this order is kept.
 
 use super::picture::{Picture, Style};
 use std::collections::BTreeMap;
 
-/// Rounds of sorting, and of levelling. More change nothing that can be seen.
+/// Rounds of sorting, and of levelling. More rounds change nothing that can be seen.
 const ROUNDS: usize = 8;
 
 pub(super) const BOX_HEIGHT: f64 = 24.0;
 const BOX_GAP: f64 = 8.0;
 const LANE_HEIGHT: f64 = 6.0;
 
-/// Something that takes room in a column: a box, or the lane of arrows that come from a box.
+/// What takes room in a column: a box, or the lane of arrows that come from a box.
 #[derive(Clone, Copy)]
 enum Item {
     Box,
     Lane,
 }
 
-/// Items of all columns with what is left and right of each; items of one column are in `columns`, from top to bottom.
+/// Items of all columns with what is left and right of each; items of one column are in `columns`,
+/// from top to bottom.
 struct Net {
     items: Vec<Item>,
     columns: Vec<Vec<usize>>,
@@ -27,7 +47,7 @@ struct Net {
     right: Vec<Vec<usize>>,
 }
 
-/// Middles, from the top of the picture down.
+/// The middles of boxes and lanes, measured from the top of the picture.
 pub(super) struct Layout {
     /// Of each box.
     pub(super) boxes: Vec<f64>,
@@ -87,8 +107,8 @@ impl Net {
         self.left[to].push(from);
     }
 
-    /// Sorts each column by the mean place of what is beside it, from the left and from the right in turn, and keeps the order with the fewest
-    /// crossings.
+    /// Sorts each column by the mean place of its neighbours, from the left and from the right in
+    /// turn, and keeps the order with the fewest crossings: the barycenter heuristic.
     fn sort(&mut self) {
         let mut best = (self.crossings(), self.columns.clone());
         for round in 0..ROUNDS {
@@ -113,18 +133,22 @@ impl Net {
         self.columns = best.1;
     }
 
-    /// The place of each item in its column, from 0 to 1, so that columns of different lengths can be compared.
+    /// The place of each item in its column, from 0 to 1, so that columns of different lengths can
+    /// be compared.
     fn places(&self) -> Vec<f64> {
         let mut places = vec![0.0; self.items.len()];
         self.columns.iter().for_each(|column| set_places(&mut places, column));
         places
     }
 
+    /// Counts pairs of arrows between adjacent columns that cross: inversions of the right ends, in
+    /// the order of the left ends.
     fn crossings(&self) -> usize {
         let places = self.places();
         let mut crossings = 0;
         for column in &self.columns {
-            // Pairs whose ends are turned round, counted by inserting right ends in the order of the left ones.
+            // Pairs whose ends are turned round, counted by inserting right ends in the order of
+            // the left ones.
             let mut ends: Vec<usize> = Vec::new();
             let rank = self.ranks(column, &places);
             for item in column {
@@ -148,7 +172,8 @@ impl Net {
         right.into_iter().enumerate().map(|(rank, item)| (item, rank)).collect()
     }
 
-    /// The middle of each item: as near to the mean of what is beside it as the others of its column let it.
+    /// The middle of each item: as near to the mean of what is beside it as the others of its
+    /// column let it.
     fn level(&self) -> Vec<f64> {
         let mut middles = vec![0.0; self.items.len()];
         for column in &self.columns {
@@ -201,9 +226,18 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0.0).then_some(sum / count)
 }
 
-/// Places in the order given, at least as far apart as the offsets, with the smallest squares of distances from the wishes.
+/// Returns places in the order given, at least as far apart as the offsets, with the smallest sum
+/// of squared distances from the wishes.
+///
+/// Isotonic regression by the pool adjacent violators algorithm (Ayer et al. 1955). Cost: O(n).
+///
+/// A worked example, with the wishes 5, 3, 9 and no offsets:
+///
+/// 1. 5 is a block. 3 is less than 5, so both become a block with their mean 4.
+/// 2. 9 is more than 4, so it is a block of its own. The places are 4, 4, 9.
 fn nearest(wishes: &[f64], offsets: &[f64]) -> Vec<f64> {
-    // Without the offsets this is isotonic regression: neighbours in the wrong order share the mean of their wishes.
+    // Without the offsets this is isotonic regression: neighbours in the wrong order share the mean
+    // of their wishes.
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     for (wish, offset) in wishes.iter().zip(offsets) {
         let mut block = (wish - offset, 1);

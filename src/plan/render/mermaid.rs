@@ -2,12 +2,14 @@ use super::picture::{Limits, Picture, Style, short};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};
 
-/// Where Mermaid is embedded it refuses more than 500 edges and 50,000 characters.
+/// Programs that embed Mermaid refuse more than 500 edges and 50,000 characters.
 const LIMITS: Limits = Limits { boxes: 150, waves: 40, arrows: 400, out: 20 };
 
-/// Cells of a label: even if each is written as an entity, the text stays within those characters.
+/// The width of a label in cells: even if each character is written as an entity, the whole text
+/// stays within those 50,000 characters.
 const LABEL: usize = 36;
 
+/// Writes the plan as a flowchart from left to right, with a class for each sort of box.
 pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     let picture = Picture::of(plan, &LIMITS);
     writeln!(f, "flowchart LR")?;
@@ -42,6 +44,7 @@ pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// Writes the exclusions as a subgraph of their own.
 fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
     if picture.out.is_empty() {
         return Ok(());
@@ -60,7 +63,8 @@ fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "  end")
 }
 
-/// A text within quotes, with everything as an entity that Mermaid might read as something else.
+/// A text within quotes; everything that Mermaid might read as something else is written as an
+/// entity.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

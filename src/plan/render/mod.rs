@@ -14,27 +14,44 @@ use std::time::Duration;
 
 /// A form in which a plan can be written.
 ///
-/// A picture that shows everything shows nothing: the pictures have bounds. What a wave has beyond its share is one box "… 380 more", which the
-/// dependencies of all it stands for lead to and from; the critical path is always drawn, as long as it has no more waves than the picture.
-/// Names are shortened in the middle; where the form has tooltips, they have the full name and the reason.
+/// The pictures have bounds, because a picture that shows everything cannot be read. What a wave
+/// has beyond its share is one box "… 380 more", which the dependencies of all builds in it lead to
+/// and from. The critical path is always drawn, as long as it has no more waves than the picture.
+/// Names are shortened in the middle; where the form has tooltips, they have the full name and the
+/// reason.
 ///
 /// | format | boxes | waves | dependencies | exclusions |
 /// |---|---|---|---|---|
 /// | [`Dot`](Self::Dot) | 2000 | 300 | 10000 | 500 |
 /// | [`Mermaid`](Self::Mermaid) | 150 | 40 | 400 | 20 |
 /// | [`Svg`](Self::Svg) | 400 | 60 | 2000 | 40 |
+///
+/// Output is the same for equal plans, and safe to embed: whatever a name contains, it cannot end a
+/// line, a quoted text or a tag.
+///
+/// ```
+/// use freshmaker::plan::Format;
+///
+/// assert_eq!("svg".parse(), Ok(Format::Svg));
+/// assert_eq!(Format::ALL.map(Format::as_str), ["text", "json", "dot", "mermaid", "svg"]);
+/// assert!("png".parse::<Format>().unwrap_err().to_string().contains("only text, json"));
+/// ```
+#[doc(alias = "Graphviz")]
+#[doc(alias = "diagram")]
+#[doc(alias = "visualization")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// A tree for people, each build below the reason that puts it into its wave. The same as the plan's `Display`.
+    /// A tree for people, each build below the reason that puts it into its wave; the `Display` of
+    /// a plan.
     Text,
-    /// For programs: the stored form, which [`Plan`] can be read from again.
+    /// For programs: the stored form, from which a [`Plan`] can be read again.
     Json,
     /// A graph for Graphviz.
     Dot,
     /// A flowchart in the language of Mermaid, small enough for its usual limits.
     Mermaid,
-    /// A picture without anything else needed: no script, no font, no link.
+    /// A picture that needs nothing else: no script, no font, no link.
     Svg,
 }
 
@@ -42,7 +59,7 @@ impl Format {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Text, Self::Json, Self::Dot, Self::Mermaid, Self::Svg];
 
-    /// Its name: `text`, `json`, `dot`, `mermaid`, `svg`.
+    /// Returns the name: `text`, `json`, `dot`, `mermaid` or `svg`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +95,8 @@ impl FromStr for Format {
 }
 
 impl Plan {
-    /// The plan in this format. Nothing is computed before it is written.
+    /// Returns something that writes the plan in this format when it is displayed. Nothing is
+    /// computed before.
     ///
     /// ```
     /// use freshmaker::plan::Format;
@@ -93,7 +111,6 @@ impl Plan {
     /// let format: Format = "mermaid".parse()?;
     /// assert!(plan.render(format).to_string().contains("n0 --> n1"));
     /// assert!(plan.render(Format::Svg).to_string().starts_with("<svg "));
-    /// assert!("png".parse::<Format>().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "nothing is written yet"]
@@ -120,7 +137,8 @@ impl fmt::Display for Rendered<'_> {
     }
 }
 
-/// A name or sentence on one line: what would break the line, or turn its direction, is replaced.
+/// A name or sentence on one line: characters that would break the line or change its direction are
+/// replaced.
 pub(super) struct Line<'a>(pub(super) &'a str);
 
 impl fmt::Display for Line<'_> {
@@ -129,14 +147,15 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Not control characters, separators of lines and paragraphs, changes of direction, and what is no character at all.
+/// Replaces control characters, separators of lines and paragraphs, changes of direction, and code
+/// points that are no characters.
 fn harmless(c: char) -> char {
     let separates = matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
     let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if c.is_control() || separates || turns { '\u{fffd}' } else { c }
 }
 
-/// A duration as people say it, in its two largest units.
+/// A duration in its two largest units.
 struct About(Duration);
 
 impl fmt::Display for About {

@@ -17,6 +17,10 @@ pub(super) struct Limits {
 /// A tooltip names so many parents; more are counted.
 const REASONS_TOLD: usize = 5;
 
+/// What is drawn of a plan, before anything is said about where.
+///
+/// *Invariant:* arrows name boxes that exist, there is at most one arrow for each ordered pair, and
+/// layers cover the boxes without gaps.
 pub(super) struct Picture<'a> {
     pub(super) boxes: Vec<Tile<'a>>,
     pub(super) layers: Vec<Layer>,
@@ -59,7 +63,7 @@ pub(super) enum Style {
     /// On the critical path.
     Critical,
     Waits,
-    /// Not waited for, because it closes a circle.
+    /// Not waited for, because it closes a cycle.
     Broken,
 }
 
@@ -81,13 +85,19 @@ impl<'a> Picture<'a> {
         picture
     }
 
-    /// Makes the boxes; returns the box of everything that changed or is built, drawn or not.
+    /// Makes the boxes, layer by layer, and returns the box of everything that changed or is built,
+    /// drawn or not.
+    ///
+    /// Each layer gets the same share of boxes, the largest one with which all layers keep within
+    /// the limit; small layers are drawn whole. In a larger layer, builds of the critical path come
+    /// first, then those with the highest rank.
     fn place(&mut self, plan: &'a Plan, limits: &Limits, critical: &[&'a PlanNode]) -> BTreeMap<&'a ArtifactId, usize> {
         let changed: Vec<_> = plan.changed().map(|(id, _)| id).filter(|id| plan.node(id).is_none()).collect();
         let waves: Vec<_> = plan.waves().collect();
         let drawn = waves.len().min(limits.waves);
         let sizes: Vec<_> = [changed.len()].into_iter().chain(waves[..drawn].iter().map(Vec::len)).collect();
-        // The most for each layer with which all layers together keep within the limit: small ones are drawn whole.
+        // The most for each layer with which all layers together keep within the limit: small ones
+        // are drawn whole.
         let fits = |share: &usize| sizes.iter().map(|size| size.min(share)).sum::<usize>() <= limits.boxes;
         let share = (1..=limits.boxes).rev().find(fits).unwrap_or(1);
         let critical: BTreeSet<_> = critical.iter().map(|node| &node.artifact.id).collect();
@@ -141,7 +151,8 @@ impl<'a> Picture<'a> {
         place: &BTreeMap<&'a ArtifactId, usize>,
     ) {
         let chain: BTreeSet<_> = critical.windows(2).map(|pair| (&pair[0].artifact.id, &pair[1].artifact.id)).collect();
-        // The best style of each pair, and whether the arrow decides on the wave of what it leads to.
+        // The best style of each pair, and whether the arrow decides on the wave of what it leads
+        // to.
         let mut arrows: BTreeMap<(usize, usize), (Style, Reverse<bool>)> = BTreeMap::new();
         for node in plan.nodes() {
             let id = &node.artifact.id;
@@ -173,7 +184,8 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// Causes before what would only follow them, in case not all can be drawn.
+/// Returns the exclusions that are drawn, and how many are not. Causes come before what would only
+/// follow them, in case not all can be drawn.
 fn out<'a>(plan: &'a Plan, limits: &Limits) -> (Vec<Out<'a>>, usize) {
     let mut all: Vec<_> = plan.exclusions().map(|(id, reason)| (id, reason, plan.followed(reason))).collect();
     all.sort_by_key(|(id, _, follows)| (follows.is_some(), *id));
@@ -188,7 +200,7 @@ fn out<'a>(plan: &'a Plan, limits: &Limits) -> (Vec<Out<'a>>, usize) {
 }
 
 impl Tile<'_> {
-    /// What is written in it.
+    /// Returns the text of the box.
     pub(super) fn label(&self, cells: usize) -> String {
         match self.what {
             What::Changed(id) => short(id.as_str(), cells),
@@ -197,7 +209,7 @@ impl Tile<'_> {
         }
     }
 
-    /// The sort of box, by the reason.
+    /// Returns the sort of box, by the reason.
     pub(super) fn class(&self) -> &'static str {
         match self.what {
             What::Changed(_) => "changed",
@@ -207,7 +219,7 @@ impl Tile<'_> {
         }
     }
 
-    /// The whole name, the reason and the expected duration, each a line.
+    /// Returns the whole name, the reason and the expected duration, one line each.
     pub(super) fn tooltip(&self) -> Vec<String> {
         match self.what {
             What::Changed(id) => vec![Line(id.as_str()).to_string(), "it changed".to_owned()],
@@ -239,7 +251,8 @@ pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// How much room a character takes on a screen: Chinese, Japanese and Korean ones and pictures take twice that of others.
+/// Returns how much room a text takes on a screen: Chinese, Japanese and Korean characters and
+/// pictures take twice as much as others.
 pub(super) fn cells(text: &str) -> usize {
     text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
 }
@@ -250,7 +263,8 @@ fn is_wide(c: char) -> bool {
         | '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}')
 }
 
-/// A name in so many cells: its end, which has the version, and its beginning say more than its middle.
+/// Shortens a name to so many cells. The middle is left out, because the beginning and the end,
+/// which has the version, say more.
 pub(super) fn short(name: &str, room: usize) -> String {
     // As many characters as can matter, however long the name is.
     let beginning: String = name.chars().take(room + 1).map(harmless).collect();

@@ -26,12 +26,15 @@ const STYLE: &str = "text{font:12px ui-monospace,monospace;fill:#111827}.title{f
     .rest{fill:#f3f4f6;stroke:#6b7280}.out{fill:none;stroke:#6b7280;stroke-dasharray:4 3}.critical{stroke-width:3}\
     path{fill:none;stroke:#9ca3af}path.critical{stroke:#111827}path.broken{stroke-dasharray:4 3}marker path{fill:#6b7280;stroke:none}";
 
+/// Writes the plan as a picture with columns for waves, arrows as curves, and a legend.
 pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     let picture = Picture::of(plan, &LIMITS);
     let drawing = Drawing { layout: Layout::of(&picture), columns: columns(&picture), picture };
     drawing.write(plan, f)
 }
 
+/// Returns the title: how many builds in how many waves, the critical path, and how many
+/// exclusions.
 fn summary(plan: &Plan) -> String {
     let out = match plan.exclusions().count() {
         0 => String::new(),
@@ -55,6 +58,7 @@ impl Column {
     }
 }
 
+/// Returns a column for each layer, as wide as its widest label.
 fn columns(picture: &Picture<'_>) -> Vec<Column> {
     let mut left = MARGIN;
     let mut columns = Vec::new();
@@ -67,7 +71,7 @@ fn columns(picture: &Picture<'_>) -> Vec<Column> {
     columns
 }
 
-/// The width of a box with so many cells in it.
+/// Returns the width of a box with so many cells in it.
 fn wide(cells: usize) -> f64 {
     cells as f64 * CELL + 2.0 * PADDING
 }
@@ -149,7 +153,7 @@ impl Drawing<'_> {
         writeln!(f, r#""/>"#)
     }
 
-    /// What stands below the boxes.
+    /// Returns what stands below the boxes: what is not drawn, and what is not rebuilt.
     fn notes(&self) -> Vec<Note> {
         let picture = &self.picture;
         let mut notes = Vec::new();
@@ -212,7 +216,8 @@ fn text(f: &mut Formatter<'_>, class: &str, x: f64, y: f64, text: &str) -> fmt::
     writeln!(f, r#"<text class="{class}" x="{x:.0}" y="{y:.1}">{}</text>"#, Escaped(text))
 }
 
-/// From one column to the next, level at both ends. One that goes back swings out at both.
+/// Draws a curve from one column to the next, level at both ends. A curve that leads back swings
+/// out at both.
 fn curve(f: &mut Formatter<'_>, (x, y): (f64, f64), (to_x, to_y): (f64, f64)) -> fmt::Result {
     let reach = if to_x > x { (to_x - x) / 2.0 } else { GULLY / 2.0 };
     write!(f, "C{:.0} {y:.1} {:.0} {to_y:.1} {to_x:.0} {to_y:.1}", x + reach, to_x - reach)

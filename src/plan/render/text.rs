@@ -4,10 +4,11 @@ use crate::plan::{Plan, PlanNode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Builds further down are only counted: nobody reads them, and each further level would make every line below it longer.
+/// Builds further down are only counted: each further level would make every line below it longer.
 const DEPTH_MAX: usize = 100;
 
-/// The plan as a tree: each build under the reason that puts it into the latest wave, with its other reasons named, then what is out and why.
+/// The plan as a tree: each build under the reason that puts it into the latest wave, with its
+/// other reasons named, then what is out and why.
 ///
 /// ```text
 /// debian:12 changed
@@ -20,7 +21,7 @@ const DEPTH_MAX: usize = 100;
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tree = Tree::of(self);
-        for id in self.changed.keys().filter(|id| !self.nodes.contains_key(*id)) {
+        for id in self.changed.keys().filter(|id| !self.nodes.contains_key(id)) {
             writeln!(f, "{} changed", Line(id.as_str()))?;
             tree.write(f, id)?;
         }
@@ -45,9 +46,17 @@ impl fmt::Display for Plan {
     }
 }
 
+/// A spanning forest of the reasons of a plan: each build is a child of the reason in the latest
+/// wave.
+///
+/// Found by breadth-first search from what changed or was asked for. A build whose main reason is
+/// not placed yet waits in `late`; only builds of broken cycles are still there at the end. Cost:
+/// O(m log n) for n builds and m reasons.
+///
+/// *Invariant:* each build is in the forest exactly once.
 struct Tree<'a> {
     children: BTreeMap<&'a ArtifactId, Vec<&'a ArtifactId>>,
-    /// Builds of what changed or follows nothing that comes before it.
+    /// Builds of what changed, and builds that follow nothing before them.
     starts: Vec<&'a ArtifactId>,
     plan: &'a Plan,
 }
@@ -58,7 +67,8 @@ impl<'a> Tree<'a> {
         for node in plan.nodes.values() {
             node.because.iter().for_each(|reason| followers.entry(reason).or_default().push(node));
         }
-        // What changed is what a reader looks for, so it begins a line; what was asked for does if nothing before it is a reason.
+        // What changed is what a reader looks for, so it begins a line; what was asked for does if
+        // nothing before it is a reason.
         let first = |node: &&'a PlanNode| {
             let id = &node.artifact.id;
             plan.changed.contains_key(id) || (Self::main_reason(plan, node).is_none() && node.asked.is_some())
@@ -83,7 +93,7 @@ impl<'a> Tree<'a> {
                     }
                 }
             }
-            // Only broken circles leave anything: what follows its own followers.
+            // Only broken cycles leave anything: what follows its own followers.
             if let Some(((_, id), reason)) = late.pop_first() {
                 if known.insert(id) {
                     tree.children.entry(reason).or_default().push(id);
@@ -100,7 +110,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The reason in the latest of the earlier waves; what changed comes before all of them.
+    /// Returns the reason in the latest of the earlier waves; what changed comes before all waves.
     fn main_reason(plan: &'a Plan, node: &'a PlanNode) -> Option<&'a ArtifactId> {
         let place = |id: &ArtifactId| match plan.node(id) {
             Some(reason) => (reason.wave < node.wave).then_some(reason.wave + 1),
@@ -110,7 +120,8 @@ impl<'a> Tree<'a> {
         earlier.max_by_key(|(place, _)| *place).map(|(_, id)| id)
     }
 
-    /// What follows from this artifact, without recursion: a plan can be as deep as it is large.
+    /// Writes what follows from an artifact, with a stack of its own instead of recursion: a plan
+    /// can be as deep as it is large.
     fn write(&self, f: &mut fmt::Formatter<'_>, root: &'a ArtifactId) -> fmt::Result {
         let mut levels = vec![self.level(root)];
         let mut indent: Vec<&str> = Vec::new();
@@ -146,7 +157,7 @@ impl<'a> Tree<'a> {
         Level { parent, children: self.children.get(parent).cloned().unwrap_or_default().into_iter() }
     }
 
-    /// How many artifacts the tree has from this one on.
+    /// Returns how many artifacts the tree has from this one on.
     fn size(&self, from: &'a ArtifactId) -> usize {
         let mut found = vec![from];
         let mut seen = 0;

@@ -1,9 +1,7 @@
 use super::index::{Declared, Index};
 use super::latest::Latest;
 use freshmaker::artifact::Nvr;
-use freshmaker::graph::EdgeKind;
-use petgraph::algo::kosaraju_scc;
-use petgraph::graphmap::DiGraphMap;
+use freshmaker::graph::{EdgeKind, KeyedGraph};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An image that another one is built on.
@@ -69,11 +67,11 @@ impl<'a> Wiring<'a> {
         loop {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
             let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
-            let order = order(&wires);
+            let order = graph(&wires).topological_order();
             // Each round moves at least one dependency back to where it was declared, or finds that
             // its target is rebuilt anyway. So the loop ends.
             if order.len() < wires.len() {
-                self.open_circles(&wires)?;
+                self.open_cycles(&wires)?;
             } else if !self.use_what_is_rebuilt(&wires) {
                 return Ok((wires, order));
             }
@@ -112,19 +110,15 @@ impl<'a> Wiring<'a> {
     /// Dependencies of builder stages that were moved go back first, to a parent that is not
     /// rebuilt: an image may well be built with an older release of itself. If there is none,
     /// dependencies of last stages go back, to a parent that is rebuilt.
-    fn open_circles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
-        let edges = wires
-            .iter()
-            .flat_map(|(child, bases)| bases.iter().filter_map(Base::rebuilt).map(move |parent| (parent, *child)));
-        let circles = kosaraju_scc(&DiGraphMap::<usize, ()>::from_edges(edges));
+    fn open_cycles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
         let mut declared = None;
-        for circle in circles {
-            let members: BTreeSet<usize> = circle.into_iter().collect();
+        for component in graph(wires).components().into_iter().rev() {
+            let members: BTreeSet<usize> = component.into_iter().collect();
             let moved: Vec<_> = members.iter().flat_map(|child| self.moved(*child, &wires[child], &members)).collect();
             let in_builders: Vec<_> = moved.iter().filter(|(_, kind)| *kind != EdgeKind::ParentImage).collect();
             let stay = if in_builders.is_empty() { Stay::Rebuilt } else { Stay::Unfixed };
             let back = if in_builders.is_empty() { moved.iter().collect() } else { in_builders };
-            if back.is_empty() && has_circle(&members, wires) {
+            if back.is_empty() && has_cycle(&members, wires) {
                 declared = declared.or(Some(members));
                 continue;
             }
@@ -149,10 +143,10 @@ impl<'a> Wiring<'a> {
 
     /// Returns the dependencies of a child that lead into the cycle but would not if they were
     /// where they were declared.
-    fn moved(&self, child: usize, bases: &[Base], circle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
+    fn moved(&self, child: usize, bases: &[Base], cycle: &BTreeSet<usize>) -> Vec<((usize, usize), EdgeKind)> {
         let declared = self.index.parents(child).iter().zip(bases).enumerate();
         let moved = declared.filter(|(_, (declared, base))| {
-            base.rebuilt().is_some_and(|parent| circle.contains(&parent) && declared.place != Some(parent))
+            base.rebuilt().is_some_and(|parent| cycle.contains(&parent) && declared.place != Some(parent))
         });
         moved.map(|(number, (declared, _))| ((child, number), declared.kind)).collect()
     }
@@ -160,33 +154,15 @@ impl<'a> Wiring<'a> {
 
 /// Returns whether these places, which all reach each other, form a cycle. A single place does only
 /// if it depends on itself.
-fn has_circle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
+fn has_cycle(members: &BTreeSet<usize>, wires: &Wires) -> bool {
     members.len() > 1 || members.iter().any(|place| wires[place].contains(&Base::Rebuilt(*place)))
 }
 
-/// Returns the places in topological order, the lower place first where there is a choice. Members
-/// of a cycle, and what depends on them, are missing.
-fn order(wires: &Wires) -> Vec<usize> {
-    let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut waiting: BTreeMap<usize, usize> = wires.keys().map(|place| (*place, 0)).collect();
-    for (child, bases) in wires {
-        for parent in bases.iter().filter_map(Base::rebuilt) {
-            children.entry(parent).or_default().push(*child);
-            *waiting.entry(*child).or_default() += 1;
-        }
-    }
-    let mut ready: BTreeSet<usize> =
-        waiting.iter().filter(|(_, count)| **count == 0).map(|(place, _)| *place).collect();
-    let mut order = Vec::with_capacity(wires.len());
-    while let Some(place) = ready.pop_first() {
-        order.push(place);
-        for child in children.get(&place).into_iter().flatten() {
-            let count = waiting.entry(*child).or_default();
-            *count -= 1;
-            if *count == 0 {
-                ready.insert(*child);
-            }
-        }
-    }
-    order
+/// Returns what is rebuilt on what, from parent to child. The lower place is first where there is a
+/// choice.
+fn graph(wires: &Wires) -> KeyedGraph<usize> {
+    let edges = wires
+        .iter()
+        .flat_map(|(child, bases)| bases.iter().filter_map(Base::rebuilt).map(move |parent| (parent, *child)));
+    KeyedGraph::new(wires.keys().copied(), edges)
 }

@@ -4,13 +4,14 @@ use super::DynamicGraph;
 use crate::graph::csr::Csr;
 use std::collections::BTreeSet;
 
-/// If more than one in so many members breaks away from a component, it is searched as a whole.
+/// If more than one in so many members breaks away from a component, the component is searched as a
+/// whole.
 const WHOLE_ABOVE: usize = 8;
 
 /// Stands for a component while it is found out what belongs to it.
 const NOWHERE: u32 = u32::MAX;
 
-/// From which end a search has reached a node.
+/// The end from which a search has reached a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Reached {
     #[default]
@@ -25,16 +26,20 @@ pub(super) enum Reached {
 enum Search {
     /// A path leads from the start to the target.
     Met,
-    /// None does, and these are all that can be reached from the one end within the component.
+    /// No path does, and these are all nodes that can be reached from the one end within the
+    /// component.
     Exhausted(Reached, Vec<u32>),
 }
 
 impl DynamicGraph {
-    /// Makes one component of several, of which the first has the place for all. The one with the most neighbours takes in the others.
-    pub(super) fn unite(&mut self, circle: &[u32]) {
-        let Some(&into) = circle.iter().max_by_key(|component| self.between.degree(**component)) else { return };
+    /// Makes one component of several, of which the first has the place for all. The one with the
+    /// most neighbours takes in the others, so that the edges of a hub are not moved.
+    ///
+    /// Cost: O(d log d) for the d edges of the components that are taken in, and their members.
+    pub(super) fn unite(&mut self, cycle: &[u32]) {
+        let Some(&into) = cycle.iter().max_by_key(|component| self.between.degree(**component)) else { return };
         let mut moved = Vec::new();
-        for &component in circle.iter().filter(|component| **component != into) {
+        for &component in cycle.iter().filter(|component| **component != into) {
             let children: Vec<_> = self.between.children(component).filter(|(child, _)| *child != into).collect();
             let parents: Vec<_> = self.between.parents(component).filter(|(parent, _)| *parent != into).collect();
             self.between.isolate(component);
@@ -51,9 +56,9 @@ impl DynamicGraph {
             self.free.push(component);
             moved.extend(members);
         }
-        self.order.rename(circle[0], into);
+        self.order.rename(cycle[0], into);
         self.members[into as usize].extend_from_slice(&moved);
-        // Edges between these are inside now, and in nobody's chain.
+        // Edges between these are within a component now, and no part of a chain.
         for &node in &moved {
             for parent in self.parents_within(node, into) {
                 self.lower(parent, self.ranks[node as usize]);
@@ -62,13 +67,29 @@ impl DynamicGraph {
         moved.into_iter().for_each(|node| self.recompute(node));
     }
 
-    /// Divides the component of two nodes if, without the edge between them, it is not one any more.
+    /// Divides the component of two nodes if, without the edge between them, it is no component any
+    /// more.
     ///
-    /// Without that edge everything in it still leads to the parent, and the child to everything, since no shortest path comes back to where it started.
+    /// Without that edge every member still leads to the parent, and the child still leads to every
+    /// member, because a shortest path does not come back to where it started. So the component
+    /// holds if and only if a path still leads from the parent to the child.
+    ///
+    /// A worked example, with the cycle 0-1-2-0 and the edge 2-0 removed (parent 2, child 0):
+    ///
+    /// 1. The search asks for a path from 2 to 0. From 2 no edge is left, so the forward side is
+    ///    exhausted with {2}: 2 has broken away at the end of the component.
+    /// 2. Beside 2, against the edges, lies 1. Is 1 still in the component of the child 0? A search
+    ///    from 1 to 0 finds 2 only, which is known to be away: 1 has broken away, too.
+    /// 3. Components among the nodes that are away, {2, 1}, are {1} and {2}, parents first.
+    /// 4. The rest is {0}. The order is {0}, {1}, {2} at the place of the old component.
+    ///
+    /// In a component as small as this one, step 2 ends at [`WHOLE_ABOVE`], and components are
+    /// searched among all members instead.
     pub(super) fn divide(&mut self, parent: u32, child: u32) -> bool {
         let whole = self.component_of[parent as usize];
         let Search::Exhausted(end, part) = self.search(parent, child) else { return false };
-        // What leads to the child has broken away, or what the parent leads to; the other one of the two is in the rest.
+        // What leads to the child has broken away, or what the parent leads to; the other one of
+        // the two is in the rest.
         let rest = if end == Reached::Backwards { parent } else { child };
         let (parts, rest_at) = match self.breaking_away(part, end, rest) {
             Some(away) if end == Reached::Backwards => (self.parts(&away), usize::MAX),
@@ -98,9 +119,11 @@ impl DynamicGraph {
         true
     }
 
-    /// All that has broken away from the component of what is in the rest, beginning with what a search has found; nothing if that is much.
+    /// Finds all that has broken away from the component of `rest`, beginning with what a search
+    /// has found; `None` if that is much, and to search the whole component is faster.
     ///
-    /// What was found backwards is led to by nothing else, so what else has broken away lies behind it; what was found forwards, the other way round.
+    /// What was found backwards is reached from nothing else, so what else has broken away lies
+    /// behind it. What was found forwards is the mirror image.
     fn breaking_away(&mut self, part: Vec<u32>, end: Reached, rest: u32) -> Option<Vec<u32>> {
         let whole = self.component_of[rest as usize];
         let limit = self.members[whole as usize].len() / WHOLE_ABOVE;
@@ -131,7 +154,8 @@ impl DynamicGraph {
         few.then_some(away)
     }
 
-    /// Searches a path between two nodes of a component from both ends, edge by edge in turn, since they usually meet soon.
+    /// Searches a path between two nodes of a component from both ends, edge by edge in turn,
+    /// because the searches usually meet soon. Cost: O(edges seen by the side that ends first).
     fn search(&mut self, from: u32, to: u32) -> Search {
         let component = self.component_of[from as usize];
         let mut reached = [vec![from], vec![to]];
@@ -174,7 +198,8 @@ impl DynamicGraph {
         self.parents(node).filter(|parent| self.component_of[*parent as usize] == component).collect()
     }
 
-    /// The components that some nodes with the edges between them consist of, parents first.
+    /// Returns the components that some nodes with the edges between them consist of, parents
+    /// first.
     fn parts(&self, nodes: &[u32]) -> Vec<Vec<u32>> {
         let mut local: Vec<_> = nodes.iter().copied().zip(0..).collect();
         local.sort_unstable();
@@ -190,7 +215,7 @@ impl DynamicGraph {
         found.iter().map(|members| members.iter().map(|member| nodes[*member as usize]).collect()).collect()
     }
 
-    /// Makes some members of a component one of their own, which has no place yet.
+    /// Makes some members of a component a component of their own, which has no place yet.
     fn split_off(&mut self, whole: u32, part: Vec<u32>) -> u32 {
         let new = self.new_component(Vec::new());
         part.iter().for_each(|node| self.component_of[*node as usize] = new);
