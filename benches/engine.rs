@@ -1,4 +1,5 @@
-//! What a build costs the engine over SQLite, against the durable single-row commit that this machine can do at best.
+//! What a build costs the engine over SQLite, against the durable single-row commit that this
+//! machine can do at best.
 //!
 //! `cargo bench --bench engine`. The ratio is what counts; seconds only orient.
 
@@ -47,11 +48,11 @@ async fn build(path: &Path) -> Result<Duration, Box<dyn Error>> {
         .limit("builds", 50)
         .on(rebuild_dependents)
         .build()?;
-    let handle = engine.client();
-    handle.send(&ImagePushed { image: "base".into(), digest: None }).await?;
+    let client = engine.client();
+    client.send(&ImagePushed { image: "base".into(), digest: None }).await?;
     let start = Instant::now();
-    engine.run_until(handle.wait_until_idle()).await?;
-    let done = handle.overview().await?.builds_done;
+    engine.run_until(client.wait_until_idle()).await?;
+    let done = client.overview().await?.builds_done;
     assert_eq!(done, u64::from(BUILDS), "everything was built");
     Ok(start.elapsed() / BUILDS)
 }

@@ -1,6 +1,8 @@
-//! A plan with all its names and reasons, against the plan in numbers and the bare walk over the same edges.
+//! A plan with all its names and reasons, against the plan in numbers and the bare walk over the
+//! same edges.
 //!
-//! `cargo bench --bench planning`. The ratios are what counts. Times are the shortest of several runs, which other work on the machine disturbs least.
+//! `cargo bench --bench planning`. The ratios are what counts. Times are the shortest of several
+//! runs, which other work on the machine disturbs least.
 
 #[path = "common/debian.rs"]
 mod debian;

@@ -1,14 +1,19 @@
-//! How long a rebuild of Debian takes under the schedule, against what no schedule can beat, and against first come, first served.
+//! How long a rebuild of Debian takes under the schedule, against what no schedule can beat, and
+//! against first come, first served.
 //!
-//! `cargo bench --bench scheduling`, or with `-- 100` for a hundred draws of the durations instead of ten. Printed is makespan / lower bound: the mean
-//! over the draws and, in brackets, the worst. The ratio is what counts; seconds only orient.
+//! `cargo bench --bench scheduling`, or with `-- 100` for a hundred draws of the durations instead
+//! of ten. Printed is makespan / lower bound: the mean over the draws and, in brackets, the worst.
+//! The ratio is what counts; seconds only orient.
 //!
-//! What is built is everything that glibc reaches in Debian 12. `both`: by any dependency; `link`: only by those of binaries that are there at build time
-//! as well, which is what a change of an interface reaches. Packages that depend on each other in a cycle cannot all wait: in `both` and `link` cycles are
-//! broken (`CyclePolicy::Break`); in `both-scc` and `link-scc` no member of a cycle waits for another (`CyclePolicy::Group`).
+//! What is built is everything that glibc reaches in Debian 12. `both`: by any dependency; `link`:
+//! only by those of binaries that are there at build time as well, which is what a change of an
+//! interface reaches. Packages that depend on each other in a cycle cannot all wait: in `both` and
+//! `link` cycles are broken (`CyclePolicy::Break`); in `both-scc` and `link-scc` no member of a
+//! cycle waits for another (`CyclePolicy::Group`).
 //!
-//! Durations are lognormal with sigma 1.75, scaled to mean 1, and do not depend on the package. A history is the true duration
-//! times lognormal noise: with sigma 1.2 it is wrong by a factor of three, up or down, for every third package.
+//! Durations are lognormal with sigma 1.75, scaled to mean 1, and do not depend on the package. A
+//! history is the true duration times lognormal noise: with sigma 1.2 it is wrong by a factor of
+//! three, up or down, for every third package.
 
 #[path = "common/debian.rs"]
 mod debian;

@@ -1,4 +1,4 @@
-//! A build system of your own, held to its contract by the public suite and then given to an engine.
+//! A build system of your own: the public suite checks its contract, then an engine uses it.
 use async_trait::async_trait;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Found, Result};
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
@@ -51,9 +51,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     sources.update(|all| all.insert(Artifact::new("hello", ArtifactKind::Rpm).with_source("hello.c", None)));
     let engine = Engine::builder().storage(Arc::new(MemoryStorage::new())).catalog("sources", Arc::new(sources));
     let engine = engine.build_system("make", Arc::new(Make::default())).on(rebuild_requested).build()?;
-    let handle = engine.client();
-    handle.send(&RebuildRequested { artifacts: vec!["hello".into()], dependents: true, requester: None }).await?;
-    engine.run_until(handle.wait_until_idle()).await?;
-    println!("{} builds done", handle.overview().await?.builds_done);
+    let client = engine.client();
+    client.send(&RebuildRequested { artifacts: vec!["hello".into()], dependents: true, requester: None }).await?;
+    engine.run_until(client.wait_until_idle()).await?;
+    println!("{} builds done", client.overview().await?.builds_done);
     Ok(())
 }

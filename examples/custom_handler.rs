@@ -45,14 +45,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on(close_hole)
         .on(Tell("security"))
         .build()?;
-    let handle = engine.client();
-    handle.send(&HoleFound { image: "base".into(), severity: 5 }).await?;
-    engine.run_until(handle.wait_until_idle()).await?;
-    for event in handle.events(EventFilter::default(), Paging::first(10)).await?.items {
+    let client = engine.client();
+    client.send(&HoleFound { image: "base".into(), severity: 5 }).await?;
+    engine.run_until(client.wait_until_idle()).await?;
+    for event in client.events(EventFilter::default(), Paging::first(10)).await?.items {
         println!("{}: {} ({})", event.handler, event.state, event.reason);
-        handle.plan(event.id).await?.iter().for_each(|plan| print!("{plan}"));
+        client.plan(event.id).await?.iter().for_each(|plan| print!("{plan}"));
     }
-    for build in handle.builds(BuildFilter::default(), Paging::first(10)).await?.items {
+    for build in client.builds(BuildFilter::default(), Paging::first(10)).await?.items {
         println!("{}: {} ({})", build.key.artifact, build.state, build.reason);
     }
     Ok(())

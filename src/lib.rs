@@ -1,10 +1,13 @@
 //! Rebuilds what depends on what changed.
 //!
-//! Something changes: a base image is pushed, a recipe is edited, somebody asks. A [`Handler`] decides what has to be rebuilt because of it
-//! and answers with a [`Plan`]; the [`Engine`] stores the plan, gives each build to a build system in the right order, follows it to its end
-//! and tells the world, through crashes, lost messages and build systems that answer late, twice or not at all.
+//! Something changes: a base image is pushed, a recipe is edited, somebody asks. A [`Handler`]
+//! decides what has to be rebuilt because of it and answers with a [`Plan`]; the [`Engine`] stores
+//! the plan, gives each build to a build system in the right order, follows it to its end and tells
+//! the world, through crashes, lost messages and build systems that answer late, twice or not at
+//! all.
 //!
-//! This is a library, not a service: you choose the backends and own the process. It is not a build system either; it never builds anything itself.
+//! This is a library, not a service: you choose the backends and own the process. It is not a build
+//! system either; it never builds anything itself.
 //!
 //! # A first program
 //!
@@ -28,49 +31,50 @@
 //!     .on(rebuild_dependents)
 //!     .build()?;
 //!
-//! let handle = engine.handle();
-//! handle.send(&ImagePushed { image: "debian:12".into(), digest: None }).await?;
-//! engine.run_until(handle.wait_until_idle()).await?;
-//! assert_eq!(handle.overview().await?.builds_done, 1);
+//! let client = engine.client();
+//! client.send(&ImagePushed { image: "debian:12".into(), digest: None }).await?;
+//! engine.run_until(client.wait_until_idle()).await?;
+//! assert_eq!(client.overview().await?.builds_done, 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # The parts
 //!
-//! * [`Event`]: a fact with a stable stored name. [`Handler`]: an `async fn(E, Context) -> HandlerResult`, a closure or a struct. It reads through its
+//! * [`Event`]: a fact with a stable stored name. [`Handler`]: an
+//!   `async fn(E, Context) -> HandlerResult`, a closure or a struct. It reads through its
 //!   [`Context`] and returns a [`Decision`], which is data; the engine acts on it.
-//! * [`ArtifactGraph`]: what is made of what, with any number of parents. [`Plan`]: a validated DAG of builds-to-be, which says of each artifact why it is
-//!   in, and of each other candidate why it is out. [`Policy`]: the rules of what may be rebuilt. All of these are values, without any I/O.
-//! * [`backend`]: the contracts. [`Bus`](backend::Bus) brings and takes messages, [`Catalog`](backend::Catalog) knows what depends on what,
-//!   [`Storage`](backend::Storage) keeps everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer) prepares what builds need.
-//! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to rows. It neither waits nor asks for the time.
-//! * [`Engine`] and its [`Client`]: run it in your own tokio runtime, send it events, cancel, ask, listen.
-//! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and the parsers of their messages.
-//! * [`forms`]: events and builds as the service Freshmaker shows them.
-//! * [`adapter`]: implementations of the contracts. Those in [memory](adapter::memory) are always there.
+//! * [`ArtifactGraph`]: what is made of what, with any number of parents. [`Plan`]: a validated DAG
+//!   of builds-to-be, which says of each artifact why it is in, and of each other candidate why it
+//!   is out. [`Policy`]: the rules of what may be rebuilt. All of these are values, without any
+//!   I/O.
+//! * [`backend`]: the contracts. [`Bus`](backend::Bus) brings and takes messages,
+//!   [`Catalog`](backend::Catalog) knows what depends on what, [`Storage`](backend::Storage) keeps
+//!   everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer)
+//!   prepares what builds need.
+//! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to
+//!   rows. It neither waits nor asks for the time.
+//! * [`Engine`]: one future in your own tokio runtime. [`Client`]: sends events, cancels, asks and
+//!   listens, beside an engine or in another process, through the storage alone.
+//! * [`memory`]: every backend in memory.
+//!
+//! # Which crates to add
+//!
+//! * Own backends only: `cargo add freshmaker`; the core has every backend in memory.
+//! * Containerfiles on one machine: `cargo add freshmaker freshmaker-local freshmaker-sql`
+//! * Fedora and Red Hat: `cargo add freshmaker freshmaker-redhat freshmaker-amqp freshmaker-sql`
 //!
 //! # Your own backend
 //!
-//! Implement one trait of [`backend`]; its documentation has the contract. With the feature `testing`, `testing::conformance` has a suite for each trait
-//! that you call with your implementation. `examples/custom_backend.rs` is a whole one in less than sixty lines.
+//! Implement one trait of [`backend`]; its documentation has the contract. The crate
+//! `freshmaker-testing` has a suite for each trait that you call with your implementation, and
+//! [`store`] what every storage does in the same way. `examples/custom_backend.rs` is a whole build
+//! system in less than sixty lines.
 //!
-//! # Features
+//! # Limits
 //!
-//! | feature | default | gives |
-//! |---|---|---|
-//! | `sqlite` | yes | storage in one SQLite file |
-//! | `files` | yes | catalog from a tree of Containerfiles or a TOML manifest |
-//! | `command` | yes | build system that runs a program for each build |
-//! | `koji` | | build system Koji, and what it knows about builds |
-//! | `gssapi` | | logins with Kerberos, by the library of the system |
-//! | `native-tls` | | TLS by OpenSSL, for servers that ask for a certificate late |
-//! | `odcs` | | package repositories made by ODCS, as prerequisites of builds |
-//! | `amqp` | | messages over RabbitMQ, as Fedora Messaging sends them |
-//! | `testing` | | contract suites and the simulation |
-//! | `full` | | all of these but `native-tls` |
-//!
-//! Without default features the crate is pure: no SQL driver, no HTTP client.
+//! The crate has no features, no SQL driver and no HTTP client. Its engine needs a tokio runtime
+//! with timers. What stays compatible between versions is in `STABILITY.md`.
 
 pub mod artifact;
 pub mod backend;

@@ -1,4 +1,4 @@
-//! What a program that embeds the engine asks its handle.
+//! What a program that embeds the engine asks its client.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 struct Service {
-    handle: Client,
+    client: Client,
     builds: Arc<MemoryBuildSystem>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<()>>,
@@ -38,10 +38,10 @@ impl Service {
             .on_as("indifferent", async |_: RebuildRequested, _: Context| -> HandlerResult { Ok(Decision::Ignore) })
             .build()
             .unwrap();
-        let handle = engine.client();
+        let client = engine.client();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
-        Self { handle, builds, stop, running }
+        Self { client, builds, stop, running }
     }
 
     async fn end(self) {
@@ -57,10 +57,10 @@ fn pushed() -> ImagePushed {
 #[tokio::test]
 async fn a_message_has_ended_when_all_of_its_events_have() {
     let service = Service::start(Policy::allow_all());
-    let handle = service.handle.clone();
-    let id = handle.send(&pushed()).await.unwrap();
+    let client = service.client.clone();
+    let id = client.send(&pushed()).await.unwrap();
     // As a route of a server does it: the future moves between threads.
-    let events = tokio::spawn(async move { handle.wait_for_message(&id).await }).await.unwrap().unwrap();
+    let events = tokio::spawn(async move { client.wait_for_message(&id).await }).await.unwrap().unwrap();
     let mut ends: Vec<_> = events.iter().map(|event| (event.handler.as_str(), event.state)).collect();
     ends.sort_unstable();
     assert_eq!(ends, [("rebuild_dependents", EventState::Complete), ("second opinion", EventState::Skipped)]);
@@ -71,19 +71,19 @@ async fn a_message_has_ended_when_all_of_its_events_have() {
 async fn a_cancelled_event_has_ended_only_when_its_builds_have() {
     let service = Service::start(Policy::allow_all());
     service.builds.hold(&"app".into());
-    let mut changes = service.handle.subscribe().await.unwrap();
-    service.handle.send(&pushed()).await.unwrap();
+    let mut changes = service.client.subscribe().await.unwrap();
+    service.client.send(&pushed()).await.unwrap();
     let building = loop {
         let notification = changes.next().await.unwrap();
         if notification.body["state"] == "BUILD" {
-            break service.handle.events(Default::default(), freshmaker::backend::Paging::first(2)).await.unwrap();
+            break service.client.events(Default::default(), freshmaker::backend::Paging::first(2)).await.unwrap();
         }
     };
     let event = building.items.into_iter().find(|event| event.state == EventState::Building).unwrap();
-    service.handle.cancel(event.id, "test").await.unwrap();
-    let ended = service.handle.wait_for_event(event.id).await.unwrap();
+    service.client.cancel(event.id, "test").await.unwrap();
+    let ended = service.client.wait_for_event(event.id).await.unwrap();
     assert_eq!((ended.state, ended.builds_open), (EventState::Canceled, 0));
-    let again = service.handle.cancel(event.id, "test").await.unwrap_err();
+    let again = service.client.cancel(event.id, "test").await.unwrap_err();
     assert_eq!(again.remedy, Remedy::Rejected);
     service.end().await;
 }
@@ -92,9 +92,9 @@ async fn a_cancelled_event_has_ended_only_when_its_builds_have() {
 async fn a_message_that_everybody_ignores_ends_without_events() {
     let service = Service::start(Policy::allow_all());
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
-    let id = service.handle.send_as("once", &request).await.unwrap();
-    assert_eq!(service.handle.wait_for_message(&id).await.unwrap(), []);
-    assert_eq!(service.handle.message(Client::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
+    let id = service.client.send_as("once", &request).await.unwrap();
+    assert_eq!(service.client.wait_for_message(&id).await.unwrap(), []);
+    assert_eq!(service.client.message(Client::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
     service.end().await;
 }
 
@@ -102,11 +102,11 @@ async fn a_message_that_everybody_ignores_ends_without_events() {
 async fn a_policy_that_blocks_everything_leaves_a_skipped_event_and_a_plan_that_says_so() {
     let policy = serde_json::from_str(r#"{"block": [{"name": "freeze", "artifact": ".*"}]}"#).unwrap();
     let service = Service::start(policy);
-    let id = service.handle.send(&pushed()).await.unwrap();
-    let events = service.handle.wait_for_message(&id).await.unwrap();
+    let id = service.client.send(&pushed()).await.unwrap();
+    let events = service.client.wait_for_message(&id).await.unwrap();
     let event = events.iter().find(|event| event.handler == "rebuild_dependents").unwrap();
     assert_eq!((event.state, event.reason.code.as_str()), (EventState::Skipped, "nothing_to_rebuild"));
-    let plan = service.handle.plan(event.id).await.unwrap().unwrap();
+    let plan = service.client.plan(event.id).await.unwrap().unwrap();
     assert!(plan.is_empty());
     assert_eq!(plan.excluded(&"app".into()).unwrap().code, "policy");
     service.end().await;
@@ -116,9 +116,9 @@ async fn a_policy_that_blocks_everything_leaves_a_skipped_event_and_a_plan_that_
 async fn what_there_is_not_is_not_waited_for() {
     let service = Service::start(Policy::allow_all());
     let not_found = |error: freshmaker::backend::Error| error.remedy == Remedy::NotFound;
-    assert!(not_found(service.handle.wait_for_event(EventId(404)).await.unwrap_err()));
-    assert!(not_found(service.handle.wait_for_message("404").await.unwrap_err()));
-    assert!(not_found(service.handle.message("bus", "404").await.unwrap_err()));
-    assert_eq!(serde_json::to_value(service.handle.overview().await.unwrap()).unwrap()["builds_done"], 0);
+    assert!(not_found(service.client.wait_for_event(EventId(404)).await.unwrap_err()));
+    assert!(not_found(service.client.wait_for_message("404").await.unwrap_err()));
+    assert!(not_found(service.client.message("bus", "404").await.unwrap_err()));
+    assert_eq!(serde_json::to_value(service.client.overview().await.unwrap()).unwrap()["builds_done"], 0);
     service.end().await;
 }

@@ -541,7 +541,8 @@ fn a_plan_keeps_its_stored_form() {
     "#);
 }
 
-/// `app` and `tool` take packages from `updates`, which takes some from `mirror`; `site` is built on `app`.
+/// `app` and `tool` take packages from `updates`, which takes some from `mirror`; `site` is built
+/// on `app`.
 fn with_repositories() -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();
     graph.insert(Artifact::new("base", ArtifactKind::Image));

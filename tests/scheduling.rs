@@ -1,4 +1,5 @@
-//! The order in which builds start: what holds for all builds, events and slots, against oracles that look at everything.
+//! The order in which builds start: what holds for all builds, events and slots, against oracles
+//! that look at everything.
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::Severity;
@@ -107,7 +108,8 @@ proptest! {
     }
 }
 
-/// One build system whose builds take until they are ended, and events whose builds are all ready at once, or one after the other.
+/// One build system whose builds take until they are ended, and events whose builds are all ready
+/// at once, or one after the other.
 struct Yard {
     schedule: Schedule<u32>,
     ready: BTreeMap<u32, Build>,
@@ -181,7 +183,8 @@ fn estimates(range: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Duratio
 }
 
 proptest! {
-    /// As long as both have builds that wait, none gets more than its share and one build beyond it, however much it has.
+    /// As long as both have builds that wait, none gets more than its share and one build beyond
+    /// it, however much it has.
     #[test]
     fn two_events_get_their_shares(
         large in estimates(20..60),
@@ -201,7 +204,8 @@ proptest! {
         let [heavy, light] = [stretch(severities.0), stretch(severities.1)].map(u32::try_from).map(Result::unwrap);
         while yard.waits(0) && yard.waits(1) {
             let (one, two) = (yard.work(0, alone) * heavy, yard.work(1, alone) * light);
-            // If nothing was started before, nobody knows how much of its share the first one has had.
+            // If nothing was started before, nobody knows how much of its share the first one has
+            // had.
             let most = (*longest).max(Lines::LEAST) * heavy.max(light) * if alone == 0 { 2 } else { 1 };
             prop_assert!(one.abs_diff(two) <= most, "{:?} and {:?}", one / heavy, two / light);
             yard.end();
@@ -227,7 +231,8 @@ proptest! {
         }
     }
 
-    /// What comes later gets ahead of a build that waits with its share of the work that is before that build, however much more it has.
+    /// What comes later gets ahead of a build that waits with its share of the work that is before
+    /// that build, however much more it has.
     #[test]
     fn a_later_event_overtakes_with_its_share_only(
         first in estimates(1..20),
@@ -264,7 +269,8 @@ proptest! {
         }
     }
 
-    /// Even if a new event comes for every build that starts, the line moves on, and each build is reached.
+    /// Even if a new event comes for every build that starts, the line moves on, and each build is
+    /// reached.
     #[test]
     fn no_flood_of_events_starves_a_build(
         own in severity(),
@@ -333,7 +339,8 @@ fn what_never_ends_is_said() {
     assert_eq!(workload.play(&slots([1, 1, 0])), Err(Endless::NoSlot("koji".into())));
 }
 
-/// Tasks as (system, estimate, duration), and waits as (parent, child), in which the parent has the lower number.
+/// Tasks as (system, estimate, duration), and waits as (parent, child), in which the parent has the
+/// lower number.
 type Numbers = (Vec<(usize, u64, u64)>, Vec<(u32, u32)>);
 
 fn workload() -> impl Strategy<Value = Numbers> {
@@ -389,7 +396,8 @@ proptest! {
         }
     }
 
-    /// Graham's bound: no list schedule takes longer than the longest chain and the work that it keeps from all but one slot.
+    /// Graham's bound: no list schedule takes longer than the longest chain and the work that it
+    /// keeps from all but one slot.
     #[test]
     fn a_makespan_lies_between_its_bounds((tasks, waits) in workload(), limit in 1..5_u32) {
         let tasks: Vec<_> = tasks.into_iter().map(|(_, estimate, duration)| (0, estimate, duration)).collect();

@@ -1,5 +1,5 @@
-//! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds, `FRESHMAKER_SIM_SEED=n` replays one and
-//! tells its story.
+//! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds,
+//! `FRESHMAKER_SIM_SEED=n` replays one and tells its story.
 
 use freshmaker_testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Versions and names of builds against RPM's own table, against what Koji and kobo answered, and against the laws of an order.
+//! Versions and names of builds against RPM's own table, against what Koji and kobo answered, and
+//! against the laws of an order.
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::Nvr;
@@ -106,7 +107,8 @@ fn a_rebuild_is_named_as_the_service_named_it() {
     let tables = tables();
     let suffix = tables["rebuilt_at"].to_string();
     for row in rows(&tables["get_rebuilt_nvr"]) {
-        // The service named rebuilds of images only; of what is to be rebuilt the caller knows the kind.
+        // The service named rebuilds of images only; of what is to be rebuilt the caller knows the
+        // kind.
         let Some(rebuilt) = row["rebuilt"].as_str() else {
             assert_eq!(row["artifact_type"], 0);
             continue;
@@ -116,7 +118,8 @@ fn a_rebuild_is_named_as_the_service_named_it() {
     }
 }
 
-/// RPM's rule by words: a version is a row of words, compared one by one. End comes after `~` and before all else.
+/// RPM's rule by words: a version is a row of words, compared one by one. End comes after `~` and
+/// before all else.
 fn naive_words(text: &str) -> Vec<(u8, String)> {
     let mut words: Vec<(u8, String)> = Vec::new();
     let mut apart = true;

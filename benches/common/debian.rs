@@ -28,7 +28,8 @@ pub(crate) fn text() -> Result<String, Box<dyn Error>> {
     Ok(text)
 }
 
-/// The whole archive. Edges are in the order of the file: by source, without repetition, without loops.
+/// The whole archive. Edges are in the order of the file: by source, without repetition, without
+/// loops.
 #[derive(Debug, Default)]
 pub(crate) struct Debian<'t> {
     pub(crate) sources: Vec<Source<'t>>,

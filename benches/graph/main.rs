@@ -1,7 +1,10 @@
-//! What a change affects, in waves, and the longest chains: against the bare walk over the same edges, and against petgraph.
+//! What a change affects, in waves, and the longest chains: against the bare walk over the same
+//! edges, and against petgraph.
 //!
-//! `cargo bench --bench graph`; with `-- affected`, `small`, `transitions` or `changes` only that part; with `-- --huge` also ten million nodes and a hundred million edges (takes 8 GB and minutes). The ratios are what counts:
-//! each is to something that was measured beside it. Times are the shortest of several runs, which other work on the machine disturbs least.
+//! `cargo bench --bench graph`; with `-- affected`, `small`, `transitions` or `changes` only that
+//! part; with `-- --huge` also ten million nodes and a hundred million edges (takes 8 GB and
+//! minutes). The ratios are what counts: each is to something that was measured beside it. Times
+//! are the shortest of several runs, which other work on the machine disturbs least.
 
 mod changes;
 #[path = "../common/debian.rs"]

@@ -4,7 +4,8 @@ use freshmaker::graph::Csr;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Bfs, NodeFiltered};
 
-/// How many nodes a breadth-first walk from here finds: a byte for each node, no branch for what was seen before.
+/// How many nodes a breadth-first walk from here finds: a byte for each node, no branch for what
+/// was seen before.
 pub(crate) fn walk(graph: &Csr, root: u32) -> usize {
     let nodes = graph.nodes() as usize;
     let (mut seen, mut queue) = (vec![0_u8; nodes], vec![0_u32; nodes + 1]);
@@ -44,7 +45,8 @@ impl Petgraph {
         Self(graph)
     }
 
-    /// How many nodes each wave has: closure, components of the closure, longest way over components.
+    /// How many nodes each wave has: closure, components of the closure, longest way over
+    /// components.
     pub(crate) fn waves(&self, root: u32) -> Vec<usize> {
         let graph = &self.0;
         let mut reached = vec![false; graph.node_count()];

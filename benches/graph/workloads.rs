@@ -1,4 +1,5 @@
-//! The graphs: an archive of packages, with its cycles, and layers in which few artifacts are used by very many.
+//! The graphs: an archive of packages, with its cycles, and layers in which few artifacts are used
+//! by very many.
 
 use crate::debian::Debian;
 use std::collections::BTreeSet;
@@ -30,7 +31,8 @@ pub(crate) fn debian(debian: &Debian<'_>, kind: &str, root: &str) -> Result<Work
     })
 }
 
-/// Twenty-four layers; each artifact depends on some in earlier ones, by far most often on the most popular. Numbers say nothing about layers.
+/// Twenty-four layers; each artifact depends on some in earlier ones, by far most often on the most
+/// popular. Numbers say nothing about layers.
 pub(crate) fn layered(name: &str, nodes: u32, edges: u32) -> Workload {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut numbers: Vec<u32> = (0..nodes).collect();

@@ -7,10 +7,12 @@ use std::fmt;
 /// Who knows which artifacts there are and what they are built from.
 ///
 /// # Contract
-/// Names come as people write them; in the answer an [alias](ArtifactGraph::alias) leads from a name as it was asked to the canonical one.
+/// Names come as people write them; in the answer an [alias](ArtifactGraph::alias) leads from a
+/// name as it was asked to the canonical one.
 ///
-/// Whoever can read all of it cuts the answers out with [`affected_by`](ArtifactGraph::affected_by) and
-/// [`described`](ArtifactGraph::described), and adds the aliases with [`answering`](ArtifactGraph::answering):
+/// Whoever can read all of it cuts the answers out with [`affected_by`](ArtifactGraph::affected_by)
+/// and [`described`](ArtifactGraph::described), and adds the aliases with
+/// [`answering`](ArtifactGraph::answering):
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -51,8 +53,8 @@ use std::fmt;
 /// ```
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
-    /// The artifacts with these names, everything that directly or indirectly depends on them, the repositories that are prepared on demand for
-    /// those, and every parent that all these have.
+    /// The artifacts with these names, everything that directly or indirectly depends on them, the
+    /// repositories that are prepared on demand for those, and every parent that all these have.
     ///
     /// # Errors
     /// [`NotFound`](super::Remedy::NotFound) if a name means nothing here.

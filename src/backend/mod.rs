@@ -1,4 +1,5 @@
-//! The contracts between the engine and the world: one object-safe trait a file, and one error sorted by remedy.
+//! The contracts between the engine and the world: one object-safe trait a file, and one error
+//! sorted by remedy.
 
 mod build_system;
 mod bus;
@@ -62,7 +63,8 @@ pub enum Remedy {
     Unavailable,
     /// The request may have been carried out: the engine looks before it sends anything again.
     Unclear,
-    /// Somebody else changed what the request was decided on: the engine loads again and decides again.
+    /// Somebody else changed what the request was decided on: the engine loads again and decides
+    /// again.
     Conflict,
     /// The run that asks is over: the engine stops it and begins a new one.
     Fenced,
@@ -70,7 +72,8 @@ pub enum Remedy {
     NotFound,
     /// The answer is a definite no: the build or the event fails with this text.
     Rejected,
-    /// The answer is a no that may pass (a full queue, a target that is being set up): asked again later, with growing pauses, for a day.
+    /// The answer is a no that may pass (a full queue, a target that is being set up): asked again
+    /// later, with growing pauses, for a day.
     NotNow,
     /// This backend cannot do such a thing: a mistake in the configuration.
     Unsupported,
@@ -109,7 +112,8 @@ impl Error {
     }
 }
 
-/// The text of an error with those of its causes, which is where libraries say what really happened. What was said already is not said again.
+/// The text of an error with those of its causes, which is where libraries say what really
+/// happened. What was said already is not said again.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

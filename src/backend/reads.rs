@@ -13,8 +13,9 @@ use std::fmt;
 
 /// The questions that a storage answers. None of them changes anything.
 ///
-/// Each answer is of one moment, and a question that is asked after a commit was answered with `Ok` sees that commit. A row that cannot be
-/// read is left out of an answer about many rows and reported in it; an answer about this row alone is an error with the remedy
+/// Each answer is of one moment, and a question that is asked after a commit was answered with `Ok`
+/// sees that commit. A row that cannot be read is left out of an answer about many rows and
+/// reported in it; an answer about this row alone is an error with the remedy
 /// [`Corrupt`](super::Remedy::Corrupt).
 ///
 /// ```
@@ -30,7 +31,8 @@ use std::fmt;
 /// ```
 #[async_trait]
 pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
-    /// What there is to do now for this run: of the live attempts its own, and those whose run is over.
+    /// What there is to do now for this run: of the live attempts its own, and those whose run is
+    /// over.
     async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due>;
 
     /// Events, newest first.
@@ -42,25 +44,29 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// The attempts of a build, oldest first. Returns an empty list if the build is unknown.
     async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>>;
 
-    /// The history of one `event`, `build` or `attempt`, oldest first. Returns an empty list if it is unknown.
+    /// The history of one `event`, `build` or `attempt`, oldest first. Returns an empty list if it
+    /// is unknown.
     async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>>;
 
     /// One message by source (registered name of the bus, or one of the engine's own) and identity.
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>>;
 
-    /// Messages that could not be read or handled, newest first. One whose headers cannot be read has none.
+    /// Messages that could not be read or handled, newest first. One whose headers cannot be read
+    /// has none.
     async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>>;
 
     /// The plan of an event.
     async fn plan(&self, event: EventId) -> Result<Option<Plan>>;
 
-    /// How long the latest successful attempts of builds of this mode took, from their intent to when they were last observed: latest
-    /// first, at most `limit`.
+    /// How long the latest successful attempts of builds of this mode took, from their intent to
+    /// when they were last observed: latest first, at most `limit`.
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>>;
 
-    /// The notifications of a partition behind this position, in the order of their positions: at most `limit`.
+    /// The notifications of a partition behind this position, in the order of their positions: at
+    /// most `limit`.
     ///
-    /// A reader that has read up to a position never finds a notification at or below it later. Positions may have gaps.
+    /// A reader that has read up to a position never finds a notification at or below it later.
+    /// Positions may have gaps.
     async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications>;
 
     /// How far the notifications of each partition have got.
@@ -116,15 +122,18 @@ impl Overview {
 pub struct Due {
     /// The moment, by the clock of the storage.
     pub now: Timestamp,
-    /// Builds in [`BuildState::Ready`] whose time has come: highest priority first, then lowest number.
+    /// Builds in [`BuildState::Ready`] whose time has come: highest priority first, then lowest
+    /// number.
     pub ready: Vec<BuildRecord>,
-    /// Live attempts of this run, or of runs that are over, whose time has come, each with its build: longest unobserved first.
+    /// Live attempts of this run, or of runs that are over, whose time has come, each with its
+    /// build: longest unobserved first.
     pub attempts: Vec<(AttemptRecord, BuildRecord)>,
     /// How many live attempts each build system has, of all runs.
     pub live: BTreeMap<String, u32>,
     /// Of each build system with live attempts, the priorities of their builds, lowest first.
     pub started: BTreeMap<String, Vec<i64>>,
-    /// The earliest moment at which a ready build, a live attempt or a new message that is left out now will be due.
+    /// The earliest moment at which a ready build, a live attempt or a new message that is left out
+    /// now will be due.
     pub next: Option<Timestamp>,
     /// Rows that would be here, but cannot be read.
     pub unreadable: Vec<Violation>,
@@ -135,7 +144,8 @@ pub struct Due {
 pub struct Notifications {
     /// Each with its position.
     pub items: Vec<(i64, Notification)>,
-    /// The position up to which this answer reaches: the last of an item, or of a row that cannot be read.
+    /// The position up to which this answer reaches: the last of an item, or of a row that cannot
+    /// be read.
     pub end: i64,
     /// Rows that would be here, but cannot be read.
     pub unreadable: Vec<Violation>,
@@ -151,7 +161,8 @@ pub struct Outbox {
 /// How far the notifications of a partition have got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
-    /// The position before the oldest notification that is kept: whoever has read less has missed some.
+    /// The position before the oldest notification that is kept: whoever has read less has missed
+    /// some.
     pub trimmed: i64,
     /// The position of the latest notification.
     pub last: i64,
@@ -162,7 +173,8 @@ pub struct Partition {
 /// Bounds of a [`StorageReads::due`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueLimits {
-    /// At most so many ready builds of each build system, so that those of one never hide those of another.
+    /// At most so many ready builds of each build system, so that those of one never hide those of
+    /// another.
     pub ready: u32,
     /// At most so many attempts.
     pub attempts: u32,

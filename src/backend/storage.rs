@@ -7,31 +7,38 @@ use std::time::Duration;
 
 /// Which rows a decision needs; the answer is a [`Neighbourhood`].
 ///
-/// For every scope: the builds named, and every build that the scope reaches, come with all their causes, the events of those, their
-/// live attempts and all their dependencies in both directions (the edges, not the builds at the other end unless said so).
+/// For every scope: the builds named, and every build that the scope reaches, come with all their
+/// causes, the events of those, their live attempts and all their dependencies in both directions
+/// (the edges, not the builds at the other end unless said so).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// These builds, their direct parents and their direct children (the parents' further edges are not needed), and of each of these
-    /// builds' keys the latest build (highest number) that has ended and has an output, as a row without causes or edges.
+    /// These builds, their direct parents and their direct children (the parents' further edges are
+    /// not needed), and of each of these builds' keys the latest build (highest number) that has
+    /// ended and has an output, as a row without causes or edges.
     Builds(Vec<BuildId>),
-    /// These builds, their direct parents, and everything that directly or indirectly waits for them over unsatisfied dependencies.
+    /// These builds, their direct parents, and everything that directly or indirectly waits for
+    /// them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
-    /// As [`Descendants`](Scope::Descendants) for this build, and of its direct parents' keys the builds that have not ended, and the
-    /// latest ones that have an output, as rows without causes or edges.
+    /// As [`Descendants`](Scope::Descendants) for this build, and of its direct parents' keys the
+    /// builds that have not ended, and the latest ones that have an output, as rows without causes
+    /// or edges.
     Renewal(BuildId),
-    /// As [`Builds`](Scope::Builds), for the build of this attempt; the attempt itself is there even if it has ended.
+    /// As [`Builds`](Scope::Builds), for the build of this attempt; the attempt itself is there
+    /// even if it has ended.
     Attempt(AttemptId),
-    /// As [`Descendants`](Scope::Descendants), for every build that this event causes, live or not; the event itself is always there.
+    /// As [`Descendants`](Scope::Descendants), for every build that this event causes, live or not;
+    /// the event itself is always there.
     Event(EventId),
-    /// The builds of these keys that have not ended, and every build that has not ended and is connected to one of them
-    /// over dependencies in any direction.
+    /// The builds of these keys that have not ended, and every build that has not ended and is
+    /// connected to one of them over dependencies in any direction.
     Keys(Vec<BuildKey>),
 }
 
 /// The right of one run of an engine to write, and to claim messages.
 ///
-/// It is kept by the storage, by the storage's own clock. A lease that is not renewed within [`ttl`](Self::ttl) may be revoked, by any
-/// call to [`Storage::lease`]: then the run is over, and what it has claimed or begun is free for others.
+/// It is kept by the storage, by the storage's own clock. A lease that is not renewed within
+/// [`ttl`](Self::ttl) may be revoked, by any call to [`Storage::lease`]: then the run is over, and
+/// what it has claimed or begun is free for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The run, which is also its fencing token: larger than that of any run before.
@@ -40,7 +47,8 @@ pub struct Lease {
     pub ttl: Duration,
     /// The moment, by the clock of the storage.
     pub now: Timestamp,
-    /// The partitions of the notifications that this run publishes until the next renewal; no other living run has them.
+    /// The partitions of the notifications that this run publishes until the next renewal; no other
+    /// living run has them.
     pub partitions: Vec<u16>,
 }
 
@@ -49,8 +57,8 @@ pub struct Lease {
 pub struct Claim {
     /// The run that asks.
     pub run: RunId,
-    /// What this run is handling, and does not want again, whatever the rows say. What it has claimed and is not in this list is free
-    /// as well: an answer was lost.
+    /// What this run is handling, and does not want again, whatever the rows say. What it has
+    /// claimed and is not in this list is free as well: an answer was lost.
     pub holding: Vec<MessageKey>,
     /// At most so many.
     pub limit: u32,
@@ -58,25 +66,30 @@ pub struct Claim {
 
 /// Where everything is kept that must survive.
 ///
-/// [`store`](crate::store) has what all storages do in the same way, and `freshmaker_testing::conformance::storage` checks this contract.
+/// [`store`](crate::store) has what all storages do in the same way, and
+/// `freshmaker_testing::conformance::storage` checks this contract.
 ///
 /// # Contract
-/// * *Atomic and durable.* [`commit`](Self::commit) writes all changes or none, and `Ok` means they survive a crash. A dropped future
-///   leaves either outcome, and nothing locked.
-/// * *Fenced.* A commit by a run whose lease was revoked or released is [`Fenced`](super::Remedy::Fenced) and writes nothing. A lease is
-///   revoked before anything of its run is handed to another one.
-/// * *Versions.* A record with an `expected` version that is not the stored one (or is there when none is expected), a row of
-///   [`Commit::unchanged`] with another version, and a count of [`Commit::edges`] that is not the stored one are
-///   [`Conflict`](super::Remedy::Conflict). So is a dependency that is added unsatisfied without that count.
-/// * *Unique.* A second open build of one key and slot, a second live attempt of a build, and a second event of one source, message,
-///   handler and generation are `Conflict`. An external id that another attempt of the same system has is
-///   [`Rejected`](super::Remedy::Rejected), because deciding again does not change that.
-/// * *Limits.* A commit that leaves more live attempts of a system than [`Commit::at_most`] is [`NotNow`](super::Remedy::NotNow).
-/// * *Claims.* A message in work of a living run is never given to another run. A change of a message is written only if the run has
-///   claimed it, else it is `Conflict`.
+/// * *Atomic and durable.* [`commit`](Self::commit) writes all changes or none, and `Ok` means they
+///   survive a crash. A dropped future leaves either outcome, and nothing locked.
+/// * *Fenced.* A commit by a run whose lease was revoked or released is
+///   [`Fenced`](super::Remedy::Fenced) and writes nothing. A lease is revoked before anything of
+///   its run is handed to another one.
+/// * *Versions.* A record with an `expected` version that is not the stored one (or is there when
+///   none is expected), a row of [`Commit::unchanged`] with another version, and a count of
+///   [`Commit::edges`] that is not the stored one are [`Conflict`](super::Remedy::Conflict). So is
+///   a dependency that is added unsatisfied without that count.
+/// * *Unique.* A second open build of one key and slot, a second live attempt of a build, and a
+///   second event of one source, message, handler and generation are `Conflict`. An external id
+///   that another attempt of the same system has is [`Rejected`](super::Remedy::Rejected), because
+///   deciding again does not change that.
+/// * *Limits.* A commit that leaves more live attempts of a system than [`Commit::at_most`] is
+///   [`NotNow`](super::Remedy::NotNow).
+/// * *Claims.* A message in work of a living run is never given to another run. A change of a
+///   message is written only if the run has claimed it, else it is `Conflict`.
 /// * *Time.* All moments that are compared are the storage's own.
-/// * *Unreadable rows* are left out of claims and of answers about many rows, and reported. A message that cannot be read becomes a dead
-///   letter when it is claimed.
+/// * *Unreadable rows* are left out of claims and of answers about many rows, and reported. A
+///   message that cannot be read becomes a dead letter when it is claimed.
 ///
 /// A storage can also be wrapped around another one, to measure or to refuse:
 ///
@@ -136,21 +149,26 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Brings the stored schema up to this version of the crate.
     async fn migrate(&self) -> Result<()>;
 
-    /// Begins a run (`held` is `None`), or renews its lease. Revokes the leases of others that were not renewed in time.
+    /// Begins a run (`held` is `None`), or renews its lease. Revokes the leases of others that were
+    /// not renewed in time.
     ///
     /// # Errors
-    /// [`Fenced`](super::Remedy::Fenced) if the lease was revoked or released: the run is over, and a new one must be begun.
-    /// [`Conflict`](super::Remedy::Conflict) if another process has this storage and it serves only one.
+    /// [`Fenced`](super::Remedy::Fenced) if the lease was revoked or released: the run is over, and
+    /// a new one must be begun. [`Conflict`](super::Remedy::Conflict) if another process has this
+    /// storage and it serves only one.
     async fn lease(&self, held: Option<RunId>) -> Result<Lease>;
 
-    /// Ends a run: what it has claimed or begun is free for others. Releasing a run that is over does nothing.
+    /// Ends a run: what it has claimed or begun is free for others. Releasing a run that is over
+    /// does nothing.
     async fn release(&self, run: RunId) -> Result<()>;
 
     /// Numbers for new rows: returns the first of `count` that are never given to anybody else.
     async fn reserve(&self, count: u32) -> Result<i64>;
 
-    /// Takes messages to handle: new ones whose time has come, and claimed ones that no living run handles; oldest first.
-    /// Each comes back in [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), one try more counted, and is stored so.
+    /// Takes messages to handle: new ones whose time has come, and claimed ones that no living run
+    /// handles; oldest first. Each comes back in
+    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), one try more counted, and is
+    /// stored so.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
@@ -162,6 +180,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Checks and writes one commit.
     ///
     /// # Errors
-    /// As the contract says; then nothing is written. [`Unclear`](super::Remedy::Unclear) if the outcome is not known.
+    /// As the contract says; then nothing is written. [`Unclear`](super::Remedy::Unclear) if the
+    /// outcome is not known.
     async fn commit(&self, commit: Commit) -> Result<()>;
 }

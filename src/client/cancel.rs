@@ -3,20 +3,23 @@ use crate::backend::{Error, Remedy, Result, Scope};
 use crate::rebuild::{Actor, EventId, IllegalInput, Input, Limits, Rebuild, RunId};
 use std::time::Duration;
 
-/// Between two attempts to store a cancellation while the storage fails, or others write the same rows.
+/// Between two attempts to store a cancellation while the storage fails, or others write the same
+/// rows.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Client {
-    /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as well goes on for them. `by` is who
-    /// wants it, and is kept in the history.
+    /// Stops an event: what is not running is dropped, what runs is stopped, what other events want
+    /// as well goes on for them. `by` is who wants it, and is kept in the history.
     ///
-    /// Returns when the wish is stored; while the storage does not answer, it waits and tries again. The event is cancelled only when
-    /// everything it started has ended. Until then it is in its former state, with
-    /// [`cancel_at`](crate::rebuild::EventRecord::cancel_at): [`wait_for_event`](Self::wait_for_event) waits for that. If no engine runs,
-    /// what runs is stopped once one does.
+    /// Returns when the wish is stored; while the storage does not answer, it waits and tries
+    /// again. The event is cancelled only when everything it started has ended. Until then it is in
+    /// its former state, with [`cancel_at`](crate::rebuild::EventRecord::cancel_at):
+    /// [`wait_for_event`](Self::wait_for_event) waits for that. If no engine runs, what runs is
+    /// stopped once one does.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one that has ended or is being cancelled.
+    /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one
+    /// that has ended or is being cancelled.
     pub async fn cancel(&self, event: EventId, by: &str) -> Result<()> {
         let storage = self.storage().await?;
         let input = Input::Cancel { event, by: Actor::Person(by.to_owned()), because: String::new() };

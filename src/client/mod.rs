@@ -1,8 +1,9 @@
 //! What programs around an engine hold: send events, ask, wait, listen, cancel.
 //!
-//! A [`Client`] works on a storage alone, in the process of an engine or in another one. [`Engine::client`](crate::Engine::client)
-//! gives one that also shares the engine's wake-ups, so that what it waits for is seen at once, and that can
-//! [preview](Client::preview) what an event would do.
+//! A [`Client`] works on a storage alone, in the process of an engine or in another one.
+//! [`Engine::client`](crate::Engine::client) gives one that also shares the engine's wake-ups, so
+//! that what it waits for is seen at once, and that can [preview](Client::preview) what an event
+//! would do.
 
 mod cancel;
 mod send;
@@ -31,10 +32,11 @@ const PLACE: &str = "client";
 
 /// Sends events to engines, asks what is stored, waits, listens, cancels. Cheap to clone.
 ///
-/// It works on what is stored, so it answers whether or not an engine runs; what is sent is handled once one does.
+/// It works on what is stored, so it answers whether or not an engine runs; what is sent is handled
+/// once one does.
 ///
-/// One message becomes one event for each handler that has something to say about it, so the way leads from [`send`](Self::send) over the
-/// message to its events, and from an event to its builds:
+/// One message becomes one event for each handler that has something to say about it, so the way
+/// leads from [`send`](Self::send) over the message to its events, and from an event to its builds:
 ///
 /// ```
 /// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
@@ -102,14 +104,15 @@ pub(crate) struct Shared {
 }
 
 impl Client {
-    /// The source of messages that were sent through a client; others have the registered name of their bus.
+    /// The source of messages that were sent through a client; others have the registered name of
+    /// their bus.
     pub const LOCAL: &'static str = "local";
 
     /// The source of messages that handlers [emitted](crate::Decision::Emit).
     pub const EMITTED: &'static str = "emitted";
 
-    /// The source of messages of the engine that a bus refused for good: [dead letters](Self::dead_letters), whose reason says which bus,
-    /// and why.
+    /// The source of messages of the engine that a bus refused for good:
+    /// [dead letters](Self::dead_letters), whose reason says which bus, and why.
     pub const REFUSED: &'static str = "refused";
 
     /// Names reserved for internal sources; the builder rejects buses with these names.
@@ -118,7 +121,8 @@ impl Client {
     /// How long a client without an engine in its process waits before it asks again.
     const TICK: Duration = Duration::from_secs(1);
 
-    /// A client of this storage, in a process without an engine. It asks once a second for what it waits for.
+    /// A client of this storage, in a process without an engine. It asks once a second for what it
+    /// waits for.
     ///
     /// ```
     /// use freshmaker::client::Client;
@@ -144,7 +148,8 @@ impl Client {
         self.changed(|inner| inner.clock = clock)
     }
 
-    /// The same with a preview, see [`EngineBuilder::preview`](crate::engine::EngineBuilder::preview).
+    /// The same with a preview, see
+    /// [`EngineBuilder::preview`](crate::engine::EngineBuilder::preview).
     #[must_use]
     pub fn with_preview(self, preview: Preview) -> Self {
         self.changed(|inner| inner.preview = Some(preview))
@@ -188,11 +193,13 @@ impl Client {
         self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each handler would decide about this event now. Nothing is stored, submitted or published.
+    /// What each handler would decide about this event now. Nothing is stored, submitted or
+    /// published.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview), which needs the handlers and catalogs;
-    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog or of the storage.
+    /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview),
+    /// which needs the handlers and catalogs; [`Rejected`](Remedy::Rejected) if the event has no
+    /// JSON form; transient errors of a catalog or of the storage.
     pub async fn preview<E: Event>(&self, event: &E) -> Result<Vec<Previewed>> {
         let none = "this client has no preview: it was made without handlers and catalogs";
         let preview = self.inner.preview.as_ref().ok_or_else(|| Error::new(Remedy::Unsupported, PLACE, none))?;
@@ -212,8 +219,9 @@ impl Client {
             .ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no event {id}")))
     }
 
-    /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is the registered name of the bus,
-    /// [`LOCAL`](Self::LOCAL) for what was sent through a client, [`EMITTED`](Self::EMITTED) for what a handler emitted. What came by a bus and no handler
+    /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is
+    /// the registered name of the bus, [`LOCAL`](Self::LOCAL) for what was sent through a client,
+    /// [`EMITTED`](Self::EMITTED) for what a handler emitted. What came by a bus and no handler
     /// wants is not kept.
     ///
     /// # Errors
@@ -247,8 +255,9 @@ impl Client {
         self.reads().await?.attempts(build).await
     }
 
-    /// The plan that an event follows, with the reasons of everything in it and out of it. It is also there if it is empty, because the
-    /// policy blocks everything for example. `None` if there is no such event, or its handler gave no plan.
+    /// The plan that an event follows, with the reasons of everything in it and out of it. It is
+    /// also there if it is empty, because the policy blocks everything for example. `None` if there
+    /// is no such event, or its handler gave no plan.
     ///
     /// # Errors
     /// Those of the storage.
@@ -256,7 +265,8 @@ impl Client {
         self.reads().await?.plan(event).await
     }
 
-    /// The history of an `event`, a `build` or an `attempt`, oldest first. Returns an empty list if the id is unknown.
+    /// The history of an `event`, a `build` or an `attempt`, oldest first. Returns an empty list if
+    /// the id is unknown.
     ///
     /// # Errors
     /// Those of the storage.
@@ -264,8 +274,8 @@ impl Client {
         self.reads().await?.transitions(aggregate, id).await
     }
 
-    /// Messages that could not be understood or handled, newest first, with their bytes and the reason. Among them are messages of ours that a
-    /// bus [refused](Self::REFUSED).
+    /// Messages that could not be understood or handled, newest first, with their bytes and the
+    /// reason. Among them are messages of ours that a bus [refused](Self::REFUSED).
     ///
     /// # Errors
     /// Those of the storage.

@@ -9,21 +9,25 @@ use crate::time::to_micros;
 pub(crate) const ASK_FIRST: &str = "ask_first";
 
 impl Client {
-    /// Stores an event to be handled, and returns the identity of its message, for [`wait_for_message`](Self::wait_for_message),
-    /// [`message`](Self::message) and [`EventFilter::message_id`](crate::backend::EventFilter::message_id). There are no events yet when
-    /// this returns.
+    /// Stores an event to be handled, and returns the identity of its message, for
+    /// [`wait_for_message`](Self::wait_for_message), [`message`](Self::message) and
+    /// [`EventFilter::message_id`](crate::backend::EventFilter::message_id). There are no events
+    /// yet when this returns.
     ///
-    /// An event of a kind for which no handler is registered becomes a dead letter when an engine finds it; a client with a
-    /// [preview](Self::with_preview) knows the handlers, and rejects it at once.
+    /// An event of a kind for which no handler is registered becomes a dead letter when an engine
+    /// finds it; a client with a [preview](Self::with_preview) knows the handlers, and rejects it
+    /// at once.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else those of the storage.
+    /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else
+    /// those of the storage.
     pub async fn send<E: Event>(&self, event: &E) -> Result<String> {
         let (micros, random) = (to_micros(self.now()), self.rng().u64(..));
         self.send_as(format!("{micros:x}-{random:016x}"), event).await
     }
 
-    /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as once.
+    /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as
+    /// once.
     ///
     /// # Errors
     /// As for [`send`](Self::send).
@@ -36,8 +40,9 @@ impl Client {
         self.receive(message).await
     }
 
-    /// Stores a message as it came, to be read by the parsers of an engine, and returns its identity: for intakes other than a bus, such as
-    /// a web hook. A message that comes twice under one identity is one message.
+    /// Stores a message as it came, to be read by the parsers of an engine, and returns its
+    /// identity: for intakes other than a bus, such as a web hook. A message that comes twice under
+    /// one identity is one message.
     ///
     /// The engine keeps a message that it cannot read, or that no handler wants, as a dead letter.
     ///
@@ -47,17 +52,18 @@ impl Client {
         let record = InboxRecord::new(Self::LOCAL, message, self.now());
         let id = record.message_id.clone();
         self.storage().await?.commit(Commit::unfenced(vec![RowChange::Receive(record)])).await?;
-        self.inner.wake.dispatch.notify_one();
+        self.inner.wake.messages.notify_one();
         Ok(id)
     }
 
-    /// Starts a plan that was too large to be started unasked: that of an event skipped with the code `ask_first`, by the hash under which
-    /// a person has seen it. Returns the identity of a new message with the same event, for the same handler; confirming again is the same as
-    /// once. If the plan has become another one meanwhile, that one is asked about again.
+    /// Starts a plan that was too large to be started unasked: that of an event skipped with the
+    /// code `ask_first`, by the hash under which a person has seen it. Returns the identity of a
+    /// new message with the same event, for the same handler; confirming again is the same as once.
+    /// If the plan has become another one meanwhile, that one is asked about again.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one that asks nothing, or asks about another
-    /// plan; else those of the storage.
+    /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one
+    /// that asks nothing, or asks about another plan; else those of the storage.
     pub async fn confirm(&self, event: EventId, plan: &Digest) -> Result<String> {
         let event = self.event(event).await?;
         if event.reason.code != ASK_FIRST {

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 /// Notifications read from the storage at once.
 const BATCH: u32 = 200;
 
-/// Changes of events and builds, read from the storage: those of one event or build in the order in which they were stored.
+/// Changes of events and builds, read from the storage: those of one event or build in the order in
+/// which they were stored.
 ///
-/// It works in any process, and does not depend on buses: a change comes as soon as it is stored, if an engine in this process stored it,
-/// else within a tick. It does not end by itself. A server that waits for its open streams at its end therefore has to end them:
+/// It works in any process, and does not depend on buses: a change comes as soon as it is stored,
+/// if an engine in this process stored it, else within a tick. It does not end by itself. A server
+/// that waits for its open streams at its end therefore has to end them:
 ///
 /// ```
 /// use freshmaker::client::Subscription;
@@ -63,8 +65,9 @@ impl Subscription {
         }
     }
 
-    /// Whether changes were removed from the storage before this subscription has read them, since this was asked last: then what is
-    /// shown must be asked for anew. The storage keeps the latest thousand.
+    /// Whether changes were removed from the storage before this subscription has read them, since
+    /// this was asked last: then what is shown must be asked for anew. The storage keeps the latest
+    /// thousand.
     pub fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }

@@ -6,16 +6,17 @@ use futures_util::pin_mut;
 use std::time::Duration;
 use tokio::sync::futures::Notified;
 
-/// After a change of what is stored a client waits so long before it asks, because changes come in groups.
+/// After a change of what is stored a client waits so long before it asks, because changes come in
+/// groups.
 const PACE: Duration = Duration::from_millis(10);
 
 impl Client {
-    /// Waits until the event has ended, and returns it. While no engine runs, nothing ends: put a timeout around this call if it must
-    /// not wait for ever.
+    /// Waits until the event has ended, and returns it. While no engine runs, nothing ends: put a
+    /// timeout around this call if it must not wait for ever.
     ///
     /// # Errors
-    /// [`NotFound`](crate::backend::Remedy::NotFound) if there is no such event, and those errors of the storage that are not
-    /// [transient](crate::backend::Error::is_transient).
+    /// [`NotFound`](crate::backend::Remedy::NotFound) if there is no such event, and those errors
+    /// of the storage that are not [transient](crate::backend::Error::is_transient).
     pub async fn wait_for_event(&self, event: EventId) -> Result<EventRecord> {
         loop {
             let changed = self.inner.wake.changed.notified();
@@ -27,9 +28,9 @@ impl Client {
         }
     }
 
-    /// Waits until a message that was [sent](Self::send) is handled and all of its events have ended, and returns these, newest first.
-    /// There are none if every handler ignored it or it is [dead](InboxState::Dead).
-    /// What a handler emitted because of it are messages of their own.
+    /// Waits until a message that was [sent](Self::send) is handled and all of its events have
+    /// ended, and returns these, newest first. There are none if every handler ignored it or it is
+    /// [dead](InboxState::Dead). What a handler emitted because of it are messages of their own.
     ///
     /// # Errors
     /// As for [`wait_for_event`](Self::wait_for_event).
@@ -53,7 +54,8 @@ impl Client {
         Ok(Some(events).filter(|events| events.iter().all(|event| event.state.is_terminal())))
     }
 
-    /// Waits until there is nothing left to do: every message is handled, every event has ended, every notification is published.
+    /// Waits until there is nothing left to do: every message is handled, every event has ended,
+    /// every notification is published.
     pub async fn wait_until_idle(&self) {
         loop {
             let changed = self.inner.wake.changed.notified();
@@ -64,7 +66,8 @@ impl Client {
         }
     }
 
-    /// Waits until it is worth while to ask again: after a change that an engine in this process has stored, or after a tick.
+    /// Waits until it is worth while to ask again: after a change that an engine in this process
+    /// has stored, or after a tick.
     pub(super) async fn again(&self, changed: Notified<'_>) {
         let timer = self.sleep(self.inner.tick);
         pin_mut!(changed, timer);

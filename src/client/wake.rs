@@ -1,10 +1,11 @@
 use crate::rebuild::{BuildState, RowChange};
 use tokio::sync::Notify;
 
-/// Signals within a process that there is work. A missed one costs at most a tick, and those of another process are never seen.
+/// Signals within a process that there is work. A missed one costs at most a tick, and those of
+/// another process are never seen.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
-    pub(crate) dispatch: Notify,
+    pub(crate) messages: Notify,
     pub(crate) drive: Notify,
     pub(crate) watch: Notify,
     pub(crate) verify: Notify,
@@ -14,11 +15,12 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// Wakes the stages that these changes give something to do, and all who wait for a state. To be called once they are stored.
+    /// Wakes the stages that these changes give something to do, and all who wait for a state. To
+    /// be called once they are stored.
     pub(crate) fn stored(&self, concerned: Concerned) {
-        let Concerned { dispatch, drive, watch, verify } = concerned;
+        let Concerned { messages, drive, watch, verify } = concerned;
         for (stage, _) in
-            [(&self.dispatch, dispatch), (&self.drive, drive), (&self.watch, watch), (&self.verify, verify)]
+            [(&self.messages, messages), (&self.drive, drive), (&self.watch, watch), (&self.verify, verify)]
                 .into_iter()
                 .filter(|(_, concerned)| *concerned)
         {
@@ -30,14 +32,14 @@ impl Wake {
 
     /// Wakes everything.
     pub(crate) fn all(&self) {
-        self.stored(Concerned { dispatch: true, drive: true, watch: true, verify: true });
+        self.stored(Concerned { messages: true, drive: true, watch: true, verify: true });
     }
 }
 
 /// Which stages changes give something to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Concerned {
-    dispatch: bool,
+    messages: bool,
     drive: bool,
     watch: bool,
     verify: bool,
@@ -48,7 +50,7 @@ impl Concerned {
         let any = |concerns: fn(&RowChange) -> bool| changes.iter().any(concerns);
         let is_verifying = |change: &RowChange| matches!(change, RowChange::Build { record, .. } if record.state == BuildState::Verifying);
         Self {
-            dispatch: any(|change| matches!(change, RowChange::Receive(_) | RowChange::Inbox(_))),
+            messages: any(|change| matches!(change, RowChange::Receive(_) | RowChange::Inbox(_))),
             drive: any(|change| matches!(change, RowChange::Build { .. })),
             watch: any(|change| matches!(change, RowChange::Build { .. } | RowChange::Attempt { .. })),
             verify: any(is_verifying),

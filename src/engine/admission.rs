@@ -39,7 +39,8 @@ impl<'a> Decisions<'a> {
     }
 }
 
-/// Decisions to rows: the third of three steps. Stores them, and that the message is handled, in one transaction.
+/// Decisions to rows: the third of three steps. Stores them, and that the message is handled, in
+/// one transaction.
 pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope, decided: Vec<(&str, Decided)>) {
     let decisions = Decisions::sort(decided);
     for (handler, event) in &decisions.canceled {
@@ -111,7 +112,8 @@ async fn admit(
         if wait.builds.iter().any(|build| under_way.contains(build)) {
             return Err(NotNow::Builds(Reason::new("waits_for_builds", wait.to_string())));
         }
-        // Nothing that ends by itself is in the way: this decision contradicts an earlier one about the same message.
+        // Nothing that ends by itself is in the way: this decision contradicts an earlier one about
+        // the same message.
         let text = "it contradicts what another handler decided about the same message";
         admission.outcome = Outcome::Fail(Reason::new("contradiction", text));
         // A failed event has no builds that could be refused.
@@ -151,7 +153,8 @@ async fn admissions(
     Ok(admissions)
 }
 
-/// Messages that handlers emitted. Those without an id get one that is the same if the decision is made again.
+/// Messages that handlers emitted. Those without an id get one that is the same if the decision is
+/// made again.
 fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowChange> {
     let messages = messages.iter().enumerate().map(|(position, message)| {
         let id = format!("{}/{}/{position}", record.source, record.message_id);

@@ -5,7 +5,8 @@ use std::fmt;
 /// A message to be sent about a change, besides the engine's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Announcement {
-    /// The topic. Of all messages about one change each has another one, since it is part of the message's id.
+    /// The topic. Of all messages about one change each has another one, since it is part of the
+    /// message's id.
     pub topic: String,
     /// The body.
     pub body: Value,
@@ -39,8 +40,9 @@ pub struct Announcement {
 pub trait Announcer: fmt::Debug + Send + Sync + 'static {
     /// Returns the messages about a change, at most one for each topic.
     ///
-    /// `rows` has the event with all its builds, or the build with its events, and all attempts of these builds, as
-    /// they are stored now: by then they may have changed further than `change` says. The call must be cheap, and must
-    /// give the same messages when it is made again with the same arguments: a change may be announced twice.
+    /// `rows` has the event with all its builds, or the build with its events, and all attempts of
+    /// these builds, as they are stored now: by then they may have changed further than `change`
+    /// says. The call must be cheap, and must give the same messages when it is made again with the
+    /// same arguments: a change may be announced twice.
     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement>;
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 /// Which build systems are left alone for a while, because nothing could be sent to them.
 ///
-/// Without it, an outage would let every ready build try on its own. What is here is only in memory: to forget it costs one request.
+/// Without it, an outage would let every ready build try on its own. What is here is only in
+/// memory: to forget it costs one request.
 #[derive(Debug, Default)]
 pub(super) struct Breakers(BTreeMap<String, Breaker>);
 
@@ -16,7 +17,8 @@ struct Breaker {
 }
 
 impl Breakers {
-    /// Whether a build may be started on this system now; after an outage one is let through to see.
+    /// Whether a build may be started on this system now; after an outage one is let through to
+    /// see.
     pub(super) fn admits(&mut self, system: &str, now: Timestamp) -> bool {
         match self.0.get_mut(system) {
             None => true,

@@ -47,7 +47,8 @@ pub enum ConfigError {
     UnknownSystem(String),
 }
 
-/// Collects what an [`Engine`] is made of. Buses, catalogs and build systems are registered by name; names are stored.
+/// Collects what an [`Engine`] is made of. Buses, catalogs and build systems are registered by
+/// name; names are stored.
 ///
 /// It needs a storage, a catalog and a handler; everything else has a default.
 ///
@@ -122,10 +123,11 @@ impl EngineBuilder {
         self
     }
 
-    /// Where messages come from and go to. There may be several, or none if events only come through the [`Client`].
+    /// Where messages come from and go to. There may be several, or none if events only come
+    /// through the [`Client`].
     ///
-    /// The name is the source of its messages, and a message is known by source and id. None can be called as
-    /// [`Client::LOCAL`], [`Client::EMITTED`] or [`Client::REFUSED`].
+    /// The name is the source of its messages, and a message is known by source and id. None can be
+    /// called as [`Client::LOCAL`], [`Client::EMITTED`] or [`Client::REFUSED`].
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -152,14 +154,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Who prepares prerequisites: a build system for artifacts of kind [`Repository`](crate::ArtifactKind::Repository).
+    /// Who prepares prerequisites: a build system for artifacts of kind
+    /// [`Repository`](crate::ArtifactKind::Repository).
     pub fn composer(self, name: impl Into<String>, composer: Arc<dyn Composer>) -> Self {
         self.build_system(name, Arc::new(ComposerSystem(composer)))
     }
 
-    /// How messages tell that a build of this system has changed: the function reads what the system calls it from a message, cheaply, and
-    /// without caring whether it is ours. Such a message makes the engine ask the build system at once, instead of at the next poll;
-    /// it is believed no further, and need not come at all.
+    /// How messages tell that a build of this system has changed: the function reads what the
+    /// system calls it from a message, cheaply, and without caring whether it is ours. Such a
+    /// message makes the engine ask the build system at once, instead of at the next poll; it is
+    /// believed no further, and need not come at all.
     pub fn hints(
         mut self,
         system: impl Into<String>,
@@ -169,7 +173,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Who looks at the results of a build system before anything is built on them. Without one the build system is believed.
+    /// Who looks at the results of a build system before anything is built on them. Without one the
+    /// build system is believed.
     pub fn verifier(mut self, system: impl Into<String>, verifier: Arc<dyn Verifier>) -> Self {
         let system = system.into();
         if self.verifiers.insert(system.clone(), verifier).is_some() {
@@ -184,8 +189,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Decides on events of type `E`, under the name of the function or type. That name is stored with events: use [`on_as`](Self::on_as)
-    /// to keep it when the code is renamed, or to register two of one name.
+    /// Decides on events of type `E`, under the name of the function or type. That name is stored
+    /// with events: use [`on_as`](Self::on_as) to keep it when the code is renamed, or to register
+    /// two of one name.
     pub fn on<E: Event, H: Handler<E>>(self, handler: H) -> Self {
         let name = std::any::type_name::<H>();
         let name = name.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or(name).to_owned();
@@ -201,7 +207,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How to read messages that are not events of ours by their topics. Parsers whose events no handler wants are left out.
+    /// How to read messages that are not events of ours by their topics. Parsers whose events no
+    /// handler wants are left out.
     ///
     /// A message that its parser cannot read becomes a dead letter, with the place and the reason.
     pub fn parsers(mut self, parsers: Parsers) -> Self {
@@ -209,16 +216,18 @@ impl EngineBuilder {
         self
     }
 
-    /// The rules of what may be rebuilt; everything, if not set. Handlers get it from [`Context::policy`](crate::Context::policy) and plan with
-    /// it: the engine does not judge a plan a second time. An event whose plan has become empty because everything is blocked ends
+    /// The rules of what may be rebuilt; everything, if not set. Handlers get it from
+    /// [`Context::policy`](crate::Context::policy) and plan with it: the engine does not judge a
+    /// plan a second time. An event whose plan has become empty because everything is blocked ends
     /// [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked what.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Whether builds are real; builds of different modes never share anything. Those of a dry run are only pretended, by
-    /// [`DryRun`](crate::backend::DryRun), and an engine in this mode leaves real builds that it finds in the storage alone.
+    /// Whether builds are real; builds of different modes never share anything. Those of a dry run
+    /// are only pretended, by [`DryRun`](crate::backend::DryRun), and an engine in this mode leaves
+    /// real builds that it finds in the storage alone.
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self
@@ -248,7 +257,8 @@ impl EngineBuilder {
         self
     }
 
-    /// A submission without an answer after this long counts as unclear and is looked up; 60 seconds, if not set.
+    /// A submission without an answer after this long counts as unclear and is looked up; 60
+    /// seconds, if not set.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;
         self
@@ -266,7 +276,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Announces changes in another form as well, right after the engine's own message about the same change. May be called several times.
+    /// Announces changes in another form as well, right after the engine's own message about the
+    /// same change. May be called several times.
     pub fn announcer(mut self, announcer: impl Announcer) -> Self {
         self.announcers.push(Box::new(announcer));
         self
@@ -297,9 +308,10 @@ impl EngineBuilder {
         Ok(Engine { core: Arc::new(core) })
     }
 
-    /// Returns what tells what an event would do, from the same handlers, catalogs, parsers and policy as an engine, without one: for a
-    /// program beside the engine, whose client gets it with [`Client::with_preview`]. A storage is optional; with one, plans have
-    /// estimates from earlier builds.
+    /// Returns what tells what an event would do, from the same handlers, catalogs, parsers and
+    /// policy as an engine, without one: for a program beside the engine, whose client gets it with
+    /// [`Client::with_preview`]. A storage is optional; with one, plans have estimates from earlier
+    /// builds.
     ///
     /// # Errors
     /// As for [`build`](Self::build).

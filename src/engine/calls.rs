@@ -3,7 +3,8 @@ use crate::backend::{Error, Remedy};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 
-/// Calls to backends within the time that they have ([`EngineBuilder::call_timeout`](super::EngineBuilder::call_timeout)).
+/// Calls to backends within the time that they have
+/// ([`EngineBuilder::call_timeout`](super::EngineBuilder::call_timeout)).
 impl Core {
     /// What a call gives; `None` if it does not end in time. It is dropped then.
     pub(super) async fn in_time<T>(&self, call: impl Future<Output = T>) -> Option<T> {

@@ -29,7 +29,8 @@ impl Catalog for Catalogs {
                 }
             }
             asked.extend(ask);
-            // An artifact that one catalog knows as a dependent may have dependents that only another one knows.
+            // An artifact that one catalog knows as a dependent may have dependents that only
+            // another one knows.
             ask = graph.dependents(of).into_iter().filter(|id| !asked.contains(id)).collect();
         }
         known(&graph, of)?;

@@ -30,7 +30,8 @@ pub(super) enum NotApplied {
     Fenced,
 }
 
-/// The pause after a conflict, doubled with each further one up to the second value. The first is decided again at once.
+/// The pause after a conflict, doubled with each further one up to the second value. The first is
+/// decided again at once.
 const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Counts conflicts in a row.
@@ -51,8 +52,8 @@ impl Conflicts {
 }
 
 impl Core {
-    /// The one door for facts about builds: loads, applies, stores, until the fact is stored or proves to change nothing.
-    /// `build` is the build that the input is about, if it is about one.
+    /// The one door for facts about builds: loads, applies, stores, until the fact is stored or
+    /// proves to change nothing. `build` is the build that the input is about, if it is about one.
     pub(super) async fn apply(&self, input: &Input, build: Option<BuildId>) -> Result<Neighbourhood, NotApplied> {
         let scope = scope(input, build);
         let (mut unknown, mut conflicts) = (false, Conflicts::default());
@@ -67,7 +68,8 @@ impl Core {
             let mut rebuild = Rebuild::new(loaded, self.run());
             if let Err(illegal) = rebuild.apply(input, &self.limits) {
                 if unknown && matches!(illegal, IllegalInput::Stale { .. }) {
-                    // The try whose outcome was not known was stored: it is this very input that makes itself stale.
+                    // The try whose outcome was not known was stored: it is this very input that
+                    // makes itself stale.
                     return Ok(rebuild.rows().clone());
                 }
                 tracing::debug!(%illegal, "an input changes nothing");
@@ -119,7 +121,8 @@ impl Core {
         }
     }
 
-    /// Stores changes that may be stored twice, until they are, or the storage refuses them for good.
+    /// Stores changes that may be stored twice, until they are, or the storage refuses them for
+    /// good.
     pub(super) async fn store_surely(&self, changes: Vec<RowChange>) -> Stored {
         let mut conflicts = Conflicts::default();
         loop {

@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// What all stages share: backends, bounds and wake-ups, and the lease of the present run. It has no state of any build.
+/// What all stages share: backends, bounds and wake-ups, and the lease of the present run. It has
+/// no state of any build.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) client: Client,
@@ -41,7 +42,8 @@ pub(super) struct Core {
     stopped: Notify,
     lost: AtomicBool,
     lost_now: Notify,
-    /// One decision of a handler is stored after another: each adds dependencies, so two at a time would be a conflict.
+    /// One decision of a handler is stored after another: each adds dependencies, so two at a time
+    /// would be a conflict.
     pub(super) admitting: tokio::sync::Mutex<()>,
     /// Intents are stored in the order in which their builds were chosen.
     pub(super) starting: tokio::sync::Mutex<()>,
@@ -79,7 +81,8 @@ pub(super) struct Parts {
     pub(super) rng: fastrand::Rng,
 }
 
-/// When a stage looks at the rows again: soon after something happened, but not after each of many things that happen at once.
+/// When a stage looks at the rows again: soon after something happened, but not after each of many
+/// things that happen at once.
 #[derive(Debug)]
 pub(super) struct Pace {
     not_before: Timestamp,
@@ -114,7 +117,8 @@ impl Pace {
     }
 }
 
-/// Waits until one of the calls under way ends, and returns what it gave, or until there is something else to do.
+/// Waits until one of the calls under way ends, and returns what it gave, or until there is
+/// something else to do.
 pub(super) async fn progress<F: Future>(
     under_way: &mut FuturesUnordered<F>,
     wait: impl Future<Output = ()>,
@@ -242,8 +246,8 @@ impl Core {
         self.held().partitions.clone()
     }
 
-    /// Whether the lease certainly holds, as far as the engine's clock tells: a run that was stopped for long must not go on as if nothing
-    /// had happened.
+    /// Whether the lease certainly holds, as far as the engine's clock tells: a run that was
+    /// stopped for long must not go on as if nothing had happened.
     pub(super) fn lease_holds(&self) -> bool {
         self.now() < self.held().until
     }
@@ -304,7 +308,8 @@ impl Core {
         self.sleep(self.options.backend_pause).await;
     }
 
-    /// The build system of this build, if this engine may touch it and has its system. Builds of a dry run are only pretended.
+    /// The build system of this build, if this engine may touch it and has its system. Builds of a
+    /// dry run are only pretended.
     pub(super) fn backend(&self, key: &BuildKey) -> Option<&dyn BuildSystem> {
         match key.mode {
             BuildMode::DryRun => Some(&DryRun),

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// From a message to decisions: the second of three steps. Asks handlers, and completes what they answer; stores nothing.
+/// From a message to decisions: the second of three steps. Asks handlers, and completes what they
+/// answer; stores nothing.
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) registry: Registry,
@@ -47,7 +48,8 @@ pub(super) enum Decided {
     Cancel(Vec<EventId>),
 }
 
-/// Builds of one artifact that are looked at for its latest content; those of other modes are passed over.
+/// Builds of one artifact that are looked at for its latest content; those of other modes are
+/// passed over.
 const LATEST_MAX: u32 = 20;
 
 impl Decider {
@@ -60,7 +62,8 @@ impl Decider {
         self.registry.read(message)
     }
 
-    /// Asks every handler of the kind, in the order of their registration. A handler's own error fails its event.
+    /// Asks every handler of the kind, in the order of their registration. A handler's own error
+    /// fails its event.
     ///
     /// # Errors
     /// A transient error of a backend, by whichever handler: the message waits.
@@ -114,7 +117,8 @@ impl Decider {
         })
     }
 
-    /// Fills in the contents of parents that the catalog does not know, as far as they were built here.
+    /// Fills in the contents of parents that the catalog does not know, as far as they were built
+    /// here.
     async fn with_known_contents(&self, plan: Plan) -> Result<Plan, Error> {
         let Some(reads) = self.readable.history.as_deref().map(|storage| storage.reads()) else { return Ok(plan) };
         let mut contents = BTreeMap::new();

@@ -12,7 +12,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeMap;
 
-/// More ready builds of a build system than that are not looked at in one step; those are the least urgent ones.
+/// More ready builds of a build system than that are not looked at in one step; those are the least
+/// urgent ones.
 const READY_MAX: u32 = 1000;
 
 /// Ready builds to attempts: starts as many as the concurrency limits allow, the most urgent first.
@@ -126,7 +127,8 @@ async fn startable(
 ) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
     let limit = |system: &String| core.slots.limit(system);
     let slots = core.systems.keys().map(limit).max().unwrap_or_default();
-    // As many as could start at most, and those that still look ready. Only if none of them can start, others are looked at.
+    // As many as could start at most, and those that still look ready. Only if none of them can
+    // start, others are looked at.
     let mut ready = slots.saturating_add(starting.len()).clamp(1, READY_MAX);
     loop {
         let due = core.reads().due(core.run(), DueLimits { ready, attempts: 0 }).await?;
@@ -179,7 +181,8 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
     let (build, system) = (record.id, record.key.system.clone());
     let ended = |reached| Step::Ended { build, system: system.clone(), reached };
     {
-        // All take their turn, also those that cannot be reused, so that none overtakes a more urgent one here.
+        // All take their turn, also those that cannot be reused, so that none overtakes a more
+        // urgent one here.
         let _turn = core.starting.lock().await;
         if record.may_be_reused()
             && !matches!(core.apply(&Input::Reuse { build }, Some(build)).await, Err(NotApplied::Illegal(_)))
@@ -196,7 +199,8 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
     let reached = if opened.is_ok() { Reached::Yes } else { Reached::No };
     let input = Input::Start { build, attempt: attempt.clone(), session };
     let rows = {
-        // One after the other, so that of those that start together the most urgent is submitted first.
+        // One after the other, so that of those that start together the most urgent is submitted
+        // first.
         let _turn = core.starting.lock().await;
         core.apply(&input, Some(build)).await
     };

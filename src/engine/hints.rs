@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Read = Box<dyn Fn(&Message) -> Option<ExternalId> + Send + Sync>;
 
-/// Which attempts messages say something about. Kept in memory only: what is lost here is found by the next poll.
+/// Which attempts messages say something about. Kept in memory only: what is lost here is found by
+/// the next poll.
 #[derive(Default)]
 pub(super) struct Hints {
     readers: Vec<(String, Read)>,
@@ -54,7 +55,8 @@ impl Hints {
         noted
     }
 
-    /// These attempts run. Returns those that may have changed; those that are `busy` are kept for the next time.
+    /// These attempts run. Returns those that may have changed; those that are `busy` are kept for
+    /// the next time.
     pub(super) fn take(&self, live: Attempts, busy: impl Fn(&(String, ExternalId)) -> bool) -> Attempts {
         let mut known = self.known();
         let hinted = std::mem::take(&mut known.hinted);

@@ -48,7 +48,8 @@ impl Core {
     }
 }
 
-/// Renews the lease of the present run, three times within the time that it holds; returns when it is lost.
+/// Renews the lease of the present run, three times within the time that it holds; returns when it
+/// is lost.
 pub(super) async fn keep(core: &Core, ttl: Duration) {
     loop {
         let wait = core.sleep(ttl / 3);

@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeSet;
 
-/// Inbox to decisions: claims messages, reads them, has them decided and admitted. The first of three steps.
+/// Inbox to decisions: claims messages, reads them, has them decided and admitted. The first of
+/// three steps.
 ///
-/// A message that was claimed before, when the process died, may be what killed it: until a fresh one turns up, messages are handled
-/// alone, so that the deaths are counted against the right one.
+/// A message that was claimed before, when the process died, may be what killed it: until a fresh
+/// one turns up, messages are handled alone, so that the deaths are counted against the right one.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut holding = BTreeSet::new();
@@ -39,7 +40,7 @@ pub(super) async fn run(core: &Core) {
                 Err(error) => core.pause("message", &error).await,
             }
         }
-        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.dispatch, None)).await {
+        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.messages, None)).await {
             holding.remove(&handled);
         }
     }

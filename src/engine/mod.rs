@@ -1,7 +1,8 @@
 //! The shell: turns effects into calls and answers into inputs.
 //!
-//! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping that future is the same as a crash,
-//! and a simulation can own every step. What joins the stages is stored rows; wake-ups between them only save time.
+//! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping
+//! that future is the same as a crash, and a simulation can own every step. What joins the stages
+//! is stored rows; wake-ups between them only save time.
 
 mod admission;
 mod announce;
@@ -84,17 +85,19 @@ impl Engine {
         EngineBuilder::new()
     }
 
-    /// Returns a client of this engine's storage, which shares its wake-ups and can preview. It works whether or not the engine runs.
+    /// Returns a client of this engine's storage, which shares its wake-ups and can preview. It
+    /// works whether or not the engine runs.
     #[must_use]
     pub fn client(&self) -> Client {
         self.core.client.clone()
     }
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
-    /// [`shutdown_grace`](EngineBuilder::shutdown_grace)) and returns. Dropping the future instead loses nothing either.
+    /// [`shutdown_grace`](EngineBuilder::shutdown_grace)) and returns. Dropping the future instead
+    /// loses nothing either.
     ///
-    /// It ends by itself only with an error, and builds go on without it. Beside a server, it is a task that owns the engine; whoever
-    /// ends first ends the process:
+    /// It ends by itself only with an error, and builds go on without it. Beside a server, it is a
+    /// task that owns the engine; whoever ends first ends the process:
     ///
     /// ```no_run
     /// # async fn service(engine: freshmaker::Engine, server: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
@@ -114,7 +117,8 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// If the storage cannot be brought up to date, or is in use by another process and serves only one. What fails later is tried again.
+    /// If the storage cannot be brought up to date, or is in use by another process and serves only
+    /// one. What fails later is tried again.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         self.core.start();
         let runs = self.runs();
@@ -128,8 +132,8 @@ impl Engine {
         }
     }
 
-    /// One run after another, until the end was asked for: a run whose lease is lost is followed by the next one. Not generic, so that all
-    /// stages are compiled once.
+    /// One run after another, until the end was asked for: a run whose lease is lost is followed by
+    /// the next one. Not generic, so that all stages are compiled once.
     fn runs(&self) -> BoxFuture<'_, Result<(), Error>> {
         async {
             let core = &*self.core;

@@ -13,7 +13,8 @@ pub(super) struct Options {
     pub(super) batch: u32,
     /// Handlers that run at the same time.
     pub(super) handlers_max: usize,
-    /// A submission without an answer after this long is unclear; other calls without one have failed.
+    /// A submission without an answer after this long is unclear; other calls without one have
+    /// failed.
     pub(super) call_timeout: Duration,
     /// How long calls under way may take after the end was asked for.
     pub(super) shutdown_grace: Duration,

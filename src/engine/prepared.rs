@@ -7,8 +7,9 @@ use std::time::Duration;
 /// How long a build waits if nobody can say whether what was prepared for it is still there.
 const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
-/// What is prepared goes when its time is up, and builds may wait longer than that: before one is submitted, those who prepared something
-/// for it are asked. Whether it can go on; if not, it has been stored what it waits for.
+/// What is prepared goes when its time is up, and builds may wait longer than that: before one is
+/// submitted, those who prepared something for it are asked. Whether it can go on; if not, it has
+/// been stored what it waits for.
 pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
     if !build.parents.iter().any(|parent| parent.kinds.contains(&EdgeKind::Repository)) {
         return true;

@@ -7,9 +7,11 @@ use crate::rebuild::{EventId, Outcome};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
-/// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and stores, submits and publishes nothing.
+/// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and
+/// stores, submits and publishes nothing.
 ///
-/// Made by [`EngineBuilder::preview`](super::EngineBuilder::preview), or part of the client of an engine. Cheap to clone.
+/// Made by [`EngineBuilder::preview`](super::EngineBuilder::preview), or part of the client of an
+/// engine. Cheap to clone.
 ///
 /// ```
 /// use freshmaker::engine::Foreseen;
@@ -99,7 +101,8 @@ impl Preview {
     /// What each handler would decide about this event at this moment.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog or of the storage.
+    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog
+    /// or of the storage.
     pub async fn event<E: Event>(&self, event: &E, now: Timestamp) -> Result<Vec<Previewed>> {
         let message = Message::of("preview", event);
         let message = message
@@ -107,11 +110,12 @@ impl Preview {
         self.message(&message, now).await
     }
 
-    /// What each handler would decide about this message at this moment, as if a bus had brought it. Returns an empty list if no handler
-    /// wants it.
+    /// What each handler would decide about this message at this moment, as if a bus had brought
+    /// it. Returns an empty list if no handler wants it.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if the message cannot be read; transient errors of a catalog or of the storage.
+    /// [`Rejected`](Remedy::Rejected) if the message cannot be read; transient errors of a catalog
+    /// or of the storage.
     pub async fn message(&self, message: &Message, now: Timestamp) -> Result<Vec<Previewed>> {
         let Some(read) = self.decider.read(message) else { return Ok(Vec::new()) };
         let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;

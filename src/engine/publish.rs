@@ -17,8 +17,9 @@ const TRIMMED_AT_ONCE: i64 = 100;
 
 /// Notifications to buses: one stage for each bus, so that none waits for another one.
 ///
-/// A bus gets the notifications of a partition in the order in which their changes were stored. It has a position, which is stored after it
-/// has taken one, or refused it for good; so each comes at least once, and after a failure again under the same id.
+/// A bus gets the notifications of a partition in the order in which their changes were stored. It
+/// has a position, which is stored after it has taken one, or refused it for good; so each comes at
+/// least once, and after a failure again under the same id.
 pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
     if core.buses.is_empty() {
         return vec![run(core, Client::LOCAL, None).boxed()];
@@ -78,8 +79,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The position of the bus. Buses that are new, all at once, begin with what no bus has got yet; those that are no longer registered
-    /// are forgotten.
+    /// The position of the bus. Buses that are new, all at once, begin with what no bus has got
+    /// yet; those that are no longer registered are forgotten.
     async fn position(&self, partition: &Partition) -> Result<Option<i64>, Error> {
         if let Some(position) = partition.buses.get(self.name) {
             return Ok(Some(*position));
@@ -108,7 +109,8 @@ impl Place<'_> {
         RowChange::Position(Position { bus: bus.to_owned(), partition: self.number, position })
     }
 
-    /// Hands the notifications behind this position to the bus, until one fails for the moment; whether there may be more.
+    /// Hands the notifications behind this position to the bus, until one fails for the moment;
+    /// whether there may be more.
     async fn publish(&self, bus: Option<&dyn Bus>, position: i64) -> Result<bool, Error> {
         let core = self.core;
         let found = core.reads().notifications(self.number, position, core.options.batch).await?;
@@ -157,7 +159,8 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Hands all messages about a change to the bus. What the bus refuses for good becomes a dead letter, to be stored with the position.
+    /// Hands all messages about a change to the bus. What the bus refuses for good becomes a dead
+    /// letter, to be stored with the position.
     async fn send(&self, bus: Option<&dyn Bus>, notification: &Notification) -> Result<Vec<RowChange>, Error> {
         let Some(bus) = bus else { return Ok(Vec::new()) };
         let core = self.core;
@@ -181,7 +184,8 @@ impl Place<'_> {
     }
 }
 
-/// The messages about a change: the engine's own, and those of the announcers. Repeated, they have the same ids.
+/// The messages about a change: the engine's own, and those of the announcers. Repeated, they have
+/// the same ids.
 async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Message>, Error> {
     let id = format!("{}:{}:{}", notification.aggregate, notification.id, notification.version);
     let mut messages = vec![message(id.clone(), &notification.topic, &notification.body)];

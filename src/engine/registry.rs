@@ -88,7 +88,8 @@ impl Registry {
         self.handlers.iter().any(|entry| entry.handler.wants(topic)) || self.parsers.wants(topic)
     }
 
-    /// What the message says; `None` if no handler wants it. A topic that is a kind of ours is not for the parsers.
+    /// What the message says; `None` if no handler wants it. A topic that is a kind of ours is not
+    /// for the parsers.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
         ours.or_else(|| match self.parsers.parse(message)? {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Results that are looked at at the same time.
 const VERIFIED_MAX: usize = 8;
 
-/// Results to judgements: what a build system says is done counts only after its verifier has looked at it.
+/// Results to judgements: what a build system says is done counts only after its verifier has
+/// looked at it.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut busy = BTreeSet::new();

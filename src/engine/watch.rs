@@ -18,7 +18,8 @@ const POLL_BATCH: usize = 100;
 /// Live attempts looked at in one step; slots keep the real number far below.
 const ATTEMPTS_MAX: u32 = 100_000;
 
-/// An attempt without a complete lookup is shown as waiting for a person, and looked at again after this long.
+/// An attempt without a complete lookup is shown as waiting for a person, and looked at again after
+/// this long.
 const NO_LOOKUP_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Live attempts to ends: asks the build systems, which know best, and looks up what is unclear.
@@ -163,8 +164,9 @@ async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Vec<Attempt
     vec![attempt]
 }
 
-/// Finds out what became of a submission without a clear answer. First its session is closed, so that nothing more can begin in it; then the
-/// attempt becomes ours, and what is still on its way gets its time to arrive; then the build system is asked for the marker.
+/// Finds out what became of a submission without a clear answer. First its session is closed, so
+/// that nothing more can begin in it; then the attempt becomes ours, and what is still on its way
+/// gets its time to arrive; then the build system is asked for the marker.
 async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, build: BuildRecord) -> Vec<AttemptId> {
     let id = attempt.id.clone();
     let capabilities = system.capabilities();
@@ -199,7 +201,8 @@ async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, 
     vec![id]
 }
 
-/// One marker must not have two tasks. If it has, the first usable one is kept and the others are stopped.
+/// One marker must not have two tasks. If it has, the first usable one is kept and the others are
+/// stopped.
 async fn choose(
     core: &Core,
     system: &dyn BuildSystem,

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A storage within the process: nothing survives its end.
 ///
-/// It keeps the whole contract but that, for any number of engines in the process, and the same calls always give the same answers.
+/// It keeps the whole contract but that, for any number of engines in the process, and the same
+/// calls always give the same answers.
 ///
 /// ```
 /// use freshmaker::memory::MemoryStorage;
@@ -57,7 +58,8 @@ impl MemoryStorage {
         self
     }
 
-    /// The same with so many partitions of notifications, at least one, which engines share. Only before anything is stored.
+    /// The same with so many partitions of notifications, at least one, which engines share. Only
+    /// before anything is stored.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u16) -> Self {
         self.tables.get_mut().unwrap_or_else(PoisonError::into_inner).partitions = partitions.max(1);

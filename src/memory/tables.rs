@@ -20,8 +20,8 @@ type EventKey = (String, String, String, u32);
 
 /// All rows, and the indexes that keep every question from looking at all of them.
 ///
-/// Each table has one function that puts or removes a row, keeps the indexes and returns the row that was there: the same function writes
-/// a change and takes it back.
+/// Each table has one function that puts or removes a row, keeps the indexes and returns the row
+/// that was there: the same function writes a change and takes it back.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) inbox: BTreeMap<u64, InboxRecord>,
@@ -40,7 +40,8 @@ pub(super) struct Tables {
     live_of: BTreeMap<BuildId, AttemptId>,
     pub(super) live_tally: BTreeMap<String, u64>,
     pub(super) succeeded: BTreeSet<(Timestamp, AttemptId)>,
-    /// Ready builds, live attempts and new messages that have a moment before which they must not be touched.
+    /// Ready builds, live attempts and new messages that have a moment before which they must not
+    /// be touched.
     pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
     externals: BTreeMap<(String, ExternalId), AttemptId>,
     pub(super) dependencies: BTreeMap<(BuildId, BuildId), Dependency>,
@@ -324,7 +325,8 @@ impl Tables {
     }
 }
 
-/// One function for each table with indexes: puts or removes a row, and returns the one that was there.
+/// One function for each table with indexes: puts or removes a row, and returns the one that was
+/// there.
 impl Tables {
     pub(super) fn put_inbox(&mut self, number: u64, row: Option<InboxRecord>) -> Option<InboxRecord> {
         if let Some(row) = &row {

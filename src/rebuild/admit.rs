@@ -12,7 +12,8 @@ use crate::reason::Reason;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-/// A decision of a handler about to become rows: one new event and, if it rebuilds something, its builds.
+/// A decision of a handler about to become rows: one new event and, if it rebuilds something, its
+/// builds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admission {
     /// Number of the new event.
@@ -45,7 +46,8 @@ pub enum Outcome {
         /// The registered build system of each node.
         systems: BTreeMap<ArtifactId, String>,
     },
-    /// Nothing before somebody has confirmed this plan: the event is skipped for this reason, and the plan is kept to be looked at.
+    /// Nothing before somebody has confirmed this plan: the event is skipped for this reason, and
+    /// the plan is kept to be looked at.
     Ask {
         /// The plan.
         plan: Box<Plan>,
@@ -77,7 +79,8 @@ impl Outcome {
     }
 }
 
-/// The plan cannot be joined with what is under way: it would wait for itself, or a build has a next one already that it cannot share.
+/// The plan cannot be joined with what is under way: it would wait for itself, or a build has a
+/// next one already that it cannot share.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has to wait for the end of builds under way: {}", .builds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
 pub struct NotAdmitted {
@@ -86,7 +89,8 @@ pub struct NotAdmitted {
 }
 
 impl Admission {
-    /// The keys of the plan's builds, to be loaded with [`Scope::Keys`](crate::backend::Scope::Keys) before [`Rebuild::admit`].
+    /// The keys of the plan's builds, to be loaded with
+    /// [`Scope::Keys`](crate::backend::Scope::Keys) before [`Rebuild::admit`].
     #[must_use]
     pub fn keys(&self) -> Vec<BuildKey> {
         match &self.outcome {
@@ -116,7 +120,8 @@ impl Admission {
 }
 
 impl Rebuild {
-    /// Turns a decision into rows. Builds that are queued already are joined; one that runs gets one successor, which waits for it.
+    /// Turns a decision into rows. Builds that are queued already are joined; one that runs gets
+    /// one successor, which waits for it.
     ///
     /// # Errors
     /// [`NotAdmitted`] if it has to wait for builds under way; then nothing was changed.
@@ -183,7 +188,8 @@ impl Rebuild {
             let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node, priority));
             let build = match (joinable, successor) {
                 (Some(build), _) => build,
-                // The next build is promised to others with other parameters: there is no place for a third.
+                // The next build is promised to others with other parameters: there is no place for
+                // a third.
                 (None, Some(successor)) => return Err(NotAdmitted { builds: vec![successor] }),
                 (None, None) => {
                     let id = unused;
@@ -209,7 +215,8 @@ impl Rebuild {
         builds.find(|build| build.key == *key && build.slot == slot && !build.state.is_terminal()).map(|build| build.id)
     }
 
-    /// Adds the node's wishes to a build that has not started; `false` if it has, or if one build cannot serve both.
+    /// Adds the node's wishes to a build that has not started; `false` if it has, or if one build
+    /// cannot serve both.
     fn try_join(&mut self, id: BuildId, node: &PlanNode, priority: i64) -> bool {
         let Some(build) = self.now.builds.get_mut(&id) else { return false };
         let queued = build.state.is_queued();

@@ -11,14 +11,16 @@ use crate::time::later;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// An input that does not fit what is stored: late, repeated, or about something that is not there. Nothing was changed.
+/// An input that does not fit what is stored: late, repeated, or about something that is not there.
+/// Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IllegalInput {
     /// The input is about something that is not loaded.
     #[error("there is no {0}")]
     Unknown(String),
-    /// The build must run: its inputs are not those of its latest output, or it was asked for itself.
+    /// The build must run: its inputs are not those of its latest output, or it was asked for
+    /// itself.
     #[error("build {0} cannot be reused")]
     NotReusable(BuildId),
     /// The input comes too late, or twice: another one has already decided.
@@ -34,7 +36,8 @@ pub enum IllegalInput {
 }
 
 impl Rebuild {
-    /// Applies an input: the only way in which builds, attempts and events change state after they were planned.
+    /// Applies an input: the only way in which builds, attempts and events change state after they
+    /// were planned.
     ///
     /// # Errors
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
@@ -87,7 +90,8 @@ impl Rebuild {
         }
     }
 
-    /// Early cutoff: ends the build with its latest output, if everything it is made of is as it was for that.
+    /// Early cutoff: ends the build with its latest output, if everything it is made of is as it
+    /// was for that.
     fn reuse(&mut self, id: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "its reuse")?;
         let unfit = || IllegalInput::NotReusable(id);
@@ -135,7 +139,8 @@ impl Rebuild {
         Ok(())
     }
 
-    /// A release above those that the artifact has had: the time in seconds, unless two tries begin in one second or the clock went back.
+    /// A release above those that the artifact has had: the time in seconds, unless two tries begin
+    /// in one second or the clock went back.
     pub(super) fn next_release(&self, id: BuildId) -> String {
         let key = self.now.builds.get(&id).map(|build| &build.key);
         let same = self.now.builds.values().filter(|build| Some(&build.key) == key);
@@ -165,7 +170,8 @@ impl Rebuild {
     fn reusable(&self, build: &BuildRecord) -> Option<(BuildId, Output)> {
         let inputs = build.inputs.as_ref().filter(|_| build.may_be_reused())?;
         let mut earlier = self.now.builds.values().rev();
-        // Only the latest output counts: an older one with the same inputs is no longer what people use.
+        // Only the latest output counts: an older one with the same inputs is no longer what people
+        // use.
         let latest = earlier.find(|other| other.id != build.id && other.key == build.key && other.output.is_some())?;
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
@@ -229,7 +235,8 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The request had no effect: it is sent again under the same release, unless it was refused for good or too often.
+    /// The request had no effect: it is sent again under the same release, unless it was refused
+    /// for good or too often.
     fn resubmit(&mut self, id: BuildId, reason: &Reason, again: bool, limits: &Limits) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.resubmits += 1;
@@ -318,7 +325,8 @@ impl Rebuild {
         }
     }
 
-    /// The build system says that it was cancelled: by us, because it was asked for or overdue, or by somebody else.
+    /// The build system says that it was cancelled: by us, because it was asked for or overdue, or
+    /// by somebody else.
     fn stopped(&mut self, id: BuildId, limits: &Limits) {
         let Some(build) = self.now.builds.get(&id) else { return };
         if build.cancel_at.is_some() {
@@ -357,7 +365,8 @@ impl Rebuild {
         self.ended(id);
     }
 
-    /// What follows from the end of a build: it releases or fails what waits for it, its successor moves up, its events are settled.
+    /// What follows from the end of a build: it releases or fails what waits for it, its successor
+    /// moves up, its events are settled.
     fn ended(&mut self, id: BuildId) {
         let mut ended = vec![id];
         while let Some(id) = ended.pop() {
@@ -375,7 +384,8 @@ impl Rebuild {
         }
     }
 
-    /// A build that was withdrawn does not fail those that other events still want: they are built on what is there.
+    /// A build that was withdrawn does not fail those that other events still want: they are built
+    /// on what is there.
     fn outlives(&self, withdrawn: BuildId, child: BuildId) -> bool {
         let canceled = |id| self.now.builds.get(&id).is_some_and(|build: &BuildRecord| build.cancel_at.is_some());
         canceled(withdrawn) && !canceled(child)
@@ -410,7 +420,8 @@ impl Rebuild {
         }
     }
 
-    /// Counts the ended build in each event that still wants it, and closes the events for which it was the last.
+    /// Counts the ended build in each event that still wants it, and closes the events for which it
+    /// was the last.
     fn settle_events(&mut self, id: BuildId) {
         let success = self.now.builds.get(&id).is_some_and(|build| build.state.is_success());
         let events: Vec<_> = self.now.causes_of(id).filter(|cause| cause.live).map(|cause| cause.event).collect();
@@ -474,7 +485,8 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The event no longer wants the build; `true` if no other event does either, so that it is to be stopped.
+    /// The event no longer wants the build; `true` if no other event does either, so that it is to
+    /// be stopped.
     fn withdraw(&mut self, build: BuildId, event: EventId) -> bool {
         let at = self.at;
         if self.now.builds.get(&build).is_none_or(|build| build.state.is_terminal()) {
@@ -506,7 +518,8 @@ impl Rebuild {
                 self.end(id, BuildState::Canceled, reason);
             }
             Some(BuildState::Building) => self.set_build(id, BuildState::Canceling, reason),
-            // Whether the build system has it is being found out, and the answer decides; or it has ended with another one.
+            // Whether the build system has it is being found out, and the answer decides; or it has
+            // ended with another one.
             _ => {}
         }
     }
@@ -529,10 +542,12 @@ impl Rebuild {
         }
     }
 
-    /// The build of an attempt that is in one of these states and, if it is this run's to decide, belongs to it.
+    /// The build of an attempt that is in one of these states and, if it is this run's to decide,
+    /// belongs to it.
     fn expect(&self, id: &AttemptId, states: &[AttemptState], input: &'static str) -> Result<BuildId, IllegalInput> {
         let attempt = self.now.attempts.get(id).ok_or_else(|| IllegalInput::Unknown(format!("attempt {id}")))?;
-        // Only the run that submits has an answer to that; a lookup may begin with what another run has left.
+        // Only the run that submits has an answer to that; a lookup may begin with what another run
+        // has left.
         let begins_lookup = states.contains(&AttemptState::Unknown);
         let answers_other_run = attempt.state == AttemptState::Intent && attempt.run != self.run && !begins_lookup;
         if answers_other_run || !states.contains(&attempt.state) {
@@ -542,7 +557,8 @@ impl Rebuild {
     }
 }
 
-/// The digest of everything a build is made of; `None` if the content of one of its parents is not known.
+/// The digest of everything a build is made of; `None` if the content of one of its parents is not
+/// known.
 fn inputs_digest(build: &BuildRecord) -> Option<Digest> {
     let parents: Option<Vec<_>> =
         build.parents.iter().map(|parent| parent.digest.as_ref().map(|digest| (&parent.id, digest))).collect();

@@ -7,8 +7,9 @@ use crate::plan::Plan;
 
 /// One transaction: what must hold, and what is then written. All of it takes effect, or nothing.
 ///
-/// A storage checks in this order: the [run](Self::run), the [edges](Self::edges), the [read set](Self::unchanged); then it writes the
-/// [changes](Self::changes), each over the version that it expects; then it checks the [limits](Self::at_most).
+/// A storage checks in this order: the [run](Self::run), the [edges](Self::edges), the
+/// [read set](Self::unchanged); then it writes the [changes](Self::changes), each over the version
+/// that it expects; then it checks the [limits](Self::at_most).
 ///
 /// ```
 /// use freshmaker::rebuild::{BuildId, Commit, RowKey, RunId};
@@ -19,10 +20,12 @@ use crate::plan::Plan;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
-    /// The run that writes; its lease must not be lost. `None` for a client, which is checked by versions and edges only.
+    /// The run that writes; its lease must not be lost. `None` for a client, which is checked by
+    /// versions and edges only.
     pub run: Option<RunId>,
-    /// The count of edges that this was decided on ([`Neighbourhood::edges`](super::Neighbourhood::edges)). Needed if a dependency
-    /// that is not satisfied is added: the count must still be the stored one, and rises by one.
+    /// The count of edges that this was decided on
+    /// ([`Neighbourhood::edges`](super::Neighbourhood::edges)). Needed if a dependency that is not
+    /// satisfied is added: the count must still be the stored one, and rises by one.
     pub edges: Option<u64>,
     /// Rows that the decision rests on and does not change: each must still have this version.
     pub unchanged: Vec<(RowKey, Version)>,
@@ -62,8 +65,8 @@ pub enum RowKey {
 pub enum RowChange {
     /// A message came in; storing it again changes nothing.
     Receive(InboxRecord),
-    /// A message that the run has claimed is in another state, with another reason or time. It is a conflict if the row is not claimed,
-    /// or not by this run.
+    /// A message that the run has claimed is in another state, with another reason or time. It is a
+    /// conflict if the row is not claimed, or not by this run.
     Inbox(InboxRecord),
     /// A new event (`expected` is `None`), or a changed one.
     Event {
@@ -119,6 +122,7 @@ pub struct Position {
     pub bus: String,
     /// The partition.
     pub partition: u16,
-    /// The position of the last notification that the bus has taken, or refused for good. `None`: the bus is no longer served.
+    /// The position of the last notification that the bus has taken, or refused for good. `None`:
+    /// the bus is no longer served.
     pub position: Option<i64>,
 }

@@ -4,7 +4,8 @@ use crate::time::Timestamp;
 
 /// A request to the world.
 ///
-/// Effects are not stored: they follow from the stored rows, so that a restart, another process or a missed wake-up finds the same ones.
+/// Effects are not stored: they follow from the stored rows, so that a restart, another process or
+/// a missed wake-up finds the same ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Start this build.
@@ -28,7 +29,8 @@ impl Effect {
 
     /// What a run is to do about a live attempt of its own, or of a run that is over.
     ///
-    /// An intent of this run is being submitted by this run and needs nothing; one of a run that is over must be looked up.
+    /// An intent of this run is being submitted by this run and needs nothing; one of a run that is
+    /// over must be looked up.
     #[must_use]
     pub fn of_attempt(attempt: &AttemptRecord, build: &BuildRecord, run: RunId, at: Timestamp) -> Option<Self> {
         match attempt.state {

@@ -57,8 +57,8 @@ pub struct Workload<'a> {
 }
 
 impl<'a> Workload<'a> {
-    /// Tasks, numbered from 0 in this order, and who waits: pairs of (parent, child), in any order, of which repeated ones count once more
-    /// and make no difference.
+    /// Tasks, numbered from 0 in this order, and who waits: pairs of (parent, child), in any order,
+    /// of which repeated ones count once more and make no difference.
     ///
     /// # Errors
     /// [`Endless::Unknown`] and [`Endless::Cycle`].
@@ -81,7 +81,8 @@ impl<'a> Workload<'a> {
         Ok(workload)
     }
 
-    /// The same tasks in another order of urgency: instead of the longest chain of estimates, these ranks decide, one for each task.
+    /// The same tasks in another order of urgency: instead of the longest chain of estimates, these
+    /// ranks decide, one for each task.
     #[must_use]
     pub fn with_ranks(mut self, ranks: &[Duration]) -> Self {
         for (own, rank) in self.ranks.iter_mut().zip(ranks) {
@@ -90,7 +91,8 @@ impl<'a> Workload<'a> {
         self
     }
 
-    /// Of each task, the expected time from its start to the end of the last task that waits for it.
+    /// Of each task, the expected time from its start to the end of the last task that waits for
+    /// it.
     #[must_use]
     pub fn ranks(&self) -> &[Duration] {
         &self.ranks
@@ -115,7 +117,8 @@ impl<'a> Workload<'a> {
         shares.fold(chain, Duration::max)
     }
 
-    /// Plays all tasks through the [`Schedule`], as one event that begins when nothing else is there.
+    /// Plays all tasks through the [`Schedule`], as one event that begins when nothing else is
+    /// there.
     ///
     /// # Errors
     /// [`Endless::NoSlot`].
@@ -179,7 +182,8 @@ pub struct Span {
     pub end: Duration,
 }
 
-/// When what will happen, if every build takes as long as was said and nothing else is built meanwhile.
+/// When what will happen, if every build takes as long as was said and nothing else is built
+/// meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forecast {
     /// When the last build ends.
@@ -193,9 +197,11 @@ pub struct Forecast {
 }
 
 impl Plan {
-    /// How long this plan will take, if its estimates hold: all its builds, played through the schedule that the engine uses.
+    /// How long this plan will take, if its estimates hold: all its builds, played through the
+    /// schedule that the engine uses.
     ///
-    /// An artifact that names no build system goes to the only one that has a limit, else to one without a name.
+    /// An artifact that names no build system goes to the only one that has a limit, else to one
+    /// without a name.
     ///
     /// ```
     /// use freshmaker::rebuild::ConcurrencyLimits;

@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 /// Who or what made a change.
 ///
-/// Its text, which is also its stored form and its form in JSON, is the kind, and for handlers and persons a colon and the name.
+/// Its text, which is also its stored form and its form in JSON, is the kind, and for handlers and
+/// persons a colon and the name.
 ///
 /// ```
 /// use freshmaker::rebuild::Actor;
@@ -115,11 +116,12 @@ pub struct Transition {
 
 /// A message about a change, to be published after the change is stored.
 ///
-/// JSON schemas of the bodies are in `schemas/` of the repository. Those who expect another form announce it with an
-/// [`Announcer`](crate::engine::Announcer).
+/// JSON schemas of the bodies are in `schemas/` of the repository. Those who expect another form
+/// announce it with an [`Announcer`](crate::engine::Announcer).
 ///
-/// There is a notification about a build when its public state changes: the step from `SUBMITTING` to `BUILDING` has none. There is one
-/// about an event when its state changes; a request to cancel it has none. The steps between are in the history.
+/// There is a notification about a build when its public state changes: the step from `SUBMITTING`
+/// to `BUILDING` has none. There is one about an event when its state changes; a request to cancel
+/// it has none. The steps between are in the history.
 ///
 /// | topic | fields of the body |
 /// |---|---|
@@ -141,7 +143,8 @@ pub struct Notification {
 
 /// One change of state within a decision.
 ///
-/// A new row is stored once, in the state in which the decision leaves it, so its first change is read from the row itself.
+/// A new row is stored once, in the state in which the decision leaves it, so its first change is
+/// read from the row itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {
     NewEvent(EventId),

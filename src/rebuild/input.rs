@@ -26,7 +26,8 @@ pub enum FailureClass {
     Deterministic,
     /// The machinery failed: tried again, after a pause.
     Infrastructure,
-    /// Stopped by something that says nothing about the build: tried again, and not counted as a try.
+    /// Stopped by something that says nothing about the build: tried again, and not counted as a
+    /// try.
     Interrupted,
     /// The request itself is wrong: the build fails at once.
     Permanent,
@@ -67,9 +68,11 @@ pub enum Observed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
-    /// It has everything that was demanded. With the digest of its content, if that is better known than by the build system.
+    /// It has everything that was demanded. With the digest of its content, if that is better known
+    /// than by the build system.
     Passed(Option<Digest>),
-    /// It lacks something that a build from fresh prerequisites may well have; the text says what is in it and what should be.
+    /// It lacks something that a build from fresh prerequisites may well have; the text says what
+    /// is in it and what should be.
     Stale(String),
     /// It is wrong, and would be wrong again; the text says how.
     Failed(String),
@@ -78,7 +81,8 @@ pub enum Verification {
 /// A fact for the state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// It is a ready build's turn: if its inputs are those of its latest output, it is reused, and nothing is asked of the world.
+    /// It is a ready build's turn: if its inputs are those of its latest output, it is reused, and
+    /// nothing is asked of the world.
     Reuse {
         /// The build.
         build: BuildId,
@@ -96,7 +100,8 @@ pub enum Input {
     Lost {
         /// The build.
         build: BuildId,
-        /// The builds that prepared what is lost; see [`Neighbourhood::prepared_for`](super::Neighbourhood::prepared_for).
+        /// The builds that prepared what is lost; see
+        /// [`Neighbourhood::prepared_for`](super::Neighbourhood::prepared_for).
         repositories: Vec<BuildId>,
         /// The first of as many unused build numbers as there are repositories.
         unused: BuildId,
@@ -167,7 +172,8 @@ pub enum Input {
         attempt: AttemptId,
         /// What it said.
         observed: Observed,
-        /// Whether a success is to be looked at by a [`Verifier`](crate::backend::Verifier) before it counts.
+        /// Whether a success is to be looked at by a [`Verifier`](crate::backend::Verifier) before
+        /// it counts.
         verify: bool,
     },
     /// The result of a build was looked at.
@@ -176,7 +182,8 @@ pub enum Input {
         build: BuildId,
         /// What that showed.
         seen: Verification,
-        /// The first of as many unused build numbers as the build has repositories among its parents: what is stale is prepared anew.
+        /// The first of as many unused build numbers as the build has repositories among its
+        /// parents: what is stale is prepared anew.
         unused: BuildId,
     },
     /// The attempt has not ended in time.
@@ -190,7 +197,8 @@ pub enum Input {
         event: EventId,
         /// The person, or the handler of another event.
         by: Actor,
-        /// What brought it, if that is not the actor alone: the kind and the search key of the other event.
+        /// What brought it, if that is not the actor alone: the kind and the search key of the
+        /// other event.
         because: String,
     },
 }

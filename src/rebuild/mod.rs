@@ -1,7 +1,9 @@
-//! The state machine of rebuilds: what is stored about events, builds and attempts, and one function that applies an input to it.
+//! The state machine of rebuilds: what is stored about events, builds and attempts, and one
+//! function that applies an input to it.
 //!
-//! Nothing here waits, asks for the time or talks to anything. The shell loads a [`Neighbourhood`], applies [`Input`]s to it,
-//! stores the difference in one transaction and carries out the [`Effect`]s.
+//! Nothing here waits, asks for the time or talks to anything. The shell loads a [`Neighbourhood`],
+//! applies [`Input`]s to it, stores the difference in one transaction and carries out the
+//! [`Effect`]s.
 
 mod admit;
 mod apply;

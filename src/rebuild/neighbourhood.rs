@@ -11,7 +11,8 @@ use crate::reason::Reason;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The part of the stored rows that a decision needs; see [`Scope`](crate::backend::Scope) for which rows those are.
+/// The part of the stored rows that a decision needs; see [`Scope`](crate::backend::Scope) for
+/// which rows those are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Neighbourhood {
     /// When the rows were read, by the clock of the storage.
@@ -67,11 +68,13 @@ impl Neighbourhood {
 
 /// A loaded neighbourhood on which inputs are applied.
 ///
-/// [`apply`](Rebuild::apply) and [`admit`](Rebuild::admit) change the copy in memory; [`commit`](Rebuild::commit) is the difference to what
-/// was loaded, with everything that must still hold, to be written in one transaction.
+/// [`apply`](Rebuild::apply) and [`admit`](Rebuild::admit) change the copy in memory;
+/// [`commit`](Rebuild::commit) is the difference to what was loaded, with everything that must
+/// still hold, to be written in one transaction.
 ///
-/// *Invariant:* the version of a build stands for its causes and for who depends on it, too: a decision that changes one of these changes
-/// the version. So of two decisions at the same time, which rest on the same rows, one is a conflict and is made again.
+/// *Invariant:* the version of a build stands for its causes and for who depends on it, too: a
+/// decision that changes one of these changes the version. So of two decisions at the same time,
+/// which rest on the same rows, one is a conflict and is made again.
 #[derive(Debug)]
 pub struct Rebuild {
     pub(super) loaded: Neighbourhood,
@@ -94,7 +97,8 @@ pub(super) struct Savepoint {
 }
 
 impl Rebuild {
-    /// Begins with the loaded rows, for this run of an engine ([`RunId::NONE`] for a client), at the moment at which they were loaded.
+    /// Begins with the loaded rows, for this run of an engine ([`RunId::NONE`] for a client), at
+    /// the moment at which they were loaded.
     #[must_use]
     pub fn new(loaded: Neighbourhood, run: RunId) -> Self {
         Self {
@@ -115,8 +119,8 @@ impl Rebuild {
         &self.now
     }
 
-    /// The difference between what was loaded and what is now, and the conditions under which it may be stored. `actor` is who or what
-    /// made the changes.
+    /// The difference between what was loaded and what is now, and the conditions under which it
+    /// may be stored. `actor` is who or what made the changes.
     #[must_use]
     pub fn commit(self, actor: Actor) -> Commit {
         let Self { loaded, now, changes, plans, touched, relied_on, run, at } = self;
@@ -190,7 +194,8 @@ impl Rebuild {
         self.relied_on.insert(id);
     }
 
-    /// Changes the state of a build. A new one is stored once, in the state in which the decision leaves it.
+    /// Changes the state of a build. A new one is stored once, in the state in which the decision
+    /// leaves it.
     pub(super) fn set_build(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         let from = std::mem::replace(&mut build.state, to);

@@ -10,7 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Number of an event. Events and builds draw from one sequence, so the numbers of either have gaps.
+/// Number of an event. Events and builds draw from one sequence, so the numbers of either have
+/// gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(pub i64);
@@ -32,7 +33,8 @@ impl fmt::Display for BuildId {
     }
 }
 
-/// Identity of an attempt, a UUID; also the marker that the build system keeps and by which the attempt is found again.
+/// Identity of an attempt, a UUID; also the marker that the build system keeps and by which the
+/// attempt is found again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AttemptId(Arc<str>);
@@ -75,8 +77,8 @@ impl ExternalId {
         Self(text.into())
     }
 
-    /// The id of something that several attempts may share, which each calls by a name of its own: `id@attempt`. An external id belongs to
-    /// one attempt.
+    /// The id of something that several attempts may share, which each calls by a name of its own:
+    /// `id@attempt`. An external id belongs to one attempt.
     ///
     /// ```
     /// use freshmaker::rebuild::{AttemptId, ExternalId};
@@ -91,7 +93,8 @@ impl ExternalId {
         Self::new(format!("{id}@{attempt}"))
     }
 
-    /// What the service itself calls it, if this is the name that one of several attempts has for it.
+    /// What the service itself calls it, if this is the name that one of several attempts has for
+    /// it.
     #[must_use]
     pub fn unshared(&self) -> Option<Self> {
         self.0.rsplit_once('@').map(|(id, _)| Self::new(id))
@@ -112,7 +115,8 @@ impl fmt::Display for ExternalId {
 
 /// The session of a build system in which an attempt is submitted, by its public name: never a key.
 ///
-/// It is stored with the intent, so that whoever finds the intent can [fence](crate::rebuild::Effect::LookUp) the session off before looking.
+/// It is stored with the intent, so that whoever finds the intent can
+/// [fence](crate::rebuild::Effect::LookUp) the session off before looking.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
@@ -136,16 +140,18 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Number of one run of an engine, which is also its fencing token: a later run has a higher number.
+/// Number of one run of an engine, which is also its fencing token: a later run has a higher
+/// number.
 ///
-/// A run begins when an engine takes its lease, and is over when that lease is released or lost. Rows that name a run whose
-/// lease is over belong to nobody.
+/// A run begins when an engine takes its lease, and is over when that lease is released or lost.
+/// Rows that name a run whose lease is over belong to nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub i64);
 
 impl RunId {
-    /// Stands for no run: of rows that no engine has touched yet, and of changes made through a client.
+    /// Stands for no run: of rows that no engine has touched yet, and of changes made through a
+    /// client.
     pub const NONE: Self = Self(0);
 }
 
@@ -216,8 +222,8 @@ pub struct EventRecord {
     pub version: Version,
     /// How far it is.
     pub state: EventState,
-    /// The source of the message that brought it: the registered name of a bus, or one that the engine uses for messages of its own.
-    /// Empty in rows that version 0.1 has written.
+    /// The source of the message that brought it: the registered name of a bus, or one that the
+    /// engine uses for messages of its own. Empty in rows that version 0.1 has written.
     pub source: String,
     /// Identity of the message that brought it; unique within the source.
     pub message_id: String,
@@ -266,20 +272,24 @@ pub struct BuildRecord {
     pub source: Option<Source>,
     /// What the build system is called with.
     pub parameters: Parameters,
-    /// What it is built from. Digests of parents that are rebuilt too are taken from their builds when it is submitted.
+    /// What it is built from. Digests of parents that are rebuilt too are taken from their builds
+    /// when it is submitted.
     pub parents: Vec<PlanParent>,
     /// Packages that its result must contain, or newer ones: what its causes want it rebuilt for.
     pub demands: BTreeSet<Nvr>,
     /// Why it is rebuilt, the strongest reason of all its causes.
     pub because: RebuildReason,
-    /// Whether one of its causes asked for it itself; then it is built even if its inputs are those of its latest output.
+    /// Whether one of its causes asked for it itself; then it is built even if its inputs are those
+    /// of its latest output.
     pub asked: bool,
-    /// Digest of everything it is made of (recipe, parameters, contents of its parents), known from its submission or reuse on.
-    /// A later build of the same key with the same inputs need not run. `None` if the content of a parent is not known.
+    /// Digest of everything it is made of (recipe, parameters, contents of its parents), known from
+    /// its submission or reuse on. A later build of the same key with the same inputs need not run.
+    /// `None` if the content of a parent is not known.
     pub inputs: Option<Digest>,
     /// Builds it waits for.
     pub pending: u32,
-    /// Higher goes first: minus its place in the line of its build system, see [`Lines`](super::Lines).
+    /// Higher goes first: minus its place in the line of its build system, see
+    /// [`Lines`](super::Lines).
     pub priority: i64,
     /// Expected duration.
     pub estimate: Option<Duration>,
@@ -291,7 +301,8 @@ pub struct BuildRecord {
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,
-    /// Release of the try under way, or of the next one: a number that rises with every try of its artifact. A resubmission repeats it.
+    /// Release of the try under way, or of the next one: a number that rises with every try of its
+    /// artifact. A resubmission repeats it.
     pub release: Option<String>,
     /// Not to be submitted before.
     pub not_before: Option<Timestamp>,
@@ -308,8 +319,9 @@ pub struct BuildRecord {
 }
 
 impl BuildRecord {
-    /// Whether this build need not run if its inputs are those of its latest output: it is only rebuilt because of its parents, was not
-    /// asked for itself, and may use caches. A repository is never reused, because it is removed when its time is up.
+    /// Whether this build need not run if its inputs are those of its latest output: it is only
+    /// rebuilt because of its parents, was not asked for itself, and may use caches. A repository
+    /// is never reused, because it is removed when its time is up.
     #[must_use]
     pub fn may_be_reused(&self) -> bool {
         let wanted = self.because != RebuildReason::Dependency || self.asked || self.no_cache;
@@ -332,7 +344,8 @@ pub struct AttemptRecord {
     pub system: String,
     /// 1 for the first of its build.
     pub number: u32,
-    /// The run that changed it last; another run looks the attempt up instead of waiting for an answer to its submission.
+    /// The run that changed it last; another run looks the attempt up instead of waiting for an
+    /// answer to its submission.
     pub run: RunId,
     /// The release string it was submitted with.
     pub release: String,

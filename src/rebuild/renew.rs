@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Rebuild {
-    /// What was prepared for a ready build has gone: it waits for what is prepared in its place, or takes what has been already.
+    /// What was prepared for a ready build has gone: it waits for what is prepared in its place, or
+    /// takes what has been already.
     pub(super) fn lost(&mut self, id: BuildId, repositories: &[BuildId], unused: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "the loss of what was prepared for it")?;
         for (repository, unused) in repositories.iter().copied().zip(unused.0..) {
@@ -78,7 +79,8 @@ impl Rebuild {
         if let Some(open) = self.waiting_or_running(&key, BuildSlot::Current) {
             return open;
         }
-        // Not what the child was made of: that may have been overtaken since, and must not come back.
+        // Not what the child was made of: that may have been overtaken since, and must not come
+        // back.
         let Some(old) = self.now.builds.values().rev().find(|build| build.key == key).cloned() else {
             return repository;
         };

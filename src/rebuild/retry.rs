@@ -19,7 +19,8 @@ pub struct Limits {
     pub tries_infrastructure_max: u32,
     /// Real tries of a build whose recipe fails: one, and one to confirm.
     pub tries_deterministic_max: u32,
-    /// Submissions of one try that prove not to have arrived, or are refused for the present: at the longest pause, a day.
+    /// Submissions of one try that prove not to have arrived, or are refused for the present: at
+    /// the longest pause, a day.
     pub resubmits_max: u32,
     /// First pause before a retry; doubled each time.
     pub backoff_first: Duration,

@@ -24,7 +24,8 @@ impl Default for ConcurrencyLimits {
 }
 
 impl ConcurrencyLimits {
-    /// The limits by registered name of the system. A system without one may run [`ConcurrencyLimits::DEFAULT`].
+    /// The limits by registered name of the system. A system without one may run
+    /// [`ConcurrencyLimits::DEFAULT`].
     #[must_use]
     pub fn new(limits: BTreeMap<String, u32>) -> Self {
         Self { limits, others: Self::DEFAULT }
@@ -55,11 +56,13 @@ impl ConcurrencyLimits {
 
 /// Where each build system's line stands: a new event gets its places from here on.
 ///
-/// Every system has one line of builds, and a build has one place in it, given when it is planned and never moved back. A place is an
-/// amount of work, and is stored as a priority: minus the place, so that the higher one goes first. The builds of an event take their
-/// places one after another, the one with the longest chain behind it first, each as far behind the one before as it has work itself. So
-/// of two events that wait, each gets on as if it had half of the system, however many builds the other has. What comes later starts where
-/// the line stands, and not at its end; it overtakes what waits with its share of the system, and with no more.
+/// Every system has one line of builds, and a build has one place in it, given when it is planned
+/// and never moved back. A place is an amount of work, and is stored as a priority: minus the
+/// place, so that the higher one goes first. The builds of an event take their places one after
+/// another, the one with the longest chain behind it first, each as far behind the one before as it
+/// has work itself. So of two events that wait, each gets on as if it had half of the system,
+/// however many builds the other has. What comes later starts where the line stands, and not at its
+/// end; it overtakes what waits with its share of the system, and with no more.
 ///
 /// ```
 /// use freshmaker::Severity;
@@ -104,8 +107,9 @@ pub struct Entry<'a> {
 }
 
 impl Lines {
-    /// No build counts for less work. Each build that is started moves the line on by at least so much, so that not even a flood of events
-    /// with one short build each holds back for ever what came before them.
+    /// No build counts for less work. Each build that is started moves the line on by at least so
+    /// much, so that not even a flood of events with one short build each holds back for ever what
+    /// came before them.
     pub const LEAST: Duration = Duration::from_secs(60);
 
     /// A build with this priority is ready and waits.
@@ -119,7 +123,8 @@ impl Lines {
         self.lines.entry(system.to_owned()).or_default().started.push(priority);
     }
 
-    /// The priorities of the builds of one event. Of builds with equal ranks the earlier entry goes first.
+    /// The priorities of the builds of one event. Of builds with equal ranks the earlier entry goes
+    /// first.
     #[must_use]
     pub fn enqueue(&self, severity: Severity, builds: &[Entry<'_>]) -> Vec<i64> {
         let mut order: Vec<usize> = (0..builds.len()).collect();
@@ -146,7 +151,8 @@ impl Lines {
         self.stands(system).saturating_sub(behind)
     }
 
-    /// The priority of the last build that was started in its turn: of those before the head the hindmost.
+    /// The priority of the last build that was started in its turn: of those before the head the
+    /// hindmost.
     fn stands(&self, system: &str) -> i64 {
         let Some(line) = self.lines.get(system) else { return 0 };
         let in_turn = line.started.iter().copied().filter(|priority| line.head.is_none_or(|head| *priority >= head));
@@ -154,8 +160,8 @@ impl Lines {
     }
 }
 
-/// How many times farther behind each other builds stand than those of a critical event: each step of severity gets four times the share
-/// of the one below.
+/// How many times farther behind each other builds stand than those of a critical event: each step
+/// of severity gets four times the share of the one below.
 fn stretch(severity: Severity) -> i64 {
     match severity {
         Severity::Critical => 1,
@@ -170,10 +176,12 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
     i64::try_from(estimate.max(Lines::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
 }
 
-/// Which of the ready builds start next: for each build system the one with the highest priority, as long as it has slots.
+/// Which of the ready builds start next: for each build system the one with the highest priority,
+/// as long as it has slots.
 ///
-/// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the order is total, and does not depend on
-/// the order in which they were told. No slot stays free while a build waits that could have it. Every step takes logarithmic time.
+/// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the
+/// order is total, and does not depend on the order in which they were told. No slot stays free
+/// while a build waits that could have it. Every step takes logarithmic time.
 ///
 /// ```
 /// use freshmaker::rebuild::{Schedule, ConcurrencyLimits};

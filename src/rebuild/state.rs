@@ -44,9 +44,11 @@ stored! {
         Initialized = 0 "INITIALIZED",
         /// Its builds are under way.
         Building = 1 "BUILDING",
-        /// Every one of its builds has ended, well or badly: [`builds_failed`](crate::rebuild::EventRecord::builds_failed) counts.
+        /// Every one of its builds has ended, well or badly:
+        /// [`builds_failed`](crate::rebuild::EventRecord::builds_failed) counts.
         Complete = 2 "COMPLETE",
-        /// It could not be handled, so there are no builds. Failed builds do not make an event fail.
+        /// It could not be handled, so there are no builds. Failed builds do not make an event
+        /// fail.
         Failed = 3 "FAILED",
         /// Nothing had to be rebuilt; the reason says why.
         Skipped = 4 "SKIPPED",
@@ -84,7 +86,8 @@ stored! {
         Building = 3 "BUILDING",
         /// The build system says done; its result is being checked.
         Verifying = 4 "VERIFYING",
-        /// It is to be stopped, as cancelled or overdue; waiting for the build system to say how it ended.
+        /// It is to be stopped, as cancelled or overdue; waiting for the build system to say how it
+        /// ended.
         Canceling = 5 "CANCELING",
         /// Built.
         Done = 6 "DONE",
@@ -199,7 +202,8 @@ impl AttemptState {
         !self.is_live()
     }
 
-    /// Whether the build system may have something running for it. A build has at most one live attempt.
+    /// Whether the build system may have something running for it. A build has at most one live
+    /// attempt.
     #[must_use]
     pub fn is_live(self) -> bool {
         matches!(self, Self::Intent | Self::Unknown | Self::Resolving | Self::Bound)

@@ -6,7 +6,8 @@ use super::state::BuildState;
 use crate::reason::Reason;
 
 impl Rebuild {
-    /// What a look at the result showed. `unused` is the first of as many unused build numbers as the build has repositories among its parents.
+    /// What a look at the result showed. `unused` is the first of as many unused build numbers as
+    /// the build has repositories among its parents.
     pub(super) fn verified(&mut self, id: BuildId, seen: &Verification, unused: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Verifying, "a verification")?;
         let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };

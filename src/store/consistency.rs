@@ -44,8 +44,9 @@ pub struct AttemptFacts {
 
 /// Compares stored rows with each other: the consistency check of every storage.
 ///
-/// Feed it all rows, each sort in one go: events, builds and attempts first, then what refers to them. Transitions come
-/// in the order of aggregate, number and version. [`finish`](Self::finish) returns what does not fit.
+/// Feed it all rows, each sort in one go: events, builds and attempts first, then what refers to
+/// them. Transitions come in the order of aggregate, number and version. [`finish`](Self::finish)
+/// returns what does not fit.
 ///
 /// ```
 /// use freshmaker::rebuild::{BuildId, BuildState, Version};

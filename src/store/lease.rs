@@ -5,11 +5,11 @@ use std::time::Duration;
 /// How long a lease holds without a renewal; engines renew it three times as often.
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 
-/// The partitions that `run` publishes from now on, of `count`. `held` is who has which one, `living` are the runs whose leases hold, this
-/// one included.
+/// The partitions that `run` publishes from now on, of `count`. `held` is who has which one,
+/// `living` are the runs whose leases hold, this one included.
 ///
-/// A run keeps what it has and takes what nobody alive has, up to its share: the number of partitions divided by that of living runs,
-/// rounded up. What it has beyond that it gives up.
+/// A run keeps what it has and takes what nobody alive has, up to its share: the number of
+/// partitions divided by that of living runs, rounded up. What it has beyond that it gives up.
 ///
 /// ```
 /// use freshmaker::rebuild::RunId;
@@ -32,9 +32,11 @@ pub fn share(run: RunId, count: u16, held: &BTreeMap<u16, RunId>, living: &BTree
     partitions
 }
 
-/// The partition, of `count`, of notifications about one event or build: always the same one, so that they stay in order.
+/// The partition, of `count`, of notifications about one event or build: always the same one, so
+/// that they stay in order.
 ///
-/// The 32-bit Fowler-Noll-Vo hash (FNV-1a) of `aggregate:id`, which is stored with the notification and must not change.
+/// The 32-bit Fowler-Noll-Vo hash (FNV-1a) of `aggregate:id`, which is stored with the notification
+/// and must not change.
 ///
 /// ```
 /// use freshmaker::store::partition;

@@ -13,10 +13,11 @@ pub enum Side {
     Child,
 }
 
-/// The lookups that [`load`] needs from a storage. Each takes many keys at once; unknown ones have no rows.
+/// The lookups that [`load`] needs from a storage. Each takes many keys at once; unknown ones have
+/// no rows.
 ///
-/// They run within one snapshot: a storage opens a transaction, wraps it in a type that implements this trait, and
-/// calls [`load`].
+/// They run within one snapshot: a storage opens a transaction, wraps it in a type that implements
+/// this trait, and calls [`load`].
 pub trait Rows {
     /// The builds of these numbers.
     ///
@@ -28,7 +29,8 @@ pub trait Rows {
     /// # Errors
     /// Those of the storage.
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
-    /// The latest build of the key that has an output, whatever became of it: that output is what is there now.
+    /// The latest build of the key that has an output, whatever became of it: that output is what
+    /// is there now.
     ///
     /// # Errors
     /// Those of the storage.
@@ -67,7 +69,8 @@ pub trait Rows {
 
 /// Loads the rows of a scope.
 ///
-/// This is all that a storage needs for [`Storage::load`](crate::backend::Storage::load), besides its [`Rows`].
+/// This is all that a storage needs for [`Storage::load`](crate::backend::Storage::load), besides
+/// its [`Rows`].
 ///
 /// # Errors
 /// Those of `rows`.
@@ -178,7 +181,8 @@ impl<R: Rows> Loader<'_, R> {
         id
     }
 
-    /// Adds builds that come with everything; returns the ones that exist and were not there as such before.
+    /// Adds builds that come with everything; returns the ones that exist and were not there as
+    /// such before.
     fn add_primary(&mut self, ids: &[BuildId]) -> Result<Vec<BuildId>> {
         let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| !self.primary.contains(id)).collect();
         let mut added = self.add_rows(&wanted)?;

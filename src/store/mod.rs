@@ -3,8 +3,10 @@
 //! * [`load`] collects the rows of a scope from the lookups of [`Rows`].
 //! * [`in_order`] sorts the changes of one commit so that each can be checked when it is written.
 //! * [`ConsistencyCheck`] compares stored rows with each other.
-//! * [`share`] says which partitions of the notifications a run publishes, [`partition`] in which one a notification is.
-//! * [`conflict`], [`missing`], [`fenced`] and the others are errors with the remedies that the contract asks for.
+//! * [`share`] says which partitions of the notifications a run publishes, [`partition`] in which
+//!   one a notification is.
+//! * [`conflict`], [`missing`], [`fenced`] and the others are errors with the remedies that the
+//!   contract asks for.
 
 mod consistency;
 mod lease;
@@ -63,8 +65,9 @@ pub fn page_limit(paging: Paging) -> u32 {
     paging.limit.min(Paging::LIMIT_MAX)
 }
 
-/// The order in which a list of changes is written: what is referred to before what refers to it, and what ends before what takes its
-/// place, because "at most one" is checked row by row. A list has each row once.
+/// The order in which a list of changes is written: what is referred to before what refers to it,
+/// and what ends before what takes its place, because "at most one" is checked row by row. A list
+/// has each row once.
 #[must_use]
 pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes.sort_by_key(|change| match change {

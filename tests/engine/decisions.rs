@@ -29,12 +29,12 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
         rebuild(event, cx).await
     };
     let engine = world.builder().on_as("panics", panics).build().unwrap();
-    let handle = engine.client();
+    let client = engine.client();
     for image in ["base", "site", "base"] {
-        handle.send(&pushed(image)).await.unwrap();
+        client.send(&pushed(image)).await.unwrap();
     }
     world.settle(&engine).await;
-    let mut states: Vec<_> = events(&handle).await.iter().map(|it| (it.state, it.reason.text.clone())).collect();
+    let mut states: Vec<_> = events(&client).await.iter().map(|it| (it.state, it.reason.text.clone())).collect();
     states.sort_unstable();
     assert_eq!(states.iter().filter(|(state, _)| *state == EventState::Complete).count(), 2);
     assert_eq!(states.last().unwrap(), &(EventState::Failed, "the handler panicked".to_owned()));
@@ -117,18 +117,18 @@ async fn a_handler_can_cancel_what_no_longer_counts() {
         async move { if event.image == "stop" { Ok(Decision::Cancel(vec![earlier])) } else { rebuild(event, cx).await } }
     };
     let engine = world.builder().on_as("handler", handler).build().unwrap();
-    let handle = engine.client();
-    handle.send(&pushed("base")).await.unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
     let outside = async {
         until(|| std::future::ready(world.submitted() == ["app"])).await;
-        let event = events(&handle).await.remove(0).id;
+        let event = events(&client).await.remove(0).id;
         last.store(u32::try_from(event.0).unwrap(), Ordering::SeqCst);
-        handle.send_as("stop", &pushed("stop")).await.unwrap();
-        handle.wait_until_idle().await;
+        client.send_as("stop", &pushed("stop")).await.unwrap();
+        client.wait_until_idle().await;
     };
     engine.run_until(outside).await.unwrap();
-    assert_eq!(only(&handle).await.0, EventState::Canceled);
-    assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
+    assert_eq!(only(&client).await.0, EventState::Canceled);
+    assert_eq!(builds(&client).await, ["app CANCELED", "site CANCELED"]);
     let stored = world.storage.reads().message("local", "stop").await.unwrap().unwrap();
     assert_eq!(stored.state, InboxState::Done);
 }
@@ -138,19 +138,19 @@ async fn the_handle_cancels_what_runs() {
     for world in each() {
         world.builds.hold(&"app".into());
         let engine = world.builder().on(rebuild).build().unwrap();
-        let handle = engine.client();
-        handle.send(&pushed("base")).await.unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
         let outside = async {
             until(|| std::future::ready(world.submitted() == ["app"])).await;
-            let event = events(&handle).await.remove(0).id;
-            handle.cancel(event, "somebody").await.unwrap();
-            assert_eq!(handle.cancel(event, "somebody").await.unwrap_err().remedy, Remedy::Rejected);
-            handle.wait_until_idle().await;
+            let event = events(&client).await.remove(0).id;
+            client.cancel(event, "somebody").await.unwrap();
+            assert_eq!(client.cancel(event, "somebody").await.unwrap_err().remedy, Remedy::Rejected);
+            client.wait_until_idle().await;
         };
         engine.run_until(outside).await.unwrap();
-        assert_eq!(only(&handle).await.0, EventState::Canceled);
-        assert_eq!(builds(&handle).await, ["app CANCELED", "site CANCELED"]);
-        assert_eq!(handle.cancel(EventId(999), "somebody").await.unwrap_err().remedy, Remedy::NotFound);
+        assert_eq!(only(&client).await.0, EventState::Canceled);
+        assert_eq!(builds(&client).await, ["app CANCELED", "site CANCELED"]);
+        assert_eq!(client.cancel(EventId(999), "somebody").await.unwrap_err().remedy, Remedy::NotFound);
     }
 }
 
@@ -178,17 +178,17 @@ async fn a_system_that_nobody_registered_fails_the_event_with_the_choice() {
 async fn a_stored_build_of_a_system_that_is_gone_fails_with_its_name() {
     let world = World::new();
     let before = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
-    let handle = before.client();
-    handle.send(&pushed("base")).await.unwrap();
-    let planned = || async { handle.overview().await.unwrap().builds_waiting == 2 };
+    let client = before.client();
+    client.send(&pushed("base")).await.unwrap();
+    let planned = || async { client.overview().await.unwrap().builds_waiting == 2 };
     before.run_until(until(planned)).await.unwrap();
     let after = freshmaker::Engine::builder().storage(world.storage.clone()).on(rebuild);
     let after = after.catalog("images", world.catalog.clone()).build_system("other", world.builds.clone()).build();
     let after = after.unwrap();
     after.run_until(after.client().wait_until_idle()).await.unwrap();
-    assert_eq!(builds(&handle).await, ["app FAILED", "site DEP_FAILED"]);
-    let app = BuildId(events(&handle).await[0].id.0 + 1);
-    let last = handle.transitions("build", &app.to_string()).await.unwrap().pop().unwrap();
+    assert_eq!(builds(&client).await, ["app FAILED", "site DEP_FAILED"]);
+    let app = BuildId(events(&client).await[0].id.0 + 1);
+    let last = client.transitions("build", &app.to_string()).await.unwrap().pop().unwrap();
     assert_eq!(last.reason.text, "no build system is registered under the name \"builder\"");
 }
 
@@ -212,18 +212,18 @@ async fn two_handlers_of_a_kind_make_two_events_and_share_builds() {
 async fn a_dry_run_submits_nothing_and_says_that_it_is_one() {
     for world in each() {
         let engine = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
-        let handle = engine.client();
-        handle.send(&pushed("base")).await.unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(world.submitted(), [""; 0]);
-        let events = handle.events(EventFilter::default(), Paging::first(1)).await.unwrap().items;
+        let events = client.events(EventFilter::default(), Paging::first(1)).await.unwrap().items;
         assert_eq!((events[0].state, events[0].mode), (EventState::Complete, BuildMode::DryRun));
         let real = world.builder().on(rebuild).build().unwrap();
-        handle.send(&pushed("base")).await.unwrap();
+        client.send(&pushed("base")).await.unwrap();
         world.settle(&real).await;
         assert_eq!(world.submitted(), ["app", "site"], "what was pretended is not taken for built");
         let of = freshmaker::backend::BuildFilter { states: vec![BuildState::Done], ..Default::default() };
-        assert_eq!(handle.builds(of, Paging::first(10)).await.unwrap().total, 4);
+        assert_eq!(client.builds(of, Paging::first(10)).await.unwrap().total, 4);
     }
 }
 
@@ -232,17 +232,17 @@ async fn a_dry_run_leaves_real_builds_alone() {
     for world in each() {
         world.builds.hold(&"app".into());
         let real = world.builder().on(rebuild).build().unwrap();
-        let handle = real.client();
-        handle.send(&pushed("base")).await.unwrap();
-        let running = until(async || builds(&handle).await == ["app BUILDING", "site BLOCKED"]);
+        let client = real.client();
+        client.send(&pushed("base")).await.unwrap();
+        let running = until(async || builds(&client).await == ["app BUILDING", "site BLOCKED"]);
         real.run_until(running).await.unwrap();
 
         let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
         dry.client().send(&pushed("base")).await.unwrap();
         let pretended =
-            until(async || builds(&handle).await.len() == 4 && builds(&handle).await[2..] == ["app DONE", "site DONE"]);
+            until(async || builds(&client).await.len() == 4 && builds(&client).await[2..] == ["app DONE", "site DONE"]);
         dry.run_until(pretended).await.unwrap();
-        assert_eq!(builds(&handle).await[..2], ["app BUILDING", "site BLOCKED"]);
+        assert_eq!(builds(&client).await[..2], ["app BUILDING", "site BLOCKED"]);
         assert_eq!(world.submitted(), ["app"]);
     }
 }
@@ -251,11 +251,11 @@ async fn a_dry_run_leaves_real_builds_alone() {
 async fn a_real_engine_only_pretends_what_a_dry_run_has_left() {
     for world in each() {
         let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
-        let handle = dry.client();
-        handle.send(&pushed("base")).await.unwrap();
-        dry.run_until(until(async || !builds(&handle).await.is_empty())).await.unwrap();
+        let client = dry.client();
+        client.send(&pushed("base")).await.unwrap();
+        dry.run_until(until(async || !builds(&client).await.is_empty())).await.unwrap();
         world.settle(&world.builder().on(rebuild).build().unwrap()).await;
-        assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
         assert_eq!(world.submitted(), [""; 0]);
     }
 }

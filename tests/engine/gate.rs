@@ -35,22 +35,22 @@ async fn a_large_plan_waits_for_somebody_to_confirm_it() {
     for world in each() {
         let policy = Policy::allow_all().with_ask_above(1);
         let engine = world.builder().policy(policy).on(rebuild).build().unwrap();
-        let handle = engine.client();
-        handle.send(&pushed("base")).await.unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
         let (event, plan) = asking(&world, &engine).await;
         let text =
             format!("the plan has 2 builds, more than the 1 that are started unasked; confirm plan {plan} to start it");
         assert_eq!(last(&engine).await.reason.text, text);
         assert_eq!(world.submitted(), [""; 0]);
 
-        let message = handle.confirm(event, &plan).await.unwrap();
-        assert_eq!(handle.confirm(event, &plan).await.unwrap(), message, "twice is the same as once");
+        let message = client.confirm(event, &plan).await.unwrap();
+        assert_eq!(client.confirm(event, &plan).await.unwrap(), message, "twice is the same as once");
         world.settle(&engine).await;
-        assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
-        assert_eq!((last(&engine).await.state, events(&handle).await.len()), (EventState::Complete, 2));
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+        assert_eq!((last(&engine).await.state, events(&client).await.len()), (EventState::Complete, 2));
 
         // Small enough by itself.
-        handle.send(&pushed("app")).await.unwrap();
+        client.send(&pushed("app")).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(last(&engine).await.state, EventState::Complete);
     }
@@ -60,39 +60,39 @@ async fn a_large_plan_waits_for_somebody_to_confirm_it() {
 async fn what_is_confirmed_is_the_plan_that_was_seen() {
     let world = World::new();
     let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
-    let handle = engine.client();
-    handle.send(&pushed("base")).await.unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
     let (event, plan) = asking(&world, &engine).await;
     world.catalog.update(|graph| {
         graph.insert(Artifact::new("shop", ArtifactKind::Image).with_source("shop", None));
         graph.depend("shop", "site", EdgeKind::ParentImage).unwrap();
     });
-    handle.confirm(event, &plan).await.unwrap();
+    client.confirm(event, &plan).await.unwrap();
     let (larger, other) = asking(&world, &engine).await;
     assert!(larger > event && other != plan);
     assert!(last(&engine).await.reason.text.starts_with("the plan has 3 builds"));
     assert_eq!(world.submitted(), [""; 0]);
-    handle.confirm(larger, &other).await.unwrap();
+    client.confirm(larger, &other).await.unwrap();
     world.settle(&engine).await;
-    assert_eq!(builds(&handle).await, ["app DONE", "shop DONE", "site DONE"]);
+    assert_eq!(builds(&client).await, ["app DONE", "shop DONE", "site DONE"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_asks_can_be_confirmed() {
     let world = World::new();
     let engine = world.builder().policy(Policy::allow_all().with_ask_above(1)).on(rebuild).build().unwrap();
-    let handle = engine.client();
-    handle.send(&pushed("app")).await.unwrap();
+    let client = engine.client();
+    client.send(&pushed("app")).await.unwrap();
     world.settle(&engine).await;
     let complete = last(&engine).await;
-    handle.send(&pushed("base")).await.unwrap();
+    client.send(&pushed("base")).await.unwrap();
     let (event, plan) = asking(&world, &engine).await;
     for (event, plan, remedy, text) in [
         (EventId(999), &plan, Remedy::NotFound, "there is no event 999"),
         (complete.id, &complete.plan.unwrap(), Remedy::Rejected, "does not ask for anything: all 1 builds ended well"),
         (event, &Digest::of(b"another"), Remedy::Rejected, "asks about another plan: the plan has 2 builds"),
     ] {
-        let error = handle.confirm(event, plan).await.unwrap_err();
+        let error = client.confirm(event, plan).await.unwrap_err();
         assert_eq!(error.remedy, remedy);
         assert!(error.to_string().contains(text), "{error}");
     }
@@ -112,10 +112,10 @@ async fn a_confirmation_concerns_one_handler() {
         async { Ok(Decision::Skip("seen".into())) }
     };
     let engine = world.builder().policy(policy).on_as("small", small).on_as("large", rebuild).build().unwrap();
-    let handle = engine.client();
-    handle.send(&pushed("base")).await.unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
     let (event, plan) = asking(&world, &engine).await;
-    handle.confirm(event, &plan).await.unwrap();
+    client.confirm(event, &plan).await.unwrap();
     world.settle(&engine).await;
     assert_eq!((last(&engine).await.state, last(&engine).await.handler.as_str()), (EventState::Complete, "large"));
     assert_eq!(calls.load(Ordering::SeqCst), 1);

@@ -26,10 +26,10 @@ async fn a_ten_line_handler_rebuilds_what_depends() {
         let engine = engine(&world);
         world.bus.send(good("m1"));
         world.settle(&engine).await;
-        let handle = engine.client();
-        let (state, _, text) = only(&handle).await;
+        let client = engine.client();
+        let (state, _, text) = only(&client).await;
         assert_eq!((state, text.as_str()), (EventState::Complete, "all 2 builds ended well"));
-        assert_eq!(builds(&handle).await, ["app DONE", "site DONE"]);
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
         assert_eq!(world.submitted(), ["app", "site"]);
         assert!(!tracing::dispatcher::has_been_set(), "who embeds the engine decides who listens");
     }
@@ -44,14 +44,14 @@ async fn a_broken_message_is_kept_with_its_bytes_and_the_others_are_handled() {
             world.bus.send(message);
         }
         world.settle(&engine).await;
-        let handle = engine.client();
-        let dead = handle.dead_letters(Paging::first(10)).await.unwrap().items;
+        let client = engine.client();
+        let dead = client.dead_letters(Paging::first(10)).await.unwrap().items;
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].message, broken);
         let reason = dead[0].reason.as_ref().unwrap();
         assert_eq!(reason.code, "malformed");
         assert!(reason.text.contains("m2") && reason.text.contains("line 2 column 2"), "{reason}");
-        let states: Vec<_> = events(&handle).await.iter().map(|event| event.state).collect();
+        let states: Vec<_> = events(&client).await.iter().map(|event| event.state).collect();
         assert_eq!(states, [EventState::Complete; 2]);
     }
 }
@@ -89,13 +89,13 @@ async fn a_repeated_message_is_one_event() {
         world.settle(&engine).await;
         world.bus.send(good("m1"));
         world.settle(&engine).await;
-        let handle = engine.client();
-        assert_eq!(events(&handle).await.len(), 1);
+        let client = engine.client();
+        assert_eq!(events(&client).await.len(), 1);
         assert_eq!(world.submitted(), ["app", "site"]);
-        handle.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
-        handle.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
+        client.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
+        client.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
         world.settle(&engine).await;
-        assert_eq!(events(&handle).await.len(), 2);
+        assert_eq!(events(&client).await.len(), 2);
     }
 }
 

@@ -57,10 +57,10 @@ async fn an_engine_can_be_dropped_anywhere_and_another_one_finishes() {
         // Each call of this one is a step, or several.
         let [_, world] = each();
         let first = engine(&world);
-        let handle = first.client();
-        handle.send(&pushed("base")).await.unwrap();
+        let client = first.client();
+        client.send(&pushed("base")).await.unwrap();
         let died = {
-            let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(handle.wait_until_idle()));
+            let (mut life, mut idle) = (pin!(first.run_until(std::future::pending())), pin!(client.wait_until_idle()));
             let mut left = steps;
             poll_fn(|context| {
                 left -= 1;

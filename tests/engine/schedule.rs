@@ -69,18 +69,18 @@ async fn a_small_event_overtakes_a_large_one() {
             with_children(&world, 40);
             world.builds.hold(&"many0000".into());
             let engine = world.builder().on(pushed).on(urgent).limit("builder", 1).build().unwrap();
-            let handle = engine.client();
-            handle.send(&Pushed { image: "large".into() }).await.unwrap();
+            let client = engine.client();
+            client.send(&Pushed { image: "large".into() }).await.unwrap();
             let outside = async {
                 until(|| ready(world.submitted() == ["many0000"])).await;
                 if critical {
-                    handle.send_as("small", &Urgent { image: "small".into() }).await.unwrap();
+                    client.send_as("small", &Urgent { image: "small".into() }).await.unwrap();
                 } else {
-                    handle.send_as("small", &Pushed { image: "small".into() }).await.unwrap();
+                    client.send_as("small", &Pushed { image: "small".into() }).await.unwrap();
                 }
-                until(async || handle.overview().await.unwrap().builds_waiting == 41).await;
+                until(async || client.overview().await.unwrap().builds_waiting == 41).await;
                 world.builds.finish(&"many0000".into(), made("many0000"));
-                handle.wait_until_idle().await;
+                client.wait_until_idle().await;
             };
             engine.run_until(outside).await.unwrap();
             let submitted = world.submitted();
@@ -101,23 +101,23 @@ async fn the_line_goes_on_from_what_waits() {
         });
         ["app", "many0010", "site"].iter().for_each(|name| world.builds.hold(&(*name).into()));
         let engine = world.builder().on(pushed).limit("builder", 2).build().unwrap();
-        let handle = engine.client();
+        let client = engine.client();
         let last = |name: &'static str| {
             let submitted = || world.submitted();
             until(move || ready(submitted().last().is_some_and(|last| last == name)))
         };
         let outside = async {
-            handle.send_as("first", &Pushed { image: "base".into() }).await.unwrap();
+            client.send_as("first", &Pushed { image: "base".into() }).await.unwrap();
             last("app").await;
-            handle.send_as("second", &Pushed { image: "large".into() }).await.unwrap();
+            client.send_as("second", &Pushed { image: "large".into() }).await.unwrap();
             last("many0010").await;
             world.builds.finish(&"app".into(), made("app"));
             last("site").await;
             // Now a build waits that stands far before what has been started.
-            handle.send_as("third", &Pushed { image: "small".into() }).await.unwrap();
-            until(async || handle.overview().await.unwrap().builds_waiting == 29 + 3).await;
+            client.send_as("third", &Pushed { image: "small".into() }).await.unwrap();
+            until(async || client.overview().await.unwrap().builds_waiting == 29 + 3).await;
             ["many0010", "site"].iter().for_each(|name| world.builds.finish(&(*name).into(), made(name)));
-            handle.wait_until_idle().await;
+            client.wait_until_idle().await;
         };
         engine.run_until(outside).await.unwrap();
         let submitted = world.submitted();

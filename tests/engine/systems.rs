@@ -24,7 +24,8 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
 
 type Submit = fn(u32, &MemoryBuildSystem) -> Result<Option<ExternalId>>;
 
-/// Builds in sessions, and keeps a diary. What the script says about the n-th submission comes first.
+/// Builds in sessions, and keeps a diary. What the script says about the n-th submission comes
+/// first.
 #[derive(Debug)]
 struct Sessions {
     builds: MemoryBuildSystem,
@@ -160,24 +161,25 @@ async fn a_hint_asks_at_once_and_a_hint_about_others_does_not() {
     world.catalog.update(|graph| graph.insert(app));
     let read = |message: &freshmaker::Message| message.topic.strip_prefix("done.").map(ExternalId::new);
     let engine = world.builder().build_system("farm", system.clone()).hints("farm", read).on(rebuild).build().unwrap();
-    let handle = engine.client();
-    handle.send(&pushed("base")).await.unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
     let story = async {
-        until(|| async { builds(&handle).await == ["app BUILDING"] }).await;
-        let build = handle.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
-        let external = handle.attempts(build.id).await.unwrap().remove(0).external.unwrap();
+        until(|| async { builds(&client).await == ["app BUILDING"] }).await;
+        let build = client.builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
+        let external = client.attempts(build.id).await.unwrap().remove(0).external.unwrap();
         let output = freshmaker::rebuild::Output { name: "app-1".into(), digest: None, contents: None };
         system.builds.finish(&"app".into(), Observed::Succeeded(output));
-        // A message may overtake the first look at the build, which then needs no hint; so it is repeated.
+        // A message may overtake the first look at the build, which then needs no hint; so it is
+        // repeated.
         until(|| {
             world.bus.send(message("", "done.somebody-elses", ""));
             world.bus.send(message("", &format!("done.{external}"), ""));
-            async { builds(&handle).await == ["app DONE"] }
+            async { builds(&client).await == ["app DONE"] }
         })
         .await;
     };
     engine.run_until(story).await.unwrap();
-    assert_eq!(handle.overview().await.unwrap().messages_dead, 0);
+    assert_eq!(client.overview().await.unwrap().messages_dead, 0);
 }
 
 /// Finds what it was told to find, in this order, by artifact.
@@ -238,9 +240,9 @@ async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
         let script = (0..100_000).map(|_| later()).collect();
         let busy = Arc::new(Script { seen: Mutex::new([("app".to_owned(), script)].into()), ..Script::default() });
         let first = world.builder().verifier("builder", busy).on(rebuild).build().unwrap();
-        let handle = first.client();
-        handle.send(&pushed("base")).await.unwrap();
-        let verifying = until(|| async { builds(&handle).await == ["app VERIFYING", "site BLOCKED"] });
+        let client = first.client();
+        client.send(&pushed("base")).await.unwrap();
+        let verifying = until(|| async { builds(&client).await == ["app VERIFYING", "site BLOCKED"] });
         first.run_until(verifying).await.unwrap();
         // Nor is it forgotten if nobody wants to look any more.
         let second = world.builder().on(rebuild).build().unwrap();

@@ -1,4 +1,5 @@
-//! How changes reach the buses: in their order, past what a bus refuses, and in another form if somebody wants it.
+//! How changes reach the buses: in their order, past what a bus refuses, and in another form if
+//! somebody wants it.
 
 use crate::each;
 use async_trait::async_trait;

@@ -115,7 +115,8 @@ fn a_million_changes_later_it_still_does() {
     assert!(run.changes["United"] > 5_000 && run.changes["Divided"] > 5_000, "{:?}", run.changes);
 }
 
-/// Large enough that what breaks away from a cycle is a small part of it, and found without a look at the rest.
+/// Large enough that what breaks away from a cycle is a small part of it, and found without a look
+/// at the rest.
 #[test]
 fn large_cycles_lose_small_parts() {
     for seed in 0..4 {

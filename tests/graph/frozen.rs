@@ -119,7 +119,8 @@ proptest! {
     }
 }
 
-/// A graph in which a search sweeps instead of walking, with cycles before, at and behind what is named.
+/// A graph in which a search sweeps instead of walking, with cycles before, at and behind what is
+/// named.
 #[test]
 fn sweeps_and_walks_agree() {
     let mut rng = fastrand::Rng::with_seed(11);

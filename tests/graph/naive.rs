@@ -38,7 +38,8 @@ impl Naive {
         (0..self.nodes as usize).map(|a| (0..self.nodes).find(|b| same(a, *b as usize)).unwrap()).collect()
     }
 
-    /// For each node its wave, if the change of these reaches it: longest way over components, found by trying until nothing grows.
+    /// For each node its wave, if the change of these reaches it: longest way over components,
+    /// found by trying until nothing grows.
     pub(crate) fn waves(&self, changed: &[u32]) -> Vec<Option<usize>> {
         let (reach, component) = (self.reach(), self.components());
         let mut waves: Vec<Option<usize>> = (0..self.nodes)
@@ -66,7 +67,8 @@ impl Naive {
         }
     }
 
-    /// The longest chain of durations from this node on that has no two members of a cycle in a row.
+    /// The longest chain of durations from this node on that has no two members of a cycle in a
+    /// row.
     pub(crate) fn rank(&self, node: u32, durations: &[u32]) -> u32 {
         let component = self.components();
         let next = self

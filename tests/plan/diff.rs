@@ -22,7 +22,8 @@ fn neighbours() -> impl Strategy<Value = (Scene, Scene)> {
     })
 }
 
-/// The keys at which two JSON objects differ, sorted by who has them: only the first, only the second, both.
+/// The keys at which two JSON objects differ, sorted by who has them: only the first, only the
+/// second, both.
 fn differing(one: &Value, two: &Value) -> [Vec<String>; 3] {
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     let (one, two) = (one.as_object().unwrap(), two.as_object().unwrap());

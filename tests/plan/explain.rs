@@ -5,7 +5,8 @@ use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The dependencies over which a change reaches the artifact, as (parent, child, kinds): tried one by one until no more is found.
+/// The dependencies over which a change reaches the artifact, as (parent, child, kinds): tried one
+/// by one until no more is found.
 fn steps_to(scene: &Scene, plan: &Plan, target: usize) -> BTreeMap<(usize, usize), BTreeSet<EdgeKind>> {
     let rebuilt = |number: usize| plan.node(&scene.id(number)).is_some();
     let mut reaching = BTreeSet::from([target]);

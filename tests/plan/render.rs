@@ -32,7 +32,8 @@ fn shown(plan: &Plan) -> BTreeSet<ArtifactId> {
     plan.changed().map(|(id, _)| id.clone()).chain(plan.nodes().map(|node| node.artifact.id.clone())).collect()
 }
 
-/// Every artifact has its own box: finds the box of each name, if no two names look alike when they are shortened.
+/// Every artifact has its own box: finds the box of each name, if no two names look alike when they
+/// are shortened.
 fn boxes_of(labels: &BTreeMap<String, String>, names: &BTreeSet<ArtifactId>) -> Option<BTreeMap<ArtifactId, String>> {
     let mut found = BTreeMap::new();
     for name in names {
@@ -424,7 +425,8 @@ fn pictures_have_bounds_and_count_what_is_beyond() {
     }
 }
 
-/// The end of the critical path is the quickest of its wave; of the others the slowest is worth more than the quickest.
+/// The end of the critical path is the quickest of its wave; of the others the slowest is worth
+/// more than the quickest.
 #[test]
 fn what_matters_most_is_drawn() {
     let mut graph = ArtifactGraph::new();

@@ -1,4 +1,5 @@
-//! Several events that want the same: builds that are shared, that follow each other, and plans that have to wait.
+//! Several events that want the same: builds that are shared, that follow each other, and plans
+//! that have to wait.
 
 use crate::world::{World, digest, graph, with};
 use freshmaker::artifact::Parameter;

@@ -55,7 +55,8 @@ fn a_line_goes_on_from_what_was_started_last() {
         world.make(name, name);
     }
     world.run("c");
-    // Nobody waits. Without a memory of where the line stands, this event would stand before all that the first one has left.
+    // Nobody waits. Without a memory of where the line stands, this event would stand before all
+    // that the first one has left.
     world.change(&many(9), "base").unwrap();
     world.succeed("c", "c");
     assert_eq!(line(&world)[..3], ["d", "many000", "many001"]);

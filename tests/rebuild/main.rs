@@ -1,4 +1,5 @@
-//! The state machine, input by input, through its public interface; [`world::World`] checks what must always hold after each step.
+//! The state machine, input by input, through its public interface; [`world::World`] checks what
+//! must always hold after each step.
 #![allow(clippy::unwrap_used)]
 
 mod cancel;

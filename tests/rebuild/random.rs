@@ -54,7 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Edges go from lower to higher names, or all the other way round: plans of both sorts can only be joined in part.
+/// Edges go from lower to higher names, or all the other way round: plans of both sorts can only be
+/// joined in part.
 fn dag(edges: &[(Index, Index)], turn: bool, branch: u8) -> ArtifactGraph {
     let mut dag = graph("a0: base; a1: base; a2: base; a3: base; a4: base; a5: base");
     for (one, two) in edges {
@@ -217,7 +218,8 @@ proptest! {
                 Step::Change { edges, turn, changed, branch } => {
                     let dag = dag(&edges, turn, branch);
                     let changed = ["base", "a0", "a1", "a2", "a3"][changed.index(5)];
-                    // What has to wait for builds under way has changed nothing; `decide` sees to it.
+                    // What has to wait for builds under way has changed nothing; `decide` sees to
+                    // it.
                     let _ = if changed == "base" { world.change(&dag, changed) } else { world.request(&dag, changed) };
                 }
                 Step::Skip => drop(world.decide(skip())),

@@ -1,4 +1,5 @@
-//! What a look at a result leads to: it counts, is built once more from what is prepared anew, or fails.
+//! What a look at a result leads to: it counts, is built once more from what is prepared anew, or
+//! fails.
 
 use crate::world::{World, digest, graph};
 use freshmaker::rebuild::{

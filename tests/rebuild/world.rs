@@ -174,7 +174,8 @@ impl World {
         Rebuild::new(Neighbourhood { at: self.at, ..self.rows.clone() }, self.run)
     }
 
-    /// The rows as the other one of two decisions at the same time would leave them: `None` if that is a conflict.
+    /// The rows as the other one of two decisions at the same time would leave them: `None` if that
+    /// is a conflict.
     #[allow(dead_code)]
     pub(crate) fn conflicts(&self, one: &Commit, other: &Commit) -> bool {
         let written = |commit: &Commit| -> Vec<RowKey> {

@@ -3,6 +3,7 @@
 use crate::source::{Fault, Source, closing, has, identifier, line_of, occurrences};
 
 pub(crate) const FILE_LINES_MAX: usize = 600;
+pub(crate) const COMMENT_WIDTH_MAX: usize = 100;
 pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 pub(crate) const TRAIT_METHODS_MAX: usize = 8;
 
@@ -149,6 +150,37 @@ pub(crate) fn backend_traits_are_small(source: &Source) -> Vec<Fault> {
         if !name.ends_with("Ext") && methods > TRAIT_METHODS_MAX {
             let text = format!("`{name}` has {methods} methods, at most {TRAIT_METHODS_MAX}: the rest to {name}Ext");
             faults.push(source.fault("backend traits are small", line_of(&source.code, at), text));
+        }
+    }
+    faults
+}
+
+/// A comment is read beside code: a wide one is lost at the edge of a window. Tables, links and
+/// examples of code are as wide as they have to be.
+pub(crate) fn comments_are_narrow(source: &Source) -> Vec<Fault> {
+    let is_document = source.path.ends_with(".md");
+    if !is_document && !source.path.ends_with(".rs") {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    let mut in_example = false;
+    for (i, line) in source.text.lines().enumerate() {
+        let line = line.trim_end();
+        let text = match line.trim_start().strip_prefix("//") {
+            Some(comment) => comment.trim_start_matches(['/', '!']).trim_start(),
+            None if is_document => line.trim_start(),
+            None => continue,
+        };
+        if text.starts_with("```") {
+            in_example = !in_example;
+        }
+        let is_free = in_example || text.starts_with(['|', '[']) || !text.contains(' ');
+        if !is_free && line.chars().count() > COMMENT_WIDTH_MAX {
+            faults.push(source.fault(
+                "comments are narrow",
+                i + 1,
+                format!("{} columns, at most {COMMENT_WIDTH_MAX}", line.chars().count()),
+            ));
         }
     }
     faults

@@ -30,7 +30,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = if path.ends_with(".rs") { blank(text) } else { String::new() };
-        let whole = path.starts_with("tests/") || path.starts_with("src/") && path.ends_with("/tests.rs");
+        let whole = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
         let mut in_tests = vec![whole; code.lines().count()];
         for start in occurrences(&code, "mod tests") {
             let end = match code[start..].find(['{', ';']) {

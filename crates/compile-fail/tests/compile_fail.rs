@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The compiler whose whole messages are compared; others word and lay out their details in their own way.
+/// The compiler whose whole messages are compared; others word and lay out their details in their
+/// own way.
 const RUSTC: &str = "rustc 1.95.0 ";
 
 /// What the message of every compiler has to say.

@@ -1,8 +1,10 @@
-//! What the bus costs over AMQP: messages received and acknowledged in a second, against the client library alone with the same
-//! prefetch and the same acknowledgements, on the broker at `FRESHMAKER_AMQP_URL`, else the one of this machine.
+//! What the bus costs over AMQP: messages received and acknowledged in a second, against the client
+//! library alone with the same prefetch and the same acknowledgements, on the broker at
+//! `FRESHMAKER_AMQP_URL`, else the one of this machine.
 //!
-//! `cargo bench --all-features --bench amqp` prints the ratio, which is what counts. With `-- --long N` it passes N messages
-//! through the bus, and prints how much memory the process has meanwhile.
+//! `cargo bench --all-features --bench amqp` prints the ratio, which is what counts. With
+//! `-- --long N` it passes N messages through the bus, and prints how much memory the process has
+//! meanwhile.
 
 use freshmaker::backend::{Bus, DeliveryTag};
 use freshmaker::event::Message;

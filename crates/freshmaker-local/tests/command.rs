@@ -15,7 +15,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const LEAVE_RESULT: &str = r#"printf '{"digest":"sha256:0a"}' >"$FRESHMAKER_RESULT""#;
-/// Runs until the file `go` appears beside the state directory, and says that it runs by its process id.
+/// Runs until the file `go` appears beside the state directory, and says that it runs by its
+/// process id.
 const UNTIL_GO: &str = r#"echo $$ >"$WORLD/pid.tmp"; mv "$WORLD/pid.tmp" "$WORLD/pid"
     while [ ! -e "$WORLD/go" ]; do sleep 0.05; done"#;
 
@@ -109,7 +110,8 @@ fn output(digest: &str) -> Output {
     Output { name: String::new(), digest: Some(digest.parse().unwrap()), contents: None }
 }
 
-/// Processes of a group that live, by their directories in `/proc`; a zombie waits only for its parent.
+/// Processes of a group that live, by their directories in `/proc`; a zombie waits only for its
+/// parent.
 fn members(group: &str) -> Vec<PathBuf> {
     let mut members = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -122,7 +124,8 @@ fn members(group: &str) -> Vec<PathBuf> {
     members
 }
 
-/// What was started for the program is gone now, and the helpers that were stopped with it are gone soon.
+/// What was started for the program is gone now, and the helpers that were stopped with it are gone
+/// soon.
 async fn nothing_is_left(directory: &Path) {
     let group = group_of(directory);
     let builders: Vec<_> = members(&group).into_iter().filter(|member| member.join("fd/9").exists()).collect();

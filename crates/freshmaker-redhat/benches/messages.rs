@@ -1,6 +1,8 @@
-//! What a message costs before anybody wants it, against Python doing what the service does; and what one of ours costs to be read.
+//! What a message costs before anybody wants it, against Python doing what the service does; and
+//! what one of ours costs to be read.
 //!
-//! `cargo bench --bench messages`. The ratio is what counts; times only orient. The topics and messages are the recorded ones of `tests/data/messages`.
+//! `cargo bench --bench messages`. The ratio is what counts; times only orient. The topics and
+//! messages are the recorded ones of `tests/data/messages`.
 
 use freshmaker::Message;
 use freshmaker::event::Parsers;

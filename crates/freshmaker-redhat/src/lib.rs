@@ -1,6 +1,7 @@
 //! [freshmaker](freshmaker) in the world of Fedora and Red Hat.
 //!
-//! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers of their messages.
+//! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers
+//!   of their messages.
 //! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
@@ -34,7 +35,8 @@
 //! | `fakes` | | `fakes` | |
 //!
 //! # Limits
-//! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1. Each module states its own limits.
+//! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1. Each module states its
+//! own limits.
 
 #[cfg(feature = "fakes")]
 pub mod fakes;

@@ -1,7 +1,7 @@
 //! Storage of [freshmaker](freshmaker) in SQL databases.
 //!
-//! [`SqliteStorage`] keeps everything in one file, for one process. SQLite itself is compiled in, so a C compiler is
-//! all that is needed.
+//! [`SqliteStorage`] keeps everything in one file, for one process. SQLite itself is compiled in,
+//! so a C compiler is all that is needed.
 //!
 //! ```
 //! use freshmaker_sql::SqliteStorage;

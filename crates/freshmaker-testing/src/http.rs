@@ -1,4 +1,5 @@
-//! A small HTTP server whose answers can go wrong on the wire in every way: the ground that fakes of services stand on.
+//! A small HTTP server whose answers can go wrong on the wire in every way: the ground that fakes
+//! of services stand on.
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -107,8 +108,8 @@ impl Reply {
         self
     }
 
-    /// The same with a length in its head that need not be true. Of a longer body only so much is sent; after a shorter one the connection
-    /// is closed.
+    /// The same with a length in its head that need not be true. Of a longer body only so much is
+    /// sent; after a shorter one the connection is closed.
     #[must_use]
     pub fn declaring(self, length: usize) -> Self {
         self.with_header("content-length", length.to_string())
@@ -129,7 +130,8 @@ impl Reply {
     }
 }
 
-/// A server on a port of its own of the local machine; it stops when it is dropped, and closes its connections.
+/// A server on a port of its own of the local machine; it stops when it is dropped, and closes its
+/// connections.
 ///
 /// ```
 /// use freshmaker_testing::http::{Reply, Server};

@@ -1,4 +1,5 @@
-//! The ground that fakes stand on: every way in which an answer can go wrong arrives as it was asked for.
+//! The ground that fakes stand on: every way in which an answer can go wrong arrives as it was
+//! asked for.
 
 #![allow(clippy::unwrap_used)]
 

@@ -17,8 +17,9 @@ fn is_type(value: &Value, name: &str) -> bool {
     }
 }
 
-/// What is wrong with a value. A keyword that is not known here fails the test, so that none is believed to be checked.
-/// Stricter than the schema in one thing: what is published has no property that the schema does not name.
+/// What is wrong with a value. A keyword that is not known here fails the test, so that none is
+/// believed to be checked. Stricter than the schema in one thing: what is published has no property
+/// that the schema does not name.
 #[must_use]
 pub fn faults(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
     let mut found = Vec::new();

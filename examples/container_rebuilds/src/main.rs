@@ -1,4 +1,5 @@
-//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite. `--help` says how; `--world simulated` needs none of them.
+//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite. `--help` says how;
+//! `--world simulated` needs none of them.
 
 mod args;
 mod check;

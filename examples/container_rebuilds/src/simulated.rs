@@ -1,7 +1,9 @@
-//! The whole story on one machine: a fake hub and a fake ODCS on real sockets, with the real client of each, and a bus in memory.
+//! The whole story on one machine: a fake hub and a fake ODCS on real sockets, with the real client
+//! of each, and a bus in memory.
 //!
-//! An update of a package is published. Two images contain it, a third is built on those. A repository is prepared, the first image turns out to
-//! have the old package and is built again, and one answer of the hub gets lost.
+//! An update of a package is published. Two images contain it, a third is built on those. A
+//! repository is prepared, the first image turns out to have the old package and is built again,
+//! and one answer of the hub gets lost.
 
 use crate::Result;
 use crate::show;
@@ -114,7 +116,8 @@ fn update() -> Message {
     }
 }
 
-/// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end without it, a minute later.
+/// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end
+/// without it, a minute later.
 async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, client: Client) -> (Hub, FakeOdcs) {
     let mut told = 0;
     let mut composed = 0;

@@ -1,4 +1,5 @@
-//! The example service as its operators run it: processes on RabbitMQ, a hub and an ODCS, killed while builds run.
+//! The example service as its operators run it: processes on RabbitMQ, a hub and an ODCS, killed
+//! while builds run.
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::Message;

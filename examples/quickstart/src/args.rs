@@ -40,11 +40,13 @@ const SLOTS_MAX: u32 = 256;
 pub(crate) enum Command {
     Help,
     Demo(Demo),
-    /// Only the check at the end of the demonstration; not in the help, because it says nothing that the demonstration does not.
+    /// Only the check at the end of the demonstration; not in the help, because it says nothing
+    /// that the demonstration does not.
     Check {
         state: PathBuf,
     },
-    /// What the demonstration runs for each build; not in the help, because only the engine calls it.
+    /// What the demonstration runs for each build; not in the help, because only the engine calls
+    /// it.
     BuildStep,
     Scan {
         tree: PathBuf,

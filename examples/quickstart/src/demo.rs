@@ -74,7 +74,8 @@ pub(crate) fn interrupted() -> Result<Outcome> {
     Ok(Outcome::Bad)
 }
 
-/// Pushes, or completes the last push if that is not through; returns the identity of the message for each platform.
+/// Pushes, or completes the last push if that is not through; returns the identity of the message
+/// for each platform.
 async fn push(
     content: Content,
     world: &World,
@@ -115,7 +116,8 @@ async fn push(
         say!("{BASE} is pushed with {what} content for {} platforms\n", messages(push).len());
         store.set_pushed(push)?;
     }
-    // Each step can be repeated: outputs are named by their content, and a message is known by its identity.
+    // Each step can be repeated: outputs are named by their content, and a message is known by its
+    // identity.
     for (at, message) in messages(push) {
         let image = &world.images[at];
         let digest = store.put(&Document {

@@ -1,4 +1,5 @@
-//! Images from elsewhere that are perhaps built in the tree, under a name that the tree does not tell.
+//! Images from elsewhere that are perhaps built in the tree, under a name that the tree does not
+//! tell.
 
 use crate::out::say;
 use crate::scan::{count, file};

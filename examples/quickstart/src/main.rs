@@ -1,4 +1,5 @@
-//! What depends on what changed is rebuilt: on real data, or on your own tree of Containerfiles. `--help` says how.
+//! What depends on what changed is rebuilt: on real data, or on your own tree of Containerfiles.
+//! `--help` says how.
 
 mod args;
 mod changed;
@@ -71,7 +72,8 @@ fn run(command: Command) -> Result<Outcome> {
 fn block_on(work: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
-    // A call on a blocking thread must not hold up the end: whatever it does can also be cut off by a crash.
+    // A call on a blocking thread must not hold up the end: whatever it does can also be cut off by
+    // a crash.
     runtime.shutdown_background();
     outcome
 }

@@ -59,7 +59,8 @@ impl Followed {
     }
 }
 
-/// Shows the plans and then the progress; returns the events when all that the engine has to do is done.
+/// Shows the plans and then the progress; returns the events when all that the engine has to do is
+/// done.
 pub(crate) async fn follow(client: &Client, followed: &Followed) -> Result<Vec<EventRecord>> {
     let mut changes = client.subscribe().await?;
     loop {
@@ -79,7 +80,8 @@ pub(crate) async fn follow(client: &Client, followed: &Followed) -> Result<Vec<E
     let total: u64 = events.iter().map(|event| ends(event) + u64::from(event.builds_open)).sum();
     let mut display = Display::new(total);
     loop {
-        // In this order: if there was nothing left to do, the events that are read afterwards are at their ends.
+        // In this order: if there was nothing left to do, the events that are read afterwards are
+        // at their ends.
         let overview = client.overview().await?;
         let events = followed.events(client).await?;
         let open: u64 = events.iter().map(|event| u64::from(event.builds_open)).sum();

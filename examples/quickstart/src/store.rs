@@ -1,4 +1,5 @@
-//! A registry in a directory: outputs by the hash of their content, tags that move, and what was pushed last.
+//! A registry in a directory: outputs by the hash of their content, tags that move, and what was
+//! pushed last.
 
 use crate::Result;
 use freshmaker::ArtifactId;
@@ -15,7 +16,8 @@ use std::time::Duration;
 pub(crate) struct Document {
     pub(crate) artifact: ArtifactId,
     pub(crate) recipe: Digest,
-    /// What somebody put into it by hand: the number of the push, for the images that are pushed; else 0.
+    /// What somebody put into it by hand: the number of the push, for the images that are pushed;
+    /// else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) content: u64,
     pub(crate) parents: BTreeMap<ArtifactId, Digest>,
@@ -44,7 +46,8 @@ pub(crate) fn pretended_work(artifact: &ArtifactId) -> Duration {
     Duration::from_millis(40 + first * 120 / 255)
 }
 
-/// What was pushed last: stored before anything is pushed, so that a push that was cut off can be completed.
+/// What was pushed last: stored before anything is pushed, so that a push that was cut off can be
+/// completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pushed {
     /// Number of the push.
@@ -136,7 +139,8 @@ impl Store {
         self.replace(&self.root.join("pushed.json"), &serde_json::to_vec(&pushed)?)
     }
 
-    /// By renaming, so that a reader sees the old or the new file, whole. Two writers of one file would be two processes.
+    /// By renaming, so that a reader sees the old or the new file, whole. Two writers of one file
+    /// would be two processes.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         fs::write(&temporary, bytes)

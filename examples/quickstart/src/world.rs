@@ -148,7 +148,8 @@ impl World {
         Ok(())
     }
 
-    /// Gives everything that is needed its first content. What has one already keeps it, so this can be cut off and done again.
+    /// Gives everything that is needed its first content. What has one already keeps it, so this
+    /// can be cut off and done again.
     pub(crate) fn first_outputs(&self, store: &Store) -> Result<()> {
         let pushed = self.pushed();
         let mut needed = self.dependents(&pushed);

@@ -414,7 +414,8 @@ printf '{"digest": "sha256:%s"}' "$(sha256sum <"$FRESHMAKER_PARAMETER_FILE" | cu
     );
     assert_eq!(fs::read_to_string(&log).unwrap(), expected);
 
-    // Its base came out as before, so the image in the middle has nothing to be built for; of golang nobody knows the content.
+    // Its base came out as before, so the image in the middle has nothing to be built for; of
+    // golang nobody knows the content.
     let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12"]), 0);
     has(&out, "built: 2, unchanged: 1, failed: 0, of 3\n");
     has(&out, "unchanged localhost/app:slim sha256:");

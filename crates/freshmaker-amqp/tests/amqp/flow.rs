@@ -101,7 +101,8 @@ async fn to_hold_messages_for_long_does_not_count_as_deliveries() {
             world.send(&message(id, b"")).await;
         }
         let mut came = receive(&bus, 1).await;
-        // A quorum queue counts a cancelled consumer as long as it holds something, so another way to see it is needed.
+        // A quorum queue counts a cancelled consumer as long as it holds something, so another way
+        // to see it is needed.
         eventually("a message stays with the broker", async || {
             let left = world.take(&world.queue()).await;
             if let Some(left) = &left {

@@ -1,4 +1,5 @@
-//! The bus over AMQP, against RabbitMQ at `FRESHMAKER_AMQP_URL`, else at its usual port of this machine with its usual user.
+//! The bus over AMQP, against RabbitMQ at `FRESHMAKER_AMQP_URL`, else at its usual port of this
+//! machine with its usual user.
 #![allow(clippy::unwrap_used)]
 
 mod config;

@@ -8,7 +8,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use std::collections::BTreeMap;
 
-/// Computed by another program: SHA-256 of the namespace and `build:7:1`, cut to a UUID of version 8.
+/// Computed by another program: SHA-256 of the namespace and `build:7:1`, cut to a UUID of version
+/// 8.
 const ID_OF_BUILD_7_1: &str = "7e6abb2f-97a1-8b26-a12e-2cc10716d56b";
 
 async fn one(bus: &AmqpBus) -> Message {

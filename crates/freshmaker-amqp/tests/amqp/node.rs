@@ -132,7 +132,8 @@ async fn a_broker_may_be_killed_and_starved_and_asked_for_a_certificate() {
     over_tls(&node, &world).await;
 }
 
-/// Publishes and receives while the broker is killed and started again: whatever it confirmed comes.
+/// Publishes and receives while the broker is killed and started again: whatever it confirmed
+/// comes.
 async fn killed(node: &mut Node, bus: &AmqpBus) {
     const COUNT: usize = 600;
     let confirmed = AtomicU32::new(0);

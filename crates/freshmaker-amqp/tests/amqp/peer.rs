@@ -147,9 +147,9 @@ async fn an_engine_tells_the_reference_client_in_its_own_words_and_in_those_of_f
         .on(rebuild_dependents)
         .build()
         .unwrap();
-    let handle = engine.client();
-    handle.send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
-    soon("the end", engine.run_until(handle.wait_until_idle())).await.unwrap();
+    let client = engine.client();
+    client.send(&ImagePushed { image: "base".into(), digest: None }).await.unwrap();
+    soon("the end", engine.run_until(client.wait_until_idle())).await.unwrap();
 
     let printed = ask(&python, &file, &["consume", "12"]).await;
     let came: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

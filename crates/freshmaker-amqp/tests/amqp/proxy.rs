@@ -61,8 +61,9 @@ impl Proxy {
     }
 }
 
-/// Ends a connection without losing what the client has already sent: what it was told of that holds. For the same reason the broker is told
-/// of the end in order, and everything that it says is read, or the system would throw away what it has not read yet.
+/// Ends a connection without losing what the client has already sent: what it was told of that
+/// holds. For the same reason the broker is told of the end in order, and everything that it says
+/// is read, or the system would throw away what it has not read yet.
 fn cut(mut client: std::net::TcpStream, mut server: std::net::TcpStream) -> std::io::Result<()> {
     server.set_nonblocking(false)?;
     let mut buffer = vec![0; 1 << 16];

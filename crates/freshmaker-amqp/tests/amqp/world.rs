@@ -136,7 +136,8 @@ impl World {
         self.send_raw(&message.topic, properties, &message.body).await;
     }
 
-    /// Declares the queue of the bus before the bus does, so that nothing is lost that is sent before it.
+    /// Declares the queue of the bus before the bus does, so that nothing is lost that is sent
+    /// before it.
     pub(crate) async fn prepare(&self, bus: &AmqpBus) {
         use freshmaker::backend::Bus;
         let connected = async || self.consumers(&self.queue()).await == Some(1);

@@ -1,4 +1,5 @@
-//! Reads the JSON form of planning cases, `tests/data/README.md` has its keys. A new case only needs a new entry in a file there.
+//! Reads the JSON form of planning cases, `tests/data/README.md` has its keys. A new case only
+//! needs a new entry in a file there.
 
 use crate::world::{Image, World};
 use freshmaker::Nvr;
@@ -55,7 +56,8 @@ fn answer(image: &Value) -> Answer {
     }
 }
 
-/// Chains go from an affected image over its parents; each image is told as often as it is in a chain.
+/// Chains go from an affected image over its parents; each image is told as often as it is in a
+/// chain.
 fn world(input: &Value) -> World {
     let affected: BTreeSet<String> = texts(&input["directly_affected_nvrs"]).into_iter().collect();
     let mut images = Vec::new();
@@ -86,7 +88,8 @@ fn world(input: &Value) -> World {
 
 fn image(value: &Value) -> Image {
     let sets = texts(&value["content_sets"]);
-    // Content sets without a source are not told by the catalog, and the service does not count them.
+    // Content sets without a source are not told by the catalog, and the service does not count
+    // them.
     let (own, of_child) = match value["content_sets_source"].as_str() {
         Some("child_image") => (Vec::new(), sets),
         Some(_) => (sets, Vec::new()),
@@ -120,7 +123,8 @@ fn rpm(value: &Value) -> String {
     Nvr::of_rpm(&text(&value["nvra"])).unwrap().to_string()
 }
 
-/// What the service was told when it asked for a published image with the fix: it is where those are that it can replace.
+/// What the service was told when it asked for a published image with the fix: it is where those
+/// are that it can replace.
 fn fixed_published(found: &str, images: &[Image], fixes: &[String]) -> Image {
     let name_version = |text: &str| text.rsplit_once('-').unwrap().0.to_owned();
     let alike = images.iter().filter(|image| name_version(&image.nvr) == name_version(found));

@@ -1,4 +1,5 @@
-//! What has to hold for every answer, said again in the plainest way, over the plain data of a [`World`].
+//! What has to hold for every answer, said again in the plainest way, over the plain data of a
+//! [`World`].
 
 use crate::world::{Image, World, nvr};
 use freshmaker::plan::Exclusion;
@@ -149,7 +150,8 @@ fn the_plan_is_the_selection(selection: &Selection, selected: &BTreeMap<String, 
     }
 }
 
-/// Each image is built on what it was built on, or on what replaces that; and on nothing that lacks the fix.
+/// Each image is built on what it was built on, or on what replaces that; and on nothing that lacks
+/// the fix.
 fn bases_are_right(facts: &Facts<'_>, image: &SelectedImage, selected: &BTreeMap<String, &SelectedImage>) {
     let name = image.nvr.to_string();
     let mut declared: Vec<(String, EdgeKind)> = facts.images[&name].parents();
@@ -186,7 +188,8 @@ fn bases_are_right(facts: &Facts<'_>, image: &SelectedImage, selected: &BTreeMap
     }
 }
 
-/// What is rebuilt needs it: the fix is missing in it, and it is affected itself, or another one is built on it, or it replaces an affected one.
+/// What is rebuilt needs it: the fix is missing in it, and it is affected itself, or another one is
+/// built on it, or it replaces an affected one.
 fn only_what_is_needed(facts: &Facts<'_>, image: &SelectedImage, selected: &BTreeMap<String, &SelectedImage>) {
     let name = image.nvr.to_string();
     let description = &facts.images[&name];
@@ -260,7 +263,8 @@ fn nothing_is_missed(facts: &Facts<'_>, selection: &Selection, selected: &BTreeM
     }
 }
 
-/// Images that are only needed by others, and are not built on affected ones, are not rebuilt if a published one has the fix.
+/// Images that are only needed by others, and are not built on affected ones, are not rebuilt if a
+/// published one has the fix.
 fn nothing_is_rebuilt_for_which_there_is_a_published_fix(
     facts: &Facts<'_>,
     selected: &BTreeMap<String, &SelectedImage>,
@@ -282,7 +286,8 @@ fn nothing_is_rebuilt_for_which_there_is_a_published_fix(
     }
 }
 
-/// Of a group with a released image nothing older is built; of one without, only one image. This does not hold where circles have to be opened.
+/// Of a group with a released image nothing older is built; of one without, only one image. This
+/// does not hold where circles have to be opened.
 pub(crate) fn one_release_of_each_group(world: &World, selection: &Selection) {
     let facts = Facts::new(world);
     let mut groups: BTreeMap<_, Vec<&SelectedImage>> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Which releases of images are rebuilt on what: against recorded answers of the Python service, and against laws that hold for any catalog.
+//! Which releases of images are rebuilt on what: against recorded answers of the Python service,
+//! and against laws that hold for any catalog.
 #![allow(clippy::unwrap_used)]
 
 mod cases;

@@ -7,7 +7,8 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_a
 use proptest::sample::{Index, select, subsequence};
 use proptest::test_runner::RngSeed;
 
-/// An image as numbers: name, version, release, two ways to find parents, and the rest of its description.
+/// An image as numbers: name, version, release, two ways to find parents, and the rest of its
+/// description.
 type Raw = ((usize, u8, u8), (Option<Index>, Vec<Index>), Image);
 
 const NAMES: [&str; 5] = ["m", "b", "x", "a", "k"];

@@ -1,4 +1,5 @@
-//! Recorded answers of the Python service. They are a hint: the same images on the same parents, except where the service was wrong.
+//! Recorded answers of the Python service. They are a hint: the same images on the same parents,
+//! except where the service was wrong.
 
 use crate::cases::{Answer, Case, read};
 use crate::laws;

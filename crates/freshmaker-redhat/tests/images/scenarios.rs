@@ -37,7 +37,8 @@ fn select(world: &World) -> Selection {
     selection
 }
 
-/// `child: parent, builder*` for each image, parents first; what is used though unfixed has an exclamation mark.
+/// `child: parent, builder*` for each image, parents first; what is used though unfixed has an
+/// exclamation mark.
 fn shown(selection: &Selection) -> Vec<String> {
     let parent = |parent: &freshmaker_redhat::image::SelectedParent| {
         let role = if parent.kind == EdgeKind::BuilderStage { "*" } else { "" };
@@ -291,7 +292,8 @@ fn what_was_rebuilt_before_is_what_others_are_built_on() {
 #[test]
 fn of_unpublished_images_only_the_newest_is_rebuilt_for_its_own_sake() {
     let unpublished = |name: &str| Image { publication: Publication::Unpublished, ..affected(name, None) };
-    // Repositories make groups, but not here: what is not published is compared by name and version alone.
+    // Repositories make groups, but not here: what is not published is compared by name and version
+    // alone.
     let elsewhere = Image { repositories: vec!["s".to_owned()], ..unpublished("a-1-9") };
     let selection =
         select(&world(vec![elsewhere, unpublished("a-1-10"), unpublished("a-2-1"), affected("a-1-8", None)]));

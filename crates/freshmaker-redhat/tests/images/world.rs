@@ -1,4 +1,5 @@
-//! What a catalog knows, in plain data: from it both the question to the crate and the answers of the laws are made.
+//! What a catalog knows, in plain data: from it both the question to the crate and the answers of
+//! the laws are made.
 
 use freshmaker::{EdgeKind, Nvr, Reason};
 use freshmaker_redhat::image::{CatalogImage, NewerReleases, Publication, Releases};

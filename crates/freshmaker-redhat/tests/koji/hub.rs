@@ -95,7 +95,8 @@ impl Hub {
         Self { url, seen }
     }
 
-    /// A hub that knows how to log in, and asks `answer` about everything else. Sessions are numbered from 1.
+    /// A hub that knows how to log in, and asks `answer` about everything else. Sessions are
+    /// numbered from 1.
     pub(crate) async fn with_login(answer: impl Fn(&Seen) -> Step + Send + Sync + 'static) -> Self {
         let sessions = Mutex::new(0);
         Self::start(move |seen, _| match seen.method() {

@@ -213,7 +213,8 @@ async fn a_result_is_verified_by_what_is_installed() {
     assert_eq!(verified(scratch).await, Verification::Passed(None));
 }
 
-/// A hub that lists packages for one of two images, and has the recorded metadata of the other one, if it has any.
+/// A hub that lists packages for one of two images, and has the recorded metadata of the other one,
+/// if it has any.
 async fn half_listed(metadata: Option<&'static [u8]>) -> (Server, Config) {
     let server = Server::start(move |request| async move {
         if request.method == "GET" {
@@ -274,7 +275,8 @@ async fn what_the_hub_does_not_list_is_read_from_the_metadata() {
         let verified = verifier.verify(&made(demand)).await.expect("an answer");
         assert_eq!(verified == Verification::Passed(None), passes, "{verified:?}");
     }
-    // Without files, and without metadata among them, only what is listed counts: everything else is absent.
+    // Without files, and without metadata among them, only what is listed counts: everything else
+    // is absent.
     config.topurl = None;
     assert_eq!(installed(&config).await.expect("packages").len(), 1);
     let (_server, config) = half_listed(None).await;

@@ -39,7 +39,8 @@ async fn observe(hub: &Hub, asked: &[&str]) -> BTreeMap<String, Observed> {
     found.into_iter().map(|found| (found.external.to_string(), found.observed)).collect()
 }
 
-/// A hub with one task of each sort, numbered as its state is; 11 was never known and 12 cannot be read.
+/// A hub with one task of each sort, numbered as its state is; 11 was never known and 12 cannot be
+/// read.
 async fn town(knows_raise_fault: bool) -> Hub {
     Hub::with_login(move |seen| {
         multicall(seen, |method, params| {

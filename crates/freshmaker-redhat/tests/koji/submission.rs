@@ -134,7 +134,8 @@ async fn outcome(step: impl Fn() -> Step + Send + Sync + 'static) -> (Remedy, St
     request.session = builds.session().await.expect("a session");
     let error = builds.submit(&request).await.expect_err("no task");
     let calls = hub.seen().len();
-    // Only a clear answer leaves the session usable; then the next submission gets it without a login.
+    // Only a clear answer leaves the session usable; then the next submission gets it without a
+    // login.
     let next = builds.session().await.expect("a session").expect("sessions");
     let clear = matches!(error.remedy, Remedy::Rejected | Remedy::NotNow);
     assert_eq!(next.as_str() == "1", clear, "{error}");

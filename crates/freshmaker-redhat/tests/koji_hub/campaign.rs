@@ -1,4 +1,5 @@
-//! The engine over the hub in bad worlds: whatever goes wrong, everything is built, and nothing twice.
+//! The engine over the hub in bad worlds: whatever goes wrong, everything is built, and nothing
+//! twice.
 
 use crate::farm::{Farm, LATE, SECOND, source};
 use fastrand::Rng;
@@ -142,7 +143,7 @@ async fn a_hub_that_is_away_for_a_while() {
     let mut farm = Farm::new().await;
     let engine = farm.engine(1);
     farm.push(&engine).await;
-    let handle = engine.client();
+    let client = engine.client();
     let clock = farm.clock.clone();
     let hub = &mut farm.hub;
     let story = async {
@@ -152,17 +153,18 @@ async fn a_hub_that_is_away_for_a_while() {
         hub.stop();
         clock.sleep_until(freshmaker::time::later(clock.now(), SECOND * 30)).await;
         hub.restart().await.unwrap();
-        handle.wait_until_idle().await;
+        client.wait_until_idle().await;
     };
     tokio::time::timeout(Duration::from_secs(30), engine.run_until(story)).await.unwrap().unwrap();
     farm.all_done().await;
     assert_eq!(farm.hub.ledger().entries.len(), 4);
 }
 
-/// Lets the engine run until it has ended or was polled so often, and messages of the hub come to it. Whether it has ended.
+/// Lets the engine run until it has ended or was polled so often, and messages of the hub come to
+/// it. Whether it has ended.
 async fn run(farm: &Farm, engine: &Engine, polls: usize) -> bool {
-    let handle = engine.client();
-    let mut running = pin!(engine.run_until(handle.wait_until_idle()));
+    let client = engine.client();
+    let mut running = pin!(engine.run_until(client.wait_until_idle()));
     let mut left = polls;
     poll_fn(|cx| {
         if left == 0 {
@@ -214,20 +216,22 @@ fn trouble(rng: &mut Rng) -> Trouble {
         8 => Trouble::Fault(1009, "unable to retry call".to_owned()),
         9 => Trouble::Offline,
         10 => Trouble::Expired,
-        // Only the fence keeps that away from the look-up of an engine whose predecessor died of it.
+        // Only the fence keeps that away from the look-up of an engine whose predecessor died of
+        // it.
         11 => Trouble::LateRequest(SECOND * 8),
         12 => Trouble::LateWork(SECOND * 2),
         _ => Trouble::Twice,
     }
 }
 
-/// Processes that die at any moment, in a world in which anything goes wrong. How many of them died.
+/// Processes that die at any moment, in a world in which anything goes wrong. How many of them
+/// died.
 async fn die_and_go_on(seed: u64) -> usize {
     let mut rng = Rng::with_seed(seed);
     let mut farm = Farm::new().await;
     farm.settle = SECOND * 3;
     if seed % 4 == 1 {
-        farm.storage = Arc::new(SqliteStorage::in_memory().unwrap());
+        farm.storage = Arc::new(SqliteStorage::in_memory().unwrap().with_clock(farm.clock.clone()));
     }
     if seed % 3 == 1 {
         farm.bus = Some(Arc::default());

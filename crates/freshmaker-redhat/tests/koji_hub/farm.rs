@@ -95,10 +95,11 @@ impl Farm {
         hub.add_user("freshmaker", "freshpw");
         hub.add_target("rhel-9-containers");
         hub.script(|_| Some(Fate::succeeds().queued(SECOND).taking(SECOND)));
+        let storage = Arc::new(MemoryStorage::new().with_clock(clock.clone()));
         Self {
             hub,
             clock,
-            storage: Arc::new(MemoryStorage::new()),
+            storage,
             settle: SETTLE,
             patience: PATIENCE,
             poll: SECOND,
@@ -149,7 +150,8 @@ impl Farm {
         builds
     }
 
-    /// All builds, by artifact, as `artifact STATE`; after a check that what is stored is sound, and that the client kept its promises.
+    /// All builds, by artifact, as `artifact STATE`; after a check that what is stored is sound,
+    /// and that the client kept its promises.
     pub(crate) async fn states(&self) -> Vec<String> {
         assert_eq!(self.storage.reads().check_consistency().await.unwrap(), []);
         assert_eq!(self.hub.ledger().violations(), []);
@@ -163,8 +165,8 @@ impl Farm {
     pub(crate) async fn succeeds(&self) -> usize {
         let engine = self.engine(1);
         self.push(&engine).await;
-        let handle = engine.client();
-        let ended = tokio::time::timeout(Duration::from_secs(30), engine.run_until(handle.wait_until_idle())).await;
+        let client = engine.client();
+        let ended = tokio::time::timeout(Duration::from_secs(30), engine.run_until(client.wait_until_idle())).await;
         ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.hub)).unwrap();
         self.all_done().await;
         self.hub.ledger().entries.len()

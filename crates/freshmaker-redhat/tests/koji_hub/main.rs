@@ -1,4 +1,5 @@
-//! The fake hub of Koji against what the real one was recorded to answer, against the real client, and against the engine.
+//! The fake hub of Koji against what the real one was recorded to answer, against the real client,
+//! and against the engine.
 #![allow(clippy::unwrap_used)]
 
 mod campaign;

@@ -34,7 +34,8 @@ async fn hub() -> Hub {
 async fn the_real_client_is_content() {
     let Some(python) = python().await else { return };
     let hub = hub().await;
-    // The calls of these names are made by the script for this; the first is lost before, the second after it took effect.
+    // The calls of these names are made by the script for this; the first is lost before, the
+    // second after it took effect.
     hub.trouble("getKojiVersion", 0, Trouble::RequestLost);
     hub.trouble("getKojiVersion", 1, Trouble::Status(503));
     hub.trouble("resubmitTask", 0, Trouble::AnswerLost);

@@ -66,7 +66,8 @@ impl Player {
         send(&self.hub, &known(&exchange.line), &headers, &exchange.asked).await.expect(&exchange.name)
     }
 
-    /// The answer must have the same shape: faults with their code and text, values with their types and keys.
+    /// The answer must have the same shape: faults with their code and text, values with their
+    /// types and keys.
     async fn play(&mut self, numbers: &str) {
         for number in numbers.split_whitespace() {
             let exchange = &self.exchanges[number];
@@ -111,7 +112,8 @@ fn granted(value: &Value) -> Option<(String, String)> {
     Some((id.to_string(), key.to_owned()))
 }
 
-/// Where the fake knows more, or less, than the hub did when it was recorded: in which exchanges, and in which fields.
+/// Where the fake knows more, or less, than the hub did when it was recorded: in which exchanges,
+/// and in which fields.
 const OTHERWISE: [(&[&str], &[&str]); 7] = [
     // Children of tasks had no builder yet.
     (&["053", "054"], &["/host_id", "/start_time", "/start_ts"]),

@@ -7,7 +7,8 @@ use freshmaker_redhat::messages::RESERVED_KINDS;
 use freshmaker_redhat::messages::{NUMBERS, koji, odcs};
 use serde_json::{Value, json};
 
-/// A good message for each parser: its topic, its body, and the paths without which it cannot be read.
+/// A good message for each parser: its topic, its body, and the paths without which it cannot be
+/// read.
 fn good() -> Vec<(&'static str, Value, Vec<&'static str>)> {
     let request = json!(["git://h/containers/nginx#abc", "target", {"git_branch": "b"}]);
     let commit = json!({"namespace": "rpms", "repo": "kernel", "branch": "f35", "rev": "abc", "stats": {"files": {"kernel.spec": {}}}});

@@ -44,7 +44,8 @@ struct Town {
 }
 
 impl Town {
-    /// `app` and `site` are built with a repository of this compose, and are rebuilt when `base` changes.
+    /// `app` and `site` are built with a repository of this compose, and are rebuilt when `base`
+    /// changes.
     async fn new(compose: &Compose) -> Self {
         let mut graph = ArtifactGraph::new();
         graph.insert(Artifact::new("base", ArtifactKind::Image));
@@ -90,8 +91,8 @@ impl Town {
     }
 
     async fn settle(&self, engine: &Engine) {
-        let handle = engine.client();
-        let run = engine.run_until(handle.wait_until_idle());
+        let client = engine.client();
+        let run = engine.run_until(client.wait_until_idle());
         tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap();
         assert_eq!(self.storage.reads().check_consistency().await.unwrap(), []);
     }
@@ -183,7 +184,8 @@ async fn a_compose_that_expires_before_its_use_costs_no_build() {
     assert!(rows.iter().all(|(_, state, _)| *state == BuildState::Done), "{rows:?}");
 }
 
-/// `app` and `site` cannot be built at once, and the first takes longer than the repository of both lives.
+/// `app` and `site` cannot be built at once, and the first takes longer than the repository of both
+/// lives.
 #[tokio::test]
 async fn a_compose_that_is_gone_before_a_build_is_submitted_is_made_anew() {
     for deleted in [true, false] {
@@ -230,7 +232,8 @@ async fn a_compose_that_goes_soon_is_renewed_before_a_build_is_submitted() {
     town.settle(&engine).await;
 }
 
-/// The process dies after the request was sent and before its answer is stored; what the service made is adopted by the next process.
+/// The process dies after the request was sent and before its answer is stored; what the service
+/// made is adopted by the next process.
 #[tokio::test]
 async fn a_crash_after_the_request_makes_no_second_compose() {
     for compose in [pulp(), Compose::tag("t").with_packages(["bash"])] {

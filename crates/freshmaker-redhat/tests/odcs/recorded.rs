@@ -39,7 +39,8 @@ fn exchanges() -> Vec<Exchange> {
     include_str!("../data/odcs/exchanges.jsonl").lines().map(exchange).collect()
 }
 
-/// The body without addresses, which differ, and without the order of what Python keeps in the order of insertion.
+/// The body without addresses, which differ, and without the order of what Python keeps in the
+/// order of insertion.
 fn comparable(body: &str, base: &str) -> Value {
     let body = body.replace("http://127.0.0.1:28088", "BASE").replace("http://127.0.0.1:25006", "BASE");
     let body = body.replace("http://127.0.0.1/test.git", "GIT").replace("https://git.example.org/pungi.git", "GIT");

@@ -1,4 +1,5 @@
-//! A service that is slow, away, wrong or forgetful: what the client says, and what it leaves behind.
+//! A service that is slow, away, wrong or forgetful: what the client says, and what it leaves
+//! behind.
 
 use crate::world::{HOUR, World, compose_of, request};
 use freshmaker::backend::{Clock, ComposeRequest, Composer, Remedy};

@@ -272,7 +272,8 @@ fn the_schemas_hold_for_what_the_service_sent() {
         schema("build.state.changed")["properties"]
     );
 
-    // Messages of older versions of the service: what they have is of the same types, but for names instead of builds.
+    // Messages of older versions of the service: what they have is of the same types, but for names
+    // instead of builds.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/freshmaker/captured.jsonl");
     let captured = std::fs::read_to_string(path).unwrap();
     assert_eq!(captured.lines().count(), 7);

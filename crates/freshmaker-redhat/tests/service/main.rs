@@ -1,4 +1,5 @@
-//! The engine with what this crate gives it: messages of services in, and the forms and messages of the service Freshmaker out.
+//! The engine with what this crate gives it: messages of services in, and the forms and messages of
+//! the service Freshmaker out.
 #![allow(clippy::unwrap_used)]
 
 mod forms;

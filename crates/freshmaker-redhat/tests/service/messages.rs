@@ -32,11 +32,11 @@ async fn messages_in_the_words_of_services_are_read_as_far_as_somebody_wants_the
             world.bus.send(message.clone());
         }
         world.settle(&engine).await;
-        let handle = engine.client();
-        let (state, _, text) = only(&handle).await;
+        let client = engine.client();
+        let (state, _, text) = only(&client).await;
         assert_eq!((state, text.as_str()), (EventState::Skipped, "nginx is CLOSED"));
-        assert_eq!(events(&handle).await[0].envelope.search_key, "7");
-        let dead = handle.dead_letters(Paging::first(10)).await.unwrap().items;
+        assert_eq!(events(&client).await[0].envelope.search_key, "7");
+        let dead = client.dead_letters(Paging::first(10)).await.unwrap().items;
         assert_eq!(dead.iter().map(|dead| &dead.message).collect::<Vec<_>>(), [&broken]);
         let reason = dead[0].reason.as_ref().unwrap();
         assert_eq!(reason.code, "malformed");

@@ -27,7 +27,8 @@ impl Rows for Stored<'_> {
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>> {
         let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
         in_chunks(&keys, |chunk| {
-            // A literal, not a bind: only so does SQLite see that the partial index holds all of these rows.
+            // A literal, not a bind: only so does SQLite see that the partial index holds all of
+            // these rows.
             let open = sql::<Bool>("builds.state < 6");
             let query = builds::table.filter(builds::build_key.eq_any(chunk).and(open)).select(BuildRow::as_select());
             query.load(self.0).map_err(failed)?.into_iter().map(BuildRow::record).collect()

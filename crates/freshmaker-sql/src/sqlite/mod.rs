@@ -45,10 +45,11 @@ const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; P
 
 /// Storage in one SQLite file, for one engine process.
 ///
-/// Any number of processes may have the file open and read; [`lease`](Storage::lease) takes a lock on the file `<path>.lock`, and only one
-/// storage at a time has it, until it is dropped.
+/// Any number of processes may have the file open and read; [`lease`](Storage::lease) takes a lock
+/// on the file `<path>.lock`, and only one storage at a time has it, until it is dropped.
 ///
-/// Calls run to their end on a blocking thread, even if their future is dropped, so no transaction stays open. They need a tokio runtime.
+/// Calls run to their end on a blocking thread, even if their future is dropped, so no transaction
+/// stays open. They need a tokio runtime.
 ///
 /// ```
 /// use freshmaker_sql::SqliteStorage;
@@ -80,7 +81,8 @@ impl SqliteStorage {
     /// Opens a file, or makes it. Its tables are made by [`migrate`](Storage::migrate).
     ///
     /// # Errors
-    /// [`Unavailable`](Remedy::Unavailable) if the file cannot be opened, [`Unsupported`](Remedy::Unsupported) if its path is not UTF-8.
+    /// [`Unavailable`](Remedy::Unavailable) if the file cannot be opened,
+    /// [`Unsupported`](Remedy::Unsupported) if its path is not UTF-8.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         // Absolute, because SQLite gives a meaning to some relative ones (`:memory:`).
         let path = std::path::absolute(path.as_ref()).map_err(|error| unavailable(path.as_ref().display(), error))?;
@@ -95,7 +97,8 @@ impl SqliteStorage {
         Ok(Self { session: Session::open(None)?, path: None, clock: Arc::new(SystemClock) })
     }
 
-    /// The same with another clock than that of the machine: leases end and moments are compared by it.
+    /// The same with another clock than that of the machine: leases end and moments are compared by
+    /// it.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -139,9 +142,11 @@ impl Storage for SqliteStorage {
     async fn migrate(&self) -> Result<()> {
         self.run(|session| {
             let connection = &mut session.connection;
-            // A migration may make a table anew that others refer to; the setting can only be changed outside of a transaction.
+            // A migration may make a table anew that others refer to; the setting can only be
+            // changed outside of a transaction.
             connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
-            // In one transaction, so that two processes that start together do not both make the tables.
+            // In one transaction, so that two processes that start together do not both make the
+            // tables.
             let migrated = connection.immediate_transaction(|connection| {
                 let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
                 done.map_err(|error| Failure(unavailable("migration", error)))
@@ -155,7 +160,8 @@ impl Storage for SqliteStorage {
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         let (path, now) = (self.path.clone(), self.now());
         self.run(move |session| {
-            // Whoever has the lock is the only process, so that leases of others are of processes that are dead.
+            // Whoever has the lock is the only process, so that leases of others are of processes
+            // that are dead.
             let locks = path.filter(|_| session.lock.is_none());
             let alone = locks.is_some();
             if let Some(path) = locks {
@@ -256,7 +262,8 @@ impl Session {
         Ok(Arc::new(Mutex::new(Self { connection: connect(path)?, lock: None })))
     }
 
-    /// SQLite takes a transaction back by itself when the disk is full, for example; the connection then no longer knows where it is.
+    /// SQLite takes a transaction back by itself when the disk is full, for example; the connection
+    /// then no longer knows where it is.
     fn mend(&mut self, path: Option<&Path>) -> Result<()> {
         if AnsiTransactionManager::is_broken_transaction_manager(&mut self.connection) {
             if path.is_none() {
@@ -307,7 +314,8 @@ fn unavailable(place: impl fmt::Display, error: impl fmt::Display) -> Error {
     Error::new(Remedy::Unavailable, place.to_string(), error)
 }
 
-/// What follows from an error of the database. Busy, full and broken disks are all to be tried again.
+/// What follows from an error of the database. Busy, full and broken disks are all to be tried
+/// again.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {

@@ -1,4 +1,5 @@
-//! Stored forms of the records. What cannot be read back is reported with its table and number, never guessed.
+//! Stored forms of the records. What cannot be read back is reported with its table and number,
+//! never guessed.
 
 use super::PARTITIONS;
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
@@ -233,7 +234,8 @@ impl InboxRow {
 }
 
 impl InboxRow {
-    /// The record of a dead letter: headers that cannot be read are left out, so that the rest can be seen.
+    /// The record of a dead letter: headers that cannot be read are left out, so that the rest can
+    /// be seen.
     pub(super) fn letter(mut self) -> Result<InboxRecord> {
         if serde_json::from_str::<BTreeMap<String, String>>(&self.headers).is_err() {
             self.headers = "{}".to_owned();

@@ -121,7 +121,8 @@ fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Resu
     if live > i64::from(limit) { Err(full(system, limit)) } else { Ok(()) }
 }
 
-/// One transaction that may write; taking the lock at its beginning keeps it from failing in the middle.
+/// One transaction that may write; taking the lock at its beginning keeps it from failing in the
+/// middle.
 fn immediately<T>(
     connection: &mut SqliteConnection,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T>,
@@ -295,7 +296,8 @@ fn must_be_one(changed: usize, what: &str, id: impl fmt::Display, expected: Vers
     Err(conflict(format!("{what} {id} is not there, or not in version {expected} on which this was decided")))
 }
 
-/// Begins a run, or renews its lease. `alone`: no other process can have a lease, so that those that are stored are over.
+/// Begins a run, or renews its lease. `alone`: no other process can have a lease, so that those
+/// that are stored are over.
 pub(super) fn lease(
     connection: &mut SqliteConnection,
     held: Option<RunId>,

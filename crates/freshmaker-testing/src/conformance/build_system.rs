@@ -25,17 +25,19 @@ pub trait BuildWorld: Send + Sync {
         ExternalId::new("00000000-0000-4000-8000-000000000000")
     }
 
-    /// Whether the build system knows a request again that is submitted twice. One that keeps no markers may not; the engine never submits twice
-    /// without a look-up between.
+    /// Whether the build system knows a request again that is submitted twice. One that keeps no
+    /// markers may not; the engine never submits twice without a look-up between.
     fn knows_again(&self) -> bool {
         true
     }
 
-    /// Lets the build system get on: waits a short time, or advances a scripted one. Nothing, for one that gets on when it is asked.
+    /// Lets the build system get on: waits a short time, or advances a scripted one. Nothing, for
+    /// one that gets on when it is asked.
     async fn settle(&self) {}
 }
 
-/// For a build system that gets on when it is asked, a function from endings to requests is world enough.
+/// For a build system that gets on when it is asked, a function from endings to requests is world
+/// enough.
 impl<F: Fn(Ending) -> BuildRequest + Send + Sync> BuildWorld for F {
     fn request(&self, ending: Ending) -> BuildRequest {
         self(ending)

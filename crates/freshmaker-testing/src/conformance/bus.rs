@@ -123,7 +123,8 @@ async fn lost_tags_are_no_error(bus: &dyn Bus, world: &dyn BusWorld) {
     let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
     world.reconnect().await;
     acknowledge(bus, &tags).await;
-    // Delivered again or not, depending on whether the bus could still tell which delivery was meant.
+    // Delivered again or not, depending on whether the bus could still tell which delivery was
+    // meant.
     while let Some(again) = bus.receive(1).now_or_never() {
         let again = again.unwrap_or_else(|error| panic!("receive failed: {error}"));
         acknowledge(bus, &again.iter().map(|delivery| delivery.tag).collect::<Vec<_>>()).await;

@@ -12,10 +12,11 @@ use freshmaker::backend::{Clock, Lease, Remedy, Result, Scope, Storage};
 use freshmaker::rebuild::{Commit, RowChange, RunId};
 use std::sync::Arc;
 
-/// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called, which takes its time from the clock.
+/// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called,
+/// which takes its time from the clock.
 ///
-/// The suite moves the clock, so that leases end and moments come without waiting. A storage that has a clock of its own, such as a
-/// database, needs a way to be given another one for this suite.
+/// The suite moves the clock, so that leases end and moments come without waiting. A storage that
+/// has a clock of its own, such as a database, needs a way to be given another one for this suite.
 ///
 /// ```
 /// use freshmaker::memory::MemoryStorage;

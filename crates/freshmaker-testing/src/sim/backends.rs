@@ -20,7 +20,8 @@ use freshmaker::time::{Timestamp, later};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The world as the backends of one process see it. Every call is a place where the process may die, the call may fail or take time.
+/// The world as the backends of one process see it. Every call is a place where the process may
+/// die, the call may fail or take time.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) world: Arc<Mutex<World>>,
@@ -333,7 +334,8 @@ impl BuildSystem for SimBuilds {
         };
         match arrival {
             Some(at) if !lost => clock.sleep_until(at).await,
-            // The connection breaks, before or after the request takes effect; or nothing ever comes back.
+            // The connection breaks, before or after the request takes effect; or nothing ever
+            // comes back.
             _ if self.0.world().rng.bool() => {
                 self.0.delay().await;
                 return Err(Error::new(Remedy::Unclear, place, "connection reset"));

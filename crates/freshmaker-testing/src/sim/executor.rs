@@ -117,7 +117,8 @@ impl<T> Task<T> {
         self.frozen_until.is_none_or(|until| until <= now) && self.woken.0.load(Ordering::SeqCst)
     }
 
-    /// It makes no step before this moment, whatever happens: as a process that is stopped and goes on.
+    /// It makes no step before this moment, whatever happens: as a process that is stopped and goes
+    /// on.
     pub(super) fn freeze(&mut self, until: Timestamp) {
         self.frozen_until = Some(until);
     }

@@ -51,7 +51,8 @@ faults! {
     NoPolling,
     /// Limits of a build system are not counted.
     NoConcurrencyLimit,
-    /// Limits of a build system are kept by each process alone: they are not checked when an intent is stored.
+    /// Limits of a build system are kept by each process alone: they are not checked when an intent
+    /// is stored.
     LimitOnlyPlanned,
     /// What a run decided is stored although the run is over.
     NotFenced,

@@ -1,8 +1,11 @@
-//! Real engines in a scripted world: one to three processes on one storage, one thread, virtual time, everything random from one seed.
+//! Real engines in a scripted world: one to three processes on one storage, one thread, virtual
+//! time, everything random from one seed.
 //!
-//! A process dies at any await and comes back, or is stopped until its lease is lost, and goes on; messages are lost, doubled and reordered; calls fail before or after they took effect;
-//! requests arrive late, after the process that sent them is dead; builds are slow, flaky or broken; events are cancelled. Afterwards
-//! the oracle compares what is stored with the ledger of the world. A failing seed prints its number and its story, and replays.
+//! A process dies at any await and comes back, or is stopped until its lease is lost, and goes on;
+//! messages are lost, doubled and reordered; calls fail before or after they took effect; requests
+//! arrive late, after the process that sent them is dead; builds are slow, flaky or broken; events
+//! are cancelled. Afterwards the oracle compares what is stored with the ledger of the world. A
+//! failing seed prints its number and its story, and replays.
 //!
 //! ```
 //! let report = freshmaker_testing::sim::simulate(7).unwrap_or_else(|failed| panic!("{failed}"));
@@ -93,7 +96,8 @@ pub fn simulate(seed: u64) -> Result<Report, Failed> {
     run(seed, None, None)
 }
 
-/// One run in which the process also dies before exactly this step, counted from the first; [`Report::steps`] says how many there are.
+/// One run in which the process also dies before exactly this step, counted from the first;
+/// [`Report::steps`] says how many there are.
 ///
 /// # Errors
 /// [`Failed`] with everything that was broken.
@@ -354,7 +358,8 @@ impl Simulation {
             .build()
     }
 
-    /// What comes from outside: a client in a process of its own, which lives as long as the simulation.
+    /// What comes from outside: a client in a process of its own, which lives as long as the
+    /// simulation.
     fn outside(&self, script: Vec<(Timestamp, Action)>) -> Task<()> {
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
         let storage = Arc::<MemoryStorage>::clone(&self.rows);

@@ -112,8 +112,9 @@ impl Stored {
         found
     }
 
-    /// What was built was submitted after everything it needs had ended well. Attempts that led to nothing are not looked at, stale results included: an event
-    /// may have joined the build, with needs of its own, while it waited to be tried again.
+    /// What was built was submitted after everything it needs had ended well. Attempts that led to
+    /// nothing are not looked at, stale results included: an event may have joined the build, with
+    /// needs of its own, while it waited to be tried again.
     fn order(&self, shared: &Shared) -> Vec<String> {
         let world = shared.world();
         let mut found = Vec::new();
@@ -189,7 +190,8 @@ impl Stored {
         found
     }
 
-    /// What was published first about each thing is in order, and what was published last is how it is.
+    /// What was published first about each thing is in order, and what was published last is how it
+    /// is.
     fn notifications(&self, shared: &Shared) -> Vec<String> {
         let world = shared.world();
         let mut seen = BTreeSet::new();
@@ -229,7 +231,8 @@ impl Stored {
         late.map(|build| format!("build {} went on long after it was cancelled", build.id)).collect()
     }
 
-    /// If nothing was cancelled and no recipe is broken, everything is built from the newest contents.
+    /// If nothing was cancelled and no recipe is broken, everything is built from the newest
+    /// contents.
     fn convergence(shared: &Shared) -> Vec<String> {
         let world = shared.world();
         if !world.must_converge() {

@@ -18,7 +18,8 @@ pub struct Weather {
     pub crash: u32,
     /// At most so many deaths.
     pub crashes_max: u32,
-    /// A process is stopped before a step, and goes on up to a minute later, when its lease may be lost.
+    /// A process is stopped before a step, and goes on up to a minute later, when its lease may be
+    /// lost.
     pub freeze: u32,
     /// At most so many of those.
     pub freezes_max: u32,
@@ -87,7 +88,8 @@ pub(super) struct BusWorld {
     last_tag: u64,
 }
 
-/// A request on its way: it is let in if its session is open when it arrives, and takes effect a little later, whatever becomes of the session.
+/// A request on its way: it is let in if its session is open when it arrives, and takes effect a
+/// little later, whatever becomes of the session.
 #[derive(Debug)]
 struct Pending {
     arrives: Timestamp,
@@ -254,7 +256,8 @@ impl World {
         self.content(id, &parents)
     }
 
-    /// What every artifact would contain if all were built in order from the bases that are there now.
+    /// What every artifact would contain if all were built in order from the bases that are there
+    /// now.
     pub(super) fn converged(&self) -> BTreeMap<ArtifactId, Digest> {
         let mut outputs: BTreeMap<ArtifactId, Digest> = BTreeMap::new();
         // Names are given in the order in which images were made from earlier ones.
@@ -347,7 +350,8 @@ impl World {
         self.closed.insert(session.clone());
     }
 
-    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns when it takes effect.
+    /// A request leaves the process; it arrives later, even if the process is dead by then. Returns
+    /// when it takes effect.
     pub(super) fn request(&mut self, request: BuildRequest) -> Option<Timestamp> {
         if self.chance(self.weather.lost_request) {
             self.say(|| format!("the request for {} is lost", request.artifact));
@@ -476,7 +480,8 @@ impl World {
         found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
     }
 
-    /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still there.
+    /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still
+    /// there.
     pub(super) fn status(&mut self, ids: &[ExternalId]) -> Vec<Found> {
         let now = self.now();
         let mut found = Vec::new();
@@ -502,8 +507,9 @@ impl World {
         self.say(|| format!("{id} is cancelled"));
     }
 
-    /// Whether every artifact can have its newest content: no recipe is broken, nothing was cancelled, and no process was stopped between
-    /// reading the catalog and storing what it decided, while another one decided on something newer.
+    /// Whether every artifact can have its newest content: no recipe is broken, nothing was
+    /// cancelled, and no process was stopped between reading the catalog and storing what it
+    /// decided, while another one decided on something newer.
     pub(super) fn must_converge(&self) -> bool {
         self.broken.is_empty() && !self.canceled && !self.frozen
     }

@@ -5,7 +5,8 @@ use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildRecord, BuildState, Cause, Dependency, EventRecord, EventState, RowChange,
 };
 
-/// An event with a build done, one running, one that waits for both and one that another event withdrew from.
+/// An event with a build done, one running, one that waits for both and one that another event
+/// withdrew from.
 async fn sound(storage: &dyn Storage) {
     let counted = EventRecord { builds_open: 2, builds_done: 1, builds_failed: 1, ..event(1) };
     let ended = EventRecord { state: EventState::Complete, done_at: Some(at(9)), builds_done: 1, ..event(2) };
