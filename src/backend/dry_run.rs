@@ -29,7 +29,7 @@ use std::time::Duration;
 /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
 /// let builds = Arc::new(MemoryBuildSystem::new());
 ///
-/// In this mode, `DryRun` is used instead of every registered build system.
+/// // In this mode, `DryRun` is used instead of every registered build system.
 /// let engine = Engine::builder()
 ///     .mode(BuildMode::DryRun)
 ///     .storage(Arc::new(MemoryStorage::new()))
@@ -37,12 +37,12 @@ use std::time::Duration;
 ///     .build_system("builder", builds.clone())
 ///     .on(rebuild_requested)
 ///     .build()?;
-/// let handle = engine.handle();
+/// let client = engine.client();
 /// let request =
 ///     RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
-/// handle.send(&request).await?;
-/// engine.run_until(handle.wait_until_idle()).await?;
-/// assert_eq!(handle.overview().await?.builds_done, 1);
+/// client.send(&request).await?;
+/// engine.run_until(client.wait_until_idle()).await?;
+/// assert_eq!(client.overview().await?.builds_done, 1);
 /// assert!(builds.requests().is_empty());
 /// # Ok(())
 /// # }

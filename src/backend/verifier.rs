@@ -34,7 +34,7 @@ pub struct Made {
 /// use freshmaker::backend::{Made, Result, Verifier};
 /// use freshmaker::rebuild::Verification;
 ///
-/// Accepts only results that have a digest.
+/// // Accepts only results that have a digest.
 /// #[derive(Debug)]
 /// struct HasDigest;
 ///

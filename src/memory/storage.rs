@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A storage within the process: nothing survives its end.
 ///
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct MemoryStorage {
     tables: Mutex<Tables>,
     clock: Arc<dyn Clock>,
+    ttl: Duration,
 }
 
 impl Default for MemoryStorage {
@@ -48,13 +50,20 @@ impl MemoryStorage {
     pub fn new() -> Self {
         let mut tables = Tables::default();
         tables.partitions = 1;
-        Self { tables: Mutex::new(tables), clock: Arc::new(SystemClock) }
+        Self { tables: Mutex::new(tables), clock: Arc::new(SystemClock), ttl: LEASE_TTL }
     }
 
     /// The same with another clock, by which leases end and moments are compared.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// The same with leases that last so long, instead of [`LEASE_TTL`]. For clocks that run fast.
+    #[must_use]
+    pub fn with_lease_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
         self
     }
 
@@ -87,7 +96,7 @@ impl Storage for MemoryStorage {
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
-        lease(&mut self.lock(), held, self.now())
+        lease(&mut self.lock(), held, self.now(), self.ttl)
     }
 
     async fn release(&self, run: RunId) -> Result<()> {
@@ -185,7 +194,7 @@ impl StorageReads for MemoryStorage {
     }
 }
 
-fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp) -> Result<Lease> {
+fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp, ttl: Duration) -> Result<Lease> {
     let run = match held {
         Some(run) if !tables.leases.contains_key(&run) => return Err(fenced(run)),
         Some(run) => run,
@@ -195,12 +204,12 @@ fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp) -> Result<Lea
         }
     };
     tables.leases.retain(|other, until| *other == run || *until > now);
-    tables.leases.insert(run, later(now, LEASE_TTL));
+    tables.leases.insert(run, later(now, ttl));
     let living: BTreeSet<_> = tables.leases.keys().copied().collect();
     let partitions = share(run, tables.partitions, &tables.publishers, &living);
     tables.publishers.retain(|_, holder| *holder != run);
     tables.publishers.extend(partitions.iter().map(|partition| (*partition, run)));
-    Ok(Lease { run, ttl: LEASE_TTL, now, partitions })
+    Ok(Lease { run, ttl, now, partitions })
 }
 
 fn claim(tables: &mut Tables, wanted: &Claim, at: Timestamp) -> Result<Vec<InboxRecord>> {

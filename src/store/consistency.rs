@@ -49,11 +49,11 @@ pub struct AttemptFacts {
 /// returns what does not fit.
 ///
 /// ```
-/// use freshmaker::rebuild::{BuildId, BuildState, Version};
+/// use freshmaker::rebuild::{BuildId, BuildState};
 /// use freshmaker::store::{BuildFacts, ConsistencyCheck};
 ///
 /// let mut check = ConsistencyCheck::default();
-/// let facts = BuildFacts { state: BuildState::Blocked, version: Version(1), pending: 1, done_at: false };
+/// let facts = BuildFacts { state: BuildState::Blocked, version: 1, pending: 1, done_at: false };
 /// check.build(BuildId(7), facts);
 /// let violations = check.finish();
 /// assert!(violations.iter().any(|violation| violation.text.contains("7")), "it waits for nothing: {violations:?}");

@@ -42,7 +42,7 @@ pub fn share(run: RunId, count: u16, held: &BTreeMap<u16, RunId>, living: &BTree
 /// use freshmaker::store::partition;
 ///
 /// assert_eq!(partition("build", "17", 1), 0);
-/// assert_eq!(partition("build", "17", 8), 1);
+/// assert_eq!(partition("build", "17", 8), 3);
 /// ```
 #[must_use]
 pub fn partition(aggregate: &str, id: &str, count: u16) -> u16 {

@@ -9,7 +9,7 @@ use freshmaker::engine::ConfigError;
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{ExternalId, Observed, SessionId, Verification};
 use freshmaker::time::Timestamp;
-use freshmaker::{Context, Decision, HandlerResult};
+use freshmaker::{Context, Decision, Engine, HandlerResult};
 use freshmaker_testing::world::{Pushed, World, builds, message, pushed, until};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,13 +103,18 @@ impl BuildSystem for Sessions {
     }
 }
 
-async fn run(system: Arc<Sessions>) -> (World, Vec<String>) {
-    let world = World::new();
+/// An engine that builds `app` on this system.
+fn engine(world: &World, system: Arc<Sessions>) -> Engine {
     world.catalog.update(|graph| graph.remove(&"site".into()));
     let mut app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image).with_source("app", None);
     app.system = Some("farm".into());
     world.catalog.update(|graph| graph.insert(app));
-    let engine = world.builder().build_system("farm", system).on(rebuild).build().unwrap();
+    world.builder().build_system("farm", system).on(rebuild).build().unwrap()
+}
+
+async fn run(system: Arc<Sessions>) -> (World, Vec<String>) {
+    let world = World::new();
+    let engine = engine(&world, system);
     engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
     let states = builds(&engine.client()).await;
@@ -125,6 +130,31 @@ async fn what_is_unclear_is_fenced_off_before_it_is_looked_up() {
     let (_, states) = run(Arc::clone(&system)).await;
     assert_eq!(states, ["app DONE"]);
     assert_eq!(system.diary(), ["submit app in S1", "fence S1", "find app", "submit app in S2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_another_attempt_has_ends_the_attempt_and_names_both() {
+    for world in each() {
+        let system = Arc::new(Sessions::new(|number, builds| match number {
+            2 => Ok(Some(ExternalId::new(builds.requests()[0].attempt.as_str()))),
+            _ => Ok(None),
+        }));
+        let engine = engine(&world, system.clone());
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        client.send(&pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        let all = client.builds(BuildFilter::default(), Paging::first(9)).await.unwrap().items;
+        let states: Vec<_> = all.iter().map(|build| build.state.to_string()).collect();
+        assert_eq!(states, ["FAILED", "DONE"]);
+        let [second, first] = [client.attempts(all[0].id).await.unwrap(), client.attempts(all[1].id).await.unwrap()];
+        let reason = second[0].reason.text.clone();
+        for id in [&first[0].id, &second[0].id] {
+            assert!(reason.contains(id.as_str()), "{id}: {reason}");
+        }
+        assert_eq!((first.len(), second.len()), (1, 1), "nothing is tried for ever");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! Cancelling an event, whatever its builds are doing.
 
 use crate::world::{World, graph};
-use freshmaker::rebuild::{BuildState, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Observed};
+use freshmaker::rebuild::{
+    Actor, BuildState, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Limits, Observed,
+};
 use std::time::Duration;
 
 fn refused(world: &mut World, class: FailureClass) {
@@ -141,6 +143,22 @@ fn a_shared_build_goes_on_for_the_others() {
     world.succeed("app", "a2");
     assert_eq!(world.event(second).state, EventState::Complete);
     assert_eq!((world.event(first).builds_done, world.event(second).builds_done), (0, 1));
+}
+
+#[test]
+fn two_that_cancel_at_once_do_not_leave_a_build_to_nobody() {
+    let graph = graph("app: base tool");
+    let mut world = World::new();
+    let first = world.change(&graph, "base").unwrap();
+    let second = world.change(&graph, "tool").unwrap();
+    let [one, two] = [first, second].map(|event| {
+        let mut rebuild = world.rebuild();
+        let input = Input::Cancel { event, by: Actor::Person("somebody".into()), because: String::new() };
+        rebuild.apply(&input, &Limits::default()).unwrap();
+        rebuild.commit(input.actor())
+    });
+    assert!(world.conflicts(&one, &two), "each takes the other for the one that wants the build");
+    assert!(world.conflicts(&two, &one));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use crate::world::{World, digest, graph};
 use freshmaker::rebuild::{
-    BuildId, BuildState, EventId, EventState, IllegalInput, Input, Observed, Output, Verification,
+    Actor, BuildId, BuildState, EventId, EventState, IllegalInput, Input, Limits, Observed, Outcome, Output,
+    Verification,
 };
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
 
@@ -97,12 +98,38 @@ fn what_is_stale_is_built_once_more_from_a_renewed_repository() {
     assert_eq!(world.event(event).state, EventState::Complete);
 }
 
-fn lose(world: &mut World, name: &str) {
+fn lost(world: &mut World, name: &str) -> Input {
     let build = world.build(name).id;
     let repositories = world.rows.prepared_for(build);
     assert_eq!(repositories.len(), 1);
-    let unused = world.unused();
-    world.apply(&Input::Lost { build, repositories, unused }).unwrap();
+    Input::Lost { build, repositories, unused: world.unused() }
+}
+
+fn lose(world: &mut World, name: &str) {
+    let input = lost(world, name);
+    world.apply(&input).unwrap();
+}
+
+/// Neither of them sees the dependencies that the other one adds, which together may be a cycle.
+#[test]
+fn a_renewal_and_a_plan_that_add_dependencies_at_once_conflict() {
+    let (mut world, _) = planned();
+    let renewal = {
+        let input = lost(&mut world, "app");
+        let mut rebuild = world.rebuild();
+        rebuild.apply(&input, &Limits::default()).unwrap();
+        rebuild.commit(input.actor())
+    };
+    let plan = graph("one: pushed; two: one").planner().changed("pushed", None).plan().unwrap();
+    let plan = {
+        let systems = plan.nodes().map(|node| (node.artifact.id.clone(), "builder".to_owned())).collect();
+        let admission = world.admission(Outcome::Build { plan: Box::new(plan), systems });
+        let mut rebuild = world.rebuild();
+        rebuild.admit(&admission).unwrap();
+        rebuild.commit(Actor::Handler("handler".into()))
+    };
+    assert!(renewal.edges.is_some() && renewal.edges == plan.edges);
+    assert!(world.conflicts(&renewal, &plan) && world.conflicts(&plan, &renewal));
 }
 
 #[test]

@@ -174,9 +174,7 @@ impl World {
         Rebuild::new(Neighbourhood { at: self.at, ..self.rows.clone() }, self.run)
     }
 
-    /// The rows as the other one of two decisions at the same time would leave them: `None` if that
-    /// is a conflict.
-    #[allow(dead_code)]
+    /// Whether the second of two commits that were decided on the same rows is a conflict.
     pub(crate) fn conflicts(&self, one: &Commit, other: &Commit) -> bool {
         let written = |commit: &Commit| -> Vec<RowKey> {
             let keys = commit.changes.iter().filter_map(|change| match change {

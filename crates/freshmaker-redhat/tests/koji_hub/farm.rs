@@ -95,7 +95,7 @@ impl Farm {
         hub.add_user("freshmaker", "freshpw");
         hub.add_target("rhel-9-containers");
         hub.script(|_| Some(Fate::succeeds().queued(SECOND).taking(SECOND)));
-        let storage = Arc::new(MemoryStorage::new().with_clock(clock.clone()));
+        let storage = Arc::new(MemoryStorage::new().with_clock(clock.clone()).with_lease_ttl(SECOND * 30));
         Self {
             hub,
             clock,

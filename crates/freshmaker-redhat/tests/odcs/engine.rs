@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A thousand times faster than the machine's, and sometimes ahead of itself.
+/// A lease holds for so long by the clock that hurries: nobody loses it because the machine is busy.
+const LEASE_TTL: Duration = Duration::from_secs(300);
+
 #[derive(Debug)]
 struct Hurry {
     began: Instant,
@@ -59,10 +62,11 @@ impl Town {
             graph.depend(image, compose.artifact(), EdgeKind::Repository).unwrap();
         }
         let clock = Arc::new(Hurry { began: Instant::now(), ahead: Mutex::default() });
+        let storage = MemoryStorage::new().with_clock(clock.clone()).with_lease_ttl(LEASE_TTL);
         Self {
             service: FakeOdcs::start(clock.clone()).await.unwrap(),
             clock,
-            storage: Arc::default(),
+            storage: Arc::new(storage),
             builds: Arc::default(),
             catalog: Arc::new(MemoryCatalog::new(graph)),
         }
