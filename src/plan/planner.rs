@@ -246,7 +246,7 @@ impl Planner<'_> {
             let (because, followed) = self.because(&members, position);
             let parents = members.parents(position).iter().map(|(parent, kinds)| {
                 let Named { id, digest, .. } = members.at(*parent);
-                PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest: digest.cloned(), name: None }
+                PlanParent { id: id.clone(), kinds: (*kinds).into(), digest: digest.cloned(), name: None }
             });
             let asked = self.rebuild.get(id);
             let prerequisite = || {
