@@ -141,13 +141,6 @@ impl EdgeKinds {
             kind.copied()
         })
     }
-
-    /// The kinds as a list, in the order of [`EdgeKind::ALL`].
-    pub(crate) fn to_vec(self) -> Vec<EdgeKind> {
-        let mut kinds = Vec::with_capacity(self.0.count_ones() as usize);
-        kinds.extend(self.iter());
-        kinds
-    }
 }
 
 impl From<EdgeKind> for EdgeKinds {

@@ -236,7 +236,7 @@ impl<'a> Step<'a> {
         Self {
             parent,
             child: &child.artifact.id,
-            kinds: child.parent(parent).map_or(&[], |parent| &parent.kinds),
+            kinds: child.parent(parent).map_or(&[], |parent| &*parent.kinds),
             reason: if direct { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency },
         }
     }

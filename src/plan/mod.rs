@@ -86,6 +86,7 @@ mod members;
 mod nodes;
 mod planner;
 mod render;
+mod roles;
 mod selection;
 mod sequence;
 mod stored;
@@ -96,10 +97,10 @@ pub use explain::{Derivation, Excluded, Explanation, Start, Step};
 pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
 pub use render::{Format, UnknownFormat};
+pub use roles::Roles;
 pub use sequence::CyclePolicy;
 
 use crate::artifact::{Artifact, ArtifactId, Digest, Nvr};
-use crate::graph::EdgeKind;
 use crate::reason::Reason;
 use nodes::Nodes;
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,7 @@ pub struct PlanParent {
     /// The parent.
     pub id: ArtifactId,
     /// The roles in which it is used, strongest first, without repetition.
-    pub kinds: Vec<EdgeKind>,
+    pub kinds: Roles,
     /// Content to use if the parent is not rebuilt by this plan: what it changed to, else its
     /// present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,13 +27,6 @@ pub enum PlanError {
     TooLarge(CsrError),
 }
 
-/// What follows from the parents of a member.
-struct Reasons {
-    because: Vec<ArtifactId>,
-    followed: RebuildReason,
-    parents: Vec<PlanParent>,
-}
-
 /// Makes a [`Plan`] from a graph: say what changed or what to rebuild, then call
 /// [`plan`](Self::plan). A planner can be used again; each call makes the same plan.
 ///
@@ -250,7 +243,11 @@ impl Planner<'_> {
         let mut nodes = Vec::with_capacity(included.len());
         for &position in &members.members {
             let Named { id, index, .. } = members.at(position);
-            let Reasons { because, followed, parents } = self.reasons(&members, position);
+            let (because, followed) = self.because(&members, position);
+            let parents = members.parents(position).iter().map(|(parent, kinds)| {
+                let Named { id, digest, .. } = members.at(*parent);
+                PlanParent { id: id.clone(), kinds: (*kinds).into(), digest: digest.cloned(), name: None }
+            });
             let asked = self.rebuild.get(id);
             let prerequisite = || {
                 let text = "what is rebuilt takes packages from it";
@@ -261,7 +258,7 @@ impl Planner<'_> {
                 reason: asked.map_or(followed, |(reason, _)| followed.max(*reason)),
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
-                parents,
+                parents: parents.collect(),
                 demands: self.demands.get(id).cloned().unwrap_or_default(),
                 wave: sequence.waves[position],
                 estimate: members.estimates[position],
@@ -273,22 +270,20 @@ impl Planner<'_> {
         Ok(Plan { version: PLAN_VERSION, changed, nodes, excluded, cycles: sequence.cycles })
     }
 
-    /// The parents of a member, and those among them that put it into the plan, both by name.
-    fn reasons(&self, members: &Members<'_>, position: Position) -> Reasons {
+    /// The parents that put a member into the plan, by name, and how it follows from them.
+    fn because(&self, members: &Members<'_>, position: Position) -> (Vec<ArtifactId>, RebuildReason) {
         let row = members.parents(position);
-        let (mut parents, mut because) = (Vec::with_capacity(row.len()), Vec::with_capacity(row.len()));
+        let mut because = Vec::with_capacity(row.len());
         let mut followed = RebuildReason::Dependency;
-        for &(parent, kinds) in row {
-            let Named { id, digest, changed, .. } = members.at(parent);
-            let digest = digest.cloned();
-            parents.push(PlanParent { id: id.clone(), kinds: kinds.to_vec(), digest, name: None });
-            let carries = parent != position && !kinds.common(self.kinds).is_empty();
-            if carries && (*changed || members.is_member(parent)) {
+        let carries = row.iter().filter(|(parent, kinds)| *parent != position && !kinds.common(self.kinds).is_empty());
+        for &(parent, _) in carries {
+            let Named { id, changed, .. } = members.at(parent);
+            if *changed || members.is_member(parent) {
                 because.push(id.clone());
                 followed = if *changed { RebuildReason::DirectlyAffected } else { followed };
             }
         }
-        Reasons { because, followed, parents }
+        (because, followed)
     }
 
     fn canonical(&self, id: ArtifactId) -> ArtifactId {

@@ -152,7 +152,7 @@ fn check_node(plan: &Plan, id: &ArtifactId, node: &PlanNode) -> Result<(), Inval
     sorted(node.parents.iter().map(|parent| &parent.id)).map_err(|text| Invalid::new(place("parents"), text))?;
     for parent in &node.parents {
         let kinds = || format!("nodes.{id:?}.parents.{:?}.kinds", parent.id);
-        sorted(&parent.kinds).map_err(|text| Invalid::new(kinds(), text))?;
+        sorted(&*parent.kinds).map_err(|text| Invalid::new(kinds(), text))?;
     }
     for reason in &node.because {
         if !plan.changed.contains_key(reason) && !plan.nodes.contains_key(reason) {

@@ -172,11 +172,11 @@ async fn everything_arrives_intact() {
     request.parents = vec![
         PlanParent {
             id: hostile.into(),
-            kinds: vec![EdgeKind::ParentImage, EdgeKind::BuilderStage],
+            kinds: [EdgeKind::ParentImage, EdgeKind::BuilderStage].into(),
             digest: Some(Digest::of(b"x")),
             name: None,
         },
-        PlanParent { id: "plain".into(), kinds: vec![EdgeKind::RuntimeContent], digest: None, name: None },
+        PlanParent { id: "plain".into(), kinds: [EdgeKind::RuntimeContent].into(), digest: None, name: None },
     ];
     let script = format!(
         r#"pwd -P >"$WORLD/cwd"; cat >"$WORLD/stdin"; printf %s "$PATH" >"$WORLD/path"; printf '%s\0' "$@" >"$WORLD/arguments"
@@ -222,7 +222,7 @@ async fn parents_too_long_for_a_variable_are_in_the_request() {
     let mut request = request(1);
     let parent = |n| PlanParent {
         id: format!("parent-{n}-{}", "x".repeat(100)).into(),
-        kinds: vec![],
+        kinds: [].into(),
         digest: None,
         name: None,
     };

@@ -21,7 +21,7 @@ pub(crate) fn nginx() -> BuildRequest {
     request.parameters.insert("compose_ids", ["1"]);
     let parent = |id: &str, kind, name: &str| PlanParent {
         id: id.into(),
-        kinds: vec![kind],
+        kinds: [kind].into(),
         digest: None,
         name: Some(name.to_owned()),
     };

@@ -102,7 +102,7 @@ fn build(id: i64, artifact: &str, kind: ArtifactKind, state: BuildState) -> Buil
 }
 
 fn parent(id: &str, kind: EdgeKind) -> PlanParent {
-    PlanParent { id: id.into(), kinds: vec![kind], digest: None, name: None }
+    PlanParent { id: id.into(), kinds: [kind].into(), digest: None, name: None }
 }
 
 fn named(name: &str) -> Option<Output> {

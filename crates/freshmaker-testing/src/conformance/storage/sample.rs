@@ -138,7 +138,7 @@ pub(super) fn full_build(id: i64) -> BuildRecord {
     row.parameters.insert("set", ["b", "a"]);
     row.parents = vec![PlanParent {
         id: "debian:12".into(),
-        kinds: vec![EdgeKind::ParentImage, EdgeKind::BuilderStage],
+        kinds: [EdgeKind::ParentImage, EdgeKind::BuilderStage].into(),
         digest: Some(Digest::of(b"debian")),
         name: Some("debian-12-3".into()),
     }];
