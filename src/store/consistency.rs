@@ -66,7 +66,7 @@ pub struct ConsistencyCheck {
     waits: BTreeMap<BuildId, u32>,
     live: BTreeMap<BuildId, u32>,
     counts: BTreeMap<EventId, (u32, u32, u32)>,
-    trail: Option<Step>,
+    history: Option<Step>,
     violations: Vec<Violation>,
 }
 
@@ -119,7 +119,7 @@ impl ConsistencyCheck {
 
     /// Adds a row of the history; rows come in the order of aggregate, number and version.
     pub fn transition(&mut self, (aggregate, id, version): (&str, &str, Version), from: Option<&str>, to: &str) {
-        let last = self.trail.take();
+        let last = self.history.take();
         let same = last.as_ref().is_some_and(|last| last.aggregate == aggregate && last.id == id);
         if !same {
             self.check_end(last.as_ref());
@@ -141,13 +141,13 @@ impl ConsistencyCheck {
             self.report("transition_legal", format!("{place}: {} -> {to}", from.unwrap_or("nothing")));
         }
         let (aggregate, id, to) = (aggregate.to_owned(), id.to_owned(), to.to_owned());
-        self.trail = Some(Step { aggregate, id, version, to });
+        self.history = Some(Step { aggregate, id, version, to });
     }
 
     /// Compares what was added, and returns what does not fit.
     #[must_use]
     pub fn finish(mut self) -> Vec<Violation> {
-        let last = self.trail.take();
+        let last = self.history.take();
         self.check_end(last.as_ref());
         self.check_builds();
         self.check_events();
@@ -160,7 +160,7 @@ impl ConsistencyCheck {
         self.violations.push(Violation { rule: rule.to_owned(), text: text.to_string() });
     }
 
-    /// The last row of a trail agrees with the row it is about.
+    /// The last row of a history agrees with the row it is about.
     fn check_end(&mut self, last: Option<&Step>) {
         let Some(Step { aggregate, id, version, to }) = last else { return };
         let number = id.parse::<i64>().ok();
@@ -171,10 +171,11 @@ impl ConsistencyCheck {
             _ => return,
         };
         match row {
-            None => self.report("transition_row", format!("{aggregate} {id}: has a trail, but no row")),
+            None => self.report("transition_row", format!("{aggregate} {id}: has a history, but no row")),
             Some((state, stored)) if state != to || stored < *version => {
-                let text =
-                    format!("{aggregate} {id}: trail ends in {to} version {version}, row is {state} version {stored}");
+                let text = format!(
+                    "{aggregate} {id}: history ends in {to} version {version}, row is {state} version {stored}"
+                );
                 self.report("transition_state", text);
             }
             Some(_) => {}

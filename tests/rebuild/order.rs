@@ -13,7 +13,7 @@ fn the_bottom_of_a_diamond_is_released_once() {
     world.make("right", "r2");
     assert_eq!((world.build("app").state, world.build("app").pending), (BuildState::Ready, 0));
     let app = world.build("app").id.to_string();
-    let ready = world.trail.iter().filter(|row| row.aggregate == "build" && row.id == app && row.to == "READY");
+    let ready = world.history.iter().filter(|row| row.aggregate == "build" && row.id == app && row.to == "READY");
     assert_eq!(ready.count(), 1);
     assert_eq!(world.event(event).state, EventState::Building);
     world.make("app", "a2");
@@ -93,7 +93,7 @@ fn the_first_message_about_an_event_has_its_plan_and_its_builds() {
 fn a_new_build_that_waits_was_never_seen_ready() {
     let (world, _) = World::planned("a: base; b: a", "base");
     let b = world.build("b").id.to_string();
-    let rows: Vec<_> = world.trail.iter().filter(|row| row.aggregate == "build" && row.id == b).collect();
+    let rows: Vec<_> = world.history.iter().filter(|row| row.aggregate == "build" && row.id == b).collect();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].to, "BLOCKED");
     let notification = world

@@ -51,7 +51,7 @@ pub(crate) fn failure(class: FailureClass) -> Observed {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) rows: Neighbourhood,
-    pub(crate) trail: Vec<Transition>,
+    pub(crate) history: Vec<Transition>,
     pub(crate) notifications: Vec<Notification>,
     pub(crate) limits: Limits,
     pub(crate) run: RunId,
@@ -66,7 +66,7 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             rows: Neighbourhood::default(),
-            trail: Vec::new(),
+            history: Vec::new(),
             notifications: Vec::new(),
             limits: Limits::default(),
             run: RunId(1),
@@ -223,14 +223,14 @@ impl World {
     }
 
     fn record(&mut self, row: Transition) {
-        let mut before = self.trail.iter().rev();
+        let mut before = self.history.iter().rev();
         let before = before.find(|before| before.aggregate == row.aggregate && before.id == row.id);
         assert_eq!(before.map(|before| &before.to), row.from.as_ref(), "{row:?}");
         assert!(before.is_none_or(|before| before.version < row.version), "{row:?} after {before:?}");
         if let Some(from) = &row.from {
             assert!(allowed(&row.aggregate, from, &row.to), "{row:?} is not legal");
         }
-        self.trail.push(row);
+        self.history.push(row);
     }
 
     fn check(&self) {
@@ -255,7 +255,7 @@ impl World {
         let live = self.rows.attempts.values().filter(|it| it.build == build.id && it.state.is_live()).count();
         let running = matches!(build.state, BuildState::Submitting | BuildState::Building | BuildState::Canceling);
         assert_eq!(live, usize::from(running), "{build:?}");
-        let last = self.trail.iter().rev().find(|row| row.aggregate == "build" && row.id == build.id.to_string());
+        let last = self.history.iter().rev().find(|row| row.aggregate == "build" && row.id == build.id.to_string());
         assert_eq!(last.unwrap().to, build.state.as_str());
     }
 
@@ -271,7 +271,7 @@ impl World {
         );
         assert_eq!(counted, expected, "{event:?}");
         assert_eq!(event.state.is_terminal(), event.builds_open == 0, "{event:?}");
-        let ends = self.trail.iter().filter(|row| row.aggregate == "event" && row.id == event.id.to_string());
+        let ends = self.history.iter().filter(|row| row.aggregate == "event" && row.id == event.id.to_string());
         let ends =
             ends.filter(|row| EventState::ALL.iter().any(|it| it.is_terminal() && it.as_str() == row.to)).count();
         assert_eq!(ends, usize::from(event.state.is_terminal()), "{event:?} ends once");

@@ -304,7 +304,7 @@ fn what_only_looks_like_a_file_stops_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn links_do_not_lead_into_circles() {
+fn links_do_not_lead_into_cycles() {
     let root = files(&[("a/Dockerfile", "FROM debian:12\n")]);
     std::os::unix::fs::symlink("..", root.path().join("a/up")).unwrap();
     fs::create_dir(root.path().join("b")).unwrap();

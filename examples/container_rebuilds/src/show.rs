@@ -53,9 +53,9 @@ pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
         println!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
         for attempt in client.attempts(build.id).await? {
             let external = attempt.external.as_ref().map_or("no id".to_owned(), ToString::to_string);
-            let trail = client.transitions("attempt", attempt.id.as_str()).await?;
-            let trail: Vec<_> = trail.into_iter().map(|step| step.reason.code).collect();
-            println!("  attempt {} {} {external} ({})", attempt.number, attempt.state, trail.join(", "));
+            let history = client.transitions("attempt", attempt.id.as_str()).await?;
+            let history: Vec<_> = history.into_iter().map(|step| step.reason.code).collect();
+            println!("  attempt {} {} {external} ({})", attempt.number, attempt.state, history.join(", "));
         }
     }
     Ok(())

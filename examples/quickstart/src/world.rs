@@ -205,7 +205,7 @@ fn order(images: &[Image]) -> Result<Vec<usize>> {
             }
         }
     }
-    if order.len() == images.len() { Ok(order) } else { Err("official-images.tsv has a circle".into()) }
+    if order.len() == images.len() { Ok(order) } else { Err("official-images.tsv has a cycle".into()) }
 }
 
 /// Upstreams of pre-releases tag often; until then nobody should depend on them.

@@ -47,7 +47,7 @@ pub enum SelectError {
     },
     /// According to the catalog, these images were built from each other, which is impossible.
     #[error("images are said to be built from each other: {}", .members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    Circle {
+    Cycle {
         /// The members of the cycle, by name.
         members: Vec<Nvr>,
     },
@@ -150,13 +150,13 @@ impl Releases {
         let todo = |place: &usize| !self.already_rebuilt.contains_key(index.nvr(*place));
         let chosen = choice.chosen.iter().copied().filter(todo);
         let roots = chosen.map(|place| latest.successor(&index, place).unwrap_or(place)).filter(todo).collect();
-        let circle = |members: Vec<usize>| SelectError::Circle {
+        let cycle = |members: Vec<usize>| SelectError::Cycle {
             members: members.into_iter().map(|place| index.nvr(place).clone()).collect(),
         };
         let mut wiring = Wiring::new(&index, &latest, &self.already_rebuilt);
-        let (wires, order) = wiring.wire(&roots).map_err(circle)?;
+        let (wires, order) = wiring.wire(&roots).map_err(cycle)?;
         wiring.stand_ins = stand_ins::find(&index, &wires, &order, &roots, &self.fixes, &self.content_sets);
-        let (wires, order) = wiring.wire(&roots).map_err(circle)?;
+        let (wires, order) = wiring.wire(&roots).map_err(cycle)?;
         Ok(Selection::new(&self.fixes, &choice, &wiring, &wires, &order, content_sets::complete(&index)))
     }
 

@@ -200,7 +200,7 @@ fn only_what_is_needed(facts: &Facts<'_>, image: &SelectedImage, selected: &BTre
     assert_eq!(image.reason == RebuildReason::DirectlyAffected, chosen.contains(name.as_str()), "{name}");
     let used = selected.values().flat_map(|child| &child.parents).any(|parent| parent.nvr == image.nvr);
     let failed_child = !used && is_used_by_what_fails(facts, &name);
-    // Where a circle was opened, the affected one that it replaces may be rebuilt, too.
+    // Where a cycle was opened, the affected one that it replaces may be rebuilt, too.
     let replaces = chosen.iter().any(|old| facts.group(old) == facts.group(&name));
     assert!(chosen.contains(name.as_str()) || used || failed_child || replaces, "{name} is rebuilt for nothing");
 }
@@ -287,7 +287,7 @@ fn nothing_is_rebuilt_for_which_there_is_a_published_fix(
 }
 
 /// Of a group with a released image nothing older is built; of one without, only one image. This
-/// does not hold where circles have to be opened.
+/// does not hold where cycles have to be opened.
 pub(crate) fn one_release_of_each_group(world: &World, selection: &Selection) {
     let facts = Facts::new(world);
     let mut groups: BTreeMap<_, Vec<&SelectedImage>> = BTreeMap::new();

@@ -16,9 +16,9 @@ const NAMES: [&str; 5] = ["m", "b", "x", "a", "k"];
 /// Which images may be parents.
 #[derive(Clone, Copy, PartialEq)]
 enum Shape {
-    /// Those of earlier names: no choice of releases can close a circle.
+    /// Those of earlier names: no choice of releases can close a cycle.
     Layers,
-    /// Those of earlier releases, too, of any name: moving to other releases closes circles.
+    /// Those of earlier releases, too, of any name: moving to other releases closes cycles.
     Bootstrap,
 }
 

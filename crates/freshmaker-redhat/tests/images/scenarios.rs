@@ -96,7 +96,7 @@ fn releases_that_were_built_on_each_other_are_all_rebuilt() {
 }
 
 #[test]
-fn what_stays_behind_in_a_circle_is_used_rebuilt_if_it_is_rebuilt_for_others() {
+fn what_stays_behind_in_a_cycle_is_used_rebuilt_if_it_is_rebuilt_for_others() {
     let mut selection = world(vec![
         affected("a-1-2", Some("x-1-8")),
         affected("x-1-9", Some("a-1-1")),
@@ -143,17 +143,17 @@ fn a_release_that_nobody_needs_any_more_does_not_replace_others() {
 }
 
 #[test]
-fn a_circle_in_the_catalog_is_an_error_that_names_it() {
-    let circle = world(vec![
+fn a_cycle_in_the_catalog_is_an_error_that_names_it() {
+    let cycle = world(vec![
         affected("a-1-1", Some("b-1-1")),
         parent_image("b-1-1", Some("c-1-1")),
         parent_image("c-1-1", Some("b-1-1")),
     ]);
-    let error = circle.releases().select().unwrap_err();
-    assert_eq!(error, SelectError::Circle { members: vec![nvr("b-1-1"), nvr("c-1-1")] });
+    let error = cycle.releases().select().unwrap_err();
+    assert_eq!(error, SelectError::Cycle { members: vec![nvr("b-1-1"), nvr("c-1-1")] });
     assert_eq!(error.to_string(), "images are said to be built from each other: b-1-1, c-1-1");
     let alone = world(vec![affected("a-1-1", Some("a-1-1"))]).releases().select().unwrap_err();
-    assert_eq!(alone, SelectError::Circle { members: vec![nvr("a-1-1")] });
+    assert_eq!(alone, SelectError::Cycle { members: vec![nvr("a-1-1")] });
 }
 
 #[test]

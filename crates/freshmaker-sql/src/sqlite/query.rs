@@ -331,10 +331,10 @@ pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec
         let (build, event, live) = row.map_err(failed)?;
         check.cause(BuildId(build), EventId(event), live);
     }
-    let trail = transitions::table
+    let history = transitions::table
         .order((transitions::aggregate, transitions::id, transitions::version))
         .select(TransitionRow::as_select());
-    for row in trail.load_iter::<TransitionRow, _>(connection).map_err(failed)? {
+    for row in history.load_iter::<TransitionRow, _>(connection).map_err(failed)? {
         if let Some(row) = readable(row.map_err(failed)?.record(), &mut unreadable) {
             check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
         }

@@ -84,12 +84,12 @@ pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
         outbox::notifications_come_in_order_of_their_positions,
         outbox::each_bus_has_a_position,
         outbox::what_is_trimmed_is_gone,
-        queries::trails_and_plans_come_back,
+        queries::histories_and_plans_come_back,
         queries::the_overview_counts,
         audit::sound_rows_have_no_violations,
         audit::wrong_counters_are_found,
         audit::wrong_ends_are_found,
-        audit::wrong_trails_are_found,
+        audit::wrong_histories_are_found,
     );
 }
 

@@ -82,6 +82,7 @@ impl Storage for SimStorage {
             self.shared.fails("storage.lease, before")?;
         }
         let lease = self.rows.lease(held).await?;
+        self.shared.world().leased(&lease);
         step().await;
         if held.is_some() {
             self.shared.fails("storage.lease, after it was done,")?;
@@ -92,7 +93,9 @@ impl Storage for SimStorage {
     async fn release(&self, run: RunId) -> Result<()> {
         self.shared.delay().await;
         self.shared.fails("storage.release")?;
-        self.rows.release(run).await
+        self.rows.release(run).await?;
+        self.shared.world().released(run);
+        Ok(())
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
@@ -121,11 +124,13 @@ impl Storage for SimStorage {
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.shared.delay().await;
         self.shared.fails("storage.commit, before")?;
+        let run = commit.run;
         let commit = match self.fault {
-            Some(fault) => fault.spoil(commit, self.rows.load(&Scope::Builds(Vec::new())).await?.edges),
+            Some(fault) => fault.spoil(commit),
             None => commit,
         };
         self.rows.commit(commit).await?;
+        self.shared.world().committed(run);
         step().await;
         self.shared.fails("storage.commit, after it was done,")
     }

@@ -51,13 +51,8 @@ faults! {
     NoPolling,
     /// Limits of a build system are not counted.
     NoConcurrencyLimit,
-    /// Limits of a build system are kept by each process alone: they are not checked when an intent
-    /// is stored.
-    LimitOnlyPlanned,
     /// What a run decided is stored although the run is over.
     NotFenced,
-    /// Two plans may add dependencies that each of them does not see.
-    EdgesNotCompared,
     /// A build is told the contents its parents had when it was planned.
     StaleParents,
     /// Notifications are counted as published although the bus never got them.
@@ -77,15 +72,14 @@ faults! {
 }
 
 impl Fault {
-    /// The commit as the faulty engine would have made it; `edges` is the stored count.
-    pub(super) fn spoil(self, mut commit: Commit, edges: u64) -> Commit {
+    /// The commit as the faulty engine would have made it.
+    pub(super) fn spoil(self, mut commit: Commit) -> Commit {
         match self {
             Self::NotFenced => {
                 let claimed = |change: &RowChange| matches!(change, RowChange::Inbox(_) | RowChange::Position(_));
                 commit.run = commit.run.filter(|_| commit.changes.iter().any(claimed));
             }
-            Self::EdgesNotCompared => commit.edges = commit.edges.map(|_| edges),
-            Self::NoConcurrencyLimit | Self::LimitOnlyPlanned => commit.at_most.clear(),
+            Self::NoConcurrencyLimit => commit.at_most.clear(),
             _ => commit.changes = commit.changes.into_iter().filter_map(|change| self.spoil_change(change)).collect(),
         }
         commit

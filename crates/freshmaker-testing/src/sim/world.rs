@@ -1,9 +1,11 @@
 use super::executor::VirtualClock;
 use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use freshmaker::backend::{BuildRequest, Clock, Found};
+use freshmaker::backend::{BuildRequest, Clock, Found, Lease};
 use freshmaker::event::Message;
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
-use freshmaker::rebuild::{AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, SessionId};
+use freshmaker::rebuild::{
+    AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, RunId, SessionId,
+};
 use freshmaker::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -73,6 +75,8 @@ pub(super) struct World {
     pub(super) canceled: bool,
     /// A process was stopped for a while.
     frozen: bool,
+    /// Until when each run may write.
+    living: BTreeMap<RunId, Timestamp>,
     /// How long no process was alive, in all.
     pub(super) downtime: Duration,
 }
@@ -166,6 +170,7 @@ impl World {
             broken: BTreeSet::new(),
             canceled: false,
             frozen: false,
+            living: BTreeMap::new(),
             downtime: Duration::ZERO,
         };
         world.grow();
@@ -226,6 +231,23 @@ impl World {
     pub(super) fn violation(&mut self, text: String) {
         self.trace.push(format!("VIOLATION {text}"));
         self.violations.push(text);
+    }
+
+    /// A run has begun, or goes on; those that did not renew in time are over.
+    pub(super) fn leased(&mut self, lease: &Lease) {
+        self.living.retain(|_, until| *until > lease.now);
+        self.living.insert(lease.run, later(lease.now, lease.ttl));
+    }
+
+    pub(super) fn released(&mut self, run: RunId) {
+        self.living.remove(&run);
+    }
+
+    /// Something was stored by this run.
+    pub(super) fn committed(&mut self, run: Option<RunId>) {
+        if let Some(run) = run.filter(|run| !self.living.contains_key(run)) {
+            self.violation(format!("run {run} wrote after it was over"));
+        }
     }
 
     pub(super) fn say(&mut self, text: impl FnOnce() -> String) {

@@ -22,12 +22,12 @@ async fn sound(storage: &dyn Storage) {
     write(storage, causes.map(RowChange::Cause)).await;
     let ended = AttemptRecord { state: AttemptState::Succeeded, ..attempt("a1", 1) };
     write(storage, [ended.new_row(), attempt("a2", 2).new_row()]).await;
-    let trail = [
+    let history = [
         transition("event", "1", 0, None, "BUILDING"),
         transition("attempt", "a2", 0, None, "INTENT"),
         transition("build", "3", 0, None, "BLOCKED"),
     ];
-    write(storage, trail.map(RowChange::Transition)).await;
+    write(storage, history.map(RowChange::Transition)).await;
 }
 
 async fn violations(storage: &dyn Storage) -> Vec<Violation> {
@@ -107,7 +107,7 @@ pub(super) async fn wrong_ends_are_found(World { storage, .. }: World<'_>) {
     assert_eq!(rules, ["transition_state", "event_open"], "an event that ended before its builds");
 }
 
-pub(super) async fn wrong_trails_are_found(World { storage, .. }: World<'_>) {
+pub(super) async fn wrong_histories_are_found(World { storage, .. }: World<'_>) {
     write(storage, [BuildRecord { version: 9, ..build(1) }.new_row()]).await;
     let step = |version, from, to| RowChange::Transition(transition("build", "1", version, from, to));
     let expect = async |rules: &[&str], why: &str| {
@@ -116,15 +116,15 @@ pub(super) async fn wrong_trails_are_found(World { storage, .. }: World<'_>) {
         assert_eq!(names, rules, "{why}: {found:?}");
     };
     write(storage, [step(0, None, "BLOCKED"), step(1, Some("BLOCKED"), "READY")]).await;
-    expect(&[], "a sound trail").await;
+    expect(&[], "a sound history").await;
     write(storage, [step(2, Some("READY"), "DONE")]).await;
     expect(&["transition_legal", "transition_state"], "a step that is not legal, to a state the row is not in").await;
     write(storage, [step(3, Some("BUILDING"), "READY")]).await;
     expect(&["transition_legal", "transition_chain"], "a step that does not begin where the last one ended").await;
     write(storage, [step(10, Some("READY"), "SUBMITTING"), step(11, Some("SUBMITTING"), "READY")]).await;
     let rules = ["transition_legal", "transition_chain", "transition_state"];
-    expect(&rules, "a trail that is ahead of its row").await;
+    expect(&rules, "a history that is ahead of its row").await;
     write(storage, [RowChange::Transition(transition("event", "5", 0, None, "BUILDING"))]).await;
     let rules = ["transition_legal", "transition_chain", "transition_state", "transition_row"];
-    expect(&rules, "a trail without a row").await;
+    expect(&rules, "a history without a row").await;
 }

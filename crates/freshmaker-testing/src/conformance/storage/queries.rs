@@ -203,15 +203,15 @@ pub(super) async fn builds_are_filtered_and_paged(World { storage, .. }: World<'
     assert_eq!(find(both, Paging::first(9)).await, (vec![1], 1), "all of a filter holds");
 }
 
-pub(super) async fn trails_and_plans_come_back(World { storage, .. }: World<'_>) {
+pub(super) async fn histories_and_plans_come_back(World { storage, .. }: World<'_>) {
     let step = |id: &str, version, from, to| transition("build", id, version, from, to);
-    let trail = [step("1", 0, None, "READY"), step("1", 2, Some("READY"), "SUBMITTING")];
+    let history = [step("1", 0, None, "READY"), step("1", 2, Some("READY"), "SUBMITTING")];
     let others = [step("11", 1, None, "READY"), transition("event", "1", 0, None, "BUILDING")];
-    let [first, last] = trail.clone();
+    let [first, last] = history.clone();
     write(storage, [last].into_iter().chain(others).chain([first]).map(RowChange::Transition)).await;
     assert_eq!(
         done("transitions", storage.reads().transitions("build", "1").await),
-        trail,
+        history,
         "oldest first, of one aggregate"
     );
     assert_eq!(done("transitions", storage.reads().transitions("build", "2").await), [], "no history");
