@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
 use freshmaker::backend::{BuildFilter, Claim, DueLimits, EventFilter, Paging, Remedy, Scope, Storage, StorageReads};
 use freshmaker::rebuild::{
-    AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, RowChange, RowKey,
+    Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, RowChange, RowKey,
 };
 use std::sync::{Arc, Mutex};
 
@@ -230,6 +230,52 @@ fn the_numbers_in_the_migration_are_those_of_the_states() {
     for state in AttemptState::ALL {
         assert_eq!(state.number() < 4, state.is_live(), "{state}: attempts_one_live");
     }
+}
+
+/// What version 0.1 wrote: a build that runs under the lease 7, one that waits for it, a message in
+/// work, and a notification that was not published.
+const ROWS_OF_0_1: &str = "
+    INSERT INTO events (id, version, state, message_id, handler, generation, kind, search_key, manual, payload, mode,
+        reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
+        VALUES (1, 0, 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 2, 0, 0, 0);
+    INSERT INTO builds (id, version, state, system, build_key, artifact, target, mode, slot, kind, parameters, parents,
+        because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
+        VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 1, 0, 1, 0, '', '', 0),
+            (2, 0, 0, 's', '[\"s\",\"b\",\"\",\"real\"]', 'b', '', 0, 0, 1, '{}', '[]', 0, 1, 0, 0, 0, 0, 0, '', '', 0);
+    INSERT INTO attempts (id, version, state, build, system, number, owner, release, external, intent_at, next_poll,
+        reason_code, reason_text) VALUES ('a1', 0, 1, 1, 's', 1, 7, '', 'x', 0, 0, '', '');
+    INSERT INTO build_deps VALUES (1, 2, 0, 0);
+    INSERT INTO build_causes VALUES (1, 1, '[]', 1), (2, 1, '[]', 1);
+    INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, owner, received_at)
+        VALUES ('amqp', 'n', '', '', '{}', x'', 1, 1, 7, 0);
+    INSERT INTO transitions (aggregate, id, version, from_state, to_state, reason_code, reason_text, at, owner)
+        VALUES ('build', '1', 0, NULL, 'BUILDING', '', '', 0, 7);
+    INSERT INTO outbox (aggregate, id, version, topic, body) VALUES ('build', '1', 0, 't', '{}');
+    INSERT INTO leases (name, token) VALUES ('engine', 7);
+";
+
+#[tokio::test]
+async fn a_database_of_version_0_1_goes_on() {
+    let storage = SqliteStorage::in_memory().unwrap();
+    on(&storage, |connection| {
+        use diesel_migrations::MigrationHarness;
+        for _ in 0..4 {
+            connection.run_next_migration(super::MIGRATIONS).unwrap();
+        }
+        connection.batch_execute(ROWS_OF_0_1).unwrap();
+    });
+    storage.migrate().await.unwrap();
+    let run = storage.lease(None).await.unwrap().run;
+    assert!(run.0 > 7, "tokens go on to grow: {run}");
+    let due = storage.due(run, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+    assert_eq!(due.attempts.len(), 1, "what an earlier run began is taken over: {due:?}");
+    let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 9 }).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let rows = storage.load(&Scope::Builds(vec![BuildId(1)])).await.unwrap();
+    assert_eq!((rows.builds.len(), rows.dependencies.len(), rows.events.len()), (2, 1, 1));
+    assert_eq!(storage.notifications(0, 0, 9).await.unwrap().items.len(), 1, "it is still to be published");
+    assert_eq!(storage.transitions("build", "1").await.unwrap()[0].actor, Actor::Engine);
+    assert_eq!(storage.overview().await.unwrap().events_open, 1);
 }
 
 #[tokio::test]
