@@ -1,5 +1,6 @@
 //! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds and tries a
-//! crash before each step, not before some; `FRESHMAKER_SIM_SEED=n` replays one and tells its story.
+//! crash before each step, not before some; `FRESHMAKER_SIM_SEED=n` replays one and tells its
+//! story.
 
 use freshmaker_testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;

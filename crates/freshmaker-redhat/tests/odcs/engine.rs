@@ -16,8 +16,8 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A thousand times faster than the machine's, and sometimes ahead of itself.
-/// A lease holds for so long by the clock that hurries: nobody loses it because the machine is busy.
+/// A thousand times faster than the machine's, and sometimes ahead of itself. A lease holds for so
+/// long by the clock that hurries: nobody loses it because the machine is busy.
 const LEASE_TTL: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]

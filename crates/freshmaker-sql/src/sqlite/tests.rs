@@ -235,6 +235,7 @@ fn the_numbers_in_the_migration_are_those_of_the_states() {
 /// What version 0.1 wrote: a build that runs under the lease 7, one that waits for it, a message in
 /// work, and a notification that was not published.
 const ROWS_OF_0_1: &str = "
+    INSERT INTO kinds VALUES ('TestingEvent', 1000);
     INSERT INTO events (id, version, state, message_id, handler, generation, kind, search_key, manual, payload, mode,
         reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
         VALUES (1, 0, 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 2, 0, 0, 0);
@@ -242,8 +243,8 @@ const ROWS_OF_0_1: &str = "
         because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
         VALUES (1, 0, 3, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 1, 0, 1, 0, '', '', 0),
             (2, 0, 0, 's', '[\"s\",\"b\",\"\",\"real\"]', 'b', '', 0, 0, 1, '{}', '[]', 0, 1, 0, 0, 0, 0, 0, '', '', 0);
-    INSERT INTO attempts (id, version, state, build, system, number, owner, release, external, intent_at, next_poll,
-        reason_code, reason_text) VALUES ('a1', 0, 1, 1, 's', 1, 7, '', 'x', 0, 0, '', '');
+    INSERT INTO attempts (id, version, state, build, system, number, owner, release, external, intent_at,
+        reason_code, reason_text) VALUES ('a1', 0, 1, 1, 's', 1, 7, '', 'x', 0, '', '');
     INSERT INTO build_deps VALUES (1, 2, 0, 0);
     INSERT INTO build_causes VALUES (1, 1, '[]', 1), (2, 1, '[]', 1);
     INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, owner, received_at)
@@ -251,7 +252,7 @@ const ROWS_OF_0_1: &str = "
     INSERT INTO transitions (aggregate, id, version, from_state, to_state, reason_code, reason_text, at, owner)
         VALUES ('build', '1', 0, NULL, 'BUILDING', '', '', 0, 7);
     INSERT INTO outbox (aggregate, id, version, topic, body) VALUES ('build', '1', 0, 't', '{}');
-    INSERT INTO leases (name, token) VALUES ('engine', 7);
+    INSERT INTO leases VALUES ('engine', 7, 0);
 ";
 
 #[tokio::test]
