@@ -13,7 +13,7 @@ mod verifier;
 
 pub use build_system::{BuildRequest, BuildSystem, Capabilities, Found};
 pub use bus::{Bus, Delivery, DeliveryTag};
-pub use catalog::Catalog;
+pub use catalog::{Catalog, CatalogAnswer};
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
 pub use dry_run::DryRun;

@@ -1,4 +1,3 @@
-use super::catalogs::Catalogs;
 use super::core::{Core, Parts};
 use super::decision::Decider;
 use super::hints::Hints;
@@ -8,7 +7,7 @@ use super::{Announcer, Engine, Preview, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
 use crate::client::Client;
 use crate::event::{Event, Message, Parsers};
-use crate::handler::{Handler, Readable};
+use crate::handler::{Catalogs, Handler, Readable};
 use crate::policy::Policy;
 use crate::rebuild::{BuildMode, ConcurrencyLimits, ExternalId, Limits};
 use std::collections::BTreeMap;
@@ -347,7 +346,7 @@ impl EngineBuilder {
         let mut registry = self.registry.clone();
         registry.set_parsers(self.parsers.clone());
         let readable = Readable {
-            catalog: Arc::new(Catalogs(self.catalogs.clone())),
+            catalogs: Catalogs::new(self.catalogs.clone()),
             policy: self.policy.clone(),
             mode: self.mode,
             history: self.storage.clone(),

@@ -9,7 +9,6 @@ mod announce;
 mod breaker;
 mod builder;
 mod calls;
-mod catalogs;
 mod clock;
 mod commit;
 mod core;

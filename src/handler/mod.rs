@@ -47,9 +47,11 @@
 //! system while builds of it are under way. The rules are the same in a dry run, although all its
 //! builds go to [`DryRun`](crate::backend::DryRun).
 
+mod catalogs;
 mod changed;
 mod manual;
 
+pub use catalogs::Catalogs;
 pub use changed::{ImagePushed, SourceChanged, rebuild_artifact, rebuild_dependents};
 pub use manual::{RebuildRequested, rebuild_requested};
 
@@ -183,7 +185,7 @@ pub struct Context {
 /// What all handlers of an engine may read.
 #[derive(Debug)]
 pub(crate) struct Readable {
-    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) catalogs: Catalogs,
     pub(crate) policy: Policy,
     pub(crate) mode: BuildMode,
     /// The storage, to read the durations of earlier builds; `None` outside an engine.
@@ -225,7 +227,8 @@ impl Context {
     /// ```
     pub fn outside(catalog: Arc<dyn Catalog>, policy: Policy, now: Timestamp) -> Self {
         let received = Received { message_id: "outside".into(), at: now };
-        let shared = Readable { catalog, policy: policy.clone(), mode: BuildMode::Real, history: None };
+        let catalogs = Catalogs::new([("outside".to_owned(), catalog)].into());
+        let shared = Readable { catalogs, policy: policy.clone(), mode: BuildMode::Real, history: None };
         Self { shared: Arc::new(shared), policy, received, now }
     }
 
@@ -234,8 +237,8 @@ impl Context {
     /// An artifact that one catalog knows may have dependents that another catalog knows: the
     /// answer contains both.
     #[must_use]
-    pub fn catalog(&self) -> &dyn Catalog {
-        self.shared.catalog.as_ref()
+    pub fn catalog(&self) -> &Catalogs {
+        &self.shared.catalogs
     }
 
     /// Returns the policy, with the rules for this handler.

@@ -1,5 +1,5 @@
 use crate::artifact::ArtifactId;
-use crate::backend::{Catalog, Error, Remedy, Result};
+use crate::backend::{Catalog, CatalogAnswer, Result};
 use crate::graph::ArtifactGraph;
 use async_trait::async_trait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// let mut graph = ArtifactGraph::new();
 /// graph.insert(Artifact::new("debian", ArtifactKind::Image));
 /// let catalog = MemoryCatalog::new(graph);
-/// assert_eq!(catalog.describe(&["debian".into()]).await?.len(), 1);
+/// assert_eq!(catalog.describe(&["debian".into()]).await?.graph.len(), 1);
 ///
 /// catalog.set(ArtifactGraph::new());
-/// assert!(catalog.describe(&["debian".into()]).await.is_err());
+/// assert_eq!(catalog.describe(&["debian".into()]).await?.unknown.len(), 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -54,31 +54,22 @@ impl MemoryCatalog {
     fn lock(&self) -> MutexGuard<'_, ArtifactGraph> {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn find(graph: &ArtifactGraph, names: &[ArtifactId]) -> Result<Vec<ArtifactId>> {
-        names
-            .iter()
-            .map(|name| {
-                graph.canonical(name).cloned().ok_or_else(|| {
-                    Error::new(Remedy::NotFound, "memory catalog", format_args!("there is no artifact {name}"))
-                })
-            })
-            .collect()
-    }
+fn find(graph: &ArtifactGraph, name: &ArtifactId) -> Result<ArtifactId, String> {
+    graph.canonical(name).cloned().ok_or_else(|| format!("there is no artifact {name}"))
 }
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
-    async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
         let graph = self.lock();
-        let found = Self::find(&graph, of)?;
-        Ok(graph.affected_by(&found).answering(of, &found))
+        Ok(CatalogAnswer::cut(of, |name| find(&graph, name), |found| graph.affected_by(found)))
     }
 
-    async fn describe(&self, ids: &[ArtifactId]) -> Result<ArtifactGraph> {
+    async fn describe(&self, ids: &[ArtifactId]) -> Result<CatalogAnswer> {
         let graph = self.lock();
-        let found = Self::find(&graph, ids)?;
-        Ok(graph.described(&found).answering(ids, &found))
+        Ok(CatalogAnswer::cut(ids, |name| find(&graph, name), |found| graph.described(found)))
     }
 }
 
@@ -102,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn dependents_come_with_all_their_parents() {
-        let answer = MemoryCatalog::new(chain()).dependents(&["b".into()]).await.unwrap();
+        let answer = MemoryCatalog::new(chain()).dependents(&["b".into()]).await.unwrap().graph;
         let names: Vec<_> = answer.artifacts().map(|artifact| artifact.id.as_str()).collect();
         assert_eq!(names, ["app", "base", "site", "tool"]);
         assert_eq!(answer.canonical(&"b".into()), Some(&"base".into()));
@@ -110,10 +101,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_description_ends_at_the_parents() {
-        let answer = MemoryCatalog::new(chain()).describe(&["app".into()]).await.unwrap();
+        let answer = MemoryCatalog::new(chain()).describe(&["app".into()]).await.unwrap().graph;
         assert_eq!(answer.len(), 3);
         assert_eq!(answer.edges().count(), 2);
-        let error = MemoryCatalog::default().describe(&["app".into()]).await.unwrap_err();
-        assert_eq!(error.remedy, Remedy::NotFound);
+        let answer = MemoryCatalog::default().describe(&["app".into()]).await.unwrap();
+        assert_eq!(answer.unknown[&"app".into()], "there is no artifact app");
     }
 }

@@ -1,8 +1,7 @@
 //! What is decided about the messages of this world.
 
-use freshmaker::ArtifactGraph;
 use freshmaker::artifact::{ArtifactId, Nvr};
-use freshmaker::backend::{BoxError, Remedy};
+use freshmaker::backend::{BoxError, CatalogAnswer};
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult, RebuildRequested, rebuild_requested};
 use freshmaker::rebuild::EventId;
 use freshmaker_local::files::FilesCatalog;
@@ -13,21 +12,11 @@ use std::sync::Arc;
 
 /// Packages were updated: whatever contains them is rebuilt, and must contain them as they are now.
 pub(crate) async fn rebuild_after_update(event: UpdateStable, cx: Context) -> HandlerResult {
-    let mut graph = ArtifactGraph::new();
-    let mut updated: Vec<(ArtifactId, Nvr)> = Vec::new();
-    for build in &event.builds {
-        let nvr: Nvr = build.parse()?;
-        let package = ArtifactId::new(nvr.name());
-        match cx.catalog().dependents(std::slice::from_ref(&package)).await {
-            Ok(part) => {
-                graph.merge(&part);
-                updated.push((package, nvr));
-            }
-            Err(error) if error.remedy == Remedy::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if updated.is_empty() {
+    let builds: Vec<Nvr> = event.builds.iter().map(|build| build.parse()).collect::<Result<_, _>>()?;
+    let packages: Vec<ArtifactId> = builds.iter().map(|nvr| ArtifactId::new(nvr.name())).collect();
+    let CatalogAnswer { graph, unknown } = cx.catalog().known_dependents(&packages).await?;
+    let mut updated = packages.into_iter().zip(builds).filter(|(package, _)| !unknown.contains_key(package)).peekable();
+    if updated.peek().is_none() {
         return Ok(Decision::Ignore);
     }
     let mut planner = cx.planner(&graph).await?;

@@ -10,7 +10,7 @@ use freshmaker::rebuild::{EventId, EventRecord};
 /// The plan of a rebuild of these, which is not made.
 pub(crate) async fn plan(wires: &Wires, artifacts: &[String]) -> Result<bool> {
     let artifacts: Vec<_> = artifacts.iter().map(|name| ArtifactId::new(name.as_str())).collect();
-    let graph = wires.catalog.dependents(&artifacts).await?;
+    let graph = wires.catalog.dependents(&artifacts).await?.complete()?;
     let planner = graph.planner().policy(wires.catalog.policy());
     print!("{}", artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
     Ok(true)

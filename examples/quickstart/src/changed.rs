@@ -92,7 +92,7 @@ pub(crate) async fn show(options: &Show) -> Result<Outcome> {
 /// The image by any of its names.
 async fn find(catalog: &FilesCatalog, name: &str) -> Result<Artifact> {
     let asked = ArtifactId::new(name);
-    let graph = catalog.describe(std::slice::from_ref(&asked)).await?;
+    let graph = catalog.describe(std::slice::from_ref(&asked)).await?.complete()?;
     graph.get(&asked).cloned().ok_or_else(|| format!("there is no image {name}").into())
 }
 

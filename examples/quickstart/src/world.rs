@@ -4,7 +4,7 @@ use crate::Result;
 use crate::store::{Document, Store, pretended_work};
 use async_trait::async_trait;
 use freshmaker::artifact::Digest;
-use freshmaker::backend::{self, Catalog, Error, Remedy};
+use freshmaker::backend::{self, Catalog, CatalogAnswer, Error, Remedy};
 use freshmaker::graph::Note;
 use freshmaker::memory::MemoryCatalog;
 use freshmaker::policy::{PolicyError, Rule};
@@ -228,26 +228,26 @@ impl Library {
         Self { images: MemoryCatalog::new(graph), store }
     }
 
-    fn with_digests(&self, mut graph: ArtifactGraph) -> backend::Result<ArtifactGraph> {
-        let artifacts: Vec<_> = graph.artifacts().cloned().collect();
+    fn with_digests(&self, mut answer: CatalogAnswer) -> backend::Result<CatalogAnswer> {
+        let artifacts: Vec<_> = answer.graph.artifacts().cloned().collect();
         for artifact in artifacts {
             let tag = self.store.tag(&artifact.id);
             let tag = tag.map_err(|error| Error::new(Remedy::Unavailable, "library", error))?;
             if let Some(digest) = tag {
-                graph.insert(artifact.with_digest(digest));
+                answer.graph.insert(artifact.with_digest(digest));
             }
         }
-        Ok(graph)
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl Catalog for Library {
-    async fn dependents(&self, of: &[ArtifactId]) -> backend::Result<ArtifactGraph> {
+    async fn dependents(&self, of: &[ArtifactId]) -> backend::Result<CatalogAnswer> {
         self.with_digests(self.images.dependents(of).await?)
     }
 
-    async fn describe(&self, ids: &[ArtifactId]) -> backend::Result<ArtifactGraph> {
+    async fn describe(&self, ids: &[ArtifactId]) -> backend::Result<CatalogAnswer> {
         self.with_digests(self.images.describe(ids).await?)
     }
 }

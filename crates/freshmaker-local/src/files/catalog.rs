@@ -4,7 +4,7 @@ use super::tree::{self, Naming};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::artifact::ImageReference;
-use freshmaker::backend::{Catalog, Error, Remedy, Result};
+use freshmaker::backend::{Catalog, CatalogAnswer, Result};
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::policy::Policy;
 use std::fmt;
@@ -126,8 +126,8 @@ impl FilesCatalog {
         Ok(Self { graph: tree.graph, problems: tree.problems, ..Self::default() })
     }
 
-    fn find(&self, names: &[ArtifactId]) -> Result<Vec<ArtifactId>> {
-        names.iter().map(|name| self.canonical(name).cloned().ok_or_else(|| self.not_found(name))).collect()
+    fn find(&self, name: &ArtifactId) -> Result<ArtifactId, String> {
+        self.canonical(name).cloned().ok_or_else(|| self.not_found(name))
     }
 
     fn canonical(&self, name: &ArtifactId) -> Option<&ArtifactId> {
@@ -138,14 +138,14 @@ impl FilesCatalog {
         })
     }
 
-    fn not_found(&self, name: &ArtifactId) -> Error {
+    fn not_found(&self, name: &ArtifactId) -> String {
         let mut text = format!("there is no artifact {name}");
         let near = self.nearest(name.as_str());
         if !near.is_empty() {
             text.push_str("; similar names are ");
             text.push_str(&near.join(", "));
         }
-        Error::new(Remedy::NotFound, "files catalog", text)
+        text
     }
 
     /// Returns up to three known names that are similar, the most similar one first.
@@ -177,14 +177,12 @@ fn likeness(wanted: &str, known: &str) -> f64 {
 
 #[async_trait]
 impl Catalog for FilesCatalog {
-    async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
-        let found = self.find(of)?;
-        Ok(self.graph.affected_by(&found).answering(of, &found))
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
+        Ok(CatalogAnswer::cut(of, |name| self.find(name), |found| self.graph.affected_by(found)))
     }
 
-    async fn describe(&self, ids: &[ArtifactId]) -> Result<ArtifactGraph> {
-        let found = self.find(ids)?;
-        Ok(self.graph.described(&found).answering(ids, &found))
+    async fn describe(&self, ids: &[ArtifactId]) -> Result<CatalogAnswer> {
+        Ok(CatalogAnswer::cut(ids, |name| self.find(name), |found| self.graph.described(found)))
     }
 }
 

@@ -1,5 +1,5 @@
 use freshmaker::artifact::ArtifactId;
-use freshmaker::backend::{Catalog, Remedy};
+use freshmaker::backend::{Catalog, CatalogAnswer};
 use freshmaker::graph::ArtifactGraph;
 use std::collections::BTreeSet;
 
@@ -13,6 +13,14 @@ pub struct CatalogExpectation {
     /// A name that means nothing to the catalog.
     pub unknown: ArtifactId,
 }
+
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Dependents,
+    Describe,
+}
+
+const QUESTIONS: [Question; 2] = [Question::Describe, Question::Dependents];
 
 /// Checks a catalog against the [contract](Catalog).
 ///
@@ -51,11 +59,24 @@ pub async fn catalog(catalog: &dyn Catalog, expect: &CatalogExpectation) {
     unknown(catalog, expect).await;
 }
 
-async fn dependents(catalog: &dyn Catalog, expect: &CatalogExpectation, id: &ArtifactId) {
-    let answer = match catalog.dependents(std::slice::from_ref(id)).await {
-        Ok(answer) => answer,
-        Err(error) => panic!("dependents of {id}: {error}"),
+/// The answer of the catalog to one of its two questions.
+async fn ask(catalog: &dyn Catalog, question: Question, names: &[ArtifactId]) -> CatalogAnswer {
+    let answer = match question {
+        Question::Dependents => catalog.dependents(names).await,
+        Question::Describe => catalog.describe(names).await,
     };
+    answer.unwrap_or_else(|error| panic!("{question:?} of {names:?}: {error}"))
+}
+
+/// The graph of an answer in which everything is known.
+async fn known(catalog: &dyn Catalog, question: Question, names: &[ArtifactId]) -> ArtifactGraph {
+    let answer = ask(catalog, question, names).await;
+    assert!(answer.unknown.is_empty(), "{question:?} of {names:?}: {:?}", answer.unknown);
+    answer.graph
+}
+
+async fn dependents(catalog: &dyn Catalog, expect: &CatalogExpectation, id: &ArtifactId) {
+    let answer = known(catalog, Question::Dependents, std::slice::from_ref(id)).await;
     assert!(answer.get(id).is_some(), "dependents of {id} do not contain it");
     for wanted in expect.graph.dependents(std::slice::from_ref(id)).iter().chain([id]) {
         assert_same(expect, &answer, wanted, &format!("dependents of {id}"));
@@ -63,49 +84,43 @@ async fn dependents(catalog: &dyn Catalog, expect: &CatalogExpectation, id: &Art
 }
 
 async fn describe(catalog: &dyn Catalog, expect: &CatalogExpectation, id: &ArtifactId) {
-    let answer = match catalog.describe(std::slice::from_ref(id)).await {
-        Ok(answer) => answer,
-        Err(error) => panic!("description of {id}: {error}"),
-    };
+    let answer = known(catalog, Question::Describe, std::slice::from_ref(id)).await;
     assert_same(expect, &answer, id, &format!("description of {id}"));
 }
 
 async fn several(catalog: &dyn Catalog, expect: &CatalogExpectation) {
     let all: Vec<ArtifactId> = expect.graph.artifacts().map(|artifact| artifact.id.clone()).collect();
-    for answer in [catalog.describe(&all).await, catalog.dependents(&all).await] {
-        match answer {
-            Ok(answer) => all.iter().for_each(|id| assert_same(expect, &answer, id, "answer about everything")),
-            Err(error) => panic!("asked about everything: {error}"),
-        }
+    for question in QUESTIONS {
+        let answer = known(catalog, question, &all).await;
+        all.iter().for_each(|id| assert_same(expect, &answer, id, "answer about everything"));
+        assert!(known(catalog, question, &[]).await.is_empty(), "{question:?} of nothing is something");
     }
 }
 
 async fn aliases(catalog: &dyn Catalog, expect: &CatalogExpectation) {
     for (alias, id) in &expect.aliases {
-        let asked = std::slice::from_ref(alias);
-        for answer in [catalog.describe(asked).await, catalog.dependents(asked).await] {
-            match answer {
-                Ok(answer) => {
-                    assert_eq!(answer.canonical(alias), Some(id), "the name {alias}, as asked, must lead to {id}");
-                }
-                Err(error) => panic!("asked about {alias}, which is {id}: {error}"),
-            }
+        for question in QUESTIONS {
+            let answer = known(catalog, question, std::slice::from_ref(alias)).await;
+            assert_eq!(answer.canonical(alias), Some(id), "the name {alias}, as asked, must lead to {id}");
         }
     }
 }
 
+/// What is unknown hides nothing that is known, wherever it stands.
 async fn unknown(catalog: &dyn Catalog, expect: &CatalogExpectation) {
-    let known = expect.graph.artifacts().next().map(|artifact| artifact.id.clone());
-    let both: Vec<ArtifactId> = known.into_iter().chain([expect.unknown.clone()]).collect();
-    for asked in [&both[both.len() - 1..], &both] {
-        for answer in [catalog.describe(asked).await, catalog.dependents(asked).await] {
-            match answer {
-                Ok(_) => panic!("asked about {}, which does not exist, the catalog answered", expect.unknown),
-                Err(error) => {
-                    assert_eq!(error.remedy, Remedy::NotFound, "an unknown name is not found: {error}");
-                    assert!(error.text.contains(expect.unknown.as_str()), "the error must name it: {error}");
-                }
-            }
+    let all: Vec<ArtifactId> = expect.graph.artifacts().map(|artifact| artifact.id.clone()).collect();
+    let unknown = &expect.unknown;
+    for question in QUESTIONS {
+        for at in [0, all.len()] {
+            let mut asked = all.clone();
+            asked.insert(at, unknown.clone());
+            let answer = ask(catalog, question, &asked).await;
+            all.iter().for_each(|id| assert_same(expect, &answer.graph, id, "answer beside an unknown name"));
+            let names: Vec<_> = answer.unknown.keys().collect();
+            assert_eq!(names, [unknown], "{question:?}: the unknown name is listed, and no other");
+            let sentence = &answer.unknown[unknown];
+            assert!(sentence.contains(unknown.as_str()), "the sentence must name {unknown}: {sentence}");
+            assert_eq!(answer.graph.canonical(unknown), None, "{question:?}: {unknown} is in the graph");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::world::{SETTLE, World};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, Claim, Clock, Delivery, DeliveryTag, Due,
+    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery, DeliveryTag, Due,
     DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging, Remedy, Result,
     Scope, Storage, StorageReads, Verifier, Violation,
 };
@@ -271,15 +271,15 @@ impl SimCatalog {
 
 #[async_trait]
 impl Catalog for SimCatalog {
-    async fn dependents(&self, of: &[ArtifactId]) -> Result<ArtifactGraph> {
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
         self.0.delay().await;
         self.0.fails("catalog.dependents")?;
-        Ok(self.present().affected_by(of))
+        Ok(CatalogAnswer { graph: self.present().affected_by(of), ..CatalogAnswer::default() })
     }
 
-    async fn describe(&self, _: &[ArtifactId]) -> Result<ArtifactGraph> {
+    async fn describe(&self, _: &[ArtifactId]) -> Result<CatalogAnswer> {
         self.0.delay().await;
-        Ok(self.present())
+        Ok(CatalogAnswer { graph: self.present(), ..CatalogAnswer::default() })
     }
 }
 
