@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a catalog knows about the names in a question.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct CatalogAnswer {
     /// The artifacts, and what depends on them or is a parent of them. Each name that was asked and
     /// is known is a name or an [alias](ArtifactGraph::alias) in it.

@@ -137,8 +137,11 @@ mod tests {
 
     #[test]
     fn what_one_knows_leads_to_what_another_knows_in_one_call_a_round() {
-        let (images, sites) = (catalog(&[("app", "base"), ("tool", "base")]), catalog(&[("site", "app"), ("page", "site")]));
-        let all = Catalogs::new([("images".to_owned(), images.clone() as _), ("sites".to_owned(), sites.clone() as _)].into());
+        let (images, sites) =
+            (catalog(&[("app", "base"), ("tool", "base")]), catalog(&[("site", "app"), ("page", "site")]));
+        let all = Catalogs::new(
+            [("images".to_owned(), images.clone() as _), ("sites".to_owned(), sites.clone() as _)].into(),
+        );
         let asked = names(&["base", "page", "nothing", "nobody"]);
         let answer = all.known_dependents(&asked).now_or_never().unwrap().unwrap();
         let known: Vec<_> = answer.graph.artifacts().map(|artifact| artifact.id.as_str()).collect();

@@ -4,9 +4,9 @@ use super::world::{SETTLE, World};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery, DeliveryTag, Due,
-    DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging, Remedy, Result,
-    Scope, Storage, StorageReads, Verifier, Violation,
+    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery,
+    DeliveryTag, Due, DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging,
+    Remedy, Result, Scope, Storage, StorageReads, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
