@@ -54,7 +54,8 @@ impl CatalogAnswer {
         Err(Error::new(Remedy::NotFound, "catalog", sentences.join("; ")))
     }
 
-    /// Adds the answer of another catalog; what is unknown to one of them may be known to the other.
+    /// Adds the answer of another catalog; what is unknown to one of them may be known to the
+    /// other.
     pub(crate) fn merge(&mut self, other: Self) {
         self.graph.merge(&other.graph);
         for (name, sentence) in other.unknown {
