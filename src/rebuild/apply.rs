@@ -113,8 +113,7 @@ impl Rebuild {
     ) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "its start")?;
         let next = self.next_release(id);
-        let Some(submitted) = self.with_inputs(id) else { return Ok(()) };
-        let build = self.now.builds.entry(id).insert_entry(submitted).into_mut();
+        let Some(mut build) = self.with_inputs(id) else { return Ok(()) };
         build.attempts += 1;
         let release = build.release.get_or_insert(next).clone();
         let record = AttemptRecord {
@@ -134,6 +133,7 @@ impl Rebuild {
             deadline: Some(later(self.at, limits.attempt_timeout)),
             not_before: None,
         };
+        self.now.builds.insert(id, build);
         self.add_attempt(record);
         self.set_build(id, BuildState::Submitting, Reason::new("submitting", "being submitted"));
         Ok(())

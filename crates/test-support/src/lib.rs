@@ -1,4 +1,7 @@
 //! What tests of several members share: real services, programs of other projects, certificates.
+//! Whatever is missing or wrong here fails the test that asks.
+
+#![allow(clippy::unwrap_used)]
 
 pub mod broker;
 pub mod certificates;

@@ -25,8 +25,9 @@ async fn is_over(storage: &dyn Storage, run: RunId, why: &str) {
     refused_commit(storage, why, Remedy::Fenced, Commit::by(run, vec![receive("late")])).await;
     assert_eq!(done("message", storage.reads().message("amqp", "late").await), None, "{why}: nothing is written");
     let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 1 }).await;
-    assert_eq!(claimed.unwrap_err().remedy, Remedy::Fenced, "{why}: nothing is claimed");
-    assert_eq!(storage.lease(Some(run)).await.unwrap_err().remedy, Remedy::Fenced, "{why}: it is not renewed");
+    assert_eq!(claimed.err().map(|error| error.remedy), Some(Remedy::Fenced), "{why}: nothing is claimed");
+    let renewed = storage.lease(Some(run)).await;
+    assert_eq!(renewed.err().map(|error| error.remedy), Some(Remedy::Fenced), "{why}: it is not renewed");
 }
 
 pub(super) async fn a_run_that_is_over_writes_nothing(world: World<'_>) {
