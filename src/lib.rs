@@ -86,7 +86,7 @@ pub mod handler;
 pub mod memory;
 pub mod plan;
 pub mod policy;
-mod reason;
+pub mod reason;
 pub mod rebuild;
 pub mod store;
 pub mod time;

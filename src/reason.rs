@@ -1,4 +1,85 @@
 //! Reasons: a code for programs and a sentence for people, kept with states and decisions.
+//!
+//! # Codes
+//!
+//! These are all the codes that the core stores. Handlers, policies and catalogs may bring codes of
+//! their own, so a program must accept unknown ones.
+//!
+//! Of events:
+//!
+//! | code | state | meaning |
+//! |---|---|---|
+//! | `planned` | `BUILDING` | it has a plan, and builds that have not ended |
+//! | `nothing_to_rebuild` | `SKIPPED` | its plan is empty |
+//! | `ask_first` | `SKIPPED` | its plan has to be confirmed |
+//! | `skipped` | `SKIPPED` | its handler says that nothing needs to be done |
+//! | `handler_failed` | `FAILED` | its handler failed for good, or panicked |
+//! | `plan_too_large` | `FAILED` | its plan has more builds than are allowed |
+//! | `no_build_system` | `FAILED` | nothing builds one of its artifacts |
+//! | `contradiction` | `FAILED` | its plan contradicts one that was stored for the same message |
+//! | `complete` | `COMPLETE` | all its builds ended well |
+//! | `some_failed` | `COMPLETE` | some of its builds failed |
+//! | `all_failed` | `COMPLETE` | all its builds failed |
+//! | `canceling` | | it is cancelled once what runs has stopped |
+//! | `canceled` | `CANCELED` | it was cancelled |
+//!
+//! Of messages:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `waiting` | a handler or a catalog failed; it is handled again after a pause |
+//! | `waits_for_builds` | its plan waits until builds that it contradicts have ended |
+//! | `malformed` | it cannot be read |
+//! | `too_large` | its body has more bytes than are allowed |
+//! | `poison` | the process died whenever it was handled |
+//! | `no_handler` | nothing handles its kind any more |
+//! | `refused` | the storage refused what was decided, or a bus refused to publish it |
+//!
+//! Of builds and attempts:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `planned` | the build is new |
+//! | `blocked` | it waits for other builds |
+//! | `ready` | everything that it waited for has ended |
+//! | `postponed` | it waits until its prerequisites can be asked about |
+//! | `renewed` | a repository is prepared again, because it was lost or stale |
+//! | `cycle` | what it needs prepared again would wait for it |
+//! | `inputs_unchanged` | it is reused: its inputs are those of an earlier build |
+//! | `intent` | the attempt is stored and not yet submitted |
+//! | `submitting` | the build is being submitted |
+//! | `accepted` | the build system took it |
+//! | `unclear` | it is unknown whether the build system took it |
+//! | `resolving` | the build system is asked whether it took it |
+//! | `look_up_failed` | that question has no answer yet |
+//! | `adopted` | the build system had it |
+//! | `not_submitted` | the build system never got it |
+//! | `not_sent` | the request did not reach the build system |
+//! | `refused` | the build system refused it |
+//! | `succeeded` | the attempt ended well |
+//! | `verifying` | its result is checked |
+//! | `built` | the build is done |
+//! | `stale` | its result lacks what was demanded; it is built once more |
+//! | `verification_failed` | its result lacks what was demanded, for good |
+//! | `failed` | the attempt failed, and with it the build if there is no other try |
+//! | `vanished` | the build system no longer knows it |
+//! | `retry` | it failed, and is tried again after a pause |
+//! | `overdue` | it did not end in time, and is stopped |
+//! | `dependency_failed` | a build that it needs failed |
+//! | `canceling` | it is being stopped |
+//! | `canceled` | nobody needs it any more, or somebody cancelled the event |
+//! | `canceled_outside` | somebody cancelled it in the build system |
+//! | `canceled_after_end` | it was cancelled, but had ended well before it could be stopped |
+//!
+//! In plans, of what is left out or was asked for:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `requested` | somebody asked for it |
+//! | `prerequisite` | something that is rebuilt takes packages from it |
+//! | `no_recipe` | the catalog has no recipe for it |
+//! | `policy` | a rule of the policy blocks it, or none allows it |
+//! | `parent_not_rebuilt` | it depends on the change only over something that is left out |
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

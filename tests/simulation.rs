@@ -1,6 +1,6 @@
-//! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds and tries a
-//! crash before each step, not before some; `FRESHMAKER_SIM_SEED=n` replays one and tells its
-//! story.
+//! The engine in its simulated world. `FRESHMAKER_SIM_SEEDS=from..to` chooses the seeds,
+//! `FRESHMAKER_SIM_SEED=n` replays one and tells its story, and `FRESHMAKER_SIM_STRIDE=n` tries a
+//! crash before every n-th step.
 
 use freshmaker_testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;
@@ -12,9 +12,9 @@ fn seeds(default: Range<u64>) -> Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
-/// Every so many steps are tried: all of them if seeds are chosen, which is the long form.
+/// A crash before every so many steps is tried.
 fn stride() -> usize {
-    if std::env::var_os("FRESHMAKER_SIM_SEEDS").is_some() { 1 } else { 100 }
+    std::env::var("FRESHMAKER_SIM_STRIDE").map_or(100, |text| text.parse().expect("a number"))
 }
 
 fn sound(seed: u64) -> Report {

@@ -170,7 +170,8 @@ impl<'a> Search<'a> {
     }
 
     /// Returns what new content of these nodes affects, the nodes themselves included. Numbers that
-    /// are no nodes are passed over. The answer has the same sets as that of [`Csr::affected`].
+    /// are no nodes are passed over. The answer has the same sets as that of
+    /// [`Csr::affected`](super::Csr::affected).
     #[doc(alias = "impact")]
     #[doc(alias = "reverse dependencies")]
     pub fn affected(&mut self, changed: &[u32]) -> &Affected {

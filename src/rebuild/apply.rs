@@ -49,7 +49,7 @@ impl Rebuild {
             Input::Postponed { build, text, after } => self.postponed(*build, text, *after),
             Input::Accepted { attempt, external } => {
                 self.expect(attempt, &[AttemptState::Intent], "an acceptance")?;
-                self.bind(attempt, external, "accepted", "the build system took it")
+                self.bind(attempt, external, &Reason::new("accepted", "the build system took it"))
             }
             Input::Refused { attempt, failure } => self.refuse(attempt, failure, limits),
             Input::NotSent { attempt, text } => {
@@ -176,14 +176,14 @@ impl Rebuild {
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
 
-    fn bind(&mut self, attempt: &AttemptId, external: &ExternalId, code: &str, text: &str) -> Result<(), IllegalInput> {
+    fn bind(&mut self, attempt: &AttemptId, external: &ExternalId, reason: &Reason) -> Result<(), IllegalInput> {
         let Some(record) = self.now.attempts.get_mut(attempt) else {
             return Err(IllegalInput::Unknown(format!("attempt {attempt}")));
         };
         record.external = Some(external.clone());
         record.not_before = None;
         let id = record.build;
-        self.set_attempt(attempt, AttemptState::Bound, Reason::new(code, text));
+        self.set_attempt(attempt, AttemptState::Bound, reason.clone());
         let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
         build.tries += 1;
         build.resubmits = 0;
@@ -194,7 +194,7 @@ impl Rebuild {
                 Reason::new("canceling", "it was cancelled while it was submitted"),
             );
         } else {
-            self.set_build(id, BuildState::Building, Reason::new(code, text));
+            self.set_build(id, BuildState::Building, reason.clone());
         }
         Ok(())
     }
@@ -227,7 +227,8 @@ impl Rebuild {
     ) -> Result<(), IllegalInput> {
         let build = self.expect(attempt, &[AttemptState::Resolving], "a look-up's end")?;
         if let Some(external) = external {
-            return self.bind(attempt, external, "adopted", "the build system had it, as its marker shows");
+            let reason = Reason::new("adopted", "the build system had it, as its marker shows");
+            return self.bind(attempt, external, &reason);
         }
         let reason = Reason::new("not_submitted", "the build system never got it, as the look-up of its marker shows");
         self.set_attempt(attempt, AttemptState::NotSubmitted, reason.clone());

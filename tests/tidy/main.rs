@@ -110,6 +110,17 @@ fn architecture_md_names_every_module() {
     assert!(faults.is_empty(), "{}", report(&faults));
 }
 
+/// Programs match the codes of reasons, so each is documented, and none is documented that is gone.
+#[test]
+fn the_codes_of_reasons_are_listed() {
+    let (mut made, listed) = rules::codes(&repository());
+    // Constants that others match as well.
+    made.extend(["ask_first", "prerequisite"].map(|code| (String::new(), code.to_owned())));
+    let missing: Vec<_> = made.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&made).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "not in a table of codes: {missing:?}; made nowhere: {gone:?}");
+}
+
 /// The lines at which a rule finds a fault.
 fn lines(rule: Rule, path: &str, text: &str) -> Vec<usize> {
     rule(&Source::new(path, text)).iter().map(|fault| fault.line).collect()

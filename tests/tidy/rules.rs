@@ -1,6 +1,7 @@
 //! Rules about single files.
 
 use crate::source::{Fault, Source, closing, has, identifier, line_of, occurrences};
+use std::collections::BTreeSet;
 
 pub(crate) const FILE_LINES_MAX: usize = 600;
 pub(crate) const COMMENT_WIDTH_MAX: usize = 100;
@@ -212,4 +213,34 @@ pub(crate) fn nothing_is_left_over(source: &Source) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// The codes of reasons that a crate makes, and those that its documentation lists, as
+/// (crate, code). Variables are not followed: code that makes a reason names its code.
+pub(crate) fn codes(sources: &[Source]) -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
+    let (mut made, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    // Suites and the simulation make rows of all sorts.
+    let tells = |source: &&Source| is_source(source) && !source.path.starts_with("crates/freshmaker-testing/");
+    for source in sources.iter().filter(tells) {
+        let member = source.path.split("src/").next().unwrap_or_default().to_owned();
+        let mut texts = source.text.match_indices("Reason::new(").map(|(at, word)| at + word.len()).collect::<Vec<_>>();
+        texts.extend(source.text.match_indices("code: \"").map(|(at, word)| at + word.len() - 1));
+        texts.extend(source.text.match_indices("Err(\"").map(|(at, word)| at + word.len() - 1));
+        for at in texts {
+            let line = line_of(&source.text, at);
+            let commented = source.text.lines().nth(line - 1).is_some_and(|text| text.trim_start().starts_with("//"));
+            let code = source.text[at..].trim_start().strip_prefix('"').and_then(|text| text.split_once('"'));
+            let Some((code, _)) = code.filter(|_| !commented && !source.is_test(line)) else { continue };
+            if !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                made.insert((member.clone(), code.to_owned()));
+            }
+        }
+        let mut in_table = false;
+        for line in source.text.lines().map(|line| line.trim_start_matches("//!").trim()) {
+            in_table = line.starts_with("| code |") || in_table && line.starts_with('|');
+            let code = line.strip_prefix("| `").and_then(|rest| rest.split_once('`'));
+            listed.extend(code.filter(|_| in_table).map(|(code, _)| (member.clone(), code.to_owned())));
+        }
+    }
+    (made, listed)
 }

@@ -1,4 +1,4 @@
-//! Backends for rebuilds on one machine with [freshmaker](freshmaker): recipes in files, builds by
+//! Backends for rebuilds on one machine with [freshmaker]: recipes in files, builds by
 //! a program.
 //!
 //! * [`files`]: a catalog that reads a tree of Containerfiles, a TOML manifest, or both.

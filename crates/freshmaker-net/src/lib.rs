@@ -1,4 +1,4 @@
-//! Shared parts of the network clients of [freshmaker](freshmaker): TLS, HTTP with bounds, logins
+//! Shared parts of the network clients of [freshmaker]: TLS, HTTP with bounds, logins
 //! with Kerberos, secrets, and the meaning of a failed request for the engine.
 //!
 //! This is a support crate. The types that appear in configurations ([`HttpConfig`], [`Secret`],

@@ -1,4 +1,4 @@
-//! Storage of [freshmaker](freshmaker) in SQL databases.
+//! Storage of [freshmaker] in SQL databases.
 //!
 //! [`SqliteStorage`] keeps everything in one file, for one process. SQLite itself is compiled in,
 //! so a C compiler is all that is needed.

@@ -1,5 +1,5 @@
-//! For those who write backends and handlers of [freshmaker](freshmaker): contract suites, a small
-//! [world](world) on virtual time, and the seeded simulation that the engine itself is tested with.
+//! For those who write backends and handlers of [freshmaker]: contract suites, a small
+//! [`world`] on virtual time, and the seeded simulation that the engine itself is tested with.
 //!
 //! ```
 //! use freshmaker::memory::MemoryStorage;

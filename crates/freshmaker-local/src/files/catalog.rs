@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 ///
 /// A name is looked up as it is, then as an alias. If it is the name of an image, it is then
 /// [completed](ImageReference) and looked up again, and at last without its digest if it also has a
-/// tag. If no artifact is found, the error has up to three similar names.
+/// tag. The sentence about an unknown name has up to three similar names.
 ///
 /// ```
 /// use freshmaker_local::files::FilesCatalog;
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 /// )?;
 ///
 /// let catalog = FilesCatalog::from_tree(root.path())?;
-/// let graph = catalog.dependents(&["debian:12".into()]).await?;
+/// let graph = catalog.dependents(&["debian:12".into()]).await?.complete()?;
 /// assert!(graph.get(&"docker.io/team/app:latest".into()).is_some());
 /// assert!(catalog.problems().is_empty());
 /// # Ok(())

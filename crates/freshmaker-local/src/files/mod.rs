@@ -1,4 +1,12 @@
 //! A catalog read from files: a tree of Containerfiles, a TOML manifest, or both.
+//!
+//! Why an image that a Containerfile names is no parent, as notes in the graph:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `pinned_by_digest` | the file names contents, which do not change |
+//! | `unused_stage` | only a stage uses it that the image does not need |
+//! | `onbuild` | it is used only when another image is built from this one |
 
 mod catalog;
 pub mod containerfile;

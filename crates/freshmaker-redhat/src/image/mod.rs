@@ -14,6 +14,26 @@
 //! * No image is built on a parent that needs the fix and cannot be rebuilt. There is one
 //!   exception, marked at the parent: if a builder stage of an image uses an older release of the
 //!   same image, it keeps it.
+//!
+//! Why a release is rebuilt, or is not:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `affected` | it contains a package that is older than its fix, or may contain one |
+//! | `dependency` | another release that is rebuilt needs it |
+//! | `already_fixed` | all its packages are at least as new as their fixes |
+//! | `package_absent` | it contains none of the fixed packages |
+//! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
+//! | `hotfix` | only its author replaces it |
+//! | `older_unpublished` | a newer release of the same group replaces it |
+//! | `superseded_by_release` | a newer release is rebuilt and used instead |
+//! | `fixed_release_published` | a published release has the fix, and is used instead |
+//! | `already_rebuilt` | another build of it is the rebuild |
+//! | `not_needed` | nothing that is rebuilt is built on it |
+//! | `parent_not_rebuilt` | it would be built on one that needs the fix and cannot be rebuilt |
+//! | `no_recipe` | the catalog has no recipe for it |
+//! | `lookup_error` | the catalog could not tell enough about it |
+//! | `built_from_itself` | at a parent: it keeps an older release of the same image |
 
 mod catalog_image;
 mod choice;

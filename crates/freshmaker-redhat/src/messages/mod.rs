@@ -127,7 +127,7 @@ pub const ALL: [Parser; 15] = [
 
 /// The numbers that Freshmaker's interface shows for the kinds of this module.
 ///
-/// [`RESERVED_KINDS`](RESERVED_KINDS) has Freshmaker's names for the numbers. A request to cancel
+/// [`RESERVED_KINDS`] has Freshmaker's names for the numbers. A request to cancel
 /// is not an event there and has no number. The numbers that are missing here are of events that
 /// Freshmaker distinguishes by a lookup.
 pub const NUMBERS: [(&str, i32); 13] = [
