@@ -43,7 +43,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::future::Future;
 use std::sync::Arc;
 
-/// Reads messages, asks handlers, plans, submits, follows and tells; until it is told to stop.
+/// Reads messages, asks handlers, plans, submits, follows and announces, until it is stopped.
 ///
 /// ```
 /// use freshmaker::memory::{MemoryBuildSystem, MemoryBus, MemoryCatalog, MemoryStorage};

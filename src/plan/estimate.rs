@@ -169,10 +169,10 @@ mod tests {
         assert_eq!(estimates.of(&Artifact::new("r", ArtifactKind::Repository)), Duration::from_secs(120));
         estimates.extend([took("b", ArtifactKind::Rpm, 7), took("b", ArtifactKind::Image, 9)]);
         assert_eq!(estimates.of(&rpm("a")), Duration::from_millis(7), "of its kind");
-        let told = rpm("a").with_estimate(Duration::from_millis(3));
-        assert_eq!(estimates.of(&told), Duration::from_millis(3), "the catalog knows better than the kind");
+        let known = rpm("a").with_estimate(Duration::from_millis(3));
+        assert_eq!(estimates.of(&known), Duration::from_millis(3), "the catalog knows better than the kind");
         estimates.observe(took("a", ArtifactKind::Rpm, 5));
-        assert_eq!(estimates.of(&told), Duration::from_millis(5), "what it took counts more than what was said");
+        assert_eq!(estimates.of(&known), Duration::from_millis(5), "what it took counts more than what was said");
     }
 
     #[test]

@@ -292,11 +292,11 @@ impl Planner<'_> {
 
     /// What changed, with the content in the graph where the event does not name one.
     fn changes(&self) -> BTreeMap<ArtifactId, Changed> {
-        let told = self.changed.iter().map(|(id, changed)| {
+        let changed = self.changed.iter().map(|(id, changed)| {
             let present = || self.graph.get(id).and_then(|artifact| artifact.digest.clone());
             (id.clone(), Changed { digest: changed.digest.clone().or_else(present) })
         });
-        told.collect()
+        changed.collect()
     }
 
     /// Candidates that nothing reaches only because the catalog noted a reason.

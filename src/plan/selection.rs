@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Excludes the candidates that are left, which would only follow what is not rebuilt. Each is
-    /// told the nearest excluded artifact on a path to it; of several, the first by name.
+    /// given the nearest excluded artifact on a path to it; of several, the first by name.
     /// Breadth-first search from all excluded artifacts, in the order of names within each
     /// distance.
     fn explain_the_rest(&mut self) {

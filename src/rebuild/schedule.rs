@@ -180,7 +180,7 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
 /// as long as it has slots.
 ///
 /// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the
-/// order is total, and does not depend on the order in which they were told. No slot stays free
+/// order is total, and does not depend on the order in which they were added. No slot stays free
 /// while a build waits that could have it. Every step takes logarithmic time.
 ///
 /// ```

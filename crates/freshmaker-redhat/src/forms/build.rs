@@ -127,8 +127,8 @@ impl Forms<'_> {
     /// Returns the one parent that the form shows.
     fn parent<'b>(&'b self, build: &'b BuildRecord) -> Option<&'b BuildRecord> {
         let is_image = |parent: &BuildRecord| parent_images(build).any(|id| id == parent.key.artifact.as_str());
-        let told = self.parents(build).filter(|parent| type_name(parent.kind).is_some());
-        told.min_by_key(|parent| (!is_image(parent), parent.id))
+        let shown = self.parents(build).filter(|parent| type_name(parent.kind).is_some());
+        shown.min_by_key(|parent| (!is_image(parent), parent.id))
     }
 
     /// Returns the one event that the form shows.

@@ -33,11 +33,11 @@
 
 mod build;
 mod event;
-mod told;
+mod state_change;
 
 pub use build::{BuildArgs, BuildForm};
 pub use event::{Builds, EventForm};
-pub use told::{FreshmakerMessages, Told};
+pub use state_change::{FreshmakerMessages, StateChange};
 
 use freshmaker::rebuild::Neighbourhood;
 use freshmaker::time::Timestamp;

@@ -219,7 +219,7 @@ fn impediment(index: &Index<'_>, bases: &[Base], place: usize, left_out: &BTreeM
 fn inclusion(fixes: &Fixes, choice: &Choice, index: &Index<'_>, place: usize) -> (RebuildReason, Reason) {
     let finding = match fixes.find(index.images[place].rpms.as_ref()) {
         Finding::Older { installed, fix } => format!("it contains {installed}, older than {fix}"),
-        _ => "it is taken for affected, since nobody told its packages or the fixed ones".to_owned(),
+        _ => "it is taken for affected, since its packages or the fixed ones are unknown".to_owned(),
     };
     if choice.chosen.contains(&place) {
         return (RebuildReason::DirectlyAffected, Reason::new("affected", finding));

@@ -10,7 +10,7 @@ use freshmaker::rebuild::{
 };
 use freshmaker::time::Timestamp;
 use freshmaker::{EdgeKind, Reason, RebuildReason};
-use freshmaker_redhat::forms::{Builds, Forms, Told};
+use freshmaker_redhat::forms::{Builds, Forms, StateChange};
 use serde_json::{Value, json};
 use test_support::schema::faults;
 
@@ -235,7 +235,7 @@ fn the_same_facts_have_the_same_forms() {
 }
 
 /// The messages about this, as topic and body.
-fn said(told: &Told, forms: &Forms<'_>) -> Vec<(String, Value)> {
+fn said(told: &StateChange, forms: &Forms<'_>) -> Vec<(String, Value)> {
     told.messages(forms).into_iter().map(|message| (message.topic, message.body)).collect()
 }
 
@@ -247,13 +247,13 @@ fn the_same_change_has_the_same_messages() {
         |at: usize| (recorded["published"][at]["topic"].as_str().unwrap(), recorded["published"][at]["msg"].clone());
     let canceled = reason(&told(0).1["state_reason"]);
     rows.events.get_mut(&EventId(2)).unwrap().done_at = at(&told(0).1["time_done"]);
-    let event = Told::Event(EventId(2), EventState::Canceled, canceled);
+    let event = StateChange::Event(EventId(2), EventState::Canceled, canceled);
     let expected = [told(0), told(1)].map(|(topic, body)| (topic.to_owned(), ours(body)));
     assert_eq!(said(&event, &Forms::new(&rows, "")), expected);
     for (topic, body) in [told(2), told(3), told(4)] {
         let id = BuildId(body["id"].as_i64().unwrap());
         rows.builds.get_mut(&id).unwrap().done_at = at(&body["time_completed"]);
-        let build = Told::Build(id, PublicBuildState::Canceled, reason(&body["state_reason"]));
+        let build = StateChange::Build(id, PublicBuildState::Canceled, reason(&body["state_reason"]));
         let mut body = ours(json!({ "builds": [body] }))["builds"][0].clone();
         body["state_reason"] = json!(text(&body["state_reason"]));
         assert_eq!(said(&build, &Forms::new(&rows, "")), [(topic.to_owned(), body)]);
@@ -355,6 +355,6 @@ fn a_state_that_has_passed_is_told_as_it_was() {
     assert!(build.time_completed.is_some());
     let build = build.in_state(PublicBuildState::Build, &why);
     assert_eq!((build.state, build.state_reason.as_str(), build.time_completed), (0, "it is under way", None));
-    assert_eq!(said(&Told::Build(BuildId(4), PublicBuildState::Done, why.clone()), &forms), []);
-    assert_eq!(said(&Told::Event(EventId(7), EventState::Building, why), &forms), [], "there is no such event");
+    assert_eq!(said(&StateChange::Build(BuildId(4), PublicBuildState::Done, why.clone()), &forms), []);
+    assert_eq!(said(&StateChange::Event(EventId(7), EventState::Building, why), &forms), [], "there is no such event");
 }

@@ -53,7 +53,7 @@ faults! {
     NoConcurrencyLimit,
     /// What a run decided is stored although the run is over.
     NotFenced,
-    /// A build is told the contents its parents had when it was planned.
+    /// A build gets the contents that its parents had when it was planned.
     StaleParents,
     /// Notifications are counted as published although the bus never got them.
     NotificationsDropped,

@@ -212,9 +212,9 @@ impl Stored {
         let builds =
             self.builds.iter().map(|build| ("build.changed", build.id.to_string(), build.state.public().as_str()));
         for (topic, id, state) in events.chain(builds) {
-            let told = last.get(&(topic.to_owned(), id.clone())).map(|(_, state)| state.as_str());
-            if told != Some(state) {
-                found.push(format!("{topic} {id}: it is {state}, the last that was told is {told:?}"));
+            let published = last.get(&(topic.to_owned(), id.clone())).map(|(_, state)| state.as_str());
+            if published != Some(state) {
+                found.push(format!("{topic} {id}: it is {state}, the last that was published is {published:?}"));
             }
         }
         found

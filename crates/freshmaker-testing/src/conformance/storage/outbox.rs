@@ -3,7 +3,7 @@ use super::{World, done, refused, refused_commit, write, write_by};
 use freshmaker::backend::{Partition, Remedy, Storage};
 use freshmaker::rebuild::{Commit, Notification, Position, RowChange};
 
-fn told(id: &str, version: u32) -> RowChange {
+fn notification_of(id: &str, version: u32) -> RowChange {
     RowChange::Notification(notification(id, version))
 }
 
@@ -32,22 +32,22 @@ fn of(found: &[(i64, Notification)], id: &str) -> Vec<u32> {
 pub(super) async fn notifications_come_in_order_of_their_positions(World { storage, .. }: World<'_>) {
     let start = vec![0; partitions(storage).await.len()];
     assert_eq!(behind(storage, &start, 9).await, [], "an empty storage");
-    write(storage, [told("9", 1), told("2", 1)]).await;
-    write(storage, [told("9", 2), told("1", 0), told("9", 5)]).await;
+    write(storage, [notification_of("9", 1), notification_of("2", 1)]).await;
+    write(storage, [notification_of("9", 2), notification_of("1", 0), notification_of("9", 5)]).await;
     let found = behind(storage, &start, 9).await;
     assert_eq!((of(&found, "9"), of(&found, "2"), of(&found, "1")), (vec![1, 2, 5], vec![1], vec![0]), "all of them");
     let some = behind(storage, &start, 1).await.len();
     assert!(some >= 1 && some <= start.len().min(3), "no more than asked for of each partition: {some}");
     let ends: Vec<_> = partitions(storage).await.iter().map(|partition| partition.last).collect();
     assert_eq!(behind(storage, &ends, 9).await, [], "nothing is behind the last");
-    write(storage, [told("9", 7)]).await;
+    write(storage, [notification_of("9", 7)]).await;
     assert_eq!(of(&behind(storage, &ends, 9).await, "9"), [7], "what comes later has a later position");
-    refused(storage, "a second message about one version", Remedy::Conflict, [told("9", 2)]).await;
+    refused(storage, "a second message about one version", Remedy::Conflict, [notification_of("9", 2)]).await;
 }
 
 pub(super) async fn each_bus_has_a_position(world: World<'_>) {
     let storage = world.storage;
-    write(storage, [told("9", 1), told("9", 2), told("9", 3)]).await;
+    write(storage, [notification_of("9", 1), notification_of("9", 2), notification_of("9", 3)]).await;
     let waiting = async || done("overview", storage.reads().overview().await).notifications_waiting;
     assert_eq!(waiting().await, 3, "without a bus nothing is published");
     let start = vec![0; partitions(storage).await.len()];
@@ -70,7 +70,7 @@ pub(super) async fn each_bus_has_a_position(world: World<'_>) {
 
 pub(super) async fn what_is_trimmed_is_gone(world: World<'_>) {
     let storage = world.storage;
-    write(storage, [told("9", 1), told("9", 2), told("9", 3)]).await;
+    write(storage, [notification_of("9", 1), notification_of("9", 2), notification_of("9", 3)]).await;
     let start = vec![0; partitions(storage).await.len()];
     let found = behind(storage, &start, 9).await;
     let number = partitions(storage).await.iter().position(|partition| partition.last > 0).unwrap_or_default();
@@ -89,6 +89,6 @@ pub(super) async fn what_is_trimmed_is_gone(world: World<'_>) {
     .await;
     let partition = partitions(storage).await.remove(number);
     assert_eq!((partition.trimmed, partition.last), (found[2].0, found[2].0), "all of it");
-    write(storage, [told("9", 4)]).await;
+    write(storage, [notification_of("9", 4)]).await;
     assert_eq!(of(&behind(storage, &[found[2].0].repeat(start.len()), 9).await, "9"), [4], "positions go on");
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The content of a notification: the state of an event or a build, and the reason. The event or
 /// build may have another state by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum StateChange {
     /// The state of an event.
     Event(EventId, EventState, Reason),
     /// The state of a build.
@@ -24,7 +24,7 @@ struct Body<I, S> {
     reason: Reason,
 }
 
-impl Told {
+impl StateChange {
     /// The topic of messages about an event, with all its builds.
     pub const EVENT: &'static str = "event.state.changed";
 
@@ -49,7 +49,7 @@ fn read<T: DeserializeOwned>(notification: &Notification) -> Option<T> {
     T::deserialize(&notification.body).ok()
 }
 
-impl Told {
+impl StateChange {
     /// Returns Freshmaker's messages about this notification: two for an event, one for a build.
     ///
     /// Returns no messages if the event or build has no form. State and reason are those of the
@@ -103,8 +103,8 @@ impl FreshmakerMessages {
 
 impl Announcer for FreshmakerMessages {
     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
-        if let Some(told) = Told::of(change) {
-            return told.messages(&Forms::new(rows, &self.base));
+        if let Some(change_of_state) = StateChange::of(change) {
+            return change_of_state.messages(&Forms::new(rows, &self.base));
         }
         tracing::error!(
             change.aggregate,
