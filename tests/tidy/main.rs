@@ -7,6 +7,7 @@ mod map;
 mod rings;
 mod rules;
 mod source;
+mod surface;
 
 use source::{Fault, Source};
 use std::collections::BTreeSet;
@@ -108,6 +109,16 @@ fn architecture_md_names_every_module() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let faults = map::the_map_is_complete(&map, &paths);
     assert!(faults.is_empty(), "{}", report(&faults));
+}
+
+/// `INSTA_UPDATE=always cargo test --test tidy` writes the lists anew.
+#[test]
+fn the_interface_of_each_crate_is_as_listed() {
+    let surfaces = surface::surfaces(&repository());
+    assert_eq!(surfaces.len(), 7, "{:?}", surfaces.keys());
+    for (name, surface) in surfaces {
+        insta::assert_snapshot!(name, surface);
+    }
 }
 
 /// Programs match the codes of reasons, so each is documented, and none is documented that is gone.
