@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use freshmaker::backend::{Remedy, Result};
+use freshmaker::backend::{EventFilter, Paging, Remedy, Result, Storage};
 use freshmaker::client::Client;
+use freshmaker::engine::{EngineBuilder, Foreseen};
 use freshmaker::handler::{ImagePushed, RebuildRequested, rebuild_dependents};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{EventId, EventState, InboxState};
-use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult, Policy};
+use freshmaker::{
+    Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, Event, HandlerResult, Message, Policy,
+};
+use freshmaker_sql::SqliteStorage;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,25 +23,30 @@ struct Service {
     running: JoinHandle<Result<()>>,
 }
 
+/// `app` is built on `debian`. One handler rebuilds, one skips, and one ignores.
+fn builder(builds: Arc<MemoryBuildSystem>) -> EngineBuilder {
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("debian", ArtifactKind::Image));
+    graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+    graph.depend("app", "debian", EdgeKind::ParentImage).unwrap();
+    Engine::builder()
+        .catalog("images", Arc::new(MemoryCatalog::new(graph)))
+        .build_system("farm", builds)
+        .on(rebuild_dependents)
+        .on_as("second opinion", async |_: ImagePushed, _: Context| -> HandlerResult {
+            Ok(Decision::Skip("no need".into()))
+        })
+        .on_as("indifferent", async |_: RebuildRequested, _: Context| -> HandlerResult { Ok(Decision::Ignore) })
+}
+
 impl Service {
     fn start(policy: Policy) -> Self {
-        let mut graph = ArtifactGraph::new();
-        graph.insert(Artifact::new("debian", ArtifactKind::Image));
-        graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
-        graph.depend("app", "debian", EdgeKind::ParentImage).unwrap();
+        Self::on(Arc::new(MemoryStorage::new()), policy)
+    }
+
+    fn on(storage: Arc<dyn Storage>, policy: Policy) -> Self {
         let builds = Arc::new(MemoryBuildSystem::new());
-        let engine = Engine::builder()
-            .storage(Arc::new(MemoryStorage::new()))
-            .catalog("images", Arc::new(MemoryCatalog::new(graph)))
-            .build_system("farm", builds.clone())
-            .policy(policy)
-            .on(rebuild_dependents)
-            .on_as("second opinion", async |_: ImagePushed, _: Context| -> HandlerResult {
-                Ok(Decision::Skip("no need".into()))
-            })
-            .on_as("indifferent", async |_: RebuildRequested, _: Context| -> HandlerResult { Ok(Decision::Ignore) })
-            .build()
-            .unwrap();
+        let engine = builder(builds.clone()).storage(storage).policy(policy).build().unwrap();
         let client = engine.client();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move { engine.run_until(async { drop(stopped.await) }).await });
@@ -121,4 +130,67 @@ async fn what_there_is_not_is_not_waited_for() {
     assert!(not_found(service.client.message("bus", "404").await.unwrap_err()));
     assert_eq!(serde_json::to_value(service.client.overview().await.unwrap()).unwrap()["builds_done"], 0);
     service.end().await;
+}
+
+/// Each opens the file for itself, as two processes do.
+#[tokio::test(start_paused = true)]
+async fn a_client_beside_another_process_needs_only_the_storage() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Arc::new(SqliteStorage::open(directory.path().join("state.db")).unwrap());
+    let client = Client::new(open());
+    let id = client.send(&pushed()).await.unwrap();
+    assert_eq!(client.message(Client::LOCAL, &id).await.unwrap().state, InboxState::New, "nobody handles it yet");
+    let raw = Message { id: "raw".into(), topic: ImagePushed::KIND.into(), headers: [].into(), body: "{".into() };
+    client.receive(raw).await.unwrap();
+    let mut changes = client.subscribe().await.unwrap();
+
+    let service = Service::on(open(), Policy::allow_all());
+    let events = client.wait_for_message(&id).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.state).collect::<Vec<_>>(), [EventState::Skipped, EventState::Complete]);
+    assert_eq!(client.wait_for_message("raw").await.unwrap(), [], "it cannot be read");
+    let dead = client.dead_letters(Paging::first(2)).await.unwrap().items;
+    assert_eq!((dead.len(), dead[0].message.body.as_slice()), (1, b"{".as_slice()), "it is kept as it came");
+    let ended = loop {
+        let change = changes.next().await.unwrap();
+        if change.body["state"] == "COMPLETE" {
+            break change;
+        }
+    };
+    assert_eq!(ended.body["id"], events[1].id.0);
+
+    service.builds.hold(&"app".into());
+    let id = client.send_as("again", &pushed()).await.unwrap();
+    let event = loop {
+        let change = changes.next().await.unwrap();
+        if change.aggregate == "event" && change.body["state"] == "BUILDING" {
+            break client.event(EventId(change.body["id"].as_i64().unwrap())).await.unwrap();
+        }
+    };
+    client.cancel(event.id, "somebody").await.unwrap();
+    let ended = client.wait_for_message(&id).await.unwrap();
+    assert!(ended.iter().any(|ended| ended.id == event.id && ended.state == EventState::Canceled), "{ended:?}");
+    let history = client.transitions("event", &event.id.to_string()).await.unwrap();
+    assert!(history.iter().any(|step| step.actor.to_string() == "person:somebody"), "{history:?}");
+    assert_eq!(client.preview(&pushed()).await.unwrap_err().remedy, Remedy::Unsupported);
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_preview_decides_and_stores_nothing() {
+    let storage = Arc::new(MemoryStorage::new());
+    let preview = builder(Arc::default()).storage(storage.clone()).preview().unwrap();
+    let client = Client::new(storage).with_preview(preview);
+    let foreseen = client.preview(&pushed()).await.unwrap();
+    let named: Vec<_> = foreseen.iter().map(|it| it.handler.as_str()).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    let plans =
+        foreseen.iter().filter_map(|it| if let Foreseen::Rebuilds(plan) = &it.decision { Some(plan) } else { None });
+    assert_eq!(plans.map(|plan| plan.len()).collect::<Vec<_>>(), [1]);
+    assert!(foreseen.iter().any(|it| matches!(&it.decision, Foreseen::Skips(reason) if reason.text == "no need")));
+    assert!(client.overview().await.unwrap().is_idle());
+    assert_eq!(client.events(EventFilter::default(), Paging::first(1)).await.unwrap().total, 0);
+
+    let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
+    let foreseen = client.preview(&request).await.unwrap();
+    assert_eq!(foreseen.iter().map(|it| &it.decision).collect::<Vec<_>>(), [&Foreseen::Ignores]);
 }
