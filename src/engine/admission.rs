@@ -1,3 +1,20 @@
+//! Turns the decisions about one message into rows: the third of three steps, after `message` and
+//! `decision`.
+//!
+//! `store` is called for each message whose handlers have decided. It reads the builds of the
+//! plan's build keys and everything connected to them, and the state of the queues. It writes
+//! events, plans, builds, dependencies, history, notifications, emitted messages, and the end of
+//! the message in one transaction. Cancellations are the exception: each is an input of its own,
+//! stored before.
+//!
+//! * A row changed in between, or the outcome of the commit is unknown: the stage looks whether the
+//!   message is still claimed by this run. If so, the rows are made again from a fresh load.
+//! * The plan needs builds under way to end first: the message is given back and handled again
+//!   after a tick. That does not count as a try.
+//! * The storage refuses for good: the message becomes a dead letter with the code `refused`.
+//! * The lease is lost or the process dies: the run that claims the message next asks the handlers
+//!   again. Cancellations that were stored stay; repeated, they change nothing.
+
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::Decided;
@@ -11,15 +28,20 @@ use crate::rebuild::{
 };
 use std::collections::BTreeSet;
 
-/// What the handlers of one message decided, by what it leads to.
+/// Holds what the handlers of one message decided, sorted by what it leads to. Each entry has the
+/// name of its handler.
 #[derive(Debug, Default)]
 struct Decisions<'a> {
+    /// Events to be stored, each with or without builds.
     events: Vec<(&'a str, Outcome)>,
+    /// Messages to be put into the inbox, in the order of the handlers.
     emitted: Vec<Message>,
+    /// Events to be cancelled.
     canceled: Vec<(&'a str, EventId)>,
 }
 
 impl<'a> Decisions<'a> {
+    /// Sorts decisions by kind, and drops those that ignore the message.
     fn sort(decided: Vec<(&'a str, Decided)>) -> Self {
         let mut decisions = Self::default();
         for (handler, decision) in decided {
@@ -33,14 +55,22 @@ impl<'a> Decisions<'a> {
         decisions
     }
 
-    /// Whether any handler has something to say about the message.
+    /// Returns whether all handlers ignore the message. It then ends as `Ignored` instead of
+    /// `Done`.
     fn are_empty(&self) -> bool {
         self.events.is_empty() && self.emitted.is_empty() && self.canceled.is_empty()
     }
 }
 
-/// Decisions to rows: the third of three steps. Stores them, and that the message is handled, in
-/// one transaction.
+/// Stores the decisions, and that the message is handled, in one transaction; cancellations are
+/// stored before it, each on its own.
+///
+/// Returns when the message is no longer this run's: stored, given back, dead, or taken over. An
+/// error of the storage while rows are prepared is repeated after a pause, without a limit.
+///
+/// # Cancel safety
+/// The transaction is stored or not. If it is not, the message stays claimed until the run is over
+/// or claims again without holding it.
 pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope, decided: Vec<(&str, Decided)>) {
     let decisions = Decisions::sort(decided);
     for (handler, event) in &decisions.canceled {
@@ -81,10 +111,11 @@ pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope
     }
 }
 
-/// Why decisions cannot be stored now.
+/// Says why decisions cannot be stored now.
 enum NotNow {
+    /// The storage failed while rows were read or numbers reserved.
     Backend(Error),
-    /// They have to wait for builds under way.
+    /// They have to wait for the end of builds under way.
     Builds(Reason),
 }
 
@@ -94,7 +125,17 @@ impl From<Error> for NotNow {
     }
 }
 
-/// Turns all decisions into rows and stores them.
+/// Turns all decisions into rows and stores them with `done`, the record of the handled message.
+///
+/// A plan that cannot be joined with builds under way makes the message wait, if one of those
+/// builds was stored before. If all of them come from the same message, waiting would not help: the
+/// decision contradicts one of an earlier handler, and its event fails with the code
+/// `contradiction`.
+///
+/// The commit names the run even if nothing changes builds, so that it is fenced.
+///
+/// # Errors
+/// `NotNow` if the storage cannot be read or the plan has to wait.
 async fn admit(
     core: &Core,
     record: &InboxRecord,
@@ -127,7 +168,10 @@ async fn admit(
     Ok(core.store(commit).await)
 }
 
-/// Each decision with unused numbers, and where it stands in the queues.
+/// Returns each decision about an event with reserved ids and the state of the queues.
+///
+/// One id is for the event, and one for each build that the plan could need; ids that are not used
+/// are gaps.
 async fn admissions(
     core: &Core,
     record: &InboxRecord,
@@ -153,8 +197,10 @@ async fn admissions(
     Ok(admissions)
 }
 
-/// Messages that handlers emitted. Those without an id get one that is the same if the decision is
-/// made again.
+/// Returns the inbox rows of the messages that handlers emitted.
+///
+/// A message without an id gets `source/message/position`, which is the same if the decision is
+/// made again. So a repeated decision does not emit a message twice.
 fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowChange> {
     let messages = messages.iter().enumerate().map(|(position, message)| {
         let id = format!("{}/{}/{position}", record.source, record.message_id);
@@ -164,7 +210,9 @@ fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowCh
     messages.collect()
 }
 
-/// Where the queues stand that builds of these decisions join.
+/// Returns the state of the queues that builds of these decisions join: of each build system the
+/// priority of the most urgent ready build, and those of the builds that were started. Without a
+/// decision that has builds, nothing is read.
 async fn lines(core: &Core, decisions: &Decisions<'_>) -> Result<Lines, Error> {
     let mut lines = Lines::default();
     if decisions.events.iter().any(|(_, outcome)| matches!(outcome, Outcome::Build { .. })) {

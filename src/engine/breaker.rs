@@ -1,24 +1,43 @@
+//! The circuit breakers of `drive`: a build system to which nothing could be sent gets no request
+//! for a while.
+//!
+//! Without them every ready build would try on its own during an outage. A circuit breaker is
+//! closed (all builds may start), open (none may start until a moment), or probing (one build is
+//! under way to see whether the outage is over). The pause grows as `Limits::backoff` does, from 1
+//! second to 300 by default, times a random factor between 0.5 and 1. Polls and lookups are not
+//! affected.
+//!
+//! ```text
+//!  0 s  two submissions fail         open until 1 s; the second one counts for nothing
+//!  1 s  one build is let through     it fails: open until 3 s, or earlier by the random factor
+//!  3 s  one build is let through     it is answered: closed
+//! ```
+//!
+//! All of this is in memory. Each run begins without it, which costs one round of
+//! requests.
+
 use crate::rebuild::Limits;
 use crate::time::{Timestamp, later};
 use std::collections::BTreeMap;
 
-/// Which build systems are left alone for a while, because nothing could be sent to them.
-///
-/// Without it, an outage would let every ready build try on its own. What is here is only in
-/// memory: to forget it costs one request.
+/// Holds the circuit breakers that are not closed, by the name of the build system.
 #[derive(Debug, Default)]
 pub(super) struct Breakers(BTreeMap<String, Breaker>);
 
+/// Holds one circuit breaker that is open or probing.
 #[derive(Debug)]
 struct Breaker {
+    /// Outages in a row: the first failure and each failed probe.
     failures: u32,
+    /// No build starts before this moment, by the engine's clock.
     until: Timestamp,
+    /// Whether the one build is under way that was let through.
     probing: bool,
 }
 
 impl Breakers {
-    /// Whether a build may be started on this system now; after an outage one is let through to
-    /// see.
+    /// Returns whether a build may be started on this system now. After the pause, `true` is
+    /// returned once, and the caller must report what became of that build.
     pub(super) fn admits(&mut self, system: &str, now: Timestamp) -> bool {
         match self.0.get_mut(system) {
             None => true,
@@ -30,12 +49,13 @@ impl Breakers {
         }
     }
 
-    /// Something was answered, whatever it was.
+    /// Closes the circuit breaker: the system was reached.
     pub(super) fn answered(&mut self, system: &str) {
         self.0.remove(system);
     }
 
-    /// Nothing could be sent. `chance` (of 0 to 1) spreads those that come back at the same time.
+    /// Opens the circuit breaker: nothing could be sent. `chance` (from 0 to 1) is the random part
+    /// of the pause, so that several engines do not return at the same moment.
     pub(super) fn failed(&mut self, system: &str, now: Timestamp, limits: &Limits, chance: f64) {
         let breaker = self.0.entry(system.to_owned()).or_insert(Breaker { failures: 0, until: now, probing: false });
         // Those that were under way when the first one failed say nothing new.
@@ -46,14 +66,15 @@ impl Breakers {
         breaker.probing = false;
     }
 
-    /// It was not tried after all, so the next one may be.
+    /// Records that the build that was let through did not call the system, so the next one may be
+    /// let through.
     pub(super) fn untried(&mut self, system: &str) {
         if let Some(breaker) = self.0.get_mut(system) {
             breaker.probing = false;
         }
     }
 
-    /// When the first of those that are left alone now may be tried again.
+    /// Returns the earliest moment after `now` at which a system may be tried again.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.values().map(|breaker| breaker.until).filter(|until| *until > now).min()
     }

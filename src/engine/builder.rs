@@ -1,3 +1,8 @@
+//! Collects and checks the configuration of an engine, or of a preview.
+//!
+//! Nothing is called here: no backend is asked before `Engine::run_until` or the first use of a
+//! client. A mistake is found by `build` or `preview`, and the first one is returned.
+
 use super::core::{Core, Parts};
 use super::decision::Decider;
 use super::hints::Hints;
@@ -14,40 +19,40 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why an engine cannot be built from what it was given.
+/// Says why an engine cannot be built from this configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// There is no place to keep anything.
+    /// No storage was set.
     #[error("an engine needs a storage: call .storage(..)")]
     NoStorage,
-    /// There is nothing to read dependencies from.
+    /// No catalog was added.
     #[error("an engine needs a catalog: call .catalog(name, ..)")]
     NoCatalog,
-    /// Nothing would ever be decided.
+    /// No handler was added, so nothing would ever be decided.
     #[error("an engine needs a handler: call .on(..)")]
     NoHandler,
-    /// Two things of one sort have one name.
+    /// Two buses, catalogs, build systems, verifiers or handlers have the same name.
     #[error("two {sort} are called {name:?}; names are stored, so each needs its own")]
     Duplicate {
-        /// Buses, catalogs, build systems or handlers.
+        /// What has the name: `buses`, `catalogs`, `build systems`, `verifiers` or `handlers`.
         sort: &'static str,
         /// The name.
         name: String,
     },
-    /// A bus has a name that the engine uses for messages of its own.
+    /// A bus has a name that the engine uses as the source of its own messages.
     #[error("no bus can be called {0:?}: messages that the engine itself stores have this source")]
     ReservedName(String),
-    /// The policy has rules for a handler that does not exist.
+    /// The policy has rules for a handler that is not registered.
     #[error("the policy has rules for the handler {0:?}, but no such handler is registered")]
     UnknownHandler(String),
-    /// A limit or a verifier is set for a system that does not exist.
+    /// A limit, a verifier or hints are set for a build system that is not registered.
     #[error("something is set for the build system {0:?}, but no such system is registered")]
     UnknownSystem(String),
 }
 
-/// Collects what an [`Engine`] is made of. Buses, catalogs and build systems are registered by
-/// name; names are stored.
+/// Collects the parts of an [`Engine`]. Buses, catalogs and build systems are registered by name;
+/// names are stored.
 ///
 /// It needs a storage, a catalog and a handler; everything else has a default.
 ///
@@ -90,6 +95,7 @@ pub struct EngineBuilder {
     seed: Option<u64>,
     limits: Limits,
     options: Options,
+    /// The first name that was used twice; `build` returns it.
     duplicate: Option<ConfigError>,
 }
 
@@ -116,17 +122,17 @@ impl EngineBuilder {
         }
     }
 
-    /// Where everything is kept.
+    /// Sets the storage, which keeps everything that must survive a restart. Required.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         self.storage = Some(storage);
         self
     }
 
-    /// Where messages come from and go to. There may be several, or none if events only come
-    /// through the [`Client`].
+    /// Adds a bus, from which messages come and to which notifications go. There may be several, or
+    /// none if events only come through the [`Client`].
     ///
-    /// The name is the source of its messages, and a message is known by source and id. None can be
-    /// called as [`Client::LOCAL`], [`Client::EMITTED`] or [`Client::REFUSED`].
+    /// The name is the source of its messages, and a message is identified by source and id. The
+    /// names [`Client::LOCAL`], [`Client::EMITTED`] and [`Client::REFUSED`] are reserved.
     pub fn bus(mut self, name: impl Into<String>, bus: Arc<dyn Bus>) -> Self {
         let name = name.into();
         if self.buses.insert(name.clone(), bus).is_some() {
@@ -135,7 +141,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Who knows what depends on what. Several are read as one graph.
+    /// Adds a catalog of artifacts and their dependencies. At least one is required; several are
+    /// read as one graph.
     pub fn catalog(mut self, name: impl Into<String>, catalog: Arc<dyn Catalog>) -> Self {
         let name = name.into();
         if self.catalogs.insert(name.clone(), catalog).is_some() {
@@ -144,7 +151,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Who builds. An artifact goes to the system it names, else to the only one there is.
+    /// Adds a build system. An artifact goes to the system that it names, otherwise to the only
+    /// registered one.
     pub fn build_system(mut self, name: impl Into<String>, system: Arc<dyn BuildSystem>) -> Self {
         let name = name.into();
         if self.systems.insert(name.clone(), system).is_some() {
@@ -153,16 +161,17 @@ impl EngineBuilder {
         self
     }
 
-    /// Who prepares prerequisites: a build system for artifacts of kind
+    /// Adds a composer, which prepares what builds need: a build system for artifacts of kind
     /// [`Repository`](crate::ArtifactKind::Repository).
     pub fn composer(self, name: impl Into<String>, composer: Arc<dyn Composer>) -> Self {
         self.build_system(name, Arc::new(ComposerSystem(composer)))
     }
 
-    /// How messages tell that a build of this system has changed: the function reads what the
-    /// system calls it from a message, cheaply, and without caring whether it is ours. Such a
-    /// message makes the engine ask the build system at once, instead of at the next poll; it is
-    /// believed no further, and need not come at all.
+    /// Adds a function that reads from a message which job of this build system has changed; `None`
+    /// if the message is about something else. It is called for every message of every bus, so it
+    /// must be cheap, and it need not check whether the job belongs to this engine.
+    ///
+    /// A hint only triggers an early poll. Missing, repeated and wrong hints are harmless.
     pub fn hints(
         mut self,
         system: impl Into<String>,
@@ -172,8 +181,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Who looks at the results of a build system before anything is built on them. Without one the
-    /// build system is believed.
+    /// Sets the verifier of a build system, which looks at each result before anything is built on
+    /// it. Without a verifier a result counts as soon as the build system reports a success.
     pub fn verifier(mut self, system: impl Into<String>, verifier: Arc<dyn Verifier>) -> Self {
         let system = system.into();
         if self.verifiers.insert(system.clone(), verifier).is_some() {
@@ -182,22 +191,23 @@ impl EngineBuilder {
         self
     }
 
-    /// How many builds of a system may run at once; [`ConcurrencyLimits::DEFAULT`] if not set.
+    /// Sets the concurrency limit of a build system: how many of its attempts may be live at once,
+    /// over all runs of the storage. [`ConcurrencyLimits::DEFAULT`] if not set.
     pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
         self.slots.insert(system.into(), slots);
         self
     }
 
-    /// Decides on events of type `E`, under the name of the function or type. That name is stored
-    /// with events: use [`on_as`](Self::on_as) to keep it when the code is renamed, or to register
-    /// two of one name.
+    /// Adds a handler of events of type `E`, under the name of the function or type. That name is
+    /// stored with events: use [`on_as`](Self::on_as) to keep it when the code is renamed, or to
+    /// register two with the same name.
     pub fn on<E: Event, H: Handler<E>>(self, handler: H) -> Self {
         let name = std::any::type_name::<H>();
         let name = name.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or(name).to_owned();
         self.on_as(name, handler)
     }
 
-    /// Decides on events of type `E`, under a name of its own.
+    /// Adds a handler of events of type `E`, under a name of your choice. The name must be unique.
     pub fn on_as<E: Event, H: Handler<E>>(mut self, name: impl Into<String>, handler: H) -> Self {
         let name = name.into();
         if !self.registry.add(name.clone(), handler) {
@@ -206,8 +216,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How to read messages that are not events of ours by their topics. Parsers whose events no
-    /// handler wants are left out.
+    /// Sets the parsers of messages whose topics are not kinds of registered events. Parsers whose
+    /// events no handler wants are left out. A second call replaces the first.
     ///
     /// A message that its parser cannot read becomes a dead letter, with the place and the reason.
     pub fn parsers(mut self, parsers: Parsers) -> Self {
@@ -224,52 +234,56 @@ impl EngineBuilder {
         self
     }
 
-    /// Whether builds are real; builds of different modes never share anything. Those of a dry run
-    /// are only pretended, by [`DryRun`](crate::backend::DryRun), and an engine in this mode leaves
-    /// real builds that it finds in the storage alone.
+    /// Sets the mode of all builds that this engine plans; [`BuildMode::Real`] if not set. Builds
+    /// of different modes share nothing. A dry-run engine only touches dry-run builds, and
+    /// [`DryRun`](crate::backend::DryRun) only pretends to build them.
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The clock; the machine's, if not set.
+    /// Sets the clock; [`SystemClock`] if not set.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Seed of everything random (identities of attempts); taken from the machine, if not set.
+    /// Sets the seed of all random numbers (ids of attempts, pauses); taken from the machine if not
+    /// set. The id of each run is mixed in.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Bounds of tries, pauses and sizes.
+    /// Sets the bounds of tries, pauses and sizes; [`Limits::default`] if not set.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Longest wait of a stage that was not woken; 5 seconds, if not set.
+    /// Sets the longest wait of a stage that was not woken; 5 seconds if not set.
     pub fn tick(mut self, tick: Duration) -> Self {
         self.options.tick = tick;
         self
     }
 
-    /// A submission without an answer after this long counts as unclear and is looked up; 60
-    /// seconds, if not set.
+    /// Sets the time limit of a call; 60 seconds if not set. A submission without an answer after
+    /// this long is unclear and is looked up; polls, lookups, verifications and publications are
+    /// repeated.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;
         self
     }
 
-    /// How long calls under way may take after the end was asked for; 30 seconds, if not set.
+    /// Sets how long calls under way may take after the stop was requested; 30 seconds if not set.
+    /// Calls that take longer are dropped.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.options.shutdown_grace = grace;
         self
     }
 
-    /// Messages with larger bodies become dead letters; 8 MiB, if not set.
+    /// Sets the largest size of a message's body in bytes; 8 MiB if not set. Larger messages become
+    /// dead letters.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.options.message_bytes_max = bytes;
         self
@@ -307,18 +321,19 @@ impl EngineBuilder {
         Ok(Engine { core: Arc::new(core) })
     }
 
-    /// Returns what tells what an event would do, from the same handlers, catalogs, parsers and
-    /// policy as an engine, without one: for a program beside the engine, whose client gets it with
+    /// Returns a [`Preview`] with the same handlers, catalogs, parsers and policy as an engine,
+    /// without one. It is for a program beside the engine, whose client gets it with
     /// [`Client::with_preview`]. A storage is optional; with one, plans have estimates from earlier
     /// builds.
     ///
     /// # Errors
-    /// As for [`build`](Self::build).
+    /// As for [`build`](Self::build), but no storage is needed.
     pub fn preview(self) -> Result<Preview, ConfigError> {
         self.check()?;
         Ok(Preview::new(Arc::new(self.decider())))
     }
 
+    /// Checks everything but the storage.
     fn check(&self) -> Result<(), ConfigError> {
         if let Some(duplicate) = &self.duplicate {
             return Err(duplicate.clone());
@@ -342,6 +357,8 @@ impl EngineBuilder {
         Ok(())
     }
 
+    /// Returns the part that asks handlers. The parsers are filtered here, after all handlers are
+    /// known.
     fn decider(&self) -> Decider {
         let mut registry = self.registry.clone();
         registry.set_parsers(self.parsers.clone());
@@ -359,6 +376,7 @@ impl EngineBuilder {
         }
     }
 
+    /// Records a name that was used twice, if it is the first one.
     fn repeated(&mut self, sort: &'static str, name: String) {
         self.duplicate.get_or_insert(ConfigError::Duplicate { sort, name });
     }

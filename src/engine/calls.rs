@@ -1,12 +1,22 @@
+//! Gives calls of backends a time limit:
+//! [`EngineBuilder::call_timeout`](super::EngineBuilder::call_timeout), 60 seconds by default.
+//!
+//! The limit holds for all calls of build systems and verifiers, for the publication of messages,
+//! and for the renewal of the lease. It does not hold for other calls of the storage, for
+//! `Bus::receive` and `Bus::acknowledge`, and for handlers with the catalogs that they ask: these
+//! end by themselves, or with the run.
+
 use super::core::Core;
 use crate::backend::{Error, Remedy};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 
-/// Calls to backends within the time that they have
-/// ([`EngineBuilder::call_timeout`](super::EngineBuilder::call_timeout)).
+/// Calls with a time limit.
 impl Core {
-    /// What a call gives; `None` if it does not end in time. It is dropped then.
+    /// Returns the output of a call; `None` if it does not end within the time limit.
+    ///
+    /// A call that is late is dropped. Its request may already be on its way and may still have an
+    /// effect, so the caller must treat the outcome as unknown unless the call can be repeated.
     pub(super) async fn in_time<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let timeout = self.sleep(self.options.call_timeout);
         pin_mut!(call, timeout);
@@ -16,7 +26,11 @@ impl Core {
         }
     }
 
-    /// The answer to a call that may be repeated. That there is none in time is an outage.
+    /// Returns the answer to a call that can be repeated without harm.
+    ///
+    /// # Errors
+    /// The error of the call; `Unavailable` with this place if there is no answer within the time
+    /// limit. Never use this for a submission: no answer does not mean that nothing was started.
     pub(super) async fn answer<T>(
         &self,
         place: impl FnOnce() -> String,

@@ -1,10 +1,27 @@
+//! Stores facts about builds: load the rows, apply an input to them, commit the difference.
+//!
+//! Every stage reports what it has seen through `Core::apply`; nothing else changes the state of a
+//! build. The commit names the rows that it rests on and the run that made it, so the storage
+//! refuses it if a row has changed in between or if the lease is lost.
+//!
+//! What becomes of a commit, by the remedy of the error:
+//!
+//! * `Conflict`: load again and decide again, with a growing pause (`CONFLICT_PAUSES`).
+//! * `Fenced`: the run is over; the signal of `Core::lose` ends all stages.
+//! * `NotNow`, `Rejected`, `NotFound`, `Unsupported`: the storage refuses, and the caller decides.
+//! * `Unavailable`, `Unclear`, `Corrupt`: the outcome is not known. After a pause, load again and
+//!   look.
+//!
+//! Neither kind of repetition has a limit: it ends with success, with a refusal, or with the run.
+//! If the process dies here, the commit is stored completely or not at all.
+
 use super::core::Core;
 use crate::backend::{Error, Remedy, Scope};
 use crate::client::Concerned;
 use crate::rebuild::{BuildId, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild, RowChange};
 use std::time::Duration;
 
-/// What became of a commit.
+/// Says what became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     /// It is stored.
@@ -19,10 +36,10 @@ pub(super) enum Stored {
     Unknown,
 }
 
-/// Why an input has changed nothing.
+/// Says why an input has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotApplied {
-    /// It does not fit what is stored.
+    /// The input does not fit what is stored: it is late, repeated, or about something unknown.
     Illegal(IllegalInput),
     /// The storage refuses what follows from it.
     Refused(Error),
@@ -30,11 +47,13 @@ pub(super) enum NotApplied {
     Fenced,
 }
 
-/// The pause after a conflict, doubled with each further one up to the second value. The first is
-/// decided again at once.
+/// The pause after the second conflict in a row, and the longest one. The first conflict is decided
+/// again at once; from the third one on the pause doubles: 0, 5, 10, 20, 40 milliseconds and so on,
+/// up to 1 second. Each pause is multiplied by a random factor between 0.5 and 1, so that two
+/// processes with the same conflict do not meet again.
 const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-/// Counts conflicts in a row.
+/// Counts the conflicts in a row of one commit.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts(u32);
 
@@ -52,8 +71,24 @@ impl Conflicts {
 }
 
 impl Core {
-    /// The one door for facts about builds: loads, applies, stores, until the fact is stored or
-    /// proves to change nothing. `build` is the build that the input is about, if it is about one.
+    /// Applies an input: the only way in which a fact about a build is stored.
+    ///
+    /// Loads the rows of the input's scope, applies the input, and commits; repeats this until the
+    /// fact is stored or proves to change nothing. Returns the rows as they are after the input.
+    /// `build` is the build that the input is about, if it is about one; some inputs then load
+    /// everything that waits for that build (see `scope`). An input that starts a build also
+    /// carries the concurrency limit of its system, which the storage checks against the attempts
+    /// of all runs.
+    ///
+    /// If the outcome of a commit was not known and the input is stale on the next try, the commit
+    /// was stored: the input itself has made itself stale. That counts as success.
+    ///
+    /// # Errors
+    /// `NotApplied`: the input does not fit, the storage refuses, or the run is over. An error
+    /// while rows are loaded is repeated after a pause, whatever it is.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the fact is stored completely or not at all.
     pub(super) async fn apply(&self, input: &Input, build: Option<BuildId>) -> Result<Neighbourhood, NotApplied> {
         let scope = scope(input, build);
         let (mut unknown, mut conflicts) = (false, Conflicts::default());
@@ -95,7 +130,11 @@ impl Core {
         }
     }
 
-    /// Stores a commit.
+    /// Commits once, and wakes the stages that the changes give something to do.
+    ///
+    /// A commit without changes is stored without a call. If the storage says that the run is over,
+    /// this also ends the run with `Core::lose`. If the outcome is unknown, this sleeps for a pause
+    /// first.
     pub(super) async fn store(&self, commit: Commit) -> Stored {
         if commit.changes.is_empty() {
             return Stored::Yes;
@@ -121,8 +160,10 @@ impl Core {
         }
     }
 
-    /// Stores changes that may be stored twice, until they are, or the storage refuses them for
-    /// good.
+    /// Stores changes that may be stored twice without harm, and repeats the commit until it is
+    /// stored, the storage refuses it, or the run is over.
+    ///
+    /// The result is never `Conflict` or `Unknown`.
     pub(super) async fn store_surely(&self, changes: Vec<RowChange>) -> Stored {
         let mut conflicts = Conflicts::default();
         loop {
@@ -135,7 +176,11 @@ impl Core {
     }
 }
 
-/// The rows an input may change. Whatever may end a build badly needs everything that waits for it.
+/// Returns the rows that an input may change.
+///
+/// An input after which the build may end badly needs everything that waits for the build, directly
+/// and indirectly (`Descendants`), because those builds fail too. An input that can only succeed or
+/// wait needs the direct neighbours. Without a known build, the scope falls back to the attempt.
 fn scope(input: &Input, build: Option<BuildId>) -> Scope {
     match (input, build) {
         (Input::Cancel { event, .. }, _) => Scope::Event(*event),

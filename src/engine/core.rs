@@ -1,3 +1,18 @@
+//! Holds what all stages of an engine share: backends, bounds, wake-ups, and the lease of the
+//! current run.
+//!
+//! Nothing here is the state of a build. A process that dies loses only the knowledge which
+//! unreadable rows were reported, the generator of random numbers, and the lease, which expires in
+//! the storage.
+//!
+//! Two signals end a stage. `Core::stop` requests the end: a stage takes no new work, completes the
+//! calls under way, and returns. `Core::lose` says that the storage refuses this run: nothing that
+//! a stage does can be stored any more, so the engine drops all stages at once.
+//!
+//! Two clocks are involved. Moments in rows (`not_before`, deadlines) are compared by the clock of
+//! the storage, timers run by the clock of the engine. Each renewal of the lease measures the
+//! difference; `Core::storage_now` and `Core::local` convert.
+
 use super::decision::Decider;
 use super::hints::Hints;
 use super::options::Options;
@@ -17,55 +32,77 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// What all stages share: backends, bounds and wake-ups, and the lease of the present run. It has
-/// no state of any build.
+/// Holds what all stages share. It has no state of any build.
 #[derive(Debug)]
 pub(super) struct Core {
+    /// The client of this engine. It shares the wake-ups, and migrates the storage before the first
+    /// use.
     pub(super) client: Client,
+    /// The storage. Stages write to it through `Core::store` and `Core::apply`; only `publish`
+    /// commits directly.
     pub(super) storage: Arc<dyn Storage>,
+    /// Buses, by registered name, which is also the source of their messages.
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
+    /// Build systems and composers, by registered name. `Core::backend` chooses among them.
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    /// Verifiers, by the name of the build system whose results they look at.
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    /// Live attempts that messages can be about, and those of them that may have changed.
     pub(super) hints: Hints,
+    /// Authors of further messages about each notification, in the order of registration.
     pub(super) announcers: Vec<Box<dyn Announcer>>,
+    /// Handlers, parsers and catalogs; shared with `Preview`.
     pub(super) decider: Arc<Decider>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
+    /// How many live attempts each build system may have, over all runs of the storage.
     pub(super) slots: ConcurrencyLimits,
     pub(super) options: Options,
+    /// Source of attempt ids and of the random part of pauses. It is mixed with the id of each new
+    /// run.
     rng: Mutex<fastrand::Rng>,
+    /// Signals within the process. A signal that is missed costs at most one tick.
     pub(super) wake: Arc<Wake>,
+    /// The lease as of its last renewal.
     held: Mutex<Held>,
-    /// Rows that cannot be read, as far as that was said.
+    /// Texts of unreadable rows that were logged already; at most `REPORTED_MAX`.
     reported: Mutex<BTreeSet<String>>,
+    /// Whether the stop was requested; reset by the next call of `run_until`.
     stopping: AtomicBool,
+    /// Notified when `stopping` is set.
     stopped: Notify,
+    /// Whether the lease of the current run is lost; reset when a new run begins.
     lost: AtomicBool,
+    /// Notified when `lost` is set.
     lost_now: Notify,
-    /// One decision of a handler is stored after another: each adds dependencies, so two at a time
-    /// would be a conflict.
+    /// Held while the decision of a handler is turned into rows and stored. Each decision adds
+    /// dependencies, so of two that are stored at the same time one would end in a conflict.
     pub(super) admitting: tokio::sync::Mutex<()>,
-    /// Intents are stored in the order in which their builds were chosen.
+    /// Held while a build is reused or an intent is stored. The mutex is fair: builds that wait for
+    /// it at the same time get it in the order in which they were chosen.
     pub(super) starting: tokio::sync::Mutex<()>,
 }
 
-/// The lease of the present run.
+/// The lease of the current run, as of its last renewal.
 #[derive(Debug, Default)]
 struct Held {
+    /// The run, which is also its fencing token; `RunId::NONE` if there is no run.
     run: RunId,
-    /// Until when it holds at least, by the engine's clock.
+    /// The moment, by the engine's clock, up to which the lease certainly holds: the receipt of the
+    /// last renewal plus the `ttl` of the lease.
     until: Timestamp,
-    /// How much later it is by the clock of the storage than by that of the engine.
+    /// How much the clock of the storage is ahead of that of the engine; zero if it is not.
     ahead: Duration,
-    /// How much earlier.
+    /// How much the clock of the storage is behind that of the engine; zero if it is not.
     behind: Duration,
+    /// Partitions of the outbox that this run publishes until the next renewal.
     partitions: Vec<u16>,
 }
 
-/// Unreadable rows that are said one by one.
+/// Largest number of unreadable rows that are logged one by one; later ones are not logged.
 const REPORTED_MAX: usize = 1000;
 
-/// What an engine is made of.
+/// Holds what the builder hands over to `Core::new`.
 pub(super) struct Parts {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
@@ -81,44 +118,65 @@ pub(super) struct Parts {
     pub(super) rng: fastrand::Rng,
 }
 
-/// When a stage looks at the rows again: soon after something happened, but not after each of many
-/// things that happen at once.
+/// Decides when a stage reads the rows again: soon after something happened, but at most once in
+/// each interval of `Options::pace` (10 milliseconds).
+///
+/// A stage that was woken reads at once if the interval since its last look has passed, otherwise
+/// at the end of the interval. All wake-ups within one interval lead to one look:
+///
+/// ```text
+///  0 ms  the stage reads
+///  2 ms  a build ends: the stage is woken, but waits
+///  7 ms  another build ends
+/// 10 ms  the stage reads, and sees both ends
+/// 25 ms  a third build ends: the stage reads at once
+/// ```
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// The end of the interval since the last look.
     not_before: Timestamp,
+    /// Whether something has happened since the last look.
     pending: bool,
+    /// When to look again if nothing happens: the first moment at which a row, a poll or a circuit
+    /// breaker is due.
     next: Option<Timestamp>,
 }
 
 impl Pace {
+    /// Returns a pace that is due at once, so that a new run reads the rows first.
     pub(super) fn new() -> Self {
         Self { not_before: Timestamp::MIN_UTC, pending: true, next: None }
     }
 
-    /// Something has happened.
+    /// Records that something has happened: a wake-up, the end of a call, or a timer.
     pub(super) fn hurry(&mut self) {
         self.pending = true;
     }
 
-    /// Whether to look now; no more, once the end was asked for.
+    /// Returns whether to look now. The answer is always `false` after the stop was requested.
     pub(super) fn is_due(&self, core: &Core) -> bool {
         self.pending && self.not_before <= core.now() && !core.is_stopping()
     }
 
-    /// The stage has looked; without a hint it wants to look again at `next`.
+    /// Records that the stage has looked. If nothing happens, it looks again at `next`, or after a
+    /// tick.
     pub(super) fn looked(&mut self, core: &Core, next: Option<Timestamp>) {
         *self = Self { not_before: later(core.now(), core.options.pace), pending: false, next };
     }
 
-    /// When to look if nothing happens; never, once the end was asked for.
+    /// Returns when to look if nothing happens; `None` after the stop was requested.
     pub(super) fn at(&self, core: &Core) -> Option<Timestamp> {
         let at = if self.pending { Some(self.not_before) } else { self.next };
         at.filter(|_| !core.is_stopping())
     }
 }
 
-/// Waits until one of the calls under way ends, and returns what it gave, or until there is
-/// something else to do.
+/// Waits until one of the calls under way ends, and returns its output; returns `None` if `wait`
+/// ends first.
+///
+/// The calls stay in `under_way`, so nothing is lost when `wait` wins. They make progress only
+/// while the stage waits here: a stage that waits for something else, such as a pause, stops all
+/// its calls for that time.
 pub(super) async fn progress<F: Future>(
     under_way: &mut FuturesUnordered<F>,
     wait: impl Future<Output = ()>,
@@ -170,47 +228,56 @@ impl Core {
         }
     }
 
+    /// Returns the questions that can be asked of the storage.
     pub(super) fn reads(&self) -> &dyn StorageReads {
         self.storage.reads()
     }
 
-    /// Before the first run of a call to `run_until`.
+    /// Withdraws the request to stop, before the first run of a call of `run_until`.
     pub(super) fn start(&self) {
         self.stopping.store(false, Ordering::SeqCst);
     }
 
-    /// Tells every stage to take no new work.
+    /// Requests the end: tells every stage to take no new work, and wakes all of them.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stopped.notify_waiters();
         self.wake.all();
     }
 
-    /// Completes once the end was asked for.
+    /// Completes when the end was requested; at once if it was requested before.
     pub(super) async fn stopped(&self) {
         until(&self.stopping, &self.stopped).await;
     }
 
+    /// Returns whether the end was requested.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// The storage says that the present run is over.
+    /// Records that the storage has refused this run. `lease::keep` returns then, and the engine
+    /// drops all stages of the run.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
         self.lost_now.notify_waiters();
     }
 
-    /// Completes once the present run is over.
+    /// Completes when the current run is over; at once if it is over already.
     pub(super) async fn lost(&self) {
         until(&self.lost, &self.lost_now).await;
     }
 
+    /// Locks the lease. The guard is never held over an `await`.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a lease that was just taken or renewed.
+    /// Stores a lease that was just taken or renewed, with the difference of the clocks.
+    ///
+    /// The lease counts from the moment at which the answer is here, so a slow answer makes `until`
+    /// later than the storage's own end of the lease; the storage decides in any case. A new run
+    /// resets the signal of a lost lease and mixes its id into the random numbers. The `publish`
+    /// stages are woken, since the partitions may have changed.
     pub(super) fn set_lease(&self, lease: &Lease) {
         let now = self.now();
         let before = self.run();
@@ -232,47 +299,57 @@ impl Core {
         self.wake.publish.notify_waiters();
     }
 
+    /// Replaces the id of the run, and nothing else; used to set `RunId::NONE` when a lease was
+    /// given back.
     pub(super) fn set_run(&self, run: RunId) {
         self.held().run = run;
     }
 
-    /// The present run; [`RunId::NONE`] before the first and after the last.
+    /// Returns the current run; `RunId::NONE` before the first one and after one that was stopped.
     pub(super) fn run(&self) -> RunId {
         self.held().run
     }
 
-    /// The partitions of the notifications that this run publishes.
+    /// Returns the partitions of the outbox that this run publishes.
     pub(super) fn partitions(&self) -> Vec<u16> {
         self.held().partitions.clone()
     }
 
-    /// Whether the lease certainly holds, as far as the engine's clock tells: a run that was
-    /// stopped for long must not go on as if nothing had happened.
+    /// Returns whether the lease certainly holds, by the engine's clock.
+    ///
+    /// A process that was suspended finds here that its lease has expired, before it sends anything
+    /// that another run may be looking up. Only `drive` asks, right before each submission; for all
+    /// writes the storage decides.
     pub(super) fn lease_holds(&self) -> bool {
         self.now() < self.held().until
     }
 
+    /// Returns the current time by the engine's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The present moment by the clock of the storage, as of the last renewal of the lease.
+    /// Returns the current time by the clock of the storage, with the difference that the last
+    /// renewal of the lease has shown.
     pub(super) fn storage_now(&self) -> Timestamp {
         let held = self.held();
         crate::time::earlier(later(self.now(), held.ahead), held.behind)
     }
 
-    /// A moment of the storage's clock, by the engine's.
+    /// Converts a moment of the storage's clock to one of the engine's clock, for a timer.
     pub(super) fn local(&self, at: Timestamp) -> Timestamp {
         let held = self.held();
         later(crate::time::earlier(at, held.ahead), held.behind)
     }
 
+    /// Sleeps for a duration, by the engine's clock.
     pub(super) async fn sleep(&self, duration: Duration) {
         self.clock.sleep_until(later(self.now(), duration)).await;
     }
 
-    /// Waits for a hint, but no longer than until `at` and than a tick.
+    /// Waits for a wake-up, but not longer than until `at`, and never longer than a tick.
+    ///
+    /// The tick bounds the cost of a wake-up that is missed or that belongs to another process.
     pub(super) async fn wait(&self, hint: &Notify, at: Option<Timestamp>) {
         let tick = later(self.now(), self.options.tick);
         let timer = self.clock.sleep_until(at.map_or(tick, |at| at.min(tick)));
@@ -281,7 +358,10 @@ impl Core {
         select(hint, timer).await;
     }
 
-    /// Waits for a signal that was asked for before the stage looked, but no longer than a tick.
+    /// Waits for a signal, but not longer than a tick, and then for the pace of a stage.
+    ///
+    /// The caller makes the signal before it reads the rows. So a change that is stored between the
+    /// read and this call is not missed.
     pub(super) async fn wait_for(&self, signal: Notified<'_>) {
         let timer = self.sleep(self.options.tick);
         pin_mut!(timer, signal);
@@ -289,7 +369,8 @@ impl Core {
         self.sleep(self.options.pace).await;
     }
 
-    /// Says which stored rows cannot be read; each once.
+    /// Logs stored rows that cannot be read, each once and at most `REPORTED_MAX` of them. The
+    /// process forgets them when it ends, so a new process logs them again.
     pub(super) fn report(&self, unreadable: &[Violation]) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         for row in unreadable {
@@ -302,14 +383,18 @@ impl Core {
         }
     }
 
-    /// After a backend failed: says so once, and waits a little.
+    /// Logs that a backend failed, and sleeps for `Options::backend_pause` (1 second).
+    ///
+    /// The pause does not grow. The stage that calls this repeats its step afterwards.
     pub(super) async fn pause(&self, stage: &'static str, error: &Error) {
         tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
         self.sleep(self.options.backend_pause).await;
     }
 
-    /// The build system of this build, if this engine may touch it and has its system. Builds of a
-    /// dry run are only pretended.
+    /// Returns the build system of a build; `None` if no system of that name is registered, or if
+    /// the build is real and this engine only makes dry runs.
+    ///
+    /// Builds of a dry run go to `DryRun`, whichever system their key names.
     pub(super) fn backend(&self, key: &BuildKey) -> Option<&dyn BuildSystem> {
         match key.mode {
             BuildMode::DryRun => Some(&DryRun),
@@ -319,26 +404,34 @@ impl Core {
         }
     }
 
-    /// Whether the build's result is verified before it counts. That of a dry run is not.
+    /// Returns whether the result of this build is verified before it counts. Results of a dry run
+    /// are not.
     pub(super) fn has_verifier(&self, build: &BuildRecord) -> bool {
         build.key.mode != BuildMode::DryRun && self.verifiers.contains_key(&build.key.system)
     }
 
-    /// Whether this engine may touch such a build: a dry-run engine only touches dry-run builds.
+    /// Returns whether this engine may touch a build: a dry-run engine only touches dry-run builds,
+    /// any other engine touches all.
+    ///
+    /// This does not say that the system of the build is registered here.
     pub(super) fn is_ours(&self, key: &BuildKey) -> bool {
         key.mode == BuildMode::DryRun || self.decider.mode() != BuildMode::DryRun
     }
 
+    /// Locks the random numbers. The guard is never held over an `await`.
     pub(super) fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns a fresh random id for an attempt (128 bits), which is also its marker in the build
+    /// system.
     pub(super) fn new_attempt(&self) -> AttemptId {
         AttemptId::from_random(self.rng().u128(..))
     }
 }
 
-/// Completes once the flag is set; whoever sets it notifies.
+/// Completes when the flag is set; the code that sets the flag notifies `set` afterwards. The
+/// waiter is made before the flag is read, so that a notification in between is not missed.
 async fn until(flag: &AtomicBool, set: &Notify) {
     loop {
         let notified = set.notified();

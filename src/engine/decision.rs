@@ -1,3 +1,18 @@
+//! Asks handlers what to do about a message: the second of three steps, between `message` and
+//! `admission`.
+//!
+//! Nothing is stored, submitted or published here, so a decision can be made again at any time:
+//! after a crash, after a conflict, or for a preview. What is read are catalogs, the history of
+//! builds, and the policy.
+//!
+//! * A handler returns an error of its own, or panics: its event fails with the code
+//!   `handler_failed`.
+//! * A handler passes on a transient error of a backend: the whole message waits, and all its
+//!   handlers are asked again later.
+//! * A handler hangs: there is no time limit; see `message`.
+//!
+//! Bounds: `Limits::plan_builds_max` for a plan, `LATEST_MAX` for the search of an earlier content.
+
 use super::registry::{Entry, Registry};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BoxError, BuildFilter, Error, Paging, StorageReads, with_causes};
@@ -14,59 +29,68 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// From a message to decisions: the second of three steps. Asks handlers, and completes what they
-/// answer; stores nothing.
+/// Asks handlers, and completes and checks their answers.
 #[derive(Debug)]
 pub(super) struct Decider {
+    /// Handlers by kind, and parsers.
     pub(super) registry: Registry,
+    /// What handlers may read through their context.
     pub(super) readable: Arc<Readable>,
-    /// The registered build systems.
+    /// Names of the registered build systems, composers included.
     pub(super) systems: BTreeSet<String>,
-    /// A larger plan is refused.
+    /// Largest number of builds of a plan; the event of a larger one fails.
     pub(super) plan_builds_max: u32,
 }
 
-/// A message as handlers see it.
+/// Holds a message as handlers see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming<'a> {
     /// The identity of the message.
     pub(super) id: &'a str,
-    /// When it was stored.
+    /// When the message was stored.
     pub(super) at: Timestamp,
+    /// Its headers. Two of them matter here: `Message::CONFIRMS` and `Message::HANDLER`.
     pub(super) headers: &'a BTreeMap<String, String>,
-    /// What it says.
+    /// The event that was read from it.
     pub(super) envelope: &'a Envelope,
 }
 
-/// What one handler decided, completed and checked.
+/// Holds what one handler decided, completed and checked.
 #[derive(Debug)]
 pub(super) enum Decided {
+    /// Nothing is stored for this handler.
     Ignore,
     /// An event with or without builds.
     Event(Outcome),
+    /// Messages to be handled next.
     Emit(Vec<Message>),
+    /// Events to be cancelled.
     Cancel(Vec<EventId>),
 }
 
-/// Builds of one artifact that are looked at for its latest content; those of other modes are
-/// passed over.
+/// Number of latest builds of one artifact among which its latest content is searched; builds of
+/// another mode are skipped.
 const LATEST_MAX: u32 = 20;
 
 impl Decider {
+    /// Returns the mode of the engine, which is part of each build key.
     pub(super) fn mode(&self) -> BuildMode {
         self.readable.mode
     }
 
-    /// What the message says; `None` if no handler wants it.
+    /// Reads the event of a message; `None` if no handler wants it.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         self.registry.read(message)
     }
 
-    /// Asks every handler of the kind, in the order of their registration. A handler's own error
-    /// fails its event.
+    /// Asks each handler of the event's kind, one after another in the order of their registration.
+    ///
+    /// The header `Message::HANDLER` restricts this to one handler. The header `Message::CONFIRMS`
+    /// has the hash of a plan that a person has confirmed.
     ///
     /// # Errors
-    /// A transient error of a backend, by whichever handler: the message waits.
+    /// A transient error of a backend, from any handler, or any error of the storage while contents
+    /// are searched: the message waits, and the answers of the other handlers are dropped.
     pub(super) async fn decide<'a>(
         &'a self,
         incoming: Incoming<'_>,
@@ -84,6 +108,9 @@ impl Decider {
         Ok(decisions)
     }
 
+    /// Asks one handler, and completes its answer. A plan goes through three steps: contents that
+    /// the catalog does not know are filled in, each node gets its build system, and the gate may
+    /// hold the plan back until a person confirms it.
     async fn ask(
         &self,
         entry: &Entry,
@@ -117,8 +144,8 @@ impl Decider {
         })
     }
 
-    /// Fills in the contents of parents that the catalog does not know, as far as they were built
-    /// here.
+    /// Fills in the contents of parents that the catalog does not know, from builds that are
+    /// stored. The plan stays as it is if there is no storage (in a preview).
     async fn with_known_contents(&self, plan: Plan) -> Result<Plan, Error> {
         let Some(reads) = self.readable.history.as_deref().map(|storage| storage.reads()) else { return Ok(plan) };
         let mut contents = BTreeMap::new();
@@ -130,6 +157,8 @@ impl Decider {
         Ok(plan.with_contents(&contents))
     }
 
+    /// Returns the digest of the latest output of an artifact in the mode of this engine, if one of
+    /// its latest `LATEST_MAX` builds has an output with a digest.
     async fn latest_content(&self, reads: &dyn StorageReads, id: &ArtifactId) -> Result<Option<Digest>, Error> {
         // A build that was cancelled too late has an output as well.
         let states = vec![BuildState::Done, BuildState::Reused, BuildState::Canceled];
@@ -139,7 +168,9 @@ impl Decider {
         Ok(latest.and_then(|build| build.output?.digest))
     }
 
-    /// Says which registered system builds each node.
+    /// Returns the plan with the name of the build system of each node. The event fails instead if
+    /// the plan is too large (`plan_too_large`) or a node has no registered system
+    /// (`no_build_system`).
     fn route(&self, plan: Plan) -> Outcome {
         let limit = self.plan_builds_max as usize;
         if plan.len() > limit {
@@ -156,6 +187,12 @@ impl Decider {
         Outcome::Build { plan: Box::new(plan), systems }
     }
 
+    /// Returns the build system of an artifact: the one that it names, otherwise the only
+    /// registered one.
+    ///
+    /// # Errors
+    /// A sentence for people, if the named system is not registered, or if none is named and there
+    /// is not exactly one.
     fn system_of(&self, artifact: &Artifact) -> Result<String, String> {
         let known = || self.systems.iter().cloned().collect::<Vec<_>>().join(", ");
         match &artifact.system {
@@ -174,11 +211,13 @@ impl Decider {
     }
 }
 
+/// Returns a failed event, with the text of the error and its causes.
 fn failed(error: &(dyn std::error::Error + 'static)) -> Decided {
     Decided::Event(Outcome::Fail(Reason::new("handler_failed", with_causes(error))))
 }
 
-/// Holds a plan back that is too large to be started unasked.
+/// Holds a plan back that is so large that a person has to confirm it, unless its hash is
+/// confirmed.
 fn gate(outcome: Outcome, policy: &Policy, confirmed: Option<&Digest>) -> Outcome {
     let Outcome::Build { plan, systems } = outcome else { return outcome };
     match plan.gate(policy, confirmed) {

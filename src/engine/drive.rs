@@ -1,3 +1,31 @@
+//! Starts ready builds: turns them into attempts and submits these to build systems.
+//!
+//! The stage reads builds in `Ready` whose time has come. It is woken by each stored change of a
+//! build, by the first moment at which a build becomes due, by the end of a back-off of a circuit
+//! breaker, and by a tick; `Pace` limits how often it reads.
+//!
+//! # The steps of one build
+//!
+//! 1. `choose`: the schedule gives the build a place within the concurrency limit.
+//! 2. `Input::Reuse`: a build whose inputs are those of its latest output ends here (early cutoff).
+//! 3. `prepared`: its repositories must still be there; otherwise the build waits.
+//! 4. A session is opened, if the build system has sessions.
+//! 5. `Input::Start`: the intent is stored, with a fresh attempt id and the session.
+//! 6. The build system is called, and its answer is stored.
+//!
+//! # What happens when something fails
+//!
+//! * Before step 5 nothing was submitted. If the process dies, the build is still ready.
+//! * Between step 5 and the stored answer the outcome is open. If the process dies, hangs or loses
+//!   its lease, `watch` of a later run looks the attempt up by its marker.
+//! * No session, or an `Unavailable` system: stored as not sent; the build is ready again after
+//!   `Limits::backoff_first`, and the circuit breaker of the system opens.
+//! * No answer within the time limit, or one that leaves the outcome open: the attempt is unclear,
+//!   and is looked up.
+//! * A late answer, after another run has taken the attempt over, does not fit and changes nothing.
+//!
+//! Bounds: the concurrency limits, `Capabilities::submissions`, and `READY_MAX`.
+
 use super::breaker::Breakers;
 use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
@@ -12,11 +40,15 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeMap;
 
-/// More ready builds of a build system than that are not looked at in one step; those are the least
-/// urgent ones.
+/// Largest number of ready builds of each build system that are read in one look. Builds beyond it
+/// are the least urgent ones, and are read when others have been started.
 const READY_MAX: u32 = 1000;
 
-/// Ready builds to attempts: starts as many as the concurrency limits allow, the most urgent first.
+/// Starts ready builds, the most urgent first, as many as the limits allow, until the stop was
+/// requested and all calls have ended.
+///
+/// A start is two futures in turn, `intend` and `submit`. In between, `Starting` learns that the
+/// rows now count the attempt.
 pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
     let mut starting = Starting::default();
@@ -57,31 +89,42 @@ pub(super) async fn run(core: &Core) {
     }
 }
 
-/// How far a start has got.
+/// Says how far the start of a build has got.
 enum Step {
     /// The intent is stored; the build system is to be called.
     Intended(Box<Intended>),
-    /// It is over.
+    /// The start is over: submitted, reused, postponed, or not possible now.
     Ended { build: BuildId, system: String, reached: Reached },
 }
 
-/// Whether a build system could be reached.
+/// Says whether a build system could be reached; the input of the circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reached {
+    /// A session was opened, or the request was sent, whatever the answer was; also if none came in
+    /// time.
     Yes,
+    /// No session was opened, or the request was certainly not sent.
     No,
+    /// The build system was not called.
     NotTried,
 }
 
-/// A build whose intent is stored.
+/// Holds a build whose intent is stored, on its way to the build system.
 struct Intended {
+    /// The build, with the inputs that it is submitted with.
     build: BuildRecord,
+    /// The attempt that is in the state `Intent`.
     attempt: AttemptRecord,
     /// Why there is no session to submit it in, if there should be one.
     no_session: Option<Error>,
 }
 
-/// Builds that are being started, by whether the rows show it already.
+/// Holds the builds that are being started, by whether the rows count them already.
+///
+/// The rows count a build as a live attempt from its intent on. A build before that must be counted
+/// here, or the limit would be exceeded; a build after that must not be counted a second time. With
+/// a limit of 3, two live attempts in the rows of which one is in `stored`, and one build in
+/// `undecided`: 2 + 1 = 3, so nothing more starts.
 #[derive(Debug, Default)]
 struct Starting {
     /// Their intents are not stored.
@@ -91,35 +134,49 @@ struct Starting {
 }
 
 impl Starting {
+    /// Adds a build that was chosen.
     fn begin(&mut self, build: &BuildRecord) {
         self.undecided.insert(build.id, build.key.system.clone());
     }
 
+    /// Records that the intent of a build is stored.
     fn stored(&mut self, build: BuildId) {
         let system = self.undecided.remove(&build);
         self.stored.extend(system.map(|system| (build, system)));
     }
 
+    /// Removes a build whose start is over.
     fn end(&mut self, build: BuildId) {
         self.undecided.remove(&build);
         self.stored.remove(&build);
     }
 
+    /// Returns whether the build is being started, so that it is not chosen twice.
     fn contains(&self, build: BuildId) -> bool {
         self.undecided.contains_key(&build) || self.stored.contains_key(&build)
     }
 
+    /// Returns how many builds of a system are being started; `Capabilities::submissions` limits
+    /// these.
     fn of_system(&self, system: &str) -> u32 {
         let all = self.undecided.values().chain(self.stored.values());
         u32::try_from(all.filter(|name| *name == system).count()).unwrap_or(u32::MAX)
     }
 
+    /// Returns how many builds are being started in all.
     fn len(&self) -> u32 {
         u32::try_from(self.undecided.len() + self.stored.len()).unwrap_or(u32::MAX)
     }
 }
 
-/// The builds that start now, and when there may be others.
+/// Returns the builds that start now, and the moment at which a further build becomes due.
+///
+/// Reads as many ready builds of each system as the largest concurrency limit allows, plus the
+/// number that is being started (their rows may still look ready). If none of these can start
+/// although a system has room, reads once more with `READY_MAX`.
+///
+/// # Errors
+/// The storage cannot be read. Nothing was chosen then.
 async fn startable(
     core: &Core,
     starting: &Starting,
@@ -145,13 +202,26 @@ async fn startable(
     }
 }
 
-/// How many more attempts may be submitted to this system at this moment.
+/// Returns how many more submissions this system takes at this moment: its declared number minus
+/// those that are being started; `u32::MAX` if it declares none.
 fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
     let most = core.systems.get(system).and_then(|backend| backend.capabilities().submissions);
     most.map_or(u32::MAX, |most| most.get().saturating_sub(starting.of_system(system)))
 }
 
-/// Asks the schedule which of these builds start now.
+/// Returns which of these builds start now, most urgent first.
+///
+/// Each build system has a queue with room for its concurrency limit minus the live attempts of all
+/// runs and the undecided starts, and for at most `submissions` starts. The builds with the highest
+/// priorities get the room; of equal ones the lower id. The circuit breaker is asked last, so a
+/// build that it holds back keeps its room in this step. Example, limit 3:
+///
+/// ```text
+/// live in the rows            1
+/// undecided starts            1      so there is room for 1
+/// ready, by priority          a -10, b -20, c -30
+/// chosen                      a;  none if the circuit breaker is open
+/// ```
 fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -> Vec<BuildRecord> {
     let mut schedule = Schedule::new(core.slots.clone());
     for (system, attempts) in &due.live {
@@ -176,7 +246,13 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
     chosen.filter(|build| breakers.admits(&build.key.system, now)).collect()
 }
 
-/// Decides whether the build must run at all, asks whether it can, and stores the intent.
+/// Decides whether the build must run at all, checks that it can, and stores the intent.
+///
+/// A build ends here if it is reused, if a repository is lost, if it cannot be known whether one is
+/// lost, or if the state or the limit has changed since it was chosen. A session that could not be
+/// opened does not end it: the intent is stored, and `submit` then stores that nothing was sent,
+/// and the build is ready again after `Limits::backoff_first`. Only the circuit breaker makes the
+/// pause grow.
 async fn intend(core: &Core, record: BuildRecord) -> Step {
     let (build, system) = (record.id, record.key.system.clone());
     let ended = |reached| Step::Ended { build, system: system.clone(), reached };
@@ -211,13 +287,21 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
     }
 }
 
-/// The session to submit in, so that it can be stored with the intent.
+/// Opens a session to submit in; `None` if the system has no sessions or is not registered.
+///
+/// # Errors
+/// Any error, also no answer within the time limit, means that nothing was submitted.
 async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
     let Some(backend) = core.backend(key) else { return Ok(None) };
     core.answer(|| format!("{}: session", key.system), backend.session()).await
 }
 
-/// Calls the build system and stores the answer: nothing is sent that is not stored.
+/// Calls the build system and stores the answer. The intent is stored before, so nothing is sent
+/// that the rows do not show.
+///
+/// Nothing is sent if there is no session or if the lease has expired by the engine's clock. If the
+/// storage refuses the answer for good (for example because another attempt has the same external
+/// id), the attempt is refused with this text instead.
 async fn submit(core: &Core, intended: Intended) -> Step {
     let Intended { build, attempt, no_session } = intended;
     let id = attempt.id.clone();
@@ -240,6 +324,8 @@ async fn submit(core: &Core, intended: Intended) -> Step {
     Step::Ended { build: build.id, system: build.key.system, reached }
 }
 
+/// Submits the request within the time limit, and returns the answer as an input. A system that is
+/// not registered is a permanent failure of the build.
 async fn call(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
     let attempt = request.attempt.clone();
     let Some(backend) = core.backend(key) else {
@@ -253,6 +339,11 @@ async fn call(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
     }
 }
 
+/// Returns the input for an error of a submission.
+///
+/// Only `Unavailable` says that nothing was sent. A definite no fails the build (`Rejected`,
+/// `NotFound`, `Unsupported`) or is repeated later (`NotNow`). Everything else leaves the outcome
+/// open, and the attempt is looked up.
 fn answer(attempt: AttemptId, error: &Error) -> Input {
     let text = error.to_string();
     match error.remedy {

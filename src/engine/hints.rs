@@ -1,27 +1,45 @@
+//! Matches messages of buses with live attempts, so that a poll can come early.
+//!
+//! `ingest` passes each received message to `note`; `watch` calls `take` at each look at the rows.
+//! A message is only recorded if it names an attempt that ran at the last look: the many messages
+//! about jobs of other users wake nothing. Everything is kept in memory. A hint that is lost,
+//! repeated or wrong costs at most one poll; a message that comes before its attempt is known is
+//! not recorded. The number of hints is bounded by the number of live attempts.
+//!
+//! ```text
+//! take(live: 1, 2)      -> nothing; 1 and 2 are known from now on
+//! note(task 3)          -> false, not ours
+//! note(task 1)          -> true, wakes watch;  again: false
+//! take(live: 1, 2)      -> 1, to be polled at once
+//! ```
+
 use crate::event::Message;
 use crate::rebuild::ExternalId;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Reads which job of a build system a message is about; `None` if it is about none.
 type Read = Box<dyn Fn(&Message) -> Option<ExternalId> + Send + Sync>;
 
-/// Which attempts messages say something about. Kept in memory only: what is lost here is found by
-/// the next poll.
+/// Holds the readers of messages, and the attempts that these can be about.
 #[derive(Default)]
 pub(super) struct Hints {
+    /// The readers, each with the name of its build system.
     readers: Vec<(String, Read)>,
+    /// What is known of attempts; locked for moments only.
     known: Mutex<Known>,
 }
 
-/// Attempts, each by the name of its build system and what that calls it.
+/// Attempts, each by the name of its build system and that system's id of it.
 type Attempts = BTreeSet<(String, ExternalId)>;
 
+/// Holds the live attempts, and those that may have changed.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those that run, as of the last look at the rows.
+    /// Attempts that ran at the last look at the rows.
     live: Attempts,
-    /// Those of them that may have changed.
+    /// Those of them that a message has named since.
     hinted: Attempts,
 }
 
@@ -32,16 +50,18 @@ impl fmt::Debug for Hints {
 }
 
 impl Hints {
+    /// Adds a reader of messages about a build system. One system can have several.
     pub(super) fn add(&mut self, system: String, read: Read) {
         self.readers.push((system, read));
     }
 
-    /// The build systems about which messages are understood.
+    /// Returns the names of the build systems that have readers.
     pub(super) fn systems(&self) -> impl Iterator<Item = &String> {
         self.readers.iter().map(|(system, _)| system)
     }
 
-    /// Remembers what the message is about; `true` if that is an attempt of ours.
+    /// Records which attempts the message is about; returns `true` if one of them is live and was
+    /// not recorded already.
     pub(super) fn note(&self, message: &Message) -> bool {
         let mut noted = false;
         for (system, read) in &self.readers {
@@ -55,8 +75,10 @@ impl Hints {
         noted
     }
 
-    /// These attempts run. Returns those that may have changed; those that are `busy` are kept for
-    /// the next time.
+    /// Replaces the live attempts, and returns those that may have changed since the last call.
+    ///
+    /// Hints about attempts that are not live any more are dropped. Hints about `busy` ones are
+    /// kept for the next call, because the answer that is on its way may be older than the hint.
     pub(super) fn take(&self, live: Attempts, busy: impl Fn(&(String, ExternalId)) -> bool) -> Attempts {
         let mut known = self.known();
         let hinted = std::mem::take(&mut known.hinted);
@@ -65,6 +87,7 @@ impl Hints {
         taken
     }
 
+    /// Locks what is known. The guard is never held over an `await`.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

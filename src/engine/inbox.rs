@@ -1,4 +1,7 @@
-//! What becomes of a message that this run has claimed.
+//! Stores what becomes of a message that this run has claimed.
+//!
+//! The storage writes such a change only if the message is still claimed by this run. So a change
+//! that is repeated, or that comes after another run has taken the message, writes nothing.
 
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
@@ -7,13 +10,18 @@ use crate::rebuild::{Commit, InboxRecord, InboxState, RowChange};
 use crate::time::later;
 use std::time::Duration;
 
-/// Gives a message back, to be handled after a pause.
+/// Gives a message back, to be claimed again by any run after a pause. The pause counts by the
+/// clock of the storage.
 pub(super) async fn postpone(core: &Core, record: InboxRecord, pause: Duration, reason: Reason) {
     let not_before = Some(later(core.storage_now(), pause));
     finish(core, InboxRecord { not_before, state: InboxState::New, reason: Some(reason), ..record }).await;
 }
 
-/// Stores what became of a message that this run has claimed.
+/// Stores the end of a message, or that it was given back, and logs a dead letter.
+///
+/// Repeats the commit until it is stored, or until the message is no longer claimed by this run. If
+/// the storage refuses the change, the row stays claimed; the next claim of this run returns it
+/// again.
 pub(super) async fn finish(core: &Core, record: InboxRecord) {
     if let Some(reason) = record.reason.as_ref().filter(|_| record.state == InboxState::Dead) {
         tracing::warn!(message.source = record.source, message.id = record.message_id, %reason, "a message is a dead letter");
@@ -29,7 +37,10 @@ pub(super) async fn finish(core: &Core, record: InboxRecord) {
     }
 }
 
-/// Whether the message is no longer this task's: a commit without a clear outcome was stored.
+/// Returns whether the message is no longer claimed by this run, or is gone.
+///
+/// Asked after a conflict or an unknown outcome: `true` means that the commit was stored, or that
+/// another run has the message. An error is repeated after a pause, without a limit.
 pub(super) async fn is_handled(core: &Core, record: &InboxRecord) -> bool {
     loop {
         match core.reads().message(&record.source, &record.message_id).await {

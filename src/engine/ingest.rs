@@ -1,3 +1,18 @@
+//! Stores the messages of one bus in the inbox.
+//!
+//! The stage waits in `Bus::receive` for up to `Options::batch` (200) messages. It writes the ones
+//! that a handler or a parser wants as rows of the inbox, in one commit, and acknowledges all of
+//! them after that. So no message is lost if the process dies at any point; one that is stored and
+//! not acknowledged is delivered again and meets its own row.
+//!
+//! * The bus fails or loses its connection: `receive` is repeated after a pause. `acknowledge` is
+//!   repeated until it succeeds. Neither has a time limit.
+//! * The storage is away: the commit is repeated, and nothing more is received meanwhile.
+//! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged.
+//! * The lease is lost: nothing is acknowledged, and the bus delivers the messages again.
+//! * A message is too large or cannot be read: it is stored as a dead letter and acknowledged, so
+//!   that it does not block others.
+
 use super::commit::Stored;
 use super::core::Core;
 use crate::backend::{Bus, Delivery, DeliveryTag};
@@ -6,7 +21,10 @@ use crate::rebuild::{InboxRecord, RowChange};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 
-/// Bus to inbox: a message is acknowledged only after it is stored, or if nobody wants it.
+/// Receives, stores and acknowledges until the stop is requested.
+///
+/// # Cancel safety
+/// Dropping the future loses no message: one that is not stored is not acknowledged.
 pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
     while !core.is_stopping() {
         let receive = bus.receive(core.options.batch as usize);
@@ -37,6 +55,11 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
     }
 }
 
+/// Returns the inbox row for a delivery; `None` if no handler wants it.
+///
+/// A hint about a live attempt is recorded in any case, and wakes `watch`. The message becomes a
+/// dead letter if its body has more bytes than allowed (`too_large`; it is not parsed) or cannot be
+/// read (`malformed`).
 fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChange> {
     let message = delivery.message;
     if core.hints.note(&message) {

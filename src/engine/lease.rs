@@ -1,3 +1,14 @@
+//! Takes, renews and gives back the lease of the storage: the right of one run to write.
+//!
+//! The lease is kept by the storage, by its own clock. If the process dies, hangs or loses the
+//! network, the lease is not renewed, and another run may revoke it after its `ttl`. From then on
+//! the storage answers every write of the old run with `Fenced`.
+//!
+//! A failed or late renewal alone does not end a run: the lease may still hold, so the renewal is
+//! repeated. Only the answer `Fenced`, to a renewal or to any write, ends the run. Between the
+//! expiry and that answer the run may still call backends, except that `drive` submits nothing
+//! after the lease has expired by the engine's clock.
+
 use super::core::Core;
 use crate::backend::{Error, Lease, Remedy};
 use crate::rebuild::RunId;
@@ -5,17 +16,29 @@ use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use std::time::Duration;
 
-/// Why a run is over.
+/// Says why a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The end was asked for.
+    /// The stop was requested, and the calls under way have ended or the grace period has passed.
     Stopped,
-    /// Its lease is lost: nothing that it would store is stored any more.
+    /// The lease is lost: the storage refuses everything that the run would store.
     Lost,
 }
 
 impl Core {
-    /// Takes the lease of a new run. A run of this engine that was dropped is over.
+    /// Begins a run: migrates the storage if this process has not done so, releases the previous
+    /// run of this engine if its id is still here, and takes a lease.
+    ///
+    /// The previous run is known if its lease was lost or if the future of `run_until` was dropped.
+    /// Releasing it frees what it has claimed at once; if that fails, its lease expires.
+    ///
+    /// # Errors
+    /// * The migration fails.
+    /// * There is no previous run and the first request for a lease fails, for whatever reason. So
+    ///   an engine that is started without its storage says so at once.
+    /// * Any later request fails with an error that is not transient, or with `Conflict`, which
+    ///   means that another process has the storage. Other errors are repeated after a pause,
+    ///   without a limit.
     pub(super) async fn begin(&self) -> Result<Lease, Error> {
         let storage = self.client.storage().await?;
         let before = self.run();
@@ -38,7 +61,8 @@ impl Core {
         }
     }
 
-    /// Gives the lease back, so that others need not wait until it ends by itself.
+    /// Gives the lease back, so that other runs need not wait until it expires. If this fails, the
+    /// lease expires on its own.
     pub(super) async fn end(&self) {
         let run = self.run();
         if let Err(error) = self.storage.release(run).await {
@@ -48,8 +72,14 @@ impl Core {
     }
 }
 
-/// Renews the lease of the present run, three times within the time that it holds; returns when it
-/// is lost.
+/// Renews the lease of the current run each `ttl / 3`, and returns when the lease is lost.
+///
+/// A renewal has the time limit of a call. One that fails or gets no answer is repeated after the
+/// next third; with the default `ttl` of 10 seconds that is about 3 seconds later. Returns at once
+/// when a stage reports, with `Core::lose`, that a write was refused.
+///
+/// # Cancel safety
+/// A renewal that is dropped may or may not have been stored. Both are harmless.
 pub(super) async fn keep(core: &Core, ttl: Duration) {
     loop {
         let wait = core.sleep(ttl / 3);

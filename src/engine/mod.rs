@@ -1,8 +1,28 @@
-//! The shell: turns effects into calls and answers into inputs.
+//! Runs the engine: turns effects into calls of backends, and answers into inputs.
 //!
-//! All stages run inside the one future of [`Engine::run_until`]: nothing is spawned, so dropping
-//! that future is the same as a crash, and a simulation can own every step. What joins the stages
-//! is stored rows; wake-ups between them only save time.
+//! All stages run inside the one future of [`Engine::run_until`]. Nothing is spawned, so dropping
+//! that future is the same as a crash, and a simulation can control every step. The stages are
+//! joined by stored rows; wake-ups between them only save time.
+//!
+//! # One run
+//!
+//! A run begins when the engine takes a lease of the storage, and ends when the stop was requested
+//! or the lease is lost. After a lost lease the engine drops all stages of the run, with the calls
+//! that they wait for, and begins the next run with fresh stages. Nothing has to be handed over:
+//! what is to be done follows from the rows, and the storage refuses every write of the run that is
+//! over.
+//!
+//! # What happens when something fails
+//!
+//! * A backend fails: the stage waits for a pause or a back-off, and repeats the step from fresh
+//!   rows.
+//! * A backend does not answer: calls with a time limit are dropped after
+//!   [`EngineBuilder::call_timeout`]. A submission is then unclear and is looked up; any other such
+//!   call has failed.
+//! * An answer comes late or twice: the input does not fit the stored state, and changes nothing.
+//! * The process dies: the next run derives the same work from the rows. Messages that were
+//!   claimed, and attempts whose outcome is open, are free for it as soon as the lease of the dead
+//!   run is over.
 
 mod admission;
 mod announce;
@@ -93,10 +113,11 @@ impl Engine {
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
     /// [`shutdown_grace`](EngineBuilder::shutdown_grace)) and returns. Dropping the future instead
-    /// loses nothing either.
+    /// is the same as a crash, and loses nothing either. The engine can be run again afterwards.
     ///
-    /// It ends by itself only with an error, and builds go on without it. Beside a server, it is a
-    /// task that owns the engine; whoever ends first ends the process:
+    /// The future ends by itself only with an error; builds that run in build systems are not
+    /// affected. Beside a server, run it in a task that owns the engine, and let the end of either
+    /// one end the process:
     ///
     /// ```no_run
     /// # async fn service(engine: freshmaker::Engine, server: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
@@ -116,8 +137,12 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// If the storage cannot be brought up to date, or is in use by another process and serves only
-    /// one. What fails later is tried again.
+    /// * The storage cannot be migrated, or the first request for a lease fails, for whatever
+    ///   reason.
+    /// * The storage is in use by another process and serves only one.
+    /// * After a lost lease, the request for a new one fails with an error that is not transient.
+    ///
+    /// All other errors are repeated or end in the rows.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         self.core.start();
         let runs = self.runs();
@@ -131,8 +156,12 @@ impl Engine {
         }
     }
 
-    /// One run after another, until the end was asked for: a run whose lease is lost is followed by
-    /// the next one. Not generic, so that all stages are compiled once.
+    /// Runs one run after another, until the stop was requested: after a lost lease the next run
+    /// begins.
+    ///
+    /// A run that ends because the stop was requested gives its lease back. An error comes only
+    /// from the start of a run, see `Core::begin`. The function is not generic, so that all stages
+    /// are compiled once.
     fn runs(&self) -> BoxFuture<'_, Result<(), Error>> {
         async {
             let core = &*self.core;
@@ -157,7 +186,17 @@ impl Engine {
     }
 }
 
-/// All stages of one run, until they have ended after the end was asked for, or the lease is lost.
+/// Runs all stages of one run, and returns why they are over.
+///
+/// There is one `ingest` stage for each bus, one `publish` stage for each bus (one in all if there
+/// is no bus), and one stage each for messages, ready builds, attempts and results. Three things
+/// end the run, and the first one decides:
+///
+/// * All stages have returned. They do so after the stop was requested, once their calls have
+///   ended.
+/// * The stop was requested and `shutdown_grace` has passed. Calls that are still under way are
+///   dropped; a submission among them is looked up by the next run.
+/// * The lease is lost.
 async fn live(core: &Core, ttl: std::time::Duration) -> Ended {
     let mut stages = FuturesUnordered::new();
     for (name, bus) in &core.buses {

@@ -1,24 +1,28 @@
+//! Settings of the engine's own behaviour, with their defaults. The bounds of the state machine
+//! (tries, back-off, deadlines) are in `rebuild::Limits`.
+
 use std::time::Duration;
 
-/// What can be set about the engine's own behaviour.
+/// Settings of the engine's own behaviour.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    /// Longest wait of a stage that was not woken: the price of a lost wake-up.
+    /// Longest wait of a stage that was not woken: the cost of a missed wake-up. 5 seconds by
+    /// default.
     pub(super) tick: Duration,
-    /// A stage looks at the rows at most so often.
+    /// Shortest time between two looks of a stage at the rows. 10 milliseconds.
     pub(super) pace: Duration,
-    /// Pause after a backend failed.
+    /// Pause after a call of a backend failed, before the step is repeated. 1 second.
     pub(super) backend_pause: Duration,
-    /// Messages read, or notifications published, in one step.
+    /// Largest number of messages received, or notifications published, in one step. 200.
     pub(super) batch: u32,
-    /// Handlers that run at the same time.
+    /// Largest number of messages that are handled at the same time. 8.
     pub(super) handlers_max: usize,
-    /// A submission without an answer after this long is unclear; other calls without one have
-    /// failed.
+    /// Time limit of a call, see `calls`. A submission without an answer is unclear then; any other
+    /// call has failed. 60 seconds by default.
     pub(super) call_timeout: Duration,
-    /// How long calls under way may take after the end was asked for.
+    /// How long calls under way may take after the stop was requested. 30 seconds by default.
     pub(super) shutdown_grace: Duration,
-    /// Larger bodies are dead letters.
+    /// Messages with larger bodies become dead letters. 8 MiB by default.
     pub(super) message_bytes_max: usize,
 }
 

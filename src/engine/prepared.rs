@@ -1,15 +1,29 @@
+//! Checks that the repositories prepared for a build are still there, right before it is submitted.
+//!
+//! Repositories expire, and a build may wait longer than they last. `drive` asks here for each
+//! build with a parent of kind repository. The composers are asked for the status of the attempts
+//! that prepared the repositories, by the same call that followed them.
+//!
+//! * All are there: the build goes on.
+//! * One is gone (failed, cancelled or vanished): `Input::Lost` is stored. The repository is
+//!   prepared anew by a build of its own, or by a newer one that exists already, and the build
+//!   waits for it.
+//! * A composer or the storage does not answer: `Input::Postponed` is stored, and the check is
+//!   repeated after `ASKED_AGAIN`, without a limit.
+//! * The process dies: nothing was submitted; the next run asks again. Reserved ids that were not
+//!   used are gaps.
+
 use super::core::Core;
 use crate::backend::{Error, Scope};
 use crate::graph::EdgeKind;
 use crate::rebuild::{BuildId, BuildRecord, Input, Observed};
 use std::time::Duration;
 
-/// How long a build waits if nobody can say whether what was prepared for it is still there.
+/// How long a build waits if it cannot be known whether its repositories are still there.
 const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
-/// What is prepared goes when its time is up, and builds may wait longer than that: before one is
-/// submitted, those who prepared something for it are asked. Whether it can go on; if not, it has
-/// been stored what it waits for.
+/// Returns whether the build can go on. If not, what it waits for has been stored, unless the build
+/// was cancelled meanwhile.
 pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
     if !build.parents.iter().any(|parent| parent.kinds.contains(&EdgeKind::Repository)) {
         return true;
@@ -27,7 +41,11 @@ pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
     false
 }
 
-/// That repositories of the build are gone, if any are.
+/// Returns the input that says which repositories are gone, with one reserved build id for each;
+/// `None` if all are there.
+///
+/// # Errors
+/// The storage or a composer failed.
 async fn loss(core: &Core, build: BuildId) -> Result<Option<Input>, Error> {
     let repositories = lost(core, build).await?;
     if repositories.is_empty() {
@@ -37,7 +55,11 @@ async fn loss(core: &Core, build: BuildId) -> Result<Option<Input>, Error> {
     Ok(Some(Input::Lost { build, repositories, unused: BuildId(unused) }))
 }
 
-/// The builds whose repositories are gone.
+/// Returns the builds whose repositories are gone.
+///
+/// The composers are asked one after another, each within the time limit of a call. A repository
+/// without a successful attempt, or whose composer is not registered here, counts as there; so does
+/// one that is missing in the answer.
 async fn lost(core: &Core, build: BuildId) -> Result<Vec<BuildId>, Error> {
     let rows = core.storage.load(&Scope::Builds(vec![build])).await?;
     let mut lost = Vec::new();

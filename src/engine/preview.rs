@@ -1,3 +1,6 @@
+//! Answers what an event would do, with the same code that decides for the engine, and stores
+//! nothing.
+
 use super::decision::{Decided, Decider, Incoming};
 use crate::backend::{Error, Remedy, Result};
 use crate::event::{Event, Message};
@@ -46,7 +49,7 @@ pub struct Preview {
     decider: Arc<Decider>,
 }
 
-/// What one handler would decide.
+/// Holds what one handler would decide.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Previewed {
@@ -56,11 +59,11 @@ pub struct Previewed {
     pub decision: Foreseen,
 }
 
-/// A decision that was not made.
+/// Says what a handler would decide; nothing of it is stored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Foreseen {
-    /// The handler has nothing to say about the event.
+    /// The handler would ignore the event.
     Ignores,
     /// The event would be skipped.
     Skips(Reason),
@@ -86,23 +89,25 @@ impl Preview {
         Self { decider }
     }
 
-    /// Whether a handler is registered for events of this kind.
+    /// Returns whether a handler is registered for events of this kind.
     #[must_use]
     pub fn handles(&self, kind: &str) -> bool {
         self.decider.registry.of_kind(kind).next().is_some()
     }
 
-    /// Whether a handler has this name.
+    /// Returns whether a handler has this name.
     #[must_use]
     pub fn has_handler(&self, name: &str) -> bool {
         self.decider.registry.has(name)
     }
 
-    /// What each handler would decide about this event at this moment.
+    /// Returns what each handler would decide about this event at the moment `now`, in the order in
+    /// which the handlers are registered. Handlers and catalogs are really asked; nothing is
+    /// stored.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog
-    /// or of the storage.
+    /// [`Rejected`](Remedy::Rejected) if the event has no JSON form; transient errors of a catalog,
+    /// and errors of the storage.
     pub async fn event<E: Event>(&self, event: &E, now: Timestamp) -> Result<Vec<Previewed>> {
         let message = Message::of("preview", event);
         let message = message
@@ -110,12 +115,12 @@ impl Preview {
         self.message(&message, now).await
     }
 
-    /// What each handler would decide about this message at this moment, as if a bus had brought
-    /// it. Returns an empty list if no handler wants it.
+    /// Returns what each handler would decide about this message at the moment `now`, as if a bus
+    /// had delivered it. Returns an empty list if no handler wants it.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if the message cannot be read; transient errors of a catalog
-    /// or of the storage.
+    /// [`Rejected`](Remedy::Rejected) if the message cannot be read; transient errors of a catalog,
+    /// and errors of the storage.
     pub async fn message(&self, message: &Message, now: Timestamp) -> Result<Vec<Previewed>> {
         let Some(read) = self.decider.read(message) else { return Ok(Vec::new()) };
         let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;

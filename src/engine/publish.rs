@@ -1,3 +1,28 @@
+//! Publishes notifications to the buses.
+//!
+//! A notification is a row of the outbox that was stored with the change that it is about. A bus
+//! gets the notifications of one partition in the order in which the changes were stored, and has a
+//! position in each partition: everything up to it was taken by the bus, or refused for good.
+//!
+//! A stage reads up to `Options::batch` (200) notifications behind the position, publishes them one
+//! after another, and stores the position that was reached. It is woken by each stored change, by
+//! each renewal of the lease, and after a tick. Example:
+//!
+//! ```text
+//! position 40, notifications 41 to 44
+//! 41 taken, 42 refused for good, 43 fails for the moment
+//! stored in one commit: position 42, and 42 as a dead letter
+//! after a pause: 43 again
+//! ```
+//!
+//! * The bus fails for the moment, or does not answer in time: the position up to there is stored,
+//!   and the same notification is published again after a pause. Later ones wait.
+//! * The bus refuses a message for good: it becomes a dead letter with the source
+//!   `Client::REFUSED`.
+//! * The process dies, or the position cannot be stored: notifications that were published behind
+//!   the stored position are published again, under the same ids. Receivers see each at least once.
+//! * The lease is lost, or the partition belongs to another run: the position cannot be stored.
+
 use super::core::Core;
 use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope};
 use crate::client::Client;
@@ -9,17 +34,14 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Notifications kept behind the slowest bus, for subscriptions.
+/// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
 
-/// Notifications are removed in groups of at least so many.
+/// Smallest number of notifications that are removed at once.
 const TRIMMED_AT_ONCE: i64 = 100;
 
-/// Notifications to buses: one stage for each bus, so that none waits for another one.
-///
-/// A bus gets the notifications of a partition in the order in which their changes were stored. It
-/// has a position, which is stored after it has taken one, or refused it for good; so each comes at
-/// least once, and after a failure again under the same id.
+/// Returns one stage for each bus, so that no bus waits for another one. Without a bus there is one
+/// stage that only moves the position, under the name `Client::LOCAL`.
 pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
     if core.buses.is_empty() {
         return vec![run(core, Client::LOCAL, None).boxed()];
@@ -27,7 +49,10 @@ pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
     core.buses.iter().map(|(name, bus)| run(core, name, Some(bus.as_ref())).boxed()).collect()
 }
 
-/// Without a bus, what is published is what subscriptions can read: at once, everything.
+/// Publishes until the stop was requested and nothing is left, or the bus fails after that.
+///
+/// The signal is made before the rows are read, so a change that is stored in between is not
+/// missed. Without a bus, publishing means that subscriptions can read everything at once.
 async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
     loop {
         let changed = core.wake.publish.notified();
@@ -51,7 +76,9 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
     }
 }
 
-/// Publishes the next notifications of each partition that this run has; whether there may be more.
+/// Publishes the next notifications of each partition that this run holds; returns whether there
+/// may be more. An error in one partition ends the pass for all; the pass begins again after a
+/// pause.
 async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>) -> Result<bool, Error> {
     let mine = core.partitions();
     if mine.is_empty() {
@@ -71,7 +98,7 @@ async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>) -> Result<
     Ok(more)
 }
 
-/// One bus and one partition.
+/// Names one bus and one partition.
 struct Place<'a> {
     core: &'a Core,
     name: &'a str,
@@ -79,8 +106,12 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The position of the bus. Buses that are new, all at once, begin with what no bus has got
-    /// yet; those that are no longer registered are forgotten.
+    /// Returns the position of the bus; `None` if another run publishes the partition now.
+    ///
+    /// If the bus has no position yet, it gets that of the slowest bus that has one, or the
+    /// position before the oldest notification that is kept. All registered buses without a
+    /// position get theirs in the same commit, and positions of buses that are no longer registered
+    /// are removed on this occasion.
     async fn position(&self, partition: &Partition) -> Result<Option<i64>, Error> {
         if let Some(position) = partition.buses.get(self.name) {
             return Ok(Some(*position));
@@ -105,12 +136,19 @@ impl Place<'_> {
         Ok(self.store(changes).await?.then_some(begin))
     }
 
+    /// Returns the change that sets the position of a bus; `None` removes it.
     fn at(&self, bus: &str, position: Option<i64>) -> RowChange {
         RowChange::Position(Position { bus: bus.to_owned(), partition: self.number, position })
     }
 
-    /// Hands the notifications behind this position to the bus, until one fails for the moment;
-    /// whether there may be more.
+    /// Hands the notifications behind this position to the bus, in order, and stores the new
+    /// position with the dead letters among them; returns whether there may be more.
+    ///
+    /// Stops at the first transient error, after it has stored how far the bus has got. Rows that
+    /// cannot be read are reported and passed over.
+    ///
+    /// # Errors
+    /// The transient error of the bus, or the error of the storage.
     async fn publish(&self, bus: Option<&dyn Bus>, position: i64) -> Result<bool, Error> {
         let core = self.core;
         let found = core.reads().notifications(self.number, position, core.options.batch).await?;
@@ -136,7 +174,11 @@ impl Place<'_> {
         failed.map_or(Ok(stored && reached > position), Err)
     }
 
-    /// Stores how far the bus has got; `false` if another run publishes the partition now.
+    /// Commits positions, dead letters or a trim; returns `false` if another run publishes the
+    /// partition now.
+    ///
+    /// # Errors
+    /// Every other error. The outcome may be open then; the position is read again.
     async fn store(&self, changes: Vec<RowChange>) -> Result<bool, Error> {
         match self.core.storage.commit(Commit::by(self.core.run(), changes)).await {
             Ok(()) => {
@@ -148,7 +190,12 @@ impl Place<'_> {
         }
     }
 
-    /// Removes what every bus has got, but for the latest. The first of the buses does it for all.
+    /// Removes what every bus has got, except for the latest `KEPT`. Only the stage of the first
+    /// bus does it, for all buses.
+    ///
+    /// For example, with buses at 5000 and 4200, and 3000 trimmed: up to 4200 − 1000 = 3200 can go.
+    /// That is 200, at least `TRIMMED_AT_ONCE`, so 3001 to 3200 are removed. A subscription that
+    /// has read less than 3200 has missed some, and can see that.
     async fn trim(&self, outbox: &Outbox) -> Result<(), Error> {
         let first = self.core.buses.keys().next().is_none_or(|first| first == self.name);
         let Some(partition) = outbox.partitions.get(usize::from(self.number)).filter(|_| first) else { return Ok(()) };
@@ -159,8 +206,12 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Hands all messages about a change to the bus. What the bus refuses for good becomes a dead
-    /// letter, to be stored with the position.
+    /// Publishes all messages about one change, and returns the dead letters among them, to be
+    /// stored with the position.
+    ///
+    /// # Errors
+    /// A transient error, or no answer within the time limit: the change is published again later,
+    /// also those of its messages that the bus has taken.
     async fn send(&self, bus: Option<&dyn Bus>, notification: &Notification) -> Result<Vec<RowChange>, Error> {
         let Some(bus) = bus else { return Ok(Vec::new()) };
         let core = self.core;
@@ -184,8 +235,10 @@ impl Place<'_> {
     }
 }
 
-/// The messages about a change: the engine's own, and those of the announcers. Repeated, they have
-/// the same ids.
+/// Returns the messages about a change: the engine's own first, then those of the announcers.
+///
+/// The id is `aggregate:id:version`, with `:topic` for an announcement. It is the same each time,
+/// so receivers recognize a repetition.
 async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Message>, Error> {
     let id = format!("{}:{}:{}", notification.aggregate, notification.id, notification.version);
     let mut messages = vec![message(id.clone(), &notification.topic, &notification.body)];
@@ -199,11 +252,14 @@ async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Messag
     Ok(messages)
 }
 
+/// Returns a message without headers, with the body as JSON text.
 fn message(id: String, topic: &str, body: &Value) -> Message {
     Message { id, topic: topic.to_owned(), headers: BTreeMap::new(), body: body.to_string().into_bytes() }
 }
 
-/// The rows of the event or build that a change is about, as they are now.
+/// Returns the rows of the event or build that a change is about, as they are now, with all
+/// attempts of the builds concerned. If the id of the notification is no number, there are no rows,
+/// and that is logged.
 async fn rows(core: &Core, notification: &Notification) -> Result<Neighbourhood, Error> {
     let Ok(number) = notification.id.parse() else {
         tracing::error!(

@@ -1,3 +1,9 @@
+//! Holds the handlers by name, with their event types erased, and the parsers of messages of other
+//! services.
+//!
+//! It is filled by the builder and does not change while the engine runs. The name of a handler is
+//! stored with its events; the order of registration is the order in which handlers are asked.
+
 use crate::backend::BoxError;
 use crate::event::{Envelope, Event, Message, ParseError, Parsers, is_of, parse};
 use crate::handler::{Context, Decision, Handler, HandlerResult};
@@ -6,28 +12,37 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// Handlers by name, each with its event type erased, and the parsers of messages that others word.
+/// Holds handlers and parsers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
+    /// Handlers in the order of registration; names are unique.
     handlers: Vec<Entry>,
+    /// Parsers whose events have a handler.
     parsers: Parsers,
 }
 
+/// Holds a handler and its stored name.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) handler: Arc<dyn AnyHandler>,
 }
 
-/// A handler that looks at the kind of an event itself.
+/// A handler whose event type is erased: it reads its event itself.
 #[async_trait]
 pub(super) trait AnyHandler: fmt::Debug + Send + Sync + 'static {
+    /// Returns the kind of its events.
     fn kind(&self) -> &'static str;
+    /// Returns whether a topic is that of its events.
     fn wants(&self, topic: &str) -> bool;
+    /// Reads its event from a message; `None` if the topic is another one.
     fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>>;
+    /// Opens the envelope and asks the handler. An envelope that does not open is an error of the
+    /// handler.
     async fn handle(&self, envelope: &Envelope, cx: Context) -> Result<Decision, BoxError>;
 }
 
+/// A handler together with its event type.
 struct Typed<E, H> {
     handler: H,
     event: PhantomData<fn(E)>,
@@ -60,7 +75,7 @@ impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
 }
 
 impl Registry {
-    /// Adds a handler; `false` if the name is taken.
+    /// Adds a handler; returns `false` and changes nothing if the name is taken.
     pub(super) fn add<E: Event, H: Handler<E>>(&mut self, name: String, handler: H) -> bool {
         if self.has(&name) {
             return false;
@@ -69,27 +84,31 @@ impl Registry {
         true
     }
 
+    /// Returns whether a handler has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.handlers.iter().any(|entry| entry.name == name)
     }
 
+    /// Returns whether there is no handler.
     pub(super) fn is_empty(&self) -> bool {
         self.handlers.is_empty()
     }
 
-    /// Understands the messages of these parsers, as far as there are handlers for their events.
+    /// Sets the parsers, without those whose events no handler wants. Call it after all handlers
+    /// were added.
     pub(super) fn set_parsers(&mut self, mut parsers: Parsers) {
         parsers.retain_kinds(|kind| self.of_kind(kind).next().is_some());
         self.parsers = parsers;
     }
 
-    /// Whether messages of this topic may be for a handler.
+    /// Returns whether messages of this topic may be for a handler. Others are acknowledged and not
+    /// stored.
     pub(super) fn wants(&self, topic: &str) -> bool {
         self.handlers.iter().any(|entry| entry.handler.wants(topic)) || self.parsers.wants(topic)
     }
 
-    /// What the message says; `None` if no handler wants it. A topic that is a kind of ours is not
-    /// for the parsers.
+    /// Reads the event of a message; `None` if no handler wants it. A topic that is the kind of a
+    /// registered event is not passed to the parsers.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
         ours.or_else(|| match self.parsers.parse(message)? {
@@ -99,7 +118,7 @@ impl Registry {
         })
     }
 
-    /// The handlers of events of this kind, in the order of their registration.
+    /// Returns the handlers of events of this kind, in the order of their registration.
     pub(super) fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Entry> + use<'a, 'k> {
         self.handlers.iter().filter(move |entry| entry.handler.kind() == kind)
     }

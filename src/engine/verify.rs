@@ -1,3 +1,19 @@
+//! Verifies the results of builds: a success that a build system reports counts only after the
+//! verifier of that system has looked at the result.
+//!
+//! The stage reads builds in the state `Verifying`, whichever run has submitted them. It is woken
+//! when a build enters this state, by the end of a back-off, and by a tick. At most `VERIFIED_MAX`
+//! results are verified at the same time, out of the first page (`Paging::LIMIT_MAX`, 1000) of such
+//! builds.
+//!
+//! * A verifier fails with a transient error or does not answer in time: it is asked again after a
+//!   back-off that grows up to `Limits::backoff_max`. The number of tries is in memory and
+//!   unlimited.
+//! * A verifier fails for good: the build fails with this text.
+//! * Two runs verify the same result: the second answer is stale and changes nothing.
+//! * The process dies or the lease is lost: the build stays in its state, and is verified again.
+//!   Nothing is built on the result before.
+
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
@@ -5,11 +21,10 @@ use crate::time::{Timestamp, later};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Results that are looked at at the same time.
+/// Largest number of results that are verified at the same time.
 const VERIFIED_MAX: usize = 8;
 
-/// Results to judgements: what a build system says is done counts only after its verifier has
-/// looked at it.
+/// Verifies results until the stop was requested and all calls have ended.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut busy = BTreeSet::new();
@@ -50,13 +65,16 @@ pub(super) async fn run(core: &Core) {
     }
 }
 
-/// A result that could not be looked at.
+/// Holds when a result that could not be verified is verified again.
 #[derive(Debug)]
 struct Wait {
+    /// Transient failures in a row.
     tries: u32,
+    /// The end of the back-off, by the engine's clock.
     until: Timestamp,
 }
 
+/// Returns the builds that wait for verification and that this engine may touch.
 async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
     let builds = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
@@ -65,7 +83,10 @@ async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     Ok(builds.into_iter().filter(|build| core.is_ours(&build.key)).collect())
 }
 
-/// Looks at one result and stores what that showed.
+/// Verifies one result and stores the verdict.
+///
+/// # Errors
+/// In the second part of the output: a transient error, after which the result is verified again.
 async fn verify(core: &Core, build: BuildRecord) -> (BuildId, Result<(), Error>) {
     let id = build.id;
     match judge(core, &build).await {
@@ -75,6 +96,11 @@ async fn verify(core: &Core, build: BuildRecord) -> (BuildId, Result<(), Error>)
     }
 }
 
+/// Asks the verifier about the result. A result passes without a question if no verifier is
+/// registered for its system any more, or if there is no output or no successful attempt.
+///
+/// # Errors
+/// The error of the verifier or the storage; `Unavailable` if the verifier does not answer in time.
 async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> {
     let built = core.succeeded(build.id).await?;
     // A verifier that is no longer registered asks for nothing.
@@ -88,13 +114,18 @@ async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> 
 }
 
 impl Core {
-    /// The attempt that made the output of a build.
+    /// Returns the latest attempt of a build that succeeded: the one that made its output.
     pub(super) async fn succeeded(&self, build: BuildId) -> Result<Option<AttemptRecord>, Error> {
         let attempts = self.reads().attempts(build).await?;
         Ok(attempts.into_iter().rev().find(|attempt| attempt.state == AttemptState::Succeeded))
     }
 }
 
+/// Stores a verdict. A stale result gets reserved build ids for the repositories that may have to
+/// be prepared anew; ids that are not used are gaps.
+///
+/// # Errors
+/// The ids cannot be reserved.
 async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<(), Error> {
     let unused = match seen {
         // At most all that it is built from is prepared anew.

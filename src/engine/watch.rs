@@ -1,3 +1,20 @@
+//! Follows live attempts to their ends: polls build systems, stops attempts, and looks up unclear
+//! submissions.
+//!
+//! The stage reads live attempts of this run, and of runs that are over, whose time has come. It is
+//! woken by each stored change of a build or an attempt, by hints, by the next poll that is due,
+//! and by a tick. `Effect::of_attempt` says what each attempt needs; an attempt with a call under
+//! way (`busy`) is left alone until the call ends.
+//!
+//! * A build system fails or does not answer: its attempts count as unchanged. They are polled
+//!   again after `Capabilities::poll`, a lookup is repeated after `Options::backend_pause`.
+//! * An answer comes twice, or after something else has stored the end: it changes nothing.
+//! * Messages are lost: polls find the same state later.
+//! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
+//!   next run polls everything at once and looks up what was being submitted.
+//!
+//! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `NO_LOOKUP_PAUSE`.
+
 use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildRequest, BuildSystem, Due, DueLimits, Found};
@@ -12,17 +29,18 @@ use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Attempts asked about in one call.
+/// Largest number of attempts in one call of `BuildSystem::status`.
 const POLL_BATCH: usize = 100;
 
-/// Live attempts looked at in one step; slots keep the real number far below.
+/// Largest number of live attempts that are read in one look. The concurrency limits keep the real
+/// number far below.
 const ATTEMPTS_MAX: u32 = 100_000;
 
-/// An attempt without a complete lookup is shown as waiting for a person, and looked at again after
-/// this long.
+/// Pause between two looks at an unclear attempt whose build system has no complete lookup. Its
+/// reason says that a person must decide.
 const NO_LOOKUP_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Live attempts to ends: asks the build systems, which know best, and looks up what is unclear.
+/// Polls and looks up until the stop was requested and all calls have ended.
 pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Vec<AttemptId>>> = FuturesUnordered::new();
     let mut busy: BTreeSet<AttemptId> = BTreeSet::new();
@@ -58,7 +76,12 @@ pub(super) async fn run(core: &Core) {
     }
 }
 
-/// The attempts that messages say have changed.
+/// Returns the attempts that messages say have changed, without busy ones.
+///
+/// A message has the id that the service itself uses. An attempt that shares its job with others is
+/// stored as `id@attempt`, so it is matched by both names: a hint about task 4711 finds the attempt
+/// stored as `4711`, or one stored as `4711@` and its marker. If several attempts share one id, a
+/// hint about it finds one of them; the others are found by the next poll.
 fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> {
     let bound = due.attempts.iter().filter_map(|(attempt, _)| Some((attempt, attempt.external.clone()?)));
     // A message has the name that the service itself uses.
@@ -72,7 +95,13 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
     hinted.iter().filter_map(|attempt| bound.get(attempt).map(|id| (*id).clone())).collect()
 }
 
-/// The calls to be made now: one for each look-up, one for many polls of a system.
+/// Returns the calls to be made now, and marks their attempts as busy: one call for each lookup and
+/// each overdue attempt, and one for each `POLL_BATCH` polls of one system and mode.
+///
+/// Each attempt has a time for its next poll, in memory. For example, with a poll interval of 60
+/// seconds, an attempt that is polled at 0 s is polled again at 60 s; a hint at 25 s makes it due
+/// at once, and the next poll is then at 85 s. An attempt that this run has not polled yet is
+/// due. Attempts whose system is not registered here are logged and left alone.
 fn work<'a>(
     core: &'a Core,
     attempts: Vec<(AttemptRecord, BuildRecord)>,
@@ -124,15 +153,22 @@ fn work<'a>(
     calls
 }
 
+/// Holds an attempt that is to be polled.
 struct Poll {
     id: AttemptId,
     build: BuildId,
     external: ExternalId,
+    /// Whether to request the end of the attempt first.
     stop: bool,
-    /// A success has to be looked at before it counts.
+    /// Whether a success has to be verified before it counts.
     verify: bool,
 }
 
+/// Polls attempts of one system with one call, and stores the ends that it reports.
+///
+/// First requests the end of those that are to stop, one call after another. A failed request is
+/// logged and repeated at the next poll: only the status ends an attempt. An attempt that is
+/// missing in the answer, or runs, is unchanged. Returns all ids, which are then no longer busy.
 async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<AttemptId> {
     for poll in polls.iter().filter(|poll| poll.stop) {
         let place = || format!("{}: cancel", poll.external);
@@ -159,14 +195,25 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Vec<At
     polls.into_iter().map(|poll| poll.id).collect()
 }
 
+/// Stores that an attempt has not ended in time. Its build is then to be stopped, by a later poll.
 async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Vec<AttemptId> {
     let _ = core.apply(&Input::Overdue { attempt: attempt.clone() }, Some(build)).await;
     vec![attempt]
 }
 
-/// Finds out what became of a submission without a clear answer. First its session is closed, so
-/// that nothing more can begin in it; then the attempt becomes ours, and what is still on its way
-/// gets its time to arrive; then the build system is asked for the marker.
+/// Finds out what became of a submission without a clear answer, in two visits.
+///
+/// 1. The session of the attempt is closed, so that nothing more can begin in it. Then the attempt
+///    becomes one of this run, and is not due again before `Capabilities::settle` has passed: what
+///    was let in before gets its time to take effect.
+/// 2. The build system is asked for the marker. Found: the attempt is adopted. Not found: it was
+///    not submitted, and the build is sent again under the same release. No answer: asked again
+///    after `Options::backend_pause`, without a limit.
+///
+/// If the session cannot be closed, nothing is stored and the first visit is repeated. If another
+/// run takes over between the visits, it begins with the first one. A system without a complete
+/// lookup is not asked: the attempt stays unresolved, is logged, and is looked at again after
+/// `NO_LOOKUP_PAUSE`. If the storage refuses what was found, the attempt is refused with this text.
 async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, build: BuildRecord) -> Vec<AttemptId> {
     let id = attempt.id.clone();
     let capabilities = system.capabilities();
@@ -201,8 +248,11 @@ async fn look_up(core: &Core, system: &dyn BuildSystem, attempt: AttemptRecord, 
     vec![id]
 }
 
-/// One marker must not have two tasks. If it has, the first usable one is kept and the others are
-/// stopped.
+/// Returns which of the found jobs the attempt adopts; `None` if there is none.
+///
+/// One marker must not have two jobs. If it has, the first usable one by external id is kept, and
+/// the engine requests the end of the others. A job that has failed or was cancelled is only kept
+/// if no other is there. A request that fails is logged and not repeated.
 async fn choose(
     core: &Core,
     system: &dyn BuildSystem,
