@@ -1,3 +1,23 @@
+//! Forecast: plays a plan through the real schedule on virtual time.
+//!
+//! Reads a plan or a list of tasks, and no rows. The simulation goes from end to end of a task:
+//! start what the schedule starts, go on to the earliest moment at which tasks end, end all of
+//! them, make ready what waited for them, and begin again.
+//!
+//! Cost: O((n + m) log n) for n tasks and m dependencies.
+//!
+//! Example: limit 1; task 0 takes 5 minutes, 1 and 2 wait for it and take 1 and 10; 3 takes 8.
+//!
+//! ```text
+//! ranks       15, 1, 10, 8
+//! minute  0   0 and 3 are ready: 0 starts, it has the longest path
+//! minute  5   1, 2 and 3 are ready: 2 starts
+//! minute 15   3 starts; then 1 at 23; the end is at 24
+//! ```
+//!
+//! *Invariant:* the same workload and limits give the same forecast: nothing depends on time or
+//! chance. *Invariant:* the makespan is not below the lower bound.
+
 use super::schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
 use crate::event::Severity;
 use crate::graph::{Affected, Csr, CsrError};
@@ -98,7 +118,7 @@ impl<'a> Workload<'a> {
         &self.ranks
     }
 
-    /// Of each task, the longest chain that begins with it.
+    /// Returns for each task the longest path that begins with it, by this length of a task.
     fn longest(&self, length: impl Fn(&Task<'_>) -> Duration) -> Vec<Duration> {
         let lengths: Vec<_> = self.tasks.iter().map(length).collect();
         self.waits.ranks(&self.order, &lengths)
@@ -162,6 +182,7 @@ impl<'a> Workload<'a> {
         Ok(Forecast { makespan: now, lower_bound: self.lower_bound(slots), spans, idle })
     }
 
+    /// Returns for each build system how much of its capacity until the end has nothing to do.
     fn idle(&self, slots: &ConcurrencyLimits, makespan: Duration) -> BTreeMap<String, Duration> {
         let mut idle: BTreeMap<&str, Duration> = BTreeMap::new();
         for task in &self.tasks {
