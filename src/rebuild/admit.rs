@@ -106,8 +106,7 @@ impl Outcome {
     }
 
     /// Returns how many builds are created at most: the number of nodes of a plan that is built,
-    /// else
-    /// 0. Fewer are created if builds are joined.
+    /// and zero otherwise. Builds that are joined are not created.
     #[must_use]
     pub fn builds(&self) -> usize {
         match self {
@@ -280,8 +279,8 @@ impl Rebuild {
     /// Adds the requirements of a node to a build that has not started.
     ///
     /// Parameters unite, demands are added, the stronger reason and the earlier position win. The
-    /// recipe and the data of parents are those of the node, because the newer plan read the
-    /// catalogs later; parents that only the build has are kept. `asked` is never reset.
+    /// recipe and the data of parents are those of the node; parents that only the build has are
+    /// kept. `asked` is never reset.
     ///
     /// Returns `false`, and changes nothing, if the build has started or ended, or if one build
     /// cannot have both sets of parameters.
@@ -390,8 +389,8 @@ impl Rebuild {
     /// builds are taken from a heap by their distance behind the current position of their queue,
     /// the least distance first, and each queued parent with a larger distance gets the distance of
     /// its child. Distances and not priorities are compared, because parent and child may be in
-    /// queues of different build systems. Builds that have started are not moved, and end the
-    /// search.
+    /// queues of different build systems. A build that has started is not moved. The search goes
+    /// no further from it, nor from a parent that is early enough.
     ///
     /// *Invariant:* a build never moves back in its queue.
     ///
@@ -435,7 +434,7 @@ impl Rebuild {
     ///
     /// Example: build 1 (`a`) waits for build 2 (`b`), planned when `a` was built from `b`. Since
     /// then the recipes have changed, and a new plan joins both and makes `b` wait for `a`: 1 and 2
-    /// are named, and the message is handled again after they have ended.
+    /// are named, and the message is handled again, with a delay, until they have ended.
     ///
     /// Cost: that of Tarjan's algorithm and of sorting the e dependencies, O(e log e).
     fn refuse_cycles(&self, ours: &BTreeSet<BuildId>) -> Result<(), NotAdmitted> {

@@ -607,10 +607,10 @@ impl Rebuild {
 
     /// Takes an event back as a cause of a build.
     ///
-    /// If no other event that is not being cancelled wants the build, the build is marked to be
-    /// cancelled, its causes stay live, and the result is `true`: the event then counts the end of
-    /// the build. Else only this cause ends, the event no longer counts the build, and the result
-    /// is `false`. A build that has ended is left alone.
+    /// If another event wants the build and is not being cancelled itself, only this cause ends:
+    /// the event no longer counts the build, and the result is `false`. Else the build is marked to
+    /// be cancelled and its causes stay live, so that the event counts the end of the build; the
+    /// result is `true`. A build that has ended is left alone, with the result `false`.
     ///
     /// *Invariant:* a build that has not ended and is not to be cancelled has a live cause. The
     /// version of the build stands for its causes, so two cancellations at the same time cannot

@@ -101,8 +101,8 @@ impl<'a> Workload<'a> {
         Ok(workload)
     }
 
-    /// The same tasks in another order of urgency: instead of the longest chain of estimates, these
-    /// ranks decide, one for each task.
+    /// Replaces the ranks, which are the longest paths of estimates, by these: one for each task.
+    /// Missing ones stay, surplus ones are ignored.
     #[must_use]
     pub fn with_ranks(mut self, ranks: &[Duration]) -> Self {
         for (own, rank) in self.ranks.iter_mut().zip(ranks) {
@@ -111,8 +111,8 @@ impl<'a> Workload<'a> {
         self
     }
 
-    /// Of each task, the expected time from its start to the end of the last task that waits for
-    /// it.
+    /// Returns for each task the expected time from its start to the end of the last task that
+    /// waits for it, unless [`with_ranks`](Self::with_ranks) has set another rank.
     #[must_use]
     pub fn ranks(&self) -> &[Duration] {
         &self.ranks
@@ -124,7 +124,8 @@ impl<'a> Workload<'a> {
         self.waits.ranks(&self.order, &lengths)
     }
 
-    /// What no schedule can beat: the longest chain, or the work of a system divided by its slots.
+    /// Returns a duration that no schedule can beat: the larger of the longest path and, of each
+    /// system, its work divided by its concurrency limit. Real durations count, not estimates.
     #[must_use]
     pub fn lower_bound(&self, slots: &ConcurrencyLimits) -> Duration {
         let chain = self.longest(|task| task.duration).into_iter().max().unwrap_or_default();

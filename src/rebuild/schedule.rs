@@ -34,7 +34,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-/// How many attempts of each build system may live at once.
+/// The concurrency limit of each build system: how many of its attempts may be live at once.
 ///
 /// ```
 /// use freshmaker::rebuild::ConcurrencyLimits;
@@ -55,24 +55,24 @@ impl Default for ConcurrencyLimits {
 }
 
 impl ConcurrencyLimits {
-    /// The limits by registered name of the system. A system without one may run
+    /// Makes limits by registered name of the system. A system without one has
     /// [`ConcurrencyLimits::DEFAULT`].
     #[must_use]
     pub fn new(limits: BTreeMap<String, u32>) -> Self {
         Self { limits, others: Self::DEFAULT }
     }
 
-    /// A system without a limit of its own may run so many.
+    /// Sets the limit of systems that have none of their own.
     #[must_use]
     pub fn with_others(mut self, limit: u32) -> Self {
         self.others = limit;
         self
     }
 
-    /// Attempts of a system for which no limit was set.
+    /// The limit of a system for which none was set.
     pub const DEFAULT: u32 = 10;
 
-    /// How many attempts of this system may live at once.
+    /// Returns how many attempts of this system may be live at once.
     #[must_use]
     pub fn limit(&self, system: &str) -> u32 {
         self.limits.get(system).copied().unwrap_or(self.others)
@@ -259,23 +259,26 @@ impl<T: Ord> Schedule<T> {
         Self { slots, lines: BTreeMap::new() }
     }
 
-    /// So many more attempts of this system live.
+    /// Adds live attempts of this system.
     pub fn live(&mut self, system: &str, attempts: u32) {
         let line = self.line(system);
         line.live = line.live.saturating_add(attempts);
     }
 
-    /// No more than so many of this system start, however many slots are free.
+    /// Sets how many builds of this system may still start, whatever its concurrency limit allows.
     pub fn at_most(&mut self, system: &str, starts: u32) {
         self.line(system).starts = starts;
     }
 
-    /// This build is ready.
+    /// Adds a ready build.
     pub fn ready(&mut self, system: &str, priority: i64, build: T) {
         self.line(system).ready.push((priority, Reverse(build)));
     }
 
-    /// The build that starts next, if there is one with a free slot. It has the slot from now on.
+    /// Returns the build that starts next, and counts it as live. `None` if no build is ready in a
+    /// system below its limit.
+    ///
+    /// Takes a step for each system, and logarithmic time in the ready builds of the chosen one.
     pub fn start(&mut self) -> Option<T> {
         let open = self.lines.values_mut().filter(|line| line.live < line.limit && line.starts > 0);
         let line = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
@@ -285,7 +288,7 @@ impl<T: Ord> Schedule<T> {
         Some(build)
     }
 
-    /// An attempt of this system lives no more: its slot is free.
+    /// Notes that a live attempt of this system has ended, so another build may start.
     pub fn ended(&mut self, system: &str) {
         let line = self.line(system);
         line.live = line.live.saturating_sub(1);
