@@ -217,12 +217,12 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
     i64::try_from(estimate.max(Lines::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
 }
 
-/// Which of the ready builds start next: for each build system the one with the highest priority,
-/// as long as it has slots.
+/// Chooses which ready builds start next: for each build system the one with the highest priority,
+/// as long as the system is below its concurrency limit.
 ///
 /// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the
-/// order is total, and does not depend on the order in which they were added. No slot stays free
-/// while a build waits that could have it. Every step takes logarithmic time.
+/// order is total, and does not depend on the order in which they were added. While a ready build
+/// waits for a system below its limits, [`start`](Self::start) returns a build.
 ///
 /// ```
 /// use freshmaker::rebuild::{Schedule, ConcurrencyLimits};
@@ -265,7 +265,7 @@ impl<T: Ord> Schedule<T> {
         line.live = line.live.saturating_add(attempts);
     }
 
-    /// Sets how many builds of this system may still start, whatever its concurrency limit allows.
+    /// Sets how many builds of this system may still start. Its concurrency limit holds as well.
     pub fn at_most(&mut self, system: &str, starts: u32) {
         self.line(system).starts = starts;
     }
