@@ -1,3 +1,11 @@
+//! Loading: reads a policy from any format that serde reads.
+//!
+//! The input first becomes a tree of `Raw` values, without any meaning, and then sections with
+//! checked rules. Two steps, because only the second one knows the path of a value in every format.
+//!
+//! *Invariant:* a policy that was loaded has no fault left that judging could meet. *Invariant:*
+//! the depth of the input is bounded while it is read, so no format can exhaust the stack.
+
 use super::rule::{Compiled, Compiler, PolicyError, Rule};
 use super::{AskAbove, Policy, Section, kind_name};
 use crate::artifact::ArtifactKind;
@@ -24,6 +32,8 @@ pub(super) enum Raw {
 }
 
 impl Raw {
+    /// Returns the form that a list of rules has in a file, so that rules made in Rust are checked
+    /// in the same way.
     pub(super) fn list(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self::List(rules.into_iter().map(Rule::into_raw).collect())
     }
@@ -46,6 +56,10 @@ impl fmt::Display for Raw {
 struct Levels(usize);
 
 impl Levels {
+    /// Returns the number of levels for the values within this one.
+    ///
+    /// # Errors
+    /// If no level is left.
     fn below<E: Error>(&self) -> Result<Self, E> {
         self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("policy: tables and lists are nested too deep"))
     }
@@ -125,6 +139,7 @@ impl<'de> Deserialize<'de> for Policy {
     }
 }
 
+/// Collects the sections of one policy; the bounds of the compiler hold for all of them together.
 #[derive(Default)]
 struct Loader {
     compiler: Compiler,
@@ -183,6 +198,10 @@ impl Loader {
         Ok(())
     }
 
+    /// Reads a list of rules.
+    ///
+    /// # Errors
+    /// If the value is no list, if the list is empty, or if one of its rules has a fault.
     fn rules(&mut self, path: &str, value: Raw) -> Result<Vec<Compiled>, PolicyError> {
         match value {
             // An empty list does not mean "allow nothing", so it is refused.
@@ -193,12 +212,14 @@ impl Loader {
     }
 }
 
+/// Reads a number of builds, from 0 to `u32::MAX`.
 fn builds(path: &str, raw: &Raw) -> Result<u32, PolicyError> {
     let number = if let Raw::Number(number) = raw { u32::try_from(*number).ok() } else { None };
     let expected = || format!("expected a number of builds from 0 to {}, found {raw}", u32::MAX);
     number.ok_or_else(|| PolicyError::new(path, expected()))
 }
 
+/// Returns the entries of a table in the order of the file.
 fn table(path: &str, raw: Raw) -> Result<Vec<(String, Raw)>, PolicyError> {
     match raw {
         Raw::Map(entries) => Ok(entries),
@@ -206,6 +227,7 @@ fn table(path: &str, raw: Raw) -> Result<Vec<(String, Raw)>, PolicyError> {
     }
 }
 
+/// Returns the kind of artifact with this name; the error lists all names.
 fn kind_named(path: &str, name: &str) -> Result<ArtifactKind, PolicyError> {
     let mut kinds = (0..).map_while(ArtifactKind::from_number);
     kinds.find(|kind| kind_name(*kind) == name).ok_or_else(|| {

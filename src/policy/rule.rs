@@ -1,3 +1,12 @@
+//! Rules: how they are made, checked and evaluated.
+//!
+//! A rule is a table of conditions, from a file or from Rust. The compiler checks it, counts it
+//! against the bounds of the whole policy, and compiles its expressions once. Evaluating visits
+//! each condition at most once, and each expression takes time linear in the length of the value.
+//!
+//! *Invariant:* evaluating a rule cannot fail. *Invariant:* a missing fact matches no expression.
+//! *Invariant:* an expression is matched against the whole value.
+
 use super::Facts;
 use super::load::Raw;
 use regex::{Regex, RegexBuilder};
@@ -147,6 +156,7 @@ enum Pattern {
 }
 
 impl Pattern {
+    /// Returns whether the whole value matches.
     fn matches(&self, value: &str) -> bool {
         match self {
             Self::Text(text) => text == value,
@@ -193,6 +203,12 @@ impl Compiler {
         rules.into_iter().enumerate().map(|(i, rule)| self.rule(format!("{path}[{i}]"), rule, None)).collect()
     }
 
+    /// Checks one rule, with its conditions and the rules within. `outer` is the rule whose name
+    /// and reason it inherits: those of `any` and `all`, but not of `not`, which names no match.
+    ///
+    /// # Errors
+    /// If it is no table or has no condition, if a bound is exceeded, or if a condition has a
+    /// fault.
     fn rule(&mut self, path: String, raw: Raw, outer: Option<&Compiled>) -> Result<Compiled, PolicyError> {
         self.rules += 1;
         if self.rules > RULES_MAX {
@@ -236,6 +252,8 @@ impl Compiler {
         Ok(rule)
     }
 
+    /// Checks one condition and adds it to the rule. `all` and `not` may be given several times,
+    /// `any` once.
     fn condition(&mut self, rule: &mut Compiled, key: &str, value: Raw) -> Result<(), PolicyError> {
         let path = format!("{}.{key}", rule.path);
         match key {
@@ -257,6 +275,7 @@ impl Compiler {
         Ok(())
     }
 
+    /// Checks the rules of `any` or `all`, of which there must be at least one.
     fn nested(&mut self, path: &str, value: Raw, outer: &Compiled) -> Result<Vec<Compiled>, PolicyError> {
         match value {
             Raw::List(rules) if !rules.is_empty() => rules
@@ -269,6 +288,8 @@ impl Compiler {
         }
     }
 
+    /// Checks a condition about a fact: one expression, a list of them, or a table whose keys
+    /// continue the name of the fact.
     fn fact(&mut self, rule: &mut Compiled, path: &str, key: String, value: Raw) -> Result<(), PolicyError> {
         if !key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) || key.is_empty() {
             return Err(PolicyError::new(path, "the name of a fact has only letters, digits, and _ - ."));
@@ -293,6 +314,8 @@ impl Compiler {
         Ok(())
     }
 
+    /// Checks and compiles one expression. An expression without special characters is kept as text
+    /// and compared as such.
     fn pattern(&mut self, path: &str, value: Raw) -> Result<Pattern, PolicyError> {
         self.patterns += 1;
         if self.patterns > PATTERNS_MAX {

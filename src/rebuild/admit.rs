@@ -1,3 +1,39 @@
+//! Admission: turns the decision of a handler into rows.
+//!
+//! Reads the rows of `Scope::Keys`: the open builds of the plan's keys, and every open build that
+//! is connected to one of them over dependencies. Writes one event, its plan, new builds, causes
+//! and dependencies; changes builds that are joined, and the priority of builds that they wait for.
+//!
+//! Admission has four steps. A refusal in step 1 or 3 undoes all of them.
+//!
+//! 1. *Place.* For each node of the plan, the next build of its key is joined if it can be; else
+//!    the current one; else a new build is created. A new build becomes the next build of its key,
+//!    and waits for the current one, if there is a current one.
+//! 2. *Connect.* Each build waits for the builds of the parents that the plan rebuilds before it.
+//! 3. *Check for cycles.* If unsatisfied dependencies now form a cycle, the plan is refused.
+//! 4. *Hasten.* What the event waits for gets a position that is at least as early.
+//!
+//! Example: `base` 1 is running, and `app` 2 waits for it. A new event wants both.
+//!
+//! ```text
+//! base   1 is running and cannot be joined: 10 is created as next build, and waits for 1 (After)
+//! app    2 has not started and is joined: event 2 becomes its second cause
+//! then   2 needs 10 as well: 1 -> 10 -> 2 and 1 -> 2, no cycle
+//! ```
+//!
+//! *Invariant:* a build key has at most one current and one next build that have not ended.
+//! *Invariant:* unsatisfied dependencies form no cycle. *Invariant:* a refused plan changes
+//! nothing.
+//!
+//! Two decisions at the same time: a joined build gets a new version, and so does a build that
+//! something new waits for; two decisions that change the same build therefore conflict. Two new
+//! builds of one key and slot conflict by the uniqueness that the storage checks. Dependencies
+//! between rows that neither decision shares are covered by the count of edges: a commit that adds
+//! an unsatisfied dependency fails if any other was added since the rows were loaded.
+//!
+//! Cost: for n nodes in the plan and b loaded builds with e dependencies, O(n · b) comparisons to
+//! place, and O(e log e) to check for cycles.
+
 use super::neighbourhood::Rebuild;
 use super::record::{
     BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind, EventId, EventRecord,
@@ -30,7 +66,7 @@ pub struct Admission {
     pub envelope: Envelope,
     /// Whether builds are real.
     pub mode: BuildMode,
-    /// Where the lines stand in which the builds take their places.
+    /// The queues in which the builds get their positions.
     pub lines: Lines,
     /// What was decided.
     pub outcome: Outcome,
@@ -61,7 +97,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The plan that is stored with the event.
+    /// Returns the plan that is stored with the event, also for a plan that waits to be confirmed.
     fn plan(&self) -> Option<&Plan> {
         match self {
             Self::Build { plan, .. } | Self::Ask { plan, .. } => Some(plan),
@@ -69,7 +105,8 @@ impl Outcome {
         }
     }
 
-    /// How many builds are made at most.
+    /// Returns how many builds are created at most: the number of nodes of a plan that is built,
+    /// and zero otherwise. Builds that are joined are not created.
     #[must_use]
     pub fn builds(&self) -> usize {
         match self {
@@ -79,8 +116,8 @@ impl Outcome {
     }
 }
 
-/// The plan cannot be joined with what is under way: it would wait for itself, or a build has a
-/// next one already that it cannot share.
+/// The plan cannot be admitted now: builds would wait for each other, or a build key has a next
+/// build already that cannot be shared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has to wait for the end of builds under way: {}", .builds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
 pub struct NotAdmitted {
@@ -89,8 +126,10 @@ pub struct NotAdmitted {
 }
 
 impl Admission {
-    /// The keys of the plan's builds, to be loaded with
+    /// Returns the keys of the plan's builds, to be loaded with
     /// [`Scope::Keys`](crate::backend::Scope::Keys) before [`Rebuild::admit`].
+    ///
+    /// The list is empty if nothing is built.
     #[must_use]
     pub fn keys(&self) -> Vec<BuildKey> {
         match &self.outcome {
@@ -99,6 +138,8 @@ impl Admission {
         }
     }
 
+    /// Returns the build key of a node. `None` if nothing is to be built, or if no build system is
+    /// named for the node.
     fn key(&self, node: &PlanNode) -> Option<BuildKey> {
         let Outcome::Build { systems, .. } = &self.outcome else { return None };
         Some(BuildKey {
@@ -109,7 +150,11 @@ impl Admission {
         })
     }
 
-    /// The nodes of the plan with their keys and the priorities that follow from their places.
+    /// Returns the nodes of the plan that have a build system, each with its key and the priority
+    /// that follows from its position.
+    ///
+    /// The positions of all nodes are assigned together, so that the builds of the event follow
+    /// each other by rank and not by name.
     fn queue<'a>(&self, plan: &'a Plan) -> Vec<(&'a PlanNode, BuildKey, i64)> {
         let nodes: Vec<_> = plan.nodes().filter_map(|node| Some((node, self.key(node)?))).collect();
         let entries =
@@ -120,11 +165,17 @@ impl Admission {
 }
 
 impl Rebuild {
-    /// Turns a decision into rows. Builds that are queued already are joined; one that runs gets
-    /// one successor, which waits for it.
+    /// Turns a decision into rows: an event and, if something is to be built, its builds.
+    ///
+    /// A build that has not started is joined if the parameters unite. For a build that has
+    /// started, one next build is created, which waits for its end. An event that builds nothing is
+    /// stored in a final state, with the reason; an empty plan is stored as skipped.
+    ///
+    /// Several decisions about one message can be admitted one after another. Each sees the rows of
+    /// the earlier ones.
     ///
     /// # Errors
-    /// [`NotAdmitted`] if it has to wait for builds under way; then nothing was changed.
+    /// [`NotAdmitted`] if the plan has to wait for builds under way; then nothing was changed.
     pub fn admit(&mut self, admission: &Admission) -> Result<(), NotAdmitted> {
         let (state, reason) = match &admission.outcome {
             Outcome::Skip(reason) | Outcome::Ask { reason, .. } => (EventState::Skipped, reason.clone()),
@@ -178,7 +229,14 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Finds or makes the build of each node and notes the event as its cause.
+    /// Finds or creates the build of each node, and makes the event a cause of it.
+    ///
+    /// The next build is tried before the current one, because the current one may have started. If
+    /// neither can be joined and there is a next build already, the plan is refused: a third build
+    /// of the key has no slot. If there is only a current build, a next build is created behind it.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] with the next build whose parameters do not unite with those of the node.
     fn place(&mut self, admission: &Admission, plan: &Plan) -> Result<BTreeMap<ArtifactId, BuildId>, NotAdmitted> {
         let mut placed = BTreeMap::new();
         let mut unused = admission.first_build;
@@ -210,13 +268,22 @@ impl Rebuild {
         Ok(placed)
     }
 
+    /// Returns the build of this key and slot that has not ended. There is at most one.
+    ///
+    /// Takes time linear in the number of loaded builds.
     pub(super) fn waiting_or_running(&self, key: &BuildKey, slot: BuildSlot) -> Option<BuildId> {
         let mut builds = self.now.builds.values().rev();
         builds.find(|build| build.key == *key && build.slot == slot && !build.state.is_terminal()).map(|build| build.id)
     }
 
-    /// Adds the node's wishes to a build that has not started; `false` if it has, or if one build
-    /// cannot serve both.
+    /// Adds the requirements of a node to a build that has not started.
+    ///
+    /// Parameters unite, demands are added, the stronger reason and the earlier position win. The
+    /// recipe and the data of parents are those of the node; parents that only the build has are
+    /// kept. `asked` is never reset.
+    ///
+    /// Returns `false`, and changes nothing, if the build has started or ended, or if one build
+    /// cannot have both sets of parameters.
     fn try_join(&mut self, id: BuildId, node: &PlanNode, priority: i64) -> bool {
         let Some(build) = self.now.builds.get_mut(&id) else { return false };
         let queued = build.state.is_queued();
@@ -239,6 +306,9 @@ impl Rebuild {
         true
     }
 
+    /// Creates the build of a node. With `after` it is the next build of its key: `Blocked`, and
+    /// waiting for the end of `after`, however that ends. Else it is the current one, and `Ready`
+    /// until something makes it wait.
     fn create(&mut self, id: BuildId, key: BuildKey, node: &PlanNode, priority: i64, after: Option<BuildId>) {
         let slot = if after.is_some() { BuildSlot::Successor } else { BuildSlot::Current };
         self.add_build(BuildRecord {
@@ -275,7 +345,11 @@ impl Rebuild {
         }
     }
 
-    /// Makes each build wait for those of its parents that the plan rebuilds before it.
+    /// Makes each build wait for those of its parents that the plan rebuilds before it, and refuses
+    /// the plan if builds then wait for each other.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] with the builds of the cycles.
     fn connect(&mut self, plan: &Plan, placed: &BTreeMap<ArtifactId, BuildId>) -> Result<(), NotAdmitted> {
         for node in plan.nodes() {
             let Some(&child) = placed.get(&node.artifact.id) else { continue };
@@ -288,6 +362,12 @@ impl Rebuild {
         self.refuse_cycles(&placed.values().copied().collect())
     }
 
+    /// Adds an unsatisfied dependency, and blocks the child if it was ready. A dependency that is
+    /// there already stays as it is.
+    ///
+    /// *Invariant:* `pending` of a build is the number of its unsatisfied dependencies. The parent
+    /// gets a new version, so that a decision which ends it at the same time conflicts with this
+    /// one: else the child would wait for a build that has ended.
     pub(super) fn wait(&mut self, parent: BuildId, child: BuildId, kind: DependencyKind) {
         if self.now.dependencies.contains_key(&(parent, child)) {
             return;
@@ -301,7 +381,28 @@ impl Rebuild {
         }
     }
 
-    /// What the event waits for without having planned it goes as early as if it had.
+    /// Moves the builds that the event waits for, directly or indirectly, to positions at least as
+    /// early as its own.
+    ///
+    /// A build that was joined brings its own parents, which the event did not plan and which
+    /// another, less urgent event may have placed far behind. The search is that of Dijkstra:
+    /// builds are taken from a heap by their distance behind the current position of their queue,
+    /// the least distance first, and each queued parent with a larger distance gets the distance of
+    /// its child. Distances and not priorities are compared, because parent and child may be in
+    /// queues of different build systems. A build that has started is not moved. The search goes
+    /// no further from it, nor from a parent that is early enough.
+    ///
+    /// *Invariant:* a build never moves back in its queue.
+    ///
+    /// Cost: O((b + e) log b) for b loaded builds and e dependencies. Nothing is done if no build
+    /// was loaded, because then the event waits for nothing but its own builds.
+    ///
+    /// Example: `app` waits for `lib`, and `lib` for `base`; an urgent event joins `app`.
+    ///
+    /// ```text
+    /// distance before   app 5    lib 40   base 3
+    /// distance after    app 5    lib 5    base 3     base is early enough and stays
+    /// ```
     fn hasten(&mut self, lines: &Lines, placed: &BTreeMap<ArtifactId, BuildId>) {
         if self.loaded.builds.is_empty() {
             return;
@@ -325,6 +426,17 @@ impl Rebuild {
         }
     }
 
+    /// Refuses the plan if unsatisfied dependencies form a cycle.
+    ///
+    /// All loaded builds are looked at, not only those of the plan: a plan without a cycle can
+    /// close one together with what waits already. Named are the members that are under way,
+    /// because their end dissolves the cycle; if there are none, all members.
+    ///
+    /// Example: build 1 (`a`) waits for build 2 (`b`), planned when `a` was built from `b`. Since
+    /// then the recipes have changed, and a new plan joins both and makes `b` wait for `a`: 1 and 2
+    /// are named, and the message is handled again, with a delay, until they have ended.
+    ///
+    /// Cost: that of Tarjan's algorithm and of sorting the e dependencies, O(e log e).
     fn refuse_cycles(&self, ours: &BTreeSet<BuildId>) -> Result<(), NotAdmitted> {
         let waits = self.now.dependencies.values().filter(|edge| !edge.satisfied);
         let graph = KeyedGraph::new([], waits.map(|edge| (edge.parent, edge.child)));

@@ -1,3 +1,30 @@
+//! The transition function: applies one input to the loaded rows.
+//!
+//! `Rebuild::apply` decides on every change of state of builds, attempts and events after they were
+//! planned. It reads the rows that the scope of the input has loaded, and changes the copy in
+//! memory. What is written follows later from the difference.
+//!
+//! | input | rows that change |
+//! |---|---|
+//! | reuse, start, postponed | the build; a start also creates an attempt |
+//! | lost, verified | the build; builds that prepare its repositories again, their causes |
+//! | accepted, unclear, resolve, not resolved | the attempt, and its build if its state follows |
+//! | refused, not sent, resolved, observed | the same, and if the build ends: see `ended` |
+//! | overdue | the build, which is to be stopped |
+//! | cancel | the event, its causes, and the builds that no other event wants |
+//!
+//! *Invariant:* an input that does not fit the states changes nothing, and is an error value.
+//! *Invariant:* an end is counted once in each live event, and a dependency is satisfied once. Both
+//! hold because a final state is never left, and because a dependency keeps a flag. *Invariant:*
+//! the work of an input is bounded by what waits for its build, or for the builds of its event.
+//!
+//! Two inputs at the same time: every row that an input changes is written over the version that
+//! was loaded, so two inputs about the same build, attempt or event cannot both be stored. The
+//! second is applied again to the new rows, and is then usually stale. A row that is only read,
+//! such as the earlier build whose output is reused, is part of the read set of the commit. An
+//! answer to a submission is accepted only from the run that submitted; what a run has left behind
+//! is looked up.
+
 use super::input::{Failure, FailureClass, Input, Observed, Output};
 use super::neighbourhood::Rebuild;
 use super::record::{
@@ -38,6 +65,11 @@ pub enum IllegalInput {
 impl Rebuild {
     /// Applies an input: the only way in which builds, attempts and events change state after they
     /// were planned.
+    ///
+    /// The rows must be those of the scope that the input needs. A build that may end badly needs
+    /// everything that waits for it ([`Scope::Descendants`](crate::backend::Scope::Descendants)):
+    /// rows that are not loaded are left as they are. An observation that the attempt is still
+    /// running changes nothing and is no error.
     ///
     /// # Errors
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
@@ -90,8 +122,10 @@ impl Rebuild {
         }
     }
 
-    /// Early cutoff: ends the build with its latest output, if everything it is made of is as it
-    /// was for that.
+    /// Ends a ready build as reused, with the output of an earlier build (early cutoff).
+    ///
+    /// The digest of its inputs must be that of the latest output of the same build key. The
+    /// earlier build becomes part of the read set.
     fn reuse(&mut self, id: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "its reuse")?;
         let unfit = || IllegalInput::NotReusable(id);
@@ -104,6 +138,12 @@ impl Rebuild {
         Ok(())
     }
 
+    /// Stores the intent to submit a ready build: creates an attempt of this run, and the build
+    /// becomes `Submitting`.
+    ///
+    /// A resubmission repeats the release that is stored in the build. The deadline of the attempt
+    /// is counted from now. The limit of live attempts is not checked here but by the storage,
+    /// because another run may start a build at the same time.
     fn start(
         &mut self,
         id: BuildId,
@@ -139,8 +179,11 @@ impl Rebuild {
         Ok(())
     }
 
-    /// A release above those that the artifact has had: the time in seconds, unless two tries begin
-    /// in one second or the clock went back.
+    /// Returns a release above those of the loaded builds with the same key: the present time in
+    /// seconds, or one more than the largest known release if that is later or equal.
+    ///
+    /// So releases rise even if two tries begin within one second, or if the clock was set back, as
+    /// far as the earlier builds are loaded. Releases that are not whole numbers are ignored.
     pub(super) fn next_release(&self, id: BuildId) -> String {
         let key = self.now.builds.get(&id).map(|build| &build.key);
         let same = self.now.builds.values().filter(|build| Some(&build.key) == key);
@@ -149,7 +192,12 @@ impl Rebuild {
         last.map_or(now, |last| now.max(last.saturating_add(1))).to_string()
     }
 
-    /// The build as it is submitted: with the contents that it is really made of, and their digest.
+    /// Returns the build as it is submitted: with the contents and names that its rebuilt parents
+    /// really have, and with the digest of all inputs.
+    ///
+    /// Only parents that the build needs and that ended well are looked at; of two builds of one
+    /// parent the one with the higher number counts. Other parents keep what the plan says. The
+    /// digest is `None` if the content of any parent is not known.
     fn with_inputs(&self, id: BuildId) -> Option<BuildRecord> {
         let mut build = self.now.builds.get(&id)?.clone();
         let needed = self.now.needs(id).filter(|dependency| dependency.kind == DependencyKind::Needs);
@@ -166,7 +214,11 @@ impl Rebuild {
         Some(build)
     }
 
-    /// The latest output made of the same things, if that may be reused.
+    /// Returns the build with the latest output of the same build key, and that output, if it was
+    /// made of the same inputs.
+    ///
+    /// `None` if the build must run in any case, if its inputs are not known, or if the latest
+    /// output has other inputs.
     fn reusable(&self, build: &BuildRecord) -> Option<(BuildId, Output)> {
         let inputs = build.inputs.as_ref().filter(|_| build.may_be_reused())?;
         let mut earlier = self.now.builds.values().rev();
@@ -176,6 +228,10 @@ impl Rebuild {
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
 
+    /// Notes that the build system has the attempt, under this id.
+    ///
+    /// The build counts a try, and its resubmissions start again at 0. It becomes `Building`, or
+    /// `Canceling` if its cancellation was requested while the submission was under way.
     fn bind(&mut self, attempt: &AttemptId, external: &ExternalId, reason: &Reason) -> Result<(), IllegalInput> {
         let Some(record) = self.now.attempts.get_mut(attempt) else {
             return Err(IllegalInput::Unknown(format!("attempt {attempt}")));
@@ -199,6 +255,8 @@ impl Rebuild {
         Ok(())
     }
 
+    /// Ends an attempt that the build system refused. The build is submitted again later if the
+    /// class of the failure is infrastructure or interrupted; any other class fails it at once.
     fn refuse(&mut self, attempt: &AttemptId, failure: &Failure, limits: &Limits) -> Result<(), IllegalInput> {
         let build = self.expect(attempt, &[AttemptState::Intent, AttemptState::Resolving], "a refusal")?;
         let reason = Reason::new("refused", &failure.text);
@@ -208,6 +266,8 @@ impl Rebuild {
         Ok(())
     }
 
+    /// Begins the lookup of an attempt, which belongs to this run from now on. The result is asked
+    /// for only after `settle`, because a request that was sent earlier may take effect until then.
     fn resolve(&mut self, attempt: &AttemptId, settle: Duration) -> Result<(), IllegalInput> {
         let unresolved = [AttemptState::Intent, AttemptState::Unknown, AttemptState::Resolving];
         self.expect(attempt, &unresolved, "a look-up")?;
@@ -219,6 +279,8 @@ impl Rebuild {
         Ok(())
     }
 
+    /// Ends the lookup of an attempt. If the build system has it, it is adopted as if its
+    /// submission had been answered; if not, the build is submitted again.
     fn resolved(
         &mut self,
         attempt: &AttemptId,
@@ -236,8 +298,9 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The request had no effect: it is sent again under the same release, unless it was refused
-    /// for good or too often.
+    /// Handles a request that had no effect. The build becomes ready again, under the same release
+    /// and after a back-off, if `again` is set and the limit of resubmissions is not reached; else
+    /// it fails.
     fn resubmit(&mut self, id: BuildId, reason: &Reason, again: bool, limits: &Limits) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.resubmits += 1;
@@ -249,6 +312,9 @@ impl Rebuild {
         }
     }
 
+    /// Applies what the build system says about an attempt. Anything but `Running` ends the
+    /// attempt; what becomes of the build depends on the outcome, the limits, and whether the build
+    /// is to be cancelled.
     fn observe(
         &mut self,
         attempt: &AttemptId,
@@ -287,6 +353,8 @@ impl Rebuild {
         Ok(())
     }
 
+    /// Stores the output of a build. The build is then verified or done; if it was cancelled
+    /// meanwhile, it ends as cancelled and its output is kept.
     fn succeeded(&mut self, id: BuildId, output: &Output, verify: bool) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.output = Some(output.clone());
@@ -304,6 +372,10 @@ impl Rebuild {
         }
     }
 
+    /// Retries a build after a failed try, or ends it.
+    ///
+    /// A retry has a new release, and begins after the back-off that belongs to the tries so far.
+    /// An interrupted try is not counted. A build that is to be cancelled ends as cancelled.
     fn failed(&mut self, id: BuildId, failure: &Failure, limits: &Limits) {
         let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };
@@ -326,8 +398,9 @@ impl Rebuild {
         }
     }
 
-    /// The build system says that it was cancelled: by us, because it was asked for or overdue, or
-    /// by somebody else.
+    /// Handles an attempt that the build system reports as cancelled. There are three cases: the
+    /// build was cancelled here and ends; it was overdue, which counts as a failure of the
+    /// infrastructure; or somebody cancelled it in the build system, which ends it as cancelled.
     fn stopped(&mut self, id: BuildId, limits: &Limits) {
         let Some(build) = self.now.builds.get(&id) else { return };
         if build.cancel_at.is_some() {
@@ -344,7 +417,8 @@ impl Rebuild {
         }
     }
 
-    /// Back to `Ready`, not before a pause has passed; or the end, if it was cancelled meanwhile.
+    /// Makes the build ready again, not to be started before `pause` has passed. If its
+    /// cancellation was requested meanwhile, it ends as cancelled.
     fn again(&mut self, id: BuildId, reason: &Reason, pause: Duration) {
         let at = self.at;
         let Some(build) = self.now.builds.get_mut(&id) else { return };
@@ -356,18 +430,37 @@ impl Rebuild {
         self.set_build(id, BuildState::Ready, reason.clone());
     }
 
+    /// Ends the build as failed, or as cancelled if its cancellation was requested.
     fn fail(&mut self, id: BuildId, reason: Reason) {
         let canceled = self.now.builds.get(&id).is_some_and(|build| build.cancel_at.is_some());
         self.end(id, if canceled { BuildState::Canceled } else { BuildState::Failed }, reason);
     }
 
+    /// Ends a build in this state, and applies what follows from its end.
     pub(super) fn end(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         self.set_build(id, to, reason);
         self.ended(id);
     }
 
-    /// What follows from the end of a build: it releases or fails what waits for it, its successor
-    /// moves up, its events are settled.
+    /// Applies what follows from the end of a build: events count it, and what waits for it is
+    /// released or fails.
+    ///
+    /// A dependency is satisfied if the build ended well, if the child only waits for its end (then
+    /// the child is the next build, and becomes the current one), or if the build was cancelled and
+    /// the child was not. Otherwise the child ends too, and what waits for it is handled in the
+    /// same way. A list instead of recursion keeps the stack small.
+    ///
+    /// Cost: linear in the number of builds that end and of the dependencies on them, with a
+    /// logarithmic factor for each access to a row.
+    ///
+    /// Example: `base` 1 fails; `lib` 2 needs it, `app` 3 needs `lib`, and `base` 4 is the next
+    /// build of 1.
+    ///
+    /// ```text
+    /// 1 failed   2 ends with DEP_FAILED, 4 becomes current and ready
+    /// 2 ended    3 ends with DEP_FAILED
+    /// events     each event that wants 1, 2 or 3 counts a failed build for each
+    /// ```
     fn ended(&mut self, id: BuildId) {
         let mut ended = vec![id];
         while let Some(id) = ended.pop() {
@@ -385,14 +478,17 @@ impl Rebuild {
         }
     }
 
-    /// A build that was withdrawn does not fail those that other events still want: they are built
-    /// on what is there.
+    /// Returns whether a build still runs although one that it needs was cancelled: the needed
+    /// build was withdrawn, and this one is wanted by another event. It is then built on the
+    /// earlier contents of that parent.
     fn outlives(&self, withdrawn: BuildId, child: BuildId) -> bool {
         let canceled = |id| self.now.builds.get(&id).is_some_and(|build: &BuildRecord| build.cancel_at.is_some());
         canceled(withdrawn) && !canceled(child)
     }
 
-    /// Ends a build that waits for one that ended badly; `false` if it has ended already.
+    /// Ends a build that needs one that ended badly: as cancelled if its cancellation was
+    /// requested, else as `DependencyFailed`. The dependency stays unsatisfied. Returns `false` if
+    /// the build has ended already.
     fn drop_dependent(&mut self, failed: BuildId, child: BuildId) -> bool {
         let Some(build) = self.now.builds.get(&child).filter(|child| !child.state.is_terminal()) else { return false };
         if build.cancel_at.is_some() {
@@ -406,7 +502,10 @@ impl Rebuild {
         true
     }
 
-    /// The flag on the edge makes the decrement happen once.
+    /// Satisfies one dependency, and makes the child ready if it was the last one.
+    ///
+    /// The flag on the dependency makes the decrement of `pending` happen once. The child of an
+    /// `After` dependency becomes the current build of its key.
     fn satisfy(&mut self, parent: BuildId, child: BuildId) {
         let Some(edge) = self.now.dependencies.get_mut(&(parent, child)).filter(|edge| !edge.satisfied) else { return };
         edge.satisfied = true;
@@ -439,6 +538,9 @@ impl Rebuild {
         }
     }
 
+    /// Ends an event whose builds have all ended: as cancelled if that was requested, else as
+    /// complete. An event with failed builds is complete; the reason gives the numbers. Does
+    /// nothing if builds are open, or if the event is not `Building`.
     fn close_event(&mut self, id: EventId) {
         let Some(event) = self.now.events.get(&id) else { return };
         if event.builds_open > 0 || event.state != EventState::Building {
@@ -461,6 +563,23 @@ impl Rebuild {
         self.set_event(id, state, reason);
     }
 
+    /// Cancels an event: withdraws it as a cause of its builds, and stops the builds that no other
+    /// event wants.
+    ///
+    /// All withdrawals are decided before the first build is stopped, because the end of a build
+    /// ends what waits for it, and that must know whether it is cancelled as well. The event ends
+    /// when its last build has ended, which may be at once.
+    ///
+    /// Example: event 1 wants `base` and `app`, event 2 wants only `base`; event 1 is cancelled.
+    ///
+    /// ```text
+    /// base   has another live cause: the cause of event 1 is no longer live, the build goes on
+    /// app    has no other: it is marked, and ended (if it waits) or stopped (if it runs)
+    /// ```
+    ///
+    /// # Errors
+    /// [`IllegalInput::Unknown`] if the event is not loaded, [`IllegalInput::Stale`] if it has
+    /// ended or its cancellation was requested before.
     fn cancel(&mut self, id: EventId, by: &str) -> Result<(), IllegalInput> {
         let at = self.at;
         let Some(event) = self.now.events.get_mut(&id) else {
@@ -486,8 +605,16 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The event no longer wants the build; `true` if no other event does either, so that it is to
-    /// be stopped.
+    /// Takes an event back as a cause of a build.
+    ///
+    /// If another event wants the build and is not being cancelled itself, only this cause ends:
+    /// the event no longer counts the build, and the result is `false`. Else the build is marked to
+    /// be cancelled and its causes stay live, so that the event counts the end of the build; the
+    /// result is `true`. A build that has ended is left alone, with the result `false`.
+    ///
+    /// *Invariant:* a build that has not ended and is not to be cancelled has a live cause. The
+    /// version of the build stands for its causes, so two cancellations at the same time cannot
+    /// each rely on the other's cause.
     fn withdraw(&mut self, build: BuildId, event: EventId) -> bool {
         let at = self.at;
         if self.now.builds.get(&build).is_none_or(|build| build.state.is_terminal()) {
@@ -511,6 +638,9 @@ impl Rebuild {
         false
     }
 
+    /// Ends a build that nothing runs for, or requests its end in the build system. If a submission
+    /// is under way, nothing is done: its answer or its lookup decides, and finds the mark of the
+    /// cancellation.
     fn stop(&mut self, id: BuildId, by: &str) {
         let reason = Reason::new("canceled", format!("cancelled by {by}"));
         match self.now.builds.get(&id).map(|build| build.state) {
@@ -525,11 +655,16 @@ impl Rebuild {
         }
     }
 
+    /// Returns whether the cancellation of an event was requested.
     fn is_canceling(&self, event: EventId) -> bool {
         self.now.events.get(&event).is_some_and(|event| event.cancel_at.is_some())
     }
 
-    /// The build is in this state.
+    /// Checks that a build is in this state. `input` names the input in the text of the error.
+    ///
+    /// # Errors
+    /// [`IllegalInput::Unknown`] if the build is not loaded, [`IllegalInput::Stale`] if its state
+    /// differs.
     pub(super) fn expect_build(
         &self,
         id: BuildId,
@@ -543,8 +678,14 @@ impl Rebuild {
         }
     }
 
-    /// The build of an attempt that is in one of these states and, if it is this run's to decide,
-    /// belongs to it.
+    /// Returns the build of an attempt, if the attempt is in one of these states.
+    ///
+    /// An attempt in `Intent` that another run stored is stale for every input except the beginning
+    /// of a lookup (the set of states that contains `Unknown`): only the run that submits can have
+    /// an answer.
+    ///
+    /// # Errors
+    /// [`IllegalInput::Unknown`] if the attempt is not loaded, else [`IllegalInput::Stale`].
     fn expect(&self, id: &AttemptId, states: &[AttemptState], input: &'static str) -> Result<BuildId, IllegalInput> {
         let attempt = self.now.attempts.get(id).ok_or_else(|| IllegalInput::Unknown(format!("attempt {id}")))?;
         // Only the run that submits has an answer to that; a lookup may begin with what another run
@@ -558,8 +699,11 @@ impl Rebuild {
     }
 }
 
-/// The digest of everything a build is made of; `None` if the content of one of its parents is not
-/// known.
+/// Returns the digest of all inputs of a build: its key, recipe, parameters, and the contents of
+/// all parents. `None` if the content of a parent is not known.
+///
+/// The digest is stored and compared with later ones, so a change of this form makes every stored
+/// digest differ once, and nothing is reused until then.
 fn inputs_digest(build: &BuildRecord) -> Option<Digest> {
     let parents: Option<Vec<_>> =
         build.parents.iter().map(|parent| parent.digest.as_ref().map(|digest| (&parent.id, digest))).collect();

@@ -1,3 +1,17 @@
+//! The commit: one transaction, with the conditions under which it may be written.
+//!
+//! This is all that a storage has to understand about a decision: it compares numbers and writes
+//! rows, and decides nothing. So two storages cannot decide differently.
+//!
+//! *Invariant:* a commit takes effect as a whole or not at all. *Invariant:* every change of a row
+//! with a version names the version that it expects.
+//!
+//! The conditions and what each of them prevents: the run (a late write of a process whose lease is
+//! lost), the count of edges (two decisions that each add half of a cycle), the read set (a
+//! decision on a row that has changed), expected versions (two changes of one row), and the limit
+//! of live attempts (two runs that each take the last free one). The limits are checked after the
+//! changes, because only then the new attempts count.
+
 use super::history::{Notification, Transition};
 use super::record::{
     AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, RunId,

@@ -1,3 +1,9 @@
+//! Effects: what the engine is to do, derived from rows.
+//!
+//! *Invariant:* an effect is a function of the rows, the run and the moment; none is stored. So a
+//! restart, a missed wake-up and another run find the same work. An effect that is carried out
+//! twice is harmless: what follows from it is an input, and the second one is stale.
+
 use super::record::{AttemptRecord, BuildRecord, RunId};
 use super::state::{AttemptState, BuildState};
 use crate::time::Timestamp;

@@ -1,3 +1,18 @@
+//! History and outbox: what is written beside the changed rows.
+//!
+//! Each change of state of an event, a build or an attempt becomes one row of the history. A change
+//! that users see also becomes a notification: every change of state of an event, each change of
+//! the public state of a build, and none of an attempt. Both are part of the commit of the change,
+//! so neither exists without it.
+//!
+//! *Invariant:* of one row, each transition starts in the state in which the one before ended, and
+//! versions rise; they need not be consecutive. *Invariant:* a transition names the actor and the
+//! run.
+//!
+//! Two decisions at the same time: the version of a transition is above that of the loaded row,
+//! and the row is written only over the loaded version. So two decisions cannot both add a
+//! transition of one version.
+
 use super::commit::RowChange;
 use super::neighbourhood::Neighbourhood;
 use super::record::{AttemptId, AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, RunId, Version};
@@ -176,7 +191,9 @@ pub(super) struct Origin {
 }
 
 impl Change {
-    /// The rows of the history and the outbox about this change; `now` has the new rows.
+    /// Returns the rows of the history and the outbox about this change, the notification first.
+    /// `now` has the rows as the decision leaves them; the first transition of a new row is made
+    /// from there.
     pub(super) fn rows(self, now: &Neighbourhood, origin: &Origin) -> Vec<RowChange> {
         let (transition, notification) = match self {
             Self::NewEvent(id) => match now.events.get(&id) {
@@ -203,16 +220,19 @@ impl Change {
     }
 }
 
+/// Returns the transition of an event; `from` is `None` for a new one.
 fn of_event_state(origin: &Origin, from: Option<EventState>, row: &EventRecord) -> Transition {
     let states = (from.map(EventState::as_str), row.state.as_str());
     transition(origin, ("event", row.id.to_string(), row.version), states, &row.reason)
 }
 
+/// Returns the transition of a build, in internal states; `from` is `None` for a new one.
 fn of_build_state(origin: &Origin, from: Option<BuildState>, row: &BuildRecord) -> Transition {
     let states = (from.map(BuildState::as_str), row.state.as_str());
     transition(origin, ("build", row.id.to_string(), row.version), states, &row.reason)
 }
 
+/// Returns the transition of an attempt; `from` is `None` for a new one.
 fn of_attempt_state(origin: &Origin, from: Option<AttemptState>, row: &AttemptRecord) -> Transition {
     let states = (from.map(AttemptState::as_str), row.state.as_str());
     transition(origin, ("attempt", row.id.to_string(), row.version), states, &row.reason)
@@ -237,7 +257,8 @@ fn transition(
     }
 }
 
-/// The message about a build: schema `freshmaker.build/1`.
+/// Returns the notification about a build, by the schema `freshmaker.build/1`. `state` is the
+/// public state, `detail` the internal one.
 fn about_build(build: &BuildRecord) -> Notification {
     Notification {
         aggregate: "build".into(),
@@ -260,7 +281,7 @@ fn about_build(build: &BuildRecord) -> Notification {
     }
 }
 
-/// The message about an event: schema `freshmaker.event/1`.
+/// Returns the notification about an event, by the schema `freshmaker.event/1`.
 fn about_event(event: &EventRecord) -> Notification {
     Notification {
         aggregate: "event".into(),

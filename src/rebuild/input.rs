@@ -1,3 +1,12 @@
+//! Inputs: the facts that the transition function applies.
+//!
+//! An input says what happened, not what is to be done. It names the build, attempt or event that
+//! it is about, and has everything that the decision needs beside the rows, such as unused numbers.
+//!
+//! *Invariant:* an input that comes too late is stale and changes nothing. A repeated input is
+//! stale as well, unless it leaves the state as it is (postponed, resolve, not resolved): then it
+//! only sets the next moment again.
+
 use super::history::Actor;
 use super::record::{AttemptId, BuildId, EventId, ExternalId, SessionId};
 use crate::artifact::Digest;
@@ -147,17 +156,17 @@ pub enum Input {
     Resolve {
         /// The attempt.
         attempt: AttemptId,
-        /// How long a request may still take effect: the look-up waits so long.
+        /// How long a request may still take effect: the lookup waits so long.
         settle: Duration,
     },
-    /// The look-up is complete: what the build system knows under the attempt's marker.
+    /// The lookup is complete: what the build system knows under the attempt's marker.
     Resolved {
         /// The attempt.
         attempt: AttemptId,
         /// What was found, if anything.
         external: Option<ExternalId>,
     },
-    /// The look-up failed and must be repeated.
+    /// The lookup failed and must be repeated.
     NotResolved {
         /// The attempt.
         attempt: AttemptId,

@@ -4,6 +4,18 @@
 //! Nothing here waits, asks for the time or talks to anything. The shell loads a [`Neighbourhood`],
 //! applies [`Input`]s to it, stores the difference in one transaction and carries out the
 //! [`Effect`]s.
+//!
+//! A decision has the same four steps everywhere:
+//!
+//! 1. Load the rows of a [`Scope`](crate::backend::Scope), with their versions.
+//! 2. Change them in memory: [`Rebuild::admit`] for the decision of a handler, [`Rebuild::apply`]
+//!    for everything that happens afterwards.
+//! 3. Make a [`Commit`] of the difference, with the conditions under which it may be written.
+//! 4. Store it. If a condition does not hold, begin again with step 1.
+//!
+//! *Invariant:* no other code decides on a state. *Invariant:* an input that does not fit is an
+//! error value and changes nothing. *Invariant:* equal rows and an equal input give an equal
+//! commit.
 
 mod admit;
 mod apply;

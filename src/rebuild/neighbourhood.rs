@@ -1,3 +1,25 @@
+//! The unit of a decision: the rows that it loads, the changes that it makes, and the commit that
+//! follows.
+//!
+//! A decision runs in three steps. `Rebuild::new` takes the loaded rows; `apply` and `admit` change
+//! a copy of them; `commit` compares the copy with what was loaded. The rows that differ are the
+//! changes, and the versions of the loaded rows are the conditions under which they may be written.
+//! No lock of a database is held between loading and writing.
+//!
+//! *Invariant:* all moments that a decision writes are counted from the moment at which its rows
+//! were read, by the clock of the storage. *Invariant:* every changed row of an event, build or
+//! attempt has a higher version than the loaded one. *Invariant:* a decision removes no row.
+//!
+//! What a commit checks, so that two decisions at the same time cannot contradict each other:
+//!
+//! | what | how | protects from |
+//! |---|---|---|
+//! | changed rows | expected version | two decisions about one row |
+//! | touched builds | a new version without another change | new causes or dependents that the other decision did not see |
+//! | rows relied on | read set | a decision on a row that has changed since |
+//! | new unsatisfied dependencies | count of edges | two halves of a cycle |
+//! | the run | fencing token | a run whose lease is lost |
+
 use super::commit::{Commit, RowChange, RowKey};
 use super::history::{Actor, Change, Origin};
 use super::record::{
@@ -32,25 +54,30 @@ pub struct Neighbourhood {
 }
 
 impl Neighbourhood {
-    /// The attempt of a build that the build system may have something running for.
+    /// Returns the attempt for which the build system may have something running. A build has at
+    /// most one.
     #[must_use]
     pub fn live_attempt(&self, build: BuildId) -> Option<&AttemptRecord> {
         self.attempts.values().find(|attempt| attempt.build == build && attempt.state.is_live())
     }
 
-    /// The dependencies of others on this build.
+    /// Returns the dependencies of other builds on this one, by number of the child; those that are
+    /// loaded.
     pub fn dependents(&self, build: BuildId) -> impl Iterator<Item = &Dependency> {
         self.dependencies
             .range((build, BuildId(i64::MIN))..=(build, BuildId(i64::MAX)))
             .map(|(_, dependency)| dependency)
     }
 
-    /// The dependencies of this build on others.
+    /// Returns the dependencies of this build on others, of both kinds, by number of the parent.
+    ///
+    /// Looks at all loaded dependencies, which are ordered by parent.
     pub fn needs(&self, build: BuildId) -> impl Iterator<Item = &Dependency> {
         self.dependencies.values().filter(move |dependency| dependency.child == build)
     }
 
-    /// The builds that prepared repositories for this one; the latest of each.
+    /// Returns the builds that prepared repositories for this one and ended well; of several builds
+    /// of one key the latest.
     #[must_use]
     pub fn prepared_for(&self, build: BuildId) -> Vec<BuildId> {
         let needed = self.needs(build).filter(|dependency| dependency.kind == DependencyKind::Needs);
@@ -60,7 +87,7 @@ impl Neighbourhood {
         latest.into_values().collect()
     }
 
-    /// Why this build exists.
+    /// Returns the causes of this build, live or not, by number of the event.
     pub fn causes_of(&self, build: BuildId) -> impl Iterator<Item = &Cause> {
         self.causes.range((build, EventId(i64::MIN))..=(build, EventId(i64::MAX))).map(|(_, cause)| cause)
     }
@@ -97,8 +124,8 @@ pub(super) struct Savepoint {
 }
 
 impl Rebuild {
-    /// Begins with the loaded rows, for this run of an engine ([`RunId::NONE`] for a client), at
-    /// the moment at which they were loaded.
+    /// Begins a decision on the loaded rows, for this run of an engine ([`RunId::NONE`] for a
+    /// client). All changes have the moment at which the rows were read.
     #[must_use]
     pub fn new(loaded: Neighbourhood, run: RunId) -> Self {
         Self {
@@ -113,14 +140,19 @@ impl Rebuild {
         }
     }
 
-    /// The rows as they are now.
+    /// Returns the rows with all changes so far. Versions of rows whose state stayed are those that
+    /// were loaded.
     #[must_use]
     pub fn rows(&self) -> &Neighbourhood {
         &self.now
     }
 
-    /// The difference between what was loaded and what is now, and the conditions under which it
-    /// may be stored. `actor` is who or what made the changes.
+    /// Returns the difference between what was loaded and what is now, and the conditions under
+    /// which it may be stored. `actor` is who or what made the changes.
+    ///
+    /// If nothing has changed, the commit has no changes and need not be stored. A build that was
+    /// touched is written even if its row is the same. The history has one row for each change of
+    /// state, in the order in which the changes were made.
     #[must_use]
     pub fn commit(self, actor: Actor) -> Commit {
         let Self { loaded, now, changes, plans, touched, relied_on, run, at } = self;
@@ -172,30 +204,38 @@ impl Rebuild {
         commit
     }
 
+    /// Returns what [`roll_back`](Self::roll_back) restores. Copies all loaded rows.
     pub(super) fn savepoint(&self) -> Savepoint {
         Savepoint { now: self.now.clone(), changes: self.changes.len(), touched: self.touched.clone() }
     }
 
+    /// Restores the rows and changes of a savepoint. The read set and the plans stay as they are:
+    /// admission adds to neither before it can be refused.
     pub(super) fn roll_back(&mut self, to: Savepoint) {
         self.now = to.now;
         self.changes.truncate(to.changes);
         self.touched = to.touched;
     }
 
-    /// Gives a build a new version: its causes change, or something else depends on it from now on.
+    /// Gives a build a new version although its row may stay: its causes change, or something else
+    /// depends on it from now on. A new build needs none.
     pub(super) fn touch(&mut self, id: BuildId) {
         if self.loaded.builds.contains_key(&id) {
             self.touched.insert(id);
         }
     }
 
-    /// Makes the commit a conflict if this build has changed meanwhile: the decision rests on it.
+    /// Adds a build to the read set: the commit conflicts if the build has changed since it was
+    /// loaded. If this decision changes the build as well, its expected version says the same.
     pub(super) fn rely_on(&mut self, id: BuildId) {
         self.relied_on.insert(id);
     }
 
-    /// Changes the state of a build. A new one is stored once, in the state in which the decision
-    /// leaves it.
+    /// Changes the state of a build, and notes the change for the history.
+    ///
+    /// A build that this decision has created only gets the state: it is stored once, in the state
+    /// in which the decision leaves it. A final state also sets the moment of the end. The step
+    /// must be legal, which debug builds check.
     pub(super) fn set_build(&mut self, id: BuildId, to: BuildState, reason: Reason) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         let from = std::mem::replace(&mut build.state, to);
@@ -211,7 +251,8 @@ impl Rebuild {
         self.changes.push(Change::Build { from, row: Box::new(build.clone()) });
     }
 
-    /// Changes the state of an event.
+    /// Changes the state of an event, and notes the change for the history. A final state also sets
+    /// the moment of the end.
     pub(super) fn set_event(&mut self, id: EventId, to: EventState, reason: Reason) {
         let Some(event) = self.now.events.get_mut(&id) else { return };
         debug_assert!(event.state.allows(to), "event {id}: {} -> {to}", event.state);
@@ -224,7 +265,8 @@ impl Rebuild {
         self.changes.push(Change::Event { from, row: Box::new(event.clone()) });
     }
 
-    /// Changes the state of an attempt, which is this run's from now on.
+    /// Changes the state of an attempt, and notes the change for the history. The attempt belongs
+    /// to this run from now on.
     pub(super) fn set_attempt(&mut self, id: &AttemptId, to: AttemptState, reason: Reason) {
         let Some(attempt) = self.now.attempts.get_mut(id) else { return };
         debug_assert!(attempt.state.allows(to), "attempt {id}: {} -> {to}", attempt.state);
@@ -251,7 +293,8 @@ impl Rebuild {
     }
 }
 
-/// A changed row gets a higher version even if its state stayed.
+/// Returns the version under which a changed row is written. Changes of state have raised it
+/// already; a change that leaves the state as it is raises it here, once for the whole decision.
 fn next_version(loaded: Option<Version>, now: Version) -> Version {
     match loaded {
         Some(version) if version == now => version + 1,

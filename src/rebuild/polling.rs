@@ -1,3 +1,8 @@
+//! Polling: when each live attempt is asked about next.
+//!
+//! *Invariant:* this is kept in memory only, and its loss costs no more than one early question
+//! about each attempt. What an attempt has become is stored as the result of an input.
+
 use super::record::AttemptId;
 use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,11 @@
+//! Records: the stored rows, as values.
+//!
+//! *Invariant:* a record decides nothing; what changes the rows of events, builds and attempts is
+//! the transition function or admission. *Invariant:* a number or identity is never given to
+//! another row. *Invariant:* `version` of an event, a build or an attempt rises with every stored
+//! change, and a change is written only over the version that it was decided on. Dependencies and
+//! causes have no version: that of the build stands for them.
+
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::{ArtifactId, ArtifactKind, Digest, Nvr, Parameters, Source};
 use crate::event::{Envelope, Message};
@@ -164,7 +172,7 @@ impl fmt::Display for RunId {
 /// Number of changes of a row. A change is written only over the version it was decided on.
 pub type Version = u32;
 
-/// How real a build is. Builds of different modes never coalesce.
+/// How real a build is. Builds of different modes are never shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildMode {
@@ -177,7 +185,8 @@ pub enum BuildMode {
     DryRun,
 }
 
-/// What may coalesce: two requests with one key are served by one build, if their parameters unite.
+/// What may share a build: two requests with one key are met by one build, if their parameters
+/// unite.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuildKey {
     /// Registered name of the build system.
@@ -203,7 +212,8 @@ impl fmt::Display for BuildKey {
     }
 }
 
-/// An artifact has at most one build that is queued or running and one that waits for it to end.
+/// What a build key has: a current build, and at most one next build, which waits for the end of
+/// the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildSlot {
@@ -262,7 +272,7 @@ pub struct BuildRecord {
     pub version: Version,
     /// How far it is.
     pub state: BuildState,
-    /// What it coalesces with.
+    /// Which requests it may be shared by.
     pub key: BuildKey,
     /// Whether it is the current or the next build of its key.
     pub slot: BuildSlot,
@@ -288,7 +298,7 @@ pub struct BuildRecord {
     pub inputs: Option<Digest>,
     /// Builds it waits for.
     pub pending: u32,
-    /// Higher goes first: minus its place in the line of its build system, see
+    /// Higher goes first: minus its position in the queue of its build system, see
     /// [`Lines`](super::Lines).
     pub priority: i64,
     /// Expected duration.
@@ -297,7 +307,9 @@ pub struct BuildRecord {
     pub attempts: u32,
     /// Real tries so far; a submission that never reached the build system is none.
     pub tries: u32,
-    /// Submissions that proved not to have reached the build system.
+    /// Submissions of the present try that had no effect: refused, or found not to have arrived.
+    /// Requests that were certainly not sent do not count. 0 again once the build system has an
+    /// attempt.
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,
@@ -355,9 +367,9 @@ pub struct AttemptRecord {
     pub intent_at: Timestamp,
     /// The build system's id, written once.
     pub external: Option<ExternalId>,
-    /// When the build system was last asked about it.
+    /// When the build system reported the end of the attempt. `None` while it runs.
     pub observed_at: Option<Timestamp>,
-    /// When the build system said it had ended, or why it is not known.
+    /// Why it is in its state.
     pub reason: Reason,
     /// When it must have ended.
     pub deadline: Option<Timestamp>,

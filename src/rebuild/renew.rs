@@ -1,3 +1,37 @@
+//! Renewal: prepares a repository again that is lost or stale, before the build that uses it.
+//!
+//! A repository that a composer has prepared is removed when its time is up, and its contents may
+//! be older than what a build needs. The build that prepared it has ended, and a build never leaves
+//! a final state. So a new build of the same key prepares it again, and the build that uses it
+//! waits for that.
+//!
+//! Reads the rows of `Scope::Renewal`: the build, what waits for it, and of the keys of its parents
+//! the open builds and the latest ones that have an output. Writes new builds, dependencies,
+//! causes, and the counts of the events; and the build, which becomes `Blocked`.
+//!
+//! For each repository, in this order:
+//!
+//! 1. If it is lost and has been prepared since, the newer one is used; nothing is created.
+//! 2. If a build of its key is open, the build waits for that one.
+//! 3. Else a new build is created from the latest row of the key, without caches.
+//!
+//! Example: build 5 is ready and uses what build 3 prepared, which is gone. Number 9 is unused.
+//!
+//! ```text
+//! 4 prepared it since    3 is replaced by 4: dependency 4 -> 5, satisfied; 5 stays ready
+//! 7 prepares it now      7 -> 5, unsatisfied; the events of 5 become causes of 7
+//! neither                9 is created; 9 -> 5; the events of 5 become causes of 9
+//! ```
+//!
+//! *Invariant:* unsatisfied dependencies form no cycle: a build that would wait for itself fails
+//! with the code `cycle`. When a build begins to wait for a renewal, each of its live causes
+//! becomes a live cause of the renewal, so that a cancellation stops both.
+//!
+//! Two decisions at the same time: two renewals of one repository are two current builds of one
+//! key, of which the storage accepts one; the other decision is made again and finds the open
+//! build. A newer repository that is used is part of the read set, and a build that is waited for
+//! gets a new version.
+
 use super::apply::IllegalInput;
 use super::neighbourhood::Rebuild;
 use super::record::{BuildId, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind};
@@ -8,8 +42,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Rebuild {
-    /// What was prepared for a ready build has gone: it waits for what is prepared in its place, or
-    /// takes what has been already.
+    /// Handles the loss of repositories that were prepared for a ready build. For each of them the
+    /// build uses what has been prepared since, or waits until it is prepared again.
+    ///
+    /// `unused` is the first of as many unused build numbers as there are repositories; the number
+    /// at the position of a repository is used only if a build is created for it.
+    ///
+    /// # Errors
+    /// `IllegalInput` if the build is not ready.
     pub(super) fn lost(&mut self, id: BuildId, repositories: &[BuildId], unused: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "the loss of what was prepared for it")?;
         for (repository, unused) in repositories.iter().copied().zip(unused.0..) {
@@ -25,7 +65,11 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Nobody can say now whether what was prepared for a ready build is still there: it waits.
+    /// Delays a ready build, because no backend can say now whether its repositories still exist.
+    /// Its state stays, so the delay is no transition of the history.
+    ///
+    /// # Errors
+    /// `IllegalInput` if the build is not ready.
     pub(super) fn postponed(&mut self, id: BuildId, text: &str, after: Duration) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "a delay")?;
         let at = self.at;
@@ -36,7 +80,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// What has been prepared since in the place of this repository.
+    /// Returns the latest build that has prepared this repository again since, and ended well.
     fn newer_than(&self, repository: BuildId) -> Option<BuildId> {
         let key = &self.now.builds.get(&repository)?.key;
         let same = self.now.builds.values().rev().filter(|build| build.key == *key && build.id > repository);
@@ -44,7 +88,9 @@ impl Rebuild {
         prepared.next().map(|build| build.id)
     }
 
-    /// The child is built once this repository has been prepared anew.
+    /// Makes the child wait until this repository has been prepared again. `why` completes the
+    /// sentence "what build N prepared …" in reasons. A child that has ended is left alone. If the
+    /// renewal itself waits for the child, the child fails.
     pub(super) fn wait_for_renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, why: &str) {
         if self.now.builds.get(&child).is_none_or(|child| child.state.is_terminal()) {
             return;
@@ -62,7 +108,10 @@ impl Rebuild {
         self.wait(renewed, child, DependencyKind::Needs);
     }
 
-    /// Whether a build waits for another one, directly or through others.
+    /// Returns whether a build waits for another one, directly or through others.
+    ///
+    /// Follows unsatisfied dependencies from the awaited build to all builds that wait for it, each
+    /// once: O((b + e) log b) for b builds and e dependencies among them.
     fn waits_for(&self, waiting: BuildId, awaited: BuildId) -> bool {
         let mut reached = BTreeSet::from([awaited]);
         let mut next = vec![awaited];
@@ -73,7 +122,12 @@ impl Rebuild {
         reached.contains(&waiting)
     }
 
-    /// The build that prepares this repository anew: one that is under way already, or a new one.
+    /// Returns the build that prepares this repository again: the open current build of its key, or
+    /// a new one with the number `unused`.
+    ///
+    /// A new build copies the latest row of the key, and not that of the repository which was lost:
+    /// the parameters may have changed since. It has the priority of the child, counts its tries
+    /// from 0, and uses no caches. If the repository is not loaded, its own number is returned.
     fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, why: &str) -> BuildId {
         let Some(key) = self.now.builds.get(&repository).map(|build| build.key.clone()) else { return repository };
         if let Some(open) = self.waiting_or_running(&key, BuildSlot::Current) {
@@ -109,7 +163,8 @@ impl Rebuild {
         unused
     }
 
-    /// Whoever wants the one wants the other as well.
+    /// Makes each live cause of one build a live cause of another one. Each event that did not want
+    /// the other build until now counts one more open build.
     fn share_causes(&mut self, from: BuildId, to: BuildId) {
         let causes: Vec<_> = self.now.causes_of(from).filter(|cause| cause.live).cloned().collect();
         for cause in causes {

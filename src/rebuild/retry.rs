@@ -1,3 +1,8 @@
+//! Retries: limits, and the back-off between tries.
+//!
+//! *Invariant:* the state machine has no random part: equal rows, inputs and limits give equal
+//! decisions.
+
 use super::input::FailureClass;
 use std::time::Duration;
 
@@ -50,14 +55,18 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The pause before try number `tries + 1`.
+    /// Returns the pause before try number `tries + 1`: [`backoff_first`](Self::backoff_first),
+    /// doubled for each try after the first, at most [`backoff_max`](Self::backoff_max).
+    ///
+    /// With the defaults: 1 s after the first try, 2 s, 4 s, … and 300 s from the tenth on.
     #[must_use]
     pub fn backoff(&self, tries: u32) -> Duration {
         let doublings = tries.saturating_sub(1).min(30);
         self.backoff_first.saturating_mul(1 << doublings).min(self.backoff_max)
     }
 
-    /// Whether a build that failed so after so many tries is tried again.
+    /// Returns whether a build whose last try failed in this way, after so many tries in all, is
+    /// tried again. Interrupted tries are repeated without a limit.
     #[must_use]
     pub fn retries(&self, class: FailureClass, tries: u32) -> bool {
         match class {

@@ -1,9 +1,40 @@
+//! Queues: the position of a build in the queue of its build system, and which ready builds start.
+//!
+//! `Lines` assigns positions when a plan is admitted; they are stored as the priority of each
+//! build. `Schedule` chooses among ready builds by that priority, within the concurrency limits.
+//! Neither reads or writes rows: the caller passes what the storage returned.
+//!
+//! The algorithm is self-clocked fair queueing, with the builds of one event as a flow. A position
+//! is an amount of work in microseconds; the priority is minus the position. The builds of an event
+//! follow each other in the order of their ranks, each behind the previous one by its own estimate,
+//! multiplied by 1, 4, 16 or 64 for critical to low severity. The first follows the current
+//! position of the queue.
+//!
+//! Example: one queue, two events of moderate severity, all builds estimated at 10 minutes, current
+//! position 0. One step is 16 · 10 = 160 minutes of position.
+//!
+//! ```text
+//! event A, three builds   160, 320, 480
+//! A's first build starts  the current position is now 160
+//! event B, two builds     320, 480
+//! order                   A2 or B1, the other, then A3 or B2: they alternate
+//! ```
+//!
+//! *Invariant:* a build never moves back in its queue. *Invariant:* each build counts for at least
+//! one minute of work, so every start moves the queue on. *Invariant:* the order of ready builds is
+//! total and does not depend on the order in which they were added.
+//!
+//! Two decisions at the same time may assign the same positions, because both read the same current
+//! position. That is harmless: builds with equal priorities start by number. Two runs that start
+//! builds at the same time are limited by the storage, which checks the limit when it writes an
+//! attempt.
+
 use crate::event::Severity;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-/// How many attempts of each build system may live at once.
+/// The concurrency limit of each build system: how many of its attempts may be live at once.
 ///
 /// ```
 /// use freshmaker::rebuild::ConcurrencyLimits;
@@ -24,45 +55,45 @@ impl Default for ConcurrencyLimits {
 }
 
 impl ConcurrencyLimits {
-    /// The limits by registered name of the system. A system without one may run
+    /// Makes limits by registered name of the system. A system without one has
     /// [`ConcurrencyLimits::DEFAULT`].
     #[must_use]
     pub fn new(limits: BTreeMap<String, u32>) -> Self {
         Self { limits, others: Self::DEFAULT }
     }
 
-    /// A system without a limit of its own may run so many.
+    /// Sets the limit of systems that have none of their own.
     #[must_use]
     pub fn with_others(mut self, limit: u32) -> Self {
         self.others = limit;
         self
     }
 
-    /// Attempts of a system for which no limit was set.
+    /// The limit of a system for which none was set.
     pub const DEFAULT: u32 = 10;
 
-    /// How many attempts of this system may live at once.
+    /// Returns how many attempts of this system may be live at once.
     #[must_use]
     pub fn limit(&self, system: &str) -> u32 {
         self.limits.get(system).copied().unwrap_or(self.others)
     }
 
-    /// The system that has a limit of its own, if it is the only one.
+    /// Returns the system that has a limit of its own, if there is exactly one.
     #[must_use]
     pub(super) fn only(&self) -> Option<&str> {
         self.limits.keys().next().filter(|_| self.limits.len() == 1).map(String::as_str)
     }
 }
 
-/// Where each build system's line stands: a new event gets its places from here on.
+/// The current position of each build system's queue, from which a new event gets its positions.
 ///
-/// Every system has one line of builds, and a build has one place in it, given when it is planned
-/// and never moved back. A place is an amount of work, and is stored as a priority: minus the
-/// place, so that the higher one goes first. The builds of an event take their places one after
-/// another, the one with the longest chain behind it first, each as far behind the one before as it
-/// has work itself. So of two events that wait, each gets on as if it had half of the system,
-/// however many builds the other has. What comes later starts where the line stands, and not at its
-/// end; it overtakes what waits with its share of the system, and with no more.
+/// Each system has one queue of builds. A build has one position in it, which it gets when it is
+/// planned and which never moves back. A position is an amount of work, and is stored as a
+/// priority: minus the position, so that the higher priority goes first. The builds of an event get
+/// their positions one after another, in descending order of rank, each as far behind the previous
+/// one as it has work itself. So of two events that wait, each advances as if it had half of the
+/// system, however many builds the other has. A later event starts at the current position, and not
+/// at the end of the queue: it overtakes what waits with its share of the system, and with no more.
 ///
 /// ```
 /// use freshmaker::Severity;
@@ -72,13 +103,13 @@ impl ConcurrencyLimits {
 /// let entry = |minutes: u64| Entry { system: "farm", rank: Duration::from_secs(60 * minutes), estimate: Duration::from_secs(600) };
 /// let mut lines = Lines::default();
 /// let large = lines.enqueue(Severity::Moderate, &[entry(10), entry(30), entry(20)]);
-/// assert!(large[1] > large[2] && large[2] > large[0], "the longest chain first");
+/// assert!(large[1] > large[2] && large[2] > large[0], "the longest path first");
 ///
 /// // The first of the large event has been started, the second is the most urgent one that waits.
 /// lines.started("farm", large[1]);
 /// lines.waits("farm", large[2]);
 /// let other = lines.enqueue(Severity::Moderate, &[entry(10)]);
-/// assert!(other[0] == large[2] && other[0] > large[0], "they take turns");
+/// assert!(other[0] == large[2] && other[0] > large[0], "the events alternate");
 /// let urgent = lines.enqueue(Severity::Critical, &[entry(10)]);
 /// assert!(urgent[0] > large[2], "before all that waits");
 /// ```
@@ -95,7 +126,7 @@ struct Standing {
     started: Vec<i64>,
 }
 
-/// A build that is to be given its place in the line of its build system.
+/// A build that is to get its position in the queue of its build system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The build system.
@@ -107,24 +138,28 @@ pub struct Entry<'a> {
 }
 
 impl Lines {
-    /// No build counts for less work. Each build that is started moves the line on by at least so
-    /// much, so that not even a flood of events with one short build each holds back for ever what
-    /// came before them.
+    /// The least work that a build counts for. Each build that is started moves the queue on by at
+    /// least this much, so that even a flood of events with one short build each cannot delay for
+    /// ever what came before them.
     pub const LEAST: Duration = Duration::from_secs(60);
 
-    /// A build with this priority is ready and waits.
+    /// Notes that a build with this priority is ready and waits. Only the highest one of a system
+    /// matters.
     pub fn waits(&mut self, system: &str, priority: i64) {
         let line = self.lines.entry(system.to_owned()).or_default();
         line.head = line.head.max(Some(priority));
     }
 
-    /// A build with this priority has been started and has not ended.
+    /// Notes that a build with this priority has been started and has not ended.
     pub fn started(&mut self, system: &str, priority: i64) {
         self.lines.entry(system.to_owned()).or_default().started.push(priority);
     }
 
-    /// The priorities of the builds of one event. Of builds with equal ranks the earlier entry goes
-    /// first.
+    /// Returns the priorities of the builds of one event, in the order of `builds`. Of builds with
+    /// equal ranks the earlier entry goes first.
+    ///
+    /// The queues themselves do not change: the current position follows from what is started
+    /// later. Takes O(n log n) for n builds.
     #[must_use]
     pub fn enqueue(&self, severity: Severity, builds: &[Entry<'_>]) -> Vec<i64> {
         let mut order: Vec<usize> = (0..builds.len()).collect();
@@ -141,18 +176,24 @@ impl Lines {
         priorities
     }
 
-    /// How far behind the present place of the line a priority is.
+    /// Returns how far behind the current position of the queue a priority is; negative if it is
+    /// before it.
     pub(super) fn behind(&self, system: &str, priority: i64) -> i64 {
         self.stands(system).saturating_sub(priority)
     }
 
-    /// The priority so far behind the present place of the line.
+    /// Returns the priority that is this far behind the current position of the queue.
     pub(super) fn priority(&self, system: &str, behind: i64) -> i64 {
         self.stands(system).saturating_sub(behind)
     }
 
-    /// The priority of the last build that was started in its turn: of those before the head the
-    /// hindmost.
+    /// Returns the priority at the current position of the queue: that of the last build that was
+    /// started in its turn.
+    ///
+    /// A build was started in its turn if its priority is at least that of the most urgent build
+    /// that waits; others only ran because those before them were not ready. Of the builds in turn
+    /// that have not ended the lowest priority counts. Without any, it is the priority of the most
+    /// urgent build that waits; an empty queue is at 0.
     fn stands(&self, system: &str) -> i64 {
         let Some(line) = self.lines.get(system) else { return 0 };
         let in_turn = line.started.iter().copied().filter(|priority| line.head.is_none_or(|head| *priority >= head));
@@ -160,8 +201,8 @@ impl Lines {
     }
 }
 
-/// How many times farther behind each other builds stand than those of a critical event: each step
-/// of severity gets four times the share of the one below.
+/// Returns the factor between the work of a build and its distance from the previous one. Each step
+/// of severity has four times the share of the step below.
 fn stretch(severity: Severity) -> i64 {
     match severity {
         Severity::Critical => 1,
@@ -171,17 +212,17 @@ fn stretch(severity: Severity) -> i64 {
     }
 }
 
-/// Microseconds in the line.
+/// Returns the distance of a build from the previous one, in microseconds. Saturates.
 fn work(estimate: Duration, stretch: i64) -> i64 {
     i64::try_from(estimate.max(Lines::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
 }
 
-/// Which of the ready builds start next: for each build system the one with the highest priority,
-/// as long as it has slots.
+/// Chooses which ready builds start next: for each build system the one with the highest priority,
+/// as long as the system is below its concurrency limit.
 ///
 /// Builds are known by a `T`, and of builds with equal priorities the lower one goes first; so the
-/// order is total, and does not depend on the order in which they were added. No slot stays free
-/// while a build waits that could have it. Every step takes logarithmic time.
+/// order is total, and does not depend on the order in which they were added. While a ready build
+/// waits for a system below its limits, [`start`](Self::start) returns a build.
 ///
 /// ```
 /// use freshmaker::rebuild::{Schedule, ConcurrencyLimits};
@@ -218,23 +259,26 @@ impl<T: Ord> Schedule<T> {
         Self { slots, lines: BTreeMap::new() }
     }
 
-    /// So many more attempts of this system live.
+    /// Adds live attempts of this system.
     pub fn live(&mut self, system: &str, attempts: u32) {
         let line = self.line(system);
         line.live = line.live.saturating_add(attempts);
     }
 
-    /// No more than so many of this system start, however many slots are free.
+    /// Sets how many builds of this system may still start. Its concurrency limit holds as well.
     pub fn at_most(&mut self, system: &str, starts: u32) {
         self.line(system).starts = starts;
     }
 
-    /// This build is ready.
+    /// Adds a ready build.
     pub fn ready(&mut self, system: &str, priority: i64, build: T) {
         self.line(system).ready.push((priority, Reverse(build)));
     }
 
-    /// The build that starts next, if there is one with a free slot. It has the slot from now on.
+    /// Returns the build that starts next, and counts it as live. `None` if no build is ready in a
+    /// system below its limit.
+    ///
+    /// Takes a step for each system, and logarithmic time in the ready builds of the chosen one.
     pub fn start(&mut self) -> Option<T> {
         let open = self.lines.values_mut().filter(|line| line.live < line.limit && line.starts > 0);
         let line = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
@@ -244,7 +288,7 @@ impl<T: Ord> Schedule<T> {
         Some(build)
     }
 
-    /// An attempt of this system lives no more: its slot is free.
+    /// Notes that a live attempt of this system has ended, so another build may start.
     pub fn ended(&mut self, system: &str) {
         let line = self.line(system);
         line.live = line.live.saturating_sub(1);

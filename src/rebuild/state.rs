@@ -1,3 +1,26 @@
+//! States of events, builds and attempts: their stored numbers and names, and the legal steps.
+//!
+//! ```text
+//! event     BUILDING ──▶ COMPLETE, CANCELED
+//!           without builds, an event is stored as SKIPPED or FAILED at once
+//!
+//! build     BLOCKED ◀──▶ READY ──▶ SUBMITTING ──▶ BUILDING ──▶ VERIFYING ──▶ DONE
+//!           back to READY for another try; REUSED, FAILED, DEP_FAILED, CANCELED end it
+//!           CANCELING: the build system has been asked to stop it, or will be
+//!
+//! attempt   INTENT ──▶ BOUND ──▶ SUCCEEDED, FAILED, CANCELED
+//!           INTENT ──▶ REFUSED, NOT_SUBMITTED
+//!           INTENT, UNKNOWN ──▶ RESOLVING ──▶ BOUND, NOT_SUBMITTED, REFUSED
+//!           INTENT ──▶ UNKNOWN: the answer to the submission was not clear
+//! ```
+//!
+//! *Invariant:* a final state has no legal next state, and every other state has one. *Invariant:*
+//! the number and the name of a state are never given to another one, because both are stored.
+//! *Invariant:* numbers and names of events and public states of builds are those of Freshmaker.
+//!
+//! The function `allows` of each type says which steps are legal. The consistency check compares
+//! the stored history with it, so a step that is removed there makes old rows a violation.
+
 use serde::{Deserialize, Serialize};
 
 macro_rules! stored {
@@ -127,7 +150,7 @@ stored! {
 }
 
 impl EventState {
-    /// Whether nothing changes it any more.
+    /// Returns whether the event has ended. A final state never changes.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Complete | Self::Failed | Self::Skipped | Self::Canceled)
@@ -145,7 +168,7 @@ impl EventState {
 }
 
 impl BuildState {
-    /// Whether nothing changes it any more.
+    /// Returns whether the build has ended. A final state never changes.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Reused | Self::Failed | Self::DependencyFailed | Self::Canceled)
@@ -163,7 +186,8 @@ impl BuildState {
         matches!(self, Self::Done | Self::Reused)
     }
 
-    /// The state that REST and messages show.
+    /// Returns the state that REST and messages show. Several internal states share one, so not
+    /// every change of state is announced.
     #[must_use]
     pub fn public(self) -> PublicBuildState {
         match self {
@@ -196,7 +220,7 @@ impl BuildState {
 }
 
 impl AttemptState {
-    /// Whether nothing changes it any more.
+    /// Returns whether the attempt has ended: exactly the states that are not live.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         !self.is_live()

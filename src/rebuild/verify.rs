@@ -1,3 +1,22 @@
+//! Verification: what follows from a look at the result of a build.
+//!
+//! Reads the rows of `Scope::Renewal`, because a stale result may need its repositories again.
+//! Writes the build and everything that follows from its end, or a further try and the renewal of
+//! the repositories that were prepared for it.
+//!
+//! | result | before the try without caches | after it |
+//! |---|---|---|
+//! | passed | done | done |
+//! | stale | one more try, without caches | failed |
+//! | failed | failed | failed |
+//!
+//! *Invariant:* a build has at most one try because of a stale result: `no_cache` is set then and
+//! never reset. *Invariant:* a result that is refused is not an output, so no later build reuses it
+//! and no child is built on it.
+//!
+//! Two decisions at the same time: both change the build, so one of them conflicts and is stale
+//! when it is decided again.
+
 use super::apply::IllegalInput;
 use super::input::Verification;
 use super::neighbourhood::Rebuild;
@@ -6,8 +25,15 @@ use super::state::BuildState;
 use crate::reason::Reason;
 
 impl Rebuild {
-    /// What a look at the result showed. `unused` is the first of as many unused build numbers as
-    /// the build has repositories among its parents.
+    /// Applies what a look at the result of a build showed.
+    ///
+    /// `unused` is the first of as many unused build numbers as the build has repositories among
+    /// its parents. If the verifier knows the digest of the content, that digest replaces the one
+    /// that the build system gave. A build that was cancelled has left `Verifying` and is not
+    /// affected.
+    ///
+    /// # Errors
+    /// `IllegalInput` if the build is not being verified.
     pub(super) fn verified(&mut self, id: BuildId, seen: &Verification, unused: BuildId) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Verifying, "a verification")?;
         let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
@@ -28,7 +54,11 @@ impl Rebuild {
         Ok(())
     }
 
-    /// One more try, without caches, from repositories that are prepared anew.
+    /// Prepares one more try after a stale result: without caches, under a new release, and after
+    /// each repository that was prepared for the build has been prepared again.
+    ///
+    /// The tries are counted from 0, because the build itself did not fail. Without repositories
+    /// the build is ready at once.
     fn heal(&mut self, id: BuildId, evidence: &str, unused: BuildId) {
         let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };

@@ -1,3 +1,40 @@
+//! The consistency check: compares stored rows with each other.
+//!
+//! A storage passes the columns that the rules compare, and the check reports each contradiction as
+//! a violation with the name of the rule. It repairs nothing and writes nothing.
+//!
+//! | rule | what must hold |
+//! |---|---|
+//! | `pending` | `pending` of a build is the number of its unsatisfied dependencies |
+//! | `blocked` | of the builds that have not started, exactly those with pending dependencies are `BLOCKED` |
+//! | `one_live_attempt` | a build has at most one live attempt |
+//! | `ended_live_attempt` | a build that has ended has no live attempt |
+//! | `done_at` | exactly the builds that have ended have a moment of their end |
+//! | `counters` | the three counts of an event are those of the builds it is a live cause of |
+//! | `event_open` | an event is `BUILDING` only while builds are open; an ended event has none open |
+//! | `transition_chain` | each transition starts in the state in which the one before ended |
+//! | `transition_version` | versions of the history of one row rise |
+//! | `transition_legal` | each step is one that the state allows |
+//! | `transition_row` | what has a history has a row |
+//! | `transition_state` | the history ends in the state of the row, at no higher version |
+//!
+//! *Invariant:* rows that only commits have written violate no rule. *Invariant:* an unknown
+//! aggregate in the history has no rules about states, and is no violation.
+//!
+//! All rows must be of one moment: between two moments a decision may have changed what both rows
+//! are about, which looks like a contradiction.
+//!
+//! Cost: O(r log r) for r rows, with all events, builds and attempts in memory in short form; of
+//! the history only the latest row is kept.
+//!
+//! Example: build 7 is stored as `BLOCKED` with pending 1, and its only dependency is satisfied.
+//!
+//! ```text
+//! pending    build 7: pending is 1, but it waits for 0
+//! ```
+//!
+//! `blocked` is not violated: that rule compares the state with the stored count.
+
 use crate::backend::Violation;
 use crate::rebuild::{AttemptId, AttemptState, BuildId, BuildState, EventId, EventState, Version};
 use std::collections::BTreeMap;
@@ -44,9 +81,9 @@ pub struct AttemptFacts {
 
 /// Compares stored rows with each other: the consistency check of every storage.
 ///
-/// Feed it all rows, each sort in one go: events, builds and attempts first, then what refers to
-/// them. Transitions come in the order of aggregate, number and version. [`finish`](Self::finish)
-/// returns what does not fit.
+/// Add all rows of one moment, each sort as a whole: events, builds and attempts first, then what
+/// refers to them. Transitions come in the order of aggregate, number and version.
+/// [`finish`](Self::finish) returns what does not fit.
 ///
 /// ```
 /// use freshmaker::rebuild::{BuildId, BuildState};
@@ -70,6 +107,7 @@ pub struct ConsistencyCheck {
     violations: Vec<Violation>,
 }
 
+/// The latest row of the history, with which the next one is compared.
 #[derive(Debug)]
 struct Step {
     aggregate: String,
@@ -89,7 +127,7 @@ impl ConsistencyCheck {
         self.builds.insert(id, facts);
     }
 
-    /// Adds an attempt.
+    /// Adds an attempt. Live attempts are counted for their build.
     pub fn attempt(&mut self, id: AttemptId, facts: AttemptFacts) {
         if facts.state.is_live() {
             *self.live.entry(facts.build).or_default() += 1;
@@ -97,14 +135,18 @@ impl ConsistencyCheck {
         self.attempts.insert(id, facts);
     }
 
-    /// Adds a dependency of `child`.
+    /// Adds a dependency of `child`. Unsatisfied ones are counted for the child.
     pub fn dependency(&mut self, child: BuildId, satisfied: bool) {
         if !satisfied {
             *self.waits.entry(child).or_default() += 1;
         }
     }
 
-    /// Adds a cause of `build`; `live` if the event still wants it.
+    /// Adds a cause of `build`; `live` if the event still wants it. All builds must have been added
+    /// before.
+    ///
+    /// The build counts for the event as open, done or failed, by its state. A cause that is not
+    /// live, or whose build was not added, counts nothing.
     pub fn cause(&mut self, build: BuildId, event: EventId, live: bool) {
         let Some(build) = self.builds.get(&build).filter(|_| live) else { return };
         let (open, done, failed) = self.counts.entry(event).or_default();
@@ -117,7 +159,8 @@ impl ConsistencyCheck {
         }
     }
 
-    /// Adds a row of the history; rows come in the order of aggregate, number and version.
+    /// Adds a row of the history and compares it with the one before. Rows come in the order of
+    /// aggregate, number and version, after all events, builds and attempts.
     pub fn transition(&mut self, (aggregate, id, version): (&str, &str, Version), from: Option<&str>, to: &str) {
         let last = self.history.take();
         let same = last.as_ref().is_some_and(|last| last.aggregate == aggregate && last.id == id);
@@ -144,7 +187,7 @@ impl ConsistencyCheck {
         self.history = Some(Step { aggregate, id, version, to });
     }
 
-    /// Compares what was added, and returns what does not fit.
+    /// Compares what was added, and returns all violations. The list is empty if everything fits.
     #[must_use]
     pub fn finish(mut self) -> Vec<Violation> {
         let last = self.history.take();
@@ -160,7 +203,8 @@ impl ConsistencyCheck {
         self.violations.push(Violation { rule: rule.to_owned(), text: text.to_string() });
     }
 
-    /// The last row of a history agrees with the row it is about.
+    /// Compares the last transition of a history with the row that it is about. The row may have a
+    /// higher version, because changes that leave the state as it is make no transition.
     fn check_end(&mut self, last: Option<&Step>) {
         let Some(Step { aggregate, id, version, to }) = last else { return };
         let number = id.parse::<i64>().ok();
@@ -182,6 +226,7 @@ impl ConsistencyCheck {
         }
     }
 
+    /// Compares each build with the number of its unsatisfied dependencies and live attempts.
     fn check_builds(&mut self) {
         for (id, build) in std::mem::take(&mut self.builds) {
             let waits = self.waits.get(&id).copied().unwrap_or(0);
@@ -206,6 +251,7 @@ impl ConsistencyCheck {
         }
     }
 
+    /// Compares the counts of each event with the builds that it is a live cause of.
     fn check_events(&mut self) {
         for (id, event) in std::mem::take(&mut self.events) {
             let stored = (event.builds_open, event.builds_done, event.builds_failed);
@@ -222,7 +268,8 @@ impl ConsistencyCheck {
     }
 }
 
-/// Whether a step is legal; `None` if the aggregate has no rules.
+/// Returns whether a step of this aggregate is legal; the first state of a row may be any. `None`
+/// if the aggregate has no rules. An unknown name of a state is not legal.
 fn allowed(aggregate: &str, from: Option<&str>, to: &str) -> Option<bool> {
     macro_rules! allowed_in {
         ($state:ident) => {{

@@ -1,3 +1,13 @@
+//! Leases: how long they hold, and how the partitions of the notifications are shared.
+//!
+//! *Invariant:* a partition is published by at most one living run. *Invariant:* all notifications
+//! about one event or build are in one partition, so they are published in the order in which they
+//! were stored.
+//!
+//! Both functions only compute. A storage calls `share` within the transaction that renews a lease,
+//! with the runs whose leases hold by its own clock, and stores the result. So two renewals at the
+//! same time cannot take the same partition.
+
 use crate::rebuild::RunId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -5,11 +15,18 @@ use std::time::Duration;
 /// How long a lease holds without a renewal; engines renew it three times as often.
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 
-/// The partitions that `run` publishes from now on, of `count`. `held` is who has which one,
-/// `living` are the runs whose leases hold, this one included.
+/// Returns the partitions that `run` publishes from now on, in ascending order. `count` is the
+/// number of partitions, `held` is which run has which one, and `living` are the runs whose leases
+/// hold, this one included.
 ///
-/// A run keeps what it has and takes what nobody alive has, up to its share: the number of
-/// partitions divided by that of living runs, rounded up. What it has beyond that it gives up.
+/// The share of a run is the number of partitions divided by that of living runs, rounded up. A run
+/// keeps what it has and takes what no living run has, up to its share, lowest numbers first. What
+/// it has beyond its share it gives up.
+///
+/// No partition changes directly from one living run to another: one renewal gives it up, and a
+/// later renewal of another run takes it. Because shares are rounded up, a run may have fewer
+/// partitions than others, or none: of 4 partitions and 3 runs, two runs may have 2 each. Takes
+/// O(count · log count).
 ///
 /// ```
 /// use freshmaker::rebuild::RunId;

@@ -1,3 +1,39 @@
+//! Scopes: which rows a decision gets.
+//!
+//! Every storage loads scopes with the same function, over nine lookups of its own, so two storages
+//! cannot load different rows.
+//!
+//! A build is loaded in one of two ways. A *primary* build comes with its causes, their events, its
+//! live attempts and all its dependencies in both directions. Any other build comes as a row alone:
+//! the decision reads its state, output or key, and does not end it.
+//!
+//! | scope | primary | rows alone |
+//! |---|---|---|
+//! | builds, attempt | the builds, their direct children | direct parents; of each of the builds' keys the latest build with an output |
+//! | descendants | the builds, and what waits for them, directly or indirectly | their direct parents |
+//! | renewal | the same; the open builds of the parents' keys | direct parents; of the parents' keys the latest builds with an output |
+//! | event | as descendants, for all builds it causes or caused | their direct parents |
+//! | keys | open builds of the keys, and all open builds connected to them | none |
+//!
+//! Example: `base` 1 has ended, `lib` 2 needs it, `app` 3 needs `lib` and waits.
+//!
+//! ```text
+//! Builds([2])        primary 2, 3      row 1
+//! Descendants([2])   primary 2, 3      row 1; then what waits for 3, if anything does
+//! Keys([app])        primary 3, 2      1 has ended and connects nothing
+//! ```
+//!
+//! *Invariant:* all rows of a scope are of one snapshot. *Invariant:* a build that is both primary
+//! and reached in another way is primary.
+//!
+//! Decisions at the same time are not excluded while rows are loaded: the versions and the count of
+//! edges in the result are what the commit is checked against. The storage sets `at` and `edges` of
+//! the result.
+//!
+//! Cost: the descendants and the connected builds are found in waves, with one lookup of many keys
+//! for each wave and direction, so the number of lookups depends on the longest path and not on the
+//! number of builds. The latest outputs take one lookup for each key.
+
 use crate::backend::{Result, Scope};
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Cause, Dependency, EventId, EventRecord, Neighbourhood,
@@ -29,8 +65,8 @@ pub trait Rows {
     /// # Errors
     /// Those of the storage.
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
-    /// The latest build of the key that has an output, whatever became of it: that output is what
-    /// is there now.
+    /// The latest build of the key that has an output, in whatever state it is: that output is what
+    /// is there now. The latest build is the one with the highest number.
     ///
     /// # Errors
     /// Those of the storage.
@@ -67,10 +103,11 @@ pub trait Rows {
     fn live_attempts(&mut self, of: &[BuildId]) -> Result<Vec<AttemptRecord>>;
 }
 
-/// Loads the rows of a scope.
+/// Loads the rows of a scope. Unknown builds, attempts and events are left out.
 ///
 /// This is all that a storage needs for [`Storage::load`](crate::backend::Storage::load), besides
-/// its [`Rows`].
+/// its [`Rows`]. The caller sets [`Neighbourhood::at`] and [`Neighbourhood::edges`], from the same
+/// snapshot.
 ///
 /// # Errors
 /// Those of `rows`.
@@ -98,6 +135,7 @@ pub fn load<R: Rows>(rows: &mut R, scope: &Scope) -> Result<Neighbourhood> {
     loader.finish()
 }
 
+/// Collects the rows of one scope.
 struct Loader<'a, R> {
     rows: &'a mut R,
     found: Neighbourhood,
@@ -106,6 +144,8 @@ struct Loader<'a, R> {
 }
 
 impl<R: Rows> Loader<'_, R> {
+    /// Adds these builds and their direct children as primary builds, their direct parents as rows,
+    /// and the latest outputs of their keys.
     fn with_children(&mut self, ids: &[BuildId]) -> Result<()> {
         let named = self.add_primary(ids)?;
         self.add_parents(&named)?;
@@ -120,6 +160,8 @@ impl<R: Rows> Loader<'_, R> {
         keys.into_iter().cloned().collect()
     }
 
+    /// Adds the latest build with an output of each key, as a row. A build that is primary already
+    /// stays so.
     fn add_latest_outputs(&mut self, keys: &[BuildKey]) -> Result<()> {
         for key in keys {
             if let Some(build) = self.rows.latest_output(key)? {
@@ -129,6 +171,9 @@ impl<R: Rows> Loader<'_, R> {
         Ok(())
     }
 
+    /// Adds these builds, and wave by wave the builds that wait for them over unsatisfied
+    /// dependencies, as primary builds; then the direct parents of the given builds as rows. Each
+    /// build is visited once, so a cycle would not keep the search from ending.
     fn with_descendants(&mut self, ids: &[BuildId]) -> Result<()> {
         let named = self.add_primary(ids)?;
         let mut frontier = named.clone();
@@ -144,6 +189,9 @@ impl<R: Rows> Loader<'_, R> {
         self.add_parents(&named)
     }
 
+    /// Adds what a renewal of repositories may change: the build with its descendants, and of its
+    /// parents' keys the open builds, as primary builds, and the latest outputs, as rows. The open
+    /// builds are primary because they may get causes and dependents.
     fn with_renewals(&mut self, id: BuildId) -> Result<()> {
         self.with_descendants(&[id])?;
         let parents: Vec<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
@@ -152,7 +200,11 @@ impl<R: Rows> Loader<'_, R> {
         self.add_latest_outputs(&keys)
     }
 
-    /// A build that has ended connects nothing: whatever waited for it waits no longer.
+    /// Adds the open builds of these keys, and wave by wave the open builds connected to them over
+    /// dependencies in either direction, as primary builds.
+    ///
+    /// This is what admission needs to find every cycle that a new plan could close. A build that
+    /// has ended connects nothing, because no open build waits for it any more.
     fn connected(&mut self, keys: &[BuildKey]) -> Result<()> {
         let mut frontier = self.add_open(keys)?;
         while !frontier.is_empty() {
@@ -168,12 +220,14 @@ impl<R: Rows> Loader<'_, R> {
         Ok(())
     }
 
-    /// Adds the builds of these keys that have not ended, with everything.
+    /// Adds the builds of these keys that have not ended, as primary builds, and returns their
+    /// numbers.
     fn add_open(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildId>> {
         let open = self.rows.open_builds(keys)?;
         Ok(open.into_iter().map(|build| self.insert_primary(build)).collect())
     }
 
+    /// Adds a loaded build as a primary build.
     fn insert_primary(&mut self, build: BuildRecord) -> BuildId {
         let id = build.id;
         self.primary.insert(id);
@@ -181,8 +235,8 @@ impl<R: Rows> Loader<'_, R> {
         id
     }
 
-    /// Adds builds that come with everything; returns the ones that exist and were not there as
-    /// such before.
+    /// Adds primary builds; returns those that exist and were not primary before, in ascending
+    /// order.
     fn add_primary(&mut self, ids: &[BuildId]) -> Result<Vec<BuildId>> {
         let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| !self.primary.contains(id)).collect();
         let mut added = self.add_rows(&wanted)?;
@@ -193,11 +247,13 @@ impl<R: Rows> Loader<'_, R> {
         Ok(added)
     }
 
+    /// Adds the direct parents of these builds as rows.
     fn add_parents(&mut self, named: &[BuildId]) -> Result<()> {
         let parents = self.edges(named, Side::Child)?.into_iter().map(|edge| edge.parent).collect();
         self.add_rows(&parents).map(drop)
     }
 
+    /// Adds builds as rows, unless they are loaded already; returns the ones added.
     fn add_rows(&mut self, ids: &BTreeSet<BuildId>) -> Result<Vec<BuildId>> {
         let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.found.builds.contains_key(id)).collect();
         let mut added = Vec::new();
@@ -208,6 +264,8 @@ impl<R: Rows> Loader<'_, R> {
         Ok(added)
     }
 
+    /// Returns the dependencies that have one of these builds at this side; asks nothing for an
+    /// empty list.
     fn edges(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>> {
         if of.is_empty() {
             return Ok(Vec::new());
@@ -215,7 +273,7 @@ impl<R: Rows> Loader<'_, R> {
         self.rows.dependencies(of, side)
     }
 
-    /// Adds what belongs to the primary builds.
+    /// Adds the dependencies, causes, events and live attempts of the primary builds.
     fn finish(mut self) -> Result<Neighbourhood> {
         let primary: Vec<_> = self.primary.iter().copied().collect();
         if !primary.is_empty() {

@@ -7,6 +7,13 @@
 //!   one a notification is.
 //! * [`conflict`], [`missing`], [`fenced`] and the others are errors with the remedies that the
 //!   contract asks for.
+//!
+//! A storage checks a [`Commit`](crate::rebuild::Commit) in this order, within one transaction: the
+//! run, the count of edges, the read set; then it writes the changes in the order of [`in_order`],
+//! each over the version that it expects; then it checks the limits of live attempts.
+//!
+//! *Invariant:* nothing here opens a transaction or reads a clock. *Invariant:* no storage decides
+//! on a state: it compares versions and counts, and writes what a commit contains.
 
 mod consistency;
 mod lease;
@@ -41,7 +48,7 @@ pub fn fenced(run: RunId) -> Error {
     Error::new(Remedy::Fenced, PLACE, format!("run {run} is over: its lease was not renewed in time, or released"))
 }
 
-/// An error for one live attempt too many.
+/// Returns an error for a commit that would leave more live attempts of a system than its limit.
 #[must_use]
 pub fn full(system: &str, limit: u32) -> Error {
     Error::new(Remedy::NotNow, PLACE, format!("{system} has {limit} live attempts already, which is its limit"))
@@ -59,15 +66,19 @@ pub fn external_changed(text: impl fmt::Display) -> Error {
     Error::new(Remedy::Rejected, PLACE, text)
 }
 
-/// The length of a page, as asked for and as allowed.
+/// Returns the length of a page: as asked for, at most [`Paging::LIMIT_MAX`].
 #[must_use]
 pub fn page_limit(paging: Paging) -> u32 {
     paging.limit.min(Paging::LIMIT_MAX)
 }
 
-/// The order in which a list of changes is written: what is referred to before what refers to it,
-/// and what ends before what takes its place, because "at most one" is checked row by row. A list
-/// has each row once.
+/// Sorts a list of changes into the order in which they are written: what is referred to before
+/// what refers to it, and what ends before what takes its place.
+///
+/// The second rule is there because uniqueness is checked row by row: the current build of a key
+/// must have ended when its next build becomes the current one, and an attempt must have ended
+/// before the build gets another. Changes of one sort keep their order, so notifications and the
+/// history stay in the order of the decision. A list has each row once.
 #[must_use]
 pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes.sort_by_key(|change| match change {
@@ -83,7 +94,8 @@ pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes
 }
 
-/// How many rows there are in each state.
+/// Adds up how many rows there are in each state. A state that is not mentioned counts 0, and one
+/// that is mentioned twice is added.
 pub fn overview(
     inbox: impl IntoIterator<Item = (InboxState, u64)>,
     events: impl IntoIterator<Item = (EventState, u64)>,
