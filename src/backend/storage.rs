@@ -13,15 +13,15 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// These builds, their direct parents and their direct children (the parents' further edges are
-    /// not needed), and of each of these builds' keys the latest build (highest number) that has
-    /// ended and has an output, as a row without causes or edges.
+    /// not needed), and of each of these builds' keys the latest build (highest number) that has an
+    /// output, as a row without causes or edges.
     Builds(Vec<BuildId>),
     /// These builds, their direct parents, and everything that directly or indirectly waits for
     /// them over unsatisfied dependencies.
     Descendants(Vec<BuildId>),
     /// As [`Descendants`](Scope::Descendants) for this build, and of its direct parents' keys the
-    /// builds that have not ended, and the latest ones that have an output, as rows without causes
-    /// or edges.
+    /// builds that have not ended, with their causes and edges, and the latest ones that have an
+    /// output, as rows without.
     Renewal(BuildId),
     /// As [`Builds`](Scope::Builds), for the build of this attempt; the attempt itself is there
     /// even if it has ended.

@@ -32,7 +32,7 @@ use crate::rebuild::{BuildId, Commit, EventId, InboxRecord, Neighbourhood, Notif
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
@@ -108,32 +108,28 @@ struct Place<'a> {
 impl Place<'_> {
     /// Returns the position of the bus; `None` if another run publishes the partition now.
     ///
-    /// If the bus has no position yet, it gets that of the slowest bus that has one, or the
-    /// position before the oldest notification that is kept. All registered buses without a
-    /// position get theirs in the same commit, and positions of buses that are no longer registered
-    /// are removed on this occasion.
+    /// If the bus has no position yet, it gets that of the slowest registered bus, or the position
+    /// before the oldest notification that is kept. All registered buses without a position get
+    /// theirs in the same commit, and buses that are no longer registered lose theirs, so that they
+    /// do not keep notifications for ever.
     async fn position(&self, partition: &Partition) -> Result<Option<i64>, Error> {
-        if let Some(position) = partition.buses.get(self.name) {
-            return Ok(Some(*position));
+        let registered = |name: &str| name == self.name || self.core.buses.contains_key(name);
+        let (kept, gone): (Vec<_>, Vec<_>) = partition.buses.iter().partition(|(name, _)| registered(name));
+        let known = partition.buses.get(self.name).copied();
+        if known.is_some() && gone.is_empty() {
+            return Ok(known);
         }
-        let begin = partition.buses.values().copied().min().unwrap_or(partition.trimmed);
-        let registered = |name: &String| name == self.name || self.core.buses.contains_key(name);
-        let gone = partition.buses.keys().filter(|name| !registered(name));
-        let forgotten = gone.map(|name| {
-            tracing::info!(
-                bus = name,
-                partition = self.number,
-                "this bus is no longer registered: its position is forgotten"
-            );
-            self.at(name, None)
-        });
-        let mut new: Vec<_> = self.core.buses.keys().filter(|name| !partition.buses.contains_key(*name)).collect();
-        let alone = self.name.to_owned();
-        if new.is_empty() {
-            new.push(&alone);
+        let slowest = |buses: &[(&String, &i64)]| buses.iter().map(|(_, position)| **position).min();
+        let begin = slowest(&kept).or_else(|| slowest(&gone)).unwrap_or(partition.trimmed);
+        let names = self.core.buses.keys().map(String::as_str).chain([self.name]);
+        let new: BTreeSet<_> = names.filter(|name| !partition.buses.contains_key(*name)).collect();
+        let mut changes: Vec<_> = new.into_iter().map(|name| self.at(name, Some(begin))).collect();
+        for (name, _) in gone {
+            let partition = self.number;
+            tracing::info!(bus = name, partition, "this bus is no longer registered: its position is forgotten");
+            changes.push(self.at(name, None));
         }
-        let changes = forgotten.chain(new.into_iter().map(|name| self.at(name, Some(begin)))).collect();
-        Ok(self.store(changes).await?.then_some(begin))
+        Ok(self.store(changes).await?.then(|| known.unwrap_or(begin)))
     }
 
     /// Returns the change that sets the position of a bus; `None` removes it.

@@ -56,6 +56,8 @@ impl Rebuild {
             match self.newer_than(repository) {
                 Some(newer) => {
                     let edge = Dependency { parent: newer, child: id, kind: DependencyKind::Needs, satisfied: true };
+                    // Nothing else may start or end the build with the lost repository meanwhile.
+                    self.rely_on(id);
                     self.rely_on(newer);
                     self.now.dependencies.insert((newer, id), edge);
                 }

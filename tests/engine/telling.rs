@@ -12,6 +12,7 @@ use freshmaker::{Context, Decision, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, pushed};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A bus that answers some messages with an error.
@@ -135,4 +136,22 @@ async fn a_message_that_is_sent_again_has_the_same_id() {
     assert_eq!(heard[..2], heard[2..4], "what comes before it comes again");
     assert_eq!(heard[..2], heard[4..6]);
     assert_eq!(heard[6], format!("{}:event.told.min", heard[0]));
+}
+
+/// What is left of a bus that is gone would keep notifications for ever.
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_no_longer_registered_loses_its_position() {
+    for world in each() {
+        let both = world.builder().bus("second", Arc::new(MemoryBus::new())).on(rebuild).build().unwrap();
+        both.client().send(&pushed("base")).await.unwrap();
+        world.settle(&both).await;
+        let buses = async || -> Vec<String> {
+            world.storage.reads().outbox().await.unwrap().partitions[0].buses.keys().cloned().collect()
+        };
+        assert_eq!(buses().await, ["bus", "second"]);
+        let one = world.builder().on(rebuild).build().unwrap();
+        one.client().send(&pushed("base")).await.unwrap();
+        world.settle(&one).await;
+        assert_eq!(buses().await, ["bus"]);
+    }
 }

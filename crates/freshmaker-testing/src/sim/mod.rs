@@ -86,6 +86,7 @@ impl fmt::Display for Failed {
 /// Longer than any sound run: pauses, retries and builds add up to hours.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// For each process.
 const STEPS_MAX: u32 = 400_000;
 
 /// One run of the engine as it is.
@@ -216,7 +217,7 @@ impl Simulation {
         let count = self.shared.world().weather.processes as usize;
         let mut outside = Some(self.outside(script));
         let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.now())).collect();
-        for _ in 0..STEPS_MAX {
+        for _ in 0..STEPS_MAX.saturating_mul(count as u32) {
             self.revive(&mut processes, &stopped);
             match self.turn(&processes, outside.as_ref()) {
                 Some(Turn::Outside) => {

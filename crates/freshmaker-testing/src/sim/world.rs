@@ -73,8 +73,6 @@ pub(super) struct World {
     absorbing: BTreeSet<ArtifactId>,
     broken: BTreeSet<ArtifactId>,
     pub(super) canceled: bool,
-    /// A process was stopped for a while.
-    frozen: bool,
     /// Until when each run may write.
     living: BTreeMap<RunId, Timestamp>,
     /// How long no process was alive, in all.
@@ -169,7 +167,6 @@ impl World {
             absorbing: BTreeSet::new(),
             broken: BTreeSet::new(),
             canceled: false,
-            frozen: false,
             living: BTreeMap::new(),
             downtime: Duration::ZERO,
         };
@@ -335,7 +332,6 @@ impl World {
     /// A process is stopped, and goes on later as if nothing had happened.
     pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
         self.downtime += for_;
-        self.frozen = true;
         self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
 
@@ -529,10 +525,10 @@ impl World {
         self.say(|| format!("{id} is cancelled"));
     }
 
-    /// Whether every artifact can have its newest content: no recipe is broken, nothing was
-    /// cancelled, and no process was stopped between reading the catalog and storing what it
-    /// decided, while another one decided on something newer.
+    /// Whether every artifact must have its newest content in the end: no recipe is broken, nothing
+    /// was cancelled, and one process alone decides. Of several, one may store what it decided on
+    /// an older answer of the catalog after another one has decided on a newer answer.
     pub(super) fn must_converge(&self) -> bool {
-        self.broken.is_empty() && !self.canceled && !self.frozen
+        self.broken.is_empty() && !self.canceled && self.weather.processes == 1
     }
 }
