@@ -215,10 +215,13 @@ pub(crate) fn nothing_is_left_over(source: &Source) -> Vec<Fault> {
     faults
 }
 
+/// Codes of reasons, each with the crate that makes it.
+pub(crate) type Codes = BTreeSet<(String, String)>;
+
 /// The codes of reasons that a crate makes, and those that its documentation lists, as
 /// (crate, code). Variables are not followed: code that makes a reason names its code.
-pub(crate) fn codes(sources: &[Source]) -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
-    let (mut made, mut listed) = (BTreeSet::new(), BTreeSet::new());
+pub(crate) fn codes(sources: &[Source]) -> (Codes, Codes) {
+    let (mut made, mut listed) = (Codes::new(), Codes::new());
     // Suites and the simulation make rows of all sorts.
     let tells = |source: &&Source| is_source(source) && !source.path.starts_with("crates/freshmaker-testing/");
     for source in sources.iter().filter(tells) {

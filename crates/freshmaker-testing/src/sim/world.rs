@@ -73,6 +73,8 @@ pub(super) struct World {
     absorbing: BTreeSet<ArtifactId>,
     broken: BTreeSet<ArtifactId>,
     pub(super) canceled: bool,
+    /// A process was stopped for a while.
+    frozen: bool,
     /// Until when each run may write.
     living: BTreeMap<RunId, Timestamp>,
     /// How long no process was alive, in all.
@@ -167,6 +169,7 @@ impl World {
             absorbing: BTreeSet::new(),
             broken: BTreeSet::new(),
             canceled: false,
+            frozen: false,
             living: BTreeMap::new(),
             downtime: Duration::ZERO,
         };
@@ -331,6 +334,7 @@ impl World {
 
     /// A process is stopped, and goes on later as if nothing had happened.
     pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
+        self.frozen = true;
         self.downtime += for_;
         self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
@@ -526,9 +530,9 @@ impl World {
     }
 
     /// Whether every artifact must have its newest content in the end: no recipe is broken, nothing
-    /// was cancelled, and one process alone decides. Of several, one may store what it decided on
-    /// an older answer of the catalog after another one has decided on a newer answer.
+    /// was cancelled, and one process alone decides and is never stopped. Otherwise what was decided
+    /// on an older answer of the catalog may be stored after what was decided on a newer one.
     pub(super) fn must_converge(&self) -> bool {
-        self.broken.is_empty() && !self.canceled && self.weather.processes == 1
+        self.broken.is_empty() && !self.canceled && !self.frozen && self.weather.processes == 1
     }
 }
