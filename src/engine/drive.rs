@@ -272,7 +272,12 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
     let attempt = core.new_attempt();
     let opened = open(core, &record.key).await;
     let session = opened.as_ref().ok().cloned().flatten();
-    let reached = if opened.is_ok() { Reached::Yes } else { Reached::No };
+    let reached = match &opened {
+        Ok(Some(_)) => Reached::Yes,
+        // A system without sessions was not called yet.
+        Ok(None) => Reached::NotTried,
+        Err(_) => Reached::No,
+    };
     let input = Input::Start { build, attempt: attempt.clone(), session };
     let rows = {
         // One after the other, so that of those that start together the most urgent is submitted
@@ -305,16 +310,19 @@ async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
 async fn submit(core: &Core, intended: Intended) -> Step {
     let Intended { build, attempt, no_session } = intended;
     let id = attempt.id.clone();
-    let answer = match no_session {
+    let (answer, reached) = match no_session {
         // Without a session nothing can have been submitted, whatever the error is.
-        Some(error) => Input::NotSent { attempt: id, text: error.to_string() },
+        Some(error) => (Input::NotSent { attempt: id, text: error.to_string() }, Reached::No),
         None if !core.lease_holds() => {
             let text = "the lease of this run was not renewed in time, so another run may look this attempt up";
-            Input::NotSent { attempt: id, text: text.to_owned() }
+            (Input::NotSent { attempt: id, text: text.to_owned() }, Reached::NotTried)
         }
-        None => call(core, &build.key, &BuildRequest::of(&build, &attempt)).await,
+        None => {
+            let answer = call(core, &build.key, &BuildRequest::of(&build, &attempt)).await;
+            let reached = if matches!(answer, Input::NotSent { .. }) { Reached::No } else { Reached::Yes };
+            (answer, reached)
+        }
     };
-    let reached = if matches!(answer, Input::NotSent { .. }) { Reached::No } else { Reached::Yes };
     // A late answer about an attempt that another run has taken over changes nothing.
     if let Err(NotApplied::Refused(error)) = core.apply(&answer, Some(build.id)).await {
         tracing::error!(attempt.id = %attempt.id, %error, "the answer of a build system cannot be stored");
