@@ -18,7 +18,7 @@
 use super::core::Core;
 use crate::backend::{Error, Remedy, Scope};
 use crate::client::Concerned;
-use crate::rebuild::{BuildId, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild, RowChange};
+use crate::rebuild::{BuildId, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild};
 use std::time::Duration;
 
 /// Says what became of a commit.
@@ -164,10 +164,10 @@ impl Core {
     /// stored, the storage refuses it, or the run is over.
     ///
     /// The result is never `Conflict` or `Unknown`.
-    pub(super) async fn store_surely(&self, changes: Vec<RowChange>) -> Stored {
+    pub(super) async fn store_surely(&self, commit: Commit) -> Stored {
         let mut conflicts = Conflicts::default();
         loop {
-            match self.store(Commit::by(self.run(), changes.clone())).await {
+            match self.store(commit.clone()).await {
                 Stored::Conflict => conflicts.pause(self).await,
                 Stored::Unknown => {}
                 done => return done,

@@ -9,7 +9,8 @@
 //!   repeated until it succeeds. Neither has a time limit.
 //! * The storage is away: the commit is repeated, and nothing more is received meanwhile.
 //! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged.
-//! * The lease is lost: nothing is acknowledged, and the bus delivers the messages again.
+//! * The lease is lost: nothing changes. Messages are stored without a run, and the stage goes on in
+//!   the next one; a bus would not deliver again what a connection that still holds has got.
 //! * A message is too large or cannot be read: it is stored as a dead letter and acknowledged, so
 //!   that it does not block others.
 
@@ -17,7 +18,7 @@ use super::commit::Stored;
 use super::core::Core;
 use crate::backend::{Bus, Delivery, DeliveryTag};
 use crate::reason::Reason;
-use crate::rebuild::{InboxRecord, RowChange};
+use crate::rebuild::{Commit, InboxRecord, RowChange};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 
@@ -40,14 +41,12 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         };
         let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
         let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
-        match core.store_surely(wanted).await {
+        match core.store_surely(Commit::unfenced(wanted)).await {
             Stored::Refused(error) => {
                 tracing::error!(bus = name, %error, "the storage refuses messages; they are not acknowledged");
                 continue;
             }
-            // What is not acknowledged comes again.
-            Stored::Fenced => return core.lost().await,
-            Stored::Yes | Stored::Conflict | Stored::Unknown => {}
+            Stored::Yes | Stored::Conflict | Stored::Unknown | Stored::Fenced => {}
         }
         while let Err(error) = bus.acknowledge(&tags).await {
             core.pause("ingest", &error).await;

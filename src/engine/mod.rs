@@ -57,7 +57,7 @@ use self::lease::Ended;
 use crate::backend::Error;
 use crate::client::Client;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{BoxFuture, Either, join, select};
 use futures_util::pin_mut;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::future::Future;
@@ -165,11 +165,15 @@ impl Engine {
     fn runs(&self) -> BoxFuture<'_, Result<(), Error>> {
         async {
             let core = &*self.core;
+            // They go on when a run is over: a bus does not deliver again what it has delivered to
+            // a connection that still holds. A message is stored in the same way for every run.
+            let ingest = core.buses.iter().map(|(name, bus)| ingest::run(core, name, bus.as_ref()).boxed());
+            let mut ingest = ingest.collect::<FuturesUnordered<_>>();
             loop {
                 let lease = core.begin().await?;
                 let (run, ttl) = (lease.run, lease.ttl);
                 tracing::info!(engine.run = %run, "engine started");
-                match live(core, ttl).await {
+                match live(core, ttl, &mut ingest).await {
                     Ended::Stopped => {
                         core.end().await;
                         tracing::info!(engine.run = %run, "engine stopped");
@@ -188,26 +192,24 @@ impl Engine {
 
 /// Runs all stages of one run, and returns why they are over.
 ///
-/// There is one `ingest` stage for each bus, one `publish` stage for each bus (one in all if there
-/// is no bus), and one stage each for messages, ready builds, attempts and results. Three things
-/// end the run, and the first one decides:
+/// The `ingest` stages, one for each bus, outlive the run. There is one `publish` stage for each
+/// bus (one in all if there is no bus), and one stage each for messages, ready builds, attempts and
+/// results. Three things end the run, and the first one decides:
 ///
 /// * All stages have returned. They do so after the stop was requested, once their calls have
 ///   ended.
 /// * The stop was requested and `shutdown_grace` has passed. Calls that are still under way are
 ///   dropped; a submission among them is looked up by the next run.
 /// * The lease is lost.
-async fn live(core: &Core, ttl: std::time::Duration) -> Ended {
+async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnordered<BoxFuture<'_, ()>>) -> Ended {
     let mut stages = FuturesUnordered::new();
-    for (name, bus) in &core.buses {
-        stages.push(ingest::run(core, name, bus.as_ref()).boxed());
-    }
     stages.push(message::run(core).boxed());
     stages.push(drive::run(core).boxed());
     stages.push(watch::run(core).boxed());
     stages.push(verify::run(core).boxed());
     stages.extend(publish::stages(core));
-    let stages = stages.collect::<()>();
+    let received = async { while ingest.next().await.is_some() {} };
+    let stages = join(received, stages.collect::<()>());
     let stopped = async {
         core.stopped().await;
         core.sleep(core.options.shutdown_grace).await;
