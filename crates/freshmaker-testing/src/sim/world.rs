@@ -530,8 +530,9 @@ impl World {
     }
 
     /// Whether every artifact must have its newest content in the end: no recipe is broken, nothing
-    /// was cancelled, and one process alone decides and is never stopped. Otherwise what was decided
-    /// on an older answer of the catalog may be stored after what was decided on a newer one.
+    /// was cancelled, and one process alone decides and is never stopped. Otherwise what was
+    /// decided on an older answer of the catalog may be stored after what was decided on a newer
+    /// one.
     pub(super) fn must_converge(&self) -> bool {
         self.broken.is_empty() && !self.canceled && !self.frozen && self.weather.processes == 1
     }
