@@ -10,8 +10,7 @@
 //! * The storage is away: the commit is repeated, and nothing more is received meanwhile.
 //! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged.
 //! * The lease is lost: nothing changes. Messages are stored without a run, and the stage goes on
-//!   in
-//!   the next one; a bus would not deliver again what a connection that still holds has got.
+//!   in the next one; a bus would not deliver again what a connection that still holds has got.
 //! * A message is too large or cannot be read: it is stored as a dead letter and acknowledged, so
 //!   that it does not block others.
 
