@@ -51,8 +51,6 @@ faults! {
     NoPolling,
     /// Limits of a build system are not counted.
     NoConcurrencyLimit,
-    /// What a run decided is stored although the run is over.
-    NotFenced,
     /// A build gets the contents that its parents had when it was planned.
     StaleParents,
     /// Notifications are counted as published although the bus never got them.
@@ -75,10 +73,6 @@ impl Fault {
     /// The commit as the faulty engine would have made it.
     pub(super) fn spoil(self, mut commit: Commit) -> Commit {
         match self {
-            Self::NotFenced => {
-                let claimed = |change: &RowChange| matches!(change, RowChange::Inbox(_) | RowChange::Position(_));
-                commit.run = commit.run.filter(|_| commit.changes.iter().any(claimed));
-            }
             Self::NoConcurrencyLimit => commit.at_most.clear(),
             _ => commit.changes = commit.changes.into_iter().filter_map(|change| self.spoil_change(change)).collect(),
         }
