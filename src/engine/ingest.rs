@@ -41,12 +41,9 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         };
         let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
         let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
-        match core.store_surely(Commit::unfenced(wanted)).await {
-            Stored::Refused(error) => {
-                tracing::error!(bus = name, %error, "the storage refuses messages; they are not acknowledged");
-                continue;
-            }
-            Stored::Yes | Stored::Conflict | Stored::Unknown | Stored::Fenced => {}
+        if let Stored::Refused(error) = core.store_surely(Commit::unfenced(wanted)).await {
+            tracing::error!(bus = name, %error, "the storage refuses messages; they are not acknowledged");
+            continue;
         }
         while let Err(error) = bus.acknowledge(&tags).await {
             core.pause("ingest", &error).await;
