@@ -1,8 +1,14 @@
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::fmt;
+use std::time::Duration;
 
-/// Tells the current time and waits for a point in time. The engine uses no other clock.
+/// Tells the time, measures durations and waits. The engine uses no other clock.
+///
+/// Two clocks are in it. The one of [`now`](Self::now) tells the date; people and services set it,
+/// so it may jump forward and back. The one of [`elapsed`](Self::elapsed) and
+/// [`sleep`](Self::sleep) is monotonic; all pauses and time limits of the engine are measured by
+/// it.
 ///
 /// The engine's own clock is that of the system. This one, for tests, ends every wait at once:
 ///
@@ -14,33 +20,38 @@ use std::fmt;
 /// use std::time::Duration;
 ///
 /// #[derive(Debug, Default)]
-/// struct Leaps(Mutex<Timestamp>);
+/// struct Leaps(Mutex<Duration>);
 ///
 /// #[async_trait]
 /// impl Clock for Leaps {
 ///     fn now(&self) -> Timestamp {
+///         later(Timestamp::UNIX_EPOCH, self.elapsed())
+///     }
+///     fn elapsed(&self) -> Duration {
 ///         *self.0.lock().expect("no panic")
 ///     }
-///     async fn sleep_until(&self, at: Timestamp) {
-///         let mut now = self.0.lock().expect("no panic");
-///         *now = at.max(*now);
+///     async fn sleep(&self, duration: Duration) {
+///         *self.0.lock().expect("no panic") += duration;
 ///     }
 /// }
 /// # futures_util::FutureExt::now_or_never(async {
 /// let clock = Leaps::default();
-/// let tomorrow = later(clock.now(), Duration::from_secs(86_400));
-/// clock.sleep_until(tomorrow).await;
-/// assert_eq!(clock.now(), tomorrow);
+/// clock.sleep(Duration::from_secs(86_400)).await;
+/// assert_eq!(clock.now().to_string(), "1970-01-02 00:00:00 UTC");
 /// # }).unwrap();
 /// ```
 #[async_trait]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Returns the current time.
+    /// Returns the current date and time.
     fn now(&self) -> Timestamp;
 
-    /// Waits until [`now`](Self::now) has reached `at`. Returns at once if it has already.
+    /// Returns the time since a moment that stays the same as long as the process lives. It never
+    /// falls, whatever becomes of [`now`](Self::now).
+    fn elapsed(&self) -> Duration;
+
+    /// Waits until [`elapsed`](Self::elapsed) has grown by `duration`.
     ///
     /// # Cancel safety
     /// The engine may drop the future at any time.
-    async fn sleep_until(&self, at: Timestamp);
+    async fn sleep(&self, duration: Duration);
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The questions that a storage answers. None of them changes anything.
 ///
@@ -178,6 +179,9 @@ pub struct DueLimits {
     pub ready: u32,
     /// At most so many attempts.
     pub attempts: u32,
+    /// The longest pause of a build or an attempt: what would wait longer is due, because a clock
+    /// was set back.
+    pub pause_max: Duration,
 }
 
 /// Which events; an empty list does not restrict.

@@ -62,6 +62,9 @@ pub struct Claim {
     pub holding: Vec<MessageKey>,
     /// At most so many.
     pub limit: u32,
+    /// The longest pause of a message: one that would wait longer is due, because a clock was set
+    /// back.
+    pub pause_max: Duration,
 }
 
 /// Where everything is kept that must survive.
@@ -87,7 +90,9 @@ pub struct Claim {
 ///   [`NotNow`](super::Remedy::NotNow).
 /// * *Claims.* A message in work of a living run is never given to another run. A change of a
 ///   message is written only if the run has claimed it, else it is `Conflict`.
-/// * *Time.* All moments that are compared are the storage's own.
+/// * *Time.* All moments that are compared are the storage's own. A lease never ends later than its
+///   `ttl` from now, and nothing waits longer than the longest pause that the asker names, so a
+///   clock that is set back holds nothing up.
 /// * *Unreadable rows* are left out of claims and of answers about many rows, and reported. A
 ///   message that cannot be read becomes a dead letter when it is claimed.
 ///
@@ -158,17 +163,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// storage and it serves only one.
     async fn lease(&self, held: Option<RunId>) -> Result<Lease>;
 
-    /// Ends a run: what it has claimed or begun is free for others. Releasing a run that is over
-    /// does nothing.
+    /// Ends a run that has not died: what it has begun is free for others, and the messages that it
+    /// has claimed are new again, without a try. Releasing a run that is over does nothing.
     async fn release(&self, run: RunId) -> Result<()>;
 
     /// Numbers for new rows: returns the first of `count` that are never given to anybody else.
     async fn reserve(&self, count: u32) -> Result<i64>;
 
-    /// Takes messages to handle: new ones whose time has come, and claimed ones that no living run
-    /// handles; oldest first. Each comes back in
-    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), one try more counted, and is
-    /// stored so.
+    /// Takes messages to handle: first those that a run has left that is over, without having been
+    /// released, then new ones whose time has come; oldest first. Each comes back in
+    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), and is stored so. Of those that
+    /// were left, one try more is counted: the process may have died of them.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.

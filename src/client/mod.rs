@@ -22,7 +22,7 @@ use crate::engine::{Preview, Previewed, SystemClock};
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, Transition};
-use crate::time::{Timestamp, later};
+use crate::time::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -186,7 +186,7 @@ impl Client {
     }
 
     async fn sleep(&self, duration: Duration) {
-        self.inner.clock.sleep_until(later(self.now(), duration)).await;
+        self.inner.clock.sleep(duration).await;
     }
 
     fn rng(&self) -> std::sync::MutexGuard<'_, fastrand::Rng> {

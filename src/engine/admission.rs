@@ -10,7 +10,7 @@
 //! * A row changed in between, or the outcome of the commit is unknown: the stage looks whether the
 //!   message is still claimed by this run. If so, the rows are made again from a fresh load.
 //! * The plan needs builds under way to end first: the message is given back and handled again
-//!   after a tick. That does not count as a try.
+//!   after a back-off, for about a day. That does not count as a try.
 //! * The storage refuses for good: the message becomes a dead letter with the code `refused`.
 //! * The lease is lost or the process dies: the run that claims the message next asks the handlers
 //!   again. Cancellations that were stored stay; repeated, they change nothing.
@@ -18,8 +18,8 @@
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::Decided;
-use super::inbox::{finish, is_handled, postpone};
-use crate::backend::{DueLimits, Error, Scope};
+use super::inbox::{finish, is_handled, wait};
+use crate::backend::{Error, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
@@ -92,8 +92,7 @@ pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope
             }
             Err(NotNow::Builds(reason)) => {
                 drop(admitting);
-                let tries = record.tries.saturating_sub(1);
-                return postpone(core, InboxRecord { tries, ..record.clone() }, core.options.tick, reason).await;
+                return wait_for_builds(core, record.clone(), reason).await;
             }
         };
         drop(admitting);
@@ -109,6 +108,17 @@ pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope
             Stored::Unknown => {}
         }
     }
+}
+
+/// Gives a message back whose plan contradicts builds under way, with a back-off. After
+/// `Limits::resubmits_max` waits, about a day, it is a dead letter: whatever it waits for does not
+/// end.
+async fn wait_for_builds(core: &Core, record: InboxRecord, reason: Reason) {
+    let waited = record.reason.as_ref().is_some_and(|before| before.code == reason.code);
+    if waited && record.waits >= core.limits.resubmits_max {
+        return finish(core, record.dead(reason)).await;
+    }
+    wait(core, record, reason).await;
 }
 
 /// Says why decisions cannot be stored now.
@@ -216,7 +226,7 @@ fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowCh
 async fn lines(core: &Core, decisions: &Decisions<'_>) -> Result<Lines, Error> {
     let mut lines = Lines::default();
     if decisions.events.iter().any(|(_, outcome)| matches!(outcome, Outcome::Build { .. })) {
-        let due = core.reads().due(core.run(), DueLimits { ready: 1, attempts: 0 }).await?;
+        let due = core.reads().due(core.run(), core.due_limits(1, 0)).await?;
         due.ready.iter().for_each(|build| lines.waits(&build.key.system, build.priority));
         for (system, priorities) in &due.started {
             priorities.iter().for_each(|priority| lines.started(system, *priority));

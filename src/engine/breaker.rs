@@ -13,32 +13,52 @@
 //!  3 s  one build is let through     it is answered: closed
 //! ```
 //!
+//! The build that is let through is not one of those that have failed since the outage began, as
+//! long as there is another one. So a build that can never be sent does not hold up the others.
+//!
 //! All of this is in memory. Each run begins without it, which costs one round of
 //! requests.
 
-use crate::rebuild::Limits;
-use crate::time::{Timestamp, later};
-use std::collections::BTreeMap;
+use crate::rebuild::{BuildId, Limits};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Holds the circuit breakers that are not closed, by the name of the build system.
 #[derive(Debug, Default)]
 pub(super) struct Breakers(BTreeMap<String, Breaker>);
 
 /// Holds one circuit breaker that is open or probing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Breaker {
     /// Outages in a row: the first failure and each failed probe.
     failures: u32,
-    /// No build starts before this moment, by the engine's clock.
-    until: Timestamp,
+    /// No build starts before this moment, by `Core::elapsed`.
+    until: Duration,
     /// Whether the one build is under way that was let through.
     probing: bool,
+    /// Builds that could not be sent since the outage began, or since all had failed once.
+    failed: BTreeSet<BuildId>,
 }
 
 impl Breakers {
+    /// Returns whether all systems can be reached, as far as is known.
+    pub(super) fn are_closed(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes the builds that are not to be let through next: those that have failed in this
+    /// outage, unless all of them have.
+    pub(super) fn rotate(&mut self, system: &str, builds: &mut BTreeSet<BuildId>) {
+        let Some(breaker) = self.0.get_mut(system) else { return };
+        if !builds.is_empty() && builds.is_subset(&breaker.failed) {
+            breaker.failed.clear();
+        }
+        builds.retain(|build| !breaker.failed.contains(build));
+    }
+
     /// Returns whether a build may be started on this system now. After the pause, `true` is
     /// returned once, and the caller must report what became of that build.
-    pub(super) fn admits(&mut self, system: &str, now: Timestamp) -> bool {
+    pub(super) fn admits(&mut self, system: &str, now: Duration) -> bool {
         match self.0.get_mut(system) {
             None => true,
             Some(breaker) if breaker.probing || now < breaker.until => false,
@@ -54,14 +74,15 @@ impl Breakers {
         self.0.remove(system);
     }
 
-    /// Opens the circuit breaker: nothing could be sent. `chance` (from 0 to 1) is the random part
-    /// of the pause, so that several engines do not return at the same moment.
-    pub(super) fn failed(&mut self, system: &str, now: Timestamp, limits: &Limits, chance: f64) {
-        let breaker = self.0.entry(system.to_owned()).or_insert(Breaker { failures: 0, until: now, probing: false });
+    /// Opens the circuit breaker: this build could not be sent. `chance` (from 0 to 1) is the
+    /// random part of the pause, so that several engines do not return at the same moment.
+    pub(super) fn failed(&mut self, system: &str, build: BuildId, now: Duration, limits: &Limits, chance: f64) {
+        let breaker = self.0.entry(system.to_owned()).or_default();
+        breaker.failed.insert(build);
         // Those that were under way when the first one failed say nothing new.
         if breaker.probing || breaker.failures == 0 {
             breaker.failures += 1;
-            breaker.until = later(now, limits.backoff(breaker.failures).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0));
+            breaker.until = now + limits.backoff(breaker.failures).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         }
         breaker.probing = false;
     }
@@ -75,7 +96,7 @@ impl Breakers {
     }
 
     /// Returns the earliest moment after `now` at which a system may be tried again.
-    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next(&self, now: Duration) -> Option<Duration> {
         self.0.values().map(|breaker| breaker.until).filter(|until| *until > now).min()
     }
 }
@@ -83,26 +104,47 @@ impl Breakers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
 
     #[test]
     fn an_outage_lets_one_request_through_at_growing_intervals() {
-        let (limits, start) = (Limits::default(), Timestamp::UNIX_EPOCH);
-        let at = |seconds| later(start, Duration::from_secs(seconds));
+        let (limits, start, build) = (Limits::default(), at(0), BuildId(1));
         let mut breakers = Breakers::default();
         assert!(breakers.admits("koji", start) && breakers.admits("koji", start), "all is well");
-        breakers.failed("koji", start, &limits, 1.0);
-        breakers.failed("koji", start, &limits, 1.0);
+        breakers.failed("koji", build, start, &limits, 1.0);
+        breakers.failed("koji", build, start, &limits, 1.0);
         assert_eq!(breakers.next(start), Some(at(1)), "two that were under way together count once");
         assert!(!breakers.admits("koji", start) && breakers.admits("other", start));
         assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "one is let through");
         breakers.untried("koji");
         assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "another one, in its place");
-        breakers.failed("koji", at(1), &limits, 0.0);
+        breakers.failed("koji", build, at(1), &limits, 0.0);
         assert_eq!(breakers.next(at(1)), Some(at(2)), "half of two seconds, later");
         assert_eq!(breakers.next(at(2)), None, "what may be tried now waits for nothing");
         assert!(breakers.admits("koji", at(9)));
         breakers.answered("koji");
         assert!(breakers.admits("koji", at(9)) && breakers.admits("koji", at(9)) && breakers.next(at(9)).is_none());
+    }
+
+    #[test]
+    fn each_build_is_let_through_once_before_any_a_second_time() {
+        let limits = Limits::default();
+        let all = BTreeSet::from([1, 2, 3].map(BuildId));
+        let candidates = |breakers: &mut Breakers| {
+            let mut builds = all.clone();
+            breakers.rotate("koji", &mut builds);
+            builds.into_iter().map(|build| build.0).collect::<Vec<_>>()
+        };
+        let mut breakers = Breakers::default();
+        assert_eq!(candidates(&mut breakers), [1, 2, 3], "all is well");
+        breakers.failed("koji", BuildId(1), at(0), &limits, 1.0);
+        assert_eq!(candidates(&mut breakers), [2, 3]);
+        breakers.failed("koji", BuildId(3), at(0), &limits, 1.0);
+        assert_eq!(candidates(&mut breakers), [2]);
+        breakers.failed("koji", BuildId(2), at(0), &limits, 1.0);
+        assert_eq!(candidates(&mut breakers), [1, 2, 3], "all have failed, so it begins again");
     }
 }

@@ -5,6 +5,7 @@
 
 use super::core::{Core, Parts};
 use super::decision::Decider;
+use super::guarded::Guarded;
 use super::hints::Hints;
 use super::options::Options;
 use super::registry::Registry;
@@ -267,11 +268,19 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the time limit of a call; 60 seconds if not set. A submission without an answer after
-    /// this long is unclear and is looked up; polls, lookups, verifications and publications are
-    /// repeated.
+    /// Sets the time limit of each call of a backend; 60 seconds if not set. A submission without an
+    /// answer after this long is unclear and is looked up; polls, lookups, verifications,
+    /// publications and questions to the storage are repeated.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;
+        self
+    }
+
+    /// Sets the time limit of a handler, with the catalogs that it asks; 10 minutes if not set. A
+    /// handler that is late is dropped and asked again. After
+    /// [`Limits::message_tries_max`] such tries its message is a dead letter.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.options.handler_timeout = timeout;
         self
     }
 
@@ -301,8 +310,8 @@ impl EngineBuilder {
     /// # Errors
     /// [`ConfigError`] if something is missing, named twice or limits nothing.
     pub fn build(self) -> Result<Engine, ConfigError> {
-        let storage = self.storage.clone().ok_or(ConfigError::NoStorage)?;
         self.check()?;
+        let storage = self.guarded().ok_or(ConfigError::NoStorage)?;
         let decider = self.decider();
         let core = Core::new(Parts {
             storage,
@@ -366,14 +375,23 @@ impl EngineBuilder {
             catalogs: Catalogs::new(self.catalogs.clone()),
             policy: self.policy.clone(),
             mode: self.mode,
-            history: self.storage.clone(),
+            history: self.guarded(),
         };
         Decider {
             registry,
             readable: Arc::new(readable),
             systems: self.systems.keys().cloned().collect(),
             plan_builds_max: self.limits.plan_builds_max,
+            clock: Arc::clone(&self.clock),
+            handler_timeout: self.options.handler_timeout,
         }
+    }
+
+    /// Returns the storage with the time limit of calls.
+    fn guarded(&self) -> Option<Arc<dyn Storage>> {
+        let (clock, limit) = (Arc::clone(&self.clock), self.options.call_timeout);
+        let guarded = |inner: &Arc<dyn Storage>| Guarded { inner: Arc::clone(inner), clock, limit };
+        Some(Arc::new(guarded(self.storage.as_ref()?)))
     }
 
     /// Records a name that was used twice, if it is the first one.

@@ -1,14 +1,19 @@
 //! The clock of the machine: the only file of the engine that asks for the present time.
 
 use crate::backend::Clock;
-use crate::time::{Timestamp, since};
+use crate::time::Timestamp;
 use async_trait::async_trait;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// The moment from which `elapsed` counts: its first use in this process.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The machine's clock. It needs the timer of a tokio runtime.
 ///
-/// The engine compares its own moments by this clock and moments in rows by that of the storage, so
-/// the two need not agree. If the machine's time is changed during a sleep, the length of that
-/// sleep stays the same.
+/// The engine measures its own pauses by the monotonic part of it, and compares moments in rows by
+/// the clock of the storage, so the two need not agree. Setting the machine's time changes no
+/// pause.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -19,8 +24,13 @@ impl Clock for SystemClock {
         Timestamp::from(std::time::SystemTime::now())
     }
 
-    /// Sleeps until `at`; returns at the next tick of the timer if `at` has passed.
-    async fn sleep_until(&self, at: Timestamp) {
-        tokio::time::sleep(since(at, self.now())).await;
+    /// Returns the time since the first use of this clock in the process.
+    fn elapsed(&self) -> Duration {
+        BEGIN.elapsed()
+    }
+
+    /// Sleeps at least for `duration`.
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }

@@ -10,14 +10,16 @@
 //! a stage does can be stored any more, so the engine drops all stages at once.
 //!
 //! Two clocks are involved. Moments in rows (`not_before`, deadlines) are compared by the clock of
-//! the storage, timers run by the clock of the engine. Each renewal of the lease measures the
-//! difference; `Core::storage_now` and `Core::local` convert.
+//! the storage. Pauses, polls, circuit breakers and time limits are measured by the monotonic part
+//! of the engine's clock, `Core::elapsed`, so setting a clock changes none of them.
 
 use super::decision::Decider;
 use super::hints::Hints;
 use super::options::Options;
 use super::{Announcer, Preview};
-use crate::backend::{BuildSystem, Bus, Clock, DryRun, Error, Lease, Storage, StorageReads, Verifier, Violation};
+use crate::backend::{
+    BuildSystem, Bus, Clock, DryRun, Due, DueLimits, Error, Lease, Storage, StorageReads, Verifier, Violation,
+};
 use crate::client::{Client, Shared, Wake};
 use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Limits, RunId};
 use crate::time::{Timestamp, later, since};
@@ -65,7 +67,8 @@ pub(super) struct Core {
     pub(super) wake: Arc<Wake>,
     /// The lease as of its last renewal.
     held: Mutex<Held>,
-    /// Texts of unreadable rows that were logged already; at most `REPORTED_MAX`.
+    /// What is logged only once, by its text: unreadable rows, missing build systems; at most
+    /// `REPORTED_MAX`.
     reported: Mutex<BTreeSet<String>>,
     /// Whether the stop was requested; reset by the next call of `run_until`.
     stopping: AtomicBool,
@@ -88,18 +91,18 @@ pub(super) struct Core {
 struct Held {
     /// The run, which is also its fencing token; `RunId::NONE` if there is no run.
     run: RunId,
-    /// The moment, by the engine's clock, up to which the lease certainly holds: the receipt of the
-    /// last renewal plus the `ttl` of the lease.
-    until: Timestamp,
-    /// How much the clock of the storage is ahead of that of the engine; zero if it is not.
-    ahead: Duration,
-    /// How much the clock of the storage is behind that of the engine; zero if it is not.
-    behind: Duration,
+    /// Up to when the lease certainly holds: the request for the last renewal plus the `ttl`. By
+    /// the monotonic clock, and by the engine's date, which also counts while the machine sleeps.
+    until: (Duration, Timestamp),
+    /// The moment of the last renewal by the clock of the storage, and when its answer was here.
+    storage: (Timestamp, Duration),
+    /// The same of the first lease of this run.
+    began: (Timestamp, Duration),
     /// Partitions of the outbox that this run publishes until the next renewal.
     partitions: Vec<u16>,
 }
 
-/// Largest number of unreadable rows that are logged one by one; later ones are not logged.
+/// Largest number of texts in `Core::reported`; later ones are not logged.
 const REPORTED_MAX: usize = 1000;
 
 /// Holds what the builder hands over to `Core::new`.
@@ -133,19 +136,19 @@ pub(super) struct Parts {
 /// ```
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// The end of the interval since the last look.
-    not_before: Timestamp,
+    /// The end of the interval since the last look, as all moments here by `Core::elapsed`.
+    not_before: Duration,
     /// Whether something has happened since the last look.
     pending: bool,
     /// When to look again if nothing happens: the first moment at which a row, a poll or a circuit
     /// breaker is due.
-    next: Option<Timestamp>,
+    next: Option<Duration>,
 }
 
 impl Pace {
     /// Returns a pace that is due at once, so that a new run reads the rows first.
     pub(super) fn new() -> Self {
-        Self { not_before: Timestamp::MIN_UTC, pending: true, next: None }
+        Self { not_before: Duration::ZERO, pending: true, next: None }
     }
 
     /// Records that something has happened: a wake-up, the end of a call, or a timer.
@@ -155,17 +158,17 @@ impl Pace {
 
     /// Returns whether to look now. The answer is always `false` after the stop was requested.
     pub(super) fn is_due(&self, core: &Core) -> bool {
-        self.pending && self.not_before <= core.now() && !core.is_stopping()
+        self.pending && self.not_before <= core.elapsed() && !core.is_stopping()
     }
 
     /// Records that the stage has looked. If nothing happens, it looks again at `next`, or after a
     /// tick.
-    pub(super) fn looked(&mut self, core: &Core, next: Option<Timestamp>) {
-        *self = Self { not_before: later(core.now(), core.options.pace), pending: false, next };
+    pub(super) fn looked(&mut self, core: &Core, next: Option<Duration>) {
+        *self = Self { not_before: core.elapsed() + core.options.pace, pending: false, next };
     }
 
     /// Returns when to look if nothing happens; `None` after the stop was requested.
-    pub(super) fn at(&self, core: &Core) -> Option<Timestamp> {
+    pub(super) fn at(&self, core: &Core) -> Option<Duration> {
         let at = if self.pending { Some(self.not_before) } else { self.next };
         at.filter(|_| !core.is_stopping())
     }
@@ -272,23 +275,19 @@ impl Core {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores a lease that was just taken or renewed, with the difference of the clocks.
+    /// Stores a lease that was just taken or renewed; `asked` is the moment of the request, by both
+    /// clocks.
     ///
-    /// The lease counts from the moment at which the answer is here, so a slow answer makes `until`
-    /// later than the storage's own end of the lease; the storage decides in any case. A new run
-    /// resets the signal of a lost lease and mixes its id into the random numbers. The `publish`
-    /// stages are woken, since the partitions may have changed.
-    pub(super) fn set_lease(&self, lease: &Lease) {
-        let now = self.now();
-        let before = self.run();
-        let held = Held {
-            run: lease.run,
-            until: later(now, lease.ttl),
-            ahead: since(lease.now, now),
-            behind: since(now, lease.now),
-            partitions: lease.partitions.clone(),
+    /// A new run resets the signal of a lost lease and mixes its id into the random numbers. The
+    /// `publish` stages are woken, since the partitions may have changed.
+    pub(super) fn set_lease(&self, lease: &Lease, asked: (Duration, Timestamp)) {
+        let storage = (lease.now, self.elapsed());
+        let (before, began) = {
+            let held = self.held();
+            (held.run, if held.run == lease.run { held.began } else { storage })
         };
-        *self.held() = held;
+        let until = (asked.0 + lease.ttl, later(asked.1, lease.ttl));
+        *self.held() = Held { run: lease.run, until, storage, began, partitions: lease.partitions.clone() };
         if before != lease.run {
             self.lost.store(false, Ordering::SeqCst);
             // Two runs with one seed must not make the same identities.
@@ -315,44 +314,69 @@ impl Core {
         self.held().partitions.clone()
     }
 
-    /// Returns whether the lease certainly holds, by the engine's clock.
+    /// Returns whether the lease certainly holds, by both parts of the engine's clock.
     ///
     /// A process that was suspended finds here that its lease has expired, before it sends anything
-    /// that another run may be looking up. Only `drive` asks, right before each submission; for all
-    /// writes the storage decides.
+    /// that another run may be looking up. If the date was set forward instead, the answer is wrong
+    /// until the next renewal, and a submission is postponed. Only `drive` asks, right before each
+    /// submission; for all writes the storage decides.
     pub(super) fn lease_holds(&self) -> bool {
-        self.now() < self.held().until
+        let (until, date) = self.held().until;
+        self.elapsed() < until && self.now() < date
     }
 
-    /// Returns the current time by the engine's clock.
+    /// Returns the current date and time by the engine's clock: for rows, not for pauses.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Returns the current time by the clock of the storage, with the difference that the last
-    /// renewal of the lease has shown.
+    /// Returns the time by the monotonic part of the engine's clock, by which all pauses are
+    /// measured.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Returns the current time by the clock of the storage, counted on from the last renewal of
+    /// the lease.
     pub(super) fn storage_now(&self) -> Timestamp {
-        let held = self.held();
-        crate::time::earlier(later(self.now(), held.ahead), held.behind)
+        let (renewed, at) = self.held().storage;
+        later(renewed, self.elapsed().saturating_sub(at))
     }
 
-    /// Converts a moment of the storage's clock to one of the engine's clock, for a timer.
-    pub(super) fn local(&self, at: Timestamp) -> Timestamp {
-        let held = self.held();
-        later(crate::time::earlier(at, held.ahead), held.behind)
+    /// Returns the longest pause that this engine stores with a row.
+    pub(super) fn pause_max(&self) -> Duration {
+        let settle = self.systems.values().map(|system| system.capabilities().settle).max().unwrap_or_default();
+        self.limits.backoff_max.max(settle).max(super::prepared::ASKED_AGAIN)
     }
 
-    /// Sleeps for a duration, by the engine's clock.
+    /// Returns the bounds of a question for what is due.
+    pub(super) fn due_limits(&self, ready: u32, attempts: u32) -> DueLimits {
+        DueLimits { ready, attempts, pause_max: self.pause_max() }
+    }
+
+    /// Returns the current time by the clock of the storage as if nobody had set it since this run
+    /// began.
+    pub(super) fn steady_now(&self) -> Timestamp {
+        let (began, at) = self.held().began;
+        later(began, self.elapsed().saturating_sub(at))
+    }
+
+    /// Returns when a further row becomes due, by `elapsed`.
+    pub(super) fn due_next(&self, due: &Due) -> Option<Duration> {
+        due.next.map(|next| self.elapsed().saturating_add(since(next, due.now)))
+    }
+
+    /// Sleeps for a duration.
     pub(super) async fn sleep(&self, duration: Duration) {
-        self.clock.sleep_until(later(self.now(), duration)).await;
+        self.clock.sleep(duration).await;
     }
 
     /// Waits for a wake-up, but not longer than until `at`, and never longer than a tick.
     ///
     /// The tick bounds the cost of a wake-up that is missed or that belongs to another process.
-    pub(super) async fn wait(&self, hint: &Notify, at: Option<Timestamp>) {
-        let tick = later(self.now(), self.options.tick);
-        let timer = self.clock.sleep_until(at.map_or(tick, |at| at.min(tick)));
+    pub(super) async fn wait(&self, hint: &Notify, at: Option<Duration>) {
+        let tick = self.options.tick;
+        let timer = self.sleep(at.map_or(tick, |at| at.saturating_sub(self.elapsed()).min(tick)));
         let hint = hint.notified();
         pin_mut!(timer, hint);
         select(hint, timer).await;
@@ -372,15 +396,16 @@ impl Core {
     /// Logs stored rows that cannot be read, each once and at most `REPORTED_MAX` of them. The
     /// process forgets them when it ends, so a new process logs them again.
     pub(super) fn report(&self, unreadable: &[Violation]) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in unreadable {
-            if reported.len() < REPORTED_MAX && reported.insert(row.text.clone()) {
-                tracing::error!(
-                    row = row.text,
-                    "a stored row cannot be read and is left out; check_consistency lists it"
-                );
-            }
+        for row in unreadable.iter().filter(|row| self.is_new(row.text.clone())) {
+            tracing::error!(row = row.text, "a stored row cannot be read and is left out; check_consistency lists it");
         }
+    }
+
+    /// Returns whether this was not reported before in this process; `false` for everything after
+    /// `REPORTED_MAX` of them.
+    pub(super) fn is_new(&self, text: String) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.len() < REPORTED_MAX && reported.insert(text)
     }
 
     /// Logs that a backend failed, and sleeps for `Options::backend_pause` (1 second).
@@ -402,6 +427,16 @@ impl Core {
                 self.systems.get(&key.system).filter(|_| self.is_ours(key)).map(AsRef::as_ref)
             }
         }
+    }
+
+    /// Returns whether this process can start the build: its build system is registered. If not, it
+    /// is left to others, and that is logged once for each system.
+    pub(super) fn builds(&self, key: &BuildKey) -> bool {
+        let known = self.backend(key).is_some();
+        if !known && self.is_new(format!("build system {:?}", key.system)) {
+            tracing::error!(system = key.system, "builds wait for a build system that is not registered here");
+        }
+        known
     }
 
     /// Returns whether the result of this build is verified before it counts. Results of a dry run

@@ -9,13 +9,15 @@
 //!   `handler_failed`.
 //! * A handler passes on a transient error of a backend: the whole message waits, and all its
 //!   handlers are asked again later.
-//! * A handler hangs: there is no time limit; see `message`.
+//! * A handler does not end within `handler_timeout`: that is a try of the message, and all its
+//!   handlers are asked again later.
 //!
 //! Bounds: `Limits::plan_builds_max` for a plan, `LATEST_MAX` for the search of an earlier content.
 
+use super::calls::{NoAnswer, in_time};
 use super::registry::{Entry, Registry};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use crate::backend::{BoxError, BuildFilter, Error, Paging, StorageReads, with_causes};
+use crate::backend::{BoxError, BuildFilter, Clock, Error, Paging, Remedy, StorageReads, with_causes};
 use crate::client::ASK_FIRST;
 use crate::event::{Envelope, Message, ParseError, Received};
 use crate::handler::{Context, Decision, Readable};
@@ -24,10 +26,9 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rebuild::{BuildMode, BuildState, EventId, Outcome};
 use crate::time::Timestamp;
-use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Asks handlers, and completes and checks their answers.
 #[derive(Debug)]
@@ -40,6 +41,37 @@ pub(super) struct Decider {
     pub(super) systems: BTreeSet<String>,
     /// Largest number of builds of a plan; the event of a larger one fails.
     pub(super) plan_builds_max: u32,
+    /// The clock of time limits.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Time limit of a handler, with all that it asks.
+    pub(super) handler_timeout: Duration,
+}
+
+/// Says why there is no decision.
+#[derive(Debug)]
+pub(super) enum Undecided {
+    /// A backend failed for the moment.
+    Backend(Error),
+    /// This handler did not end within the time limit.
+    Late(String, Duration),
+}
+
+impl From<Error> for Undecided {
+    fn from(error: Error) -> Self {
+        Self::Backend(error)
+    }
+}
+
+impl From<Undecided> for Error {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::Backend(error) => error,
+            Undecided::Late(handler, limit) => {
+                let place = format!("handler {handler}");
+                Self::new(Remedy::Unavailable, place, NoAnswer::Late(limit))
+            }
+        }
+    }
 }
 
 /// Holds a message as handlers see it.
@@ -90,12 +122,13 @@ impl Decider {
     ///
     /// # Errors
     /// A transient error of a backend, from any handler, or any error of the storage while contents
-    /// are searched: the message waits, and the answers of the other handlers are dropped.
+    /// are searched, or a handler that is late: the message waits, and the answers of the other
+    /// handlers are dropped.
     pub(super) async fn decide<'a>(
         &'a self,
         incoming: Incoming<'_>,
         now: Timestamp,
-    ) -> Result<Vec<(&'a str, Decided)>, Error> {
+    ) -> Result<Vec<(&'a str, Decided)>, Undecided> {
         let confirmed: Option<Digest> = incoming.headers.get(Message::CONFIRMS).and_then(|text| text.parse().ok());
         let only = incoming.headers.get(Message::HANDLER);
         let mut decisions = Vec::new();
@@ -117,15 +150,20 @@ impl Decider {
         incoming: Incoming<'_>,
         confirmed: Option<&Digest>,
         now: Timestamp,
-    ) -> Result<Decided, Error> {
+    ) -> Result<Decided, Undecided> {
         let received = Received { message_id: incoming.id.to_owned(), at: incoming.at };
         let cx = Context::new(self.readable.clone(), &entry.name, received, now);
-        let answer = AssertUnwindSafe(entry.handler.handle(incoming.envelope, cx)).catch_unwind().await;
-        let decision = match answer.unwrap_or_else(|_| Err(BoxError::from("the handler panicked"))) {
+        let answer = in_time(&*self.clock, self.handler_timeout, entry.handler.handle(incoming.envelope, cx)).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(NoAnswer::Late(limit)) => return Err(Undecided::Late(entry.name.clone(), limit)),
+            Err(NoAnswer::Panicked(text)) => Err(BoxError::from(format!("the handler panicked: {text}"))),
+        };
+        let decision = match answer {
             Ok(decision) => decision,
             Err(error) => {
                 return match error.downcast::<Error>() {
-                    Ok(error) if error.is_transient() => Err(*error),
+                    Ok(error) if error.is_transient() => Err(Undecided::Backend(*error)),
                     Ok(error) => Ok(failed(&error)),
                     Err(error) => Ok(failed(error.as_ref())),
                 };

@@ -18,10 +18,11 @@
 //! * Before step 5 nothing was submitted. If the process dies, the build is still ready.
 //! * Between step 5 and the stored answer the outcome is open. If the process dies, hangs or loses
 //!   its lease, `watch` of a later run looks the attempt up by its marker.
-//! * No session, or an `Unavailable` system: stored as not sent; the build is ready again after
-//!   `Limits::backoff_first`, and the circuit breaker of the system opens.
-//! * No answer within the time limit, or one that leaves the outcome open: the attempt is unclear,
-//!   and is looked up.
+//! * No session, or an `Unavailable` system: stored as not sent. The build is ready again after a
+//!   back-off that grows, and the circuit breaker of the system opens.
+//! * No answer within the time limit, one that leaves the outcome open, or a panic: the attempt is
+//!   unclear and is looked up, and the circuit breaker opens.
+//! * The build system is not registered in this process: the build is left to others, and logged.
 //! * A late answer, after another run has taken the attempt over, does not fit and changes nothing.
 //!
 //! Bounds: the concurrency limits, `Capabilities::submissions`, and `READY_MAX`.
@@ -30,15 +31,15 @@ use super::breaker::Breakers;
 use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
 use super::prepared;
-use crate::backend::{BuildRequest, Due, DueLimits, Error, Remedy};
+use crate::backend::{BuildRequest, Due, Error, Remedy};
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
 };
-use crate::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Largest number of ready builds of each build system that are read in one look. Builds beyond it
 /// are the least urgent ones, and are read when others have been started.
@@ -61,7 +62,7 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match startable(core, &starting, &mut breakers).await {
                 Ok((builds, next)) => {
-                    pace.looked(core, next.into_iter().chain(breakers.next(core.now())).min());
+                    pace.looked(core, next.into_iter().chain(breakers.next(core.elapsed())).min());
                     for build in builds {
                         starting.begin(&build);
                         under_way.push(intend(core, build).boxed());
@@ -79,7 +80,7 @@ pub(super) async fn run(core: &Core) {
                 starting.end(build);
                 match reached {
                     Reached::Yes => breakers.answered(&system),
-                    Reached::No => breakers.failed(&system, core.now(), &core.limits, core.rng().f64()),
+                    Reached::No => breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64()),
                     Reached::NotTried => breakers.untried(&system),
                 }
             }
@@ -100,10 +101,9 @@ enum Step {
 /// Says whether a build system could be reached; the input of the circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reached {
-    /// A session was opened, or the request was sent, whatever the answer was; also if none came in
-    /// time.
+    /// A session was opened, or the request was answered, whatever the answer was.
     Yes,
-    /// No session was opened, or the request was certainly not sent.
+    /// No session was opened, or the request was not answered.
     No,
     /// The build system was not called.
     NotTried,
@@ -173,7 +173,7 @@ impl Starting {
 ///
 /// Reads as many ready builds of each system as the largest concurrency limit allows, plus the
 /// number that is being started (their rows may still look ready). If none of these can start
-/// although a system has room, reads once more with `READY_MAX`.
+/// although a system has room, or a circuit breaker is not closed, reads with `READY_MAX`.
 ///
 /// # Errors
 /// The storage cannot be read. Nothing was chosen then.
@@ -181,19 +181,21 @@ async fn startable(
     core: &Core,
     starting: &Starting,
     breakers: &mut Breakers,
-) -> Result<(Vec<BuildRecord>, Option<Timestamp>), Error> {
+) -> Result<(Vec<BuildRecord>, Option<Duration>), Error> {
     let limit = |system: &String| core.slots.limit(system);
     let slots = core.systems.keys().map(limit).max().unwrap_or_default();
     // As many as could start at most, and those that still look ready. Only if none of them can
-    // start, others are looked at.
-    let mut ready = slots.saturating_add(starting.len()).clamp(1, READY_MAX);
+    // start, others are looked at; and after an outage, since a build that cannot be sent may be
+    // before all others.
+    let few = slots.saturating_add(starting.len()).clamp(1, READY_MAX);
+    let mut ready = if breakers.are_closed() { few } else { READY_MAX };
     loop {
-        let due = core.reads().due(core.run(), DueLimits { ready, attempts: 0 }).await?;
+        let due = core.reads().due(core.run(), core.due_limits(ready, 0)).await?;
         core.report(&due.unreadable);
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
         let live = |system| due.live.get(system).copied().unwrap_or_default();
         let free = core.systems.keys().any(|name| live(name) < limit(name) && submissions(core, starting, name) > 0);
-        let next = due.next.map(|at| core.local(at));
+        let next = core.due_next(&due);
         let builds = choose(core, due, starting, breakers);
         if complete || !builds.is_empty() || !free {
             return Ok((builds, next));
@@ -213,8 +215,8 @@ fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
 ///
 /// Each build system has a queue with room for its concurrency limit minus the live attempts of all
 /// runs and the undecided starts, and for at most `submissions` starts. The builds with the highest
-/// priorities get the room; of equal ones the lower id. The circuit breaker is asked last, so a
-/// build that it holds back keeps its room in this step. Example, limit 3:
+/// priorities get the room; of equal ones the lower id. After an outage the circuit breaker chooses
+/// among all builds of its system which one is let through. Example, limit 3:
 ///
 /// ```text
 /// live in the rows            1
@@ -234,15 +236,20 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
         schedule.live(system, 1);
     }
     let mut candidates = BTreeMap::new();
+    let mut of_system: BTreeMap<String, BTreeSet<BuildId>> = BTreeMap::new();
     for build in due.ready {
         let ours = core.is_ours(&build.key) && !starting.contains(build.id);
-        if ours && Effect::of_build(&build) == Some(Effect::Start) {
-            schedule.ready(&build.key.system, build.priority, build.id);
+        if ours && core.builds(&build.key) && Effect::of_build(&build) == Some(Effect::Start) {
+            of_system.entry(build.key.system.clone()).or_default().insert(build.id);
             candidates.insert(build.id, build);
         }
     }
+    of_system.iter_mut().for_each(|(system, builds)| breakers.rotate(system, builds));
+    for build in of_system.values().flatten().filter_map(|build| candidates.get(build)) {
+        schedule.ready(&build.key.system, build.priority, build.id);
+    }
     let chosen = std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build));
-    let now = core.now();
+    let now = core.elapsed();
     chosen.filter(|build| breakers.admits(&build.key.system, now)).collect()
 }
 
@@ -251,8 +258,7 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
 /// A build ends here if it is reused, if a repository is lost, if it cannot be known whether one is
 /// lost, or if the state or the limit has changed since it was chosen. A session that could not be
 /// opened does not end it: the intent is stored, and `submit` then stores that nothing was sent,
-/// and the build is ready again after `Limits::backoff_first`. Only the circuit breaker makes the
-/// pause grow.
+/// and the build is ready again after a back-off.
 async fn intend(core: &Core, record: BuildRecord) -> Step {
     let (build, system) = (record.id, record.key.system.clone());
     let ended = |reached| Step::Ended { build, system: system.clone(), reached };
@@ -319,7 +325,8 @@ async fn submit(core: &Core, intended: Intended) -> Step {
         }
         None => {
             let answer = call(core, &build.key, &BuildRequest::of(&build, &attempt)).await;
-            let reached = if matches!(answer, Input::NotSent { .. }) { Reached::No } else { Reached::Yes };
+            let silent = matches!(answer, Input::NotSent { .. } | Input::Unclear { .. });
+            let reached = if silent { Reached::No } else { Reached::Yes };
             (answer, reached)
         }
     };
@@ -332,18 +339,18 @@ async fn submit(core: &Core, intended: Intended) -> Step {
     Step::Ended { build: build.id, system: build.key.system, reached }
 }
 
-/// Submits the request within the time limit, and returns the answer as an input. A system that is
-/// not registered is a permanent failure of the build.
+/// Submits the request within the time limit, and returns the answer as an input. To a system that
+/// is not registered nothing is sent; `choose` leaves out its builds.
 async fn call(core: &Core, key: &BuildKey, request: &BuildRequest) -> Input {
     let attempt = request.attempt.clone();
     let Some(backend) = core.backend(key) else {
         let text = format!("no build system is registered under the name {:?}", key.system);
-        return Input::Refused { attempt, failure: Failure::new(FailureClass::Permanent, text) };
+        return Input::NotSent { attempt, text };
     };
     match core.in_time(backend.submit(request)).await {
-        Some(Ok(external)) => Input::Accepted { attempt, external },
-        Some(Err(error)) => answer(attempt, &error),
-        None => Input::Unclear { attempt, text: format!("{} did not answer in time", key.system) },
+        Ok(Ok(external)) => Input::Accepted { attempt, external },
+        Ok(Err(error)) => answer(attempt, &error),
+        Err(none) => Input::Unclear { attempt, text: format!("{}: {none}", key.system) },
     }
 }
 

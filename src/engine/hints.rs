@@ -13,6 +13,7 @@
 //! take(live: 1, 2)      -> 1, to be polled at once
 //! ```
 
+use super::calls::unharmed;
 use crate::event::Message;
 use crate::rebuild::ExternalId;
 use std::collections::BTreeSet;
@@ -65,7 +66,11 @@ impl Hints {
     pub(super) fn note(&self, message: &Message) -> bool {
         let mut noted = false;
         for (system, read) in &self.readers {
-            let Some(external) = read(message) else { continue };
+            let external = unharmed(|| read(message)).unwrap_or_else(|text| {
+                tracing::error!(system, message.topic, text, "a reader of hints panicked; the next poll finds out");
+                None
+            });
+            let Some(external) = external else { continue };
             let attempt = (system.clone(), external);
             let mut known = self.known();
             if known.live.contains(&attempt) {

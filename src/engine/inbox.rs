@@ -17,6 +17,14 @@ pub(super) async fn postpone(core: &Core, record: InboxRecord, pause: Duration, 
     finish(core, InboxRecord { not_before, state: InboxState::New, reason: Some(reason), ..record }).await;
 }
 
+/// Gives a message back that has to wait for something that is not its fault, with the back-off of
+/// `Limits::backoff` for the number of waits with the same code. No try is counted.
+pub(super) async fn wait(core: &Core, record: InboxRecord, reason: Reason) {
+    let same = record.reason.as_ref().is_some_and(|before| before.code == reason.code);
+    let waits = if same { record.waits.saturating_add(1) } else { 1 };
+    postpone(core, InboxRecord { waits, ..record }, core.limits.backoff(waits), reason).await;
+}
+
 /// Stores the end of a message, or that it was given back, and logs a dead letter.
 ///
 /// Repeats the commit until it is stored, or until the message is no longer claimed by this run. If

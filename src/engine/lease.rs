@@ -48,9 +48,10 @@ impl Core {
         }
         let mut first = true;
         loop {
+            let asked = (self.elapsed(), self.now());
             match storage.lease(None).await {
                 Ok(lease) => {
-                    self.set_lease(&lease);
+                    self.set_lease(&lease, asked);
                     return Ok(lease);
                 }
                 Err(error) if first && before == RunId::NONE => return Err(error),
@@ -88,13 +89,13 @@ pub(super) async fn keep(core: &Core, ttl: Duration) {
         if let Either::Right(_) = select(wait, lost).await {
             return;
         }
-        match core.in_time(core.storage.lease(Some(core.run()))).await {
-            Some(Ok(lease)) => core.set_lease(&lease),
-            Some(Err(error)) if error.remedy == Remedy::Fenced => return,
-            Some(Err(error)) => {
-                tracing::warn!(engine.stage = "lease", %error, "the lease could not be renewed; trying again")
+        let asked = (core.elapsed(), core.now());
+        match core.storage.lease(Some(core.run())).await {
+            Ok(lease) => core.set_lease(&lease, asked),
+            Err(error) if error.remedy == Remedy::Fenced => return,
+            Err(error) => {
+                tracing::warn!(engine.stage = "lease", %error, "the lease could not be renewed; trying again");
             }
-            None => tracing::warn!(engine.stage = "lease", "the lease could not be renewed in time; trying again"),
         }
     }
 }

@@ -8,52 +8,70 @@
 //!   back-off that grows up to `Limits::backoff_max`. This does not count as a try and has no
 //!   limit.
 //! * A handler fails or panics: its event fails with this text; the message is handled.
-//! * A handler hangs: it keeps one of the places until the run is over. Handlers have no time
-//!   limit.
+//! * A handler does not end within `handler_timeout`: it is dropped, a try is counted, and the
+//!   message is given back with a back-off.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
-//! * The process dies: each claim counts a try in the row, so a message that kills the process is
-//!   tried at most `Limits::message_tries_max` (5) times and is then a dead letter, code `poison`.
+//! * The process dies: whoever claims the messages that it has left counts a try for each of them.
+//!   After `Limits::message_tries_max` (5) tries a message is a dead letter, code `poison`.
+//! * The run ends because the stop was requested: what it still handles is given back without a
+//!   try, by `Storage::release`.
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
 use super::admission;
 use super::core::{Core, progress};
-use super::decision::Incoming;
-use super::inbox::{finish, postpone};
-use crate::backend::{Claim, Error, Remedy};
+use super::decision::{Incoming, Undecided};
+use super::inbox::{finish, postpone, wait};
+use crate::backend::{Claim, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::InboxRecord;
 use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long one message is handled alone. One that has been handled for so long has not killed the
+/// process, so that the others need not wait for it.
+const ALONE_MAX: Duration = Duration::from_secs(60);
+
+/// The reason code of messages whose handlers did not end in time.
+const LATE: &str = "handler_timed_out";
 
 /// Claims messages and handles them until the stop was requested and all of them have ended.
 ///
-/// After the start of a run, a message that was claimed before may be the one that killed the
-/// process. So messages are handled one at a time until a claim returns one in its first try.
-/// Otherwise a crash would count a try for each message that happened to be handled at that moment:
+/// After the start of a run, a message that a dead run has left may be the one that killed the
+/// process. These come first, and are handled one at a time. Otherwise a crash would count a try
+/// for each message that happened to be handled at that moment:
 ///
 /// ```text
-/// claim: A (2nd try)        handled alone
-/// claim: B (2nd try)        handled alone; if B kills the process, only B has one try more
-/// claim: C (1st try)        from here on up to 8 at a time
+/// claim: A (left, 1 try)    handled alone
+/// claim: B (left, 1 try)    handled alone; if B kills the process, only B has one try more
+/// claim: C (new, 0 tries)   from here on up to 8 at a time
 /// ```
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut holding = BTreeSet::new();
-    let mut alone = true;
+    let mut alone = Some(Duration::MAX);
     loop {
-        let free = if alone { 1 } else { core.options.handlers_max }.saturating_sub(under_way.len());
+        alone = alone.filter(|until| core.elapsed() < *until);
+        let most = if alone.is_some() { 1 } else { core.options.handlers_max };
+        let free = most.saturating_sub(under_way.len());
         if core.is_stopping() {
             if under_way.is_empty() {
                 return;
             }
         } else if free > 0 {
             let limit = u32::try_from(free).unwrap_or(u32::MAX);
-            let claim = Claim { run: core.run(), holding: holding.iter().cloned().collect(), limit };
+            let claim = Claim {
+                run: core.run(),
+                holding: holding.iter().cloned().collect(),
+                limit,
+                pause_max: core.pause_max(),
+            };
             match core.storage.claim(&claim).await {
                 Ok(claimed) => {
-                    alone = alone && claimed.iter().all(|record| record.tries > 1);
+                    let left = claimed.iter().any(|record| record.tries > 0);
+                    alone = alone.filter(|_| left).map(|_| core.elapsed() + ALONE_MAX);
                     holding.extend(claimed.iter().map(InboxRecord::key));
                     under_way.extend(claimed.into_iter().map(|record| {
                         let key = record.key();
@@ -64,7 +82,7 @@ pub(super) async fn run(core: &Core) {
                 Err(error) => core.pause("message", &error).await,
             }
         }
-        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.messages, None)).await {
+        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.messages, alone)).await {
             holding.remove(&handled);
         }
     }
@@ -75,9 +93,9 @@ pub(super) async fn run(core: &Core) {
 /// It becomes a dead letter without asking a handler if it has used up its tries (`poison`), if no
 /// handler is registered for it any more (`no_handler`), or if it cannot be read (`malformed`).
 async fn handle(core: &Core, record: InboxRecord) {
-    if record.tries > core.limits.message_tries_max {
-        let text = format!("handling it was begun {} times and never ended", record.tries - 1);
-        return finish(core, record.dead(Reason::new("poison", text))).await;
+    if record.tries >= core.limits.message_tries_max {
+        let reason = used_up(&record);
+        return finish(core, record.dead(reason)).await;
     }
     let envelope = match core.decider.read(&record.message) {
         None => {
@@ -91,18 +109,24 @@ async fn handle(core: &Core, record: InboxRecord) {
     let incoming = Incoming { id, at, headers, envelope: &envelope };
     match core.decider.decide(incoming, core.now()).await {
         Ok(decisions) => admission::store(core, &record, &envelope, decisions).await,
-        Err(error) => wait_for_backend(core, record, &error).await,
+        Err(Undecided::Backend(error)) => {
+            tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
+            wait(core, record, Reason::new("waiting", error.to_string())).await;
+        }
+        Err(Undecided::Late(handler, limit)) => {
+            let reason = Reason::new(LATE, format!("handler {handler} did not end within {limit:?}"));
+            tracing::error!(message.id = record.message_id, %reason, "a handler was dropped");
+            let tries = record.tries.saturating_add(1);
+            postpone(core, InboxRecord { tries, ..record }, core.limits.backoff(tries), reason).await;
+        }
     }
 }
 
-/// Gives a message back because a backend of a handler failed, with the back-off of
-/// `Limits::backoff` for the number of such waits. The message is not at fault, so the try does not
-/// count.
-async fn wait_for_backend(core: &Core, record: InboxRecord, error: &Error) {
-    let waits = record.waits.saturating_add(1);
-    let pause = core.limits.backoff(waits);
-    tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
-    let tries = record.tries.saturating_sub(1);
-    let reason = Reason::new("waiting", error.to_string());
-    postpone(core, InboxRecord { tries, waits, ..record }, pause, reason).await;
+/// Returns why a message that has used up its tries is a dead letter.
+fn used_up(record: &InboxRecord) -> Reason {
+    let tries = record.tries;
+    match &record.reason {
+        Some(reason) if reason.code == LATE => Reason::new(LATE, format!("{reason} ({tries} tries)")),
+        _ => Reason::new("poison", format!("the process died {tries} times while it was handled")),
+    }
 }

@@ -16,9 +16,8 @@
 //!
 //! * A backend fails: the stage waits for a pause or a back-off, and repeats the step from fresh
 //!   rows.
-//! * A backend does not answer: calls with a time limit are dropped after
-//!   [`EngineBuilder::call_timeout`]. A submission is then unclear and is looked up; any other such
-//!   call has failed.
+//! * A backend does not answer, or panics: each call is dropped after its time limit. A submission
+//!   is then unclear and is looked up; any other call has failed.
 //! * An answer comes late or twice: the input does not fit the stored state, and changes nothing.
 //! * The process dies: the next run derives the same work from the rows. Messages that were
 //!   claimed, and attempts whose outcome is open, are free for it as soon as the lease of the dead
@@ -26,6 +25,7 @@
 
 mod admission;
 mod announce;
+mod backoff;
 mod breaker;
 mod builder;
 mod calls;
@@ -34,6 +34,7 @@ mod commit;
 mod core;
 mod decision;
 mod drive;
+mod guarded;
 mod hints;
 mod inbox;
 mod ingest;

@@ -20,6 +20,9 @@ pub(super) struct Options {
     /// Time limit of a call, see `calls`. A submission without an answer is unclear then; any other
     /// call has failed. 60 seconds by default.
     pub(super) call_timeout: Duration,
+    /// Time limit of a handler, with all that it asks. A handler that is late counts as a try of its
+    /// message. 10 minutes by default.
+    pub(super) handler_timeout: Duration,
     /// How long calls under way may take after the stop was requested. 30 seconds by default.
     pub(super) shutdown_grace: Duration,
     /// Messages with larger bodies become dead letters. 8 MiB by default.
@@ -35,6 +38,7 @@ impl Default for Options {
             batch: 200,
             handlers_max: 8,
             call_timeout: Duration::from_secs(60),
+            handler_timeout: Duration::from_secs(600),
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 8 << 20,
         }

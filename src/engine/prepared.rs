@@ -20,7 +20,7 @@ use crate::rebuild::{BuildId, BuildRecord, Input, Observed};
 use std::time::Duration;
 
 /// How long a build waits if it cannot be known whether its repositories are still there.
-const ASKED_AGAIN: Duration = Duration::from_secs(30);
+pub(super) const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Returns whether the build can go on. If not, what it waits for has been stored, unless the build
 /// was cancelled meanwhile.

@@ -21,8 +21,12 @@
 //!   `Client::REFUSED`.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
 //!   the stored position are published again, under the same ids. Receivers see each at least once.
+//! * An announcer panics, or needs a row that cannot be read: nothing is announced about that change
+//!   in its form.
 //! * The lease is lost, or the partition belongs to another run: the position cannot be stored.
 
+use super::Announcement;
+use super::calls::unharmed;
 use super::core::Core;
 use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope};
 use crate::client::Client;
@@ -241,9 +245,21 @@ async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Messag
     if core.announcers.is_empty() {
         return Ok(messages);
     }
-    let rows = rows(core, notification).await?;
-    for announcement in core.announcers.iter().flat_map(|announcer| announcer.announce(notification, &rows)) {
-        messages.push(message(format!("{id}:{}", announcement.topic), &announcement.topic, &announcement.body));
+    let rows = match rows(core, notification).await {
+        Err(error) if error.remedy == Remedy::Corrupt => {
+            tracing::error!(%error, "a stored row cannot be read, so a change of it is not announced");
+            return Ok(messages);
+        }
+        rows => rows?,
+    };
+    for announcer in &core.announcers {
+        let announced = unharmed(|| announcer.announce(notification, &rows)).unwrap_or_else(|text| {
+            tracing::error!(?announcer, text, "an announcer panicked: it announces nothing about this change");
+            Vec::new()
+        });
+        for Announcement { topic, body } in announced {
+            messages.push(message(format!("{id}:{topic}"), &topic, &body));
+        }
     }
     Ok(messages)
 }

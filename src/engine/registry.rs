@@ -4,6 +4,7 @@
 //! It is filled by the builder and does not change while the engine runs. The name of a handler is
 //! stored with its events; the order of registration is the order in which handlers are asked.
 
+use super::calls::unharmed;
 use crate::backend::BoxError;
 use crate::event::{Envelope, Event, Message, ParseError, Parsers, is_of, parse};
 use crate::handler::{Context, Decision, Handler, HandlerResult};
@@ -108,8 +109,20 @@ impl Registry {
     }
 
     /// Reads the event of a message; `None` if no handler wants it. A topic that is the kind of a
-    /// registered event is not passed to the parsers.
+    /// registered event is not passed to the parsers. A reader that panics cannot read it.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
+        unharmed(|| self.read_by_its_reader(message)).unwrap_or_else(|text| {
+            let (id, topic) = (message.identity(), message.topic.clone());
+            Some(Err(ParseError {
+                message: id,
+                topic,
+                place: "body".into(),
+                reason: format!("its reader panicked: {text}"),
+            }))
+        })
+    }
+
+    fn read_by_its_reader(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
         ours.or_else(|| match self.parsers.parse(message)? {
             // A parser of several kinds may give one that nobody wants.

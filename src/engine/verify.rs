@@ -6,20 +6,21 @@
 //! results are verified at the same time, out of the first page (`Paging::LIMIT_MAX`, 1000) of such
 //! builds.
 //!
-//! * A verifier fails with a transient error or does not answer in time: it is asked again after a
-//!   back-off that grows up to `Limits::backoff_max`. The number of tries is in memory and
-//!   unlimited.
+//! * A verifier fails with a transient error, panics or does not answer in time, or the storage
+//!   refuses the verdict: it is asked again after a back-off that grows up to
+//!   `Limits::backoff_max`, until a person gives the build up. The failures are counted in memory.
 //! * A verifier fails for good: the build fails with this text.
 //! * Two runs verify the same result: the second answer is stale and changes nothing.
 //! * The process dies or the lease is lost: the build stays in its state, and is verified again.
 //!   Nothing is built on the result before.
 
+use super::backoff::Backoffs;
+use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
-use crate::time::{Timestamp, later};
 use futures_util::stream::FuturesUnordered;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Largest number of results that are verified at the same time.
 const VERIFIED_MAX: usize = 8;
@@ -28,7 +29,7 @@ const VERIFIED_MAX: usize = 8;
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut busy = BTreeSet::new();
-    let mut waits: BTreeMap<BuildId, Wait> = BTreeMap::new();
+    let mut backoffs = Backoffs::default();
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() && under_way.is_empty() {
@@ -37,15 +38,16 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match verifying(core).await {
                 Ok(builds) => {
-                    let now = core.now();
-                    waits.retain(|id, _| builds.iter().any(|build| build.id == *id));
-                    let due = |id: BuildId| waits.get(&id).is_none_or(|wait| wait.until <= now);
-                    let idle = builds.into_iter().filter(|build| !busy.contains(&build.id) && due(build.id));
+                    let now = core.elapsed();
+                    let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
+                    backoffs.keep(|id| there.contains(id), now);
+                    let may = |id: BuildId| !busy.contains(&id) && backoffs.is_due(&id, now);
+                    let idle = builds.into_iter().filter(|build| may(build.id));
                     for build in idle.take(VERIFIED_MAX - under_way.len()).collect::<Vec<_>>() {
                         busy.insert(build.id);
                         under_way.push(verify(core, build));
                     }
-                    pace.looked(core, waits.values().map(|wait| wait.until).filter(|until| *until > now).min());
+                    pace.looked(core, backoffs.next(now));
                 }
                 Err(error) => core.pause("verify", &error).await,
             }
@@ -53,25 +55,15 @@ pub(super) async fn run(core: &Core) {
         if let Some((id, verified)) = progress(&mut under_way, core.wait(&core.wake.verify, pace.at(core))).await {
             busy.remove(&id);
             match verified {
-                Ok(()) => drop(waits.remove(&id)),
+                Ok(()) => backoffs.succeeded(&id),
                 Err(error) => {
                     tracing::warn!(build.id = %id, %error, "a result cannot be looked at now; trying again");
-                    let tries = waits.get(&id).map_or(1, |wait| wait.tries + 1);
-                    waits.insert(id, Wait { tries, until: later(core.now(), core.limits.backoff(tries)) });
+                    backoffs.failed(id, core.elapsed(), &core.limits);
                 }
             }
         }
         pace.hurry();
     }
-}
-
-/// Holds when a result that could not be verified is verified again.
-#[derive(Debug)]
-struct Wait {
-    /// Transient failures in a row.
-    tries: u32,
-    /// The end of the back-off, by the engine's clock.
-    until: Timestamp,
 }
 
 /// Returns the builds that wait for verification and that this engine may touch.
@@ -86,7 +78,7 @@ async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
 /// Verifies one result and stores the verdict.
 ///
 /// # Errors
-/// In the second part of the output: a transient error, after which the result is verified again.
+/// In the second part of the output: an error after which the result is verified again.
 async fn verify(core: &Core, build: BuildRecord) -> (BuildId, Result<(), Error>) {
     let id = build.id;
     match judge(core, &build).await {
@@ -125,7 +117,7 @@ impl Core {
 /// be prepared anew; ids that are not used are gaps.
 ///
 /// # Errors
-/// The ids cannot be reserved.
+/// The ids cannot be reserved, or the storage refuses the verdict.
 async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<(), Error> {
     let unused = match seen {
         // At most all that it is built from is prepared anew.
@@ -133,7 +125,9 @@ async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<
         Verification::Passed(_) | Verification::Failed(_) => 0,
     };
     let input = Input::Verified { build: build.id, seen, unused: BuildId(unused) };
-    // Too late only if it was cancelled meanwhile.
-    let _ = core.apply(&input, Some(build.id)).await;
-    Ok(())
+    match core.apply(&input, Some(build.id)).await {
+        Err(NotApplied::Refused(error)) => Err(error),
+        // Too late only if it was cancelled meanwhile.
+        Ok(_) | Err(NotApplied::Illegal(_) | NotApplied::Fenced) => Ok(()),
+    }
 }

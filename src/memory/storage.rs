@@ -10,7 +10,8 @@ use crate::rebuild::{
     Neighbourhood, RunId, Transition,
 };
 use crate::store::{
-    AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, LEASE_TTL, fenced, load, overview, page_limit, share,
+    AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, LEASE_TTL, fenced, has_come, load, overview, page_limit,
+    share,
 };
 use crate::time::{Timestamp, later, since};
 use async_trait::async_trait;
@@ -100,7 +101,7 @@ impl Storage for MemoryStorage {
     }
 
     async fn release(&self, run: RunId) -> Result<()> {
-        self.lock().leases.remove(&run);
+        release(&mut self.lock(), run);
         Ok(())
     }
 
@@ -204,6 +205,8 @@ fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp, ttl: Duration
         }
     };
     tables.leases.retain(|other, until| *other == run || *until > now);
+    // One that would end later was renewed before the clock was set back.
+    tables.leases.values_mut().for_each(|until| *until = later(now, ttl).min(*until));
     tables.leases.insert(run, later(now, ttl));
     let living: BTreeSet<_> = tables.leases.keys().copied().collect();
     let partitions = share(run, tables.partitions, &tables.publishers, &living);
@@ -212,26 +215,38 @@ fn lease(tables: &mut Tables, held: Option<RunId>, now: Timestamp, ttl: Duration
     Ok(Lease { run, ttl, now, partitions })
 }
 
+/// Ends a run, and gives back what it has claimed.
+fn release(tables: &mut Tables, run: RunId) {
+    if tables.leases.remove(&run).is_none() {
+        return;
+    }
+    let claimed = in_state(tables, InboxState::Claimed);
+    let rows = claimed.filter_map(|number| Some((number, tables.inbox.get(&number).filter(|row| row.run == run)?)));
+    let rows: Vec<_> =
+        rows.map(|(number, row)| (number, InboxRecord { state: InboxState::New, ..row.clone() })).collect();
+    for (number, row) in rows {
+        tables.put_inbox(number, Some(row));
+    }
+}
+
 fn claim(tables: &mut Tables, wanted: &Claim, at: Timestamp) -> Result<Vec<InboxRecord>> {
-    let Claim { run, ref holding, limit } = *wanted;
+    let Claim { run, ref holding, limit, pause_max } = *wanted;
     if !tables.leases.contains_key(&run) {
         return Err(fenced(run));
     }
     let is_free = |row: &InboxRecord| row.run == run || !tables.leases.contains_key(&row.run);
     let free = |number: &u64| tables.inbox.get(number).filter(|row| !holding.contains(&row.key()));
     let new = in_state(tables, InboxState::New)
-        .filter(|number| free(number).is_some_and(|row| row.not_before.is_none_or(|not_before| not_before <= at)))
-        .take(count(limit));
-    let abandoned =
-        in_state(tables, InboxState::Claimed).filter(|number| free(number).is_some_and(is_free)).take(count(limit));
-    let mut numbers: Vec<_> = new.chain(abandoned).collect();
-    numbers.sort_unstable();
-    numbers.truncate(count(limit));
+        .filter(|number| free(number).is_some_and(|row| has_come(row.not_before, at, pause_max)));
+    let left = in_state(tables, InboxState::Claimed).filter(|number| free(number).is_some_and(is_free));
+    let numbers: Vec<_> = left.chain(new).take(count(limit)).collect();
     let mut claimed = Vec::with_capacity(numbers.len());
     for number in numbers {
         let Some(mut row) = tables.inbox.get(&number).cloned() else { continue };
+        if row.state == InboxState::Claimed && row.run != run {
+            row.tries += 1;
+        }
         row.state = InboxState::Claimed;
-        row.tries += 1;
         row.run = run;
         tables.put_inbox(number, Some(row.clone()));
         claimed.push(row);
@@ -244,7 +259,7 @@ fn in_state(tables: &Tables, state: InboxState) -> impl DoubleEndedIterator<Item
 }
 
 fn due(tables: &Tables, run: RunId, limits: DueLimits, at: Timestamp) -> Due {
-    let has_come = |not_before: Option<Timestamp>| not_before.is_none_or(|not_before| not_before <= at);
+    let has_come = |not_before: Option<Timestamp>| has_come(not_before, at, limits.pause_max);
     let of_line = |line: &'_ BTreeSet<(Reverse<i64>, BuildId)>| {
         let waiting = line.iter().filter_map(|(_, id)| tables.builds.get(id));
         waiting.filter(|build| has_come(build.not_before)).take(count(limits.ready)).collect::<Vec<_>>()

@@ -2,8 +2,8 @@ use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Commit,
-    Dependency, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, Notification, Position,
-    RowChange, RowKey, RunId, Transition, Version,
+    Dependency, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notification,
+    Position, RowChange, RowKey, RunId, Transition, Version,
 };
 use crate::store::{
     Rows, Side, conflict, external_changed, external_taken, fenced, full, in_order, missing, partition,
@@ -150,6 +150,7 @@ impl Tables {
                 return Ok(());
             }
             RowChange::Inbox(record) => self.change_inbox(record, run)?,
+            RowChange::Requeue(key) => self.requeue(key)?,
             RowChange::Event { record, expected } => self.write_event(*record, expected)?,
             RowChange::Build { record, expected } => self.write_build(*record, expected)?,
             RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,
@@ -244,6 +245,20 @@ impl Tables {
         let InboxRecord { state, tries, waits, run, reason, .. } = record;
         let not_before = record.not_before.map(stored);
         let row = InboxRecord { state, tries, waits, run, not_before, reason, ..before.clone() };
+        Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
+    }
+
+    /// A dead letter becomes new again.
+    fn requeue(&mut self, MessageKey { source, message_id }: MessageKey) -> Result<Undo> {
+        let key = (source, message_id);
+        let number = self.inbox_ids.get(&key).copied();
+        let Some((number, before)) = number.and_then(|number| Some((number, self.inbox.get(&number)?))) else {
+            return Err(missing(format!("no message {} from {}", key.1, key.0)));
+        };
+        if before.state != InboxState::Dead {
+            return Err(conflict(format!("message {} from {} is not a dead letter", key.1, key.0)));
+        }
+        let row = InboxRecord { state: InboxState::New, tries: 0, waits: 0, not_before: None, ..before.clone() };
         Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
     }
 

@@ -196,6 +196,7 @@ impl Rebuild {
             message_id: admission.message_id.clone(),
             handler: admission.handler.clone(),
             generation: 1,
+            retry_of: None,
             envelope: admission.envelope.clone(),
             mode: admission.mode,
             reason,

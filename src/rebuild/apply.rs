@@ -87,7 +87,9 @@ impl Rebuild {
             Input::NotSent { attempt, text } => {
                 let build = self.expect(attempt, &[AttemptState::Intent], "an unsent request")?;
                 self.set_attempt(attempt, AttemptState::NotSubmitted, Reason::new("not_sent", text));
-                self.again(build, &Reason::new("not_sent", text), limits.backoff(1));
+                let unsent =
+                    self.now.builds.get(&build).map_or(1, |build| build.attempts - build.tries.min(build.attempts));
+                self.again(build, &Reason::new("not_sent", text), limits.backoff(unsent));
                 Ok(())
             }
             Input::Unclear { attempt, text } => {
@@ -97,11 +99,11 @@ impl Rebuild {
             }
             Input::Resolve { attempt, settle } => self.resolve(attempt, *settle),
             Input::Resolved { attempt, external } => self.resolved(attempt, external.as_ref(), limits),
-            Input::NotResolved { attempt, text, after } => {
+            Input::NotResolved { attempt, reason, after } => {
                 self.expect(attempt, &[AttemptState::Resolving], "a failed look-up")?;
                 let at = self.at;
                 if let Some(attempt) = self.now.attempts.get_mut(attempt) {
-                    attempt.reason = Reason::new("look_up_failed", text);
+                    attempt.reason = reason.clone();
                     attempt.not_before = Some(later(at, *after));
                 }
                 Ok(())
@@ -230,7 +232,7 @@ impl Rebuild {
 
     /// Notes that the build system has the attempt, under this id.
     ///
-    /// The build counts a try, and its resubmissions start again at 0. It becomes `Building`, or
+    /// The build counts a try. It becomes `Building`, or
     /// `Canceling` if its cancellation was requested while the submission was under way.
     fn bind(&mut self, attempt: &AttemptId, external: &ExternalId, reason: &Reason) -> Result<(), IllegalInput> {
         let Some(record) = self.now.attempts.get_mut(attempt) else {
@@ -242,7 +244,6 @@ impl Rebuild {
         self.set_attempt(attempt, AttemptState::Bound, reason.clone());
         let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
         build.tries += 1;
-        build.resubmits = 0;
         if build.cancel_at.is_some() {
             self.set_build(
                 id,
@@ -375,7 +376,7 @@ impl Rebuild {
     /// Retries a build after a failed try, or ends it.
     ///
     /// A retry has a new release, and begins after the back-off that belongs to the tries so far.
-    /// An interrupted try is not counted. A build that is to be cancelled ends as cancelled.
+    /// An interrupted try is not counted as one, but has a count and a limit of its own. A build that is to be cancelled ends as cancelled.
     fn failed(&mut self, id: BuildId, failure: &Failure, limits: &Limits) {
         let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };
@@ -383,17 +384,20 @@ impl Rebuild {
             self.end(id, BuildState::Canceled, Reason::new("canceled", "it was cancelled"));
             return;
         }
-        let pause = limits.backoff(build.tries);
-        if failure.class == FailureClass::Interrupted {
+        let (count, pause) = if failure.class == FailureClass::Interrupted {
             build.tries = build.tries.saturating_sub(1);
-        }
-        if limits.retries(failure.class, build.tries) {
+            build.resubmits += 1;
+            (build.resubmits, limits.backoff(build.resubmits))
+        } else {
+            build.resubmits = 0;
+            (build.tries, limits.backoff(build.tries))
+        };
+        if limits.retries(failure.class, count) {
             build.release = Some(release);
             let text = format!("{}; it is tried again", failure.text);
             self.again(id, &Reason::new("retry", text), pause);
         } else {
-            let tries = build.tries;
-            let text = if tries > 1 { format!("{} (try {tries})", failure.text) } else { failure.text.clone() };
+            let text = if count > 1 { format!("{} (try {count})", failure.text) } else { failure.text.clone() };
             self.fail(id, Reason::new("failed", text));
         }
     }

@@ -14,8 +14,8 @@
 
 use super::history::{Notification, Transition};
 use super::record::{
-    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, RunId,
-    Version,
+    AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, MessageKey,
+    RunId, Version,
 };
 use crate::plan::Plan;
 
@@ -82,6 +82,8 @@ pub enum RowChange {
     /// A message that the run has claimed is in another state, with another reason or time. It is a
     /// conflict if the row is not claimed, or not by this run.
     Inbox(InboxRecord),
+    /// A dead letter becomes new again, with no tries. It is a conflict if it is no dead letter.
+    Requeue(MessageKey),
     /// A new event (`expected` is `None`), or a changed one.
     Event {
         /// The row after the change.

@@ -10,6 +10,7 @@
 use super::history::Actor;
 use super::record::{AttemptId, BuildId, EventId, ExternalId, SessionId};
 use crate::artifact::Digest;
+use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -166,12 +167,12 @@ pub enum Input {
         /// What was found, if anything.
         external: Option<ExternalId>,
     },
-    /// The lookup failed and must be repeated.
+    /// The lookup has no answer and must be repeated, or a person has to decide.
     NotResolved {
         /// The attempt.
         attempt: AttemptId,
         /// Why.
-        text: String,
+        reason: Reason,
         /// When to try again, counted from now.
         after: Duration,
     },

@@ -8,31 +8,56 @@ use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// When each live attempt is to be asked about again.
+/// When each live attempt is to be asked about again, and how long it has been followed.
+///
+/// Moments are durations since any fixed moment, by a monotonic clock.
 ///
 /// ```
 /// use freshmaker::rebuild::{AttemptId, Polling};
-/// use freshmaker::time::{from_micros, later};
 /// use std::time::Duration;
 ///
-/// let (attempt, minute) = (AttemptId::from_random(1), Duration::from_secs(60));
-/// let start = from_micros(0);
+/// let (attempt, start, minute) = (AttemptId::from_random(1), Duration::ZERO, Duration::from_secs(60));
 /// let mut polling = Polling::default();
 /// assert!(polling.is_due(&attempt, start), "it was never asked about");
 /// polling.asked(&attempt, start, minute);
-/// assert!(!polling.is_due(&attempt, start) && polling.is_due(&attempt, later(start, minute)));
+/// assert!(!polling.is_due(&attempt, start) && polling.is_due(&attempt, start + minute));
 /// polling.hasten(&attempt);
 /// assert!(polling.is_due(&attempt, start), "a message says that it has changed");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polling {
-    next: BTreeMap<AttemptId, Timestamp>,
+    next: BTreeMap<AttemptId, Duration>,
+    /// When each attempt was first seen here: by the clock of the rows, and by the monotonic one.
+    seen: BTreeMap<AttemptId, (Timestamp, Duration)>,
 }
 
 impl Polling {
     /// Forgets all attempts but these: the others have ended.
     pub fn keep(&mut self, live: &BTreeSet<AttemptId>) {
         self.next.retain(|attempt, _| live.contains(attempt));
+        self.seen.retain(|attempt, _| live.contains(attempt));
+    }
+
+    /// Returns the present moment as it counts for the deadline of an attempt: when the attempt was
+    /// first seen here, plus the time that has passed since.
+    ///
+    /// So an attempt whose deadline is a day away is not late because a clock was set forward by a
+    /// day while it was followed.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::{AttemptId, Polling};
+    /// use freshmaker::time::{from_micros, later};
+    /// use std::time::Duration;
+    ///
+    /// let (attempt, second, day) = (AttemptId::from_random(1), Duration::from_secs(1), Duration::from_secs(86_400));
+    /// let start = from_micros(0);
+    /// let mut polling = Polling::default();
+    /// assert_eq!(polling.moment(&attempt, start, Duration::ZERO), start);
+    /// assert_eq!(polling.moment(&attempt, later(start, day), second), later(start, second));
+    /// ```
+    pub fn moment(&mut self, attempt: &AttemptId, at: Timestamp, now: Duration) -> Timestamp {
+        let (seen_at, seen) = *self.seen.entry(attempt.clone()).or_insert((at, now));
+        later(seen_at, now.saturating_sub(seen))
     }
 
     /// The attempt is to be asked about at once.
@@ -42,18 +67,18 @@ impl Polling {
 
     /// Whether the attempt is to be asked about now.
     #[must_use]
-    pub fn is_due(&self, attempt: &AttemptId, now: Timestamp) -> bool {
+    pub fn is_due(&self, attempt: &AttemptId, now: Duration) -> bool {
         self.next.get(attempt).is_none_or(|next| *next <= now)
     }
 
     /// The attempt is asked about now, and then again after this interval.
-    pub fn asked(&mut self, attempt: &AttemptId, now: Timestamp, interval: Duration) {
-        self.next.insert(attempt.clone(), later(now, interval));
+    pub fn asked(&mut self, attempt: &AttemptId, now: Duration, interval: Duration) {
+        self.next.insert(attempt.clone(), now.saturating_add(interval));
     }
 
     /// The earliest moment at which an attempt that was asked about is to be asked about again.
     #[must_use]
-    pub fn next(&self) -> Option<Timestamp> {
+    pub fn next(&self) -> Option<Duration> {
         self.next.values().copied().min()
     }
 }

@@ -239,8 +239,10 @@ pub struct EventRecord {
     pub message_id: String,
     /// The handler that decided on it.
     pub handler: String,
-    /// 1 at first, one more for each retry of the whole event.
+    /// 1 at first, one more for each retry.
     pub generation: u32,
+    /// The event that this one retries.
+    pub retry_of: Option<EventId>,
     /// What came in.
     pub envelope: Envelope,
     /// Whether its builds are pretended, scratch or real.
@@ -307,9 +309,9 @@ pub struct BuildRecord {
     pub attempts: u32,
     /// Real tries so far; a submission that never reached the build system is none.
     pub tries: u32,
-    /// Submissions of the present try that had no effect: refused, or found not to have arrived.
-    /// Requests that were certainly not sent do not count. 0 again once the build system has an
-    /// attempt.
+    /// Submissions of the present try that led to nothing, through no fault of the build: refused,
+    /// found not to have arrived, or interrupted. Requests that were certainly not sent do not
+    /// count. 0 again when the next try begins.
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,
@@ -480,7 +482,7 @@ pub struct InboxRecord {
     pub message: Message,
     /// How far it is.
     pub state: InboxState,
-    /// How often handling it was begun.
+    /// How often handling it ended badly: the process died, or a handler did not end in time.
     pub tries: u32,
     /// How often it was put off because a backend failed, which is not the message's fault.
     pub waits: u32,

@@ -24,8 +24,8 @@ pub struct Limits {
     pub tries_infrastructure_max: u32,
     /// Real tries of a build whose recipe fails: one, and one to confirm.
     pub tries_deterministic_max: u32,
-    /// Submissions of one try that prove not to have arrived, or are refused for the present: at
-    /// the longest pause, a day.
+    /// Submissions of one try that prove not to have arrived, are refused for the present, or are
+    /// interrupted: at the longest pause, a day.
     pub resubmits_max: u32,
     /// First pause before a retry; doubled each time.
     pub backoff_first: Duration,
@@ -65,14 +65,15 @@ impl Limits {
         self.backoff_first.saturating_mul(1 << doublings).min(self.backoff_max)
     }
 
-    /// Returns whether a build whose last try failed in this way, after so many tries in all, is
-    /// tried again. Interrupted tries are repeated without a limit.
+    /// Returns whether a build whose last try failed in this way is tried again. `count` is the
+    /// number of tries in all, and for [`FailureClass::Interrupted`] that of the submissions of this
+    /// try that led to nothing.
     #[must_use]
-    pub fn retries(&self, class: FailureClass, tries: u32) -> bool {
+    pub fn retries(&self, class: FailureClass, count: u32) -> bool {
         match class {
-            FailureClass::Infrastructure => tries < self.tries_infrastructure_max,
-            FailureClass::Deterministic => tries < self.tries_deterministic_max,
-            FailureClass::Interrupted => true,
+            FailureClass::Infrastructure => count < self.tries_infrastructure_max,
+            FailureClass::Deterministic => count < self.tries_deterministic_max,
+            FailureClass::Interrupted => count <= self.resubmits_max,
             FailureClass::Permanent => false,
         }
     }

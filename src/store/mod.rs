@@ -25,7 +25,9 @@ pub use load::{Rows, Side, load};
 
 use crate::backend::{Error, Overview, Paging, Remedy};
 use crate::rebuild::{BuildState, EventState, InboxState, RowChange, RunId};
+use crate::time::{Timestamp, later};
 use std::fmt;
+use std::time::Duration;
 
 /// The place that errors of a storage name.
 pub const PLACE: &str = "storage";
@@ -72,6 +74,24 @@ pub fn page_limit(paging: Paging) -> u32 {
     paging.limit.min(Paging::LIMIT_MAX)
 }
 
+/// Returns whether the time of a row has come: there is no moment to wait for, it has passed, or it
+/// is further away than the longest pause, because a clock was set back.
+///
+/// ```
+/// use freshmaker::store::has_come;
+/// use freshmaker::time::{from_micros, later};
+/// use std::time::Duration;
+///
+/// let (now, second) = (from_micros(0), Duration::from_secs(1));
+/// assert!(has_come(None, now, second) && has_come(Some(now), now, second));
+/// assert!(!has_come(Some(later(now, second)), now, second));
+/// assert!(has_come(Some(later(now, second * 2)), now, second));
+/// ```
+#[must_use]
+pub fn has_come(not_before: Option<Timestamp>, now: Timestamp, pause_max: Duration) -> bool {
+    not_before.is_none_or(|not_before| not_before <= now || not_before > later(now, pause_max))
+}
+
 /// Sorts a list of changes into the order in which they are written: what is referred to before
 /// what refers to it, and what ends before what takes its place.
 ///
@@ -82,7 +102,7 @@ pub fn page_limit(paging: Paging) -> u32 {
 #[must_use]
 pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes.sort_by_key(|change| match change {
-        RowChange::Receive(_) | RowChange::Inbox(_) | RowChange::Event { .. } => 0,
+        RowChange::Receive(_) | RowChange::Inbox(_) | RowChange::Requeue(_) | RowChange::Event { .. } => 0,
         RowChange::Build { record, .. } if record.state.is_terminal() => 1,
         RowChange::Build { .. } => 2,
         RowChange::Attempt { record, .. } if record.state.is_terminal() => 3,

@@ -10,6 +10,7 @@ mod schedule;
 mod schemas;
 mod systems;
 mod telling;
+mod trouble;
 
 use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::world::{TokioClock, World};

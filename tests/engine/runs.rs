@@ -8,6 +8,7 @@ use freshmaker_testing::world::{Pushed, World, builds, events, only, pushed, unt
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
@@ -40,7 +41,12 @@ async fn a_graceful_end_leaves_nothing_half_done() {
         first.run_until(until(|| std::future::ready(world.submitted() == ["app"]))).await.unwrap();
         assert_eq!(world.storage.reads().check_consistency().await.unwrap(), []);
         assert_eq!(builds(&first.client()).await, ["app BUILDING", "site BLOCKED"]);
-        let due = world.storage.reads().due(RunId::NONE, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        let due = world
+            .storage
+            .reads()
+            .due(RunId::NONE, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) })
+            .await
+            .unwrap();
         assert!(due.attempts.iter().all(|(attempt, _)| attempt.external.is_some()), "{due:?}");
         let output = Output { name: "app".into(), digest: None, contents: None };
         world.builds.finish(&"app".into(), Observed::Succeeded(output));

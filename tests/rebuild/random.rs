@@ -5,7 +5,7 @@ use freshmaker::rebuild::{
     AttemptId, AttemptState, BuildId, BuildRecord, BuildState, ExternalId, Failure, FailureClass, Input, Observed,
     Output, Verification,
 };
-use freshmaker::{ArtifactGraph, ArtifactKind, EdgeKind};
+use freshmaker::{ArtifactGraph, ArtifactKind, EdgeKind, Reason};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 use proptest::sample::Index;
 use std::time::Duration;
@@ -119,7 +119,11 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
         },
         9 => Input::Resolve { attempt: pick(live(AttemptState::Unknown))?, settle: after },
         10 => match content {
-            0 => Input::NotResolved { attempt: pick(live(AttemptState::Resolving))?, text, after },
+            0 => Input::NotResolved {
+                attempt: pick(live(AttemptState::Resolving))?,
+                reason: Reason::new("look_up_failed", text),
+                after,
+            },
             _ => Input::Resolved { attempt: pick(live(AttemptState::Resolving))?, external: None },
         },
         11 => {

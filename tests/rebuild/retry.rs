@@ -1,6 +1,7 @@
 //! What is tried again, how often and when, and what becomes of submissions without a clear answer.
 
 use crate::world::World;
+use freshmaker::Reason;
 use freshmaker::rebuild::{
     AttemptState, BuildState, Effect, EventState, ExternalId, Failure, FailureClass, IllegalInput, Input, Observed,
 };
@@ -45,12 +46,30 @@ fn each_class_of_failure_has_its_tries() {
 }
 
 #[test]
-fn interruptions_do_not_count() {
-    let (mut world, pauses) = pauses(FailureClass::Interrupted, 10);
-    assert_eq!(pauses, [1; 10]);
-    assert_eq!(world.build("app").tries, 0);
+fn interruptions_do_not_count_as_tries_but_have_pauses_and_a_limit() {
+    let (mut world, pauses) = pauses(FailureClass::Interrupted, 11);
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    assert_eq!((world.build("app").tries, world.build("app").resubmits), (0, 11));
     world.make("app", "a2");
     assert_eq!(world.build("app").state, BuildState::Done);
+
+    let (mut world, _) = World::planned("app: base", "base");
+    world.limits.resubmits_max = 3;
+    for state in [BuildState::Ready, BuildState::Ready, BuildState::Ready, BuildState::Failed] {
+        world.run("app");
+        world.fail("app", FailureClass::Interrupted);
+        assert_eq!(world.build("app").state, state);
+    }
+}
+
+#[test]
+fn a_counted_try_forgets_the_interruptions_of_the_one_before() {
+    let (mut world, _) = World::planned("app: base", "base");
+    for class in [FailureClass::Interrupted, FailureClass::Interrupted, FailureClass::Infrastructure] {
+        world.run("app");
+        world.fail("app", class);
+    }
+    assert_eq!((world.build("app").tries, world.build("app").resubmits), (1, 0));
 }
 
 #[test]
@@ -105,7 +124,7 @@ fn refusals_have_a_limit() {
 #[test]
 fn what_was_not_sent_is_sent_again_without_counting() {
     let (mut world, _) = World::planned("app: base", "base");
-    let mut releases = Vec::new();
+    let (mut releases, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..50 {
         world.start("app");
         releases.push(world.attempt("app").release.clone());
@@ -113,9 +132,11 @@ fn what_was_not_sent_is_sent_again_without_counting() {
         world.apply(&Input::NotSent { attempt, text: "refused".into() }).unwrap();
         assert_eq!((world.build("app").tries, world.build("app").resubmits), (0, 0));
         assert_eq!(world.build("app").state, BuildState::Ready);
+        pauses.push(since(world.build("app").not_before.unwrap(), world.at).as_secs());
     }
     releases.dedup();
     assert_eq!(releases.len(), 1);
+    assert_eq!((&pauses[..4], pauses[49]), (&[1, 2, 4, 8][..], 300), "it lets others go first, more and more");
 }
 
 #[test]
@@ -129,7 +150,11 @@ fn an_unclear_submission_is_looked_up_and_adopted() {
     world.apply(&Input::Resolve { attempt: attempt.clone(), settle }).unwrap();
     assert_eq!(since(world.attempt("app").not_before.unwrap(), world.at), settle);
     world.wait(settle);
-    let again = Input::NotResolved { attempt: attempt.clone(), text: "down".into(), after: Duration::from_secs(5) };
+    let again = Input::NotResolved {
+        attempt: attempt.clone(),
+        reason: Reason::new("look_up_failed", "down"),
+        after: Duration::from_secs(5),
+    };
     world.apply(&again).unwrap();
     assert_eq!(world.build("app").state, BuildState::Submitting);
     world.apply(&Input::Resolved { attempt, external: Some(ExternalId::new("task-1")) }).unwrap();
@@ -259,7 +284,7 @@ fn inputs_about_nothing_are_errors() {
         Input::Unclear { attempt: attempt.clone(), text: text.clone() },
         Input::Resolve { attempt: attempt.clone(), settle: after },
         Input::Resolved { attempt: attempt.clone(), external: None },
-        Input::NotResolved { attempt: attempt.clone(), text, after },
+        Input::NotResolved { attempt: attempt.clone(), reason: Reason::new("look_up_failed", text), after },
         Input::Observe { attempt: attempt.clone(), observed: Observed::Canceled, verify: false },
         Input::Overdue { attempt },
         Input::Cancel {

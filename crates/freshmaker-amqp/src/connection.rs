@@ -3,7 +3,6 @@
 use super::config::{AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
 use super::wire;
 use freshmaker::backend::{Clock, Error, Remedy, Result};
-use freshmaker::time::{Timestamp, later};
 use freshmaker_net::{PemFiles, client_config};
 use futures_util::future::{Either, select};
 use lapin::auth::AuthProvider;
@@ -26,9 +25,10 @@ struct External;
 
 impl AuthProvider for External {}
 
-/// Waits for `work` until `deadline`; returns `None` if the deadline comes first.
-pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(work), clock.sleep_until(deadline)).await {
+/// Waits for `work` until [`Clock::elapsed`] has reached `deadline`; returns `None` if the deadline
+/// comes first.
+pub(super) async fn until<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), clock.sleep(deadline.saturating_sub(clock.elapsed()))).await {
         Either::Left((done, _)) => Some(done),
         Either::Right(_) => None,
     }
@@ -36,7 +36,7 @@ pub(super) async fn until<T>(clock: &dyn Clock, deadline: Timestamp, work: impl 
 
 /// Connects within [`CONNECT_TIMEOUT`].
 pub(super) async fn connect(config: &AmqpConfig, clock: &dyn Clock) -> Result<Connection> {
-    let deadline = later(clock.now(), CONNECT_TIMEOUT);
+    let deadline = clock.elapsed() + CONNECT_TIMEOUT;
     until(clock, deadline, handshake(config)).await.unwrap_or_else(|| {
         let text = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
         Err(Error::new(Remedy::Unavailable, config.place("connect"), text))

@@ -6,7 +6,6 @@ use super::connection::{Backoff, connect, declare, failure, short, until};
 use super::tags::Unsettled;
 use super::wire;
 use freshmaker::backend::{Clock, Delivery, DeliveryTag, Error, Remedy, Result};
-use freshmaker::time::{Timestamp, later, since};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt, select_biased};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
@@ -15,6 +14,7 @@ use lapin::{Channel, Connection};
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -50,7 +50,7 @@ struct State {
     arrived: VecDeque<Delivery>,
     /// Since when the stored deliveries have waited without a receiver taking any; `None` if no
     /// delivery is stored.
-    untouched_since: Option<Timestamp>,
+    untouched_since: Option<Duration>,
     receivers: usize,
     link: Option<Link>,
     /// The last tag given out. Tags of a channel continue after those of all earlier channels.
@@ -117,7 +117,7 @@ impl Consumer {
         let _order = shared.settling.lock().await;
         let Some((channel, steps)) = shared.settle(tags) else { return Ok(()) };
         let acks = steps.into_iter().map(|(tag, multiple)| channel.basic_ack(tag, BasicAckOptions { multiple }));
-        let deadline = later(shared.clock.now(), shared.config.confirm_timeout);
+        let deadline = shared.clock.elapsed() + shared.config.confirm_timeout;
         match until(&*shared.clock, deadline, try_join_all(acks)).await {
             Some(Ok(_)) => shared.progress.notify_one(),
             // The broker delivers these messages again over the next channel, so the caller need
@@ -164,7 +164,7 @@ impl Shared {
         }
         let count = limit.min(state.arrived.len());
         let taken = state.arrived.drain(..count).collect();
-        state.untouched_since = (!state.arrived.is_empty()).then(|| self.clock.now());
+        state.untouched_since = (!state.arrived.is_empty()).then(|| self.clock.elapsed());
         Some(Ok(taken))
     }
 
@@ -180,7 +180,7 @@ impl Shared {
 
     /// Stores deliveries for receivers, and returns the tags of those that are too large.
     fn add(&self, deliveries: Vec<lapin::message::Delivery>) -> Vec<u64> {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         let (mut tags, mut too_large) = (Vec::with_capacity(deliveries.len()), Vec::new());
         let mut messages = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -232,15 +232,15 @@ impl Shared {
 
     /// Returns when to check for a stall: when the stored messages will have waited for the stall
     /// timeout, or the earliest moment at which any could have.
-    fn stalled_at(&self) -> Timestamp {
+    fn stalled_at(&self) -> Duration {
         let state = self.lock();
         let since = state.untouched_since.filter(|_| state.receivers == 0);
-        later(since.unwrap_or_else(|| self.clock.now()), self.config.stall_timeout)
+        since.unwrap_or_else(|| self.clock.elapsed()) + self.config.stall_timeout
     }
 
     fn is_stalled(&self) -> bool {
         let state = self.lock();
-        let waited = state.untouched_since.map(|at| since(self.clock.now(), at));
+        let waited = state.untouched_since.map(|at| self.clock.elapsed().saturating_sub(at));
         state.receivers == 0 && waited.is_some_and(|waited| waited >= self.config.stall_timeout)
     }
 
@@ -282,12 +282,12 @@ impl Shared {
 async fn supervise(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(&shared.config);
     loop {
-        let started = shared.clock.now();
+        let started = shared.clock.elapsed();
         let error = consume(&shared).await;
         shared.detach();
-        let now = shared.clock.now();
+        let now = shared.clock.elapsed();
         // A connection that fails soon after it was made does not count as a success.
-        if since(now, started) > shared.config.reconnect_max {
+        if now.saturating_sub(started) > shared.config.reconnect_max {
             backoff.reset();
         }
         let pause = backoff.next();
@@ -296,7 +296,7 @@ async fn supervise(shared: Arc<Shared>) {
             shared.lock().failure = Some(error);
             shared.arrived.notify_waiters();
         }
-        shared.clock.sleep_until(later(now, pause)).await;
+        shared.clock.sleep(pause).await;
     }
 }
 
@@ -306,7 +306,7 @@ async fn consume(shared: &Shared) -> Error {
         Ok(connection) => connection,
         Err(error) => return error,
     };
-    let deadline = later(shared.clock.now(), super::connection::CONNECT_TIMEOUT);
+    let deadline = shared.clock.elapsed() + super::connection::CONNECT_TIMEOUT;
     let opened = match until(&*shared.clock, deadline, open(shared, &connection)).await {
         Some(Ok(opened)) => opened,
         Some(Err(error)) => return error,
@@ -342,7 +342,7 @@ async fn start(shared: &Shared, channel: &Channel, prefetch: u16) -> Result<lapi
 /// them.
 async fn pump(shared: &Shared, channel: &Channel, mut consumer: lapin::Consumer) -> Result<std::convert::Infallible> {
     loop {
-        let mut check = shared.clock.sleep_until(shared.stalled_at()).fuse();
+        let mut check = shared.clock.sleep(shared.stalled_at().saturating_sub(shared.clock.elapsed())).fuse();
         loop {
             let delivery = select_biased! {
                 delivery = consumer.next().fuse() => delivery,

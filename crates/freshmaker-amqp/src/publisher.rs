@@ -6,11 +6,11 @@ use super::connection::{Backoff, Declare, connect, declare_exchange, failure, sh
 use super::wire::{self, Outgoing};
 use freshmaker::backend::{Clock, Error, Remedy, Result};
 use freshmaker::event::Message;
-use freshmaker::time::{Timestamp, later, since};
 use futures_util::StreamExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, ErrorKind, Event};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
@@ -26,7 +26,7 @@ pub(super) struct Publisher {
 struct Slot {
     session: Option<Arc<Session>>,
     backoff: Backoff,
-    not_before: Timestamp,
+    not_before: Duration,
 }
 
 /// The publisher's connection. It is separate from the consumer's, because a broker that blocks
@@ -37,7 +37,7 @@ struct Session {
     connection: Connection,
     blocked: watch::Receiver<bool>,
     watcher: JoinHandle<()>,
-    since: Timestamp,
+    since: Duration,
 }
 
 impl Drop for Session {
@@ -64,13 +64,13 @@ impl Session {
 
 impl Publisher {
     pub(super) fn new(config: Arc<AmqpConfig>, clock: Arc<dyn Clock>) -> Self {
-        let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Timestamp::MIN_UTC };
+        let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Duration::ZERO };
         Self { config, clock, slot: Mutex::new(slot) }
     }
 
     pub(super) async fn publish(&self, message: &Message) -> Result<()> {
         let outgoing = wire::outgoing(&self.config, message, self.clock.now())?;
-        let deadline = later(self.clock.now(), self.config.confirm_timeout);
+        let deadline = self.clock.elapsed() + self.config.confirm_timeout;
         let seconds = self.config.confirm_timeout.as_secs_f64();
         let place = || self.config.place(&format!("publish to {:?}", self.config.publish_exchange));
         let mut last = None;
@@ -154,14 +154,14 @@ impl Publisher {
                 if session.is_usable() {
                     return Ok(Arc::clone(session));
                 }
-                if since(self.clock.now(), session.since) > self.config.reconnect_max {
+                if self.clock.elapsed().saturating_sub(session.since) > self.config.reconnect_max {
                     slot.backoff.reset();
                 }
                 slot.session = None;
             }
-            self.clock.sleep_until(slot.not_before).await;
+            self.clock.sleep(slot.not_before.saturating_sub(self.clock.elapsed())).await;
             let pause = slot.backoff.next();
-            slot.not_before = later(self.clock.now(), pause);
+            slot.not_before = self.clock.elapsed() + pause;
             match self.open().await {
                 Ok(session) => slot.session = Some(Arc::new(session)),
                 Err(error) if error.is_transient() => {
@@ -203,7 +203,7 @@ impl Publisher {
                 }
             }
         });
-        Ok(Session { channel, connection, blocked, watcher, since: self.clock.now() })
+        Ok(Session { channel, connection, blocked, watcher, since: self.clock.elapsed() })
     }
 
     /// Discards this session, so that no later call uses it.

@@ -24,25 +24,37 @@ use freshmaker::client::Client;
 use freshmaker::engine::EngineBuilder;
 use freshmaker::memory::{MemoryBuildSystem, MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildRecord, EventRecord, EventState};
-use freshmaker::time::{Timestamp, from_micros, later, since};
+use freshmaker::time::{Timestamp, earlier, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Event, Message};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A clock that follows tokio's, which a test can pause and move.
+/// A clock that follows tokio's, which a test can pause and move. Its date can be set.
 #[derive(Debug)]
 pub struct TokioClock {
     begin: Instant,
+    /// By how much the date was set forward, and back.
+    set: Mutex<(Duration, Duration)>,
 }
 
 impl TokioClock {
     /// A clock that begins at 2025-11-24T16:00:00Z.
     #[must_use]
     pub fn new() -> Self {
-        Self { begin: Instant::now() }
+        Self { begin: Instant::now(), set: Mutex::default() }
+    }
+
+    /// Sets the date forward. What is slept and measured stays as it is.
+    pub fn set_forward(&self, by: Duration) {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).0 += by;
+    }
+
+    /// Sets the date back. What is slept and measured stays as it is.
+    pub fn set_back(&self, by: Duration) {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).1 += by;
     }
 }
 
@@ -55,12 +67,18 @@ impl Default for TokioClock {
 #[async_trait]
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        later(from_micros(1_764_000_000_000_000), self.begin.elapsed())
+        let date = later(from_micros(1_764_000_000_000_000), self.begin.elapsed());
+        let (forward, back) = *self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        earlier(later(date, forward), back)
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
+    fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
         // Tokio's timers are as fine as a millisecond.
-        tokio::time::sleep(since(at, self.now()) + Duration::from_millis(1)).await;
+        tokio::time::sleep(duration + Duration::from_millis(1)).await;
     }
 }
 

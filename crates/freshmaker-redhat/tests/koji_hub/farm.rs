@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use freshmaker::backend::{BuildFilter, Clock, Paging, Storage};
 use freshmaker::memory::{MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::BuildRecord;
-use freshmaker::time::{Timestamp, from_micros, later, since};
+use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, Event, HandlerResult};
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub};
 use freshmaker_redhat::koji::{KojiBuildSystem, KojiVerifier};
@@ -33,8 +33,12 @@ impl Clock for Hurry {
         later(from_micros(1_764_000_000_000_000), self.0.elapsed() * HURRY)
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
-        let wait = since(at, self.now()) / HURRY + Duration::from_millis(1);
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed() * HURRY
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let wait = duration / HURRY + Duration::from_millis(1);
         let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
     }
 }

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use freshmaker::backend::Clock;
-use freshmaker::time::{Timestamp, from_micros, later};
+use freshmaker::time::{Timestamp, from_micros, later, since};
 use freshmaker_redhat::fakes::koji::Hub;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +32,12 @@ impl Clock for Hands {
         *self.now.lock().unwrap()
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
+    fn elapsed(&self) -> Duration {
+        since(self.now(), from_micros(0))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let at = later(self.now(), duration);
         loop {
             let moved = self.moved.notified();
             tokio::pin!(moved);

@@ -32,8 +32,12 @@ impl Clock for Hurry {
         later(start_of_time(), self.began.elapsed() * 1000 + *self.ahead.lock().unwrap())
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
-        let wait = since(at, self.now()) / 1000 + Duration::from_millis(1);
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed() * 1000 + *self.ahead.lock().unwrap()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let wait = duration / 1000 + Duration::from_millis(1);
         let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
     }
 }

@@ -47,6 +47,7 @@ fn event(row: &Value) -> EventRecord {
         message_id: text(&row["message_id"]),
         handler: "recorded".into(),
         generation: 1,
+        retry_of: None,
         envelope: Envelope {
             kind: kinds.iter().find(|(number, _)| row["event_type_id"] == *number).unwrap().1.into(),
             search_key: text(&row["search_key"]),

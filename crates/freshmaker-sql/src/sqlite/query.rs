@@ -25,7 +25,7 @@ use freshmaker::rebuild::{
     InboxRecord, InboxState, RunId, Transition,
 };
 use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview, page_limit};
-use freshmaker::time::{Timestamp, to_micros};
+use freshmaker::time::{Timestamp, later, to_micros};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -105,12 +105,16 @@ fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) -> Option<T> 
 pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimits, now: Timestamp) -> Result<Due> {
     let micros = to_micros(now);
     let mut unreadable = Vec::new();
-    let ready = if limits.ready == 0 { Vec::new() } else { ready(connection, micros, limits.ready, &mut unreadable)? };
+    let latest = to_micros(later(now, limits.pause_max));
+    let ready = match limits.ready {
+        0 => Vec::new(),
+        most => ready(connection, (micros, latest), most, &mut unreadable)?,
+    };
     let live = attempts::table
         .inner_join(builds::table)
         .filter(attempts::live.eq(true))
         .filter(attempts::run.eq(run.0).or(attempts::run.ne_all(runs::table.select(runs::run))))
-        .filter(attempts::not_before.is_null().or(attempts::not_before.le(micros)))
+        .filter(attempts::not_before.is_null().or(attempts::not_before.le(micros)).or(attempts::not_before.gt(latest)))
         .order((attempts::unobserved_since, attempts::id))
         .limit(limits.attempts.into())
         .select((AttemptRow::as_select(), BuildRow::as_select()));
@@ -139,10 +143,10 @@ pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimi
     })
 }
 
-/// The head of each build system's queue.
+/// The head of each build system's queue, without those that wait for a moment between these two.
 fn ready(
     connection: &mut SqliteConnection,
-    at: i64,
+    (at, latest): (i64, i64),
     limit: u32,
     unreadable: &mut Vec<Violation>,
 ) -> Result<Vec<BuildRecord>> {
@@ -156,7 +160,7 @@ fn ready(
         let Some(system) = next.first::<Option<String>>(connection).map_err(failed)? else { break };
         let line = builds::table
             .filter(is_ready.and(builds::system.eq(&system)))
-            .filter(builds::not_before.is_null().or(builds::not_before.le(at)))
+            .filter(builds::not_before.is_null().or(builds::not_before.le(at)).or(builds::not_before.gt(latest)))
             .order((builds::priority.desc(), builds::id))
             .limit(limit.into())
             .select(BuildRow::as_select());

@@ -63,6 +63,7 @@ pub(super) struct EventRow {
     message_id: String,
     handler: String,
     generation: i64,
+    retry_of: Option<i64>,
     kind: String,
     search_key: String,
     manual: bool,
@@ -269,6 +270,7 @@ impl EventRow {
             message_id: record.message_id.clone(),
             handler: record.handler.clone(),
             generation: record.generation.into(),
+            retry_of: record.retry_of.map(|event| event.0),
             kind: kind.clone(),
             search_key: search_key.clone(),
             manual: *manual,
@@ -298,6 +300,7 @@ impl EventRow {
             message_id: self.message_id,
             handler: self.handler,
             generation: place.small("generation", self.generation)?,
+            retry_of: self.retry_of.map(EventId),
             envelope: Envelope {
                 kind: self.kind,
                 search_key: self.search_key,

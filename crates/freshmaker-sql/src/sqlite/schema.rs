@@ -45,6 +45,7 @@ diesel::table! {
         cancel_at -> Nullable<BigInt>,
         created_at -> BigInt,
         done_at -> Nullable<BigInt>,
+        retry_of -> Nullable<BigInt>,
     }
 }
 

@@ -9,6 +9,7 @@ use freshmaker::rebuild::{
     Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, RowChange, RowKey,
 };
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const ROWS: &str = "
     INSERT INTO events (id, version, state, source, severity, message_id, handler, generation, kind, search_key, manual, payload, mode,
@@ -92,12 +93,15 @@ async fn what_is_asked_often_reads_no_whole_table() {
     let calls = async |storage: &SqliteStorage| {
         let run = storage.lease(None).await.unwrap().run;
         storage.lease(Some(run)).await.unwrap();
-        storage.due(run, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+        storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
         storage.notifications(0, 0, 9).await.unwrap();
         storage.outbox().await.unwrap();
         storage.overview().await.unwrap();
         storage.durations(BuildMode::Real, 9).await.unwrap();
-        storage.claim(&Claim { run, holding: Vec::new(), limit: 9 }).await.unwrap();
+        storage
+            .claim(&Claim { run, holding: Vec::new(), limit: 9, pause_max: Duration::from_secs(300) })
+            .await
+            .unwrap();
         storage.message("amqp", "m").await.unwrap();
         storage.attempts(BuildId(1)).await.unwrap();
         storage.transitions("build", "1").await.unwrap();
@@ -198,11 +202,14 @@ async fn rows_that_cannot_be_read_stop_no_others() {
             )
             .unwrap();
     });
-    let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 9 }).await.unwrap();
+    let claimed = storage
+        .claim(&Claim { run, holding: Vec::new(), limit: 9, pause_max: Duration::from_secs(300) })
+        .await
+        .unwrap();
     assert_eq!(claimed.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["n"]);
     let dead = storage.dead_letters(Paging::first(9)).await.unwrap().items;
     assert_eq!(dead.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["m"], "it can be looked at");
-    let due = storage.due(run, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+    let due = storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
     assert_eq!(due.ready.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
     assert_eq!(due.attempts.len(), 1);
     assert!(due.unreadable[0].text.starts_with("builds 3: parameters: "), "{due:?}");
@@ -268,9 +275,12 @@ async fn a_database_of_version_0_1_goes_on() {
     storage.migrate().await.unwrap();
     let run = storage.lease(None).await.unwrap().run;
     assert!(run.0 > 7, "tokens go on to grow: {run}");
-    let due = storage.due(run, DueLimits { ready: 9, attempts: 9 }).await.unwrap();
+    let due = storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
     assert_eq!(due.attempts.len(), 1, "what an earlier run began is taken over: {due:?}");
-    let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 9 }).await.unwrap();
+    let claimed = storage
+        .claim(&Claim { run, holding: Vec::new(), limit: 9, pause_max: Duration::from_secs(300) })
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 1);
     let rows = storage.load(&Scope::Builds(vec![BuildId(1)])).await.unwrap();
     assert_eq!((rows.builds.len(), rows.dependencies.len(), rows.events.len()), (2, 1, 1));

@@ -15,8 +15,8 @@ use diesel::{
 };
 use freshmaker::backend::{Claim, Error, Lease, Result};
 use freshmaker::rebuild::{
-    AttemptRecord, BuildRecord, Commit, Dependency, EventRecord, InboxRecord, InboxState, Position, RowChange, RowKey,
-    RunId, Version,
+    AttemptRecord, BuildRecord, Commit, Dependency, EventRecord, InboxRecord, InboxState, MessageKey, Position,
+    RowChange, RowKey, RunId, Version,
 };
 use freshmaker::store::{LEASE_TTL, conflict, external_taken, fenced, full, in_order, missing, share};
 use freshmaker::time::{Timestamp, later, to_micros};
@@ -138,6 +138,7 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard)
             insert.on_conflict((inbox::source, inbox::message_id)).do_nothing().execute(connection).map_err(failed)?;
         }
         RowChange::Inbox(record) => change_inbox(connection, &record, guard.run)?,
+        RowChange::Requeue(key) => requeue(connection, &key)?,
         RowChange::Event { record, expected } => write_event(connection, &record, expected)?,
         RowChange::Build { record, expected } => write_build(connection, &record, expected)?,
         RowChange::Attempt { record, expected } => write_attempt(connection, &record, expected)?,
@@ -189,6 +190,28 @@ fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Opt
     let there = select(exists(inbox::table.filter(this))).get_result::<bool>(connection).map_err(failed)?;
     Err(if there {
         conflict(format!("message {message_id} from {source} is not claimed by this run"))
+    } else {
+        missing(format!("no message {message_id} from {source}"))
+    })
+}
+
+/// A dead letter becomes new again.
+fn requeue(connection: &mut SqliteConnection, key: &MessageKey) -> Result<()> {
+    let MessageKey { source, message_id } = key;
+    let this = inbox::source.eq(source).and(inbox::message_id.eq(message_id));
+    let dead = inbox::table.filter(this).filter(inbox::state.eq(inbox_number(InboxState::Dead)));
+    let new = (
+        inbox::state.eq(inbox_number(InboxState::New)),
+        inbox::tries.eq(0),
+        inbox::waits.eq(0),
+        inbox::not_before.eq(None::<i64>),
+    );
+    if diesel::update(dead).set(new).execute(connection).map_err(failed)? == 1 {
+        return Ok(());
+    }
+    let there = select(exists(inbox::table.filter(this))).get_result::<bool>(connection).map_err(failed)?;
+    Err(if there {
+        conflict(format!("message {message_id} from {source} is not a dead letter"))
     } else {
         missing(format!("no message {message_id} from {source}"))
     })
@@ -326,6 +349,12 @@ pub(super) fn lease(
         };
         let over = runs::table.filter(runs::expires_at.le(to_micros(now)).and(runs::run.ne(run.0)));
         diesel::delete(over).execute(connection).map_err(failed)?;
+        // One that would end later was renewed before the clock was set back.
+        let latest = to_micros(later(now, LEASE_TTL));
+        diesel::update(runs::table.filter(runs::expires_at.gt(latest)))
+            .set(until)
+            .execute(connection)
+            .map_err(failed)?;
         Ok(Lease { run, ttl: LEASE_TTL, now, partitions: take_partitions(connection, run)? })
     })
 }
@@ -355,7 +384,14 @@ fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<
 }
 
 pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
-    diesel::delete(runs::table.find(run.0)).execute(connection).map(drop).map_err(failed)
+    immediately(connection, |connection| {
+        if diesel::delete(runs::table.find(run.0)).execute(connection).map_err(failed)? == 0 {
+            return Ok(());
+        }
+        let claimed = inbox::state.eq(inbox_number(InboxState::Claimed)).and(inbox::run.eq(run.0));
+        let new = inbox::state.eq(inbox_number(InboxState::New));
+        diesel::update(inbox::table.filter(claimed)).set(new).execute(connection).map(drop).map_err(failed)
+    })
 }
 
 pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i64> {
@@ -371,19 +407,21 @@ pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i
 }
 
 pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Timestamp) -> Result<Vec<InboxRecord>> {
-    let Claim { run, ref holding, limit } = *claim;
+    let Claim { run, ref holding, limit, pause_max } = *claim;
     immediately(connection, |connection| {
         must_live(connection, run)?;
         let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id);
         let rows = rows.limit(i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2));
-        let may_be_handled = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(now)));
-        let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(may_be_handled);
-        let mut found: Vec<(i64, InboxRow)> = new.load(connection).map_err(failed)?;
         let claimed = inbox::state.eq(inbox_number(InboxState::Claimed));
         let free = inbox::run.eq(run.0).or(inbox::run.ne_all(runs::table.select(runs::run)));
-        found.extend(rows.filter(claimed).filter(free).load::<(i64, InboxRow)>(connection).map_err(failed)?);
+        let left = rows.filter(claimed).filter(free);
+        let mut found = left.load::<(i64, InboxRow)>(connection).map_err(failed)?;
+        let latest = to_micros(later(now, pause_max));
+        let has_come = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(now)));
+        let has_come = has_come.or(inbox::not_before.gt(latest));
+        let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(has_come);
+        found.extend(new.load::<(i64, InboxRow)>(connection).map_err(failed)?);
         found.retain(|(_, row)| !row.is_held(holding));
-        found.sort_by_key(|(number, _)| *number);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut taken = Vec::with_capacity(found.len());
         for (number, row) in found {
@@ -392,21 +430,24 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Times
                 Err(error) => bury(connection, number, &error)?,
             }
         }
+        let was_left = |record: &InboxRecord| record.state == InboxState::Claimed && record.run != run;
+        let left: Vec<_> = taken.iter().filter(|(_, record)| was_left(record)).map(|(number, _)| *number).collect();
+        for chunk in left.chunks(CHUNK) {
+            let rows = inbox::table.filter(inbox::id.eq_any(chunk));
+            diesel::update(rows).set(inbox::tries.eq(inbox::tries + 1)).execute(connection).map_err(failed)?;
+        }
         let numbers: Vec<_> = taken.iter().map(|(number, _)| *number).collect();
         for chunk in numbers.chunks(CHUNK) {
-            let claim = (claimed_by(), inbox::tries.eq(inbox::tries + 1), inbox::run.eq(run.0));
+            let claim = (claimed, inbox::run.eq(run.0));
             let rows = inbox::table.filter(inbox::id.eq_any(chunk));
             diesel::update(rows).set(claim).execute(connection).map_err(failed)?;
         }
-        let taken = taken.into_iter().map(|(_, record)| record);
-        Ok(taken
-            .map(|record| InboxRecord { state: InboxState::Claimed, tries: record.tries + 1, run, ..record })
-            .collect())
+        let taken = taken.into_iter().map(|(_, record)| {
+            let tries = record.tries + u32::from(was_left(&record));
+            InboxRecord { state: InboxState::Claimed, tries, run, ..record }
+        });
+        Ok(taken.collect())
     })
-}
-
-fn claimed_by() -> diesel::dsl::Eq<inbox::state, i16> {
-    inbox::state.eq(inbox_number(InboxState::Claimed))
 }
 
 /// A message whose row cannot be read is a dead letter: it must not hold up the others.

@@ -1,20 +1,26 @@
 use async_trait::async_trait;
 use freshmaker::backend::Clock;
-use freshmaker::time::Timestamp;
+use freshmaker::time::{Timestamp, earlier, later, since};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-/// Time that passes only when nothing else can happen.
+/// Time that passes only when nothing else can happen. Its date can be set; what is measured and
+/// slept stays as it is.
 #[derive(Clone, Debug)]
 pub struct VirtualClock(Arc<Mutex<Timers>>);
 
 #[derive(Debug)]
 struct Timers {
+    begin: Timestamp,
+    /// The moment by which everything waits, which nobody sets.
     now: Timestamp,
+    /// By how much the date was set forward, and back.
+    set: (Duration, Duration),
     waiting: BTreeMap<(Timestamp, u64), Waker>,
     last: u64,
 }
@@ -23,7 +29,29 @@ impl VirtualClock {
     /// A clock that shows this moment.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(Timers { now, waiting: BTreeMap::new(), last: 0 })))
+        let set = Default::default();
+        Self(Arc::new(Mutex::new(Timers { begin: now, now, set, waiting: BTreeMap::new(), last: 0 })))
+    }
+
+    /// The moment by which everything waits: the date, if nobody had set it.
+    #[must_use]
+    pub fn steady(&self) -> Timestamp {
+        self.lock().now
+    }
+
+    /// Sets the date forward.
+    pub fn set_forward(&self, by: Duration) {
+        self.lock().set.0 += by;
+    }
+
+    /// Sets the date back.
+    pub fn set_back(&self, by: Duration) {
+        self.lock().set.1 += by;
+    }
+
+    /// Waits until the steady moment has come.
+    pub(super) async fn sleep_until(&self, at: Timestamp) {
+        Sleep { clock: self, at, key: None }.await;
     }
 
     /// Moves on to this moment, if it is later.
@@ -50,11 +78,18 @@ impl VirtualClock {
 #[async_trait]
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.lock().now
+        let timers = self.lock();
+        earlier(later(timers.now, timers.set.0), timers.set.1)
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
-        Sleep { clock: self, at, key: None }.await;
+    fn elapsed(&self) -> Duration {
+        let timers = self.lock();
+        since(timers.now, timers.begin)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let at = later(self.steady(), duration);
+        self.sleep_until(at).await;
     }
 }
 
@@ -153,8 +188,7 @@ pub(super) async fn step() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freshmaker::time::{from_micros, later};
-    use std::time::Duration;
+    use freshmaker::time::from_micros;
 
     #[test]
     fn a_task_sleeps_until_the_clock_says_so() {

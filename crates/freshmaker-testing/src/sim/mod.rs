@@ -216,7 +216,7 @@ impl Simulation {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let count = self.shared.world().weather.processes as usize;
         let mut outside = Some(self.outside(script));
-        let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.now())).collect();
+        let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.steady())).collect();
         for _ in 0..STEPS_MAX.saturating_mul(count as u32) {
             self.revive(&mut processes, &stopped);
             match self.turn(&processes, outside.as_ref()) {
@@ -246,7 +246,7 @@ impl Simulation {
 
     /// Starts the processes whose time has come.
     fn revive(&mut self, processes: &mut [Process], stopped: &tokio::sync::watch::Receiver<bool>) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         for (number, process) in processes.iter_mut().enumerate() {
             if !matches!(process, Process::Down(until) if *until <= now) {
                 continue;
@@ -266,7 +266,7 @@ impl Simulation {
 
     /// Whose turn it is, of those that can make a step.
     fn turn(&self, processes: &[Process], outside: Option<&Task<()>>) -> Option<Turn> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let ready = |process: &Process| matches!(process, Process::Alive(task) if task.is_ready(now));
         let numbers = processes.iter().enumerate().filter(|(_, process)| ready(process));
         let mut turns: Vec<_> = numbers.map(|(number, _)| Turn::Process(number)).collect();
@@ -297,13 +297,13 @@ impl Simulation {
             Fate::Freezes(duration) => {
                 self.report.freezes += 1;
                 self.shared.world().freeze(number, duration);
-                return task.freeze(later(self.clock.now(), duration));
+                return task.freeze(later(self.clock.steady(), duration));
             }
             Fate::Dies => {
                 self.report.crashes += 1;
                 let down = Duration::from_secs(self.shared.world().rng.u64(..60));
                 self.shared.world().disconnect(number, down);
-                *process = if ending { Process::Ended } else { Process::Down(later(self.clock.now(), down)) };
+                *process = if ending { Process::Ended } else { Process::Down(later(self.clock.steady(), down)) };
                 return;
             }
         }
@@ -382,7 +382,7 @@ impl Simulation {
                 if quiet {
                     return;
                 }
-                clock.sleep_until(later(clock.now(), Duration::from_secs(1))).await;
+                clock.sleep(Duration::from_secs(1)).await;
             }
         })
     }

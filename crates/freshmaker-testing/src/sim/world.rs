@@ -1,6 +1,6 @@
 use super::executor::VirtualClock;
 use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use freshmaker::backend::{BuildRequest, Clock, Found, Lease};
+use freshmaker::backend::{BuildRequest, Found, Lease};
 use freshmaker::event::Message;
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::rebuild::{
@@ -225,7 +225,7 @@ impl World {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.clock.steady()
     }
 
     pub(super) fn violation(&mut self, text: String) {

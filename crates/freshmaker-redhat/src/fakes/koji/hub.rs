@@ -372,7 +372,7 @@ async fn later_reply(inner: &Arc<Inner>, visit: Visit, by: Duration, accepted: O
         let mut late = locked(&inner.late);
         late.visits.push(LateVisit { due, visit, accepted, done });
         late.alarms.spawn(async move {
-            alarm.clock.sleep_until(due).await;
+            alarm.clock.sleep(by).await;
             drop(alarm.world());
         });
     }

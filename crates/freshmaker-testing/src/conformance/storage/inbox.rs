@@ -3,6 +3,7 @@ use super::{World, done, ids, refused, refused_commit, write, write_by};
 use freshmaker::Reason;
 use freshmaker::backend::{Claim, Paging, Remedy, Storage};
 use freshmaker::rebuild::{Commit, InboxRecord, InboxState, RowChange, RunId};
+use std::time::Duration;
 
 pub(super) async fn a_message_is_stored_once(world: World<'_>) {
     let storage = world.storage;
@@ -35,7 +36,7 @@ pub(super) async fn messages_are_claimed_oldest_first(world: World<'_>) {
     let first = claim(storage, run, 2, &[]).await;
     assert_eq!(ids(&first, |row| row.message_id.clone()), ["b", "a"], "in the order of storing, as many as asked for");
     for row in &first {
-        assert_eq!((row.state, row.tries, row.run), (InboxState::Claimed, 1, run), "a claimed message says so");
+        assert_eq!((row.state, row.tries, row.run), (InboxState::Claimed, 0, run), "a claimed message says so");
         let stored = done("message", storage.reads().message("amqp", &row.message_id).await);
         assert_eq!(stored.as_ref(), Some(row), "a claim is stored");
     }
@@ -59,11 +60,12 @@ pub(super) async fn only_what_no_living_run_handles_is_claimed_again(world: Worl
     assert_eq!(names(claim(storage, first.run, 9, &["2"]).await), [""; 0], "not again what the run itself holds");
     let lost = claim(storage, first.run, 9, &[]).await;
     assert_eq!(names(lost.clone()), ["2"], "what the run claimed without knowing it comes again");
-    assert_eq!(lost[0].tries, 2, "every claim counts");
+    assert_eq!(lost[0].tries, 0, "the run has not died");
 
     done("release", storage.release(first.run).await);
     let again = claim(storage, second.run, 9, &["3"]).await;
     assert_eq!(ids(&again, |row| (row.message_id.clone(), row.run)), [("2".to_owned(), second.run)], "its run is over");
+    assert_eq!(again[0].tries, 0, "a run that was released has not died");
     let later = InboxRecord {
         state: InboxState::New,
         not_before: Some(at(7)),
@@ -81,6 +83,47 @@ pub(super) async fn only_what_no_living_run_handles_is_claimed_again(world: Worl
     world.pass_to(7);
     assert_eq!(claim(storage, second.run, 9, &["2", "3"]).await, [], "what the run holds does not come");
     assert_eq!(claim(storage, second.run, 9, &["3"]).await.len(), 1, "a message that was put off comes again");
+}
+
+pub(super) async fn what_a_dead_run_has_left_comes_first_and_counts_a_try(world: World<'_>) {
+    let storage = world.storage;
+    write(storage, ["1", "2", "3"].map(|id| RowChange::Receive(message("amqp", id)))).await;
+    let dead = world.lease().await;
+    claim(storage, dead.run, 2, &[]).await;
+    let done_with = message("amqp", "1");
+    let waits = InboxRecord { not_before: Some(at(1)), ..done_with };
+    write_by(storage, dead.run, [RowChange::Inbox(waits)]).await;
+    world.clock.advance_to(freshmaker::time::later(dead.now, dead.ttl * 2));
+    let next = world.lease().await.run;
+    let claimed = claim(storage, next, 9, &[]).await;
+    let claimed = ids(&claimed, |row| (row.message_id.clone(), row.tries));
+    assert_eq!(claimed, [("2".into(), 1), ("1".into(), 0), ("3".into(), 0)], "what was left, then what is new");
+    let stored = done("message", storage.reads().message("amqp", "2").await);
+    assert_eq!(stored.map(|row| row.tries), Some(1), "the try is stored");
+}
+
+pub(super) async fn a_dead_letter_can_be_new_again(world: World<'_>) {
+    let storage = world.storage;
+    let dead = |id: &str| message("amqp", id).dead(Reason::new("malformed", "line 1 column 2"));
+    let worn = InboxRecord { tries: 5, waits: 7, not_before: Some(at(99)), ..dead("1") };
+    write(storage, [RowChange::Receive(worn), RowChange::Receive(message("amqp", "2"))]).await;
+    let key = |id: &str| RowChange::Requeue(message("amqp", id).key());
+    write(storage, [key("1")]).await;
+    let found = done("message", storage.reads().message("amqp", "1").await).expect("it is stored");
+    assert_eq!((found.state, found.tries, found.waits, found.not_before), (InboxState::New, 0, 0, None));
+    assert_eq!(done("dead letters", storage.reads().dead_letters(Paging::first(9)).await).total, 0);
+    refused(storage, "a message that is new", Remedy::Conflict, [key("2")]).await;
+    refused(storage, "a message that never came", Remedy::NotFound, [key("3")]).await;
+    assert_eq!(claim(storage, world.lease().await.run, 9, &[]).await.len(), 2, "it is handled again");
+}
+
+pub(super) async fn a_clock_that_is_set_back_holds_no_message_up(world: World<'_>) {
+    let storage = world.storage;
+    let waits = |id: &str, seconds| InboxRecord { not_before: Some(at(seconds)), ..message("amqp", id) };
+    // The longest pause is 300 seconds: whatever waits longer was stored by a clock that was ahead.
+    write(storage, [waits("1", 299), waits("2", 301)].map(RowChange::Receive)).await;
+    let claimed = claim(storage, world.lease().await.run, 9, &[]).await;
+    assert_eq!(ids(&claimed, |row| row.message_id.clone()), ["2"]);
 }
 
 pub(super) async fn a_message_is_changed_only_by_the_run_that_claimed_it(world: World<'_>) {
@@ -129,5 +172,5 @@ pub(super) async fn dead_letters_keep_their_bytes(world: World<'_>) {
 
 async fn claim(storage: &dyn Storage, run: RunId, limit: u32, holding: &[&str]) -> Vec<InboxRecord> {
     let holding = holding.iter().map(|id| message("amqp", id).key()).collect();
-    done("claim", storage.claim(&Claim { run, holding, limit }).await)
+    done("claim", storage.claim(&Claim { run, holding, limit, pause_max: Duration::from_secs(300) }).await)
 }

@@ -2,6 +2,7 @@ use super::sample::{New, attempt, build_in, message};
 use super::{World, done, ids, refused_commit, write, write_by};
 use freshmaker::backend::{Claim, DueLimits, Remedy, Storage};
 use freshmaker::rebuild::{AttemptRecord, BuildState, Commit, RowChange, RunId};
+use std::time::Duration;
 
 pub(super) async fn runs_never_repeat(world: World<'_>) {
     let first = world.lease().await;
@@ -24,7 +25,8 @@ fn receive(id: &str) -> RowChange {
 async fn is_over(storage: &dyn Storage, run: RunId, why: &str) {
     refused_commit(storage, why, Remedy::Fenced, Commit::by(run, vec![receive("late")])).await;
     assert_eq!(done("message", storage.reads().message("amqp", "late").await), None, "{why}: nothing is written");
-    let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 1 }).await;
+    let claimed =
+        storage.claim(&Claim { run, holding: Vec::new(), limit: 1, pause_max: Duration::from_secs(300) }).await;
     assert_eq!(claimed.err().map(|error| error.remedy), Some(Remedy::Fenced), "{why}: nothing is claimed");
     let renewed = storage.lease(Some(run)).await;
     assert_eq!(renewed.err().map(|error| error.remedy), Some(Remedy::Fenced), "{why}: it is not renewed");
@@ -65,7 +67,10 @@ pub(super) async fn what_is_left_by_a_run_that_is_over_is_due(world: World<'_>) 
     write(storage, [1, 2].map(|id| build_in(id, BuildState::Submitting).new_row())).await;
     write(storage, [of("a1", 1, first).new_row(), of("a2", 2, second).new_row()]).await;
     let due = async |run| {
-        let due = done("due", storage.reads().due(run, DueLimits { ready: 9, attempts: 9 }).await);
+        let due = done(
+            "due",
+            storage.reads().due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await,
+        );
         assert_eq!(due.live.values().sum::<u32>(), 2, "all live attempts are counted");
         ids(&due.attempts, |(attempt, _)| attempt.id.to_string())
     };
@@ -91,4 +96,14 @@ pub(super) async fn partitions_are_shared_among_the_living(world: World<'_>) {
     done("release", storage.release(first.run).await);
     let second = done("renew", storage.lease(Some(second.run)).await);
     assert_eq!(second.partitions, expected, "those of a run that is over are free");
+}
+
+pub(super) async fn a_clock_that_is_set_back_keeps_no_lease_alive(world: World<'_>) {
+    let storage = world.storage;
+    let dead = world.lease().await;
+    world.clock.set_back(dead.ttl * 100);
+    let other = world.lease().await;
+    world.clock.advance_to(freshmaker::time::later(world.clock.steady(), dead.ttl * 2));
+    done("renew", storage.lease(Some(other.run)).await);
+    is_over(storage, dead.run, "as long after the step as a lease holds").await;
 }

@@ -8,11 +8,15 @@ use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Commit, EventId, EventRecord, EventState,
     InboxRecord, InboxState, RowChange, RunId,
 };
+use std::time::Duration;
 
 /// What is due for a run that has made all attempts of the sample.
 async fn due(world: World<'_>, seconds: i64, ready: u32, attempts: u32) -> Due {
     world.pass_to(seconds);
-    done("due", world.storage.reads().due(RunId(1), DueLimits { ready, attempts }).await)
+    done(
+        "due",
+        world.storage.reads().due(RunId(1), DueLimits { ready, attempts, pause_max: Duration::from_secs(300) }).await,
+    )
 }
 
 fn numbers(rows: &[BuildRecord]) -> Vec<i64> {
@@ -38,6 +42,19 @@ pub(super) async fn due_builds_are_ordered_and_limited(world: World<'_>) {
     first.priority = 50;
     write(storage, [first.next_row(), BuildRecord { state: BuildState::Submitting, ..build(3) }.next_row()]).await;
     assert_eq!(numbers(&due(world, 99, 9, 9).await.ready), [1, 2, 4, 5], "a changed build has its new place");
+}
+
+pub(super) async fn a_clock_that_is_set_back_holds_no_build_up(world: World<'_>) {
+    let storage = world.storage;
+    let ready = |id, seconds| BuildRecord { not_before: Some(at(seconds)), ..build(id) }.new_row();
+    // The longest pause is 300 seconds: whatever waits longer was stored by a clock that was ahead.
+    write(storage, [ready(1, 300), ready(2, 301)]).await;
+    let live = |id, build, seconds| AttemptRecord { not_before: Some(at(seconds)), ..attempt(id, build) };
+    write(storage, [3, 4].map(|id| build_in(id, BuildState::Building).new_row())).await;
+    write(storage, [live("three", 3, 300).new_row(), live("four", 4, 301).new_row()]).await;
+    let found = due(world, 0, 9, 9).await;
+    assert_eq!(numbers(&found.ready), [2]);
+    assert_eq!(ids(&found.attempts, |(row, _)| row.id.to_string()), ["four"]);
 }
 
 pub(super) async fn a_long_line_hides_no_other(world: World<'_>) {
@@ -277,6 +294,7 @@ pub(super) async fn the_overview_counts(world: World<'_>) {
 }
 
 async fn claim_all(world: World<'_>) {
-    let claim = Claim { run: world.lease().await.run, holding: Vec::new(), limit: 9 };
+    let claim =
+        Claim { run: world.lease().await.run, holding: Vec::new(), limit: 9, pause_max: Duration::from_secs(300) };
     done("claim", world.storage.claim(&claim).await);
 }

@@ -46,6 +46,7 @@ pub(super) fn event(id: i64) -> EventRecord {
         message_id: format!("m{id}"),
         handler: "handler".into(),
         generation: 1,
+        retry_of: None,
         envelope: Envelope {
             kind: "test.pushed".into(),
             search_key: format!("image-{id}"),
@@ -71,7 +72,7 @@ pub(super) fn full_event(id: i64) -> EventRecord {
     let mut row = event(id);
     row.version = 7;
     row.state = EventState::Canceled;
-    row.generation = 3;
+    (row.generation, row.retry_of) = (3, Some(EventId(5)));
     row.envelope.manual = true;
     row.envelope.requester = Some("somebody".into());
     row.envelope.severity = Severity::Critical;

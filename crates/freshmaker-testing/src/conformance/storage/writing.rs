@@ -90,7 +90,8 @@ pub(super) async fn moments_are_microseconds(world: World<'_>) {
     assert_eq!(page.items[0].created_at, stored, "moments are stored in microseconds");
     assert_eq!(page.items[0].not_before, Some(stored), "moments are stored in microseconds");
     world.clock.advance_to(fine);
-    let claim = Claim { run: world.lease().await.run, holding: Vec::new(), limit: 1 };
+    let claim =
+        Claim { run: world.lease().await.run, holding: Vec::new(), limit: 1, pause_max: Duration::from_secs(300) };
     assert_eq!(done("claim", storage.claim(&claim).await).len(), 1, "and compared in microseconds");
 }
 
@@ -129,7 +130,7 @@ pub(super) async fn nothing_or_everything_is_written(World { storage, .. }: Worl
     let overview = done("overview", storage.reads().overview().await);
     assert_eq!(overview.notifications_waiting, 0, "no notification of a refused list");
     assert_eq!(edges(storage).await, 0, "no dependency of a refused list");
-    let limits = freshmaker::backend::DueLimits { ready: 9, attempts: 9 };
+    let limits = freshmaker::backend::DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) };
     let due = done("due", storage.reads().due(RunId::NONE, limits).await);
     assert_eq!((due.ready, due.attempts, due.live.len()), (vec![build(1)], vec![], 0), "nothing of it is due");
     write(storage, []).await;

@@ -1,0 +1,131 @@
+//! The storage as the engine uses it: each call has a time limit, and a panic is an error.
+//!
+//! A commit without an answer is `Unclear`, since it may be stored; every other call is
+//! `Unavailable` and can be repeated. `Storage::migrate` and `StorageReads::check_consistency` have
+//! no limit, because the time that they take grows with what is stored.
+
+use super::calls::in_time;
+use crate::backend::{
+    BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
+    Paging, Remedy, Result, Scope, Storage, StorageReads, Violation,
+};
+use crate::plan::{Observation, Plan};
+use crate::rebuild::{
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, Neighbourhood, RunId,
+    Transition,
+};
+use crate::store::PLACE;
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A storage with a time limit for each call.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) inner: Arc<dyn Storage>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limit: Duration,
+}
+
+impl Guarded {
+    /// Returns the answer to a call; without one, an error with this remedy.
+    async fn call<T>(&self, remedy: Remedy, what: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = in_time(&*self.clock, self.limit, call).await;
+        answer.unwrap_or_else(|none| Err(Error::new(remedy, format!("{PLACE}: {what}"), none)))
+    }
+
+    /// Returns the answer to a call that can be repeated.
+    async fn ask<T>(&self, what: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.call(Remedy::Unavailable, what, call).await
+    }
+}
+
+#[async_trait]
+impl Storage for Guarded {
+    fn reads(&self) -> &dyn StorageReads {
+        self
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        self.inner.migrate().await
+    }
+
+    async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
+        self.ask("lease", self.inner.lease(held)).await
+    }
+
+    async fn release(&self, run: RunId) -> Result<()> {
+        self.ask("release", self.inner.release(run)).await
+    }
+
+    async fn reserve(&self, count: u32) -> Result<i64> {
+        self.ask("reserve", self.inner.reserve(count)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
+        self.ask("claim", self.inner.claim(claim)).await
+    }
+
+    async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
+        self.ask("load", self.inner.load(scope)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.call(Remedy::Unclear, "commit", self.inner.commit(commit)).await
+    }
+}
+
+#[async_trait]
+impl StorageReads for Guarded {
+    async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
+        self.ask("due", self.inner.reads().due(run, limits)).await
+    }
+
+    async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
+        self.ask("events", self.inner.reads().events(filter, paging)).await
+    }
+
+    async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
+        self.ask("builds", self.inner.reads().builds(filter, paging)).await
+    }
+
+    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
+        self.ask("attempts", self.inner.reads().attempts(build)).await
+    }
+
+    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
+        self.ask("transitions", self.inner.reads().transitions(aggregate, id)).await
+    }
+
+    async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
+        self.ask("message", self.inner.reads().message(source, message_id)).await
+    }
+
+    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.ask("dead letters", self.inner.reads().dead_letters(paging)).await
+    }
+
+    async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        self.ask("plan", self.inner.reads().plan(event)).await
+    }
+
+    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+        self.ask("durations", self.inner.reads().durations(mode, limit)).await
+    }
+
+    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+        self.ask("notifications", self.inner.reads().notifications(partition, after, limit)).await
+    }
+
+    async fn outbox(&self) -> Result<Outbox> {
+        self.ask("outbox", self.inner.reads().outbox()).await
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        self.ask("overview", self.inner.reads().overview()).await
+    }
+
+    async fn check_consistency(&self) -> Result<Vec<Violation>> {
+        self.inner.reads().check_consistency().await
+    }
+}

@@ -1,0 +1,119 @@
+//! Each call of each backend hangs, panics or fails, now and then: the story ends as it should.
+
+use super::{Good, Mood, Trouble, Troubled, TroubledStorage, output, rebuild};
+use crate::each;
+use freshmaker::Engine;
+use freshmaker::backend::{Clock, Remedy};
+use freshmaker::rebuild::Observed;
+use freshmaker_testing::world::{World, builds, events, message, pushed, until};
+use std::sync::Arc;
+use std::time::Duration;
+
+const MOODS: [Mood; 3] = [Mood::Hangs, Mood::Panics, Mood::Fails(Remedy::Unavailable)];
+
+fn engine(world: &World, trouble: &Arc<Trouble>) -> Engine {
+    let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble: Arc::clone(trouble) };
+    world
+        .builder()
+        .storage(Arc::new(storage))
+        .bus("troubled", Troubled::new(&world.bus, trouble))
+        .catalog("troubled", Troubled::new(&world.catalog, trouble))
+        .build_system("troubled", Troubled::new(&world.builds, trouble))
+        .verifier("troubled", Troubled::new(&Arc::new(Good), trouble))
+        .on(rebuild)
+        .build()
+        .unwrap()
+}
+
+/// `app` and `site` are built by the system with troubles.
+fn on_troubled(world: &World) {
+    world.catalog.update(|graph| {
+        for name in ["app", "site"] {
+            graph.insert(super::image(name).with_system("troubled"));
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_misbehaves_is_made_again() {
+    let calls = [
+        "session",
+        "submit",
+        "submit, after it took effect",
+        "status",
+        "receive",
+        "acknowledge",
+        "publish",
+        "dependents",
+        "verify",
+        "lease",
+        "release",
+        "reserve",
+        "claim",
+        "load",
+        "commit",
+        "commit, after it took effect",
+    ];
+    for call in calls {
+        for mood in MOODS {
+            for world in each() {
+                on_troubled(&world);
+                let trouble = Trouble::with(call, mood, 2);
+                let engine = engine(&world, &trouble);
+                world.bus.send(message("1", "test.pushed", r#"{"image": "base"}"#));
+                world.settle(&engine).await;
+                let place = format!("{call} {mood:?}");
+                // A handler that panics has failed, and so has its event.
+                let expected = match (call, mood) {
+                    ("dependents", Mood::Panics) => vec![],
+                    _ => vec!["app DONE", "site DONE"],
+                };
+                assert_eq!(builds(&engine.client()).await, expected, "{place}");
+                let mut submitted = world.submitted();
+                submitted.dedup();
+                assert_eq!(submitted.len(), expected.len(), "{place}: nothing is built twice");
+                assert_eq!(events(&engine.client()).await.len(), 1, "{place}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_misbehaves_is_made_again_with_growing_pauses() {
+    for call in ["fence", "find"] {
+        for mood in MOODS {
+            let world = World::new();
+            on_troubled(&world);
+            let trouble = Trouble::with(call, mood, 20);
+            trouble.moods.lock().unwrap().insert("submit, after it took effect", (Mood::Hangs, 1));
+            let engine = engine(&world, &trouble);
+            engine.client().send(&pushed("base")).await.unwrap();
+            world.settle(&engine).await;
+            assert_eq!(builds(&engine.client()).await, ["app DONE", "site DONE"], "{call} {mood:?}");
+            assert_eq!(world.submitted(), ["app", "site"], "{call} {mood:?}: nothing is built twice");
+            let elapsed = world.clock.elapsed();
+            assert!(elapsed > Duration::from_secs(3600), "{call} {mood:?}: 20 failures took {elapsed:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_stop_that_hangs_delays_no_other_end() {
+    let world = World::new();
+    on_troubled(&world);
+    let trouble = Trouble::with("cancel", Mood::Hangs, 3);
+    let engine = engine(&world, &trouble);
+    let client = engine.client();
+    world.builds.hold(&"app".into());
+    client.send(&pushed("base")).await.unwrap();
+    let story = async {
+        until(|| async { builds(&client).await == ["app BUILDING", "site BLOCKED"] }).await;
+        let event = events(&client).await[0].id;
+        client.cancel(event, "ann").await.unwrap();
+        until(|| std::future::ready(trouble.calls("cancel") > 0)).await;
+        world.builds.finish(&"app".into(), Observed::Succeeded(output("app")));
+        client.wait_for_event(event).await.unwrap();
+    };
+    engine.run_until(story).await.unwrap();
+    assert_eq!(builds(&client).await, ["app CANCELED", "site CANCELED"]);
+}

@@ -1,0 +1,161 @@
+//! Readers that panic, and handlers that hang.
+
+use super::{Mood, Trouble, Troubled, rebuild};
+use crate::each;
+use freshmaker::backend::Paging;
+use freshmaker::client::Client;
+use freshmaker::event::{Envelope, Parsed, Parser, Parsers};
+use freshmaker::rebuild::InboxState;
+use freshmaker::{Context, Decision, Engine, Event, HandlerResult, Message};
+use freshmaker_testing::world::{World, builds, events, message, pushed, until};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An event whose reader panics if the message says so.
+#[derive(Debug, Serialize)]
+struct Bomb;
+
+impl<'de> Deserialize<'de> for Bomb {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        assert_ne!(text, "boom", "a reader of a user");
+        Ok(Self)
+    }
+}
+
+impl Event for Bomb {
+    const KIND: &'static str = "test.bomb";
+}
+
+async fn defuse(_: Bomb, _: Context) -> HandlerResult {
+    Ok(Decision::Skip("it is harmless".into()))
+}
+
+fn parse(message: &Message) -> Parsed {
+    assert_ne!(message.body, b"boom", "a parser of a user");
+    Some(Ok(Envelope::of(&Bomb, "7").unwrap()))
+}
+
+const PARSER: Parser = Parser::new(&["bomb"], &["test.bomb"], parse);
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_reader_panics_is_a_dead_letter_and_stops_no_other() {
+    for world in each() {
+        let hints = |message: &Message| -> Option<freshmaker::rebuild::ExternalId> {
+            assert_ne!(message.topic, "test.pushed", "a reader of hints of a user");
+            None
+        };
+        let parsers = Parsers::new(["org"]).with(PARSER);
+        let builder = world.builder().on(rebuild).on(defuse).parsers(parsers).hints("builder", hints);
+        let engine = builder.build().unwrap();
+        for (id, topic, body) in [
+            ("1", "test.bomb", r#""boom""#),
+            ("2", "test.pushed", r#"{"image": "base"}"#),
+            ("3", "org.bomb", "boom"),
+            ("4", "test.bomb", r#""well""#),
+        ] {
+            world.bus.send(message(id, topic, body));
+        }
+        world.settle(&engine).await;
+        let client = engine.client();
+        let dead = client.dead_letters(Paging::first(9)).await.unwrap().items;
+        let dead: Vec<_> = dead.iter().rev().map(|dead| dead.reason.as_ref().unwrap().to_string()).collect();
+        assert_eq!(dead.len(), 2, "{dead:?}");
+        assert!(dead[0].contains("a reader of a user") && dead[1].contains("a parser of a user"), "{dead:?}");
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+        assert_eq!(events(&client).await.len(), 2);
+    }
+}
+
+/// An engine whose catalog hangs so often, for the image `slow` only.
+fn slow(world: &World, times: u32) -> Engine {
+    let trouble = Trouble::with("dependents", Mood::Hangs, times);
+    let catalog = Troubled::new(&world.catalog, &trouble);
+    let slow = move |event: freshmaker_testing::world::Pushed, cx: Context| {
+        let catalog = Arc::clone(&catalog);
+        async move {
+            if event.image == "slow" {
+                freshmaker::backend::Catalog::dependents(&*catalog, &["base".into()]).await?;
+                return Ok(Decision::Skip("it took its time".into()));
+            }
+            rebuild(event, cx).await
+        }
+    };
+    world.builder().handler_timeout(Duration::from_secs(60)).on_as("slow", slow).build().unwrap()
+}
+
+async fn state(client: &Client, id: &str) -> (InboxState, u32, String) {
+    let message = client.message(Client::LOCAL, id).await.unwrap();
+    (message.state, message.tries, message.reason.map(|reason| reason.code).unwrap_or_default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_hang_are_tries_of_their_messages_and_hold_nothing_up() {
+    for world in each() {
+        let engine = slow(&world, 1000);
+        let client = engine.client();
+        for number in 0..20 {
+            client.send_as(format!("slow-{number}"), &pushed("slow")).await.unwrap();
+        }
+        client.send_as("fast", &pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        for number in 0..20 {
+            let expected = (InboxState::Dead, 5, "handler_timed_out".to_owned());
+            assert_eq!(state(&client, &format!("slow-{number}")).await, expected);
+        }
+        let dead = client.message(Client::LOCAL, "slow-0").await.unwrap().reason.unwrap();
+        assert_eq!(dead.text, "handler slow did not end within 60s (5 tries)");
+        assert_eq!(state(&client, "fast").await.0, InboxState::Done);
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_hangs_once_is_asked_again() {
+    let world = World::new();
+    let engine = slow(&world, 1);
+    engine.client().send_as("slow", &pushed("slow")).await.unwrap();
+    world.settle(&engine).await;
+    assert_eq!(state(&engine.client(), "slow").await, (InboxState::Done, 1, String::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_death_one_slow_handler_holds_the_others_up_for_a_minute_only() {
+    for world in each() {
+        {
+            let dies = slow(&world, 1000);
+            let client = dies.client();
+            client.send_as("slow", &pushed("slow")).await.unwrap();
+            let claimed = until(|| async { state(&client, "slow").await.0 == InboxState::Claimed });
+            // It is dropped while it handles the message, as a process that dies.
+            futures_util::future::select(Box::pin(dies.run_until(std::future::pending())), Box::pin(claimed)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let engine = slow(&world, 1000);
+        let client = engine.client();
+        client.send_as("fast", &pushed("base")).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let mut waited = Duration::MAX;
+        let fast = async {
+            until(|| async { state(&client, "fast").await.0 == InboxState::Done }).await;
+            waited = begin.elapsed();
+        };
+        engine.run_until(fast).await.unwrap();
+        assert!(waited < Duration::from_secs(65), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn orderly_ends_are_no_tries() {
+    for world in each() {
+        for _ in 0..10 {
+            let engine = slow(&world, 1000);
+            let client = engine.client();
+            client.send_as("slow", &pushed("slow")).await.unwrap();
+            let claimed = until(|| async { state(&client, "slow").await.0 == InboxState::Claimed });
+            engine.run_until(claimed).await.unwrap();
+            assert_eq!(state(&client, "slow").await, (InboxState::New, 0, String::new()));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Builds that can never be sent.
+
+use super::{image, rebuild};
+use async_trait::async_trait;
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use freshmaker::memory::MemoryBuildSystem;
+use freshmaker::rebuild::{BuildId, ExternalId};
+use freshmaker::time::Timestamp;
+use freshmaker::{ArtifactGraph, EdgeKind};
+use freshmaker_testing::world::{World, builds, pushed, until};
+use std::sync::Arc;
+
+/// Takes everything but images whose names begin with `bad`.
+#[derive(Debug, Default)]
+struct Picky(MemoryBuildSystem);
+
+#[async_trait]
+impl BuildSystem for Picky {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+        if request.artifact.as_str().starts_with("bad") {
+            return Err(Error::new(Remedy::Unavailable, "proxy", "502 for this one"));
+        }
+        self.0.submit(request).await
+    }
+
+    async fn find(&self, request: &BuildRequest, since: Timestamp) -> Result<Vec<Found>> {
+        self.0.find(request, since).await
+    }
+
+    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        self.0.status(ids).await
+    }
+
+    async fn cancel(&self, id: &ExternalId) -> Result<()> {
+        self.0.cancel(id).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn builds_that_cannot_be_sent_stop_no_others_of_their_system() {
+    let world = World::new();
+    let mut graph = ArtifactGraph::new();
+    graph.insert(freshmaker::Artifact::new("base", freshmaker::ArtifactKind::Image));
+    for name in ["bad-1", "bad-2", "bad-3", "good-1", "good-2", "good-3", "good-4"] {
+        graph.insert(image(name).with_system("picky"));
+        graph.depend(name, "base", EdgeKind::ParentImage).unwrap();
+    }
+    world.catalog.update(|old| *old = graph.clone());
+    // More that cannot be sent than may run at the same time, and all before the others.
+    let builder = world.builder().build_system("picky", Arc::new(Picky::default())).limit("picky", 2);
+    let engine = builder.on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    let done = until(|| async { client.overview().await.unwrap().builds_done == 4 });
+    let begin = tokio::time::Instant::now();
+    engine.run_until(done).await.unwrap();
+    assert!(begin.elapsed().as_secs() < 600, "{:?}", begin.elapsed());
+    let states = builds(&client).await;
+    assert_eq!(states.iter().filter(|state| state.ends_with("READY")).count(), 3, "{states:?}");
+    // Each of them is tried again, but less and less often.
+    let day = std::time::Duration::from_secs(24 * 3600);
+    engine.run_until(tokio::time::sleep(day)).await.unwrap();
+    let ids = client.builds(Default::default(), freshmaker::backend::Paging::first(9)).await.unwrap().items;
+    let bad: Vec<BuildId> = ids.iter().filter(|build| build.output.is_none()).map(|build| build.id).collect();
+    for build in bad {
+        let attempts = client.attempts(build).await.unwrap().len();
+        assert!((50..400).contains(&attempts), "{attempts} attempts in a day");
+    }
+}
