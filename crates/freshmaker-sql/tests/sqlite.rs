@@ -117,6 +117,35 @@ async fn one_engine_at_a_time_has_a_file() {
 }
 
 #[tokio::test]
+async fn a_file_has_one_lock_whatever_its_names_are() {
+    let directory = TempDir::new().unwrap();
+    let [path, link, hard] = ["state.db", "link.db", "hard.db"].map(|name| directory.path().join(name));
+    let first = SqliteStorage::open(&path).unwrap();
+    first.migrate().await.unwrap();
+    first.lease(None).await.unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let error = SqliteStorage::open(&link).unwrap().lease(None).await.unwrap_err();
+    assert_eq!(error.remedy, Remedy::Conflict);
+    std::fs::hard_link(&path, &hard).unwrap();
+    let error = SqliteStorage::open(&hard).unwrap_err();
+    assert_eq!(error.remedy, Remedy::Unsupported);
+    assert!(error.to_string().contains("2 hard links"), "{error}");
+}
+
+#[tokio::test]
+async fn others_cannot_read_what_is_stored() {
+    let directory = TempDir::new().unwrap();
+    let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
+    storage.migrate().await.unwrap();
+    storage.lease(None).await.unwrap();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_unavailable() {
     let directory = TempDir::new().unwrap();
     let error = SqliteStorage::open(directory.path().join("no/such/state.db")).unwrap_err();

@@ -1,6 +1,7 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
 mod load;
+mod place;
 mod query;
 mod rows;
 mod schema;
@@ -26,7 +27,6 @@ use freshmaker::rebuild::{
 };
 use freshmaker::store::{PLACE, conflict, external_changed, load, missing};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,9 @@ const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; P
 /// Storage in one SQLite file, for one engine process.
 ///
 /// Any number of processes may have the file open and read; [`lease`](Storage::lease) takes a lock
-/// on the file `<path>.lock`, and only one storage at a time has it, until it is dropped.
+/// on the file `<path>.lock`, and only one storage at a time has it, until it is dropped. The path
+/// is resolved first, so that a file has one lock, whatever names it has; a file with several hard
+/// links is refused. Both files can be read and written by their owner only.
 ///
 /// Calls run to their end on a blocking thread, even if their future is dropped, so no transaction
 /// stays open. They need a tokio runtime.
@@ -82,10 +84,10 @@ impl SqliteStorage {
     ///
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if the file cannot be opened,
-    /// [`Unsupported`](Remedy::Unsupported) if its path is not UTF-8.
+    /// [`Unsupported`](Remedy::Unsupported) if its path is not UTF-8 or if it has several hard
+    /// links.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        // Absolute, because SQLite gives a meaning to some relative ones (`:memory:`).
-        let path = std::path::absolute(path.as_ref()).map_err(|error| unavailable(path.as_ref().display(), error))?;
+        let path = place::resolve(path.as_ref())?;
         Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
     }
 
@@ -165,7 +167,7 @@ impl Storage for SqliteStorage {
             let locks = path.filter(|_| session.lock.is_none());
             let alone = locks.is_some();
             if let Some(path) = locks {
-                session.lock = Some(take_lock(path)?);
+                session.lock = Some(place::lock(&path)?);
             }
             write::lease(&mut session.connection, held, now, alone)
         })
@@ -284,21 +286,6 @@ fn connect(path: Option<&Path>) -> Result<SqliteConnection> {
     let mut connection = SqliteConnection::establish(text).map_err(|error| unavailable(&place, error))?;
     connection.batch_execute(SETTINGS).map_err(|error| unavailable(&place, error))?;
     Ok(connection)
-}
-
-fn take_lock(path: PathBuf) -> Result<File> {
-    let mut name = OsString::from(path);
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let place = path.display().to_string();
-    let file = File::options().create(true).append(true).open(&path).map_err(|error| unavailable(&place, error))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(Remedy::Conflict, place, "another engine has this database: it holds the lock on this file"))
-        }
-        Err(error) => Err(unavailable(place, error)),
-    }
 }
 
 /// An error on its way out of a transaction, which is taken back.

@@ -1,0 +1,53 @@
+//! Where the database is: one real path, files for their owner only, one lock.
+
+use super::unavailable;
+use freshmaker::backend::{Error, Remedy, Result};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Makes the file if it is not there, and returns its path without symbolic links.
+///
+/// The path is absolute, because SQLite gives a meaning to some relative ones (`:memory:`). Files
+/// that SQLite puts beside the database get the permissions of the database.
+///
+/// # Errors
+/// `Unavailable` if the file cannot be made or found; `Unsupported` if it has several hard links:
+/// each would have a lock of its own.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
+    let place = || path.display().to_string();
+    let file = ours().open(path).map_err(|error| unavailable(place(), error))?;
+    let links = file.metadata().map_err(|error| unavailable(place(), error))?.nlink();
+    if links > 1 {
+        let text = format!("the file has {links} hard links, and a database must have one name");
+        return Err(Error::new(Remedy::Unsupported, place(), text));
+    }
+    std::fs::canonicalize(path).map_err(|error| unavailable(place(), error))
+}
+
+/// Takes the lock of an engine on the database at a resolved path.
+///
+/// # Errors
+/// `Conflict` if another engine has it; `Unavailable` if the file cannot be made.
+pub(super) fn lock(path: &Path) -> Result<File> {
+    let mut name = OsString::from(path);
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let place = path.display().to_string();
+    let file = ours().open(&path).map_err(|error| unavailable(&place, error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(Remedy::Conflict, place, "another engine has this database: it holds the lock on this file"))
+        }
+        Err(error) => Err(unavailable(place, error)),
+    }
+}
+
+/// Opens a file, and makes it for its owner only if it is not there.
+fn ours() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).append(true).mode(0o600);
+    options
+}
