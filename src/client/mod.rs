@@ -5,12 +5,13 @@
 //! that what it waits for is seen at once, and that can [preview](Client::preview) what an event
 //! would do.
 
-mod cancel;
+mod decide;
 mod send;
 mod subscription;
 mod wait;
 mod wake;
 
+pub use decide::RetryPart;
 pub(crate) use send::ASK_FIRST;
 pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};

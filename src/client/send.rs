@@ -72,9 +72,7 @@ impl Client {
         if event.plan.as_ref() != Some(plan) {
             return Err(rejected(format!("event {} asks about another plan: {}", event.id, event.reason)));
         }
-        if self.inner.preview.as_ref().is_some_and(|preview| !preview.has_handler(&event.handler)) {
-            return Err(rejected(format!("no handler is called {:?} any more", event.handler)));
-        }
+        self.must_have_handler(&event.handler)?;
         let headers = [(Message::CONFIRMS, plan.to_string()), (Message::HANDLER, event.handler)];
         self.receive(Message {
             id: format!("{}/confirmed", event.id),
@@ -84,8 +82,14 @@ impl Client {
         })
         .await
     }
+
+    /// Rejects a message for a handler that is not there any more, as far as this client knows.
+    pub(super) fn must_have_handler(&self, name: &str) -> Result<()> {
+        let gone = self.inner.preview.as_ref().is_some_and(|preview| !preview.has_handler(name));
+        if gone { Err(rejected(format!("no handler is called {name:?} any more"))) } else { Ok(()) }
+    }
 }
 
-fn rejected(text: String) -> Error {
+pub(super) fn rejected(text: String) -> Error {
     Error::new(Remedy::Rejected, PLACE, text)
 }

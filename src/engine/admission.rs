@@ -19,6 +19,7 @@ use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::Decided;
 use super::inbox::{finish, is_handled, wait};
+use super::retry::Retry;
 use crate::backend::{Error, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
@@ -27,6 +28,17 @@ use crate::rebuild::{
     Actor, Admission, BuildId, EventId, InboxRecord, InboxState, Input, Lines, Outcome, Rebuild, RowChange,
 };
 use std::collections::BTreeSet;
+
+/// Says what the handlers decided about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    /// The claimed message.
+    pub(super) record: &'a InboxRecord,
+    /// The event that was read from it.
+    pub(super) envelope: &'a Envelope,
+    /// What it does over, if it is a retry.
+    pub(super) retry: Option<&'a Retry>,
+}
 
 /// Holds what the handlers of one message decided, sorted by what it leads to. Each entry has the
 /// name of its handler.
@@ -71,7 +83,8 @@ impl<'a> Decisions<'a> {
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over
 /// or claims again without holding it.
-pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope, decided: Vec<(&str, Decided)>) {
+pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Decided)>) {
+    let About { record, envelope, .. } = about;
     let decisions = Decisions::sort(decided);
     for (handler, event) in &decisions.canceled {
         let by = Actor::Handler((*handler).to_owned());
@@ -84,7 +97,7 @@ pub(super) async fn store(core: &Core, record: &InboxRecord, envelope: &Envelope
     let mut conflicts = Conflicts::default();
     loop {
         let admitting = core.admitting.lock().await;
-        let stored = match admit(core, record, envelope, &decisions, done.clone()).await {
+        let stored = match admit(core, about, &decisions, done.clone()).await {
             Ok(stored) => stored,
             Err(NotNow::Backend(error)) => {
                 core.pause("admission", &error).await;
@@ -146,14 +159,8 @@ impl From<Error> for NotNow {
 ///
 /// # Errors
 /// `NotNow` if the storage cannot be read or the plan has to wait.
-async fn admit(
-    core: &Core,
-    record: &InboxRecord,
-    envelope: &Envelope,
-    decisions: &Decisions<'_>,
-    done: InboxRecord,
-) -> Result<Stored, NotNow> {
-    let admissions = admissions(core, record, envelope, decisions).await?;
+async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: InboxRecord) -> Result<Stored, NotNow> {
+    let admissions = admissions(core, about, decisions).await?;
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
     let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
     let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
@@ -173,7 +180,7 @@ async fn admit(
     let handlers: Vec<_> = decisions.events.iter().map(|(handler, _)| *handler).collect();
     let mut commit = rebuild.commit(Actor::Handler(handlers.join(", ")));
     commit.run = Some(core.run());
-    commit.changes.extend(emitted(core, record, &decisions.emitted));
+    commit.changes.extend(emitted(core, about.record, &decisions.emitted));
     commit.changes.push(RowChange::Inbox(done));
     Ok(core.store(commit).await)
 }
@@ -184,8 +191,7 @@ async fn admit(
 /// are gaps.
 async fn admissions(
     core: &Core,
-    record: &InboxRecord,
-    envelope: &Envelope,
+    About { record, envelope, retry }: About<'_>,
     decisions: &Decisions<'_>,
 ) -> Result<Vec<Admission>, Error> {
     let lines = lines(core, decisions).await?;
@@ -198,13 +204,23 @@ async fn admissions(
             source: record.source.clone(),
             message_id: record.message_id.clone(),
             handler: (*handler).to_owned(),
-            envelope: envelope.clone(),
+            generation: retry.map_or(1, |retry| retry.of.generation.saturating_add(1)),
+            retry_of: retry.map(|retry| retry.of.id),
+            envelope: requested(envelope, retry),
             mode: core.decider.mode(),
             lines: lines.clone(),
             outcome: outcome.clone(),
         });
     }
     Ok(admissions)
+}
+
+/// Returns the event as it is stored: a retry is requested by the person who wants it.
+fn requested(envelope: &Envelope, retry: Option<&Retry>) -> Envelope {
+    match retry {
+        Some(retry) => Envelope { manual: true, requester: retry.by.clone(), ..envelope.clone() },
+        None => envelope.clone(),
+    }
 }
 
 /// Returns the inbox rows of the messages that handlers emitted.

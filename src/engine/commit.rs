@@ -192,9 +192,14 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
             Scope::Attempt(attempt.clone())
         }
         (
-            Input::Refused { .. } | Input::NotSent { .. } | Input::Resolved { .. } | Input::Observe { .. },
+            Input::Refused { .. }
+            | Input::NotSent { .. }
+            | Input::Resolved { .. }
+            | Input::Decide { .. }
+            | Input::Observe { .. },
             Some(build),
         ) => Scope::Descendants(vec![build]),
+        (Input::Abandon { build, .. }, _) => Scope::Descendants(vec![*build]),
         (
             Input::Accepted { attempt, .. }
             | Input::Unclear { attempt, .. }
@@ -204,6 +209,7 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
             | Input::Refused { attempt, .. }
             | Input::NotSent { attempt, .. }
             | Input::Resolved { attempt, .. }
+            | Input::Decide { attempt, .. }
             | Input::Observe { attempt, .. },
             _,
         ) => Scope::Attempt(attempt.clone()),

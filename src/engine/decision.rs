@@ -16,6 +16,7 @@
 
 use super::calls::{NoAnswer, in_time};
 use super::registry::{Entry, Registry};
+use super::retry::Retry;
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BoxError, BuildFilter, Clock, Error, Paging, Remedy, StorageReads, with_causes};
 use crate::client::ASK_FIRST;
@@ -81,7 +82,8 @@ pub(super) struct Incoming<'a> {
     pub(super) id: &'a str,
     /// When the message was stored.
     pub(super) at: Timestamp,
-    /// Its headers. Two of them matter here: `Message::CONFIRMS` and `Message::HANDLER`.
+    /// Its headers, of which `Message::CONFIRMS`, `Message::HANDLER`, `Message::RETRIES` and
+    /// `Message::PART` matter here.
     pub(super) headers: &'a BTreeMap<String, String>,
     /// The event that was read from it.
     pub(super) envelope: &'a Envelope,
@@ -118,7 +120,7 @@ impl Decider {
     /// Asks each handler of the event's kind, one after another in the order of their registration.
     ///
     /// The header `Message::HANDLER` restricts this to one handler. The header `Message::CONFIRMS`
-    /// has the hash of a plan that a person has confirmed.
+    /// has the hash of a plan that a person has confirmed. `retry` says what is done over.
     ///
     /// # Errors
     /// A transient error of a backend, from any handler, or any error of the storage while contents
@@ -127,28 +129,29 @@ impl Decider {
     pub(super) async fn decide<'a>(
         &'a self,
         incoming: Incoming<'_>,
+        retry: Option<&Retry>,
         now: Timestamp,
     ) -> Result<Vec<(&'a str, Decided)>, Undecided> {
-        let confirmed: Option<Digest> = incoming.headers.get(Message::CONFIRMS).and_then(|text| text.parse().ok());
         let only = incoming.headers.get(Message::HANDLER);
         let mut decisions = Vec::new();
         let of_kind: Vec<&'a Entry> = self.registry.of_kind(&incoming.envelope.kind).collect();
         for entry in of_kind {
             if only.is_none_or(|name| *name == entry.name) {
-                decisions.push((entry.name.as_str(), self.ask(entry, incoming, confirmed.as_ref(), now).await?));
+                decisions.push((entry.name.as_str(), self.ask(entry, incoming, retry, now).await?));
             }
         }
         Ok(decisions)
     }
 
-    /// Asks one handler, and completes its answer. A plan goes through three steps: contents that
-    /// the catalog does not know are filled in, each node gets its build system, and the gate may
-    /// hold the plan back until a person confirms it.
+    /// Asks one handler, and completes its answer. A plan goes through four steps: it is cut down to
+    /// what is retried, contents that the catalog does not know are filled in, each node gets its
+    /// build system, and the gate may hold the plan back until a person confirms it. A retry is
+    /// confirmed by the person who wants it.
     async fn ask(
         &self,
         entry: &Entry,
         incoming: Incoming<'_>,
-        confirmed: Option<&Digest>,
+        retry: Option<&Retry>,
         now: Timestamp,
     ) -> Result<Decided, Undecided> {
         let received = Received { message_id: incoming.id.to_owned(), at: incoming.at };
@@ -173,9 +176,17 @@ impl Decider {
             Decision::Ignore => Decided::Ignore,
             Decision::Skip(why) => Decided::Event(Outcome::Skip(Reason::new("skipped", why))),
             Decision::Rebuild(plan) => {
+                let plan = match retry {
+                    Some(retry) => retry.cut(plan),
+                    None => plan,
+                };
                 let plan = self.with_known_contents(plan).await?;
+                let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
+                    Some(text) => text.parse().ok(),
+                    None => retry.map(|_| plan.hash()),
+                };
                 let policy = self.readable.policy.for_handler(&entry.name);
-                Decided::Event(gate(self.route(plan), &policy, confirmed))
+                Decided::Event(gate(self.route(plan), &policy, confirmed.as_ref()))
             }
             Decision::Emit(messages) => Decided::Emit(messages),
             Decision::Cancel(events) => Decided::Cancel(events),

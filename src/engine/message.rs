@@ -18,11 +18,13 @@
 //!   try, by `Storage::release`.
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
-use super::admission;
+use super::admission::{self, About};
 use super::core::{Core, progress};
-use super::decision::{Incoming, Undecided};
+use super::decision::{Decided, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
+use super::retry::Retry;
 use crate::backend::{Claim, Remedy};
+use crate::event::Envelope;
 use crate::reason::Reason;
 use crate::rebuild::InboxRecord;
 use futures_util::FutureExt;
@@ -105,10 +107,11 @@ async fn handle(core: &Core, record: InboxRecord) {
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
         Some(Ok(envelope)) => envelope,
     };
-    let (id, at, headers) = (&record.message_id, record.received_at, &record.message.headers);
-    let incoming = Incoming { id, at, headers, envelope: &envelope };
-    match core.decider.decide(incoming, core.now()).await {
-        Ok(decisions) => admission::store(core, &record, &envelope, decisions).await,
+    match decide(core, &record, &envelope).await {
+        Ok((decisions, retry)) => {
+            let about = About { record: &record, envelope: &envelope, retry: retry.as_ref() };
+            admission::store(core, about, decisions).await;
+        }
         Err(Undecided::Backend(error)) => {
             tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
             wait(core, record, Reason::new("waiting", error.to_string())).await;
@@ -120,6 +123,25 @@ async fn handle(core: &Core, record: InboxRecord) {
             postpone(core, InboxRecord { tries, ..record }, core.limits.backoff(tries), reason).await;
         }
     }
+}
+
+/// Asks the handlers about a message, and says what it retries.
+async fn decide<'a>(
+    core: &'a Core,
+    record: &InboxRecord,
+    envelope: &Envelope,
+) -> Result<(Vec<(&'a str, Decided)>, Option<Retry>), Undecided> {
+    let headers = &record.message.headers;
+    let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, envelope };
+    let retry = match Retry::of(incoming, core.reads()).await {
+        Err(error) if !error.is_transient() => {
+            tracing::warn!(message.id = record.message_id, %error, "nothing is retried");
+            return Ok((Vec::new(), None));
+        }
+        retry => retry?,
+    };
+    let decisions = core.decider.decide(incoming, retry.as_ref(), core.now()).await?;
+    Ok((decisions, retry))
 }
 
 /// Returns why a message that has used up its tries is a dead letter.

@@ -45,6 +45,7 @@ mod prepared;
 mod preview;
 mod publish;
 mod registry;
+mod retry;
 mod verify;
 mod watch;
 

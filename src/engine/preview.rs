@@ -126,7 +126,7 @@ impl Preview {
         let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;
         let id = message.identity();
         let incoming = Incoming { id: &id, at: now, headers: &message.headers, envelope: &envelope };
-        let decisions = self.decider.decide(incoming, now).await?;
+        let decisions = self.decider.decide(incoming, None, now).await?;
         let foreseen = decisions.into_iter().map(|(handler, decided)| {
             let decision = match decided {
                 Decided::Ignore => Foreseen::Ignores,

@@ -156,8 +156,8 @@ pub struct Message {
     pub id: String,
     /// The dotted address of the message, for example `org.example.build.done`.
     pub topic: String,
-    /// The header fields. The engine reads only [`CONFIRMS`](Self::CONFIRMS) and
-    /// [`HANDLER`](Self::HANDLER).
+    /// The header fields. The engine reads only those that are named below, whoever has sent the
+    /// message: who may publish on a bus that the engine listens to may do what they say.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The body as it was received.
@@ -175,6 +175,16 @@ impl Message {
     /// Header with the name of the only handler that gets the message. Without it, all handlers of
     /// the kind get it.
     pub const HANDLER: &'static str = "freshmaker-handler";
+
+    /// Header with the number of the event that this message retries, see
+    /// [`Client::retry`](crate::client::Client::retry).
+    pub const RETRIES: &'static str = "freshmaker-retries";
+
+    /// Header that says which part of an event is retried.
+    pub const PART: &'static str = "freshmaker-part";
+
+    /// Header with the name of the person who wants what the message asks for.
+    pub const REQUESTER: &'static str = "freshmaker-requester";
 
     /// Makes a message that carries an event: its topic is the kind, its body the event's JSON.
     ///

@@ -84,6 +84,7 @@ mod explain;
 mod gate;
 mod members;
 mod nodes;
+mod part;
 mod planner;
 mod render;
 mod roles;

@@ -62,6 +62,10 @@ pub struct Admission {
     pub message_id: String,
     /// The handler that decided.
     pub handler: String,
+    /// 1, or one more than that of the event that this one retries.
+    pub generation: u32,
+    /// The event that this one retries.
+    pub retry_of: Option<EventId>,
     /// What came in.
     pub envelope: Envelope,
     /// Whether builds are real.
@@ -195,8 +199,8 @@ impl Rebuild {
             source: admission.source.clone(),
             message_id: admission.message_id.clone(),
             handler: admission.handler.clone(),
-            generation: 1,
-            retry_of: None,
+            generation: admission.generation,
+            retry_of: admission.retry_of,
             envelope: admission.envelope.clone(),
             mode: admission.mode,
             reason,

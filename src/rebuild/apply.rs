@@ -11,6 +11,7 @@
 //! | accepted, unclear, resolve, not resolved | the attempt, and its build if its state follows |
 //! | refused, not sent, resolved, observed | the same, and if the build ends: see `ended` |
 //! | overdue | the build, which is to be stopped |
+//! | decide, abandon | the attempt and the build, and if the build ends: see `ended` |
 //! | cancel | the event, its causes, and the builds that no other event wants |
 //!
 //! *Invariant:* an input that does not fit the states changes nothing, and is an error value.
@@ -108,6 +109,8 @@ impl Rebuild {
                 }
                 Ok(())
             }
+            Input::Decide { attempt, external, by } => self.decided(attempt, external.as_ref(), by, limits),
+            Input::Abandon { build, by, text } => self.abandon(*build, by, text),
             Input::Observe { attempt, observed, verify } => self.observe(attempt, observed, *verify, limits),
             Input::Verified { build, seen, unused } => self.verified(*build, seen, *unused),
             Input::Overdue { attempt } => {
@@ -234,7 +237,12 @@ impl Rebuild {
     ///
     /// The build counts a try. It becomes `Building`, or
     /// `Canceling` if its cancellation was requested while the submission was under way.
-    fn bind(&mut self, attempt: &AttemptId, external: &ExternalId, reason: &Reason) -> Result<(), IllegalInput> {
+    pub(super) fn bind(
+        &mut self,
+        attempt: &AttemptId,
+        external: &ExternalId,
+        reason: &Reason,
+    ) -> Result<(), IllegalInput> {
         let Some(record) = self.now.attempts.get_mut(attempt) else {
             return Err(IllegalInput::Unknown(format!("attempt {attempt}")));
         };
@@ -302,7 +310,7 @@ impl Rebuild {
     /// Handles a request that had no effect. The build becomes ready again, under the same release
     /// and after a back-off, if `again` is set and the limit of resubmissions is not reached; else
     /// it fails.
-    fn resubmit(&mut self, id: BuildId, reason: &Reason, again: bool, limits: &Limits) {
+    pub(super) fn resubmit(&mut self, id: BuildId, reason: &Reason, again: bool, limits: &Limits) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.resubmits += 1;
         let pause = limits.backoff(build.resubmits);
@@ -435,7 +443,7 @@ impl Rebuild {
     }
 
     /// Ends the build as failed, or as cancelled if its cancellation was requested.
-    fn fail(&mut self, id: BuildId, reason: Reason) {
+    pub(super) fn fail(&mut self, id: BuildId, reason: Reason) {
         let canceled = self.now.builds.get(&id).is_some_and(|build| build.cancel_at.is_some());
         self.end(id, if canceled { BuildState::Canceled } else { BuildState::Failed }, reason);
     }
@@ -590,7 +598,8 @@ impl Rebuild {
             return Err(IllegalInput::Unknown(format!("event {id}")));
         };
         if event.state.is_terminal() || event.cancel_at.is_some() {
-            let (state, input) = (event.state.as_str(), "a cancellation");
+            let state = if event.state.is_terminal() { event.state.as_str() } else { "being cancelled already" };
+            let input = "a cancellation";
             return Err(IllegalInput::Stale { what: format!("event {id}"), state, input });
         }
         event.cancel_at = Some(at);
@@ -690,7 +699,12 @@ impl Rebuild {
     ///
     /// # Errors
     /// [`IllegalInput::Unknown`] if the attempt is not loaded, else [`IllegalInput::Stale`].
-    fn expect(&self, id: &AttemptId, states: &[AttemptState], input: &'static str) -> Result<BuildId, IllegalInput> {
+    pub(super) fn expect(
+        &self,
+        id: &AttemptId,
+        states: &[AttemptState],
+        input: &'static str,
+    ) -> Result<BuildId, IllegalInput> {
         let attempt = self.now.attempts.get(id).ok_or_else(|| IllegalInput::Unknown(format!("attempt {id}")))?;
         // Only the run that submits has an answer to that; a lookup may begin with what another run
         // has left.

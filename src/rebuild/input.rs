@@ -176,6 +176,24 @@ pub enum Input {
         /// When to try again, counted from now.
         after: Duration,
     },
+    /// A person has found out what became of a submission without a clear answer.
+    Decide {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What the build system calls it; `None` if it was never submitted.
+        external: Option<ExternalId>,
+        /// The person.
+        by: Actor,
+    },
+    /// A person says that nothing more is to be expected of a build.
+    Abandon {
+        /// The build.
+        build: BuildId,
+        /// The person.
+        by: Actor,
+        /// Why.
+        text: String,
+    },
     /// The build system was asked about the attempt.
     Observe {
         /// The attempt.
@@ -218,7 +236,7 @@ impl Input {
     #[must_use]
     pub fn actor(&self) -> Actor {
         match self {
-            Self::Cancel { by, .. } => by.clone(),
+            Self::Cancel { by, .. } | Self::Decide { by, .. } | Self::Abandon { by, .. } => by.clone(),
             Self::Observe { .. } | Self::Resolved { .. } | Self::NotResolved { .. } | Self::Verified { .. } => {
                 Actor::Poll
             }
@@ -247,12 +265,14 @@ impl Input {
             | Self::Overdue { attempt }
             | Self::Resolved { attempt, .. }
             | Self::NotResolved { attempt, .. }
+            | Self::Decide { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
             Self::Reuse { .. }
             | Self::Start { .. }
             | Self::Lost { .. }
             | Self::Postponed { .. }
             | Self::Verified { .. }
+            | Self::Abandon { .. }
             | Self::Cancel { .. } => None,
         }
     }

@@ -25,6 +25,7 @@ mod forecast;
 mod history;
 mod input;
 mod neighbourhood;
+mod person;
 mod polling;
 mod record;
 mod renew;
@@ -48,4 +49,4 @@ pub use record::{
 };
 pub use retry::Limits;
 pub use schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
-pub use state::{AttemptState, BuildState, EventState, PublicBuildState};
+pub use state::{AttemptState, BuildState, EventState, PublicBuildState, UnknownState};

@@ -23,6 +23,23 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A text is not the name of a state.
+///
+/// ```
+/// use freshmaker::rebuild::{BuildState, EventState};
+///
+/// assert_eq!("DEP_FAILED".parse(), Ok(BuildState::DependencyFailed));
+/// let error = "done".parse::<EventState>().unwrap_err();
+/// let expected = "INITIALIZED, BUILDING, COMPLETE, FAILED, SKIPPED, CANCELED";
+/// assert_eq!(error.to_string(), format!(r#""done" is not the name of a state: expected {expected}"#));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not the name of a state: expected {expected}")]
+pub struct UnknownState {
+    text: String,
+    expected: String,
+}
+
 macro_rules! stored {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$doc])*
@@ -49,6 +66,16 @@ macro_rules! stored {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownState;
+
+            fn from_str(text: &str) -> Result<Self, UnknownState> {
+                let state = Self::ALL.iter().copied().find(|state| state.as_str() == text);
+                let expected = || Self::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+                state.ok_or_else(|| UnknownState { text: text.to_owned(), expected: expected() })
             }
         }
 
@@ -239,7 +266,7 @@ impl AttemptState {
         use AttemptState as S;
         match self {
             S::Intent => matches!(next, S::Bound | S::Unknown | S::Refused | S::Resolving | S::NotSubmitted),
-            S::Unknown => matches!(next, S::Resolving),
+            S::Unknown => matches!(next, S::Resolving | S::Bound | S::NotSubmitted),
             S::Resolving => matches!(next, S::Bound | S::NotSubmitted | S::Resolving | S::Refused),
             S::Bound => matches!(next, S::Succeeded | S::Failed | S::Canceled),
             S::Succeeded | S::Failed | S::Canceled | S::Refused | S::NotSubmitted => false,

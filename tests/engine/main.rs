@@ -3,6 +3,7 @@
 
 mod config;
 mod decisions;
+mod doors;
 mod gate;
 mod messages;
 mod runs;

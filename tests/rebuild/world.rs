@@ -125,6 +125,8 @@ impl World {
             source: "bus".into(),
             message_id: format!("m{event}"),
             handler: "handler".into(),
+            generation: 1,
+            retry_of: None,
             envelope: Envelope {
                 kind: "test".into(),
                 search_key: "test".into(),

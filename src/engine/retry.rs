@@ -1,0 +1,77 @@
+//! Retries: a message that a person has sent to do an ended event over.
+//!
+//! The handler of the event decides again, from what the catalogs and the policy say now. If only
+//! the failed part is retried, the plan is cut down to the artifacts whose builds did not end well.
+//! What had ended stays as it is: the retry is an event of its own, with `generation` and
+//! `retry_of`.
+
+use super::decision::Incoming;
+use crate::artifact::ArtifactId;
+use crate::backend::{BuildFilter, Error, EventFilter, Paging, Remedy, StorageReads};
+use crate::client::Client;
+use crate::event::Message;
+use crate::plan::Plan;
+use crate::reason::Reason;
+use crate::rebuild::{EventId, EventRecord, Output};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Holds the event that is retried, and what its builds have become.
+#[derive(Clone, Debug)]
+pub(super) struct Retry {
+    /// The event.
+    pub(super) of: EventRecord,
+    /// The person who wants it.
+    pub(super) by: Option<String>,
+    /// Whether only what did not end well is built.
+    failed_only: bool,
+    /// Artifacts whose builds did not end well.
+    failed: BTreeSet<ArtifactId>,
+    /// What the builds that ended well have made.
+    made: BTreeMap<ArtifactId, Output>,
+}
+
+impl Retry {
+    /// Returns the retry that a message asks for; `None` if it asks for none.
+    ///
+    /// # Errors
+    /// Those of the storage; `NotFound` if there is no such event any more.
+    pub(super) async fn of(incoming: Incoming<'_>, reads: &dyn StorageReads) -> Result<Option<Self>, Error> {
+        let header = |name| incoming.headers.get(name);
+        let Some(id) = header(Message::RETRIES).and_then(|text| text.parse().ok()).map(EventId) else {
+            return Ok(None);
+        };
+        let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
+        let found = reads.events(filter, Paging::first(1)).await?.items.pop();
+        let gone = || Error::new(Remedy::NotFound, "retry", format!("event {id} is not there any more"));
+        let of = found.ok_or_else(gone)?;
+        let failed_only = header(Message::PART).is_some_and(|part| part == Client::FAILED_PART);
+        let by = header(Message::REQUESTER).cloned();
+        let (mut failed, mut made) = (BTreeSet::new(), BTreeMap::new());
+        let mut paging = Paging::first(Paging::LIMIT_MAX);
+        loop {
+            let page = reads.builds(BuildFilter { event: Some(id), ..BuildFilter::default() }, paging).await?;
+            paging.offset += u64::from(Paging::LIMIT_MAX);
+            for build in page.items {
+                let artifact = build.key.artifact;
+                if build.state.is_success() {
+                    made.extend(build.output.map(|output| (artifact, output)));
+                } else {
+                    failed.insert(artifact);
+                }
+            }
+            if paging.offset >= page.total {
+                return Ok(Some(Self { of, by, failed_only, failed, made }));
+            }
+        }
+    }
+
+    /// Returns the part of a plan that is retried. If the event has no builds that failed, it has
+    /// failed itself, and the whole plan is retried.
+    pub(super) fn cut(&self, plan: Plan) -> Plan {
+        if !self.failed_only || self.failed.is_empty() {
+            return plan;
+        }
+        let text = format!("event {}, which this one retries, has built it or did not build it", self.of.id);
+        plan.part(&self.failed, &self.made, &Reason::new("not_retried", text))
+    }
+}

@@ -1,0 +1,255 @@
+//! Doors: what waits for a person can be decided by one.
+
+use crate::each;
+use freshmaker::backend::{Paging, Remedy};
+use freshmaker::client::{Client, RetryPart};
+use freshmaker::memory::MemoryBuildSystem;
+use freshmaker::rebuild::{
+    AttemptId, BuildId, EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output,
+};
+use freshmaker::{Context, Decision, HandlerResult};
+use freshmaker_testing::world::{Pushed, World, builds, events, message, pushed, until};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
+    let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
+    Ok(Decision::Rebuild(graph.planner().changed(event.image, None).plan()?))
+}
+
+async fn build_of(client: &Client, artifact: &str) -> BuildId {
+    let all = client.builds(Default::default(), Paging::first(100)).await.unwrap().items;
+    all.iter().find(|build| build.key.artifact.as_str() == artifact).unwrap().id
+}
+
+async fn attempt_of(client: &Client, artifact: &str) -> AttemptId {
+    client.attempts(build_of(client, artifact).await).await.unwrap().pop().unwrap().id
+}
+
+mod unclear {
+    use super::*;
+    use async_trait::async_trait;
+    use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Result};
+    use freshmaker::time::Timestamp;
+
+    /// Cannot tell what it has, and does not answer the first submission.
+    #[derive(Debug)]
+    struct Mute {
+        inner: Arc<MemoryBuildSystem>,
+        submitted: AtomicBool,
+    }
+
+    #[async_trait]
+    impl BuildSystem for Mute {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { lookup: false, ..self.inner.capabilities() }
+        }
+
+        async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
+            if !self.submitted.swap(true, Ordering::SeqCst) {
+                return Err(Error::new(Remedy::Unclear, "submit", "connection reset"));
+            }
+            self.inner.submit(request).await
+        }
+
+        async fn find(&self, _: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
+            panic!("it is never asked")
+        }
+
+        async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
+            self.inner.status(ids).await
+        }
+
+        async fn cancel(&self, id: &ExternalId) -> Result<()> {
+            self.inner.cancel(id).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_says_what_became_of_an_unclear_submission() {
+        for found in [false, true] {
+            for world in each() {
+                let system = Mute { inner: world.builds.clone(), submitted: AtomicBool::new(false) };
+                let engine = world.builder().build_system("mute", Arc::new(system)).on(rebuild).build().unwrap();
+                world.catalog.update(|graph| {
+                    graph.remove(&"site".into());
+                    let app = freshmaker::Artifact::new("app", freshmaker::ArtifactKind::Image);
+                    graph.insert(app.with_source("app", None).with_system("mute"));
+                });
+                let client = engine.client();
+                client.send(&pushed("base")).await.unwrap();
+                let waits = until(|| async {
+                    let all = client.builds(Default::default(), Paging::first(1)).await.unwrap().items;
+                    let Some(build) = all.first() else { return false };
+                    let attempts = client.attempts(build.id).await.unwrap();
+                    attempts.first().is_some_and(|attempt| attempt.reason.code == "needs_decision")
+                });
+                engine.run_until(waits).await.unwrap();
+                let attempt = attempt_of(&client, "app").await;
+                let external = found.then(|| ExternalId::new("task-7"));
+                client.resolve(&attempt, external.clone(), "ann").await.unwrap();
+                let again = client.resolve(&attempt, external, "bob").await.unwrap_err();
+                assert_eq!(again.remedy, Remedy::Rejected, "{again}");
+                world.settle(&engine).await;
+                // The build system does not know the id that was made up, so it is tried again.
+                assert_eq!(builds(&client).await, ["app DONE"]);
+                let attempts = client.attempts(build_of(&client, "app").await).await.unwrap();
+                assert_eq!(attempts.len(), 2);
+                let history = client.transitions("attempt", attempt.as_str()).await.unwrap();
+                let decided = history.iter().find(|row| row.reason.code == "decided").unwrap();
+                assert_eq!(decided.actor.to_string(), "person:ann");
+                assert_eq!(decided.to, if found { "BOUND" } else { "NOT_SUBMITTED" });
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_does_not_go_on_can_be_given_up() {
+    for world in each() {
+        let engine = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        engine.run_until(until(|| async { builds(&client).await.len() == 2 })).await.unwrap();
+        assert_eq!(builds(&client).await, ["app READY", "site BLOCKED"]);
+        client.give_up(build_of(&client, "app").await, "the builder is gone", "ann").await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(builds(&client).await, ["app FAILED", "site DEP_FAILED"]);
+        let last =
+            client.transitions("build", &build_of(&client, "app").await.to_string()).await.unwrap().pop().unwrap();
+        assert_eq!((last.reason.code.as_str(), last.actor.to_string().as_str()), ("abandoned", "person:ann"));
+        assert_eq!(last.reason.text, "given up by ann: the builder is gone");
+        let again = client.give_up(build_of(&client, "app").await, "", "ann").await.unwrap_err();
+        assert_eq!(again.remedy, Remedy::Rejected, "{again}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_cancelled_before_it_is_given_up() {
+    for world in each() {
+        world.builds.hold(&"app".into());
+        let engine = world.builder().on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        engine.run_until(until(|| async { builds(&client).await == ["app BUILDING", "site BLOCKED"] })).await.unwrap();
+        let app = build_of(&client, "app").await;
+        let error = client.give_up(app, "it takes too long", "ann").await.unwrap_err();
+        assert_eq!(error.remedy, Remedy::Rejected, "{error}");
+        client.cancel(events(&client).await[0].id, "ann").await.unwrap();
+        let twice = client.cancel(events(&client).await[0].id, "bob").await.unwrap_err();
+        assert!(twice.to_string().contains("being cancelled already"), "{twice}");
+        // No engine runs, so that nobody says how it ended.
+        assert_eq!(builds(&client).await, ["app CANCELING", "site CANCELED"]);
+        client.give_up(app, "the machine was thrown away", "ann").await.unwrap();
+        assert_eq!(builds(&client).await, ["app CANCELED", "site CANCELED"]);
+        assert_eq!(events(&client).await[0].state, EventState::Canceled);
+        assert_eq!(world.storage.reads().check_consistency().await.unwrap(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_handled_again_when_its_handler_is_there() {
+    for world in each() {
+        let other = world
+            .builder()
+            .on_as("other", |_: freshmaker::handler::ImagePushed, _: Context| async { Ok(Decision::Ignore) });
+        let before = other.build().unwrap();
+        // A client that knows no handlers takes what it gets.
+        let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+        client.send_as("m1", &pushed("base")).await.unwrap();
+        world.settle(&before).await;
+        assert_eq!(client.message(Client::LOCAL, "m1").await.unwrap().reason.unwrap().code, "no_handler");
+        client.requeue(Client::LOCAL, "m1").await.unwrap();
+        assert_eq!(client.requeue(Client::LOCAL, "m1").await.unwrap_err().remedy, Remedy::Rejected);
+        assert_eq!(client.requeue(Client::LOCAL, "m2").await.unwrap_err().remedy, Remedy::NotFound);
+        assert_eq!(client.requeue(Client::REFUSED, "m1").await.unwrap_err().remedy, Remedy::Rejected);
+        let after = world.builder().on(rebuild).build().unwrap();
+        world.settle(&after).await;
+        assert_eq!(client.message(Client::LOCAL, "m1").await.unwrap().state, InboxState::Done);
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+    }
+}
+
+/// A world in which `base` was pushed, `app` built, and `site` not.
+async fn half_failed(world: &World) -> freshmaker::Engine {
+    let engine = world.builder().on(rebuild).build().unwrap();
+    let permanent = Failure::new(FailureClass::Permanent, "no such target");
+    world.builds.fail_next(&"site".into(), permanent);
+    engine.client().send(&pushed("base")).await.unwrap();
+    world.settle(&engine).await;
+    assert_eq!(builds(&engine.client()).await, ["app DONE", "site FAILED"]);
+    engine
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failed_part_of_an_event_is_built_on_what_was_built_well() {
+    for world in each() {
+        let engine = half_failed(&world).await;
+        let client = engine.client();
+        let first = events(&client).await[0].clone();
+        let id = client.retry(first.id, RetryPart::Failed, "ann").await.unwrap();
+        assert_eq!(client.retry(first.id, RetryPart::Failed, "bob").await.unwrap(), id, "twice is once");
+        world.settle(&engine).await;
+        assert_eq!(builds(&client).await, ["app DONE", "site FAILED", "site DONE"]);
+        assert_eq!(world.submitted(), ["app", "site", "site"]);
+        let all = events(&client).await;
+        assert_eq!(all.len(), 2, "what has ended stays as it is");
+        assert_eq!(all[0], first);
+        let second = &all[1];
+        assert_eq!((second.state, second.generation, second.retry_of), (EventState::Complete, 2, Some(first.id)));
+        assert_eq!(second.envelope.requester.as_deref(), Some("ann"));
+        let plan = client.plan(second.id).await.unwrap().unwrap();
+        assert_eq!(plan.excluded(&"app".into()).unwrap().code, "not_retried");
+        let requests = world.builds.requests();
+        let parent =
+            |request: usize| requests[request].parents.iter().find(|parent| parent.id.as_str() == "app").cloned();
+        assert_eq!(parent(2).unwrap().digest, parent(1).unwrap().digest, "it is built on what was made then");
+        assert!(parent(2).unwrap().digest.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_event_is_done_over() {
+    for world in each() {
+        let engine = half_failed(&world).await;
+        let client = engine.client();
+        client.retry(events(&client).await[0].id, RetryPart::Whole, "ann").await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(builds(&client).await, ["app DONE", "site FAILED", "app DONE", "site DONE"]);
+        let second = events(&client).await[1].clone();
+        let error = client.retry(second.id, RetryPart::Failed, "ann").await.unwrap_err();
+        assert_eq!(error.to_string(), format!("client: nothing of event {} failed", second.id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_ended_is_not_retried() {
+    let world = World::new();
+    world.builds.hold(&"app".into());
+    let engine = world.builder().on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    engine.run_until(until(|| async { builds(&client).await.len() == 2 })).await.unwrap();
+    let event = events(&client).await[0].id;
+    let error = client.retry(event, RetryPart::Whole, "ann").await.unwrap_err();
+    assert_eq!(error.remedy, Remedy::Rejected, "{error}");
+    let output = Output { name: String::new(), digest: None, contents: None };
+    world.builds.finish(&"app".into(), Observed::Succeeded(output));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_can_come_by_a_bus_and_of_an_unknown_event_there_is_none() {
+    let world = World::new();
+    let engine = half_failed(&world).await;
+    let event = events(&engine.client()).await[0].id;
+    for (id, of) in [("x", event.0), ("y", 4711)] {
+        let mut retry = message(id, "test.pushed", r#"{"image": "base"}"#);
+        retry.headers.insert(freshmaker::Message::RETRIES.to_owned(), of.to_string());
+        retry.headers.insert(freshmaker::Message::PART.to_owned(), "failed".to_owned());
+        world.bus.send(retry);
+    }
+    world.settle(&engine).await;
+    let all = events(&engine.client()).await;
+    assert_eq!((all.len(), all[1].generation, all[1].retry_of), (2, 2, Some(event)));
+    assert_eq!(world.submitted(), ["app", "site", "site"]);
+}
