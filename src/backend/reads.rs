@@ -3,7 +3,7 @@ use crate::artifact::ArtifactId;
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
-    Notification, RunId, Transition,
+    InboxState, Notification, RunId, Transition,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -52,9 +52,8 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// One message by source (registered name of the bus, or one of the engine's own) and identity.
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>>;
 
-    /// Messages that could not be read or handled, newest first. One whose headers cannot be read
-    /// has none.
-    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>>;
+    /// Messages in one of these states, newest first. One whose headers cannot be read has none.
+    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>>;
 
     /// The plan of an event.
     async fn plan(&self, event: EventId) -> Result<Option<Plan>>;

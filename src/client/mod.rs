@@ -7,12 +7,14 @@
 
 mod decide;
 mod send;
+mod stuck;
 mod subscription;
 mod wait;
 mod wake;
 
 pub use decide::RetryPart;
 pub(crate) use send::ASK_FIRST;
+pub use stuck::{Stuck, StuckSubject};
 pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};
 
@@ -22,7 +24,7 @@ use crate::backend::{
 use crate::engine::{Preview, Previewed, SystemClock};
 use crate::event::Event;
 use crate::plan::Plan;
-use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, Transition};
+use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, Transition};
 use crate::time::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -281,7 +283,16 @@ impl Client {
     /// # Errors
     /// Those of the storage.
     pub async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.reads().await?.dead_letters(paging).await
+        self.messages(vec![InboxState::Dead], paging).await
+    }
+
+    /// Messages in one of these states, newest first. A message that is new and has a
+    /// [reason](crate::rebuild::InboxRecord::reason) waits for what the reason says.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.reads().await?.messages(states, paging).await
     }
 
     /// How much there is of everything.

@@ -11,8 +11,8 @@ use crate::backend::{
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, Neighbourhood, RunId,
-    Transition,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
+    Neighbourhood, RunId, Transition,
 };
 use crate::store::PLACE;
 use async_trait::async_trait;
@@ -101,8 +101,8 @@ impl StorageReads for Guarded {
         self.ask("message", self.inner.reads().message(source, message_id)).await
     }
 
-    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.ask("dead letters", self.inner.reads().dead_letters(paging)).await
+    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.ask("messages", self.inner.reads().messages(states, paging)).await
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {

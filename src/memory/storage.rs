@@ -158,10 +158,12 @@ impl StorageReads for MemoryStorage {
         Ok(number.and_then(|number| tables.inbox.get(number)).cloned())
     }
 
-    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
+    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
         let tables = self.lock();
-        let dead = in_state(&tables, InboxState::Dead).rev();
-        Ok(page(dead.filter_map(|number| tables.inbox.get(&number)), paging))
+        let mut numbers: Vec<_> = states.into_iter().flat_map(|state| in_state(&tables, state)).collect();
+        numbers.sort_unstable_by_key(|number| Reverse(*number));
+        numbers.dedup();
+        Ok(page(numbers.into_iter().filter_map(|number| tables.inbox.get(&number)), paging))
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {

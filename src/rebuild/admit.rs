@@ -31,8 +31,8 @@
 //! between rows that neither decision shares are covered by the count of edges: a commit that adds
 //! an unsatisfied dependency fails if any other was added since the rows were loaded.
 //!
-//! Cost: for n nodes in the plan and b loaded builds with e dependencies, O(n · b) comparisons to
-//! place, and O(e log e) to check for cycles.
+//! Cost: for n nodes in the plan and b loaded builds with e dependencies, O(b) to index the loaded
+//! builds by key, O(n log n) to place, and O(e log e) to check for cycles.
 
 use super::neighbourhood::Rebuild;
 use super::record::{
@@ -46,7 +46,7 @@ use crate::graph::KeyedGraph;
 use crate::plan::{Plan, PlanNode};
 use crate::reason::Reason;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// A decision of a handler about to become rows: one new event and, if it rebuilds something, its
 /// builds.
@@ -127,6 +127,13 @@ impl Outcome {
 pub struct NotAdmitted {
     /// Builds under way that must end first.
     pub builds: Vec<BuildId>,
+}
+
+/// The builds of a key that have not ended: there is at most one in each slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct OpenBuilds {
+    current: Option<BuildId>,
+    successor: Option<BuildId>,
 }
 
 impl Admission {
@@ -245,9 +252,10 @@ impl Rebuild {
     fn place(&mut self, admission: &Admission, plan: &Plan) -> Result<BTreeMap<ArtifactId, BuildId>, NotAdmitted> {
         let mut placed = BTreeMap::new();
         let mut unused = admission.first_build;
+        // A plan has each key once, so that what it creates is not looked for.
+        let open = self.open_builds();
         for (node, key, priority) in admission.queue(plan) {
-            let current = self.waiting_or_running(&key, BuildSlot::Current);
-            let successor = self.waiting_or_running(&key, BuildSlot::Successor);
+            let OpenBuilds { current, successor } = open.get(&key).copied().unwrap_or_default();
             let joinable = [successor, current].into_iter().flatten().find(|id| self.try_join(*id, node, priority));
             let build = match (joinable, successor) {
                 (Some(build), _) => build,
@@ -271,6 +279,20 @@ impl Rebuild {
             placed.insert(node.artifact.id.clone(), build);
         }
         Ok(placed)
+    }
+
+    /// Returns the builds that have not ended, by key. Takes time linear in the number of loaded
+    /// builds.
+    fn open_builds(&self) -> HashMap<BuildKey, OpenBuilds> {
+        let mut open: HashMap<BuildKey, OpenBuilds> = HashMap::new();
+        for build in self.now.builds.values().filter(|build| !build.state.is_terminal()) {
+            let of_key = open.entry(build.key.clone()).or_default();
+            match build.slot {
+                BuildSlot::Current => of_key.current = Some(build.id),
+                BuildSlot::Successor => of_key.successor = Some(build.id),
+            }
+        }
+        open
     }
 
     /// Returns the build of this key and slot that has not ended. There is at most one.

@@ -11,6 +11,7 @@ use freshmaker::{Context, Decision, HandlerResult};
 use freshmaker_testing::world::{Pushed, World, builds, events, message, pushed, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
@@ -252,4 +253,32 @@ async fn a_retry_can_come_by_a_bus_and_of_an_unknown_event_there_is_none() {
     let all = events(&engine.client()).await;
     assert_eq!((all.len(), all[1].generation, all[1].retry_of), (2, 2, Some(event)));
     assert_eq!(world.submitted(), ["app", "site", "site"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_move_is_listed_with_its_cause() {
+    for world in each() {
+        let engine = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
+        let client = engine.client();
+        let hour = Duration::from_secs(3600);
+        client.send_as("m1", &pushed("base")).await.unwrap();
+        let outside = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+        let mut unknown = message("m2", "test.unknown", "{}");
+        unknown.headers.clear();
+        outside.receive(unknown).await.unwrap();
+        let story = async {
+            until(|| async { builds(&client).await.len() == 2 }).await;
+            client.wait_for_message("m2").await.unwrap();
+            assert_eq!(client.stuck(hour).await.unwrap(), [], "all of it has just happened");
+            tokio::time::sleep(hour * 2).await;
+        };
+        engine.run_until(story).await.unwrap();
+        let stuck = client.stuck(hour).await.unwrap();
+        let told: Vec<_> = stuck.iter().map(|it| (it.cause.code.as_str(), it.advice)).collect();
+        let ready = "see that an engine has its build system, with a free place; or give it up";
+        let expected = [("no_handler", "mend what is wrong with it, then requeue it"), ("not_started", ready)];
+        assert_eq!(told, expected, "site waits for app, and is not listed");
+        assert_eq!(stuck[1].cause.text, "no engine has started it: builder has 0 live attempts");
+        assert_eq!(client.stuck(hour * 3).await.unwrap(), []);
+    }
 }

@@ -22,8 +22,8 @@ use freshmaker::backend::{
 use freshmaker::engine::SystemClock;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, Neighbourhood, RunId,
-    Transition,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
+    Neighbourhood, RunId, Transition,
 };
 use freshmaker::store::{PLACE, conflict, external_changed, load, missing};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
@@ -230,8 +230,8 @@ impl StorageReads for SqliteStorage {
         self.read(move |connection| query::message(connection, &source, &message_id)).await
     }
 
-    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.read(move |connection| query::dead_letters(connection, paging)).await
+    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.read(move |connection| query::messages(connection, &states, paging)).await
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {

@@ -290,10 +290,15 @@ pub(super) fn builds_page(
     page(rows.into_iter().map(BuildRow::record), total)
 }
 
-pub(super) fn dead_letters(connection: &mut SqliteConnection, paging: Paging) -> Result<Page<InboxRecord>> {
-    let dead = inbox::table.filter(inbox::state.eq(inbox_number(InboxState::Dead)));
-    let total = dead.count().get_result(connection).map_err(failed)?;
-    let rows = dead.order(inbox::id.desc()).offset(offset(paging)).limit(page_limit(paging).into());
+pub(super) fn messages(
+    connection: &mut SqliteConnection,
+    states: &[InboxState],
+    paging: Paging,
+) -> Result<Page<InboxRecord>> {
+    let states: Vec<_> = states.iter().map(|state| inbox_number(*state)).collect();
+    let found = || inbox::table.filter(inbox::state.eq_any(states.clone()));
+    let total = found().count().get_result(connection).map_err(failed)?;
+    let rows = found().order(inbox::id.desc()).offset(offset(paging)).limit(page_limit(paging).into());
     let rows = rows.select(InboxRow::as_select()).load(connection).map_err(failed)?;
     page(rows.into_iter().map(InboxRow::letter), total)
 }

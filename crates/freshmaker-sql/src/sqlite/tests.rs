@@ -105,7 +105,7 @@ async fn what_is_asked_often_reads_no_whole_table() {
         storage.message("amqp", "m").await.unwrap();
         storage.attempts(BuildId(1)).await.unwrap();
         storage.transitions("build", "1").await.unwrap();
-        storage.dead_letters(Paging::first(9)).await.unwrap();
+        storage.messages(vec![InboxState::Dead], Paging::first(9)).await.unwrap();
         for scope in [
             Scope::Builds(vec![BuildId(1)]),
             Scope::Descendants(vec![BuildId(1)]),
@@ -207,7 +207,7 @@ async fn rows_that_cannot_be_read_stop_no_others() {
         .await
         .unwrap();
     assert_eq!(claimed.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["n"]);
-    let dead = storage.dead_letters(Paging::first(9)).await.unwrap().items;
+    let dead = storage.messages(vec![InboxState::Dead], Paging::first(9)).await.unwrap().items;
     assert_eq!(dead.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["m"], "it can be looked at");
     let due = storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
     assert_eq!(due.ready.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);

@@ -13,7 +13,7 @@ use freshmaker::graph::ArtifactGraph;
 use freshmaker::memory::MemoryStorage;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord, InboxState,
     Neighbourhood, RunId, SessionId, Transition, Verification,
 };
 use freshmaker::time::{Timestamp, later};
@@ -175,8 +175,8 @@ impl StorageReads for SimStorage {
         self.asked().await?.message(source, message_id).await
     }
 
-    async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.asked().await?.dead_letters(paging).await
+    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
+        self.asked().await?.messages(states, paging).await
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {

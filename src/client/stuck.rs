@@ -1,0 +1,170 @@
+use super::Client;
+use crate::backend::{BuildFilter, DueLimits, Page, Paging, Result};
+use crate::reason::Reason;
+use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, RunId};
+use crate::time::{Timestamp, earlier};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Something that has not moved for a long time, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Stuck {
+    /// What does not move.
+    pub what: StuckSubject,
+    /// Since when.
+    pub since: Timestamp,
+    /// The cause, as far as it is stored.
+    pub cause: Reason,
+    /// What a person can do, in one sentence.
+    pub advice: &'static str,
+}
+
+/// What does not move.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StuckSubject {
+    /// A message that is not handled yet, or a dead letter.
+    Message(MessageKey),
+    /// A build, with its live attempt, if it has one.
+    Build {
+        /// The build.
+        build: BuildId,
+        /// Its live attempt.
+        attempt: Option<AttemptId>,
+    },
+    /// A bus that does not take the notifications of a partition.
+    Bus {
+        /// Registered name of the bus.
+        bus: String,
+        /// The partition.
+        partition: u16,
+    },
+}
+
+impl Client {
+    /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
+    /// wait, builds that are ready, being submitted, verified or stopped, attempts that are overdue,
+    /// and buses that take no notifications. Oldest first within each sort; at most
+    /// [`Paging::LIMIT_MAX`] of each are looked at.
+    ///
+    /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
+    /// that runs and whose deadline has not passed.
+    ///
+    /// ```
+    /// use freshmaker::client::Client;
+    /// use freshmaker::memory::MemoryStorage;
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let client = Client::new(Arc::new(MemoryStorage::new()));
+    /// for stuck in client.stuck(Duration::from_secs(3600)).await? {
+    ///     println!("{:?} since {}: {} ({})", stuck.what, stuck.since, stuck.cause, stuck.advice);
+    /// }
+    /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the storage.
+    #[doc(alias = "health")]
+    pub async fn stuck(&self, for_longer_than: Duration) -> Result<Vec<Stuck>> {
+        let before = earlier(self.now(), for_longer_than);
+        let mut stuck = self.stuck_messages().await?;
+        stuck.extend(self.stuck_builds().await?);
+        stuck.extend(self.stuck_buses().await?);
+        stuck.retain(|stuck| stuck.since <= before);
+        Ok(stuck)
+    }
+
+    async fn stuck_messages(&self) -> Result<Vec<Stuck>> {
+        let states = vec![InboxState::New, InboxState::Claimed, InboxState::Dead];
+        let Page { items, .. } = self.messages(states, Paging::first(Paging::LIMIT_MAX)).await?;
+        let messages = items.into_iter().rev().map(|message| {
+            let (code, text, advice) = match message.state {
+                InboxState::Dead => ("dead", "it is a dead letter", "mend what is wrong with it, then requeue it"),
+                InboxState::Claimed => ("handled", "a handler is busy with it", "look at the catalogs that it asks"),
+                _ => {
+                    ("not_handled", "no engine has handled it yet", "see that an engine runs, and what the cause says")
+                }
+            };
+            let cause = message.reason.clone().unwrap_or_else(|| Reason::new(code, text));
+            Stuck { what: StuckSubject::Message(message.key()), since: message.received_at, cause, advice }
+        });
+        Ok(messages.collect())
+    }
+
+    async fn stuck_builds(&self) -> Result<Vec<Stuck>> {
+        let states = vec![
+            BuildState::Ready,
+            BuildState::Submitting,
+            BuildState::Building,
+            BuildState::Verifying,
+            BuildState::Canceling,
+        ];
+        let filter = BuildFilter { states, ..BuildFilter::default() };
+        let builds = self.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+        let limits = DueLimits { ready: 0, attempts: 0, pause_max: Duration::ZERO };
+        let live = self.reads().await?.due(RunId::NONE, limits).await?.live;
+        let mut stuck = Vec::new();
+        for build in builds.into_iter().rev() {
+            let busy = live.get(&build.key.system).copied().unwrap_or_default();
+            stuck.extend(self.stuck_build(build, busy).await?);
+        }
+        Ok(stuck)
+    }
+
+    /// One build, whose build system has so many live attempts.
+    async fn stuck_build(&self, build: BuildRecord, busy: u32) -> Result<Option<Stuck>> {
+        let attempts = self.attempts(build.id).await?;
+        let live = attempts.into_iter().rev().find(|attempt| attempt.state.is_live());
+        let overdue = live.as_ref().and_then(|attempt| attempt.deadline).filter(|deadline| *deadline <= self.now());
+        let (since, advice) = match (build.state, overdue) {
+            (BuildState::Building, None) => return Ok(None),
+            (BuildState::Building, Some(deadline)) => (Some(deadline), "see that an engine has its build system"),
+            (BuildState::Ready, _) => {
+                (None, "see that an engine has its build system, with a free place; or give it up")
+            }
+            (BuildState::Submitting, _) => (None, "look into the build system, then resolve the attempt"),
+            (BuildState::Verifying, _) => (None, "see that its verifier answers; or give the build up"),
+            _ => (None, "see that its build system answers; or give the build up"),
+        };
+        let since = match since {
+            Some(since) => since,
+            None => {
+                let history = self.transitions("build", &build.id.to_string()).await?;
+                history.last().map_or(build.created_at, |last| last.at)
+            }
+        };
+        let cause = match (build.state, &live) {
+            (BuildState::Submitting, Some(attempt)) => attempt.reason.clone(),
+            (BuildState::Ready, _) if matches!(build.reason.code.as_str(), "planned" | "ready") => {
+                let system = &build.key.system;
+                let text = format!("no engine has started it: {system} has {busy} live attempts");
+                Reason::new("not_started", text)
+            }
+            _ => build.reason,
+        };
+        let what = StuckSubject::Build { build: build.id, attempt: live.map(|attempt| attempt.id) };
+        Ok(Some(Stuck { what, since, cause, advice }))
+    }
+
+    async fn stuck_buses(&self) -> Result<Vec<Stuck>> {
+        let reads = self.reads().await?;
+        let mut stuck = Vec::new();
+        for (number, partition) in (0..).zip(reads.outbox().await?.partitions) {
+            for (bus, position) in partition.buses.into_iter().filter(|(_, position)| *position < partition.last) {
+                let Some((_, first)) = reads.notifications(number, position, 1).await?.items.pop() else { continue };
+                let history = self.transitions(&first.aggregate, &first.id).await?;
+                let Some(since) = history.iter().find(|row| row.version >= first.version).map(|row| row.at) else {
+                    continue;
+                };
+                let text = format!("{bus} has not taken the message about {} {}", first.aggregate, first.id);
+                let (cause, advice) = (Reason::new("not_published", text), "see that the bus can be reached");
+                stuck.push(Stuck { what: StuckSubject::Bus { bus, partition: number }, since, cause, advice });
+            }
+        }
+        Ok(stuck)
+    }
+}
