@@ -3,6 +3,7 @@ use crate::rebuild::{AttemptId, BuildId, BuildKey, Commit, EventId, InboxRecord,
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Which rows a decision needs; the answer is a [`Neighbourhood`].
@@ -67,6 +68,64 @@ pub struct Claim {
     pub pause_max: Duration,
 }
 
+/// How long is kept what nothing needs any more.
+///
+/// Nothing is removed that is open, that a build under way is made from, that a message which comes
+/// again would be compared with, or that is the latest output of its build key: a later build may be
+/// reused because of it, and its time is the estimate of the next one.
+///
+/// ```
+/// use freshmaker::backend::Retention;
+/// use std::time::Duration;
+///
+/// let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+/// let mut retention = Retention::default();
+/// assert_eq!(retention.messages, Some(days(30)));
+/// assert_eq!(retention.events, None, "the history is kept unless you say otherwise");
+/// retention.events = Some(days(365));
+/// retention.events_max = Some(100_000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Messages that were handled or ignored and of which no event is kept, by the time since they
+    /// came. A message that comes again after that is handled again. 30 days by default.
+    pub messages: Option<Duration>,
+    /// Dead letters, by the time since they came. Kept by default.
+    pub dead_letters: Option<Duration>,
+    /// Events that have ended, by the time since they ended, with their plans, their builds and
+    /// attempts, and the history of all of these. Kept by default.
+    pub events: Option<Duration>,
+    /// At most so many events that have ended; the oldest go first. No limit by default.
+    pub events_max: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        Self { messages: Some(days(30)), dead_letters: None, events: None, events_max: None }
+    }
+}
+
+/// What [`Storage::sweep`] has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Messages.
+    pub messages: u64,
+    /// Events.
+    pub events: u64,
+    /// Builds.
+    pub builds: u64,
+}
+
+impl Swept {
+    /// Whether nothing was removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Where everything is kept that must survive.
 ///
 /// [`store`](crate::store) has what all storages do in the same way, and
@@ -100,7 +159,7 @@ pub struct Claim {
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use freshmaker::backend::{Claim, Lease, Result, Scope, Storage, StorageReads};
+/// use freshmaker::backend::{Claim, Lease, Result, Retention, Scope, Storage, StorageReads, Swept};
 /// use freshmaker::memory::MemoryStorage;
 /// use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -137,6 +196,9 @@ pub struct Claim {
 ///     }
 ///     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
 ///         self.inner.load(scope).await
+///     }
+///     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+///         self.inner.sweep(run, retention, limit).await
 ///     }
 /// }
 /// # futures_util::FutureExt::now_or_never(async {
@@ -181,6 +243,29 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// The rows that a decision needs, of one moment.
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood>;
+
+    /// Removes what is not kept any longer: at most `limit` events, `limit` builds and `limit`
+    /// messages, in one transaction. To be called again until nothing is removed.
+    ///
+    /// An event goes with its plan, its causes and its history. A build goes when it has ended and
+    /// no event is left that has caused it, with its attempts, its dependencies and its history;
+    /// not if a build that has not ended depends on it, nor if it has the latest output of its key.
+    /// A message goes if no event of it is left.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::Remedy::Fenced) if the run is over.
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept>;
+
+    /// Writes a copy of everything, as of one moment, into a new file, while engines go on.
+    ///
+    /// # Errors
+    /// [`Unsupported`](super::Remedy::Unsupported) if the storage has tools of its own for that, or
+    /// nothing that could be copied, as is the default; [`Rejected`](super::Remedy::Rejected) if the
+    /// file is there already.
+    async fn backup(&self, to: &Path) -> Result<()> {
+        let text = "this storage is not copied into a file";
+        Err(super::Error::new(super::Remedy::Unsupported, to.display().to_string(), text))
+    }
 
     /// Checks and writes one commit.
     ///

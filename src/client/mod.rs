@@ -26,6 +26,7 @@ use crate::event::Event;
 use crate::plan::Plan;
 use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, Transition};
 use crate::time::Timestamp;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -309,6 +310,16 @@ impl Client {
     /// Those of the storage.
     pub async fn check_consistency(&self) -> Result<Vec<Violation>> {
         self.reads().await?.check_consistency().await
+    }
+
+    /// Writes a copy of everything that is stored, as of one moment, into a new file, while engines
+    /// go on. Only a storage in a file can do that; others have tools of their own.
+    ///
+    /// # Errors
+    /// [`Rejected`](Remedy::Rejected) if the file is there already,
+    /// [`Unsupported`](Remedy::Unsupported) if the storage cannot do it, and those of the storage.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        self.storage().await?.backup(to.as_ref()).await
     }
 
     /// Changes of events and builds from now on. See [`Subscription`].

@@ -10,7 +10,7 @@ use super::hints::Hints;
 use super::options::Options;
 use super::registry::Registry;
 use super::{Announcer, Engine, Preview, SystemClock};
-use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Storage, Verifier};
+use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Retention, Storage, Verifier};
 use crate::client::Client;
 use crate::event::{Event, Message, Parsers};
 use crate::handler::{Catalogs, Handler, Readable};
@@ -288,6 +288,15 @@ impl EngineBuilder {
     /// Calls that take longer are dropped.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.options.shutdown_grace = grace;
+        self
+    }
+
+    /// Sets how long is kept what nothing needs any more; [`Retention::default`] if not set. It is
+    /// removed in small transactions, at most once in an hour.
+    #[doc(alias = "cleanup")]
+    #[doc(alias = "garbage collection")]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.options.retention = retention;
         self
     }
 

@@ -1,13 +1,14 @@
 //! The storage as the engine uses it: each call has a time limit, and a panic is an error.
 //!
 //! A commit without an answer is `Unclear`, since it may be stored; every other call is
-//! `Unavailable` and can be repeated. `Storage::migrate` and `StorageReads::check_consistency` have
-//! no limit, because the time that they take grows with what is stored.
+//! `Unavailable` and can be repeated. `Storage::migrate`, `Storage::backup` and
+//! `StorageReads::check_consistency` have no limit, because the time that they take grows with what
+//! is stored.
 
 use super::calls::in_time;
 use crate::backend::{
     BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
-    Paging, Remedy, Result, Scope, Storage, StorageReads, Violation,
+    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
@@ -16,6 +17,7 @@ use crate::rebuild::{
 };
 use crate::store::PLACE;
 use async_trait::async_trait;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +70,14 @@ impl Storage for Guarded {
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
         self.ask("load", self.inner.load(scope)).await
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        self.ask("sweep", self.inner.sweep(run, retention, limit)).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<()> {
+        self.inner.backup(to).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

@@ -45,6 +45,7 @@ mod prepared;
 mod preview;
 mod publish;
 mod registry;
+mod retention;
 mod retry;
 mod verify;
 mod watch;
@@ -195,8 +196,8 @@ impl Engine {
 /// Runs all stages of one run, and returns why they are over.
 ///
 /// The `ingest` stages, one for each bus, outlive the run. There is one `publish` stage for each
-/// bus (one in all if there is no bus), and one stage each for messages, ready builds, attempts and
-/// results. Three things end the run, and the first one decides:
+/// bus (one in all if there is no bus), and one stage each for messages, ready builds, attempts,
+/// results and retention. Three things end the run, and the first one decides:
 ///
 /// * All stages have returned. They do so after the stop was requested, once their calls have
 ///   ended.
@@ -209,6 +210,7 @@ async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnorder
     stages.push(drive::run(core).boxed());
     stages.push(watch::run(core).boxed());
     stages.push(verify::run(core).boxed());
+    stages.push(retention::run(core).boxed());
     stages.extend(publish::stages(core));
     let received = async { while ingest.next().await.is_some() {} };
     let stages = join(received, stages.collect::<()>());

@@ -1,6 +1,7 @@
 //! Settings of the engine's own behaviour, with their defaults. The bounds of the state machine
 //! (tries, back-off, deadlines) are in `rebuild::Limits`.
 
+use crate::backend::Retention;
 use std::time::Duration;
 
 /// Settings of the engine's own behaviour.
@@ -25,6 +26,8 @@ pub(super) struct Options {
     pub(super) handler_timeout: Duration,
     /// How long calls under way may take after the stop was requested. 30 seconds by default.
     pub(super) shutdown_grace: Duration,
+    /// How long is kept what nothing needs any more.
+    pub(super) retention: Retention,
     /// Messages with larger bodies become dead letters. 8 MiB by default.
     pub(super) message_bytes_max: usize,
 }
@@ -40,6 +43,7 @@ impl Default for Options {
             call_timeout: Duration::from_secs(60),
             handler_timeout: Duration::from_secs(600),
             shutdown_grace: Duration::from_secs(30),
+            retention: Retention::default(),
             message_bytes_max: 8 << 20,
         }
     }

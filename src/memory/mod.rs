@@ -5,6 +5,7 @@ mod bus;
 mod catalog;
 mod composer;
 mod storage;
+mod sweep;
 mod tables;
 
 pub use build_system::MemoryBuildSystem;

@@ -1,7 +1,8 @@
+use super::sweep::sweep;
 use super::tables::{Tables, Waits, stored, unobserved_since};
 use crate::backend::{
     BuildFilter, Claim, Clock, Due, DueLimits, EventFilter, Lease, Notifications, Outbox, Overview, Page, Paging,
-    Partition, Result, Scope, Storage, StorageReads, Violation,
+    Partition, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
 };
 use crate::engine::SystemClock;
 use crate::plan::{Observation, Plan};
@@ -120,6 +121,10 @@ impl Storage for MemoryStorage {
         let tables = self.lock();
         let found = load(&mut &*tables, scope)?;
         Ok(Neighbourhood { at: self.now(), edges: tables.edges, ..found })
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        sweep(&mut self.lock(), run, retention, count(limit), self.now())
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

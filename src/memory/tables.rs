@@ -33,7 +33,7 @@ pub(super) struct Tables {
     /// The line of each build system.
     pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
     open: BTreeMap<(BuildKey, BuildSlot), BuildId>,
-    outputs: BTreeSet<(BuildKey, BuildId)>,
+    pub(super) outputs: BTreeSet<(BuildKey, BuildId)>,
     pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
     pub(super) attempts_of: BTreeSet<(BuildId, u32, AttemptId)>,
     pub(super) live: BTreeSet<(Timestamp, AttemptId)>,
@@ -45,7 +45,7 @@ pub(super) struct Tables {
     pub(super) not_before: BTreeSet<(Timestamp, Waits)>,
     externals: BTreeMap<(String, ExternalId), AttemptId>,
     pub(super) dependencies: BTreeMap<(BuildId, BuildId), Dependency>,
-    parents: BTreeSet<(BuildId, BuildId)>,
+    pub(super) parents: BTreeSet<(BuildId, BuildId)>,
     pub(super) causes: BTreeMap<(BuildId, EventId), Cause>,
     pub(super) caused: BTreeSet<(EventId, BuildId)>,
     pub(super) plans: BTreeMap<EventId, Plan>,
@@ -331,6 +331,13 @@ impl Tables {
         holds.then_some(()).ok_or_else(|| conflict(format!("partition {partition} is published by another run")))
     }
 
+    /// Whether there is an event of this message.
+    pub(super) fn has_event_of(&self, source: &str, message_id: &str) -> bool {
+        let first = (source.to_owned(), message_id.to_owned(), String::new(), 0);
+        let mut keys = self.event_keys.range(first..).map(|(key, _)| key);
+        keys.next().is_some_and(|key| key.0 == source && key.1 == message_id)
+    }
+
     fn must_have_build(&self, id: BuildId) -> Result<()> {
         self.builds.contains_key(&id).then_some(()).ok_or_else(|| missing(format!("no build {id}")))
     }
@@ -365,7 +372,7 @@ impl Tables {
         before
     }
 
-    fn put_event(&mut self, id: EventId, row: Option<EventRecord>) -> Option<EventRecord> {
+    pub(super) fn put_event(&mut self, id: EventId, row: Option<EventRecord>) -> Option<EventRecord> {
         let row = row.map(|mut row| {
             row.created_at = stored(row.created_at);
             row.cancel_at = row.cancel_at.map(stored);
@@ -385,7 +392,7 @@ impl Tables {
         before
     }
 
-    fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
+    pub(super) fn put_build(&mut self, id: BuildId, row: Option<BuildRecord>) -> Option<BuildRecord> {
         let row = row.map(|mut row| {
             row.created_at = stored(row.created_at);
             row.not_before = row.not_before.map(stored);
@@ -423,7 +430,7 @@ impl Tables {
         before
     }
 
-    fn put_attempt(&mut self, id: &AttemptId, row: Option<AttemptRecord>) -> Option<AttemptRecord> {
+    pub(super) fn put_attempt(&mut self, id: &AttemptId, row: Option<AttemptRecord>) -> Option<AttemptRecord> {
         let row = row.map(|mut row| {
             row.intent_at = stored(row.intent_at);
             row.observed_at = row.observed_at.map(stored);
@@ -475,7 +482,7 @@ impl Tables {
         }
     }
 
-    fn put_dependency(&mut self, key: (BuildId, BuildId), row: Option<Dependency>) -> Option<Dependency> {
+    pub(super) fn put_dependency(&mut self, key: (BuildId, BuildId), row: Option<Dependency>) -> Option<Dependency> {
         let (parent, child) = key;
         if row.is_some() {
             self.parents.insert((child, parent));
@@ -485,7 +492,7 @@ impl Tables {
         replace(&mut self.dependencies, key, row)
     }
 
-    fn put_cause(&mut self, key: (BuildId, EventId), row: Option<Cause>) -> Option<Cause> {
+    pub(super) fn put_cause(&mut self, key: (BuildId, EventId), row: Option<Cause>) -> Option<Cause> {
         let (build, event) = key;
         if row.is_some() {
             self.caused.insert((event, build));

@@ -146,6 +146,31 @@ async fn others_cannot_read_what_is_stored() {
 }
 
 #[tokio::test]
+async fn a_copy_is_made_while_an_engine_has_the_database() {
+    let directory = TempDir::new().unwrap();
+    let [path, copy] = ["state.db", "copy.db"].map(|name| directory.path().join(name));
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.migrate().await.unwrap();
+    storage.lease(None).await.unwrap();
+    storage.commit(Commit::unfenced(vec![message("1")])).await.unwrap();
+    storage.backup(&copy).await.unwrap();
+    storage.commit(Commit::unfenced(vec![message("2")])).await.unwrap();
+    let again = storage.backup(&copy).await.unwrap_err();
+    assert_eq!(again.remedy, Remedy::Rejected, "{again}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let copied = SqliteStorage::open(&copy).unwrap();
+    copied.migrate().await.unwrap();
+    assert!(copied.message("local", "1").await.unwrap().is_some());
+    assert!(copied.message("local", "2").await.unwrap().is_none(), "it is of one moment");
+    assert_eq!(copied.check_consistency().await.unwrap(), []);
+    let nowhere = storage.backup(&directory.path().join("no/such")).await.unwrap_err();
+    assert_eq!(nowhere.remedy, Remedy::Unavailable, "{nowhere}");
+    let memory = SqliteStorage::in_memory().unwrap().backup(&directory.path().join("memory.db")).await.unwrap_err();
+    assert_eq!(memory.remedy, Remedy::Unsupported, "{memory}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_unavailable() {
     let directory = TempDir::new().unwrap();
     let error = SqliteStorage::open(directory.path().join("no/such/state.db")).unwrap_err();

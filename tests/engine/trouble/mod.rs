@@ -8,7 +8,7 @@ mod unsendable;
 use async_trait::async_trait;
 use freshmaker::backend::{
     BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Delivery, DeliveryTag, Error, Found,
-    Lease, Made, Remedy, Result, Scope, Storage, StorageReads, Verifier,
+    Lease, Made, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Verifier,
 };
 use freshmaker::rebuild::{Commit, ExternalId, InboxRecord, Neighbourhood, Output, RunId, SessionId, Verification};
 use freshmaker::time::Timestamp;
@@ -209,6 +209,11 @@ impl Storage for TroubledStorage {
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
         self.trouble.meet("load").await?;
         self.inner.load(scope).await
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        self.trouble.meet("sweep").await?;
+        self.inner.sweep(run, retention, limit).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

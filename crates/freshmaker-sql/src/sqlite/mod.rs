@@ -5,6 +5,7 @@ mod place;
 mod query;
 mod rows;
 mod schema;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,7 +18,7 @@ use diesel::{Connection, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use freshmaker::backend::{
     BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
-    Paging, Remedy, Result, Scope, Storage, StorageReads, Violation,
+    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
 };
 use freshmaker::engine::SystemClock;
 use freshmaker::plan::{Observation, Plan};
@@ -194,6 +195,22 @@ impl Storage for SqliteStorage {
             Ok(Neighbourhood { at, edges: write::edges(connection)?, ..found })
         })
         .await
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        let now = self.now();
+        self.run(move |session| sweep::sweep(&mut session.connection, run, retention, limit, now)).await
+    }
+
+    /// Writes the copy over a connection of its own, so that nothing else waits for it. A database
+    /// in memory cannot be copied.
+    async fn backup(&self, to: &Path) -> Result<()> {
+        let Some(from) = self.path.clone() else {
+            return Err(Error::new(Remedy::Unsupported, PLACE, "a database in memory cannot be copied"));
+        };
+        let to = to.to_owned();
+        let copying = tokio::task::spawn_blocking(move || place::copy(&from, &to));
+        copying.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

@@ -1,6 +1,8 @@
-//! Where the database is: one real path, files for their owner only, one lock.
+//! Where the database is: one real path, files for their owner only, one lock, and copies.
 
 use super::unavailable;
+use diesel::RunQueryDsl;
+use diesel::sql_types::Text;
 use freshmaker::backend::{Error, Remedy, Result};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -43,6 +45,29 @@ pub(super) fn lock(path: &Path) -> Result<File> {
         }
         Err(error) => Err(unavailable(place, error)),
     }
+}
+
+/// Writes a copy of the database at `from`, as of one moment, into a new file.
+///
+/// # Errors
+/// `Rejected` if the file is there already; `Unavailable` if the copy fails, and then there is no
+/// file.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+    let place = to.display().to_string();
+    let text = to.to_str().ok_or_else(|| Error::new(Remedy::Unsupported, &place, "the path is not UTF-8"))?;
+    match File::options().write(true).create_new(true).mode(0o600).open(to) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::new(Remedy::Rejected, place, "there is a file already"));
+        }
+        Err(error) => return Err(unavailable(place, error)),
+        Ok(_) => {}
+    }
+    let mut connection = super::connect(Some(from))?;
+    let copied = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(text).execute(&mut connection);
+    copied.map(drop).map_err(|error| {
+        drop(std::fs::remove_file(to));
+        unavailable(place, error)
+    })
 }
 
 /// Opens a file, and makes it for its owner only if it is not there.

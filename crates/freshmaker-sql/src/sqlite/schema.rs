@@ -203,3 +203,5 @@ diesel::joinable!(attempts -> builds (build));
 diesel::joinable!(build_causes -> builds (build));
 diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes, runs);
 diesel::allow_tables_to_appear_in_same_query!(inbox, runs);
+diesel::allow_tables_to_appear_in_same_query!(inbox, events);
+diesel::allow_tables_to_appear_in_same_query!(build_deps, builds);

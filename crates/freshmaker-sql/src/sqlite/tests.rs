@@ -6,7 +6,8 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
 use freshmaker::backend::{BuildFilter, Claim, DueLimits, EventFilter, Paging, Remedy, Scope, Storage, StorageReads};
 use freshmaker::rebuild::{
-    Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, RowChange, RowKey,
+    Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, InboxState, RowChange,
+    RowKey,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -51,7 +51,7 @@ struct Guard {
     edges: bool,
 }
 
-fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+pub(super) fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
     let lives = select(exists(runs::table.find(run.0))).get_result::<bool>(connection).map_err(failed)?;
     lives.then_some(()).ok_or_else(|| fenced(run))
 }
@@ -123,7 +123,7 @@ fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Resu
 
 /// One transaction that may write; taking the lock at its beginning keeps it from failing in the
 /// middle.
-fn immediately<T>(
+pub(super) fn immediately<T>(
     connection: &mut SqliteConnection,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T>,
 ) -> Result<T> {

@@ -3,6 +3,7 @@ mod inbox;
 mod leases;
 mod outbox;
 mod queries;
+mod retention;
 mod sample;
 mod scopes;
 mod writing;
@@ -89,6 +90,9 @@ pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
         outbox::notifications_come_in_order_of_their_positions,
         outbox::each_bus_has_a_position,
         outbox::what_is_trimmed_is_gone,
+        retention::ended_events_go_by_age_and_number,
+        retention::builds_go_when_nobody_needs_them,
+        retention::messages_go_when_no_event_is_left,
         queries::histories_and_plans_come_back,
         queries::the_overview_counts,
         audit::sound_rows_have_no_violations,

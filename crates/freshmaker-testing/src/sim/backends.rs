@@ -6,7 +6,7 @@ use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
     BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery,
     DeliveryTag, Due, DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging,
-    Remedy, Result, Scope, Storage, StorageReads, Verifier, Violation,
+    Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
@@ -119,6 +119,12 @@ impl Storage for SimStorage {
         let loaded = self.rows.load(scope).await?;
         step().await;
         Ok(loaded)
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        self.shared.delay().await;
+        self.shared.fails("sweep")?;
+        self.rows.sweep(run, retention, limit).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

@@ -1,0 +1,132 @@
+//! Removes what is not kept any longer, in small transactions.
+
+use super::rows::inbox_number;
+use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, plans, transitions};
+use super::write::{immediately, must_live};
+use super::{CHUNK, failed};
+use diesel::dsl::{exists, not};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SqliteConnection};
+use freshmaker::backend::{Result, Retention, Swept};
+use freshmaker::rebuild::{BuildState, EventState, InboxState, RunId};
+use freshmaker::time::{Timestamp, earlier, to_micros};
+use std::time::Duration;
+
+diesel::alias!(builds as newer: NewerBuild, builds as children: ChildBuild);
+
+pub(super) fn sweep(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    retention: Retention,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Swept> {
+    immediately(connection, |connection| {
+        must_live(connection, run)?;
+        let events = remove_events(connection, retention, limit, now)?;
+        let builds = remove_builds(connection, limit)?;
+        let handled = [InboxState::Done, InboxState::Ignored];
+        let messages = remove_messages(connection, &handled, retention.messages, limit, now)?;
+        let dead = remove_messages(connection, &[InboxState::Dead], retention.dead_letters, limit, now)?;
+        Ok(Swept { messages: messages + dead, events, builds })
+    })
+}
+
+fn terminal_events() -> Vec<i16> {
+    EventState::ALL.iter().filter(|state| state.is_terminal()).map(|state| state.number()).collect()
+}
+
+fn terminal_builds() -> Vec<i16> {
+    BuildState::ALL.iter().filter(|state| state.is_terminal()).map(|state| state.number()).collect()
+}
+
+/// Removes events that have ended long ago, or of which there are too many.
+fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit: u32, now: Timestamp) -> Result<u64> {
+    let ended = || events::table.filter(events::state.eq_any(terminal_events()));
+    let mut old: Vec<i64> = Vec::new();
+    if let Some(age) = retention.events {
+        let before = to_micros(earlier(now, age));
+        let rows = ended().filter(events::done_at.le(before)).order(events::id).limit(limit.into());
+        old = rows.select(events::id).load(connection).map_err(failed)?;
+    }
+    if let Some(most) = retention.events_max {
+        let count = ended().count().get_result::<i64>(connection).map_err(failed)?;
+        let surplus = count.saturating_sub(i64::try_from(most).unwrap_or(i64::MAX)).clamp(0, limit.into());
+        let rows = ended().order(events::id).limit(surplus).select(events::id);
+        old.extend(rows.load::<i64>(connection).map_err(failed)?);
+        old.sort_unstable();
+        old.dedup();
+        old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    for chunk in old.chunks(CHUNK) {
+        let run = |query: diesel::QueryResult<usize>| query.map(drop).map_err(failed);
+        run(diesel::delete(build_causes::table.filter(build_causes::event.eq_any(chunk))).execute(connection))?;
+        run(diesel::delete(plans::table.filter(plans::event.eq_any(chunk))).execute(connection))?;
+        run(diesel::delete(events::table.filter(events::id.eq_any(chunk))).execute(connection))?;
+        forget(connection, "event", chunk.iter().map(ToString::to_string).collect())?;
+    }
+    Ok(old.len() as u64)
+}
+
+/// Removes builds that have ended, that nobody wants any more, and from which nothing is made.
+fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
+    let wanted = exists(build_causes::table.filter(build_causes::build.eq(builds::id)));
+    let later = newer.filter(newer.field(builds::build_key).eq(builds::build_key));
+    let later = later.filter(newer.field(builds::output).is_not_null()).filter(newer.field(builds::id).gt(builds::id));
+    let replaced = builds::output.is_null().or(exists(later));
+    let open = children.filter(children.field(builds::state).ne_all(terminal_builds()));
+    let used = build_deps::table.filter(build_deps::parent.eq(builds::id));
+    let used = used.filter(build_deps::child.eq_any(open.select(children.field(builds::id))));
+    let needless = builds::table
+        .filter(builds::state.eq_any(terminal_builds()))
+        .filter(not(wanted))
+        .filter(replaced)
+        .filter(not(exists(used)))
+        .order(builds::id)
+        .limit(limit.into())
+        .select(builds::id);
+    let needless: Vec<i64> = needless.load(connection).map_err(failed)?;
+    for chunk in needless.chunks(CHUNK) {
+        let run = |query: diesel::QueryResult<usize>| query.map(drop).map_err(failed);
+        let edges = build_deps::parent.eq_any(chunk).or(build_deps::child.eq_any(chunk));
+        run(diesel::delete(build_deps::table.filter(edges)).execute(connection))?;
+        let tried = attempts::table.filter(attempts::build.eq_any(chunk)).select(attempts::id);
+        let tried = tried.load::<String>(connection).map_err(failed)?;
+        run(diesel::delete(attempts::table.filter(attempts::build.eq_any(chunk))).execute(connection))?;
+        run(diesel::delete(builds::table.filter(builds::id.eq_any(chunk))).execute(connection))?;
+        forget(connection, "attempt", tried)?;
+        forget(connection, "build", chunk.iter().map(ToString::to_string).collect())?;
+    }
+    Ok(needless.len() as u64)
+}
+
+/// Removes messages in these states that came long ago and of which there is no event.
+fn remove_messages(
+    connection: &mut SqliteConnection,
+    states: &[InboxState],
+    age: Option<Duration>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<u64> {
+    let Some(age) = age else { return Ok(0) };
+    let states: Vec<_> = states.iter().map(|state| inbox_number(*state)).collect();
+    let same = events::source.eq(inbox::source).and(events::message_id.eq(inbox::message_id));
+    // The index has only rows with a source.
+    let event = events::table.filter(events::source.ne("")).filter(same);
+    let old = inbox::received_at.le(to_micros(earlier(now, age))).and(inbox::state.eq_any(states));
+    let rows = inbox::table.filter(old).filter(not(exists(event))).order(inbox::id).limit(limit.into());
+    let numbers: Vec<i64> = rows.select(inbox::id).load(connection).map_err(failed)?;
+    for chunk in numbers.chunks(CHUNK) {
+        diesel::delete(inbox::table.filter(inbox::id.eq_any(chunk))).execute(connection).map_err(failed)?;
+    }
+    Ok(numbers.len() as u64)
+}
+
+/// Removes the history of these rows.
+fn forget(connection: &mut SqliteConnection, aggregate: &str, ids: Vec<String>) -> Result<()> {
+    for chunk in ids.chunks(CHUNK) {
+        let rows =
+            transitions::table.filter(transitions::aggregate.eq(aggregate)).filter(transitions::id.eq_any(chunk));
+        diesel::delete(rows).execute(connection).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Removes from time to time what is not kept any longer.
+//!
+//! One of all runs does it: the one that publishes the first partition of the notifications. It
+//! asks the storage once in an hour, and then again and again until nothing is removed, with a
+//! pause after each small transaction.
+//!
+//! * The storage fails: it is asked again at the next turn.
+//! * The process dies: what was removed is gone, and the next run goes on.
+//! * Two runs do it at the same time, because a partition has just changed hands: each removes what
+//!   the other one has left.
+
+use super::core::Core;
+use crate::backend::Remedy;
+use futures_util::future::select;
+use futures_util::pin_mut;
+use std::time::Duration;
+
+/// Time between two turns.
+const TURN: Duration = Duration::from_secs(3600);
+
+/// Largest number of rows of each sort that are removed in one transaction.
+const SWEPT_AT_ONCE: u32 = 200;
+
+/// Removes until the stop was requested.
+pub(super) async fn run(core: &Core) {
+    while !core.is_stopping() {
+        let more = core.partitions().contains(&0) && sweep(core).await;
+        let pause = core.sleep(if more { core.options.pace } else { TURN });
+        let stopped = core.stopped();
+        pin_mut!(pause, stopped);
+        select(pause, stopped).await;
+    }
+}
+
+/// Removes once; returns whether there may be more.
+async fn sweep(core: &Core) -> bool {
+    match core.storage.sweep(core.run(), core.options.retention, SWEPT_AT_ONCE).await {
+        Ok(swept) => {
+            if !swept.is_empty() {
+                tracing::debug!(swept.messages, swept.events, swept.builds, "removed what is not kept any longer");
+            }
+            !swept.is_empty()
+        }
+        Err(error) => {
+            if error.remedy == Remedy::Fenced {
+                core.lose();
+            } else {
+                tracing::warn!(engine.stage = "retention", %error, "nothing was removed; trying again later");
+            }
+            false
+        }
+    }
+}
