@@ -67,12 +67,11 @@ fn ids(messages: &[Message]) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
-    for remedy in [Remedy::Rejected, Remedy::NotFound, Remedy::Unsupported] {
+    for remedy in [Remedy::Rejected, Remedy::NotFound] {
         for world in each() {
             let no: fn(&Message) -> Option<Remedy> = match remedy {
                 Remedy::Rejected => |message| (state(message, "state") == "BUILD").then_some(Remedy::Rejected),
-                Remedy::NotFound => |message| (state(message, "state") == "BUILD").then_some(Remedy::NotFound),
-                _ => |message| (state(message, "state") == "BUILD").then_some(Remedy::Unsupported),
+                _ => |message| (state(message, "state") == "BUILD").then_some(Remedy::NotFound),
             };
             let picky = std::sync::Arc::new(Picky::new(1, no));
             let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
@@ -89,6 +88,23 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
             let taken: Vec<_> = all.into_iter().filter(|message| *message != dead[0].message).collect();
             assert_eq!(picky.inner.published(), taken, "all others, in their order");
             assert!(state(&dead[0].message, "state") == "BUILD" && taken.len() == 7);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
+    for world in each() {
+        let silent = Arc::new(Picky::new(3, |_| Some(Remedy::Unsupported)));
+        let engine = world.builder().bus("silent", silent.clone()).on(rebuild).build().unwrap();
+        engine.client().send(&pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().total, 0);
+        let all = world.bus.published();
+        assert_eq!(silent.inner.published(), all[3..], "what comes after it publishes again is not passed over");
+        let outbox = world.storage.reads().outbox().await.unwrap();
+        for partition in &outbox.partitions {
+            assert!(partition.buses.values().all(|position| *position == partition.last), "nothing waits: {partition:?}");
         }
     }
 }
