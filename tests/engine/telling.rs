@@ -104,7 +104,10 @@ async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
         assert_eq!(silent.inner.published(), all[3..], "what comes after it publishes again is not passed over");
         let outbox = world.storage.reads().outbox().await.unwrap();
         for partition in &outbox.partitions {
-            assert!(partition.buses.values().all(|position| *position == partition.last), "nothing waits: {partition:?}");
+            assert!(
+                partition.buses.values().all(|position| *position == partition.last),
+                "nothing waits: {partition:?}"
+            );
         }
     }
 }

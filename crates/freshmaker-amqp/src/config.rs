@@ -1,6 +1,6 @@
 use super::file;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::TlsFiles;
+use freshmaker_net::{TlsFiles, client_config};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -327,6 +327,19 @@ impl AmqpConfig {
     /// As for [`read`](Self::read).
     pub fn parse(text: &str, place: &str) -> Result<Self> {
         file::parse(text, place)
+    }
+
+    /// Checks what can be checked without the network: that the configuration does not contradict
+    /// itself, and that the files for TLS can be used.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
+    pub fn check_offline(&self) -> Result<()> {
+        self.check().map_err(|text| Error::new(Remedy::Unsupported, self.place("configuration"), text))?;
+        if self.endpoint.is_tls() {
+            client_config(&self.endpoint.to_string(), &self.tls)?;
+        }
+        Ok(())
     }
 
     /// Replaces all queues by this one, which becomes the consumed queue. All bindings are changed

@@ -170,6 +170,8 @@ async fn what_the_broker_takes_from_nobody_is_refused_for_good() {
 async fn files_for_tls_that_are_not_there_are_named() {
     let mut config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap();
     config.tls.ca = Some("/nonexistent/ca.pem".into());
+    let error = config.check_offline().unwrap_err();
+    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Unsupported, "/nonexistent/ca.pem"));
     let error = AmqpBus::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
     assert_eq!((error.remedy, error.place.as_str()), (Remedy::NotNow, "/nonexistent/ca.pem"));
 }
