@@ -92,9 +92,35 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
     }
 }
 
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    /// How many lines contain a text.
+    fn lines(&self, text: &str) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
     for world in each() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
         let silent = Arc::new(Picky::new(3, |_| Some(Remedy::Unsupported)));
         let engine = world.builder().bus("silent", silent.clone()).on(rebuild).build().unwrap();
         engine.client().send(&pushed("base")).await.unwrap();
@@ -109,6 +135,8 @@ async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
                 "nothing waits: {partition:?}"
             );
         }
+        let said = ["this bus does not publish", "this bus publishes again"].map(|text| log.lines(text));
+        assert_eq!(said, [1, 1], "each is said once");
     }
 }
 

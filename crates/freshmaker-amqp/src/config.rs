@@ -420,6 +420,9 @@ impl AmqpConfig {
                 "reconnect_min must be greater than 0, and reconnect_max must be at least reconnect_min".to_owned()
             );
         }
+        if self.tls.client_cert.is_none() && self.tls.client_key.is_some() {
+            return Err("the client has a private key and no certificate".to_owned());
+        }
         if self.endpoint.login == UrlLogin::UserOnly && !self.logs_in_by_certificate() {
             let user = &self.endpoint.uri.authority.userinfo.username;
             let missing =

@@ -300,3 +300,25 @@ impl Drop for Exchange<'_> {
 fn c_path(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| format!("{}: a zero byte in a path", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs the library of the system, and no ticket.
+    #[test]
+    fn an_identity_without_a_key_is_named() {
+        if check().is_err() {
+            eprintln!("*** SKIPPED, THIS WAS NOT TESTED: {LIBRARY} is not installed ***");
+            return;
+        }
+        let keytab = Some("/nonexistent/robot.keytab".into());
+        for (principal, named) in [(Some("robot@EXAMPLE.ORG"), "robot@EXAMPLE.ORG"), (None, "the default principal")] {
+            let identity = Kerberos { principal: principal.map(str::to_owned), keytab: keytab.clone() };
+            let error = System(identity).token("HTTP@localhost").unwrap_err();
+            assert!(error.starts_with(&format!("no credential of {named}: ")), "{error}");
+        }
+        let error = System(Kerberos::default()).token("HTTP@localhost").unwrap_err();
+        assert!(error.starts_with("no ticket for HTTP@localhost: "), "{error}");
+    }
+}
