@@ -158,8 +158,8 @@ impl Broker<'_> {
         !self.config.passive_declares && self.config.exchanges.contains_key(&self.config.publish_exchange)
     }
 
-    /// Returns the meaning of an answer to an invalid request: refused access is the only failure. A
-    /// queue or an exchange that is not there yet is a result of its own.
+    /// Returns the meaning of an answer to an invalid request: refused access is the only failure.
+    /// A queue or an exchange that is not there yet is a result of its own.
     fn granted<T>(&self, what: &str, answer: lapin::Result<T>) -> Result<()> {
         match answer {
             Ok(_) => Ok(()),

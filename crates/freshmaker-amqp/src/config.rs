@@ -220,8 +220,8 @@ pub struct AmqpConfig {
     pub mandatory: bool,
     /// If set, exchanges and queues are expected to exist and are not created. Default: `false`.
     pub passive_declares: bool,
-    /// Exchanges that are needed, by name. One that exists is used as it is, whatever its type; this
-    /// needs no permission. One that does not exist is created. Default: `amq.topic`.
+    /// Exchanges that are needed, by name. One that exists is used as it is, whatever its type;
+    /// this needs no permission. One that does not exist is created. Default: `amq.topic`.
     pub exchanges: BTreeMap<String, ExchangeConfig>,
     /// Queues to declare, by name. Default: one transient queue with a random name.
     pub queues: BTreeMap<String, QueueConfig>,

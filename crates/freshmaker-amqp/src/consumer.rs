@@ -123,8 +123,8 @@ impl Consumer {
         let shared = &self.shared;
         let _order = shared.settling.lock().await;
         let Some(Settling { channel, base, steps }) = shared.steps(tags) else { return Ok(()) };
-        // A tag is forgotten in the same step in which its acknowledgement is handed to the channel.
-        // If this future is dropped before, a later call acknowledges the tag.
+        // A tag is forgotten in the same step in which its acknowledgement is handed to the
+        // channel. If this future is dropped before, a later call acknowledges the tag.
         let acks = steps.into_iter().map(async |(tag, multiple)| {
             shared.settled(base, tag, multiple);
             channel.basic_ack(tag, BasicAckOptions { multiple }).await

@@ -30,9 +30,9 @@
 //! notifications over. The bus asks such a broker again after 10 minutes.
 //!
 //! # Permissions
-//! An exchange is looked at first, which needs no permission, and created only if it does not exist.
-//! Queues are declared and bound. So a user who may configure, write to and read only its own
-//! queues, and read the exchanges, can receive.
+//! An exchange is looked at first, which needs no permission, and created only if it does not
+//! exist. Queues are declared and bound. So a user who may configure, write to and read only its
+//! own queues, and read the exchanges, can receive.
 //!
 //! # What it needs
 //! The bus needs a tokio runtime with time and I/O enabled. The consumer and the publisher have one
@@ -129,8 +129,8 @@ impl AmqpBus {
     ///
     /// RabbitMQ checks the permission for a request before it checks the request itself. So the
     /// permissions are tried with requests that are invalid: `ACCESS_REFUSED` means that the
-    /// permission is missing, `PRECONDITION_FAILED` that it is there. A binding is tried by removing
-    /// one that does not exist.
+    /// permission is missing, `PRECONDITION_FAILED` that it is there. A binding is tried by
+    /// removing one that does not exist.
     pub async fn check(&self) -> Vec<Check> {
         check::check(&self.config, &*self.clock).await
     }

@@ -3,9 +3,9 @@
 //! This is the only file with `unsafe` code. The library has a C interface, and its Rust bindings
 //! need C headers and clang at build time; a build of this crate must need neither. The code here
 //! calls seven functions, whose interface RFC 2744 defines, and `gss_acquire_cred_from`, which MIT
-//! Kerberos (since 1.11) and Heimdal define in `gssapi_ext.h`. Each pointer that is passed stays valid
-//! until the call returns. Only objects that the library itself allocated are kept between calls;
-//! dropping [`Exchange`] releases them.
+//! Kerberos (since 1.11) and Heimdal define in `gssapi_ext.h`. Each pointer that is passed stays
+//! valid until the call returns. Only objects that the library itself allocated are kept between
+//! calls; dropping [`Exchange`] releases them.
 #![allow(unsafe_code)]
 
 use super::{Kerberos, Negotiate};
@@ -137,7 +137,8 @@ fn load() -> Result<Library, String> {
     unsafe { Library::new(LIBRARY) }.map_err(|error| format!("{LIBRARY} cannot be loaded: {error}"))
 }
 
-/// The functions of the library that every exchange needs; the lifetime ties them to the loaded library.
+/// The functions of the library that every exchange needs; the lifetime ties them to the loaded
+/// library.
 struct Functions<'a> {
     import_name: libloading::Symbol<'a, ImportName>,
     init_sec_context: libloading::Symbol<'a, InitSecContext>,
@@ -211,7 +212,8 @@ impl<'a> Exchange<'a> {
         let store_or_none = if elements.is_empty() { ptr::null() } else { &raw const store };
         let mut minor = 0;
         // SAFETY: the library only reads `store`, whose elements and texts outlive the call. Null
-        // means the default principal, the default store, all mechanisms, and outputs that are not wanted.
+        // means the default principal, the default store, all mechanisms, and outputs that are not
+        // wanted.
         let major = unsafe {
             acquire_cred_from(
                 &raw mut minor,
@@ -232,8 +234,8 @@ impl<'a> Exchange<'a> {
     fn first_token(&mut self, service: &str) -> Result<Vec<u8>, String> {
         let (mut minor, mechanism) = (0, Oid::of(&SPNEGO));
         self.name = self.import(service, &HOST_BASED_SERVICE)?;
-        // SAFETY: null means the default credential, no channel bindings, no input token, and outputs
-        // that are not wanted. All other pointers outlive the call.
+        // SAFETY: null means the default credential, no channel bindings, no input token, and
+        // outputs that are not wanted. All other pointers outlive the call.
         let major = unsafe {
             (self.functions.init_sec_context)(
                 &raw mut minor,

@@ -2,8 +2,8 @@
 //! with Kerberos, secrets, and the meaning of a failed request for the engine.
 //!
 //! This is a support crate. The types that appear in configurations ([`HttpConfig`], [`TlsFiles`],
-//! [`Secret`], [`Negotiate`]) are kept stable together with the crates that use them. All other items expose
-//! types of reqwest and rustls, and may change when those do.
+//! [`Secret`], [`Negotiate`]) are kept stable together with the crates that use them. All other
+//! items expose types of reqwest and rustls, and may change when those do.
 //!
 //! ```
 //! use freshmaker_net::HttpConfig;

@@ -1,5 +1,5 @@
-//! A user who may only listen, as on Fedora's public broker, with the file that the reference client
-//! ships for it.
+//! A user who may only listen, as on Fedora's public broker, with the file that the reference
+//! client ships for it.
 
 use crate::node::Node;
 use crate::world::{eventually, message, soon};

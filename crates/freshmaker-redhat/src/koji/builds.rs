@@ -93,8 +93,8 @@ impl KojiBuildSystem {
         })
     }
 
-    /// Takes the tokens for [`KojiLogin::Kerberos`](super::KojiLogin::Kerberos) from `negotiate` instead of
-    /// the GSSAPI library of the system.
+    /// Takes the tokens for [`KojiLogin::Kerberos`](super::KojiLogin::Kerberos) from `negotiate`
+    /// instead of the GSSAPI library of the system.
     #[must_use]
     #[doc(alias = "kerberos")]
     pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {

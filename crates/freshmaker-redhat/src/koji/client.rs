@@ -64,8 +64,8 @@ impl Client {
     /// ones are alone. So they cost no other call.
     ///
     /// # Errors
-    /// If a multicall as a whole fails: there is no answer, or none of its calls has one that can be
-    /// read, or more than a few of 100 have none.
+    /// If a multicall as a whole fails: there is no answer, or none of its calls has one that can
+    /// be read, or more than a few of 100 have none.
     pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, CallError>>> {
         let mut answers = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(CHUNK) {

@@ -22,8 +22,8 @@ pub enum KojiLogin {
     },
     /// The user that the [client certificate](freshmaker_net::TlsFiles::client_cert) names.
     Certificate,
-    /// The user of a Kerberos ticket, see [`KojiConfig::kerberos`]. Needs the feature `gssapi`, or a
-    /// [`Negotiate`](freshmaker_net::Negotiate) of your own.
+    /// The user of a Kerberos ticket, see [`KojiConfig::kerberos`]. Needs the feature `gssapi`, or
+    /// a [`Negotiate`](freshmaker_net::Negotiate) of your own.
     Kerberos,
 }
 
@@ -93,8 +93,8 @@ impl KojiConfig {
         }
     }
 
-    /// Checks what can be checked without the network: URLs, certificates, and whether the login has
-    /// all that it needs.
+    /// Checks what can be checked without the network: URLs, certificates, and whether the login
+    /// has all that it needs.
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.

@@ -7,9 +7,9 @@
 //! [koji]
 //! # comments have a line of their own, which begins with `#` or `;`
 //! Server: https://%(hub)s/kojihub    keys have no case; `=` and `:` end a key
-//! password = 50%%off                 `%(key)s` is another value, `%%` is `%`, any other `%` is an error
+//! password = 50%%off                 `%(key)s` is another value, `%%` is `%`, no other `%` may be
 //! note = one
-//!   two                              a line that is indented more than its key continues the value
+//!   two                              a line indented more than its key continues the value
 //! ```
 //!
 //! A section or a key that a file has twice is an error; a later file replaces values of an earlier

@@ -75,9 +75,9 @@ const FLAG_WORDS: [&str; 8] = ["1", "yes", "true", "on", "0", "no", "false", "of
 ///
 /// * `server`, which is required, `topurl`, `weburl`, and `timeout` in seconds.
 /// * `serverca`; if the key is missing, `~/.koji/serverca.crt` if that exists.
-/// * `authtype`: `noauth`, `ssl`, `password` or `kerberos`. If the key is missing, the order is that
-///   of the client: the certificate if its file exists, else the password if there is a `user`, else
-///   Kerberos.
+/// * `authtype`: `noauth`, `ssl`, `password` or `kerberos`. If the key is missing, the order is
+///   that of the client: the certificate if its file exists, else the password if there is a
+///   `user`, else Kerberos.
 /// * `cert`, for a login by certificate and for nothing else; if the key is missing,
 ///   `~/.koji/client.crt`.
 /// * `principal` and, with it, `keytab`, for a login by Kerberos.
@@ -150,9 +150,9 @@ impl ProfileFiles {
     /// Reads a profile.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported), naming the file and the line, or the files, the section
-    /// and the key, if a file cannot be read, there is no such section, a needed key is missing, or
-    /// a value is invalid or not supported.
+    /// [`Unsupported`](Remedy::Unsupported), naming the file and the line, or the files, the
+    /// section and the key, if a file cannot be read, there is no such section, a needed key is
+    /// missing, or a value is invalid or not supported.
     pub fn read(&self, profile: &str) -> Result<Profile> {
         let mut ini = Ini::default();
         let files = self.files()?;

@@ -43,14 +43,15 @@
 //!   service makes a copy; the lookup searches for it in the same way.
 //!
 //! One compose can therefore belong to several attempts: an [`ExternalId`] is the number of the
-//! compose, `@`, the attempt, `+`, and the seconds that the compose is kept. The output of a build is named by the number alone.
+//! compose, `@`, the attempt, `+`, and the seconds that the compose is kept. The output of a build
+//! is named by the number alone.
 //!
 //! # A compose that expires before it is used
 //! A compose that is done and expires within [`OdcsConfig::margin`] is renewed before it counts as
-//! done, for as long as its request said that it is kept. If the server refuses, the compose counts as done until it expires, and then as a failure
-//! of the infrastructure, after which a new compose is made. Before the engine submits a build that
-//! uses a compose it asks for the state again, with the same effect: a compose that expires soon is
-//! renewed, and a compose that is gone is replaced.
+//! done, for as long as its request said that it is kept. If the server refuses, the compose counts
+//! as done until it expires, and then as a failure of the infrastructure, after which a new compose
+//! is made. Before the engine submits a build that uses a compose it asks for the state again, with
+//! the same effect: a compose that expires soon is renewed, and a compose that is gone is replaced.
 
 mod client;
 mod compose;
@@ -275,8 +276,8 @@ impl OdcsComposer {
         compose.lifetime().unwrap_or(self.config.lifetime).as_secs()
     }
 
-    /// Returns how long a renewed compose is to be kept: as its request says, else as long as it was
-    /// kept so far.
+    /// Returns how long a renewed compose is to be kept: as its request says, else as long as it
+    /// was kept so far.
     async fn seconds_renewed(&self, compose: &Compose, id: u64) -> Result<u64> {
         if let Some(lifetime) = compose.lifetime() {
             return Ok(lifetime.as_secs());
