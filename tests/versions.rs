@@ -114,7 +114,7 @@ fn a_rebuild_is_named_as_the_service_named_it() {
             continue;
         };
         let nvr: Nvr = row["in"].as_str().unwrap().parse().unwrap();
-        assert_eq!(nvr.rebuilt(&suffix).to_string(), rebuilt);
+        assert_eq!(nvr.rebuilt(&suffix).unwrap().to_string(), rebuilt);
     }
 }
 

@@ -23,7 +23,8 @@ use std::str::FromStr;
 ///
 /// let nvr: Nvr = "openssl-container-3.0-12".parse()?;
 /// assert_eq!((nvr.name(), nvr.version(), nvr.release()), ("openssl-container", "3.0", "12"));
-/// assert_eq!(nvr.rebuilt("1764000000").to_string(), "openssl-container-3.0-12.1764000000");
+/// assert_eq!(nvr.rebuilt("1764000000")?.to_string(), "openssl-container-3.0-12.1764000000");
+/// assert!(nvr.rebuilt("no-suffix").is_err());
 ///
 /// let older: Nvr = "openssl-container-3.0-9".parse()?;
 /// assert!(older.evr() < nvr.evr() && older > nvr);
@@ -139,12 +140,19 @@ impl Nvr {
     /// epoch.
     ///
     /// The NVR of a rebuild of a rebuild therefore does not grow: `app-1-7.1764000000` rebuilt with
-    /// the suffix `1764009999` is `app-1-7.1764009999`. The suffix is not checked: with a dash or
-    /// white space in it the result is not a valid NVR.
-    #[must_use]
-    pub fn rebuilt(&self, suffix: &str) -> Self {
+    /// the suffix `1764009999` is `app-1-7.1764009999`.
+    ///
+    /// # Errors
+    /// [`NvrError`] if the result is not an NVR: the suffix is empty, has a character that no
+    /// release may have, such as a dash or white space, or is too long.
+    pub fn rebuilt(&self, suffix: &str) -> Result<Self, NvrError> {
         let stem = self.release.split('.').next().unwrap_or_default();
-        Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() }
+        let rebuilt = Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() };
+        let text = rebuilt.to_string();
+        if suffix.is_empty() || !is_part(&rebuilt.release) || text.len() > TEXT_MAX {
+            return Err(NvrError::new(&text, "name-version-release with a suffix of the release"));
+        }
+        Ok(rebuilt)
     }
 
     /// Returns the NVR of which this one may be a rebuild: the release without its last dotted
@@ -216,7 +224,19 @@ mod tests {
     fn the_last_two_dashes_count() {
         let nvr: Nvr = "bash-5.1.8-6.el9_1".parse().unwrap();
         assert_eq!((nvr.name(), nvr.version(), nvr.release()), ("bash", "5.1.8", "6.el9_1"));
-        assert_eq!(nvr.rebuilt("17").to_string(), "bash-5.1.8-6.17");
+        assert_eq!(nvr.rebuilt("17").unwrap().to_string(), "bash-5.1.8-6.17");
+    }
+
+    #[test]
+    fn a_suffix_is_one_of_a_release() {
+        let nvr: Nvr = "app-1-7.1".parse().unwrap();
+        for suffix in ["17", "el9_1", "1.2", "~rc^1"] {
+            let rebuilt = nvr.rebuilt(suffix).unwrap();
+            assert_eq!(rebuilt.to_string().parse(), Ok(rebuilt), "{suffix}");
+        }
+        for suffix in ["", "1-2", "1 2", "a/b", "1\n", &"9".repeat(TEXT_MAX)] {
+            assert!(nvr.rebuilt(suffix).is_err(), "{suffix:?}");
+        }
     }
 
     #[test]
@@ -249,7 +269,10 @@ mod tests {
     fn an_epoch_is_kept_but_not_given_to_a_rebuild() {
         let nvr: Nvr = "1:foo-1-2.el9".parse().unwrap();
         assert_eq!((nvr.epoch(), nvr.name(), nvr.to_string().as_str()), (Some(1), "foo", "1:foo-1-2.el9"));
-        assert_eq!((nvr.evr().to_string(), nvr.rebuilt("17").to_string()), ("1:1-2.el9".into(), "foo-1-2.17".into()));
+        assert_eq!(
+            (nvr.evr().to_string(), nvr.rebuilt("17").unwrap().to_string()),
+            ("1:1-2.el9".into(), "foo-1-2.17".into())
+        );
         let zero: Nvr = "0:foo-1-2".parse().unwrap();
         let none: Nvr = ":foo-1-2".parse().unwrap();
         assert!(zero != none && zero.evr() == none.evr() && none.to_string() == "foo-1-2");

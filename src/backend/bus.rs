@@ -31,6 +31,10 @@ pub struct Delivery {
 ///   engine goes on with the next one.
 /// * So return [`NotNow`](super::Remedy::NotNow) for errors that affect every message, such as a
 ///   failed login or a missing exchange.
+/// * [`Unsupported`](super::Remedy::Unsupported) from `publish` means that the bus takes no
+///   messages of this program: it only receives. The engine logs that once and passes the
+///   notifications of this bus over; they are neither kept for it nor dead letters. It goes on to
+///   call `publish`, so a bus that may publish again begins with the next notification.
 ///
 /// ```
 /// use freshmaker::memory::MemoryBus;

@@ -19,6 +19,8 @@
 //!   and the same notification is published again after a pause. Later ones wait.
 //! * The bus refuses a message for good: it becomes a dead letter with the source
 //!   `Client::REFUSED`.
+//! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
+//!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
 //!   the stored position are published again, under the same ids. Receivers see each at least once.
 //! * An announcer panics, or needs a row that cannot be read: nothing is announced about that change
@@ -37,6 +39,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
@@ -58,9 +61,10 @@ pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
 /// The signal is made before the rows are read, so a change that is stored in between is not
 /// missed. Without a bus, publishing means that subscriptions can read everything at once.
 async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
+    let silent = AtomicBool::new(false);
     loop {
         let changed = core.wake.publish.notified();
-        let more = match publish_some(core, name, bus).await {
+        let more = match publish_some(core, name, bus, &silent).await {
             Ok(more) => more,
             Err(error) if error.remedy == Remedy::Fenced => return core.lose(),
             Err(error) => {
@@ -83,7 +87,7 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
 /// Publishes the next notifications of each partition that this run holds; returns whether there
 /// may be more. An error in one partition ends the pass for all; the pass begins again after a
 /// pause.
-async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>) -> Result<bool, Error> {
+async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, silent: &AtomicBool) -> Result<bool, Error> {
     let mine = core.partitions();
     if mine.is_empty() {
         return Ok(false);
@@ -92,7 +96,7 @@ async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>) -> Result<
     let mut more = false;
     for number in mine {
         let Some(partition) = outbox.partitions.get(usize::from(number)) else { continue };
-        let place = Place { core, name, number };
+        let place = Place { core, name, number, silent };
         let Some(position) = place.position(partition).await? else { continue };
         if position < partition.last {
             more |= place.publish(bus, position).await?;
@@ -107,6 +111,8 @@ struct Place<'a> {
     core: &'a Core,
     name: &'a str,
     number: u16,
+    /// Whether the bus has said that it does not publish.
+    silent: &'a AtomicBool,
 }
 
 impl Place<'_> {
@@ -218,8 +224,17 @@ impl Place<'_> {
         let mut dead = Vec::new();
         for message in messages(core, notification).await? {
             match core.answer(|| format!("{}: publish", self.name), bus.publish(&message)).await {
-                Ok(()) => {}
+                Ok(()) => {
+                    if self.silent.swap(false, Ordering::Relaxed) {
+                        tracing::info!(bus = self.name, "this bus publishes again");
+                    }
+                }
                 Err(error) if error.is_transient() => return Err(error),
+                Err(error) if error.remedy == Remedy::Unsupported => {
+                    if !self.silent.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(bus = self.name, %error, "this bus does not publish: notifications are passed over");
+                    }
+                }
                 Err(error) => {
                     tracing::error!(bus = self.name, message.id, message.topic, %error, "a bus refuses a message: it is a dead letter");
                     let reason = Reason::new("refused", format!("{}: {error}", self.name));

@@ -67,12 +67,11 @@ fn ids(messages: &[Message]) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
-    for remedy in [Remedy::Rejected, Remedy::NotFound, Remedy::Unsupported] {
+    for remedy in [Remedy::Rejected, Remedy::NotFound] {
         for world in each() {
             let no: fn(&Message) -> Option<Remedy> = match remedy {
                 Remedy::Rejected => |message| (state(message, "state") == "BUILD").then_some(Remedy::Rejected),
-                Remedy::NotFound => |message| (state(message, "state") == "BUILD").then_some(Remedy::NotFound),
-                _ => |message| (state(message, "state") == "BUILD").then_some(Remedy::Unsupported),
+                _ => |message| (state(message, "state") == "BUILD").then_some(Remedy::NotFound),
             };
             let picky = std::sync::Arc::new(Picky::new(1, no));
             let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
@@ -90,6 +89,54 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
             assert_eq!(picky.inner.published(), taken, "all others, in their order");
             assert!(state(&dead[0].message, "state") == "BUILD" && taken.len() == 7);
         }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    /// How many lines contain a text.
+    fn lines(&self, text: &str) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
+    for world in each() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let silent = Arc::new(Picky::new(3, |_| Some(Remedy::Unsupported)));
+        let engine = world.builder().bus("silent", silent.clone()).on(rebuild).build().unwrap();
+        engine.client().send(&pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().total, 0);
+        let all = world.bus.published();
+        assert_eq!(silent.inner.published(), all[3..], "what comes after it publishes again is not passed over");
+        let outbox = world.storage.reads().outbox().await.unwrap();
+        for partition in &outbox.partitions {
+            assert!(
+                partition.buses.values().all(|position| *position == partition.last),
+                "nothing waits: {partition:?}"
+            );
+        }
+        let said = ["this bus does not publish", "this bus publishes again"].map(|text| log.lines(text));
+        assert_eq!(said, [1, 1], "each is said once");
     }
 }
 

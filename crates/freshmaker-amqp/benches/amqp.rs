@@ -74,7 +74,8 @@ async fn bare(url: &str, queue: &str, count: usize) -> Outcome<f64> {
 }
 
 fn bus(url: &str, queue: &str) -> Outcome<AmqpBus> {
-    let mut config = AmqpConfig::new(url)?.with_queue(queue, QueueConfig::durable()).with_prefetch(PREFETCH);
+    let mut config = AmqpConfig::new(url)?.with_queue(queue, QueueConfig::durable());
+    config.prefetch = PREFETCH;
     config.bindings.clear();
     Ok(AmqpBus::new(config)?)
 }

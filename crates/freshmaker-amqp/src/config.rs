@@ -1,9 +1,10 @@
 use super::file;
 use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::{TlsFiles, client_config};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Arguments of an exchange or a queue by name, such as `x-queue-type`.
@@ -70,24 +71,22 @@ pub struct Binding {
     pub routing_keys: Vec<String>,
 }
 
-/// PEM files for a connection over TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsFiles {
-    /// Certificates of the trusted authorities. Default: those of the system.
-    pub ca_cert: Option<PathBuf>,
-    /// Private key of the client. Set together with `certfile`.
-    pub keyfile: Option<PathBuf>,
-    /// Certificate of the client. Without a password in the URL, the client logs in by this
-    /// certificate (SASL mechanism `EXTERNAL`).
-    pub certfile: Option<PathBuf>,
-}
-
 /// Address of the broker, virtual host, and login.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) uri: AMQPUri,
-    pub(super) has_password: bool,
+    login: UrlLogin,
+}
+
+/// What a URL says about the login.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UrlLogin {
+    /// Neither a user nor a password: those of the reference client, `guest` and `guest`.
+    Default,
+    /// A user, and a password that is missing or empty.
+    UserOnly,
+    /// A user and a password.
+    Password,
 }
 
 impl Endpoint {
@@ -102,10 +101,22 @@ impl Endpoint {
         if let Some((address, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
             uri.authority.host = address.to_owned();
         }
+        if uri.authority.port == 0 {
+            return Err("not a URL of an AMQP broker: no broker has the port 0".to_owned());
+        }
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
         }
-        Ok(Self { uri, has_password: user.contains(':') })
+        let login = match user.split_once(':') {
+            None if user.is_empty() => UrlLogin::Default,
+            None | Some((_, "")) => UrlLogin::UserOnly,
+            Some(_) => UrlLogin::Password,
+        };
+        if login == UrlLogin::UserOnly {
+            // The parser puts in a default.
+            uri.authority.userinfo.password.clear();
+        }
+        Ok(Self { uri, login })
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -133,6 +144,12 @@ impl fmt::Debug for Endpoint {
 /// unchanged; the defaults are those of the reference client. Settings that only this bus has are
 /// read from the table `[consumer_config.freshmaker]`, which the reference client leaves to the
 /// application.
+///
+/// # Login
+/// Over TLS with a client certificate and its key, the login is by the certificate (SASL mechanism
+/// `EXTERNAL`), whatever the URL says, as in the reference client. Otherwise it is by user and
+/// password of the URL; a user without a password is an error. A URL with neither means `guest`
+/// with the password `guest`, the default of the reference client and of RabbitMQ.
 ///
 /// ```
 /// use freshmaker_amqp::{AmqpConfig, QueueConfig};
@@ -168,10 +185,10 @@ impl fmt::Debug for Endpoint {
 /// let read = AmqpConfig::parse(text, "config.toml")?;
 /// assert_eq!(read.confirm_timeout, Duration::from_secs(20));
 ///
-/// let built = AmqpConfig::new("amqp://rabbitmq.example.org/%2F")?
+/// let mut built = AmqpConfig::new("amqp://rabbitmq.example.org/%2F")?
 ///     .with_queue("freshmaker", QueueConfig::durable())
-///     .bind(["org.fedoraproject.prod.buildsys.#"])
-///     .with_prefetch(500);
+///     .bind(["org.fedoraproject.prod.buildsys.#"]);
+/// built.prefetch = 500;
 /// assert_eq!(built.bindings, read.bindings);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
@@ -182,8 +199,12 @@ impl fmt::Debug for Endpoint {
 pub struct AmqpConfig {
     pub(super) endpoint: Endpoint,
     /// Client properties that the broker shows, in addition to `product` and `version`, which this
-    /// crate sets.
-    pub client_properties: BTreeMap<String, String>,
+    /// crate sets. A value that is not a text is sent as its JSON text: `["ops@example.org"]`,
+    /// `8080`.
+    pub client_properties: Arguments,
+    /// Whether this bus only receives. Then [`publish`](freshmaker::backend::Bus::publish) always
+    /// fails with [`Unsupported`](Remedy::Unsupported), and connects to nothing. Default: `false`.
+    pub listen_only: bool,
     /// Files for TLS; used only for URLs with `amqps`.
     pub tls: TlsFiles,
     /// Prefix of each published topic, followed by a dot. Default: empty, which means no prefix and
@@ -199,7 +220,8 @@ pub struct AmqpConfig {
     pub mandatory: bool,
     /// If set, exchanges and queues are expected to exist and are not created. Default: `false`.
     pub passive_declares: bool,
-    /// Exchanges to declare, by name. Default: `amq.topic`.
+    /// Exchanges that are needed, by name. One that exists is used as it is, whatever its type;
+    /// this needs no permission. One that does not exist is created. Default: `amq.topic`.
     pub exchanges: BTreeMap<String, ExchangeConfig>,
     /// Queues to declare, by name. Default: one transient queue with a random name.
     pub queues: BTreeMap<String, QueueConfig>,
@@ -219,6 +241,8 @@ pub struct AmqpConfig {
     /// delivery limit. The bus also declares a durable queue for them, whose name is that of the
     /// consumed queue with `.dead` appended. Default: none, which means that the broker drops them.
     pub dead_letter_exchange: Option<String>,
+    /// Longest time to establish a connection, login included. Default: 30 s.
+    pub connect_timeout: Duration,
     /// Largest accepted body in bytes; larger messages are refused. Default: 64 MiB.
     pub body_bytes_max: usize,
     /// Longest time from the call of a publication to the confirmation of the broker, including the
@@ -251,7 +275,8 @@ impl AmqpConfig {
         let queue = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
         Ok(Self {
             endpoint,
-            client_properties: BTreeMap::new(),
+            client_properties: Arguments::new(),
+            listen_only: false,
             tls: TlsFiles::default(),
             topic_prefix: String::new(),
             publish_exchange: "amq.topic".to_owned(),
@@ -269,6 +294,7 @@ impl AmqpConfig {
             prefetch: 10,
             delivery_limit: None,
             dead_letter_exchange: None,
+            connect_timeout: Duration::from_secs(30),
             body_bytes_max: 64 << 20,
             confirm_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
@@ -301,6 +327,19 @@ impl AmqpConfig {
     /// As for [`read`](Self::read).
     pub fn parse(text: &str, place: &str) -> Result<Self> {
         file::parse(text, place)
+    }
+
+    /// Checks what can be checked without the network: that the configuration does not contradict
+    /// itself, and that the files for TLS can be used.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
+    pub fn check_offline(&self) -> Result<()> {
+        self.check().map_err(|text| Error::new(Remedy::Unsupported, self.place("configuration"), text))?;
+        if self.endpoint.is_tls() {
+            client_config(&self.endpoint.to_string(), &self.tls)?;
+        }
+        Ok(())
     }
 
     /// Replaces all queues by this one, which becomes the consumed queue. All bindings are changed
@@ -342,84 +381,9 @@ impl AmqpConfig {
         self
     }
 
-    /// Sets [`topic_prefix`](Self::topic_prefix).
-    #[must_use]
-    pub fn with_topic_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.topic_prefix = prefix.into();
-        self
-    }
-
-    /// Sets [`tls`](Self::tls).
-    #[must_use]
-    pub fn with_tls(mut self, tls: TlsFiles) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// Sets [`prefetch`](Self::prefetch); must be at least 1.
-    #[must_use]
-    pub fn with_prefetch(mut self, prefetch: u16) -> Self {
-        self.prefetch = prefetch;
-        self
-    }
-
-    /// Sets [`delivery_limit`](Self::delivery_limit), which makes the consumed queue a quorum
-    /// queue. The queue must be durable.
-    #[must_use]
-    pub fn with_delivery_limit(mut self, deliveries: u32) -> Self {
-        self.delivery_limit = Some(deliveries);
-        self
-    }
-
-    /// Sets [`dead_letter_exchange`](Self::dead_letter_exchange).
-    #[must_use]
-    pub fn with_dead_letter_exchange(mut self, exchange: impl Into<String>) -> Self {
-        self.dead_letter_exchange = Some(exchange.into());
-        self
-    }
-
-    /// Makes a published message that matches no binding an error; see
-    /// [`mandatory`](Self::mandatory).
-    #[must_use]
-    pub fn with_mandatory(mut self) -> Self {
-        self.mandatory = true;
-        self
-    }
-
-    /// Sets [`body_bytes_max`](Self::body_bytes_max).
-    #[must_use]
-    pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
-        self.body_bytes_max = bytes;
-        self
-    }
-
-    /// Sets [`confirm_timeout`](Self::confirm_timeout).
-    #[must_use]
-    pub fn with_confirm_timeout(mut self, timeout: Duration) -> Self {
-        self.confirm_timeout = timeout;
-        self
-    }
-
-    /// Sets [`stall_timeout`](Self::stall_timeout).
-    #[must_use]
-    pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = timeout;
-        self
-    }
-
-    /// Sets [`reconnect_min`](Self::reconnect_min) and [`reconnect_max`](Self::reconnect_max).
-    #[must_use]
-    pub fn with_reconnect(mut self, min: Duration, max: Duration) -> Self {
-        self.reconnect_min = min;
-        self.reconnect_max = max;
-        self
-    }
-
-    /// Sets [`seed`](Self::seed), which makes back-offs reproducible.
-    #[must_use]
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
+    /// Returns whether the login is by the client certificate.
+    pub(super) fn logs_in_by_certificate(&self) -> bool {
+        self.endpoint.is_tls() && self.tls.client_cert.is_some()
     }
 
     /// Returns the place of an error: the broker, and what was attempted.
@@ -456,8 +420,16 @@ impl AmqpConfig {
                 "reconnect_min must be greater than 0, and reconnect_max must be at least reconnect_min".to_owned()
             );
         }
-        if self.tls.certfile.is_some() != self.tls.keyfile.is_some() {
-            return Err("[tls] needs both certfile and keyfile, or neither".to_owned());
+        if self.tls.client_cert.is_none() && self.tls.client_key.is_some() {
+            return Err("the client has a private key and no certificate".to_owned());
+        }
+        if self.endpoint.login == UrlLogin::UserOnly && !self.logs_in_by_certificate() {
+            let user = &self.endpoint.uri.authority.userinfo.username;
+            let missing =
+                if self.endpoint.is_tls() { "no client certificate" } else { "a client certificate needs `amqps`" };
+            return Err(format!(
+                "the user {user:?} has no password in the URL, and {missing}: there is no way to log in"
+            ));
         }
         let names = [&self.publish_exchange, &self.queue].into_iter().chain(&self.dead_letter_exchange);
         let names = names.chain(self.exchanges.keys()).chain(self.queues.keys());

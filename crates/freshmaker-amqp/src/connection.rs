@@ -3,7 +3,7 @@
 use super::config::{AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
 use super::wire;
 use freshmaker::backend::{Clock, Error, Remedy, Result};
-use freshmaker_net::{PemFiles, client_config};
+use freshmaker_net::client_config;
 use futures_util::future::{Either, select};
 use lapin::auth::AuthProvider;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -11,14 +11,11 @@ use lapin::tcp::{AMQPUriTcpExt, RustlsConnector};
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPScheme;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Longest time to establish a connection, login included.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Login by the client certificate: the SASL mechanism `EXTERNAL`, without user and password.
 struct External;
@@ -34,11 +31,11 @@ pub(super) async fn until<T>(clock: &dyn Clock, deadline: Duration, work: impl F
     }
 }
 
-/// Connects within [`CONNECT_TIMEOUT`].
+/// Connects within [`AmqpConfig::connect_timeout`].
 pub(super) async fn connect(config: &AmqpConfig, clock: &dyn Clock) -> Result<Connection> {
-    let deadline = clock.elapsed() + CONNECT_TIMEOUT;
+    let deadline = clock.elapsed() + config.connect_timeout;
     until(clock, deadline, handshake(config)).await.unwrap_or_else(|| {
-        let text = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+        let text = format!("no connection within {} s", config.connect_timeout.as_secs_f64());
         Err(Error::new(Remedy::Unavailable, config.place("connect"), text))
     })
 }
@@ -48,25 +45,22 @@ async fn handshake(config: &AmqpConfig) -> Result<Connection> {
         return Err(Error::new(Remedy::Unsupported, config.place("connect"), "this bus needs a tokio runtime"));
     }
     let failed = |error| failure(config, "connect", &error);
-    let files = PemFiles {
-        ca: config.tls.ca_cert.as_deref(),
-        client: config.tls.certfile.as_deref().zip(config.tls.keyfile.as_deref()),
-    };
-    let has_certificate = files.client.is_some();
     let mut properties = ConnectionProperties::default();
-    let own = [("product", "freshmaker"), ("version", env!("CARGO_PKG_VERSION"))];
-    let given = config.client_properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    // The library takes only texts.
+    let given = config.client_properties.iter().map(|(name, value)| match value {
+        Value::String(text) => (name.as_str(), text.clone()),
+        other => (name.as_str(), other.to_string()),
+    });
+    let own = [("product", "freshmaker".to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
     for (name, value) in given.chain(own) {
-        properties = properties.with_client_property(name.into(), value.into());
+        properties = properties.with_client_property(short(name), value.into());
     }
-    let tls = if config.endpoint.is_tls() {
-        if has_certificate && !config.endpoint.has_password {
-            properties = properties.with_auth_provider(External);
-        }
-        Some(RustlsConnector::from(client_config(&config.endpoint.to_string(), files)?))
-    } else {
-        None
-    };
+    if config.logs_in_by_certificate() {
+        properties = properties.with_auth_provider(External);
+    }
+    let place = config.endpoint.to_string();
+    let tls = config.endpoint.is_tls().then(|| client_config(&place, &config.tls)).transpose()?;
+    let tls = tls.map(RustlsConnector::from);
     let runtime = lapin::runtime::default_runtime().map_err(failed)?;
     let open = async move |uri: lapin::uri::AMQPUri, runtime| {
         // lapin's own TLS uses the crypto provider that is installed for the process; there may be
@@ -102,7 +96,7 @@ pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }
 
-/// Whether declarations create objects or only check that they exist.
+/// Whether a declaration creates an object or only checks that it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declare {
     Make,
@@ -112,6 +106,27 @@ pub(super) enum Declare {
 impl Declare {
     pub(super) fn of(config: &AmqpConfig) -> Self {
         if config.passive_declares { Self::Look } else { Self::Make }
+    }
+}
+
+/// Opens a channel. It closes when its last copy is dropped.
+pub(super) async fn channel(config: &AmqpConfig, connection: &Connection) -> Result<Channel> {
+    connection.create_channel().await.map_err(|error| failure(config, "channel", &error))
+}
+
+/// Makes sure that an exchange exists: looks first, which needs no permission, and creates it only
+/// if it is not there.
+pub(super) async fn provide_exchange(
+    config: &AmqpConfig,
+    connection: &Connection,
+    name: &str,
+    exchange: &ExchangeConfig,
+) -> Result<()> {
+    // A refused declaration closes the channel, so each gets its own.
+    let declare = async |how| declare_exchange(config, &channel(config, connection).await?, how, name, exchange).await;
+    match declare(Declare::Look).await {
+        Err(error) if error.remedy == Remedy::NotFound && !config.passive_declares => declare(Declare::Make).await,
+        found => found,
     }
 }
 
@@ -131,6 +146,11 @@ pub(super) async fn declare_exchange(
     let kind = ExchangeKind::Custom(exchange.kind.clone());
     let declared = channel.exchange_declare(short(name), kind, options, wire::table(&exchange.arguments)).await;
     declared.map_err(|error| failure(config, &format!("exchange {name:?}"), &error))
+}
+
+/// The exchange for dead letters, if it has to be created.
+pub(super) fn dead_letter_exchange() -> ExchangeConfig {
+    ExchangeConfig { kind: "topic".into(), durable: true, auto_delete: false, arguments: Arguments::new() }
 }
 
 pub(super) async fn declare_queue(
@@ -153,7 +173,7 @@ pub(super) async fn declare_queue(
 
 /// Returns the arguments of a queue. Configured arguments override those that follow from the
 /// delivery limit and the dead letter exchange.
-fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) -> Arguments {
+pub(super) fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) -> Arguments {
     let mut arguments = Arguments::new();
     if name == config.queue {
         if let Some(limit) = config.delivery_limit {
@@ -181,15 +201,13 @@ async fn bind(config: &AmqpConfig, channel: &Channel, queue: &str, exchange: &st
 }
 
 /// Declares everything that the consumer needs: exchanges, queues, then bindings between them.
-pub(super) async fn declare(config: &AmqpConfig, channel: &Channel) -> Result<()> {
+pub(super) async fn declare(config: &AmqpConfig, connection: &Connection, channel: &Channel) -> Result<()> {
     let how = Declare::of(config);
     for (name, exchange) in &config.exchanges {
-        declare_exchange(config, channel, how, name, exchange).await?;
+        provide_exchange(config, connection, name, exchange).await?;
     }
     if let Some(name) = &config.dead_letter_exchange {
-        let exchange =
-            ExchangeConfig { kind: "topic".into(), durable: true, auto_delete: false, arguments: Arguments::new() };
-        declare_exchange(config, channel, how, name, &exchange).await?;
+        provide_exchange(config, connection, name, &dead_letter_exchange()).await?;
         let queue = config.dead_letter_queue();
         declare_queue(config, channel, how, &queue, &QueueConfig::durable()).await?;
         if how == Declare::Make {
@@ -243,7 +261,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_are_never_nothing() {
-        let config = AmqpConfig::new("amqp://localhost").unwrap().with_seed(7);
+        let mut config = AmqpConfig::new("amqp://localhost").unwrap();
+        config.seed = Some(7);
         let mut backoff = Backoff::new(&Arc::new(config));
         let pauses: Vec<_> = (0..100).map(|_| backoff.next().as_secs_f64()).collect();
         for (pause, longest) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0].into_iter().chain(std::iter::repeat(30.0)))

@@ -68,6 +68,13 @@ struct Link {
     unsettled: Unsettled,
 }
 
+/// Acknowledgements to send over a channel: tags of the broker, each with AMQP's flag `multiple`.
+struct Settling {
+    channel: Channel,
+    base: u64,
+    steps: Vec<(u64, bool)>,
+}
+
 /// Counts a waiting receiver, until it is dropped; so a dropped future is counted off too.
 struct Receiver<'a>(&'a Shared);
 
@@ -115,8 +122,13 @@ impl Consumer {
     pub(super) async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
         let shared = &self.shared;
         let _order = shared.settling.lock().await;
-        let Some((channel, steps)) = shared.settle(tags) else { return Ok(()) };
-        let acks = steps.into_iter().map(|(tag, multiple)| channel.basic_ack(tag, BasicAckOptions { multiple }));
+        let Some(Settling { channel, base, steps }) = shared.steps(tags) else { return Ok(()) };
+        // A tag is forgotten in the same step in which its acknowledgement is handed to the
+        // channel. If this future is dropped before, a later call acknowledges the tag.
+        let acks = steps.into_iter().map(async |(tag, multiple)| {
+            shared.settled(base, tag, multiple);
+            channel.basic_ack(tag, BasicAckOptions { multiple }).await
+        });
         let deadline = shared.clock.elapsed() + shared.config.confirm_timeout;
         match until(&*shared.clock, deadline, try_join_all(acks)).await {
             Some(Ok(_)) => shared.progress.notify_one(),
@@ -168,14 +180,21 @@ impl Shared {
         Some(Ok(taken))
     }
 
-    /// Returns the channel and the acknowledgements to send over it; `None` if all tags belong to a
-    /// lost connection.
-    fn settle(&self, tags: &[DeliveryTag]) -> Option<(Channel, Vec<(u64, bool)>)> {
-        let mut state = self.lock();
-        let link = state.link.as_mut()?;
+    /// Returns the acknowledgements to send; `None` if all tags belong to a lost connection.
+    fn steps(&self, tags: &[DeliveryTag]) -> Option<Settling> {
+        let state = self.lock();
+        let link = state.link.as_ref()?;
         let of_broker = tags.iter().filter_map(|tag| tag.0.checked_sub(link.base)).collect();
-        let steps = link.unsettled.settle(of_broker);
-        (!steps.is_empty()).then(|| (link.channel.clone(), steps))
+        let steps = link.unsettled.steps(&of_broker);
+        (!steps.is_empty()).then(|| Settling { channel: link.channel.clone(), base: link.base, steps })
+    }
+
+    /// Forgets what an acknowledgement or a refusal settles, unless the channel with this base is
+    /// lost.
+    fn settled(&self, base: u64, tag: u64, multiple: bool) {
+        if let Some(link) = self.lock().link.as_mut().filter(|link| link.base == base) {
+            link.unsettled.settled(tag, multiple);
+        }
     }
 
     /// Stores deliveries for receivers, and returns the tags of those that are too large.
@@ -224,7 +243,7 @@ impl Shared {
             let refused = channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await;
             refused.map_err(|error| self.failed("reject", &error))?;
             if let Some(link) = &mut self.lock().link {
-                link.unsettled.remove(tag);
+                link.unsettled.settled(tag, false);
             }
         }
         Ok(())
@@ -306,7 +325,7 @@ async fn consume(shared: &Shared) -> Error {
         Ok(connection) => connection,
         Err(error) => return error,
     };
-    let deadline = shared.clock.elapsed() + super::connection::CONNECT_TIMEOUT;
+    let deadline = shared.clock.elapsed() + shared.config.connect_timeout;
     let opened = match until(&*shared.clock, deadline, open(shared, &connection)).await {
         Some(Ok(opened)) => opened,
         Some(Err(error)) => return error,
@@ -325,7 +344,7 @@ async fn consume(shared: &Shared) -> Error {
 
 async fn open(shared: &Shared, connection: &Connection) -> Result<(Channel, lapin::Consumer)> {
     let channel = connection.create_channel().await.map_err(|error| shared.failed("channel", &error))?;
-    declare(&shared.config, &channel).await?;
+    declare(&shared.config, connection, &channel).await?;
     shared.attach(&channel);
     let consumer = start(shared, &channel, shared.config.prefetch).await?;
     Ok((channel, consumer))

@@ -1,10 +1,12 @@
 //! Reads the configuration file of the reference client of Fedora Messaging.
 
-use super::config::{AmqpConfig, Binding, Endpoint, ExchangeConfig, QueueConfig, TlsFiles};
+use super::config::{AmqpConfig, Arguments, Binding, Endpoint, ExchangeConfig, QueueConfig};
 use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::TlsFiles;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 #[serde(deny_unknown_fields)]
 struct File {
     amqp_url: Option<Spanned<String>>,
-    client_properties: Option<BTreeMap<String, String>>,
+    client_properties: Option<BTreeMap<String, toml::Value>>,
     publish_exchange: Option<String>,
     topic_prefix: Option<String>,
     publish_priority: Option<u8>,
@@ -23,7 +25,7 @@ struct File {
     queues: Option<BTreeMap<String, QueueConfig>>,
     bindings: Option<Vec<Binding>>,
     qos: Option<Qos>,
-    tls: Option<TlsFiles>,
+    tls: Option<Tls>,
     #[serde(default)]
     consumer_config: ConsumerConfig,
     #[serde(rename = "callback")]
@@ -43,6 +45,26 @@ struct Qos {
     prefetch_count: Option<u16>,
 }
 
+/// As for the reference client, an empty text means that there is no file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    ca_cert: Option<PathBuf>,
+    keyfile: Option<PathBuf>,
+    certfile: Option<PathBuf>,
+}
+
+impl Tls {
+    fn files(self) -> Result<TlsFiles, String> {
+        let file = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        let (ca, client_cert, client_key) = (file(self.ca_cert), file(self.certfile), file(self.keyfile));
+        if client_cert.is_some() != client_key.is_some() {
+            return Err("[tls] needs both certfile and keyfile, or neither".to_owned());
+        }
+        Ok(TlsFiles { ca, client_cert, client_key })
+    }
+}
+
 #[derive(Default, Deserialize)]
 struct ConsumerConfig {
     #[serde(default)]
@@ -55,10 +77,13 @@ struct ConsumerConfig {
 struct Ours {
     queue: Option<String>,
     topics: Option<Vec<String>>,
+    listen_only: Option<bool>,
     delivery_limit: Option<u32>,
     dead_letter_exchange: Option<String>,
     body_bytes_max: Option<usize>,
     mandatory: Option<bool>,
+    #[serde(default, deserialize_with = "seconds")]
+    connect_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "seconds")]
     confirm_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "seconds")]
@@ -140,13 +165,17 @@ fn set<T>(field: &mut T, value: Option<T>) {
 }
 
 fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
-    set(&mut config.client_properties, file.client_properties);
+    if let Some(given) = file.client_properties {
+        config.client_properties = client_properties(given)?;
+    }
     set(&mut config.publish_exchange, file.publish_exchange);
     set(&mut config.topic_prefix, file.topic_prefix);
     set(&mut config.publish_priority, file.publish_priority);
     set(&mut config.passive_declares, file.passive_declares);
     set(&mut config.exchanges, file.exchanges);
-    set(&mut config.tls, file.tls);
+    if let Some(tls) = file.tls {
+        config.tls = tls.files()?;
+    }
     set(&mut config.prefetch, file.qos.and_then(|qos| qos.prefetch_count));
     let ours = file.consumer_config.freshmaker;
     if let Some(queues) = file.queues {
@@ -170,9 +199,42 @@ fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
     Ok(ours)
 }
 
+/// Properties that name the client library, which a file must not set.
+const RESERVED: [&str; 3] = ["product", "information", "version"];
+
+fn client_properties(given: BTreeMap<String, toml::Value>) -> Result<Arguments, String> {
+    let property = |(name, value): (String, toml::Value)| {
+        if RESERVED.contains(&name.as_str()) {
+            return Err(format!("client_properties.{name}: this property names the client library and cannot be set"));
+        }
+        let value = json(value).map_err(|text| format!("client_properties.{name}: {text}"))?;
+        Ok((name, value))
+    };
+    given.into_iter().map(property).collect()
+}
+
+fn json(value: toml::Value) -> Result<serde_json::Value, &'static str> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => {
+            serde_json::Number::from_f64(number).ok_or("this number is not supported, only finite ones are")?.into()
+        }
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(_) => return Err("a date is not supported, write it as a text"),
+        toml::Value::Array(items) => items.into_iter().map(json).collect::<Result<_, _>>()?,
+        toml::Value::Table(table) => {
+            let items = table.into_iter().map(|(name, value)| json(value).map(|value| (name, value)));
+            serde_json::Value::Object(items.collect::<Result<_, _>>()?)
+        }
+    })
+}
+
 fn take_ours(config: &mut AmqpConfig, ours: Ours) {
     set(&mut config.body_bytes_max, ours.body_bytes_max);
     set(&mut config.mandatory, ours.mandatory);
+    set(&mut config.listen_only, ours.listen_only);
+    set(&mut config.connect_timeout, ours.connect_timeout);
     set(&mut config.confirm_timeout, ours.confirm_timeout);
     set(&mut config.stall_timeout, ours.stall_timeout);
     set(&mut config.reconnect_min, ours.reconnect_min);

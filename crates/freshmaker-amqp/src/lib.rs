@@ -25,10 +25,20 @@
 //! read from there on receipt. The headers `fedora_messaging_schema`, `fedora_messaging_severity`,
 //! `priority` and `sent-at` are added if the message does not have them.
 //!
+//! A bus whose configuration says [`listen_only`](AmqpConfig::listen_only), or whose user may not
+//! write to the exchange (403), answers [`Unsupported`](Remedy::Unsupported): the engine passes its
+//! notifications over. The bus asks such a broker again after 10 minutes.
+//!
+//! # Permissions
+//! An exchange is looked at first, which needs no permission, and created only if it does not
+//! exist. Queues are declared and bound. So a user who may configure, write to and read only its
+//! own queues, and read the exchanges, can receive.
+//!
 //! # What it needs
 //! The bus needs a tokio runtime with time and I/O enabled. The consumer and the publisher have one
 //! connection each, opened at the first use. Background tasks end when the bus is dropped.
 
+mod check;
 mod config;
 mod connection;
 mod consumer;
@@ -37,10 +47,11 @@ mod publisher;
 mod tags;
 mod wire;
 
-pub use config::{AmqpConfig, Arguments, Binding, ExchangeConfig, QueueConfig, TlsFiles};
+pub use check::Check;
+pub use config::{AmqpConfig, Arguments, Binding, ExchangeConfig, QueueConfig};
+pub use freshmaker_net::TlsFiles;
 
 use async_trait::async_trait;
-use connection::{Declare, connect, declare_exchange, declare_queue, failure};
 use consumer::Consumer;
 use freshmaker::backend::{Bus, Clock, Delivery, DeliveryTag, Error, Remedy, Result};
 use freshmaker::engine::SystemClock;
@@ -84,15 +95,6 @@ pub struct AmqpBus {
     publisher: Publisher,
 }
 
-/// One result of [`AmqpBus::check`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked: the broker with the user, an exchange, or a queue.
-    pub what: String,
-    /// `Ok` if it exists and matches the configuration.
-    pub outcome: Result<()>,
-}
-
 impl AmqpBus {
     /// Creates a bus with this configuration. Nothing is connected yet.
     ///
@@ -116,34 +118,21 @@ impl AmqpBus {
         Ok(Self { config, clock, consumer, publisher })
     }
 
-    /// Connects once and checks that the configured exchanges and queues exist, without creating
-    /// any.
+    /// Connects once and checks that the configured exchanges and queues exist, and that the user
+    /// has the permissions that the bus will need. Creates, consumes and publishes nothing.
     ///
-    /// The first result is the connection; if it fails, it is the only one. Then follow the results
-    /// for the entries of [`exchanges`](AmqpConfig::exchanges) and [`queues`](AmqpConfig::queues),
-    /// by name. Bindings are not checked, because AMQP has no request for that. The dead letter
-    /// exchange and its queue are not checked unless they are entries of these maps. A connection
-    /// that takes longer than 30 s counts as failed.
+    /// The first result is the connection; if it fails, it is the only one. Then follow, by name,
+    /// the entries of [`exchanges`](AmqpConfig::exchanges), the dead letter exchange and its queue,
+    /// the entries of [`queues`](AmqpConfig::queues), and the permissions: to create each exchange
+    /// and queue that is not there, for each binding, to consume, and to publish unless the bus is
+    /// [`listen_only`](AmqpConfig::listen_only).
+    ///
+    /// RabbitMQ checks the permission for a request before it checks the request itself. So the
+    /// permissions are tried with requests that are invalid: `ACCESS_REFUSED` means that the
+    /// permission is missing, `PRECONDITION_FAILED` that it is there. A binding is tried by
+    /// removing one that does not exist.
     pub async fn check(&self) -> Vec<Check> {
-        let config = &*self.config;
-        let user = &config.endpoint.uri.authority.userinfo.username;
-        let what = format!("{} as {user}", config.endpoint);
-        let connection = match connect(config, &*self.clock).await {
-            Ok(connection) => connection,
-            Err(error) => return vec![Check { what, outcome: Err(error) }],
-        };
-        let mut checks = vec![Check { what, outcome: Ok(()) }];
-        // A refused declaration closes the channel, so each check opens its own.
-        let channel = async || connection.create_channel().await.map_err(|error| failure(config, "channel", &error));
-        for (name, exchange) in &config.exchanges {
-            let look = async || declare_exchange(config, &channel().await?, Declare::Look, name, exchange).await;
-            checks.push(Check { what: format!("exchange {name:?}"), outcome: look().await });
-        }
-        for (name, queue) in &config.queues {
-            let look = async || declare_queue(config, &channel().await?, Declare::Look, name, queue).await;
-            checks.push(Check { what: format!("queue {name:?}"), outcome: look().await });
-        }
-        checks
+        check::check(&self.config, &*self.clock).await
     }
 }
 

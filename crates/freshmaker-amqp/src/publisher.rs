@@ -2,14 +2,14 @@
 //! when its state is in doubt.
 
 use super::config::AmqpConfig;
-use super::connection::{Backoff, Declare, connect, declare_exchange, failure, short, until};
+use super::connection::{Backoff, channel, connect, failure, provide_exchange, short, until};
 use super::wire::{self, Outgoing};
 use freshmaker::backend::{Clock, Error, Remedy, Result};
 use freshmaker::event::Message;
 use futures_util::StreamExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, ErrorKind, Event};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -20,6 +20,8 @@ pub(super) struct Publisher {
     clock: Arc<dyn Clock>,
     /// Held while a connection is made, so that all waiting calls share it.
     slot: Mutex<Slot>,
+    /// The refusal of the broker to take messages of this user, and until when it is believed.
+    forbidden: StdMutex<Option<(Error, Duration)>>,
 }
 
 #[derive(Debug)]
@@ -65,14 +67,21 @@ impl Session {
 impl Publisher {
     pub(super) fn new(config: Arc<AmqpConfig>, clock: Arc<dyn Clock>) -> Self {
         let slot = Slot { session: None, backoff: Backoff::new(&config), not_before: Duration::ZERO };
-        Self { config, clock, slot: Mutex::new(slot) }
+        Self { config, clock, slot: Mutex::new(slot), forbidden: StdMutex::default() }
     }
 
     pub(super) async fn publish(&self, message: &Message) -> Result<()> {
+        if self.config.listen_only {
+            let text = "this bus only listens (`listen_only`)";
+            return Err(Error::new(Remedy::Unsupported, self.place(), text));
+        }
+        if let Some(error) = self.forbidden() {
+            return Err(error);
+        }
         let outgoing = wire::outgoing(&self.config, message, self.clock.now())?;
         let deadline = self.clock.elapsed() + self.config.confirm_timeout;
         let seconds = self.config.confirm_timeout.as_secs_f64();
-        let place = || self.config.place(&format!("publish to {:?}", self.config.publish_exchange));
+        let place = || self.place();
         let mut last = None;
         let Some(session) = until(&*self.clock, deadline, self.session(&mut last)).await else {
             return Err(last.unwrap_or_else(|| {
@@ -107,7 +116,7 @@ impl Publisher {
             Ok(confirm) => confirm.await,
             Err(error) => Err(error),
         };
-        let place = || self.config.place(&format!("publish to {:?}", self.config.publish_exchange));
+        let place = || self.place();
         match confirmation {
             Ok(Confirmation::Ack(None)) => Ok(()),
             Ok(Confirmation::Ack(Some(_))) => {
@@ -119,9 +128,25 @@ impl Publisher {
             Ok(Confirmation::NotRequested) => Err(Error::new(Remedy::Unclear, place(), "the broker does not confirm")),
             Err(error) => {
                 self.discard(session).await;
-                Err(self.doubt(&error))
+                let error = self.doubt(&error);
+                if error.remedy == Remedy::Unsupported {
+                    let until = self.clock.elapsed() + FORBIDDEN_FOR;
+                    *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.clone(), until));
+                }
+                Err(error)
             }
         }
+    }
+
+    /// Returns the broker's refusal, if it is recent enough to be believed.
+    fn forbidden(&self) -> Option<Error> {
+        let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        forbidden.take_if(|(_, until)| *until <= self.clock.elapsed());
+        forbidden.as_ref().map(|(error, _)| error.clone())
+    }
+
+    fn place(&self) -> String {
+        self.config.place(&format!("publish to {:?}", self.config.publish_exchange))
     }
 
     /// Returns the meaning of a failed publication: only an explicit refusal by the broker is
@@ -129,6 +154,9 @@ impl Publisher {
     fn doubt(&self, error: &lapin::Error) -> Error {
         let what = format!("publish to {:?}", self.config.publish_exchange);
         let definite = failure(&self.config, &what, error);
+        if let Some(remedy) = forbidden(error) {
+            return definite.with_remedy(remedy);
+        }
         let unsent = matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
         // The broker accepts messages, but refuses this one, for example because it is too large.
         let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406);
@@ -177,12 +205,12 @@ impl Publisher {
         let config = &self.config;
         let connection = connect(config, &*self.clock).await?;
         let mut events = connection.events_listener().boxed();
-        let failed = |error| failure(config, "channel to publish over", &error);
-        let channel = connection.create_channel().await.map_err(failed)?;
         if let Some(exchange) = config.exchanges.get(&config.publish_exchange) {
-            declare_exchange(config, &channel, Declare::of(config), &config.publish_exchange, exchange).await?;
+            provide_exchange(config, &connection, &config.publish_exchange, exchange).await?;
         }
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        let channel = channel(config, &connection).await?;
+        let confirmed = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        confirmed.map_err(|error| failure(config, "channel to publish over", &error))?;
         let (sender, blocked) = watch::channel(false);
         let broker = config.endpoint.to_string();
         let watcher = tokio::spawn(async move {
@@ -213,6 +241,18 @@ impl Publisher {
             slot.session = None;
         }
     }
+}
+
+/// How long the refusal of a broker to take messages of this user is believed before it is asked
+/// again: long enough to be quiet, and short enough that a granted permission is noticed.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(600);
+
+/// Returns the remedy if the broker refused access: to the exchange, which concerns every message
+/// (`Unsupported`), or to the topic, which concerns this one (`Rejected`).
+pub(super) fn forbidden(error: &lapin::Error) -> Option<Remedy> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    let of_topic = error.get_message().as_str().contains("to topic '");
+    (error.get_id() == 403).then_some(if of_topic { Remedy::Rejected } else { Remedy::Unsupported })
 }
 
 /// Changes a permanent error to `NotNow`: a problem of the connection or the exchange concerns

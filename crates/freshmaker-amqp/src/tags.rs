@@ -11,33 +11,33 @@ impl Unsettled {
         self.0.insert(tag);
     }
 
-    pub(super) fn remove(&mut self, tag: u64) {
+    /// Removes a tag; with `multiple` also all earlier ones, as the broker does.
+    pub(super) fn settled(&mut self, tag: u64, multiple: bool) {
         self.0.remove(&tag);
+        if multiple {
+            self.0 = self.0.split_off(&tag);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns the acknowledgements that settle exactly those of `tags` that are unsettled, and
-    /// removes them from this set.
+    /// Returns the acknowledgements that settle exactly those of `tags` that are unsettled.
     ///
     /// Each step is a tag and AMQP's flag `multiple`, which acknowledges all earlier tags too. If
     /// the oldest unsettled tags are all in `tags`, the first step covers them; the other steps are
     /// single tags. Tags that are not unsettled are left out, because the broker closes the channel
-    /// over an unknown tag.
-    pub(super) fn settle(&mut self, tags: BTreeSet<u64>) -> Vec<(u64, bool)> {
-        let first_kept = self.0.iter().copied().find(|tag| !tags.contains(tag));
-        let covered = match first_kept {
-            Some(kept) => {
-                let rest = self.0.split_off(&kept);
-                std::mem::replace(&mut self.0, rest)
-            }
-            None => std::mem::take(&mut self.0),
-        };
-        let mut steps: Vec<_> = covered.last().map(|&last| (last, covered.len() > 1)).into_iter().collect();
-        let single = tags.into_iter().filter(|tag| self.0.remove(tag));
-        steps.extend(single.map(|tag| (tag, false)));
+    /// over an unknown tag. The tags stay in this set until [`settled`](Self::settled) is told that
+    /// their step was sent.
+    pub(super) fn steps(&self, tags: &BTreeSet<u64>) -> Vec<(u64, bool)> {
+        let covered = self.0.iter().take_while(|tag| tags.contains(tag)).count();
+        let mut steps = Vec::new();
+        if let Some(&last) = covered.checked_sub(1).and_then(|last| self.0.iter().nth(last)) {
+            steps.push((last, covered > 1));
+        }
+        let single = self.0.iter().skip(covered).filter(|tag| tags.contains(tag));
+        steps.extend(single.map(|&tag| (tag, false)));
         steps
     }
 }
@@ -48,7 +48,11 @@ mod tests {
 
     fn settle(waiting: &[u64], tags: &[u64]) -> (Vec<(u64, bool)>, Vec<u64>) {
         let mut unsettled = Unsettled(waiting.iter().copied().collect());
-        let steps = unsettled.settle(tags.iter().copied().collect());
+        let steps = unsettled.steps(&tags.iter().copied().collect());
+        assert_eq!(unsettled.len(), waiting.len(), "nothing is forgotten before it was sent");
+        for &(tag, multiple) in &steps {
+            unsettled.settled(tag, multiple);
+        }
         (steps, unsettled.0.into_iter().collect())
     }
 

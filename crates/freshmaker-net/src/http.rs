@@ -1,10 +1,9 @@
 use super::native;
-use super::tls::{self, PemFiles};
+use super::tls::{self, TlsFiles};
 use freshmaker::backend::{Error, Remedy, Result, with_causes};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a client reaches one HTTP service: address, certificates and bounds.
@@ -14,7 +13,7 @@ use std::time::Duration;
 /// use std::time::Duration;
 ///
 /// let mut config = HttpConfig::new("https://koji.example.org/kojihub");
-/// config.ca = Some("/etc/pki/example-ca.pem".into());
+/// config.tls.ca = Some("/etc/pki/example-ca.pem".into());
 /// config.timeout = Duration::from_secs(20);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +21,8 @@ use std::time::Duration;
 pub struct HttpConfig {
     /// Base URL of the service, without a slash at the end.
     pub url: String,
-    /// PEM file with the certificates of the trusted authorities. Default: those of the system.
-    pub ca: Option<PathBuf>,
-    /// PEM file with both the certificate and the private key that the client presents to the
-    /// server. Default: none.
-    pub client_cert: Option<PathBuf>,
+    /// Certificates of the trusted authorities, and of the client.
+    pub tls: TlsFiles,
     /// Uses TLS by OpenSSL, at most version 1.2. Needed for servers that ask for the client's
     /// certificate only after they have seen the path of the request. Needs the feature
     /// `native-tls`. Default: `false`, which means rustls.
@@ -45,8 +41,7 @@ impl HttpConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
-            ca: None,
-            client_cert: None,
+            tls: TlsFiles::default(),
             native_tls: false,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
@@ -54,8 +49,19 @@ impl HttpConfig {
         }
     }
 
-    fn pem_files(&self) -> PemFiles<'_> {
-        PemFiles { ca: self.ca.as_deref(), client: self.client_cert.as_deref().map(|path| (path, path)) }
+    /// Returns whether requests can be sent to this URL.
+    ///
+    /// # Errors
+    /// [`Remedy::Unsupported`] if it is not a URL with the scheme `http` or `https`, a host, and
+    /// a possible port.
+    pub fn check_url(url: &str) -> Result<()> {
+        let refused = |text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, url, text));
+        match reqwest::Url::parse(url) {
+            Err(error) => refused(&format_args!("this is not a URL: {error}")),
+            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => refused(&"this is not an HTTP URL"),
+            Ok(parsed) if parsed.port() == Some(0) => refused(&"no server has the port 0"),
+            Ok(_) => Ok(()),
+        }
     }
 }
 
@@ -138,14 +144,15 @@ impl Http {
     /// Creates a client. Nothing is sent.
     ///
     /// # Errors
-    /// [`Remedy::Unsupported`] if a certificate file cannot be used, or `native_tls` is set without
-    /// the feature `native-tls`.
+    /// [`Remedy::Unsupported`] if no request can be sent to the URL, a certificate file cannot be
+    /// used, or `native_tls` is set without the feature `native-tls`.
     pub fn new(config: &HttpConfig) -> Result<Self> {
+        HttpConfig::check_url(&config.url)?;
         let builder = reqwest::Client::builder();
         let builder = if config.native_tls {
             native::configure(builder, config)?
         } else {
-            builder.tls_backend_preconfigured(tls::client_config(&config.url, config.pem_files())?)
+            builder.tls_backend_preconfigured(tls::client_config(&config.url, &config.tls)?)
         };
         let client = builder
             .connect_timeout(config.connect_timeout)
@@ -167,8 +174,9 @@ impl Http {
     /// and the call in errors.
     ///
     /// # Errors
-    /// * [`Remedy::Unavailable`] if the request cannot be built or there is no connection: nothing
-    ///   was sent.
+    /// * [`Remedy::Unsupported`] if the request cannot be built, which no repetition changes: its
+    ///   URL or a header is invalid.
+    /// * [`Remedy::Unavailable`] if there is no connection: nothing was sent.
     /// * [`Call::unanswered`] if the answer does not arrive in time, breaks off, or has more than
     ///   [`HttpConfig::bytes_max`] bytes.
     ///
@@ -177,8 +185,12 @@ impl Http {
     /// like [`Remedy::Unclear`].
     pub async fn send(&self, request: reqwest::RequestBuilder, call: Call, place: &str) -> Result<Reply> {
         let response = request.send().await.map_err(|error| {
-            // Without a connection, or without a valid request, nothing can have been sent.
-            let remedy = if error.is_connect() || error.is_builder() { Remedy::Unavailable } else { call.unanswered() };
+            let remedy = match () {
+                () if error.is_builder() => Remedy::Unsupported,
+                // Without a connection nothing can have been sent.
+                () if error.is_connect() => Remedy::Unavailable,
+                () => call.unanswered(),
+            };
             Error::new(remedy, place, with_causes(&error.without_url()))
         })?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

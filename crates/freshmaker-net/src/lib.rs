@@ -1,9 +1,9 @@
 //! Shared parts of the network clients of [freshmaker]: TLS, HTTP with bounds, logins
 //! with Kerberos, secrets, and the meaning of a failed request for the engine.
 //!
-//! This is a support crate. The types that appear in configurations ([`HttpConfig`], [`Secret`],
-//! [`Negotiate`]) are kept stable together with the crates that use them. All other items expose
-//! types of reqwest and rustls, and may change when those do.
+//! This is a support crate. The types that appear in configurations ([`HttpConfig`], [`TlsFiles`],
+//! [`Secret`], [`Negotiate`]) are kept stable together with the crates that use them. All other
+//! items expose types of reqwest and rustls, and may change when those do.
 //!
 //! ```
 //! use freshmaker_net::HttpConfig;
@@ -11,7 +11,7 @@
 //!
 //! let mut config = HttpConfig::new("https://koji.example.org/kojihub");
 //! config.timeout = Duration::from_secs(30);
-//! assert!(config.ca.is_none(), "the authorities of the system");
+//! assert!(config.tls.ca.is_none(), "the authorities of the system");
 //! ```
 //!
 //! # Features
@@ -42,12 +42,13 @@ mod native;
 mod negotiate;
 #[cfg(feature = "http")]
 mod parse;
+mod pem;
 mod tls;
 
 #[cfg(feature = "http")]
 pub use http::{Call, Http, HttpConfig, Reply, Secret};
 #[cfg(feature = "http")]
-pub use negotiate::{Negotiate, authorization, of_system};
+pub use negotiate::{Kerberos, Negotiate, authorization, check_kerberos, of_system};
 #[cfg(feature = "http")]
 pub use parse::off_runtime;
-pub use tls::{PemFiles, client_config};
+pub use tls::{TlsFiles, client_config};

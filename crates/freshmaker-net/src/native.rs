@@ -1,4 +1,5 @@
 use super::HttpConfig;
+use super::pem::authorities;
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::tls::Version;
 use reqwest::{Certificate, ClientBuilder, Identity};
@@ -12,15 +13,17 @@ const KEY_END: &str = "-----END PRIVATE KEY-----";
 /// certificate after the handshake by renegotiation.
 pub(super) fn configure(builder: ClientBuilder, config: &HttpConfig) -> Result<ClientBuilder> {
     let mut builder = builder.tls_backend_native().tls_version_max(Version::TLS_1_2);
-    if let Some(path) = &config.ca {
-        let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(path, &error))?;
-        builder = builder.tls_certs_only(authorities);
+    if let Some(path) = &config.tls.ca {
+        let certificates = authorities(path)?.into_iter().map(|der| Certificate::from_der(&der));
+        let certificates = certificates.collect::<reqwest::Result<Vec<_>>>().map_err(|error| unusable(path, &error))?;
+        builder = builder.tls_certs_only(certificates);
     }
-    if let Some(path) = &config.client_cert {
-        let pem = read(path)?;
-        let key = std::str::from_utf8(&pem).ok().and_then(key);
-        let key = key.ok_or_else(|| unusable(path, &"there is no private key in the form of PKCS #8 in it"))?;
-        builder = builder.identity(Identity::from_pkcs8_pem(&pem, key).map_err(|error| unusable(path, &error))?);
+    if let Some((certificate, key_file)) = config.tls.client() {
+        let (pem, key_pem) = (read(certificate)?, read(key_file)?);
+        let key = std::str::from_utf8(&key_pem).ok().and_then(key);
+        let key = key.ok_or_else(|| unusable(key_file, &"there is no private key in the form of PKCS #8 in it"))?;
+        let identity = Identity::from_pkcs8_pem(&pem, key).map_err(|error| unusable(certificate, &error))?;
+        builder = builder.identity(identity);
     }
     Ok(builder)
 }

@@ -4,6 +4,7 @@ use base64::prelude::BASE64_STANDARD;
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::header::HeaderValue;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Makes the tokens of `Authorization: Negotiate` (SPNEGO), which prove the identity of a Kerberos
@@ -41,27 +42,64 @@ pub trait Negotiate: fmt::Debug + Send + Sync {
     fn token(&self, service: &str) -> Result<Vec<u8>, String>;
 }
 
-/// Returns the Kerberos of the system: a ticket from `kinit`, or the keytab that the environment
-/// variable `KRB5_CLIENT_KTNAME` names.
+/// Which identity of Kerberos a client uses.
+///
+/// ```
+/// use freshmaker_net::Kerberos;
+///
+/// let service = Kerberos {
+///     principal: Some("rebuilder/host.example.org@EXAMPLE.ORG".to_owned()),
+///     keytab: Some("/etc/rebuilder.keytab".into()),
+/// };
+/// assert_ne!(service, Kerberos::default(), "the default is the ticket of the user");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kerberos {
+    /// The principal. Default: that of the default ticket.
+    pub principal: Option<String>,
+    /// Keytab with the key of the principal, from which tickets are made when there are none.
+    /// Default: the keytab that the environment variable `KRB5_CLIENT_KTNAME` names, if it is set.
+    pub keytab: Option<PathBuf>,
+}
+
+/// Returns the Kerberos of the system, with this identity.
 ///
 /// Without the feature `gssapi`, every token fails with a text that names the feature.
 #[doc(alias = "kerberos")]
-pub fn of_system() -> Arc<dyn Negotiate> {
-    Arc::new(gssapi::System)
+pub fn of_system(identity: Kerberos) -> Arc<dyn Negotiate> {
+    Arc::new(gssapi::System(identity))
+}
+
+/// Returns whether [`of_system`] can make tokens at all, as far as that can be said without a
+/// ticket.
+///
+/// # Errors
+/// [`Unsupported`](Remedy::Unsupported) if the feature `gssapi` is not compiled in, the library of
+/// the system cannot be loaded, or the keytab cannot be read.
+pub fn check_kerberos(identity: &Kerberos) -> Result<()> {
+    let failed = |place: &str, text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, place, text));
+    if let Err(text) = gssapi::check() {
+        return failed("Kerberos", &text);
+    }
+    match &identity.keytab {
+        Some(path) => std::fs::File::open(path).map(drop).or_else(|error| failed(&path.display().to_string(), &error)),
+        None => Ok(()),
+    }
 }
 
 /// Returns the value of the header `Authorization` that proves our identity to the server of this
 /// URL. The value is marked as sensitive, so reqwest does not log it.
 ///
 /// # Errors
-/// [`Unavailable`](Remedy::Unavailable) if there is no token or the URL cannot be parsed. The
-/// request that needs the header was not sent.
+/// [`Unsupported`](Remedy::Unsupported) if the URL cannot be parsed;
+/// [`Unavailable`](Remedy::Unavailable) if there is no token. The request that needs the header was
+/// not sent.
 ///
 /// # Panics
 /// Without a tokio runtime.
 pub async fn authorization(negotiate: Arc<dyn Negotiate>, url: &str) -> Result<HeaderValue> {
     let failed = |text: &dyn fmt::Display| Error::new(Remedy::Unavailable, format!("Kerberos for {url}"), text);
-    let parsed = reqwest::Url::parse(url).map_err(|error| failed(&error))?;
+    let parsed = reqwest::Url::parse(url).map_err(|error| failed(&error).with_remedy(Remedy::Unsupported))?;
     let service = format!("HTTP@{}", parsed.host_str().unwrap_or_default());
     let token = tokio::task::spawn_blocking(move || negotiate.token(&service)).await.map_err(|error| failed(&error))?;
     let token = BASE64_STANDARD.encode(token.map_err(|error| failed(&error))?);

@@ -1,18 +1,42 @@
+use super::pem::{authorities, certificates, unreadable};
 use freshmaker::backend::{Error, Remedy, Result};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The PEM files that a client uses for TLS.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PemFiles<'a> {
-    /// Certificates of the trusted authorities. Default: those of the system.
-    pub ca: Option<&'a Path>,
-    /// Certificate and private key that the client presents to the server, in this order. Both may
-    /// be in one file. Default: none.
-    pub client: Option<(&'a Path, &'a Path)>,
+/// The PEM files of a connection over TLS.
+///
+/// ```
+/// use freshmaker_net::TlsFiles;
+///
+/// let files = TlsFiles {
+///     ca: Some("/etc/pki/example-ca.pem".into()),
+///     client_cert: Some("/etc/pki/me.pem".into()),
+///     client_key: None,
+/// };
+/// assert_eq!(files.client().map(|(cert, key)| cert == key), Some(true), "both in one file");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates of the trusted authorities, also in OpenSSL's form `TRUSTED CERTIFICATE`.
+    /// Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Certificate that the client shows to the server. Default: none.
+    pub client_cert: Option<PathBuf>,
+    /// Private key of the client's certificate. Default: it is in the file of the certificate.
+    pub client_key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Returns the files with the client's certificate and its key, which may be the same file;
+    /// `None` if there is no certificate.
+    #[must_use]
+    pub fn client(&self) -> Option<(&Path, &Path)> {
+        let certificate = self.client_cert.as_deref()?;
+        Some((certificate, self.client_key.as_deref().unwrap_or(certificate)))
+    }
 }
 
 /// Returns a rustls configuration that verifies the server, with the crypto provider of ring.
@@ -23,14 +47,14 @@ pub struct PemFiles<'a> {
 /// # Errors
 /// [`Unsupported`](Remedy::Unsupported) if a file cannot be read, has no certificate or no private
 /// key, or the key does not match the certificate.
-pub fn client_config(place: &str, files: PemFiles<'_>) -> Result<ClientConfig> {
+pub fn client_config(place: &str, files: &TlsFiles) -> Result<ClientConfig> {
     let failed = |error: &dyn std::fmt::Display| Error::new(Remedy::Unsupported, format!("TLS for {place}"), error);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?
-        .with_root_certificates(roots(files.ca)?);
-    match files.client {
+        .with_root_certificates(roots(files.ca.as_deref())?);
+    match files.client() {
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key)) => {
             let certificates = certificates(certificate)?;
@@ -44,7 +68,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
-            for certificate in certificates(path)? {
+            for certificate in authorities(path)? {
                 roots.add(certificate).map_err(|error| unreadable(path, &error))?;
             }
         }
@@ -52,17 +76,4 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(path, &error))?;
-    let certificates = read.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| unreadable(path, &error))?;
-    if certificates.is_empty() {
-        return Err(unreadable(path, &"there is no certificate in it"));
-    }
-    Ok(certificates)
-}
-
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::new(Remedy::Unsupported, path.display().to_string(), error)
 }

@@ -17,7 +17,8 @@ usage: container_rebuilds [--config FILE] serve
   plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
   show              the latest events; with EVENT its plan, its builds and why they are as they are
   cancel EVENT      stop what this event started, unless others want it as well
-  check-config      read everything; with --online also log in everywhere, and say what works
+  check-config      read everything, and say what cannot work; with --online also try every login and permission,
+                    which changes nothing anywhere
 
   --config FILE     container_rebuilds.toml, if not given
   --by NAME         who cancels; the user of this process, if not given

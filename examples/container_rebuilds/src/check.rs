@@ -2,11 +2,15 @@
 
 use crate::Result;
 use crate::config::Config;
-use crate::wires;
+use crate::wires::{self, System};
 use freshmaker::backend::{BuildSystem, Error, Remedy};
-use freshmaker_amqp::AmqpBus;
-use freshmaker_redhat::koji::{self, KojiBuildSystem};
-use freshmaker_redhat::odcs::OdcsComposer;
+use freshmaker_amqp::{AmqpBus, AmqpConfig};
+use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::koji::xmlrpc::Request;
+use freshmaker_redhat::koji::{Client, KojiBuildSystem, KojiConfig, KojiLogin};
+use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
+use rustix::fs::{Access, access};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -23,6 +27,18 @@ impl Report {
             }
         }
     }
+
+    /// The service runs with this, and perhaps not as it is meant to.
+    fn warning(&mut self, what: &str, text: impl Display) {
+        println!("warning {what}: {text}");
+    }
+}
+
+/// What could be read of the configuration.
+struct Parts {
+    bus: Option<AmqpConfig>,
+    hub: Option<KojiConfig>,
+    odcs: Option<OdcsConfig>,
 }
 
 pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
@@ -35,39 +51,135 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
         }
     };
     report.line("configuration", Ok::<_, Error>(path.display()));
-    let catalog = wires::catalog(&config.catalog);
-    report.line("catalog", catalog.map(|catalog| format!("{} artifacts", catalog.graph().len())));
-    let bus = wires::amqp(&config);
-    report
-        .line("fedora_messaging", bus.as_ref().map(|bus| bus.as_ref().map_or("not used", |_| "its file makes sense")));
-    let hub = wires::hub(&config);
-    report.line("koji", hub.as_ref().map(|hub| &hub.config.http.url));
+    let parts = offline(&mut report, &config);
     if online {
-        if let Ok(Some(bus)) = bus {
-            let made = !bus.passive_declares;
-            for check in AmqpBus::new(bus)?.check().await {
-                let outcome = match check.outcome {
-                    Err(error) if made && error.remedy == Remedy::NotFound => Ok("is not there yet; it will be made"),
-                    outcome => outcome.map(|()| "is there"),
-                };
-                report.line(&check.what, outcome);
-            }
+        if let Some(bus) = parts.bus {
+            bus_online(&mut report, bus).await?;
         }
-        if let Ok(hub) = hub {
-            report.line("koji login", login(hub.config).await);
+        if let Some(hub) = parts.hub {
+            report.line("koji login", login(hub).await);
         }
-        if let Some(odcs) = wires::odcs(&config) {
-            let about = OdcsComposer::new(odcs.config)?.check().await;
-            report.line("odcs", about.map(|about| format!("{about:?}")));
+        if let Some(odcs) = parts.odcs {
+            let odcs = OdcsComposer::new(odcs)?;
+            report.line("odcs", odcs.check().await.map(|about| format!("{about:?}")));
+            let made = odcs.check_login().await;
+            report.line("odcs login", made.map(|()| "composes may be made and renewed"));
         }
     }
     Ok(report.0)
 }
 
-/// Opens a session, and closes it again.
-async fn login(hub: koji::Config) -> std::result::Result<String, Error> {
+/// Everything that can be found without the network.
+fn offline(report: &mut Report, config: &Config) -> Parts {
+    report.line("state", state(&config.state).map(|()| config.state.display()));
+    if let Some(url) = &config.freshmaker_messages {
+        report.line("freshmaker_messages", freshmaker_net::HttpConfig::check_url(url).map(|()| url));
+    }
+    let bus = wires::amqp(config).and_then(|bus| {
+        if let Some(bus) = &bus {
+            bus.check_offline()?;
+        }
+        Ok(bus)
+    });
+    let said = |bus: &Option<AmqpConfig>| if bus.is_some() { "its file makes sense" } else { "not used" };
+    report.line("fedora_messaging", bus.as_ref().map(said));
+    let hub = wires::hub(config).and_then(|(hub, unknown)| {
+        limited(&hub)?;
+        hub.config.check_offline()?;
+        Ok((hub, unknown))
+    });
+    report.line("koji", hub.as_ref().map(|(hub, _)| &hub.config.http.url));
+    if let Ok((hub, unknown)) = &hub {
+        if !unknown.is_empty() {
+            report.warning("koji", format_args!("keys without a meaning: {}", unknown.join(", ")));
+        }
+        if hub.config.login == KojiLogin::Anonymous {
+            report.warning("koji", "anonymous: it cannot build");
+        }
+    }
+    let odcs = wires::odcs(config);
+    if let Some(odcs) = &odcs {
+        let checked = limited(odcs).and_then(|()| Ok(odcs.config.check_offline()?));
+        report.line("odcs", checked.map(|()| &odcs.config.http.url));
+    }
+    let names: Vec<_> =
+        [Some(config.koji.name.as_str()), odcs.as_ref().map(|odcs| odcs.name.as_str())].into_iter().flatten().collect();
+    if let [koji, odcs] = names[..]
+        && koji == odcs
+    {
+        report.line::<&str>("odcs", Err(format_args!("Koji has the name {koji:?}, too")));
+    }
+    let catalog =
+        wires::catalog(&config.catalog).and_then(|catalog| all_have_builders(&catalog, &names).map(|()| catalog));
+    report.line("catalog", catalog.map(|catalog| format!("{} artifacts", catalog.graph().len())));
+    Parts {
+        bus: bus.ok().flatten(),
+        hub: hub.ok().map(|(hub, _)| hub.config),
+        odcs: odcs.filter(|odcs| odcs.config.check_offline().is_ok()).map(|odcs| odcs.config),
+    }
+}
+
+/// Whether the file of what is stored can be written, or made.
+fn state(path: &Path) -> Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        return Err(format!("{}: this is a directory", path.display()).into());
+    }
+    // SQLite makes further files beside its own.
+    access(directory, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    if path.exists() {
+        access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn limited<C>(system: &System<C>) -> Result<()> {
+    if system.slots == 0 {
+        return Err("`slots` is 0: nothing would ever be built".into());
+    }
+    Ok(())
+}
+
+/// Whether each artifact is built by one of these.
+fn all_have_builders(catalog: &FilesCatalog, names: &[&str]) -> Result<()> {
+    let artifacts = catalog.graph().artifacts();
+    let systems: BTreeSet<_> = artifacts.filter_map(|artifact| artifact.system.as_deref()).collect();
+    match systems.into_iter().find(|system| !names.contains(system)) {
+        Some(unknown) => {
+            Err(format!("nothing is configured that has the name {unknown:?}, and artifacts name it").into())
+        }
+        None => Ok(()),
+    }
+}
+
+async fn bus_online(report: &mut Report, bus: AmqpConfig) -> Result<()> {
+    let made = !bus.passive_declares;
+    for check in AmqpBus::new(bus)?.check().await {
+        let granted = if check.what.starts_with("permission") { "granted" } else { "is there" };
+        match check.outcome {
+            Err(error) if made && error.remedy == Remedy::NotFound => {
+                report.line(&check.what, Ok::<_, Error>("is not there yet; it will be made"));
+            }
+            Err(error) if error.remedy == Remedy::Unsupported && check.what.starts_with("permission to publish") => {
+                let hint = "nothing is published; with `listen_only` in [consumer_config.freshmaker] nothing is tried";
+                report.warning(&check.what, format_args!("{error} ({hint})"));
+            }
+            outcome => report.line(&check.what, outcome.map(|()| granted)),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a session, and closes it again; without a login asks for what needs none.
+async fn login(hub: KojiConfig) -> std::result::Result<String, Error> {
+    if hub.login == KojiLogin::Anonymous {
+        let answer = Client::new(&hub)?.call(&Request::new("getAPIVersion", Vec::new())).await;
+        answer.map_err(|error| Error::new(Remedy::Unavailable, hub.http.url, error))?;
+        return Ok("none; the hub answers".to_owned());
+    }
     let builds = KojiBuildSystem::new(hub)?;
-    let Some(session) = builds.session().await? else { return Ok("anonymous: it cannot build".to_owned()) };
+    let Some(session) = builds.session().await? else { return Ok("there are no sessions".to_owned()) };
     builds.fence(&session).await?;
     Ok(format!("logged in, and out of session {session} again"))
 }

@@ -26,8 +26,10 @@ pub(crate) struct FedoraMessaging {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Koji {
-    pub(crate) file: PathBuf,
+    /// Without it the files in which Koji's client looks are read.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) profile: String,
+    pub(crate) instance: Option<String>,
     #[serde(default = "koji")]
     pub(crate) name: String,
     #[serde(default = "slots")]
@@ -69,7 +71,7 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        let files = [Some(&mut config.state), Some(&mut config.catalog), Some(&mut config.koji.file)];
+        let files = [Some(&mut config.state), Some(&mut config.catalog), config.koji.file.as_mut()];
         let bus = config.fedora_messaging.as_mut().map(|bus| &mut bus.file);
         let odcs = config.odcs.as_mut().map(|odcs| [odcs.token_file.as_mut(), odcs.ca.as_mut()]);
         let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten());

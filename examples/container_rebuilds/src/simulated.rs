@@ -18,7 +18,7 @@ use freshmaker_local::files::{FilesCatalog, manifest::Manifest};
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub, Trouble};
 use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs};
-use freshmaker_redhat::koji::{Config, Login};
+use freshmaker_redhat::koji::{KojiConfig, KojiLogin};
 use freshmaker_redhat::odcs::OdcsConfig;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +72,8 @@ async fn hub() -> Result<Hub> {
 }
 
 fn wires(hub: &Hub, odcs: &FakeOdcs, bus: &Arc<MemoryBus>, state: std::path::PathBuf) -> Result<Wires> {
-    let mut koji = Config::new(hub.url());
-    koji.login = Login::Password { user: "freshmaker".to_owned(), password: Secret::new("not a secret") };
+    let mut koji = KojiConfig::new(hub.url());
+    koji.login = KojiLogin::Password { user: "freshmaker".to_owned(), password: Secret::new("not a secret") };
     koji.topurl = Some(hub.files_url());
     koji.settle = Duration::from_millis(500);
     let mut composes = OdcsConfig::new(odcs.url());

@@ -12,9 +12,9 @@ use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requeste
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
-use freshmaker_redhat::koji::{self, KojiBuildSystem, KojiVerifier};
+use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiVerifier, Profile, ProfileFiles};
 use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
-use freshmaker_redhat::odcs::{OdcsAuth, OdcsComposer, OdcsConfig};
+use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct Wires {
     pub(crate) parsers: Parsers,
     pub(crate) freshmaker_messages: Option<String>,
     pub(crate) bus: Option<Arc<dyn Bus>>,
-    pub(crate) koji: System<koji::Config>,
+    pub(crate) koji: System<KojiConfig>,
     pub(crate) verify: bool,
     pub(crate) odcs: Option<System<OdcsConfig>>,
 }
@@ -49,7 +49,7 @@ impl Wires {
             parsers,
             freshmaker_messages: config.freshmaker_messages.clone(),
             bus,
-            koji: hub(config)?,
+            koji: hub(config)?.0,
             verify: config.koji.verify,
             odcs: odcs(config),
         })
@@ -62,7 +62,7 @@ impl Wires {
             .builder()?
             .build_system(name, Arc::new(KojiBuildSystem::new(self.koji.config.clone())?))
             .limit(name, self.koji.slots)
-            .hints(name, koji_messages::task_hint);
+            .hints(name, koji_messages::task_hint_of(self.koji.config.instance.as_str()));
         if self.verify {
             builder = builder.verifier(name, Arc::new(KojiVerifier::new(&self.koji.config)?));
         }
@@ -133,21 +133,26 @@ pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     Ok(Some(amqp.bind(topics)))
 }
 
-pub(crate) fn hub(config: &Config) -> Result<System<koji::Config>> {
+/// The hub, and the keys of its profile that mean nothing.
+pub(crate) fn hub(config: &Config) -> Result<(System<KojiConfig>, Vec<String>)> {
     let given = &config.koji;
-    let mut hub = koji::Config::profile(&given.file, &given.profile)?;
+    let files = given.file.as_ref().map_or_else(ProfileFiles::standard, |file| ProfileFiles::one(file));
+    let Profile { config: mut hub, unknown, .. } = files.read(&given.profile)?;
+    if let Some(instance) = &given.instance {
+        hub.instance.clone_from(instance);
+    }
     hub.poll = given.poll_s.map_or(hub.poll, Duration::from_secs);
     hub.settle = given.settle_s.map_or(hub.settle, Duration::from_secs);
-    Ok(System { name: given.name.clone(), slots: given.slots, config: hub })
+    Ok((System { name: given.name.clone(), slots: given.slots, config: hub }, unknown))
 }
 
 pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
     let given = config.odcs.as_ref()?;
     let mut odcs = OdcsConfig::new(given.url.as_str());
-    odcs.http.ca.clone_from(&given.ca);
+    odcs.http.tls.ca.clone_from(&given.ca);
     odcs.owner.clone_from(&given.owner);
     if let Some(file) = &given.token_file {
-        odcs.auth = OdcsAuth::TokenFile(file.clone());
+        odcs.login = OdcsLogin::TokenFile(file.clone());
     }
     Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
 }

@@ -65,7 +65,9 @@ impl World {
         let queue = format!("koji-service-{}", fastrand::u64(..));
         // Nobody else's messages.
         let prefix = format!("org.example.test{}", fastrand::u64(..));
-        let bus = AmqpBus::new(AmqpConfig::new(broker).unwrap().with_topic_prefix(prefix.as_str())).unwrap();
+        let mut config = AmqpConfig::new(broker).unwrap();
+        config.topic_prefix.clone_from(&prefix);
+        let bus = AmqpBus::new(config).unwrap();
         let world = Self { prefix, hub, odcs, directory, bus };
         let prefix = &world.prefix;
         world.write(
@@ -245,10 +247,64 @@ async fn a_plan_is_shown_and_mistakes_are_named() {
     assert!(good, "{said}");
     let (good, said) = world.ask(&["check-config", "--online"]).await;
     assert!(!good && said.contains("FAILED  ") && said.contains("127.0.0.1:1"), "{said}");
-    assert!(said.contains("ok      koji login") && said.contains("ok      odcs"), "one failure hides no other: {said}");
+    let others = ["ok      koji login", "ok      odcs", "ok      odcs login"];
+    assert!(others.iter().all(|line| said.contains(line)), "one failure hides no other: {said}");
+    assert!(world.odcs.composes().is_empty(), "a check makes nothing");
+    world.odcs.require_token("freshmaker", "another");
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  odcs login: odcs: POST /api/1/composes/: status 401"), "{said}");
 
     let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
     world.write("container_rebuilds.toml", &text.replace("profile = ", "profil = "));
     let (good, said) = world.ask(&["check-config"]).await;
     assert!(!good && said.contains("profil") && said.contains("container_rebuilds.toml"), "{said}");
+}
+
+/// What cannot work is found without the network, each fault by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_found_offline() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let (hub, odcs, url) = (world.hub.url(), world.odcs.url(), "amqp://guest:guest@127.0.0.1:1/%2F");
+    let swap = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    for (file, (from, to), fault) in [
+        ("koji.conf", swap(&hub, "https://koji.example.org:44e3/hub"), "koji: KOJI: [test] server: this is not a URL"),
+        ("koji.conf", swap(&hub, "https://%(nowhere)s/hub"), "koji: KOJI: [test] server: it refers to `nowhere`"),
+        ("koji.conf", swap("topurl = ", "topurl = files:"), "koji: KOJI: [test] topurl: this is not an HTTP URL"),
+        ("koji.conf", swap("hush-hush", ""), "koji: KOJI: [test] password: it is missing"),
+        ("koji.conf", swap("authtype = password", "authtype = ssl\ncert = /no/such.pem"), "koji: /no/such.pem"),
+        ("koji.conf", swap("authtype", "serverca = /no/ca.pem\nauthtype"), "koji: /no/ca.pem"),
+        ("koji.conf", swap("authtype = password", "principal = p\nkeytab = /no/tab\nauthtype = kerberos"), "koji: "),
+        ("token", swap("hush-token", ""), "odcs: odcs: token file"),
+        ("fedora_messaging.toml", swap(url, "amqp://robot@127.0.0.1"), "fedora_messaging: "),
+        ("fedora_messaging.toml", swap("topic_prefix", "topic_perfix"), "fedora_messaging: "),
+        (
+            "fedora_messaging.toml",
+            swap(&format!("\"{url}\""), "\"amqps://127.0.0.1\"\ntls = { ca_cert = \"/no/ca.pem\" }"),
+            "fedora_messaging: /no/ca.pem",
+        ),
+        ("container_rebuilds.toml", swap("state.sqlite", "no/such/directory/state"), "state: "),
+        ("container_rebuilds.toml", swap(&odcs, "https://odcs:99999"), "odcs: https://odcs:99999: this is not a URL"),
+        ("container_rebuilds.toml", swap("token_file = \"token\"", "token_file = \"no\""), "odcs: odcs: token file"),
+        ("container_rebuilds.toml", swap("[odcs]", "[odcs]\nslots = 0"), "odcs: `slots` is 0"),
+        ("container_rebuilds.toml", swap("poll_s = 1", "poll_s = 0"), "koji: "),
+        ("container_rebuilds.toml", swap("[odcs]", "[odcs]\nname = \"compose\""), "catalog: nothing is configured"),
+        ("container_rebuilds.toml", swap("https://fm.example.org", "fm.example.org"), "freshmaker_messages: "),
+    ] {
+        let good = std::fs::read_to_string(world.path(file)).unwrap();
+        assert!(good.contains(&from), "{file} has no {from}");
+        world.write(file, &good.replace(&from, &to));
+        let (fine, said) = world.ask(&["check-config"]).await;
+        let failed: Vec<_> = said.lines().filter(|line| line.starts_with("FAILED")).collect();
+        let fault = fault.replace("KOJI", &world.path("koji.conf").display().to_string());
+        assert!(!fine && failed.len() == 1, "{fault}: {said}");
+        assert!(failed[0].starts_with(&format!("FAILED  {fault}")), "{fault}: {said}");
+        world.write(file, &good);
+    }
+    let good = std::fs::read_to_string(world.path("koji.conf")).unwrap();
+    world.write("koji.conf", &good.replace("authtype", "authtipe"));
+    let (fine, said) = world.ask(&["check-config"]).await;
+    assert!(fine && said.contains("warning koji: keys without a meaning: authtipe"), "{said}");
+    world.write("koji.conf", &good.replace("= password", "= noauth"));
+    let (fine, said) = world.ask(&["check-config"]).await;
+    assert!(fine && said.contains("warning koji: anonymous: it cannot build"), "{said}");
 }

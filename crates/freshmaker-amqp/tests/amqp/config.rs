@@ -2,6 +2,7 @@
 
 use freshmaker::backend::Remedy;
 use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ anything = ["the", { program = "wants" }]
 
 [consumer_config.freshmaker]
 delivery_limit = 12
+listen_only = true
+connect_timeout = 7
 dead_letter_exchange = "dead"
 body_bytes_max = 1000
 mandatory = true
@@ -76,7 +79,7 @@ fn the_file_of_the_reference_client_is_read_as_it_is() {
     assert!(config.passive_declares && config.mandatory);
     assert_eq!(config.topic_prefix, "org.example.stg");
     assert_eq!(config.publish_priority, 3);
-    assert_eq!(config.tls.certfile.as_deref(), Some("/etc/fedora-messaging/cert.pem".as_ref()));
+    assert_eq!(config.tls.client_cert.as_deref(), Some("/etc/fedora-messaging/cert.pem".as_ref()));
     assert_eq!(config.client_properties["app"], "Rebuilder");
     assert_eq!(config.queue, "rebuilder");
     assert_eq!(config.queues["rebuilder"].arguments["x-max-priority"], 5);
@@ -86,6 +89,8 @@ fn the_file_of_the_reference_client_is_read_as_it_is() {
     assert_eq!(config.delivery_limit, Some(12));
     assert_eq!(config.dead_letter_exchange.as_deref(), Some("dead"));
     assert_eq!(config.body_bytes_max, 1000);
+    assert!(config.listen_only);
+    assert_eq!(config.connect_timeout, Duration::from_secs(7));
     assert_eq!(config.confirm_timeout, Duration::from_millis(2500));
     assert_eq!(config.stall_timeout, Duration::from_secs(3));
     assert_eq!((config.reconnect_min, config.reconnect_max), (Duration::from_millis(500), Duration::from_secs(60)));
@@ -171,6 +176,18 @@ fn mistakes_are_told_with_their_place() {
         ("[QOS]\nPREFETCH_COUNT = 1", "config.toml:2: QOS.PREFETCH_COUNT", "prefetch_count"),
         ("topic_prefix = ", "config.toml:1", ""),
         ("[tls]\ncertfile = \"a\"", "config.toml", "keyfile"),
+        ("[tls]\nkeyfile = \"a\"\ncertfile = \"\"", "config.toml", "keyfile"),
+        ("[client_properties]\nversion = \"1\"", "config.toml", "client_properties.version"),
+        ("[client_properties]\nsince = 2026-11-28", "config.toml", "client_properties.since: a date"),
+        ("[client_properties]\nnested = { deep = [inf] }", "config.toml", "client_properties.nested: this number"),
+        ("amqp_url = \"amqp://host:0\"", "config.toml:1: amqp_url", "port 0"),
+        ("amqp_url = \"amqps://public@host\"", "config.toml", "\"public\" has no password"),
+        ("amqp_url = \"amqps://public:@host\"", "config.toml", "no client certificate"),
+        (
+            "amqp_url = \"amqp://public:@host\"\n[tls]\nkeyfile = \"k\"\ncertfile = \"c\"",
+            "config.toml",
+            "a client certificate needs `amqps`",
+        ),
         ("[consumer_config.freshmaker]\ndelivery_limit = 3", "config.toml", "durable"),
         (two, "config.toml", "several queues"),
         ("[queues]", "config.toml", "no queue"),
@@ -208,4 +225,34 @@ fn addresses_and_default_hosts_are_understood() {
         let config = AmqpConfig::new(url).unwrap();
         assert!(format!("{config:?}").contains(&format!("\"{shown}\"")), "{url}: {config:?}");
     }
+}
+
+/// The files for Fedora's brokers that the reference client ships.
+#[test]
+fn the_files_for_the_public_brokers_are_read_as_they_are() {
+    for (name, text) in [
+        ("fedora.toml", include_str!("../data/fedora.toml")),
+        ("fedora.stg.toml", include_str!("../data/fedora.stg.toml")),
+    ] {
+        let config = AmqpConfig::parse(text, name).unwrap();
+        assert_eq!(config.client_properties["app_contacts_email"], json!(["admin@fedoraproject.org"]));
+        assert_eq!(config.prefetch, 25);
+        assert_eq!(config.queues, BTreeMap::from([(config.queue.clone(), QueueConfig::transient())]));
+        assert!(config.tls.client_key.is_some() && !config.passive_declares && !config.listen_only);
+        AmqpBus::new(config).unwrap();
+    }
+}
+
+#[test]
+fn client_properties_are_of_any_type() {
+    let text = "[client_properties]\nmails = [\"a@b\"]\nport = 8080\nload = 0.5\nup = true\nof = { team = \"x\" }";
+    let given = AmqpConfig::parse(text, "config.toml").unwrap().client_properties;
+    let expected = json!({"mails": ["a@b"], "port": 8080, "load": 0.5, "up": true, "of": {"team": "x"}});
+    assert_eq!(serde_json::to_value(given).unwrap(), expected);
+}
+
+#[test]
+fn a_file_without_a_name_is_no_file() {
+    let text = "[tls]\nca_cert = \"\"\nkeyfile = \"\"\ncertfile = \"\"";
+    assert_eq!(AmqpConfig::parse(text, "config.toml").unwrap().tls, freshmaker_amqp::TlsFiles::default());
 }

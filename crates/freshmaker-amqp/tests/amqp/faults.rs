@@ -3,7 +3,7 @@
 use crate::proxy::Proxy;
 use crate::world::{World, eventually, message, soon, url_at};
 use freshmaker::backend::{Bus, Remedy};
-use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig, TlsFiles};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, QueueConfig};
 use futures_util::FutureExt;
 use std::time::Duration;
 use test_support::broker::{address, url};
@@ -14,7 +14,9 @@ const SHORT: Duration = Duration::from_millis(400);
 async fn a_confirmation_that_never_comes_is_unclear() {
     let Some(world) = World::new("unconfirmed").await else { return };
     let proxy = Proxy::to(address()).await;
-    let bus = AmqpBus::new(world.config_at(&url_at(proxy.port)).with_confirm_timeout(SHORT)).unwrap();
+    let mut config = world.config_at(&url_at(proxy.port));
+    config.confirm_timeout = SHORT;
+    let bus = AmqpBus::new(config).unwrap();
     bus.publish(&message("1", b"")).await.unwrap();
     proxy.hold();
     let (two, three) = (message("2", b""), message("3", b""));
@@ -100,7 +102,8 @@ async fn a_queue_that_is_deleted_is_made_again() {
 async fn a_broker_that_is_not_there_is_waited_for() {
     let Some(world) = World::new("absent").await else { return };
     let (wait, last) = (Duration::from_millis(10), Duration::from_millis(50));
-    let config = world.config_at("amqp://127.0.0.1:1").with_confirm_timeout(SHORT).with_reconnect(wait, last);
+    let mut config = world.config_at("amqp://127.0.0.1:1");
+    (config.confirm_timeout, config.reconnect_min, config.reconnect_max) = (SHORT, wait, last);
     let bus = AmqpBus::new(config).unwrap();
     let one = message("1", b"");
     let (received, published) = tokio::join!(tokio::time::timeout(SHORT, bus.receive(1)), bus.publish(&one));
@@ -132,7 +135,7 @@ async fn what_waiting_does_not_mend_is_told() {
     // The queue is there already, and is another one.
     let bus = world.bus();
     world.prepare(&bus).await;
-    let other = AmqpBus::new(world.config().with_delivery_limit(3)).unwrap();
+    let other = world.bus_with(|config| config.delivery_limit = Some(3));
     let error = soon("an error", other.receive(1)).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Rejected, "{error}");
     assert!(error.place.contains(&world.queue()), "{error}");
@@ -165,8 +168,10 @@ async fn what_the_broker_takes_from_nobody_is_refused_for_good() {
 
 #[tokio::test]
 async fn files_for_tls_that_are_not_there_are_named() {
-    let tls = TlsFiles { ca_cert: Some("/nonexistent/ca.pem".into()), ..TlsFiles::default() };
-    let config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap().with_tls(tls);
+    let mut config = AmqpConfig::new("amqps://127.0.0.1:1").unwrap();
+    config.tls.ca = Some("/nonexistent/ca.pem".into());
+    let error = config.check_offline().unwrap_err();
+    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Unsupported, "/nonexistent/ca.pem"));
     let error = AmqpBus::new(config).unwrap().publish(&message("1", b"")).await.unwrap_err();
     assert_eq!((error.remedy, error.place.as_str()), (Remedy::NotNow, "/nonexistent/ca.pem"));
 }

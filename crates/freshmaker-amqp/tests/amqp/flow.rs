@@ -51,7 +51,7 @@ async fn only_what_was_named_is_acknowledged_and_the_broker_forgets_it() {
 #[tokio::test]
 async fn no_more_are_held_than_the_prefetch() {
     let Some(world) = World::new("prefetch").await else { return };
-    let bus = AmqpBus::new(world.config().with_prefetch(5)).unwrap();
+    let bus = world.bus_with(|config| config.prefetch = 5);
     world.prepare(&bus).await;
     for n in 0..12 {
         world.send(&message(&n.to_string(), b"")).await;
@@ -69,7 +69,7 @@ async fn no_more_are_held_than_the_prefetch() {
 #[tokio::test]
 async fn who_takes_nothing_is_no_consumer_until_it_does() {
     let Some(world) = World::new("rest").await else { return };
-    let bus = AmqpBus::new(world.config().with_prefetch(4).with_stall_timeout(STALL)).unwrap();
+    let bus = world.bus_with(|config| (config.prefetch, config.stall_timeout) = (4, STALL));
     world.prepare(&bus).await;
     for n in 0..5 {
         world.send(&message(&n.to_string(), b"")).await;
@@ -91,7 +91,7 @@ async fn who_takes_nothing_is_no_consumer_until_it_does() {
 #[tokio::test]
 async fn to_hold_messages_for_long_does_not_count_as_deliveries() {
     let Some(world) = World::new("stall").await else { return };
-    let bus = AmqpBus::new(world.config().with_delivery_limit(2).with_stall_timeout(STALL)).unwrap();
+    let bus = world.bus_with(|config| (config.delivery_limit, config.stall_timeout) = (Some(2), STALL));
     world.prepare(&bus).await;
     let mut probes = 0;
     // More often than the limit of deliveries.
@@ -147,7 +147,7 @@ async fn nobody_has_to_listen_unless_that_is_asked_for() {
     let Some(world) = World::new("mandatory").await else { return };
     world.delete_queue(&world.outbox()).await;
     world.bus().publish(&message("1", b"")).await.unwrap();
-    let error = AmqpBus::new(world.config().with_mandatory()).unwrap().publish(&message("1", b"")).await.unwrap_err();
+    let error = world.bus_with(|config| config.mandatory = true).publish(&message("1", b"")).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::NotNow, "{error}");
     assert!(error.text.contains("no queue is bound for test.sent"), "{error}");
     world.clean().await;
@@ -159,11 +159,20 @@ async fn a_check_tells_what_is_there() {
     let bus = world.bus();
     let outcomes = async || bus.check().await.into_iter().map(|check| (check.what, check.outcome)).collect::<Vec<_>>();
     let before = outcomes().await;
-    assert_eq!(before.len(), 4, "{before:?}");
-    assert!(before[..3].iter().all(|(_, outcome)| outcome.is_ok()), "{before:?}");
-    let (what, outcome) = &before[3];
-    assert_eq!(*what, format!("queue {:?}", world.queue()));
-    assert_eq!(outcome.as_ref().unwrap_err().remedy, Remedy::NotFound);
+    let whats: Vec<_> = before[3..].iter().map(|(what, _)| what.replace(&world.name, "NAME")).collect();
+    let permissions = [
+        "create queue \"NAME\"",
+        "bind queue \"NAME\" to \"NAME\"",
+        "consume from queue \"NAME\"",
+        "publish to \"NAME.out\"",
+    ];
+    let expected: Vec<_> = permissions.map(|what| format!("permission to {what}")).into();
+    assert_eq!(whats, [vec!["queue \"NAME\"".to_owned()], expected].concat());
+    let missing = |(what, outcome): &(String, freshmaker::backend::Result<()>)| {
+        outcome.as_ref().is_err_and(|error| error.remedy == Remedy::NotFound) && what.starts_with("queue")
+    };
+    assert!(before.iter().all(|check| check.1.is_ok() || missing(check)), "{before:?}");
+    assert!(missing(&before[3]));
     assert_eq!(world.consumers(&world.queue()).await, None, "a check makes nothing");
     world.prepare(&bus).await;
     assert!(outcomes().await.iter().all(|(_, outcome)| outcome.is_ok()));

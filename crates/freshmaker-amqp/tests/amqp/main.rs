@@ -6,6 +6,7 @@ mod config;
 mod contract;
 mod faults;
 mod flow;
+mod listener;
 mod mapping;
 mod node;
 mod peer;

@@ -104,7 +104,7 @@ async fn bodies_are_bytes_and_may_be_large() {
 #[tokio::test]
 async fn what_goes_is_what_the_reference_client_would_send() {
     let Some(world) = World::new("goes").await else { return };
-    let bus = AmqpBus::new(world.config().with_topic_prefix("org.example.test")).unwrap();
+    let bus = world.bus_with(|config| config.topic_prefix = "org.example.test".to_owned());
     let uuid = "d681fa46-cb6d-4174-8fcd-14d509583318";
     let given = [("fedora_messaging_severity", "30"), ("fedora_messaging_user_joe", "true"), ("note", "true")];
     let headers = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -169,9 +169,11 @@ async fn what_cannot_be_sent_is_refused_and_harms_nothing() {
 async fn what_is_too_large_goes_to_the_dead_letters() {
     let Some(world) = World::new("large").await else { return };
     let dead_letters = format!("{}.dlx", world.name);
-    let config =
-        world.config().with_body_bytes_max(1000).with_dead_letter_exchange(dead_letters).with_delivery_limit(20);
-    let bus = AmqpBus::new(config).unwrap();
+    let bus = world.bus_with(|config| {
+        config.body_bytes_max = 1000;
+        config.dead_letter_exchange = Some(dead_letters);
+        config.delivery_limit = Some(20);
+    });
     world.prepare(&bus).await;
     for (id, bytes) in [("before", 1000), ("large", 1001), ("after", 10)] {
         world.send(&message(id, &vec![b'x'; bytes])).await;

@@ -19,11 +19,11 @@ use test_support::missing;
 /// Where distributions have the programs themselves, without wrappers that change the user.
 const PROGRAMS: [&str; 2] = ["/usr/lib/rabbitmq/bin", "/usr/local/lib/rabbitmq/bin"];
 
-struct Node {
+pub(crate) struct Node {
     programs: &'static Path,
-    home: TempDir,
+    pub(crate) home: TempDir,
     port: u16,
-    tls_port: u16,
+    pub(crate) tls_port: u16,
     dist_port: u16,
     process: Child,
 }
@@ -73,7 +73,7 @@ impl Node {
         command
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// What `rabbitmqctl` prints.
-    async fn control(&self, arguments: &'static [&'static str]) -> String {
+    pub(crate) async fn control(&self, arguments: &'static [&'static str]) -> String {
         let mut command = Self::command(self.programs, "rabbitmqctl", self.home.path(), self.port, self.dist_port);
         command.arg("--quiet").args(arguments).stdout(Stdio::piped());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -122,7 +122,8 @@ impl Drop for Node {
 async fn a_broker_may_be_killed_and_starved_and_asked_for_a_certificate() {
     let Some(mut node) = Node::start().await else { return };
     let Some(world) = World::at(&node.url(), "node").await else { return };
-    let mut config = world.config_at(&node.url()).with_confirm_timeout(Duration::from_secs(3));
+    let mut config = world.config_at(&node.url());
+    config.confirm_timeout = Duration::from_secs(3);
     // What goes out comes in again.
     config.publish_exchange = world.exchange();
     let bus = AmqpBus::new(config).unwrap();
@@ -130,6 +131,7 @@ async fn a_broker_may_be_killed_and_starved_and_asked_for_a_certificate() {
     killed(&mut node, &bus).await;
     starved(&node, &bus).await;
     over_tls(&node, &world).await;
+    crate::listener::listens(&node).await;
 }
 
 /// Publishes and receives while the broker is killed and started again: whatever it confirmed
@@ -189,26 +191,30 @@ async fn over_tls(node: &Node, world: &World) {
     let at = |name: &str| Some(node.home.path().join(name));
     let url = format!("amqps://localhost:{}/%2f", node.tls_port);
     let with = |tls: TlsFiles| {
-        AmqpBus::new(world.config_at(&url).with_confirm_timeout(Duration::from_secs(5)).with_tls(tls)).unwrap()
+        let mut config = world.config_at(&url);
+        (config.confirm_timeout, config.tls) = (Duration::from_secs(5), tls);
+        AmqpBus::new(config).unwrap()
     };
-    let files = TlsFiles { ca_cert: at("ca.pem"), certfile: at("client.pem"), keyfile: at("client.key") };
+    let files = TlsFiles { ca: at("ca.pem"), client_cert: at("client.pem"), client_key: at("client.key") };
     let bus = with(files.clone());
     soon("a confirmation", bus.publish(&message("sealed", b"{}"))).await.unwrap();
     let connections = node.control(&["list_connections", "auth_mechanism", "ssl"]).await;
     assert!(connections.contains("EXTERNAL\ttrue"), "{connections}");
     assert!(bus.check().await[0].outcome.is_ok());
 
-    // With a name and a password in the URL, those count.
-    let named = url.replacen("amqps://", "amqps://guest:wr0ng@", 1);
-    let bus = AmqpBus::new(world.config_at(&named).with_tls(files.clone())).unwrap();
-    let error = soon("an error", bus.publish(&message("refused", b"{}"))).await.unwrap_err();
-    assert_eq!(error.remedy, Remedy::NotNow, "{error}");
+    // The certificate counts, whatever the URL says.
+    for login in ["guest:wr0ng@", "nobody:@", "nobody@"] {
+        let mut config = world.config_at(&url.replacen("amqps://", &format!("amqps://{login}"), 1));
+        config.tls = files.clone();
+        let bus = AmqpBus::new(config).unwrap();
+        soon("a confirmation", bus.publish(&message("named", b"{}"))).await.unwrap();
+    }
 
     // A server that nobody vouches for is not spoken to.
     let error = with(TlsFiles::default()).publish(&message("open", b"{}")).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Unavailable, "{error}");
     assert!(error.text.contains("certificate"), "{error}");
-    let other = with(TlsFiles { ca_cert: at("client.pem"), ..files });
+    let other = with(TlsFiles { ca: at("client.pem"), ..files });
     assert!(other.publish(&message("open", b"{}")).await.is_err());
 }
 

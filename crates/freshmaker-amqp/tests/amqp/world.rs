@@ -104,13 +104,20 @@ impl World {
         let mut config = AmqpConfig::new(url)
             .unwrap()
             .with_exchange(self.exchange(), topic(true))
-            .with_queue(self.queue(), QueueConfig::durable())
-            .with_prefetch(100)
-            .with_reconnect(Duration::from_millis(50), Duration::from_millis(500))
-            .with_seed(1);
+            .with_queue(self.queue(), QueueConfig::durable());
+        config.prefetch = 100;
+        (config.reconnect_min, config.reconnect_max) = (Duration::from_millis(50), Duration::from_millis(500));
+        config.seed = Some(1);
         config.exchanges.insert(self.outbox(), topic(true));
         config.publish_exchange = self.outbox();
         config
+    }
+
+    /// A bus whose configuration differs in this.
+    pub(crate) fn bus_with(&self, change: impl FnOnce(&mut AmqpConfig)) -> AmqpBus {
+        let mut config = self.config();
+        change(&mut config);
+        AmqpBus::new(config).unwrap()
     }
 
     pub(crate) fn bus(&self) -> AmqpBus {

@@ -1,5 +1,5 @@
 use super::client::Client;
-use super::config::Config;
+use super::config::KojiConfig;
 use super::fault::CallError;
 use super::request::{marker, method, submission};
 use super::session::Sessions;
@@ -59,10 +59,10 @@ const RECENT_MAX: usize = 1000;
 /// # Examples
 ///
 /// ```
-/// use freshmaker_redhat::koji::{Config, KojiBuildSystem};
+/// use freshmaker_redhat::koji::{KojiConfig, KojiBuildSystem};
 /// use freshmaker::backend::BuildSystem;
 ///
-/// let builds = KojiBuildSystem::new(Config::new("https://koji.example.org/kojihub"))?;
+/// let builds = KojiBuildSystem::new(KojiConfig::new("https://koji.example.org/kojihub"))?;
 /// assert!(builds.capabilities().lookup);
 /// # Ok::<(), freshmaker::backend::Error>(())
 /// ```
@@ -73,7 +73,7 @@ pub struct KojiBuildSystem {
     client: Client,
     sessions: Sessions,
     observer: Observer,
-    config: Config,
+    config: KojiConfig,
     recent: Mutex<VecDeque<(AttemptId, ExternalId)>>,
 }
 
@@ -82,7 +82,7 @@ impl KojiBuildSystem {
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
-    pub fn new(config: Config) -> Result<Self> {
+    pub fn new(config: KojiConfig) -> Result<Self> {
         let client = Client::new(&config)?;
         Ok(Self {
             sessions: Sessions::new(client.clone(), &config),
@@ -93,8 +93,8 @@ impl KojiBuildSystem {
         })
     }
 
-    /// Takes the tokens for [`Login::Kerberos`](super::Login::Kerberos) from `negotiate` instead of
-    /// the GSSAPI library of the system.
+    /// Takes the tokens for [`KojiLogin::Kerberos`](super::KojiLogin::Kerberos) from `negotiate`
+    /// instead of the GSSAPI library of the system.
     #[must_use]
     #[doc(alias = "kerberos")]
     pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -191,10 +191,13 @@ impl BuildSystem for KojiBuildSystem {
             let call = Request::new("listTasks", Vec::new())
                 .named([("opts", opts.clone()), ("queryOpts", Value::record(query))]);
             let answer = self.client.call(&call).await.map_err(|error| error.into_error(Call::Read, &place))?;
-            let tasks = answer.each(&[], |task| Ok((task.get::<i64>(&["id"])?, marker(task))));
-            let tasks = tasks.map_err(|error| Error::new(Remedy::Corrupt, &place, error))?;
-            let ours = tasks.iter().filter(|(_, marker)| *marker == Some(request.attempt.as_str()));
-            ids.extend(ours.map(|(id, _)| ExternalId::new(id.to_string())));
+            let corrupt = |error| Error::new(Remedy::Corrupt, &place, error);
+            let tasks = answer.get::<&[Value]>(&[]).map_err(corrupt)?;
+            // Tasks of other attempts may be as odd as they like.
+            for task in tasks.iter().filter(|task| marker(task) == Some(request.attempt.as_str())) {
+                let id: i64 = task.get(&["id"]).map_err(corrupt)?;
+                ids.push(ExternalId::new(id.to_string()));
+            }
             if tasks.len() < PAGE {
                 return self.observed(&ids, &place).await;
             }

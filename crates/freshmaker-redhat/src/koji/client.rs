@@ -1,4 +1,4 @@
-use super::config::Config;
+use super::config::KojiConfig;
 use super::fault::{CallError, Fault};
 use super::xmlrpc::{Request, Response, Value};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -9,14 +9,18 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 /// Largest number of calls in one multicall. The hub runs all of them in one transaction.
 pub(crate) const CHUNK: usize = 100;
 
+/// Largest number of requests for one multicall whose answer cannot be read as a whole. To isolate
+/// one odd call of 100 takes up to 14. A hub of which much more makes no sense is broken itself.
+const ASKED_MAX: usize = 64;
+
 /// Calls methods of a hub that need no login.
 ///
 /// ```no_run
-/// use freshmaker_redhat::koji::{Client, Config};
+/// use freshmaker_redhat::koji::{Client, KojiConfig};
 /// use freshmaker_redhat::koji::xmlrpc::Request;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::new(&Config::new("https://koji.example.org/kojihub"))?;
+/// let client = Client::new(&KojiConfig::new("https://koji.example.org/kojihub"))?;
 /// let target = client.call(&Request::new("getBuildTarget", vec!["f43".into()])).await?;
 /// println!("{}", target.get::<&str>(&["dest_tag_name"])?);
 /// # Ok(())
@@ -34,8 +38,12 @@ impl Client {
     /// Creates a client of this hub. Nothing is sent.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
-    pub fn new(config: &Config) -> Result<Self> {
+    /// [`Unsupported`](Remedy::Unsupported) if no request can be sent to one of the URLs, or a
+    /// certificate file cannot be used.
+    pub fn new(config: &KojiConfig) -> Result<Self> {
+        for url in [&config.topurl, &config.weburl].into_iter().flatten() {
+            HttpConfig::check_url(url)?;
+        }
         Ok(Self { http: Http::new(&config.http)?, config: config.http.clone() })
     }
 
@@ -49,38 +57,74 @@ impl Client {
     }
 
     /// Calls many methods that change nothing, in multicalls of up to 100 calls, one after the
-    /// other. The answers are in the order of the calls; each is a value or the fault that its
-    /// method raised.
+    /// other. The answers are in the order of the calls; each is a value, the fault that its method
+    /// raised, or [`Corrupt`](Remedy::Corrupt) if this answer cannot be read.
+    ///
+    /// If an answer as a whole cannot be read, its calls are asked again in halves, until the odd
+    /// ones are alone. So they cost no other call.
     ///
     /// # Errors
-    /// If a multicall as a whole fails: there is no answer, or it cannot be parsed. A fault of one
-    /// method is part of the result and affects no other answer.
-    pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, Fault>>> {
+    /// If a multicall as a whole fails: there is no answer, or none of its calls has one that can
+    /// be read, or more than a few of 100 have none.
+    pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, CallError>>> {
         let mut answers = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(CHUNK) {
-            let calls = chunk.iter().map(|request| {
-                let params = Value::Array(request.params.clone());
-                Value::record([("methodName", request.method.as_str().into()), ("params", params)])
-            });
-            let request = Request::new("multiCall", vec![Value::Array(calls.collect())]);
-            let place = self.place(&request.method);
-            let value = self.call(&request).await.map_err(|error| error.into_error(Call::Read, &place))?;
-            let Value::Array(items) = value else {
-                return Err(Error::new(
-                    Remedy::Corrupt,
-                    place,
-                    format_args!("the answer is {}, not a list", value.kind()),
-                ));
-            };
-            if items.len() != chunk.len() {
-                let text = format_args!("{} answers to {} calls", items.len(), chunk.len());
-                return Err(Error::new(Remedy::Corrupt, place, text));
-            }
-            for item in items {
-                answers.push(entry(item).ok_or_else(|| Error::new(Remedy::Corrupt, &place, "an entry is no answer"))?);
-            }
+            self.chunk(chunk, &mut answers).await?;
         }
         Ok(answers)
+    }
+
+    /// Makes one multicall, in parts if its answer cannot be read as a whole.
+    async fn chunk(&self, chunk: &[Request], answers: &mut Vec<Result<Value, CallError>>) -> Result<()> {
+        let begin = answers.len();
+        // Parts that are still to be asked for, the next one last.
+        let (mut parts, mut asked) = (vec![chunk], 0);
+        while let Some(part) = parts.pop() {
+            asked += 1;
+            match self.part(part).await {
+                Ok(read) => answers.extend(read),
+                Err(error) if error.remedy != Remedy::Corrupt || chunk.len() == 1 || asked >= ASKED_MAX => {
+                    return Err(error);
+                }
+                Err(error) if part.len() == 1 => answers.push(Err(CallError::Failed(error))),
+                Err(_) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+            }
+        }
+        let odd = |answer: &Result<Value, CallError>| matches!(answer, Err(CallError::Failed(_)));
+        match answers[begin..].iter().find(|answer| !odd(answer)) {
+            None if answers.len() > begin + 1 => {
+                Err(Error::new(Remedy::Corrupt, self.place("multiCall"), "none of the answers can be read"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn part(&self, part: &[Request]) -> Result<Vec<Result<Value, CallError>>> {
+        if part.is_empty() {
+            return Ok(Vec::new());
+        }
+        let calls = part.iter().map(|request| {
+            let params = Value::Array(request.params.clone());
+            Value::record([("methodName", request.method.as_str().into()), ("params", params)])
+        });
+        let request = Request::new("multiCall", vec![Value::Array(calls.collect())]);
+        let place = self.place(&request.method);
+        let corrupt = |text: &dyn std::fmt::Display| Error::new(Remedy::Corrupt, place.as_str(), text);
+        let value = self.call(&request).await.map_err(|error| error.into_error(Call::Read, &place))?;
+        let Value::Array(items) = value else {
+            return Err(corrupt(&format_args!("the answer is {}, not a list", value.kind())));
+        };
+        if items.len() != part.len() {
+            return Err(corrupt(&format_args!("{} answers to {} calls", items.len(), part.len())));
+        }
+        let answer = |item| match entry(item) {
+            Some(answer) => answer.map_err(CallError::Fault),
+            None => Err(CallError::Failed(corrupt(&"an entry is no answer"))),
+        };
+        Ok(items.into_iter().map(answer).collect())
     }
 
     /// Returns the place of an error: the hub and the method.

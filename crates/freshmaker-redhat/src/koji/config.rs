@@ -1,14 +1,15 @@
+use super::client::Client;
+use super::profile::ProfileFiles;
+use crate::messages::koji::PRIMARY;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{HttpConfig, Secret};
-use ini::Ini;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use freshmaker_net::{HttpConfig, Kerberos, Secret, check_kerberos};
+use std::path::Path;
 use std::time::Duration;
 
 /// How to log in to a hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Login {
+pub enum KojiLogin {
     /// No login: everything can be read, and nothing can be built.
     #[default]
     Anonymous,
@@ -19,17 +20,17 @@ pub enum Login {
         /// The password.
         password: Secret,
     },
-    /// The user that the [client certificate](HttpConfig::client_cert) names.
+    /// The user that the [client certificate](freshmaker_net::TlsFiles::client_cert) names.
     Certificate,
-    /// The user that the Kerberos ticket names. Needs the feature `gssapi`, or a
-    /// [`Negotiate`](freshmaker_net::Negotiate) of your own.
+    /// The user of a Kerberos ticket, see [`KojiConfig::kerberos`]. Needs the feature `gssapi`, or
+    /// a [`Negotiate`](freshmaker_net::Negotiate) of your own.
     Kerberos,
 }
 
 /// How to reach and use a hub.
 ///
 /// ```
-/// use freshmaker_redhat::koji::{Config, Login};
+/// use freshmaker_redhat::koji::{KojiConfig, KojiLogin};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let file = dir.path().join("koji.conf");
@@ -39,20 +40,25 @@ pub enum Login {
 ///      authtype = password\nuser = me\npassword = hidden\n",
 /// )?;
 ///
-/// let config = Config::profile(&file, "koji")?;
+/// let config = KojiConfig::profile(&file, "koji")?;
 /// assert_eq!(config.http.url, "https://koji.example.org/kojihub");
-/// assert!(matches!(config.login, Login::Password { .. }));
+/// assert!(matches!(config.login, KojiLogin::Password { .. }));
 /// assert!(!format!("{config:?}").contains("hidden"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[doc(alias = "brew")]
-pub struct Config {
+pub struct KojiConfig {
     /// URL of the hub (`…/kojihub`), certificates and bounds.
     pub http: HttpConfig,
-    /// How to log in. Default: [`Login::Anonymous`].
-    pub login: Login,
+    /// How to log in. Default: [`KojiLogin::Anonymous`].
+    pub login: KojiLogin,
+    /// The identity for [`KojiLogin::Kerberos`]. Default: that of the default ticket.
+    pub kerberos: Kerberos,
+    /// Name of this Koji in the messages of Fedora, which several Kojis may send: see
+    /// [`task_hint_of`](crate::messages::koji::task_hint_of). Default: `primary`.
+    pub instance: String,
     /// Base URL of the hub's files, without a slash at the end. Needed to read the metadata of
     /// content generators. Default: none.
     pub topurl: Option<String>,
@@ -69,13 +75,15 @@ pub struct Config {
     pub settle: Duration,
 }
 
-impl Config {
+impl KojiConfig {
     /// Creates a configuration for the hub at this URL, without a login and with the defaults: 4
     /// sessions, a poll every 60 s, 30 s to settle.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             http: HttpConfig::new(url),
-            login: Login::Anonymous,
+            login: KojiLogin::Anonymous,
+            kerberos: Kerberos::default(),
+            instance: PRIMARY.to_owned(),
             topurl: None,
             weburl: None,
             release_suffix: String::new(),
@@ -85,65 +93,45 @@ impl Config {
         }
     }
 
-    /// Reads one profile of a configuration file of Koji's own client, such as `/etc/koji.conf`.
-    ///
-    /// The keys are `server`, `topurl`, `weburl`, `serverca` (or `ca`), `cert`, `timeout` (in
-    /// seconds), `authtype`, `user` and `password`; all other keys are ignored. Without `authtype`
-    /// the login is chosen in the order of Koji's client: the certificate if its file exists, else
-    /// the password if there is a `user`, else none. A path may begin with `~/`.
+    /// Checks what can be checked without the network: URLs, certificates, and whether the login
+    /// has all that it needs.
     ///
     /// # Errors
-    /// [`Unsupported`](Remedy::Unsupported), naming the file, the section and the key, if the file
-    /// cannot be read, the section or a needed key is missing, or a value is invalid.
-    pub fn profile(file: &Path, profile: &str) -> Result<Self> {
-        let place = file.display().to_string();
-        let wrong = |text: &dyn fmt::Display| Error::new(Remedy::Unsupported, &place, text);
-        let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-        // Values are not unescaped, because a password may contain a backslash.
-        let ini = Ini::load_from_str_noescape(&text).map_err(|error| wrong(&error))?;
-        let section =
-            ini.section(Some(profile)).ok_or_else(|| wrong(&format_args!("there is no section [{profile}]")))?;
-        let at = |key: &str, text: &str| wrong(&format_args!("[{profile}] {key}: {text}"));
-        let get = |key: &str| section.get(key).map(str::trim).filter(|value| !value.is_empty());
-
-        let server = get("server").ok_or_else(|| at("server", "it is missing"))?;
-        if !server.starts_with("http://") && !server.starts_with("https://") {
-            return Err(at("server", "it is not an HTTP URL"));
+    /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
+    pub fn check_offline(&self) -> Result<()> {
+        let wrong = |text: &str| Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), text));
+        Client::new(self)?;
+        if self.poll.is_zero() || self.instance.is_empty() {
+            return wrong("`poll` must be greater than 0, and `instance` must not be empty");
         }
-        let mut config = Self::new(server);
-        config.topurl = get("topurl").map(|url| url.trim_end_matches('/').to_owned());
-        config.weburl = get("weburl").map(|url| url.trim_end_matches('/').to_owned());
-        config.http.ca = get("serverca").or_else(|| get("ca")).map(path);
-        config.http.client_cert = get("cert").map(path);
-        if let Some(seconds) = get("timeout") {
-            let seconds = seconds.parse().map_err(|_| at("timeout", "it is no number of seconds"))?;
-            config.http.timeout = Duration::from_secs(seconds);
+        match &self.login {
+            KojiLogin::Password { user, password } if user.is_empty() || password.expose().is_empty() => {
+                wrong("a login by password needs a user and a password")
+            }
+            KojiLogin::Certificate if self.http.tls.client_cert.is_none() => {
+                wrong("a login by certificate needs a client certificate")
+            }
+            KojiLogin::Kerberos => check_kerberos(&self.kerberos),
+            KojiLogin::Anonymous | KojiLogin::Password { .. } | KojiLogin::Certificate => Ok(()),
         }
-        let password = || -> Result<Login> {
-            let user = get("user").ok_or_else(|| at("user", "it is missing"))?.to_owned();
-            let password = Secret::new(get("password").ok_or_else(|| at("password", "it is missing"))?);
-            Ok(Login::Password { user, password })
-        };
-        config.login = match get("authtype").unwrap_or_default() {
-            "noauth" => Login::Anonymous,
-            "password" => password()?,
-            "ssl" if config.http.client_cert.is_none() => return Err(at("cert", "it is missing")),
-            "ssl" => Login::Certificate,
-            "kerberos" | "gssapi" => Login::Kerberos,
-            // The order in which Koji's own client chooses.
-            "" if config.http.client_cert.as_deref().is_some_and(Path::is_file) => Login::Certificate,
-            "" if get("user").is_some() => password()?,
-            "" => Login::Anonymous,
-            _ => return Err(at("authtype", "it must be one of ssl, kerberos, password, noauth")),
-        };
-        Ok(config)
     }
-}
 
-/// Returns a path with a leading `~/` replaced by the home directory.
-fn path(text: &str) -> PathBuf {
-    match (text.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        (Some(_), None) | (None, _) => PathBuf::from(text),
+    /// Reads one profile from one configuration file of Koji's own client, such as
+    /// `/etc/koji.conf`, or from the files `*.conf` of a directory. [`ProfileFiles`] says what is
+    /// read and how.
+    ///
+    /// # Errors
+    /// As for [`ProfileFiles::read`].
+    pub fn profile(file: &Path, profile: &str) -> Result<Self> {
+        Ok(ProfileFiles::one(file).read(profile)?.config)
+    }
+
+    /// Reads one profile from the files in which Koji's own client looks:
+    /// [`ProfileFiles::standard`].
+    ///
+    /// # Errors
+    /// As for [`ProfileFiles::read`].
+    pub fn standard_profile(profile: &str) -> Result<Self> {
+        Ok(ProfileFiles::standard().read(profile)?.config)
     }
 }

@@ -11,12 +11,12 @@
 //!
 //! ```no_run
 //! use freshmaker::Engine;
-//! use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
+//! use freshmaker_redhat::koji::{KojiConfig, KojiBuildSystem, KojiLogin};
 //! use std::sync::Arc;
 //!
-//! let mut config = Config::new("https://koji.example.org/kojihub");
-//! config.login = Login::Certificate;
-//! config.http.client_cert = Some("/etc/pki/freshmaker.pem".into());
+//! let mut config = KojiConfig::new("https://koji.example.org/kojihub");
+//! config.login = KojiLogin::Certificate;
+//! config.http.tls.client_cert = Some("/etc/pki/freshmaker.pem".into());
 //! config.topurl = Some("https://koji.example.org/kojifiles".to_owned());
 //! let engine = Engine::builder().build_system("koji", Arc::new(KojiBuildSystem::new(config)?));
 //! # drop(engine);
@@ -28,7 +28,9 @@ mod classify;
 mod client;
 mod config;
 mod fault;
+mod ini;
 mod packages;
+mod profile;
 mod read;
 mod request;
 mod session;
@@ -38,7 +40,8 @@ pub mod xmlrpc;
 
 pub use builds::KojiBuildSystem;
 pub use client::Client;
-pub use config::{Config, Login};
+pub use config::{KojiConfig, KojiLogin};
 pub use fault::{CallError, Fault};
+pub use profile::{Profile, ProfileFiles};
 pub use read::{Archive, Build, ImageOrigin, KojiReader, Log, ParentBuild, TaskRequest};
 pub use verifier::KojiVerifier;

@@ -1,6 +1,6 @@
 use super::client::Client;
-use super::config::Config;
-use super::fault::Fault;
+use super::config::KojiConfig;
+use super::fault::CallError;
 use super::packages::{Metadata, Package};
 use super::xmlrpc::{Mismatch, Request, Value};
 use crate::image::Contents;
@@ -201,10 +201,10 @@ impl Archive {
 /// Reads facts about builds, tags and packages for handlers. No method needs a login.
 ///
 /// ```no_run
-/// use freshmaker_redhat::koji::{Config, KojiReader};
+/// use freshmaker_redhat::koji::{KojiConfig, KojiReader};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let koji = KojiReader::new(&Config::new("https://koji.example.org/kojihub"))?;
+/// let koji = KojiReader::new(&KojiConfig::new("https://koji.example.org/kojihub"))?;
 /// if let Some(build) = koji.build("nginx-container-1.24-5").await? {
 ///     let made = koji.task_request(&build).await?;
 ///     println!("{} was built from {} for {}", build.nvr, made.source.location, made.target);
@@ -227,7 +227,7 @@ impl KojiReader {
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &KojiConfig) -> Result<Self> {
         Ok(Self { client: Client::new(config)?, topurl: config.topurl.clone() })
     }
 
@@ -254,10 +254,10 @@ impl KojiReader {
     pub async fn builds(&self, nvrs: &[&str]) -> Result<Vec<Option<Build>>> {
         let calls: Vec<_> = nvrs.iter().map(|&nvr| Request::new("getBuild", vec![nvr.into()])).collect();
         let answers = self.client.multicall(&calls).await?;
-        let read = |(nvr, answer): (&&str, Result<Value, Fault>)| match answer {
+        let read = |(nvr, answer): (&&str, Result<Value, CallError>)| match answer {
             Ok(Value::Nil) => Ok(None),
             Ok(value) => Build::of(&value).map(Some).map_err(|error| self.corrupt("getBuild", &error.within(nvr))),
-            Err(fault) => Err(self.failed("getBuild", &fault)),
+            Err(error) => Err(self.failed("getBuild", error)),
         };
         nvrs.iter().zip(answers).map(read).collect()
     }
@@ -344,7 +344,7 @@ impl KojiReader {
         let mut installed = Contents::default();
         let mut unlisted = Vec::new();
         for ((arch, image), answer) in images.into_iter().zip(answers) {
-            let answer = answer.map_err(|fault| self.failed("listRPMs", &fault))?;
+            let answer = answer.map_err(|error| self.failed("listRPMs", error))?;
             let packages = answer.each(&[], Package::of);
             let packages = packages.map_err(|error| self.corrupt("listRPMs", &error.within(image.id)))?;
             if packages.is_empty() {
@@ -426,8 +426,8 @@ impl KojiReader {
         Error::new(Remedy::Corrupt, self.client.place(method), error)
     }
 
-    fn failed(&self, method: &str, fault: &Fault) -> Error {
-        Error::new(fault.remedy(Call::Read), self.client.place(method), fault)
+    fn failed(&self, method: &str, error: CallError) -> Error {
+        error.into_error(Call::Read, &self.client.place(method))
     }
 }
 

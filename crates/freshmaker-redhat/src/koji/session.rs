@@ -1,5 +1,5 @@
 use super::client::Client;
-use super::config::{Config, Login};
+use super::config::{KojiConfig, KojiLogin};
 use super::fault::{CallError, Fault};
 use super::xmlrpc::{Mismatch, Request, Value};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -94,7 +94,7 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     client: Client,
-    login: Login,
+    login: KojiLogin,
     idle_max: usize,
     negotiate: Arc<dyn Negotiate>,
     pool: Mutex<Pool>,
@@ -139,10 +139,11 @@ impl Pool {
 }
 
 impl Sessions {
-    pub(crate) fn new(client: Client, config: &Config) -> Self {
+    pub(crate) fn new(client: Client, config: &KojiConfig) -> Self {
         let (login, idle_max) = (config.login.clone(), config.sessions);
         let naming = AsyncMutex::default();
-        Self { client, login, idle_max, negotiate: of_system(), pool: Mutex::default(), naming }
+        let negotiate = of_system(config.kerberos.clone());
+        Self { client, login, idle_max, negotiate, pool: Mutex::default(), naming }
     }
 
     pub(crate) fn with_negotiate(mut self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -295,7 +296,7 @@ impl Sessions {
             Some(session) => session.address(&url)?,
             None => Address { url: url.clone(), headers: HeaderMap::new() },
         };
-        if self.login == Login::Kerberos {
+        if self.login == KojiLogin::Kerberos {
             let header = authorization(Arc::clone(&self.negotiate), &url).await?;
             address.headers.insert(AUTHORIZATION, header);
         }
@@ -312,16 +313,16 @@ impl Sessions {
         let renewal =
             || if renew { vec![("renew", Value::Bool(true)), ("exclusive", Value::Bool(false))] } else { Vec::new() };
         match &self.login {
-            Login::Password { user, password } => {
+            KojiLogin::Password { user, password } => {
                 let params = vec![user.as_str().into(), password.expose().into()];
                 let named = [("opts", Value::Nil)].into_iter().chain(renewal());
                 Ok((Request::new("login", params).named(named), ""))
             }
-            Login::Certificate | Login::Kerberos => {
+            KojiLogin::Certificate | KojiLogin::Kerberos => {
                 let named = [("proxyuser", Value::Nil)].into_iter().chain(renewal());
                 Ok((Request::new("sslLogin", Vec::new()).named(named), "/ssllogin"))
             }
-            Login::Anonymous => {
+            KojiLogin::Anonymous => {
                 Err(Error::new(Remedy::Unsupported, self.client.place("login"), "building needs a configured login"))
             }
         }

@@ -1,12 +1,20 @@
 use super::classify::failure;
 use super::client::{Client, fault_in};
-use super::fault::Fault;
+use super::fault::{CallError, Fault};
 use super::read::Build;
 use super::xmlrpc::{Mismatch, Request, Value};
 use crate::messages::koji::TaskState;
-use freshmaker::backend::{Error, Found, Remedy, Result};
+use freshmaker::backend::{Found, Result};
 use freshmaker::rebuild::{ExternalId, Failure, FailureClass, Observed, Output};
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Number of polls in a row that may bring nonsense about a task. With the last one its attempt has
+/// failed, so that it does not keep its place for ever.
+pub(crate) const ODD_POLLS_MAX: u32 = 10;
+
+/// Largest number of tasks whose nonsense is counted.
+const ODD_TASKS_MAX: usize = 10_000;
 
 /// Returns the number of a task, if the id can be one. The hub numbers tasks with 32-bit integers.
 pub(crate) fn task_number(id: &ExternalId) -> Option<i64> {
@@ -17,10 +25,15 @@ pub(crate) fn task_number(id: &ExternalId) -> Option<i64> {
 
 /// Asks for the states of tasks, in three rounds of multicalls: the states of all tasks, the
 /// results of those that ended, and the builds of those that succeeded.
+///
+/// Nonsense in an answer concerns its own task: the task counts as unchanged, and as failed after
+/// [`ODD_POLLS_MAX`] such polls in a row. These are counted in memory, so a restart begins anew.
 #[derive(Debug)]
 pub(crate) struct Observer {
     client: Client,
     topurl: Option<String>,
+    /// How many polls in a row brought nonsense, by task.
+    odd: Mutex<BTreeMap<i64, u32>>,
 }
 
 /// A closed (successful) task, and what it built.
@@ -29,169 +42,233 @@ struct Closed {
     repository: String,
 }
 
+/// Why the state of a task is not known.
+enum Unknown {
+    /// The hub raised a fault, which may pass.
+    Fault(Fault),
+    /// The answer makes no sense.
+    Odd(String),
+}
+
+impl Unknown {
+    fn mismatch(method: &str, error: &Mismatch) -> Self {
+        Self::Odd(format!("{method}: {error}"))
+    }
+}
+
+impl From<CallError> for Unknown {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Fault(fault) => Self::Fault(fault),
+            CallError::Failed(error) => Self::Odd(error.text),
+        }
+    }
+}
+
+/// What one poll found, by task.
+type Seen = BTreeMap<i64, Result<Observed, Unknown>>;
+
 impl Observer {
     pub(crate) fn new(client: Client, topurl: Option<String>) -> Self {
-        Self { client, topurl }
+        Self { client, topurl, odd: Mutex::default() }
     }
 
-    /// Returns the states of these tasks. A task for which the hub raises a fault is left out, so
-    /// that it does not hold up the others.
+    /// Returns the states of these tasks. A task whose state is not known is left out, so that it
+    /// does not hold up the others.
     pub(crate) async fn observe(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        let mut observed: BTreeMap<&ExternalId, Observed> = BTreeMap::new();
-        let mut asked = Vec::new();
-        for id in ids {
-            match task_number(id) {
-                Some(task) => asked.push((id, task)),
-                None => drop(observed.insert(id, Observed::Vanished)),
-            }
-        }
-        let mut ended = Vec::new();
-        for (id, task, state) in self.states(asked).await? {
-            match state {
-                None => drop(observed.insert(id, Observed::Vanished)),
-                Some(TaskState::Free | TaskState::Open | TaskState::Assigned) => {
-                    drop(observed.insert(id, Observed::Running))
+        let numbered: Vec<_> = ids.iter().map(|id| (id, task_number(id))).collect();
+        let seen = self.look(numbered.iter().filter_map(|(_, task)| *task).collect()).await?;
+        let mut known: BTreeMap<i64, Observed> = BTreeMap::new();
+        for (task, outcome) in seen {
+            let observed = match outcome {
+                Ok(observed) => {
+                    self.odd.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+                    Some(observed)
                 }
-                Some(TaskState::Canceled) => drop(observed.insert(id, Observed::Canceled)),
-                Some(state @ (TaskState::Closed | TaskState::Failed)) => ended.push((id, task, state)),
+                Err(Unknown::Fault(fault)) => {
+                    tracing::warn!(task, %fault, "Koji raised a fault for a task; its state will be polled again");
+                    None
+                }
+                Err(Unknown::Odd(reason)) => self.count(task, &reason),
+            };
+            known.extend(observed.map(|observed| (task, observed)));
+        }
+        let observed = |(id, task): (&ExternalId, Option<i64>)| {
+            let observed = task.map_or(Some(Observed::Vanished), |task| known.get(&task).cloned())?;
+            Some(Found { external: id.clone(), observed })
+        };
+        Ok(numbered.into_iter().filter_map(observed).collect())
+    }
+
+    /// Counts a poll that brought nonsense; returns the failure of the task after too many.
+    fn count(&self, task: i64, reason: &str) -> Option<Observed> {
+        let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        let polls = odd.get(&task).map_or(1, |polls| polls + 1);
+        if polls < ODD_POLLS_MAX {
+            odd.insert(task, polls);
+            if odd.len() > ODD_TASKS_MAX {
+                odd.pop_first();
             }
+            tracing::warn!(task, reason, polls, polls_max = ODD_POLLS_MAX, "Koji's answer about a task makes no sense");
+            return None;
+        }
+        odd.remove(&task);
+        let text = format!("Koji's answers about task {task} made no sense {polls} times in a row: {reason}");
+        Some(Observed::Failed(Failure::new(FailureClass::Permanent, text)))
+    }
+
+    async fn look(&self, tasks: Vec<i64>) -> Result<Seen> {
+        let mut seen = Seen::new();
+        let mut ended = Vec::new();
+        for (task, state) in self.states(&tasks).await? {
+            let observed = match state {
+                Ok(None) => Ok(Observed::Vanished),
+                Ok(Some(TaskState::Free | TaskState::Open | TaskState::Assigned)) => Ok(Observed::Running),
+                Ok(Some(TaskState::Canceled)) => Ok(Observed::Canceled),
+                Ok(Some(state @ (TaskState::Closed | TaskState::Failed))) => {
+                    ended.push((task, state));
+                    continue;
+                }
+                Err(unknown) => Err(unknown),
+            };
+            seen.insert(task, observed);
         }
         let mut closed = Vec::new();
-        for (id, end) in self.ends(&ended).await? {
+        for (task, end) in self.ends(&ended).await? {
             match end {
-                Ok(task) => closed.push((id, task)),
-                Err(failure) => drop(observed.insert(id, Observed::Failed(failure))),
+                Ok(Ok(built)) => closed.push((task, built)),
+                Ok(Err(failure)) => drop(seen.insert(task, Ok(Observed::Failed(failure)))),
+                Err(unknown) => drop(seen.insert(task, Err(unknown))),
             }
         }
-        for (id, output) in self.outputs(closed).await? {
-            observed.insert(id, Observed::Succeeded(output));
+        for (task, output) in self.outputs(closed).await? {
+            seen.insert(task, output.map(Observed::Succeeded));
         }
-        Ok(observed.into_iter().map(|(id, observed)| Found { external: id.clone(), observed }).collect())
+        Ok(seen)
     }
 
-    async fn states<'a>(
-        &self,
-        asked: Vec<(&'a ExternalId, i64)>,
-    ) -> Result<Vec<(&'a ExternalId, i64, Option<TaskState>)>> {
-        let infos: Vec<_> = asked.iter().map(|&(_, task)| Request::new("getTaskInfo", vec![task.into()])).collect();
-        let mut states = Vec::with_capacity(asked.len());
-        for ((id, task), answer) in asked.into_iter().zip(self.client.multicall(&infos).await?) {
-            match answer {
-                Ok(Value::Nil) => states.push((id, task, None)),
-                Ok(info) => {
-                    let state =
-                        info.get(&["state"]).map_err(|error| self.corrupt("getTaskInfo", &error.within(task)))?;
-                    states.push((id, task, Some(self.state(task, state)?)));
-                }
-                Err(fault) => skipped(task, &fault),
+    async fn states(&self, tasks: &[i64]) -> Result<Vec<(i64, Result<Option<TaskState>, Unknown>)>> {
+        let infos: Vec<_> = tasks.iter().map(|&task| Request::new("getTaskInfo", vec![task.into()])).collect();
+        let answers = self.client.multicall(&infos).await?;
+        let state = |info: Value| {
+            if info == Value::Nil {
+                return Ok(None);
             }
-        }
-        Ok(states)
+            let number = info.get(&["state"]).map_err(|error| Unknown::mismatch("getTaskInfo", &error))?;
+            let state = TaskState::from_number(number);
+            state.map(Some).ok_or_else(|| Unknown::Odd(format!("getTaskInfo: {number} is no state of a task")))
+        };
+        let states = answers.into_iter().map(|answer| answer.map_err(Unknown::from).and_then(state));
+        Ok(tasks.iter().copied().zip(states).collect())
     }
 
-    fn state(&self, task: i64, number: i64) -> Result<TaskState> {
-        TaskState::from_number(number).ok_or_else(|| {
-            let text = format_args!("the task {task} has the unknown state {number}");
-            Error::new(Remedy::Corrupt, self.client.place("getTaskInfo"), text)
-        })
-    }
-
-    async fn ends<'a>(
-        &self,
-        ended: &[(&'a ExternalId, i64, TaskState)],
-    ) -> Result<Vec<(&'a ExternalId, Result<Closed, Failure>)>> {
+    /// Returns how these tasks ended.
+    async fn ends(&self, ended: &[(i64, TaskState)]) -> Result<Vec<(i64, Result<Result<Closed, Failure>, Unknown>)>> {
         let results = self.results(ended).await?;
-        let closed = ended.iter().filter(|(_, _, state)| *state == TaskState::Closed);
-        let builds =
-            closed.map(|&(_, task, _)| Request::new("listBuilds", Vec::new()).named([("taskID", task.into())]));
+        let closed = ended.iter().filter(|(_, state)| *state == TaskState::Closed);
+        let builds = closed.map(|&(task, _)| Request::new("listBuilds", Vec::new()).named([("taskID", task.into())]));
         let mut builds = self.client.multicall(&builds.collect::<Vec<_>>()).await?.into_iter();
         let mut ends = Vec::with_capacity(ended.len());
-        for (&(id, task, state), result) in ended.iter().zip(results) {
-            if state == TaskState::Failed {
-                let fault = result.map_or_else(Some, |value| fault_in(&value));
-                let unknown = || Failure::new(FailureClass::Infrastructure, "it failed, and Koji gives no reason");
-                ends.push((id, Err(fault.as_ref().map_or_else(unknown, failure))));
-                continue;
-            }
-            match (result, builds.next()) {
-                (Ok(result), Some(Ok(builds))) => {
-                    let closed = closed_task(&result, &builds);
-                    ends.push((id, Ok(closed.map_err(|error| self.corrupt("getTaskResult", &error.within(task)))?)));
-                }
-                (Err(fault), _) | (_, Some(Err(fault))) => skipped(task, &fault),
-                (Ok(_), None) => {}
-            }
+        for (&(task, state), result) in ended.iter().zip(results) {
+            let end = match state {
+                TaskState::Failed => failed_task(result).map(Err),
+                _ => match (result, builds.next()) {
+                    (Ok(result), Some(Ok(builds))) => closed_task(&result, &builds).map(Ok),
+                    (Err(error), _) | (_, Some(Err(error))) => Err(error.into()),
+                    (Ok(_), None) => Err(Unknown::Odd("listBuilds: there is no answer".to_owned())),
+                },
+            };
+            ends.push((task, end));
         }
         Ok(ends)
     }
 
     /// Returns the result of each task. For a failed task that is its fault, as a value; old hubs,
     /// which do not know `raise_fault`, raise it instead.
-    async fn results(&self, ended: &[(&ExternalId, i64, TaskState)]) -> Result<Vec<Result<Value, Fault>>> {
+    async fn results(&self, ended: &[(i64, TaskState)]) -> Result<Vec<Result<Value, CallError>>> {
         let plain = |task: i64| Request::new("getTaskResult", vec![task.into()]);
-        let quiet = ended.iter().map(|&(_, task, _)| plain(task).named([("raise_fault", false.into())]));
+        let quiet = ended.iter().map(|&(task, _)| plain(task).named([("raise_fault", false.into())]));
         let mut results = self.client.multicall(&quiet.collect::<Vec<_>>()).await?;
-        let old = |result: &Result<Value, Fault>| {
-            result.as_ref().is_err_and(|fault| fault.code == 1019 || fault.text.contains("raise_fault"))
+        let old = |result: &Result<Value, CallError>| match result {
+            Err(CallError::Fault(fault)) => fault.code == 1019 || fault.text.contains("raise_fault"),
+            Ok(_) | Err(CallError::Failed(_)) => false,
         };
         if results.iter().any(old) {
-            let loud: Vec<_> = ended.iter().map(|&(_, task, _)| plain(task)).collect();
+            let loud: Vec<_> = ended.iter().map(|&(task, _)| plain(task)).collect();
             results = self.client.multicall(&loud).await?;
         }
         Ok(results)
     }
 
-    async fn outputs<'a>(&self, closed: Vec<(&'a ExternalId, Closed)>) -> Result<Vec<(&'a ExternalId, Output)>> {
+    async fn outputs(&self, closed: Vec<(i64, Closed)>) -> Result<Vec<(i64, Result<Output, Unknown>)>> {
         let numbers = closed.iter().filter_map(|(_, closed)| closed.build);
         let builds: Vec<_> = numbers.map(|build| Request::new("getBuild", vec![build.into()])).collect();
         let mut builds = self.client.multicall(&builds).await?.into_iter();
         let mut outputs = Vec::with_capacity(closed.len());
-        for (id, closed) in closed {
-            let Some(number) = closed.build else {
+        for (task, Closed { build, repository }) in closed {
+            let output = match build {
                 // Koji stores no build for a scratch build.
-                outputs.push((id, Output { name: closed.repository, digest: None, contents: None }));
-                continue;
+                None => Ok(Output { name: repository, digest: None, contents: None }),
+                Some(number) => self.output(number, builds.next()),
             };
-            match builds.next() {
-                Some(Ok(Value::Nil)) | None => {
-                    tracing::warn!(task = %id, build = number, "a task names a build that Koji does not have; its state will be polled again");
-                }
-                Some(Ok(build)) => {
-                    let build = Build::of(&build).map_err(|error| self.corrupt("getBuild", &error.within(number)))?;
-                    let contents = self.topurl.as_deref().and_then(|topurl| build.metadata_url(topurl));
-                    outputs.push((id, Output { name: build.nvr, digest: build.digest, contents }));
-                }
-                Some(Err(fault)) => tracing::warn!(task = %id, %fault, "Koji raised a fault for a task's build"),
-            }
+            outputs.push((task, output));
         }
         Ok(outputs)
     }
 
-    fn corrupt(&self, method: &str, error: &Mismatch) -> Error {
-        Error::new(Remedy::Corrupt, self.client.place(method), error)
+    fn output(&self, number: i64, answer: Option<Result<Value, CallError>>) -> Result<Output, Unknown> {
+        match answer {
+            Some(Ok(Value::Nil)) | None => {
+                Err(Unknown::Odd(format!("the task names the build {number}, and Koji does not have it")))
+            }
+            Some(Ok(build)) => {
+                let build = Build::of(&build).map_err(|error| Unknown::mismatch("getBuild", &error.within(number)))?;
+                let contents = self.topurl.as_deref().and_then(|topurl| build.metadata_url(topurl));
+                Ok(Output { name: build.nvr, digest: build.digest, contents })
+            }
+            Some(Err(error)) => Err(error.into()),
+        }
     }
 }
 
-fn skipped(task: i64, fault: &Fault) {
-    tracing::warn!(task, %fault, "Koji raised a fault for a task; its state will be polled again");
+/// Reads why a task failed: its fault, which old hubs raise.
+fn failed_task(result: Result<Value, CallError>) -> Result<Failure, Unknown> {
+    let fault = match result {
+        Ok(value) => fault_in(&value),
+        Err(CallError::Fault(fault)) => Some(fault),
+        Err(error @ CallError::Failed(_)) => return Err(error.into()),
+    };
+    let unknown = || Failure::new(FailureClass::Infrastructure, "it failed, and Koji gives no reason");
+    Ok(fault.as_ref().map_or_else(unknown, failure))
 }
 
-/// Reads what a closed task built: the builds that its result names, else the builds that name the
-/// task.
-fn closed_task(result: &Value, builds: &Value) -> Result<Closed, Mismatch> {
-    let listed = builds.each(&[], |build| build.get::<i64>(&["build_id"]))?;
-    let none = Closed { build: listed.first().copied(), repository: String::new() };
-    if !matches!(result, Value::Struct(_)) {
-        return Ok(none);
+/// Reads what a closed task built: the first build that its result names, else the first build that
+/// names the task; for a scratch build the repository.
+fn closed_task(result: &Value, builds: &Value) -> Result<Closed, Unknown> {
+    let odd = |error: Mismatch| Unknown::mismatch("getTaskResult", &error);
+    let has_names = matches!(result, Value::Struct(_));
+    let imported = if has_names { result.each(&["koji_builds"], build_number).map_err(odd)? } else { Vec::new() };
+    if let Some(&build) = imported.first() {
+        return Ok(Closed { build: Some(build), repository: String::new() });
     }
-    // These ids may be texts.
-    let imported = result.each(&["koji_builds"], |build| match build {
-        Value::Int(number) => Ok(Some(*number)),
-        text => text.get::<&str>(&[]).map(|text| text.parse().ok()),
-    })?;
-    let repositories = result.each(&["repositories"], |repository| repository.get::<&str>(&[]))?;
-    Ok(Closed {
-        build: imported.into_iter().flatten().next().or(none.build),
-        repository: repositories.first().copied().unwrap_or_default().to_owned(),
-    })
+    let listed = builds.each(&[], |build| build.get::<i64>(&["build_id"]));
+    let listed = listed.map_err(|error| Unknown::mismatch("listBuilds", &error))?;
+    if listed.is_empty() && has_names {
+        let repositories = result.each(&["repositories"], |repository| repository.get::<&str>(&[])).map_err(odd)?;
+        let repository = repositories.first().copied().unwrap_or_default().to_owned();
+        return Ok(Closed { build: None, repository });
+    }
+    Ok(Closed { build: listed.first().copied(), repository: String::new() })
+}
+
+/// Reads the number of a build, which may be a text.
+fn build_number(value: &Value) -> Result<i64, Mismatch> {
+    match value {
+        Value::Text(text) => text.parse().map_err(|_| Mismatch {
+            path: Vec::new(),
+            wanted: "the number of a build",
+            found: "another text",
+        }),
+        other => other.get(&[]),
+    }
 }

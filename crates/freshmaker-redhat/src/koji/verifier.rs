@@ -1,4 +1,4 @@
-use super::config::Config;
+use super::config::KojiConfig;
 use super::read::KojiReader;
 use crate::image::Unmet;
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use freshmaker::rebuild::{BuildMode, Verification};
 /// A package that is older than demanded is [stale](Verification::Stale): another build may get the
 /// newer one. A package that is missing, or that is from a module when it should not be (or the
 /// reverse), is a [failure](Verification::Failed). If the hub lists no packages for an image, those
-/// in the metadata of the content generator count, which needs a [`topurl`](Config::topurl).
+/// in the metadata of the content generator count, which needs a [`topurl`](KojiConfig::topurl).
 /// Scratch builds, other artifacts than images, and requests without demands pass without a check;
 /// Koji does not list the packages of scratch builds.
 ///
@@ -24,10 +24,10 @@ use freshmaker::rebuild::{BuildMode, Verification};
 ///
 /// ```
 /// use freshmaker::Engine;
-/// use freshmaker_redhat::koji::{Config, KojiBuildSystem, KojiVerifier};
+/// use freshmaker_redhat::koji::{KojiConfig, KojiBuildSystem, KojiVerifier};
 /// use std::sync::Arc;
 ///
-/// let config = Config::new("https://koji.example.org/kojihub");
+/// let config = KojiConfig::new("https://koji.example.org/kojihub");
 /// let verifier = Arc::new(KojiVerifier::new(&config)?);
 /// let builder = Engine::builder()
 ///     .build_system("koji", Arc::new(KojiBuildSystem::new(config)?))
@@ -46,7 +46,7 @@ impl KojiVerifier {
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if a certificate file cannot be used.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &KojiConfig) -> Result<Self> {
         Ok(Self { reader: KojiReader::new(config)? })
     }
 }

@@ -7,6 +7,18 @@ use freshmaker::event::{Event, Message, Parsed, Parser};
 use freshmaker::rebuild::ExternalId;
 use serde::{Deserialize, Serialize};
 
+/// The name of the Koji in messages that do not say which one sent them.
+pub const PRIMARY: &str = "primary";
+
+fn primary() -> String {
+    PRIMARY.to_owned()
+}
+
+/// Returns the name of the Koji that sent a message.
+fn instance(root: &Field<'_, '_>) -> Result<String, Fault> {
+    Ok(root.at("instance").optional_text()?.unwrap_or_else(primary))
+}
+
 /// The state of a Koji task, with Koji's names and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -93,6 +105,10 @@ pub struct ContainerTaskChanged {
     /// The build target, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// The Koji that sent the message, as it calls itself. Numbers of tasks and names of builds are
+    /// those of one Koji. Default: [`PRIMARY`].
+    #[serde(default = "primary")]
+    pub instance: String,
 }
 
 impl Event for ContainerTaskChanged {
@@ -116,6 +132,10 @@ pub struct TaskChanged {
     /// The method of the task, for example `build` or `buildContainer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// The Koji that sent the message, as it calls itself. Numbers of tasks and names of builds are
+    /// those of one Koji. Default: [`PRIMARY`].
+    #[serde(default = "primary")]
+    pub instance: String,
 }
 
 impl Event for TaskChanged {
@@ -131,6 +151,10 @@ impl Event for TaskChanged {
 pub struct RpmSigned {
     /// The build, `name-version-release`.
     pub nvr: String,
+    /// The Koji that sent the message, as it calls itself. Numbers of tasks and names of builds are
+    /// those of one Koji. Default: [`PRIMARY`].
+    #[serde(default = "primary")]
+    pub instance: String,
 }
 
 impl Event for RpmSigned {
@@ -158,6 +182,7 @@ const BREW_TASKS: &str = "brew.task";
 const CONTAINER_TASK_SHAPE: Shape = Shape::Fields(&[
     ("old", Shape::Whole),
     ("new", Shape::Whole),
+    ("instance", Shape::Whole),
     (
         "info",
         Shape::Fields(&[
@@ -190,13 +215,19 @@ fn container_task(message: &Message) -> Parsed {
                 commit: repository.commit.map(str::to_owned),
                 branch: request.item(2).at("git_branch").optional_text()?,
                 target: request.item(1).optional_text()?,
+                instance: instance(&root)?,
             },
         )
     })
 }
 
-const TASK_SHAPE: Shape =
-    Shape::Fields(&[("id", Shape::Whole), ("old", Shape::Whole), ("new", Shape::Whole), ("method", Shape::Whole)]);
+const TASK_SHAPE: Shape = Shape::Fields(&[
+    ("id", Shape::Whole),
+    ("old", Shape::Whole),
+    ("new", Shape::Whole),
+    ("method", Shape::Whole),
+    ("instance", Shape::Whole),
+]);
 
 fn task(message: &Message) -> Parsed {
     read(message, &TASK_SHAPE, |body| {
@@ -208,26 +239,30 @@ fn task(message: &Message) -> Parsed {
                 old: root.at("old").optional(TaskState::read)?,
                 new: TaskState::read(&root.at("new"))?,
                 method: root.at("method").optional_text()?,
+                instance: instance(&root)?,
             },
         )
     })
 }
 
-const SIGNED_SHAPE: Shape = Shape::Fields(&[("build", Shape::Fields(&[("nvr", Shape::Whole)]))]);
+const SIGNED_SHAPE: Shape =
+    Shape::Fields(&[("instance", Shape::Whole), ("build", Shape::Fields(&[("nvr", Shape::Whole)]))]);
 
 fn signed(message: &Message) -> Parsed {
     read(message, &SIGNED_SHAPE, |body| {
-        parsed(message, &RpmSigned { nvr: Field::root(body).at("build").at("nvr").owned()? })
+        let root = Field::root(body);
+        parsed(message, &RpmSigned { nvr: root.at("build").at("nvr").owned()?, instance: instance(&root)? })
     })
 }
 
-const HINT_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole), ("info", Shape::Fields(&[("id", Shape::Whole)]))]);
+const HINT_SHAPE: Shape = Shape::Fields(&[
+    ("id", Shape::Whole),
+    ("instance", Shape::Whole),
+    ("info", Shape::Fields(&[("id", Shape::Whole)])),
+]);
 
-/// Returns the number of the task that a message of Koji or Brew is about, as a
-/// [hint](freshmaker::engine::EngineBuilder::hints).
-///
-/// Only the end of the topic and the number are read, so any prefix will do. Returns `None` for all
-/// other messages, including broken ones.
+/// Returns the number of the task that a message of the Koji [`PRIMARY`] is about; see
+/// [`task_hint_of`].
 ///
 /// ```
 /// use freshmaker::Message;
@@ -244,11 +279,42 @@ const HINT_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole), ("info", Shape::
 /// ```
 #[must_use]
 pub fn task_hint(message: &Message) -> Option<ExternalId> {
+    hint_of(PRIMARY, message)
+}
+
+/// Returns a function that reads the number of the task that a message of this Koji (or Brew) is
+/// about, as a [hint](freshmaker::engine::EngineBuilder::hints).
+///
+/// Only the end of the topic, the name of the Koji and the number are read, so any prefix will do.
+/// The function returns `None` for messages of other Kojis, whose tasks have the same numbers, and
+/// for all other messages, including broken ones.
+///
+/// ```
+/// use freshmaker::Message;
+/// use freshmaker_redhat::messages::koji::task_hint_of;
+///
+/// let (topic, body) = (
+///     "org.fedoraproject.prod.buildsys.task.state.change".into(),
+///     r#"{"id": 7, "new": "CLOSED", "instance": "secondary"}"#.into(),
+/// );
+/// let message = Message { id: "1".into(), topic, headers: [].into(), body };
+/// assert!(task_hint_of("secondary")(&message).is_some());
+/// assert!(task_hint_of("primary")(&message).is_none());
+/// ```
+pub fn task_hint_of(instance: &str) -> impl Fn(&Message) -> Option<ExternalId> + Clone + use<> {
+    let instance = instance.to_owned();
+    move |message| hint_of(&instance, message)
+}
+
+fn hint_of(of: &str, message: &Message) -> Option<ExternalId> {
     let of_brew = || message.topic.rsplit_once('.').is_some_and(|(group, _)| is_topic(group, BREW_TASKS));
     if !is_topic(&message.topic, TASK_TOPIC) && !of_brew() {
         return None;
     }
     hint(message, &HINT_SHAPE, |root| {
+        if instance(root)? != of {
+            return Err(root.at("instance").fault("is another Koji"));
+        }
         if root.at("id").is_there() { root.at("id").id() } else { root.at("info").at("id").id() }
     })
 }

@@ -7,8 +7,8 @@
 //! * [`koji::CONTAINER_TASK`]: `brew.task.closed` and `brew.task.failed` become
 //!   `koji.container-task-changed`, with task, states, repository, commit, branch and target. Only
 //!   tasks with the method `buildContainer`.
-//! * [`koji::TASK`]: `buildsys.task.state.change` becomes `koji.task-changed`, with task, states
-//!   and method.
+//! * [`koji::TASK`]: `buildsys.task.state.change` becomes `koji.task-changed`, with task, states,
+//!   method, and the instance of Koji.
 //! * [`koji::SIGNED`]: `brew.sign.rpm` becomes `koji.rpm-signed`, with the build.
 //! * [`errata::STATUS`]: `errata.activity.status` becomes `errata.advisory-status-changed`, with
 //!   advisory, status before and now, title and types of contents.

@@ -1,7 +1,7 @@
 use super::record::ComposeRecord;
-use super::{OdcsAuth, OdcsConfig};
+use super::{OdcsConfig, OdcsLogin};
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{Call, Http, Negotiate, Reply, Secret, authorization, of_system};
+use freshmaker_net::{Call, Http, Negotiate, Reply, Secret, authorization, check_kerberos, of_system};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde::Deserialize;
@@ -42,8 +42,29 @@ struct Refusal {
 
 #[derive(Deserialize)]
 struct Page {
-    items: Vec<ComposeRecord>,
+    items: Vec<Value>,
     meta: Meta,
+}
+
+/// A compose whose description makes no sense. It concerns nothing but this compose.
+#[derive(Debug)]
+pub(super) struct Odd {
+    pub(super) id: Option<u64>,
+    pub(super) label: Option<String>,
+    pub(super) reason: String,
+}
+
+impl Odd {
+    /// Returns an error about the whole request.
+    pub(super) fn into_error(self, place: &str) -> Error {
+        let id = self.id.map(|id| format!("compose {id}: ")).unwrap_or_default();
+        Error::new(Remedy::Corrupt, place, format!("{id}{}", self.reason))
+    }
+}
+
+fn record(value: Value) -> Result<ComposeRecord, Odd> {
+    let (id, label) = (value["id"].as_u64(), value["label"].as_str().map(str::to_owned));
+    serde_json::from_value(value).map_err(|error| Odd { id, label, reason: error.to_string() })
 }
 
 #[derive(Deserialize)]
@@ -51,12 +72,21 @@ struct Meta {
     next: Option<String>,
 }
 
+/// Makes a client, reads the token file, and loads what a login by Kerberos needs.
+pub(super) fn check_offline(config: &OdcsConfig) -> Result<()> {
+    Client::new(config)?.token().map_err(|error| error.with_remedy(Remedy::Unsupported))?;
+    match config.login {
+        OdcsLogin::Kerberos => check_kerberos(&config.kerberos),
+        OdcsLogin::None | OdcsLogin::Token(_) | OdcsLogin::TokenFile(_) => Ok(()),
+    }
+}
+
 /// The calls of the service, one method for each.
 #[derive(Debug)]
 pub(super) struct Client {
     http: Http,
     url: String,
-    auth: OdcsAuth,
+    login: OdcsLogin,
     /// Contents of the token file when it was last read.
     token: Mutex<Option<Secret>>,
     negotiate: Arc<dyn Negotiate>,
@@ -64,11 +94,9 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(config: &OdcsConfig) -> Result<Self> {
-        if let Err(error) = Url::parse(&config.http.url) {
-            return Err(Error::new(Remedy::Unsupported, "odcs", format!("{:?} is no URL: {error}", config.http.url)));
-        }
         let (http, url) = (Http::new(&config.http)?, config.http.url.clone());
-        Ok(Self { http, url, auth: config.auth.clone(), token: Mutex::new(None), negotiate: of_system() })
+        let negotiate = of_system(config.kerberos.clone());
+        Ok(Self { http, url, login: config.login.clone(), token: Mutex::new(None), negotiate })
     }
 
     pub(super) fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -83,12 +111,24 @@ impl Client {
 
     pub(super) async fn get(&self, id: u64) -> Result<ComposeRecord> {
         let place = format!("odcs: GET /api/1/composes/{id}");
+        self.look(id).await?.map_err(|odd| odd.into_error(&place))
+    }
+
+    /// Returns a compose, or why its description makes no sense.
+    ///
+    /// # Errors
+    /// If the request fails, or its answer is not about this compose.
+    pub(super) async fn look(&self, id: u64) -> Result<Result<ComposeRecord, Odd>> {
+        let place = format!("odcs: GET /api/1/composes/{id}");
         let reply = self.ask(Method::GET, &format!("composes/{id}"), &[], None, &place).await?;
-        let record: ComposeRecord = read(&expect(reply, Call::Read, &place)?, Call::Read, &place)?;
-        if record.id != id {
-            return Err(Error::new(Remedy::Corrupt, place, format!("the answer is about compose {}", record.id)));
+        let answer: Value = read(&expect(reply, Call::Read, &place)?, Call::Read, &place)?;
+        match answer["id"].as_u64() {
+            Some(found) if found == id => Ok(record(answer)),
+            found => {
+                let about = found.map_or("no compose".to_owned(), |found| format!("compose {found}"));
+                Err(Error::new(Remedy::Corrupt, place, format!("the answer is about {about}")))
+            }
         }
-        Ok(record)
     }
 
     pub(super) async fn post(&self, body: &Value) -> Result<ComposeRecord> {
@@ -118,28 +158,29 @@ impl Client {
 
     /// Returns composes with these properties, newest first, up to the first one for which `wanted`
     /// is false. Composes that are created meanwhile move others to later pages, so none is missed,
-    /// but some may be returned twice.
+    /// but some may be returned twice. Those whose description makes no sense are returned apart.
     pub(super) async fn list(
         &self,
         filter: &[(&str, &str)],
         mut wanted: impl FnMut(&ComposeRecord) -> bool,
-    ) -> Result<Vec<ComposeRecord>> {
+    ) -> Result<(Vec<ComposeRecord>, Vec<Odd>)> {
         const PLACE: &str = "odcs: GET /api/1/composes/";
-        let mut found = Vec::new();
+        let (mut found, mut odd) = (Vec::new(), Vec::new());
         for page in 1..=PAGES_MAX {
             let (page, items) = (page.to_string(), PAGE_ITEMS.to_string());
             let mut query = vec![("order_by", "-id"), ("per_page", &items), ("page", &page)];
             query.extend_from_slice(filter);
             let reply = self.ask(Method::GET, "composes/", &query, None, PLACE).await?;
             let read: Page = read(&expect(reply, Call::Read, PLACE)?, Call::Read, PLACE)?;
-            for record in read.items {
-                if !wanted(&record) {
-                    return Ok(found);
+            for item in read.items {
+                match record(item) {
+                    Ok(record) if !wanted(&record) => return Ok((found, odd)),
+                    Ok(record) => found.push(record),
+                    Err(item) => odd.push(item),
                 }
-                found.push(record);
             }
             if read.meta.next.is_none() {
-                return Ok(found);
+                return Ok((found, odd));
             }
         }
         let text = format!("more than {} composes since the request was sent", PAGES_MAX * PAGE_ITEMS);
@@ -161,7 +202,7 @@ impl Client {
         if let Some(token) = self.token()? {
             request = request.bearer_auth(token.expose());
         }
-        if self.auth == OdcsAuth::Kerberos {
+        if self.login == OdcsLogin::Kerberos {
             request = request.header(AUTHORIZATION, authorization(Arc::clone(&self.negotiate), &self.url).await?);
         }
         if let Some(body) = body {
@@ -176,10 +217,10 @@ impl Client {
     }
 
     fn token(&self) -> Result<Option<Secret>> {
-        match &self.auth {
-            OdcsAuth::None | OdcsAuth::Kerberos => Ok(None),
-            OdcsAuth::Token(token) => Ok(Some(token.clone())),
-            OdcsAuth::TokenFile(path) => {
+        match &self.login {
+            OdcsLogin::None | OdcsLogin::Kerberos => Ok(None),
+            OdcsLogin::Token(token) => Ok(Some(token.clone())),
+            OdcsLogin::TokenFile(path) => {
                 let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
                 if known.is_none() {
                     *known = Some(read_token(path)?);

@@ -43,14 +43,15 @@
 //!   service makes a copy; the lookup searches for it in the same way.
 //!
 //! One compose can therefore belong to several attempts: an [`ExternalId`] is the number of the
-//! compose, `@`, and the attempt. The output of a build is named by the number alone.
+//! compose, `@`, the attempt, `+`, and the seconds that the compose is kept. The output of a build
+//! is named by the number alone.
 //!
 //! # A compose that expires before it is used
 //! A compose that is done and expires within [`OdcsConfig::margin`] is renewed before it counts as
-//! done. If the server refuses, the compose counts as done until it expires, and then as a failure
-//! of the infrastructure, after which a new compose is made. Before the engine submits a build that
-//! uses a compose it asks for the state again, with the same effect: a compose that expires soon is
-//! renewed, and a compose that is gone is replaced.
+//! done, for as long as its request said that it is kept. If the server refuses, the compose counts
+//! as done until it expires, and then as a failure of the infrastructure, after which a new compose
+//! is made. Before the engine submits a build that uses a compose it asks for the state again, with
+//! the same effect: a compose that expires soon is renewed, and a compose that is gone is replaced.
 
 mod client;
 mod compose;
@@ -62,25 +63,33 @@ pub use record::ComposeRecord;
 
 use crate::messages::odcs::ComposeState;
 use async_trait::async_trait;
-use client::Client;
+use client::{Client, Odd};
 use freshmaker::backend::{Capabilities, Clock, ComposeRequest, Composer, Error, Found, Remedy, Result};
 use freshmaker::engine::SystemClock;
 use freshmaker::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed};
 use freshmaker::time::Timestamp;
-use freshmaker_net::{HttpConfig, Negotiate, Secret};
+use freshmaker_net::{HttpConfig, Kerberos, Negotiate, Secret};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Largest number of composes whose state is requested at the same time.
 const PARALLEL: usize = 8;
 
+/// Number of polls in a row that may bring nonsense about a compose. With the last one its attempt
+/// has failed. They are counted in memory, so a restart begins anew.
+const ODD_POLLS_MAX: u32 = 10;
+
+/// Largest number of composes whose nonsense is counted.
+const ODD_COMPOSES_MAX: usize = 10_000;
+
 /// How [`OdcsComposer`] logs in. A client certificate is part of [`HttpConfig`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OdcsAuth {
+pub enum OdcsLogin {
     /// No login, or only the client certificate.
     #[default]
     None,
@@ -96,10 +105,10 @@ pub enum OdcsAuth {
 /// How to reach and use an ODCS.
 ///
 /// ```
-/// use freshmaker_redhat::odcs::{OdcsAuth, OdcsConfig};
+/// use freshmaker_redhat::odcs::{OdcsLogin, OdcsConfig};
 ///
 /// let mut config = OdcsConfig::new("https://odcs.example.org");
-/// config.auth = OdcsAuth::TokenFile("/run/secrets/odcs-token".into());
+/// config.login = OdcsLogin::TokenFile("/run/secrets/odcs-token".into());
 /// config.owner = Some("freshmaker".to_owned());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,15 +116,18 @@ pub enum OdcsAuth {
 pub struct OdcsConfig {
     /// Base URL of the service (without `/api`), certificates and bounds.
     pub http: HttpConfig,
-    /// How to log in. Default: [`OdcsAuth::None`].
-    pub auth: OdcsAuth,
+    /// How to log in. Default: [`OdcsLogin::None`].
+    pub login: OdcsLogin,
+    /// The identity for [`OdcsLogin::Kerberos`]. Default: that of the default ticket.
+    pub kerberos: Kerberos,
     /// Our user name at the service: a lookup adopts only composes of this owner. Default: none,
     /// which means that it adopts equal composes of any owner.
     pub owner: Option<String>,
     /// How long a compose is kept, unless its request says otherwise. Default: 24 h.
     pub lifetime: Duration,
     /// A finished compose that expires within this time is renewed, because builds that use it
-    /// might start after it expired. Default: 6 h.
+    /// might start after it expired. For a compose that is kept for less than twice this time, half
+    /// of its lifetime counts. Default: 6 h.
     pub margin: Duration,
     /// How far the clock of the service may be behind ours. Default: 120 s.
     pub clock_skew: Duration,
@@ -131,7 +143,8 @@ impl OdcsConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             http: HttpConfig::new(url),
-            auth: OdcsAuth::None,
+            login: OdcsLogin::None,
+            kerberos: Kerberos::default(),
             owner: None,
             lifetime: Duration::from_secs(24 * 3600),
             margin: Duration::from_secs(6 * 3600),
@@ -139,6 +152,19 @@ impl OdcsConfig {
             settle: Duration::from_secs(60),
             poll: Duration::from_secs(20),
         }
+    }
+
+    /// Checks what can be checked without the network: URL, certificates, token file, Kerberos, and
+    /// times.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
+    pub fn check_offline(&self) -> Result<()> {
+        if self.poll.is_zero() || self.lifetime.is_zero() {
+            let text = "`poll` and `lifetime` must be greater than 0";
+            return Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), text));
+        }
+        client::check_offline(self)
     }
 }
 
@@ -156,6 +182,8 @@ pub struct OdcsComposer {
     client: Client,
     config: OdcsConfig,
     clock: Arc<dyn Clock>,
+    /// How many polls in a row brought nonsense, by compose.
+    odd: Mutex<BTreeMap<u64, u32>>,
 }
 
 impl OdcsComposer {
@@ -165,10 +193,10 @@ impl OdcsComposer {
     /// [`Unsupported`](Remedy::Unsupported) if the address is not a URL or a certificate file
     /// cannot be used.
     pub fn new(config: OdcsConfig) -> Result<Self> {
-        Ok(Self { client: Client::new(&config)?, config, clock: Arc::new(SystemClock) })
+        Ok(Self { client: Client::new(&config)?, config, clock: Arc::new(SystemClock), odd: Mutex::default() })
     }
 
-    /// Takes the tokens for [`OdcsAuth::Kerberos`] from `negotiate` instead of the GSSAPI library
+    /// Takes the tokens for [`OdcsLogin::Kerberos`] from `negotiate` instead of the GSSAPI library
     /// of the system.
     #[must_use]
     #[doc(alias = "kerberos")]
@@ -191,9 +219,9 @@ impl OdcsComposer {
     /// the request.
     pub async fn check(&self) -> Result<About> {
         let about = self.client.about().await?;
-        let token = matches!(self.config.auth, OdcsAuth::Token(_) | OdcsAuth::TokenFile(_));
-        let certificate = self.config.http.client_cert.is_some();
-        let kerberos = self.config.auth == OdcsAuth::Kerberos;
+        let token = matches!(self.config.login, OdcsLogin::Token(_) | OdcsLogin::TokenFile(_));
+        let certificate = self.config.http.tls.client_cert.is_some();
+        let kerberos = self.config.login == OdcsLogin::Kerberos;
         let fits = match about.auth_backend.as_str() {
             "openidc" => token,
             "kerberos" => kerberos,
@@ -210,6 +238,31 @@ impl OdcsComposer {
         Ok(about)
     }
 
+    /// Tries the login and its permissions to make and to renew composes, without making or
+    /// renewing any.
+    ///
+    /// The service checks these before it reads a request. So an empty request for a compose is
+    /// refused as one that makes no sense (400), and a renewal of compose 0, which no service has,
+    /// as unknown (404), or the login is refused (401, 403).
+    ///
+    /// # Errors
+    /// The error of a request that is refused for another reason, or has no answer.
+    pub async fn check_login(&self) -> Result<()> {
+        let empty = json!({});
+        match self.client.post(&empty).await {
+            Err(error) if error.remedy == Remedy::Rejected => {}
+            Err(error) => return Err(error),
+            Ok(record) => {
+                let text = format!("an empty request made compose {}", record.id);
+                return Err(Error::new(Remedy::Corrupt, "odcs: POST /api/1/composes/", text));
+            }
+        }
+        match self.client.patch(0, &empty).await {
+            Err(error) if matches!(error.remedy, Remedy::NotFound | Remedy::Rejected) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
     /// Returns a compose by its id, whichever client requested it.
     ///
     /// # Errors
@@ -221,6 +274,21 @@ impl OdcsComposer {
 
     fn seconds(&self, compose: &Compose) -> u64 {
         compose.lifetime().unwrap_or(self.config.lifetime).as_secs()
+    }
+
+    /// Returns how long a renewed compose is to be kept: as its request says, else as long as it
+    /// was kept so far.
+    async fn seconds_renewed(&self, compose: &Compose, id: u64) -> Result<u64> {
+        if let Some(lifetime) = compose.lifetime() {
+            return Ok(lifetime.as_secs());
+        }
+        match self.client.get(id).await {
+            Ok(record) => Ok(record.lifetime().unwrap_or(self.config.lifetime).as_secs()),
+            // The service still knows composes that it has removed; this one never was.
+            Err(error) if error.remedy == Remedy::NotFound => Err(error),
+            // Nothing was requested yet.
+            Err(error) => Err(error.with_remedy(Remedy::Unavailable)),
+        }
     }
 
     /// Renews a compose. The service refuses to renew a compose that is not finished; that is no
@@ -235,18 +303,50 @@ impl OdcsComposer {
         }
     }
 
-    async fn observe(&self, id: u64) -> Result<Observed> {
-        let record = match self.client.get(id).await {
-            Ok(record) => record,
-            Err(error) if error.remedy == Remedy::NotFound => return Ok(Observed::Vanished),
+    /// Returns the state of a compose; `None` if its description makes no sense for now.
+    async fn observe(&self, id: u64, lifetime: Option<Duration>) -> Result<Option<Observed>> {
+        let record = match self.client.look(id).await {
+            Ok(Ok(record)) => record,
+            Ok(Err(odd)) => return Ok(self.odd(id, &odd.reason)),
+            Err(error) if error.remedy == Remedy::NotFound => return Ok(Some(Observed::Vanished)),
             Err(error) => return Err(error),
         };
+        self.odd.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.renewed_in_time(id, record, lifetime).await.map(Some)
+    }
+
+    /// Counts a poll that brought nonsense about a compose; returns its failure after too many.
+    fn odd(&self, id: u64, reason: &str) -> Option<Observed> {
+        let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        let polls = odd.get(&id).map_or(1, |polls| polls + 1);
+        if polls < ODD_POLLS_MAX {
+            odd.insert(id, polls);
+            if odd.len() > ODD_COMPOSES_MAX {
+                odd.pop_first();
+            }
+            tracing::warn!(compose.id = id, reason, polls, "the description of a compose makes no sense");
+            return None;
+        }
+        odd.remove(&id);
+        let text = format!("the description of compose {id} made no sense {polls} times in a row: {reason}");
+        Some(Observed::Failed(Failure::new(FailureClass::Permanent, text)))
+    }
+
+    /// Returns within which time of its end a compose is renewed. One that lives shortly would
+    /// otherwise be renewed with each look at it.
+    fn margin(&self, lifetime: Duration) -> Duration {
+        self.config.margin.min(lifetime / 2)
+    }
+
+    /// Renews a finished compose that expires soon, by its own lifetime.
+    async fn renewed_in_time(&self, id: u64, record: ComposeRecord, lifetime: Option<Duration>) -> Result<Observed> {
         let now = self.clock.now();
         let observed = record.observed(now);
-        if !matches!(observed, Observed::Succeeded(_)) || !record.expires_within(now, self.config.margin) {
+        let lifetime = lifetime.or_else(|| record.lifetime()).unwrap_or(self.config.lifetime);
+        if !matches!(observed, Observed::Succeeded(_)) || !record.expires_within(now, self.margin(lifetime)) {
             return Ok(observed);
         }
-        let seconds = self.config.lifetime.max(self.config.margin).as_secs();
+        let seconds = lifetime.as_secs();
         let text = match self.client.patch(id, &json!({ "seconds-to-live": seconds })).await {
             Ok(renewed) if renewed.id == id && !renewed.expires_within(now, Duration::ZERO) => {
                 return Ok(renewed.observed(now));
@@ -268,7 +368,7 @@ impl OdcsComposer {
     }
 
     /// Returns composes with these properties that were submitted since `from`, newest first.
-    async fn recent(&self, mut filter: Vec<(&str, &str)>, from: Timestamp) -> Result<Vec<ComposeRecord>> {
+    async fn recent(&self, mut filter: Vec<(&str, &str)>, from: Timestamp) -> Result<(Vec<ComposeRecord>, Vec<Odd>)> {
         if let Some(owner) = &self.config.owner {
             filter.push(("owner", owner));
         }
@@ -283,22 +383,28 @@ impl OdcsComposer {
     ) -> Result<Option<ComposeRecord>> {
         let from = earlier(sent, self.config.clock_skew);
         if let Some(label) = marker(compose, attempt) {
-            let mut found = self.recent(vec![("label", &label)], from).await?;
+            let (mut found, mut odd) = self.recent(vec![("label", &label)], from).await?;
             // A server that does not filter by labels still shows them.
             found.retain(|record| record.label.as_ref() == Some(&label));
-            return Ok(self.best(found, from));
+            odd.retain(|odd| odd.label.as_ref().is_none_or(|other| *other == label));
+            return complete(self.best(found, from), odd);
         }
         let number = compose.source_type().map(|kind| kind.number().to_string()).unwrap_or_default();
-        let mut found = self.recent(vec![("source_type", &number)], from).await?;
+        let (mut found, odd) = self.recent(vec![("source_type", &number)], from).await?;
         let sigkeys = match compose.text("sigkeys") {
             Some(_) => Vec::new(),
             None => self.client.about().await?.sigkeys,
         };
         found.retain(|record| record.is_made_as(compose, &sigkeys));
-        Ok(self.best(found, sent))
+        complete(self.best(found, sent), odd)
     }
 
-    async fn find_renewed(&self, id: u64, sent: Timestamp) -> Result<Option<ComposeRecord>> {
+    async fn find_renewed(
+        &self,
+        id: u64,
+        lifetime: Option<Duration>,
+        sent: Timestamp,
+    ) -> Result<Option<ComposeRecord>> {
         let original = match self.client.get(id).await {
             Ok(record) => record,
             Err(error) if error.remedy == Remedy::NotFound => return Ok(None),
@@ -306,13 +412,15 @@ impl OdcsComposer {
         };
         let now = self.clock.now();
         if original.is_live(now) {
-            let lives = original.state != ComposeState::Done || !original.expires_within(now, self.config.margin);
+            let margin = self.margin(lifetime.or_else(|| original.lifetime()).unwrap_or(self.config.lifetime));
+            let lives = original.state != ComposeState::Done || !original.expires_within(now, margin);
             return Ok(lives.then_some(original));
         }
         let number = original.source_type.to_string();
-        let mut found = self.recent(vec![("source_type", &number)], earlier(sent, self.config.clock_skew)).await?;
+        let from = earlier(sent, self.config.clock_skew);
+        let (mut found, odd) = self.recent(vec![("source_type", &number)], from).await?;
         found.retain(|record| record.is_copy_of(&original));
-        Ok(self.best(found, sent))
+        complete(self.best(found, sent), odd)
     }
 
     /// Returns the newest usable compose; else the newest compose that is no older than the
@@ -335,30 +443,39 @@ impl Composer for OdcsComposer {
 
     async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
         let compose = read(request)?;
-        let seconds = self.seconds(&compose);
-        let record = match compose.renewed() {
-            Some(id) => self.renew(id, seconds).await?,
+        let (record, seconds) = match compose.renewed() {
+            Some(id) => {
+                let seconds = self.seconds_renewed(&compose, id).await?;
+                (self.renew(id, seconds).await?, seconds)
+            }
             None => {
+                let seconds = self.seconds(&compose);
                 let mut body = compose.body();
                 body.insert("seconds-to-live".to_owned(), json!(seconds));
                 if let Some(label) = marker(&compose, &request.attempt) {
                     body.insert("label".to_owned(), json!(label));
                 }
-                self.client.post(&Value::Object(body)).await?
+                (self.client.post(&Value::Object(body)).await?, seconds)
             }
         };
-        Ok(external(record.id, &request.attempt))
+        Ok(external(record.id, &request.attempt, Some(seconds)))
     }
 
     async fn find(&self, request: &ComposeRequest, since: Timestamp) -> Result<Vec<Found>> {
         let compose = read(request)?;
         let found = match compose.renewed() {
-            Some(id) => self.find_renewed(id, since).await?,
+            Some(id) => self.find_renewed(id, compose.lifetime(), since).await?,
             None => self.find_made(&compose, &request.attempt, since).await?,
         };
         let now = self.clock.now();
-        let found = found
-            .map(|record| Found { external: external(record.id, &request.attempt), observed: record.observed(now) });
+        let seconds = match compose.renewed() {
+            Some(_) => compose.lifetime().map(|lifetime| lifetime.as_secs()),
+            None => Some(self.seconds(&compose)),
+        };
+        let found = found.map(|record| Found {
+            external: external(record.id, &request.attempt, seconds),
+            observed: record.observed(now),
+        });
         Ok(found.into_iter().collect())
     }
 
@@ -367,18 +484,19 @@ impl Composer for OdcsComposer {
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         let asked = ids.iter().cloned().map(|external| async move {
             let observed = match number(&external) {
-                Some(id) => self.observe(id).await?,
+                Some(id) => self.observe(id, lifetime(&external)).await?,
                 // This adapter made no such id, and the service would answer with an error of its
                 // own.
-                None => Observed::Vanished,
+                None => Some(Observed::Vanished),
             };
-            Ok(Found { external, observed })
+            Ok(observed.map(|observed| Found { external, observed }))
         });
-        let answers: Vec<Result<Found>> = futures_util::stream::iter(asked).buffered(PARALLEL).collect().await;
-        let (mut found, mut failed) = (Vec::new(), None);
+        let answers: Vec<Result<Option<Found>>> = futures_util::stream::iter(asked).buffered(PARALLEL).collect().await;
+        let (mut found, mut odd, mut failed) = (Vec::new(), false, None);
         for answer in answers {
             match answer {
-                Ok(known) => found.push(known),
+                Ok(Some(known)) => found.push(known),
+                Ok(None) => odd = true,
                 Err(error) => {
                     tracing::warn!(%error, "the state of a compose could not be read; it counts as unchanged");
                     failed = Some(error);
@@ -386,7 +504,7 @@ impl Composer for OdcsComposer {
             }
         }
         match failed {
-            Some(error) if found.is_empty() => Err(error),
+            Some(error) if found.is_empty() && !odd => Err(error),
             Some(_) | None => Ok(found),
         }
     }
@@ -431,8 +549,24 @@ fn marker(compose: &Compose, attempt: &AttemptId) -> Option<String> {
     free.then(|| format!("freshmaker-{attempt}"))
 }
 
-fn external(id: u64, attempt: &AttemptId) -> ExternalId {
-    ExternalId::shared(&ExternalId::new(id.to_string()), attempt)
+/// Returns the result of a lookup; an error if there is none, and the compose may be one whose
+/// description makes no sense.
+fn complete(found: Option<ComposeRecord>, odd: Vec<Odd>) -> Result<Option<ComposeRecord>> {
+    match odd.into_iter().next() {
+        Some(odd) if found.is_none() => Err(odd.into_error("odcs: GET /api/1/composes/")),
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// Returns the id of a compose for an attempt: `number@attempt+seconds`, with its own lifetime.
+fn external(id: u64, attempt: &AttemptId, seconds: Option<u64>) -> ExternalId {
+    let shared = ExternalId::shared(&ExternalId::new(id.to_string()), attempt);
+    seconds.map_or(shared.clone(), |seconds| ExternalId::new(format!("{shared}+{seconds}")))
+}
+
+/// Returns the lifetime in an id.
+fn lifetime(external: &ExternalId) -> Option<Duration> {
+    external.as_str().rsplit_once('+')?.1.parse().ok().map(Duration::from_secs)
 }
 
 fn number(external: &ExternalId) -> Option<u64> {

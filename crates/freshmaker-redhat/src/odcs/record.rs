@@ -49,6 +49,9 @@ pub struct ComposeRecord {
     /// When the compose was requested.
     #[serde(default)]
     pub time_submitted: Option<Timestamp>,
+    /// When the compose was finished.
+    #[serde(default)]
+    pub time_done: Option<Timestamp>,
     /// When the compose expires.
     #[serde(default)]
     pub time_to_expire: Option<Timestamp>,
@@ -140,6 +143,14 @@ impl ComposeRecord {
     /// moment. A compose that was renewed after that still names the user.
     fn is_given_up(&self, now: Timestamp) -> bool {
         self.removed_by.is_some() && self.expires_within(now, Duration::ZERO)
+    }
+
+    /// Returns how long the compose is kept after it was finished, if the service says so.
+    ///
+    /// The service gives a compose its whole lifetime when it is finished. A renewal makes this
+    /// longer by the time that had passed; the service bounds it.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        (self.time_to_expire? - self.time_done?).to_std().ok()
     }
 
     /// Returns whether the compose expires within this time.

@@ -2,7 +2,7 @@
 
 use freshmaker_net::Secret;
 use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
-use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
+use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiLogin};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -119,9 +119,9 @@ impl Hub {
         self.seen().iter().map(|seen| seen.method().to_owned()).collect()
     }
 
-    pub(crate) fn config(&self) -> Config {
-        let mut config = Config::new(&self.url);
-        config.login = Login::Password { user: "freshmaker".to_owned(), password: Secret::new("hidden-password") };
+    pub(crate) fn config(&self) -> KojiConfig {
+        let mut config = KojiConfig::new(&self.url);
+        config.login = KojiLogin::Password { user: "freshmaker".to_owned(), password: Secret::new("hidden-password") };
         config.http.timeout = Duration::from_secs(5);
         config.topurl = Some("https://koji.example.org/kojifiles".to_owned());
         config

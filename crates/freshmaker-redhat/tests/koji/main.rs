@@ -3,6 +3,7 @@
 mod codec;
 mod hub;
 mod profile;
+mod profile_of_client;
 mod reading;
 mod recorded;
 mod sessions;

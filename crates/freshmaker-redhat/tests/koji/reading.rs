@@ -5,7 +5,7 @@ use freshmaker::Nvr;
 use freshmaker::backend::{Made, Remedy, Verifier};
 use freshmaker::rebuild::{BuildMode, ExternalId, Output, Verification};
 use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
-use freshmaker_redhat::koji::{Build, Config, KojiReader, KojiVerifier};
+use freshmaker_redhat::koji::{Build, KojiConfig, KojiReader, KojiVerifier};
 use freshmaker_testing::http::{Reply, Server};
 use std::collections::BTreeSet;
 
@@ -215,7 +215,7 @@ async fn a_result_is_verified_by_what_is_installed() {
 
 /// A hub that lists packages for one of two images, and has the recorded metadata of the other one,
 /// if it has any.
-async fn half_listed(metadata: Option<&'static [u8]>) -> (Server, Config) {
+async fn half_listed(metadata: Option<&'static [u8]>) -> (Server, KojiConfig) {
     let server = Server::start(move |request| async move {
         if request.method == "GET" {
             assert!(request.path.ends_with("/nginx-container/1.24/5.1700000000/metadata.json"), "{}", request.path);
@@ -244,14 +244,14 @@ async fn half_listed(metadata: Option<&'static [u8]>) -> (Server, Config) {
     .await
     .expect("a port");
     let url = format!("http://{}", server.address());
-    let mut config = Config::new(format!("{url}/kojihub"));
+    let mut config = KojiConfig::new(format!("{url}/kojihub"));
     config.topurl = Some(format!("{url}/kojifiles"));
     (server, config)
 }
 
 #[tokio::test]
 async fn what_the_hub_does_not_list_is_read_from_the_metadata() {
-    let installed = async |config: &Config| {
+    let installed = async |config: &KojiConfig| {
         let koji = KojiReader::new(config).expect("a client");
         let build = koji.build("nginx-container-1.24-5.1700000000").await?.expect("a build");
         let installed = koji.installed_rpms(&build).await?;

@@ -5,7 +5,7 @@ use freshmaker::rebuild::SessionId;
 use freshmaker::time::from_micros;
 use freshmaker_net::Negotiate;
 use freshmaker_redhat::koji::xmlrpc::Value;
-use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
+use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiLogin};
 
 #[tokio::test]
 async fn an_expired_session_is_renewed_for_a_read_and_keeps_its_count() {
@@ -88,7 +88,7 @@ async fn certificates_and_tickets_log_in_at_their_own_path() {
     })
     .await;
     let mut config = hub.config();
-    config.login = Login::Certificate;
+    config.login = KojiLogin::Certificate;
     KojiBuildSystem::new(config).expect("a client").submit(&nginx()).await.expect("taken");
     let first = hub.seen().remove(0);
     assert_eq!(first.path, "/kojihub/ssllogin");
@@ -113,7 +113,7 @@ async fn kerberos_shows_a_ticket_to_log_in_and_at_no_other_time() {
     })
     .await;
     let mut config = hub.config();
-    config.login = Login::Kerberos;
+    config.login = KojiLogin::Kerberos;
     let builds = |tickets| {
         KojiBuildSystem::new(config.clone()).expect("a client").with_negotiate(std::sync::Arc::new(Tickets(tickets)))
     };
@@ -133,7 +133,7 @@ async fn a_failed_login_means_that_nothing_was_submitted() {
     let mut request = nginx();
     request.session = None;
     assert_eq!(hub.builds().submit(&request).await.expect_err("wrong password").remedy, Remedy::Unavailable);
-    let anonymous = KojiBuildSystem::new(Config::new(&hub.url)).expect("a client");
+    let anonymous = KojiBuildSystem::new(KojiConfig::new(&hub.url)).expect("a client");
     assert_eq!(anonymous.session().await.expect_err("nobody").remedy, Remedy::Unsupported);
     assert_eq!(hub.methods(), ["login", "login"]);
 }

@@ -151,9 +151,124 @@ async fn an_answer_that_makes_no_sense_is_no_status() {
         assert_eq!(error.remedy, remedy, "{error}");
         assert!(error.to_string().contains(words) && error.to_string().contains("multiCall"), "{error}");
     }
-    let hub = Hub::start(|seen, _| multicall(seen, |_, _| Ok(Value::record([("state", "open".into())])))).await;
-    let error = hub.builds().status(&ids(&["7"])).await.expect_err("a text");
-    assert!(error.to_string().ends_with("getTaskInfo: `7.state` is a text, not an integer"), "{error}");
+}
+
+/// The answer about task 1 makes no sense, in one way or another; task 7 runs, 8 has failed, 9 was
+/// built.
+async fn odd_town(odd: &'static str) -> Hub {
+    Hub::with_login(move |seen| {
+        multicall(seen, |method, params| {
+            let id = params.first().and_then(|id| id.get::<i64>(&[]).ok());
+            let repositories = |items: Vec<Value>| Value::record([("repositories", items.into())]);
+            Ok(match (method, id, odd) {
+                ("getTaskInfo", Some(1), "state of another type") => Value::record([("state", "open".into())]),
+                ("getTaskInfo", Some(1), "unknown state") => task(17),
+                ("getTaskInfo", Some(1), "no record") => "task".into(),
+                ("getTaskInfo", Some(1 | 9), _) => task(2),
+                ("getTaskInfo", Some(7), _) => task(1),
+                ("getTaskInfo", Some(8), _) => task(5),
+                ("getTaskResult", Some(1), "text for builds") => Value::record([("koji_builds", "4711".into())]),
+                ("getTaskResult", Some(1), "build that is no number") => {
+                    Value::record([("koji_builds", vec![Value::from("newest")].into())])
+                }
+                ("getTaskResult", Some(1), "nil repository") => repositories(vec![Value::Nil, "r/x:1".into()]),
+                ("getTaskResult", Some(1), _) => Value::record([("koji_builds", vec![Value::from("1")].into())]),
+                ("getTaskResult", Some(8), _) => recorded("092-"),
+                ("getTaskResult", ..) => repositories(vec!["r.example.com/x:1".into()]),
+                ("listBuilds", ..) => Value::Array(Vec::new()),
+                ("getBuild", _, "unknown build") => Value::Nil,
+                ("getBuild", _, "build without a name") => Value::record([("build_id", 1.into())]),
+                _ => return Err((1000, "Invalid method")),
+            })
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nonsense_about_a_task_costs_that_task() {
+    for (odd, reason) in [
+        ("state of another type", "getTaskInfo: `state` is a text, not an integer"),
+        ("unknown state", "getTaskInfo: 17 is no state of a task"),
+        ("no record", "getTaskInfo: the answer is a text, not a record"),
+        ("text for builds", "getTaskResult: `koji_builds` is a text, not a list"),
+        ("build that is no number", "getTaskResult: `koji_builds.[0]` is another text, not the number of a build"),
+        ("nil repository", "getTaskResult: `repositories.[0]` is nothing, not a text"),
+        ("unknown build", "the task names the build 1, and Koji does not have it"),
+        ("build without a name", "getBuild: `1.name` is nothing, not a text"),
+    ] {
+        let hub = odd_town(odd).await;
+        let builds = hub.builds();
+        let asked = ids(&["7", "1", "8", "9"]);
+        for poll in 1..=10 {
+            let found = builds.status(&asked).await.expect("a status");
+            let found: BTreeMap<_, _> =
+                found.into_iter().map(|found| (found.external.to_string(), found.observed)).collect();
+            assert_eq!(found["7"], Observed::Running, "{odd}");
+            assert!(matches!(found["8"], Observed::Failed(_)) && matches!(found["9"], Observed::Succeeded(_)), "{odd}");
+            match found.get("1") {
+                None => assert!(poll < 10, "{odd}: it is given up"),
+                Some(Observed::Failed(failure)) => {
+                    assert_eq!((poll, failure.class), (10, FailureClass::Permanent), "{odd}");
+                    let text = format!("Koji's answers about task 1 made no sense 10 times in a row: {reason}");
+                    assert_eq!(failure.text, text);
+                }
+                other => panic!("{odd}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Nonsense that passes is forgotten.
+#[tokio::test]
+async fn only_nonsense_without_a_pause_is_counted() {
+    let polls = std::sync::atomic::AtomicUsize::new(0);
+    let hub = Hub::with_login(move |seen| {
+        let poll = polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        multicall(seen, |_, _| Ok(task(if poll % 10 == 9 { 1 } else { 17 })))
+    })
+    .await;
+    let builds = hub.builds();
+    for poll in 0..40 {
+        let found = builds.status(&ids(&["3"])).await.expect("a status");
+        assert_eq!(found.len(), usize::from(poll % 10 == 9), "{found:?}");
+    }
+}
+
+/// An answer that is no XML-RPC because of one task is asked for again without it.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_because_of_one_call_costs_that_call() {
+    let answer = |seen: &Seen, odd: fn(i64) -> bool| {
+        let numbers = seen.request.params[0].each(&[], |call| {
+            call.get::<&[Value]>(&["params"]).map(|params| params[0].get::<i64>(&[]).expect("a number"))
+        });
+        let state = |number: &i64| {
+            let state = if odd(*number) { "<int>running</int>" } else { "<int>1</int>" };
+            format!(
+                "<value><array><data><value><struct><member><name>state</name><value>{state}</value></member>\
+                 </struct></value></data></array></value>"
+            )
+        };
+        let states: String = numbers.expect("numbers").iter().map(state).collect();
+        let body = format!(
+            "<?xml version='1.0'?><methodResponse><params><param><value><array><data>{states}</data></array></value>\
+             </param></params></methodResponse>"
+        );
+        Step::Send(http(200, "text/xml", body.as_bytes()))
+    };
+    let hub = Hub::with_login(move |seen| answer(seen, |number| number == 42)).await;
+    let many: Vec<_> = (1..=100).map(|id: i32| id.to_string()).collect();
+    let asked: Vec<_> = many.iter().map(String::as_str).collect();
+    let found = observe(&hub, &asked).await;
+    assert_eq!(found.len(), 99);
+    assert!(!found.contains_key("42"));
+    assert!(hub.seen().len() <= 15, "{}", hub.seen().len());
+
+    // A hub that answers nonsense to everything is not asked for each.
+    let hub = Hub::with_login(move |seen| answer(seen, |_| true)).await;
+    let error = hub.builds().status(&ids(&asked)).await.expect_err("nonsense");
+    assert_eq!(error.remedy, Remedy::Corrupt, "{error}");
+    assert!(hub.seen().len() <= 64, "{}", hub.seen().len());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use freshmaker::backend::{BuildRequest, BuildSystem, Remedy};
 use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
-use freshmaker_redhat::koji::{Config, KojiBuildSystem, Login};
+use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiLogin};
 use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How the client is set up for this hub.
-pub(crate) fn config(hub: &Hub) -> Config {
-    let mut config = Config::new(hub.url());
+pub(crate) fn config(hub: &Hub) -> KojiConfig {
+    let mut config = KojiConfig::new(hub.url());
     config.topurl = Some(hub.files_url());
-    config.login = Login::Password { user: "freshmaker".to_owned(), password: Secret::new("freshpw") };
+    config.login = KojiLogin::Password { user: "freshmaker".to_owned(), password: Secret::new("freshpw") };
     config
 }
 

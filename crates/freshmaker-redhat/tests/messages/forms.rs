@@ -288,6 +288,39 @@ fn hints_are_found_or_there_are_none() {
     }
 }
 
+/// Several Kojis send the same messages about tasks of the same numbers.
+#[test]
+fn messages_name_the_koji_that_sent_them() {
+    let task = |of: &str| format!(r#"{{"id": 4711, {of}"method": "buildContainer", "new": "CLOSED", "old": "OPEN"}}"#);
+    let topic = "org.fedoraproject.prod.buildsys.task.state.change";
+    for (of, instance, hints) in [
+        ("", "primary", [true, false]),
+        (r#""instance": null, "#, "primary", [true, false]),
+        (r#""instance": "primary", "#, "primary", [true, false]),
+        (r#""instance": "secondary", "#, "secondary", [false, true]),
+        // An empty text says nothing.
+        (r#""instance": "", "#, "primary", [true, false]),
+    ] {
+        for body in [task(of), format!(r#"{{"msg": {}}}"#, task(of))] {
+            let message = message(topic, body.as_str());
+            let envelope = parse(&message).unwrap().unwrap();
+            let event = envelope.open::<koji::TaskChanged>().unwrap();
+            assert_eq!((event.task_id, event.instance.as_str()), (4711, instance), "{body}");
+            let found = ["primary", "secondary"].map(|ours| koji::task_hint_of(ours)(&message).is_some());
+            assert_eq!(found, hints, "{body}");
+            assert_eq!(koji::task_hint(&message).is_some(), hints[0], "{body}");
+        }
+    }
+    let odd = message(topic, task(r#""instance": 7, "#));
+    assert_eq!(parse(&odd).unwrap().unwrap_err().place, "instance");
+    assert_eq!(koji::task_hint(&odd), None);
+    // Events that were stored before have no instance.
+    let stored: koji::TaskChanged = serde_json::from_str(r#"{"task_id": 1, "new": "OPEN"}"#).unwrap();
+    assert_eq!(stored.instance, koji::PRIMARY);
+    let signed = message("brew.sign.rpm", r#"{"instance": "other", "build": {"nvr": "a-1-1"}}"#);
+    assert_eq!(parse(&signed).unwrap().unwrap().open::<koji::RpmSigned>().unwrap().instance, "other");
+}
+
 #[test]
 fn numbers_are_those_that_are_reserved() {
     let kinds = freshmaker_redhat::messages::parsers([""]).kinds();

@@ -58,12 +58,12 @@ async fn a_certificate_is_shown_to_who_demands_one() {
     let both = ["client.pem", "client.key"].map(|name| std::fs::read_to_string(at(name)).unwrap());
     std::fs::write(at("both.pem"), both.concat()).unwrap();
     let mut config = OdcsConfig::new(format!("https://localhost:{}", serve(directory.path())));
-    config.http.ca = Some(at("ca.pem"));
+    config.http.tls.ca = Some(at("ca.pem"));
     let nobody = OdcsComposer::new(config.clone()).unwrap().check().await.unwrap_err();
     assert_eq!(nobody.remedy, Remedy::Unavailable, "{nobody}");
-    config.http.client_cert = Some(at("both.pem"));
+    config.http.tls.client_cert = Some(at("both.pem"));
     assert_eq!(OdcsComposer::new(config.clone()).unwrap().check().await.unwrap().auth_backend, "ssl");
-    config.http.ca = Some(at("client.pem"));
+    config.http.tls.ca = Some(at("client.pem"));
     let stranger = OdcsComposer::new(config).unwrap().check().await.unwrap_err();
     assert!(stranger.text.contains("certificate"), "{stranger}");
 }

@@ -8,7 +8,7 @@ use freshmaker::time::later;
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::odcs::{Course, Fault};
 use freshmaker_redhat::messages::odcs::ComposeState;
-use freshmaker_redhat::odcs::{Compose, Flag, OdcsAuth, OdcsComposer, OdcsConfig};
+use freshmaker_redhat::odcs::{Compose, Flag, OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_testing::http::{Reply, Server};
 use std::time::Duration;
 
@@ -257,20 +257,77 @@ async fn digests_follow_what_determines_the_content() {
 #[tokio::test]
 async fn a_compose_that_expires_too_soon_is_renewed_before_it_counts_as_done() {
     let world = World::new().await;
-    let short = Compose::tag("t").with_lifetime(HOUR);
-    let id = world.odcs.prepare(&request(1, &short)).await.unwrap();
-    assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
-    let expires = world.odcs.compose(1).await.unwrap().time_to_expire.unwrap();
-    assert_eq!(expires, later(world.clock.now(), HOUR * 24));
-    // It lives long enough now.
-    assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
-    assert_eq!(world.asked("PATCH"), 1);
+    for (number, lifetime, margin) in [(1_u8, HOUR, HOUR / 2), (2, HOUR * 48, HOUR * 6), (3, HOUR * 24, HOUR * 6)] {
+        // The last one is asked for without a lifetime, which means the configured one.
+        let compose = Compose::tag(format!("t{number}"));
+        let compose = if number < 3 { compose.with_lifetime(lifetime) } else { compose };
+        let id = world.odcs.prepare(&request(number.into(), &compose)).await.unwrap();
+        let number = u64::from(number);
+        let expires = async || world.odcs.compose(number).await.unwrap().time_to_expire.unwrap();
+        assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
+        let first = expires().await;
+        assert_eq!(first, later(world.clock.now(), lifetime), "it lives long enough: not renewed");
+        world.pass(lifetime - margin - Duration::from_secs(60));
+        assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
+        assert_eq!(expires().await, first, "it still does");
+        let before = world.asked("PATCH");
+        world.pass(Duration::from_secs(120));
+        for _ in 0..2 {
+            assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
+            assert_eq!(expires().await, later(world.clock.now(), lifetime), "renewed by its own lifetime");
+            assert_eq!(world.asked("PATCH"), before + 1);
+        }
+    }
+}
+
+/// A renewal that does not say for how long is for as long as before.
+#[tokio::test]
+async fn a_renewal_without_a_lifetime_keeps_that_of_the_compose() {
+    let world = World::new().await;
+    let made = world.odcs.prepare(&request(1, &Compose::tag("t").with_lifetime(HOUR * 48))).await.unwrap();
+    assert!(matches!(world.status(&made).await, Observed::Succeeded(_)));
+    world.pass(HOUR);
+    world.odcs.prepare(&request(2, &Compose::renew(1))).await.unwrap();
+    assert_eq!(world.odcs.compose(1).await.unwrap().time_to_expire, Some(later(world.clock.now(), HOUR * 48)));
+}
+
+/// Nonsense about one compose costs that compose, and after ten polls its attempt.
+#[tokio::test]
+async fn nonsense_about_a_compose_costs_that_compose() {
+    let world = World::new().await;
+    let odd = world.odcs.prepare(&request(1, &Compose::tag("odd"))).await.unwrap();
+    let good = world.odcs.prepare(&request(2, &Compose::tag("good"))).await.unwrap();
+    world.service.disfigure(1, "state", serde_json::json!(17));
+    for poll in 1..=10 {
+        let found = world.odcs.status(&[odd.clone(), good.clone()]).await.unwrap();
+        assert!(found.iter().any(|found| found.external == good && matches!(found.observed, Observed::Succeeded(_))));
+        match found.iter().find(|found| found.external == odd).map(|found| &found.observed) {
+            None => assert!(poll < 10),
+            Some(Observed::Failed(failure)) => {
+                assert_eq!((poll, failure.class), (10, FailureClass::Permanent));
+                let text = "the description of compose 1 made no sense 10 times in a row: there is no state 17";
+                assert!(failure.text.starts_with(text), "{}", failure.text);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // One alone is no error either: it is unchanged.
+    assert_eq!(world.odcs.status(std::slice::from_ref(&odd)).await.unwrap(), []);
+    // A lookup finds what it looks for beside it, and does not say that there is none.
+    assert_eq!(world.found(&request(2, &Compose::tag("good"))).await, ["2"]);
+    let sent = later(world.clock.now(), Duration::ZERO);
+    let error = world.odcs.find(&request(3, &Compose::tag("never")), sent).await.unwrap_err();
+    assert!(error.remedy == Remedy::Corrupt && error.text.contains("compose 1: there is no state 17"), "{error}");
+    // The label of a compose of Pulp tells whose it is.
+    assert_eq!(world.found(&request(4, &Compose::pulp(["one"]))).await, [] as [String; 0]);
 }
 
 #[tokio::test]
 async fn a_compose_that_cannot_be_renewed_is_of_use_until_it_expires() {
     let world = World::new().await;
     let id = world.odcs.prepare(&request(1, &Compose::tag("t").with_lifetime(HOUR))).await.unwrap();
+    assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
+    world.pass(Duration::from_secs(45 * 60));
     world.service.disturb("PATCH", status(403, "not yours"));
     assert!(matches!(world.status(&id).await, Observed::Succeeded(_)));
     // Not known: asked again.
@@ -316,7 +373,9 @@ async fn composes_are_renewed() {
 #[tokio::test]
 async fn a_lost_renewal_of_a_living_compose_shows_in_its_life() {
     let world = World::new().await;
-    world.odcs.prepare(&request(1, &Compose::tag("t").with_lifetime(HOUR))).await.unwrap();
+    let made = world.odcs.prepare(&request(1, &Compose::tag("t").with_lifetime(HOUR))).await.unwrap();
+    assert!(matches!(world.status(&made).await, Observed::Succeeded(_)));
+    world.pass(Duration::from_secs(45 * 60));
     let renewal = request(2, &Compose::renew(1));
     assert_eq!(world.found(&renewal).await, [] as [String; 0], "it expires too soon: not renewed");
     world.service.disturb("PATCH", Fault::Lost);
@@ -353,7 +412,7 @@ async fn tokens_are_sent_read_again_and_never_shown() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
     std::fs::write(&file, "stale\n").unwrap();
-    let world = World::with(|config| config.auth = OdcsAuth::TokenFile(file.clone())).await;
+    let world = World::with(|config| config.login = OdcsLogin::TokenFile(file.clone())).await;
     world.service.require_token("freshmaker", TOKEN);
     let asked = request(1, &Compose::tag("t"));
     for _ in 0..2 {
@@ -367,11 +426,11 @@ async fn tokens_are_sent_read_again_and_never_shown() {
     assert!(!format!("{:?}", world.odcs).contains(TOKEN));
     // A file without a token is no reason to ask.
     std::fs::write(&file, "two words\n").unwrap();
-    let other = World::with(|config| config.auth = OdcsAuth::TokenFile(file.clone())).await;
+    let other = World::with(|config| config.login = OdcsLogin::TokenFile(file.clone())).await;
     let error = other.odcs.prepare(&asked).await.unwrap_err();
     assert!(error.remedy == Remedy::Unavailable && !error.text.contains("two words"), "{error}");
     assert_eq!(other.asked(""), 0);
-    let secret = World::with(|config| config.auth = OdcsAuth::Token(Secret::new(TOKEN))).await;
+    let secret = World::with(|config| config.login = OdcsLogin::Token(Secret::new(TOKEN))).await;
     secret.service.require_token("freshmaker", TOKEN);
     secret.odcs.prepare(&asked).await.unwrap();
     assert!(!format!("{:?}", secret.odcs).contains(TOKEN));
@@ -387,7 +446,7 @@ async fn a_check_tells_what_the_server_wants() {
     let error = world.odcs.check().await.unwrap_err();
     assert!(error.remedy == Remedy::Unsupported && error.text.contains("openidc"), "{error}");
     let mut config = OdcsConfig::new(world.service.url());
-    config.auth = OdcsAuth::Token(Secret::new("token"));
+    config.login = OdcsLogin::Token(Secret::new("token"));
     assert!(OdcsComposer::new(config.clone()).unwrap().check().await.is_ok());
     assert_eq!(OdcsComposer::new(OdcsConfig::new("odcs")).unwrap_err().remedy, Remedy::Unsupported);
 }
@@ -412,7 +471,7 @@ async fn a_ticket_is_shown_with_each_request_and_without_one_nothing_is_sent() {
     });
     let server = server.await.unwrap();
     let mut config = OdcsConfig::new(server.url());
-    config.auth = OdcsAuth::Kerberos;
+    config.login = OdcsLogin::Kerberos;
     let odcs =
         |tickets| OdcsComposer::new(config.clone()).unwrap().with_negotiate(std::sync::Arc::new(Tickets(tickets)));
     // What the server answers is no compose; what matters is what it was shown.

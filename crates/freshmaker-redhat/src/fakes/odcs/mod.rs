@@ -160,6 +160,15 @@ impl FakeOdcs {
         lock(&self.service).faults.push_back((method.to_owned(), fault));
     }
 
+    /// Makes the service show this value for a property of a compose, whatever is true: what a
+    /// service of another version, or a broken one, would answer. Does nothing if there is no such
+    /// compose.
+    pub fn disfigure(&self, id: u64, property: &str, shown: Value) {
+        if let Some(row) = lock(&self.service).rows.get_mut(&id) {
+            row.shown.insert(property.to_owned(), shown);
+        }
+    }
+
     /// Simulates a change in Koji: composes of tags that start later show another event.
     pub fn change_koji(&self) {
         lock(&self.service).koji_event += 1;

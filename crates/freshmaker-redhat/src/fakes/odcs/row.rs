@@ -38,6 +38,8 @@ pub(super) struct Row {
     pub(super) removed: Option<Timestamp>,
     pub(super) removed_by: Option<String>,
     pub(super) pungi_compose_id: Option<String>,
+    /// What is shown in the place of the true values.
+    pub(super) shown: Map<String, Value>,
 }
 
 /// A state change of a compose that is due.
@@ -171,6 +173,7 @@ impl Row {
         if full {
             put("pungi_config_dump", Value::Null);
         }
+        json.extend(self.shown.clone());
         Value::Object(json)
     }
 }

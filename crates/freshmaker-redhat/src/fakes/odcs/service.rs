@@ -205,6 +205,7 @@ impl Service {
             removed: None,
             removed_by: None,
             pungi_compose_id: None,
+            shown: Map::new(),
         };
         let json = row.json(&self.base, false);
         self.rows.insert(id, row);
