@@ -10,8 +10,11 @@
 
 mod catalog;
 pub mod containerfile;
+mod glob;
+mod instruction;
 mod lines;
 pub mod manifest;
+mod mount;
 mod reader;
 mod rules;
 pub mod tree;
