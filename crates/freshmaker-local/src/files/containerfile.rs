@@ -131,8 +131,7 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
         return Err(Problem { line: 1, text: "expected at least one FROM instruction".to_owned() });
     }
     let reached = reader.reached();
-    let mut recipe =
-        Recipe { problems: reader.problems, remarks: reader.remarks, names: image, ..Recipe::default() };
+    let mut recipe = Recipe { problems: reader.problems, remarks: reader.remarks, names: image, ..Recipe::default() };
     for (at, stage) in reader.stages.iter().enumerate() {
         for used in &stage.images {
             let usage = match used.usage {

@@ -119,8 +119,8 @@ pub(super) fn replace(value: &str, pattern: &str, with: &str, which: Matches) ->
     let mut out = String::with_capacity(value.len());
     let (mut copied, mut from) = (0, 0);
     while from <= text.len() {
-        let found = (from..=text.len())
-            .find_map(|start| Some((start, glob.end_of_match(&text, start, Length::Longest)?)));
+        let found =
+            (from..=text.len()).find_map(|start| Some((start, glob.end_of_match(&text, start, Length::Longest)?)));
         let Some((start, end)) = found else { break };
         out.extend(&text[copied..start]);
         if end > copied || start == 0 {

@@ -126,12 +126,7 @@ fn continued(line: &str, escape: char) -> Option<&str> {
 }
 
 /// Returns the index of the line after the here-documents that this instruction opens.
-fn skip_here_documents(
-    lines: &[&str],
-    instruction: &Instruction,
-    text: &str,
-    after: usize,
-) -> Result<usize, Problem> {
+fn skip_here_documents(lines: &[&str], instruction: &Instruction, text: &str, after: usize) -> Result<usize, Problem> {
     let mut at = after;
     if !instruction.has_here_documents() {
         return Ok(at);

@@ -18,6 +18,7 @@ mod mount;
 mod reader;
 mod rules;
 pub mod tree;
+mod tree_table;
 mod words;
 
 pub use catalog::{FilesCatalog, FilesError};
