@@ -475,7 +475,7 @@ fn a_digest_without_a_tag_is_shown_as_it_is() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let tree = tree_of(&[("Dockerfile", &format!("# freshmaker: image=x\nFROM alpine@{digest}\n"))]);
     let (out, _) = text(&of_tree(tree.path(), &[]), 0);
-    has(&out, "pinned_by_digest: Dockerfile:1 pins alpine by digest (no tag given)\n");
+    has(&out, "pinned_by_digest: Dockerfile:2 pins alpine by digest (no tag given)\n");
     assert!(!out.contains("alpine:latest"), "{out}");
 }
 

@@ -44,8 +44,8 @@ pub struct Recipe {
     pub images: Vec<UsedImage>,
     /// References that cannot be resolved, by line. They are not among the images.
     pub problems: Vec<Problem>,
-    /// What was taken for granted to resolve references, by line: variables without a value are
-    /// empty, as in builders.
+    /// What was taken for granted, by line: variables without a value are empty, as in builders, and
+    /// a frontend that is not BuildKit's own reads the file as that does.
     pub remarks: Vec<Problem>,
     /// The value of `# freshmaker: image=…` before the first instruction, with its line: the image
     /// that the file builds.
@@ -122,8 +122,12 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
         let line = text[..at].matches('\n').count() + 1;
         return Err(Problem { line, text: "it is not text: there is a zero byte".to_owned() });
     }
-    let Lines { instructions, escape, image } = lines::read(text)?;
+    let Lines { instructions, escape, image, syntax } = lines::read(text)?;
     let mut reader = Reader { escape, ..Reader::default() };
+    if let Some((line, frontend)) = syntax.filter(|(_, frontend)| !is_usual(frontend)) {
+        let text = format!("# syntax={frontend}: another frontend reads this file, perhaps in another way");
+        reader.remarks.push(Problem { line, text });
+    }
     for instruction in &instructions {
         reader.read(instruction)?;
     }
@@ -147,6 +151,16 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     recipe.remarks.sort();
     recipe.remarks.dedup();
     Ok(recipe)
+}
+
+/// Returns whether the frontend of a file is that of BuildKit, from Docker Hub or a mirror of it.
+fn is_usual(frontend: &str) -> bool {
+    let image = frontend.parse::<ImageReference>();
+    image.is_ok_and(|image| {
+        ["docker/dockerfile", "docker/dockerfile-upstream"].iter().any(|usual| {
+            image.repository().strip_suffix(usual).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        })
+    })
 }
 
 /// The variables that a builder sets for each platform. They need no declaration outside of stages.

@@ -14,6 +14,8 @@ pub(super) struct Lines {
     pub(super) escape: char,
     /// The value of `# freshmaker: image=…` before the first instruction, with its line.
     pub(super) image: Option<(usize, String)>,
+    /// The value of the directive `syntax`: the image of the frontend, with its line.
+    pub(super) syntax: Option<(usize, String)>,
 }
 
 /// Longest line in bytes. Builders read no longer ones.
@@ -27,11 +29,14 @@ pub(super) fn read(text: &str) -> Result<Lines, Problem> {
         return Err(Problem { line: at + 1, text });
     }
     let mut directives = Directives::default();
-    let mut found = Lines { instructions: Vec::new(), escape: '\\', image: None };
+    let mut found = Lines { instructions: Vec::new(), escape: '\\', image: None, syntax: None };
     let mut at = 0;
     while let Some(line) = lines.get(at) {
         let line = line.trim_start();
-        directives.read(line).map_err(|text| Problem { line: at + 1, text })?;
+        let read = directives.read(line).map_err(|text| Problem { line: at + 1, text })?;
+        if let Some(("syntax", value)) = read {
+            found.syntax = value.split(' ').next().map(|image| (at + 1, image.to_owned()));
+        }
         found.escape = directives.escape;
         if line.is_empty() || line.starts_with('#') {
             if found.instructions.is_empty() && found.image.is_none() {
@@ -59,7 +64,7 @@ fn image_directive(line: &str) -> Option<&str> {
 #[derive(Debug)]
 struct Directives {
     escape: char,
-    seen: Vec<String>,
+    seen: Vec<&'static str>,
     ended: bool,
 }
 
@@ -70,10 +75,11 @@ impl Default for Directives {
 }
 
 impl Directives {
-    fn read(&mut self, line: &str) -> Result<(), String> {
+    /// Returns the name and the value of the directive on this line, if it is one.
+    fn read<'a>(&mut self, line: &'a str) -> Result<Option<(&'static str, &'a str)>, String> {
         let Some((name, value)) = directive(line).filter(|_| !self.ended) else {
             self.ended = true;
-            return Ok(());
+            return Ok(None);
         };
         if self.seen.contains(&name) {
             return Err(format!("the directive {name} is given twice"));
@@ -86,15 +92,16 @@ impl Directives {
             };
         }
         self.seen.push(name);
-        Ok(())
+        Ok(Some((name, value)))
     }
 }
 
-/// Returns the name, in lower case, and the value of one of the directives that there are.
-fn directive(line: &str) -> Option<(String, &str)> {
+/// Returns the name and the value of one of the directives that there are.
+fn directive(line: &str) -> Option<(&'static str, &str)> {
     let (name, value) = line.strip_prefix('#')?.trim_start().split_once('=')?;
-    let (name, value) = (name.trim_end().to_ascii_lowercase(), value.trim());
-    (["syntax", "escape", "check"].contains(&name.as_str()) && !value.is_empty()).then_some((name, value))
+    let (name, value) = (name.trim_end(), value.trim());
+    let known = ["syntax", "escape", "check"].into_iter().find(|known| name.eq_ignore_ascii_case(known))?;
+    (!value.is_empty()).then_some((known, value))
 }
 
 /// Returns one instruction with its continuation lines, and the index of the line after it.
