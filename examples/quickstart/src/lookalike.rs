@@ -105,7 +105,7 @@ fn find(graph: &ArtifactGraph, root: &Path) -> Vec<Alike> {
         });
         found.extend(alike);
     }
-    // Two images cannot come from one file: the one that is named as most others are is more likely.
+    // Two images cannot come from one file: the one that is named as most others is more likely.
     let mut patterns: BTreeMap<String, usize> = BTreeMap::new();
     found.iter().for_each(|alike| *patterns.entry(alike.pattern.clone()).or_default() += 1);
     found

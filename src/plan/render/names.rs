@@ -3,9 +3,9 @@
 //!
 //! Each name could lose any stretch of the right length. A stretch is bad by the number of other
 //! names that begin or cease to differ within it; the least bad one is taken, and within a run of
-//! equals the one at a third, because the end of a name has its version. If the label is that of
-//! another name already, the next best stretch is tried. If each stretch hides a difference, the name
-//! loses two, one before and one after it.
+//! equals the one at a third, because the end of a name has its version. If each stretch hides a
+//! difference, the name loses two, one before and one after it. If the label is that of another
+//! name already, the next best stretch is tried.
 //!
 //! The first differences of one name from all others come from one walk over the sorted names: the
 //! common prefix with a name further away is the shortest of those between. The last differences

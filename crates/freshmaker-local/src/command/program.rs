@@ -20,7 +20,7 @@ pub(super) fn check(program: &Path, search: Option<&OsStr>) -> Result<PathBuf, P
     let wrong = |text: String| ProgramError { text };
     let found = supervisor::resolve(program, search).map_err(|text| wrong(text + &hint(program)))?;
     let start = first_bytes(&found).map_err(|error| wrong(format!("the program {}: {error}", found.display())))?;
-    match interpreter(&start).map(|line| check_interpreter(line, search)) {
+    match interpreter(&start).map(|line| check_interpreter(&line, search)) {
         None | Some(Ok(())) => Ok(found),
         Some(Err(why)) => Err(wrong(format!("the program {} cannot be started: {why}", found.display()))),
     }
@@ -51,13 +51,13 @@ fn interpreter(start: &[u8]) -> Option<String> {
     Some(line.trim_matches([' ', '\t']).to_owned()).filter(|line| !line.is_empty())
 }
 
-fn check_interpreter(line: String, search: Option<&OsStr>) -> Result<(), String> {
+fn check_interpreter(line: &str, search: Option<&OsStr>) -> Result<(), String> {
     if line.ends_with('\r') {
         return Err("its first line ends with a carriage return, so its interpreter is not found; write it with \
                     Unix line ends"
             .to_owned());
     }
-    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((&line, ""));
+    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let said = |why: &str| format!("its first line names the interpreter {path}, {why}");
     if !path.starts_with('/') {
         return Err(said("which is not an absolute path"));
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn wrong_interpreters_are_named() {
-        let none = |line: &str| check_interpreter(line.to_owned(), Some(OsStr::new("/bin:/usr/bin")));
+        let none = |line: &str| check_interpreter(line, Some(OsStr::new("/bin:/usr/bin")));
         assert_eq!(none("/bin/sh"), Ok(()));
         assert_eq!(none("/bin/sh -eu"), Ok(()));
         assert_eq!(none("/usr/bin/env sh"), Ok(()));

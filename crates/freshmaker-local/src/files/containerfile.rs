@@ -44,8 +44,8 @@ pub struct Recipe {
     pub images: Vec<UsedImage>,
     /// References that cannot be resolved, by line. They are not among the images.
     pub problems: Vec<Problem>,
-    /// What was taken for granted, by line: variables without a value are empty, as in builders, and
-    /// a frontend that is not BuildKit's own reads the file as that does.
+    /// What was taken for granted, by line: variables without a value are empty, as in builders,
+    /// and a frontend that is not BuildKit's own reads the file as that does.
     pub remarks: Vec<Problem>,
     /// The value of `# freshmaker: image=…` before the first instruction, with its line: the image
     /// that the file builds.
@@ -298,9 +298,14 @@ impl Reader {
         words::expand(value, self.escape, &|name| self.value_of(name)).map_or_else(Value::Faulty, Value::Set)
     }
 
+    /// Returns the value of a variable at this place. A stage has the variables that it declares,
+    /// and those of the stage that it begins with.
     fn value_of(&self, name: &str) -> Value {
-        let local = self.stages.last().and_then(|stage| stage.args.get(name));
-        local.cloned().unwrap_or_else(|| self.global(name))
+        let Some(stage) = self.stages.last() else { return self.global(name) };
+        stage.args.get(name).cloned().unwrap_or_else(|| match self.global(name) {
+            Value::Undeclared => Value::Undeclared,
+            _ => Value::NotInStage,
+        })
     }
 
     fn global(&self, name: &str) -> Value {
@@ -333,6 +338,9 @@ impl Reader {
         let written = format!("FROM {text}");
         if !bases.is_empty() {
             self.remark(line, &written, &name);
+            if let [base] = bases.as_slice() {
+                self.stages[current].args = self.stages[*base].args.clone();
+            }
             self.stages[current].bases = bases;
         } else if name.text == SCRATCH {
             self.remark(line, &written, &name);
@@ -436,9 +444,9 @@ impl Reader {
             },
             None => {
                 let named = |at: &usize| self.stages[*at].name.as_ref().is_some_and(|name| matches(&wanted, name));
-                let all = (0..self.stages.len()).filter(named);
+                let mut all = (0..self.stages.len()).filter(named);
                 // Of stages with the same name, the last one of the file counts.
-                if wanted.contains(ANY) { all.collect() } else { all.last().into_iter().collect() }
+                if wanted.contains(ANY) { all.collect() } else { all.next_back().into_iter().collect() }
             }
         };
         if found.is_empty() {

@@ -143,7 +143,7 @@ fn skip_here_documents(lines: &[&str], instruction: &Instruction, text: &str, af
             let line = if tabs == Tabs::Removed { line.trim_start_matches('\t') } else { line };
             line == delimiter
         };
-        let Some(length) = lines[at..].iter().position(|line| ends(line)) else {
+        let Some(length) = lines[at..].iter().position(ends) else {
             let text = format!("the here-document {delimiter} has no end");
             return Err(Problem { line: instruction.line, text });
         };

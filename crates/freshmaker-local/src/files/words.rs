@@ -20,6 +20,8 @@ pub(super) enum Value {
     PlatformOrEmpty,
     /// The variable is not declared, so it is empty.
     Undeclared,
+    /// The variable is declared before the first stage only, so it is empty in a stage.
+    NotInStage,
     /// The variable has a default that cannot be expanded, for this reason.
     Faulty(String),
 }
@@ -349,6 +351,7 @@ impl<'a> Lexer<'a> {
             Value::PlatformOrEmpty => Ok(Looked::PlatformOrEmpty),
             Value::NoDefault => Ok(Looked::Unset(format!("ARG {name} has no default"))),
             Value::Undeclared => Ok(Looked::Unset(format!("no ARG declares {name}"))),
+            Value::NotInStage => Ok(Looked::Unset(format!("no ARG of this stage declares {name}"))),
             Value::Faulty(why) => Err(why),
         }
     }
