@@ -440,6 +440,8 @@ fn compose_files_name_images_where_that_is_certain() {
         ("over/docker-compose.yml", "services: {x: {build: ., image: shop/over}}\n"),
         ("over/docker-compose.override.yml", ""),
         ("over/Dockerfile", debian),
+        ("pg/compose.yml", "services: {x: {build: ., image: 'postgres:17'}}\n"),
+        ("pg/Dockerfile", "FROM postgres:17\n"),
         ("bad/compose.yaml", "services:\n  - x\n y: z\n"),
     ]);
     let tree = scan(&root);
@@ -451,6 +453,7 @@ fn compose_files_name_images_where_that_is_certain() {
             "job/Dockerfile: localhost/job:latest <- docker.io/shop/web:latest",
             "named/Dockerfile: shop/named:latest <- debian:12",
             "over/Dockerfile: localhost/over:latest <- debian:12",
+            "pg/Dockerfile: localhost/pg:latest <- postgres:17",
             "two/Dockerfile: localhost/two:latest <- debian:12",
             "web/Dockerfile: shop/web:latest <- docker.io/shop/api:2",
         ]

@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Enough to see what is meant.
 const SHOWN: usize = 10;
+/// So many are tried one by one if they do not work together: each time the tree is read again.
+const TRIED_MAX: usize = 50;
 
 /// An image that is used, and the file that perhaps builds it.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ pub(crate) fn show(graph: &ArtifactGraph, tree: &Path) -> Result<()> {
     };
     let some: Vec<&Alike> = match works(&with(&all), &all) {
         true => all,
-        false => all.into_iter().filter(|alike| works(&with(&[alike]), &[alike])).collect(),
+        false => all.into_iter().take(TRIED_MAX).filter(|alike| works(&with(&[alike]), &[alike])).collect(),
     };
     if !some.is_empty() && works(&with(&some), &some) {
         say!("{written}, under [tree.images]:");

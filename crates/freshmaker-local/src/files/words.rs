@@ -130,6 +130,9 @@ fn here_document(word: &str) -> Option<HereDocument> {
 /// Deepest nesting of variables in defaults. Real files use less.
 const DEPTH_MAX: usize = 16;
 
+/// Longest expanded word in bytes. Defaults that repeat each other would fill the memory.
+const WORD_MAX: usize = 64 * 1024;
+
 /// Reads a text both as one expanded word and as a list of words.
 struct Lexer<'a> {
     chars: Vec<char>,
@@ -178,6 +181,9 @@ impl<'a> Lexer<'a> {
         self.word.clear();
         let (mut text, mut words) = (String::new(), Vec::new());
         while let Some(c) = self.peek() {
+            if self.value_of.is_some() && text.len() > WORD_MAX {
+                return Err(format!("it is longer than {WORD_MAX} bytes"));
+            }
             if Some(c) == stop {
                 self.next();
                 self.end_word(&mut words);

@@ -49,8 +49,10 @@
 //! if its `image`, `context` or `dockerfile` has variables or its context is not a directory of the
 //! tree; if it builds a certain stage (`target`) or an inline file; if an override file is beside
 //! the Compose file; and if services build one file under several names. Each such service is a
-//! [remark](Tree::remarks). The `args` of a service are not used. Files of `docker buildx bake` and
-//! scripts of CI systems are not read, because their names depend on variables and conditions.
+//! [remark](Tree::remarks). A file that uses the image of its service (`FROM postgres:17` in a
+//! service with the image `postgres:17`) keeps its own name. The `args` of a service are not used.
+//! Files of `docker buildx bake` and scripts of CI systems are not read, because their names depend
+//! on variables and conditions.
 //!
 //! # Which `FROM` means a file of the tree
 //! A name that equals the image of a file means that file. Each file also has aliases, so that
@@ -248,18 +250,18 @@ impl Source<'_> {
                 line: Some(*line),
                 text: format!("freshmaker: image: {error}"),
             })?,
-            (None, None) => self.image(path, &place).map_err(problem)?,
+            (None, None) => self.image(path, &place, &recipe).map_err(problem)?,
         };
         Ok(Ok(File { path: path.to_owned(), place, image: image.without_digest(), recipe, digest: Digest::of(&bytes) }))
     }
 
     /// Returns the image of a file that does not name it itself.
-    fn image(&self, path: &str, place: &Place) -> Result<ImageReference, String> {
+    fn image(&self, path: &str, place: &Place, recipe: &Recipe) -> Result<ImageReference, String> {
         if let Some((number, filled)) = self.naming.by_rule(path, place) {
             return filled.parse().map_err(|error| format!("rule {number} makes no image name of its path: {error}"));
         }
         match (&self.naming.pattern, self.services.get(path)) {
-            (None, Some(image)) => Ok(image.clone()),
+            (None, Some(image)) if !uses(recipe, image) => Ok(image.clone()),
             (pattern, _) => place
                 .image(pattern.as_deref())
                 .map_err(|error| format!("its path makes no image name: {error}; {GIVE_IT_ONE}")),
@@ -276,10 +278,9 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-impl File {
-    fn uses(&self, name: &ImageReference) -> bool {
-        self.recipe.images.iter().any(|used| name_of(&used.image) == *name)
-    }
+/// Returns whether a file uses an image under this name.
+fn uses(recipe: &Recipe, name: &ImageReference) -> bool {
+    recipe.images.iter().any(|used| name_of(&used.image) == *name)
 }
 
 /// Returns the name that an image is followed by. A reference with a digest and without a tag names
@@ -305,9 +306,9 @@ fn aliases<'a>(
     for (alias, mut claim) in claims {
         claim.sort_by_key(|file| &file.path);
         match claim.as_slice() {
-            [file] if file.uses(&alias) => {}
+            [file] if uses(&file.recipe, &alias) => {}
             [file] => drop(aliases.insert(alias.to_string(), &file.image)),
-            [first, .., last] if files.values().any(|file| file.uses(&alias)) => {
+            [first, .., last] if files.values().any(|file| uses(&file.recipe, &alias)) => {
                 let text = format!("{} could also be {}, so it means neither", alias.familiar(), first.path);
                 problems.push((Cost::Edge, Problem { path: root.join(&last.path), line: None, text }));
             }

@@ -15,6 +15,7 @@ const PROGRAM_ENDINGS: [&str; 20] = [
     "c", "cc", "cpp", "cs", "go", "h", "java", "js", "kt", "lua", "mjs", "php", "pl", "py", "rb", "rs", "sh", "swift",
     "ts", "vim",
 ];
+const SEPARATORS: [char; 3] = ['.', '-', '_'];
 const WORDS: [&str; 2] = ["containerfile", "dockerfile"];
 
 /// What a name says.
@@ -44,12 +45,10 @@ fn look_at(name: &str) -> Name<'_> {
     for word in WORDS {
         let (start, rest) = name.split_at_checked(word.len()).unwrap_or(("", name));
         if start.eq_ignore_ascii_case(word) {
+            let added = Some(rest.trim_start_matches(SEPARATORS)).filter(|added| !added.is_empty());
             return match rest.chars().next() {
-                None => Name::Containerfile(None),
-                // A separator alone adds nothing.
-                Some('.' | '-' | '_' | '~') if rest.len() == 1 => Name::Containerfile(None),
-                Some('.' | '-' | '_') => Name::Containerfile(Some(&rest[1..])),
-                Some('0'..='9') => Name::Containerfile(Some(rest)),
+                None | Some('.' | '-' | '_' | '0'..='9') => Name::Containerfile(added),
+                Some('~') if rest.len() == 1 => Name::Containerfile(None),
                 Some(_) => Name::Perhaps(rest),
             };
         }
@@ -58,11 +57,8 @@ fn look_at(name: &str) -> Name<'_> {
         let end = name.len().checked_sub(word.len()).and_then(|at| name.split_at_checked(at));
         let Some((rest, end)) = end else { continue };
         if end.eq_ignore_ascii_case(word) {
-            return match rest.strip_suffix(['.', '-', '_']) {
-                Some("") => Name::Containerfile(None),
-                Some(tag) => Name::Containerfile(Some(tag)),
-                None => Name::Perhaps(rest),
-            };
+            let added = Some(rest.trim_end_matches(SEPARATORS)).filter(|added| !added.is_empty());
+            return if rest.ends_with(SEPARATORS) { Name::Containerfile(added) } else { Name::Perhaps(rest) };
         }
     }
     Name::Other
@@ -141,6 +137,7 @@ mod tests {
             ("Containerfile-rhel9.test", Name::Containerfile(Some("rhel9.test"))),
             ("api-Dockerfile", Name::Containerfile(Some("api"))),
             ("Dockerfile_", Name::Containerfile(None)),
+            ("Dockerfile--api", Name::Containerfile(Some("api"))),
             ("_Dockerfile", Name::Containerfile(None)),
             ("Dockerfiles", Name::Perhaps("s")),
             ("MyDockerfile", Name::Perhaps("My")),

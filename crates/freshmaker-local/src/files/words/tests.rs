@@ -148,6 +148,9 @@ fn mistakes_are_said() {
     ] {
         assert_eq!(text(word), Err(expected.to_owned()), "{word}");
     }
+    let long = "x".repeat(40_000);
+    let value_of = |_: &str| Value::Set(long.as_str().into());
+    assert_eq!(expand("$A$A$A", '\\', &value_of), Err("it is longer than 65536 bytes".to_owned()));
     let deep = format!("{}{}", "${NONE:-".repeat(1000), "}".repeat(1000));
     assert!(text(&deep).is_err());
 }
