@@ -53,9 +53,9 @@ impl Glob {
 
     /// Returns where the match ends that begins at `start`; `None` if there is no match.
     ///
-    /// Between two `*` is a piece of fixed length. With the shortest `*` each piece is as far to the
-    /// left as it can be, with the longest as far to the right: what a backtracking search finds
-    /// first, without backtracking. Cost: O(tokens · characters).
+    /// Between two `*` is a piece of fixed length. With the shortest `*` each piece is as far to
+    /// the left as it can be, with the longest as far to the right: what a backtracking search
+    /// finds first, without backtracking. Cost: O(tokens · characters).
     fn end_of_match(&self, text: &[char], start: usize, length: Length) -> Option<usize> {
         let mut pieces = self.0.split(|token| *token == Token::Many);
         let first = pieces.next().unwrap_or_default();
