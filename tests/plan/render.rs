@@ -535,9 +535,9 @@ fn a_small_plan_for_graphviz() {
       rankdir=LR;
       node [shape=box, style=filled, fontname="monospace", fontsize=11];
       n0 [label="debian", tooltip="debian\nit changed", fillcolor="#fde68a", color="#b45309"];
-      n1 [label="node", tooltip="node\nrebuilt: directly affected\nbecause of debian\ntakes about 10 min", fillcolor="#fecaca", color="#b91c1c", penwidth=3];
-      n2 [label="python", tooltip="python\nrebuilt: directly affected\nbecause of debian\ntakes about 10 min", fillcolor="#fecaca", color="#b91c1c"];
-      n3 [label="app", tooltip="app\nrebuilt: dependency\nbecause of node, python\ntakes about 10 min", fillcolor="#dbeafe", color="#1d4ed8", penwidth=3];
+      n1 [label="node", tooltip="node\nrebuilt: directly affected\nbecause of debian\ntakes about 10 min (a guess)", fillcolor="#fecaca", color="#b91c1c", penwidth=3];
+      n2 [label="python", tooltip="python\nrebuilt: directly affected\nbecause of debian\ntakes about 10 min (a guess)", fillcolor="#fecaca", color="#b91c1c"];
+      n3 [label="app", tooltip="app\nrebuilt: dependency\nbecause of node, python\ntakes about 10 min (a guess)", fillcolor="#dbeafe", color="#1d4ed8", penwidth=3];
       { rank=same; n0; }
       { rank=same; n1; n2; }
       { rank=same; n3; }

@@ -2,13 +2,14 @@
 
 use crate::args::{Changed, Show};
 use crate::demo::{SHUTDOWN_GRACE, interrupted};
-use crate::out::{complain, say};
+use crate::out::say;
 use crate::progress::{Followed, follow};
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use crate::{Outcome, Result, init, scan};
 use freshmaker::backend::{Catalog, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
 use freshmaker::handler::{Context, Decision, ImagePushed, rebuild_dependents};
+use freshmaker::plan::Format;
 use freshmaker::rebuild::{EventId, EventState};
 use freshmaker::{Artifact, ArtifactId, Engine};
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
@@ -18,19 +19,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// From this size on, the first lines of a plan do not show how large it is.
+const MANY_BUILDS: usize = 20;
 const POLL: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     // Absolute, because the sources are stored and a later run may be started elsewhere.
     let tree = options.tree.canonicalize().map_err(|error| format!("{}: {error}", options.tree.display()))?;
     let catalog = scan::catalog(&tree)?;
-    for problem in catalog.problems() {
-        complain!("problem: {problem}");
-    }
+    scan::complain_of(&catalog);
     let image = find(&catalog, &options.image).await?;
-    let program = program(options, &tree)?;
     let state = tree.join(".freshmaker");
-    let mut config = CommandConfig::new(program, state.join("attempts")).with_poll(POLL);
+    let mut config = CommandConfig::new(program(options, &tree)?, state.join("attempts")).with_poll(POLL);
+    // Before anything is stored.
+    config.find_program()?;
     if options.pull && !image.buildable() && !image.id.as_str().starts_with("localhost/") {
         config = config.with_variable("FRESHMAKER_PULL", image.id.as_str());
     }
@@ -75,15 +77,16 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
 /// Prints what would be built, and builds nothing: asks the handler outside an engine.
 pub(crate) async fn show(options: &Show) -> Result<Outcome> {
     let catalog = scan::catalog(&options.tree)?;
-    for problem in catalog.problems() {
-        complain!("problem: {problem}");
-    }
+    scan::complain_of(&catalog);
     let image = find(&catalog, &options.image).await?;
     let policy = catalog.policy().clone();
     let cx = Context::outside(Arc::new(catalog), policy, SystemTime::now().into());
     let pushed = ImagePushed { image: image.id.to_string(), digest: None };
     let decision = rebuild_dependents(pushed, cx).await.map_err(|error| error.to_string())?;
     if let Decision::Rebuild(plan) = decision {
+        if options.format == Format::Text && plan.len() >= MANY_BUILDS {
+            say!("{}\n", summary::of_plan(&plan));
+        }
         say!("{}", plan.render(options.format).to_string().trim_end());
     }
     Ok(Outcome::Good)
@@ -98,7 +101,6 @@ async fn find(catalog: &FilesCatalog, name: &str) -> Result<Artifact> {
 
 fn program(options: &Changed, tree: &Path) -> Result<PathBuf> {
     let program = options.program.clone().unwrap_or_else(|| tree.join(init::PROGRAM));
-    // A name without a slash is searched in PATH, and found there or not when something is built.
     if program.components().count() > 1 && !program.is_file() {
         let path = program.display();
         return Err(format!(

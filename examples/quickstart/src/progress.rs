@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::out::{complain, say};
+use crate::summary::of_plan;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::Client;
-use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{EventId, EventRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -105,14 +105,9 @@ pub(crate) fn ends(event: &EventRecord) -> u64 {
 async fn show_plan(client: &Client, event: &EventRecord) -> Result<()> {
     match client.plan(event.id).await? {
         Some(plan) => {
-            let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();
-            let (waves, out) = (plan.waves().count(), plan.exclusions().count());
-            say!("{}", plan.to_string().trim_end());
-            say!(
-                "{} to rebuild in {waves} waves: {direct} contain what changed, {} follow those; {out} left out\n",
-                plan.len(),
-                plan.len() - direct,
-            );
+            // First, because a large plan fills more than a screen.
+            say!("{}\n", of_plan(&plan));
+            say!("{}\n", plan.to_string().trim_end());
         }
         None => say!("event {}: {}", event.id, event.reason),
     }

@@ -1,13 +1,14 @@
 //! What a tree of Containerfiles says, without touching it.
 
-use crate::out::say;
+use crate::out::{complain, say};
 use crate::summary::plain;
 use crate::{Outcome, Result, lookalike};
 use freshmaker::artifact::Parameter;
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, EdgeKind, Policy};
-use freshmaker_local::files::FilesCatalog;
+use freshmaker_local::files::manifest::Manifest;
+use freshmaker_local::files::{FilesCatalog, FilesError, Problem, tree};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) const MANIFEST: &str = "freshmaker.toml";
 
@@ -32,22 +33,60 @@ pub(crate) fn catalog(tree: &Path) -> Result<FilesCatalog> {
     Ok(FilesCatalog::from_tree(tree)?)
 }
 
+/// Where the Containerfiles of a tree are, and how their images are named.
+pub(crate) struct Naming {
+    pub(crate) root: PathBuf,
+    pub(crate) naming: tree::Naming,
+}
+
+/// What the manifest of a tree says of that; `None` if it names no Containerfiles.
+pub(crate) fn naming(tree: &Path) -> Result<Option<Naming>> {
+    let path = tree.join(MANIFEST);
+    if !path.is_file() {
+        return Ok(Some(Naming { root: tree.to_owned(), naming: tree::Naming::default() }));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let manifest = Manifest::parse(&path, &text).map_err(FilesError::Manifest)?;
+    Ok(manifest.tree().map(|(root, naming)| {
+        let root = tree.join(root).components().collect();
+        Naming { root, naming: naming.clone() }
+    }))
+}
+
 pub(crate) fn run(tree: &Path) -> Result<Outcome> {
     let catalog = catalog(tree)?;
     let graph = catalog.graph();
     show_graph(graph, tree);
     show_pins(graph);
     show_changes(graph);
-    lookalike::show(graph, tree);
-    // Last, where it is seen.
-    let problems = catalog.problems();
-    if !problems.is_empty() {
-        say!("\nwrong: {}", count(problems.len(), "problem"));
-        for problem in problems {
-            say!("  {}", plain(&problem.to_string()));
-        }
+    lookalike::show(graph, tree)?;
+    if !catalog.passed_over().is_empty() {
+        say!("\npassed over: {}", catalog.passed_over());
     }
+    // Last, where it is seen.
+    show_problems("to know", "remark", catalog.remarks());
+    show_problems("wrong", "problem", catalog.problems());
     Ok(Outcome::Good)
+}
+
+fn show_problems(title: &str, what: &str, problems: &[Problem]) {
+    if problems.is_empty() {
+        return;
+    }
+    say!("\n{title}: {}", count(problems.len(), what));
+    for problem in problems {
+        say!("  {}", plain(&problem.to_string()));
+    }
+}
+
+/// Says what is wrong with a tree, where the output is for something else.
+pub(crate) fn complain_of(catalog: &FilesCatalog) {
+    if !catalog.passed_over().is_empty() {
+        complain!("passed over: {}", catalog.passed_over());
+    }
+    for problem in catalog.problems() {
+        complain!("problem: {}", plain(&problem.to_string()));
+    }
 }
 
 fn show_graph(graph: &ArtifactGraph, tree: &Path) {
@@ -57,7 +96,7 @@ fn show_graph(graph: &ArtifactGraph, tree: &Path) {
         let why = if tree.join(MANIFEST).is_file() {
             "none of the tree that freshmaker.toml names: without [tree] in it, no Containerfile is read"
         } else {
-            "no file is called Containerfile or Dockerfile"
+            "no file is called Containerfile or Dockerfile, with something before or after it perhaps"
         };
         say!("  {why}, or none can be read");
     }
@@ -113,11 +152,13 @@ fn show_pins(graph: &ArtifactGraph) {
 }
 
 fn show_changes(graph: &ArtifactGraph) {
-    if graph.artifacts().all(Artifact::buildable) {
+    // What is named by its content only cannot change.
+    let changes = |base: &&Artifact| !base.buildable() && !base.id.as_str().contains('@');
+    if !graph.artifacts().any(|artifact| changes(&artifact)) {
         return;
     }
     say!("\nwhat the change of a base would rebuild");
-    for base in graph.artifacts().filter(|artifact| !artifact.buildable()) {
+    for base in graph.artifacts().filter(changes) {
         show_change(graph, &base.id);
     }
 }

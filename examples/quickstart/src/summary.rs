@@ -5,6 +5,7 @@ use crate::{Outcome, Result};
 use freshmaker::ArtifactId;
 use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::client::Client;
+use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{BuildId, BuildRecord, BuildState, EventRecord, EventState};
 use freshmaker::time::since;
 use freshmaker_local::command::CommandBuildSystem;
@@ -13,6 +14,17 @@ use std::time::Duration;
 
 /// So many lines of a log are shown for a build that failed.
 const LOG_LINES: usize = 10;
+
+/// Returns how much a plan is, in one line.
+pub(crate) fn of_plan(plan: &Plan) -> String {
+    let direct = plan.nodes().filter(|node| node.reason == RebuildReason::DirectlyAffected).count();
+    let (waves, out) = (plan.waves().count(), plan.exclusions().count());
+    format!(
+        "{} to rebuild in {waves} waves: {direct} contain what changed, {} follow those; {out} left out",
+        plan.len(),
+        plan.len() - direct,
+    )
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Summary {

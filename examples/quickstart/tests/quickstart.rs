@@ -343,6 +343,142 @@ fn an_image_that_is_perhaps_of_the_tree_is_pointed_out() {
     assert!(!out.contains("another name") && !out.contains("/./"), "{out}");
 }
 
+/// A tree with these files.
+fn tree_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn names_are_alike_without_case_dash_and_underscore() {
+    let tree = tree_of(&[
+        ("Base/Dockerfile", "FROM debian:12\n"),
+        ("ToolBase/Dockerfile", "FROM acme/base\n"),
+        ("ToolBox/Dockerfile", "FROM acme/tool-base\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(
+        &out,
+        "perhaps built here under another name: 2 bases\n  docker.io/acme/base:latest looks like Base/Dockerfile\n",
+    );
+    has(&out, "  docker.io/acme/tool-base:latest looks like ToolBase/Dockerfile\n");
+    let hint =
+        "    \"Base/Dockerfile\" = \"acme/base:latest\"\n    \"ToolBase/Dockerfile\" = \"acme/tool-base:latest\"\n";
+    has(&out, &format!("under [tree.images]:\n{hint}"));
+    // Who follows the hint gets what it promises.
+    fs::write(tree.path().join("freshmaker.toml"), format!("[tree.images]\n{hint}")).unwrap();
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "  docker.io/acme/tool-base:latest  (ToolBase/Dockerfile)\n    from docker.io/acme/base:latest\n");
+    assert!(!out.contains("another name"), "{out}");
+}
+
+#[test]
+fn names_without_a_team_may_be_alike_too() {
+    let tree = tree_of(&[
+        ("ToolBase/Dockerfile", "FROM debian:12\n"),
+        ("node/Dockerfile", "FROM debian:12\n"),
+        ("a/Dockerfile", "FROM localhost/tool-base\n"),
+        ("b/Dockerfile", "FROM node:24\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "another name: 1 base\n  localhost/tool-base:latest looks like ToolBase/Dockerfile\n");
+    has(&out, "    \"ToolBase/Dockerfile\" = \"localhost/tool-base:latest\"\n");
+}
+
+#[test]
+fn a_hint_that_would_not_work_is_not_printed() {
+    // As those images, the files would be built from each other.
+    let tree = tree_of(&[
+        ("base/Dockerfile", "FROM acme/app\n"),
+        ("app/Dockerfile", "FROM debian:12\nCOPY --from=acme/base / /\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "perhaps built here under another name: 2 bases\n");
+    assert!(!out.contains("[tree]: image"), "{out}");
+    // Two files could be the one.
+    let tree = tree_of(&[
+        ("a/base/Dockerfile", "FROM debian:12\n"),
+        ("b/base/Dockerfile", "FROM debian:12\n"),
+        ("c/Dockerfile", "FROM acme/base\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    assert!(!out.contains("another name"), "{out}");
+}
+
+#[test]
+fn what_is_passed_over_is_counted_in_one_line() {
+    let tree = tree_of(&[
+        ("app/Dockerfile", "FROM debian:12\n"),
+        ("none/Dockerfile", "ARG A\nFROM debian:12$A\n"),
+        ("tpl/Dockerfile.envs", "{{ ARGS[\"a\"] }}\nENV A=1\n"),
+        ("tpl/Dockerfile.linux", "{{ if x }}FROM debian:12{{ end }}\nRUN a\n"),
+        ("wrong/Dockerfile", "FROM $X\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    let line = "passed over: 2 files that look like Containerfiles: 2 templates ({{ … }} or {% … %})\n";
+    has(&out, &format!("\n{line}\nto know: 1 remark\n"));
+    has(&out, "none/Dockerfile:2: FROM debian:12$A: ARG A has no default, so it is empty\n\nwrong: 1 problem\n");
+    assert!(!out.contains("unknown instruction"), "{out}");
+    let (_, err) = text(&of_tree(tree.path(), &["--changed", "debian:12", "--format", "text"]), 0);
+    assert!(err.starts_with(line), "{err}");
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_refused_before_anything_is_stored() {
+    let tree = tree_of(&[("Dockerfile", "FROM debian:12\n")]);
+    let here = tree_of(&[("mybuild.sh", "#!/bin/sh\n"), ("no-bit.sh", "#!/bin/sh\n")]);
+    executable(&here.path().join("mybuild.sh"), "#!/bin/sh\n");
+    executable(&here.path().join("wrong.sh"), "#!/no/such/shell -e\n");
+    executable(&here.path().join("windows.sh"), "#!/bin/sh\r\nexit 0\r\n");
+    executable(&here.path().join("env.sh"), "#!/usr/bin/env no-such-python\n");
+    let before = listing(tree.path());
+    for (program, expected) in [
+        ("mybuild.sh", "the program mybuild.sh is not in any directory of PATH; did you mean ./mybuild.sh?\n"),
+        ("no-such-program", "the program no-such-program is not in any directory of PATH\n"),
+        ("./no-bit.sh", "no-bit.sh cannot be started: permission denied; `chmod +x "),
+        ("./wrong.sh", "its first line names the interpreter /no/such/shell, which does not exist\n"),
+        ("./windows.sh", "its first line ends with a carriage return"),
+        ("./env.sh", "its first line names the interpreter no-such-python, which is not in any directory of PATH\n"),
+        ("./gone.sh", "./gone.sh: there is no such build program; "),
+    ] {
+        let mut command = quickstart();
+        command.current_dir(here.path()).arg(tree.path());
+        command.args(["--changed", "debian:12", "--no-pull", "--program", program]);
+        let (out, err) = text(&command.output().unwrap(), 1);
+        has(&err, expected);
+        assert_eq!(out, "", "{program}");
+    }
+    assert_eq!(listing(tree.path()), before, "nothing is stored");
+}
+
+#[test]
+fn a_large_plan_begins_with_its_summary() {
+    let names: Vec<String> = (0..40).map(|number| format!("app{number}/Dockerfile")).collect();
+    let mut files = vec![("base/Dockerfile", "FROM debian:12\n")];
+    files.extend(names.iter().map(|name| (name.as_str(), "FROM base\n")));
+    let tree = tree_of(&files);
+    let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12", "--format", "text"]), 0);
+    let summary = "41 to rebuild in 2 waves: 1 contain what changed, 40 follow those; 0 left out\n\ndocker.io/library/debian:12 changed\n";
+    assert!(out.starts_with(summary), "{out}");
+    executable(&tree.path().join("freshmaker-build.sh"), "#!/bin/sh\necho '{}' >\"$FRESHMAKER_RESULT\"\n");
+    let (out, _) = text(&of_tree(tree.path(), &["--changed", "debian:12", "--no-pull"]), 0);
+    assert!(out.starts_with(summary), "{out}");
+}
+
+#[test]
+fn a_digest_without_a_tag_is_shown_as_it_is() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let tree = tree_of(&[("Dockerfile", &format!("# freshmaker: image=x\nFROM alpine@{digest}\n"))]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "pinned_by_digest: Dockerfile:2 pins alpine by digest (no tag given)\n");
+    assert!(!out.contains("alpine:latest"), "{out}");
+}
+
 #[test]
 fn a_tree_without_images_says_why() {
     let directory = tempfile::tempdir().unwrap();

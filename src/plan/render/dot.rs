@@ -1,9 +1,9 @@
-use super::picture::{Limits, Picture, Style, short};
+use super::picture::{Limits, Picture, Style};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};
 
 /// With more, Graphviz needs minutes, and the picture cannot be read.
-const LIMITS: Limits = Limits { boxes: 2000, waves: 300, arrows: 10_000, out: 500 };
+const LIMITS: Limits = Limits { boxes: 2000, waves: 300, arrows: 10_000, out: 500, label: LABEL };
 
 /// The width of a label in cells.
 const LABEL: usize = 60;
@@ -19,7 +19,7 @@ pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "  label=\"{} more dependencies are not drawn\";", picture.arrows_hidden)?;
     }
     for (number, tile) in picture.boxes.iter().enumerate() {
-        let (label, tooltip) = (Escaped(&tile.label(LABEL)).to_string(), tooltip(&tile.tooltip()));
+        let (label, tooltip) = (Escaped(&tile.label).to_string(), tooltip(&tile.tooltip()));
         let colors = match tile.class() {
             "changed" => "fillcolor=\"#fde68a\", color=\"#b45309\"",
             "direct" => "fillcolor=\"#fecaca\", color=\"#b91c1c\"",
@@ -55,9 +55,8 @@ fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "    label=\"not rebuilt\"; style=dashed;")?;
     writeln!(f, "    node [style=dashed];")?;
     for (number, out) in picture.out.iter().enumerate() {
-        let label = short(out.id.as_str(), LABEL);
         let lines = [out.id.to_string(), format!("{}: {}", out.reason.code, out.reason.text)];
-        writeln!(f, "    x{number} [label=\"{}\", tooltip=\"{}\"];", Escaped(&label), tooltip(&lines))?;
+        writeln!(f, "    x{number} [label=\"{}\", tooltip=\"{}\"];", Escaped(&out.label), tooltip(&lines))?;
         if let Some(follows) = out.follows {
             writeln!(f, "    x{follows} -> x{number} [style=dashed];")?;
         }

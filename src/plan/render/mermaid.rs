@@ -1,9 +1,10 @@
-use super::picture::{Limits, Picture, Style, short};
+use super::names::short;
+use super::picture::{Limits, Picture, Style};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};
 
 /// Programs that embed Mermaid refuse more than 500 edges and 50,000 characters.
-const LIMITS: Limits = Limits { boxes: 150, waves: 40, arrows: 400, out: 20 };
+const LIMITS: Limits = Limits { boxes: 150, waves: 40, arrows: 400, out: 20, label: LABEL };
 
 /// The width of a label in cells: even if each character is written as an entity, the whole text
 /// stays within those 50,000 characters.
@@ -15,7 +16,7 @@ pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "flowchart LR")?;
     for (number, tile) in picture.boxes.iter().enumerate() {
         let critical = if tile.critical { "_critical" } else { "" };
-        writeln!(f, "  n{number}[\"{}\"]:::{}{critical}", Escaped(&tile.label(LABEL)), tile.class())?;
+        writeln!(f, "  n{number}[\"{}\"]:::{}{critical}", Escaped(&tile.label), tile.class())?;
     }
     for arrow in &picture.arrows {
         let line = match arrow.style {
@@ -51,8 +52,8 @@ fn write_out(picture: &Picture<'_>, f: &mut Formatter<'_>) -> fmt::Result {
     }
     writeln!(f, "  subgraph out[\"not rebuilt\"]")?;
     for (number, out) in picture.out.iter().enumerate() {
-        let (name, code) = (short(out.id.as_str(), LABEL), short(&out.reason.code, LABEL));
-        writeln!(f, "    x{number}[\"{} ({})\"]:::out", Escaped(&name), Escaped(&code))?;
+        let code = short(&out.reason.code, LABEL);
+        writeln!(f, "    x{number}[\"{} ({})\"]:::out", Escaped(&out.label), Escaped(&code))?;
         if let Some(follows) = out.follows {
             writeln!(f, "    x{follows} -.-> x{number}")?;
         }

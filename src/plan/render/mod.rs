@@ -3,11 +3,12 @@
 mod dot;
 mod layout;
 mod mermaid;
+mod names;
 mod picture;
 mod svg;
 mod text;
 
-use super::Plan;
+use super::{Estimates, Plan, PlanNode};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use std::time::Duration;
 /// The pictures have bounds, because a picture that shows everything cannot be read. What a wave
 /// has beyond its share is one box "… 380 more", which the dependencies of all builds in it lead to
 /// and from. The critical path is always drawn, as long as it has no more waves than the picture.
-/// Names are shortened in the middle; where the form has tooltips, they have the full name and the
-/// reason.
+/// Names that are too long lose a part that they share with others; where the form has tooltips,
+/// they have the full name and the reason. Expected times say whether they are a guess: nothing is
+/// known of the artifact, so it is the usual time of its kind.
 ///
 /// | format | boxes | waves | dependencies | exclusions |
 /// |---|---|---|---|---|
@@ -169,6 +171,26 @@ impl fmt::Display for About {
             _ => write!(f, "{days} d {hours} h"),
         }
     }
+}
+
+/// A duration that these builds take together, and whether it is a guess.
+struct Takes<'a>(&'a [&'a PlanNode], Duration);
+
+impl fmt::Display for Takes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let guesses = self.0.iter().filter(|node| is_guess(node)).count();
+        let note = match guesses {
+            0 => "",
+            all if all == self.0.len() => " (a guess)",
+            _ => " (partly a guess)",
+        };
+        write!(f, "{}{note}", About(self.1))
+    }
+}
+
+/// Returns whether nothing was known of how long this takes: no build and no catalog told it.
+fn is_guess(node: &PlanNode) -> bool {
+    node.artifact.estimate.is_none() && node.estimate == Estimates::default().of(&node.artifact)
 }
 
 #[cfg(test)]

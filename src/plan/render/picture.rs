@@ -1,6 +1,7 @@
 //! What a picture of a plan shows, within its bounds, whatever language it is drawn in.
 
-use super::{About, Line, harmless};
+use super::names::{labels, short};
+use super::{Line, Takes};
 use crate::artifact::ArtifactId;
 use crate::plan::{Exclusion, Plan, PlanNode, RebuildReason};
 use std::cmp::Reverse;
@@ -12,6 +13,8 @@ pub(super) struct Limits {
     pub(super) waves: usize,
     pub(super) arrows: usize,
     pub(super) out: usize,
+    /// Cells of a label.
+    pub(super) label: usize,
 }
 
 /// A tooltip names so many parents; more are counted.
@@ -39,6 +42,8 @@ pub(super) struct Layer {
 
 pub(super) struct Tile<'a> {
     pub(super) what: What<'a>,
+    /// The text of the box.
+    pub(super) label: String,
     pub(super) layer: usize,
     pub(super) critical: bool,
 }
@@ -69,6 +74,7 @@ pub(super) enum Style {
 
 pub(super) struct Out<'a> {
     pub(super) id: &'a ArtifactId,
+    pub(super) label: String,
     pub(super) reason: &'a Exclusion,
     /// The other exclusion that it would only follow, if that is drawn as well.
     pub(super) follows: Option<usize>,
@@ -82,7 +88,22 @@ impl<'a> Picture<'a> {
         let critical = plan.critical_builds();
         let place = picture.place(plan, limits, &critical);
         picture.connect(plan, limits, &critical, &place);
+        picture.name(limits.label);
         picture
+    }
+
+    /// Gives all boxes their labels, which have to differ from each other.
+    fn name(&mut self, room: usize) {
+        let boxes = self.boxes.iter().filter_map(|tile| tile.what.id());
+        let names: Vec<_> = boxes.chain(self.out.iter().map(|out| out.id)).map(ArtifactId::as_str).collect();
+        let mut labels = labels(&names, room).into_iter();
+        for tile in &mut self.boxes {
+            tile.label = match tile.what {
+                What::Rest(number) => format!("… {number} more"),
+                What::Changed(_) | What::Build(_) => labels.next().unwrap_or_default(),
+            };
+        }
+        self.out.iter_mut().zip(labels).for_each(|(out, label)| out.label = label);
     }
 
     /// Makes the boxes, layer by layer, and returns the box of everything that changed or is built,
@@ -134,11 +155,12 @@ impl<'a> Picture<'a> {
         all.sort_by_key(|(id, _)| *id);
         for (id, what) in all {
             place.insert(id, self.boxes.len());
-            self.boxes.push(Tile { what, layer, critical: critical.contains(id) });
+            self.boxes.push(Tile { what, label: String::new(), layer, critical: critical.contains(id) });
         }
         if !hidden.is_empty() {
             place.extend(hidden.iter().map(|(id, _)| (*id, self.boxes.len())));
-            self.boxes.push(Tile { what: What::Rest(hidden.len()), layer, critical: false });
+            let what = What::Rest(hidden.len());
+            self.boxes.push(Tile { what, label: String::new(), layer, critical: false });
         }
         self.layers.push(Layer { title, boxes: first..self.boxes.len() });
     }
@@ -194,21 +216,22 @@ fn out<'a>(plan: &'a Plan, limits: &Limits) -> (Vec<Out<'a>>, usize) {
     let numbers: BTreeMap<_, _> = all.iter().enumerate().map(|(number, (id, ..))| (*id, number)).collect();
     let drawn = all.iter().map(|(id, reason, follows)| {
         let follows = follows.and_then(|(followed, _)| numbers.get(followed).copied());
-        Out { id, reason, follows }
+        Out { id, label: String::new(), reason, follows }
     });
     (drawn.collect(), hidden)
 }
 
-impl Tile<'_> {
-    /// Returns the text of the box.
-    pub(super) fn label(&self, cells: usize) -> String {
-        match self.what {
-            What::Changed(id) => short(id.as_str(), cells),
-            What::Build(node) => short(node.artifact.id.as_str(), cells),
-            What::Rest(number) => format!("… {number} more"),
+impl<'a> What<'a> {
+    fn id(self) -> Option<&'a ArtifactId> {
+        match self {
+            Self::Changed(id) => Some(id),
+            Self::Build(node) => Some(&node.artifact.id),
+            Self::Rest(_) => None,
         }
     }
+}
 
+impl Tile<'_> {
     /// Returns the sort of box, by the reason.
     pub(super) fn class(&self) -> &'static str {
         match self.what {
@@ -240,7 +263,7 @@ impl Tile<'_> {
                     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
                     lines.push(format!("because of {}{more}", names.join(", ")));
                 }
-                lines.push(format!("takes about {}", About(node.estimate)));
+                lines.push(format!("takes about {}", Takes(&[node], node.estimate)));
                 lines
             }
         }
@@ -249,53 +272,4 @@ impl Tile<'_> {
 
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-/// Returns how much room a text takes on a screen: Chinese, Japanese and Korean characters and
-/// pictures take twice as much as others.
-pub(super) fn cells(text: &str) -> usize {
-    text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
-}
-
-fn is_wide(c: char) -> bool {
-    matches!(c,
-        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}')
-}
-
-/// Shortens a name to so many cells. The middle is left out, because the beginning and the end,
-/// which has the version, say more.
-pub(super) fn short(name: &str, room: usize) -> String {
-    // As many characters as can matter, however long the name is.
-    let beginning: String = name.chars().take(room + 1).map(harmless).collect();
-    if beginning.chars().count() <= room && cells(&beginning) <= room {
-        return beginning;
-    }
-    let take = |chars: &mut dyn Iterator<Item = char>, room: usize| {
-        let mut used = 0;
-        let fits = chars.take_while(|c| {
-            used += if is_wide(*c) { 2 } else { 1 };
-            used <= room
-        });
-        fits.map(harmless).collect::<Vec<_>>()
-    };
-    let front = take(&mut name.chars(), (room - 1) / 3);
-    let back = take(&mut name.chars().rev(), room - 1 - (room - 1) / 3);
-    front.into_iter().chain(['…']).chain(back.into_iter().rev()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_shortened_in_the_middle() {
-        assert_eq!(short("debian:12", 12), "debian:12");
-        assert_eq!(short("registry.example.org/team/app:1.2", 16), "regis…am/app:1.2");
-        assert_eq!(short("漢字漢字", 8), "漢字漢字");
-        assert!(cells(&short(&"漢".repeat(50), 11)) <= 11);
-        assert_eq!(short("a\nb", 9), "a\u{fffd}b");
-        assert_eq!(short(&"x".repeat(5000), 10), "xxx…xxxxxx");
-        assert_eq!(short("", 10), "");
-    }
 }

@@ -1,11 +1,12 @@
 use super::layout::{BOX_HEIGHT, Layout};
-use super::picture::{Arrow, Limits, Picture, Style, Tile, cells, count, short};
-use super::{About, Line};
+use super::names::{cells, short};
+use super::picture::{Arrow, Limits, Picture, Style, Tile, count};
+use super::{Line, Takes};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};
 
 /// What is still readable on a large screen.
-const LIMITS: Limits = Limits { boxes: 400, waves: 60, arrows: 2000, out: 40 };
+const LIMITS: Limits = Limits { boxes: 400, waves: 60, arrows: 2000, out: 40, label: LABEL };
 
 /// Cells of a label.
 const LABEL: usize = 34;
@@ -44,7 +45,8 @@ fn summary(plan: &Plan) -> String {
         return format!("nothing to build{out}");
     }
     let (builds, waves) = (count(plan.len(), "build"), count(plan.waves().count(), "wave"));
-    format!("{builds} in {waves}, critical path about {}{out}", About(plan.critical_path()))
+    let critical = plan.critical_builds();
+    format!("{builds} in {waves}, critical path about {}{out}", Takes(&critical, plan.critical_path()))
 }
 
 struct Column {
@@ -63,7 +65,7 @@ fn columns(picture: &Picture<'_>) -> Vec<Column> {
     let mut left = MARGIN;
     let mut columns = Vec::new();
     for layer in &picture.layers {
-        let labels = picture.boxes[layer.boxes.clone()].iter().map(|tile| cells(&tile.label(LABEL)));
+        let labels = picture.boxes[layer.boxes.clone()].iter().map(|tile| cells(&tile.label));
         let width = wide(labels.chain([cells(&layer.title)]).max().unwrap_or(0));
         columns.push(Column { left, width });
         left += width + GULLY;
@@ -124,10 +126,9 @@ impl Drawing<'_> {
 
     fn tile(&self, f: &mut Formatter<'_>, tile: &Tile<'_>, middle: f64) -> fmt::Result {
         let column = &self.columns[tile.layer];
-        let label = tile.label(LABEL);
         let critical = if tile.critical { " critical" } else { "" };
         let class = format!("{}{critical}", tile.class());
-        framed(f, &class, column.left, middle, column.width, &label, &tile.tooltip())
+        framed(f, &class, column.left, middle, column.width, &tile.label, &tile.tooltip())
     }
 
     fn arrow(&self, f: &mut Formatter<'_>, arrow: &Arrow) -> fmt::Result {
@@ -164,7 +165,7 @@ impl Drawing<'_> {
             notes.push(Note::Text("not rebuilt".to_owned()));
         }
         notes.extend(picture.out.iter().map(|out| Note::Out {
-            text: format!("{} — {}", short(out.id.as_str(), LABEL), short(&out.reason.code, LABEL)),
+            text: format!("{} — {}", out.label, short(&out.reason.code, LABEL)),
             tooltip: [Line(out.id.as_str()).to_string(), Line(&out.reason.text).to_string()],
         }));
         if picture.out_hidden > 0 {

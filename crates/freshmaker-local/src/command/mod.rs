@@ -50,8 +50,11 @@
 //! `state_dir` must be on a local file system, because locks of network file systems are not
 //! inherited.
 
+mod program;
 mod result;
 mod supervisor;
+
+pub use program::ProgramError;
 
 use async_trait::async_trait;
 use freshmaker::artifact::{ArtifactId, Parameter};
@@ -157,6 +160,30 @@ impl CommandConfig {
             stop_grace: default_stop_grace(),
             poll: default_poll(),
         }
+    }
+
+    /// Returns the path of the program, after a look at whether it could be started now.
+    ///
+    /// A build looks for its program only when it starts. Call this first, to tell a person about a
+    /// wrong name before anything is stored.
+    ///
+    /// ```
+    /// use freshmaker_local::command::CommandConfig;
+    ///
+    /// assert!(CommandConfig::new("sh", "state").find_program().is_ok());
+    /// let error = CommandConfig::new("no-such-program", "state").find_program().unwrap_err();
+    /// assert_eq!(error.to_string(), "the program no-such-program is not in any directory of PATH");
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such file, it is not executable, or it is a script whose interpreter (`#!`) does
+    /// not exist.
+    pub fn find_program(&self) -> Result<PathBuf, ProgramError> {
+        program::check(&self.program, self.search_path().as_deref())
+    }
+
+    fn search_path(&self) -> Option<OsString> {
+        self.environment.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
     }
 
     /// Returns the same configuration with these arguments.
@@ -375,7 +402,8 @@ impl Inner {
         {
             return Ok(external);
         }
-        let program = supervisor::resolve(&self.config.program, self.search_path().as_deref()).map_err(rejected)?;
+        let program =
+            supervisor::resolve(&self.config.program, self.config.search_path().as_deref()).map_err(rejected)?;
         write_request(&directory, request).map_err(unavailable)?;
         let source = request.source.as_ref().map(|source| Path::new(&source.location));
         let start = supervisor::Start {
@@ -463,10 +491,6 @@ impl Inner {
     /// attempts in it.
     fn state_dir_is_there(&self) -> io::Result<()> {
         std::fs::read_dir(&self.config.state_dir).map(drop)
-    }
-
-    fn search_path(&self) -> Option<OsString> {
-        self.config.environment.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
     }
 
     fn environment(&self, directory: &Path, request: &BuildRequest) -> BTreeMap<String, OsString> {

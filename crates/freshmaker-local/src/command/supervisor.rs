@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,9 +86,14 @@ pub(super) fn resolve(program: &Path, search: Option<&OsStr>) -> Result<PathBuf,
     }
 }
 
-fn executable(program: &Path) -> io::Result<()> {
-    if !std::fs::metadata(program)?.is_file() {
+pub(super) fn executable(program: &Path) -> io::Result<()> {
+    let meta = std::fs::metadata(program)?;
+    if !meta.is_file() {
         return Err(io::Error::other("it is not a file"));
+    }
+    if meta.permissions().mode() & 0o111 == 0 {
+        let text = format!("permission denied; `chmod +x {}` makes it executable", program.display());
+        return Err(io::Error::new(ErrorKind::PermissionDenied, text));
     }
     Ok(access(program, Access::EXEC_OK)?)
 }

@@ -1,6 +1,6 @@
 use super::Problem;
 use super::manifest::Manifest;
-use super::tree::{self, Naming};
+use super::tree::{self, Naming, PassedOver};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::artifact::ImageReference;
@@ -42,6 +42,8 @@ pub struct FilesCatalog {
     graph: ArtifactGraph,
     policy: Policy,
     problems: Vec<Problem>,
+    remarks: Vec<Problem>,
+    passed_over: PassedOver,
 }
 
 /// Says why a catalog cannot be read from files.
@@ -106,6 +108,18 @@ impl FilesCatalog {
         &self.problems
     }
 
+    /// Returns what was taken for granted when the files of the tree were read.
+    #[must_use]
+    pub fn remarks(&self) -> &[Problem] {
+        &self.remarks
+    }
+
+    /// Returns the files of the tree that look like Containerfiles and were not read.
+    #[must_use]
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
+    }
+
     /// Returns the policy of the manifest; it allows everything if the manifest has none.
     ///
     /// The engine does not use it by itself: pass it to
@@ -123,7 +137,13 @@ impl FilesCatalog {
 
     fn tree(root: &Path, naming: &Naming) -> Result<Self, FilesError> {
         let tree = tree::scan(root, naming).map_err(|error| FilesError::Read { path: root.to_owned(), error })?;
-        Ok(Self { graph: tree.graph, problems: tree.problems, ..Self::default() })
+        Ok(Self {
+            graph: tree.graph,
+            problems: tree.problems,
+            remarks: tree.remarks,
+            passed_over: tree.passed_over,
+            policy: Policy::default(),
+        })
     }
 
     fn find(&self, name: &ArtifactId) -> Result<ArtifactId, String> {

@@ -1,10 +1,22 @@
-//! Reads which images a Containerfile is built from.
+//! Reads which images a Containerfile is built from, as BuildKit reads it.
+//!
+//! * A file that builders refuse is refused here, with the line of the first mistake: an unknown
+//!   instruction or flag, a flag that is given twice, a wrong name of a stage, a here-document
+//!   without an end.
+//! * The values of `ARG` are those of a build without `--build-arg`. A variable without a value is
+//!   empty; if the reference then is the name of an image, the file builds as it is, and that is a
+//!   [remark](Recipe::remarks).
+//! * A value that the builder sets for each platform (`TARGETARCH`, …) is left open: it may lead to
+//!   several stages, but to no image.
+//! * `COPY --from=` and `RUN --mount=…,from=` mean a stage by its name or number, and it must come
+//!   before. Variables in them are replaced, as `buildah` does; BuildKit refuses them.
 
-use super::lines::{self, Prepared};
-use super::words::{self, ANY, Value};
+use super::instruction::{Instruction, Keyword};
+use super::lines::{self, Lines};
+use super::mount;
+use super::words::{self, ANY, Expanded, Value};
 use freshmaker::artifact::ImageReference;
 use freshmaker::graph::EdgeKind;
-use parse_dockerfile::{ArgInstruction, Flag, Instruction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -32,6 +44,9 @@ pub struct Recipe {
     pub images: Vec<UsedImage>,
     /// References that cannot be resolved, by line. They are not among the images.
     pub problems: Vec<Problem>,
+    /// What was taken for granted, by line: variables without a value are empty, as in builders,
+    /// and a frontend that is not BuildKit's own reads the file as that does.
+    pub remarks: Vec<Problem>,
     /// The value of `# freshmaker: image=…` before the first instruction, with its line: the image
     /// that the file builds.
     pub names: Option<(usize, String)>,
@@ -99,22 +114,28 @@ impl fmt::Display for Problem {
 /// Reads a Containerfile. Nothing is fetched, and no variable is taken from outside of the text.
 ///
 /// # Errors
-/// The first mistake that no builder would accept. A reference that cannot be resolved is not an
-/// error; it is among the [`problems`](Recipe::problems).
+/// The first mistake for which builders refuse the file. A reference that cannot be resolved is not
+/// an error; it is among the [`problems`](Recipe::problems).
 pub fn parse(text: &str) -> Result<Recipe, Problem> {
     if let Some(at) = text.find('\0') {
         // Files that builders can read have no zero byte; UTF-16 text has.
         let line = text[..at].matches('\n').count() + 1;
         return Err(Problem { line, text: "it is not text: there is a zero byte".to_owned() });
     }
-    let Prepared { text, escape, image } = lines::prepare(text)?;
-    let instructions = instructions(&text)?;
+    let Lines { instructions, escape, image, syntax } = lines::read(text)?;
     let mut reader = Reader { escape, ..Reader::default() };
-    for (line, instruction) in &instructions {
-        reader.read(*line, instruction);
+    if let Some((line, frontend)) = syntax.filter(|(_, frontend)| !is_usual(frontend)) {
+        let text = format!("# syntax={frontend}: another frontend reads this file, perhaps in another way");
+        reader.remarks.push(Problem { line, text });
+    }
+    for instruction in &instructions {
+        reader.read(instruction)?;
+    }
+    if reader.stages.is_empty() {
+        return Err(Problem { line: 1, text: "expected at least one FROM instruction".to_owned() });
     }
     let reached = reader.reached();
-    let mut recipe = Recipe { problems: reader.problems, names: image, ..Recipe::default() };
+    let mut recipe = Recipe { problems: reader.problems, remarks: reader.remarks, names: image, ..Recipe::default() };
     for (at, stage) in reader.stages.iter().enumerate() {
         for used in &stage.images {
             let usage = match used.usage {
@@ -127,53 +148,55 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     }
     recipe.images.sort_by_key(|used| used.line);
     recipe.problems.sort();
+    recipe.remarks.sort();
+    recipe.remarks.dedup();
     Ok(recipe)
 }
 
-/// Returns all instructions with their lines.
-fn instructions(text: &str) -> Result<Vec<(usize, Instruction<'_>)>, Problem> {
-    let problem = |error: parse_dockerfile::Error| Problem { line: error.line().max(1), text: format!("{error:#}") };
-    // The parser removes one more of these, after which its offsets would be different from ours.
-    let text = text.trim_start_matches('\u{feff}');
-    let mut found = Vec::new();
-    let (mut line, mut counted) = (1, 0);
-    // `parse` cannot be used: it refuses two stages with the same name, while builders use the last
-    // one.
-    for instruction in parse_dockerfile::parse_iter(text).map_err(problem)? {
-        let instruction = instruction.map_err(problem)?;
-        if let Some(start) = start_of(&instruction) {
-            line += text[counted..start].bytes().filter(|&b| b == b'\n').count();
-            counted = start;
-            found.push((line, instruction));
-        }
-    }
-    Ok(found)
-}
-
-/// Returns where an instruction begins, if it is one that matters here.
-fn start_of(instruction: &Instruction<'_>) -> Option<usize> {
-    match instruction {
-        Instruction::Arg(arg) => Some(arg.arg.span.start),
-        Instruction::From(from) => Some(from.from.span.start),
-        Instruction::Copy(copy) => Some(copy.copy.span.start),
-        Instruction::Run(run) => Some(run.run.span.start),
-        Instruction::Onbuild(onbuild) => Some(onbuild.onbuild.span.start),
-        _ => None,
-    }
+/// Returns whether the frontend of a file is that of BuildKit, from Docker Hub or a mirror of it.
+fn is_usual(frontend: &str) -> bool {
+    let image = frontend.parse::<ImageReference>();
+    image.is_ok_and(|image| {
+        ["docker/dockerfile", "docker/dockerfile-upstream"].iter().any(|usual| {
+            image.repository().strip_suffix(usual).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        })
+    })
 }
 
 /// The variables that a builder sets for each platform. They need no declaration outside of stages.
-const PLATFORM_ARGS: [&str; 8] = [
-    "BUILDPLATFORM",
-    "BUILDOS",
-    "BUILDARCH",
-    "BUILDVARIANT",
-    "TARGETPLATFORM",
-    "TARGETOS",
-    "TARGETARCH",
-    "TARGETVARIANT",
+const PLATFORM_ARGS: [&str; 6] = ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "TARGETPLATFORM", "TARGETOS", "TARGETARCH"];
+/// Those of them that are empty on usual platforms.
+const PLATFORM_ARGS_OR_EMPTY: [&str; 4] = ["BUILDVARIANT", "BUILDOSVERSION", "TARGETVARIANT", "TARGETOSVERSION"];
+/// The stage that is built, if the last one is built without being named.
+const TARGET_STAGE: (&str, &str) = ("TARGETSTAGE", "default");
+/// The variables that a build may set without a declaration. They are empty if it does not.
+const PREDEFINED_ARGS: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 const SCRATCH: &str = "scratch";
+
+fn predefined(name: &str) -> Value {
+    if PLATFORM_ARGS.contains(&name) {
+        Value::Platform
+    } else if PLATFORM_ARGS_OR_EMPTY.contains(&name) {
+        Value::PlatformOrEmpty
+    } else if name == TARGET_STAGE.0 {
+        Value::Set(TARGET_STAGE.1.into())
+    } else if PREDEFINED_ARGS.contains(&name) {
+        Value::NoDefault
+    } else {
+        Value::Undeclared
+    }
+}
 
 #[derive(Debug, Default)]
 struct Stage {
@@ -182,14 +205,15 @@ struct Stage {
     images: Vec<UsedImage>,
     /// The stages that this one begins with. More than one only if it depends on the platform.
     bases: Vec<usize>,
-    /// The stages that this one copies from, by name. They are resolved at the end, because later
-    /// stages count too.
+    /// The stages that this one copies from, by name. They are resolved at the end, because a later
+    /// stage of that name is a mistake, and not an image.
     sources: Vec<Source>,
 }
 
 #[derive(Debug)]
 struct Source {
-    name: String,
+    name: Expanded,
+    written: String,
     line: usize,
     onbuild: bool,
 }
@@ -200,6 +224,7 @@ struct Reader {
     globals: BTreeMap<String, Value>,
     stages: Vec<Stage>,
     problems: Vec<Problem>,
+    remarks: Vec<Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -209,72 +234,89 @@ struct Reached {
 }
 
 impl Reader {
-    fn read(&mut self, line: usize, instruction: &Instruction<'_>) {
-        match instruction {
-            Instruction::Arg(arg) => self.arg(line, arg),
-            Instruction::From(from) => {
-                let name = from.as_.as_ref().map(|(_, name)| name.value.to_ascii_lowercase());
-                let platform = flag(&from.options, "platform").map(|text| self.platform(text));
+    fn read(&mut self, instruction: &Instruction) -> Result<(), Problem> {
+        let line = instruction.line;
+        match instruction.keyword {
+            Keyword::Arg => self.arg(instruction),
+            Keyword::From => {
+                let words = instruction.words();
+                let name = words.get(2).map(|name| name.to_lowercase());
+                let platform = instruction.flag("platform").map(|text| self.platform(text));
                 self.stages.push(Stage { name, ..Stage::default() });
-                self.base(line, &from.image.value, platform);
+                self.base(line, words.first().copied().unwrap_or_default(), platform);
             }
-            Instruction::Onbuild(onbuild) => self.sources(line, &onbuild.instruction, true),
-            other => self.sources(line, other, false),
+            _ if self.stages.is_empty() => return Err(Problem { line, text: "expected FROM".to_owned() }),
+            Keyword::Onbuild => {
+                if let Some(later) = &instruction.later {
+                    self.sources(later, true)?;
+                }
+            }
+            _ => self.sources(instruction, false)?,
         }
+        Ok(())
     }
 
     fn problem(&mut self, line: usize, text: impl Into<String>) {
         self.problems.push(Problem { line, text: text.into() });
     }
 
-    fn arg(&mut self, line: usize, arg: &ArgInstruction<'_>) {
-        for word in words::split(&arg.arguments.value, self.escape) {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, self.default_of(value)),
-                None => (word, self.inherited(word)),
-            };
-            if name.is_empty() {
-                self.problem(line, "ARG without a name");
-                continue;
+    fn arg(&mut self, instruction: &Instruction) {
+        for word in words::split(&instruction.arguments, self.escape) {
+            match word.split_once('=') {
+                Some((name, value)) => {
+                    let value = self.default_of(value);
+                    self.args().insert(name.to_owned(), value);
+                }
+                // Without a value, an earlier one stays.
+                None if self.stages.is_empty() => {
+                    let value = match predefined(&word) {
+                        Value::Undeclared => Value::NoDefault,
+                        value => value,
+                    };
+                    self.globals.entry(word).or_insert(value);
+                }
+                None => {
+                    let known = self.stages.last().and_then(|stage| stage.args.get(&word).cloned());
+                    let value = match (self.global(&word), known) {
+                        (Value::Undeclared | Value::NoDefault, Some(known)) => known,
+                        (Value::Undeclared, None) => Value::NoDefault,
+                        (value, _) => value,
+                    };
+                    self.args().insert(word, value);
+                }
             }
-            let args = self.stages.last_mut().map_or(&mut self.globals, |stage| &mut stage.args);
-            args.insert(name.to_owned(), value);
         }
+    }
+
+    fn args(&mut self) -> &mut BTreeMap<String, Value> {
+        self.stages.last_mut().map_or(&mut self.globals, |stage| &mut stage.args)
     }
 
     /// Returns the default of a variable. One that cannot be resolved matters only where it is
     /// used.
     fn default_of(&self, value: &str) -> Value {
-        match words::expand(value, self.escape, &|name| self.value_of(name)) {
-            Ok(value) if value.contains(ANY) => Value::Platform,
-            Ok(value) => Value::Set(value),
-            Err(_) => Value::NoDefault,
-        }
+        words::expand(value, self.escape, &|name| self.value_of(name)).map_or_else(Value::Faulty, Value::Set)
     }
 
-    fn inherited(&self, name: &str) -> Value {
-        match self.globals.get(name) {
-            Some(value) if !self.stages.is_empty() => value.clone(),
-            _ if PLATFORM_ARGS.contains(&name) => Value::Platform,
-            _ => Value::NoDefault,
-        }
-    }
-
+    /// Returns the value of a variable at this place. A stage has the variables that it declares,
+    /// and those of the stage that it begins with.
     fn value_of(&self, name: &str) -> Value {
-        let local = self.stages.last().and_then(|stage| stage.args.get(name));
-        local.cloned().unwrap_or_else(|| self.global(name))
+        let Some(stage) = self.stages.last() else { return self.global(name) };
+        stage.args.get(name).cloned().unwrap_or_else(|| match self.global(name) {
+            Value::Undeclared => Value::Undeclared,
+            _ => Value::NotInStage,
+        })
     }
 
     fn global(&self, name: &str) -> Value {
-        let predefined = || if PLATFORM_ARGS.contains(&name) { Value::Platform } else { Value::Undeclared };
-        self.globals.get(name).cloned().unwrap_or_else(predefined)
+        self.globals.get(name).cloned().unwrap_or_else(|| predefined(name))
     }
 
     /// Returns the text of a platform. It is only shown, so a variable without a value stays as it
     /// is written.
     fn platform(&self, text: &str) -> String {
         match words::expand(text, self.escape, &|name| self.global(name)) {
-            Ok(platform) if !platform.contains(ANY) => platform,
+            Ok(platform) if platform.empty.is_empty() && !platform.text.contains(ANY) => platform.text,
             _ => text.to_owned(),
         }
     }
@@ -285,48 +327,85 @@ impl Reader {
             Err(why) => return self.problem(line, format!("FROM {text}: {why}")),
         };
         let current = self.stages.len() - 1;
-        let wanted = name.to_ascii_lowercase();
-        let bases: Vec<usize> = if name.contains(ANY) {
-            (0..current)
-                .filter(|&at| self.stages[at].name.as_ref().is_some_and(|name| matches(&wanted, name)))
-                .collect()
+        let wanted = name.text.to_lowercase();
+        let named = |at: &usize| self.stages[*at].name.as_ref().is_some_and(|name| matches(&wanted, name));
+        let bases: Vec<usize> = if wanted.contains(ANY) {
+            (0..current).filter(named).collect()
         } else {
-            (0..current).rev().find(|&at| self.stages[at].name.as_ref() == Some(&wanted)).into_iter().collect()
+            // Of two stages with the same name, the later one counts.
+            (0..current).rev().find(named).into_iter().collect()
         };
+        let written = format!("FROM {text}");
         if !bases.is_empty() {
+            self.remark(line, &written, &name);
+            if let [base] = bases.as_slice() {
+                self.stages[current].args = self.stages[*base].args.clone();
+            }
             self.stages[current].bases = bases;
-        } else if name != SCRATCH {
-            self.image(current, line, text, &name, platform, Usage::Parent);
+        } else if name.text == SCRATCH {
+            self.remark(line, &written, &name);
+        } else {
+            self.image(current, line, &written, &name, platform, Usage::Parent);
         }
     }
 
-    fn image(&mut self, stage: usize, line: usize, text: &str, name: &str, platform: Option<String>, usage: Usage) {
-        if name.contains(ANY) {
-            return self.problem(line, format!("{text} is another image for each platform"));
+    /// Remarks on the variables that were taken as empty.
+    fn remark(&mut self, line: usize, written: &str, name: &Expanded) {
+        for why in &name.empty {
+            self.remarks.push(Problem { line, text: format!("{written}: {why}, so it is empty") });
         }
-        match name.parse() {
-            Ok(image) => self.stages[stage].images.push(UsedImage { image, usage, platform, line }),
+    }
+
+    fn image(
+        &mut self,
+        stage: usize,
+        line: usize,
+        written: &str,
+        name: &Expanded,
+        platform: Option<String>,
+        usage: Usage,
+    ) {
+        if name.text.contains(ANY) {
+            let written = written.strip_prefix("FROM ").unwrap_or(written);
+            return self.problem(line, format!("{written} is another image for each platform"));
+        }
+        match name.text.parse() {
+            Ok(image) => {
+                self.remark(line, written, name);
+                self.stages[stage].images.push(UsedImage { image, usage, platform, line });
+            }
+            Err(_) if !name.empty.is_empty() => {
+                let why: Vec<&str> = name.empty.iter().map(String::as_str).collect();
+                self.problem(line, format!("{written}: {}", why.join(", ")));
+            }
             Err(error) => self.problem(line, format!("{error}")),
         }
     }
 
     /// Reads the names in `COPY --from=` and `RUN --mount=…,from=`.
-    fn sources(&mut self, line: usize, instruction: &Instruction<'_>, onbuild: bool) {
-        let texts: Vec<String> = match instruction {
-            Instruction::Copy(copy) => flag(&copy.options, "from").map(str::to_owned).into_iter().collect(),
-            Instruction::Run(run) => run.options.iter().filter_map(mount_source).collect(),
+    fn sources(&mut self, instruction: &Instruction, onbuild: bool) -> Result<(), Problem> {
+        let line = instruction.line;
+        let texts: Vec<String> = match instruction.keyword {
+            Keyword::Copy => instruction.flag("from").map(str::to_owned).into_iter().collect(),
+            Keyword::Run => {
+                let mounts = instruction.values("mount").map(mount::source);
+                let mounts: Result<Vec<_>, _> = mounts.collect();
+                mounts.map_err(|text| Problem { line, text })?.into_iter().flatten().collect()
+            }
             _ => Vec::new(),
         };
         for text in texts {
+            let written = format!("from={text}");
             match words::expand(&text, self.escape, &|name| self.value_of(name)) {
                 Ok(name) => {
                     if let Some(stage) = self.stages.last_mut() {
-                        stage.sources.push(Source { name, line, onbuild });
+                        stage.sources.push(Source { name, written, line, onbuild });
                     }
                 }
-                Err(why) => self.problem(line, format!("from={text}: {why}")),
+                Err(why) => self.problem(line, format!("{written}: {why}")),
             }
         }
+        Ok(())
     }
 
     /// Follows the last stage to everything that it needs, and adds the images that stages copy
@@ -343,38 +422,50 @@ impl Reader {
         Reached { content: follow(last, bases), used: follow(last, |at| needs.get(at).map_or(&[][..], Vec::as_slice)) }
     }
 
-    /// Returns the stage that a source means. If it means an image, the image is added to the stage
-    /// instead.
+    /// Returns the stages that a source means. If it means an image, the image is added to the
+    /// stage instead.
     fn source(&mut self, at: usize, source: &Source) -> Vec<usize> {
-        let usage = if source.onbuild { Usage::OnBuild } else { Usage::Builder };
-        let wanted = source.name.to_ascii_lowercase();
-        let mut found: Vec<usize> = if source.onbuild {
+        let wanted = source.name.text.to_lowercase();
+        let number = wanted.parse::<i64>().ok();
+        if source.onbuild {
             // `ONBUILD` runs in another file, which does not have the stages of this one.
-            Vec::new()
-        } else if let Ok(number) = wanted.parse::<usize>() {
-            if number >= self.stages.len() || number == at {
-                self.problem(source.line, format!("from={}: there is no such stage to copy from", source.name));
-                return Vec::new();
+            if number.is_none() && wanted != SCRATCH {
+                self.image(at, source.line, &source.written, &source.name, None, Usage::OnBuild);
             }
-            vec![number]
-        } else {
-            let named = |&stage: &usize| self.stages[stage].name.as_ref().is_some_and(|name| matches(&wanted, name));
-            (0..self.stages.len()).filter(named).collect()
-        };
-        if !source.name.contains(ANY) && found.len() > 1 {
-            // Of two stages with the same name, builders use the last one that comes before this
-            // stage.
-            let before = found.iter().rev().find(|&&stage| stage < at).or(found.last()).copied();
-            found = before.into_iter().collect();
-        }
-        if found == [at] {
-            self.problem(source.line, format!("from={}: a stage cannot copy from itself", source.name));
             return Vec::new();
         }
-        found.retain(|&stage| stage != at);
-        let stage_of_child = source.onbuild && wanted.parse::<usize>().is_ok();
-        if found.is_empty() && wanted != SCRATCH && !stage_of_child {
-            self.image(at, source.line, &source.name.replace(ANY, "*"), &source.name, None, usage);
+        let mut found = match number {
+            Some(number) => match usize::try_from(number).ok().filter(|number| *number < self.stages.len()) {
+                Some(number) => vec![number],
+                None => {
+                    self.problem(source.line, format!("{}: there is no such stage to copy from", source.written));
+                    return Vec::new();
+                }
+            },
+            None => {
+                let named = |at: &usize| self.stages[*at].name.as_ref().is_some_and(|name| matches(&wanted, name));
+                let mut all = (0..self.stages.len()).filter(named);
+                // Of stages with the same name, the last one of the file counts.
+                if wanted.contains(ANY) { all.collect() } else { all.next_back().into_iter().collect() }
+            }
+        };
+        if found.is_empty() {
+            if wanted != SCRATCH {
+                self.image(at, source.line, &source.written, &source.name, None, Usage::Builder);
+            }
+            return found;
+        }
+        let later = found.iter().copied().max();
+        found.retain(|stage| *stage < at);
+        match later {
+            _ if !found.is_empty() => self.remark(source.line, &source.written, &source.name),
+            Some(stage) if stage == at => {
+                self.problem(source.line, format!("{}: a stage cannot copy from itself", source.written));
+            }
+            _ => {
+                let text = format!("{}: this stage must be defined before the stage that uses it", source.written);
+                self.problem(source.line, text);
+            }
         }
         found
     }
@@ -401,19 +492,4 @@ fn matches(pattern: &str, name: &str) -> bool {
         rest = &rest[at + piece.len()..];
     }
     rest.ends_with(last)
-}
-
-fn flag<'a>(flags: &'a [Flag<'_>], name: &str) -> Option<&'a str> {
-    let flag = flags.iter().find(|flag| flag.name.value == name)?;
-    flag.value.as_ref().map(|value| &*value.value)
-}
-
-/// Returns the `from` of `--mount=type=bind,from=…`. Fields are separated by commas and may be
-/// quoted.
-fn mount_source(flag: &Flag<'_>) -> Option<String> {
-    let value = flag.value.as_ref().filter(|_| flag.name.value == "mount")?;
-    value.value.split(',').map(|field| field.trim_matches('"')).find_map(|field| {
-        let (key, value) = field.split_once('=')?;
-        key.trim().eq_ignore_ascii_case("from").then(|| value.trim().to_owned()).filter(|value| !value.is_empty())
-    })
 }

@@ -5,8 +5,13 @@
 //! path = "images"                         # relative to the manifest; "." if left out
 //! image = "registry.example.com/team/{path}:{tag}"
 //!
-//! [tree.images]                           # by path relative to the tree
+//! [[tree.rules]]                          # images of files whose whole path fits an expression
+//! file = "([^/]+)/v([^/]+)/Dockerfile"
+//! image = "registry.example.com/{1}:{2}"
+//!
+//! [tree.images]                           # by path relative to the tree, whatever the file is called
 //! "legacy/Dockerfile" = "registry.example.com/old/app:1"
+//! "shop/api.recipe" = "registry.example.com/shop/api:1"
 //!
 //! [[policy.block]]                        # optional, see `freshmaker::policy`
 //! artifact = ".*/experimental/.*"
@@ -42,6 +47,7 @@ use super::Problem;
 use super::reader::{At, Reader, nearest};
 use super::rules;
 use super::tree::Naming;
+use super::tree_table;
 use freshmaker::artifact::ImageReference;
 use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Parameter};
 use freshmaker::graph::{ArtifactGraph, EdgeKind, Note};
@@ -149,7 +155,7 @@ impl Manifest {
             let path = value.get_ref().as_table().and_then(|tree| tree.get("path"));
             reader.line(path.unwrap_or(value).span().start)
         });
-        let tree = root.get("tree").and_then(|value| tree(&mut reader, &At::new("tree", value)));
+        let tree = root.get("tree").and_then(|value| tree_table::read(&mut reader, &At::new("tree", value)));
         let policy = rules::policy(&mut reader, text, root);
         let mut artifacts = Vec::new();
         if let Some(value) = root.get("artifact") {
@@ -251,7 +257,9 @@ impl Manifest {
             None => match parent.name.parse::<ImageReference>() {
                 Ok(image) => {
                     pinned = image_role && image.digest().is_some();
-                    let image = ArtifactId::from(&image.without_digest());
+                    // Without a tag it names contents, and not what a tag leads to.
+                    let named = if pinned && image.tag().is_none() { image } else { image.without_digest() };
+                    let image = ArtifactId::from(&named);
                     match graph.canonical(&image).cloned() {
                         Some(known) => known,
                         None if image_role => image,
@@ -298,28 +306,6 @@ fn overlay(known: Artifact, declared: &Artifact) -> Artifact {
         artifact.parameters.insert(name, value.clone());
     }
     artifact
-}
-
-fn tree(reader: &mut Reader<'_>, at: &At<'_>) -> Option<(String, Naming)> {
-    let table = reader.table(at)?;
-    reader.keys(&at.place, table, &["path", "image", "images"]);
-    let path =
-        table.get("path").and_then(|value| reader.text(&at.key("path", value))).unwrap_or_else(|| ".".to_owned());
-    let mut naming = Naming::default();
-    if let Some(value) = table.get("image") {
-        let at = at.key("image", value);
-        naming.pattern = reader.pattern(&at, &[("path", "a/b"), ("name", "b"), ("tag", "t")]);
-    }
-    if let Some(images) = table.get("images") {
-        let at = at.key("images", images);
-        for (file, value) in reader.table(&at).into_iter().flatten() {
-            let at = at.key(&format!("{:?}", file.get_ref()), value);
-            if let Some(image) = reader.text(&at).and_then(|text| reader.image(&at, &text)) {
-                naming.images.insert(file.get_ref().to_string(), image);
-            }
-        }
-    }
-    Some((path, naming))
 }
 
 fn declared(reader: &mut Reader<'_>, at: &At<'_>, table: &DeTable<'_>) -> Option<Declared> {
@@ -548,6 +534,19 @@ mod tests {
                 "[tree]\nimage = 'x/{directory}'".to_owned(),
                 "f.toml:2: tree.image: {directory} is not replaced: one of path, name, tag",
             ),
+            (
+                "[[tree.rules]]\nfile = '('\nimage = 'a'".to_owned(),
+                "f.toml:2: tree.rules[0].file: \"(\": unclosed group",
+            ),
+            (
+                "[[tree.rules]]\nfile = 'a'\nimage = 'x/{1}'".to_owned(),
+                "f.toml:3: tree.rules[0].image: {1} is not replaced: the expression has no such group",
+            ),
+            ("[[tree.rules]]\nfile = 'a'".to_owned(), "f.toml:1: tree.rules[0]: needs an image"),
+            (
+                "[[tree.rules]]\nfile = 'a'\nimages = 'b'\nimage = 'c'".to_owned(),
+                "f.toml:3: tree.rules[0].images: unknown key, did you mean \"image\"?",
+            ),
             ("image = 'x/{path}'".to_owned(), "f.toml:1: image: unknown key: one of tree, policy, artifact"),
             ("[tree]\npath = images".to_owned(), "f.toml:2: invalid float, expected `inf`; a text needs quotes"),
             (
@@ -576,7 +575,8 @@ mod tests {
             .collect();
         let text = lines.join("\n");
         let manifest = Manifest::parse("f.toml", &text).unwrap();
-        assert_eq!(manifest.tree().unwrap().1.images.len(), 1);
+        assert_eq!(manifest.tree().unwrap().1.images.len(), 2);
+        assert_eq!(manifest.tree().unwrap().1.rules.len(), 1);
         let mut graph = ArtifactGraph::new();
         manifest.add_to(&mut graph).unwrap();
         assert_eq!(graph.parents(&"docker.io/library/site:latest".into()).len(), 3);
@@ -614,13 +614,14 @@ builders=['golang@sha256:0000000000000000000000000000000000000000000000000000000
         let mut graph = ArtifactGraph::new();
         Manifest::parse("f.toml", text).unwrap().add_to(&mut graph).unwrap();
         let kinds: Vec<_> = graph.artifacts().map(|artifact| (artifact.id.as_str(), artifact.kind)).collect();
+        let pinned = format!("docker.io/library/golang@sha256:{}", "0".repeat(64));
         assert_eq!(
             kinds,
             [
                 ("bash", ArtifactKind::Rpm),
                 ("docker.io/library/app:latest", ArtifactKind::Image),
                 ("docker.io/library/debian:12", ArtifactKind::Image),
-                ("docker.io/library/golang:latest", ArtifactKind::Image),
+                (pinned.as_str(), ArtifactKind::Image),
                 ("mod", ArtifactKind::Module),
                 ("other", ArtifactKind::Module),
             ]

@@ -10,11 +10,15 @@
 
 mod catalog;
 pub mod containerfile;
+mod glob;
+mod instruction;
 mod lines;
 pub mod manifest;
+mod mount;
 mod reader;
 mod rules;
 pub mod tree;
+mod tree_table;
 mod words;
 
 pub use catalog::{FilesCatalog, FilesError};

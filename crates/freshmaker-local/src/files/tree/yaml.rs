@@ -1,0 +1,146 @@
+//! As much of a YAML document as is needed to look up texts in nested mappings.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use yaml_rust2::Event;
+use yaml_rust2::parser::Parser;
+
+/// A value. What an alias means is shared, not copied, so a small file stays small.
+#[derive(Debug)]
+pub(super) enum Yaml {
+    Text(String),
+    Mapping(Vec<Entry>),
+    /// A sequence, whose items nobody asks for, or nothing at all.
+    Other,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// The line of the key, counted from 1.
+    pub(super) line: usize,
+    pub(super) value: Rc<Yaml>,
+}
+
+/// Deepest nesting. Real files use less.
+const DEPTH_MAX: usize = 64;
+
+impl Yaml {
+    /// Reads the first document of a text.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence, with its line.
+    pub(super) fn parse(text: &str) -> Result<Rc<Self>, (usize, String)> {
+        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new() };
+        loop {
+            match reader.next()? {
+                (Event::StreamEnd, _) => return Ok(Rc::new(Self::Other)),
+                (Event::StreamStart | Event::DocumentStart | Event::Nothing, _) => {}
+                (event, line) => return reader.value(event, line, 0),
+            }
+        }
+    }
+
+    /// Returns the value of a key of a mapping.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &*entry.value)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Mapping(entries) => entries,
+            Self::Text(_) | Self::Other => &[],
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Mapping(_) | Self::Other => None,
+        }
+    }
+}
+
+struct Reader<'a> {
+    parser: Parser<std::str::Chars<'a>>,
+    anchors: BTreeMap<usize, Rc<Yaml>>,
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Result<(Event, usize), (usize, String)> {
+        match self.parser.next_token() {
+            Ok((event, marker)) => Ok((event, marker.line())),
+            Err(error) => Err((error.marker().line(), error.info().to_owned())),
+        }
+    }
+
+    fn value(&mut self, event: Event, line: usize, depth: usize) -> Result<Rc<Yaml>, (usize, String)> {
+        if depth > DEPTH_MAX {
+            return Err((line, "it is nested too deeply".to_owned()));
+        }
+        let (anchor, value) = match event {
+            Event::Alias(anchor) => {
+                return self.anchors.get(&anchor).cloned().ok_or((line, "an alias means nothing".to_owned()));
+            }
+            Event::Scalar(text, _, anchor, _) => (anchor, Yaml::Text(text)),
+            Event::SequenceStart(anchor, _) => {
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break,
+                        (event, line) => drop(self.value(event, line, depth + 1)?),
+                    }
+                }
+                (anchor, Yaml::Other)
+            }
+            Event::MappingStart(anchor, _) => {
+                let mut entries = Vec::new();
+                loop {
+                    let (event, line) = self.next()?;
+                    if event == Event::MappingEnd {
+                        break;
+                    }
+                    let key = self.value(event, line, depth + 1)?;
+                    let (event, at) = self.next()?;
+                    let value = self.value(event, at, depth + 1)?;
+                    let key = key.text().unwrap_or_default().to_owned();
+                    entries.push(Entry { key, line, value });
+                }
+                (anchor, Yaml::Mapping(entries))
+            }
+            _ => (0, Yaml::Other),
+        };
+        let value = Rc::new(value);
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&value));
+        }
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found_by_key() {
+        let text = "# c\na: &x {b: 'c d', e: [1, {f: g}]}\nh: *x\n? [k]\n: l\nm:\n";
+        let yaml = Yaml::parse(text).unwrap();
+        assert_eq!(yaml.get("h").and_then(|h| h.get("b")).and_then(Yaml::text), Some("c d"));
+        assert!(yaml.get("a").and_then(|a| a.get("e")).is_some_and(|e| e.text().is_none()));
+        assert_eq!(yaml.entries().iter().map(|entry| entry.line).collect::<Vec<_>>(), [2, 3, 4, 6]);
+        assert!(Yaml::parse("").unwrap().entries().is_empty());
+    }
+
+    #[test]
+    fn mistakes_name_their_line_and_aliases_cost_nothing() {
+        assert_eq!(Yaml::parse("a: b\nc: *x\n").unwrap_err().0, 2);
+        assert_eq!(Yaml::parse("a:\n  - b\n c: d\n").unwrap_err().0, 3);
+        assert!(Yaml::parse(&"[".repeat(1000)).is_err());
+        let mut text = "a0: &a0 {x: y}\n".to_owned();
+        for level in 1..60 {
+            let last = level - 1;
+            text.push_str(&format!("a{level}: &a{level} {{p: *a{last}, q: *a{last}}}\n"));
+        }
+        assert_eq!(Yaml::parse(&text).unwrap().entries().len(), 60);
+    }
+}

@@ -1,0 +1,4 @@
+ARG ORG
+ARG BASE=$ORG/app
+FROM alpine:3.20 AS a
+FROM $BASE

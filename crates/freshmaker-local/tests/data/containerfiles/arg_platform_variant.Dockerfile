@@ -1,0 +1,3 @@
+FROM alpine:3.20 AS base
+FROM debian:12 AS base-v7
+FROM base${TARGETVARIANT:+-$TARGETVARIANT}

@@ -1,0 +1,7 @@
+FROM alpine:3.20
+ONBUILD RUN <<A <<-B
+FROM x
+A
+FROM y
+	B
+CMD <<C

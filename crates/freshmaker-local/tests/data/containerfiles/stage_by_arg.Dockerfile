@@ -1,0 +1,5 @@
+ARG WHICH=Build
+FROM debian:12 AS Build
+FROM alpine:3.20 AS test
+FROM ${WHICH}
+COPY --from=TEST / /

@@ -1,0 +1,2 @@
+# syntax=registry.example.com/team/frontend:1
+FROM alpine:3.20
