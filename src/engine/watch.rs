@@ -179,7 +179,7 @@ fn work<'a>(
         }
         let Some(system) = core.backend(&build.key) else { continue };
         let (id, build_id) = (attempt.id.clone(), build.id);
-        let seen_at = at.min(core.steady_now()).max(attempt.intent_at);
+        let seen_at = core.steady_now().map_or(at, |steady| at.min(steady)).max(attempt.intent_at);
         let at = polling.moment(&id, seen_at, now);
         match Effect::of_attempt(&attempt, &build, core.run(), at) {
             Some(Effect::LookUp) if backoffs.is_due(&id, now) => {
