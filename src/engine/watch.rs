@@ -352,7 +352,7 @@ fn must_decide(core: &Core, attempt: &AttemptRecord) -> Input {
     if attempt.reason.code != NEEDS_DECISION {
         tracing::error!(attempt.id = %attempt.id, "{text}");
     }
-    let (reason, after) = (Reason::new(NEEDS_DECISION, text), core.limits.backoff_max);
+    let (reason, after) = (Reason::new("needs_decision", text), core.limits.backoff_max);
     Input::NotResolved { attempt: attempt.id.clone(), reason, after }
 }
 
