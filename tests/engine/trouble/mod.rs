@@ -66,7 +66,8 @@ impl Trouble {
         match mood {
             None => Ok(()),
             Some(Mood::Hangs) => std::future::pending().await,
-            Some(Mood::Panics) => panic!("{call} was told to panic"),
+            // Without a line for each on the terminal.
+            Some(Mood::Panics) => std::panic::resume_unwind(Box::new(format!("{call} was told to panic"))),
             Some(Mood::Fails(remedy)) => Err(Error::new(remedy, call, "it was told to fail")),
         }
     }
