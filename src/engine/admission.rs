@@ -187,13 +187,14 @@ impl From<Error> for NotNow {
 /// # Errors
 /// `NotNow` if the storage cannot be read or the plan has to wait.
 async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: InboxRecord) -> Result<Stored, NotNow> {
+    let admissions = admissions(core, about, decisions).await?;
+    let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
+    let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
+    // After the rows were loaded: what is stored later conflicts with them.
     let plans: Vec<_> = decisions.events.iter().filter_map(|(_, outcome)| outcome.to_be_built()).collect();
     if about.may_ask_again && is_overtaken(core, about.began, &plans).await? {
         return Err(NotNow::Overtaken);
     }
-    let admissions = admissions(core, about, decisions).await?;
-    let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
-    let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
     let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
     let mut rebuild = Rebuild::new(loaded, core.run());
     for mut admission in admissions {

@@ -22,7 +22,7 @@ use crate::backend::{
     Violation,
 };
 use crate::client::{Client, Shared, Wake};
-use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Limits, RunId};
+use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Followed, Limits, RunId};
 use crate::time::{Timestamp, later, since};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -71,6 +71,8 @@ pub(super) struct Core {
     pub(super) wake: Arc<Wake>,
     /// The lease as of its last renewal.
     held: Mutex<Held>,
+    /// Since when attempts have been followed, by any run of this engine.
+    followed: Mutex<Followed>,
     /// What is logged only once, by its text: unreadable rows, missing build systems; at most
     /// `REPORTED_MAX`.
     reported: Mutex<BTreeSet<String>>,
@@ -235,6 +237,7 @@ impl Core {
             rng: Mutex::new(parts.rng),
             wake,
             held: Mutex::default(),
+            followed: Mutex::default(),
             reported: Mutex::default(),
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
@@ -373,6 +376,12 @@ impl Core {
     pub(super) fn steady_now(&self) -> Option<Timestamp> {
         let (began, at) = self.held().began?;
         Some(later(began, self.elapsed().saturating_sub(at)))
+    }
+
+    /// Locks what is known of the attempts that are followed. The guard is never held over an
+    /// `await`.
+    pub(super) fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when a further row becomes due, by `elapsed`.

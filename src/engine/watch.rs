@@ -64,6 +64,7 @@ pub(super) async fn run(core: &Core) {
                     let ids: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
                     core.report(&due.unreadable);
                     follow.keep(&ids, core.elapsed());
+                    core.followed().keep(&ids);
                     for id in hinted(core, &due, &busy) {
                         follow.polling.hasten(&id);
                     }
@@ -211,7 +212,7 @@ fn work<'a>(
         let Some(system) = core.backend(&build.key) else { continue };
         let (id, build_id) = (attempt.id.clone(), build.id);
         let seen_at = core.steady_now().map_or(at, |steady| at.min(steady)).max(attempt.intent_at);
-        let at = follow.polling.moment(&id, seen_at, now);
+        let at = core.followed().moment(&id, seen_at, now);
         match Effect::of_attempt(&attempt, &build, core.run(), at) {
             Some(Effect::LookUp) => {
                 let Some(visit) = follow.visit(&id, now) else { continue };

@@ -42,7 +42,7 @@ pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use neighbourhood::{Neighbourhood, Rebuild};
-pub use polling::Polling;
+pub use polling::{Followed, Polling};
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
     EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, RunId, SessionId, Version,

@@ -1,4 +1,4 @@
-//! Polling: when each live attempt is asked about next.
+//! Polling: when each live attempt is asked about next, and since when it has been followed.
 //!
 //! *Invariant:* this is kept in memory only, and its loss costs no more than one early question
 //! about each attempt. What an attempt has become is stored as the result of an input.
@@ -8,7 +8,44 @@ use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// When each live attempt is to be asked about again, and how long it has been followed.
+/// Since when each live attempt has been followed: by the clock of the rows, and by a monotonic one.
+///
+/// It outlives a run, because a clock that is set may cost the lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    seen: BTreeMap<AttemptId, (Timestamp, Duration)>,
+}
+
+impl Followed {
+    /// Forgets all attempts but these: the others have ended.
+    pub fn keep(&mut self, live: &BTreeSet<AttemptId>) {
+        self.seen.retain(|attempt, _| live.contains(attempt));
+    }
+
+    /// Returns the present moment as it counts for the deadline of an attempt: when the attempt was
+    /// first seen here, plus the time that has passed since.
+    ///
+    /// So an attempt whose deadline is a day away is not late because a clock was set forward by a
+    /// day while it was followed.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::{AttemptId, Followed};
+    /// use freshmaker::time::{from_micros, later};
+    /// use std::time::Duration;
+    ///
+    /// let (attempt, second, day) = (AttemptId::from_random(1), Duration::from_secs(1), Duration::from_secs(86_400));
+    /// let start = from_micros(0);
+    /// let mut followed = Followed::default();
+    /// assert_eq!(followed.moment(&attempt, start, Duration::ZERO), start);
+    /// assert_eq!(followed.moment(&attempt, later(start, day), second), later(start, second));
+    /// ```
+    pub fn moment(&mut self, attempt: &AttemptId, at: Timestamp, now: Duration) -> Timestamp {
+        let (seen_at, seen) = *self.seen.entry(attempt.clone()).or_insert((at, now));
+        later(seen_at, now.saturating_sub(seen))
+    }
+}
+
+/// When each live attempt is to be asked about again.
 ///
 /// Moments are durations since any fixed moment, by a monotonic clock.
 ///
@@ -27,37 +64,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polling {
     next: BTreeMap<AttemptId, Duration>,
-    /// When each attempt was first seen here: by the clock of the rows, and by the monotonic one.
-    seen: BTreeMap<AttemptId, (Timestamp, Duration)>,
 }
 
 impl Polling {
     /// Forgets all attempts but these: the others have ended.
     pub fn keep(&mut self, live: &BTreeSet<AttemptId>) {
         self.next.retain(|attempt, _| live.contains(attempt));
-        self.seen.retain(|attempt, _| live.contains(attempt));
-    }
-
-    /// Returns the present moment as it counts for the deadline of an attempt: when the attempt was
-    /// first seen here, plus the time that has passed since.
-    ///
-    /// So an attempt whose deadline is a day away is not late because a clock was set forward by a
-    /// day while it was followed.
-    ///
-    /// ```
-    /// use freshmaker::rebuild::{AttemptId, Polling};
-    /// use freshmaker::time::{from_micros, later};
-    /// use std::time::Duration;
-    ///
-    /// let (attempt, second, day) = (AttemptId::from_random(1), Duration::from_secs(1), Duration::from_secs(86_400));
-    /// let start = from_micros(0);
-    /// let mut polling = Polling::default();
-    /// assert_eq!(polling.moment(&attempt, start, Duration::ZERO), start);
-    /// assert_eq!(polling.moment(&attempt, later(start, day), second), later(start, second));
-    /// ```
-    pub fn moment(&mut self, attempt: &AttemptId, at: Timestamp, now: Duration) -> Timestamp {
-        let (seen_at, seen) = *self.seen.entry(attempt.clone()).or_insert((at, now));
-        later(seen_at, now.saturating_sub(seen))
     }
 
     /// The attempt is to be asked about at once.

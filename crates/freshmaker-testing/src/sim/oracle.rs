@@ -83,6 +83,16 @@ impl Stored {
         }
         found.extend(Self::convergence(shared));
         let mut world = shared.world();
+        let told = self.events.iter().rev().map(|event| {
+            format!(
+                "event {} of {} {}: {}",
+                event.id,
+                event.message_id,
+                event.created_at.format("%H:%M:%S%.3f"),
+                event.reason
+            )
+        });
+        world.trace.extend(told);
         for build in self.builds.iter().filter(|build| build.state == BuildState::Reused) {
             world.trace.push(format!("build {} of {} is REUSED", build.id, build.key.artifact));
         }

@@ -87,8 +87,6 @@ pub(super) struct World {
     absorbing: BTreeSet<ArtifactId>,
     broken: BTreeSet<ArtifactId>,
     pub(super) canceled: bool,
-    /// A process was stopped for a while.
-    frozen: bool,
     /// Until when each run may write.
     living: BTreeMap<RunId, Timestamp>,
     /// How long no process was alive, in all.
@@ -190,7 +188,6 @@ impl World {
             absorbing: BTreeSet::new(),
             broken: BTreeSet::new(),
             canceled: false,
-            frozen: false,
             living: BTreeMap::new(),
             downtime: Duration::ZERO,
             clock_was_set: false,
@@ -361,9 +358,15 @@ impl World {
 
     /// An image that is built from this base is built with other parameters from now on.
     fn change_parameters(&mut self, base: &ArtifactId, value: &str) {
-        let affected = self.graph.affected_by(std::slice::from_ref(base));
-        let images: Vec<_> =
-            affected.artifacts().filter(|it| it.buildable() && it.kind == ArtifactKind::Image).collect();
+        let mut affected = BTreeSet::from([base.clone()]);
+        // Names are given in the order in which images were made from earlier ones.
+        for artifact in self.graph.artifacts() {
+            if self.graph.parents(&artifact.id).into_iter().any(|(parent, _)| affected.contains(parent)) {
+                affected.insert(artifact.id.clone());
+            }
+        }
+        let images = self.graph.artifacts().filter(|it| it.kind == ArtifactKind::Image && it.buildable());
+        let images: Vec<_> = images.filter(|it| affected.contains(&it.id)).collect();
         let Some(image) = images.get(self.rng.usize(..images.len().max(1))) else { return };
         let mut image = (**image).clone();
         image.parameters.insert("flavour", value);
@@ -394,7 +397,6 @@ impl World {
 
     /// A process is stopped, and goes on later as if nothing had happened.
     pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
-        self.frozen = true;
         self.downtime += for_;
         self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
@@ -583,7 +585,8 @@ impl World {
     }
 
     pub(super) fn cancel(&mut self, id: &ExternalId) {
-        if !self.canceled && !self.began_after_clock {
+        // Who takes an attempt over after a clock was set cannot know that.
+        if !self.canceled && !self.began_after_clock && self.weather.processes == 1 {
             self.violation(format!("{id} is cancelled, but nobody wants that"));
         }
         if let Some(task) = self.tasks.iter_mut().find(|task| task.external == *id && task.state == Observed::Running) {
@@ -592,11 +595,9 @@ impl World {
         self.say(|| format!("{id} is cancelled"));
     }
 
-    /// Whether every artifact must have its newest content in the end: no recipe is broken, nothing
-    /// was cancelled, and one process alone decides and is never stopped. Otherwise what was
-    /// decided on an older answer of the catalog may be stored after what was decided on a newer
-    /// one.
+    /// Whether every artifact must have its newest content in the end: no recipe is broken, and
+    /// nothing was cancelled.
     pub(super) fn must_converge(&self) -> bool {
-        self.broken.is_empty() && !self.canceled && !self.frozen && self.weather.processes == 1
+        self.broken.is_empty() && !self.canceled
     }
 }
