@@ -82,7 +82,8 @@ pub enum Remedy {
 }
 
 impl Error {
-    /// An error with its remedy, place and text.
+    /// An error with its remedy, place and text. For an error of a library see
+    /// [`caused`](Self::caused).
     pub fn new(remedy: Remedy, place: impl Into<String>, text: impl fmt::Display) -> Self {
         let mut text = text.to_string();
         if text.len() > Self::TEXT_MAX {
@@ -91,6 +92,27 @@ impl Error {
             text.push('…');
         }
         Self { remedy, place: place.into(), text }
+    }
+
+    /// An error whose text is that of another error and of its causes, which is where libraries say
+    /// what really happened. [`new`](Self::new) writes only the error itself.
+    ///
+    /// ```
+    /// use freshmaker::backend::{Error, Remedy};
+    ///
+    /// # #[derive(Debug)] struct Refused(std::io::Error);
+    /// # impl std::fmt::Display for Refused {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("no answer") }
+    /// # }
+    /// # impl std::error::Error for Refused {
+    /// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> { Some(&self.0) }
+    /// # }
+    /// # let client_error = Refused(std::io::Error::other("connection refused"));
+    /// let error = Error::caused(Remedy::Unavailable, "farm: POST /jobs", &client_error);
+    /// assert_eq!(error.text, "no answer: connection refused");
+    /// ```
+    pub fn caused(remedy: Remedy, place: impl Into<String>, cause: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(remedy, place, with_causes(cause))
     }
 
     /// Returns the same error with another remedy.

@@ -140,7 +140,7 @@ impl Client {
             (Message::HANDLER, event.handler),
             (Message::REQUESTER, by.to_owned()),
         ];
-        self.receive(Message {
+        self.send_decision(Message {
             id: format!("{id}/retry/{part}"),
             topic: event.envelope.kind,
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

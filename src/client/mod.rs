@@ -14,6 +14,7 @@ mod wake;
 
 pub use decide::RetryPart;
 pub(crate) use send::ASK_FIRST;
+pub use send::Sent;
 pub use stuck::{Stuck, StuckSubject};
 pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};

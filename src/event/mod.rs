@@ -53,6 +53,12 @@ use std::collections::BTreeMap;
 /// ```
 #[doc(alias = "webhook")]
 #[doc(alias = "trigger")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event: it does not implement `freshmaker::Event`",
+    label = "not an event",
+    note = "an event is a type of your own with `Serialize`, `Deserialize` and `impl Event`, whose `KIND` is its stored name",
+    note = "a handler takes the event by value as its first argument, and `freshmaker::Context` as its second"
+)]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
     /// The stable stored name: lower case, with dots and dashes. It is also the topic of
     /// [messages](Message::of) that carry the event.

@@ -159,6 +159,22 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
     async fn handle(&self, event: E, cx: Context) -> HandlerResult;
 }
 
+/// Returns the name under which a handler is registered that was given none: that of the function
+/// or type, without its path and parameters, and for a closure the kind of its events. The name of
+/// the function around a closure, often `main`, would say nothing.
+///
+/// ```text
+/// site::rebuild_layers            rebuild_layers
+/// site::Only<site::Registry>      Only
+/// site::main::{{closure}}         registry.base-image-pushed
+/// ```
+pub(crate) fn name_of<E: Event, H>() -> String {
+    let path = std::any::type_name::<H>();
+    let bare = path.split('<').next().filter(|bare| !bare.is_empty()).unwrap_or(path);
+    let last = bare.rsplit("::").next().unwrap_or(bare);
+    if last.starts_with('{') { E::KIND.to_owned() } else { last.to_owned() }
+}
+
 #[async_trait]
 impl<E, F, Fut> Handler<E> for F
 where

@@ -295,6 +295,10 @@ impl Plan {
     /// it.
     pub const PREREQUISITE: &'static str = "prerequisite";
 
+    /// The code of the reason of an artifact that was asked for with
+    /// [`Planner::rebuild`], without a reason of the handler's own.
+    pub const REQUESTED: &'static str = "requested";
+
     /// Returns what started the plan, by name.
     pub fn changed(&self) -> impl Iterator<Item = (&ArtifactId, &Changed)> {
         self.changed.iter()
