@@ -56,6 +56,26 @@ pub struct Error {
 }
 
 /// What the engine does about an error.
+///
+/// The guide [`build_system`](crate::guide::build_system#which-error-is-which-remedy) has a table for
+/// services with an HTTP interface.
+///
+/// ```
+/// use freshmaker::backend::{Error, Remedy};
+///
+/// // The request may have arrived, so it is looked up before anything is sent again.
+/// let timeout = Error::new(Remedy::Unclear, "farm: POST /jobs", "no answer within 30 s");
+/// assert!(timeout.is_transient());
+/// // The same request never succeeds, so the build fails with this text.
+/// let wrong = Error::new(Remedy::Rejected, "farm: POST /jobs", "422: no such target");
+/// assert!(!wrong.is_transient());
+/// assert_eq!(serde_json::to_value(Remedy::NotNow)?, "not_now");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[doc(alias = "retryable")]
+#[doc(alias = "retry")]
+#[doc(alias = "timeout")]
+#[doc(alias = "error kind")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {

@@ -40,6 +40,9 @@ impl Client {
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else
     /// those of the storage.
+    #[doc(alias = "schedule")]
+    #[doc(alias = "trigger")]
+    #[doc(alias = "enqueue")]
     pub async fn send<E: Event>(&self, event: &E) -> Result<String> {
         let (micros, random) = (to_micros(self.now()), self.rng().u64(..));
         let message = self.carrying(format!("{micros:x}-{random:016x}"), event)?;

@@ -203,6 +203,11 @@ impl EngineBuilder {
     ///
     /// 0 pauses the build system: what it has goes on, and nothing is submitted until an engine with
     /// another limit runs. [`Client::stuck`] lists the builds that wait for that.
+    #[doc(alias = "concurrency")]
+    #[doc(alias = "parallelism")]
+    #[doc(alias = "queue")]
+    #[doc(alias = "schedule")]
+    #[doc(alias = "pause")]
     pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
         self.slots.insert(system.into(), slots);
         self
@@ -255,6 +260,7 @@ impl EngineBuilder {
     /// Sets the mode of all builds that this engine plans; [`BuildMode::Real`] if not set. Builds
     /// of different modes share nothing. A dry-run engine only touches dry-run builds, and
     /// [`DryRun`](crate::backend::DryRun) only pretends to build them.
+    #[doc(alias = "dry run")]
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self

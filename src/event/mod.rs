@@ -226,6 +226,17 @@ impl Message {
 ///
 /// An envelope is stored with the event, so its serde form is stable: fields may be added, with a
 /// default, and never change their meaning.
+///
+/// ```
+/// use freshmaker::Envelope;
+/// use freshmaker::handler::ImagePushed;
+///
+/// let envelope = Envelope::of(&ImagePushed { image: "debian:12".into(), digest: None }, "message-1")?;
+/// assert_eq!((envelope.kind.as_str(), envelope.search_key.as_str()), ("image.pushed", "debian:12"));
+/// assert_eq!(envelope.payload["image"], "debian:12");
+/// assert_eq!(envelope.open::<ImagePushed>()?.image, "debian:12");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The event's [`KIND`](Event::KIND), also if the message used one of its aliases.

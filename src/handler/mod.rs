@@ -81,6 +81,32 @@ pub type HandlerResult = Result<Decision, BoxError>;
 /// The decisions of all handlers of a message are stored in one transaction, with the fact that the
 /// message is handled. Only cancellations are applied before that, each in its own transaction; a
 /// repetition does not change them.
+///
+/// ```
+/// use freshmaker::handler::ImagePushed;
+/// use freshmaker::{ArtifactId, Context, Decision, HandlerResult};
+///
+/// async fn rebuild(event: ImagePushed, cx: Context) -> HandlerResult {
+///     if event.image.ends_with("-rc") {
+///         return Ok(Decision::Skip(format!("{} is a release candidate", event.image)));
+///     }
+///     let image = ArtifactId::new(event.image);
+///     let answer = cx.catalog().known_dependents(&[image.clone()]).await?;
+///     if answer.graph.is_empty() {
+///         return Ok(Decision::Ignore); // nothing of ours is built on it
+///     }
+///     Ok(Decision::Rebuild(cx.planner(&answer.graph).await?.changed(image, event.digest).plan()?))
+/// }
+/// # use freshmaker::{ArtifactGraph, Policy, memory::MemoryCatalog};
+/// # let decide = |image: &str| {
+/// #     let catalog = std::sync::Arc::new(MemoryCatalog::new(ArtifactGraph::new()));
+/// #     let cx = Context::outside(catalog, Policy::allow_all(), Default::default());
+/// #     let event = ImagePushed { image: image.into(), digest: None };
+/// #     futures_util::FutureExt::now_or_never(rebuild(event, cx)).unwrap().unwrap()
+/// # };
+/// # assert_eq!(decide("debian:13-rc"), Decision::Skip("debian:13-rc is a release candidate".into()));
+/// # assert_eq!(decide("debian:12"), Decision::Ignore);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {

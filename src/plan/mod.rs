@@ -179,6 +179,22 @@ pub struct PlanParent {
 /// also a parent. *Invariant:* a parent that the plan rebuilds is in an earlier wave, or the
 /// dependency is given up in one of [`Plan::cycles`], or no change is carried along it.
 /// *Invariant:* `rank` is at least `estimate`.
+///
+/// ```
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, RebuildReason};
+///
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+///
+/// let plan = graph.planner().changed("debian", None).plan()?;
+/// let node = plan.node(&"app".into()).expect("it is built on debian");
+/// assert_eq!((node.reason, node.wave), (RebuildReason::DirectlyAffected, 0));
+/// assert_eq!(node.because, ["debian".into()]);
+/// assert!(node.parent(&"debian".into()).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanNode {
     /// What is built, as the graph describes it. Shared with the graph and with clones of the plan.

@@ -343,7 +343,10 @@ impl Compiler {
             return Ok(Pattern::Text(text));
         }
         if let Some(meant) = as_glob(&text) {
-            return Err(PolicyError::new(path, format!("{text:?} looks like a glob, but is a regular expression; {meant}")));
+            return Err(PolicyError::new(
+                path,
+                format!("{text:?} looks like a glob, but is a regular expression; {meant}"),
+            ));
         }
         let compile = |expression: &str| RegexBuilder::new(expression).size_limit(REGEX_BYTES_MAX).build();
         // Compile the text alone first: `a)|(b` is no valid expression, although it would become
