@@ -314,14 +314,19 @@ pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>
     if !is_of::<E>(&message.topic) {
         return None;
     }
+    Some(read_json::<E>(message))
+}
+
+/// Reads the body as the JSON of an `E`, whatever the topic is.
+fn read_json<E: Event>(message: &Message) -> Result<Envelope, ParseError> {
     let identity = message.identity();
     let event = serde_json::from_slice::<E>(&message.body);
-    Some(event.and_then(|event| Envelope::of(&event, &identity)).map_err(|error| ParseError {
+    event.and_then(|event| Envelope::of(&event, &identity)).map_err(|error| ParseError {
         message: identity.clone(),
         topic: message.topic.clone(),
         place: format!("line {} column {}", error.line(), error.column()),
         reason: error.to_string(),
-    }))
+    })
 }
 
 /// Which message brought an event, and when.

@@ -192,13 +192,27 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
 /// ```text
 /// site::rebuild_layers            rebuild_layers
 /// site::Only<site::Registry>      Only
+/// site::Only<site::Registry>::ask ask
 /// site::main::{{closure}}         registry.base-image-pushed
 /// ```
 pub(crate) fn name_of<E: Event, H>() -> String {
     let path = std::any::type_name::<H>();
-    let bare = path.split('<').next().filter(|bare| !bare.is_empty()).unwrap_or(path);
-    let last = bare.rsplit("::").next().unwrap_or(bare);
-    if last.starts_with('{') { E::KIND.to_owned() } else { last.to_owned() }
+    if path.ends_with("{{closure}}") {
+        return E::KIND.to_owned();
+    }
+    let mut depth = 0_usize;
+    let outside = path.chars().filter(|c| {
+        let before = depth;
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before == 0 && depth == 0
+    });
+    let bare: String = outside.collect();
+    let last = bare.rsplit("::").find(|part| !part.is_empty());
+    last.unwrap_or(path).to_owned()
 }
 
 #[async_trait]

@@ -76,6 +76,12 @@ fn a_rule_about_a_fact_that_nothing_adds_is_named() {
 /// A handler with a parameter, whose name must not have it.
 struct Only<T>(T);
 
+impl<T> Only<T> {
+    async fn ask(_: Pushed, _: Context) -> HandlerResult {
+        Ok(Decision::Ignore)
+    }
+}
+
 #[async_trait::async_trait]
 impl<T: Send + Sync + 'static> freshmaker::Handler<Pushed> for Only<T> {
     async fn handle(&self, _: Pushed, _: Context) -> HandlerResult {
@@ -92,6 +98,7 @@ fn a_handler_without_a_name_gets_that_of_its_function_type_or_events() {
     let builder = || World::new().builder();
     assert_eq!(named(builder().on(ignore).on(ignore)), "ignore");
     assert_eq!(named(builder().on(Only(std::sync::Arc::new(1))).on(Only(String::new()))), "Only");
+    assert_eq!(named(builder().on(Only::<u8>::ask).on(Only::<u16>::ask)), "ask");
     let closure = || |_: Pushed, _: Context| async { Ok(Decision::Ignore) };
     assert_eq!(named(builder().on(closure()).on(closure())), "test.pushed");
 }
