@@ -32,6 +32,7 @@
 //! | `malformed` | it cannot be read |
 //! | `too_large` | its body has more bytes than are allowed |
 //! | `poison` | the process died whenever it was handled |
+//! | `handler_timed_out` | its handler did not end in time; with too many of these it is dead |
 //! | `no_handler` | nothing handles its kind any more |
 //! | `refused` | the storage refused what was decided, or a bus refused to publish it |
 //!
@@ -52,6 +53,8 @@
 //! | `unclear` | it is unknown whether the build system took it |
 //! | `resolving` | the build system is asked whether it took it |
 //! | `look_up_failed` | that question has no answer yet |
+//! | `needs_decision` | the build system cannot answer it: a person must decide |
+//! | `decided` | a person has said what became of the submission |
 //! | `adopted` | the build system had it |
 //! | `not_submitted` | the build system never got it |
 //! | `not_sent` | the request did not reach the build system |
@@ -70,6 +73,7 @@
 //! | `canceled` | nobody needs it any more, or somebody cancelled the event |
 //! | `canceled_outside` | somebody cancelled it in the build system |
 //! | `canceled_after_end` | it was cancelled, but had ended well before it could be stopped |
+//! | `abandoned` | a person has given the build up |
 //!
 //! In plans, of what is left out or was asked for:
 //!
@@ -80,6 +84,18 @@
 //! | `no_recipe` | the catalog has no recipe for it |
 //! | `policy` | a rule of the policy blocks it, or none allows it |
 //! | `parent_not_rebuilt` | it depends on the change only over something that is left out |
+//! | `not_retried` | the event that is retried has built it, or did not build it |
+//!
+//! Of what does not move, as [`Client::stuck`](crate::client::Client::stuck) lists it, if nothing
+//! better is stored:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `dead` | the message is a dead letter |
+//! | `handled` | a handler is busy with the message |
+//! | `not_handled` | no engine has handled the message yet |
+//! | `not_started` | no engine has started the build |
+//! | `not_published` | the bus has not taken a notification |
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

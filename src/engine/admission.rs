@@ -19,6 +19,7 @@ use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::Decided;
 use super::inbox::{finish, is_handled, wait};
+use super::overtaken::is_overtaken;
 use super::retry::Retry;
 use crate::backend::{Error, Scope};
 use crate::client::Client;
@@ -27,6 +28,7 @@ use crate::reason::Reason;
 use crate::rebuild::{
     Actor, Admission, BuildId, EventId, InboxRecord, InboxState, Input, Lines, Outcome, Rebuild, RowChange,
 };
+use crate::time::Timestamp;
 use std::collections::BTreeSet;
 
 /// Says what the handlers decided about.
@@ -38,6 +40,19 @@ pub(super) struct About<'a> {
     pub(super) envelope: &'a Envelope,
     /// What it does over, if it is a retry.
     pub(super) retry: Option<&'a Retry>,
+    /// When the handlers were asked, by the clock of the storage.
+    pub(super) began: Timestamp,
+    /// Whether the handlers can be asked again, if another decision was stored meanwhile.
+    pub(super) may_ask_again: bool,
+}
+
+/// Says what became of decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// The message is no longer this run's.
+    Ended,
+    /// Nothing was stored, because a newer decision was: the handlers are to be asked again.
+    Overtaken,
 }
 
 /// Holds what the handlers of one message decided, sorted by what it leads to. Each entry has the
@@ -77,13 +92,14 @@ impl<'a> Decisions<'a> {
 /// Stores the decisions, and that the message is handled, in one transaction; cancellations are
 /// stored before it, each on its own.
 ///
-/// Returns when the message is no longer this run's: stored, given back, dead, or taken over. An
-/// error of the storage while rows are prepared is repeated after a pause, without a limit.
+/// Returns when the message is no longer this run's: stored, given back, dead, or taken over; or
+/// when the decisions are overtaken. An error of the storage while rows are prepared is repeated
+/// after a pause, without a limit.
 ///
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over
 /// or claims again without holding it.
-pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Decided)>) {
+pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Decided)>) -> Stand {
     let About { record, envelope, .. } = about;
     let decisions = Decisions::sort(decided);
     for (handler, event) in &decisions.canceled {
@@ -103,20 +119,22 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
                 core.pause("admission", &error).await;
                 continue;
             }
+            Err(NotNow::Overtaken) => return Stand::Overtaken,
             Err(NotNow::Builds(reason)) => {
                 drop(admitting);
-                return wait_for_builds(core, record.clone(), reason).await;
+                wait_for_builds(core, record.clone(), reason).await;
+                return Stand::Ended;
             }
         };
         drop(admitting);
         match stored {
-            Stored::Yes | Stored::Fenced => return,
+            Stored::Yes | Stored::Fenced => return Stand::Ended,
             Stored::Refused(error) => {
                 tracing::error!(message.id = record.message_id, %error, "the storage refuses what follows from a message");
-                let reason = Reason::new("refused", error.to_string());
-                return finish(core, record.clone().dead(reason)).await;
+                finish(core, record.clone().dead(Reason::new("refused", error.to_string()))).await;
+                return Stand::Ended;
             }
-            Stored::Conflict | Stored::Unknown if is_handled(core, record).await => return,
+            Stored::Conflict | Stored::Unknown if is_handled(core, record).await => return Stand::Ended,
             Stored::Conflict => conflicts.pause(core).await,
             Stored::Unknown => {}
         }
@@ -140,6 +158,8 @@ enum NotNow {
     Backend(Error),
     /// They have to wait for the end of builds under way.
     Builds(Reason),
+    /// A newer decision about the same artifacts was stored meanwhile.
+    Overtaken,
 }
 
 impl From<Error> for NotNow {
@@ -160,6 +180,10 @@ impl From<Error> for NotNow {
 /// # Errors
 /// `NotNow` if the storage cannot be read or the plan has to wait.
 async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: InboxRecord) -> Result<Stored, NotNow> {
+    let plans: Vec<_> = decisions.events.iter().filter_map(|(_, outcome)| outcome.to_be_built()).collect();
+    if about.may_ask_again && is_overtaken(core, about.began, &plans).await? {
+        return Err(NotNow::Overtaken);
+    }
     let admissions = admissions(core, about, decisions).await?;
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
     let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
@@ -191,7 +215,7 @@ async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: I
 /// are gaps.
 async fn admissions(
     core: &Core,
-    About { record, envelope, retry }: About<'_>,
+    About { record, envelope, retry, .. }: About<'_>,
     decisions: &Decisions<'_>,
 ) -> Result<Vec<Admission>, Error> {
     let lines = lines(core, decisions).await?;

@@ -15,7 +15,7 @@
 //! Neither kind of repetition has a limit: it ends with success, with a refusal, or with the run.
 //! If the process dies here, the commit is stored completely or not at all.
 
-use super::core::Core;
+use super::core::{Core, Failures};
 use crate::backend::{Error, Remedy, Scope};
 use crate::client::Concerned;
 use crate::rebuild::{BuildId, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild};
@@ -91,12 +91,12 @@ impl Core {
     /// If the future is dropped, the fact is stored completely or not at all.
     pub(super) async fn apply(&self, input: &Input, build: Option<BuildId>) -> Result<Neighbourhood, NotApplied> {
         let scope = scope(input, build);
-        let (mut unknown, mut conflicts) = (false, Conflicts::default());
+        let (mut unknown, mut conflicts, mut failures) = (false, Conflicts::default(), Failures::default());
         loop {
             let loaded = match self.storage.load(&scope).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    self.pause("commit", &error).await;
+                    self.pause_longer(&mut failures, "commit", &error).await;
                     continue;
                 }
             };

@@ -96,14 +96,22 @@ struct Held {
     until: (Duration, Timestamp),
     /// The moment of the last renewal by the clock of the storage, and when its answer was here.
     storage: (Timestamp, Duration),
-    /// The same of the first lease of this run.
-    began: (Timestamp, Duration),
+    /// The same of the first lease of this engine: a clock that is set may cost the lease, and the
+    /// next run must still know that it was set.
+    began: Option<(Timestamp, Duration)>,
     /// Partitions of the outbox that this run publishes until the next renewal.
     partitions: Vec<u16>,
 }
 
 /// Largest number of texts in `Core::reported`; later ones are not logged.
 const REPORTED_MAX: usize = 1000;
+
+/// Longest pause of a loop that repeats one thing while a backend is away.
+const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Counts the failures in a row of a loop that repeats one thing.
+#[derive(Debug, Default)]
+pub(super) struct Failures(u32);
 
 /// Holds what the builder hands over to `Core::new`.
 pub(super) struct Parts {
@@ -284,7 +292,7 @@ impl Core {
         let storage = (lease.now, self.elapsed());
         let (before, began) = {
             let held = self.held();
-            (held.run, if held.run == lease.run { held.began } else { storage })
+            (held.run, held.began.or(Some(storage)))
         };
         let until = (asked.0 + lease.ttl, later(asked.1, lease.ttl));
         *self.held() = Held { run: lease.run, until, storage, began, partitions: lease.partitions.clone() };
@@ -354,11 +362,11 @@ impl Core {
         DueLimits { ready, attempts, pause_max: self.pause_max() }
     }
 
-    /// Returns the current time by the clock of the storage as if nobody had set it since this run
-    /// began.
-    pub(super) fn steady_now(&self) -> Timestamp {
-        let (began, at) = self.held().began;
-        later(began, self.elapsed().saturating_sub(at))
+    /// Returns the current time by the clock of the storage as if nobody had set it since this
+    /// engine began; `None` before the first lease.
+    pub(super) fn steady_now(&self) -> Option<Timestamp> {
+        let (began, at) = self.held().began?;
+        Some(later(began, self.elapsed().saturating_sub(at)))
     }
 
     /// Returns when a further row becomes due, by `elapsed`.
@@ -406,6 +414,15 @@ impl Core {
     pub(super) fn is_new(&self, text: String) -> bool {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.len() < REPORTED_MAX && reported.insert(text)
+    }
+
+    /// As [`pause`](Self::pause), for a loop that repeats one thing: the pause doubles with each
+    /// failure in a row, up to `OUTAGE_PAUSE_MAX`.
+    pub(super) async fn pause_longer(&self, failures: &mut Failures, stage: &'static str, error: &Error) {
+        tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
+        let pause = self.options.backend_pause.saturating_mul(1 << failures.0.min(10));
+        failures.0 += 1;
+        self.sleep(pause.min(OUTAGE_PAUSE_MAX)).await;
     }
 
     /// Logs that a backend failed, and sleeps for `Options::backend_pause` (1 second).

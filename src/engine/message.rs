@@ -10,6 +10,8 @@
 //! * A handler fails or panics: its event fails with this text; the message is handled.
 //! * A handler does not end within `handler_timeout`: it is dropped, a try is counted, and the
 //!   message is given back with a back-off.
+//! * Another decision about the same artifacts is stored while the handlers are asked: they are asked
+//!   again, at most `ASKED_MAX` times; see `overtaken`.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
 //! * The process dies: whoever claims the messages that it has left counts a try for each of them.
@@ -18,7 +20,7 @@
 //!   try, by `Storage::release`.
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
-use super::admission::{self, About};
+use super::admission::{self, About, Stand};
 use super::core::{Core, progress};
 use super::decision::{Decided, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
@@ -35,6 +37,10 @@ use std::time::Duration;
 /// How long one message is handled alone. One that has been handled for so long has not killed the
 /// process, so that the others need not wait for it.
 const ALONE_MAX: Duration = Duration::from_secs(60);
+
+/// The handlers of one message are asked so often, if other decisions are stored meanwhile. The last
+/// answer is stored in any case.
+const ASKED_MAX: u32 = 5;
 
 /// The reason code of messages whose handlers did not end in time.
 const LATE: &str = "handler_timed_out";
@@ -107,17 +113,29 @@ async fn handle(core: &Core, record: InboxRecord) {
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
         Some(Ok(envelope)) => envelope,
     };
-    match decide(core, &record, &envelope).await {
-        Ok((decisions, retry)) => {
-            let about = About { record: &record, envelope: &envelope, retry: retry.as_ref() };
-            admission::store(core, about, decisions).await;
+    for round in 1..=ASKED_MAX {
+        let began = core.storage_now();
+        let (decisions, retry) = match decide(core, &record, &envelope).await {
+            Ok(decided) => decided,
+            Err(undecided) => return give_back(core, record, undecided).await,
+        };
+        let may_ask_again = round < ASKED_MAX;
+        let about = About { record: &record, envelope: &envelope, retry: retry.as_ref(), began, may_ask_again };
+        if admission::store(core, about, decisions).await == Stand::Ended {
+            return;
         }
-        Err(Undecided::Backend(error)) => {
+    }
+}
+
+/// Gives a message back about which there is no decision now.
+async fn give_back(core: &Core, record: InboxRecord, undecided: Undecided) {
+    match undecided {
+        Undecided::Backend(error) => {
             tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
             wait(core, record, Reason::new("waiting", error.to_string())).await;
         }
-        Err(Undecided::Late(handler, limit)) => {
-            let reason = Reason::new(LATE, format!("handler {handler} did not end within {limit:?}"));
+        Undecided::Late(handler, limit) => {
+            let reason = Reason::new("handler_timed_out", format!("handler {handler} did not end within {limit:?}"));
             tracing::error!(message.id = record.message_id, %reason, "a handler was dropped");
             let tries = record.tries.saturating_add(1);
             postpone(core, InboxRecord { tries, ..record }, core.limits.backoff(tries), reason).await;

@@ -41,6 +41,7 @@ mod ingest;
 mod lease;
 mod message;
 mod options;
+mod overtaken;
 mod prepared;
 mod preview;
 mod publish;

@@ -29,7 +29,7 @@
 
 use super::Announcement;
 use super::calls::unharmed;
-use super::core::Core;
+use super::core::{Core, Failures};
 use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope};
 use crate::client::Client;
 use crate::event::Message;
@@ -62,16 +62,20 @@ pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
 /// missed. Without a bus, publishing means that subscriptions can read everything at once.
 async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
     let silent = AtomicBool::new(false);
+    let mut failures = Failures::default();
     loop {
         let changed = core.wake.publish.notified();
         let more = match publish_some(core, name, bus, &silent).await {
-            Ok(more) => more,
+            Ok(more) => {
+                failures = Failures::default();
+                more
+            }
             Err(error) if error.remedy == Remedy::Fenced => return core.lose(),
             Err(error) => {
                 if core.is_stopping() {
                     return;
                 }
-                core.pause("publish", &error).await;
+                core.pause_longer(&mut failures, "publish", &error).await;
                 true
             }
         };

@@ -179,7 +179,7 @@ fn work<'a>(
         }
         let Some(system) = core.backend(&build.key) else { continue };
         let (id, build_id) = (attempt.id.clone(), build.id);
-        let seen_at = at.min(core.steady_now()).max(attempt.intent_at);
+        let seen_at = core.steady_now().map_or(at, |steady| at.min(steady)).max(attempt.intent_at);
         let at = polling.moment(&id, seen_at, now);
         match Effect::of_attempt(&attempt, &build, core.run(), at) {
             Some(Effect::LookUp) if backoffs.is_due(&id, now) => {
@@ -352,7 +352,7 @@ fn must_decide(core: &Core, attempt: &AttemptRecord) -> Input {
     if attempt.reason.code != NEEDS_DECISION {
         tracing::error!(attempt.id = %attempt.id, "{text}");
     }
-    let (reason, after) = (Reason::new(NEEDS_DECISION, text), core.limits.backoff_max);
+    let (reason, after) = (Reason::new("needs_decision", text), core.limits.backoff_max);
     Input::NotResolved { attempt: attempt.id.clone(), reason, after }
 }
 

@@ -109,6 +109,14 @@ impl Outcome {
         }
     }
 
+    /// Returns the plan whose builds are to be made.
+    pub(crate) fn to_be_built(&self) -> Option<&Plan> {
+        match self {
+            Self::Build { plan, .. } => Some(plan),
+            Self::Ask { .. } | Self::Skip(_) | Self::Fail(_) => None,
+        }
+    }
+
     /// Returns how many builds are created at most: the number of nodes of a plan that is built,
     /// and zero otherwise. Builds that are joined are not created.
     #[must_use]

@@ -1,4 +1,4 @@
-use super::executor::step;
+use super::executor::{block_on, step};
 use super::faults::Fault;
 use super::world::{SETTLE, World};
 use async_trait::async_trait;
@@ -10,7 +10,6 @@ use freshmaker::backend::{
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
-use freshmaker::memory::MemoryStorage;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord, InboxState,
@@ -46,7 +45,35 @@ impl Shared {
         clock.sleep_until(at).await;
     }
 
-    fn fails(&self, place: &str) -> Result<()> {
+    /// What a call meets: nothing, or it fails, panics or never ends.
+    async fn fails(&self, place: &str) -> Result<()> {
+        let mood = {
+            let mut world = self.world();
+            let (fails, odd) = (world.weather.backend_error, world.weather.odd);
+            if world.weather.backend_errors_max > 0 && world.chance(fails) {
+                world.weather.backend_errors_max -= 1;
+                world.say(|| format!("{place} fails"));
+                Mood::Fails
+            } else if world.weather.odd_max > 0 && world.chance(odd) {
+                world.weather.odd_max -= 1;
+                let mood = if world.rng.bool() { Mood::Hangs } else { Mood::Panics };
+                world.say(|| format!("{place} {mood:?}"));
+                mood
+            } else {
+                return Ok(());
+            }
+        };
+        match mood {
+            Mood::Fails => Err(Error::new(Remedy::Unavailable, place, "the weather is bad")),
+            Mood::Hangs => std::future::pending().await,
+            // Without a line for each on the terminal.
+            Mood::Panics => std::panic::resume_unwind(Box::new(format!("{place} panics"))),
+        }
+    }
+
+    /// As [`fails`](Self::fails), for a call that waits for messages for ever, or whose panic is
+    /// the end of an event: it only fails.
+    fn fails_plainly(&self, place: &str) -> Result<()> {
         let mut world = self.world();
         let chance = world.weather.backend_error;
         if world.weather.backend_errors_max > 0 && world.chance(chance) {
@@ -58,12 +85,21 @@ impl Shared {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Mood {
+    Fails,
+    Hangs,
+    Panics,
+}
+
 /// The storage of one process. Its calls fail before or after they took effect, and take time.
 #[derive(Debug)]
 pub(super) struct SimStorage {
-    pub(super) rows: Arc<MemoryStorage>,
+    pub(super) rows: Arc<dyn Storage>,
     pub(super) shared: Shared,
     pub(super) fault: Option<Fault>,
+    /// Commits that take effect after whoever made them has given up, of all processes.
+    pub(super) late: Arc<Mutex<Vec<(Timestamp, Commit)>>>,
 }
 
 #[async_trait]
@@ -73,72 +109,78 @@ impl Storage for SimStorage {
     }
 
     async fn migrate(&self) -> Result<()> {
-        self.rows.migrate().await
+        now(self.rows.migrate())
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         if held.is_some() {
             self.shared.delay().await;
-            self.shared.fails("storage.lease, before")?;
+            self.shared.fails("storage.lease, before").await?;
         }
-        let lease = self.rows.lease(held).await?;
+        let lease = now(self.rows.lease(held))?;
         self.shared.world().leased(&lease);
         step().await;
         if held.is_some() {
-            self.shared.fails("storage.lease, after it was done,")?;
+            self.shared.fails("storage.lease, after it was done,").await?;
         }
         Ok(lease)
     }
 
     async fn release(&self, run: RunId) -> Result<()> {
         self.shared.delay().await;
-        self.shared.fails("storage.release")?;
-        self.rows.release(run).await?;
+        self.shared.fails("storage.release").await?;
+        now(self.rows.release(run))?;
         self.shared.world().released(run);
         Ok(())
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
         self.shared.delay().await;
-        self.shared.fails("storage.reserve")?;
-        self.rows.reserve(count).await
+        self.shared.fails("storage.reserve").await?;
+        now(self.rows.reserve(count))
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
         step().await;
-        self.shared.fails("storage.claim, before")?;
-        let claimed = self.rows.claim(claim).await?;
+        self.shared.fails("storage.claim, before").await?;
+        let claimed = now(self.rows.claim(claim))?;
         step().await;
-        self.shared.fails("storage.claim, after it was done,")?;
+        self.shared.fails("storage.claim, after it was done,").await?;
         Ok(claimed)
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
         self.shared.delay().await;
-        self.shared.fails("storage.load")?;
-        let loaded = self.rows.load(scope).await?;
+        self.shared.fails("storage.load").await?;
+        let loaded = now(self.rows.load(scope))?;
         step().await;
         Ok(loaded)
     }
 
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
         self.shared.delay().await;
-        self.shared.fails("sweep")?;
-        self.rows.sweep(run, retention, limit).await
+        self.shared.fails("sweep").await?;
+        now(self.rows.sweep(run, retention, limit))
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.shared.delay().await;
-        self.shared.fails("storage.commit, before")?;
+        self.meets_commit("storage.commit, before").await?;
         let run = commit.run;
         let commit = match self.fault {
             Some(fault) => fault.spoil(commit),
             None => commit,
         };
-        self.rows.commit(commit).await?;
+        if self.is_late() {
+            let at = later(self.shared.world().now(), Duration::from_secs(70));
+            self.late.lock().unwrap_or_else(PoisonError::into_inner).push((at, commit));
+            // Whoever waits for it gives up, and it takes effect after that.
+            return std::future::pending().await;
+        }
+        now(self.rows.commit(commit))?;
         self.shared.world().committed(run);
         step().await;
-        self.shared.fails("storage.commit, after it was done,")
+        self.meets_commit("storage.commit, after it was done,").await
     }
 }
 
@@ -146,15 +188,61 @@ impl SimStorage {
     /// Every question is a place where the process may die, and may fail.
     async fn asked(&self) -> Result<&dyn StorageReads> {
         step().await;
-        self.shared.fails("storage.reads")?;
+        self.shared.fails("storage.reads").await?;
+        self.settle();
         Ok(self.rows.reads())
     }
+
+    /// An error of a commit may leave open whether it was stored.
+    async fn meets_commit(&self, place: &str) -> Result<()> {
+        let met = self.shared.fails(place).await;
+        let unclear = self.shared.world().rng.bool();
+        match met {
+            // An engine that takes it for stored.
+            Err(_) if self.fault == Some(Fault::UnclearTakenForStored) => Ok(()),
+            Err(error) if unclear => Err(error.with_remedy(Remedy::Unclear)),
+            met => met,
+        }
+    }
+
+    /// Whether the next commit takes effect when nobody waits for it any more.
+    fn is_late(&self) -> bool {
+        let mut world = self.shared.world();
+        let chance = world.weather.late_commit;
+        let late = world.weather.odd_max > 0 && world.chance(chance);
+        if late {
+            world.weather.odd_max -= 1;
+            world.say(|| "a commit takes effect later".to_owned());
+        }
+        late
+    }
+
+    /// Lets late commits take effect whose time has come. The storage refuses what no longer fits.
+    fn settle(&self) {
+        let at = self.shared.world().now();
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let (due, rest) = std::mem::take(&mut *late).into_iter().partition(|(when, _)| *when <= at);
+        *late = rest;
+        drop(late);
+        for (_, commit) in due {
+            let (run, stored) = (commit.run, now(self.rows.commit(commit)));
+            if stored.is_ok() {
+                self.shared.world().committed(run);
+            }
+        }
+    }
+}
+
+/// The output of a call of the storage, which is made at once: only the wrapper takes time. A
+/// storage that works on threads of its own is waited for.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    block_on(call)
 }
 
 #[async_trait]
 impl StorageReads for SimStorage {
     async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
-        let mut due = self.asked().await?.due(run, limits).await?;
+        let mut due = now(self.asked().await?.due(run, limits))?;
         if self.fault == Some(Fault::NoConcurrencyLimit) {
             due.live.clear();
         }
@@ -162,51 +250,76 @@ impl StorageReads for SimStorage {
     }
 
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        self.asked().await?.events(filter, paging).await
+        now(self.asked().await?.events(filter, paging))
     }
 
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        self.asked().await?.builds(filter, paging).await
+        now(self.asked().await?.builds(filter, paging))
     }
 
     async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        self.asked().await?.attempts(build).await
+        now(self.asked().await?.attempts(build))
     }
 
     async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        self.asked().await?.transitions(aggregate, id).await
+        now(self.asked().await?.transitions(aggregate, id))
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
-        self.asked().await?.message(source, message_id).await
+        now(self.asked().await?.message(source, message_id))
     }
 
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.asked().await?.messages(states, paging).await
+        now(self.asked().await?.messages(states, paging))
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
-        self.asked().await?.plan(event).await
+        now(self.asked().await?.plan(event))
     }
 
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
-        self.asked().await?.durations(mode, limit).await
+        now(self.asked().await?.durations(mode, limit))
     }
 
     async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
-        self.asked().await?.notifications(partition, after, limit).await
+        now(self.asked().await?.notifications(partition, after, limit))
     }
 
     async fn outbox(&self) -> Result<Outbox> {
-        self.asked().await?.outbox().await
+        now(self.asked().await?.outbox())
     }
 
     async fn overview(&self) -> Result<Overview> {
-        self.asked().await?.overview().await
+        now(self.asked().await?.overview())
     }
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
-        self.rows.check_consistency().await
+        now(self.rows.reads().check_consistency())
+    }
+}
+
+/// A bus that only takes notifications, and that may be down for a day.
+#[derive(Debug)]
+pub(super) struct SimListener(pub(super) Shared);
+
+#[async_trait]
+impl Bus for SimListener {
+    async fn receive(&self, _: usize) -> Result<Vec<Delivery>> {
+        std::future::pending().await
+    }
+
+    async fn acknowledge(&self, _: &[DeliveryTag]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn publish(&self, message: &Message) -> Result<()> {
+        step().await;
+        if self.0.world().listener_is_down {
+            return Err(Error::new(Remedy::Unavailable, "listener.publish", "it is down"));
+        }
+        self.0.fails("listener.publish").await?;
+        self.0.world().heard.push(message.clone());
+        Ok(())
     }
 }
 
@@ -218,7 +331,7 @@ impl Bus for SimBus {
     async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
         loop {
             self.0.delay().await;
-            self.0.fails("bus.receive")?;
+            self.0.fails_plainly("bus.receive")?;
             let clock = {
                 let mut world = self.0.world();
                 let count = limit.min(world.bus.waiting.len());
@@ -239,7 +352,7 @@ impl Bus for SimBus {
 
     async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
         self.0.delay().await;
-        self.0.fails("bus.acknowledge")?;
+        self.0.fails("bus.acknowledge").await?;
         let mut world = self.0.world();
         for tag in tags {
             if let Some((_, message)) = world.bus.delivered.remove(&tag.0) {
@@ -251,10 +364,10 @@ impl Bus for SimBus {
 
     async fn publish(&self, message: &Message) -> Result<()> {
         step().await;
-        self.0.fails("bus.publish, before")?;
+        self.0.fails("bus.publish, before").await?;
         self.0.world().bus.published.push(message.clone());
         step().await;
-        self.0.fails("bus.publish, after it was done,")
+        self.0.fails("bus.publish, after it was done,").await
     }
 }
 
@@ -279,7 +392,7 @@ impl SimCatalog {
 impl Catalog for SimCatalog {
     async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
         self.0.delay().await;
-        self.0.fails("catalog.dependents")?;
+        self.0.fails_plainly("catalog.dependents")?;
         Ok(CatalogAnswer { graph: self.present().affected_by(of), ..CatalogAnswer::default() })
     }
 
@@ -317,16 +430,16 @@ impl BuildSystem for SimBuilds {
 
     async fn session(&self) -> Result<Option<SessionId>> {
         self.0.delay().await;
-        self.0.fails("builds.session")?;
+        self.0.fails("builds.session").await?;
         Ok(Some(self.0.world().open_session()))
     }
 
     async fn fence(&self, session: &SessionId) -> Result<()> {
         self.0.delay().await;
-        self.0.fails("builds.fence, before")?;
+        self.0.fails("builds.fence, before").await?;
         self.0.world().close_session(session);
         step().await;
-        self.0.fails("builds.fence, after it was done,")
+        self.0.fails("builds.fence, after it was done,").await
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
@@ -364,19 +477,19 @@ impl BuildSystem for SimBuilds {
 
     async fn find(&self, request: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
         self.0.delay().await;
-        self.0.fails("builds.find")?;
+        self.0.fails("builds.find").await?;
         Ok(self.0.world().find(&request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         self.0.delay().await;
-        self.0.fails("builds.status")?;
+        self.0.fails("builds.status").await?;
         Ok(self.0.world().status(ids))
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
         self.0.delay().await;
-        self.0.fails("builds.cancel")?;
+        self.0.fails("builds.cancel").await?;
         self.0.world().cancel(id);
         Ok(())
     }
@@ -390,7 +503,7 @@ pub(super) struct SimVerifier(pub(super) Shared);
 impl Verifier for SimVerifier {
     async fn verify(&self, made: &Made) -> Result<Verification> {
         self.0.delay().await;
-        self.0.fails("verifier.verify")?;
+        self.0.fails("verifier.verify").await?;
         let stale = self.0.world().is_stale(&made.external);
         Ok(if stale { Verification::Stale("it is made of old packages".into()) } else { Verification::Passed(None) })
     }

@@ -1,15 +1,18 @@
 use super::backends::{SimBuilds, SimBus, SimVerifier};
+use super::executor::VirtualClock;
 use async_trait::async_trait;
+use freshmaker::artifact::Digest;
 use freshmaker::backend::{
-    BuildRequest, BuildSystem, Bus, Capabilities, Delivery, DeliveryTag, Found, Made, Result, Verifier,
+    BuildRequest, BuildSystem, Bus, Capabilities, Clock, Delivery, DeliveryTag, Error, Found, Made, Remedy, Result,
+    Verifier,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::EdgeKind;
 use freshmaker::rebuild::{
-    BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventState, ExternalId, RowChange, SessionId,
+    BuildId, BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventState, ExternalId, RowChange, SessionId,
     Verification,
 };
-use freshmaker::time::Timestamp;
+use freshmaker::time::{Timestamp, since};
 use std::time::Duration;
 
 macro_rules! faults {
@@ -67,6 +70,22 @@ faults! {
     NotVerified,
     /// A build is submitted without asking whether what was prepared for it is still there.
     PreparedNotAsked,
+    /// A commit whose outcome is not known counts as stored.
+    UnclearTakenForStored,
+    /// A build is reused although it has other parameters.
+    ParametersIgnored,
+    /// Pauses follow the date.
+    PausesByDate,
+    /// Calls have no time limit.
+    NoTimeLimit,
+    /// A bus waits for another one.
+    BusesWait,
+    /// A run that is over goes on writing.
+    NotFenced,
+    /// Rows that a decision rests on are not compared.
+    ReadSetIgnored,
+    /// A cancellation does not say that it has changed the causes of a build.
+    CausesNotCounted,
 }
 
 impl Fault {
@@ -74,6 +93,12 @@ impl Fault {
     pub(super) fn spoil(self, mut commit: Commit) -> Commit {
         match self {
             Self::NoConcurrencyLimit => commit.at_most.clear(),
+            Self::NotFenced => commit.run = commit.run.filter(|_| needs_run(&commit.changes)),
+            Self::ReadSetIgnored => commit.unchanged.clear(),
+            Self::CausesNotCounted => {
+                let withdrawn: Vec<_> = commit.changes.iter().filter_map(withdrawn).collect();
+                commit.changes.retain(|change| !only_counts(change, &withdrawn));
+            }
             _ => commit.changes = commit.changes.into_iter().filter_map(|change| self.spoil_change(change)).collect(),
         }
         commit
@@ -103,6 +128,24 @@ impl Fault {
     }
 }
 
+/// Whether the storage asks for a run, to see whether it has claimed a message or publishes.
+fn needs_run(changes: &[RowChange]) -> bool {
+    changes.iter().any(|change| matches!(change, RowChange::Inbox(_) | RowChange::Position(_) | RowChange::Trim { .. }))
+}
+
+/// The build that an event is no longer a cause of.
+fn withdrawn(change: &RowChange) -> Option<BuildId> {
+    match change {
+        RowChange::Cause(cause) if !cause.live => Some(cause.build),
+        _ => None,
+    }
+}
+
+/// Whether a change of a build is only there to give it a new version.
+fn only_counts(change: &RowChange, withdrawn: &[BuildId]) -> bool {
+    matches!(change, RowChange::Build { record, .. } if record.cancel_at.is_none() && withdrawn.contains(&record.id))
+}
+
 fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
     match (fault, build.state) {
         (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
@@ -113,6 +156,10 @@ fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
             for parent in &mut build.parents {
                 parent.kinds.retain(|kind| *kind != EdgeKind::Repository);
             }
+        }
+        (Fault::ParametersIgnored, _) if build.inputs.is_some() => {
+            let contents = build.parents.iter().flat_map(|parent| &parent.digest);
+            build.inputs = Some(Digest::of_parts(contents.map(|digest| digest.as_str().as_bytes())));
         }
         (Fault::FailedParentKeepsChildren, BuildState::DependencyFailed) => {
             build.state = BuildState::Blocked;
@@ -127,6 +174,36 @@ fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
             build.done_at = Some(build.created_at);
         }
         _ => {}
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FaultyClock {
+    pub(super) inner: VirtualClock,
+    pub(super) fault: Option<Fault>,
+}
+
+/// The time limits of an engine, by default: of a call and of a handler.
+const TIME_LIMITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
+
+#[async_trait]
+impl Clock for FaultyClock {
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        match self.fault {
+            Some(Fault::PausesByDate) => since(self.inner.now(), Timestamp::UNIX_EPOCH),
+            _ => self.inner.elapsed(),
+        }
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        match self.fault {
+            Some(Fault::NoTimeLimit) if TIME_LIMITS.contains(&duration) => std::future::pending().await,
+            _ => self.inner.sleep(duration).await,
+        }
     }
 }
 
@@ -154,6 +231,9 @@ impl Bus for FaultyBus {
     async fn publish(&self, message: &Message) -> Result<()> {
         if self.fault == Some(Fault::NotificationsDropped) {
             return Ok(());
+        }
+        if self.fault == Some(Fault::BusesWait) && self.inner.0.world().listener_is_down {
+            return Err(Error::new(Remedy::Unavailable, "bus.publish", "it waits for the other one"));
         }
         self.inner.publish(message).await
     }

@@ -22,16 +22,16 @@ pub use executor::VirtualClock;
 pub use faults::Fault;
 pub use world::Weather;
 
-use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimStorage, SimVerifier};
+use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimListener, SimStorage, SimVerifier};
 use self::executor::Task;
-use self::faults::{FaultyBuilds, FaultyBus, FaultyVerifier};
+use self::faults::{FaultyBuilds, FaultyBus, FaultyClock, FaultyVerifier};
 use self::world::World;
-use freshmaker::backend::{Clock, Error, EventFilter, Paging};
+use freshmaker::backend::{Clock, Error, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
 use freshmaker::engine::Engine;
-use freshmaker::handler::rebuild_dependents;
+use freshmaker::handler::{Context, Decision, HandlerResult, ImagePushed, rebuild_dependents};
 use freshmaker::memory::MemoryStorage;
-use freshmaker::rebuild::{EventState, Limits};
+use freshmaker::rebuild::{Commit, EventState, Limits};
 use freshmaker::time::{Timestamp, from_micros, later};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,7 +94,20 @@ const STEPS_MAX: u32 = 400_000;
 /// # Errors
 /// [`Failed`] with everything that was broken.
 pub fn simulate(seed: u64) -> Result<Report, Failed> {
-    run(seed, None, None)
+    run(seed, None, None, in_memory)
+}
+
+/// One run on a storage of yours, which gets the clock that it must have. A storage that works on
+/// threads needs the runtime that it works on.
+///
+/// # Errors
+/// [`Failed`] with everything that was broken.
+pub fn simulate_on(seed: u64, make: impl FnOnce(Arc<VirtualClock>) -> Arc<dyn Storage>) -> Result<Report, Failed> {
+    run(seed, None, None, make)
+}
+
+fn in_memory(clock: Arc<VirtualClock>) -> Arc<dyn Storage> {
+    Arc::new(MemoryStorage::new().with_clock(clock).with_partitions(3))
 }
 
 /// One run in which the process also dies before exactly this step, counted from the first;
@@ -103,7 +116,7 @@ pub fn simulate(seed: u64) -> Result<Report, Failed> {
 /// # Errors
 /// [`Failed`] with everything that was broken.
 pub fn simulate_crash_at(seed: u64, step: u32) -> Result<Report, Failed> {
-    run(seed, None, Some(step))
+    run(seed, None, Some(step), in_memory)
 }
 
 /// One run of an engine with a planted fault, to see that the oracle finds it.
@@ -111,7 +124,7 @@ pub fn simulate_crash_at(seed: u64, step: u32) -> Result<Report, Failed> {
 /// # Errors
 /// [`Failed`], if this seed finds it.
 pub fn simulate_fault(seed: u64, fault: Fault) -> Result<Report, Failed> {
-    run(seed, Some(fault), None)
+    run(seed, Some(fault), None, in_memory)
 }
 
 /// What happens from outside, and when.
@@ -119,6 +132,7 @@ pub fn simulate_fault(seed: u64, fault: Fault) -> Result<Report, Failed> {
 enum Action {
     Push(String),
     Cancel,
+    SetClock,
 }
 
 struct Simulation {
@@ -127,21 +141,27 @@ struct Simulation {
     crash_at: Option<u32>,
     clock: VirtualClock,
     shared: Shared,
-    rows: Arc<MemoryStorage>,
+    rows: Arc<dyn Storage>,
+    late: Arc<Mutex<Vec<(Timestamp, Commit)>>>,
     report: Report,
 }
 
-fn run(seed: u64, fault: Option<Fault>, crash_at: Option<u32>) -> Result<Report, Failed> {
+fn run(
+    seed: u64,
+    fault: Option<Fault>,
+    crash_at: Option<u32>,
+    make: impl FnOnce(Arc<VirtualClock>) -> Arc<dyn Storage>,
+) -> Result<Report, Failed> {
     let start = from_micros(1_764_000_000_000_000);
     let clock = VirtualClock::new(start);
     let mut world = World::new(seed, clock.clone(), weather(seed));
     let script = script(&mut world, start);
     let shared = Shared { world: Arc::new(Mutex::new(world)), process: 0 };
-    let rows = MemoryStorage::new().with_clock(Arc::new(clock.clone())).with_partitions(3);
-    let report = Report::default();
-    let mut simulation = Simulation { seed, fault, crash_at, clock, shared, rows: Arc::new(rows), report };
+    let (rows, report) = (make(Arc::new(clock.clone())), Report::default());
+    let late = Arc::default();
+    let mut simulation = Simulation { seed, fault, crash_at, clock, shared, rows, late, report };
     simulation.live(script, later(start, PATIENCE));
-    oracle::check(&simulation.shared, &simulation.rows);
+    oracle::check(&simulation.shared, &*simulation.rows);
     let mut world = simulation.shared.world();
     let trace = std::mem::take(&mut world.trace);
     let violations = std::mem::take(&mut world.violations);
@@ -175,6 +195,13 @@ fn weather(seed: u64) -> Weather {
         flaky_builds_max: 2,
         broken_recipe: pick(&[0, 0, 0, 200]),
         cancel: pick(&[0, 0, 500]),
+        odd: pick(&[0, 0, 3, 20]),
+        late_commit: pick(&[0, 0, 5]),
+        odd_max: pick(&[2, 8]),
+        clock: pick(&[0, 0, 0, 500]),
+        handlers: pick(&[1, 1, 2]),
+        listener: pick(&[0, 0, 1]) == 1,
+        parameters: pick(&[0, 0, 300]),
     }
 }
 
@@ -190,6 +217,10 @@ fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
         if world.chance(cancel) {
             let within = [2, 30, 900][world.rng.usize(..3)];
             script.push((later(at, Duration::from_secs(world.rng.u64(1..=within))), Action::Cancel));
+        }
+        let clock = world.weather.clock;
+        if world.chance(clock) {
+            script.push((later(at, Duration::from_secs(world.rng.u64(1..=900))), Action::SetClock));
         }
     }
     script.sort_by_key(|(at, _)| *at);
@@ -250,6 +281,10 @@ impl Simulation {
         for (number, process) in processes.iter_mut().enumerate() {
             if !matches!(process, Process::Down(until) if *until <= now) {
                 continue;
+            }
+            {
+                let mut world = self.shared.world();
+                world.began_after_clock |= world.clock_was_set;
             }
             let mut stopped = stopped.clone();
             *process = match self.engine(number) {
@@ -339,13 +374,24 @@ impl Simulation {
     fn engine(&self, process: usize) -> Result<Engine, freshmaker::engine::ConfigError> {
         let fault = self.fault;
         let shared = Shared { process, ..self.shared.clone() };
-        let storage = SimStorage { rows: Arc::clone(&self.rows), shared: shared.clone(), fault };
-        let slots = shared.world().slots;
+        let (rows, late) = (Arc::clone(&self.rows), Arc::clone(&self.late));
+        let storage = SimStorage { rows, shared: shared.clone(), fault, late };
+        let (slots, handlers, listener) = {
+            let world = shared.world();
+            (world.slots, world.weather.handlers, world.weather.listener)
+        };
         // A process dies more often here than a message may be suspected of it.
         let mut limits = Limits::default();
         limits.message_tries_max = 50;
         let number = self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.report.crashes));
-        Engine::builder()
+        let mut builder = Engine::builder();
+        if listener {
+            builder = builder.bus("another", Arc::new(SimListener(shared.clone())));
+        }
+        for number in 1..handlers {
+            builder = builder.on_as(format!("onlooker{number}"), look_on);
+        }
+        builder
             .storage(Arc::new(storage))
             .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared.clone()), fault }))
             .catalog("images", Arc::new(SimCatalog(shared.clone())))
@@ -354,7 +400,7 @@ impl Simulation {
             .limit("builds", slots)
             .on(rebuild_dependents)
             .limits(limits)
-            .clock(Arc::new(self.clock.clone()))
+            .clock(Arc::new(FaultyClock { inner: self.clock.clone(), fault }))
             .seed(number.wrapping_add(1_000_000_007 * process as u64))
             .build()
     }
@@ -363,15 +409,19 @@ impl Simulation {
     /// simulation.
     fn outside(&self, script: Vec<(Timestamp, Action)>) -> Task<()> {
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
-        let storage = Arc::<MemoryStorage>::clone(&self.rows);
-        let client = Client::new(storage).with_clock(Arc::new(self.clock.clone()));
+        let rows = Arc::clone(&self.rows);
+        let client = Client::new(Arc::clone(&rows)).with_clock(Arc::new(self.clock.clone()));
         Task::new(async move {
             for (at, action) in script {
                 clock.sleep_until(at).await;
                 match action {
                     Action::Push(id) => shared.world().push_base(&id),
                     Action::Cancel => cancel(&shared, &client).await,
+                    Action::SetClock => shared.world().set_clock(),
                 }
+            }
+            if shared.world().weather.listener {
+                hours_without_the_listener(&shared, &client, &*rows).await;
             }
             loop {
                 client.wait_until_idle().await;
@@ -394,19 +444,47 @@ enum Turn {
     Outside,
 }
 
+async fn look_on(_: ImagePushed, _: Context) -> HandlerResult {
+    Ok(Decision::Skip("it only looks on".into()))
+}
+
+/// Waits until everything has ended but what the second bus waits for, and lets that come back two
+/// hours later. Until then the first bus has been told everything.
+async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn Storage) {
+    let clock = shared.world().clock.clone();
+    loop {
+        let quiet = {
+            let world = shared.world();
+            world.bus.waiting.is_empty() && world.bus.delivered.is_empty()
+        };
+        let left = client.overview().await.map_or(1, |it| it.messages_waiting + it.events_open + it.builds_running);
+        if quiet && left == 0 {
+            break;
+        }
+        clock.sleep(Duration::from_secs(60)).await;
+    }
+    clock.sleep(Duration::from_secs(2 * 3600)).await;
+    let published = shared.world().bus.published.clone();
+    for text in oracle::untold(&published, rows) {
+        shared.world().violation(format!("while another bus is down: {text}"));
+    }
+    shared.world().listener_is_down = false;
+}
+
 async fn cancel(shared: &Shared, client: &Client) {
     let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
     let Ok(events) = client.events(filter, Paging::first(100)).await else { return };
     if events.items.is_empty() {
         return;
     }
-    let event = {
+    let (one, other) = {
         let mut world = shared.world();
-        let event = events.items[world.rng.usize(..events.items.len())].id;
         world.canceled = true;
-        world.say(|| format!("event {event} is to be cancelled"));
-        event
+        let mut pick = || events.items[world.rng.usize(..events.items.len())].id;
+        let picked = (pick(), pick());
+        world.say(|| format!("events {} and {} are to be cancelled", picked.0, picked.1));
+        picked
     };
-    // It may have ended meanwhile.
-    let _ = client.cancel(event, "somebody").await;
+    // They may have ended meanwhile, or be the same.
+    let _ = futures_util::join!(client.cancel(one, "somebody"), client.cancel(other, "somebody else"));
 }

@@ -1,24 +1,30 @@
 use super::backends::Shared;
+use super::executor::block_on;
 use super::world::SETTLE;
-use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage, StorageReads};
-use freshmaker::memory::MemoryStorage;
+use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage};
+use freshmaker::event::Message;
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState,
     Neighbourhood, Observed,
 };
 use freshmaker::store::LEASE_TTL;
 use freshmaker::time::since;
-use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Compares what is stored with the ledger of the world.
-pub(super) fn check(shared: &Shared, rows: &MemoryStorage) {
-    let found = stored(rows).now_or_never();
-    match found {
-        Some(Ok(stored)) => stored.check(shared),
-        Some(Err(error)) => shared.world().violation(format!("the rows cannot be read: {error}")),
-        None => shared.world().violation("the rows cannot be read at once".to_owned()),
+pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
+    match block_on(stored(rows)) {
+        Ok(stored) => stored.check(shared),
+        Err(error) => shared.world().violation(format!("the rows cannot be read: {error}")),
+    }
+}
+
+/// Returns what a bus that lives has not been told, although everything has ended.
+pub(super) fn untold(published: &[Message], rows: &dyn Storage) -> Vec<String> {
+    match block_on(stored(rows)) {
+        Ok(stored) => stored.notifications(published),
+        Err(error) => vec![format!("the rows cannot be read: {error}")],
     }
 }
 
@@ -32,11 +38,12 @@ struct Stored {
     idle: bool,
 }
 
-async fn stored(rows: &MemoryStorage) -> Result<Stored> {
+async fn stored(storage: &dyn Storage) -> Result<Stored> {
+    let rows = storage.reads();
     let events = rows.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
     let builds = rows.builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
     let mut attempts = BTreeMap::new();
-    let mut neighbourhood = rows.load(&Scope::Builds(builds.iter().map(|build| build.id).collect())).await?;
+    let mut neighbourhood = storage.load(&Scope::Builds(builds.iter().map(|build| build.id).collect())).await?;
     for build in &builds {
         for attempt in rows.attempts(build.id).await? {
             attempts.insert(attempt.id.to_string(), (build.key.artifact.to_string(), attempt.state));
@@ -63,11 +70,17 @@ impl Stored {
             found.extend(self.unfinished());
         }
         found.extend(self.messages(shared));
-        found.extend(self.order(shared));
         found.extend(self.ledger(shared));
-        found.extend(self.releases());
-        found.extend(self.notifications(shared));
-        found.extend(self.cancels(shared));
+        found.extend(self.notifications(&shared.world().bus.published));
+        if shared.world().weather.listener {
+            found.extend(self.notifications(&shared.world().heard));
+        }
+        // These compare dates.
+        if !shared.world().clock_was_set {
+            found.extend(self.order(shared));
+            found.extend(self.releases());
+            found.extend(self.cancels(shared));
+        }
         found.extend(Self::convergence(shared));
         let mut world = shared.world();
         for build in self.builds.iter().filter(|build| build.state == BuildState::Reused) {
@@ -102,11 +115,11 @@ impl Stored {
             if !world.bus.acknowledged.contains(id) {
                 found.push(format!("message {id} was never acknowledged"));
             }
-            if events != 1 || self.handled.get(id) != Some(&InboxState::Done) {
+            if events != world.weather.handlers as usize || self.handled.get(id) != Some(&InboxState::Done) {
                 found.push(format!("message {id} became {events} events"));
             }
         }
-        if self.events.len() > world.bus.sent.len() {
+        if self.events.len() > world.bus.sent.len() * world.weather.handlers as usize {
             found.push(format!("{} messages became {} events", world.bus.sent.len(), self.events.len()));
         }
         found
@@ -192,12 +205,11 @@ impl Stored {
 
     /// What was published first about each thing is in order, and what was published last is how it
     /// is.
-    fn notifications(&self, shared: &Shared) -> Vec<String> {
-        let world = shared.world();
+    fn notifications(&self, published: &[Message]) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut last: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
         let mut found = Vec::new();
-        for message in world.bus.published.iter().filter(|message| seen.insert(&message.id)) {
+        for message in published.iter().filter(|message| seen.insert(&message.id)) {
             let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.body) else { continue };
             let key = (message.topic.clone(), body["id"].to_string());
             let version = body["version"].as_u64().unwrap_or_default();

@@ -1,5 +1,5 @@
 use super::executor::VirtualClock;
-use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
+use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest, Parameters};
 use freshmaker::backend::{BuildRequest, Found, Lease};
 use freshmaker::event::Message;
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
@@ -47,6 +47,20 @@ pub struct Weather {
     pub broken_recipe: u32,
     /// An event is cancelled while it is under way.
     pub cancel: u32,
+    /// A call panics or never ends.
+    pub odd: u32,
+    /// A commit takes effect after whoever made it has given up.
+    pub late_commit: u32,
+    /// At most so many of those two.
+    pub odd_max: u32,
+    /// The clocks are set forward or back by a month.
+    pub clock: u32,
+    /// Handlers of each message; all but one only look on.
+    pub handlers: u32,
+    /// There is a second bus, which takes nothing until everything else has ended.
+    pub listener: bool,
+    /// A push also changes the parameters of an image.
+    pub parameters: u32,
 }
 
 /// Everything outside the process. It goes on when the process dies.
@@ -79,6 +93,13 @@ pub(super) struct World {
     living: BTreeMap<RunId, Timestamp>,
     /// How long no process was alive, in all.
     pub(super) downtime: Duration,
+    /// The clocks were set, so that dates say nothing.
+    pub(super) clock_was_set: bool,
+    /// A process began after that, and cannot know that the clocks were set while builds ran.
+    pub(super) began_after_clock: bool,
+    pub(super) listener_is_down: bool,
+    /// What the second bus has taken.
+    pub(super) heard: Vec<Message>,
 }
 
 #[derive(Debug, Default)]
@@ -172,7 +193,12 @@ impl World {
             frozen: false,
             living: BTreeMap::new(),
             downtime: Duration::ZERO,
+            clock_was_set: false,
+            began_after_clock: false,
+            listener_is_down: false,
+            heard: Vec::new(),
         };
+        world.listener_is_down = world.weather.listener;
         world.grow();
         world
     }
@@ -235,12 +261,29 @@ impl World {
 
     /// A run has begun, or goes on; those that did not renew in time are over.
     pub(super) fn leased(&mut self, lease: &Lease) {
-        self.living.retain(|_, until| *until > lease.now);
-        self.living.insert(lease.run, later(lease.now, lease.ttl));
+        let now = self.now();
+        self.living.retain(|_, until| *until > now);
+        self.living.insert(lease.run, later(now, lease.ttl));
     }
 
     pub(super) fn released(&mut self, run: RunId) {
         self.living.remove(&run);
+    }
+
+    /// The clocks of all are set forward or back by a month. A lease then ends at most so long
+    /// after its next look as it lasts.
+    pub(super) fn set_clock(&mut self) {
+        let month = Duration::from_secs(30 * 24 * 3600);
+        let forward = self.rng.bool();
+        if forward {
+            self.clock.set_forward(month);
+        } else {
+            self.clock.set_back(month);
+        }
+        self.clock_was_set = true;
+        let until = later(self.now(), freshmaker::store::LEASE_TTL * 3);
+        self.living.values_mut().for_each(|living| *living = until);
+        self.say(|| format!("the clocks are set {}", if forward { "forward" } else { "back" }));
     }
 
     /// Something was stored by this run.
@@ -256,8 +299,9 @@ impl World {
     }
 
     /// The content of an artifact that is built from these contents of its parents.
-    fn content(&self, id: &ArtifactId, parents: &[(ArtifactId, Option<Digest>)]) -> Digest {
+    fn content(&self, id: &ArtifactId, parameters: &Parameters, parents: &[(ArtifactId, Option<Digest>)]) -> Digest {
         let mut parts = vec![id.as_str().to_owned()];
+        parts.extend(parameters.iter().map(|(name, value)| format!("{name}={value:?}")));
         if !self.absorbing.contains(id) {
             for (parent, digest) in parents {
                 parts.push(parent.to_string());
@@ -275,7 +319,8 @@ impl World {
             .map(|(parent, _)| (parent.clone(), outputs.get(parent).cloned()))
             .collect();
         parents.dedup();
-        self.content(id, &parents)
+        let parameters = self.graph.get(id).map(|artifact| artifact.parameters.clone()).unwrap_or_default();
+        self.content(id, &parameters, &parents)
     }
 
     /// What every artifact would contain if all were built in order from the bases that are there
@@ -300,6 +345,9 @@ impl World {
             self.graph.artifacts().filter(|base| !base.buildable()).map(|base| base.id.clone()).collect();
         let base = bases[self.rng.usize(..bases.len())].clone();
         self.outputs.insert(base.clone(), Digest::of(message_id.as_bytes()));
+        if self.chance(self.weather.parameters) {
+            self.change_parameters(&base, message_id);
+        }
         let body = serde_json::json!({ "image": base }).to_string().into_bytes();
         let message =
             Message { id: message_id.to_owned(), topic: "image.pushed".into(), headers: BTreeMap::new(), body };
@@ -309,6 +357,18 @@ impl World {
         if self.chance(self.weather.duplicate) {
             self.send(message);
         }
+    }
+
+    /// An image that is built from this base is built with other parameters from now on.
+    fn change_parameters(&mut self, base: &ArtifactId, value: &str) {
+        let affected = self.graph.affected_by(std::slice::from_ref(base));
+        let images: Vec<_> =
+            affected.artifacts().filter(|it| it.buildable() && it.kind == ArtifactKind::Image).collect();
+        let Some(image) = images.get(self.rng.usize(..images.len().max(1))) else { return };
+        let mut image = (**image).clone();
+        image.parameters.insert("flavour", value);
+        self.say(|| format!("{} is built as {value} from now on", image.id));
+        self.graph.insert(image);
     }
 
     fn send(&mut self, message: Message) {
@@ -483,7 +543,7 @@ impl World {
             return Observed::Failed(Failure::new(class, "the builder broke"));
         }
         let parents: Vec<_> = request.parents.iter().map(|parent| (parent.id.clone(), parent.digest.clone())).collect();
-        let digest = Some(self.content(&request.artifact, &parents));
+        let digest = Some(self.content(&request.artifact, &request.parameters, &parents));
         Observed::Succeeded(Output { name: String::new(), digest, contents: None })
     }
 
@@ -523,6 +583,9 @@ impl World {
     }
 
     pub(super) fn cancel(&mut self, id: &ExternalId) {
+        if !self.canceled && !self.began_after_clock {
+            self.violation(format!("{id} is cancelled, but nobody wants that"));
+        }
         if let Some(task) = self.tasks.iter_mut().find(|task| task.external == *id && task.state == Observed::Running) {
             task.state = Observed::Canceled;
         }
