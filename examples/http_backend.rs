@@ -1,4 +1,4 @@
-//! A build system over HTTP: which error is which remedy. `freshmaker::guide::build_system` explains it.
+//! A build system over HTTP: which error is which remedy. See `freshmaker::guide::build_system`.
 use async_trait::async_trait;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
 use freshmaker::rebuild::{AttemptId, ExternalId, Failure, FailureClass, Observed, Output};
@@ -117,7 +117,7 @@ impl Http for Service {
             let ending = match body["request"]["target"].as_str() {
                 Some("Fails") => json!({ "state": "failed", "cause": "recipe", "message": "error 2" }),
                 Some("Hangs") => json!({ "state": "running" }),
-                _ => json!({ "state": "done", "image": "app:1" }),
+                _ => json!({ "state": "done", "image": "app:1", "digest": "sha256:".to_owned() + &"0".repeat(64) }),
             };
             if let Some(job) = jobs.iter().find(|job| job["marker"] == body["marker"]) {
                 return Ok((200, job.clone()));

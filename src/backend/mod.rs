@@ -57,8 +57,8 @@ pub struct Error {
 
 /// What the engine does about an error.
 ///
-/// The guide [`build_system`](crate::guide::build_system#which-error-is-which-remedy) has a table for
-/// services with an HTTP interface.
+/// A [guide](crate::guide::build_system#which-error-is-which-remedy) has a table for services with
+/// an HTTP interface.
 ///
 /// ```
 /// use freshmaker::backend::{Error, Remedy};

@@ -76,8 +76,8 @@ impl Breakers {
         }
     }
 
-    /// Logs the beginning of an outage, once: a failure of a system whose circuit breaker is closed.
-    /// Call it before [`failed`](Self::failed).
+    /// Logs the beginning of an outage, once: a failure of a system whose circuit breaker is
+    /// closed. Call it before [`failed`](Self::failed).
     pub(super) fn log_outage(&self, system: &str, error: &str) {
         if !self.0.contains_key(system) {
             tracing::warn!(system, error, "a build system cannot be reached: its builds wait");

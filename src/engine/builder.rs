@@ -250,8 +250,8 @@ impl EngineBuilder {
     }
 
     /// Declares facts that handlers add with
-    /// [`Planner::facts`](crate::plan::Planner::facts), so that rules of the policy may use them. May
-    /// be called several times.
+    /// [`Planner::facts`](crate::plan::Planner::facts), so that rules of the policy may use them.
+    /// May be called several times.
     pub fn facts(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.facts.extend(names.into_iter().map(Into::into));
         self

@@ -76,7 +76,8 @@ impl Parser {
     /// use freshmaker::event::{Parser, Parsers};
     /// use freshmaker::handler::ImagePushed;
     ///
-    /// let parsers = Parsers::new(["org.example"]).with(Parser::json::<ImagePushed>(&["registry.push"]));
+    /// const PUSHED: Parser = Parser::json::<ImagePushed>(&["registry.push"]);
+    /// let parsers = Parsers::new(["org.example"]).with(PUSHED);
     /// let mut message = Message {
     ///     id: "1".into(),
     ///     topic: "org.example.registry.push".into(),

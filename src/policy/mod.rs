@@ -54,8 +54,8 @@
 //! so matching takes time linear in the length of the value. Upper and lower case are different
 //! unless the expression begins with `(?i)`. Remember to write `\.` for a dot in a host name.
 //!
-//! An expression that looks like a glob, such as `legacy-*`, is an error: as a regular expression it
-//! matches `legacy--` and not `legacy-app`. Write `legacy-.*`.
+//! An expression that looks like a glob, such as `legacy-*`, is an error: as a regular expression
+//! it matches `legacy--` and not `legacy-app`. Write `legacy-.*`.
 //!
 //! # Facts
 //!
@@ -413,8 +413,8 @@ impl Policy {
     /// Checks that every fact in a condition is [one that is always known](self#facts) or one of
     /// `declared`.
     ///
-    /// A condition about any other fact would never hold, so what a misspelt rule was to block would
-    /// be rebuilt. The engine checks this when it is built, with the facts that
+    /// A condition about any other fact would never hold, so what a misspelt rule was to block
+    /// would be rebuilt. The engine checks this when it is built, with the facts that
     /// [`EngineBuilder::facts`](crate::engine::EngineBuilder::facts) declares. Call it yourself where
     /// a policy is used without an engine.
     ///

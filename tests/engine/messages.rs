@@ -114,7 +114,7 @@ async fn the_sender_is_told_whether_an_id_is_new_known_or_of_another_event() {
         assert_eq!(client.send_as("h1", &pushed("base")).await.unwrap(), Sent::Known("h1".into()), "also when handled");
         assert_eq!(client.send_as("h1", &pushed("app")).await.unwrap_err().remedy, Remedy::Rejected);
 
-        // A web hook: what may differ are the headers, and without an id the content is the identity.
+        // A web hook: the headers may differ, and without an id the content is the identity.
         let mut hook = good("h2");
         assert_eq!(client.receive(hook.clone()).await.unwrap(), Sent::New("h2".into()));
         hook.headers.insert("delivered-at".into(), "noon".into());
