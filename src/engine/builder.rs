@@ -201,8 +201,8 @@ impl EngineBuilder {
     /// Sets the concurrency limit of a build system: how many of its attempts may be live at once,
     /// over all runs of the storage. [`ConcurrencyLimits::DEFAULT`] if not set.
     ///
-    /// 0 pauses the build system: what it has goes on, and nothing is submitted until an engine with
-    /// another limit runs. [`Client::stuck`] lists the builds that wait for that.
+    /// 0 pauses the build system: what it has goes on, and nothing is submitted until an engine
+    /// with another limit runs. [`Client::stuck`] lists the builds that wait for that.
     #[doc(alias = "concurrency")]
     #[doc(alias = "parallelism")]
     #[doc(alias = "queue")]

@@ -68,8 +68,8 @@ impl Parser {
         Self { topics, kinds, parse }
     }
 
-    /// Makes a parser of messages whose body is the JSON of an event of type `E`, and whose topic is
-    /// another one than its kind.
+    /// Makes a parser of messages whose body is the JSON of an event of type `E`, and whose topic
+    /// is another one than its kind.
     ///
     /// ```
     /// use freshmaker::Message;
