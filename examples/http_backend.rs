@@ -83,7 +83,10 @@ impl<H: Http> BuildSystem for Farm<H> {
     }
     async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
         let jobs = self.ask("GET", &format!("/jobs?marker={}", request.attempt), Value::Null).await?;
-        jobs.as_array().into_iter().flatten().map(found).collect() // all of them, or an error
+        // All of them, or an error: an empty answer says that nothing was started.
+        let all =
+            jobs.as_array().ok_or_else(|| Error::new(Remedy::Corrupt, "farm: GET /jobs", "not a list of jobs"))?;
+        all.iter().map(found).collect()
     }
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         let mut all = Vec::new();
@@ -139,9 +142,11 @@ impl Http for Service {
         Ok((200, job.clone()))
     }
 }
+
 /// A service that says one status to everything; 0: no connection, 1: no answer.
 #[derive(Debug)]
 struct Says(u16);
+
 #[async_trait]
 impl Http for Says {
     async fn call(&self, _: &str, _: &str, _: Value) -> Result<(u16, Value), HttpError> {
@@ -152,6 +157,7 @@ impl Http for Says {
         }
     }
 }
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let marker = || AttemptId::from_random(fastrand::u128(..));
@@ -163,4 +169,6 @@ async fn main() {
             println!("{status}: {:?}", error.remedy);
         }
     }
+    let answer = Farm(Says(200)).find(&BuildRequest::new(marker(), "app"), Timestamp::default()).await;
+    println!("lookup without a list: {:?}", answer.map_err(|error| error.remedy));
 }

@@ -38,7 +38,7 @@ fn custom_backend_keeps_its_contract_and_builds() {
 #[test]
 fn http_backend_keeps_its_contract_and_sorts_errors() {
     let expected = "0: Unavailable\n1: Unclear\n200: Corrupt\n401: Unavailable\n404: NotFound\n408: Unclear\n\
-                    422: Rejected\n429: NotNow\n500: Unclear\n502: Unclear\n";
+                    422: Rejected\n429: NotNow\n500: Unclear\n502: Unclear\nlookup without a list: Err(Corrupt)\n";
     assert_eq!(run("http_backend"), expected);
 }
 
