@@ -34,6 +34,7 @@
 //! | `poison` | the process died whenever it was handled |
 //! | `handler_timed_out` | its handler did not end in time; with too many of these it is dead |
 //! | `no_handler` | nothing handles its kind any more |
+//! | `event_gone` | the event that it retries is not kept any more |
 //! | `refused` | the storage refused what was decided, or a bus refused to publish it |
 //!
 //! Of builds and attempts:

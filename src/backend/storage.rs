@@ -255,9 +255,10 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// messages, in one transaction. To be called again until nothing is removed.
     ///
     /// An event goes with its plan, its causes and its history. A build goes when it has ended and
-    /// no event is left that has caused it, with its attempts, its dependencies and its history;
-    /// not if a build that has not ended depends on it, nor if it has the latest output of its key.
-    /// A message goes if no event of it is left.
+    /// no event is left that has caused it, with its attempts, its dependencies and its history. It
+    /// stays if a build that has not ended depends on it, if one waits or has waited for it in vain,
+    /// if it has the latest output of its key, and if it is the latest of its key that has run and
+    /// is done. A message goes if no event of it is left.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.

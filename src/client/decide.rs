@@ -1,10 +1,10 @@
 use super::send::rejected;
 use super::{Client, Concerned, PLACE};
-use crate::backend::{Error, Remedy, Result, Scope};
+use crate::backend::{DueLimits, Error, Remedy, Result, Scope};
 use crate::event::Message;
 use crate::rebuild::{
-    Actor, AttemptId, BuildId, Commit, EventId, ExternalId, IllegalInput, Input, Limits, MessageKey, Rebuild,
-    RowChange, RunId,
+    Actor, AttemptId, AttemptState, BuildId, Commit, EventId, ExternalId, IllegalInput, Input, Limits, MessageKey,
+    Rebuild, RowChange, RunId,
 };
 use std::time::Duration;
 
@@ -63,9 +63,19 @@ impl Client {
         if row.state.is_terminal() {
             return Err(rejected(format!("attempt {attempt} is {}, so it is clear what became of it", row.state)));
         }
+        if row.state == AttemptState::Intent && !self.is_left_behind(attempt).await? {
+            return Err(rejected(format!("attempt {attempt} is being submitted: its answer comes")));
+        }
         let scope = Scope::Descendants(vec![row.build]);
         let by = Actor::Person(by.to_owned());
         self.decide(&scope, &Input::Decide { attempt: attempt.clone(), external: found, by }).await
+    }
+
+    /// Whether the run that would submit this attempt is over.
+    async fn is_left_behind(&self, attempt: &AttemptId) -> Result<bool> {
+        let limits = DueLimits { ready: 0, attempts: u32::MAX, pause_max: Duration::ZERO };
+        let due = self.storage().await?.reads().due(RunId::NONE, limits).await?;
+        Ok(due.attempts.iter().any(|(left, _)| left.id == *attempt))
     }
 
     /// Gives up a build that does not go on by itself, for the reason `why`: it fails, or is
@@ -156,14 +166,20 @@ impl Client {
     /// Applies an input, and repeats that until it is stored or refused.
     async fn decide(&self, scope: &Scope, input: &Input) -> Result<()> {
         let storage = self.storage().await?;
+        let mut unknown = false;
         loop {
             let error = match storage.load(scope).await {
                 Ok(loaded) => {
                     let mut rebuild = Rebuild::new(loaded, RunId::NONE);
-                    rebuild.apply(input, &Limits::default()).map_err(|illegal| match illegal {
-                        IllegalInput::Unknown(_) => Error::new(Remedy::NotFound, PLACE, illegal),
-                        IllegalInput::Stale { .. } | IllegalInput::NotReusable(_) => rejected(illegal.to_string()),
-                    })?;
+                    match rebuild.apply(input, &Limits::default()) {
+                        Ok(()) => {}
+                        // It was stored, although nobody said so: it is stale because of itself.
+                        Err(IllegalInput::Stale { .. }) if unknown => return Ok(()),
+                        Err(illegal @ IllegalInput::Unknown(_)) => {
+                            return Err(Error::new(Remedy::NotFound, PLACE, illegal));
+                        }
+                        Err(illegal) => return Err(rejected(illegal.to_string())),
+                    }
                     let commit = rebuild.commit(input.actor());
                     let concerned = Concerned::by(&commit.changes);
                     match storage.commit(commit).await {
@@ -171,12 +187,15 @@ impl Client {
                             self.inner.wake.stored(concerned);
                             return Ok(());
                         }
-                        Err(error) => error,
+                        Err(error) => {
+                            unknown |= error.remedy != Remedy::Conflict;
+                            error
+                        }
                     }
                 }
                 Err(error) => error,
             };
-            if !error.is_transient() {
+            if !error.is_transient() || error.remedy == Remedy::Corrupt {
                 return Err(error);
             }
             self.sleep(PAUSE).await;

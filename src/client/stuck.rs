@@ -43,6 +43,11 @@ pub enum StuckSubject {
     },
 }
 
+/// The page with the oldest of so many rows, which come newest first.
+fn oldest(total: u64) -> Paging {
+    Paging { offset: total.saturating_sub(Paging::LIMIT_MAX.into()), limit: Paging::LIMIT_MAX }
+}
+
 impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
     /// wait, builds that are ready, being submitted, verified or stopped, attempts that are overdue,
@@ -80,7 +85,8 @@ impl Client {
 
     async fn stuck_messages(&self) -> Result<Vec<Stuck>> {
         let states = vec![InboxState::New, InboxState::Claimed, InboxState::Dead];
-        let Page { items, .. } = self.messages(states, Paging::first(Paging::LIMIT_MAX)).await?;
+        let total = self.messages(states.clone(), Paging::first(1)).await?.total;
+        let Page { items, .. } = self.messages(states, oldest(total)).await?;
         let messages = items.into_iter().rev().map(|message| {
             let (code, text, advice) = match message.state {
                 InboxState::Dead => ("dead", "it is a dead letter", "mend what is wrong with it, then requeue it"),
@@ -104,7 +110,8 @@ impl Client {
             BuildState::Canceling,
         ];
         let filter = BuildFilter { states, ..BuildFilter::default() };
-        let builds = self.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+        let total = self.builds(filter.clone(), Paging::first(1)).await?.total;
+        let builds = self.builds(filter, oldest(total)).await?.items;
         let limits = DueLimits { ready: 0, attempts: 0, pause_max: Duration::ZERO };
         let live = self.reads().await?.due(RunId::NONE, limits).await?.live;
         let mut stuck = Vec::new();
@@ -134,7 +141,13 @@ impl Client {
             Some(since) => since,
             None => {
                 let history = self.transitions("build", &build.id.to_string()).await?;
-                history.last().map_or(build.created_at, |last| last.at)
+                // A build that cannot be sent goes back and forth between these, and does not move.
+                let waits = ["READY", "SUBMITTING"];
+                let still = history.iter().rev().enumerate();
+                let mut still = still.take_while(|(place, row)| *place == 0 || waits.contains(&row.to.as_str()));
+                let moves = !matches!(build.state, BuildState::Ready | BuildState::Submitting);
+                let first = if moves { still.next() } else { still.last() };
+                first.map_or(build.created_at, |(_, first)| first.at)
             }
         };
         let cause = match (build.state, &live) {
@@ -157,9 +170,9 @@ impl Client {
             for (bus, position) in partition.buses.into_iter().filter(|(_, position)| *position < partition.last) {
                 let Some((_, first)) = reads.notifications(number, position, 1).await?.items.pop() else { continue };
                 let history = self.transitions(&first.aggregate, &first.id).await?;
-                let Some(since) = history.iter().find(|row| row.version >= first.version).map(|row| row.at) else {
-                    continue;
-                };
+                let since = history.iter().find(|row| row.version >= first.version);
+                // Its history is not kept any more, so it is old.
+                let since = since.map_or(Timestamp::UNIX_EPOCH, |row| row.at);
                 let text = format!("{bus} has not taken the message about {} {}", first.aggregate, first.id);
                 let (cause, advice) = (Reason::new("not_published", text), "see that the bus can be reached");
                 stuck.push(Stuck { what: StuckSubject::Bus { bus, partition: number }, since, cause, advice });

@@ -11,6 +11,7 @@
 //!   message is still claimed by this run. If so, the rows are made again from a fresh load.
 //! * The plan needs builds under way to end first: the message is given back and handled again
 //!   after a back-off, for about a day. That does not count as a try.
+//! * A row that the plan needs cannot be read: the message waits, with a back-off.
 //! * The storage refuses for good: the message becomes a dead letter with the code `refused`.
 //! * The lease is lost or the process dies: the run that claims the message next asks the handlers
 //!   again. Cancellations that were stored stay; repeated, they change nothing.
@@ -21,7 +22,7 @@ use super::decision::Decided;
 use super::inbox::{finish, is_handled, wait};
 use super::overtaken::is_overtaken;
 use super::retry::Retry;
-use crate::backend::{Error, Scope};
+use crate::backend::{Error, Remedy, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
@@ -115,7 +116,13 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
         let admitting = core.admitting.lock().await;
         let stored = match admit(core, about, &decisions, done.clone()).await {
             Ok(stored) => stored,
+            Err(NotNow::Backend(error)) if error.remedy == Remedy::Corrupt => {
+                drop(admitting);
+                wait(core, record.clone(), Reason::new("waiting", error.to_string())).await;
+                return Stand::Ended;
+            }
             Err(NotNow::Backend(error)) => {
+                drop(admitting);
                 core.pause("admission", &error).await;
                 continue;
             }

@@ -25,7 +25,8 @@ impl<K: Ord> Backoffs<K> {
     }
 
     /// Returns how often this has failed in a row.
-    pub(super) fn failures(&self, key: &K) -> u32 {
+    #[cfg(test)]
+    fn failures(&self, key: &K) -> u32 {
         self.0.get(key).map_or(0, |(failures, _)| *failures)
     }
 
@@ -33,7 +34,7 @@ impl<K: Ord> Backoffs<K> {
     pub(super) fn failed(&mut self, key: K, now: Duration, limits: &Limits) {
         let (failures, until) = self.0.entry(key).or_default();
         *failures = failures.saturating_add(1);
-        *until = now + limits.backoff(*failures);
+        *until = now.saturating_add(limits.backoff(*failures));
     }
 
     /// Forgets the failures of this: it has succeeded.

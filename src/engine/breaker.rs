@@ -34,10 +34,17 @@ struct Breaker {
     failures: u32,
     /// No build starts before this moment, by `Core::elapsed`.
     until: Duration,
-    /// Whether the one build is under way that was let through.
-    probing: bool,
+    /// The build that was let through, while it is under way.
+    probe: Option<BuildId>,
     /// Builds that could not be sent since the outage began, or since all had failed once.
     failed: BTreeSet<BuildId>,
+}
+
+impl Breaker {
+    /// Ends the probe, if this build is it.
+    fn end_probe(&mut self, build: BuildId) {
+        self.probe = self.probe.filter(|probe| *probe != build);
+    }
 }
 
 impl Breakers {
@@ -58,12 +65,12 @@ impl Breakers {
 
     /// Returns whether a build may be started on this system now. After the pause, `true` is
     /// returned once, and the caller must report what became of that build.
-    pub(super) fn admits(&mut self, system: &str, now: Duration) -> bool {
+    pub(super) fn admits(&mut self, system: &str, build: BuildId, now: Duration) -> bool {
         match self.0.get_mut(system) {
             None => true,
-            Some(breaker) if breaker.probing || now < breaker.until => false,
+            Some(breaker) if breaker.probe.is_some() || now < breaker.until => false,
             Some(breaker) => {
-                breaker.probing = true;
+                breaker.probe = Some(build);
                 true
             }
         }
@@ -90,18 +97,19 @@ impl Breakers {
         let breaker = self.0.entry(system.to_owned()).or_default();
         breaker.failed.insert(build);
         // Those that were under way when the first one failed say nothing new.
-        if breaker.probing || breaker.failures == 0 {
+        if breaker.failures == 0 || breaker.probe == Some(build) {
             breaker.failures += 1;
-            breaker.until = now + limits.backoff(breaker.failures).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+            breaker.until =
+                now.saturating_add(limits.backoff(breaker.failures).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0));
         }
-        breaker.probing = false;
+        breaker.end_probe(build);
     }
 
     /// Records that the build that was let through did not call the system, so the next one may be
     /// let through.
-    pub(super) fn untried(&mut self, system: &str) {
+    pub(super) fn untried(&mut self, system: &str, build: BuildId) {
         if let Some(breaker) = self.0.get_mut(system) {
-            breaker.probing = false;
+            breaker.end_probe(build);
         }
     }
 
@@ -121,22 +129,27 @@ mod tests {
 
     #[test]
     fn an_outage_lets_one_request_through_at_growing_intervals() {
-        let (limits, start, build) = (Limits::default(), at(0), BuildId(1));
+        let (limits, start) = (Limits::default(), at(0));
+        let [one, two, three] = [1, 2, 3].map(BuildId);
         let mut breakers = Breakers::default();
-        assert!(breakers.admits("koji", start) && breakers.admits("koji", start), "all is well");
-        breakers.failed("koji", build, start, &limits, 1.0);
-        breakers.failed("koji", build, start, &limits, 1.0);
+        assert!(breakers.admits("koji", one, start) && breakers.admits("koji", two, start), "all is well");
+        breakers.failed("koji", one, start, &limits, 1.0);
+        breakers.failed("koji", two, start, &limits, 1.0);
         assert_eq!(breakers.next(start), Some(at(1)), "two that were under way together count once");
-        assert!(!breakers.admits("koji", start) && breakers.admits("other", start));
-        assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "one is let through");
-        breakers.untried("koji");
-        assert!(breakers.admits("koji", at(1)) && !breakers.admits("koji", at(1)), "another one, in its place");
-        breakers.failed("koji", build, at(1), &limits, 0.0);
+        assert!(!breakers.admits("koji", one, start) && breakers.admits("other", one, start));
+        assert!(breakers.admits("koji", three, at(1)) && !breakers.admits("koji", one, at(1)), "one is let through");
+        breakers.failed("koji", two, at(1), &limits, 0.0);
+        breakers.untried("koji", one);
+        assert!(!breakers.admits("koji", one, at(1)), "one that was sent before says nothing about it");
+        breakers.untried("koji", three);
+        assert!(breakers.admits("koji", one, at(1)) && !breakers.admits("koji", two, at(1)), "another one");
+        breakers.failed("koji", one, at(1), &limits, 0.0);
         assert_eq!(breakers.next(at(1)), Some(at(2)), "half of two seconds, later");
         assert_eq!(breakers.next(at(2)), None, "what may be tried now waits for nothing");
-        assert!(breakers.admits("koji", at(9)));
+        assert!(breakers.admits("koji", two, at(9)));
         breakers.answered("koji");
-        assert!(breakers.admits("koji", at(9)) && breakers.admits("koji", at(9)) && breakers.next(at(9)).is_none());
+        assert!(breakers.admits("koji", one, at(9)) && breakers.admits("koji", two, at(9)));
+        assert!(breakers.next(at(9)).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::core::{Core, Parts};
 use super::decision::Decider;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, GuardedCatalog};
 use super::hints::Hints;
 use super::options::Options;
 use super::registry::Registry;
@@ -404,7 +404,7 @@ impl EngineBuilder {
         let mut registry = self.registry.clone();
         registry.set_parsers(self.parsers.clone());
         let readable = Readable {
-            catalogs: Catalogs::new(self.catalogs.clone()),
+            catalogs: Catalogs::new(self.guarded_catalogs()),
             policy: self.policy.clone(),
             mode: self.mode,
             history: self.guarded(),
@@ -417,6 +417,16 @@ impl EngineBuilder {
             clock: Arc::clone(&self.clock),
             handler_timeout: self.options.handler_timeout,
         }
+    }
+
+    /// Returns the catalogs with the time limit of calls.
+    fn guarded_catalogs(&self) -> BTreeMap<String, Arc<dyn Catalog>> {
+        let guarded = |(name, inner): (&String, &Arc<dyn Catalog>)| {
+            let (inner, clock, limit) = (Arc::clone(inner), Arc::clone(&self.clock), self.options.call_timeout);
+            let catalog: Arc<dyn Catalog> = Arc::new(GuardedCatalog { name: name.clone(), inner, clock, limit });
+            (name.clone(), catalog)
+        };
+        self.catalogs.iter().map(guarded).collect()
     }
 
     /// Returns the storage with the time limit of calls.

@@ -1,8 +1,8 @@
 //! Bounds calls of other people's code: a time limit for each call, and no panic goes further.
 //!
-//! Build systems, verifiers, buses and the storage have the limit
+//! Build systems, verifiers, catalogs, buses and the storage have the limit
 //! [`EngineBuilder::call_timeout`](super::EngineBuilder::call_timeout) (60 seconds by default), and
-//! handlers, with the catalogs that they ask, have
+//! a handler with all that it does has
 //! [`EngineBuilder::handler_timeout`](super::EngineBuilder::handler_timeout) (10 minutes). Only
 //! `Bus::receive` has none, because it waits for messages.
 //!

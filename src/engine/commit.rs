@@ -43,6 +43,8 @@ pub(super) enum NotApplied {
     Illegal(IllegalInput),
     /// The storage refuses what follows from it.
     Refused(Error),
+    /// A row that the decision needs cannot be read, so nothing can be decided about it.
+    Unreadable(Error),
     /// This run is over.
     Fenced,
 }
@@ -84,8 +86,8 @@ impl Core {
     /// was stored: the input itself has made itself stale. That counts as success.
     ///
     /// # Errors
-    /// `NotApplied`: the input does not fit, the storage refuses, or the run is over. An error
-    /// while rows are loaded is repeated after a pause, whatever it is.
+    /// `NotApplied`: the input does not fit, the storage refuses, a row cannot be read, or the run
+    /// is over. A transient error while rows are loaded is repeated after a pause that grows.
     ///
     /// # Cancel safety
     /// If the future is dropped, the fact is stored completely or not at all.
@@ -95,6 +97,12 @@ impl Core {
         loop {
             let loaded = match self.storage.load(&scope).await {
                 Ok(loaded) => loaded,
+                Err(error) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
+                    if self.is_new(error.to_string()) {
+                        tracing::error!(%error, "a row cannot be read, so nothing is decided about what needs it");
+                    }
+                    return Err(NotApplied::Unreadable(error));
+                }
                 Err(error) => {
                     self.pause_longer(&mut failures, "commit", &error).await;
                     continue;

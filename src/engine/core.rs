@@ -18,7 +18,8 @@ use super::hints::Hints;
 use super::options::Options;
 use super::{Announcer, Preview};
 use crate::backend::{
-    BuildSystem, Bus, Clock, DryRun, Due, DueLimits, Error, Lease, Storage, StorageReads, Verifier, Violation,
+    BuildSystem, Bus, Capabilities, Clock, DryRun, Due, DueLimits, Error, Lease, Storage, StorageReads, Verifier,
+    Violation,
 };
 use crate::client::{Client, Shared, Wake};
 use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Limits, RunId};
@@ -28,6 +29,7 @@ use futures_util::pin_mut;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +49,8 @@ pub(super) struct Core {
     pub(super) buses: BTreeMap<String, Arc<dyn Bus>>,
     /// Build systems and composers, by registered name. `Core::backend` chooses among them.
     pub(super) systems: BTreeMap<String, Arc<dyn BuildSystem>>,
+    /// What each build system can do. They are asked once, when the engine is made.
+    capabilities: BTreeMap<String, Capabilities>,
     /// Verifiers, by the name of the build system whose results they look at.
     pub(super) verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     /// Live attempts that messages can be about, and those of them that may have changed.
@@ -172,7 +176,7 @@ impl Pace {
     /// Records that the stage has looked. If nothing happens, it looks again at `next`, or after a
     /// tick.
     pub(super) fn looked(&mut self, core: &Core, next: Option<Duration>) {
-        *self = Self { not_before: core.elapsed() + core.options.pace, pending: false, next };
+        *self = Self { not_before: core.elapsed().saturating_add(core.options.pace), pending: false, next };
     }
 
     /// Returns when to look if nothing happens; `None` after the stop was requested.
@@ -213,7 +217,9 @@ impl Core {
             tick: parts.options.tick,
             preview: Preview::new(Arc::clone(&decider)),
         };
+        let capabilities = parts.systems.iter().map(|(name, system)| (name.clone(), system.capabilities()));
         Self {
+            capabilities: capabilities.collect(),
             client: Client::beside(Arc::clone(&parts.storage), shared),
             storage: parts.storage,
             buses: parts.buses,
@@ -294,7 +300,7 @@ impl Core {
             let held = self.held();
             (held.run, held.began.or(Some(storage)))
         };
-        let until = (asked.0 + lease.ttl, later(asked.1, lease.ttl));
+        let until = (asked.0.saturating_add(lease.ttl), later(asked.1, lease.ttl));
         *self.held() = Held { run: lease.run, until, storage, began, partitions: lease.partitions.clone() };
         if before != lease.run {
             self.lost.store(false, Ordering::SeqCst);
@@ -353,7 +359,7 @@ impl Core {
 
     /// Returns the longest pause that this engine stores with a row.
     pub(super) fn pause_max(&self) -> Duration {
-        let settle = self.systems.values().map(|system| system.capabilities().settle).max().unwrap_or_default();
+        let settle = self.capabilities.values().map(|system| system.settle).max().unwrap_or_default();
         self.limits.backoff_max.max(settle).max(super::prepared::ASKED_AGAIN)
     }
 
@@ -444,6 +450,18 @@ impl Core {
                 self.systems.get(&key.system).filter(|_| self.is_ours(key)).map(AsRef::as_ref)
             }
         }
+    }
+
+    /// Returns what the build system of a build can do. If it is not registered, that is what
+    /// `DryRun` can do; nobody then asks it anything.
+    pub(super) fn capabilities(&self, key: &BuildKey) -> Capabilities {
+        let known = self.capabilities.get(&key.system).filter(|_| key.mode != BuildMode::DryRun);
+        known.copied().unwrap_or_else(|| DryRun.capabilities())
+    }
+
+    /// Returns how many submissions a build system takes at the same time; `None` if it does not say.
+    pub(super) fn submissions(&self, system: &str) -> Option<NonZeroU32> {
+        self.capabilities.get(system)?.submissions
     }
 
     /// Returns whether this process can start the build: its build system is registered. If not, it

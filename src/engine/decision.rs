@@ -16,7 +16,7 @@
 
 use super::calls::{NoAnswer, in_time};
 use super::registry::{Entry, Registry};
-use super::retry::Retry;
+use super::retry::{NoRetry, Retry};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BoxError, BuildFilter, Clock, Error, Paging, Remedy, StorageReads, with_causes};
 use crate::client::ASK_FIRST;
@@ -55,6 +55,17 @@ pub(super) enum Undecided {
     Backend(Error),
     /// This handler did not end within the time limit.
     Late(String, Duration),
+    /// The event that is to be retried is not there any more.
+    Gone(EventId),
+}
+
+impl From<NoRetry> for Undecided {
+    fn from(none: NoRetry) -> Self {
+        match none {
+            NoRetry::Backend(error) => Self::Backend(error),
+            NoRetry::Gone(event) => Self::Gone(event),
+        }
+    }
 }
 
 impl From<Error> for Undecided {
@@ -71,6 +82,7 @@ impl From<Undecided> for Error {
                 let place = format!("handler {handler}");
                 Self::new(Remedy::Unavailable, place, NoAnswer::Late(limit))
             }
+            Undecided::Gone(event) => Self::new(Remedy::NotFound, "retry", format!("there is no event {event}")),
         }
     }
 }
@@ -183,7 +195,8 @@ impl Decider {
                 let plan = self.with_known_contents(plan).await?;
                 let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
-                    None => retry.map(|_| plan.hash()),
+                    // A person who retries has not seen a plan that nobody was ever asked about.
+                    None => retry.filter(|retry| retry.of.reason.code != ASK_FIRST).map(|_| plan.hash()),
                 };
                 let policy = self.readable.policy.for_handler(&entry.name);
                 Decided::Event(gate(self.route(plan), &policy, confirmed.as_ref()))

@@ -27,6 +27,7 @@
 //!
 //! Bounds: the concurrency limits, `Capabilities::submissions`, and `READY_MAX`.
 
+use super::backoff::Backoffs;
 use super::breaker::Breakers;
 use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
@@ -54,6 +55,7 @@ pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
     let mut starting = Starting::default();
     let mut breakers = Breakers::default();
+    let mut backoffs: Backoffs<BuildId> = Backoffs::default();
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() && under_way.is_empty() {
@@ -62,8 +64,11 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match startable(core, &starting, &mut breakers).await {
                 Ok((builds, next)) => {
-                    pace.looked(core, next.into_iter().chain(breakers.next(core.elapsed())).min());
-                    for build in builds {
+                    let now = core.elapsed();
+                    let again = [next, breakers.next(now), backoffs.next(now)];
+                    pace.looked(core, again.into_iter().flatten().min());
+                    backoffs.keep(|id| builds.iter().any(|build| build.id == *id), now);
+                    for build in builds.into_iter().filter(|build| backoffs.is_due(&build.id, now)) {
                         starting.begin(&build);
                         under_way.push(intend(core, build).boxed());
                     }
@@ -84,7 +89,11 @@ pub(super) async fn run(core: &Core) {
                         breakers.log_outage(&system, &error);
                         breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64());
                     }
-                    Reached::NotTried => breakers.untried(&system),
+                    Reached::NotTried => breakers.untried(&system, build),
+                    Reached::NotPossible => {
+                        breakers.untried(&system, build);
+                        backoffs.failed(build, core.elapsed(), &core.limits);
+                    }
                 }
             }
             None => {}
@@ -110,6 +119,19 @@ enum Reached {
     No(String),
     /// The build system was not called.
     NotTried,
+    /// Nothing could be stored about the build: it is tried again after a back-off, so that it does
+    /// not hold up the others.
+    NotPossible,
+}
+
+impl Reached {
+    /// What follows if an input about the build was not stored.
+    fn or_not_possible(self, error: &NotApplied) -> Self {
+        match error {
+            NotApplied::Unreadable(_) | NotApplied::Refused(_) => Self::NotPossible,
+            NotApplied::Illegal(_) | NotApplied::Fenced => self,
+        }
+    }
 }
 
 /// Holds a build whose intent is stored, on its way to the build system.
@@ -210,7 +232,7 @@ async fn startable(
 /// Returns how many more submissions this system takes at this moment: its declared number minus
 /// those that are being started; `u32::MAX` if it declares none.
 fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
-    let most = core.systems.get(system).and_then(|backend| backend.capabilities().submissions);
+    let most = core.submissions(system);
     most.map_or(u32::MAX, |most| most.get().saturating_sub(starting.of_system(system)))
 }
 
@@ -253,7 +275,7 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
     }
     let chosen = std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build));
     let now = core.elapsed();
-    chosen.filter(|build| breakers.admits(&build.key.system, now)).collect()
+    chosen.filter(|build| breakers.admits(&build.key.system, build.id, now)).collect()
 }
 
 /// Decides whether the build must run at all, checks that it can, and stores the intent.
@@ -269,10 +291,12 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
         // All take their turn, also those that cannot be reused, so that none overtakes a more
         // urgent one here.
         let _turn = core.starting.lock().await;
-        if record.may_be_reused()
-            && !matches!(core.apply(&Input::Reuse { build }, Some(build)).await, Err(NotApplied::Illegal(_)))
-        {
-            return ended(Reached::NotTried);
+        if record.may_be_reused() {
+            match core.apply(&Input::Reuse { build }, Some(build)).await {
+                Err(NotApplied::Illegal(_)) => {}
+                Ok(_) => return ended(Reached::NotTried),
+                Err(error) => return ended(Reached::NotTried.or_not_possible(&error)),
+            }
         }
     }
     if !prepared::is_there(core, &record).await {
@@ -294,7 +318,12 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
         let _turn = core.starting.lock().await;
         core.apply(&input, Some(build)).await
     };
-    let Ok(mut rows) = rows else { return ended(reached) };
+    let mut rows = match rows {
+        Ok(rows) => rows,
+        // The limit may be reached by another run, which is no fault of the build.
+        Err(NotApplied::Refused(error)) if error.remedy == Remedy::NotNow => return ended(reached),
+        Err(error) => return ended(reached.or_not_possible(&error)),
+    };
     match (rows.builds.remove(&build), rows.attempts.remove(&attempt)) {
         (Some(build), Some(attempt)) => Step::Intended(Box::new(Intended { build, attempt, no_session: opened.err() })),
         _ => ended(reached),

@@ -1,4 +1,8 @@
-//! The storage as the engine uses it: each call has a time limit, and a panic is an error.
+//! The storage and the catalogs as the engine uses them: each call has a time limit, and a panic is
+//! an error.
+//!
+//! A catalog without an answer is `Unavailable`: the message of the handler waits, and no try is
+//! counted.
 //!
 //! A commit without an answer is `Unclear`, since it may be stored; every other call is
 //! `Unavailable` and can be repeated. `Storage::migrate`, `Storage::backup` and
@@ -6,9 +10,10 @@
 //! is stored.
 
 use super::calls::in_time;
+use crate::artifact::ArtifactId;
 use crate::backend::{
-    BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
-    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
+    BuildFilter, Catalog, CatalogAnswer, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications,
+    Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
@@ -137,5 +142,32 @@ impl StorageReads for Guarded {
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
         self.inner.reads().check_consistency().await
+    }
+}
+
+/// A catalog with a time limit for each call.
+#[derive(Debug)]
+pub(super) struct GuardedCatalog {
+    pub(super) name: String,
+    pub(super) inner: Arc<dyn Catalog>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limit: Duration,
+}
+
+impl GuardedCatalog {
+    async fn ask(&self, call: impl Future<Output = Result<CatalogAnswer>>) -> Result<CatalogAnswer> {
+        let answer = in_time(&*self.clock, self.limit, call).await;
+        answer.unwrap_or_else(|none| Err(Error::new(Remedy::Unavailable, format!("catalog {}", self.name), none)))
+    }
+}
+
+#[async_trait]
+impl Catalog for GuardedCatalog {
+    async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
+        self.ask(self.inner.dependents(of)).await
+    }
+
+    async fn describe(&self, ids: &[ArtifactId]) -> Result<CatalogAnswer> {
+        self.ask(self.inner.describe(ids)).await
     }
 }

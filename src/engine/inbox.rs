@@ -37,7 +37,9 @@ pub(super) async fn finish(core: &Core, record: InboxRecord) {
     let mut conflicts = Conflicts::default();
     loop {
         match core.store(Commit::by(core.run(), vec![RowChange::Inbox(record.clone())])).await {
-            Stored::Yes | Stored::Refused(_) | Stored::Fenced => return,
+            Stored::Yes | Stored::Fenced => return,
+            // It is claimed again at once, and would be handled again at once.
+            Stored::Refused(error) => return core.pause("message", &error).await,
             Stored::Conflict | Stored::Unknown if is_handled(core, &record).await => return,
             Stored::Conflict => conflicts.pause(core).await,
             Stored::Unknown => {}

@@ -9,6 +9,7 @@
 //! expiry and that answer the run may still call backends, except that `drive` submits nothing
 //! after the lease has expired by the engine's clock.
 
+use super::calls::in_time;
 use super::core::Core;
 use crate::backend::{Error, Lease, Remedy};
 use crate::rebuild::RunId;
@@ -39,6 +40,7 @@ impl Core {
     /// * Any later request fails with an error that is not transient, or with `Conflict`, which
     ///   means that another process has the storage. Other errors are repeated after a pause,
     ///   without a limit.
+    /// * The stop was requested while a request is repeated: the error of the last one.
     pub(super) async fn begin(&self) -> Result<Lease, Error> {
         let storage = self.client.storage().await?;
         let before = self.run();
@@ -56,6 +58,7 @@ impl Core {
                 }
                 Err(error) if first && before == RunId::NONE => return Err(error),
                 Err(error) if !error.is_transient() || error.remedy == Remedy::Conflict => return Err(error),
+                Err(error) if self.is_stopping() => return Err(error),
                 Err(error) => self.pause("lease", &error).await,
             }
             first = false;
@@ -75,7 +78,7 @@ impl Core {
 
 /// Renews the lease of the current run each `ttl / 3`, and returns when the lease is lost.
 ///
-/// A renewal has the time limit of a call. One that fails or gets no answer is repeated after the
+/// A renewal may take a third of the `ttl`. One that fails or gets no answer is repeated after the
 /// next third; with the default `ttl` of 10 seconds that is about 3 seconds later. Returns at once
 /// when a stage reports, with `Core::lose`, that a write was refused.
 ///
@@ -90,12 +93,13 @@ pub(super) async fn keep(core: &Core, ttl: Duration) {
             return;
         }
         let asked = (core.elapsed(), core.now());
-        match core.storage.lease(Some(core.run())).await {
-            Ok(lease) => core.set_lease(&lease, asked),
-            Err(error) if error.remedy == Remedy::Fenced => return,
-            Err(error) => {
+        match in_time(&*core.clock, ttl / 3, core.storage.lease(Some(core.run()))).await {
+            Ok(Ok(lease)) => core.set_lease(&lease, asked),
+            Ok(Err(error)) if error.remedy == Remedy::Fenced => return,
+            Ok(Err(error)) => {
                 tracing::warn!(engine.stage = "lease", %error, "the lease could not be renewed; trying again");
             }
+            Err(none) => tracing::warn!(engine.stage = "lease", %none, "the lease could not be renewed; trying again"),
         }
     }
 }

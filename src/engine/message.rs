@@ -26,6 +26,7 @@ use super::decision::{Decided, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
 use super::retry::Retry;
 use crate::backend::{Claim, Remedy};
+use crate::client::Client;
 use crate::event::Envelope;
 use crate::reason::Reason;
 use crate::rebuild::InboxRecord;
@@ -79,7 +80,7 @@ pub(super) async fn run(core: &Core) {
             match core.storage.claim(&claim).await {
                 Ok(claimed) => {
                     let left = claimed.iter().any(|record| record.tries > 0);
-                    alone = alone.filter(|_| left).map(|_| core.elapsed() + ALONE_MAX);
+                    alone = alone.filter(|_| left).map(|_| core.elapsed().saturating_add(ALONE_MAX));
                     holding.extend(claimed.iter().map(InboxRecord::key));
                     under_way.extend(claimed.into_iter().map(|record| {
                         let key = record.key();
@@ -134,6 +135,10 @@ async fn give_back(core: &Core, record: InboxRecord, undecided: Undecided) {
             tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
             wait(core, record, Reason::new("waiting", error.to_string())).await;
         }
+        Undecided::Gone(event) => {
+            let text = format!("event {event}, which is to be retried, is not there any more");
+            finish(core, record.dead(Reason::new("event_gone", text))).await;
+        }
         Undecided::Late(handler, limit) => {
             let reason = Reason::new("handler_timed_out", format!("handler {handler} did not end within {limit:?}"));
             tracing::error!(message.id = record.message_id, %reason, "a handler was dropped");
@@ -151,13 +156,8 @@ async fn decide<'a>(
 ) -> Result<(Vec<(&'a str, Decided)>, Option<Retry>), Undecided> {
     let headers = &record.message.headers;
     let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, envelope };
-    let retry = match Retry::of(incoming, core.reads()).await {
-        Err(error) if !error.is_transient() => {
-            tracing::warn!(message.id = record.message_id, %error, "nothing is retried");
-            return Ok((Vec::new(), None));
-        }
-        retry => retry?,
-    };
+    // Only a client can ask for a retry, which names the person who wants it.
+    let retry = if record.source == Client::LOCAL { Retry::of(incoming, core.reads()).await? } else { None };
     let decisions = core.decider.decide(incoming, retry.as_ref(), core.now()).await?;
     Ok((decisions, retry))
 }

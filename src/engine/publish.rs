@@ -17,7 +17,7 @@
 //!
 //! * The bus fails for the moment, or does not answer in time: the position up to there is stored,
 //!   and the same notification is published again after a pause. Later ones wait.
-//! * The bus refuses a message for good: it becomes a dead letter with the source
+//! * The bus refuses a message for good, or panics over it `PANICS_MAX` times: it becomes a dead letter with the source
 //!   `Client::REFUSED`.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
@@ -28,7 +28,7 @@
 //! * The lease is lost, or the partition belongs to another run: the position cannot be stored.
 
 use super::Announcement;
-use super::calls::unharmed;
+use super::calls::{NoAnswer, unharmed};
 use super::core::{Core, Failures};
 use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope};
 use crate::client::Client;
@@ -39,7 +39,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
@@ -61,11 +61,11 @@ pub(super) fn stages(core: &Core) -> Vec<BoxFuture<'_, ()>> {
 /// The signal is made before the rows are read, so a change that is stored in between is not
 /// missed. Without a bus, publishing means that subscriptions can read everything at once.
 async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
-    let silent = AtomicBool::new(false);
+    let heard = Heard::default();
     let mut failures = Failures::default();
     loop {
         let changed = core.wake.publish.notified();
-        let more = match publish_some(core, name, bus, &silent).await {
+        let more = match publish_some(core, name, bus, &heard).await {
             Ok(more) => {
                 failures = Failures::default();
                 more
@@ -91,7 +91,7 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
 /// Publishes the next notifications of each partition that this run holds; returns whether there
 /// may be more. An error in one partition ends the pass for all; the pass begins again after a
 /// pause.
-async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, silent: &AtomicBool) -> Result<bool, Error> {
+async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, heard: &Heard) -> Result<bool, Error> {
     let mine = core.partitions();
     if mine.is_empty() {
         return Ok(false);
@@ -100,7 +100,7 @@ async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, silent: &A
     let mut more = false;
     for number in mine {
         let Some(partition) = outbox.partitions.get(usize::from(number)) else { continue };
-        let place = Place { core, name, number, silent };
+        let place = Place { core, name, number, heard };
         let Some(position) = place.position(partition).await? else { continue };
         if position < partition.last {
             more |= place.publish(bus, position).await?;
@@ -115,9 +115,21 @@ struct Place<'a> {
     core: &'a Core,
     name: &'a str,
     number: u16,
-    /// Whether the bus has said that it does not publish.
-    silent: &'a AtomicBool,
+    /// What the bus has said lately.
+    heard: &'a Heard,
 }
+
+/// What a bus has said lately.
+#[derive(Debug, Default)]
+struct Heard {
+    /// It does not publish.
+    silent: AtomicBool,
+    /// So often in a row it has panicked instead of publishing.
+    panics: AtomicU32,
+}
+
+/// A message over which a bus panics so often is refused.
+const PANICS_MAX: u32 = 5;
 
 impl Place<'_> {
     /// Returns the position of the bus; `None` if another run publishes the partition now.
@@ -216,6 +228,25 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Publishes one message. If the bus panics over it again and again, it refuses it.
+    async fn hand_over(&self, bus: &dyn Bus, message: &Message) -> Result<(), Error> {
+        let place = || format!("{}: publish", self.name);
+        match self.core.in_time(bus.publish(message)).await {
+            Ok(answer) => {
+                self.heard.panics.store(0, Ordering::Relaxed);
+                answer
+            }
+            Err(none @ NoAnswer::Late(_)) => Err(Error::new(Remedy::Unavailable, place(), none)),
+            Err(none @ NoAnswer::Panicked(_)) => {
+                let again = self.heard.panics.fetch_add(1, Ordering::Relaxed) + 1 < PANICS_MAX;
+                if !again {
+                    self.heard.panics.store(0, Ordering::Relaxed);
+                }
+                Err(Error::new(if again { Remedy::Unavailable } else { Remedy::Rejected }, place(), none))
+            }
+        }
+    }
+
     /// Publishes all messages about one change, and returns the dead letters among them, to be
     /// stored with the position.
     ///
@@ -227,15 +258,15 @@ impl Place<'_> {
         let core = self.core;
         let mut dead = Vec::new();
         for message in messages(core, notification).await? {
-            match core.answer(|| format!("{}: publish", self.name), bus.publish(&message)).await {
+            match self.hand_over(bus, &message).await {
                 Ok(()) => {
-                    if self.silent.swap(false, Ordering::Relaxed) {
+                    if self.heard.silent.swap(false, Ordering::Relaxed) {
                         tracing::info!(bus = self.name, "this bus publishes again");
                     }
                 }
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) if error.remedy == Remedy::Unsupported => {
-                    if !self.silent.swap(true, Ordering::Relaxed) {
+                    if !self.heard.silent.swap(true, Ordering::Relaxed) {
                         tracing::warn!(bus = self.name, %error, "this bus does not publish: notifications are passed over");
                     }
                 }

@@ -4,6 +4,7 @@
 //! asks the storage once in an hour, and then again and again until nothing is removed, with a
 //! pause after each small transaction.
 //!
+//! * The clock of the storage is set: nothing is removed until the engine is started again.
 //! * The storage fails: it is asked again at the next turn.
 //! * The process dies: what was removed is gone, and the next run goes on.
 //! * Two runs do it at the same time, because a partition has just changed hands: each removes what
@@ -11,12 +12,16 @@
 
 use super::core::Core;
 use crate::backend::Remedy;
+use crate::time::since;
 use futures_util::future::select;
 use futures_util::pin_mut;
 use std::time::Duration;
 
 /// Time between two turns.
 const TURN: Duration = Duration::from_secs(3600);
+
+/// The clock of the storage may be set by so much, and rows are still removed.
+const CLOCK_MAX: Duration = Duration::from_secs(3600);
 
 /// Largest number of rows of each sort that are removed in one transaction.
 const SWEPT_AT_ONCE: u32 = 200;
@@ -33,7 +38,15 @@ pub(super) async fn run(core: &Core) {
 }
 
 /// Removes once; returns whether there may be more.
+///
+/// Nothing is removed if the clock of the storage was set by more than `CLOCK_MAX` since this engine
+/// began: by a clock that is a year ahead, everything would be old.
 async fn sweep(core: &Core) -> bool {
+    let (now, steady) = (core.storage_now(), core.steady_now());
+    if steady.is_some_and(|steady| since(now, steady).max(since(steady, now)) > CLOCK_MAX) {
+        tracing::warn!(engine.stage = "retention", "the clock of the storage was set: nothing is removed");
+        return false;
+    }
     match core.storage.sweep(core.run(), core.options.retention, SWEPT_AT_ONCE).await {
         Ok(swept) => {
             if !swept.is_empty() {

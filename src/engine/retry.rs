@@ -7,13 +7,28 @@
 
 use super::decision::Incoming;
 use crate::artifact::ArtifactId;
-use crate::backend::{BuildFilter, Error, EventFilter, Paging, Remedy, StorageReads};
+use crate::backend::{BuildFilter, Error, EventFilter, Paging, StorageReads};
 use crate::client::Client;
 use crate::event::Message;
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::rebuild::{EventId, EventRecord, Output};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Says why there is no retry although a message asks for one.
+#[derive(Debug)]
+pub(super) enum NoRetry {
+    /// The storage failed.
+    Backend(Error),
+    /// There is no such event any more.
+    Gone(EventId),
+}
+
+impl From<Error> for NoRetry {
+    fn from(error: Error) -> Self {
+        Self::Backend(error)
+    }
+}
 
 /// Holds the event that is retried, and what its builds have become.
 #[derive(Clone, Debug)]
@@ -34,16 +49,15 @@ impl Retry {
     /// Returns the retry that a message asks for; `None` if it asks for none.
     ///
     /// # Errors
-    /// Those of the storage; `NotFound` if there is no such event any more.
-    pub(super) async fn of(incoming: Incoming<'_>, reads: &dyn StorageReads) -> Result<Option<Self>, Error> {
+    /// The storage failed, or there is no such event any more.
+    pub(super) async fn of(incoming: Incoming<'_>, reads: &dyn StorageReads) -> Result<Option<Self>, NoRetry> {
         let header = |name| incoming.headers.get(name);
         let Some(id) = header(Message::RETRIES).and_then(|text| text.parse().ok()).map(EventId) else {
             return Ok(None);
         };
         let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
         let found = reads.events(filter, Paging::first(1)).await?.items.pop();
-        let gone = || Error::new(Remedy::NotFound, "retry", format!("event {id} is not there any more"));
-        let of = found.ok_or_else(gone)?;
+        let of = found.ok_or(NoRetry::Gone(id))?;
         let failed_only = header(Message::PART).is_some_and(|part| part == Client::FAILED_PART);
         let by = header(Message::REQUESTER).cloned();
         let (mut failed, mut made) = (BTreeSet::new(), BTreeMap::new());
@@ -54,8 +68,9 @@ impl Retry {
             for build in page.items {
                 let artifact = build.key.artifact;
                 if build.state.is_success() {
-                    made.extend(build.output.map(|output| (artifact, output)));
-                } else {
+                    // The latest comes first.
+                    made.entry(artifact).or_insert(build.output.unwrap_or_default());
+                } else if build.state.is_terminal() {
                     failed.insert(artifact);
                 }
             }

@@ -3,8 +3,8 @@
 //!
 //! The stage reads builds in the state `Verifying`, whichever run has submitted them. It is woken
 //! when a build enters this state, by the end of a back-off, and by a tick. At most `VERIFIED_MAX`
-//! results are verified at the same time, out of the first page (`Paging::LIMIT_MAX`, 1000) of such
-//! builds.
+//! results of each build system are verified at the same time, out of the first page
+//! (`Paging::LIMIT_MAX`, 1000) of such builds.
 //!
 //! * A verifier fails with a transient error, panics or does not answer in time, or the storage
 //!   refuses the verdict: it is asked again after a back-off that grows up to
@@ -20,15 +20,16 @@ use super::core::{Core, Pace, progress};
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Largest number of results that are verified at the same time.
+/// Largest number of results of each build system that are verified at the same time.
 const VERIFIED_MAX: usize = 8;
 
 /// Verifies results until the stop was requested and all calls have ended.
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
-    let mut busy = BTreeSet::new();
+    // With the build system, so that a verifier that hangs holds up no other one.
+    let mut busy: BTreeMap<BuildId, String> = BTreeMap::new();
     let mut backoffs = Backoffs::default();
     let mut pace = Pace::new();
     loop {
@@ -41,11 +42,13 @@ pub(super) async fn run(core: &Core) {
                     let now = core.elapsed();
                     let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
                     backoffs.keep(|id| there.contains(id), now);
-                    let may = |id: BuildId| !busy.contains(&id) && backoffs.is_due(&id, now);
-                    let idle = builds.into_iter().filter(|build| may(build.id));
-                    for build in idle.take(VERIFIED_MAX - under_way.len()).collect::<Vec<_>>() {
-                        busy.insert(build.id);
-                        under_way.push(verify(core, build));
+                    for build in builds {
+                        let of_system = busy.values().filter(|system| **system == build.key.system).count();
+                        let may = !busy.contains_key(&build.id) && backoffs.is_due(&build.id, now);
+                        if may && of_system < VERIFIED_MAX {
+                            busy.insert(build.id, build.key.system.clone());
+                            under_way.push(verify(core, build));
+                        }
                     }
                     pace.looked(core, backoffs.next(now));
                 }
@@ -66,13 +69,13 @@ pub(super) async fn run(core: &Core) {
     }
 }
 
-/// Returns the builds that wait for verification and that this engine may touch.
+/// Returns the builds that wait for verification and that this engine may touch, oldest first.
 async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
     let builds = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
     core.report(&builds.unreadable);
     let builds = builds.items;
-    Ok(builds.into_iter().filter(|build| core.is_ours(&build.key)).collect())
+    Ok(builds.into_iter().rev().filter(|build| core.is_ours(&build.key)).collect())
 }
 
 /// Verifies one result and stores the verdict.
@@ -126,7 +129,7 @@ async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<
     };
     let input = Input::Verified { build: build.id, seen, unused: BuildId(unused) };
     match core.apply(&input, Some(build.id)).await {
-        Err(NotApplied::Refused(error)) => Err(error),
+        Err(NotApplied::Refused(error) | NotApplied::Unreadable(error)) => Err(error),
         // Too late only if it was cancelled meanwhile.
         Ok(_) | Err(NotApplied::Illegal(_) | NotApplied::Fenced) => Ok(()),
     }

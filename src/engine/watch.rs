@@ -16,10 +16,10 @@
 //!
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CANCELS_MAX`.
 
-use super::backoff::Backoffs;
+use super::calls::NoAnswer;
 use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
-use crate::backend::{BuildRequest, BuildSystem, Due, Found};
+use crate::backend::{BuildRequest, BuildSystem, Due, Error, Found, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, Effect, ExternalId, Failure, FailureClass,
@@ -91,10 +91,19 @@ pub(super) async fn run(core: &Core) {
 struct Follow {
     /// The polls.
     polling: Polling,
-    /// The lookups that have failed.
-    backoffs: Backoffs<AttemptId>,
-    /// Attempts whose lookup this run has begun, and from when on it may end, by `Core::elapsed`.
-    settled: BTreeMap<AttemptId, Duration>,
+    /// The lookups that this run has begun.
+    lookups: BTreeMap<AttemptId, LookUp>,
+}
+
+/// Holds how far a lookup is.
+#[derive(Clone, Copy, Debug, Default)]
+struct LookUp {
+    /// Visits that have failed in a row.
+    failures: u32,
+    /// Whether the first visit has been made, so that the build system may be asked.
+    begun: bool,
+    /// No visit before this moment, by `Core::elapsed`: the time to settle, or a back-off.
+    next: Duration,
 }
 
 impl Follow {
@@ -102,22 +111,43 @@ impl Follow {
     /// ones, and are kept.
     fn keep(&mut self, due: &BTreeSet<AttemptId>, now: Duration) {
         self.polling.keep(due);
-        self.backoffs.keep(|id| due.contains(id), now);
-        self.settled.retain(|id, until| *until > now || due.contains(id));
+        self.lookups.retain(|id, lookup| lookup.next > now || due.contains(id));
     }
 
     /// Returns when the first of all attempts is to be asked about again.
     fn next(&self, now: Duration) -> Option<Duration> {
-        let settled = self.settled.values().copied().filter(|until| *until > now).min();
-        [self.polling.next(), self.backoffs.next(now), settled].into_iter().flatten().min()
+        let lookups = self.lookups.values().map(|lookup| lookup.next).filter(|next| *next > now).min();
+        [self.polling.next(now), lookups].into_iter().flatten().min()
+    }
+
+    /// Returns the visit that is to be made now; `None` if it is not time yet.
+    fn visit(&self, id: &AttemptId, now: Duration) -> Option<Visit> {
+        match self.lookups.get(id) {
+            None => Some(Visit::Begin),
+            Some(lookup) if lookup.next > now => None,
+            Some(LookUp { begun: false, .. }) => Some(Visit::Begin),
+            Some(LookUp { failures, .. }) => Some(Visit::Ask { failures: *failures }),
+        }
     }
 
     /// Records what became of a call.
     fn asked(&mut self, id: AttemptId, outcome: Outcome, core: &Core) {
+        let now = core.elapsed();
         match outcome {
-            Outcome::Answered => self.backoffs.succeeded(&id),
-            Outcome::Failed => self.backoffs.failed(id, core.elapsed(), &core.limits),
-            Outcome::Settles(settle) => drop(self.settled.insert(id, core.elapsed() + settle)),
+            Outcome::Answered => drop(self.lookups.remove(&id)),
+            Outcome::Failed => {
+                let lookup = self.lookups.entry(id).or_default();
+                lookup.failures = lookup.failures.saturating_add(1);
+                lookup.next = now.saturating_add(core.limits.backoff(lookup.failures));
+            }
+            Outcome::Settles(settle) => {
+                let lookup = self.lookups.entry(id).or_default();
+                (lookup.begun, lookup.next) = (true, now.saturating_add(settle));
+            }
+            Outcome::Waits => {
+                let lookup = self.lookups.entry(id).or_default();
+                lookup.next = now.saturating_add(core.limits.backoff_max);
+            }
         }
     }
 }
@@ -131,6 +161,8 @@ enum Outcome {
     Failed,
     /// The lookup has begun, and may end after this long.
     Settles(Duration),
+    /// A person must decide; it is looked at again after the longest back-off.
+    Waits,
 }
 
 /// Returns the attempts that messages say have changed, without busy ones.
@@ -170,7 +202,6 @@ fn work<'a>(
     busy: &mut BTreeSet<AttemptId>,
 ) -> Vec<BoxFuture<'a, Asked>> {
     let now = core.elapsed();
-    let Follow { polling, backoffs, settled } = follow;
     let mut calls = Vec::new();
     let mut polls: BTreeMap<(String, BuildMode, bool), (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
     for (attempt, build) in attempts {
@@ -180,14 +211,10 @@ fn work<'a>(
         let Some(system) = core.backend(&build.key) else { continue };
         let (id, build_id) = (attempt.id.clone(), build.id);
         let seen_at = core.steady_now().map_or(at, |steady| at.min(steady)).max(attempt.intent_at);
-        let at = polling.moment(&id, seen_at, now);
+        let at = follow.polling.moment(&id, seen_at, now);
         match Effect::of_attempt(&attempt, &build, core.run(), at) {
-            Some(Effect::LookUp) if backoffs.is_due(&id, now) => {
-                let visit = match settled.get(&id) {
-                    Some(until) if *until > now => continue,
-                    Some(_) => Visit::Ask { failures: backoffs.failures(&id) },
-                    None => Visit::Begin,
-                };
+            Some(Effect::LookUp) => {
+                let Some(visit) = follow.visit(&id, now) else { continue };
                 busy.insert(id);
                 calls.push(look_up(core, system, attempt, build, visit).boxed());
             }
@@ -195,8 +222,8 @@ fn work<'a>(
                 busy.insert(id.clone());
                 calls.push(give_up(core, id, build_id).boxed());
             }
-            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) if polling.is_due(&id, now) => {
-                polling.asked(&id, now, system.capabilities().poll);
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) if follow.polling.is_due(&id, now) => {
+                follow.polling.asked(&id, now, core.capabilities(&build.key).poll);
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());
                     let stop = effect != Effect::Poll;
@@ -238,7 +265,7 @@ struct Poll {
 /// attempt that is missing in the answer, or runs, is unchanged. Returns all ids, which are then no
 /// longer busy.
 async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked {
-    let stop = |poll: &Poll| {
+    let request = |poll: &Poll| {
         let (id, external) = (poll.id.clone(), poll.external.clone());
         async move {
             if let Err(error) = core.answer(|| format!("{external}: cancel"), system.cancel(&external)).await {
@@ -246,10 +273,9 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked 
             }
         }
     };
-    let stops: Vec<_> = polls.iter().filter(|poll| poll.stop).map(stop).collect();
+    let stops: Vec<_> = polls.iter().filter(|poll| poll.stop).map(request).collect();
     futures_util::stream::iter(stops).buffer_unordered(CANCELS_MAX).collect::<()>().await;
-    let ids: Vec<_> = polls.iter().map(|poll| poll.external.clone()).collect();
-    match core.answer(|| "build system: status".to_owned(), system.status(&ids)).await {
+    match states(core, system, &polls).await {
         Ok(found) => {
             let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
             for poll in &polls {
@@ -265,6 +291,31 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked 
         Err(error) => core.pause("watch", &error).await,
     }
     polls.into_iter().map(|poll| (poll.id, Outcome::Answered)).collect()
+}
+
+/// Asks how attempts stand, with one call. If that panics, or its answer makes no sense, each is
+/// asked about alone, so that one odd job hides no other.
+///
+/// # Errors
+/// The build system cannot be asked now.
+async fn states(core: &Core, system: &dyn BuildSystem, polls: &[Poll]) -> Result<Vec<Found>, Error> {
+    let ids: Vec<_> = polls.iter().map(|poll| poll.external.clone()).collect();
+    let error = match core.in_time(system.status(&ids)).await {
+        Ok(Ok(found)) => return Ok(found),
+        Ok(Err(error)) if error.is_transient() && error.remedy != Remedy::Corrupt => return Err(error),
+        Ok(Err(error)) => error,
+        Err(none @ NoAnswer::Late(_)) => return Err(Error::new(Remedy::Unavailable, "build system: status", none)),
+        Err(none @ NoAnswer::Panicked(_)) => Error::new(Remedy::Corrupt, "build system: status", none),
+    };
+    tracing::error!(%error, "the states of jobs cannot be read; each is asked for alone");
+    let mut found = Vec::new();
+    for id in ids.iter().filter(|_| ids.len() > 1) {
+        match core.answer(|| format!("{id}: status"), system.status(std::slice::from_ref(id))).await {
+            Ok(one) => found.extend(one),
+            Err(error) => tracing::error!(external = %id, %error, "the state of this job cannot be read"),
+        }
+    }
+    Ok(found)
 }
 
 /// Stores that an attempt has not ended in time. Its build is then to be stopped, by a later poll.
@@ -303,7 +354,8 @@ async fn look_up(
     visit: Visit,
 ) -> Asked {
     let id = attempt.id.clone();
-    let capabilities = system.capabilities();
+    let capabilities = core.capabilities(&build.key);
+    let mut others = Vec::new();
     let (input, outcome) = match visit {
         Visit::Begin => {
             if let Some(session) = &attempt.session
@@ -315,13 +367,14 @@ async fn look_up(
             let settle = capabilities.settle;
             (Input::Resolve { attempt: id.clone(), settle }, Outcome::Settles(settle))
         }
-        Visit::Ask { .. } if !capabilities.lookup => (must_decide(core, &attempt), Outcome::Answered),
+        Visit::Ask { .. } if !capabilities.lookup => (must_decide(core, &attempt), Outcome::Waits),
         Visit::Ask { failures } => {
             let request = BuildRequest::of(&build, &attempt);
             let place = || format!("{}: lookup", attempt.system);
             match core.answer(place, system.find(&request, attempt.intent_at)).await {
                 Ok(found) => {
-                    let external = choose(core, system, &id, found).await;
+                    let (external, rest) = choose(found);
+                    others = rest;
                     (Input::Resolved { attempt: id.clone(), external }, Outcome::Answered)
                 }
                 Err(error) => {
@@ -333,14 +386,20 @@ async fn look_up(
         }
     };
     match core.apply(&input, Some(build.id)).await {
-        Ok(_) => {}
+        Ok(_) => stop(core, system, &id, others).await,
+        Err(NotApplied::Unreadable(_)) => return vec![(id, Outcome::Failed)],
         Err(NotApplied::Refused(error)) => {
             tracing::error!(attempt.id = %id, %error, "what a lookup found cannot be stored");
             let failure = Failure::new(FailureClass::Permanent, error.to_string());
             let _ = core.apply(&Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
         }
         // Somebody else has decided: the rows say what is to be done.
-        Err(NotApplied::Illegal(_) | NotApplied::Fenced) => return vec![(id, Outcome::Answered)],
+        Err(NotApplied::Illegal(_) | NotApplied::Fenced) => {
+            if let Input::Resolved { external: Some(external), .. } = &input {
+                tracing::error!(attempt.id = %id, %external, "the build system has it, but somebody has decided meanwhile");
+            }
+            return vec![(id, Outcome::Answered)];
+        }
     }
     vec![(id, outcome)]
 }
@@ -356,27 +415,24 @@ fn must_decide(core: &Core, attempt: &AttemptRecord) -> Input {
     Input::NotResolved { attempt: attempt.id.clone(), reason, after }
 }
 
-/// Returns which of the found jobs the attempt adopts; `None` if there is none.
+/// Returns which of the found jobs the attempt adopts, if there is one, and the others.
 ///
-/// One marker must not have two jobs. If it has, the first usable one by external id is kept, and
-/// the engine requests the end of the others. A job that has failed or was cancelled is only kept
-/// if no other is there. A request that fails is logged and not repeated.
-async fn choose(
-    core: &Core,
-    system: &dyn BuildSystem,
-    attempt: &AttemptId,
-    mut found: Vec<Found>,
-) -> Option<ExternalId> {
+/// One marker must not have two jobs. If it has, the first usable one by external id is kept. A job
+/// that has failed or was cancelled is only kept if no other is there.
+fn choose(mut found: Vec<Found>) -> (Option<ExternalId>, Vec<ExternalId>) {
     let usable = |found: &Found| !matches!(found.observed, Observed::Failed(_) | Observed::Canceled);
     found.sort_by(|a, b| (!usable(a), &a.external).cmp(&(!usable(b), &b.external)));
-    let mut found = found.into_iter();
-    let kept = found.next()?;
-    for other in found {
-        tracing::error!(attempt.id = %attempt, external = %other.external, "duplicate_submit: stopping a second task");
-        let place = || format!("{}: cancel", other.external);
-        if let Err(error) = core.answer(place, system.cancel(&other.external)).await {
-            tracing::error!(attempt.id = %attempt, external = %other.external, %error, "could not stop it");
+    let mut found = found.into_iter().map(|found| found.external);
+    (found.next(), found.collect())
+}
+
+/// Requests the end of jobs that have the marker of an attempt which has another job. A request that
+/// fails is logged and not repeated.
+async fn stop(core: &Core, system: &dyn BuildSystem, attempt: &AttemptId, others: Vec<ExternalId>) {
+    for external in others {
+        tracing::error!(attempt.id = %attempt, %external, "duplicate_submit: stopping a second task");
+        if let Err(error) = core.answer(|| format!("{external}: cancel"), system.cancel(&external)).await {
+            tracing::error!(attempt.id = %attempt, %external, %error, "could not stop it");
         }
     }
-    Some(kept.external)
 }

@@ -183,7 +183,8 @@ impl Message {
     pub const HANDLER: &'static str = "freshmaker-handler";
 
     /// Header with the number of the event that this message retries, see
-    /// [`Client::retry`](crate::client::Client::retry).
+    /// [`Client::retry`](crate::client::Client::retry). It counts only if a client has sent the
+    /// message.
     pub const RETRIES: &'static str = "freshmaker-retries";
 
     /// Header that says which part of an event is retried.

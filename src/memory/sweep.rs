@@ -1,6 +1,6 @@
 use super::tables::Tables;
 use crate::backend::{Result, Retention, Swept};
-use crate::rebuild::{AttemptId, BuildId, BuildRecord, EventId, InboxRecord, InboxState, RunId};
+use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, EventId, InboxRecord, InboxState, RunId};
 use crate::store::fenced;
 use crate::time::{Timestamp, earlier};
 
@@ -52,13 +52,18 @@ fn old_events(tables: &Tables, retention: Retention, limit: usize, now: Timestam
 fn is_needless(tables: &Tables, build: &BuildRecord) -> bool {
     let (least, most) = (BuildId(i64::MIN), BuildId(i64::MAX));
     let (id, first, last) = (build.id, EventId(i64::MIN), EventId(i64::MAX));
-    let children = tables.dependencies.range((id, least)..=(id, most)).map(|(_, edge)| edge.child);
-    let is_open = |id: BuildId| tables.builds.get(&id).is_some_and(|build| !build.state.is_terminal());
-    let newest = tables.outputs.range((build.key.clone(), least)..=(build.key.clone(), most)).next_back();
+    let mut edges = tables.dependencies.range((id, least)..=(id, most)).map(|(_, edge)| edge);
+    let state = |id: BuildId| tables.builds.get(&id).map(|build| build.state);
+    let is_open = |id: BuildId| state(id).is_some_and(|state| !state.is_terminal());
+    let mut newer = tables.outputs.range((build.key.clone(), BuildId(id.0 + 1))..=(build.key.clone(), most));
+    // Of builds that have run the latest is kept, since its time is the estimate of the next one.
+    let has_run = build.state == BuildState::Done;
+    let is_replaced = newer.any(|(_, newer)| !has_run || state(*newer) == Some(BuildState::Done));
     build.state.is_terminal()
         && tables.causes.range((id, first)..=(id, last)).next().is_none()
-        && newest.is_none_or(|(_, newest)| *newest != id)
-        && !children.into_iter().any(is_open)
+        && (build.output.is_none() || is_replaced)
+        // A build that ended without what it waited for still counts that: it goes first.
+        && !edges.any(|edge| !edge.satisfied || is_open(edge.child))
 }
 
 fn remove_event(tables: &mut Tables, event: EventId) {

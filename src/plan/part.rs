@@ -6,12 +6,13 @@ use crate::rebuild::Output;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Plan {
-    /// Returns the part of this plan that builds only these artifacts, and the repositories that
-    /// are prepared for them.
+    /// Returns the part of this plan that builds these artifacts, and what they need of it: the
+    /// repositories that are prepared for them, and everything that they are made from and that is
+    /// not in `made`.
     ///
     /// All other builds are excluded for this reason. One that a build of the part is made from is
-    /// treated as something that has changed: its content and name are those in `made`, if they are
-    /// there. Cost: O((n + m) log n).
+    /// treated as something that has changed: its content and name are those in `made`. Cost: O((n +
+    /// m) log n).
     ///
     /// Example: `base` and `app` were built by an earlier event, `site` has failed.
     ///
@@ -27,7 +28,7 @@ impl Plan {
     /// let plan = ArtifactGraph::of(["base", "app", "site"].map(image), edges)?.planner().rebuild("base").plan()?;
     ///
     /// let output = Output { name: "app-1".into(), digest: Some(Digest::of(b"app")), contents: None };
-    /// let made = BTreeMap::from([("app".into(), output)]);
+    /// let made = BTreeMap::from([("base".into(), Output::default()), ("app".into(), output)]);
     /// let part = plan.part(&["site".into()].into(), &made, &Reason::new("built_before", "event 7 has built it"));
     /// assert_eq!(part.len(), 1);
     /// let site = part.node(&"site".into()).unwrap();
@@ -37,7 +38,7 @@ impl Plan {
     /// ```
     #[must_use]
     pub fn part(&self, of: &BTreeSet<ArtifactId>, made: &BTreeMap<ArtifactId, Output>, why: &Reason) -> Self {
-        let kept = self.with_repositories(of);
+        let kept = self.with_needs(of, made);
         let mut plan = self.clone();
         let mut nodes: Vec<PlanNode> =
             self.nodes.values().filter(|node| kept.contains(&node.artifact.id)).cloned().collect();
@@ -59,14 +60,16 @@ impl Plan {
         plan
     }
 
-    /// Returns these artifacts, if they are built, and the repositories among their parents.
-    fn with_repositories(&self, of: &BTreeSet<ArtifactId>) -> BTreeSet<ArtifactId> {
+    /// Returns these artifacts, if they are built, and those of their parents that must be built too.
+    fn with_needs(&self, of: &BTreeSet<ArtifactId>, made: &BTreeMap<ArtifactId, Output>) -> BTreeSet<ArtifactId> {
         let mut kept = BTreeSet::new();
         let mut open: Vec<&PlanNode> = of.iter().filter_map(|id| self.nodes.get(id)).collect();
         while let Some(node) = open.pop() {
             if kept.insert(node.artifact.id.clone()) {
                 let parents = node.parents.iter().filter_map(|parent| self.nodes.get(&parent.id));
-                open.extend(parents.filter(|parent| parent.artifact.kind == ArtifactKind::Repository));
+                let is_there = |parent: &PlanNode| made.contains_key(&parent.artifact.id);
+                let repository = |parent: &PlanNode| parent.artifact.kind == ArtifactKind::Repository;
+                open.extend(parents.filter(|parent| repository(parent) || !is_there(parent)));
             }
         }
         kept

@@ -24,9 +24,11 @@ use crate::reason::Reason;
 impl Rebuild {
     /// Ends the question what became of a submission, as a person has found out.
     ///
+    /// An intent is decided on as well: the caller has seen that the run is over which would submit
+    /// it. A submission that was never made is made again, however often that has happened.
+    ///
     /// # Errors
-    /// `IllegalInput` if there is no such question: the attempt has an answer, or is being
-    /// submitted.
+    /// `IllegalInput` if there is no such question: the attempt has an answer.
     pub(super) fn decided(
         &mut self,
         attempt: &AttemptId,
@@ -34,12 +36,8 @@ impl Rebuild {
         by: &Actor,
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
-        let unclear = [AttemptState::Unknown, AttemptState::Resolving];
-        let state = self.now.attempts.get(attempt).map(|attempt| attempt.state);
-        if let Some(state) = state.filter(|state| !unclear.contains(state)) {
-            let what = format!("attempt {attempt}");
-            return Err(IllegalInput::Stale { what, state: state.as_str(), input: "a decision" });
-        }
+        let limits = &Limits { resubmits_max: u32::MAX, ..limits.clone() };
+        let unclear = [AttemptState::Intent, AttemptState::Unknown, AttemptState::Resolving];
         let build = self.expect(attempt, &unclear, "a decision")?;
         if let Some(external) = external {
             let text = format!("{} has found it in the build system", by.in_words());

@@ -76,9 +76,10 @@ impl Polling {
         self.next.insert(attempt.clone(), now.saturating_add(interval));
     }
 
-    /// The earliest moment at which an attempt that was asked about is to be asked about again.
+    /// The earliest moment after `now` at which an attempt that was asked about is to be asked about
+    /// again. One that is due and is not asked about is being asked about already.
     #[must_use]
-    pub fn next(&self) -> Option<Duration> {
-        self.next.values().copied().min()
+    pub fn next(&self, now: Duration) -> Option<Duration> {
+        self.next.values().copied().filter(|next| *next > now).min()
     }
 }

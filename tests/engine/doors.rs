@@ -239,20 +239,25 @@ async fn what_has_not_ended_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_can_come_by_a_bus_and_of_an_unknown_event_there_is_none() {
+async fn only_a_client_retries_and_only_what_is_there() {
     let world = World::new();
     let engine = half_failed(&world).await;
-    let event = events(&engine.client()).await[0].id;
-    for (id, of) in [("x", event.0), ("y", 4711)] {
+    let client = engine.client();
+    let event = events(&client).await[0].id;
+    let retry = |id: &str, of: i64| {
         let mut retry = message(id, "test.pushed", r#"{"image": "base"}"#);
         retry.headers.insert(freshmaker::Message::RETRIES.to_owned(), of.to_string());
         retry.headers.insert(freshmaker::Message::PART.to_owned(), "failed".to_owned());
-        world.bus.send(retry);
-    }
+        retry
+    };
+    client.receive(retry("gone", 4711)).await.unwrap();
+    world.bus.send(retry("forged", event.0));
     world.settle(&engine).await;
-    let all = events(&engine.client()).await;
-    assert_eq!((all.len(), all[1].generation, all[1].retry_of), (2, 2, Some(event)));
-    assert_eq!(world.submitted(), ["app", "site", "site"]);
+    let gone = client.message(Client::LOCAL, "gone").await.unwrap();
+    assert_eq!((gone.state, gone.reason.unwrap().code.as_str()), (InboxState::Dead, "event_gone"));
+    let all = events(&client).await;
+    assert_eq!((all.len(), all[1].generation, all[1].retry_of), (2, 1, None), "a push like any other");
+    assert_eq!(world.submitted(), ["app", "site", "app", "site"]);
 }
 
 #[tokio::test(start_paused = true)]

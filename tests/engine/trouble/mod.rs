@@ -40,6 +40,8 @@ struct Trouble {
     moods: Mutex<BTreeMap<&'static str, (Mood, u32)>>,
     /// How often each call was made.
     calls: Mutex<BTreeMap<&'static str, u32>>,
+    /// If it is not empty, calls misbehave that are about something whose text has this in it.
+    odd: Mutex<String>,
 }
 
 impl Trouble {
@@ -49,8 +51,28 @@ impl Trouble {
         Arc::new(trouble)
     }
 
+    /// Each call about this misbehaves.
+    fn about(call: &'static str, mood: Mood, odd: &str) -> Arc<Self> {
+        let trouble = Self::default();
+        trouble.moods.lock().unwrap().insert(call, (mood, 0));
+        *trouble.odd.lock().unwrap() = odd.to_owned();
+        Arc::new(trouble)
+    }
+
     fn calls(&self, call: &'static str) -> u32 {
         self.calls.lock().unwrap().get(call).copied().unwrap_or_default()
+    }
+
+    /// What a call meets before it does its work, if it is about something odd.
+    async fn meet_about(&self, call: &'static str, what: &impl std::fmt::Debug) -> Result<()> {
+        let odd = {
+            let odd = self.odd.lock().unwrap();
+            !odd.is_empty() && format!("{what:?}").contains(odd.as_str())
+        };
+        if let Some((_, left)) = self.moods.lock().unwrap().get_mut(call).filter(|_| odd) {
+            *left = 1;
+        }
+        self.meet(call).await
     }
 
     /// What a call meets before it does its work.
@@ -66,7 +88,8 @@ impl Trouble {
         match mood {
             None => Ok(()),
             Some(Mood::Hangs) => std::future::pending().await,
-            Some(Mood::Panics) => panic!("{call} was told to panic"),
+            // Without a line for each on the terminal.
+            Some(Mood::Panics) => std::panic::resume_unwind(Box::new(format!("{call} was told to panic"))),
             Some(Mood::Fails(remedy)) => Err(Error::new(remedy, call, "it was told to fail")),
         }
     }
@@ -115,7 +138,7 @@ impl<T: BuildSystem> BuildSystem for Troubled<T> {
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        self.trouble.meet("status").await?;
+        self.trouble.meet_about("status", &ids).await?;
         self.inner.status(ids).await
     }
 
@@ -207,7 +230,7 @@ impl Storage for TroubledStorage {
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
-        self.trouble.meet("load").await?;
+        self.trouble.meet_about("load", scope).await?;
         self.inner.load(scope).await
     }
 

@@ -49,7 +49,7 @@ const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; P
 /// Any number of processes may have the file open and read; [`lease`](Storage::lease) takes a lock
 /// on the file `<path>.lock`, and only one storage at a time has it, until it is dropped. The path
 /// is resolved first, so that a file has one lock, whatever names it has; a file with several hard
-/// links is refused. Both files can be read and written by their owner only.
+/// links is refused. Files that are made here can be read and written by their owner only.
 ///
 /// Calls run to their end on a blocking thread, even if their future is dropped, so no transaction
 /// stays open. They need a tokio runtime.

@@ -19,8 +19,14 @@ use std::path::{Path, PathBuf};
 /// each would have a lock of its own.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     let place = || path.display().to_string();
-    let file = ours().open(path).map_err(|error| unavailable(place(), error))?;
-    let links = file.metadata().map_err(|error| unavailable(place(), error))?.nlink();
+    // A file that is there is not opened: closing it again would drop the locks that SQLite holds on
+    // it for other connections of this process.
+    match ours().create_new(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(unavailable(place(), error)),
+        Ok(_) => {}
+    }
+    let links = std::fs::metadata(path).map_err(|error| unavailable(place(), error))?.nlink();
     if links > 1 {
         let text = format!("the file has {links} hard links, and a database must have one name");
         return Err(Error::new(Remedy::Unsupported, place(), text));
@@ -54,6 +60,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
 /// file.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let place = to.display().to_string();
+    let to = &std::path::absolute(to).map_err(|error| unavailable(&place, error))?;
     let text = to.to_str().ok_or_else(|| Error::new(Remedy::Unsupported, &place, "the path is not UTF-8"))?;
     match File::options().write(true).create_new(true).mode(0o600).open(to) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -62,12 +69,14 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
         Err(error) => return Err(unavailable(place, error)),
         Ok(_) => {}
     }
-    let mut connection = super::connect(Some(from))?;
-    let copied = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(text).execute(&mut connection);
-    copied.map(drop).map_err(|error| {
+    let copied = super::connect(Some(from)).and_then(|mut connection| {
+        let copied = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(text).execute(&mut connection);
+        copied.map(drop).map_err(|error| unavailable(place, error))
+    });
+    if copied.is_err() {
         drop(std::fs::remove_file(to));
-        unavailable(place, error)
-    })
+    }
+    copied
 }
 
 /// Opens a file, and makes it for its owner only if it is not there.

@@ -26,7 +26,8 @@ pub(super) fn sweep(
         let builds = remove_builds(connection, limit)?;
         let handled = [InboxState::Done, InboxState::Ignored];
         let messages = remove_messages(connection, &handled, retention.messages, limit, now)?;
-        let dead = remove_messages(connection, &[InboxState::Dead], retention.dead_letters, limit, now)?;
+        let rest = limit.saturating_sub(u32::try_from(messages).unwrap_or(limit));
+        let dead = remove_messages(connection, &[InboxState::Dead], retention.dead_letters, rest, now)?;
         Ok(Swept { messages: messages + dead, events, builds })
     })
 }
@@ -72,10 +73,15 @@ fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
     let wanted = exists(build_causes::table.filter(build_causes::build.eq(builds::id)));
     let later = newer.filter(newer.field(builds::build_key).eq(builds::build_key));
     let later = later.filter(newer.field(builds::output).is_not_null()).filter(newer.field(builds::id).gt(builds::id));
+    // Of builds that have run the latest is kept, since its time is the estimate of the next one.
+    let done = BuildState::Done.number();
+    let later = later.filter(builds::state.ne(done).or(newer.field(builds::state).eq(done)));
     let replaced = builds::output.is_null().or(exists(later));
     let open = children.filter(children.field(builds::state).ne_all(terminal_builds()));
+    // A build that ended without what it waited for still counts that: it goes first.
+    let by_open = build_deps::child.eq_any(open.select(children.field(builds::id)));
     let used = build_deps::table.filter(build_deps::parent.eq(builds::id));
-    let used = used.filter(build_deps::child.eq_any(open.select(children.field(builds::id))));
+    let used = used.filter(build_deps::satisfied.eq(false).or(by_open));
     let needless = builds::table
         .filter(builds::state.eq_any(terminal_builds()))
         .filter(not(wanted))
@@ -113,7 +119,7 @@ fn remove_messages(
     // The index has only rows with a source.
     let event = events::table.filter(events::source.ne("")).filter(same);
     let old = inbox::received_at.le(to_micros(earlier(now, age))).and(inbox::state.eq_any(states));
-    let rows = inbox::table.filter(old).filter(not(exists(event))).order(inbox::id).limit(limit.into());
+    let rows = inbox::table.filter(old).filter(not(exists(event))).order(inbox::received_at).limit(limit.into());
     let numbers: Vec<i64> = rows.select(inbox::id).load(connection).map_err(failed)?;
     for chunk in numbers.chunks(CHUNK) {
         diesel::delete(inbox::table.filter(inbox::id.eq_any(chunk))).execute(connection).map_err(failed)?;

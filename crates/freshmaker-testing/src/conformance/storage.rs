@@ -92,6 +92,7 @@ pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
         outbox::what_is_trimmed_is_gone,
         retention::ended_events_go_by_age_and_number,
         retention::builds_go_when_nobody_needs_them,
+        retention::what_is_counted_or_estimated_stays,
         retention::messages_go_when_no_event_is_left,
         queries::histories_and_plans_come_back,
         queries::the_overview_counts,

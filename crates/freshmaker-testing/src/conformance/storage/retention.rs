@@ -95,6 +95,34 @@ pub(super) async fn builds_go_when_nobody_needs_them(world: World<'_>) {
     assert_eq!(builds(storage).await, [13, 14, 15, 16], "it is no longer the latest output");
 }
 
+pub(super) async fn what_is_counted_or_estimated_stays(world: World<'_>) {
+    let storage = world.storage;
+    let run = world.lease().await.run;
+    write(storage, [ended(1, 1), ended(2, 1)]).await;
+    let failed = BuildRecord { state: BuildState::Failed, ..built(10, false) };
+    let mut child = BuildRecord { state: BuildState::DependencyFailed, pending: 1, ..built(11, false) };
+    child.key.artifact = "child".into();
+    let mut done_before = built(12, true);
+    done_before.key.artifact = "lib".into();
+    let mut reused = BuildRecord { state: BuildState::Reused, ..built(13, true) };
+    reused.key.artifact = "lib".into();
+    write(storage, [failed, child, done_before, reused].map(New::new_row)).await;
+    let (parent, child) = (freshmaker::rebuild::BuildId(10), freshmaker::rebuild::BuildId(11));
+    let edge = Dependency { parent, child, kind: DependencyKind::Needs, satisfied: false };
+    write(storage, [RowChange::Dependency(edge)]).await;
+    write(storage, [(10, 1), (12, 1), (13, 1), (11, 2)].map(|(build, event)| RowChange::Cause(cause(build, event))))
+        .await;
+    let retention = keep(|retention| retention.events_max = Some(1));
+    assert_eq!(sweep(storage, run, retention).await, Swept { events: 1, ..Swept::default() });
+    assert_eq!(builds(storage).await, [10, 11, 12, 13], "a build that was waited for in vain, and one that has run");
+    let pending = done("check", storage.reads().check_consistency().await);
+    assert!(pending.iter().all(|violation| violation.rule != "pending"), "{pending:?}");
+    let retention = keep(|retention| retention.events_max = Some(0));
+    assert_eq!(sweep(storage, run, retention).await, Swept { events: 1, builds: 1, messages: 0 }, "what waited first");
+    assert_eq!(sweep(storage, run, retention).await.builds, 1, "then what it waited for");
+    assert_eq!(builds(storage).await, [12, 13]);
+}
+
 pub(super) async fn messages_go_when_no_event_is_left(world: World<'_>) {
     let storage = world.storage;
     let run = world.lease().await.run;
