@@ -64,6 +64,13 @@
 //! * Containerfiles on one machine: `cargo add freshmaker freshmaker-local freshmaker-sql`
 //! * Fedora and Red Hat: `cargo add freshmaker freshmaker-redhat freshmaker-amqp freshmaker-sql`
 //!
+//! # Guides
+//!
+//! * [Embed it in a web service](guide::web_service)
+//! * [A build system over HTTP](guide::build_system), and which error is which remedy
+//! * [Which images contain a package](guide::packages)
+//! * [Operating it](guide::operating): logs, states, stuck builds, backups, upgrades
+//!
 //! # Your own backend
 //!
 //! Implement one trait of [`backend`]; its documentation has the contract. The crate
@@ -82,6 +89,7 @@ pub mod client;
 pub mod engine;
 pub mod event;
 pub mod graph;
+pub mod guide;
 pub mod handler;
 pub mod memory;
 pub mod plan;

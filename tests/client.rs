@@ -102,7 +102,7 @@ async fn a_message_that_everybody_ignores_ends_without_events() {
     let service = Service::start(Policy::allow_all());
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
     let id = service.client.send_as("once", &request).await.unwrap();
-    assert_eq!(service.client.wait_for_message(&id).await.unwrap(), []);
+    assert_eq!(service.client.wait_for_message(id.id()).await.unwrap(), []);
     assert_eq!(service.client.message(Client::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
     service.end().await;
 }
@@ -167,7 +167,7 @@ async fn a_client_beside_another_process_needs_only_the_storage() {
         }
     };
     client.cancel(event.id, "somebody").await.unwrap();
-    let ended = client.wait_for_message(&id).await.unwrap();
+    let ended = client.wait_for_message(id.id()).await.unwrap();
     assert!(ended.iter().any(|ended| ended.id == event.id && ended.state == EventState::Canceled), "{ended:?}");
     let history = client.transitions("event", &event.id.to_string()).await.unwrap();
     assert_eq!(history.iter().map(|step| step.to.as_str()).collect::<Vec<_>>(), ["BUILDING", "CANCELED"]);

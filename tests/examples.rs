@@ -35,6 +35,13 @@ fn custom_backend_keeps_its_contract_and_builds() {
     assert_eq!(run("custom_backend"), "1 builds done\n");
 }
 
+#[test]
+fn http_backend_keeps_its_contract_and_sorts_errors() {
+    let expected = "0: Unavailable\n1: Unclear\n200: Corrupt\n401: Unavailable\n404: NotFound\n408: Unclear\n\
+                    422: Rejected\n429: NotNow\n500: Unclear\n502: Unclear\nlookup without a list: Err(Corrupt)\n";
+    assert_eq!(run("http_backend"), expected);
+}
+
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()

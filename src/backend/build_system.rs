@@ -97,6 +97,24 @@ impl BuildRequest {
 
 /// What a build system guarantees. The engine uses it to resolve an unclear submission, and for
 /// pacing.
+///
+/// ```
+/// use freshmaker::backend::Capabilities;
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+///
+/// // A service that keeps our marker with each job and can list jobs by it, drops a request that it
+/// // has not begun to handle after a minute, and is asked every ten seconds, one submission at a time.
+/// let farm = Capabilities {
+///     lookup: true,
+///     settle: Duration::from_secs(60),
+///     poll: Duration::from_secs(10),
+///     submissions: NonZeroU32::new(1),
+/// };
+/// assert!(farm.lookup, "an unclear submission needs no person");
+/// ```
+#[doc(alias = "poll interval")]
+#[doc(alias = "rate limit")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Whether [`BuildSystem::find`] is complete: if it finds nothing, the build system has

@@ -51,6 +51,8 @@ use std::time::Duration;
 #[doc(alias = "simulate")]
 #[doc(alias = "noop")]
 #[derive(Clone, Copy, Debug, Default)]
+#[doc(alias = "dry run")]
+#[doc(alias = "dry-run")]
 pub struct DryRun;
 
 #[async_trait]

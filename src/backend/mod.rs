@@ -56,6 +56,26 @@ pub struct Error {
 }
 
 /// What the engine does about an error.
+///
+/// A [guide](crate::guide::build_system#which-error-is-which-remedy) has a table for services with
+/// an HTTP interface.
+///
+/// ```
+/// use freshmaker::backend::{Error, Remedy};
+///
+/// // The request may have arrived, so it is looked up before anything is sent again.
+/// let timeout = Error::new(Remedy::Unclear, "farm: POST /jobs", "no answer within 30 s");
+/// assert!(timeout.is_transient());
+/// // The same request never succeeds, so the build fails with this text.
+/// let wrong = Error::new(Remedy::Rejected, "farm: POST /jobs", "422: no such target");
+/// assert!(!wrong.is_transient());
+/// assert_eq!(serde_json::to_value(Remedy::NotNow)?, "not_now");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[doc(alias = "retryable")]
+#[doc(alias = "retry")]
+#[doc(alias = "timeout")]
+#[doc(alias = "error kind")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
@@ -82,7 +102,8 @@ pub enum Remedy {
 }
 
 impl Error {
-    /// An error with its remedy, place and text.
+    /// An error with its remedy, place and text. For an error of a library see
+    /// [`caused`](Self::caused).
     pub fn new(remedy: Remedy, place: impl Into<String>, text: impl fmt::Display) -> Self {
         let mut text = text.to_string();
         if text.len() > Self::TEXT_MAX {
@@ -91,6 +112,27 @@ impl Error {
             text.push('…');
         }
         Self { remedy, place: place.into(), text }
+    }
+
+    /// An error whose text is that of another error and of its causes, which is where libraries say
+    /// what really happened. [`new`](Self::new) writes only the error itself.
+    ///
+    /// ```
+    /// use freshmaker::backend::{Error, Remedy};
+    ///
+    /// # #[derive(Debug)] struct Refused(std::io::Error);
+    /// # impl std::fmt::Display for Refused {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("no answer") }
+    /// # }
+    /// # impl std::error::Error for Refused {
+    /// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> { Some(&self.0) }
+    /// # }
+    /// # let client_error = Refused(std::io::Error::other("connection refused"));
+    /// let error = Error::caused(Remedy::Unavailable, "farm: POST /jobs", &client_error);
+    /// assert_eq!(error.text, "no answer: connection refused");
+    /// ```
+    pub fn caused(remedy: Remedy, place: impl Into<String>, cause: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(remedy, place, with_causes(cause))
     }
 
     /// Returns the same error with another remedy.

@@ -73,6 +73,9 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     async fn outbox(&self) -> Result<Outbox>;
 
     /// How much there is of everything.
+    #[doc(alias = "metrics")]
+    #[doc(alias = "prometheus")]
+    #[doc(alias = "statistics")]
     async fn overview(&self) -> Result<Overview>;
 
     /// Checks the stored rows against each other; an empty list means that they are consistent.

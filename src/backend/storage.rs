@@ -40,6 +40,9 @@ pub enum Scope {
 /// It is kept by the storage, by the storage's own clock. A lease that is not renewed within
 /// [`ttl`](Self::ttl) may be revoked, by any call to [`Storage::lease`]: then the run is over, and
 /// what it has claimed or begun is free for others.
+#[doc(alias = "fencing")]
+#[doc(alias = "fencing token")]
+#[doc(alias = "leader election")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The run, which is also its fencing token: larger than that of any run before.
@@ -208,6 +211,10 @@ impl Swept {
 /// assert_eq!(storage.rows_written.load(Ordering::Relaxed), 0);
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
 /// ```
+#[doc(alias = "database")]
+#[doc(alias = "postgres")]
+#[doc(alias = "postgresql")]
+#[doc(alias = "persistence")]
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// What is stored, to be asked.

@@ -39,6 +39,8 @@ impl Client {
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one
     /// that has ended or is being cancelled.
+    #[doc(alias = "abort")]
+    #[doc(alias = "stop")]
     pub async fn cancel(&self, event: EventId, by: &str) -> Result<()> {
         let input = Input::Cancel { event, by: Actor::Person(by.to_owned()), because: String::new() };
         self.decide(&Scope::Event(event), &input).await
@@ -126,6 +128,8 @@ impl Client {
     /// [`NotFound`](Remedy::NotFound) for an unknown event; [`Rejected`](Remedy::Rejected) for one
     /// that has not ended, of which nothing failed (if only the failed part is wanted), or whose
     /// handler is not there any more; else those of the storage.
+    #[doc(alias = "rerun")]
+    #[doc(alias = "repeat")]
     pub async fn retry(&self, event: EventId, part: RetryPart, by: &str) -> Result<String> {
         let event = self.event(event).await?;
         let id = event.id;
@@ -150,7 +154,7 @@ impl Client {
             (Message::HANDLER, event.handler),
             (Message::REQUESTER, by.to_owned()),
         ];
-        self.receive(Message {
+        self.send_decision(Message {
             id: format!("{id}/retry/{part}"),
             topic: event.envelope.kind,
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

@@ -14,6 +14,7 @@ mod wake;
 
 pub use decide::RetryPart;
 pub(crate) use send::ASK_FIRST;
+pub use send::Sent;
 pub use stuck::{Stuck, StuckSubject};
 pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};
@@ -204,6 +205,8 @@ impl Client {
     /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview),
     /// which needs the handlers and catalogs; [`Rejected`](Remedy::Rejected) if the event has no
     /// JSON form; transient errors of a catalog or of the storage.
+    #[doc(alias = "dry run")]
+    #[doc(alias = "what-if")]
     pub async fn preview<E: Event>(&self, event: &E) -> Result<Vec<Previewed>> {
         let none = "this client has no preview: it was made without handlers and catalogs";
         let preview = self.inner.preview.as_ref().ok_or_else(|| Error::new(Remedy::Unsupported, PLACE, none))?;
@@ -283,6 +286,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of the storage.
+    #[doc(alias = "DLQ")]
+    #[doc(alias = "poison message")]
     pub async fn dead_letters(&self, paging: Paging) -> Result<Page<InboxRecord>> {
         self.messages(vec![InboxState::Dead], paging).await
     }
@@ -300,6 +305,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of the storage.
+    #[doc(alias = "metrics")]
     pub async fn overview(&self) -> Result<Overview> {
         self.reads().await?.overview().await
     }
@@ -326,6 +332,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of the storage.
+    #[doc(alias = "watch")]
+    #[doc(alias = "notifications")]
     pub async fn subscribe(&self) -> Result<Subscription> {
         Subscription::begin(self.clone()).await
     }

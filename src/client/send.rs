@@ -8,6 +8,25 @@ use crate::time::to_micros;
 /// The reason code of an event whose plan has to be confirmed.
 pub(crate) const ASK_FIRST: &str = "ask_first";
 
+/// What became of a message that was handed in under an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was stored now, under this identity.
+    New(String),
+    /// The same message was stored before, so nothing was done.
+    Known(String),
+}
+
+impl Sent {
+    /// Returns the identity of the message, for
+    /// [`wait_for_message`](Client::wait_for_message) and [`message`](Client::message).
+    #[must_use]
+    pub fn id(&self) -> &str {
+        let (Self::New(id) | Self::Known(id)) = self;
+        id
+    }
+}
+
 impl Client {
     /// Stores an event to be handled, and returns the identity of its message, for
     /// [`wait_for_message`](Self::wait_for_message), [`message`](Self::message) and
@@ -21,39 +40,94 @@ impl Client {
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if no handler wants such events or it has no JSON form; else
     /// those of the storage.
+    #[doc(alias = "schedule")]
+    #[doc(alias = "trigger")]
+    #[doc(alias = "enqueue")]
     pub async fn send<E: Event>(&self, event: &E) -> Result<String> {
         let (micros, random) = (to_micros(self.now()), self.rng().u64(..));
-        self.send_as(format!("{micros:x}-{random:016x}"), event).await
+        let message = self.carrying(format!("{micros:x}-{random:016x}"), event)?;
+        self.store(InboxRecord::new(Self::LOCAL, message, self.now())).await
     }
 
     /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as
-    /// once.
+    /// once. The answer says whether it was new.
+    ///
+    /// ```
+    /// use freshmaker::backend::Remedy;
+    /// use freshmaker::client::{Client, Sent};
+    /// use freshmaker::handler::ImagePushed;
+    /// use freshmaker::memory::MemoryStorage;
+    /// use std::sync::Arc;
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let client = Client::new(Arc::new(MemoryStorage::new()));
+    /// let pushed = |image: &str| ImagePushed { image: image.into(), digest: None };
+    /// assert_eq!(client.send_as("push-17", &pushed("debian:12")).await?, Sent::New("push-17".into()));
+    /// assert_eq!(client.send_as("push-17", &pushed("debian:12")).await?, Sent::Known("push-17".into()));
+    /// let error = client.send_as("push-17", &pushed("fedora:43")).await.unwrap_err();
+    /// assert_eq!(error.remedy, Remedy::Rejected, "the id belongs to another event");
+    /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+    /// ```
     ///
     /// # Errors
-    /// As for [`send`](Self::send).
-    pub async fn send_as<E: Event>(&self, id: impl Into<String>, event: &E) -> Result<String> {
+    /// As for [`send`](Self::send); [`Rejected`](Remedy::Rejected) also if an event with this
+    /// identity and other content is stored.
+    #[doc(alias = "idempotency key")]
+    #[doc(alias = "deduplication")]
+    pub async fn send_as<E: Event>(&self, id: impl Into<String>, event: &E) -> Result<Sent> {
+        self.receive(self.carrying(id, event)?).await
+    }
+
+    /// Makes the message of an event, if there may be a handler for it.
+    fn carrying<E: Event>(&self, id: impl Into<String>, event: &E) -> Result<Message> {
         let message =
             Message::of(id, event).map_err(|error| rejected(format!("the event has no JSON form: {error}")))?;
         if self.inner.preview.as_ref().is_some_and(|preview| !preview.handles(E::KIND)) {
             return Err(rejected(format!("no handler is registered for events of kind {:?}", E::KIND)));
         }
-        self.receive(message).await
+        Ok(message)
     }
 
     /// Stores a message as it came, to be read by the parsers of an engine, and returns its
     /// identity: for intakes other than a bus, such as a web hook. A message that comes twice under
-    /// one identity is one message.
+    /// one identity is one message; headers may differ. The identity is known for as long as the
+    /// message is [kept](crate::backend::Retention).
     ///
     /// The engine keeps a message that it cannot read, or that no handler wants, as a dead letter.
     ///
     /// # Errors
-    /// Those of the storage.
-    pub async fn receive(&self, message: Message) -> Result<String> {
-        let record = InboxRecord::new(Self::LOCAL, message, self.now());
+    /// [`Rejected`](Remedy::Rejected) if a message with this identity and another topic or body is
+    /// stored; else those of the storage.
+    #[doc(alias = "webhook")]
+    pub async fn receive(&self, message: Message) -> Result<Sent> {
+        let id = message.identity();
+        if let Some(stored) = self.reads().await?.message(Self::LOCAL, &id).await? {
+            return known(id, &stored, &message);
+        }
+        let record = InboxRecord::new(Self::LOCAL, message.clone(), self.now());
+        let at = to_micros(record.received_at);
+        self.store(record).await?;
+        // Another client may have stored one under this identity in between: that one stays.
+        match self.reads().await?.message(Self::LOCAL, &id).await? {
+            Some(stored) if to_micros(stored.received_at) != at || !is_same(&stored.message, &message) => {
+                known(id, &stored, &message)
+            }
+            _ => Ok(Sent::New(id)),
+        }
+    }
+
+    /// Stores a message, unless one with its identity is stored.
+    async fn store(&self, record: InboxRecord) -> Result<String> {
         let id = record.message_id.clone();
         self.storage().await?.commit(Commit::unfenced(vec![RowChange::Receive(record)])).await?;
         self.inner.wake.messages.notify_one();
         Ok(id)
+    }
+
+    /// Stores a message of a person's decision. A decision that is made twice is the same as once,
+    /// whoever makes it.
+    pub(super) async fn send_decision(&self, message: Message) -> Result<String> {
+        self.store(InboxRecord::new(Self::LOCAL, message, self.now())).await
     }
 
     /// Starts a plan that was too large to be started unasked: that of an event skipped with the
@@ -74,7 +148,7 @@ impl Client {
         }
         self.must_have_handler(&event.handler)?;
         let headers = [(Message::CONFIRMS, plan.to_string()), (Message::HANDLER, event.handler)];
-        self.receive(Message {
+        self.send_decision(Message {
             id: format!("{}/confirmed", event.id),
             topic: event.envelope.kind,
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
@@ -88,6 +162,31 @@ impl Client {
         let gone = self.inner.preview.as_ref().is_some_and(|preview| !preview.has_handler(name));
         if gone { Err(rejected(format!("no handler is called {name:?} any more"))) } else { Ok(()) }
     }
+}
+
+/// Returns whether two messages of one identity say the same. Headers are left out: intakes put
+/// times and traces of a delivery there.
+fn is_same(one: &Message, other: &Message) -> bool {
+    one.topic == other.topic && one.body == other.body
+}
+
+/// Returns that the message is stored already.
+///
+/// # Errors
+/// If the stored one has other content.
+fn known(id: String, stored: &InboxRecord, message: &Message) -> Result<Sent> {
+    if is_same(&stored.message, message) {
+        return Ok(Sent::Known(id));
+    }
+    let Message { topic, body, .. } = &stored.message;
+    Err(rejected(format!(
+        "the message {id:?} of topic {:?} with {} bytes is not stored: one with this id and other content is stored \
+         since {} (topic {topic:?}, {} bytes)",
+        message.topic,
+        message.body.len(),
+        stored.received_at,
+        body.len()
+    )))
 }
 
 pub(super) fn rejected(text: String) -> Error {

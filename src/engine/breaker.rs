@@ -76,9 +76,19 @@ impl Breakers {
         }
     }
 
-    /// Closes the circuit breaker: the system was reached.
+    /// Closes the circuit breaker: the system was reached. Logs the end of an outage.
     pub(super) fn answered(&mut self, system: &str) {
-        self.0.remove(system);
+        if let Some(breaker) = self.0.remove(system) {
+            tracing::warn!(system, failures = breaker.failures, "a build system can be reached again");
+        }
+    }
+
+    /// Logs the beginning of an outage, once: a failure of a system whose circuit breaker is
+    /// closed. Call it before [`failed`](Self::failed).
+    pub(super) fn log_outage(&self, system: &str, error: &str) {
+        if !self.0.contains_key(system) {
+            tracing::warn!(system, error, "a build system cannot be reached: its builds wait");
+        }
     }
 
     /// Opens the circuit breaker: this build could not be sent. `chance` (from 0 to 1) is the

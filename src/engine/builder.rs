@@ -13,10 +13,10 @@ use super::{Announcer, Engine, Preview, SystemClock};
 use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Retention, Storage, Verifier};
 use crate::client::Client;
 use crate::event::{Event, Message, Parsers};
-use crate::handler::{Catalogs, Handler, Readable};
+use crate::handler::{Catalogs, Handler, Readable, name_of};
 use crate::policy::Policy;
 use crate::rebuild::{BuildMode, ConcurrencyLimits, ExternalId, Limits};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub enum ConfigError {
     /// A limit, a verifier or hints are set for a build system that is not registered.
     #[error("something is set for the build system {0:?}, but no such system is registered")]
     UnknownSystem(String),
+    /// The policy has a condition about a fact that nothing adds; see
+    /// [`EngineBuilder::facts`].
+    #[error(transparent)]
+    UnknownFact(crate::policy::PolicyError),
 }
 
 /// Collects the parts of an [`Engine`]. Buses, catalogs and build systems are registered by name;
@@ -91,6 +95,7 @@ pub struct EngineBuilder {
     registry: Registry,
     parsers: Parsers,
     policy: Policy,
+    facts: BTreeSet<String>,
     mode: BuildMode,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
@@ -114,6 +119,7 @@ impl EngineBuilder {
             registry: Registry::default(),
             parsers: Parsers::default(),
             policy: Policy::allow_all(),
+            facts: BTreeSet::new(),
             mode: BuildMode::Real,
             clock: Arc::new(SystemClock),
             seed: None,
@@ -194,18 +200,26 @@ impl EngineBuilder {
 
     /// Sets the concurrency limit of a build system: how many of its attempts may be live at once,
     /// over all runs of the storage. [`ConcurrencyLimits::DEFAULT`] if not set.
+    ///
+    /// 0 pauses the build system: what it has goes on, and nothing is submitted until an engine
+    /// with another limit runs. [`Client::stuck`] lists the builds that wait for that.
+    #[doc(alias = "concurrency")]
+    #[doc(alias = "parallelism")]
+    #[doc(alias = "queue")]
+    #[doc(alias = "schedule")]
+    #[doc(alias = "pause")]
     pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
         self.slots.insert(system.into(), slots);
         self
     }
 
-    /// Adds a handler of events of type `E`, under the name of the function or type. That name is
-    /// stored with events: use [`on_as`](Self::on_as) to keep it when the code is renamed, or to
-    /// register two with the same name.
+    /// Adds a handler of events of type `E`, under the name of the function or type; a closure gets
+    /// the [kind](Event::KIND) of its events as its name. The name is stored with events: use
+    /// [`on_as`](Self::on_as) to keep it when the code is renamed, or to register two with the same
+    /// name.
+    #[doc(alias = "register")]
     pub fn on<E: Event, H: Handler<E>>(self, handler: H) -> Self {
-        let name = std::any::type_name::<H>();
-        let name = name.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or(name).to_owned();
-        self.on_as(name, handler)
+        self.on_as(name_of::<E, H>(), handler)
     }
 
     /// Adds a handler of events of type `E`, under a name of your choice. The name must be unique.
@@ -235,9 +249,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Declares facts that handlers add with
+    /// [`Planner::facts`](crate::plan::Planner::facts), so that rules of the policy may use them.
+    /// May be called several times.
+    pub fn facts(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.facts.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// Sets the mode of all builds that this engine plans; [`BuildMode::Real`] if not set. Builds
     /// of different modes share nothing. A dry-run engine only touches dry-run builds, and
     /// [`DryRun`](crate::backend::DryRun) only pretends to build them.
+    #[doc(alias = "dry run")]
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
         self
@@ -372,7 +395,7 @@ impl EngineBuilder {
         if let Some(unknown) = self.policy.handlers().find(|name| !self.registry.has(name)) {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
-        Ok(())
+        self.policy.check_facts(self.facts.iter().map(String::as_str)).map_err(ConfigError::UnknownFact)
     }
 
     /// Returns the part that asks handlers. The parsers are filtered here, after all handlers are

@@ -85,7 +85,10 @@ pub(super) async fn run(core: &Core) {
                 starting.end(build);
                 match reached {
                     Reached::Yes => breakers.answered(&system),
-                    Reached::No => breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64()),
+                    Reached::No(error) => {
+                        breakers.log_outage(&system, &error);
+                        breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64());
+                    }
                     Reached::NotTried => breakers.untried(&system, build),
                     Reached::NotPossible => {
                         breakers.untried(&system, build);
@@ -108,12 +111,12 @@ enum Step {
 }
 
 /// Says whether a build system could be reached; the input of the circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Reached {
     /// A session was opened, or the request was answered, whatever the answer was.
     Yes,
-    /// No session was opened, or the request was not answered.
-    No,
+    /// No session was opened, or the request was not answered, for this reason.
+    No(String),
     /// The build system was not called.
     NotTried,
     /// Nothing could be stored about the build: it is tried again after a back-off, so that it does
@@ -306,7 +309,7 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
         Ok(Some(_)) => Reached::Yes,
         // A system without sessions was not called yet.
         Ok(None) => Reached::NotTried,
-        Err(_) => Reached::No,
+        Err(error) => Reached::No(error.to_string()),
     };
     let input = Input::Start { build, attempt: attempt.clone(), session };
     let rows = {
@@ -347,15 +350,20 @@ async fn submit(core: &Core, intended: Intended) -> Step {
     let id = attempt.id.clone();
     let (answer, reached) = match no_session {
         // Without a session nothing can have been submitted, whatever the error is.
-        Some(error) => (Input::NotSent { attempt: id, text: error.to_string() }, Reached::No),
+        Some(error) => {
+            let text = error.to_string();
+            (Input::NotSent { attempt: id, text: text.clone() }, Reached::No(text))
+        }
         None if !core.lease_holds() => {
             let text = "the lease of this run was not renewed in time, so another run may look this attempt up";
             (Input::NotSent { attempt: id, text: text.to_owned() }, Reached::NotTried)
         }
         None => {
             let answer = call(core, &build.key, &BuildRequest::of(&build, &attempt)).await;
-            let silent = matches!(answer, Input::NotSent { .. } | Input::Unclear { .. });
-            let reached = if silent { Reached::No } else { Reached::Yes };
+            let reached = match &answer {
+                Input::NotSent { text, .. } | Input::Unclear { text, .. } => Reached::No(text.clone()),
+                _ => Reached::Yes,
+            };
             (answer, reached)
         }
     };

@@ -53,6 +53,12 @@ use std::collections::BTreeMap;
 /// ```
 #[doc(alias = "webhook")]
 #[doc(alias = "trigger")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event: it does not implement `freshmaker::Event`",
+    label = "not an event",
+    note = "an event is a type of your own with `Serialize`, `Deserialize` and `impl Event`, whose `KIND` is its stored name",
+    note = "a handler takes the event by value as its first argument, and `freshmaker::Context` as its second"
+)]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
     /// The stable stored name: lower case, with dots and dashes. It is also the topic of
     /// [messages](Message::of) that carry the event.
@@ -221,6 +227,17 @@ impl Message {
 ///
 /// An envelope is stored with the event, so its serde form is stable: fields may be added, with a
 /// default, and never change their meaning.
+///
+/// ```
+/// use freshmaker::Envelope;
+/// use freshmaker::handler::ImagePushed;
+///
+/// let envelope = Envelope::of(&ImagePushed { image: "debian:12".into(), digest: None }, "message-1")?;
+/// assert_eq!((envelope.kind.as_str(), envelope.search_key.as_str()), ("image.pushed", "debian:12"));
+/// assert_eq!(envelope.payload["image"], "debian:12");
+/// assert_eq!(envelope.open::<ImagePushed>()?.image, "debian:12");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The event's [`KIND`](Event::KIND), also if the message used one of its aliases.
@@ -298,14 +315,19 @@ pub fn parse<E: Event>(message: &Message) -> Option<Result<Envelope, ParseError>
     if !is_of::<E>(&message.topic) {
         return None;
     }
+    Some(read_json::<E>(message))
+}
+
+/// Reads the body as the JSON of an `E`, whatever the topic is.
+fn read_json<E: Event>(message: &Message) -> Result<Envelope, ParseError> {
     let identity = message.identity();
     let event = serde_json::from_slice::<E>(&message.body);
-    Some(event.and_then(|event| Envelope::of(&event, &identity)).map_err(|error| ParseError {
+    event.and_then(|event| Envelope::of(&event, &identity)).map_err(|error| ParseError {
         message: identity.clone(),
         topic: message.topic.clone(),
         place: format!("line {} column {}", error.line(), error.column()),
         reason: error.to_string(),
-    }))
+    })
 }
 
 /// Which message brought an event, and when.

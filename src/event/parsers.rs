@@ -1,5 +1,5 @@
 use super::topics::Topics;
-use super::{Envelope, Message, ParseError};
+use super::{Envelope, Event, Message, ParseError};
 use std::collections::BTreeMap;
 
 /// The result of a [`Parser`]: `None` if the message is not for it, else the event or the error.
@@ -66,6 +66,33 @@ impl Parser {
         parse: fn(&Message) -> Parsed,
     ) -> Self {
         Self { topics, kinds, parse }
+    }
+
+    /// Makes a parser of messages whose body is the JSON of an event of type `E`, and whose topic
+    /// is another one than its kind.
+    ///
+    /// ```
+    /// use freshmaker::Message;
+    /// use freshmaker::event::{Parser, Parsers};
+    /// use freshmaker::handler::ImagePushed;
+    ///
+    /// const PUSHED: Parser = Parser::json::<ImagePushed>(&["registry.push"]);
+    /// let parsers = Parsers::new(["org.example"]).with(PUSHED);
+    /// let mut message = Message {
+    ///     id: "1".into(),
+    ///     topic: "org.example.registry.push".into(),
+    ///     headers: [].into(),
+    ///     body: br#"{"image": "debian:12"}"#.into(),
+    /// };
+    /// assert_eq!(parsers.parse(&message).expect("a topic of ours")?.kind, "image.pushed");
+    /// message.body = b"{}".into();
+    /// let error = parsers.parse(&message).expect("a topic of ours").unwrap_err();
+    /// assert_eq!(error.place, "line 1 column 2");
+    /// # Ok::<(), freshmaker::event::ParseError>(())
+    /// ```
+    #[must_use]
+    pub const fn json<E: Event>(topics: &'static [&'static str]) -> Self {
+        Self { topics, kinds: const { &[E::KIND] }, parse: |message| Some(super::read_json::<E>(message)) }
     }
 
     /// Returns the topics, without a prefix.

@@ -81,6 +81,32 @@ pub type HandlerResult = Result<Decision, BoxError>;
 /// The decisions of all handlers of a message are stored in one transaction, with the fact that the
 /// message is handled. Only cancellations are applied before that, each in its own transaction; a
 /// repetition does not change them.
+///
+/// ```
+/// use freshmaker::handler::ImagePushed;
+/// use freshmaker::{ArtifactId, Context, Decision, HandlerResult};
+///
+/// async fn rebuild(event: ImagePushed, cx: Context) -> HandlerResult {
+///     if event.image.ends_with("-rc") {
+///         return Ok(Decision::Skip(format!("{} is a release candidate", event.image)));
+///     }
+///     let image = ArtifactId::new(event.image);
+///     let answer = cx.catalog().known_dependents(&[image.clone()]).await?;
+///     if answer.graph.is_empty() {
+///         return Ok(Decision::Ignore); // nothing of ours is built on it
+///     }
+///     Ok(Decision::Rebuild(cx.planner(&answer.graph).await?.changed(image, event.digest).plan()?))
+/// }
+/// # use freshmaker::{ArtifactGraph, Policy, memory::MemoryCatalog};
+/// # let decide = |image: &str| {
+/// #     let catalog = std::sync::Arc::new(MemoryCatalog::new(ArtifactGraph::new()));
+/// #     let cx = Context::outside(catalog, Policy::allow_all(), Default::default());
+/// #     let event = ImagePushed { image: image.into(), digest: None };
+/// #     futures_util::FutureExt::now_or_never(rebuild(event, cx)).unwrap().unwrap()
+/// # };
+/// # assert_eq!(decide("debian:13-rc"), Decision::Skip("debian:13-rc is a release candidate".into()));
+/// # assert_eq!(decide("debian:12"), Decision::Ignore);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
@@ -157,6 +183,36 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
     /// # Errors
     /// See [`HandlerResult`] for what an error does.
     async fn handle(&self, event: E, cx: Context) -> HandlerResult;
+}
+
+/// Returns the name under which a handler is registered that was given none: that of the function
+/// or type, without its path and parameters, and for a closure the kind of its events. The name of
+/// the function around a closure, often `main`, would say nothing.
+///
+/// ```text
+/// site::rebuild_layers            rebuild_layers
+/// site::Only<site::Registry>      Only
+/// site::Only<site::Registry>::ask ask
+/// site::main::{{closure}}         registry.base-image-pushed
+/// ```
+pub(crate) fn name_of<E: Event, H>() -> String {
+    let path = std::any::type_name::<H>();
+    if path.ends_with("{{closure}}") {
+        return E::KIND.to_owned();
+    }
+    let mut depth = 0_usize;
+    let outside = path.chars().filter(|c| {
+        let before = depth;
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before == 0 && depth == 0
+    });
+    let bare: String = outside.collect();
+    let last = bare.rsplit("::").find(|part| !part.is_empty());
+    last.unwrap_or(path).to_owned()
 }
 
 #[async_trait]

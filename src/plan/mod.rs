@@ -179,6 +179,22 @@ pub struct PlanParent {
 /// also a parent. *Invariant:* a parent that the plan rebuilds is in an earlier wave, or the
 /// dependency is given up in one of [`Plan::cycles`], or no change is carried along it.
 /// *Invariant:* `rank` is at least `estimate`.
+///
+/// ```
+/// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, RebuildReason};
+///
+/// let mut graph = ArtifactGraph::new();
+/// graph.insert(Artifact::new("debian", ArtifactKind::Image));
+/// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+/// graph.depend("app", "debian", EdgeKind::ParentImage)?;
+///
+/// let plan = graph.planner().changed("debian", None).plan()?;
+/// let node = plan.node(&"app".into()).expect("it is built on debian");
+/// assert_eq!((node.reason, node.wave), (RebuildReason::DirectlyAffected, 0));
+/// assert_eq!(node.because, ["debian".into()]);
+/// assert!(node.parent(&"debian".into()).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanNode {
     /// What is built, as the graph describes it. Shared with the graph and with clones of the plan.
@@ -294,6 +310,10 @@ impl Plan {
     /// The code of the reason of a repository that is prepared for those that take packages from
     /// it.
     pub const PREREQUISITE: &'static str = "prerequisite";
+
+    /// The code of the reason of an artifact that was asked for with
+    /// [`Planner::rebuild`], without a reason of the handler's own.
+    pub const REQUESTED: &'static str = "requested";
 
     /// Returns what started the plan, by name.
     pub fn changed(&self) -> impl Iterator<Item = (&ArtifactId, &Changed)> {

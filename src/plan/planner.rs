@@ -107,7 +107,7 @@ impl Planner<'_> {
 
     /// This artifact itself is to be rebuilt, and then what depends on it.
     pub fn rebuild(self, id: impl Into<ArtifactId>) -> Self {
-        self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new("requested", "it was asked for"))
+        self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new(Plan::REQUESTED, "it was asked for"))
     }
 
     /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then

@@ -121,7 +121,7 @@ fn complete_first(plan: &mut Plan) {
         let follows_change = node.because.iter().any(|id| plan.changed.contains_key(id));
         let only_asked = node.reason == RebuildReason::DirectlyAffected && !follows_change;
         if only_asked || node.because.is_empty() {
-            node.asked = Some(Reason::new("requested", "it was asked for"));
+            node.asked = Some(Reason::new(Plan::REQUESTED, "it was asked for"));
         }
     }
 }

@@ -54,6 +54,9 @@
 //! so matching takes time linear in the length of the value. Upper and lower case are different
 //! unless the expression begins with `(?i)`. Remember to write `\.` for a dot in a host name.
 //!
+//! An expression that looks like a glob, such as `legacy-*`, is an error: as a regular expression
+//! it matches `legacy--` and not `legacy-app`. Write `legacy-.*`.
+//!
 //! # Facts
 //!
 //! [`Facts::about`] adds what is known about an artifact: `artifact` (its id), `kind`, `system`,
@@ -63,8 +66,12 @@
 //! handler may add facts of its own, see [`Planner::facts`](crate::plan::Planner::facts).
 //!
 //! The name of a fact consists of ASCII letters, digits, `_`, `-` and `.`. It must not be one of
-//! `and`, `or`, `none`, `one`, `nor`, `allow`, `block` and `handler`. A rule about a fact that does
-//! not exist is not an error; its condition never holds. So test new rules with [`Policy::judge`].
+//! `and`, `or`, `none`, `one`, `nor`, `allow`, `block` and `handler`.
+//!
+//! A rule about a fact that nothing adds would never hold, so a misspelt fact is an error when the
+//! engine is built. Declare the facts of your handlers with
+//! [`EngineBuilder::facts`](crate::engine::EngineBuilder::facts); where a policy is used without an
+//! engine, call [`Policy::check_facts`].
 //!
 //! # Examples
 //!
@@ -120,7 +127,8 @@
 //! Every fault is found when the policy is loaded, with its path in the configuration. Judging
 //! never fails. These are faults as well, because they are likely mistakes: an unknown key, a rule
 //! without conditions, an empty list, a key that is given twice in one table, and an unknown kind
-//! of artifact. A section of a handler that does not exist is found when the engine is built.
+//! of artifact. A section of a handler that does not exist, and a fact that nothing adds, are found
+//! when the engine is built.
 //!
 //! | bound | value |
 //! |---|---|
@@ -183,10 +191,8 @@ impl Facts {
     /// Facts that the artifact does not have are removed, not kept from an earlier call.
     #[must_use]
     pub fn about(mut self, artifact: &Artifact) -> Self {
-        const OURS: [&str; 8] =
-            ["artifact", "kind", "system", "target", "source", "image_name", "image_tag", "image_digest"];
         // A fact of a handler must not be taken for a fact of the artifact.
-        self.0.retain(|key, _| !OURS.contains(&key.as_str()) && !key.starts_with("parameter."));
+        self.0.retain(|key, _| !ABOUT_ARTIFACTS.contains(&key.as_str()) && !key.starts_with("parameter."));
         self = self.with("artifact", artifact.id.as_str()).with("kind", kind_name(artifact.kind));
         let known = [
             ("system", artifact.system.as_deref()),
@@ -237,6 +243,13 @@ impl Facts {
         self
     }
 }
+
+/// The facts that [`Facts::about`] adds, besides `parameter.<name>`.
+const ABOUT_ARTIFACTS: [&str; 8] =
+    ["artifact", "kind", "system", "target", "source", "image_name", "image_tag", "image_digest"];
+
+/// The facts that the context and the handlers of this crate add.
+const ABOUT_EVENTS: [&str; 2] = ["dry_run", "manual"];
 
 /// Returns the name of a kind in rules and configuration. It is the same as in serde formats.
 fn kind_name(kind: ArtifactKind) -> &'static str {
@@ -395,6 +408,43 @@ impl Policy {
     pub fn handlers(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<_> = self.sections.iter().filter_map(|section| section.handler.as_deref()).collect();
         names.into_iter()
+    }
+
+    /// Checks that every fact in a condition is [one that is always known](self#facts) or one of
+    /// `declared`.
+    ///
+    /// A condition about any other fact would never hold, so what a misspelt rule was to block
+    /// would be rebuilt. The engine checks this when it is built, with the facts that
+    /// [`EngineBuilder::facts`](crate::engine::EngineBuilder::facts) declares. Call it yourself where
+    /// a policy is used without an engine.
+    ///
+    /// ```
+    /// use freshmaker::policy::{Policy, Rule};
+    ///
+    /// let policy = Policy::from_rules([], [Rule::when("image-name", ".*/app")])?;
+    /// let error = policy.check_facts(["advisory"]).unwrap_err();
+    /// assert_eq!(error.path, "policy.block[0].image-name");
+    /// assert!(error.text.contains("image_name"), "the known facts are listed");
+    ///
+    /// let policy = Policy::from_rules([], [Rule::when("advisory", "RHSA-.*")])?;
+    /// assert!(policy.check_facts(["advisory"]).is_ok());
+    /// # Ok::<(), freshmaker::policy::PolicyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PolicyError`] with the path of the first such condition and a list of the known facts.
+    pub fn check_facts<'a>(&self, declared: impl IntoIterator<Item = &'a str>) -> Result<(), PolicyError> {
+        let known: BTreeSet<&str> = ABOUT_ARTIFACTS.into_iter().chain(ABOUT_EVENTS).chain(declared).collect();
+        let is_known = |fact: &str| known.contains(fact) || fact.starts_with("parameter.");
+        let mut rules = self.sections.iter().flat_map(|section| section.block.iter().chain(&section.allow));
+        let Some((path, fact)) = rules.find_map(|rule| rule.unknown_fact(&is_known)) else { return Ok(()) };
+        let known: Vec<_> = known.into_iter().collect();
+        let text = format!(
+            "there is no fact {fact:?}, so the condition would never hold; there are {}, parameter.<name>; \
+             facts that a handler adds are declared with EngineBuilder::facts",
+            known.join(", ")
+        );
+        Err(PolicyError::new(&path, text))
     }
 
     fn decide(&self, handler: Option<&str>, facts: &Facts) -> Verdict {

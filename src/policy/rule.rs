@@ -166,6 +166,15 @@ impl Pattern {
 }
 
 impl Compiled {
+    /// Returns the condition whose fact is not known, as the path of the condition and the name of
+    /// the fact; the first one, at any depth.
+    pub(super) fn unknown_fact(&self, known: &dyn Fn(&str) -> bool) -> Option<(String, &str)> {
+        let own = self.facts.iter().map(|(fact, _)| fact.as_str()).find(|fact| !known(fact));
+        let inner = self.any.iter().flatten().chain(&self.all).chain(&self.not);
+        own.map(|fact| (format!("{}.{fact}", self.path), fact))
+            .or_else(|| inner.into_iter().find_map(|rule| rule.unknown_fact(known)))
+    }
+
     /// Returns the rule to name as the one that matched: this one, or the deepest alternative of
     /// `any` that did. `None` if the rule does not match.
     ///
@@ -333,6 +342,12 @@ impl Compiler {
         if !text.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$']) {
             return Ok(Pattern::Text(text));
         }
+        if let Some(meant) = as_glob(&text) {
+            return Err(PolicyError::new(
+                path,
+                format!("{text:?} looks like a glob, but is a regular expression; {meant}"),
+            ));
+        }
         let compile = |expression: &str| RegexBuilder::new(expression).size_limit(REGEX_BYTES_MAX).build();
         // Compile the text alone first: `a)|(b` is no valid expression, although it would become
         // one between the anchors.
@@ -341,6 +356,34 @@ impl Compiler {
             .map(Pattern::Regex)
             .map_err(|error| PolicyError::new(path, format!("{text:?}: {}", reason(&error))))
     }
+}
+
+/// Returns what to write instead, if the expression looks like a glob: an asterisk that repeats one
+/// letter, digit or mark, or stands first. `legacy-*` would match `legacy--` and not `legacy-app`.
+///
+/// ```text
+/// legacy-*       write "legacy-.*"
+/// *-dev          write ".*-dev"
+/// legacy-.*      None, and so for  (ab)*  [a-z]*  \d*  a{2}*
+/// ```
+fn as_glob(text: &str) -> Option<String> {
+    let (mut meant, mut found, mut class) = (String::new(), false, false);
+    // Whether an asterisk here would be one of a glob; at the start there is nothing to repeat.
+    let mut literal = true;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '*' && literal && !class {
+            meant.push('.');
+            found = true;
+        }
+        meant.push(c);
+        if c == '\\' {
+            meant.extend(chars.next());
+        }
+        class = c == '[' || class && c != ']';
+        literal = !class && !"\\.)]}*+?|(^$".contains(c);
+    }
+    found.then(|| format!("write {meant:?}, or put what the asterisk repeats between (?: and )"))
 }
 
 /// Returns the last line of the library's message; the lines before it draw the expression again.

@@ -295,3 +295,56 @@ fn what_is_said_for_a_handler_counts_instead_of_what_is_said_for_all() {
     assert_eq!((policy.ask_above(), policy.for_handler("nightly").ask_above()), (None, Some(0)));
     assert_eq!(Policy::allow_all().ask_above(), None);
 }
+
+#[test]
+fn what_looks_like_a_glob_is_refused_and_what_does_not_is_read() {
+    for (pattern, meant) in [
+        ("legacy-*", "legacy-.*"),
+        ("*-dev", ".*-dev"),
+        ("*", ".*"),
+        ("registry.example.org/team/*", "registry.example.org/team/.*"),
+        (r"registry\.example\.org/a*/b.*", r"registry\.example\.org/a.*/b.*"),
+    ] {
+        let error = serde_json::from_value::<Policy>(json!({ "block": [{ "artifact": pattern }] })).unwrap_err();
+        let error = error.to_string();
+        let expected = format!("policy.block[0].artifact: {pattern:?} looks like a glob");
+        assert!(error.starts_with(&expected) && error.contains(&format!("write {meant:?}")), "{error}");
+    }
+    for (pattern, value) in [
+        ("legacy-.*", "legacy-app"),
+        ("(?:ab)*", "abab"),
+        ("[a-z*]*", "a*b"),
+        (r"v\d*", "v17"),
+        ("a{2}*", "aaaa"),
+        (r"a\-*", "a--"),
+        ("x(a|b)*", "xba"),
+        ("rc-?1", "rc1"),
+    ] {
+        let policy = load(json!({ "block": [{ "artifact": pattern }] }));
+        assert!(!policy.judge(&facts(&[("artifact", value)])).allowed, "{pattern}");
+    }
+}
+
+#[test]
+fn a_fact_that_nothing_adds_is_named_with_its_place() {
+    for (rules, place) in [
+        (json!({ "block": [{ "image-name": "a" }] }), "policy.block[0].image-name"),
+        (json!({ "block": [{ "artifact": "a" }, { "not": { "traget": "x" } }] }), "policy.block[1].not.traget"),
+        (json!({ "allow": [{ "any": [{ "kind": "a" }, { "tag": "b" }] }] }), "policy.allow[0].any[1].tag"),
+        (json!({ "allow": [{ "all": [{ "knd": "a" }] }] }), "policy.allow[0].all[0].knd"),
+        (json!({ "kind": { "image": { "block": [{ "imagetag": "1" }] } } }), "policy.kind.image.block[0].imagetag"),
+        (json!({ "handler": { "n": { "block": [{ "x": "1" }] } } }), "policy.handler.n.block[0].x"),
+    ] {
+        let error = load(rules).check_facts(["advisory"]).unwrap_err();
+        assert_eq!(error.path, place);
+        assert!(error.text.contains("advisory, artifact, dry_run, image_digest"), "{error}");
+    }
+    let known = load(json!({ "block": [
+        { "artifact": "a", "kind": "a", "system": "a", "target": "a", "source": "a", "image_name": "a" },
+        { "image_tag": "a", "image_digest": "a", "parameter": { "branch": "a" }, "dry_run": true, "manual": true },
+    ]}));
+    assert_eq!(known.check_facts([]), Ok(()));
+    let own = load(json!({ "block": [{ "advisory": "RHSA-.*" }] }));
+    assert_eq!(own.check_facts(["advisory"]), Ok(()));
+    assert!(own.check_facts([]).is_err());
+}

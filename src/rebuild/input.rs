@@ -29,6 +29,17 @@ pub struct Output {
 }
 
 /// What follows from a failure.
+///
+/// ```
+/// use freshmaker::rebuild::{Failure, FailureClass, Limits};
+///
+/// let failure = Failure::new(FailureClass::Infrastructure, "worker 7: no space left on device");
+/// let limits = Limits::default();
+/// assert!(limits.retries(failure.class, 1), "tried again after the first try");
+/// assert!(!limits.retries(failure.class, 3), "three tries in all");
+/// assert!(!limits.retries(FailureClass::Permanent, 1));
+/// ```
+#[doc(alias = "retry")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {

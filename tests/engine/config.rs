@@ -60,3 +60,45 @@ fn limits_and_rules_for_nobody_are_named() {
     let (error, _) = mistake(World::new().builder().on(ignore).policy(policy));
     assert_eq!(error, ConfigError::UnknownHandler("ingore".into()));
 }
+
+#[test]
+fn a_rule_about_a_fact_that_nothing_adds_is_named() {
+    let builder = || {
+        let policy = serde_json::from_value(serde_json::json!({ "block": [{ "advisory": "RHSA-.*" }] })).unwrap();
+        World::new().builder().on(ignore).policy(policy)
+    };
+    let (error, text) = mistake(builder());
+    assert!(matches!(&error, ConfigError::UnknownFact(fault) if fault.path == "policy.block[0].advisory"), "{error:?}");
+    assert!(text.starts_with("policy.block[0].advisory: there is no fact \"advisory\""), "{text}");
+    assert!(builder().facts(["advisory"]).build().is_ok(), "a handler declares it");
+}
+
+/// A handler with a parameter, whose name must not have it.
+struct Only<T>(T);
+
+impl<T> Only<T> {
+    async fn ask(_: Pushed, _: Context) -> HandlerResult {
+        Ok(Decision::Ignore)
+    }
+}
+
+#[async_trait::async_trait]
+impl<T: Send + Sync + 'static> freshmaker::Handler<Pushed> for Only<T> {
+    async fn handle(&self, _: Pushed, _: Context) -> HandlerResult {
+        Ok(Decision::Ignore)
+    }
+}
+
+#[test]
+fn a_handler_without_a_name_gets_that_of_its_function_type_or_events() {
+    let named = |builder: EngineBuilder| match mistake(builder).0 {
+        ConfigError::Duplicate { name, .. } => name,
+        other => panic!("{other}"),
+    };
+    let builder = || World::new().builder();
+    assert_eq!(named(builder().on(ignore).on(ignore)), "ignore");
+    assert_eq!(named(builder().on(Only(std::sync::Arc::new(1))).on(Only(String::new()))), "Only");
+    assert_eq!(named(builder().on(Only::<u8>::ask).on(Only::<u16>::ask)), "ask");
+    let closure = || |_: Pushed, _: Context| async { Ok(Decision::Ignore) };
+    assert_eq!(named(builder().on(closure()).on(closure())), "test.pushed");
+}

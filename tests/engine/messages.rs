@@ -1,10 +1,11 @@
 //! What becomes of messages: good, broken, unwanted, too large, repeated.
 
 use crate::each;
-use freshmaker::backend::Paging;
+use freshmaker::backend::{Paging, Remedy};
+use freshmaker::client::Sent;
 use freshmaker::rebuild::{EventState, InboxState};
 use freshmaker::{Context, Decision, Engine, HandlerResult, Message};
-use freshmaker_testing::world::{Pushed, World, builds, events, message, only};
+use freshmaker_testing::world::{Pushed, World, builds, events, message, only, pushed};
 
 /// The handler of the README.
 async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
@@ -96,6 +97,33 @@ async fn a_repeated_message_is_one_event() {
         client.send_as("h1", &freshmaker_testing::world::pushed("base")).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(events(&client).await.len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sender_is_told_whether_an_id_is_new_known_or_of_another_event() {
+    for world in each() {
+        let engine = engine(&world);
+        let client = engine.client();
+        assert_eq!(client.send_as("h1", &pushed("base")).await.unwrap(), Sent::New("h1".into()));
+        assert_eq!(client.send_as("h1", &pushed("base")).await.unwrap(), Sent::Known("h1".into()));
+        let error = client.send_as("h1", &pushed("app")).await.unwrap_err();
+        assert_eq!(error.remedy, Remedy::Rejected);
+        assert!(error.text.contains("\"h1\" of topic \"test.pushed\""), "{error}");
+        world.settle(&engine).await;
+        assert_eq!(client.send_as("h1", &pushed("base")).await.unwrap(), Sent::Known("h1".into()), "also when handled");
+        assert_eq!(client.send_as("h1", &pushed("app")).await.unwrap_err().remedy, Remedy::Rejected);
+
+        // A web hook: the headers may differ, and without an id the content is the identity.
+        let mut hook = good("h2");
+        assert_eq!(client.receive(hook.clone()).await.unwrap(), Sent::New("h2".into()));
+        hook.headers.insert("delivered-at".into(), "noon".into());
+        assert_eq!(client.receive(hook.clone()).await.unwrap(), Sent::Known("h2".into()));
+        hook.topic = "other".into();
+        assert_eq!(client.receive(hook.clone()).await.unwrap_err().remedy, Remedy::Rejected);
+        hook.id.clear();
+        let Sent::New(id) = client.receive(hook.clone()).await.unwrap() else { panic!("it is new") };
+        assert_eq!(client.receive(hook).await.unwrap(), Sent::Known(id));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Build systems with sessions, outages and results that have to be looked at.
 
 use crate::each;
+use crate::telling::Log;
 use async_trait::async_trait;
 use freshmaker::backend::{
     BuildFilter, BuildRequest, BuildSystem, Capabilities, Error, Found, Made, Paging, Remedy, Result, Verifier,
@@ -161,11 +162,16 @@ async fn an_id_that_another_attempt_has_ends_the_attempt_and_names_both() {
 async fn an_outage_costs_one_request_at_a_time_and_no_try() {
     let system = Arc::new(Sessions::new(|_, _| Ok(None)));
     system.outage.store(3, Ordering::SeqCst);
+    let log = Log::default();
+    let _logged = log.begin();
     let (world, states) = run(Arc::clone(&system)).await;
     assert_eq!(states, ["app DONE"]);
     assert_eq!(system.diary(), ["no session", "no session", "no session", "submit app in S1"]);
     let build = world.storage.reads().builds(BuildFilter::default(), Paging::first(1)).await.unwrap().items.remove(0);
     assert_eq!((build.tries, build.attempts), (1, 4), "even a login that is refused says nothing about the build");
+    let begin = "WARN freshmaker::engine::breaker: a build system cannot be reached";
+    let said = [begin, "the machine is being moved", "WARN freshmaker::engine::breaker: a build system can be reached"];
+    assert_eq!(said.map(|text| log.lines(text)), [1, 1, 1], "an outage is two lines, however long it is");
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,11 +94,17 @@ async fn what_a_bus_refuses_is_kept_and_the_line_goes_on() {
 
 /// What is logged.
 #[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Logs into this from here on, in this thread.
+    pub(crate) fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(move || writer.clone()).finish())
+    }
+
     /// How many lines contain a text.
-    fn lines(&self, text: &str) -> usize {
+    pub(crate) fn lines(&self, text: &str) -> usize {
         let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         log.lines().filter(|line| line.contains(text)).count()
     }
@@ -118,9 +124,7 @@ impl std::io::Write for Log {
 async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
     for world in each() {
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let _logged = log.begin();
         let silent = Arc::new(Picky::new(3, |_| Some(Remedy::Unsupported)));
         let engine = world.builder().bus("silent", silent.clone()).on(rebuild).build().unwrap();
         engine.client().send(&pushed("base")).await.unwrap();

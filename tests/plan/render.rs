@@ -1,6 +1,6 @@
 use crate::world::{odd_scene, small};
 use freshmaker::plan::{Format, Plan};
-use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Policy, Reason, RebuildReason};
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +30,22 @@ fn dependencies(plan: &Plan) -> BTreeSet<(ArtifactId, ArtifactId)> {
 
 fn shown(plan: &Plan) -> BTreeSet<ArtifactId> {
     plan.changed().map(|(id, _)| id.clone()).chain(plan.nodes().map(|node| node.artifact.id.clone())).collect()
+}
+
+#[test]
+fn the_text_says_why_a_handler_asked() {
+    let image = |name| Artifact::new(name, ArtifactKind::Image).with_source(name, None);
+    let mut graph = ArtifactGraph::new();
+    ["base", "app", "site", "tool"].map(image).into_iter().for_each(|artifact| graph.insert(artifact));
+    graph.depend("app", "base", EdgeKind::ParentImage).unwrap();
+    graph.depend("site", "app", EdgeKind::ParentImage).unwrap();
+    let why = |text| (RebuildReason::DirectlyAffected, Reason::new("contains_fixed", text));
+    let (base, site) = (why("it has curl 8.1"), why("it has zlib 1.2"));
+    let planner = graph.planner().rebuild_as("base", base.0, base.1).rebuild_as("site", site.0, site.1);
+    let text = planner.rebuild("app").rebuild("tool").plan().unwrap().to_string();
+    let expected = "base is rebuilt: it has curl 8.1\n└─ app (also asked for)\n   └─ site (also: it has zlib 1.2)\n\
+                    tool is rebuilt as asked\n";
+    assert_eq!(text, expected);
 }
 
 /// Every artifact has its own box: finds the box of each name, if no two names look alike when they

@@ -11,14 +11,14 @@ const RUSTC: &str = "rustc 1.95.0 ";
 /// What the message of every compiler has to say.
 const CASES: [(&str, &str); 10] = [
     ("closure_arity", "is expected to take 2 arguments, but it takes 1 argument"),
-    ("event_by_reference", "the trait bound `&ImagePushed: freshmaker::Event` is not satisfied"),
+    ("event_by_reference", "`&ImagePushed` is not an event: it does not implement `freshmaker::Event`"),
     ("no_context", "is expected to take 2 arguments, but it takes 1 argument"),
     ("not_a_handler", "a handler is an `async fn(E, Context) -> HandlerResult`"),
     ("not_a_handler_named", "`Ignores` does not handle events of type `ImagePushed`"),
-    ("not_an_event", "the trait bound `Pushed: freshmaker::Event` is not satisfied"),
+    ("not_an_event", "`Pushed` is not an event: it does not implement `freshmaker::Event`"),
     ("not_async", "is not a future"),
     ("not_send", "future returned by `ignore` is not `Send`"),
-    ("wrong_order", "the trait bound `freshmaker::Context: freshmaker::Event` is not satisfied"),
+    ("wrong_order", "`freshmaker::Context` is not an event: it does not implement `freshmaker::Event`"),
     ("wrong_return", "to be a future that resolves to `Result<Decision,"),
 ];
 

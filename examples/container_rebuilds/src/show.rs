@@ -11,6 +11,7 @@ use freshmaker::rebuild::{EventId, EventRecord};
 pub(crate) async fn plan(wires: &Wires, artifacts: &[String]) -> Result<bool> {
     let artifacts: Vec<_> = artifacts.iter().map(|name| ArtifactId::new(name.as_str())).collect();
     let graph = wires.catalog.dependents(&artifacts).await?.complete()?;
+    wires.catalog.policy().check_facts([])?;
     let planner = graph.planner().policy(wires.catalog.policy());
     print!("{}", artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
     Ok(true)

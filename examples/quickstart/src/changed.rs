@@ -80,6 +80,7 @@ pub(crate) async fn show(options: &Show) -> Result<Outcome> {
     scan::complain_of(&catalog);
     let image = find(&catalog, &options.image).await?;
     let policy = catalog.policy().clone();
+    policy.check_facts([])?;
     let cx = Context::outside(Arc::new(catalog), policy, SystemTime::now().into());
     let pushed = ImagePushed { image: image.id.to_string(), digest: None };
     let decision = rebuild_dependents(pushed, cx).await.map_err(|error| error.to_string())?;

@@ -32,6 +32,9 @@ impl fmt::Display for Plan {
                 Some(why) if why.code == Self::PREREQUISITE => {
                     writeln!(f, "{} is prepared: {}", Line(id.as_str()), Line(&why.text))?;
                 }
+                Some(why) if why.code != Self::REQUESTED => {
+                    writeln!(f, "{} is rebuilt: {}", Line(id.as_str()), Line(&why.text))?;
+                }
                 _ => writeln!(f, "{} is rebuilt as asked", Line(id.as_str()))?,
             }
             tree.write(f, id)?;
@@ -144,6 +147,11 @@ impl<'a> Tree<'a> {
                     node.because.iter().filter(|other| *other != parent).map(ArtifactId::as_str).collect();
                 if !others.is_empty() {
                     write!(f, " (also follows {})", Line(&others.join(", ")))?;
+                }
+                match &node.asked {
+                    Some(why) if why.code == Plan::REQUESTED => f.write_str(" (also asked for)")?,
+                    Some(why) if why.code != Plan::PREREQUISITE => write!(f, " (also: {})", Line(&why.text))?,
+                    _ => {}
                 }
             }
             writeln!(f)?;
