@@ -1,8 +1,8 @@
 //! What it costs to decide on one large plan: rows in memory, nothing stored but at the end.
 //!
 //! `cargo bench --bench admission`. Three cases: all builds are new, all are joined to builds that
-//! wait, all become the next build of one that runs. The limit is 1.5 s for 50,000 builds; the ratio
-//! of the sizes shows that the cost is linear.
+//! wait, all become the next build of one that runs. The limit is 1.5 s for 50,000 builds; the
+//! ratio of the sizes shows that the cost is linear.
 
 use freshmaker::backend::{Scope, Storage};
 use freshmaker::event::{Envelope, Severity};

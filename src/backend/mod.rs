@@ -21,7 +21,7 @@ pub use reads::{
     BuildFilter, Due, DueLimits, EventFilter, Notifications, Outbox, Overview, Page, Paging, Partition, StorageReads,
     Violation,
 };
-pub use storage::{Claim, Lease, Retention, Scope, Storage, Swept};
+pub use storage::{Claim, Lease, Retention, Scope, Storage, StorageUpkeep, Swept};
 pub use verifier::{Made, Verifier};
 
 use serde::Serialize;

@@ -74,8 +74,8 @@ pub struct Claim {
 /// How long is kept what nothing needs any more.
 ///
 /// Nothing is removed that is open, that a build under way is made from, that a message which comes
-/// again would be compared with, or that is the latest output of its build key: a later build may be
-/// reused because of it, and its time is the estimate of the next one.
+/// again would be compared with, or that is the latest output of its build key: a later build may
+/// be reused because of it, and its time is the estimate of the next one.
 ///
 /// ```
 /// use freshmaker::backend::Retention;
@@ -110,7 +110,7 @@ impl Default for Retention {
     }
 }
 
-/// What [`Storage::sweep`] has removed.
+/// What [`StorageUpkeep::sweep`] has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Messages.
@@ -162,7 +162,7 @@ impl Swept {
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use freshmaker::backend::{Claim, Lease, Result, Retention, Scope, Storage, StorageReads, Swept};
+/// use freshmaker::backend::{Claim, Lease, Result, Scope, Storage, StorageReads, StorageUpkeep};
 /// use freshmaker::memory::MemoryStorage;
 /// use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -182,8 +182,8 @@ impl Swept {
 ///     fn reads(&self) -> &dyn StorageReads {
 ///         self.inner.reads()
 ///     }
-///     async fn migrate(&self) -> Result<()> {
-///         self.inner.migrate().await
+///     fn upkeep(&self) -> &dyn StorageUpkeep {
+///         self.inner.upkeep()
 ///     }
 ///     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
 ///         self.inner.lease(held).await
@@ -200,13 +200,10 @@ impl Swept {
 ///     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
 ///         self.inner.load(scope).await
 ///     }
-///     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
-///         self.inner.sweep(run, retention, limit).await
-///     }
 /// }
 /// # futures_util::FutureExt::now_or_never(async {
 /// let storage = Counted { inner: MemoryStorage::new(), rows_written: AtomicUsize::new(0) };
-/// storage.migrate().await?;
+/// storage.upkeep().migrate().await?;
 /// assert!(storage.reads().overview().await?.is_idle());
 /// assert_eq!(storage.rows_written.load(Ordering::Relaxed), 0);
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
@@ -220,8 +217,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// What is stored, to be asked.
     fn reads(&self) -> &dyn StorageReads;
 
-    /// Brings the stored schema up to this version of the crate.
-    async fn migrate(&self) -> Result<()>;
+    /// What is done for the storage itself.
+    fn upkeep(&self) -> &dyn StorageUpkeep;
 
     /// Begins a run (`held` is `None`), or renews its lease. Revokes the leases of others that were
     /// not renewed in time.
@@ -241,8 +238,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Takes messages to handle: first those that a run has left that is over, without having been
     /// released, then new ones whose time has come; oldest first. Each comes back in
-    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), and is stored so. Of those that
-    /// were left, one try more is counted: the process may have died of them.
+    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), and is stored so. Of those
+    /// that were left, one try more is counted: the process may have died of them.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
@@ -251,14 +248,28 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// The rows that a decision needs, of one moment.
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood>;
 
+    /// Checks and writes one commit.
+    ///
+    /// # Errors
+    /// As the contract says; then nothing is written. [`Unclear`](super::Remedy::Unclear) if the
+    /// outcome is not known.
+    async fn commit(&self, commit: Commit) -> Result<()>;
+}
+
+/// What is done for a storage itself, and not for what is stored: its schema, its size, its copies.
+#[async_trait]
+pub trait StorageUpkeep: fmt::Debug + Send + Sync + 'static {
+    /// Brings the stored schema up to this version of the crate.
+    async fn migrate(&self) -> Result<()>;
+
     /// Removes what is not kept any longer: at most `limit` events, `limit` builds and `limit`
     /// messages, in one transaction. To be called again until nothing is removed.
     ///
     /// An event goes with its plan, its causes and its history. A build goes when it has ended and
     /// no event is left that has caused it, with its attempts, its dependencies and its history. It
-    /// stays if a build that has not ended depends on it, if one waits or has waited for it in vain,
-    /// if it has the latest output of its key, and if it is the latest of its key that has run and
-    /// is done. A message goes if no event of it is left.
+    /// stays if a build that has not ended depends on it, if one waits or has waited for it in
+    /// vain, if it has the latest output of its key, and if it is the latest of its key that has
+    /// run and is done. A message goes if no event of it is left.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
@@ -268,17 +279,10 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unsupported`](super::Remedy::Unsupported) if the storage has tools of its own for that, or
-    /// nothing that could be copied, as is the default; [`Rejected`](super::Remedy::Rejected) if the
-    /// file is there already.
+    /// nothing that could be copied, as is the default; [`Rejected`](super::Remedy::Rejected) if
+    /// the file is there already.
     async fn backup(&self, to: &Path) -> Result<()> {
         let text = "this storage is not copied into a file";
         Err(super::Error::new(super::Remedy::Unsupported, to.display().to_string(), text))
     }
-
-    /// Checks and writes one commit.
-    ///
-    /// # Errors
-    /// As the contract says; then nothing is written. [`Unclear`](super::Remedy::Unclear) if the
-    /// outcome is not known.
-    async fn commit(&self, commit: Commit) -> Result<()>;
 }

@@ -53,8 +53,8 @@ impl Client {
     /// made is made again. So look carefully: if `None` is wrong, the artifact is built twice.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) for an unknown attempt, [`Rejected`](Remedy::Rejected) for one
-    /// that has a clear answer or is being submitted, and for an id that another attempt has.
+    /// [`NotFound`](Remedy::NotFound) for an unknown attempt, [`Rejected`](Remedy::Rejected) for
+    /// one that has a clear answer or is being submitted, and for an id that another attempt has.
     pub async fn resolve(&self, attempt: &AttemptId, found: Option<ExternalId>, by: &str) -> Result<()> {
         let rows = self.storage().await?.load(&Scope::Attempt(attempt.clone())).await?;
         let Some(row) = rows.attempts.get(attempt) else {
@@ -82,8 +82,8 @@ impl Client {
     /// cancelled if that was requested, and what needs it fails with it.
     ///
     /// This is for a build that waits for ever: nobody registers its build system, its verifier is
-    /// away, or its build system never says that it has stopped. What still runs in the build system
-    /// is not looked at any more.
+    /// away, or its build system never says that it has stopped. What still runs in the build
+    /// system is not looked at any more.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown build, [`Rejected`](Remedy::Rejected) for one
@@ -98,8 +98,8 @@ impl Client {
     /// with its handlers was mended.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) for an unknown message, [`Rejected`](Remedy::Rejected) for one
-    /// that is no dead letter, or that is a message of ours which a bus has
+    /// [`NotFound`](Remedy::NotFound) for an unknown message, [`Rejected`](Remedy::Rejected) for
+    /// one that is no dead letter, or that is a message of ours which a bus has
     /// [refused](Self::REFUSED): that is not for our handlers.
     pub async fn requeue(&self, source: &str, id: &str) -> Result<()> {
         if source == Self::REFUSED {

@@ -178,7 +178,7 @@ impl Client {
 
     /// The storage, brought up to date first.
     pub(crate) async fn storage(&self) -> Result<&dyn Storage> {
-        self.inner.migrated.get_or_try_init(|| self.inner.storage.migrate()).await?;
+        self.inner.migrated.get_or_try_init(|| self.inner.storage.upkeep().migrate()).await?;
         Ok(self.inner.storage.as_ref())
     }
 
@@ -325,7 +325,7 @@ impl Client {
     /// [`Rejected`](Remedy::Rejected) if the file is there already,
     /// [`Unsupported`](Remedy::Unsupported) if the storage cannot do it, and those of the storage.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
-        self.storage().await?.backup(to.as_ref()).await
+        self.storage().await?.upkeep().backup(to.as_ref()).await
     }
 
     /// Changes of events and builds from now on. See [`Subscription`].

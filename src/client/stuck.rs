@@ -50,8 +50,8 @@ fn oldest(total: u64) -> Paging {
 
 impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
-    /// wait, builds that are ready, being submitted, verified or stopped, attempts that are overdue,
-    /// and buses that take no notifications. Oldest first within each sort; at most
+    /// wait, builds that are ready, being submitted, verified or stopped, attempts that are
+    /// overdue, and buses that take no notifications. Oldest first within each sort; at most
     /// [`Paging::LIMIT_MAX`] of each are looked at.
     ///
     /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
@@ -88,14 +88,19 @@ impl Client {
         let total = self.messages(states.clone(), Paging::first(1)).await?.total;
         let Page { items, .. } = self.messages(states, oldest(total)).await?;
         let messages = items.into_iter().rev().map(|message| {
-            let (code, text, advice) = match message.state {
-                InboxState::Dead => ("dead", "it is a dead letter", "mend what is wrong with it, then requeue it"),
-                InboxState::Claimed => ("handled", "a handler is busy with it", "look at the catalogs that it asks"),
+            let (cause, advice) = match message.state {
+                InboxState::Dead => {
+                    (Reason::new("dead", "it is a dead letter"), "mend what is wrong with it, then requeue it")
+                }
+                InboxState::Claimed => {
+                    (Reason::new("handled", "a handler is busy with it"), "look at the catalogs that it asks")
+                }
                 _ => {
-                    ("not_handled", "no engine has handled it yet", "see that an engine runs, and what the cause says")
+                    let cause = Reason::new("not_handled", "no engine has handled it yet");
+                    (cause, "see that an engine runs, and what the cause says")
                 }
             };
-            let cause = message.reason.clone().unwrap_or_else(|| Reason::new(code, text));
+            let cause = message.reason.clone().unwrap_or(cause);
             Stuck { what: StuckSubject::Message(message.key()), since: message.received_at, cause, advice }
         });
         Ok(messages.collect())

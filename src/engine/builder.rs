@@ -291,8 +291,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the time limit of each call of a backend; 60 seconds if not set. A submission without an
-    /// answer after this long is unclear and is looked up; polls, lookups, verifications,
+    /// Sets the time limit of each call of a backend; 60 seconds if not set. A submission without
+    /// an answer after this long is unclear and is looked up; polls, lookups, verifications,
     /// publications and questions to the storage are repeated.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;

@@ -468,7 +468,8 @@ impl Core {
         known.copied().unwrap_or_else(|| DryRun.capabilities())
     }
 
-    /// Returns how many submissions a build system takes at the same time; `None` if it does not say.
+    /// Returns how many submissions a build system takes at the same time; `None` if it does not
+    /// say.
     pub(super) fn submissions(&self, system: &str) -> Option<NonZeroU32> {
         self.capabilities.get(system)?.submissions
     }

@@ -155,9 +155,9 @@ impl Decider {
         Ok(decisions)
     }
 
-    /// Asks one handler, and completes its answer. A plan goes through four steps: it is cut down to
-    /// what is retried, contents that the catalog does not know are filled in, each node gets its
-    /// build system, and the gate may hold the plan back until a person confirms it. A retry is
+    /// Asks one handler, and completes its answer. A plan goes through four steps: it is cut down
+    /// to what is retried, contents that the catalog does not know are filled in, each node gets
+    /// its build system, and the gate may hold the plan back until a person confirms it. A retry is
     /// confirmed by the person who wants it.
     async fn ask(
         &self,

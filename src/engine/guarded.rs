@@ -13,7 +13,8 @@ use super::calls::in_time;
 use crate::artifact::ArtifactId;
 use crate::backend::{
     BuildFilter, Catalog, CatalogAnswer, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications,
-    Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
+    Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept,
+    Violation,
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
@@ -49,12 +50,12 @@ impl Guarded {
 
 #[async_trait]
 impl Storage for Guarded {
-    fn reads(&self) -> &dyn StorageReads {
+    fn upkeep(&self) -> &dyn StorageUpkeep {
         self
     }
 
-    async fn migrate(&self) -> Result<()> {
-        self.inner.migrate().await
+    fn reads(&self) -> &dyn StorageReads {
+        self
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -77,16 +78,23 @@ impl Storage for Guarded {
         self.ask("load", self.inner.load(scope)).await
     }
 
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.call(Remedy::Unclear, "commit", self.inner.commit(commit)).await
+    }
+}
+
+#[async_trait]
+impl StorageUpkeep for Guarded {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.upkeep().migrate().await
+    }
+
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
-        self.ask("sweep", self.inner.sweep(run, retention, limit)).await
+        self.ask("sweep", self.inner.upkeep().sweep(run, retention, limit)).await
     }
 
     async fn backup(&self, to: &Path) -> Result<()> {
-        self.inner.backup(to).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<()> {
-        self.call(Remedy::Unclear, "commit", self.inner.commit(commit)).await
+        self.inner.upkeep().backup(to).await
     }
 }
 

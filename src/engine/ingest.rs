@@ -8,8 +8,8 @@
 //! * The bus fails, panics or loses its connection: `receive` is repeated after a pause.
 //!   `acknowledge` is repeated until it succeeds; it has the time limit of calls.
 //! * The storage is away: the commit is repeated, and nothing more is received meanwhile.
-//! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged. After a
-//!   pause the next batch is received.
+//! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged. After
+//!   a pause the next batch is received.
 //! * The lease is lost: nothing changes. Messages are stored without a run, and the stage goes on
 //!   in the next one; a bus would not deliver again what a connection that still holds has got.
 //! * A message is too large, or cannot be read, or its reader panics: it is stored as a dead letter

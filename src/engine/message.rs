@@ -10,8 +10,8 @@
 //! * A handler fails or panics: its event fails with this text; the message is handled.
 //! * A handler does not end within `handler_timeout`: it is dropped, a try is counted, and the
 //!   message is given back with a back-off.
-//! * Another decision about the same artifacts is stored while the handlers are asked: they are asked
-//!   again, at most `ASKED_MAX` times; see `overtaken`.
+//! * Another decision about the same artifacts is stored while the handlers are asked: they are
+//!   asked again, at most `ASKED_MAX` times; see `overtaken`.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
 //! * The process dies: whoever claims the messages that it has left counts a try for each of them.
@@ -39,8 +39,8 @@ use std::time::Duration;
 /// process, so that the others need not wait for it.
 const ALONE_MAX: Duration = Duration::from_secs(60);
 
-/// The handlers of one message are asked so often, if other decisions are stored meanwhile. The last
-/// answer is stored in any case.
+/// The handlers of one message are asked so often, if other decisions are stored meanwhile. The
+/// last answer is stored in any case.
 const ASKED_MAX: u32 = 5;
 
 /// The reason code of messages whose handlers did not end in time.

@@ -21,8 +21,8 @@ pub(super) struct Options {
     /// Time limit of a call, see `calls`. A submission without an answer is unclear then; any other
     /// call has failed. 60 seconds by default.
     pub(super) call_timeout: Duration,
-    /// Time limit of a handler, with all that it asks. A handler that is late counts as a try of its
-    /// message. 10 minutes by default.
+    /// Time limit of a handler, with all that it asks. A handler that is late counts as a try of
+    /// its message. 10 minutes by default.
     pub(super) handler_timeout: Duration,
     /// How long calls under way may take after the stop was requested. 30 seconds by default.
     pub(super) shutdown_grace: Duration,

@@ -1,9 +1,10 @@
-//! Finds out whether another decision about the same artifacts was stored since a handler was asked.
+//! Finds out whether another decision about the same artifacts was stored since a handler was
+//! asked.
 //!
 //! A decision names the contents of parents as the catalogs told them. If a handler takes its time,
-//! another message may be handled meanwhile, on newer answers. If the older decision was then stored
-//! behind the newer one, builds would be made from older contents until the next change. So the
-//! handler is asked again instead.
+//! another message may be handled meanwhile, on newer answers. If the older decision was then
+//! stored behind the newer one, builds would be made from older contents until the next change. So
+//! the handler is asked again instead.
 //!
 //! ```text
 //! 10:00  message 1: the catalog says that base is A; the answer is slow
@@ -23,8 +24,8 @@ use crate::backend::{Error, EventFilter, Paging};
 use crate::plan::Plan;
 use crate::time::Timestamp;
 
-/// Largest number of events that are looked at. If there are more since the handler was asked, it is
-/// asked again.
+/// Largest number of events that are looked at. If there are more since the handler was asked, it
+/// is asked again.
 const RECENT_MAX: u32 = 100;
 
 /// Returns whether an event that was stored since `began`, by the clock of the storage, builds an

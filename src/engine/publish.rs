@@ -17,14 +17,14 @@
 //!
 //! * The bus fails for the moment, or does not answer in time: the position up to there is stored,
 //!   and the same notification is published again after a pause. Later ones wait.
-//! * The bus refuses a message for good, or panics over it `PANICS_MAX` times: it becomes a dead letter with the source
-//!   `Client::REFUSED`.
+//! * The bus refuses a message for good, or panics over it `PANICS_MAX` times: it becomes a dead
+//!   letter with the source `Client::REFUSED`.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
 //!   the stored position are published again, under the same ids. Receivers see each at least once.
-//! * An announcer panics, or needs a row that cannot be read: nothing is announced about that change
-//!   in its form.
+//! * An announcer panics, or needs a row that cannot be read: nothing is announced about that
+//!   change in its form.
 //! * The lease is lost, or the partition belongs to another run: the position cannot be stored.
 
 use super::Announcement;

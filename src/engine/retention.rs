@@ -39,15 +39,15 @@ pub(super) async fn run(core: &Core) {
 
 /// Removes once; returns whether there may be more.
 ///
-/// Nothing is removed if the clock of the storage was set by more than `CLOCK_MAX` since this engine
-/// began: by a clock that is a year ahead, everything would be old.
+/// Nothing is removed if the clock of the storage was set by more than `CLOCK_MAX` since this
+/// engine began: by a clock that is a year ahead, everything would be old.
 async fn sweep(core: &Core) -> bool {
     let (now, steady) = (core.storage_now(), core.steady_now());
     if steady.is_some_and(|steady| since(now, steady).max(since(steady, now)) > CLOCK_MAX) {
         tracing::warn!(engine.stage = "retention", "the clock of the storage was set: nothing is removed");
         return false;
     }
-    match core.storage.sweep(core.run(), core.options.retention, SWEPT_AT_ONCE).await {
+    match core.storage.upkeep().sweep(core.run(), core.options.retention, SWEPT_AT_ONCE).await {
         Ok(swept) => {
             if !swept.is_empty() {
                 tracing::debug!(swept.messages, swept.events, swept.builds, "removed what is not kept any longer");

@@ -45,6 +45,9 @@ const CANCELS_MAX: usize = 16;
 /// The reason code of an unclear attempt about which a person has to decide.
 const NEEDS_DECISION: &str = "needs_decision";
 
+/// What is polled with one call: build system, mode, and whether it is to be stopped.
+type PollGroup = (String, BuildMode, bool);
+
 /// The attempts of a call, and what became of it.
 type Asked = Vec<(AttemptId, Outcome)>;
 
@@ -193,8 +196,8 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
 /// due. Attempts whose system is not registered here are left alone.
 ///
 /// Whether an attempt is overdue is measured from its intent or from when it was first seen here,
-/// so that a clock that is set forward ends nothing. Only what happens to the clock while no process
-/// runs is not noticed.
+/// so that a clock that is set forward ends nothing. Only what happens to the clock while no
+/// process runs is not noticed.
 fn work<'a>(
     core: &'a Core,
     attempts: Vec<(AttemptRecord, BuildRecord)>,
@@ -204,7 +207,7 @@ fn work<'a>(
 ) -> Vec<BoxFuture<'a, Asked>> {
     let now = core.elapsed();
     let mut calls = Vec::new();
-    let mut polls: BTreeMap<(String, BuildMode, bool), (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
+    let mut polls: BTreeMap<PollGroup, (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
     for (attempt, build) in attempts {
         if !core.is_ours(&build.key) || !core.builds(&build.key) {
             continue;
@@ -427,8 +430,8 @@ fn choose(mut found: Vec<Found>) -> (Option<ExternalId>, Vec<ExternalId>) {
     (found.next(), found.collect())
 }
 
-/// Requests the end of jobs that have the marker of an attempt which has another job. A request that
-/// fails is logged and not repeated.
+/// Requests the end of jobs that have the marker of an attempt which has another job. A request
+/// that fails is logged and not repeated.
 async fn stop(core: &Core, system: &dyn BuildSystem, attempt: &AttemptId, others: Vec<ExternalId>) {
     for external in others {
         tracing::error!(attempt.id = %attempt, %external, "duplicate_submit: stopping a second task");

@@ -2,7 +2,7 @@ use super::sweep::sweep;
 use super::tables::{Tables, Waits, stored, unobserved_since};
 use crate::backend::{
     BuildFilter, Claim, Clock, Due, DueLimits, EventFilter, Lease, Notifications, Outbox, Overview, Page, Paging,
-    Partition, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
+    Partition, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use crate::engine::SystemClock;
 use crate::plan::{Observation, Plan};
@@ -89,12 +89,12 @@ impl MemoryStorage {
 
 #[async_trait]
 impl Storage for MemoryStorage {
-    fn reads(&self) -> &dyn StorageReads {
+    fn upkeep(&self) -> &dyn StorageUpkeep {
         self
     }
 
-    async fn migrate(&self) -> Result<()> {
-        Ok(())
+    fn reads(&self) -> &dyn StorageReads {
+        self
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -123,12 +123,19 @@ impl Storage for MemoryStorage {
         Ok(Neighbourhood { at: self.now(), edges: tables.edges, ..found })
     }
 
-    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
-        sweep(&mut self.lock(), run, retention, count(limit), self.now())
-    }
-
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.lock().write(commit)
+    }
+}
+
+#[async_trait]
+impl StorageUpkeep for MemoryStorage {
+    async fn migrate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        sweep(&mut self.lock(), run, retention, count(limit), self.now())
     }
 }
 

@@ -11,8 +11,8 @@ impl Plan {
     /// not in `made`.
     ///
     /// All other builds are excluded for this reason. One that a build of the part is made from is
-    /// treated as something that has changed: its content and name are those in `made`. Cost: O((n +
-    /// m) log n).
+    /// treated as something that has changed: its content and name are those in `made`. Cost: O((n
+    /// + m) log n).
     ///
     /// Example: `base` and `app` were built by an earlier event, `site` has failed.
     ///
@@ -60,7 +60,8 @@ impl Plan {
         plan
     }
 
-    /// Returns these artifacts, if they are built, and those of their parents that must be built too.
+    /// Returns these artifacts, if they are built, and those of their parents that must be built
+    /// too.
     fn with_needs(&self, of: &BTreeSet<ArtifactId>, made: &BTreeMap<ArtifactId, Output>) -> BTreeSet<ArtifactId> {
         let mut kept = BTreeSet::new();
         let mut open: Vec<&PlanNode> = of.iter().filter_map(|id| self.nodes.get(id)).collect();

@@ -415,8 +415,8 @@ impl Policy {
     ///
     /// A condition about any other fact would never hold, so what a misspelt rule was to block
     /// would be rebuilt. The engine checks this when it is built, with the facts that
-    /// [`EngineBuilder::facts`](crate::engine::EngineBuilder::facts) declares. Call it yourself where
-    /// a policy is used without an engine.
+    /// [`EngineBuilder::facts`](crate::engine::EngineBuilder::facts) declares. Call it yourself
+    /// where a policy is used without an engine.
     ///
     /// ```
     /// use freshmaker::policy::{Policy, Rule};

@@ -46,7 +46,7 @@ use crate::graph::KeyedGraph;
 use crate::plan::{Plan, PlanNode};
 use crate::reason::Reason;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// A decision of a handler about to become rows: one new event and, if it rebuilds something, its
 /// builds.
@@ -291,8 +291,8 @@ impl Rebuild {
 
     /// Returns the builds that have not ended, by key. Takes time linear in the number of loaded
     /// builds.
-    fn open_builds(&self) -> HashMap<BuildKey, OpenBuilds> {
-        let mut open: HashMap<BuildKey, OpenBuilds> = HashMap::new();
+    fn open_builds(&self) -> BTreeMap<BuildKey, OpenBuilds> {
+        let mut open: BTreeMap<BuildKey, OpenBuilds> = BTreeMap::new();
         for build in self.now.builds.values().filter(|build| !build.state.is_terminal()) {
             let of_key = open.entry(build.key.clone()).or_default();
             match build.slot {

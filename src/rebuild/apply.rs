@@ -384,7 +384,8 @@ impl Rebuild {
     /// Retries a build after a failed try, or ends it.
     ///
     /// A retry has a new release, and begins after the back-off that belongs to the tries so far.
-    /// An interrupted try is not counted as one, but has a count and a limit of its own. A build that is to be cancelled ends as cancelled.
+    /// An interrupted try is not counted as one, but has a count and a limit of its own. A build
+    /// that is to be cancelled ends as cancelled.
     fn failed(&mut self, id: BuildId, failure: &Failure, limits: &Limits) {
         let release = self.next_release(id);
         let Some(build) = self.now.builds.get_mut(&id) else { return };

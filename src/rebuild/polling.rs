@@ -8,7 +8,8 @@ use crate::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Since when each live attempt has been followed: by the clock of the rows, and by a monotonic one.
+/// Since when each live attempt has been followed: by the clock of the rows, and by a monotonic
+/// one.
 ///
 /// It outlives a run, because a clock that is set may cost the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,8 +89,8 @@ impl Polling {
         self.next.insert(attempt.clone(), now.saturating_add(interval));
     }
 
-    /// The earliest moment after `now` at which an attempt that was asked about is to be asked about
-    /// again. One that is due and is not asked about is being asked about already.
+    /// The earliest moment after `now` at which an attempt that was asked about is to be asked
+    /// about again. One that is due and is not asked about is being asked about already.
     #[must_use]
     pub fn next(&self, now: Duration) -> Option<Duration> {
         self.next.values().copied().filter(|next| *next > now).min()

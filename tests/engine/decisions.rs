@@ -1,7 +1,7 @@
 //! What becomes of decisions, and of handlers that fail.
 
 use crate::each;
-use freshmaker::backend::{Error, EventFilter, Paging, Remedy};
+use freshmaker::backend::{Clock, Error, EventFilter, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::rebuild::{BuildMode, BuildState, EventId, EventState, InboxState};
@@ -187,7 +187,7 @@ async fn a_stored_build_of_a_system_that_is_not_registered_is_left_to_others() {
     let after = freshmaker::Engine::builder().storage(world.storage.clone()).on(rebuild);
     let after = after.catalog("images", world.catalog.clone()).build_system("other", world.builds.clone()).build();
     let after = after.unwrap();
-    after.run_until(tokio::time::sleep(Duration::from_secs(3600))).await.unwrap();
+    after.run_until(world.clock.sleep(Duration::from_secs(3600))).await.unwrap();
     assert_eq!(builds(&client).await, ["app READY", "site BLOCKED"]);
     let again = world.builder().on(rebuild).build().unwrap();
     world.settle(&again).await;

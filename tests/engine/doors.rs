@@ -1,7 +1,7 @@
 //! Doors: what waits for a person can be decided by one.
 
 use crate::each;
-use freshmaker::backend::{Paging, Remedy};
+use freshmaker::backend::{Clock, Paging, Remedy};
 use freshmaker::client::{Client, RetryPart};
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{
@@ -275,7 +275,7 @@ async fn what_does_not_move_is_listed_with_its_cause() {
             until(|| async { builds(&client).await.len() == 2 }).await;
             client.wait_for_message("m2").await.unwrap();
             assert_eq!(client.stuck(hour).await.unwrap(), [], "all of it has just happened");
-            tokio::time::sleep(hour * 2).await;
+            world.clock.sleep(hour * 2).await;
         };
         engine.run_until(story).await.unwrap();
         let stuck = client.stuck(hour).await.unwrap();

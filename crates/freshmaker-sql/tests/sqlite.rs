@@ -53,13 +53,13 @@ async fn a_reopened_file_has_everything() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("state.db");
     let storage = SqliteStorage::open(&path).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     storage.commit(Commit::unfenced(vec![message("1")])).await.unwrap();
     let (token, number) = (storage.lease(None).await.unwrap().run, storage.reserve(5).await.unwrap());
     drop(storage);
 
     let storage = SqliteStorage::open(&path).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     assert!(storage.message("local", "1").await.unwrap().is_some());
     assert!(storage.lease(None).await.unwrap().run > token);
     assert!(storage.reserve(1).await.unwrap() >= number + 5);
@@ -70,7 +70,7 @@ async fn a_reopened_file_has_everything() {
 async fn several_may_migrate_at_once() {
     let directory = TempDir::new().unwrap();
     let storages: Vec<_> = (0..4).map(|_| SqliteStorage::open(directory.path().join("state.db")).unwrap()).collect();
-    let migrations = storages.into_iter().map(|storage| tokio::spawn(async move { storage.migrate().await }));
+    let migrations = storages.into_iter().map(|storage| tokio::spawn(async move { storage.upkeep().migrate().await }));
     for migration in migrations.collect::<Vec<_>>() {
         migration.await.unwrap().unwrap();
     }
@@ -82,7 +82,7 @@ async fn a_dropped_future_leaves_nothing_locked() {
     let path = directory.path().join("state.db");
     let storage = SqliteStorage::open(&path).unwrap();
     let other = SqliteStorage::open(&path).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     for round in 0..50 {
         let changes = (0..20).map(|id| message(&format!("{round}-{id}"))).collect();
         let mut writing = Box::pin(storage.commit(Commit::unfenced(changes)));
@@ -105,7 +105,7 @@ async fn one_engine_at_a_time_has_a_file() {
     let path = directory.path().join("state.db");
     let first = SqliteStorage::open(&path).unwrap();
     let second = SqliteStorage::open(&path).unwrap();
-    first.migrate().await.unwrap();
+    first.upkeep().migrate().await.unwrap();
     let token = first.lease(None).await.unwrap().run;
     assert!(first.lease(None).await.unwrap().run > token, "the holder may begin a new run");
     let error = second.lease(None).await.unwrap_err();
@@ -121,7 +121,7 @@ async fn a_file_has_one_lock_whatever_its_names_are() {
     let directory = TempDir::new().unwrap();
     let [path, link, hard] = ["state.db", "link.db", "hard.db"].map(|name| directory.path().join(name));
     let first = SqliteStorage::open(&path).unwrap();
-    first.migrate().await.unwrap();
+    first.upkeep().migrate().await.unwrap();
     first.lease(None).await.unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let error = SqliteStorage::open(&link).unwrap().lease(None).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn a_file_has_one_lock_whatever_its_names_are() {
 async fn others_cannot_read_what_is_stored() {
     let directory = TempDir::new().unwrap();
     let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     storage.lease(None).await.unwrap();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
@@ -150,23 +150,23 @@ async fn a_copy_is_made_while_an_engine_has_the_database() {
     let directory = TempDir::new().unwrap();
     let [path, copy] = ["state.db", "copy.db"].map(|name| directory.path().join(name));
     let storage = SqliteStorage::open(&path).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     storage.lease(None).await.unwrap();
     storage.commit(Commit::unfenced(vec![message("1")])).await.unwrap();
-    storage.backup(&copy).await.unwrap();
+    storage.upkeep().backup(&copy).await.unwrap();
     storage.commit(Commit::unfenced(vec![message("2")])).await.unwrap();
-    let again = storage.backup(&copy).await.unwrap_err();
+    let again = storage.upkeep().backup(&copy).await.unwrap_err();
     assert_eq!(again.remedy, Remedy::Rejected, "{again}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let copied = SqliteStorage::open(&copy).unwrap();
-    copied.migrate().await.unwrap();
+    copied.upkeep().migrate().await.unwrap();
     assert!(copied.message("local", "1").await.unwrap().is_some());
     assert!(copied.message("local", "2").await.unwrap().is_none(), "it is of one moment");
     assert_eq!(copied.check_consistency().await.unwrap(), []);
-    let nowhere = storage.backup(&directory.path().join("no/such")).await.unwrap_err();
+    let nowhere = storage.upkeep().backup(&directory.path().join("no/such")).await.unwrap_err();
     assert_eq!(nowhere.remedy, Remedy::Unavailable, "{nowhere}");
-    let memory = SqliteStorage::in_memory().unwrap().backup(&directory.path().join("memory.db")).await.unwrap_err();
+    let memory = SqliteStorage::in_memory().unwrap().upkeep().backup(&directory.path().join("memory.db")).await.unwrap_err();
     assert_eq!(memory.remedy, Remedy::Unsupported, "{memory}");
 }
 

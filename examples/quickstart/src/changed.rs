@@ -40,7 +40,7 @@ pub(crate) async fn run(options: &Changed) -> Result<Outcome> {
     // What is kept here concerns this machine only.
     std::fs::write(state.join(".gitignore"), "*\n").map_err(|error| format!("{}: {error}", state.display()))?;
     let storage = Arc::new(SqliteStorage::open(state.join("freshmaker.sqlite"))?);
-    storage.migrate().await?;
+    storage.upkeep().migrate().await?;
     let engine = Engine::builder()
         .storage(storage)
         .policy(catalog.policy().clone())

@@ -26,7 +26,7 @@ pub(crate) async fn run(options: &Demo) -> Result<Outcome> {
     let world = World::load()?;
     let store = Store::create(&options.state)?;
     let storage = Arc::new(SqliteStorage::open(store.root().join("freshmaker.sqlite"))?);
-    storage.migrate().await?;
+    storage.upkeep().migrate().await?;
     let builds = CommandBuildSystem::new(
         CommandConfig::new(std::env::current_exe()?, store.root().join("attempts"))
             .with_arguments(["build-step"])

@@ -58,7 +58,7 @@ async fn a_clock_that_is_set_forward_ends_nothing_that_is_healthy() {
         let story = async {
             until(|| async { builds(&client).await == ["app BUILDING", "site BLOCKED"] }).await;
             world.clock.set_forward(HOUR * 25);
-            tokio::time::sleep(HOUR).await;
+            world.clock.sleep(HOUR).await;
             assert_eq!(builds(&client).await, ["app BUILDING", "site BLOCKED"]);
             world.builds.finish(&"app".into(), Observed::Succeeded(output("app")));
             client.wait_until_idle().await;

@@ -2,7 +2,7 @@
 
 use super::{Mood, Trouble, Troubled, rebuild};
 use crate::each;
-use freshmaker::backend::Paging;
+use freshmaker::backend::{Clock, Paging};
 use freshmaker::client::Client;
 use freshmaker::event::{Envelope, Parsed, Parser, Parsers};
 use freshmaker::rebuild::InboxState;
@@ -131,7 +131,7 @@ async fn after_a_death_one_slow_handler_holds_the_others_up_for_a_minute_only() 
             // It is dropped while it handles the message, as a process that dies.
             futures_util::future::select(Box::pin(dies.run_until(std::future::pending())), Box::pin(claimed)).await;
         }
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        world.clock.sleep(Duration::from_secs(60)).await;
         let engine = slow(&world, 1000);
         let client = engine.client();
         client.send_as("fast", &pushed("base")).await.unwrap();

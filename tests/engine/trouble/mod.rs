@@ -8,7 +8,7 @@ mod unsendable;
 use async_trait::async_trait;
 use freshmaker::backend::{
     BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Delivery, DeliveryTag, Error, Found,
-    Lease, Made, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Verifier,
+    Lease, Made, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Verifier,
 };
 use freshmaker::rebuild::{Commit, ExternalId, InboxRecord, Neighbourhood, Output, RunId, SessionId, Verification};
 use freshmaker::time::Timestamp;
@@ -199,12 +199,12 @@ struct TroubledStorage {
 
 #[async_trait]
 impl Storage for TroubledStorage {
-    fn reads(&self) -> &dyn StorageReads {
-        self.inner.reads()
+    fn upkeep(&self) -> &dyn StorageUpkeep {
+        self
     }
 
-    async fn migrate(&self) -> Result<()> {
-        self.inner.migrate().await
+    fn reads(&self) -> &dyn StorageReads {
+        self.inner.reads()
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -234,16 +234,23 @@ impl Storage for TroubledStorage {
         self.inner.load(scope).await
     }
 
-    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
-        self.trouble.meet("sweep").await?;
-        self.inner.sweep(run, retention, limit).await
-    }
-
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.trouble.meet("commit").await?;
         let committed = self.inner.commit(commit).await;
         self.trouble.meet("commit, after it took effect").await?;
         committed
+    }
+}
+
+#[async_trait]
+impl StorageUpkeep for TroubledStorage {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.upkeep().migrate().await
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        self.trouble.meet("sweep").await?;
+        self.inner.upkeep().sweep(run, retention, limit).await
     }
 }
 

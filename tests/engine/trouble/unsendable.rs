@@ -2,7 +2,7 @@
 
 use super::{image, rebuild};
 use async_trait::async_trait;
-use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Remedy, Result};
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{BuildId, ExternalId};
 use freshmaker::time::Timestamp;
@@ -63,7 +63,7 @@ async fn builds_that_cannot_be_sent_stop_no_others_of_their_system() {
     assert_eq!(states.iter().filter(|state| state.ends_with("READY")).count(), 3, "{states:?}");
     // Each of them is tried again, but less and less often.
     let day = std::time::Duration::from_secs(24 * 3600);
-    engine.run_until(tokio::time::sleep(day)).await.unwrap();
+    engine.run_until(world.clock.sleep(day)).await.unwrap();
     let ids = client.builds(Default::default(), freshmaker::backend::Paging::first(9)).await.unwrap().items;
     let bad: Vec<BuildId> = ids.iter().filter(|build| build.output.is_none()).map(|build| build.id).collect();
     for build in bad {

@@ -18,7 +18,7 @@ use diesel::{Connection, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use freshmaker::backend::{
     BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
-    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Violation,
+    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use freshmaker::engine::SystemClock;
 use freshmaker::plan::{Observation, Plan};
@@ -138,26 +138,12 @@ impl SqliteStorage {
 
 #[async_trait]
 impl Storage for SqliteStorage {
-    fn reads(&self) -> &dyn StorageReads {
+    fn upkeep(&self) -> &dyn StorageUpkeep {
         self
     }
 
-    async fn migrate(&self) -> Result<()> {
-        self.run(|session| {
-            let connection = &mut session.connection;
-            // A migration may make a table anew that others refer to; the setting can only be
-            // changed outside of a transaction.
-            connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
-            // In one transaction, so that two processes that start together do not both make the
-            // tables.
-            let migrated = connection.immediate_transaction(|connection| {
-                let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
-                done.map_err(|error| Failure(unavailable("migration", error)))
-            });
-            connection.batch_execute("PRAGMA foreign_keys = ON").map_err(failed)?;
-            migrated.map_err(|Failure(error)| error)
-        })
-        .await
+    fn reads(&self) -> &dyn StorageReads {
+        self
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -197,6 +183,31 @@ impl Storage for SqliteStorage {
         .await
     }
 
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.run(move |session| write::commit(&mut session.connection, commit)).await
+    }
+}
+
+#[async_trait]
+impl StorageUpkeep for SqliteStorage {
+    async fn migrate(&self) -> Result<()> {
+        self.run(|session| {
+            let connection = &mut session.connection;
+            // A migration may make a table anew that others refer to; the setting can only be
+            // changed outside of a transaction.
+            connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
+            // In one transaction, so that two processes that start together do not both make the
+            // tables.
+            let migrated = connection.immediate_transaction(|connection| {
+                let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
+                done.map_err(|error| Failure(unavailable("migration", error)))
+            });
+            connection.batch_execute("PRAGMA foreign_keys = ON").map_err(failed)?;
+            migrated.map_err(|Failure(error)| error)
+        })
+        .await
+    }
+
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
         let now = self.now();
         self.run(move |session| sweep::sweep(&mut session.connection, run, retention, limit, now)).await
@@ -211,10 +222,6 @@ impl Storage for SqliteStorage {
         let to = to.to_owned();
         let copying = tokio::task::spawn_blocking(move || place::copy(&from, &to));
         copying.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<()> {
-        self.run(move |session| write::commit(&mut session.connection, commit)).await
     }
 }
 

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 /// each would have a lock of its own.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     let place = || path.display().to_string();
-    // A file that is there is not opened: closing it again would drop the locks that SQLite holds on
-    // it for other connections of this process.
+    // A file that is there is not opened: closing it again would drop the locks that SQLite holds
+    // on it for other connections of this process.
     match ours().create_new(true).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(unavailable(place(), error)),

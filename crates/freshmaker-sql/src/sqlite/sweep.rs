@@ -63,7 +63,7 @@ fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit:
         run(diesel::delete(build_causes::table.filter(build_causes::event.eq_any(chunk))).execute(connection))?;
         run(diesel::delete(plans::table.filter(plans::event.eq_any(chunk))).execute(connection))?;
         run(diesel::delete(events::table.filter(events::id.eq_any(chunk))).execute(connection))?;
-        forget(connection, "event", chunk.iter().map(ToString::to_string).collect())?;
+        forget(connection, "event", &chunk.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     }
     Ok(old.len() as u64)
 }
@@ -99,8 +99,8 @@ fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
         let tried = tried.load::<String>(connection).map_err(failed)?;
         run(diesel::delete(attempts::table.filter(attempts::build.eq_any(chunk))).execute(connection))?;
         run(diesel::delete(builds::table.filter(builds::id.eq_any(chunk))).execute(connection))?;
-        forget(connection, "attempt", tried)?;
-        forget(connection, "build", chunk.iter().map(ToString::to_string).collect())?;
+        forget(connection, "attempt", &tried)?;
+        forget(connection, "build", &chunk.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     }
     Ok(needless.len() as u64)
 }
@@ -128,7 +128,7 @@ fn remove_messages(
 }
 
 /// Removes the history of these rows.
-fn forget(connection: &mut SqliteConnection, aggregate: &str, ids: Vec<String>) -> Result<()> {
+fn forget(connection: &mut SqliteConnection, aggregate: &str, ids: &[String]) -> Result<()> {
     for chunk in ids.chunks(CHUNK) {
         let rows =
             transitions::table.filter(transitions::aggregate.eq(aggregate)).filter(transitions::id.eq_any(chunk));

@@ -32,7 +32,7 @@ const ROWS: &str = "
 
 async fn with_rows() -> SqliteStorage {
     let storage = SqliteStorage::in_memory().unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     on(&storage, |connection| connection.batch_execute(ROWS).unwrap());
     storage
 }
@@ -273,7 +273,7 @@ async fn a_database_of_version_0_1_goes_on() {
         }
         connection.batch_execute(ROWS_OF_0_1).unwrap();
     });
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     let run = storage.lease(None).await.unwrap().run;
     assert!(run.0 > 7, "tokens go on to grow: {run}");
     let due = storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
@@ -302,14 +302,14 @@ async fn a_migration_can_be_taken_back() {
         );
         assert_eq!(tables.get_result::<Number>(connection).unwrap().value, 0, "nothing is left");
     });
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_left_within_a_transaction_is_replaced() {
     let directory = tempfile::TempDir::new().unwrap();
     let storage = SqliteStorage::open(directory.path().join("state.db")).unwrap();
-    storage.migrate().await.unwrap();
+    storage.upkeep().migrate().await.unwrap();
     let panicked = storage.run(|session| -> freshmaker::backend::Result<()> {
         session.connection.immediate_transaction(|_| -> Result<(), super::Failure> { panic!("in the middle") }).ok();
         Ok(())

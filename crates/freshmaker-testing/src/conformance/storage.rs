@@ -13,6 +13,19 @@ use freshmaker::backend::{Clock, Lease, Remedy, Result, Scope, Storage};
 use freshmaker::rebuild::{Commit, RowChange, RunId};
 use std::sync::Arc;
 
+/// Runs cases, each on a fresh storage and its clock.
+macro_rules! run {
+    ($make:expr, $($case:path),* $(,)?) => {
+        $(
+            let clock = VirtualClock::new(sample::at(0));
+            let storage = ($make)(Arc::new(clock.clone())).await;
+            done("migrate", storage.upkeep().migrate().await);
+            done("migrate again", storage.upkeep().migrate().await);
+            $case(World { storage: &storage, clock: &clock }).await;
+        )*
+    };
+}
+
 /// Holds a [`Storage`] to its contract; `make` gives a fresh, empty one each time it is called,
 /// which takes its time from the clock.
 ///
@@ -32,18 +45,13 @@ use std::sync::Arc;
 /// # Panics
 /// Where the contract is broken, saying what was expected.
 pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
-    macro_rules! run {
-        ($($case:path),* $(,)?) => {
-            $(
-                let clock = VirtualClock::new(sample::at(0));
-                let storage = make(Arc::new(clock.clone())).await;
-                done("migrate", storage.migrate().await);
-                done("migrate again", storage.migrate().await);
-                $case(World { storage: &storage, clock: &clock }).await;
-            )*
-        };
-    }
+    writes(&make).await;
+    questions(&make).await;
+}
+
+async fn writes<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
     run!(
+        make,
         inbox::a_message_is_stored_once,
         inbox::messages_are_claimed_oldest_first,
         inbox::only_what_no_living_run_handles_is_claimed_again,
@@ -71,6 +79,12 @@ pub async fn storage<S: Storage>(make: impl AsyncFn(Arc<dyn Clock>) -> S) {
         writing::dependencies_are_counted,
         writing::limits_hold_after_a_commit,
         writing::rows_refer_to_rows_that_are_there,
+    );
+}
+
+async fn questions<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
+    run!(
+        make,
         scopes::builds_come_with_what_is_beside_them,
         scopes::descendants_are_those_that_wait,
         scopes::a_renewal_comes_with_what_prepares_its_parents,

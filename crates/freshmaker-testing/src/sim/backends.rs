@@ -6,7 +6,7 @@ use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
     BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery,
     DeliveryTag, Due, DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging,
-    Remedy, Result, Retention, Scope, Storage, StorageReads, Swept, Verifier, Violation,
+    Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
@@ -104,12 +104,12 @@ pub(super) struct SimStorage {
 
 #[async_trait]
 impl Storage for SimStorage {
-    fn reads(&self) -> &dyn StorageReads {
+    fn upkeep(&self) -> &dyn StorageUpkeep {
         self
     }
 
-    async fn migrate(&self) -> Result<()> {
-        now(self.rows.migrate())
+    fn reads(&self) -> &dyn StorageReads {
+        self
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -157,12 +157,6 @@ impl Storage for SimStorage {
         Ok(loaded)
     }
 
-    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
-        self.shared.delay().await;
-        self.shared.fails("sweep").await?;
-        now(self.rows.sweep(run, retention, limit))
-    }
-
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.shared.delay().await;
         self.meets_commit("storage.commit, before").await?;
@@ -181,6 +175,19 @@ impl Storage for SimStorage {
         self.shared.world().committed(run);
         step().await;
         self.meets_commit("storage.commit, after it was done,").await
+    }
+}
+
+#[async_trait]
+impl StorageUpkeep for SimStorage {
+    async fn migrate(&self) -> Result<()> {
+        now(self.rows.upkeep().migrate())
+    }
+
+    async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
+        self.shared.delay().await;
+        self.shared.fails("sweep").await?;
+        now(self.rows.upkeep().sweep(run, retention, limit))
     }
 }
 

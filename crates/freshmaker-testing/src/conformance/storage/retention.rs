@@ -41,7 +41,7 @@ async fn builds(storage: &dyn Storage) -> Vec<i64> {
 }
 
 async fn sweep(storage: &dyn Storage, run: RunId, retention: Retention) -> Swept {
-    done("sweep", storage.sweep(run, retention, 9).await)
+    done("sweep", storage.upkeep().sweep(run, retention, 9).await)
 }
 
 pub(super) async fn ended_events_go_by_age_and_number(world: World<'_>) {
@@ -61,7 +61,7 @@ pub(super) async fn ended_events_go_by_age_and_number(world: World<'_>) {
     let retention = keep(|_| {});
     world.pass_to(9_000_000);
     assert_eq!(sweep(storage, run, retention).await, Swept::default(), "nothing is removed unasked");
-    let few = done("sweep", storage.sweep(run, keep(|retention| retention.events_max = Some(0)), 1).await);
+    let few = done("sweep", storage.upkeep().sweep(run, keep(|retention| retention.events_max = Some(0)), 1).await);
     assert_eq!(few.events, 1, "no more than asked for");
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn messages_go_when_no_event_is_left(world: World<'_>) {
     assert_eq!(sweep(storage, run, retention).await, Swept { messages: 2, events: 1, builds: 0 });
     assert_eq!(there().await, ["new"], "a message that is not handled is never removed");
     done("release", storage.release(run).await);
-    let over = storage.sweep(run, retention, 9).await;
+    let over = storage.upkeep().sweep(run, retention, 9).await;
     assert_eq!(over.err().map(|error| error.remedy), Some(Remedy::Fenced), "a run that is over removes nothing");
     refused(storage, "a change of what is gone", Remedy::NotFound, [RowChange::Requeue(message("amqp", "dead").key())])
         .await;
