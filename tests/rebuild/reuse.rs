@@ -33,6 +33,23 @@ fn unchanged_contents_end_the_wave() {
 }
 
 #[test]
+fn other_parameters_are_built() {
+    let mut world = World::new();
+    world.change(&graph(CHAIN), "base").unwrap();
+    for (name, content) in [("lib", "l2"), ("app", "a2"), ("site", "s2")] {
+        world.make(name, content);
+    }
+    let mut other = graph(CHAIN);
+    let mut app = other.get(&"app".into()).unwrap().clone();
+    app.parameters.insert("flavour", "vanilla");
+    other.insert(app);
+    world.change(&other, "base").unwrap();
+    world.make("lib", "l2");
+    world.start("app");
+    assert_eq!(world.build("app").state, BuildState::Submitting, "its parents are the same, its parameters are not");
+}
+
+#[test]
 fn changed_contents_are_built() {
     let mut world = again();
     world.make("lib", "l3");

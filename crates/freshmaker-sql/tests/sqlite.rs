@@ -166,7 +166,8 @@ async fn a_copy_is_made_while_an_engine_has_the_database() {
     assert_eq!(copied.check_consistency().await.unwrap(), []);
     let nowhere = storage.upkeep().backup(&directory.path().join("no/such")).await.unwrap_err();
     assert_eq!(nowhere.remedy, Remedy::Unavailable, "{nowhere}");
-    let memory = SqliteStorage::in_memory().unwrap().upkeep().backup(&directory.path().join("memory.db")).await.unwrap_err();
+    let memory =
+        SqliteStorage::in_memory().unwrap().upkeep().backup(&directory.path().join("memory.db")).await.unwrap_err();
     assert_eq!(memory.remedy, Remedy::Unsupported, "{memory}");
 }
 

@@ -159,7 +159,11 @@ impl Storage for SimStorage {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.shared.delay().await;
-        self.meets_commit("storage.commit, before").await?;
+        match self.meets_commit("storage.commit, before").await {
+            // An engine that takes it for stored.
+            Err(_) if self.fault == Some(Fault::UnclearTakenForStored) => return Ok(()),
+            met => met?,
+        }
         let run = commit.run;
         let commit = match self.fault {
             Some(fault) => fault.spoil(commit),
@@ -205,8 +209,6 @@ impl SimStorage {
         let met = self.shared.fails(place).await;
         let unclear = self.shared.world().rng.bool();
         match met {
-            // An engine that takes it for stored.
-            Err(_) if self.fault == Some(Fault::UnclearTakenForStored) => Ok(()),
             Err(error) if unclear => Err(error.with_remedy(Remedy::Unclear)),
             met => met,
         }

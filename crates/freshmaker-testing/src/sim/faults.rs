@@ -1,7 +1,6 @@
 use super::backends::{SimBuilds, SimBus, SimVerifier};
 use super::executor::VirtualClock;
 use async_trait::async_trait;
-use freshmaker::artifact::Digest;
 use freshmaker::backend::{
     BuildRequest, BuildSystem, Bus, Capabilities, Clock, Delivery, DeliveryTag, Error, Found, Made, Remedy, Result,
     Verifier,
@@ -9,7 +8,7 @@ use freshmaker::backend::{
 use freshmaker::event::Message;
 use freshmaker::graph::EdgeKind;
 use freshmaker::rebuild::{
-    BuildId, BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventState, ExternalId, RowChange, SessionId,
+    BuildRecord, BuildSlot, BuildState, Commit, DependencyKind, EventState, ExternalId, RowChange, SessionId,
     Verification,
 };
 use freshmaker::time::{Timestamp, since};
@@ -72,8 +71,6 @@ faults! {
     PreparedNotAsked,
     /// A commit whose outcome is not known counts as stored.
     UnclearTakenForStored,
-    /// A build is reused although it has other parameters.
-    ParametersIgnored,
     /// Pauses follow the date.
     PausesByDate,
     /// Calls have no time limit.
@@ -82,10 +79,6 @@ faults! {
     BusesWait,
     /// A run that is over goes on writing.
     NotFenced,
-    /// Rows that a decision rests on are not compared.
-    ReadSetIgnored,
-    /// A cancellation does not say that it has changed the causes of a build.
-    CausesNotCounted,
 }
 
 impl Fault {
@@ -94,11 +87,6 @@ impl Fault {
         match self {
             Self::NoConcurrencyLimit => commit.at_most.clear(),
             Self::NotFenced => commit.run = commit.run.filter(|_| needs_run(&commit.changes)),
-            Self::ReadSetIgnored => commit.unchanged.clear(),
-            Self::CausesNotCounted => {
-                let withdrawn: Vec<_> = commit.changes.iter().filter_map(withdrawn).collect();
-                commit.changes.retain(|change| !only_counts(change, &withdrawn));
-            }
             _ => commit.changes = commit.changes.into_iter().filter_map(|change| self.spoil_change(change)).collect(),
         }
         commit
@@ -133,19 +121,6 @@ fn needs_run(changes: &[RowChange]) -> bool {
     changes.iter().any(|change| matches!(change, RowChange::Inbox(_) | RowChange::Position(_) | RowChange::Trim { .. }))
 }
 
-/// The build that an event is no longer a cause of.
-fn withdrawn(change: &RowChange) -> Option<BuildId> {
-    match change {
-        RowChange::Cause(cause) if !cause.live => Some(cause.build),
-        _ => None,
-    }
-}
-
-/// Whether a change of a build is only there to give it a new version.
-fn only_counts(change: &RowChange, withdrawn: &[BuildId]) -> bool {
-    matches!(change, RowChange::Build { record, .. } if record.cancel_at.is_none() && withdrawn.contains(&record.id))
-}
-
 fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
     match (fault, build.state) {
         (Fault::ChildrenReleasedEarly, BuildState::Blocked) if new => build.state = BuildState::Ready,
@@ -156,10 +131,6 @@ fn spoil_build(fault: Fault, build: &mut BuildRecord, new: bool) {
             for parent in &mut build.parents {
                 parent.kinds.retain(|kind| *kind != EdgeKind::Repository);
             }
-        }
-        (Fault::ParametersIgnored, _) if build.inputs.is_some() => {
-            let contents = build.parents.iter().flat_map(|parent| &parent.digest);
-            build.inputs = Some(Digest::of_parts(contents.map(|digest| digest.as_str().as_bytes())));
         }
         (Fault::FailedParentKeepsChildren, BuildState::DependencyFailed) => {
             build.state = BuildState::Blocked;

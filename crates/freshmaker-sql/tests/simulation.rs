@@ -1,0 +1,19 @@
+//! The simulated world on SQLite: eight seeds, since each call goes to another thread.
+//! `FRESHMAKER_SIM_SEEDS=from..to` chooses others.
+#![allow(clippy::unwrap_used)]
+
+use freshmaker_sql::SqliteStorage;
+use freshmaker_testing::sim::simulate_on;
+use std::sync::Arc;
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let seeds = std::env::var("FRESHMAKER_SIM_SEEDS").unwrap_or_else(|_| "0..8".to_owned());
+    let (from, to) = seeds.split_once("..").unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let _entered = runtime.enter();
+    for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        let report = simulate_on(seed, |clock| Arc::new(SqliteStorage::in_memory().unwrap().with_clock(clock)));
+        report.unwrap_or_else(|failed| panic!("{failed}"));
+    }
+}
