@@ -62,13 +62,12 @@ pub(super) async fn run(core: &Core) {
             return;
         }
         if pace.is_due(core) {
-            match startable(core, &starting, &mut breakers).await {
+            match startable(core, &starting, &mut breakers, &mut backoffs).await {
                 Ok((builds, next)) => {
                     let now = core.elapsed();
                     let again = [next, breakers.next(now), backoffs.next(now)];
                     pace.looked(core, again.into_iter().flatten().min());
-                    backoffs.keep(|id| builds.iter().any(|build| build.id == *id), now);
-                    for build in builds.into_iter().filter(|build| backoffs.is_due(&build.id, now)) {
+                    for build in builds {
                         starting.begin(&build);
                         under_way.push(intend(core, build).boxed());
                     }
@@ -206,6 +205,7 @@ async fn startable(
     core: &Core,
     starting: &Starting,
     breakers: &mut Breakers,
+    backoffs: &mut Backoffs<BuildId>,
 ) -> Result<(Vec<BuildRecord>, Option<Duration>), Error> {
     let limit = |system: &String| core.slots.limit(system);
     let slots = core.systems.keys().map(limit).max().unwrap_or_default();
@@ -221,7 +221,8 @@ async fn startable(
         let live = |system| due.live.get(system).copied().unwrap_or_default();
         let free = core.systems.keys().any(|name| live(name) < limit(name) && submissions(core, starting, name) > 0);
         let next = core.due_next(&due);
-        let builds = choose(core, due, starting, breakers);
+        backoffs.keep(|id| due.ready.iter().any(|build| build.id == *id), core.elapsed());
+        let builds = choose(core, due, starting, breakers, backoffs);
         if complete || !builds.is_empty() || !free {
             return Ok((builds, next));
         }
@@ -240,8 +241,9 @@ fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
 ///
 /// Each build system has a queue with room for its concurrency limit minus the live attempts of all
 /// runs and the undecided starts, and for at most `submissions` starts. The builds with the highest
-/// priorities get the room; of equal ones the lower id. After an outage the circuit breaker chooses
-/// among all builds of its system which one is let through. Example, limit 3:
+/// priorities get the room; of equal ones the lower id. A build in a back-off takes no room. After
+/// an outage the circuit breaker chooses among all builds of its system which one is let through.
+/// Example, limit 3:
 ///
 /// ```text
 /// live in the rows            1
@@ -249,7 +251,14 @@ fn submissions(core: &Core, starting: &Starting, system: &str) -> u32 {
 /// ready, by priority          a -10, b -20, c -30
 /// chosen                      a;  none if the circuit breaker is open
 /// ```
-fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -> Vec<BuildRecord> {
+fn choose(
+    core: &Core,
+    due: Due,
+    starting: &Starting,
+    breakers: &mut Breakers,
+    backoffs: &Backoffs<BuildId>,
+) -> Vec<BuildRecord> {
+    let now = core.elapsed();
     let mut schedule = Schedule::new(core.slots.clone());
     for (system, attempts) in &due.live {
         schedule.live(system, *attempts);
@@ -263,7 +272,7 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
     let mut candidates = BTreeMap::new();
     let mut of_system: BTreeMap<String, BTreeSet<BuildId>> = BTreeMap::new();
     for build in due.ready {
-        let ours = core.is_ours(&build.key) && !starting.contains(build.id);
+        let ours = core.is_ours(&build.key) && !starting.contains(build.id) && backoffs.is_due(&build.id, now);
         if ours && core.builds(&build.key) && Effect::of_build(&build) == Some(Effect::Start) {
             of_system.entry(build.key.system.clone()).or_default().insert(build.id);
             candidates.insert(build.id, build);
@@ -274,7 +283,6 @@ fn choose(core: &Core, due: Due, starting: &Starting, breakers: &mut Breakers) -
         schedule.ready(&build.key.system, build.priority, build.id);
     }
     let chosen = std::iter::from_fn(|| schedule.start()).filter_map(|build| candidates.remove(&build));
-    let now = core.elapsed();
     chosen.filter(|build| breakers.admits(&build.key.system, build.id, now)).collect()
 }
 

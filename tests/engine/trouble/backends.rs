@@ -12,6 +12,11 @@ use std::time::Duration;
 const MOODS: [Mood; 3] = [Mood::Hangs, Mood::Panics, Mood::Fails(Remedy::Unavailable)];
 
 fn engine(world: &World, trouble: &Arc<Trouble>) -> Engine {
+    engine_with_room(world, trouble, freshmaker::rebuild::ConcurrencyLimits::DEFAULT)
+}
+
+/// An engine that has at most so many builds of the system with troubles at a time.
+fn engine_with_room(world: &World, trouble: &Arc<Trouble>, room: u32) -> Engine {
     let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble: Arc::clone(trouble) };
     world
         .builder()
@@ -20,6 +25,7 @@ fn engine(world: &World, trouble: &Arc<Trouble>) -> Engine {
         .catalog("troubled", Troubled::new(&world.catalog, trouble))
         .build_system("troubled", Troubled::new(&world.builds, trouble))
         .verifier("troubled", Troubled::new(&Arc::new(Good), trouble))
+        .limit("troubled", room)
         .on(rebuild)
         .build()
         .unwrap()
@@ -148,7 +154,8 @@ async fn a_row_that_cannot_be_read_delays_only_what_needs_it() {
     }
     world.catalog.update(|old| *old = graph.clone());
     let trouble = Trouble::about("load", Mood::Fails(Remedy::Corrupt), "Builds([BuildId(2)])");
-    let engine = engine(&world, &trouble);
+    // It is the first in the queue, and there is room for one.
+    let engine = engine_with_room(&world, &trouble, 1);
     let client = engine.client();
     client.send(&pushed("base")).await.unwrap();
     let story = async {
