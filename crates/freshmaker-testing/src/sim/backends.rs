@@ -47,28 +47,23 @@ impl Shared {
 
     /// What a call meets: nothing, or it fails, panics or never ends.
     async fn fails(&self, place: &str) -> Result<()> {
-        let mood = {
+        self.fails_plainly(place)?;
+        let hangs = {
             let mut world = self.world();
-            let (fails, odd) = (world.weather.backend_error, world.weather.odd);
-            if world.weather.backend_errors_max > 0 && world.chance(fails) {
-                world.weather.backend_errors_max -= 1;
-                world.say(|| format!("{place} fails"));
-                Mood::Fails
-            } else if world.weather.odd_max > 0 && world.chance(odd) {
-                world.weather.odd_max -= 1;
-                let mood = if world.rng.bool() { Mood::Hangs } else { Mood::Panics };
-                world.say(|| format!("{place} {mood:?}"));
-                mood
-            } else {
+            let odd = world.weather.odd;
+            if world.weather.odd_max == 0 || !world.chance(odd) {
                 return Ok(());
             }
+            world.weather.odd_max -= 1;
+            let hangs = world.rng.bool();
+            world.say(|| format!("{place} {}", if hangs { "hangs" } else { "panics" }));
+            hangs
         };
-        match mood {
-            Mood::Fails => Err(Error::new(Remedy::Unavailable, place, "the weather is bad")),
-            Mood::Hangs => std::future::pending().await,
-            // Without a line for each on the terminal.
-            Mood::Panics => std::panic::resume_unwind(Box::new(format!("{place} panics"))),
+        if hangs {
+            return std::future::pending().await;
         }
+        // Without a line for each on the terminal.
+        std::panic::resume_unwind(Box::new(format!("{place} panics")))
     }
 
     /// As [`fails`](Self::fails), for a call that waits for messages for ever, or whose panic is
@@ -83,13 +78,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Mood {
-    Fails,
-    Hangs,
-    Panics,
 }
 
 /// The storage of one process. Its calls fail before or after they took effect, and take time.
