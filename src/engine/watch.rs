@@ -206,6 +206,7 @@ fn work<'a>(
     busy: &mut BTreeSet<AttemptId>,
 ) -> Vec<BoxFuture<'a, Asked>> {
     let now = core.elapsed();
+    let steady = core.steady_now().map_or(at, |steady| at.min(steady));
     let mut calls = Vec::new();
     let mut polls: BTreeMap<PollGroup, (&dyn BuildSystem, Vec<Poll>)> = BTreeMap::new();
     for (attempt, build) in attempts {
@@ -214,8 +215,7 @@ fn work<'a>(
         }
         let Some(system) = core.backend(&build.key) else { continue };
         let (id, build_id) = (attempt.id.clone(), build.id);
-        let seen_at = core.steady_now().map_or(at, |steady| at.min(steady)).max(attempt.intent_at);
-        let at = core.followed().moment(&id, seen_at, now);
+        let at = core.followed().moment(&id, steady.max(attempt.intent_at), now);
         match Effect::of_attempt(&attempt, &build, core.run(), at) {
             Some(Effect::LookUp) => {
                 let Some(visit) = follow.visit(&id, now) else { continue };
