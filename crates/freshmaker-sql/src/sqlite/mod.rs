@@ -81,7 +81,8 @@ impl fmt::Debug for SqliteStorage {
 }
 
 impl SqliteStorage {
-    /// Opens a file, or makes it. Its tables are made by [`migrate`](freshmaker::backend::StorageUpkeep::migrate).
+    /// Opens a file, or makes it. Its tables are made by
+    /// [`migrate`](freshmaker::backend::StorageUpkeep::migrate).
     ///
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if the file cannot be opened,
