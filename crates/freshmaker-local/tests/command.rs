@@ -9,7 +9,8 @@ use freshmaker::rebuild::{AttemptId, BuildId, ExternalId, FailureClass, Observed
 use freshmaker::time::Timestamp;
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -709,4 +710,21 @@ mod conformance {
         build_system(&ComposerSystem(Arc::clone(&composer)), &world).await;
         assert!(!composer.released().is_empty());
     }
+}
+
+#[test]
+fn directories_that_are_made_are_for_their_owner() {
+    let world = World::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+
+    let config = CommandConfig::new("/bin/true", world.path("var/state"));
+    CommandBuildSystem::new(config).unwrap();
+    assert_eq!(mode(&world.path("var")), 0o700);
+    assert_eq!(mode(&world.path("var/state")), 0o700);
+
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o750)).unwrap();
+    CommandBuildSystem::new(CommandConfig::new("/bin/true", &shared)).unwrap();
+    assert_eq!(mode(&shared), 0o750, "what somebody has set stays");
 }

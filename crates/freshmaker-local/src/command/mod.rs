@@ -48,7 +48,8 @@
 //! until it is cancelled.
 //!
 //! `state_dir` must be on a local file system, because locks of network file systems are not
-//! inherited.
+//! inherited. If it is not there, it is made, and only its owner may enter it; the mode of one that
+//! is there stays.
 
 mod program;
 mod result;
@@ -68,6 +69,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -294,7 +296,9 @@ impl CommandBuildSystem {
             let text = format!("{name:?} is not a name of an environment variable");
             return Err(Error::new(Remedy::Unsupported, PLACE, text));
         }
-        config.state_dir = std::fs::create_dir_all(&config.state_dir)
+        config.state_dir = for_the_owner()
+            .recursive(true)
+            .create(&config.state_dir)
             .and_then(|()| config.state_dir.canonicalize())
             .map_err(|error| {
                 let text = format!("the state directory {}: {error}", config.state_dir.display());
@@ -390,7 +394,7 @@ impl Inner {
         if withdrawn.load(Ordering::SeqCst) {
             return Err(Error::new(Remedy::Unavailable, place(), "withdrawn before the start"));
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+        match for_the_owner().create(&directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
             _ => {}
         }
@@ -529,6 +533,13 @@ fn is_variable(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
+}
+
+/// Makes directories that only their owner may enter.
+fn for_the_owner() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
 fn reap(children: &mut Vec<Child>) {
