@@ -9,7 +9,7 @@ use freshmaker::event::{Envelope, Severity};
 use freshmaker::memory::MemoryStorage;
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::{
-    Actor, Admission, BuildId, BuildMode, BuildState, Commit, EventId, Lines, Outcome, Rebuild, RowChange, RunId,
+    Admission, BuildId, BuildMode, BuildState, Commit, EventId, Lines, Outcome, Rebuild, RowChange, RunId,
 };
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
 use futures_util::FutureExt;
@@ -70,7 +70,7 @@ fn admit(storage: &MemoryStorage, plan: &Plan, first: i64) -> Outcomes<Took> {
     let load = now(&mut begin);
     let mut rebuild = Rebuild::new(rows, RunId::NONE);
     rebuild.admit(&admission)?;
-    let commit = rebuild.commit(Actor::Handler("handler".into()));
+    let commit = rebuild.commit();
     let decide = now(&mut begin);
     storage.commit(commit).now_or_never().ok_or("it waits")??;
     Ok(Took { load, decide, commit: now(&mut begin) })

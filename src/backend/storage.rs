@@ -33,6 +33,8 @@ pub enum Scope {
     /// The builds of these keys that have not ended, and every build that has not ended and is
     /// connected to one of them over dependencies in any direction.
     Keys(Vec<BuildKey>),
+    /// The rows of all these scopes together.
+    All(Vec<Scope>),
 }
 
 /// The right of one run of an engine to write, and to claim messages.

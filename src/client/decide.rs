@@ -180,7 +180,7 @@ impl Client {
                         }
                         Err(illegal) => return Err(rejected(illegal.to_string())),
                     }
-                    let commit = rebuild.commit(input.actor());
+                    let commit = rebuild.commit();
                     let concerned = Concerned::by(&commit.changes);
                     match storage.commit(commit).await {
                         Ok(()) => {

@@ -107,7 +107,7 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
         let by = Actor::Handler((*handler).to_owned());
         let because = format!("{} {}", envelope.kind, envelope.search_key);
         // An event that has ended already needs no cancelling.
-        let _ = core.apply(&Input::Cancel { event: *event, by, because }, None).await;
+        let _ = core.apply(Input::Cancel { event: *event, by, because }, None).await;
     }
     let state = if decisions.are_empty() { InboxState::Ignored } else { InboxState::Done };
     let done = InboxRecord { state, reason: None, ..record.clone() };
@@ -209,8 +209,7 @@ async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: I
         // A failed event has no builds that could be refused.
         let _ = rebuild.admit(&admission);
     }
-    let handlers: Vec<_> = decisions.events.iter().map(|(handler, _)| *handler).collect();
-    let mut commit = rebuild.commit(Actor::Handler(handlers.join(", ")));
+    let mut commit = rebuild.commit();
     commit.run = Some(core.run());
     commit.changes.extend(emitted(core, about.record, &decisions.emitted));
     commit.changes.push(RowChange::Inbox(done));

@@ -1,8 +1,8 @@
-//! Stores facts about builds: load the rows, apply an input to them, commit the difference.
+//! Stores what was decided, and says what became of it.
 //!
-//! Every stage reports what it has seen through `Core::apply`; nothing else changes the state of a
-//! build. The commit names the rows that it rests on and the run that made it, so the storage
-//! refuses it if a row has changed in between or if the lease is lost.
+//! A commit names the rows that it rests on and the run that made it, so the storage refuses it if
+//! a row has changed in between or if the lease is lost. `group` commits facts about builds,
+//! `message` what handlers have decided.
 //!
 //! What becomes of a commit, by the remedy of the error:
 //!
@@ -15,10 +15,10 @@
 //! Neither kind of repetition has a limit: it ends with success, with a refusal, or with the run.
 //! If the process dies here, the commit is stored completely or not at all.
 
-use super::core::{Core, Failures};
-use crate::backend::{Error, Remedy, Scope};
+use super::core::Core;
+use crate::backend::{Error, Remedy};
 use crate::client::Concerned;
-use crate::rebuild::{BuildId, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild};
+use crate::rebuild::Commit;
 use std::time::Duration;
 
 /// Says what became of a commit.
@@ -36,19 +36,6 @@ pub(super) enum Stored {
     Unknown,
 }
 
-/// Says why an input has changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NotApplied {
-    /// The input does not fit what is stored: it is late, repeated, or about something unknown.
-    Illegal(IllegalInput),
-    /// The storage refuses what follows from it.
-    Refused(Error),
-    /// A row that the decision needs cannot be read, so nothing can be decided about it.
-    Unreadable(Error),
-    /// This run is over.
-    Fenced,
-}
-
 /// The pause after the second conflict in a row, and the longest one. The first conflict is decided
 /// again at once; from the third one on the pause doubles: 0, 5, 10, 20, 40 milliseconds and so on,
 /// up to 1 second. Each pause is multiplied by a random factor between 0.5 and 1, so that two
@@ -60,6 +47,11 @@ const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duratio
 pub(super) struct Conflicts(u32);
 
 impl Conflicts {
+    /// Returns how many there were.
+    pub(super) fn count(&self) -> u32 {
+        self.0
+    }
+
     /// Waits before the decision is made again.
     pub(super) async fn pause(&mut self, core: &Core) {
         self.0 += 1;
@@ -73,71 +65,6 @@ impl Conflicts {
 }
 
 impl Core {
-    /// Applies an input: the only way in which a fact about a build is stored.
-    ///
-    /// Loads the rows of the input's scope, applies the input, and commits; repeats this until the
-    /// fact is stored or proves to change nothing. Returns the rows as they are after the input.
-    /// `build` is the build that the input is about, if it is about one; some inputs then load
-    /// everything that waits for that build (see `scope`). An input that starts a build also
-    /// carries the concurrency limit of its system, which the storage checks against the attempts
-    /// of all runs.
-    ///
-    /// If the outcome of a commit was not known and the input is stale on the next try, the commit
-    /// was stored: the input itself has made itself stale. That counts as success.
-    ///
-    /// # Errors
-    /// `NotApplied`: the input does not fit, the storage refuses, a row cannot be read, or the run
-    /// is over. A transient error while rows are loaded is repeated after a pause that grows.
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, the fact is stored completely or not at all.
-    pub(super) async fn apply(&self, input: &Input, build: Option<BuildId>) -> Result<Neighbourhood, NotApplied> {
-        let scope = scope(input, build);
-        let (mut unknown, mut conflicts, mut failures) = (false, Conflicts::default(), Failures::default());
-        loop {
-            let loaded = match self.storage.load(&scope).await {
-                Ok(loaded) => loaded,
-                Err(error) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
-                    if self.is_new(error.to_string()) {
-                        tracing::error!(%error, "a row cannot be read, so nothing is decided about what needs it");
-                    }
-                    return Err(NotApplied::Unreadable(error));
-                }
-                Err(error) => {
-                    self.pause_longer(&mut failures, "commit", &error).await;
-                    continue;
-                }
-            };
-            let mut rebuild = Rebuild::new(loaded, self.run());
-            if let Err(illegal) = rebuild.apply(input, &self.limits) {
-                if unknown && matches!(illegal, IllegalInput::Stale { .. }) {
-                    // The try whose outcome was not known was stored: it is this very input that
-                    // makes itself stale.
-                    return Ok(rebuild.rows().clone());
-                }
-                tracing::debug!(%illegal, "an input changes nothing");
-                return Err(NotApplied::Illegal(illegal));
-            }
-            let rows = rebuild.rows().clone();
-            let mut commit = rebuild.commit(input.actor());
-            if let Input::Start { build, .. } = input
-                && let Some(build) = rows.builds.get(build)
-            {
-                commit.at_most.push((build.key.system.clone(), self.slots.limit(&build.key.system)));
-            }
-            match self.store(commit).await {
-                Stored::Yes => return Ok(rows),
-                Stored::Conflict => conflicts.pause(self).await,
-                Stored::Refused(error) => {
-                    tracing::debug!(%error, "the storage refuses what follows from an input");
-                    return Err(NotApplied::Refused(error));
-                }
-                Stored::Fenced => return Err(NotApplied::Fenced),
-                Stored::Unknown => unknown = true,
-            }
-        }
-    }
-
     /// Commits once, and wakes the stages that the changes give something to do.
     ///
     /// A commit without changes is stored without a call. If the storage says that the run is over,
@@ -181,45 +108,5 @@ impl Core {
                 done => return done,
             }
         }
-    }
-}
-
-/// Returns the rows that an input may change.
-///
-/// An input after which the build may end badly needs everything that waits for the build, directly
-/// and indirectly (`Descendants`), because those builds fail too. An input that can only succeed or
-/// wait needs the direct neighbours. Without a known build, the scope falls back to the attempt.
-fn scope(input: &Input, build: Option<BuildId>) -> Scope {
-    match (input, build) {
-        (Input::Cancel { event, .. }, _) => Scope::Event(*event),
-        (Input::Reuse { build } | Input::Start { build, .. } | Input::Postponed { build, .. }, _) => {
-            Scope::Builds(vec![*build])
-        }
-        (Input::Verified { build, .. } | Input::Lost { build, .. }, _) => Scope::Renewal(*build),
-        (Input::Observe { observed: Observed::Succeeded(_) | Observed::Running, attempt, .. }, _) => {
-            Scope::Attempt(attempt.clone())
-        }
-        (
-            Input::Refused { .. }
-            | Input::NotSent { .. }
-            | Input::Resolved { .. }
-            | Input::Decide { .. }
-            | Input::Observe { .. },
-            Some(build),
-        ) => Scope::Descendants(vec![build]),
-        (Input::Abandon { build, .. }, _) => Scope::Descendants(vec![*build]),
-        (
-            Input::Accepted { attempt, .. }
-            | Input::Unclear { attempt, .. }
-            | Input::Resolve { attempt, .. }
-            | Input::NotResolved { attempt, .. }
-            | Input::Overdue { attempt }
-            | Input::Refused { attempt, .. }
-            | Input::NotSent { attempt, .. }
-            | Input::Resolved { attempt, .. }
-            | Input::Decide { attempt, .. }
-            | Input::Observe { attempt, .. },
-            _,
-        ) => Scope::Attempt(attempt.clone()),
     }
 }

@@ -14,6 +14,7 @@
 //! of the engine's clock, `Core::elapsed`, so setting a clock changes none of them.
 
 use super::decision::Decider;
+use super::group::Group;
 use super::hints::Hints;
 use super::options::Options;
 use super::{Announcer, Preview};
@@ -87,9 +88,8 @@ pub(super) struct Core {
     /// Held while the decision of a handler is turned into rows and stored. Each decision adds
     /// dependencies, so of two that are stored at the same time one would end in a conflict.
     pub(super) admitting: tokio::sync::Mutex<()>,
-    /// Held while a build is reused or an intent is stored. The mutex is fair: builds that wait for
-    /// it at the same time get it in the order in which they were chosen.
-    pub(super) starting: tokio::sync::Mutex<()>,
+    /// The facts about builds that wait to be decided on.
+    pub(super) group: Group,
 }
 
 /// The lease of the current run, as of its last renewal.
@@ -244,7 +244,7 @@ impl Core {
             lost: AtomicBool::new(false),
             lost_now: Notify::new(),
             admitting: tokio::sync::Mutex::new(()),
-            starting: tokio::sync::Mutex::new(()),
+            group: Group::default(),
         }
     }
 

@@ -8,6 +8,8 @@
 //!
 //! 1. `choose`: the schedule gives the build a place within the concurrency limit.
 //! 2. `Input::Reuse`: a build whose inputs are those of its latest output ends here (early cutoff).
+//!    The builds that were chosen together are asked about together, so that none overtakes a more
+//!    urgent one here.
 //! 3. `prepared`: its repositories must still be there; otherwise the build waits.
 //! 4. A session is opened, if the build system has sessions.
 //! 5. `Input::Start`: the intent is stored, with a fresh attempt id and the session.
@@ -29,15 +31,15 @@
 
 use super::backoff::Backoffs;
 use super::breaker::Breakers;
-use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
+use super::group::NotApplied;
 use super::prepared;
 use crate::backend::{BuildRequest, Due, Error, Remedy};
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
 };
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -49,52 +51,40 @@ const READY_MAX: u32 = 1000;
 /// Starts ready builds, the most urgent first, as many as the limits allow, until the stop was
 /// requested and all calls have ended.
 ///
-/// A start is two futures in turn, `intend` and `submit`. In between, `Starting` learns that the
-/// rows now count the attempt.
+/// A start is three futures in turn: `reuse`, for all that were chosen in one look, `intend` and
+/// `submit`. Before the last one, `Starting` learns that the rows now count the attempt.
 pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
-    let mut starting = Starting::default();
-    let mut breakers = Breakers::default();
-    let mut backoffs: Backoffs<BuildId> = Backoffs::default();
+    let mut state = State::default();
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
         if pace.is_due(core) {
-            match startable(core, &starting, &mut breakers, &mut backoffs).await {
+            match startable(core, &mut state).await {
                 Ok((builds, next)) => {
                     let now = core.elapsed();
-                    let again = [next, breakers.next(now), backoffs.next(now)];
+                    let again = [next, state.breakers.next(now), state.backoffs.next(now)];
                     pace.looked(core, again.into_iter().flatten().min());
-                    for build in builds {
-                        starting.begin(&build);
-                        under_way.push(intend(core, build).boxed());
+                    builds.iter().for_each(|build| state.starting.begin(build));
+                    if !builds.is_empty() {
+                        under_way.push(reuse(core, builds).boxed());
                     }
                 }
                 Err(error) => core.pause("drive", &error).await,
             }
         }
         match progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {
+            Some(Step::Sorted { left, ended }) => {
+                under_way.extend(left.into_iter().map(|build| intend(core, build).boxed()));
+                ended.into_iter().for_each(|ended| state.ended(core, ended));
+            }
             Some(Step::Intended(intended)) => {
-                starting.stored(intended.build.id);
+                state.starting.stored(intended.build.id);
                 under_way.push(submit(core, *intended).boxed());
             }
-            Some(Step::Ended { build, system, reached }) => {
-                starting.end(build);
-                match reached {
-                    Reached::Yes => breakers.answered(&system),
-                    Reached::No(error) => {
-                        breakers.log_outage(&system, &error);
-                        breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64());
-                    }
-                    Reached::NotTried => breakers.untried(&system, build),
-                    Reached::NotPossible => {
-                        breakers.untried(&system, build);
-                        backoffs.failed(build, core.elapsed(), &core.limits);
-                    }
-                }
-            }
+            Some(Step::Ended(ended)) => state.ended(core, ended),
             None => {}
         }
         pace.hurry();
@@ -103,10 +93,46 @@ pub(super) async fn run(core: &Core) {
 
 /// Says how far the start of a build has got.
 enum Step {
+    /// Of builds that were chosen together these are left to be started; the others need not run.
+    Sorted { left: Vec<BuildRecord>, ended: Vec<Ended> },
     /// The intent is stored; the build system is to be called.
     Intended(Box<Intended>),
-    /// The start is over: submitted, reused, postponed, or not possible now.
-    Ended { build: BuildId, system: String, reached: Reached },
+    /// The start is over.
+    Ended(Ended),
+}
+
+/// A start that is over: the build is submitted, reused, postponed, or cannot be started now.
+struct Ended {
+    build: BuildId,
+    system: String,
+    reached: Reached,
+}
+
+/// What the stage keeps in memory about builds and build systems.
+#[derive(Debug, Default)]
+struct State {
+    starting: Starting,
+    breakers: Breakers,
+    backoffs: Backoffs<BuildId>,
+}
+
+impl State {
+    /// Records the end of a start.
+    fn ended(&mut self, core: &Core, Ended { build, system, reached }: Ended) {
+        self.starting.end(build);
+        match reached {
+            Reached::Yes => self.breakers.answered(&system),
+            Reached::No(error) => {
+                self.breakers.log_outage(&system, &error);
+                self.breakers.failed(&system, build, core.elapsed(), &core.limits, core.rng().f64());
+            }
+            Reached::NotTried => self.breakers.untried(&system, build),
+            Reached::NotPossible => {
+                self.breakers.untried(&system, build);
+                self.backoffs.failed(build, core.elapsed(), &core.limits);
+            }
+        }
+    }
 }
 
 /// Says whether a build system could be reached; the input of the circuit breaker.
@@ -201,12 +227,8 @@ impl Starting {
 ///
 /// # Errors
 /// The storage cannot be read. Nothing was chosen then.
-async fn startable(
-    core: &Core,
-    starting: &Starting,
-    breakers: &mut Breakers,
-    backoffs: &mut Backoffs<BuildId>,
-) -> Result<(Vec<BuildRecord>, Option<Duration>), Error> {
+async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, Option<Duration>), Error> {
+    let State { starting, breakers, backoffs } = state;
     let limit = |system: &String| core.slots.limit(system);
     let slots = core.systems.keys().map(limit).max().unwrap_or_default();
     // As many as could start at most, and those that still look ready. Only if none of them can
@@ -286,27 +308,39 @@ fn choose(
     chosen.filter(|build| breakers.admits(&build.key.system, build.id, now)).collect()
 }
 
-/// Decides whether the build must run at all, checks that it can, and stores the intent.
-///
-/// A build ends here if it is reused, if a repository is lost, if it cannot be known whether one is
-/// lost, or if the state or the limit has changed since it was chosen. A session that could not be
-/// opened does not end it: the intent is stored, and `submit` then stores that nothing was sent,
-/// and the build is ready again after a back-off.
-async fn intend(core: &Core, record: BuildRecord) -> Step {
-    let (build, system) = (record.id, record.key.system.clone());
-    let ended = |reached| Step::Ended { build, system: system.clone(), reached };
-    {
-        // All take their turn, also those that cannot be reused, so that none overtakes a more
-        // urgent one here.
-        let _turn = core.starting.lock().await;
-        if record.may_be_reused() {
-            match core.apply(&Input::Reuse { build }, Some(build)).await {
-                Err(NotApplied::Illegal(_)) => {}
-                Ok(_) => return ended(Reached::NotTried),
-                Err(error) => return ended(Reached::NotTried.or_not_possible(&error)),
-            }
+/// Ends those of the chosen builds that need not run, because they would be made of what their
+/// latest output was made of. All are decided on together, and the order of the others stays.
+async fn reuse(core: &Core, builds: Vec<BuildRecord>) -> Step {
+    let asked = builds.into_iter().map(|build| async {
+        if !build.may_be_reused() {
+            return Ok(build);
+        }
+        let (id, system) = (build.id, build.key.system.clone());
+        match core.apply(Input::Reuse { build: id }, Some(id)).await {
+            Err(NotApplied::Illegal(_)) => Ok(build),
+            Ok(_) => Err(Ended { build: id, system, reached: Reached::NotTried }),
+            Err(error) => Err(Ended { build: id, system, reached: Reached::NotTried.or_not_possible(&error) }),
+        }
+    });
+    let (mut left, mut ended) = (Vec::new(), Vec::new());
+    for build in join_all(asked).await {
+        match build {
+            Ok(build) => left.push(build),
+            Err(over) => ended.push(over),
         }
     }
+    Step::Sorted { left, ended }
+}
+
+/// Checks that the build can be started, and stores the intent.
+///
+/// A start ends here if a repository is lost, if it cannot be known whether one is lost, or if the
+/// state or the limit has changed since the build was chosen. A session that could not be opened
+/// does not end it: the intent is stored, and `submit` then stores that nothing was sent, and the
+/// build is ready again after a back-off.
+async fn intend(core: &Core, record: BuildRecord) -> Step {
+    let (build, system) = (record.id, record.key.system.clone());
+    let ended = |reached| Step::Ended(Ended { build, system: system.clone(), reached });
     if !prepared::is_there(core, &record).await {
         return ended(Reached::NotTried);
     }
@@ -319,20 +353,13 @@ async fn intend(core: &Core, record: BuildRecord) -> Step {
         Ok(None) => Reached::NotTried,
         Err(error) => Reached::No(error.to_string()),
     };
-    let input = Input::Start { build, attempt: attempt.clone(), session };
-    let rows = {
-        // One after the other, so that of those that start together the most urgent is submitted
-        // first.
-        let _turn = core.starting.lock().await;
-        core.apply(&input, Some(build)).await
-    };
-    let mut rows = match rows {
-        Ok(rows) => rows,
+    let applied = match core.apply(Input::Start { build, attempt, session }, Some(build)).await {
+        Ok(applied) => applied,
         // The limit may be reached by another run, which is no fault of the build.
         Err(NotApplied::Refused(error)) if error.remedy == Remedy::NotNow => return ended(reached),
         Err(error) => return ended(reached.or_not_possible(&error)),
     };
-    match (rows.builds.remove(&build), rows.attempts.remove(&attempt)) {
+    match (applied.build, applied.attempt) {
         (Some(build), Some(attempt)) => Step::Intended(Box::new(Intended { build, attempt, no_session: opened.err() })),
         _ => ended(reached),
     }
@@ -376,12 +403,12 @@ async fn submit(core: &Core, intended: Intended) -> Step {
         }
     };
     // A late answer about an attempt that another run has taken over changes nothing.
-    if let Err(NotApplied::Refused(error)) = core.apply(&answer, Some(build.id)).await {
+    if let Err(NotApplied::Refused(error)) = core.apply(answer, Some(build.id)).await {
         tracing::error!(attempt.id = %attempt.id, %error, "the answer of a build system cannot be stored");
         let failure = Failure::new(FailureClass::Permanent, error.to_string());
-        let _ = core.apply(&Input::Refused { attempt: attempt.id, failure }, Some(build.id)).await;
+        let _ = core.apply(Input::Refused { attempt: attempt.id, failure }, Some(build.id)).await;
     }
-    Step::Ended { build: build.id, system: build.key.system, reached }
+    Step::Ended(Ended { build: build.id, system: build.key.system, reached })
 }
 
 /// Submits the request within the time limit, and returns the answer as an input. To a system that

@@ -34,6 +34,7 @@ mod commit;
 mod core;
 mod decision;
 mod drive;
+mod group;
 mod guarded;
 mod hints;
 mod inbox;
@@ -214,7 +215,8 @@ async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnorder
     stages.push(retention::run(core).boxed());
     stages.extend(publish::stages(core));
     let received = async { while ingest.next().await.is_some() {} };
-    let stages = join(received, stages.collect::<()>());
+    // Groups are decided on as long as any stage reports something.
+    let stages = select(join(received, stages.collect::<()>()).boxed(), group::run(core).boxed());
     let stopped = async {
         core.stopped().await;
         core.sleep(core.options.shutdown_grace).await;

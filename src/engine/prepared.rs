@@ -37,7 +37,7 @@ pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
         }
     };
     // Too late only if it was cancelled meanwhile.
-    let _ = core.apply(&input, Some(build.id)).await;
+    let _ = core.apply(input, Some(build.id)).await;
     false
 }
 

@@ -15,8 +15,8 @@
 //!   Nothing is built on the result before.
 
 use super::backoff::Backoffs;
-use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
+use super::group::NotApplied;
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
 use futures_util::stream::FuturesUnordered;
@@ -128,7 +128,7 @@ async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<
         Verification::Passed(_) | Verification::Failed(_) => 0,
     };
     let input = Input::Verified { build: build.id, seen, unused: BuildId(unused) };
-    match core.apply(&input, Some(build.id)).await {
+    match core.apply(input, Some(build.id)).await {
         Err(NotApplied::Refused(error) | NotApplied::Unreadable(error)) => Err(error),
         // Too late only if it was cancelled meanwhile.
         Ok(_) | Err(NotApplied::Illegal(_) | NotApplied::Fenced) => Ok(()),

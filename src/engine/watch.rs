@@ -17,8 +17,8 @@
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CANCELS_MAX`.
 
 use super::calls::NoAnswer;
-use super::commit::NotApplied;
 use super::core::{Core, Pace, progress};
+use super::group::NotApplied;
 use crate::backend::{BuildRequest, BuildSystem, Due, Error, Found, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{
@@ -27,7 +27,7 @@ use crate::rebuild::{
 };
 use crate::time::Timestamp;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -282,15 +282,13 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked 
     match states(core, system, &polls).await {
         Ok(found) => {
             let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
-            for poll in &polls {
-                let Some(observed) = found.remove(&poll.external).filter(|observed| *observed != Observed::Running)
-                else {
-                    continue;
-                };
+            let ends = polls.iter().filter_map(|poll| {
+                let observed = found.remove(&poll.external).filter(|observed| *observed != Observed::Running)?;
                 let input = Input::Observe { attempt: poll.id.clone(), observed, verify: poll.verify };
-                // Stale only if something else has observed the end first.
-                let _ = core.apply(&input, Some(poll.build)).await;
-            }
+                Some(core.apply(input, Some(poll.build)))
+            });
+            // Stale only if something else has observed the end first.
+            join_all(ends.collect::<Vec<_>>()).await;
         }
         Err(error) => core.pause("watch", &error).await,
     }
@@ -324,7 +322,7 @@ async fn states(core: &Core, system: &dyn BuildSystem, polls: &[Poll]) -> Result
 
 /// Stores that an attempt has not ended in time. Its build is then to be stopped, by a later poll.
 async fn give_up(core: &Core, attempt: AttemptId, build: BuildId) -> Asked {
-    let _ = core.apply(&Input::Overdue { attempt: attempt.clone() }, Some(build)).await;
+    let _ = core.apply(Input::Overdue { attempt: attempt.clone() }, Some(build)).await;
     vec![(attempt, Outcome::Answered)]
 }
 
@@ -389,17 +387,21 @@ async fn look_up(
             }
         }
     };
-    match core.apply(&input, Some(build.id)).await {
+    let adopted = match &input {
+        Input::Resolved { external, .. } => external.clone(),
+        _ => None,
+    };
+    match core.apply(input, Some(build.id)).await {
         Ok(_) => stop(core, system, &id, others).await,
         Err(NotApplied::Unreadable(_)) => return vec![(id, Outcome::Failed)],
         Err(NotApplied::Refused(error)) => {
             tracing::error!(attempt.id = %id, %error, "what a lookup found cannot be stored");
             let failure = Failure::new(FailureClass::Permanent, error.to_string());
-            let _ = core.apply(&Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
+            let _ = core.apply(Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
         }
         // Somebody else has decided: the rows say what is to be done.
         Err(NotApplied::Illegal(_) | NotApplied::Fenced) => {
-            if let Input::Resolved { external: Some(external), .. } = &input {
+            if let Some(external) = adopted {
                 tracing::error!(attempt.id = %id, %external, "the build system has it, but somebody has decided meanwhile");
             }
             return vec![(id, Outcome::Answered)];

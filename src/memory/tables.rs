@@ -527,9 +527,10 @@ impl Rows for &Tables {
         Ok(ids.filter_map(|id| self.builds.get(id).cloned()).collect())
     }
 
-    fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>> {
-        let of_key = (key.clone(), BuildId(i64::MIN))..=(key.clone(), BuildId(i64::MAX));
-        Ok(self.outputs.range(of_key).next_back().and_then(|(_, id)| self.builds.get(id).cloned()))
+    fn latest_outputs(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>> {
+        let of_key = |key: &BuildKey| (key.clone(), BuildId(i64::MIN))..=(key.clone(), BuildId(i64::MAX));
+        let latest = keys.iter().filter_map(|key| self.outputs.range(of_key(key)).next_back());
+        Ok(latest.filter_map(|(_, id)| self.builds.get(id).cloned()).collect())
     }
 
     fn dependencies(&mut self, of: &[BuildId], side: Side) -> Result<Vec<Dependency>> {
@@ -564,8 +565,8 @@ impl Rows for &Tables {
         Ok(ids.iter().filter_map(|id| self.events.get(id).cloned()).collect())
     }
 
-    fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRecord>> {
-        Ok(self.attempts.get(id).cloned())
+    fn attempts(&mut self, ids: &[AttemptId]) -> Result<Vec<AttemptRecord>> {
+        Ok(ids.iter().filter_map(|id| self.attempts.get(id).cloned()).collect())
     }
 
     fn live_attempts(&mut self, of: &[BuildId]) -> Result<Vec<AttemptRecord>> {

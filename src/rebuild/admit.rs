@@ -34,6 +34,7 @@
 //! Cost: for n nodes in the plan and b loaded builds with e dependencies, O(b) to index the loaded
 //! builds by key, O(n log n) to place, and O(e log e) to check for cycles.
 
+use super::history::Actor;
 use super::neighbourhood::Rebuild;
 use super::record::{
     BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind, EventId, EventRecord,
@@ -206,6 +207,7 @@ impl Rebuild {
                 (EventState::Building, Reason::new("planned", format!("planned: {} to build", plan.len())))
             }
         };
+        self.actor = Actor::Handler(admission.handler.clone());
         let before = self.savepoint();
         self.add_event(EventRecord {
             id: admission.event,

@@ -75,6 +75,7 @@ impl Rebuild {
     /// # Errors
     /// [`IllegalInput`] if the input does not fit; then nothing was changed.
     pub fn apply(&mut self, input: &Input, limits: &Limits) -> Result<(), IllegalInput> {
+        self.actor = input.actor();
         match input {
             Input::Reuse { build } => self.reuse(*build),
             Input::Start { build, attempt, session } => self.start(*build, attempt, session.as_ref(), limits),

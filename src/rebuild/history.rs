@@ -182,23 +182,12 @@ pub(super) enum Change {
     },
 }
 
-/// What is the same for all changes of one decision.
+/// Where a change comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) actor: Actor,
     pub(super) run: RunId,
     pub(super) at: Timestamp,
-}
-
-impl Origin {
-    /// Returns the origin of a new event: its own handler, also if several handlers decided on one
-    /// message together.
-    fn of_handler(&self, event: &EventRecord) -> Self {
-        match self.actor {
-            Actor::Handler(_) => Self { actor: Actor::Handler(event.handler.clone()), ..self.clone() },
-            _ => self.clone(),
-        }
-    }
 }
 
 impl Change {
@@ -208,7 +197,7 @@ impl Change {
     pub(super) fn rows(self, now: &Neighbourhood, origin: &Origin) -> Vec<RowChange> {
         let (transition, notification) = match self {
             Self::NewEvent(id) => match now.events.get(&id) {
-                Some(row) => (of_event_state(&origin.of_handler(row), None, row), Some(about_event(row))),
+                Some(row) => (of_event_state(origin, None, row), Some(about_event(row))),
                 None => return Vec::new(),
             },
             Self::NewBuild(id) => match now.builds.get(&id) {

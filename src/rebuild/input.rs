@@ -268,7 +268,8 @@ impl Input {
     #[must_use]
     pub fn attempt(&self) -> Option<&AttemptId> {
         match self {
-            Self::Accepted { attempt, .. }
+            Self::Start { attempt, .. }
+            | Self::Accepted { attempt, .. }
             | Self::Refused { attempt, .. }
             | Self::NotSent { attempt, .. }
             | Self::Unclear { attempt, .. }
@@ -279,7 +280,6 @@ impl Input {
             | Self::Decide { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
             Self::Reuse { .. }
-            | Self::Start { .. }
             | Self::Lost { .. }
             | Self::Postponed { .. }
             | Self::Verified { .. }

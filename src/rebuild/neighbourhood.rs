@@ -106,7 +106,7 @@ impl Neighbourhood {
 pub struct Rebuild {
     pub(super) loaded: Neighbourhood,
     pub(super) now: Neighbourhood,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<(Actor, Change)>,
     pub(super) plans: Vec<(EventId, Plan)>,
     /// Builds that get a new version, whether or not their rows change.
     touched: BTreeSet<BuildId>,
@@ -114,6 +114,8 @@ pub struct Rebuild {
     relied_on: BTreeSet<BuildId>,
     pub(super) run: RunId,
     pub(super) at: Timestamp,
+    /// Who or what makes the changes that follow.
+    pub(super) actor: Actor,
 }
 
 /// What [`Rebuild::admit`] takes back if a plan is refused.
@@ -137,6 +139,7 @@ impl Rebuild {
             touched: BTreeSet::new(),
             relied_on: BTreeSet::new(),
             run,
+            actor: Actor::Engine,
         }
     }
 
@@ -148,16 +151,16 @@ impl Rebuild {
     }
 
     /// Returns the difference between what was loaded and what is now, and the conditions under
-    /// which it may be stored. `actor` is who or what made the changes.
+    /// which it may be stored.
     ///
     /// If nothing has changed, the commit has no changes and need not be stored. A build that was
     /// touched is written even if its row is the same. The history has one row for each change of
     /// state, in the order in which the changes were made.
     #[must_use]
-    pub fn commit(self, actor: Actor) -> Commit {
-        let Self { loaded, now, changes, plans, touched, relied_on, run, at } = self;
-        let origin = Origin { actor, run, at };
-        let history: Vec<_> = changes.into_iter().flat_map(|change| change.rows(&now, &origin)).collect();
+    pub fn commit(self) -> Commit {
+        let Self { loaded, now, changes, plans, touched, relied_on, run, at, actor: _ } = self;
+        let history = changes.into_iter().flat_map(|(actor, change)| change.rows(&now, &Origin { actor, run, at }));
+        let history: Vec<_> = history.collect();
         let mut commit = Commit { run: Some(run).filter(|run| *run != RunId::NONE), ..Commit::default() };
         for (id, mut record) in now.events {
             let expected = loaded.events.get(&id);
@@ -248,7 +251,7 @@ impl Rebuild {
         if to.is_terminal() {
             build.done_at = Some(self.at);
         }
-        self.changes.push(Change::Build { from, row: Box::new(build.clone()) });
+        self.changes.push((self.actor.clone(), Change::Build { from, row: Box::new(build.clone()) }));
     }
 
     /// Changes the state of an event, and notes the change for the history. A final state also sets
@@ -262,7 +265,7 @@ impl Rebuild {
         if to.is_terminal() {
             event.done_at = Some(self.at);
         }
-        self.changes.push(Change::Event { from, row: Box::new(event.clone()) });
+        self.changes.push((self.actor.clone(), Change::Event { from, row: Box::new(event.clone()) }));
     }
 
     /// Changes the state of an attempt, and notes the change for the history. The attempt belongs
@@ -274,21 +277,21 @@ impl Rebuild {
         attempt.version += 1;
         attempt.reason = reason;
         attempt.run = self.run;
-        self.changes.push(Change::Attempt { from, row: Box::new(attempt.clone()) });
+        self.changes.push((self.actor.clone(), Change::Attempt { from, row: Box::new(attempt.clone()) }));
     }
 
     pub(super) fn add_event(&mut self, event: EventRecord) {
-        self.changes.push(Change::NewEvent(event.id));
+        self.changes.push((self.actor.clone(), Change::NewEvent(event.id)));
         self.now.events.insert(event.id, event);
     }
 
     pub(super) fn add_build(&mut self, build: BuildRecord) {
-        self.changes.push(Change::NewBuild(build.id));
+        self.changes.push((self.actor.clone(), Change::NewBuild(build.id)));
         self.now.builds.insert(build.id, build);
     }
 
     pub(super) fn add_attempt(&mut self, attempt: AttemptRecord) {
-        self.changes.push(Change::NewAttempt(attempt.id.clone()));
+        self.changes.push((self.actor.clone(), Change::NewAttempt(attempt.id.clone())));
         self.now.attempts.insert(attempt.id.clone(), attempt);
     }
 }

@@ -14,6 +14,7 @@
 //! | renewal | the same; the open builds of the parents' keys | direct parents; of the parents' keys the latest builds with an output |
 //! | event | as descendants, for all builds it causes or caused | their direct parents |
 //! | keys | open builds of the keys, and all open builds connected to them | none |
+//! | all | those of any of its scopes | those of any of its scopes |
 //!
 //! Example: `base` 1 has ended, `lib` 2 needs it, `app` 3 needs `lib` and waits.
 //!
@@ -32,7 +33,7 @@
 //!
 //! Cost: the descendants and the connected builds are found in waves, with one lookup of many keys
 //! for each wave and direction, so the number of lookups depends on the longest path and not on the
-//! number of builds. The latest outputs take one lookup for each key.
+//! number of builds. Several scopes at once share their lookups.
 
 use crate::backend::{Result, Scope};
 use crate::rebuild::{
@@ -65,12 +66,12 @@ pub trait Rows {
     /// # Errors
     /// Those of the storage.
     fn open_builds(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
-    /// The latest build of the key that has an output, in whatever state it is: that output is what
-    /// is there now. The latest build is the one with the highest number.
+    /// Of each of these keys the latest build that has an output, in whatever state it is: that
+    /// output is what is there now. The latest build is the one with the highest number.
     ///
     /// # Errors
     /// Those of the storage.
-    fn latest_output(&mut self, key: &BuildKey) -> Result<Option<BuildRecord>>;
+    fn latest_outputs(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildRecord>>;
     /// The dependencies that have one of these builds at this side.
     ///
     /// # Errors
@@ -91,11 +92,11 @@ pub trait Rows {
     /// # Errors
     /// Those of the storage.
     fn events(&mut self, ids: &[EventId]) -> Result<Vec<EventRecord>>;
-    /// The attempt of this id.
+    /// The attempts of these ids.
     ///
     /// # Errors
     /// Those of the storage.
-    fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRecord>>;
+    fn attempts(&mut self, ids: &[AttemptId]) -> Result<Vec<AttemptRecord>>;
     /// The attempts of these builds that have not ended.
     ///
     /// # Errors
@@ -113,26 +114,22 @@ pub trait Rows {
 /// Those of `rows`.
 pub fn load<R: Rows>(rows: &mut R, scope: &Scope) -> Result<Neighbourhood> {
     let mut loader = Loader { rows, found: Neighbourhood::default(), primary: BTreeSet::new() };
-    match scope {
-        Scope::Builds(ids) => loader.with_children(ids)?,
-        Scope::Descendants(ids) => loader.with_descendants(ids)?,
-        Scope::Renewal(id) => loader.with_renewals(*id)?,
-        Scope::Attempt(id) => {
-            if let Some(attempt) = loader.rows.attempt(id)? {
-                let build = attempt.build;
-                loader.found.attempts.insert(id.clone(), attempt);
-                loader.with_children(&[build])?;
-            }
-        }
-        Scope::Event(id) => {
-            let event = loader.rows.events(&[*id])?;
-            loader.found.events.extend(event.into_iter().map(|event| (event.id, event)));
-            let caused = loader.rows.caused(*id)?;
-            loader.with_descendants(&caused)?;
-        }
-        Scope::Keys(keys) => loader.connected(keys)?,
-    }
+    let mut wanted = Wanted::default();
+    loader.want(scope, &mut wanted)?;
+    loader.with_descendants(&wanted.descendants)?;
+    loader.with_children(&wanted.builds)?;
+    loader.with_renewals(&wanted.renewals)?;
+    loader.connected(&wanted.keys)?;
     loader.finish()
+}
+
+/// The builds and keys that a scope names, by how far it reaches from them.
+#[derive(Default)]
+struct Wanted {
+    builds: Vec<BuildId>,
+    descendants: Vec<BuildId>,
+    renewals: Vec<BuildId>,
+    keys: Vec<BuildKey>,
 }
 
 /// Collects the rows of one scope.
@@ -144,6 +141,38 @@ struct Loader<'a, R> {
 }
 
 impl<R: Rows> Loader<'_, R> {
+    /// Finds which builds a scope is about. Attempts and events that it names are added.
+    fn want(&mut self, scope: &Scope, wanted: &mut Wanted) -> Result<()> {
+        let (mut attempts, mut events, mut scopes) = (Vec::new(), Vec::new(), vec![scope]);
+        while let Some(scope) = scopes.pop() {
+            match scope {
+                Scope::Builds(ids) => wanted.builds.extend(ids),
+                Scope::Descendants(ids) => wanted.descendants.extend(ids),
+                Scope::Renewal(id) => {
+                    wanted.descendants.push(*id);
+                    wanted.renewals.push(*id);
+                }
+                Scope::Attempt(id) => attempts.push(id.clone()),
+                Scope::Event(id) => events.push(*id),
+                Scope::Keys(keys) => wanted.keys.extend(keys.iter().cloned()),
+                Scope::All(all) => scopes.extend(all),
+            }
+        }
+        if !attempts.is_empty() {
+            let attempts = self.rows.attempts(&attempts)?;
+            wanted.builds.extend(attempts.iter().map(|attempt| attempt.build));
+            self.found.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
+        }
+        if !events.is_empty() {
+            let rows = self.rows.events(&events)?;
+            self.found.events.extend(rows.into_iter().map(|event| (event.id, event)));
+        }
+        for event in events {
+            wanted.descendants.extend(self.rows.caused(event)?);
+        }
+        Ok(())
+    }
+
     /// Adds these builds and their direct children as primary builds, their direct parents as rows,
     /// and the latest outputs of their keys.
     fn with_children(&mut self, ids: &[BuildId]) -> Result<()> {
@@ -163,10 +192,9 @@ impl<R: Rows> Loader<'_, R> {
     /// Adds the latest build with an output of each key, as a row. A build that is primary already
     /// stays so.
     fn add_latest_outputs(&mut self, keys: &[BuildKey]) -> Result<()> {
-        for key in keys {
-            if let Some(build) = self.rows.latest_output(key)? {
-                self.found.builds.insert(build.id, build);
-            }
+        if !keys.is_empty() {
+            let latest = self.rows.latest_outputs(keys)?;
+            self.found.builds.extend(latest.into_iter().map(|build| (build.id, build)));
         }
         Ok(())
     }
@@ -176,25 +204,21 @@ impl<R: Rows> Loader<'_, R> {
     /// build is visited once, so a cycle would not keep the search from ending.
     fn with_descendants(&mut self, ids: &[BuildId]) -> Result<()> {
         let named = self.add_primary(ids)?;
+        let mut visited: BTreeSet<_> = named.iter().copied().collect();
         let mut frontier = named.clone();
         while !frontier.is_empty() {
-            let waiting: Vec<_> = self
-                .edges(&frontier, Side::Parent)?
-                .into_iter()
-                .filter(|edge| !edge.satisfied)
-                .map(|edge| edge.child)
-                .collect();
+            let waiting = self.edges(&frontier, Side::Parent)?.into_iter().filter(|edge| !edge.satisfied);
+            let waiting: Vec<_> = waiting.map(|edge| edge.child).filter(|child| visited.insert(*child)).collect();
             frontier = self.add_primary(&waiting)?;
         }
         self.add_parents(&named)
     }
 
-    /// Adds what a renewal of repositories may change: the build with its descendants, and of its
-    /// parents' keys the open builds, as primary builds, and the latest outputs, as rows. The open
-    /// builds are primary because they may get causes and dependents.
-    fn with_renewals(&mut self, id: BuildId) -> Result<()> {
-        self.with_descendants(&[id])?;
-        let parents: Vec<_> = self.edges(&[id], Side::Child)?.into_iter().map(|edge| edge.parent).collect();
+    /// Adds what a renewal of repositories may change beside the descendants of the builds: of
+    /// their parents' keys the open builds, as primary builds, and the latest outputs, as rows. The
+    /// open builds are primary because they may get causes and dependents.
+    fn with_renewals(&mut self, ids: &[BuildId]) -> Result<()> {
+        let parents: Vec<_> = self.edges(ids, Side::Child)?.into_iter().map(|edge| edge.parent).collect();
         let keys = self.keys(&parents);
         self.add_open(&keys)?;
         self.add_latest_outputs(&keys)
@@ -207,11 +231,13 @@ impl<R: Rows> Loader<'_, R> {
     /// has ended connects nothing, because no open build waits for it any more.
     fn connected(&mut self, keys: &[BuildKey]) -> Result<()> {
         let mut frontier = self.add_open(keys)?;
+        let mut visited: BTreeSet<_> = frontier.iter().copied().collect();
         while !frontier.is_empty() {
             let mut beside = BTreeSet::new();
             beside.extend(self.edges(&frontier, Side::Parent)?.into_iter().map(|edge| edge.child));
             beside.extend(self.edges(&frontier, Side::Child)?.into_iter().map(|edge| edge.parent));
-            let beside: Vec<_> = beside.difference(&self.primary).copied().collect();
+            let beside: Vec<_> = beside.difference(&visited).copied().collect();
+            visited.extend(&beside);
             frontier.clear();
             for build in self.rows.builds(&beside)?.into_iter().filter(|build| !build.state.is_terminal()) {
                 frontier.push(self.insert_primary(build));
@@ -223,6 +249,9 @@ impl<R: Rows> Loader<'_, R> {
     /// Adds the builds of these keys that have not ended, as primary builds, and returns their
     /// numbers.
     fn add_open(&mut self, keys: &[BuildKey]) -> Result<Vec<BuildId>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let open = self.rows.open_builds(keys)?;
         Ok(open.into_iter().map(|build| self.insert_primary(build)).collect())
     }
@@ -235,33 +264,29 @@ impl<R: Rows> Loader<'_, R> {
         id
     }
 
-    /// Adds primary builds; returns those that exist and were not primary before, in ascending
-    /// order.
+    /// Adds primary builds; returns those that exist, in ascending order.
     fn add_primary(&mut self, ids: &[BuildId]) -> Result<Vec<BuildId>> {
-        let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| !self.primary.contains(id)).collect();
-        let mut added = self.add_rows(&wanted)?;
-        added.extend(wanted.iter().filter(|id| self.found.builds.contains_key(id)));
-        added.sort_unstable();
-        added.dedup();
-        self.primary.extend(&added);
-        Ok(added)
+        let mut named: BTreeSet<_> = ids.iter().copied().collect();
+        self.add_rows(&named)?;
+        named.retain(|id| self.found.builds.contains_key(id));
+        self.primary.extend(&named);
+        Ok(named.into_iter().collect())
     }
 
     /// Adds the direct parents of these builds as rows.
     fn add_parents(&mut self, named: &[BuildId]) -> Result<()> {
         let parents = self.edges(named, Side::Child)?.into_iter().map(|edge| edge.parent).collect();
-        self.add_rows(&parents).map(drop)
+        self.add_rows(&parents)
     }
 
-    /// Adds builds as rows, unless they are loaded already; returns the ones added.
-    fn add_rows(&mut self, ids: &BTreeSet<BuildId>) -> Result<Vec<BuildId>> {
+    /// Adds builds as rows, unless they are loaded already.
+    fn add_rows(&mut self, ids: &BTreeSet<BuildId>) -> Result<()> {
         let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.found.builds.contains_key(id)).collect();
-        let mut added = Vec::new();
-        for build in self.rows.builds(&unknown)? {
-            added.push(build.id);
-            self.found.builds.insert(build.id, build);
+        if !unknown.is_empty() {
+            let rows = self.rows.builds(&unknown)?;
+            self.found.builds.extend(rows.into_iter().map(|build| (build.id, build)));
         }
-        Ok(added)
+        Ok(())
     }
 
     /// Returns the dependencies that have one of these builds at this side; asks nothing for an

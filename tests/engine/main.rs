@@ -5,6 +5,7 @@ mod config;
 mod decisions;
 mod doors;
 mod gate;
+mod group;
 mod messages;
 mod runs;
 mod schedule;

@@ -155,7 +155,7 @@ fn two_that_cancel_at_once_do_not_leave_a_build_to_nobody() {
         let mut rebuild = world.rebuild();
         let input = Input::Cancel { event, by: Actor::Person("somebody".into()), because: String::new() };
         rebuild.apply(&input, &Limits::default()).unwrap();
-        rebuild.commit(input.actor())
+        rebuild.commit()
     });
     assert!(world.conflicts(&one, &two), "each takes the other for the one that wants the build");
     assert!(world.conflicts(&two, &one));

@@ -3,8 +3,7 @@
 
 use crate::world::{World, digest, graph};
 use freshmaker::rebuild::{
-    Actor, BuildId, BuildState, EventId, EventState, IllegalInput, Input, Limits, Observed, Outcome, Output,
-    Verification,
+    BuildId, BuildState, EventId, EventState, IllegalInput, Input, Limits, Observed, Outcome, Output, Verification,
 };
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
 
@@ -118,7 +117,7 @@ fn a_renewal_and_a_plan_that_add_dependencies_at_once_conflict() {
         let input = lost(&mut world, "app");
         let mut rebuild = world.rebuild();
         rebuild.apply(&input, &Limits::default()).unwrap();
-        rebuild.commit(input.actor())
+        rebuild.commit()
     };
     let plan = graph("one: pushed; two: one").planner().changed("pushed", None).plan().unwrap();
     let plan = {
@@ -126,7 +125,7 @@ fn a_renewal_and_a_plan_that_add_dependencies_at_once_conflict() {
         let admission = world.admission(Outcome::Build { plan: Box::new(plan), systems });
         let mut rebuild = world.rebuild();
         rebuild.admit(&admission).unwrap();
-        rebuild.commit(Actor::Handler("handler".into()))
+        rebuild.commit()
     };
     assert!(renewal.edges.is_some() && renewal.edges == plan.edges);
     assert!(world.conflicts(&renewal, &plan) && world.conflicts(&plan, &renewal));

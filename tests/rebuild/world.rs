@@ -145,7 +145,7 @@ impl World {
         let admission = self.admission(outcome);
         let mut rebuild = self.rebuild();
         let admitted = rebuild.admit(&admission);
-        let commit = rebuild.commit(Actor::Handler(admission.handler.clone()));
+        let commit = rebuild.commit();
         if admitted.is_err() {
             assert_eq!(commit.changes, [], "what is not admitted changes nothing");
         }
@@ -157,7 +157,7 @@ impl World {
     pub(crate) fn apply(&mut self, input: &Input) -> Result<(), IllegalInput> {
         let mut rebuild = self.rebuild();
         let applied = rebuild.apply(input, &self.limits);
-        let commit = rebuild.commit(input.actor());
+        let commit = rebuild.commit();
         if applied.is_err() {
             assert_eq!(commit.changes, [], "{input:?} is illegal and changes something");
         }
@@ -166,7 +166,7 @@ impl World {
         if !matches!(input, Input::Resolve { .. } | Input::NotResolved { .. }) {
             let mut again = self.rebuild();
             let _ = again.apply(input, &self.limits);
-            assert_eq!(again.commit(input.actor()).changes, [], "{input:?} a second time changes something");
+            assert_eq!(again.commit().changes, [], "{input:?} a second time changes something");
         }
         applied
     }

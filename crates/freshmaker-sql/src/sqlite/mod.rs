@@ -1,5 +1,6 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
+mod among;
 mod load;
 mod place;
 mod query;

@@ -85,7 +85,7 @@ fn plan(storage: &SqliteStorage, statement: &str) -> Vec<String> {
 
 /// Tables with a row for each process, partition, bus or state are read as a whole. `CONSTANT` is
 /// SQLite's word for no table.
-const SMALL: [&str; 5] = ["CONSTANT", "runs", "partitions", "positions", "tallies"];
+const SMALL: [&str; 6] = ["CONSTANT", "json_each", "runs", "partitions", "positions", "tallies"];
 
 #[tokio::test]
 async fn what_is_asked_often_reads_no_whole_table() {
@@ -113,6 +113,7 @@ async fn what_is_asked_often_reads_no_whole_table() {
             Scope::Attempt(AttemptId::new("a1")),
             Scope::Event(EventId(1)),
             Scope::Keys(vec![key.clone()]),
+            Scope::All(vec![Scope::Builds(vec![BuildId(1)]), Scope::Renewal(BuildId(2))]),
         ] {
             storage.load(&scope).await.unwrap();
         }

@@ -88,6 +88,7 @@ async fn questions<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         scopes::builds_come_with_what_is_beside_them,
         scopes::descendants_are_those_that_wait,
         scopes::a_renewal_comes_with_what_prepares_its_parents,
+        scopes::several_scopes_are_the_rows_of_each,
         scopes::an_event_comes_with_its_builds,
         scopes::an_attempt_comes_with_its_build,
         scopes::keys_come_with_what_is_connected,

@@ -80,14 +80,23 @@ impl Shared {
     }
 }
 
+/// A commit that takes effect at this moment, if it still fits then.
+#[derive(Debug)]
+pub(super) struct Late {
+    at: Timestamp,
+    /// The run that made it, also if the commit does not name it.
+    run: Option<RunId>,
+    commit: Commit,
+}
+
 /// The storage of one process. Its calls fail before or after they took effect, and take time.
 #[derive(Debug)]
 pub(super) struct SimStorage {
     pub(super) rows: Arc<dyn Storage>,
     pub(super) shared: Shared,
     pub(super) fault: Option<Fault>,
-    /// Commits that take effect after whoever made them has given up, of all processes.
-    pub(super) late: Arc<Mutex<Vec<(Timestamp, Commit)>>>,
+    /// Late commits, of all processes.
+    pub(super) late: Arc<Mutex<Vec<Late>>>,
 }
 
 #[async_trait]
@@ -158,9 +167,13 @@ impl Storage for SimStorage {
             None => commit,
         };
         if self.is_late() {
-            let at = later(self.shared.world().now(), Duration::from_secs(70));
-            self.late.lock().unwrap_or_else(PoisonError::into_inner).push((at, commit));
-            // Whoever waits for it gives up, and it takes effect after that.
+            let at = {
+                let mut world = self.shared.world();
+                let seconds = world.rng.u64(1..=70);
+                later(world.now(), Duration::from_secs(seconds))
+            };
+            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(Late { at, run, commit });
+            // The answer is lost: whoever waits for it gives up, or has died by then.
             return std::future::pending().await;
         }
         now(self.rows.commit(commit))?;
@@ -218,12 +231,11 @@ impl SimStorage {
     fn settle(&self) {
         let at = self.shared.world().now();
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        let (due, rest) = std::mem::take(&mut *late).into_iter().partition(|(when, _)| *when <= at);
+        let (due, rest) = std::mem::take(&mut *late).into_iter().partition(|late| late.at <= at);
         *late = rest;
         drop(late);
-        for (_, commit) in due {
-            let (run, stored) = (commit.run, now(self.rows.commit(commit)));
-            if stored.is_ok() {
+        for Late { run, commit, .. } in due {
+            if now(self.rows.commit(commit)).is_ok() {
                 self.shared.world().committed(run);
             }
         }

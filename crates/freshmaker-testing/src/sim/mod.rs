@@ -22,7 +22,7 @@ pub use executor::VirtualClock;
 pub use faults::Fault;
 pub use world::Weather;
 
-use self::backends::{Shared, SimBuilds, SimBus, SimCatalog, SimListener, SimStorage, SimVerifier};
+use self::backends::{Late, Shared, SimBuilds, SimBus, SimCatalog, SimListener, SimStorage, SimVerifier};
 use self::executor::Task;
 use self::faults::{FaultyBuilds, FaultyBus, FaultyClock, FaultyVerifier};
 use self::world::World;
@@ -31,7 +31,7 @@ use freshmaker::client::Client;
 use freshmaker::engine::Engine;
 use freshmaker::handler::{Context, Decision, HandlerResult, ImagePushed, rebuild_dependents};
 use freshmaker::memory::MemoryStorage;
-use freshmaker::rebuild::{Commit, EventState, Limits};
+use freshmaker::rebuild::{EventState, Limits};
 use freshmaker::time::{Timestamp, from_micros, later};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -142,7 +142,7 @@ struct Simulation {
     clock: VirtualClock,
     shared: Shared,
     rows: Arc<dyn Storage>,
-    late: Arc<Mutex<Vec<(Timestamp, Commit)>>>,
+    late: Arc<Mutex<Vec<Late>>>,
     report: Report,
 }
 
@@ -196,7 +196,7 @@ fn weather(seed: u64) -> Weather {
         broken_recipe: pick(&[0, 0, 0, 200]),
         cancel: pick(&[0, 0, 500]),
         odd: pick(&[0, 0, 3, 20]),
-        late_commit: pick(&[0, 0, 5]),
+        late_commit: pick(&[0, 0, 5, 100]),
         odd_max: pick(&[2, 8]),
         clock: pick(&[0, 0, 0, 500]),
         handlers: pick(&[1, 1, 2]),

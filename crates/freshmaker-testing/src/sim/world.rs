@@ -49,7 +49,7 @@ pub struct Weather {
     pub cancel: u32,
     /// A call panics or never ends.
     pub odd: u32,
-    /// A commit takes effect after whoever made it has given up.
+    /// A commit takes effect later, up to 70 seconds, and its answer is lost.
     pub late_commit: u32,
     /// At most so many of those two.
     pub odd_max: u32,

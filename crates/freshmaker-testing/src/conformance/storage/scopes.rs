@@ -5,6 +5,7 @@ use freshmaker::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Dependency, DependencyKind, EventId,
     Neighbourhood, RowChange,
 };
+use std::collections::BTreeMap;
 
 /// A diamond with a tail, two events, and neighbours that belong to nothing named:
 ///
@@ -154,6 +155,41 @@ pub(super) async fn a_renewal_comes_with_what_prepares_its_parents(World { stora
     assert_eq!(events(&rows), [1, 2, 3], "and their events");
     let rows = load(storage, Scope::Renewal(BuildId(7))).await;
     assert_eq!(builds(&rows), [7], "without parents there is nothing to prepare");
+}
+
+pub(super) async fn several_scopes_are_the_rows_of_each(World { storage, .. }: World<'_>) {
+    diamond(storage).await;
+    latest_outputs(storage).await;
+    let scopes = [
+        Scope::Builds(vec![BuildId(2), BuildId(99)]),
+        Scope::Builds(vec![BuildId(4)]),
+        Scope::Descendants(vec![BuildId(1), BuildId(4)]),
+        Scope::Descendants(vec![BuildId(2)]),
+        Scope::Renewal(BuildId(2)),
+        Scope::Attempt(AttemptId::new("live")),
+        Scope::Attempt(AttemptId::new("old")),
+        Scope::Event(EventId(2)),
+        Scope::Event(EventId(4)),
+        Scope::Keys(vec![build(3).key]),
+        Scope::All(vec![Scope::Builds(vec![BuildId(7)]), Scope::All(Vec::new())]),
+    ];
+    for one in &scopes {
+        for other in &scopes {
+            let both = Scope::All(vec![one.clone(), other.clone()]);
+            let (one, other) = (load(storage, one.clone()).await, load(storage, other.clone()).await);
+            let rows = load(storage, both.clone()).await;
+            assert_eq!(rows.builds, united(one.builds, other.builds), "{both:?}");
+            assert_eq!(rows.dependencies, united(one.dependencies, other.dependencies), "{both:?}");
+            assert_eq!(rows.causes, united(one.causes, other.causes), "{both:?}");
+            assert_eq!(rows.events, united(one.events, other.events), "{both:?}");
+            assert_eq!(rows.attempts, united(one.attempts, other.attempts), "{both:?}");
+        }
+    }
+}
+
+fn united<K: Ord, V>(mut one: BTreeMap<K, V>, other: BTreeMap<K, V>) -> BTreeMap<K, V> {
+    one.extend(other);
+    one
 }
 
 pub(super) async fn an_event_comes_with_its_builds(World { storage, .. }: World<'_>) {

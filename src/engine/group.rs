@@ -1,0 +1,296 @@
+//! Group commit: the one door for facts about builds. What is reported within a moment is decided
+//! and committed together.
+//!
+//! Every stage reports what it has seen through `Core::apply`; nothing else changes the state of a
+//! build. The inputs wait in a queue. The stage `run` takes those that are there, at most
+//! `GROUP_MAX`, loads the rows of all of them at once, applies one after the other, commits the
+//! difference, and answers each. While it does so, the next group gathers. So an engine with little
+//! to do commits each input alone and at once, and an engine with much to do commits seldom: a
+//! hundred builds that start together take one transaction.
+//!
+//! Within a group the inputs take effect in the order in which they were reported, each on what the
+//! ones before have left, as if each had been committed alone.
+//!
+//! # What happens when something fails
+//!
+//! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
+//! * The storage refuses the group, a row of it cannot be read, or it conflicts again and again: it
+//!   is divided, and each half is decided alone. An odd input so holds up its group for a few more
+//!   transactions, and never decides about the others.
+//! * The outcome of the commit is not known: load again and look. An input that is stale then has
+//!   been stored: it has made itself stale.
+//! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is
+//!   decided beside it. At most `GROUPS_MAX` are under way.
+//! * The run is over: all stages are dropped, this one and the reporters with it. Whatever was not
+//!   committed did not happen.
+
+use super::commit::{Conflicts, Stored};
+use super::core::{Core, Failures, progress};
+use crate::backend::{Error, Remedy, Scope};
+use crate::rebuild::{
+    AttemptRecord, BuildId, BuildRecord, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// Largest number of inputs that are decided together.
+const GROUP_MAX: usize = 100;
+
+/// Largest number of groups that are under way at the same time.
+const GROUPS_MAX: usize = 8;
+
+/// So long a group has the storage for itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many conflicts in a row a group may have before it is divided.
+const CONFLICTS_MAX: u32 = 3;
+
+/// Says why an input has changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotApplied {
+    /// The input does not fit what is stored: it is late, repeated, or about something unknown.
+    Illegal(IllegalInput),
+    /// The storage refuses what follows from it.
+    Refused(Error),
+    /// A row that the decision needs cannot be read, so nothing can be decided about it.
+    Unreadable(Error),
+    /// This run is over.
+    Fenced,
+}
+
+/// The rows that an input was about, as it has left them.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// The build that the reporter named.
+    pub(super) build: Option<BuildRecord>,
+    /// The attempt that the input names.
+    pub(super) attempt: Option<AttemptRecord>,
+}
+
+impl Applied {
+    fn of(rows: &Neighbourhood, member: &Member) -> Self {
+        Self {
+            build: member.build.and_then(|build| rows.builds.get(&build).cloned()),
+            attempt: member.input.attempt().and_then(|attempt| rows.attempts.get(attempt).cloned()),
+        }
+    }
+}
+
+type Answer = Result<Applied, NotApplied>;
+
+/// An input that waits to be decided on.
+#[derive(Debug)]
+struct Member {
+    input: Input,
+    /// The build that it is about, if it is about one.
+    build: Option<BuildId>,
+    /// Whether it may be stored already, because the outcome of a commit was not known.
+    unknown: bool,
+    reporter: oneshot::Sender<Answer>,
+}
+
+impl Member {
+    /// A reporter that is gone wants no answer.
+    fn answer(self, answer: Answer) {
+        drop(self.reporter.send(answer));
+    }
+}
+
+/// The inputs that wait.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    waiting: Mutex<VecDeque<Member>>,
+    joined: Notify,
+}
+
+impl Group {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Member>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the oldest inputs. Those of a run that is over have no reporter any more, and go.
+    fn take(&self) -> Vec<Member> {
+        let mut waiting = self.waiting();
+        waiting.retain(|member| !member.reporter.is_closed());
+        let most = waiting.len().min(GROUP_MAX);
+        waiting.drain(..most).collect()
+    }
+}
+
+/// Decides on what is reported. Never returns: it ends with the other stages.
+pub(super) async fn run(core: &Core) {
+    let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    let mut patience = Duration::ZERO;
+    loop {
+        let now = core.elapsed();
+        if under_way.is_empty() || (now >= patience && under_way.len() < GROUPS_MAX) {
+            let members = core.group.take();
+            if !members.is_empty() {
+                patience = now.saturating_add(PATIENCE);
+                under_way.push(decide(core, members));
+            }
+        }
+        let next = Some(patience).filter(|patience| *patience > now);
+        progress(&mut under_way, core.wait(&core.group.joined, next)).await;
+    }
+}
+
+impl Core {
+    /// Reports a fact about a build: the only way in which one is stored. Waits until it is stored
+    /// or proves to change nothing, and returns the rows as it has left them.
+    ///
+    /// `build` is the build that the input is about, if it is about one; some inputs then load
+    /// everything that waits for that build (see `scope`). An input that starts a build also
+    /// carries the concurrency limit of its system, which the storage checks against the attempts
+    /// of all runs.
+    ///
+    /// # Errors
+    /// `NotApplied`: the input does not fit, the storage refuses, a row cannot be read, or the run
+    /// is over.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the fact is stored completely or not at all.
+    pub(super) async fn apply(&self, input: Input, build: Option<BuildId>) -> Answer {
+        let (reporter, answer) = oneshot::channel();
+        self.group.waiting().push_back(Member { input, build, unknown: false, reporter });
+        self.group.joined.notify_one();
+        // Nobody drops an input without an answer but a run that is over, and this future with it.
+        answer.await.unwrap_or(Err(NotApplied::Fenced))
+    }
+}
+
+/// Decides on the members of a group and answers each.
+fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
+    async move {
+        let (mut conflicts, mut failures) = (Conflicts::default(), Failures::default());
+        loop {
+            let loaded = match core.storage.load(&scope_of(&members)).await {
+                Ok(loaded) => loaded,
+                Err(error) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
+                    if members.len() > 1 {
+                        return divide(core, members).await;
+                    }
+                    if core.is_new(error.to_string()) {
+                        tracing::error!(%error, "a row cannot be read, so nothing is decided about what needs it");
+                    }
+                    return members.into_iter().for_each(|one| one.answer(Err(NotApplied::Unreadable(error.clone()))));
+                }
+                Err(error) => {
+                    core.pause_longer(&mut failures, "commit", &error).await;
+                    continue;
+                }
+            };
+            let (commit, answers) = together(core, loaded, &members);
+            let refused = match core.store(commit).await {
+                Stored::Yes => {
+                    return members.into_iter().zip(answers).for_each(|(member, answer)| member.answer(answer));
+                }
+                Stored::Conflict => {
+                    conflicts.pause(core).await;
+                    if conflicts.count() >= CONFLICTS_MAX && members.len() > 1 {
+                        return divide(core, members).await;
+                    }
+                    continue;
+                }
+                Stored::Unknown => {
+                    members.iter_mut().for_each(|member| member.unknown = true);
+                    continue;
+                }
+                Stored::Refused(_) if members.len() > 1 => return divide(core, members).await,
+                Stored::Refused(error) => {
+                    tracing::debug!(%error, "the storage refuses what follows from an input");
+                    NotApplied::Refused(error)
+                }
+                Stored::Fenced => NotApplied::Fenced,
+            };
+            return members.into_iter().for_each(|member| member.answer(Err(refused.clone())));
+        }
+    }
+    .boxed()
+}
+
+/// Decides on each half of a group alone, the first one first.
+async fn divide(core: &Core, mut members: Vec<Member>) {
+    let rest = members.split_off(members.len() / 2);
+    decide(core, members).await;
+    decide(core, rest).await;
+}
+
+/// Applies the inputs of a group, one after the other, and returns the commit, and what each
+/// reporter is told once it is stored.
+fn together(core: &Core, loaded: Neighbourhood, members: &[Member]) -> (Commit, Vec<Answer>) {
+    let mut rebuild = Rebuild::new(loaded, core.run());
+    let (mut answers, mut at_most) = (Vec::with_capacity(members.len()), BTreeMap::new());
+    for member in members {
+        let answer = match rebuild.apply(&member.input, &core.limits) {
+            Ok(()) => Ok(Applied::of(rebuild.rows(), member)),
+            // The try whose outcome was not known was stored: it is this very input that makes
+            // itself stale.
+            Err(IllegalInput::Stale { .. }) if member.unknown => Ok(Applied::of(rebuild.rows(), member)),
+            Err(illegal) => {
+                tracing::debug!(%illegal, "an input changes nothing");
+                Err(NotApplied::Illegal(illegal))
+            }
+        };
+        if let (Input::Start { .. }, Ok(Applied { build: Some(build), .. })) = (&member.input, &answer) {
+            at_most.insert(build.key.system.clone(), core.slots.limit(&build.key.system));
+        }
+        answers.push(answer);
+    }
+    let mut commit = rebuild.commit();
+    commit.at_most.extend(at_most);
+    (commit, answers)
+}
+
+/// Returns the rows that the inputs of a group may change.
+fn scope_of(members: &[Member]) -> Scope {
+    match members {
+        [one] => scope(&one.input, one.build),
+        all => Scope::All(all.iter().map(|member| scope(&member.input, member.build)).collect()),
+    }
+}
+
+/// Returns the rows that an input may change.
+///
+/// An input after which the build may end badly needs everything that waits for the build, directly
+/// and indirectly (`Descendants`), because those builds fail too. An input that can only succeed or
+/// wait needs the direct neighbours. Without a known build, the scope falls back to the attempt.
+fn scope(input: &Input, build: Option<BuildId>) -> Scope {
+    match (input, build) {
+        (Input::Cancel { event, .. }, _) => Scope::Event(*event),
+        (Input::Reuse { build } | Input::Start { build, .. } | Input::Postponed { build, .. }, _) => {
+            Scope::Builds(vec![*build])
+        }
+        (Input::Verified { build, .. } | Input::Lost { build, .. }, _) => Scope::Renewal(*build),
+        (Input::Observe { observed: Observed::Succeeded(_) | Observed::Running, attempt, .. }, _) => {
+            Scope::Attempt(attempt.clone())
+        }
+        (
+            Input::Refused { .. }
+            | Input::NotSent { .. }
+            | Input::Resolved { .. }
+            | Input::Decide { .. }
+            | Input::Observe { .. },
+            Some(build),
+        ) => Scope::Descendants(vec![build]),
+        (Input::Abandon { build, .. }, _) => Scope::Descendants(vec![*build]),
+        (
+            Input::Accepted { attempt, .. }
+            | Input::Unclear { attempt, .. }
+            | Input::Resolve { attempt, .. }
+            | Input::NotResolved { attempt, .. }
+            | Input::Overdue { attempt }
+            | Input::Refused { attempt, .. }
+            | Input::NotSent { attempt, .. }
+            | Input::Resolved { attempt, .. }
+            | Input::Decide { attempt, .. }
+            | Input::Observe { attempt, .. },
+            _,
+        ) => Scope::Attempt(attempt.clone()),
+    }
+}
