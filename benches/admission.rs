@@ -84,7 +84,7 @@ fn start_all(storage: &MemoryStorage, plan: &Plan) -> Outcomes<()> {
     for mut build in rows.builds.into_values() {
         let expected = Some(build.version);
         (build.state, build.version) = (BuildState::Building, build.version + 1);
-        changes.push(RowChange::Build { record: build.into(), expected });
+        changes.push(RowChange::Build { record: build.into(), expected, replanned: false });
     }
     storage.commit(Commit::unfenced(changes)).now_or_never().ok_or("it waits")??;
     Ok(())

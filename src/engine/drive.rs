@@ -114,6 +114,8 @@ struct State {
     starting: Starting,
     breakers: Breakers,
     backoffs: Backoffs<BuildId>,
+    /// So many builds the build system with the most room could take in the last look.
+    room: u32,
 }
 
 impl State {
@@ -213,35 +215,40 @@ impl Starting {
         u32::try_from(all.filter(|name| *name == system).count()).unwrap_or(u32::MAX)
     }
 
-    /// Returns how many builds are being started in all.
-    fn len(&self) -> u32 {
-        u32::try_from(self.undecided.len() + self.stored.len()).unwrap_or(u32::MAX)
+    /// Returns how many builds are being started whose intents are not stored.
+    fn undecided(&self) -> u32 {
+        u32::try_from(self.undecided.len()).unwrap_or(u32::MAX)
     }
 }
 
 /// Returns the builds that start now, and the moment at which a further build becomes due.
 ///
-/// Reads as many ready builds of each system as the largest concurrency limit allows, plus the
-/// number that is being started (their rows may still look ready). If none of these can start
-/// although a system has room, or a circuit breaker is not closed, reads with `READY_MAX`.
+/// Reads as many ready builds of each system as the largest one had room for in the last look, plus
+/// those whose rows still look ready because their intents are not stored, and reads again if there
+/// is more room now. If none of these can start although a system has room, or a circuit breaker is
+/// not closed, reads with `READY_MAX`.
 ///
 /// # Errors
 /// The storage cannot be read. Nothing was chosen then.
 async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, Option<Duration>), Error> {
-    let State { starting, breakers, backoffs } = state;
-    let limit = |system: &String| core.slots.limit(system);
-    let slots = core.systems.keys().map(limit).max().unwrap_or_default();
-    // As many as could start at most, and those that still look ready. Only if none of them can
-    // start, others are looked at; and after an outage, since a build that cannot be sent may be
-    // before all others.
-    let few = slots.saturating_add(starting.len()).clamp(1, READY_MAX);
-    let mut ready = if breakers.are_closed() { few } else { READY_MAX };
+    let State { starting, breakers, backoffs, room } = state;
+    // After an outage all are looked at, since a build that cannot be sent may be the first one.
+    let few = |room: u32| starting.undecided().saturating_add(room).clamp(1, READY_MAX);
+    let mut ready = if breakers.are_closed() { few(*room) } else { READY_MAX };
     loop {
         let due = core.reads().due(core.run(), core.due_limits(ready, 0)).await?;
         core.report(&due.unreadable);
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
-        let live = |system| due.live.get(system).copied().unwrap_or_default();
-        let free = core.systems.keys().any(|name| live(name) < limit(name) && submissions(core, starting, name) > 0);
+        let free = |name: &String| {
+            let live = due.live.get(name).copied().unwrap_or_default();
+            core.slots.limit(name).saturating_sub(live).min(submissions(core, starting, name))
+        };
+        *room = core.systems.keys().map(free).max().unwrap_or_default();
+        if !complete && few(*room) > ready {
+            ready = few(*room);
+            continue;
+        }
+        let free = *room > 0;
         let next = core.due_next(&due);
         backoffs.keep(|id| due.ready.iter().any(|build| build.id == *id), core.elapsed());
         let builds = choose(core, due, starting, breakers, backoffs);

@@ -152,7 +152,7 @@ impl Tables {
             RowChange::Inbox(record) => self.change_inbox(record, run)?,
             RowChange::Requeue(key) => self.requeue(key)?,
             RowChange::Event { record, expected } => self.write_event(*record, expected)?,
-            RowChange::Build { record, expected } => self.write_build(*record, expected)?,
+            RowChange::Build { record, expected, .. } => self.write_build(*record, expected)?,
             RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,
             RowChange::Dependency(row) => {
                 self.must_have_build(row.parent)?;

@@ -97,8 +97,13 @@ pub enum RowChange {
         record: Box<BuildRecord>,
         /// The version that must be there.
         expected: Option<Version>,
+        /// Whether more has changed than how far the build is. If not, the row
+        /// [is planned as](BuildRecord::is_planned_as) the stored one, and a storage need not write
+        /// that part of it again.
+        replanned: bool,
     },
-    /// A new attempt, or a changed one.
+    /// A new attempt, or a changed one. Its build, system, number and release and the time of its
+    /// intent never change, and a storage need not write them again.
     Attempt {
         /// The row after the change.
         record: Box<AttemptRecord>,

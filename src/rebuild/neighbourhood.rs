@@ -174,8 +174,9 @@ impl Rebuild {
             let expected = loaded.builds.get(&id);
             if expected != Some(&record) || touched.contains(&id) {
                 record.version = next_version(expected.map(|row| row.version), record.version);
+                let replanned = expected.is_none_or(|row| !record.is_planned_as(row));
                 let expected = expected.map(|row| row.version);
-                commit.changes.push(RowChange::Build { record: record.into(), expected });
+                commit.changes.push(RowChange::Build { record: record.into(), expected, replanned });
             } else if relied_on.contains(&id) {
                 commit.unchanged.push((RowKey::Build(id), record.version));
             }

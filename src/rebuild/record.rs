@@ -333,6 +333,24 @@ pub struct BuildRecord {
 }
 
 impl BuildRecord {
+    /// Whether this row differs from the other one at most in how far the build is: what is built,
+    /// from what, for whom and in which order is the same.
+    #[must_use]
+    pub fn is_planned_as(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.key == other.key
+            && self.kind == other.kind
+            && self.source == other.source
+            && self.parameters == other.parameters
+            && self.parents == other.parents
+            && self.demands == other.demands
+            && self.because == other.because
+            && self.asked == other.asked
+            && self.priority == other.priority
+            && self.estimate == other.estimate
+            && self.created_at == other.created_at
+    }
+
     /// Whether this build need not run if its inputs are those of its latest output: it is only
     /// rebuilt because of its parents, was not asked for itself, and may use caches. A repository
     /// is never reused, because it is removed when its time is up.

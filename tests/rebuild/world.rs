@@ -205,8 +205,10 @@ impl World {
                     let old = self.rows.events.insert(record.id, *record.clone()).map(|old| old.version);
                     assert!(old == expected && record.version > expected.unwrap_or(0), "{record:?} over {old:?}");
                 }
-                RowChange::Build { record, expected } => {
-                    let old = self.rows.builds.insert(record.id, *record.clone()).map(|old| old.version);
+                RowChange::Build { record, expected, replanned } => {
+                    let old = self.rows.builds.insert(record.id, *record.clone());
+                    assert_eq!(replanned, old.as_ref().is_none_or(|old| !record.is_planned_as(old)), "{record:?}");
+                    let old = old.map(|old| old.version);
                     assert!(old == expected && record.version > expected.unwrap_or(0), "{record:?} over {old:?}");
                 }
                 RowChange::Attempt { record, expected } => {

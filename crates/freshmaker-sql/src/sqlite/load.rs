@@ -1,5 +1,5 @@
-use super::among::{IsOpen, among, latest_outputs};
 use super::failed;
+use super::prepared::{IsOpen, among, latest_outputs};
 use super::rows::{AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow};
 use super::schema::{attempts, build_causes, build_deps, builds, events};
 use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper, SqliteConnection};

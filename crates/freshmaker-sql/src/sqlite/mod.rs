@@ -1,8 +1,9 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
-mod among;
 mod load;
 mod place;
+mod prepared;
+mod progress;
 mod query;
 mod rows;
 mod schema;

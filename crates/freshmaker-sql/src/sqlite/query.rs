@@ -1,3 +1,4 @@
+use super::prepared::at_most;
 use super::rows::{
     AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
     mode_number, moment,
@@ -44,7 +45,7 @@ pub(super) fn history(connection: &mut SqliteConnection, aggregate: &str, id: &s
 
 pub(super) fn message(connection: &mut SqliteConnection, source: &str, id: &str) -> Result<Option<InboxRecord>> {
     let row = inbox::table.filter(inbox::source.eq(source).and(inbox::message_id.eq(id)));
-    let row = row.select(InboxRow::as_select()).first(connection).optional().map_err(failed)?;
+    let row = row.select(InboxRow::as_select()).get_result(connection).optional().map_err(failed)?;
     row.map(InboxRow::letter).transpose()
 }
 
@@ -57,8 +58,8 @@ pub(super) fn behind(
     let rows = notifications::table
         .filter(notifications::partition.eq(number(partition)).and(notifications::position.gt(after)))
         .order(notifications::position)
-        .limit(limit.into())
         .select((notifications::position, NotificationRow::as_select()));
+    let rows = at_most(rows, limit);
     let mut found = Notifications { end: after, ..Notifications::default() };
     for (position, row) in rows.load::<(i64, NotificationRow)>(connection).map_err(failed)? {
         found.end = position;
@@ -73,7 +74,7 @@ pub(super) fn outbox(connection: &mut SqliteConnection) -> Result<Outbox> {
     let mut found = Vec::new();
     for (partition, trimmed) in rows.load::<(i16, i64)>(connection).map_err(failed)? {
         let last = notifications::table.filter(notifications::partition.eq(partition));
-        let last = last.select(max(notifications::position)).first::<Option<i64>>(connection).map_err(failed)?;
+        let last = last.select(max(notifications::position)).get_result::<Option<i64>>(connection).map_err(failed)?;
         let buses = positions::table.filter(positions::partition.eq(partition));
         let buses = buses.select((positions::bus, positions::position)).load::<(String, i64)>(connection);
         let buses = buses.map_err(failed)?.into_iter().collect();
@@ -116,9 +117,11 @@ pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimi
         .filter(attempts::run.eq(run.0).or(attempts::run.ne_all(runs::table.select(runs::run))))
         .filter(attempts::not_before.is_null().or(attempts::not_before.le(micros)).or(attempts::not_before.gt(latest)))
         .order((attempts::unobserved_since, attempts::id))
-        .limit(limits.attempts.into())
         .select((AttemptRow::as_select(), BuildRow::as_select()));
-    let pairs = live.load::<(AttemptRow, BuildRow)>(connection).map_err(failed)?;
+    let pairs = match limits.attempts {
+        0 => Vec::new(),
+        most => at_most(live, most).load::<(AttemptRow, BuildRow)>(connection).map_err(failed)?,
+    };
     let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let priorities = attempts::table.inner_join(builds::table).filter(attempts::live.eq(true));
     let priorities = priorities.select((attempts::system, builds::priority));
@@ -157,14 +160,13 @@ fn ready(
         // One step in the index for each system, however long its queue is.
         let next = builds::table.filter(is_ready).select(min(builds::system)).into_boxed();
         let next = if let Some(last) = &last { next.filter(builds::system.gt(last)) } else { next };
-        let Some(system) = next.first::<Option<String>>(connection).map_err(failed)? else { break };
+        let Some(system) = next.get_result::<Option<String>>(connection).map_err(failed)? else { break };
         let line = builds::table
             .filter(is_ready.and(builds::system.eq(&system)))
             .filter(builds::not_before.is_null().or(builds::not_before.le(at)).or(builds::not_before.gt(latest)))
             .order((builds::priority.desc(), builds::id))
-            .limit(limit.into())
             .select(BuildRow::as_select());
-        for row in line.load(connection).map_err(failed)? {
+        for row in at_most(line, limit).load::<BuildRow>(connection).map_err(failed)? {
             ready.extend(readable(row.record(), unreadable));
         }
         last = Some(system);
@@ -179,9 +181,8 @@ pub(super) fn durations(connection: &mut SqliteConnection, mode: BuildMode, limi
         .inner_join(builds::table)
         .filter(attempts::live.eq(false).and(succeeded).and(builds::mode.eq(mode_number(mode))))
         .order((attempts::unobserved_since.desc(), attempts::id.desc()))
-        .limit(limit.into())
         .select((builds::id, builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
-    let rows = rows.load::<(i64, String, i16, i64, i64)>(connection).map_err(failed)?;
+    let rows = at_most(rows, limit).load::<(i64, String, i16, i64, i64)>(connection).map_err(failed)?;
     let observation = |(id, artifact, kind, from, to): (i64, String, i16, i64, i64)| {
         let kind = Place { table: "builds", id: &id }.coded("kind", kind, ArtifactKind::from_number)?;
         let duration = Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
@@ -216,9 +217,9 @@ fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
         .filter(inbox::state.eq(inbox_number(InboxState::New)).and(inbox::not_before.gt(at)))
         .select(min(inbox::not_before));
     let moments: [Option<i64>; 3] = [
-        ready.first(connection).map_err(failed)?,
-        live.first(connection).map_err(failed)?,
-        new.first(connection).map_err(failed)?,
+        ready.get_result(connection).map_err(failed)?,
+        live.get_result(connection).map_err(failed)?,
+        new.get_result(connection).map_err(failed)?,
     ];
     Ok(moments.into_iter().flatten().min())
 }
@@ -246,7 +247,7 @@ pub(super) fn events_page(
     filter: &EventFilter,
     paging: Paging,
 ) -> Result<Page<EventRecord>> {
-    let total = filtered_events(filter)?.select(count_star()).first(connection).map_err(failed)?;
+    let total = filtered_events(filter)?.select(count_star()).get_result(connection).map_err(failed)?;
     let rows = filtered_events(filter)?
         .order(events::id.desc())
         .offset(offset(paging))
@@ -280,7 +281,7 @@ pub(super) fn builds_page(
     filter: &BuildFilter,
     paging: Paging,
 ) -> Result<Page<BuildRecord>> {
-    let total = filtered_builds(filter)?.select(count_star()).first(connection).map_err(failed)?;
+    let total = filtered_builds(filter)?.select(count_star()).get_result(connection).map_err(failed)?;
     let rows = filtered_builds(filter)?
         .order(builds::id.desc())
         .offset(offset(paging))
@@ -304,7 +305,7 @@ pub(super) fn messages(
 }
 
 pub(super) fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
-    let body = plans::table.find(event.0).select(plans::body).first::<String>(connection);
+    let body = plans::table.find(event.0).select(plans::body).get_result::<String>(connection);
     let body = body.optional().map_err(failed)?;
     body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
 }

@@ -40,19 +40,6 @@ pub(super) struct InboxRow {
     reason_text: Option<String>,
 }
 
-/// What handling changes about a message.
-#[derive(Debug, AsChangeset)]
-#[diesel(table_name = inbox, treat_none_as_null = true)]
-pub(super) struct InboxProgress {
-    state: i16,
-    tries: i64,
-    waits: i64,
-    run: i64,
-    not_before: Option<i64>,
-    reason_code: Option<String>,
-    reason_text: Option<String>,
-}
-
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = events, treat_none_as_null = true, treat_none_as_default_value = false)]
 pub(super) struct EventRow {
@@ -119,8 +106,8 @@ pub(super) struct BuildRow {
     done_at: Option<i64>,
 }
 
-#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = attempts, treat_none_as_null = true, treat_none_as_default_value = false)]
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = attempts, treat_none_as_default_value = false)]
 pub(super) struct AttemptRow {
     id: String,
     version: i64,
@@ -141,7 +128,7 @@ pub(super) struct AttemptRow {
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = build_deps)]
+#[diesel(table_name = build_deps, treat_none_as_default_value = false)]
 pub(super) struct DependencyRow {
     parent: i64,
     child: i64,
@@ -150,7 +137,7 @@ pub(super) struct DependencyRow {
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = build_causes)]
+#[diesel(table_name = build_causes, treat_none_as_default_value = false)]
 pub(super) struct CauseRow {
     build: i64,
     event: i64,
@@ -174,7 +161,7 @@ pub(super) struct TransitionRow {
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = notifications)]
+#[diesel(table_name = notifications, treat_none_as_default_value = false)]
 pub(super) struct NotificationRow {
     partition: i16,
     aggregate: String,
@@ -242,20 +229,6 @@ impl InboxRow {
             self.headers = "{}".to_owned();
         }
         self.record()
-    }
-}
-
-impl InboxProgress {
-    pub(super) fn of(record: &InboxRecord) -> Self {
-        Self {
-            state: inbox_number(record.state),
-            tries: record.tries.into(),
-            waits: record.waits.into(),
-            run: record.run.0,
-            not_before: micros(record.not_before),
-            reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
-            reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
-        }
     }
 }
 
@@ -444,10 +417,6 @@ impl AttemptRow {
 }
 
 impl DependencyRow {
-    pub(super) fn kind(&self) -> i16 {
-        self.kind
-    }
-
     pub(super) fn of(record: &Dependency) -> Self {
         let kind = match record.kind {
             DependencyKind::Needs => 0,
@@ -599,7 +568,7 @@ fn mode_of(number: i16) -> Option<BuildMode> {
     [BuildMode::Real, BuildMode::Scratch, BuildMode::DryRun].into_iter().find(|mode| mode_number(*mode) == number)
 }
 
-fn slot_number(slot: BuildSlot) -> i16 {
+pub(super) fn slot_number(slot: BuildSlot) -> i16 {
     match slot {
         BuildSlot::Current => 0,
         BuildSlot::Successor => 1,

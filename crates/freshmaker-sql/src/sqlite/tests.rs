@@ -119,7 +119,8 @@ async fn what_is_asked_often_reads_no_whole_table() {
         }
         let build = storage.load(&Scope::Builds(vec![BuildId(2)])).await.unwrap().builds.remove(&BuildId(2)).unwrap();
         let record = freshmaker::rebuild::BuildRecord { version: 1, ..build };
-        let mut commit = Commit::by(run, vec![RowChange::Build { record: Box::new(record), expected: Some(0) }]);
+        let mut commit =
+            Commit::by(run, vec![RowChange::Build { record: Box::new(record), expected: Some(0), replanned: true }]);
         commit.unchanged = vec![(RowKey::Build(BuildId(1)), 0), (RowKey::Attempt(AttemptId::new("a1")), 0)];
         commit.at_most = vec![("s".to_owned(), 1)];
         commit.edges = Some(0);

@@ -1,6 +1,8 @@
+use super::prepared::{Update, at_most};
+use super::progress::{AttemptProgress, BuildProgress, InboxProgress};
 use super::rows::{
-    AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxProgress, InboxRow, NotificationRow, TransitionRow,
-    inbox_number, json,
+    AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, NotificationRow, TransitionRow, inbox_number,
+    json,
 };
 use super::schema::{
     attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
@@ -9,8 +11,9 @@ use super::schema::{
 use super::{CHUNK, Failure, PARTITIONS, failed};
 use diesel::dsl::{exists, max};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::upsert::excluded;
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
+    AsChangeset, BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
     SqliteConnection, select,
 };
 use freshmaker::backend::{Claim, Error, Lease, Result};
@@ -38,10 +41,15 @@ pub(super) fn commit(connection: &mut SqliteConnection, commit: Commit) -> Resul
             must_have_version(connection, &key, version)?;
         }
         let guard = Guard { run, edges: edges.is_some() };
-        in_order(changes).into_iter().try_for_each(|change| write_one(connection, change, guard))?;
+        let mut new = NewRows::default();
+        in_order(changes).into_iter().try_for_each(|change| write_one(connection, change, guard, &mut new))?;
+        new.insert(connection)?;
         at_most.into_iter().try_for_each(|(system, limit)| must_fit(connection, &system, limit))
     })
 }
+
+/// So many rows are inserted by one statement, which has 32 values a row at most.
+const ROWS: usize = 100;
 
 /// What a change may need of its commit.
 #[derive(Clone, Copy)]
@@ -59,7 +67,7 @@ pub(super) fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result
 const EDGES: &str = "edges";
 
 pub(super) fn edges(connection: &mut SqliteConnection) -> Result<u64> {
-    let stored = sequences::table.find(EDGES).select(sequences::last).first::<i64>(connection);
+    let stored = sequences::table.find(EDGES).select(sequences::last).get_result::<i64>(connection);
     Ok(u64::try_from(stored.optional().map_err(failed)?.unwrap_or(0)).unwrap_or(0))
 }
 
@@ -99,15 +107,15 @@ fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> 
 fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: Version) -> Result<()> {
     let (what, id, found) = match key {
         RowKey::Event(id) => {
-            let row = events::table.find(id.0).select(events::version).first::<i64>(connection);
+            let row = events::table.find(id.0).select(events::version).get_result::<i64>(connection);
             ("event", id.to_string(), row)
         }
         RowKey::Build(id) => {
-            let row = builds::table.find(id.0).select(builds::version).first::<i64>(connection);
+            let row = builds::table.find(id.0).select(builds::version).get_result::<i64>(connection);
             ("build", id.to_string(), row)
         }
         RowKey::Attempt(id) => {
-            let row = attempts::table.find(id.as_str()).select(attempts::version).first::<i64>(connection);
+            let row = attempts::table.find(id.as_str()).select(attempts::version).get_result::<i64>(connection);
             ("attempt", id.to_string(), row)
         }
     };
@@ -130,7 +138,56 @@ pub(super) fn immediately<T>(
     connection.immediate_transaction(|connection| work(connection).map_err(Failure)).map_err(|Failure(error)| error)
 }
 
-fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard) -> Result<()> {
+/// Rows that are added after everything else of a commit has been written, those of a table
+/// together.
+#[derive(Default)]
+struct NewRows {
+    builds: Vec<BuildRow>,
+    attempts: Vec<AttemptRow>,
+    dependencies: Vec<DependencyRow>,
+    causes: Vec<CauseRow>,
+    transitions: Vec<TransitionRow>,
+    notifications: Vec<NotificationRow>,
+}
+
+impl NewRows {
+    /// Tables that are referred to come first.
+    fn insert(self, connection: &mut SqliteConnection) -> Result<()> {
+        for rows in self.builds.chunks(ROWS) {
+            insert(diesel::insert_into(builds::table).values(rows).execute(connection))?;
+        }
+        for rows in self.attempts.chunks(ROWS) {
+            insert(diesel::insert_into(attempts::table).values(rows).execute(connection))?;
+        }
+        for rows in self.dependencies.chunks(ROWS) {
+            let changed = (
+                build_deps::kind.eq(excluded(build_deps::kind)),
+                build_deps::satisfied.eq(excluded(build_deps::satisfied)),
+            );
+            let upsert = diesel::insert_into(build_deps::table).values(rows);
+            let upsert = upsert.on_conflict((build_deps::parent, build_deps::child)).do_update().set(changed);
+            insert(upsert.execute(connection))?;
+        }
+        for rows in self.causes.chunks(ROWS) {
+            let changed = (
+                build_causes::because.eq(excluded(build_causes::because)),
+                build_causes::live.eq(excluded(build_causes::live)),
+            );
+            let upsert = diesel::insert_into(build_causes::table).values(rows);
+            let upsert = upsert.on_conflict((build_causes::build, build_causes::event)).do_update().set(changed);
+            insert(upsert.execute(connection))?;
+        }
+        for rows in self.transitions.chunks(ROWS) {
+            insert(diesel::insert_into(transitions::table).values(rows).execute(connection))?;
+        }
+        for rows in self.notifications.chunks(ROWS) {
+            insert(diesel::insert_into(notifications::table).values(rows).execute(connection))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
     match change {
         RowChange::Receive(record) => {
             let row = InboxRow::of(&record)?;
@@ -140,38 +197,27 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard)
         RowChange::Inbox(record) => change_inbox(connection, &record, guard.run)?,
         RowChange::Requeue(key) => requeue(connection, &key)?,
         RowChange::Event { record, expected } => write_event(connection, &record, expected)?,
-        RowChange::Build { record, expected } => write_build(connection, &record, expected)?,
-        RowChange::Attempt { record, expected } => write_attempt(connection, &record, expected)?,
+        RowChange::Build { record, expected: None, .. } => new.builds.push(BuildRow::of(&record)?),
+        RowChange::Build { record, expected: Some(expected), replanned } => {
+            update_build(connection, &record, expected, replanned)?;
+        }
+        RowChange::Attempt { record, expected: None } => new.attempts.push(AttemptRow::of(&record)),
+        RowChange::Attempt { record, expected: Some(expected) } => update_attempt(connection, &record, expected)?,
         RowChange::Dependency(record) => {
             if !guard.edges && is_new(connection, &record)? {
                 return Err(conflict("a dependency is added without the count of edges it was decided on"));
             }
-            let row = DependencyRow::of(&record);
-            let changed = (build_deps::kind.eq(row.kind()), build_deps::satisfied.eq(record.satisfied));
-            let insert = diesel::insert_into(build_deps::table).values(row);
-            let upsert = insert.on_conflict((build_deps::parent, build_deps::child)).do_update().set(changed);
-            upsert.execute(connection).map_err(failed)?;
+            new.dependencies.push(DependencyRow::of(&record));
         }
-        RowChange::Cause(record) => {
-            let changed = (build_causes::because.eq(json(&record.because)?), build_causes::live.eq(record.live));
-            let insert = diesel::insert_into(build_causes::table).values(CauseRow::of(&record)?);
-            let upsert = insert.on_conflict((build_causes::build, build_causes::event)).do_update().set(changed);
-            upsert.execute(connection).map_err(failed)?;
-        }
+        RowChange::Cause(record) => new.causes.push(CauseRow::of(&record)?),
         RowChange::Plan { event, plan } => {
             let body = json(&*plan)?;
             let insert = diesel::insert_into(plans::table).values((plans::event.eq(event.0), plans::body.eq(&body)));
             let upsert = insert.on_conflict(plans::event).do_update().set(plans::body.eq(&body));
             upsert.execute(connection).map_err(failed)?;
         }
-        RowChange::Transition(record) => {
-            let insert = diesel::insert_into(transitions::table).values(TransitionRow::of(&record));
-            insert.execute(connection).map_err(failed)?;
-        }
-        RowChange::Notification(record) => {
-            let insert = diesel::insert_into(notifications::table).values(NotificationRow::of(&record)?);
-            insert.execute(connection).map_err(failed)?;
-        }
+        RowChange::Transition(record) => new.transitions.push(TransitionRow::of(&record)),
+        RowChange::Notification(record) => new.notifications.push(NotificationRow::of(&record)?),
         RowChange::Position(row) => write_position(connection, &row, guard.run)?,
         RowChange::Trim { partition, up_to } => trim(connection, partition, up_to, guard.run)?,
     }
@@ -246,7 +292,7 @@ fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Opti
 
 fn must_publish(connection: &mut SqliteConnection, partition: u16, run: Option<RunId>) -> Result<()> {
     let publisher = partitions::table.find(number(partition)).select(partitions::publisher);
-    let publisher = publisher.first::<Option<i64>>(connection).optional().map_err(failed)?.flatten();
+    let publisher = publisher.get_result::<Option<i64>>(connection).optional().map_err(failed)?.flatten();
     let holds = run.is_some() && publisher.map(RunId) == run;
     holds.then_some(()).ok_or_else(|| conflict(format!("partition {partition} is published by another run")))
 }
@@ -265,24 +311,26 @@ fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected
     must_be_one(changed, "event", record.id, expected)
 }
 
-fn write_build(connection: &mut SqliteConnection, record: &BuildRecord, expected: Option<Version>) -> Result<()> {
-    let row = BuildRow::of(record)?;
-    let Some(expected) = expected else {
-        return insert(diesel::insert_into(builds::table).values(row).execute(connection));
+fn update_build(
+    connection: &mut SqliteConnection,
+    record: &BuildRecord,
+    expected: Version,
+    replanned: bool,
+) -> Result<()> {
+    let this = builds::id.eq(record.id.0).and(builds::version.eq(i64::from(expected)));
+    let changed = if replanned {
+        diesel::update(builds::table.filter(this)).set(BuildRow::of(record)?).execute(connection)
+    } else {
+        let progress = BuildProgress::of(record)?.as_changeset();
+        Update { statement: "UPDATE builds", progress, this }.execute(connection)
     };
-    let stored = builds::table.filter(builds::id.eq(record.id.0).and(builds::version.eq(i64::from(expected))));
-    let changed = diesel::update(stored).set(row).execute(connection).map_err(failed)?;
-    must_be_one(changed, "build", record.id, expected)
+    must_be_one(changed.map_err(failed)?, "build", record.id, expected)
 }
 
-fn write_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, expected: Option<Version>) -> Result<()> {
-    let row = AttemptRow::of(record);
-    let Some(expected) = expected else {
-        return insert(diesel::insert_into(attempts::table).values(row).execute(connection));
-    };
-    let stored =
-        attempts::table.filter(attempts::id.eq(record.id.as_str()).and(attempts::version.eq(i64::from(expected))));
-    match diesel::update(stored).set(row).execute(connection) {
+fn update_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, expected: Version) -> Result<()> {
+    let this = attempts::id.eq(record.id.as_str()).and(attempts::version.eq(i64::from(expected)));
+    let progress = AttemptProgress::of(record).as_changeset();
+    match (Update { statement: "UPDATE attempts", progress, this }).execute(connection) {
         Ok(changed) => must_be_one(changed, "attempt", &record.id, expected),
         Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(taken(connection, record)?),
         Err(error) => Err(failed(error)),
@@ -296,7 +344,7 @@ fn taken(connection: &mut SqliteConnection, record: &AttemptRecord) -> Result<Er
         .filter(attempts::system.eq(&record.system).and(attempts::external.eq(&external)))
         .filter(attempts::id.ne(record.id.as_str()))
         .select(attempts::id);
-    let other = other.first::<String>(connection).optional().map_err(failed)?;
+    let other = other.get_result::<String>(connection).optional().map_err(failed)?;
     Ok(match other {
         Some(other) => external_taken(format!(
             "attempt {}: {} on {} belongs to attempt {other}",
@@ -343,7 +391,7 @@ pub(super) fn lease(
             None => {
                 diesel::insert_into(runs::table).values(until).execute(connection).map_err(failed)?;
                 // Numbers only grow, so that of the new row is the highest.
-                let last = runs::table.select(max(runs::run)).first::<Option<i64>>(connection).map_err(failed)?;
+                let last = runs::table.select(max(runs::run)).get_result::<Option<i64>>(connection).map_err(failed)?;
                 RunId(last.unwrap_or_default())
             }
         };
@@ -397,7 +445,7 @@ pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<(
 pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i64> {
     const ROWS: &str = "rows";
     immediately(connection, |connection| {
-        let last = sequences::table.find(ROWS).select(sequences::last).first::<i64>(connection);
+        let last = sequences::table.find(ROWS).select(sequences::last).get_result::<i64>(connection);
         let last = last.optional().map_err(failed)?.unwrap_or(0);
         let next = sequences::last.eq(last + i64::from(count));
         let insert = diesel::insert_into(sequences::table).values((sequences::name.eq(ROWS), next));
@@ -411,15 +459,16 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Times
     immediately(connection, |connection| {
         must_live(connection, run)?;
         let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id);
-        let rows = rows.limit(i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2));
+        let most = i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2);
         let claimed = inbox::state.eq(inbox_number(InboxState::Claimed));
         let free = inbox::run.eq(run.0).or(inbox::run.ne_all(runs::table.select(runs::run)));
-        let left = rows.filter(claimed).filter(free);
+        let left = at_most(rows.filter(claimed).filter(free), most);
         let mut found = left.load::<(i64, InboxRow)>(connection).map_err(failed)?;
         let latest = to_micros(later(now, pause_max));
         let has_come = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(now)));
         let has_come = has_come.or(inbox::not_before.gt(latest));
         let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(has_come);
+        let new = at_most(new, most);
         found.extend(new.load::<(i64, InboxRow)>(connection).map_err(failed)?);
         found.retain(|(_, row)| !row.is_held(holding));
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -109,7 +109,7 @@ impl Fault {
                 record.done_at = Some(record.created_at);
             }
             (Self::SessionNotStored, RowChange::Attempt { record, .. }) => record.session = None,
-            (fault, RowChange::Build { record, expected }) => spoil_build(fault, record, expected.is_none()),
+            (fault, RowChange::Build { record, expected, .. }) => spoil_build(fault, record, expected.is_none()),
             _ => {}
         }
         Some(change)

@@ -8,7 +8,7 @@
 //! failing seed prints its number and its story, and replays.
 //!
 //! ```
-//! let report = freshmaker_testing::sim::simulate(7).unwrap_or_else(|failed| panic!("{failed}"));
+//! let report = freshmaker_testing::sim::simulate(8).unwrap_or_else(|failed| panic!("{failed}"));
 //! assert!(report.tasks > 0);
 //! ```
 

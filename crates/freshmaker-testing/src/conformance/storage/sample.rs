@@ -225,11 +225,11 @@ pub(super) trait Next {
 }
 
 macro_rules! rows {
-    ($($record:ident $change:ident),*) => {
+    ($($record:ident $change:ident { $($more:tt)* }),*) => {
         $(
             impl New for $record {
                 fn new_row(self) -> RowChange {
-                    RowChange::$change { record: Box::new(self), expected: None }
+                    RowChange::$change { record: Box::new(self), expected: None, $($more)* }
                 }
             }
 
@@ -237,11 +237,11 @@ macro_rules! rows {
                 fn next_row(mut self) -> RowChange {
                     let expected = Some(self.version);
                     self.version += 1;
-                    RowChange::$change { record: Box::new(self), expected }
+                    RowChange::$change { record: Box::new(self), expected, $($more)* }
                 }
             }
         )*
     };
 }
 
-rows!(EventRecord Event, BuildRecord Build, AttemptRecord Attempt);
+rows!(EventRecord Event {}, BuildRecord Build { replanned: true }, AttemptRecord Attempt {});

@@ -57,6 +57,7 @@ async fn every_field_changes(storage: &dyn Storage) {
     let changed_attempt = AttemptRecord {
         version: 5,
         state: AttemptState::Failed,
+        number: 2,
         external: Some(ExternalId::new("42")),
         ..attempt("a1", 1)
     };
@@ -64,7 +65,7 @@ async fn every_field_changes(storage: &dyn Storage) {
     why.because.clear();
     let rows = [
         RowChange::Event { record: Box::new(changed_event.clone()), expected: Some(7) },
-        RowChange::Build { record: Box::new(changed_build.clone()), expected: Some(9) },
+        RowChange::Build { record: Box::new(changed_build.clone()), expected: Some(9), replanned: true },
         RowChange::Attempt { record: Box::new(changed_attempt.clone()), expected: Some(4) },
         RowChange::Dependency(dependency(2, 1)),
         RowChange::Cause(why.clone()),
@@ -76,6 +77,34 @@ async fn every_field_changes(storage: &dyn Storage) {
     assert_eq!(rows.dependencies[&(BuildId(2), BuildId(1))], dependency(2, 1), "a changed dependency");
     assert_eq!(rows.causes[&(BuildId(1), EventId(1))], why, "a changed cause");
     assert_eq!(done("attempts", storage.reads().attempts(BuildId(1)).await), [changed_attempt], "a changed attempt");
+    progress_changes(storage, changed_build).await;
+}
+
+/// How far a build is changes alone, there and back.
+async fn progress_changes(storage: &dyn Storage, build: BuildRecord) {
+    let further = BuildRecord {
+        version: build.version + 1,
+        key: build.key.clone(),
+        kind: build.kind,
+        source: build.source.clone(),
+        parameters: build.parameters.clone(),
+        parents: build.parents.clone(),
+        demands: build.demands.clone(),
+        because: build.because,
+        asked: build.asked,
+        priority: build.priority,
+        estimate: build.estimate,
+        created_at: build.created_at,
+        ..full_build(1)
+    };
+    assert!(further.is_planned_as(&build), "only how far it is differs");
+    let back = BuildRecord { version: build.version + 2, ..build };
+    for row in [further, back] {
+        let expected = Some(row.version - 1);
+        write(storage, [RowChange::Build { record: Box::new(row.clone()), expected, replanned: false }]).await;
+        let rows = done("load", storage.load(&Scope::Builds(vec![BuildId(1)])).await);
+        assert_eq!(rows.builds[&BuildId(1)], row, "a build that is further, or further back");
+    }
 }
 
 pub(super) async fn moments_are_microseconds(world: World<'_>) {
@@ -203,7 +232,8 @@ pub(super) async fn an_external_id_is_written_once(World { storage, .. }: World<
         external: Some(ExternalId::new(external)),
         ..attempt(id, build)
     };
-    write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
+    write(storage, [1, 2, 3].map(|id| build(id).new_row())).await;
+    write(storage, [attempt("a1", 1).new_row()]).await;
     write(storage, [bound("a1", 1, "42").next_row(), attempt("a2", 2).new_row()]).await;
     let taken = bound("a2", 2, "42").next_row();
     refused(storage, "an external id of another attempt", Remedy::Rejected, [taken]).await;
@@ -211,8 +241,8 @@ pub(super) async fn an_external_id_is_written_once(World { storage, .. }: World<
     refused(storage, "another external id", Remedy::Rejected, [other.next_row()]).await;
     let none = AttemptRecord { version: 1, ..attempt("a1", 1) };
     refused(storage, "an external id that is taken away", Remedy::Rejected, [none.next_row()]).await;
-    let elsewhere = AttemptRecord { system: "koji".into(), ..bound("a2", 2, "42") };
-    write(storage, [elsewhere.next_row()]).await;
+    let elsewhere = AttemptRecord { system: "koji".into(), ..bound("a3", 3, "42") };
+    write(storage, [elsewhere.new_row()]).await;
     let same = AttemptRecord { version: 1, reason: Reason::new("polled", "it runs"), ..bound("a1", 1, "42") };
     write(storage, [same.next_row()]).await;
 }

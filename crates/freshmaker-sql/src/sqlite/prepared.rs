@@ -1,8 +1,14 @@
-//! Lists of values as one bound value, so that the text of a query does not depend on their number.
+//! Pieces of statements that SQLite prepares once for a connection, however often they run.
 //!
-//! Diesel writes a list as `IN (?, ?, …)`: a statement of its own for each length, which it parses
-//! again at every run, and of at most 32,766 values. A JSON array is one value, and `json_each`
-//! makes rows of it.
+//! To prepare a statement takes longer than to run it. Diesel prepares again
+//!
+//! * a list, `IN (?, ?, …)`, which is another statement for each length and has at most 32,766
+//!   values: [`among`] passes it as one value, a JSON array of which `json_each` makes rows;
+//! * an update, because a changeset may leave columns out: [`Update`] has those that never do.
+//!
+//! SQLite itself prepares again when the value of a `LIMIT` has changed, because it plans with it:
+//! [`AtMost`] hides the value from the planner. So single rows are read with `get_result`, not with
+//! `first`, which has a limit.
 
 use super::failed;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
@@ -98,3 +104,59 @@ pub(super) fn latest_outputs(connection: &mut SqliteConnection, keys: &[String])
     let latest = query.load::<Option<i64>>(connection).map_err(failed)?;
     Ok(latest.into_iter().flatten().collect())
 }
+
+/// The first rows of a query without a limit.
+pub(super) struct AtMost<Q> {
+    query: Q,
+    limit: i64,
+}
+
+pub(super) fn at_most<Q>(query: Q, limit: impl Into<i64>) -> AtMost<Q> {
+    AtMost { query, limit: limit.into() }
+}
+
+impl<Q: Query> Query for AtMost<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q> QueryId for AtMost<Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for AtMost<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.query.walk_ast(out.reborrow())?;
+        out.push_sql(" LIMIT (");
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(" + 0)");
+        Ok(())
+    }
+}
+
+impl<Q> RunQueryDsl<SqliteConnection> for AtMost<Q> {}
+
+/// Sets all columns of a changeset with `treat_none_as_null`, in the rows of which `this` is true.
+pub(super) struct Update<Progress, This> {
+    /// As in `UPDATE builds`.
+    pub(super) statement: &'static str,
+    pub(super) progress: Progress,
+    pub(super) this: This,
+}
+
+impl<Progress, This> QueryId for Update<Progress, This> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Progress: QueryFragment<Sqlite>, This: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Update<Progress, This> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(self.statement);
+        out.push_sql(" SET ");
+        self.progress.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE ");
+        self.this.walk_ast(out)
+    }
+}
+
+impl<Progress, This> RunQueryDsl<SqliteConnection> for Update<Progress, This> {}

@@ -1,0 +1,112 @@
+//! The columns of a row that change while it makes progress. The others say what the row is about.
+
+use super::rows::{inbox_number, json, micros, slot_number};
+use super::schema::{attempts, builds, inbox};
+use diesel::prelude::AsChangeset;
+use freshmaker::backend::Result;
+use freshmaker::rebuild::{AttemptRecord, BuildRecord, InboxRecord};
+
+/// What handling changes about a message.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = inbox, treat_none_as_null = true)]
+pub(super) struct InboxProgress {
+    state: i16,
+    tries: i64,
+    waits: i64,
+    run: i64,
+    not_before: Option<i64>,
+    reason_code: Option<String>,
+    reason_text: Option<String>,
+}
+
+/// How far a build is.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = builds, treat_none_as_null = true)]
+pub(super) struct BuildProgress {
+    version: i64,
+    state: i16,
+    slot: i16,
+    inputs: Option<String>,
+    pending: i64,
+    tries: i64,
+    resubmits: i64,
+    attempts: i64,
+    no_cache: bool,
+    release: Option<String>,
+    not_before: Option<i64>,
+    reason_code: String,
+    reason_text: String,
+    output: Option<String>,
+    cancel_at: Option<i64>,
+    done_at: Option<i64>,
+}
+
+/// How far an attempt is.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = attempts, treat_none_as_null = true)]
+pub(super) struct AttemptProgress {
+    version: i64,
+    state: i16,
+    run: i64,
+    session: Option<String>,
+    external: Option<String>,
+    observed_at: Option<i64>,
+    reason_code: String,
+    reason_text: String,
+    deadline: Option<i64>,
+    not_before: Option<i64>,
+}
+
+impl InboxProgress {
+    pub(super) fn of(record: &InboxRecord) -> Self {
+        Self {
+            state: inbox_number(record.state),
+            tries: record.tries.into(),
+            waits: record.waits.into(),
+            run: record.run.0,
+            not_before: micros(record.not_before),
+            reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
+            reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
+        }
+    }
+}
+
+impl BuildProgress {
+    pub(super) fn of(record: &BuildRecord) -> Result<Self> {
+        Ok(Self {
+            version: record.version.into(),
+            state: record.state.number(),
+            slot: slot_number(record.slot),
+            inputs: record.inputs.as_ref().map(ToString::to_string),
+            pending: record.pending.into(),
+            tries: record.tries.into(),
+            resubmits: record.resubmits.into(),
+            attempts: record.attempts.into(),
+            no_cache: record.no_cache,
+            release: record.release.clone(),
+            not_before: micros(record.not_before),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            output: record.output.as_ref().map(json).transpose()?,
+            cancel_at: micros(record.cancel_at),
+            done_at: micros(record.done_at),
+        })
+    }
+}
+
+impl AttemptProgress {
+    pub(super) fn of(record: &AttemptRecord) -> Self {
+        Self {
+            version: record.version.into(),
+            state: record.state.number(),
+            run: record.run.0,
+            session: record.session.as_ref().map(ToString::to_string),
+            external: record.external.as_ref().map(ToString::to_string),
+            observed_at: micros(record.observed_at),
+            reason_code: record.reason.code.clone(),
+            reason_text: record.reason.text.clone(),
+            deadline: micros(record.deadline),
+            not_before: micros(record.not_before),
+        }
+    }
+}
