@@ -393,6 +393,37 @@ impl Policy {
         self.decide(Some(handler), facts)
     }
 
+    /// Returns the verdict that blocks everything which these facts are a part of: every artifact,
+    /// whatever else becomes known about it. `None` if something may be allowed.
+    ///
+    /// With this a handler finds out that an event leads to nothing before it asks a catalog. Pass
+    /// all facts about the event; a fact that has values gets no further ones. Rules for a kind of
+    /// artifact count only if the fact `kind` is among them.
+    ///
+    /// ```
+    /// use freshmaker::policy::{Facts, Policy, Rule};
+    ///
+    /// let allow = Rule::when("advisory_impact", "critical").and_when("image_name", "ubi9.*");
+    /// let policy = Policy::from_rules([allow], [])?;
+    /// let advisory = |impact| Facts::default().with("advisory_impact", impact);
+    /// let blocked = policy.blocks_all(&advisory("low")).map(|verdict| verdict.to_string());
+    /// assert_eq!(blocked.as_deref(), Some("blocked: no allow rule matches"));
+    /// assert_eq!(policy.blocks_all(&advisory("critical")), None);
+    /// # Ok::<(), freshmaker::policy::PolicyError>(())
+    /// ```
+    #[must_use]
+    pub fn blocks_all(&self, facts: &Facts) -> Option<Verdict> {
+        let concerning = |section: &&Section| section.concerns(self.handler.as_deref(), facts);
+        let sections: Vec<_> = self.sections.iter().filter(concerning).collect();
+        let mut block = sections.iter().flat_map(|section| &section.block);
+        if let Some(rule) = block.find(|rule| rule.holds(facts) == Some(true)) {
+            return Some(Verdict::of(false, rule));
+        }
+        let allow: Vec<_> = sections.iter().flat_map(|section| &section.allow).collect();
+        let none = !allow.is_empty() && rule::any(allow.iter().map(|rule| rule.holds(facts))) == Some(false);
+        none.then(Verdict::nothing_allows)
+    }
+
     /// Returns whether the policy was made without rules, so that facts need not be collected.
     ///
     /// Only [`allow_all`](Self::allow_all) is empty: a policy that was read from a configuration,
@@ -458,7 +489,7 @@ impl Policy {
         }
         match allow.find_map(|rule| rule.find(facts)) {
             Some(rule) => Verdict::of(true, rule),
-            None => Verdict { allowed: false, rule: NOTHING_ALLOWS.into(), name: None, because: None },
+            None => Verdict::nothing_allows(),
         }
     }
 }
@@ -499,6 +530,10 @@ pub struct Verdict {
 impl Verdict {
     fn of(allowed: bool, rule: &Compiled) -> Self {
         Self { allowed, rule: rule.path.clone(), name: rule.name.clone(), because: rule.because.clone() }
+    }
+
+    fn nothing_allows() -> Self {
+        Self { allowed: false, rule: NOTHING_ALLOWS.into(), name: None, because: None }
     }
 }
 

@@ -196,6 +196,34 @@ impl Compiled {
             Some(rules) => rules.iter().find_map(|rule| rule.find(facts)),
         }
     }
+
+    /// Returns whether the rule holds whatever further facts become known; `None` if that depends
+    /// on them.
+    pub(super) fn holds(&self, facts: &Facts) -> Option<bool> {
+        let fact = |(key, patterns): &(String, Vec<Pattern>)| {
+            let mut values = facts.get(key).peekable();
+            values.peek()?;
+            Some(values.any(|value| patterns.iter().any(|pattern| pattern.matches(value))))
+        };
+        let alternatives = self.any.iter().map(|rules| any(rules.iter().map(|rule| rule.holds(facts))));
+        let all = self.all.iter().map(|rule| rule.holds(facts));
+        let not = self.not.iter().map(|rule| rule.holds(facts).map(|holds| !holds));
+        let conditions = self.facts.iter().map(fact).chain(alternatives).chain(all).chain(not);
+        any(conditions.map(|holds| holds.map(|holds| !holds))).map(|one_fails| !one_fails)
+    }
+}
+
+/// Returns whether one of these is true; `None` if that is not known.
+pub(super) fn any(values: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut found = Some(false);
+    for value in values {
+        match value {
+            Some(true) => return Some(true),
+            None => found = None,
+            Some(false) => {}
+        }
+    }
+    found
 }
 
 /// Checks rules and counts them, so that the bounds hold for a whole policy.

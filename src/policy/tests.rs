@@ -348,3 +348,48 @@ fn a_fact_that_nothing_adds_is_named_with_its_place() {
     assert_eq!(own.check_facts(["advisory"]), Ok(()));
     assert!(own.check_facts([]).is_err());
 }
+
+/// What is said before an artifact is known holds for every artifact.
+#[test]
+fn all_is_blocked_only_if_every_artifact_is() {
+    let policy = |allow: Value, block: Value| {
+        let mut sections = json!({ "allow": allow, "block": block });
+        sections.as_object_mut().unwrap().retain(|_, rules| *rules != json!([]));
+        load(sections)
+    };
+    let impact = json!([{ "impact": "critical" }]);
+    let mixed = json!([{ "impact": "critical" }, { "impact": "low", "artifact": "app" }]);
+    for (policy, facts_of_event, expected) in [
+        (policy(json!([]), json!([])), &[("impact", "low")][..], None),
+        (policy(impact.clone(), json!([])), &[("impact", "low")], Some("blocked: no allow rule matches")),
+        (policy(impact.clone(), json!([])), &[("impact", "critical")], None),
+        (policy(impact, json!([])), &[], None),
+        (policy(mixed, json!([])), &[("impact", "low")], None),
+        (policy(json!([]), json!([{ "impact": "low" }])), &[("impact", "low")], Some("blocked by policy.block[0]")),
+        (policy(json!([]), json!([{ "impact": "low", "artifact": "app" }])), &[("impact", "low")], None),
+        (policy(json!([]), json!([{ "impact": "low", "not": { "artifact": "app" } }])), &[("impact", "low")], None),
+        (
+            policy(json!([{ "not": { "impact": "low" } }]), json!([])),
+            &[("impact", "low")],
+            Some("blocked: no allow rule matches"),
+        ),
+        (
+            policy(json!([{ "any": [{ "impact": "high" }, { "artifact": "a" }] }]), json!([])),
+            &[("impact", "low")],
+            None,
+        ),
+        (
+            policy(json!([{ "all": [{ "impact": "high" }, { "artifact": "a" }] }]), json!([])),
+            &[("impact", "low")],
+            Some("blocked: no allow rule matches"),
+        ),
+    ] {
+        let facts = facts(facts_of_event);
+        let verdict = policy.blocks_all(&facts);
+        assert_eq!(verdict.as_ref().map(ToString::to_string).as_deref(), expected, "{policy:?}");
+        for artifact in ["app", "a", "b"] {
+            let judged = policy.judge(&facts.clone().with("artifact", artifact));
+            assert!(verdict.is_none() || !judged.allowed, "{policy:?} allows {artifact}");
+        }
+    }
+}
