@@ -3,9 +3,11 @@
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers
 //!   of their messages.
 //! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
+//! * [`lookup`]: what handlers ask about advisories and images, as contracts.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
 //! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
+//! * [`handlers`]: handlers that are ready to use.
 //! * `fakes` (feature `fakes`): a Koji hub and an ODCS for tests and demonstrations.
 //!
 //! ```
@@ -41,9 +43,11 @@
 #[cfg(feature = "fakes")]
 pub mod fakes;
 pub mod forms;
+pub mod handlers;
 pub mod image;
 #[cfg(feature = "koji")]
 pub mod koji;
+pub mod lookup;
 pub mod messages;
 #[cfg(feature = "odcs")]
 pub mod odcs;

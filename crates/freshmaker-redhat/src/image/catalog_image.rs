@@ -181,6 +181,14 @@ impl CatalogImage {
         self
     }
 
+    pub(crate) fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    pub(crate) fn repositories(&self) -> impl Iterator<Item = &String> {
+        self.repositories.iter()
+    }
+
     pub(super) fn is_hotfix(&self) -> bool {
         self.labels.contains(HOTFIX_LABEL)
     }

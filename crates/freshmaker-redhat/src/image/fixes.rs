@@ -48,6 +48,15 @@ impl Fixes {
         finding
     }
 
+    /// Returns the fixes of these packages.
+    pub(super) fn of(&self, rpms: Option<&BTreeSet<Nvr>>) -> BTreeSet<Nvr> {
+        let fixes = rpms.into_iter().flatten().flat_map(|rpm| {
+            let fixes = self.0.get(rpm.name()).into_iter().flatten();
+            fixes.filter(move |fix| is_modular(fix) == is_modular(rpm))
+        });
+        fixes.cloned().collect()
+    }
+
     /// Returns whether an image with these packages can be used instead of one with the `other`
     /// packages: it has each fix that applies to the other image, and no older package.
     pub(super) fn has_all_of(&self, rpms: &BTreeSet<Nvr>, other: &BTreeSet<Nvr>) -> bool {

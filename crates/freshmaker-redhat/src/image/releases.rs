@@ -5,7 +5,9 @@ use super::latest::Latest;
 use super::selection::Selection;
 use super::wiring::Wiring;
 use super::{CatalogImage, content_sets, stand_ins};
+use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
+use freshmaker::policy::{Facts, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most images of one selection. More than this means that everything was added instead of the
@@ -125,6 +127,19 @@ impl Releases {
     /// built on the rebuild.
     pub fn already_rebuilt(mut self, original: Nvr, rebuild: Nvr) -> Self {
         self.already_rebuilt.insert(original, rebuild);
+        self
+    }
+
+    /// Lets the policy judge each affected image, by these facts and [its own](CatalogImage::facts).
+    /// One that is blocked is not rebuilt for its own sake, with the code `policy` and the verdict.
+    pub fn judged_by(mut self, policy: &Policy, facts: &Facts) -> Self {
+        if policy.is_empty() {
+            return self;
+        }
+        for image in self.images.values_mut().filter(|image| image.affected && image.rejected.is_none()) {
+            let verdict = policy.judge(&image.facts(facts.clone()));
+            image.rejected = (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()));
+        }
         self
     }
 

@@ -38,6 +38,8 @@ pub struct SelectedImage {
     pub replaces: Vec<Nvr>,
     /// Its content sets. If it has none of its own, those of its neighbours.
     pub content_sets: BTreeSet<String>,
+    /// Packages that its rebuild must contain, or newer ones: the fixes of what is installed in it.
+    pub demands: BTreeSet<Nvr>,
 }
 
 /// The images to rebuild with their parents, and the reason for every candidate that is left out.
@@ -112,6 +114,7 @@ impl Selection {
                 parents: parents(index, &wires[&place], place),
                 replaces: replaced.get(&place).cloned().unwrap_or_default(),
                 content_sets: std::mem::take(&mut content_sets[place]),
+                demands: fixes.of(index.images[place].rpms.as_ref()),
             });
         }
         let graph = graph(index, &images);
@@ -147,7 +150,9 @@ impl Selection {
     /// can be added.
     pub fn planner(&self) -> Planner<'_> {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
-            planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone())
+            let planner = planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone());
+            let demands = image.demands.iter().cloned();
+            demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package))
         });
         self.excluded.iter().fold(planner, |planner, (nvr, why)| planner.exclude(nvr.to_string(), why.clone()))
     }

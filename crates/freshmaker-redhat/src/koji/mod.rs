@@ -7,6 +7,8 @@
 //! * [`KojiVerifier`] checks that built images contain the packages that they were rebuilt for.
 //! * [`KojiReader`] reads what handlers need: builds, archives, packages, tags, and what an image
 //!   was built from.
+//! * [`KojiRecipes`] finds out how images can be built again, for
+//!   [`lookup::Recipes`](crate::lookup::Recipes).
 //! * [`Client`] calls any other method of the hub, without a login.
 //!
 //! ```no_run
@@ -32,6 +34,7 @@ mod ini;
 mod packages;
 mod profile;
 mod read;
+mod recipes;
 mod request;
 mod session;
 mod status;
@@ -44,4 +47,5 @@ pub use config::{KojiConfig, KojiLogin};
 pub use fault::{CallError, Fault};
 pub use profile::{Profile, ProfileFiles};
 pub use read::{Archive, Build, ImageOrigin, KojiReader, Log, ParentBuild, TaskRequest};
+pub use recipes::KojiRecipes;
 pub use verifier::KojiVerifier;

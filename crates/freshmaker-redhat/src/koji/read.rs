@@ -218,7 +218,7 @@ impl Archive {
 #[derive(Clone, Debug)]
 #[doc(alias = "brew")]
 pub struct KojiReader {
-    client: Client,
+    pub(super) client: Client,
     topurl: Option<String>,
 }
 
@@ -283,7 +283,12 @@ impl KojiReader {
     pub async fn task_request(&self, build: &Build) -> Result<TaskRequest> {
         let missing = |text: &str| Error::new(Remedy::NotFound, self.client.place(&build.nvr), text);
         let task = build.task.ok_or_else(|| missing("the build has no task"))?;
-        let answer = self.ask(Request::new("getTaskRequest", vec![task.into()])).await?;
+        self.read_request(build, task, &self.ask(Request::new("getTaskRequest", vec![task.into()])).await?)
+    }
+
+    /// Reads the answer of `getTaskRequest` about the task of a build.
+    pub(super) fn read_request(&self, build: &Build, task: i64, answer: &Value) -> Result<TaskRequest> {
+        let missing = |text: &str| Error::new(Remedy::NotFound, self.client.place(&build.nvr), text);
         let corrupt = |error: Mismatch| self.corrupt("getTaskRequest", &error.within(task));
         let parts: &[Value] = answer.get(&[]).map_err(corrupt)?;
         let part = |at: usize| parts.get(at).unwrap_or(&Value::Nil);
@@ -422,11 +427,11 @@ impl KojiReader {
         answer.map_err(|error| error.into_error(Call::Read, &self.client.place(&request.method)))
     }
 
-    fn corrupt(&self, method: &str, error: &Mismatch) -> Error {
+    pub(super) fn corrupt(&self, method: &str, error: &Mismatch) -> Error {
         Error::new(Remedy::Corrupt, self.client.place(method), error)
     }
 
-    fn failed(&self, method: &str, error: CallError) -> Error {
+    pub(super) fn failed(&self, method: &str, error: CallError) -> Error {
         error.into_error(Call::Read, &self.client.place(method))
     }
 }

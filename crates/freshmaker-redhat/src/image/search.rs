@@ -1,0 +1,184 @@
+use super::fixes::Fixes;
+use super::{CatalogImage, IMAGES_MAX, Releases};
+use crate::lookup::{Containing, Images, Recipes};
+use freshmaker::artifact::Nvr;
+use freshmaker::backend::{Error, Remedy, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most images from a released one down to the base that it is built on, one on the other. A longer
+/// chain means that the catalog answers nonsense.
+const LAYERS_MAX: usize = 100;
+
+/// Finds the images that a fix concerns, and everything that [`Releases`] needs to know about them:
+/// the images that contain an unfixed package, the images that those are built from as long as they
+/// contain one too, how each can be built again, and published images that could be used instead.
+///
+/// An image whose recipe cannot be told is kept with the reason, and so is a parent that the
+/// catalog does not have. The packages of such a parent come from the build system.
+///
+/// The number of requests grows with the number of layers, not with that of images: for each layer
+/// one call of [`Images::images`] and one of [`Recipes::recipes`].
+///
+/// ```
+/// use freshmaker_redhat::image::ImageSearch;
+/// use freshmaker_redhat::lookup::{Images, Recipes};
+/// use std::collections::BTreeSet;
+/// use std::sync::Arc;
+///
+/// async fn example(images: Arc<dyn Images>, recipes: Arc<dyn Recipes>) -> freshmaker::HandlerResult {
+///     let fixed = BTreeSet::from(["bash-5.1.8-9.el9".parse()?]);
+///     let content_sets = BTreeSet::from(["rhel-9-baseos-rpms".to_owned()]);
+///     let search = ImageSearch::new(images, recipes);
+///     let selection = search.find(&fixed, &content_sets).await?.select()?;
+///     Ok(freshmaker::Decision::Rebuild(selection.planner().plan()?))
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ImageSearch {
+    images: Arc<dyn Images>,
+    recipes: Arc<dyn Recipes>,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    images: BTreeMap<Nvr, CatalogImage>,
+    fixes: Fixes,
+    /// Names of the fixed packages.
+    packages: BTreeSet<String>,
+}
+
+impl Found {
+    fn needs_fix(&self, nvr: &Nvr) -> bool {
+        self.images.get(nvr).is_some_and(|image| self.fixes.find(image.rpms.as_ref()).needs_fix())
+    }
+
+    /// Adds a description of an image, which may be known already.
+    fn add(&mut self, image: CatalogImage) {
+        match self.images.get_mut(&image.nvr) {
+            Some(known) => known.unite(image),
+            None => drop(self.images.insert(image.nvr.clone(), image)),
+        }
+    }
+}
+
+impl ImageSearch {
+    /// Searches in this catalog, and asks this build system for recipes.
+    #[must_use]
+    pub fn new(images: Arc<dyn Images>, recipes: Arc<dyn Recipes>) -> Self {
+        Self { images, recipes }
+    }
+
+    /// Returns what is known about the images that contain an older package than one of `fixed`,
+    /// and use one of these content sets.
+    ///
+    /// # Errors
+    /// If the catalog or the build system cannot be asked; [`Corrupt`](Remedy::Corrupt) if they
+    /// name more than [`IMAGES_MAX`] images, or a parent of a parent without end.
+    pub async fn find(&self, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Result<Releases> {
+        let mut found = Found::default();
+        for rpm in fixed {
+            found.packages.insert(rpm.name().to_owned());
+            found.fixes.insert(rpm.clone());
+        }
+        let wanted = Containing { packages: found.packages.clone(), content_sets: content_sets.clone() };
+        self.images.containing(&wanted).await?.into_iter().for_each(|image| found.add(image));
+        let mut layer: BTreeSet<Nvr> = found.images.keys().filter(|nvr| found.needs_fix(nvr)).cloned().collect();
+        for _ in 0..LAYERS_MAX {
+            if layer.is_empty() {
+                self.stand_ins(&mut found).await?;
+                return Ok(releases(found, fixed, content_sets));
+            }
+            let parents = self.resolve(&mut found, &layer).await?;
+            let new: BTreeSet<Nvr> = parents.into_iter().filter(|nvr| !found.images.contains_key(nvr)).collect();
+            self.describe(&mut found, &new).await?;
+            if found.images.len() > IMAGES_MAX {
+                let text = format!("{} images are concerned, at most {IMAGES_MAX}", found.images.len());
+                return Err(Error::new(Remedy::Corrupt, "the catalog of images", text));
+            }
+            layer = new.into_iter().filter(|nvr| found.needs_fix(nvr)).collect();
+        }
+        let text = format!("more than {LAYERS_MAX} images are built on each other: {}", texts(&layer));
+        Err(Error::new(Remedy::Corrupt, "the catalog of images", text))
+    }
+
+    /// Adds the recipes of these images, and returns the images that they are built from.
+    async fn resolve(&self, found: &mut Found, layer: &BTreeSet<Nvr>) -> Result<BTreeSet<Nvr>> {
+        let mut recipes = self.recipes.recipes(layer).await?;
+        let mut parents = BTreeSet::new();
+        for nvr in layer {
+            let Some(image) = found.images.remove(nvr) else { continue };
+            let image = match recipes.remove(nvr) {
+                Some(Ok(recipe)) => {
+                    let image = image.with_artifact(recipe.artifact);
+                    recipe.parents.into_iter().fold(image, |image, (parent, kind)| image.with_parent(parent, kind))
+                }
+                Some(Err(text)) => image.with_lookup_error(text),
+                None => image.with_lookup_error("nothing is known about how it is built"),
+            };
+            parents.extend(image.parents.iter().map(|(parent, _)| parent.clone()));
+            found.images.insert(nvr.clone(), image);
+        }
+        Ok(parents)
+    }
+
+    /// Adds these images with their packages. Those that the catalog does not have are asked for
+    /// from the build system.
+    async fn describe(&self, found: &mut Found, nvrs: &BTreeSet<Nvr>) -> Result<()> {
+        if nvrs.is_empty() {
+            return Ok(());
+        }
+        for image in self.images.images(nvrs, &found.packages).await? {
+            if nvrs.contains(&image.nvr) {
+                found.add(image);
+            }
+        }
+        let unknown = nvrs.iter().filter(|nvr| found.images.get(*nvr).is_none_or(|image| image.rpms.is_none()));
+        let unknown: BTreeSet<Nvr> = unknown.cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut installed = self.recipes.installed(&unknown).await?;
+        for nvr in unknown {
+            let image = CatalogImage::new(nvr.clone());
+            let image = match installed.remove(&nvr) {
+                Some(Ok(rpms)) => {
+                    let named = rpms.into_iter().filter(|rpm| found.packages.contains(rpm.name()));
+                    named.fold(image.with_known_rpms(), CatalogImage::with_rpm)
+                }
+                Some(Err(text)) => image.with_lookup_error(text),
+                None => image.with_lookup_error("its packages are not known"),
+            };
+            found.add(image);
+        }
+        Ok(())
+    }
+
+    /// Adds published images that could be used instead of images that are only parents.
+    async fn stand_ins(&self, found: &mut Found) -> Result<()> {
+        let parents = found.images.values().filter(|image| !image.affected && found.needs_fix(&image.nvr));
+        let names: BTreeSet<(String, String)> =
+            parents.map(|image| (image.nvr.name().to_owned(), image.nvr.version().to_owned())).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        for image in self.images.offered(&names, &found.packages).await? {
+            // Such an image is only used as it is: its own parents and recipe do not matter.
+            if !found.images.contains_key(&image.nvr) && !found.fixes.find(image.rpms.as_ref()).needs_fix() {
+                found.add(image);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn releases(found: Found, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Releases {
+    let releases = found.images.into_values().fold(Releases::new(), Releases::with);
+    let releases = fixed.iter().cloned().fold(releases, Releases::fixing);
+    content_sets.iter().fold(releases, |releases, set| releases.in_content_set(set))
+}
+
+fn texts(nvrs: &BTreeSet<Nvr>) -> String {
+    nvrs.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,231 @@
+use super::config::KojiConfig;
+use super::fault::CallError;
+use super::read::{Build, ImageOrigin, KojiReader, TaskRequest};
+use super::xmlrpc::{Request, Value};
+use crate::lookup::{Each, Recipe, Recipes};
+use async_trait::async_trait;
+use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter};
+use freshmaker::backend::{Error, Result};
+use freshmaker::graph::EdgeKind;
+use freshmaker_net::Call;
+use futures_util::StreamExt;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest number of images whose packages are asked for at the same time.
+const PARALLEL: usize = 8;
+
+/// Finds out from Koji how images can be built again, and what is installed in them.
+///
+/// * The source is the commit that the build records, else that of its task. The target, and the
+///   branch as parameter `git_branch`, are those of the task. A Flatpak has the parameter `flatpak`.
+/// * Parents are all images that the build records: the one of its last stage as
+///   [`ParentImage`](EdgeKind::ParentImage), all others as
+///   [`BuilderStage`](EdgeKind::BuilderStage).
+/// * A base image, whose file system was made by a task of its own, has no parent that would bring
+///   a fix. It can be rebuilt only if an [extra repository](Self::with_extra_repository) offers the
+///   packages.
+///
+/// Builds and tasks are asked for in multicalls of 100.
+///
+/// ```
+/// use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
+///
+/// let koji = KojiConfig::new("https://koji.example.org/kojihub");
+/// let recipes = KojiRecipes::new(&koji)?
+///     .with_extra_repository("ubi9-container-9.4", "https://repos.example.org/ubi9.repo");
+/// # drop(recipes);
+/// # Ok::<(), freshmaker::backend::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[doc(alias = "brew")]
+pub struct KojiRecipes {
+    reader: KojiReader,
+    extra: BTreeMap<String, BTreeSet<String>>,
+    system: Option<String>,
+}
+
+impl KojiRecipes {
+    /// Reads from this hub. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Unsupported`](freshmaker::backend::Remedy::Unsupported) if a certificate file cannot be
+    /// used.
+    pub fn new(config: &KojiConfig) -> Result<Self> {
+        Ok(Self { reader: KojiReader::new(config)?, extra: BTreeMap::new(), system: None })
+    }
+
+    /// Names the build system that builds the images, by the name under which it is registered. An
+    /// engine with several build systems needs it.
+    #[must_use]
+    pub fn with_system(mut self, name: impl Into<String>) -> Self {
+        self.system = Some(name.into());
+        self
+    }
+
+    /// Adds the URL of a repository file that a base image is built with, as parameter
+    /// `yum_repourls`. The image is named by name and version, `ubi9-container-9.4`.
+    #[must_use]
+    pub fn with_extra_repository(mut self, name_and_version: impl Into<String>, url: impl Into<String>) -> Self {
+        self.extra.entry(name_and_version.into()).or_default().insert(url.into());
+        self
+    }
+
+    /// Asks once for each key, and reads each answer alone.
+    ///
+    /// # Errors
+    /// If the hub does not answer, or answers any of the calls with a fault that passes.
+    async fn each<K, T>(
+        &self,
+        method: &str,
+        keys: Vec<(K, Value)>,
+        read: impl Fn(&K, &Value) -> Result<T>,
+    ) -> Result<Vec<(K, std::result::Result<T, String>)>> {
+        let calls: Vec<_> = keys.iter().map(|(_, key)| Request::new(method, vec![key.clone()])).collect();
+        let answers = self.reader.client.multicall(&calls).await?;
+        let mut found = Vec::with_capacity(keys.len());
+        for ((key, _), answer) in keys.into_iter().zip(answers) {
+            let answer = match answer {
+                Ok(value) => read(&key, &value),
+                Err(error) => Err(self.odd(method, error)?),
+            };
+            found.push((key, answer.map_err(|error| error.to_string())));
+        }
+        Ok(found)
+    }
+
+    /// Returns the error of one call, or fails with it if it says that the hub is out of order.
+    fn odd(&self, method: &str, error: CallError) -> Result<Error> {
+        let error = error.into_error(Call::Read, &self.reader.client.place(method));
+        if error.is_transient() { Err(error) } else { Ok(error) }
+    }
+
+    /// Returns these builds by the key that they were asked for with.
+    async fn builds<K: ToString + Ord>(
+        &self,
+        keys: impl IntoIterator<Item = (K, Value)>,
+    ) -> Result<BTreeMap<K, std::result::Result<Build, String>>> {
+        let read = |key: &K, value: &Value| match value {
+            Value::Nil => Ok(None),
+            value => {
+                let corrupt =
+                    |error: super::xmlrpc::Mismatch| self.reader.corrupt("getBuild", &error.within(key.to_string()));
+                Build::of(value).map(Some).map_err(corrupt)
+            }
+        };
+        let found = self.each("getBuild", keys.into_iter().collect(), read).await?;
+        let known = found.into_iter().map(|(key, build)| {
+            let build = build.and_then(|build| build.ok_or_else(|| format!("Koji has no build {}", key.to_string())));
+            (key, build)
+        });
+        Ok(known.collect())
+    }
+
+    /// Returns the request of the task of each of these builds.
+    async fn requests(&self, builds: &BTreeMap<Nvr, Build>) -> Result<Each<TaskRequest>> {
+        let keys = builds.iter().filter_map(|(nvr, build)| Some((nvr.clone(), build.task?.into())));
+        let read = |nvr: &Nvr, value: &Value| {
+            let build = &builds[nvr];
+            self.reader.read_request(build, build.task.unwrap_or_default(), value)
+        };
+        Ok(self.each("getTaskRequest", keys.collect(), read).await?.into_iter().collect())
+    }
+
+    /// Returns the names of the last stages' images that the builds name only by number.
+    async fn unnamed(&self, builds: &BTreeMap<Nvr, Build>) -> Result<BTreeMap<i64, std::result::Result<Nvr, String>>> {
+        let origins = builds.values().filter_map(|build| build.image.as_ref());
+        let unnamed: BTreeSet<i64> = origins
+            .filter_map(|origin| {
+                let number = origin.parent_build?;
+                origin.parents.values().all(|parent| parent.id != number).then_some(number)
+            })
+            .collect();
+        let found = self.builds(unnamed.into_iter().map(|number| (number, Value::Int(number)))).await?;
+        Ok(found.into_iter().map(|(number, build)| (number, build.and_then(|build| nvr(&build.nvr)))).collect())
+    }
+
+    fn recipe(
+        &self,
+        image: &Nvr,
+        build: &Build,
+        request: TaskRequest,
+        unnamed: &BTreeMap<i64, std::result::Result<Nvr, String>>,
+    ) -> std::result::Result<Recipe, String> {
+        let unknown = ImageOrigin::default();
+        let origin = build.image.as_ref().unwrap_or(&unknown);
+        let revision = request.source.revision.as_deref();
+        let mut artifact = Artifact::new(image.to_string(), ArtifactKind::Image);
+        artifact = artifact.with_source(request.source.location.as_str(), revision);
+        (artifact.target, artifact.system) = (request.target, self.system.clone());
+        if let Some(branch) = request.branch {
+            artifact = artifact.with_parameter("git_branch", branch);
+        }
+        if origin.flatpak {
+            artifact = artifact.with_parameter("flatpak", true);
+        }
+        if origin.filesystem_task.is_some() {
+            let name_and_version = format!("{}-{}", image.name(), image.version());
+            let urls = self.extra.get(&name_and_version).ok_or_else(|| {
+                format!("{name_and_version} is a base image, and no extra repository is configured for it")
+            })?;
+            artifact = artifact.with_parameter("yum_repourls", Parameter::Set(urls.clone()));
+        }
+        let mut parents = BTreeSet::new();
+        for parent in origin.parents.values() {
+            let last = origin.parent_build == Some(parent.id);
+            let kind = if last { EdgeKind::ParentImage } else { EdgeKind::BuilderStage };
+            parents.insert((nvr(&parent.nvr)?, kind));
+        }
+        if let Some(parent) = origin.parent_build.and_then(|number| unnamed.get(&number)) {
+            parents.insert((parent.clone()?, EdgeKind::ParentImage));
+        }
+        Ok(Recipe { artifact, parents, composes: origin.composes.iter().copied().collect() })
+    }
+}
+
+fn nvr(text: &str) -> std::result::Result<Nvr, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// The keys of `getBuild` for these images.
+fn keys(images: &BTreeSet<Nvr>) -> impl Iterator<Item = (Nvr, Value)> {
+    images.iter().map(|nvr| (nvr.clone(), nvr.to_string().into()))
+}
+
+#[async_trait]
+impl Recipes for KojiRecipes {
+    async fn recipes(&self, images: &BTreeSet<Nvr>) -> Result<Each<Recipe>> {
+        let (mut found, mut builds) = (Each::new(), BTreeMap::new());
+        for (image, build) in self.builds(keys(images)).await? {
+            match build {
+                Ok(build) if build.task.is_none() => {
+                    found.insert(image, Err(format!("build {} has no task in Koji", build.nvr)));
+                }
+                Ok(build) => drop(builds.insert(image, build)),
+                Err(text) => drop(found.insert(image, Err(text))),
+            }
+        }
+        let unnamed = self.unnamed(&builds).await?;
+        for (image, request) in self.requests(&builds).await? {
+            let recipe = request.and_then(|request| self.recipe(&image, &builds[&image], request, &unnamed));
+            found.insert(image, recipe);
+        }
+        Ok(found)
+    }
+
+    async fn installed(&self, images: &BTreeSet<Nvr>) -> Result<Each<BTreeSet<Nvr>>> {
+        let builds = self.builds(keys(images)).await?;
+        let asked = builds.into_iter().map(|(image, build)| async move {
+            let build = match build {
+                Ok(build) => build,
+                Err(text) => return Ok((image, Err(text))),
+            };
+            match self.reader.installed_rpms(&build).await {
+                Ok(contents) => Ok((image, Ok(contents.iter().flat_map(|(_, rpms)| rpms.iter().cloned()).collect()))),
+                Err(error) if error.is_transient() => Err(error),
+                Err(error) => Ok((image, Err(error.to_string()))),
+            }
+        });
+        let answers: Vec<_> = futures_util::stream::iter(asked).buffer_unordered(PARALLEL).collect().await;
+        answers.into_iter().collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! What handlers ask about advisories and images, as narrow contracts.
+//!
+//! A handler holds an `Arc<dyn …>` of the contracts that it needs, and never names a service. The
+//! adapters of this crate implement them; a team with a catalog of its own implements those that it
+//! replaces.
+//!
+//! | contract | question | services |
+//! |---|---|---|
+//! | [`Advisories`] | what does an advisory fix, and where does it ship to? | Errata Tool |
+//! | [`ContentSets`] | which content sets have these repositories? | Pulp |
+//! | [`Images`] | which images contain these packages? | Lightblue, Pyxis |
+//! | [`Recipes`] | how was this image built, and from which images? | Koji |
+//!
+//! Every method answers for many things at once, so that one decision makes few requests. All are
+//! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
+//! as a whole makes no sense; what is odd about one thing is said about that thing alone.
+
+use crate::image::CatalogImage;
+use async_trait::async_trait;
+use freshmaker::artifact::{Artifact, Nvr};
+use freshmaker::backend::Result;
+use freshmaker::graph::EdgeKind;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// An advisory, as far as rebuilds depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advisory {
+    /// Its number, as in messages.
+    pub id: u64,
+    /// Its name, such as `RHSA-2017:28484`.
+    pub name: String,
+    /// Its state in the Errata Tool, such as `QE` or `SHIPPED_LIVE`.
+    pub state: String,
+    /// What it ships: `rpm`, `module`, `docker`.
+    pub content_types: BTreeSet<String>,
+    /// Its security impact in lower case: `critical`, `important`, `moderate`, `low`, `none`, or
+    /// empty if it has none.
+    pub security_impact: String,
+    /// Short name of its product, such as `RHEL`.
+    pub product: String,
+    /// Name of its release, such as `RHEL-7.4.0`.
+    pub release: String,
+    /// Who reported it.
+    pub reporter: String,
+    /// CVEs that it fixes.
+    pub cves: BTreeSet<String>,
+    /// Whether one of its bugs is a security bug with the flag `hightouch+`.
+    pub has_hightouch_bug: bool,
+}
+
+/// What is known about advisories.
+#[async_trait]
+pub trait Advisories: fmt::Debug + Send + Sync {
+    /// Returns an advisory.
+    ///
+    /// # Errors
+    /// [`NotFound`](freshmaker::backend::Remedy::NotFound) if there is none with this number,
+    /// [`Corrupt`](freshmaker::backend::Remedy::Corrupt) if its description lacks something or
+    /// contradicts itself.
+    async fn advisory(&self, id: u64) -> Result<Advisory>;
+
+    /// Returns the binary packages that have the fix: those that the CVEs of the advisory affect,
+    /// or all of the advisory if its CVEs name none.
+    ///
+    /// # Errors
+    /// As [`advisory`](Self::advisory).
+    async fn fixed_packages(&self, id: u64) -> Result<BTreeSet<Nvr>>;
+
+    /// Returns the ids of the package repositories that the advisory ships to.
+    ///
+    /// # Errors
+    /// As [`advisory`](Self::advisory).
+    async fn repositories(&self, id: u64) -> Result<BTreeSet<String>>;
+}
+
+/// What is known about package repositories.
+#[async_trait]
+pub trait ContentSets: fmt::Debug + Send + Sync {
+    /// Returns the content sets of these repositories. Repositories that are not known, or have
+    /// none, add nothing.
+    ///
+    /// # Errors
+    /// If the service cannot be asked.
+    async fn content_sets(&self, repositories: &BTreeSet<String>) -> Result<BTreeSet<String>>;
+}
+
+/// Which images are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Containing {
+    /// Names of packages, without version. An image must contain one of them.
+    pub packages: BTreeSet<String>,
+    /// Content sets. An image must use one of them; if there are none, all images count.
+    pub content_sets: BTreeSet<String>,
+}
+
+/// What is known about released container images.
+///
+/// Architectures of one image are one [`CatalogImage`]: their content sets, repositories and
+/// packages are united.
+#[async_trait]
+pub trait Images: fmt::Debug + Send + Sync {
+    /// Returns the images that are offered to users and rebuilt automatically, and that contain one
+    /// of these packages, marked as [affected](CatalogImage::affected). Each comes with its
+    /// installed packages of these names.
+    ///
+    /// # Errors
+    /// If the catalog cannot be asked.
+    async fn containing(&self, wanted: &Containing) -> Result<Vec<CatalogImage>>;
+
+    /// Returns these images, offered or not, with their installed packages of these names. Images
+    /// that the catalog does not have are left out.
+    ///
+    /// # Errors
+    /// If the catalog cannot be asked.
+    async fn images(&self, nvrs: &BTreeSet<Nvr>, packages: &BTreeSet<String>) -> Result<Vec<CatalogImage>>;
+
+    /// Returns the images that are offered and have one of these names and versions
+    /// (`ubi9-container-9.4`), with their installed packages of these names.
+    ///
+    /// # Errors
+    /// If the catalog cannot be asked.
+    async fn offered(
+        &self,
+        names_and_versions: &BTreeSet<(String, String)>,
+        packages: &BTreeSet<String>,
+    ) -> Result<Vec<CatalogImage>>;
+}
+
+/// How an image was built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Its source with the commit, target and parameters; the id is that of the image.
+    pub artifact: Artifact,
+    /// The images that it was built from.
+    pub parents: BTreeSet<(Nvr, EdgeKind)>,
+    /// Numbers of the composes that its packages came from.
+    pub composes: BTreeSet<i64>,
+}
+
+/// How images were built, and what is in them.
+#[async_trait]
+pub trait Recipes: fmt::Debug + Send + Sync {
+    /// Returns the recipe of each of these images, or why it cannot be told, in a sentence.
+    ///
+    /// # Errors
+    /// If the service cannot be asked. What is wrong with one image is part of the answer.
+    async fn recipes(&self, images: &BTreeSet<Nvr>) -> Result<Each<Recipe>>;
+
+    /// Returns the packages that are installed in each of these images, of all architectures, or
+    /// why they cannot be told. Asked for images that the catalog does not have.
+    ///
+    /// # Errors
+    /// If the service cannot be asked. What is wrong with one image is part of the answer.
+    async fn installed(&self, images: &BTreeSet<Nvr>) -> Result<Each<BTreeSet<Nvr>>>;
+}
+
+/// An answer for each image that was asked about: what was found, or in a sentence why nothing was.
+pub type Each<T> = BTreeMap<Nvr, std::result::Result<T, String>>;

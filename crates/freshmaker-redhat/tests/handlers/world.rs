@@ -1,0 +1,153 @@
+//! Advisories and images that a test writes down, behind the contracts that handlers ask.
+
+use async_trait::async_trait;
+use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::graph::EdgeKind;
+use freshmaker_redhat::image::{CatalogImage, Publication};
+use freshmaker_redhat::lookup::{Advisories, Advisory, Containing, ContentSets, Each, Images, Recipe, Recipes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+pub(super) fn nvr(text: &str) -> Nvr {
+    text.parse().unwrap()
+}
+
+/// An image as catalog and build system know it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) rpms: &'static [&'static str],
+    pub(super) parents: &'static [&'static str],
+    pub(super) builders: &'static [&'static str],
+    pub(super) unoffered: bool,
+    pub(super) unknown_to_catalog: bool,
+    pub(super) broken: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) advisory: Advisory,
+    pub(super) fixed: &'static [&'static str],
+    pub(super) images: BTreeMap<Nvr, Known>,
+    pub(super) calls: Mutex<BTreeMap<&'static str, Vec<usize>>>,
+}
+
+impl World {
+    /// An important advisory of RHEL that fixes these packages.
+    pub(super) fn new(fixed: &'static [&'static str], images: &[(&str, Known)]) -> Self {
+        let advisory = Advisory {
+            id: 28484,
+            name: "RHSA-2017:28484".into(),
+            state: "SHIPPED_LIVE".into(),
+            content_types: ["rpm".to_owned()].into(),
+            security_impact: "important".into(),
+            product: "RHEL".into(),
+            ..Advisory::default()
+        };
+        let images = images.iter().map(|(name, known)| (nvr(name), known.clone())).collect();
+        Self { advisory, fixed, images, calls: Mutex::default() }
+    }
+
+    fn called(&self, name: &'static str, things: usize) {
+        self.calls.lock().unwrap().entry(name).or_default().push(things);
+    }
+
+    fn describe(&self, image: &Nvr, packages: &BTreeSet<String>) -> Option<CatalogImage> {
+        let known = self.images.get(image).filter(|known| !known.unknown_to_catalog)?;
+        let rpms = known.rpms.iter().map(|rpm| nvr(rpm)).filter(|rpm| packages.contains(rpm.name()));
+        let described = CatalogImage::new(image.clone()).in_repository(image.name()).with_content_set("baseos");
+        let described = rpms.fold(described.with_known_rpms(), CatalogImage::with_rpm);
+        Some(described.with_publication(if known.unoffered { Publication::Unknown } else { Publication::Released }))
+    }
+}
+
+#[async_trait]
+impl Advisories for World {
+    async fn advisory(&self, id: u64) -> Result<Advisory> {
+        self.called("advisory", 1);
+        let found = (self.advisory.id == id).then(|| self.advisory.clone());
+        found.ok_or_else(|| Error::new(Remedy::NotFound, "the Errata Tool", format!("there is no advisory {id}")))
+    }
+
+    async fn fixed_packages(&self, _: u64) -> Result<BTreeSet<Nvr>> {
+        self.called("fixed_packages", 1);
+        Ok(self.fixed.iter().map(|rpm| nvr(rpm)).collect())
+    }
+
+    async fn repositories(&self, _: u64) -> Result<BTreeSet<String>> {
+        self.called("repositories", 1);
+        Ok(["rhel-baseos__x86_64".to_owned()].into())
+    }
+}
+
+#[async_trait]
+impl ContentSets for World {
+    async fn content_sets(&self, repositories: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        self.called("content_sets", repositories.len());
+        Ok(["baseos".to_owned()].into())
+    }
+}
+
+#[async_trait]
+impl Images for World {
+    async fn containing(&self, wanted: &Containing) -> Result<Vec<CatalogImage>> {
+        self.called("containing", wanted.packages.len());
+        assert!(wanted.content_sets.contains("baseos") && wanted.content_sets.contains("rhel-baseos__x86_64"));
+        let has = |known: &Known| known.rpms.iter().any(|rpm| wanted.packages.contains(nvr(rpm).name()));
+        let offered = self.images.iter().filter(|(_, known)| !known.unoffered && has(known));
+        Ok(offered.filter_map(|(nvr, _)| self.describe(nvr, &wanted.packages)).map(CatalogImage::affected).collect())
+    }
+
+    async fn images(&self, nvrs: &BTreeSet<Nvr>, packages: &BTreeSet<String>) -> Result<Vec<CatalogImage>> {
+        self.called("images", nvrs.len());
+        Ok(nvrs.iter().filter_map(|nvr| self.describe(nvr, packages)).collect())
+    }
+
+    async fn offered(
+        &self,
+        names_and_versions: &BTreeSet<(String, String)>,
+        packages: &BTreeSet<String>,
+    ) -> Result<Vec<CatalogImage>> {
+        self.called("offered", names_and_versions.len());
+        let wanted = |nvr: &Nvr| names_and_versions.contains(&(nvr.name().to_owned(), nvr.version().to_owned()));
+        let offered = self.images.iter().filter(|(nvr, known)| !known.unoffered && wanted(nvr));
+        Ok(offered.filter_map(|(nvr, _)| self.describe(nvr, packages)).collect())
+    }
+}
+
+#[async_trait]
+impl Recipes for World {
+    async fn recipes(&self, images: &BTreeSet<Nvr>) -> Result<Each<Recipe>> {
+        self.called("recipes", images.len());
+        let recipe = |image: &Nvr| {
+            let known = self.images.get(image).ok_or_else(|| format!("Koji has no build {image}"))?;
+            if let Some(why) = known.broken {
+                return Err(why.to_owned());
+            }
+            let artifact = Artifact::new(image.to_string(), ArtifactKind::Image);
+            let parents = known.parents.iter().map(|parent| (nvr(parent), EdgeKind::ParentImage));
+            let builders = known.builders.iter().map(|parent| (nvr(parent), EdgeKind::BuilderStage));
+            Ok(Recipe {
+                artifact: artifact.with_source(format!("git/{}", image.name()), Some("c0ffee")),
+                parents: parents.chain(builders).collect(),
+                composes: BTreeSet::new(),
+            })
+        };
+        Ok(images.iter().map(|image| (image.clone(), recipe(image))).collect())
+    }
+
+    async fn installed(&self, images: &BTreeSet<Nvr>) -> Result<Each<BTreeSet<Nvr>>> {
+        self.called("installed", images.len());
+        let rpms = |image: &Nvr| {
+            let known = self.images.get(image).ok_or_else(|| format!("Koji has no build {image}"))?;
+            Ok(known.rpms.iter().map(|rpm| nvr(rpm)).collect())
+        };
+        Ok(images.iter().map(|image| (image.clone(), rpms(image))).collect())
+    }
+}
+
+/// The handler over this world.
+pub(super) fn handler(world: &Arc<World>) -> freshmaker_redhat::handlers::RebuildImagesOfAdvisory {
+    let search = freshmaker_redhat::image::ImageSearch::new(world.clone(), world.clone());
+    freshmaker_redhat::handlers::RebuildImagesOfAdvisory::new(world.clone(), world.clone(), search)
+}
