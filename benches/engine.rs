@@ -37,6 +37,7 @@ struct Executed {
 
 static EXECUTED: Mutex<Executed> = Mutex::new(Executed { statements: BTreeMap::new(), writing: false, commits: 0 });
 
+#[expect(clippy::needless_pass_by_value, reason = "that is what Diesel calls")]
 fn count(event: InstrumentationEvent<'_>) {
     if let InstrumentationEvent::StartQuery { query, .. } = event {
         let text = query.to_string().replace(['`', '"'], "");

@@ -19,8 +19,8 @@ const SHIPPED: &str = "SHIPPED_LIVE";
 ///   what is built on it would keep the unfixed package.
 /// * Images are rebuilt from their base up. Why one is rebuilt or left out is said by the codes of
 ///   [`image`](crate::image).
-/// * The fixed packages that replace an installed one are [demands](freshmaker::plan::Planner::demand)
-///   on the rebuilt image.
+/// * The fixed packages that replace an installed one are
+///   [demands](freshmaker::plan::Planner::demand) on the rebuilt image.
 ///
 /// ```
 /// use freshmaker::Engine;

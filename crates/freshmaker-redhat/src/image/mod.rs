@@ -25,6 +25,7 @@
 //! | `package_absent` | it contains none of the fixed packages |
 //! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
 //! | `hotfix` | only its author replaces it |
+//! | `policy` | the policy blocks it |
 //! | `older_unpublished` | a newer release of the same group replaces it |
 //! | `superseded_by_release` | a newer release is rebuilt and used instead |
 //! | `fixed_release_published` | a published release has the fix, and is used instead |

@@ -130,8 +130,9 @@ impl Releases {
         self
     }
 
-    /// Lets the policy judge each affected image, by these facts and [its own](CatalogImage::facts).
-    /// One that is blocked is not rebuilt for its own sake, with the code `policy` and the verdict.
+    /// Lets the policy judge each affected image, by these facts and [its
+    /// own](CatalogImage::facts). One that is blocked is not rebuilt for its own sake, with the
+    /// code `policy` and the verdict.
     pub fn judged_by(mut self, policy: &Policy, facts: &Facts) -> Self {
         if policy.is_empty() {
             return self;

@@ -16,6 +16,9 @@ use std::fmt;
 const INDEX_TYPES: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.oci.image.index.v1+json"];
 
+/// What a build says about its image, if that is nothing.
+static NOTHING: Value = Value::Struct(BTreeMap::new());
+
 /// A build that the hub knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -118,6 +121,8 @@ impl Build {
         let part = |name: &str| value.get::<&str>(&[name]).map(str::to_owned);
         let parts = [part("name")?, part("version")?, part("release")?];
         let image = image(value)?;
+        // The build of a base image may say nothing else about it.
+        let base = value.get::<Option<&Value>>(&["extra", "filesystem_koji_task_id"])?.map(|_| &NOTHING);
         let task = value.get::<Option<i64>>(&["task_id"])?;
         let task = task.or(value.get(&["extra", "container_koji_task_id"])?);
         Ok(Self {
@@ -129,7 +134,7 @@ impl Build {
             source: text(&["source"])?,
             generator: text(&["cg_name"])?,
             digest: image.map(digest).transpose()?.flatten(),
-            image: image.map(|image| origin(value, image)).transpose()?,
+            image: image.or(base).map(|image| origin(value, image)).transpose()?,
             module: text(&["extra", "typeinfo", "module", "modulemd_str"])?,
         })
     }

@@ -17,7 +17,8 @@ const PARALLEL: usize = 8;
 /// Finds out from Koji how images can be built again, and what is installed in them.
 ///
 /// * The source is the commit that the build records, else that of its task. The target, and the
-///   branch as parameter `git_branch`, are those of the task. A Flatpak has the parameter `flatpak`.
+///   branch as parameter `git_branch`, are those of the task. A Flatpak has the parameter
+///   `flatpak`.
 /// * Parents are all images that the build records: the one of its last stage as
 ///   [`ParentImage`](EdgeKind::ParentImage), all others as
 ///   [`BuilderStage`](EdgeKind::BuilderStage).

@@ -5,6 +5,7 @@ mod hub;
 mod profile;
 mod profile_of_client;
 mod reading;
+mod recipes;
 mod recorded;
 mod sessions;
 mod status;
