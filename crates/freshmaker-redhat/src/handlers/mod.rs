@@ -3,7 +3,9 @@
 //!
 //! | handler | listens to | decides |
 //! |---|---|---|
-//! | [`RebuildImagesOfAdvisory`] | an advisory was shipped | to rebuild the images that contain an older package |
+//! | [`RebuildImagesOfAdvisory`] | an advisory was shipped | to rebuild the images that it affects |
+//! | [`RebuildImagesOnRequest`] | a person asks for the images of an advisory | the same, or only those that are named |
+//! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
 //! # What rules of a policy can use
 //! [`FACTS`] are the facts that these handlers add; declare them with
@@ -20,11 +22,15 @@
 //!
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
+mod affected;
+mod request;
 mod rpm_advisory;
 
 use crate::image::CatalogImage;
 use crate::lookup::Advisory;
+pub use affected::AffectedImages;
 use freshmaker::policy::Facts;
+pub use request::{RebuildImagesOnRequest, cancel_on_request};
 pub use rpm_advisory::RebuildImagesOfAdvisory;
 
 /// The names of the facts that these handlers add to those that are always known.

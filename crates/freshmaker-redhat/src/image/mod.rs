@@ -26,6 +26,8 @@
 //! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
 //! | `hotfix` | only its author replaces it |
 //! | `policy` | the policy blocks it |
+//! | `not_asked` | the request names other images |
+//! | `not_affected` | the request names it, and the advisory does not affect it |
 //! | `older_unpublished` | a newer release of the same group replaces it |
 //! | `superseded_by_release` | a newer release is rebuilt and used instead |
 //! | `fixed_release_published` | a published release has the fix, and is used instead |

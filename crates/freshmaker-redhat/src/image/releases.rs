@@ -133,15 +133,29 @@ impl Releases {
     /// Lets the policy judge each affected image, by these facts and [its
     /// own](CatalogImage::facts). One that is blocked is not rebuilt for its own sake, with the
     /// code `policy` and the verdict.
-    pub fn judged_by(mut self, policy: &Policy, facts: &Facts) -> Self {
+    pub fn judged_by(self, policy: &Policy, facts: &Facts) -> Self {
         if policy.is_empty() {
             return self;
         }
-        for image in self.images.values_mut().filter(|image| image.affected && image.rejected.is_none()) {
+        self.reject(|image| {
             let verdict = policy.judge(&image.facts(facts.clone()));
-            image.rejected = (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()));
+            (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()))
+        })
+    }
+
+    /// Rejects affected images, as [`CatalogImage::rejected`] does, if there is a reason. One that
+    /// was rejected before keeps its reason.
+    pub fn reject(mut self, why: impl Fn(&CatalogImage) -> Option<Reason>) -> Self {
+        for image in self.images.values_mut().filter(|image| image.affected && image.rejected.is_none()) {
+            image.rejected = why(image);
         }
         self
+    }
+
+    /// Returns this image, if it is one of those in question.
+    #[must_use]
+    pub fn affected(&self, nvr: &Nvr) -> Option<&CatalogImage> {
+        self.images.get(nvr).filter(|image| image.affected)
     }
 
     /// Sets what becomes of releases that are newer than the latest released one;

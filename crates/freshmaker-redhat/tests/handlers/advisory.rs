@@ -1,32 +1,18 @@
 //! An advisory ships.
 
-use super::world::{Known, World, handler};
-use freshmaker::handler::{Context, Decision, Handler};
+use super::world::{FIXED, Known, World, affected, context, layers, old, waves};
+use freshmaker::handler::{Decision, Handler};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::EventState;
 use freshmaker::{ArtifactGraph, Engine, Message, Policy};
-use freshmaker_redhat::handlers::FACTS;
+use freshmaker_redhat::handlers::{FACTS, RebuildImagesOfAdvisory};
 use freshmaker_redhat::messages::{self, errata::AdvisoryStatusChanged};
 use serde_json::json;
 use std::sync::Arc;
 
-const FIXED: &[&str] = &["bash-5.1-9.el9"];
-const OLD: &[&str] = &["bash-5.1-6.el9", "sed-4-1.el9"];
-
-fn old(parents: &'static [&'static str]) -> Known {
-    Known { rpms: OLD, parents, ..Known::default() }
-}
-
-/// A base, two layers on it, and an image with the fix.
-fn layers() -> Vec<(&'static str, Known)> {
-    vec![
-        ("base-container-9-1", old(&[])),
-        ("python-container-3-1", old(&["base-container-9-1"])),
-        ("app-container-1-1", old(&["python-container-3-1"])),
-        ("fresh-container-1-1", Known { rpms: FIXED, ..Known::default() }),
-        ("other-container-1-1", Known { rpms: &["sed-4-1.el9"], ..Known::default() }),
-    ]
+fn handler(world: &Arc<World>) -> RebuildImagesOfAdvisory {
+    RebuildImagesOfAdvisory(affected(world))
 }
 
 fn shipped(to: &str) -> AdvisoryStatusChanged {
@@ -34,9 +20,7 @@ fn shipped(to: &str) -> AdvisoryStatusChanged {
 }
 
 async fn decide_by(world: &Arc<World>, policy: Policy) -> Decision {
-    let catalog = Arc::new(MemoryCatalog::new(ArtifactGraph::new()));
-    let cx = Context::outside(catalog, policy, freshmaker::time::from_micros(0));
-    handler(world).handle(shipped("SHIPPED_LIVE"), cx).await.unwrap()
+    handler(world).handle(shipped("SHIPPED_LIVE"), context(policy)).await.unwrap()
 }
 
 async fn plan_of(world: &Arc<World>) -> Plan {
@@ -44,10 +28,6 @@ async fn plan_of(world: &Arc<World>) -> Plan {
         Decision::Rebuild(plan) => plan,
         other => panic!("{other:?}"),
     }
-}
-
-fn waves(plan: &Plan) -> Vec<Vec<String>> {
-    plan.waves().map(|wave| wave.iter().map(|node| node.artifact.id.to_string()).collect()).collect()
 }
 
 #[tokio::test]
@@ -197,8 +177,7 @@ async fn other_advisories_are_skipped_with_the_reason() {
         assert_eq!(skipped(change).await, Decision::Skip(expected.into()));
     }
     let world = Arc::new(World::new(FIXED, &layers()));
-    let catalog = Arc::new(MemoryCatalog::new(ArtifactGraph::new()));
-    let cx = Context::outside(catalog, Policy::allow_all(), freshmaker::time::from_micros(0));
+    let cx = context(Policy::allow_all());
     assert_eq!(handler(&world).handle(shipped("QE"), cx).await.unwrap(), Decision::Ignore);
     assert!(world.calls.lock().unwrap().is_empty(), "a change of another kind costs no request");
 }

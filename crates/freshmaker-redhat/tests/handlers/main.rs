@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod advisory;
+mod request;
 mod world;

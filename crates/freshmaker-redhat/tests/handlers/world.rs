@@ -4,7 +4,12 @@ use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker::graph::EdgeKind;
-use freshmaker_redhat::image::{CatalogImage, Publication};
+use freshmaker::handler::Context;
+use freshmaker::memory::MemoryCatalog;
+use freshmaker::plan::Plan;
+use freshmaker::{ArtifactGraph, Policy};
+use freshmaker_redhat::handlers::AffectedImages;
+use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::lookup::{Advisories, Advisory, Containing, ContentSets, Each, Images, Recipe, Recipes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -146,8 +151,35 @@ impl Recipes for World {
     }
 }
 
-/// The handler over this world.
-pub(super) fn handler(world: &Arc<World>) -> freshmaker_redhat::handlers::RebuildImagesOfAdvisory {
-    let search = freshmaker_redhat::image::ImageSearch::new(world.clone(), world.clone());
-    freshmaker_redhat::handlers::RebuildImagesOfAdvisory::new(world.clone(), world.clone(), search)
+/// What the handlers share, over this world.
+pub(super) fn affected(world: &Arc<World>) -> AffectedImages {
+    AffectedImages::new(world.clone(), world.clone(), ImageSearch::new(world.clone(), world.clone()))
+}
+
+/// A context without a catalog.
+pub(super) fn context(policy: Policy) -> Context {
+    let catalog = Arc::new(MemoryCatalog::new(ArtifactGraph::new()));
+    Context::outside(catalog, policy, freshmaker::time::from_micros(0))
+}
+
+pub(super) fn old(parents: &'static [&'static str]) -> Known {
+    Known { rpms: OLD, parents, ..Known::default() }
+}
+
+pub(super) const FIXED: &[&str] = &["bash-5.1-9.el9"];
+const OLD: &[&str] = &["bash-5.1-6.el9", "sed-4-1.el9"];
+
+/// A base, two layers on it, an image with the fix, and one without the package.
+pub(super) fn layers() -> Vec<(&'static str, Known)> {
+    vec![
+        ("base-container-9-1", old(&[])),
+        ("python-container-3-1", old(&["base-container-9-1"])),
+        ("app-container-1-1", old(&["python-container-3-1"])),
+        ("fresh-container-1-1", Known { rpms: FIXED, ..Known::default() }),
+        ("other-container-1-1", Known { rpms: &["sed-4-1.el9"], ..Known::default() }),
+    ]
+}
+
+pub(super) fn waves(plan: &Plan) -> Vec<Vec<String>> {
+    plan.waves().map(|wave| wave.iter().map(|node| node.artifact.id.to_string()).collect()).collect()
 }

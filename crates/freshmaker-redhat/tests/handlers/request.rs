@@ -1,0 +1,74 @@
+//! A person asks for images of an advisory.
+
+use super::world::{FIXED, World, affected, context, layers, waves};
+use freshmaker::Policy;
+use freshmaker::handler::{Decision, Handler};
+use freshmaker::rebuild::EventId;
+use freshmaker_redhat::handlers::{RebuildImagesOnRequest, cancel_on_request};
+use freshmaker_redhat::messages::request::{CancelEvent, ManualRebuild};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+async fn decide(world: World, policy: Policy, request: Value) -> Decision {
+    let request: ManualRebuild = serde_json::from_value(request).unwrap();
+    RebuildImagesOnRequest(affected(&Arc::new(world))).handle(request, context(policy)).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_the_named_images_and_what_they_need_are_rebuilt() {
+    let request = json!({
+        "errata_id": 28484,
+        "container_images": ["python-container-3-1", "fresh-container-1-1", "strange-container-1-1"],
+    });
+    let Decision::Rebuild(plan) = decide(World::new(FIXED, &layers()), Policy::allow_all(), request).await else {
+        panic!("a plan")
+    };
+    assert_eq!(waves(&plan), [["base-container-9-1"], ["python-container-3-1"]]);
+    let codes = ["app-container-1-1", "fresh-container-1-1", "strange-container-1-1"]
+        .map(|name| plan.excluded(&name.into()).unwrap().code.as_str());
+    assert_eq!(codes, ["not_asked", "already_fixed", "not_affected"]);
+    let why = plan.excluded(&"strange-container-1-1".into()).unwrap();
+    assert_eq!(why.text, "RHSA-2017:28484 does not affect it");
+}
+
+#[tokio::test]
+async fn without_names_all_that_the_advisory_affects_is_rebuilt() {
+    let policy = json!({ "block": [{ "image_name": "base-container", "not": { "manual": "true" } }] });
+    let policy = serde_json::from_value(policy).unwrap();
+    let request = json!({ "errata_id": 28484 });
+    let Decision::Rebuild(plan) = decide(World::new(FIXED, &layers()), policy, request).await else { panic!("a plan") };
+    assert_eq!(plan.len(), 3);
+    assert_eq!(plan.node(&"base-container-9-1".into()).unwrap().asked.as_ref().unwrap().code, "affected");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said() {
+    for (request, expected) in [
+        (json!({ "freshmaker_event_id": 7 }), "the request names no advisory; to repeat an event, retry it"),
+        (
+            json!({ "errata_id": 28484, "dry_run": true }),
+            "a dry run of one request is not possible: the whole service runs dry or not",
+        ),
+        (
+            json!({ "errata_id": 28484 }),
+            "RHSA-2017:28484 is QE, and its packages are in no repository until it is SHIPPED_LIVE",
+        ),
+    ] {
+        let mut world = World::new(FIXED, &layers());
+        world.advisory.state = "QE".into();
+        assert_eq!(decide(world, Policy::allow_all(), request).await, Decision::Skip(expected.into()));
+    }
+    let odd: ManualRebuild =
+        serde_json::from_value(json!({ "errata_id": 28484, "container_images": ["no nvr"] })).unwrap();
+    let world = Arc::new(World::new(FIXED, &layers()));
+    let error = RebuildImagesOnRequest(affected(&world)).handle(odd, context(Policy::allow_all())).await.unwrap_err();
+    assert!(error.to_string().contains("no nvr"), "{error}");
+    assert!(world.calls.lock().unwrap().is_empty(), "nothing was asked");
+}
+
+#[tokio::test]
+async fn an_event_is_cancelled_by_its_number() {
+    let event: CancelEvent = serde_json::from_value(json!({ "event_id": 7, "builds_id": [1, 2] })).unwrap();
+    let decision = cancel_on_request(event, context(Policy::allow_all())).await.unwrap();
+    assert_eq!(decision, Decision::Cancel(vec![EventId(7)]));
+}
