@@ -24,7 +24,7 @@ pub(super) const SHIPPED: &str = "SHIPPED_LIVE";
 ///     content_sets: Arc<dyn ContentSets>,
 ///     images: Arc<dyn Images>,
 ///     recipes: Arc<dyn Recipes>,
-/// ) -> freshmaker::EngineBuilder {
+/// ) -> freshmaker::engine::EngineBuilder {
 ///     let search = ImageSearch::new(images, recipes);
 ///     let affected = AffectedImages::new(advisories, content_sets, search);
 ///     Engine::builder()

@@ -48,6 +48,15 @@ impl Fixes {
         finding
     }
 
+    /// Returns the package with the epoch of its fixes, if it has none and they agree on one.
+    pub(super) fn with_epoch(&self, rpm: Nvr) -> Nvr {
+        let epochs: BTreeSet<_> = self.0.get(rpm.name()).into_iter().flatten().map(Nvr::epoch).collect();
+        match (rpm.epoch(), epochs.first()) {
+            (None, Some(Some(epoch))) if epochs.len() == 1 => format!("{epoch}:{rpm}").parse().unwrap_or(rpm),
+            _ => rpm,
+        }
+    }
+
     /// Returns the fixes of these packages.
     pub(super) fn of(&self, rpms: Option<&BTreeSet<Nvr>>) -> BTreeSet<Nvr> {
         let fixes = rpms.into_iter().flatten().flat_map(|rpm| {
@@ -149,6 +158,16 @@ mod tests {
             (&["c-1-3"], "c-1-3 < c-1-5"),
         ] {
             assert_eq!(find(installed), expected, "{installed:?}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_is_left_out_is_that_of_the_fix() {
+        let all = fixes(&["1:a-1-2", "1:a-2-2", "b-1-1", "0:c-1-1", "2:c-1-1"]);
+        for (rpm, expected) in
+            [("a-1-1", "1:a-1-1"), ("0:a-1-1", "0:a-1-1"), ("b-1-1", "b-1-1"), ("c-1-1", "c-1-1"), ("d-1-1", "d-1-1")]
+        {
+            assert_eq!(all.with_epoch(rpm.parse().unwrap()).to_string(), expected);
         }
     }
 

@@ -14,6 +14,9 @@ const LAYERS_MAX: usize = 100;
 /// the images that contain an unfixed package, the images that those are built from as long as they
 /// contain one too, how each can be built again, and published images that could be used instead.
 ///
+/// Catalogs leave the epochs of packages out. A package without one is taken to have the epoch of
+/// its fix; otherwise no image would ever have a fix whose epoch is not 0.
+///
 /// An image whose recipe cannot be told is kept with the reason, and so is a parent that the
 /// catalog does not have. The packages of such a parent come from the build system.
 ///
@@ -55,7 +58,8 @@ impl Found {
     }
 
     /// Adds a description of an image, which may be known already.
-    fn add(&mut self, image: CatalogImage) {
+    fn add(&mut self, mut image: CatalogImage) {
+        image.rpms = image.rpms.map(|rpms| rpms.into_iter().map(|rpm| self.fixes.with_epoch(rpm)).collect());
         match self.images.get_mut(&image.nvr) {
             Some(known) => known.unite(image),
             None => drop(self.images.insert(image.nvr.clone(), image)),

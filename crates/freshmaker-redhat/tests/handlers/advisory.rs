@@ -103,6 +103,19 @@ async fn a_parent_with_the_fix_is_used_as_it_is() {
     assert_eq!(parents.iter().map(|parent| parent.id.as_str()).collect::<Vec<_>>(), ["base-container-9-2"]);
 }
 
+/// Lightblue and Pyxis write no epochs, advisories do.
+#[tokio::test]
+async fn an_epoch_that_the_catalog_leaves_out_makes_no_image_unfixed() {
+    const WITH_EPOCH: &[&str] = &["1:openssl-libs-3.0-9.el9"];
+    let fresh = Known { rpms: &["openssl-libs-3.0-9.el9"], ..Known::default() };
+    let stale = Known { rpms: &["openssl-libs-3.0-8.el9"], ..Known::default() };
+    let images = [("fresh-container-1-1", fresh), ("stale-container-1-1", stale)];
+    let plan = plan_of(&Arc::new(World::new(WITH_EPOCH, &images))).await;
+    assert_eq!(waves(&plan), [["stale-container-1-1"]]);
+    let demands = &plan.node(&"stale-container-1-1".into()).unwrap().demands;
+    assert_eq!(demands.iter().map(ToString::to_string).collect::<Vec<_>>(), WITH_EPOCH);
+}
+
 /// Numbers 8 and 15 of the faults of the Python service: what cannot be looked up is named, and
 /// nothing is built on a parent without the fix.
 #[tokio::test]

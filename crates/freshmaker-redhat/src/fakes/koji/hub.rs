@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::output;
 use super::script::{Fate, Submission, Trouble};
 use super::session::{User, authenticate};
-use super::tasks::{Task, advance};
+use super::tasks::{Task, add_closed, advance};
 use super::values::{Answer, Fault};
 use super::world::World;
 use crate::koji::xmlrpc;
@@ -170,21 +170,18 @@ impl Hub {
     /// # Errors
     /// A sentence, if the build exists already or a package of the fate has no valid name.
     pub fn add_image(&self, nvr: &Nvr, target: &str, fate: &Fate) -> Result<i64, String> {
+        add_image(&mut self.inner.world(), nvr, target, (None, None), fate)
+    }
+
+    /// Adds a finished container build as [`add_image`](Self::add_image) does, with the task that
+    /// built it on this parent. The task is no submission, so it is not in the ledger.
+    ///
+    /// # Errors
+    /// As for [`add_image`](Self::add_image).
+    pub fn add_built_image(&self, nvr: &Nvr, target: &str, parent: Option<&Nvr>, fate: &Fate) -> Result<i64, String> {
         let mut world = self.inner.world();
-        let (started, completed) = (world.now, world.now);
-        let source = format!("git://src.example.com/containers/{}#{}", nvr.name(), nvr.version());
-        let origin = Origin {
-            nvr: nvr.clone(),
-            image: true,
-            source: Some(&source),
-            task: None,
-            owner: 1,
-            parent: None,
-            target,
-            started,
-            completed,
-        };
-        world.builds.add(origin, fate)
+        let task = add_closed(&mut world, &source_of(nvr), target);
+        add_image(&mut world, nvr, target, (Some(task), parent), fate)
     }
 
     /// Sets the function that decides the fate of submissions; `None` means that the submission
@@ -432,4 +429,31 @@ impl Visit {
             Trouble::LateRequest(_) | Trouble::LateWork(_) => self.reply(world),
         }
     }
+}
+
+fn source_of(nvr: &Nvr) -> String {
+    format!("git://src.example.com/containers/{}#{}", nvr.name(), nvr.version())
+}
+
+/// Adds a finished container build, perhaps with the task that made it, and its parent.
+fn add_image(
+    world: &mut World,
+    nvr: &Nvr,
+    target: &str,
+    (task, parent): (Option<i64>, Option<&Nvr>),
+    fate: &Fate,
+) -> Result<i64, String> {
+    let (source, parent) = (source_of(nvr), parent.map(ToString::to_string));
+    let origin = Origin {
+        nvr: nvr.clone(),
+        image: true,
+        source: Some(&source),
+        task,
+        owner: 1,
+        parent: parent.as_deref(),
+        target,
+        started: world.now,
+        completed: world.now,
+    };
+    world.builds.add(origin, fate)
 }
