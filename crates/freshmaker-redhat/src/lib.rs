@@ -6,9 +6,10 @@
 //! * [`lookup`]: what handlers ask about advisories and images, as contracts.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
+//! * `lightblue` (feature `lightblue`): released images, as Lightblue knows them.
 //! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
 //! * [`handlers`]: handlers that are ready to use.
-//! * `fakes` (feature `fakes`): a Koji hub and an ODCS for tests and demonstrations.
+//! * `fakes` (feature `fakes`): a Koji hub, a Lightblue and an ODCS for tests and demonstrations.
 //!
 //! ```
 //! use freshmaker::Message;
@@ -31,6 +32,7 @@
 //! | feature | default | gives | needs |
 //! |---|---|---|---|
 //! | `koji` | yes | `koji` | |
+//! | `lightblue` | yes | `lightblue` | |
 //! | `odcs` | yes | `odcs` | |
 //! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
 //! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
@@ -47,6 +49,8 @@ pub mod handlers;
 pub mod image;
 #[cfg(feature = "koji")]
 pub mod koji;
+#[cfg(feature = "lightblue")]
+pub mod lightblue;
 pub mod lookup;
 pub mod messages;
 #[cfg(feature = "odcs")]

@@ -1,4 +1,5 @@
 //! Fake services that answer over real HTTP, for tests and demonstrations.
 
 pub mod koji;
+pub mod lightblue;
 pub mod odcs;

@@ -1,0 +1,238 @@
+//! Reads repositories and images out of answers.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Says which field of an object has a value that makes no sense.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    path: String,
+    text: String,
+}
+
+impl Wrong {
+    fn new(name: &str, wanted: &str, value: Option<&Value>) -> Self {
+        let found = match value {
+            None | Some(Value::Null) => "nothing",
+            Some(Value::Bool(_)) => "a truth value",
+            Some(Value::Number(_)) => "a number",
+            Some(Value::String(_)) => "a text",
+            Some(Value::Array(_)) => "a list",
+            Some(Value::Object(_)) => "an object",
+        };
+        Self { path: name.to_owned(), text: format!("{found} instead of {wanted}") }
+    }
+
+    /// Returns the same about a field of an object that is itself in a field.
+    pub(super) fn within(self, name: impl fmt::Display) -> Self {
+        let path = if self.path.is_empty() { name.to_string() } else { format!("{name}.{}", self.path) };
+        Self { path, ..self }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+type Read<T> = Result<T, Wrong>;
+
+/// Returns a field that is there and not null.
+fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
+}
+
+fn text(object: &Value, name: &str) -> Read<Option<String>> {
+    match field(object, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        other => Err(Wrong::new(name, "a text", other)),
+    }
+}
+
+fn required_text(object: &Value, name: &str) -> Read<String> {
+    text(object, name)?.ok_or_else(|| Wrong::new(name, "a text", None))
+}
+
+/// Reads a truth value, which may be written as a text. None means no.
+fn truth(object: &Value, name: &str) -> Read<bool> {
+    match field(object, name) {
+        None => Ok(false),
+        Some(Value::Bool(truth)) => Ok(*truth),
+        Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+        other => Err(Wrong::new(name, "a truth value", other)),
+    }
+}
+
+/// Reads each element of a list; `None` if there is no list.
+fn elements<T>(object: &Value, name: &str, mut read: impl FnMut(&Value) -> Read<T>) -> Read<Option<Vec<T>>> {
+    let elements = match field(object, name) {
+        None => return Ok(None),
+        Some(Value::Array(elements)) => elements,
+        other => return Err(Wrong::new(name, "a list", other)),
+    };
+    let read = |(at, element)| read(element).map_err(|wrong| wrong.within(at).within(name));
+    elements.iter().enumerate().map(read).collect::<Read<_>>().map(Some)
+}
+
+/// Reads a list of texts; no list is an empty one.
+fn texts(object: &Value, name: &str) -> Read<BTreeSet<String>> {
+    let read = |element: &Value| match element {
+        Value::String(text) => Ok(text.clone()),
+        other => Err(Wrong::new("", "a text", Some(other))),
+    };
+    Ok(elements(object, name, read)?.unwrap_or_default().into_iter().collect())
+}
+
+/// Reads the names out of a list of objects that have one.
+fn names(object: &Value, name: &str) -> Read<BTreeSet<String>> {
+    let names = elements(object, name, |element| required_text(element, "name"))?;
+    Ok(names.unwrap_or_default().into_iter().collect())
+}
+
+/// What is read of a `containerRepository`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Repository {
+    pub(super) registry: Option<String>,
+    pub(super) name: String,
+    pub(super) published: bool,
+    pub(super) auto_rebuild_tags: BTreeSet<String>,
+    pub(super) release_categories: BTreeSet<String>,
+}
+
+impl Repository {
+    pub(super) fn read(object: &Value) -> Read<Self> {
+        Ok(Self {
+            registry: text(object, "registry")?,
+            name: required_text(object, "repository")?,
+            published: truth(object, "published")?,
+            auto_rebuild_tags: texts(object, "auto_rebuild_tags")?,
+            release_categories: texts(object, "release_categories")?,
+        })
+    }
+}
+
+/// The place of an image in a repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    pub(super) registry: Option<String>,
+    pub(super) repository: String,
+    pub(super) published: bool,
+    pub(super) tags: BTreeSet<String>,
+}
+
+impl Entry {
+    fn read(object: &Value) -> Read<Self> {
+        Ok(Self {
+            registry: text(object, "registry")?,
+            repository: required_text(object, "repository")?,
+            published: truth(object, "published")?,
+            tags: names(object, "tags")?,
+        })
+    }
+
+    /// Returns whether the entry is about this repository. A registry that one of them does not
+    /// name fits all.
+    pub(super) fn is_of(&self, repository: &Repository) -> bool {
+        let registries = self.registry.as_ref().zip(repository.registry.as_ref());
+        self.repository == repository.name && registries.is_none_or(|(ours, theirs)| ours == theirs)
+    }
+}
+
+/// What is read of a `containerImage`: one architecture of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) id: Option<String>,
+    /// The NVR, if the image has data of its build.
+    pub(super) build: Option<String>,
+    pub(super) parent: Option<String>,
+    pub(super) content_sets: BTreeSet<String>,
+    pub(super) entries: BTreeSet<Entry>,
+    pub(super) labels: BTreeSet<String>,
+    /// The packages that were asked for, with their architectures; `None` if they are unknown.
+    pub(super) rpms: Option<BTreeSet<String>>,
+}
+
+impl Image {
+    pub(super) fn read(object: &Value) -> Read<Self> {
+        let brew = field(object, "brew").unwrap_or(&Value::Null);
+        let parsed = field(object, "parsed_data").unwrap_or(&Value::Null);
+        let entries = elements(object, "repositories", Entry::read)?.unwrap_or_default();
+        // The manifest is one object; it is in a list because it is a reference to another entity.
+        let manifests =
+            elements(object, "rpm_manifest", |manifest| elements(manifest, "rpms", |rpm| required_text(rpm, "nvra")))?;
+        let mut rpms = None;
+        for known in manifests.unwrap_or_default().into_iter().flatten() {
+            rpms.get_or_insert_with(BTreeSet::new).extend(known);
+        }
+        Ok(Self {
+            id: text(object, "_id")?,
+            build: text(brew, "build").map_err(|wrong| wrong.within("brew"))?,
+            parent: text(object, "parent_brew_build")?,
+            content_sets: texts(object, "content_sets")?,
+            entries: entries.into_iter().collect(),
+            labels: names(parsed, "labels").map_err(|wrong| wrong.within("parsed_data"))?,
+            rpms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        for (object, text) in [
+            (json!({ "brew": { "build": 7 } }), "brew.build: a number instead of a text"),
+            (json!({ "content_sets": "a" }), "content_sets: a text instead of a list"),
+            (json!({ "content_sets": ["a", {}] }), "content_sets.1: an object instead of a text"),
+            (json!({ "repositories": [{}] }), "repositories.0.repository: nothing instead of a text"),
+            (
+                json!({ "repositories": [{ "repository": "r", "published": "yes" }] }),
+                "repositories.0.published: a text instead of a truth value",
+            ),
+            (
+                json!({ "repositories": [{ "repository": "r", "tags": [{ "name": null }] }] }),
+                "repositories.0.tags.0.name: nothing instead of a text",
+            ),
+            (json!({ "rpm_manifest": [{ "rpms": {} }] }), "rpm_manifest.0.rpms: an object instead of a list"),
+            (json!({ "rpm_manifest": [{ "rpms": [{}] }] }), "rpm_manifest.0.rpms.0.nvra: nothing instead of a text"),
+            (json!({ "parsed_data": { "labels": [true] } }), "parsed_data.labels.0.name: nothing instead of a text"),
+        ] {
+            assert_eq!(Image::read(&object).unwrap_err().to_string(), text);
+        }
+        let nameless = Repository::read(&json!({ "published": true })).unwrap_err();
+        assert_eq!(nameless.to_string(), "repository: nothing instead of a text");
+    }
+
+    #[test]
+    fn no_manifest_is_not_an_empty_one() {
+        for (manifest, known) in [
+            (json!(null), None),
+            (json!([]), None),
+            (json!([{}]), None),
+            (json!([{ "rpms": null }]), None),
+            (json!([{ "rpms": [] }]), Some(0)),
+            (json!([{ "rpms": [{ "nvra": "a-1-1.noarch" }] }, {}]), Some(1)),
+        ] {
+            let image = Image::read(&json!({ "rpm_manifest": manifest })).unwrap();
+            assert_eq!(image.rpms.map(|rpms| rpms.len()), known, "{manifest}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_not_named_fits_all() {
+        let entry = |registry| Entry::read(&json!({ "registry": registry, "repository": "a/b" })).unwrap();
+        let repository =
+            |registry, name| Repository::read(&json!({ "registry": registry, "repository": name })).unwrap();
+        assert!(entry(Some("r")).is_of(&repository(Some("r"), "a/b")));
+        assert!(entry(None).is_of(&repository(Some("r"), "a/b")));
+        assert!(entry(Some("r")).is_of(&repository(None, "a/b")));
+        assert!(!entry(Some("r")).is_of(&repository(Some("s"), "a/b")));
+        assert!(!entry(None).is_of(&repository(None, "a/c")));
+    }
+}
