@@ -68,6 +68,9 @@ impl Client {
                 return Err(Error::new(Remedy::Unavailable, &place, text));
             }
             total = page.total;
+            if total > PAGES_MAX * self.page {
+                return Err(self.endless(total, place));
+            }
             let (mut fresh, mut named) = (0, 0);
             for (at, object) in (from..).zip(&page.objects) {
                 if let Some(id) = object.get("_id").and_then(Value::as_str) {
@@ -87,8 +90,12 @@ impl Client {
                 return Ok(found);
             }
         }
+        Err(self.endless(total, place))
+    }
+
+    fn endless(&self, total: u64, place: String) -> Error {
         let text = format!("there are more than {} objects (matchCount is {total})", PAGES_MAX * self.page);
-        Err(Error::new(Remedy::Rejected, place, text))
+        Error::new(Remedy::Rejected, place, text)
     }
 
     /// Returns the path for questions about an entity, and how errors name it.

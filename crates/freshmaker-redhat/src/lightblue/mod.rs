@@ -1,4 +1,4 @@
-//! Released container images, as [Lightblue](https://github.com/lightblue-platform) knows them.
+//! Reads released container images from [Lightblue](https://github.com/lightblue-platform).
 //!
 //! [`Lightblue`] implements [`Images`] by queries of the entities `containerRepository` and
 //! `containerImage`.
@@ -85,7 +85,7 @@ const BUILDS_A_QUERY: usize = 100;
 /// Number of names and versions in one query. Each is a regular expression.
 const RELEASES_A_QUERY: usize = 50;
 
-/// A repository that is not published, and whose images are rebuilt all the same.
+/// Names a repository that is not published, and whose images are rebuilt all the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnpublishedRepository {
     /// The registry that has the repository, such as `registry.example.com`.
@@ -94,7 +94,7 @@ pub struct UnpublishedRepository {
     pub repository: String,
 }
 
-/// How to reach and use a Lightblue.
+/// Says how to reach and use a Lightblue.
 ///
 /// ```
 /// use freshmaker_redhat::lightblue::{LightblueConfig, UnpublishedRepository};
@@ -177,7 +177,7 @@ impl LightblueConfig {
     }
 }
 
-/// The images in a Lightblue; see the [module documentation](self).
+/// Reads released images from a Lightblue; see the [module documentation](self).
 ///
 /// ```
 /// use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};

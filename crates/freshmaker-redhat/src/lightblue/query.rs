@@ -1,4 +1,4 @@
-//! Queries and projections in the language of Lightblue.
+//! Writes queries and projections in the language of Lightblue.
 
 use super::{LightblueConfig, UnpublishedRepository};
 use serde_json::{Value, json};

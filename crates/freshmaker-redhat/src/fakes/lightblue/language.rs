@@ -1,4 +1,5 @@
-//! The part of Lightblue's query language that the fake knows: it refuses all else by name.
+//! Evaluates the part of Lightblue's query language that the fake knows, and refuses all else by
+//! name.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;

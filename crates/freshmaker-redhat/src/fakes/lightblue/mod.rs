@@ -1,6 +1,6 @@
-//! A fake Lightblue: repositories and images as typed data, and the part of the query language that
-//! [`Lightblue`](crate::lightblue::Lightblue) uses. What it does not know it refuses, with an error
-//! object that names it.
+//! Fakes a Lightblue: it holds repositories and images as typed data, and evaluates the part of the
+//! query language that [`Lightblue`](crate::lightblue::Lightblue) uses. What it does not know it
+//! refuses, with an error object that names it.
 
 mod language;
 mod service;
@@ -11,7 +11,7 @@ use service::Service;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A repository of images.
+/// Describes a repository of images.
 ///
 /// ```
 /// use freshmaker_redhat::fakes::lightblue::FakeRepository;
@@ -70,7 +70,7 @@ impl FakeRepository {
     }
 }
 
-/// One architecture of an image.
+/// Describes one architecture of an image.
 ///
 /// ```
 /// use freshmaker_redhat::fakes::lightblue::FakeImage;
@@ -173,7 +173,7 @@ impl FakeImage {
     }
 }
 
-/// A fault of one request.
+/// Says how one request fails.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -193,7 +193,7 @@ pub enum Fault {
     Short,
 }
 
-/// A fake Lightblue on a free port of localhost. It stops when it is dropped.
+/// Serves a fake Lightblue on a free port of localhost. It stops when it is dropped.
 ///
 /// ```
 /// use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
@@ -261,7 +261,7 @@ impl FakeLightblue {
         lock(&self.service).faults.push_back(fault);
     }
 
-    /// Returns the requests, oldest first, each with its path and its body; at most the last 10,000.
+    /// Returns the path and the body of each request, oldest first; at most the last 10,000.
     #[must_use]
     pub fn asked(&self) -> Vec<(String, Value)> {
         lock(&self.service).asked.iter().cloned().collect()
