@@ -52,12 +52,12 @@ async fn images_of_the_repositories_are_read() {
     let two = image("package-name-2-4-12.10")
         .in_repository("product2/repo2")
         .with_rpm("openssl-1.2.3-1".parse().unwrap())
-        .with_rpm("tespackage2-1.2.3-1".parse().unwrap());
+        .with_rpm("testpackage2-1.2.3-1".parse().unwrap());
     let three = image("package-name-3-4-12.10")
         .in_repository("product2/repo2")
         .with_content_set("dummy-content-set-2")
         .with_rpm("openssl-1.2.3-1".parse().unwrap())
-        .with_rpm("tespackage-1.2.3-1".parse().unwrap());
+        .with_rpm("testpackage-1.2.3-1".parse().unwrap());
     assert_eq!(lightblue.containing(&openssl()).await.unwrap(), [two.clone(), three.clone()]);
     // With that repository.
     let mut known = repositories;
@@ -67,7 +67,7 @@ async fn images_of_the_repositories_are_read() {
         .in_repository("product1/repo1")
         .with_content_set("dummy-content-set-2")
         .with_rpm("openssl-1.2.3-1".parse().unwrap())
-        .with_rpm("tespackage-1.2.3-1".parse().unwrap())
+        .with_rpm("testpackage-1.2.3-1".parse().unwrap())
         .with_parent("some-original-nvr-7.6-252.1561619826".parse().unwrap(), EdgeKind::ParentImage);
     let found = client(&server.url(), |_| {}).containing(&openssl()).await.unwrap();
     assert_eq!(found, [one, two, three]);

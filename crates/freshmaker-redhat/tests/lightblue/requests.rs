@@ -1,9 +1,13 @@
 //! How many requests there are, and what they say.
 
-use crate::world::{REGISTRY, World, app, bare, nvrs, texts};
+use crate::world::{REGISTRY, World, app, bare, client, nvrs, texts};
 use freshmaker_redhat::fakes::lightblue::FakeRepository;
 use freshmaker_redhat::lookup::Images;
+use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Barrier;
 
 /// The number of queries grows with the repositories, not with images and tags.
 #[tokio::test]
@@ -97,4 +101,25 @@ async fn names_are_escaped_in_regular_expressions() {
             { "$or": [{ "field": "brew.build", "regex": r"^c\+\+\-container-1\.2\^3\~rc-" }] },
         ] })
     );
+}
+
+/// Four queries run at the same time, and never five: each waits for three others.
+#[tokio::test]
+async fn as_many_queries_run_at_the_same_time_as_are_allowed() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (barrier, seen) = (Arc::new(Barrier::new(4)), Arc::clone(&most));
+    let server = Server::start(move |_| {
+        let (running, most, barrier) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&barrier));
+        async move {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            barrier.wait().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Reply::new(200).with_body(r#"{"status": "COMPLETE", "matchCount": 0, "processed": []}"#)
+        }
+    });
+    let server = server.await.unwrap();
+    let lightblue = client(&server.url(), |config| config.parallel = 4);
+    let builds = (0..800).map(|n| format!("app-{n}-1").parse().unwrap()).collect();
+    assert_eq!(lightblue.images(&builds, &texts(["bash"])).await.unwrap(), []);
+    assert_eq!(seen.load(Ordering::SeqCst), 4);
 }
