@@ -39,13 +39,22 @@ impl fmt::Display for Wrong {
 
 type Read<T> = Result<T, Wrong>;
 
-/// Returns a field that is there and not null.
-fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    object.get(name).filter(|value| !value.is_null())
+/// Returns a field if it is there and not null. Null has no fields.
+fn field<'a>(object: &'a Value, name: &str) -> Read<Option<&'a Value>> {
+    match object {
+        Value::Object(fields) => Ok(fields.get(name).filter(|value| !value.is_null())),
+        Value::Null => Ok(None),
+        other => Err(Wrong::new("", "an object", Some(other))),
+    }
+}
+
+/// Says that this is an object, and not null.
+fn is_object(object: &Value) -> Read<()> {
+    if object.is_object() { Ok(()) } else { Err(Wrong::new("", "an object", Some(object))) }
 }
 
 fn text(object: &Value, name: &str) -> Read<Option<String>> {
-    match field(object, name) {
+    match field(object, name)? {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         other => Err(Wrong::new(name, "a text", other)),
@@ -58,7 +67,7 @@ fn required_text(object: &Value, name: &str) -> Read<String> {
 
 /// Reads a truth value, which may be written as a text. None means no.
 fn truth(object: &Value, name: &str) -> Read<bool> {
-    match field(object, name) {
+    match field(object, name)? {
         None => Ok(false),
         Some(Value::Bool(truth)) => Ok(*truth),
         Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
@@ -68,7 +77,7 @@ fn truth(object: &Value, name: &str) -> Read<bool> {
 
 /// Reads each element of a list; `None` if there is no list.
 fn elements<T>(object: &Value, name: &str, mut read: impl FnMut(&Value) -> Read<T>) -> Read<Option<Vec<T>>> {
-    let elements = match field(object, name) {
+    let elements = match field(object, name)? {
         None => return Ok(None),
         Some(Value::Array(elements)) => elements,
         other => return Err(Wrong::new(name, "a list", other)),
@@ -157,8 +166,9 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn read(object: &Value) -> Read<Self> {
-        let brew = field(object, "brew").unwrap_or(&Value::Null);
-        let parsed = field(object, "parsed_data").unwrap_or(&Value::Null);
+        is_object(object)?;
+        let brew = field(object, "brew")?.unwrap_or(&Value::Null);
+        let parsed = field(object, "parsed_data")?.unwrap_or(&Value::Null);
         let entries = elements(object, "repositories", Entry::read)?.unwrap_or_default();
         // The manifest is one object; it is in a list because it is a reference to another entity.
         let manifests =
@@ -201,7 +211,16 @@ mod tests {
             ),
             (json!({ "rpm_manifest": [{ "rpms": {} }] }), "rpm_manifest.0.rpms: an object instead of a list"),
             (json!({ "rpm_manifest": [{ "rpms": [{}] }] }), "rpm_manifest.0.rpms.0.nvra: nothing instead of a text"),
-            (json!({ "parsed_data": { "labels": [true] } }), "parsed_data.labels.0.name: nothing instead of a text"),
+            (json!({ "parsed_data": { "labels": [{}] } }), "parsed_data.labels.0.name: nothing instead of a text"),
+            (
+                json!({ "parsed_data": { "labels": [true] } }),
+                "parsed_data.labels.0: a truth value instead of an object",
+            ),
+            (json!({ "parsed_data": "x" }), "parsed_data: a text instead of an object"),
+            (json!({ "brew": [] }), "brew: a list instead of an object"),
+            (json!({ "rpm_manifest": ["x"] }), "rpm_manifest.0: a text instead of an object"),
+            (json!(null), ": nothing instead of an object"),
+            (json!("x"), ": a text instead of an object"),
         ] {
             assert_eq!(Image::read(&object).unwrap_err().to_string(), text);
         }

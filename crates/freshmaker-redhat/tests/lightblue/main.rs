@@ -1,5 +1,7 @@
 //! Lightblue over HTTP: recorded answers, the fake, and services that answer wrongly.
 
+#![allow(clippy::unwrap_used)]
+
 mod form;
 mod found;
 mod recorded;

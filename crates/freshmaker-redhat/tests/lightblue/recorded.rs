@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 fn recorded(test: &str, name: &str) -> Value {
     let lines = include_str!("../data/lightblue/recorded.jsonl").lines();
     let values = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let matching = values.filter(|it| it["test"].as_str().unwrap().ends_with(test) && it["name"] == name);
-    matching.last().unwrap_or_else(|| panic!("{test}: {name}"))["value"].clone()
+    let mut matching = values.filter(|it| it["test"].as_str().unwrap().ends_with(test) && it["name"] == name);
+    matching.next_back().unwrap_or_else(|| panic!("{test}: {name}"))["value"].clone()
 }
 
 /// Serves these repositories, and these images.

@@ -60,6 +60,16 @@ async fn a_refusal_is_told_with_its_code() {
             Remedy::Corrupt,
             "processed.1.repository: nothing instead of a text",
         ),
+        (
+            status(200, complete(json!({ "processed": [null], "matchCount": 1 }))),
+            Remedy::Corrupt,
+            "processed.0.repository: nothing instead of a text",
+        ),
+        (
+            status(200, complete(json!({ "processed": ["a"], "matchCount": 1 }))),
+            Remedy::Corrupt,
+            "processed.0: a text instead of an object",
+        ),
         (Fault::Cut(100), Remedy::Unavailable, ""),
     ];
     for (fault, remedy, text) in cases {

@@ -107,15 +107,15 @@ impl FakeImage {
 
     /// Adds a repository in which the image is published with these tags.
     pub fn published_in<'a>(self, registry: &str, repository: &str, tags: impl IntoIterator<Item = &'a str>) -> Self {
-        self.with_entry(registry, repository, tags.into_iter().collect(), json!(true))
+        self.with_entry(registry, repository, tags.into_iter().collect(), true)
     }
 
     /// Adds a repository that has the image with these tags, unpublished.
     pub fn unpublished_in<'a>(self, registry: &str, repository: &str, tags: impl IntoIterator<Item = &'a str>) -> Self {
-        self.with_entry(registry, repository, tags.into_iter().collect(), json!(false))
+        self.with_entry(registry, repository, tags.into_iter().collect(), false)
     }
 
-    fn with_entry(mut self, registry: &str, repository: &str, tags: Vec<&str>, published: Value) -> Self {
+    fn with_entry(mut self, registry: &str, repository: &str, tags: Vec<&str>, published: bool) -> Self {
         let tags: Vec<_> = tags.into_iter().map(|tag| json!({ "name": tag })).collect();
         let entry = json!({ "registry": registry, "repository": repository, "published": published, "tags": tags });
         self.push("repositories", entry);
