@@ -29,7 +29,7 @@ use std::fmt;
 pub struct Advisory {
     /// Its number, as in messages.
     pub id: u64,
-    /// Its name, such as `RHSA-2017:28484`.
+    /// Its name with its revision, such as `RHSA-2018:2838-08`.
     pub name: String,
     /// Its state in the Errata Tool, such as `QE` or `SHIPPED_LIVE`.
     pub state: String,
@@ -46,7 +46,7 @@ pub struct Advisory {
     pub reporter: String,
     /// CVEs that it fixes.
     pub cves: BTreeSet<String>,
-    /// Whether one of its bugs is a security bug with the flag `hightouch+`.
+    /// Whether one of its bugs has the flag `hightouch+`, which marks a major incident.
     pub has_hightouch_bug: bool,
 }
 

@@ -1,5 +1,8 @@
 //! Fake services that answer over real HTTP, for tests and demonstrations.
 
+pub mod errata;
 pub mod koji;
 pub mod lightblue;
 pub mod odcs;
+pub mod pulp;
+mod wire;
