@@ -56,7 +56,7 @@ use std::sync::Arc;
 const BYTES_MAX: usize = 32 << 20;
 
 /// How [`ErrataTool`] logs in. A client certificate is part of [`HttpConfig`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrataLogin {
     /// No login, or only the client certificate.

@@ -22,9 +22,8 @@ const IDS: [&str; 3] = [
 
 async fn service() -> (FakePulp, Pulp) {
     let service = FakePulp::start().await.unwrap();
-    let mut config = PulpConfig::new(service.url());
-    config.http.timeout = Duration::from_millis(2000);
-    (service, Pulp::new(config).unwrap())
+    let pulp = Pulp::new(PulpConfig::new(service.url())).unwrap();
+    (service, pulp)
 }
 
 #[tokio::test]
@@ -138,6 +137,18 @@ async fn trouble_has_its_remedy() {
     service.disturb(SEARCH, Reply::new(500));
     assert_eq!(pulp.content_sets(&many).await.unwrap_err().remedy, Remedy::Unavailable);
     assert_eq!(pulp.content_sets(&texts(&["a"])).await.unwrap(), texts(&["set"]));
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_unavailable() {
+    let service = FakePulp::start().await.unwrap();
+    let mut config = PulpConfig::new(service.url());
+    config.http.timeout = Duration::from_millis(200);
+    service.disturb(SEARCH, Reply::nothing());
+    let error = Pulp::new(config).unwrap().content_sets(&texts(&["a"])).await.unwrap_err();
+    assert!(error.remedy == Remedy::Unavailable && error.text.contains("timed out"), "{error}");
+    let nobody = Pulp::new(PulpConfig::new("http://127.0.0.1:1")).unwrap();
+    assert_eq!(nobody.content_sets(&texts(&["a"])).await.unwrap_err().remedy, Remedy::Unavailable);
 }
 
 #[tokio::test]
