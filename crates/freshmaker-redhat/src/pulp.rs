@@ -23,7 +23,8 @@
 //! interface, which this module does not know.
 
 use crate::lookup::ContentSets;
-use crate::rest::{Read, Rest, Wrong, at, items, maybe_at, text};
+use crate::rest::Rest;
+use crate::rest::field::{Read, Wrong, at, items, maybe_at, text};
 use async_trait::async_trait;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{HttpConfig, Secret};

@@ -3,7 +3,7 @@
 //! The service shows builds by product, and the files of a build by variant and architecture. A
 //! package is in as many of these as it is shipped to.
 
-use crate::rest::{Read, Wrong, at, each, flag, items, maybe_at, text};
+use crate::rest::field::{Read, Wrong, at, each, flag, items, maybe_at, text};
 use freshmaker::artifact::Nvr;
 use serde_json::Value;
 use std::collections::BTreeSet;

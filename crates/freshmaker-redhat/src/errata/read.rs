@@ -1,6 +1,6 @@
 //! What the service says about an advisory as a whole.
 
-use crate::rest::{Read, Wrong, at, each, items, maybe_at, nullable, number, object, text};
+use crate::rest::field::{Read, Wrong, at, each, items, maybe_at, number, object, text, text_if_any};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -38,7 +38,8 @@ fn same_id(value: &Value, id: u64) -> Read<()> {
 
 /// Reads an advisory. It is in an object with one field, whose name is its type.
 pub(super) fn erratum(answer: &Value, id: u64) -> Read<Erratum> {
-    let cves = at(answer, "content.content.cve", |value| nullable(value, cves))?.unwrap_or_default();
+    // Names between white space.
+    let cves = at(answer, "content.content.cve", text_if_any)?.split_whitespace().map(str::to_owned).collect();
     at(answer, "errata", |all| {
         let all = object(all)?;
         let (Some((kind, advisory)), 1) = (all.iter().next(), all.len()) else {
@@ -57,23 +58,15 @@ fn described(advisory: &Value, id: u64, cves: BTreeSet<String>) -> Read<Erratum>
             Ok(())
         })
     })?;
-    let security_impact = at(advisory, "security_impact", |value| nullable(value, text))?;
     Ok(Erratum {
         id,
         name: at(advisory, "fulladvisory", owned)?,
         state: at(advisory, "status", owned)?,
         content_types,
-        security_impact: security_impact.unwrap_or_default().to_lowercase(),
+        security_impact: at(advisory, "security_impact", text_if_any)?.to_lowercase(),
         product_id: at(advisory, "product_id", number)?,
         cves,
     })
-}
-
-/// Reads names between white space.
-fn cves(value: &Value) -> Read<BTreeSet<String>> {
-    // An empty text is one without names.
-    let names = if value.as_str().is_some_and(|names| names.trim().is_empty()) { "" } else { text(value)? };
-    Ok(names.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Reads the rest of an advisory, and compares what both descriptions contain. The states are not
@@ -103,8 +96,7 @@ pub(super) fn summary(answer: &Value, erratum: &Erratum) -> Read<Summary> {
 pub(super) fn has_hightouch_bug(answer: &Value) -> Read<bool> {
     let mut found = false;
     items(answer, |bug| {
-        // A bug without flags has no such field, null, or an empty text.
-        let flags = maybe_at(bug, "flags", |value| value.as_str().map_or_else(|| text(value), Ok))?;
+        let flags = maybe_at(bug, "flags", text_if_any)?;
         found |= flags.unwrap_or_default().split(',').any(|flag| flag.trim() == HIGHTOUCH);
         Ok(())
     })?;

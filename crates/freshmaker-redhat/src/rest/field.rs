@@ -100,6 +100,14 @@ pub(crate) fn text(value: &Value) -> Read<&str> {
     text.ok_or_else(|| Wrong::expected("text", value))
 }
 
+/// Returns a text, which may be null or white space for none.
+pub(crate) fn text_if_any(value: &Value) -> Read<&str> {
+    match value.as_str() {
+        Some(text) => Ok(text.trim()),
+        None => Ok(nullable(value, text)?.unwrap_or_default()),
+    }
+}
+
 /// Returns a whole number that is not negative.
 pub(crate) fn number(value: &Value) -> Read<u64> {
     value.as_u64().ok_or_else(|| Wrong::expected("a whole number, not negative", value))
@@ -127,5 +135,7 @@ mod tests {
         assert_eq!(maybe_at(&value, "n", text).unwrap(), None);
         assert_eq!(maybe_at(&value, "z", text).unwrap(), None);
         assert!(maybe_at(&value, "a", text).is_err());
+        assert_eq!(["n", "e"].map(|name| at(&value, name, text_if_any).unwrap()), ["", ""]);
+        assert_eq!(at(&value, "a.b", text_if_any).unwrap_err().to_string(), "`a.b`: expected text, found a list");
     }
 }

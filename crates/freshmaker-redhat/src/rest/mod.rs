@@ -3,10 +3,9 @@
 
 #![allow(dead_code, reason = "which of this is used depends on the clients that are compiled")]
 
-mod field;
+pub(crate) mod field;
 
-pub(crate) use field::{Read, Wrong, at, each, flag, items, maybe_at, nullable, number, object, text};
-
+use field::Read;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{Call, Http, HttpConfig, Reply, off_runtime};
 use reqwest::{Method, RequestBuilder};

@@ -122,10 +122,10 @@ async fn a_service_that_does_not_answer_is_unavailable() {
     let (service, _errata) = with([]).await;
     let mut config = ErrataConfig::new(service.url());
     config.http.timeout = Duration::from_millis(200);
-    service.disturb(BUGS, Reply::nothing());
+    service.disturb(ERRATUM, Reply::nothing());
     let error = ErrataTool::new(config).unwrap().advisory(28484).await.unwrap_err();
     assert!(error.remedy == Remedy::Unavailable && error.text.contains("timed out"), "{error}");
-    assert_eq!(error.place, format!("errata: GET {BUGS}"));
+    assert_eq!(error.place, format!("errata: GET {ERRATUM}"));
     let nobody = ErrataTool::new(ErrataConfig::new("http://127.0.0.1:1")).unwrap();
     assert_eq!(nobody.advisory(28484).await.unwrap_err().remedy, Remedy::Unavailable);
 }
@@ -225,6 +225,7 @@ async fn a_field_that_is_missing_or_wrong_is_named() {
 async fn what_may_be_missing_may_be_missing() {
     let cases = [
         (ERRATUM, "/errata/rhsa/security_impact", Some(Value::Null)),
+        (ERRATUM, "/errata/rhsa/security_impact", Some(json!(""))),
         (ERRATUM, "/content/content/cve", Some(Value::Null)),
         (BUGS, "/0/flags", None),
         (BUGS, "/0/flags", Some(Value::Null)),
