@@ -7,7 +7,7 @@ pub(crate) const HELP: &str = "\
 Rebuilds container images with Koji when packages, sources or people say so.
 
 usage: container_rebuilds [--config FILE] serve
-       container_rebuilds [--config FILE] plan ARTIFACT...
+       container_rebuilds [--config FILE] plan ARTIFACT... | ADVISORY
        container_rebuilds [--config FILE] show [EVENT]
        container_rebuilds [--config FILE] cancel EVENT [--by NAME]
        container_rebuilds [--config FILE] check-config [--online]
@@ -15,6 +15,7 @@ usage: container_rebuilds [--config FILE] serve
 
   serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
   plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
+  plan ADVISORY     the number of an advisory: what would be rebuilt if it were shipped now, and why
   show              the latest events; with EVENT its plan, its builds and why they are as they are
   cancel EVENT      stop what this event started, unless others want it as well
   check-config      read everything, and say what cannot work; with --online also try every login and permission,

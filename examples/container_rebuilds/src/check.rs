@@ -1,14 +1,19 @@
 //! Whether the configuration makes sense, and whether everybody it names is there and lets us in.
 
 use crate::Result;
+use crate::advisories::Sources;
 use crate::config::Config;
 use crate::wires::{self, System};
 use freshmaker::backend::{BuildSystem, Error, Remedy};
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::errata::ErrataTool;
 use freshmaker_redhat::koji::xmlrpc::Request;
 use freshmaker_redhat::koji::{Client, KojiBuildSystem, KojiConfig, KojiLogin};
+use freshmaker_redhat::lightblue::Lightblue;
+use freshmaker_redhat::lookup::{Advisories, ContentSets, Images};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
+use freshmaker_redhat::pulp::Pulp;
 use rustix::fs::{Access, access};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -39,6 +44,7 @@ struct Parts {
     bus: Option<AmqpConfig>,
     hub: Option<KojiConfig>,
     odcs: Option<OdcsConfig>,
+    sources: Option<Sources>,
 }
 
 pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
@@ -64,6 +70,9 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
             report.line("odcs", odcs.check().await.map(|about| format!("{about:?}")));
             let made = odcs.check_login().await;
             report.line("odcs login", made.map(|()| "composes may be made and renewed"));
+        }
+        if let Some(sources) = parts.sources {
+            advisories_online(&mut report, sources).await?;
         }
     }
     Ok(report.0)
@@ -109,6 +118,10 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
     {
         report.line::<&str>("odcs", Err(format_args!("Koji has the name {koji:?}, too")));
     }
+    let sources = config.advisories.as_ref().map(Sources::of);
+    if let Some(sources) = &sources {
+        advisories_offline(report, sources);
+    }
     let catalog =
         wires::catalog(&config.catalog).and_then(|catalog| all_have_builders(&catalog, &names).map(|()| catalog));
     report.line("catalog", catalog.map(|catalog| format!("{} artifacts", catalog.graph().len())));
@@ -116,7 +129,32 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
         bus: bus.ok().flatten(),
         hub: hub.ok().map(|(hub, _)| hub.config),
         odcs: odcs.filter(|odcs| odcs.config.check_offline().is_ok()).map(|odcs| odcs.config),
+        sources: sources.and_then(std::result::Result::ok),
     }
+}
+
+fn advisories_offline(report: &mut Report, sources: &Result<Sources>) {
+    match sources {
+        Err(error) => report.line::<&str>("advisories", Err(error)),
+        Ok(Sources { errata, pulp, lightblue, .. }) => {
+            report.line("errata", errata.check_offline().map(|()| &errata.http.url));
+            report.line("pulp", pulp.check_offline().map(|()| &pulp.http.url));
+            report.line("lightblue", lightblue.check_offline().map(|()| &lightblue.http.url));
+        }
+    }
+}
+
+/// Asks each service for something that is not there, which needs the login that questions need.
+async fn advisories_online(report: &mut Report, Sources { errata, pulp, lightblue, .. }: Sources) -> Result<()> {
+    let answered = |error: Error| if error.remedy == Remedy::NotFound { Ok("answers") } else { Err(error) };
+    let asked = ErrataTool::new(errata)?.advisory(0).await;
+    report.line("errata login", asked.map(|_| "answers").or_else(answered));
+    let asked = Pulp::new(pulp)?.content_sets(&["of-nobody".to_owned()].into()).await;
+    report.line("pulp login", asked.map(|_| "answers"));
+    let nobody = "of-nobody-0-0".parse()?;
+    let asked = Lightblue::new(lightblue)?.images(&[nobody].into(), &["bash".to_owned()].into()).await;
+    report.line("lightblue login", asked.map(|_| "answers"));
+    Ok(())
 }
 
 /// Whether the file of what is stored can be written, or made.

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Deserialize)]
@@ -15,6 +16,63 @@ pub(crate) struct Config {
     pub(crate) fedora_messaging: Option<FedoraMessaging>,
     pub(crate) koji: Koji,
     pub(crate) odcs: Option<OdcsComposer>,
+    pub(crate) advisories: Option<Advisories>,
+}
+
+/// The services that know what an advisory fixes, and which released images contain it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Advisories {
+    pub(crate) errata: Errata,
+    pub(crate) pulp: Pulp,
+    pub(crate) lightblue: Lightblue,
+    /// Files of repositories that base images are built with, by name and version of the image.
+    #[serde(default)]
+    pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Errata {
+    pub(crate) url: String,
+    #[serde(default)]
+    pub(crate) kerberos: bool,
+    pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pulp {
+    pub(crate) url: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lightblue {
+    pub(crate) url: String,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) repository_version: String,
+    #[serde(default)]
+    pub(crate) image_version: String,
+    pub(crate) release_categories: Option<BTreeSet<String>>,
+    pub(crate) vendors: Option<BTreeSet<String>>,
+}
+
+impl Advisories {
+    fn files(&mut self) -> [Option<&mut PathBuf>; 5] {
+        [
+            self.errata.ca.as_mut(),
+            self.pulp.password_file.as_mut(),
+            self.pulp.ca.as_mut(),
+            self.lightblue.client_cert.as_mut(),
+            self.lightblue.ca.as_mut(),
+        ]
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,7 +132,9 @@ impl Config {
         let files = [Some(&mut config.state), Some(&mut config.catalog), config.koji.file.as_mut()];
         let bus = config.fedora_messaging.as_mut().map(|bus| &mut bus.file);
         let odcs = config.odcs.as_mut().map(|odcs| [odcs.token_file.as_mut(), odcs.ca.as_mut()]);
+        let advisories = config.advisories.as_mut().map(Advisories::files);
         let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten());
+        let all = all.chain(advisories.into_iter().flatten());
         all.flatten().for_each(|file| *file = directory.join(&file));
         Ok(config)
     }

@@ -1,13 +1,12 @@
 //! What is decided about the messages of this world.
 
 use freshmaker::artifact::{ArtifactId, Nvr};
-use freshmaker::backend::{BoxError, CatalogAnswer};
+use freshmaker::backend::CatalogAnswer;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult, RebuildRequested, rebuild_requested};
-use freshmaker::rebuild::EventId;
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::messages::bodhi::UpdateStable;
 use freshmaker_redhat::messages::dist_git::DockerfileChanged;
-use freshmaker_redhat::messages::request::{CancelEvent, ManualRebuild};
+use freshmaker_redhat::messages::request::ManualRebuild;
 use std::sync::Arc;
 
 /// Packages were updated: whatever contains them is rebuilt, and must contain them as they are now.
@@ -33,7 +32,9 @@ pub(crate) async fn rebuild_after_update(event: UpdateStable, cx: Context) -> Ha
 pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> HandlerResult {
     if event.container_images.is_empty() {
         return Ok(Decision::Skip(
-            "which images an advisory concerns is not known here: the request has to name them".into(),
+            "which images an advisory affects is not known here: without [advisories] in the configuration \
+             the request has to name them"
+                .into(),
         ));
     }
     if event.dry_run {
@@ -41,11 +42,6 @@ pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> Handle
     }
     let ManualRebuild { container_images: artifacts, requester, .. } = event;
     rebuild_requested(RebuildRequested { artifacts, dependents: true, requester }, cx).await
-}
-
-/// Somebody asks for the end of an event.
-pub(crate) async fn cancel_event(event: CancelEvent, _: Context) -> Result<Decision, BoxError> {
-    Ok(Decision::Cancel(vec![EventId(event.event_id)]))
 }
 
 /// The recipe of an image changed: it is rebuilt from there, and what is built on it follows.

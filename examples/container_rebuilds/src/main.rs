@@ -1,10 +1,12 @@
 //! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite. `--help` says how;
 //! `--world simulated` needs none of them.
 
+mod advisories;
 mod args;
 mod check;
 mod config;
 mod handlers;
+mod released;
 mod show;
 mod simulated;
 mod wires;
@@ -51,7 +53,7 @@ fn run(command: Command) -> Result<bool> {
             }
             Command::Simulated => simulated::run().await,
             Command::Serve { config } => serve(&config).await,
-            Command::Plan { config, artifacts } => show::plan(&Wires::of(&Config::read(&config)?)?, &artifacts).await,
+            Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::CheckConfig { config, online } => check::run(&config, online).await,

@@ -3,18 +3,51 @@
 use crate::Result;
 use crate::wires::Wires;
 use freshmaker::artifact::ArtifactId;
+use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::Client;
+use freshmaker::engine::{Foreseen, Previewed, SystemClock};
 use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker_redhat::handlers::FACTS;
+use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 
-/// The plan of a rebuild of these, which is not made.
-pub(crate) async fn plan(wires: &Wires, artifacts: &[String]) -> Result<bool> {
+/// The plan of a rebuild of these, which is not made. A number is that of an advisory.
+pub(crate) async fn plan(wires: Wires, artifacts: &[String]) -> Result<bool> {
+    if let [number] = artifacts
+        && let Ok(errata_id) = number.parse()
+    {
+        return advisory(wires, errata_id).await;
+    }
     let artifacts: Vec<_> = artifacts.iter().map(|name| ArtifactId::new(name.as_str())).collect();
     let graph = wires.catalog.dependents(&artifacts).await?.complete()?;
-    wires.catalog.policy().check_facts([])?;
+    wires.catalog.policy().check_facts(wires.advisories.iter().flat_map(|_| FACTS))?;
     let planner = graph.planner().policy(wires.catalog.policy());
     print!("{}", artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
     Ok(true)
+}
+
+/// What would be done if this advisory were shipped now.
+async fn advisory(wires: Wires, errata_id: i64) -> Result<bool> {
+    if wires.advisories.is_none() {
+        return Err("advisories are not known here: the configuration has no [advisories]".into());
+    }
+    let shipped = serde_json::json!({ "errata_id": errata_id, "to": "SHIPPED_LIVE" });
+    let event: AdvisoryStatusChanged = serde_json::from_value(shipped)?;
+    let preview = wires.preview()?;
+    let mut good = true;
+    for Previewed { handler, decision, .. } in preview.event(&event, SystemClock.now()).await? {
+        match decision {
+            Foreseen::Rebuilds(plan) => print!("{plan}"),
+            Foreseen::Asks { plan, reason } => print!("{reason}\n{plan}"),
+            Foreseen::Skips(reason) => println!("nothing: {reason}"),
+            Foreseen::Fails(reason) => {
+                good = false;
+                println!("{handler} fails: {reason}");
+            }
+            other => println!("{handler}: {other:?}"),
+        }
+    }
+    Ok(good)
 }
 
 /// The latest events; or one of them with everything that is known about it.

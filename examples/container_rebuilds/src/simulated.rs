@@ -1,11 +1,14 @@
-//! The whole story on one machine: a fake hub and a fake ODCS on real sockets, with the real client
-//! of each, and a bus in memory.
+//! The whole story on one machine: fakes of all services on real sockets, with the real client of
+//! each, and a bus in memory.
 //!
 //! An update of a package is published. Two images contain it, a third is built on those. A
 //! repository is prepared, the first image turns out to have the old package and is built again,
-//! and one answer of the hub gets lost.
+//! and one answer of the hub gets lost. At the same time an advisory is shipped: three released
+//! images contain the package that it fixes, each built on the one before, and the last one fails
+//! once.
 
 use crate::Result;
+use crate::released::{self, Released};
 use crate::show;
 use crate::wires::{System, Wires, parsers};
 use freshmaker::ArtifactGraph;
@@ -30,15 +33,18 @@ pub(crate) async fn run() -> Result<bool> {
     let hub = hub().await?;
     let odcs = FakeOdcs::start(Arc::new(SystemClock)).await?;
     odcs.script("f40-updates", Course::slow(Duration::ZERO, Duration::from_millis(500)));
+    let released = Released::start(&hub).await?;
     let bus = Arc::new(MemoryBus::new());
     let state = tempfile::tempdir()?;
-    let engine = wires(&hub, &odcs, &bus, state.path().join("state.sqlite"))?.engine()?;
+    let engine = wires(&hub, &odcs, &released, &bus, state.path().join("state.sqlite"))?.engine()?;
     let client = engine.client();
 
     println!(
-        "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n"
+        "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n\
+         RHSA-2026:1398 with bash-5.1.8-9.el9 is shipped; the last of three images will fail once\n"
     );
     bus.send(update());
+    bus.send(released::shipped(PREFIX));
     let messages = tokio::spawn(deliver(hub, odcs, bus, client.clone()));
     engine.run_until(finished(&client)).await?;
     let (hub, odcs) = messages.await?;
@@ -61,7 +67,11 @@ async fn hub() -> Result<Hub> {
     let hub = Hub::start(Arc::new(SystemClock)).await?;
     hub.add_user("freshmaker", "not a secret");
     hub.add_target(TARGET);
+    hub.add_target(released::TARGET);
     hub.script(|submission| {
+        if let Some(fate) = released::fate(submission) {
+            return Some(fate);
+        }
         let takes = Duration::from_millis(300);
         let stale = submission.artifact().ends_with("/base") && submission.number == 1;
         let package = if stale { "openssl-libs-3.2.1-2.fc40" } else { "openssl-libs-3.2.2-3.fc40" };
@@ -71,7 +81,13 @@ async fn hub() -> Result<Hub> {
     Ok(hub)
 }
 
-fn wires(hub: &Hub, odcs: &FakeOdcs, bus: &Arc<MemoryBus>, state: std::path::PathBuf) -> Result<Wires> {
+fn wires(
+    hub: &Hub,
+    odcs: &FakeOdcs,
+    released: &Released,
+    bus: &Arc<MemoryBus>,
+    state: std::path::PathBuf,
+) -> Result<Wires> {
     let mut koji = KojiConfig::new(hub.url());
     koji.login = KojiLogin::Password { user: "freshmaker".to_owned(), password: Secret::new("not a secret") };
     koji.topurl = Some(hub.files_url());
@@ -88,12 +104,13 @@ fn wires(hub: &Hub, odcs: &FakeOdcs, bus: &Arc<MemoryBus>, state: std::path::Pat
     Ok(Wires {
         state,
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
-        parsers: parsers(&[PREFIX.to_owned()]),
+        parsers: parsers(&[PREFIX.to_owned()], true),
         freshmaker_messages: None,
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,
         odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
+        advisories: Some(released.sources()),
     })
 }
 

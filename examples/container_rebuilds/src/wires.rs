@@ -1,18 +1,21 @@
 //! Which backends and handlers make up the service.
 
 use crate::Result;
+use crate::advisories::Sources;
 use crate::config::Config;
-use crate::handlers::{RebuildRecipe, cancel_event, rebuild_after_update, rebuild_by_hand};
+use crate::handlers::{RebuildRecipe, rebuild_after_update, rebuild_by_hand};
 use freshmaker::Engine;
 use freshmaker::backend::Bus;
 use freshmaker::client::Client;
-use freshmaker::engine::EngineBuilder;
+use freshmaker::engine::{EngineBuilder, Preview};
 use freshmaker::event::{Event, Parsers};
 use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requested};
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
+use freshmaker_redhat::handlers::{FACTS, RebuildImagesOfAdvisory, RebuildImagesOnRequest, cancel_on_request};
 use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiVerifier, Profile, ProfileFiles};
+use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
@@ -30,6 +33,7 @@ pub(crate) struct Wires {
     pub(crate) koji: System<KojiConfig>,
     pub(crate) verify: bool,
     pub(crate) odcs: Option<System<OdcsConfig>>,
+    pub(crate) advisories: Option<Sources>,
 }
 
 /// A service that builds, under the name that the catalog has for it.
@@ -41,7 +45,7 @@ pub(crate) struct System<C> {
 
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let parsers = parsers(&config.topic_prefixes);
+        let parsers = parsers(&config.topic_prefixes, config.advisories.is_some());
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             state: config.state.clone(),
@@ -52,11 +56,21 @@ impl Wires {
             koji: hub(config)?.0,
             verify: config.koji.verify,
             odcs: odcs(config),
+            advisories: config.advisories.as_ref().map(Sources::of).transpose()?,
         })
     }
 
     /// The service, ready to run.
     pub(crate) fn engine(self) -> Result<Engine> {
+        Ok(self.service()?.build()?)
+    }
+
+    /// Tells what the service would do about an event.
+    pub(crate) fn preview(self) -> Result<Preview> {
+        Ok(Self { bus: None, ..self }.service()?.preview()?)
+    }
+
+    fn service(self) -> Result<EngineBuilder> {
         let name = self.koji.name.as_str();
         let mut builder = self
             .builder()?
@@ -78,7 +92,7 @@ impl Wires {
         if let Some(url) = self.freshmaker_messages {
             builder = builder.announcer(FreshmakerMessages::new(url));
         }
-        Ok(builder.build()?)
+        Ok(builder)
     }
 
     /// A way to what is stored, beside a service that runs or without one.
@@ -92,14 +106,22 @@ impl Wires {
             .catalog("files", Arc::clone(&self.catalog) as _)
             .policy(self.catalog.policy().clone())
             .parsers(self.parsers.clone());
-        let builder = builder.on(rebuild_after_update).on(rebuild_by_hand).on(cancel_event);
+        let builder = match &self.advisories {
+            Some(sources) => {
+                let affected = sources.affected(&self.koji)?;
+                let builder = builder.facts(FACTS).on(RebuildImagesOfAdvisory(affected.clone()));
+                builder.on(RebuildImagesOnRequest(affected))
+            }
+            None => builder.on(rebuild_by_hand),
+        };
+        let builder = builder.on(rebuild_after_update).on(cancel_on_request);
         let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
     }
 }
 
-/// The messages that are understood.
-pub(crate) fn parsers(prefixes: &[String]) -> Parsers {
+/// The messages that are understood; those about advisories only if somebody knows them.
+pub(crate) fn parsers(prefixes: &[String], advisories: bool) -> Parsers {
     let kinds = [
         bodhi::UpdateStable::KIND,
         dist_git::DockerfileChanged::KIND,
@@ -107,7 +129,7 @@ pub(crate) fn parsers(prefixes: &[String]) -> Parsers {
         request::CancelEvent::KIND,
     ];
     let mut parsers = messages::parsers(prefixes);
-    parsers.retain_kinds(|kind| kinds.contains(&kind));
+    parsers.retain_kinds(|kind| kinds.contains(&kind) || (advisories && kind == AdvisoryStatusChanged::KIND));
     parsers
 }
 
@@ -121,7 +143,7 @@ pub(crate) fn catalog(path: &Path) -> Result<FilesCatalog> {
 pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     let Some(bus) = &config.fedora_messaging else { return Ok(None) };
     let amqp = AmqpConfig::read(&bus.file)?;
-    let mut topics = parsers(&config.topic_prefixes).topics();
+    let mut topics = parsers(&config.topic_prefixes, config.advisories.is_some()).topics();
     let mut hints = messages::parsers(&config.topic_prefixes);
     let changes = [
         koji_messages::TaskChanged::KIND,
