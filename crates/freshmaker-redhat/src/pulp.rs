@@ -142,8 +142,8 @@ impl Pulp {
         let request = request.json(&json!({ "criteria": criteria }));
         let answer = self.rest.send(request, format!("pulp: POST {PATH}")).await.map_err(|error| {
             match error.remedy {
-                // A search that finds nothing is an empty list. This is a wrong address: asked again
-                // until the configuration is corrected.
+                // A search that finds nothing is an empty list. This is a wrong address: asked
+                // again until the configuration is corrected.
                 Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
                 _ => error,
             }

@@ -296,6 +296,10 @@ async fn fixed_packages_are_those_of_the_cves_or_else_all() {
     service.show(BY_CVE, json!({ "CVE-2017-1": {}, "CVE-2017-2": { "RHEL-9": { "name": "RHEL-9", "builds": [] } } }));
     assert_eq!(errata.fixed_packages(28484).await.unwrap(), nvrs(&[]));
     assert_eq!(service.asked().len(), 2);
+    // A source package is none in any place.
+    let files = json!(["a-1-1.src.rpm", "b-1-1.nosrc.rpm", "c-1-1.x86_64.rpm"]);
+    service.show(BUILDS, json!({ "RHEL-9": [{ "a-1-1": { "RHEL-9": { "x86_64": files } } }] }));
+    assert_eq!(errata.fixed_packages(28484).await.unwrap(), nvrs(&["c-1-1"]));
 }
 
 #[tokio::test]
