@@ -67,30 +67,39 @@ impl Wires {
 
     /// Tells what the service would do about an event.
     pub(crate) fn preview(self) -> Result<Preview> {
-        Ok(Self { bus: None, ..self }.service()?.preview()?)
+        let builder = self.deciding()?;
+        // Earlier builds say how long these will take, if there are any; a preview keeps nothing.
+        let stored = self.state.exists().then(|| SqliteStorage::open(&self.state)).transpose()?;
+        let builder = stored.into_iter().fold(builder, |builder, stored| builder.storage(Arc::new(stored)));
+        Ok(self.building(builder)?.preview()?)
     }
 
     fn service(self) -> Result<EngineBuilder> {
+        let mut builder = self.building(self.builder()?)?;
+        if let Some(bus) = self.bus {
+            builder = builder.bus("fedora-messaging", bus);
+        }
+        if let Some(url) = self.freshmaker_messages {
+            builder = builder.announcer(FreshmakerMessages::new(url));
+        }
+        Ok(builder)
+    }
+
+    /// Adds who builds.
+    fn building(&self, builder: EngineBuilder) -> Result<EngineBuilder> {
         let name = self.koji.name.as_str();
-        let mut builder = self
-            .builder()?
+        let mut builder = builder
             .build_system(name, Arc::new(KojiBuildSystem::new(self.koji.config.clone())?))
             .limit(name, self.koji.slots)
             .hints(name, koji_messages::task_hint_of(self.koji.config.instance.as_str()));
         if self.verify {
             builder = builder.verifier(name, Arc::new(KojiVerifier::new(&self.koji.config)?));
         }
-        if let Some(odcs) = self.odcs {
+        if let Some(odcs) = &self.odcs {
             builder = builder
-                .composer(odcs.name.as_str(), Arc::new(OdcsComposer::new(odcs.config)?))
+                .composer(odcs.name.as_str(), Arc::new(OdcsComposer::new(odcs.config.clone())?))
                 .limit(odcs.name.as_str(), odcs.slots)
-                .hints(odcs.name, odcs_messages::compose_hint);
-        }
-        if let Some(bus) = self.bus {
-            builder = builder.bus("fedora-messaging", bus);
-        }
-        if let Some(url) = self.freshmaker_messages {
-            builder = builder.announcer(FreshmakerMessages::new(url));
+                .hints(odcs.name.as_str(), odcs_messages::compose_hint);
         }
         Ok(builder)
     }
@@ -101,8 +110,12 @@ impl Wires {
     }
 
     fn builder(&self) -> Result<EngineBuilder> {
+        Ok(self.deciding()?.storage(Arc::new(SqliteStorage::open(&self.state)?)))
+    }
+
+    /// Who decides, and by what.
+    fn deciding(&self) -> Result<EngineBuilder> {
         let builder = Engine::builder()
-            .storage(Arc::new(SqliteStorage::open(&self.state)?))
             .catalog("files", Arc::clone(&self.catalog) as _)
             .policy(self.catalog.policy().clone())
             .parsers(self.parsers.clone());

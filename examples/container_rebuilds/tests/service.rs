@@ -6,8 +6,12 @@ use freshmaker::Message;
 use freshmaker::backend::Bus;
 use freshmaker::engine::SystemClock;
 use freshmaker_amqp::{AmqpBus, AmqpConfig, Arguments, QueueConfig};
+use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
+use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
+use freshmaker_redhat::fakes::pulp::FakePulp;
+use freshmaker_redhat::lookup::Advisory;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -231,6 +235,102 @@ async fn an_event_can_be_cancelled_beside_the_service() {
     assert!(cancelled && said.contains("cancelled by alice"), "{said}");
     world.until("the cancellation", async || world.hub.live_tasks().is_empty()).await;
     world.until("the end", async || world.ask(&["show"]).await.1.contains("event 1 CANCELED")).await;
+    service.kill();
+}
+
+/// The services that know of one released image, and of an advisory for a package in it.
+struct Advisories {
+    errata: FakeErrataTool,
+    pulp: FakePulp,
+    lightblue: FakeLightblue,
+}
+
+impl Advisories {
+    /// They are part of the configuration, too.
+    async fn new(world: &World) -> Self {
+        let errata = FakeErrataTool::start().await.unwrap();
+        let pulp = FakePulp::start().await.unwrap();
+        let lightblue = FakeLightblue::start().await.unwrap();
+        let advisory = Advisory {
+            id: 7,
+            name: "RHSA-2026:7".into(),
+            state: "SHIPPED_LIVE".into(),
+            content_types: ["rpm".to_owned()].into(),
+            security_impact: "important".into(),
+            product: "RHEL".into(),
+            release: "RHEL-9".into(),
+            reporter: "somebody".into(),
+            ..Advisory::default()
+        };
+        let build = FakeBuild::new("bash-5.1-9.el9".parse().unwrap(), ["RHEL-9"]);
+        errata.add(advisory, [build.with_files(["bash-5.1-9.el9.x86_64.rpm"])], ["baseos__x86_64"]);
+        pulp.add("baseos__x86_64", Some("baseos"));
+        lightblue.add_repository(FakeRepository::new("registry.example.com", "shop"));
+        let image = FakeImage::new("shop-container", "shop-container-2.1-4").with_content_set("baseos");
+        let image = image.published_in("registry.example.com", "shop", ["latest"]);
+        lightblue.add_image(image.with_rpm("bash", "bash-5.1-6.el9.x86_64"));
+        let installed = Fate::succeeds().with_rpm("x86_64", "bash-5.1-6.el9");
+        world
+            .hub
+            .add_built_image(&"shop-container-2.1-4".parse().unwrap(), "f40-containers", None, &installed)
+            .unwrap();
+        let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+        let section = format!(
+            "[advisories.errata]\nurl = \"{}\"\n[advisories.pulp]\nurl = \"{}\"\nuser = \"fm\"\npassword_file = \"pulp\"\n\
+             [advisories.lightblue]\nurl = \"{}\"\n",
+            errata.url(),
+            pulp.url(),
+            lightblue.url()
+        );
+        world.write("pulp", "hush-pulp\n");
+        world.write("container_rebuilds.toml", &(text + &section));
+        Self { errata, pulp, lightblue }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_advisory_would_rebuild_is_shown() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let (good, said) = world.ask(&["plan", "7"]).await;
+    assert!(!good && said.contains("the configuration has no [advisories]"), "{said}");
+    let services = Advisories::new(&world).await;
+    let (good, said) = world.ask(&["plan", "7"]).await;
+    let why = "shop-container-2.1-4 is rebuilt: it contains bash-5.1-6.el9, older than bash-5.1-9.el9";
+    assert!(good && said.contains(why), "{said}");
+    assert!(!world.path("state.sqlite").exists(), "a plan keeps nothing");
+    assert!(world.hub.ledger().entries.is_empty(), "and builds nothing");
+    let (good, said) = world.ask(&["plan", "8"]).await;
+    assert!(!good && said.contains("8"), "{said}");
+
+    services.pulp.require_authorization("Basic Zm06aHVzaC1wdWxw");
+    let (_, said) = world.ask(&["check-config", "--online"]).await;
+    for line in ["ok      errata:", "ok      errata login", "ok      pulp login", "ok      lightblue login"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    services.errata.require_authorization("Negotiate nothing");
+    services.lightblue.disturb(freshmaker_redhat::fakes::lightblue::Fault::Html(401));
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  errata login") && said.contains("FAILED  lightblue login"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shipped_advisory_rebuilds_its_images() {
+    let Some(broker) = broker() else { return };
+    let world = World::new(&broker).await;
+    let services = Advisories::new(&world).await;
+    world.hub.script(|_| Some(Fate::succeeds().with_version("2.1").with_rpm("x86_64", "bash-5.1-9.el9")));
+    let mut service = world.serve();
+    world.until_it_listens().await;
+    let before = services.errata.asked().len();
+    let body = serde_json::json!({ "errata_id": 7, "from": "REL_PREP", "to": "SHIPPED_LIVE" });
+    world.publish("8f3c2a10-0000-4000-8000-000000000003", "errata.activity.status", &body).await;
+    world.until("the end", async || world.ask(&["show"]).await.1.contains("COMPLETE")).await;
+    let (_, said) = world.ask(&["show", "1"]).await;
+    assert!(said.contains("DONE shop-container-2.1-4 as shop-container-2.1-4."), "{said}");
+    assert!(said.contains("it was built, and has what was demanded"), "{said}");
+    assert_eq!(world.hub.ledger().violations(), []);
+    let asked = services.errata.asked().len() - before;
+    assert_eq!(asked, 6, "three for the advisory, two for its packages without CVEs, one for its repositories");
     service.kill();
 }
 
