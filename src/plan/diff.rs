@@ -138,6 +138,8 @@ pub enum Aspect {
     Because,
     /// Why it was asked for.
     Asked,
+    /// Why it cannot be built.
+    Impediment,
     /// In which roles it uses a parent.
     Parent,
     /// The digest of a parent's content.
@@ -207,7 +209,7 @@ struct Changes<'a>(Vec<Change<'a>>);
 impl<'a> Changes<'a> {
     fn between(from: &'a PlanNode, to: &'a PlanNode) -> Vec<Change<'a>> {
         // Taken apart, so that a new field cannot be forgotten.
-        let PlanNode { artifact, reason, because, asked, parents: _, demands, wave, estimate, rank } = from;
+        let PlanNode { artifact, reason, because, asked, impediment, parents: _, demands, wave, estimate, rank } = from;
         let mut changes = Self(Vec::new());
         changes.artifact(artifact, &to.artifact);
         changes.note(Aspect::Reason, None, Some(reason), Some(&to.reason), word);
@@ -215,9 +217,9 @@ impl<'a> Changes<'a> {
             let side = |list: &'a [ArtifactId]| list.binary_search(name).is_ok().then_some(name);
             changes.note(Aspect::Because, None, side(because), side(&to.because), ToString::to_string);
         }
-        changes.note(Aspect::Asked, None, asked.as_ref(), to.asked.as_ref(), |asked| {
-            format!("{}: {}", asked.code, asked.text)
-        });
+        let sentence = |reason: &crate::reason::Reason| format!("{}: {}", reason.code, reason.text);
+        changes.note(Aspect::Asked, None, asked.as_ref(), to.asked.as_ref(), sentence);
+        changes.note(Aspect::Impediment, None, impediment.as_ref(), to.impediment.as_ref(), sentence);
         changes.parents(from, to);
         for package in demands.iter().chain(&to.demands).collect::<BTreeSet<_>>() {
             let side = |set: &'a BTreeSet<Nvr>| set.get(package);

@@ -260,7 +260,10 @@ impl fmt::Display for Explanation<'_> {
                     let and = if derivation.steps.is_empty() { "" } else { "; and because " };
                     write!(f, "{}{and}", Line(&asked.text))?;
                 }
-                derivation.fmt(f)
+                derivation.fmt(f)?;
+                node.impediment
+                    .as_ref()
+                    .map_or(Ok(()), |why| write!(f, "; but it cannot be built ({}): {}", why.code, Line(&why.text)))
             }
         }
     }

@@ -207,6 +207,10 @@ pub struct PlanNode {
     /// Why it was asked for itself, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Reason>,
+    /// Why it cannot be built although it should be, if that is known already. Its build fails at
+    /// once with this reason, and what waits for it fails too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impediment: Option<Reason>,
     /// Everything it is built from, by name.
     pub parents: Vec<PlanParent>,
     /// Packages that the result must contain, or newer ones.

@@ -54,6 +54,7 @@ pub struct Planner<'a> {
     pub(super) rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
     pub(super) excluded: BTreeMap<ArtifactId, Reason>,
     demands: BTreeMap<ArtifactId, BTreeSet<Nvr>>,
+    pub(super) impediments: BTreeMap<ArtifactId, Reason>,
     pub(super) policy: Policy,
     pub(super) facts: Facts,
     pub(super) dependents: bool,
@@ -84,6 +85,7 @@ impl ArtifactGraph {
             rebuild: BTreeMap::new(),
             excluded: BTreeMap::new(),
             demands: BTreeMap::new(),
+            impediments: BTreeMap::new(),
             policy: Policy::allow_all(),
             facts: Facts::default(),
             dependents: true,
@@ -157,6 +159,29 @@ impl Planner<'_> {
     /// be demanded of one artifact.
     pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
         self.demands.entry(self.canonical(id.into())).or_default().insert(package);
+        self
+    }
+
+    /// If this artifact is to be rebuilt, it cannot be, for a reason that the caller knows: how it
+    /// is built could not be looked up, for example. It becomes a part of the plan, also if it has
+    /// no recipe, and its build fails at once. So the event tells that something it should have
+    /// rebuilt is as it was, which an [exclusion](Self::exclude) would not.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, RebuildReason, Reason};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("app", ArtifactKind::Image));
+    /// let affected = Reason::new("affected", "it contains curl 8.1, older than curl 8.2");
+    /// let why = Reason::new("lookup_error", "its build has no task in Koji");
+    /// let planner = graph.planner().rebuild_as("app", RebuildReason::DirectlyAffected, affected);
+    /// let plan = planner.impeded("app", why).plan()?;
+    /// let node = plan.node(&"app".into()).unwrap();
+    /// assert_eq!(node.impediment.as_ref().unwrap().code, "lookup_error");
+    /// # Ok::<(), freshmaker::plan::PlanError>(())
+    /// ```
+    pub fn impeded(mut self, id: impl Into<ArtifactId>, why: Reason) -> Self {
+        self.impediments.insert(self.canonical(id.into()), why);
         self
     }
 
@@ -259,6 +284,7 @@ impl Planner<'_> {
                 because,
                 asked: asked.map(|(_, why)| why.clone()).or_else(prerequisite),
                 parents: parents.collect(),
+                impediment: self.impediments.get(id).cloned(),
                 demands: self.demands.get(id).cloned().unwrap_or_default(),
                 wave: sequence.waves[position],
                 estimate: members.estimates[position],

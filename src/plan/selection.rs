@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
     /// Returns why an artifact that a change reaches cannot or must not be rebuilt; `None` if it
     /// may be.
     fn objection(&self, index: ArtifactIndex, artifact: &Artifact) -> Option<Reason> {
-        if !self.planner.graph.buildable(index) {
+        if !self.planner.graph.buildable(index) && !self.planner.impediments.contains_key(&artifact.id) {
             return Some(Reason::new("no_recipe", "the catalog has no recipe for it: somebody else builds it"));
         }
         if self.planner.policy.is_empty() {

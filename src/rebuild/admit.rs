@@ -4,7 +4,7 @@
 //! is connected to one of them over dependencies. Writes one event, its plan, new builds, causes
 //! and dependencies; changes builds that are joined, and the priority of builds that they wait for.
 //!
-//! Admission has four steps. A refusal in step 1 or 3 undoes all of them.
+//! Admission has five steps. A refusal in step 1 or 3 undoes all of them.
 //!
 //! 1. *Place.* For each node of the plan, the next build of its key is joined if it can be; else
 //!    the current one; else a new build is created. A new build becomes the next build of its key,
@@ -12,6 +12,8 @@
 //! 2. *Connect.* Each build waits for the builds of the parents that the plan rebuilds before it.
 //! 3. *Check for cycles.* If unsatisfied dependencies now form a cycle, the plan is refused.
 //! 4. *Hasten.* What the event waits for gets a position that is at least as early.
+//! 5. *Fail.* New builds of which the plan knows that they cannot be built end as failed, and what
+//!    waits for them fails too.
 //!
 //! Example: `base` 1 is running, and `app` 2 waits for it. A new event wants both.
 //!
@@ -158,6 +160,12 @@ impl Admission {
         }
     }
 
+    /// Returns the numbers that new builds of this decision have.
+    fn numbers(&self) -> std::ops::Range<i64> {
+        let BuildId(first) = self.first_build;
+        first..first.saturating_add(i64::try_from(self.outcome.builds()).unwrap_or(i64::MAX))
+    }
+
     /// Returns the build key of a node. `None` if nothing is to be built, or if no build system is
     /// named for the node.
     fn key(&self, node: &PlanNode) -> Option<BuildKey> {
@@ -244,11 +252,26 @@ impl Rebuild {
             if let Some(event) = self.now.events.get_mut(&admission.event) {
                 event.builds_open = u32::try_from(joined.len()).unwrap_or(u32::MAX);
             }
+            self.fail_impeded(admission, plan, &joined);
         }
         if let Some(plan) = admission.outcome.plan() {
             self.plans.push((admission.event, plan.clone()));
         }
         Ok(())
+    }
+
+    /// Ends the new builds that cannot be built, and what waits for them. A build that was joined
+    /// goes on: whoever asked for it before knows how it is built.
+    fn fail_impeded(&mut self, admission: &Admission, plan: &Plan, placed: &BTreeMap<ArtifactId, BuildId>) {
+        let new = |build: &&BuildId| admission.numbers().contains(&build.0);
+        for node in plan.nodes() {
+            let build = placed.get(&node.artifact.id).filter(new);
+            if let (Some(why), Some(build)) = (&node.impediment, build)
+                && self.now.builds.get(build).is_some_and(|build| !build.state.is_terminal())
+            {
+                self.fail(*build, why.clone());
+            }
+        }
     }
 
     /// Finds or creates the build of each node, and makes the event a cause of it.
@@ -324,6 +347,9 @@ impl Rebuild {
     fn try_join(&mut self, id: BuildId, node: &PlanNode, priority: i64) -> bool {
         let Some(build) = self.now.builds.get_mut(&id) else { return false };
         let queued = build.state.is_queued();
+        if node.impediment.is_some() {
+            return queued;
+        }
         let Some(parameters) = build.parameters.unite(&node.artifact.parameters).ok().filter(|_| queued) else {
             return false;
         };

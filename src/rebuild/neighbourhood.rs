@@ -244,6 +244,10 @@ impl Rebuild {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         let from = std::mem::replace(&mut build.state, to);
         if !self.loaded.builds.contains_key(&id) {
+            // The history of a new build begins with the state in which it is stored.
+            if to.is_terminal() {
+                (build.reason, build.done_at) = (reason, Some(self.at));
+            }
             return;
         }
         debug_assert!(from.allows(to), "build {id}: {from} -> {to}");
@@ -261,11 +265,15 @@ impl Rebuild {
         let Some(event) = self.now.events.get_mut(&id) else { return };
         debug_assert!(event.state.allows(to), "event {id}: {} -> {to}", event.state);
         let from = std::mem::replace(&mut event.state, to);
-        event.version += 1;
         event.reason = reason;
         if to.is_terminal() {
             event.done_at = Some(self.at);
         }
+        // The history of a new event begins with the state in which it is stored.
+        if !self.loaded.events.contains_key(&id) {
+            return;
+        }
+        event.version += 1;
         self.changes.push((self.actor.clone(), Change::Event { from, row: Box::new(event.clone()) }));
     }
 

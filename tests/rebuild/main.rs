@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod impeded;
 mod join;
 mod lines;
 mod order;

@@ -55,12 +55,12 @@ impl Sources {
 
     /// Who finds the images of an advisory, which this Koji builds.
     pub(crate) fn affected(&self, koji: &System<KojiConfig>) -> Result<AffectedImages> {
-        let mut recipes = KojiRecipes::new(&koji.config)?.with_system(koji.name.as_str());
+        let mut recipes = KojiRecipes::new(&koji.config)?;
         for (image, urls) in &self.extra_repositories {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
         let images = Lightblue::new(self.lightblue.clone())?;
-        let search = ImageSearch::new(Arc::new(images), Arc::new(recipes));
+        let search = ImageSearch::new(Arc::new(images), Arc::new(recipes)).with_system(koji.name.as_str());
         let errata = Arc::new(ErrataTool::new(self.errata.clone())?);
         Ok(AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search))
     }

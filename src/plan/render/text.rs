@@ -39,6 +39,13 @@ impl fmt::Display for Plan {
             }
             tree.write(f, id)?;
         }
+        let impeded = self.nodes.iter().filter_map(|(id, node)| Some((id, node.impediment.as_ref()?)));
+        for (number, (id, why)) in impeded.enumerate() {
+            if number == 0 {
+                writeln!(f, "cannot be built:")?;
+            }
+            writeln!(f, "   {} — {}: {}", Line(id.as_str()), why.code, Line(&why.text))?;
+        }
         if !self.excluded.is_empty() {
             writeln!(f, "not rebuilt:")?;
             for (id, exclusion) in &self.excluded {

@@ -175,7 +175,8 @@ impl CatalogImage {
     }
 
     /// Says that the way to build the image could not be looked up. Neither this image, nor any
-    /// that would be built on it, can be rebuilt.
+    /// that would be built on it, can be rebuilt; the [plan](super::Selection::planner) says so,
+    /// and their builds fail.
     pub fn with_lookup_error(mut self, error: impl Into<String>) -> Self {
         self.error = Some(error.into());
         self

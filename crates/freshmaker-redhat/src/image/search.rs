@@ -41,6 +41,7 @@ const LAYERS_MAX: usize = 100;
 pub struct ImageSearch {
     images: Arc<dyn Images>,
     recipes: Arc<dyn Recipes>,
+    system: Option<String>,
 }
 
 /// What was found so far.
@@ -71,7 +72,15 @@ impl ImageSearch {
     /// Searches in this catalog, and asks this build system for recipes.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, recipes: Arc<dyn Recipes>) -> Self {
-        Self { images, recipes }
+        Self { images, recipes, system: None }
+    }
+
+    /// Names the build system that builds the images, by the name under which it is registered. An
+    /// engine with several build systems needs it.
+    #[must_use]
+    pub fn with_system(mut self, name: impl Into<String>) -> Self {
+        self.system = Some(name.into());
+        self
     }
 
     /// Returns what is known about the images that contain an older package than one of `fixed`,
@@ -92,6 +101,8 @@ impl ImageSearch {
         for _ in 0..LAYERS_MAX {
             if layer.is_empty() {
                 self.stand_ins(&mut found).await?;
+                let system = self.system.as_deref();
+                found.images.values_mut().for_each(|image| image.artifact.system = system.map(str::to_owned));
                 return Ok(releases(found, fixed, content_sets));
             }
             let parents = self.resolve(&mut found, &layer).await?;

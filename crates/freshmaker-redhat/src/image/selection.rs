@@ -85,6 +85,9 @@ pub struct SelectedImage {
 pub struct Selection {
     images: Vec<SelectedImage>,
     excluded: BTreeMap<Nvr, Reason>,
+    /// Those of `excluded` that should be rebuilt, and cannot be because something about them, or
+    /// about an image below them, could not be looked up.
+    impeded: BTreeMap<Nvr, (RebuildReason, Reason)>,
     graph: ArtifactGraph,
 }
 
@@ -100,9 +103,15 @@ impl Selection {
         let index = wiring.index;
         let mut left_out = left_out(choice, wiring, wires);
         let replaced = replaced(choice, wiring, wires);
-        let mut images = Vec::new();
+        let (mut images, mut impeded) = (Vec::new(), BTreeMap::new());
         for &place in order {
             if let Some(why) = impediment(index, &wires[&place], place, &left_out) {
+                let mut below = wires[&place].iter().filter_map(Base::rebuilt);
+                let image = index.images[place];
+                let follows = image.artifact.buildable() && below.any(|parent| impeded.contains_key(&parent));
+                if image.error.is_some() || follows {
+                    impeded.insert(place, inclusion(fixes, choice, index, place));
+                }
                 left_out.insert(place, why);
                 continue;
             }
@@ -117,9 +126,11 @@ impl Selection {
                 demands: fixes.of(index.images[place].rpms.as_ref()),
             });
         }
-        let graph = graph(index, &images);
+        let mut graph = graph(index, &images);
+        impeded.keys().for_each(|place| graph.insert(index.images[*place].artifact.clone()));
+        let impeded = impeded.into_iter().map(|(place, why)| (index.nvr(place).clone(), why)).collect();
         let excluded = left_out.into_iter().map(|(place, why)| (index.nvr(place).clone(), why)).collect();
-        Self { images, excluded, graph }
+        Self { images, excluded, impeded, graph }
     }
 
     /// Returns the images to rebuild, parents before children.
@@ -148,13 +159,22 @@ impl Selection {
 
     /// Returns a planner that rebuilds exactly these images, with all reasons. A policy and facts
     /// can be added.
+    ///
+    /// An image whose look-up failed, and what would be built on it, is a part of the plan that
+    /// [cannot be built](Planner::impeded): the event must not look as if all was well.
     pub fn planner(&self) -> Planner<'_> {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
             let planner = planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone());
             let demands = image.demands.iter().cloned();
             demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package))
         });
-        self.excluded.iter().fold(planner, |planner, (nvr, why)| planner.exclude(nvr.to_string(), why.clone()))
+        self.excluded.iter().fold(planner, |planner, (nvr, why)| match self.impeded.get(nvr) {
+            Some((reason, included)) => {
+                let planner = planner.rebuild_as(nvr.to_string(), *reason, included.clone());
+                planner.impeded(nvr.to_string(), why.clone())
+            }
+            None => planner.exclude(nvr.to_string(), why.clone()),
+        })
     }
 }
 

@@ -42,7 +42,6 @@ const PARALLEL: usize = 8;
 pub struct KojiRecipes {
     reader: KojiReader,
     extra: BTreeMap<String, BTreeSet<String>>,
-    system: Option<String>,
 }
 
 impl KojiRecipes {
@@ -52,15 +51,7 @@ impl KojiRecipes {
     /// [`Unsupported`](freshmaker::backend::Remedy::Unsupported) if a certificate file cannot be
     /// used.
     pub fn new(config: &KojiConfig) -> Result<Self> {
-        Ok(Self { reader: KojiReader::new(config)?, extra: BTreeMap::new(), system: None })
-    }
-
-    /// Names the build system that builds the images, by the name under which it is registered. An
-    /// engine with several build systems needs it.
-    #[must_use]
-    pub fn with_system(mut self, name: impl Into<String>) -> Self {
-        self.system = Some(name.into());
-        self
+        Ok(Self { reader: KojiReader::new(config)?, extra: BTreeMap::new() })
     }
 
     /// Adds the URL of a repository file that a base image is built with, as parameter
@@ -156,7 +147,7 @@ impl KojiRecipes {
         let revision = request.source.revision.as_deref();
         let mut artifact = Artifact::new(image.to_string(), ArtifactKind::Image);
         artifact = artifact.with_source(request.source.location.as_str(), revision);
-        (artifact.target, artifact.system) = (request.target, self.system.clone());
+        artifact.target = request.target;
         if let Some(branch) = request.branch {
             artifact = artifact.with_parameter("git_branch", branch);
         }

@@ -1,10 +1,12 @@
 //! An advisory ships.
 
 use super::world::{FIXED, Known, World, affected, context, layers, old, waves};
+use freshmaker::backend::Paging;
+use freshmaker::client::Client;
 use freshmaker::handler::{Decision, Handler};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::plan::Plan;
-use freshmaker::rebuild::EventState;
+use freshmaker::rebuild::{BuildState, EventState};
 use freshmaker::{ArtifactGraph, Engine, Message, Policy};
 use freshmaker_redhat::handlers::{FACTS, RebuildImagesOfAdvisory};
 use freshmaker_redhat::messages::{self, errata::AdvisoryStatusChanged};
@@ -118,8 +120,8 @@ async fn an_epoch_that_the_catalog_leaves_out_makes_no_image_unfixed() {
 
 /// Numbers 8 and 15 of the faults of the Python service: what cannot be looked up is named, and
 /// nothing is built on a parent without the fix.
-#[tokio::test]
-async fn what_cannot_be_looked_up_is_left_out_with_what_is_built_on_it() {
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_looked_up_fails_with_what_is_built_on_it() {
     let broken = Known { broken: Some("build base-container-9-1 has no task in Koji"), ..old(&[]) };
     let gone = old(&["gone-container-1-1"]);
     let mut images = layers();
@@ -128,12 +130,25 @@ async fn what_cannot_be_looked_up_is_left_out_with_what_is_built_on_it() {
     images.push(("well-container-1-1", old(&[])));
     let world = Arc::new(World::new(FIXED, &images));
     let plan = plan_of(&world).await;
-    assert_eq!(waves(&plan), [["well-container-1-1"]]);
-    let why = |name: &str| plan.excluded(&name.into()).map(|why| format!("{}: {}", why.code, why.text)).unwrap();
+    let why = |name: &str| {
+        let why = plan.node(&name.into()).unwrap().impediment.as_ref().unwrap();
+        format!("{}: {}", why.code, why.text)
+    };
     assert_eq!(why("base-container-9-1"), "lookup_error: build base-container-9-1 has no task in Koji");
     assert!(why("app-container-1-1").starts_with("parent_not_rebuilt: "), "{}", why("app-container-1-1"));
     assert_eq!(why("gone-container-1-1"), "lookup_error: Koji has no build gone-container-1-1");
     assert!(why("lonely-container-1-1").contains("gone-container-1-1"), "{}", why("lonely-container-1-1"));
+    assert_eq!(plan.node(&"well-container-1-1".into()).unwrap().impediment, None);
+
+    let (builds, client) = run(&world, Policy::allow_all()).await;
+    assert_eq!(builds.requests().len(), 1, "only the image that is well was submitted");
+    let events = client.events(Default::default(), Paging::first(9)).await.unwrap().items;
+    assert_eq!((events[0].builds_done, events[0].builds_failed), (1, 5), "{events:?}");
+    let all = client.builds(Default::default(), Paging::first(9)).await.unwrap().items;
+    let base = all.iter().find(|build| build.key.artifact == "base-container-9-1".into()).unwrap();
+    assert_eq!(base.state, BuildState::Failed);
+    assert_eq!(base.reason.to_string(), why("base-container-9-1").replace("lookup_error: ", ""));
+    assert!(client.check_consistency().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -199,16 +214,26 @@ async fn other_advisories_are_skipped_with_the_reason() {
 #[tokio::test(start_paused = true)]
 async fn the_message_of_an_advisory_rebuilds_its_images_in_order() {
     let world = Arc::new(World::new(FIXED, &layers()));
+    let policy = json!({ "allow": [{ "advisory_state": "SHIPPED_LIVE" }] });
+    let (builds, client) = run(&world, serde_json::from_value(policy).unwrap()).await;
+    let events = client.events(Default::default(), Paging::first(9)).await.unwrap().items;
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].state, events[0].builds_done), (EventState::Complete, 3), "{events:?}");
+    let built: Vec<_> = builds.requests().iter().map(|request| request.artifact.to_string()).collect();
+    assert_eq!(built, ["base-container-9-1", "python-container-3-1", "app-container-1-1"]);
+}
+
+/// A service that gets the message of the advisory twice, until it has nothing to do.
+async fn run(world: &Arc<World>, policy: Policy) -> (Arc<MemoryBuildSystem>, Client) {
     let builds = Arc::new(MemoryBuildSystem::new());
-    let storage = Arc::new(MemoryStorage::new());
     let engine = Engine::builder()
-        .storage(storage.clone())
+        .storage(Arc::new(MemoryStorage::new()))
         .catalog("none", Arc::new(MemoryCatalog::new(ArtifactGraph::new())))
         .build_system("koji", builds.clone())
         .parsers(messages::parsers(["VirtualTopic.eng"]))
         .facts(FACTS)
-        .policy(serde_json::from_value(json!({ "allow": [{ "advisory_state": "SHIPPED_LIVE" }] })).unwrap())
-        .on(handler(&world))
+        .policy(policy)
+        .on(handler(world))
         .build()
         .unwrap();
     let client = engine.client();
@@ -222,9 +247,5 @@ async fn the_message_of_an_advisory_rebuilds_its_images_in_order() {
     // The broker delivers it again: number 17 of the faults of the Python service.
     client.receive(message).await.unwrap();
     engine.run_until(client.wait_until_idle()).await.unwrap();
-    let events = client.events(Default::default(), freshmaker::backend::Paging::first(9)).await.unwrap().items;
-    assert_eq!(events.len(), 1);
-    assert_eq!((events[0].state, events[0].builds_done), (EventState::Complete, 3), "{events:?}");
-    let built: Vec<_> = builds.requests().iter().map(|request| request.artifact.to_string()).collect();
-    assert_eq!(built, ["base-container-9-1", "python-container-3-1", "app-container-1-1"]);
+    (builds, client)
 }

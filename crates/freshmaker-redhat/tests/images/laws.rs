@@ -132,9 +132,10 @@ fn parents_come_first(selection: &Selection) {
 
 fn the_plan_is_the_selection(selection: &Selection, selected: &BTreeMap<String, &SelectedImage>) {
     let plan = selection.planner().plan().unwrap();
-    let nodes: BTreeSet<String> = plan.nodes().map(|node| node.artifact.id.to_string()).collect();
-    assert_eq!(nodes, selected.keys().cloned().collect());
-    for node in plan.nodes() {
+    let (nodes, impeded): (Vec<_>, Vec<_>) = plan.nodes().partition(|node| node.impediment.is_none());
+    let names: BTreeSet<String> = nodes.iter().map(|node| node.artifact.id.to_string()).collect();
+    assert_eq!(names, selected.keys().cloned().collect());
+    for node in nodes {
         let image = selected[node.artifact.id.as_str()];
         let uses = |kinds: BTreeSet<(String, EdgeKind)>| kinds;
         let ours = image.parents.iter().map(|parent| (parent.nvr.to_string(), parent.kind)).collect();
@@ -144,9 +145,20 @@ fn the_plan_is_the_selection(selection: &Selection, selected: &BTreeMap<String, 
         assert_eq!((node.reason, node.asked.as_ref()), (image.reason, Some(&image.why)));
         assert!(plan.needs(node).all(|parent| parent.wave < node.wave));
     }
+    for node in &impeded {
+        let why = node.impediment.as_ref().unwrap();
+        assert!(["lookup_error", "parent_not_rebuilt"].contains(&why.code.as_str()), "{why:?}");
+    }
     for (name, why) in selection.exclusions() {
         assert!(!selected.contains_key(&name.to_string()), "{name} is in and out");
-        assert_eq!(plan.excluded(&name.to_string().into()), Some(&Exclusion::from(why.clone())));
+        let id = name.to_string().into();
+        match plan.node(&id) {
+            Some(node) => assert_eq!(node.impediment.as_ref(), Some(why)),
+            None => {
+                assert_eq!(plan.excluded(&id), Some(&Exclusion::from(why.clone())));
+                assert_ne!(why.code, "lookup_error", "{name} only looks as if all was well");
+            }
+        }
     }
 }
 

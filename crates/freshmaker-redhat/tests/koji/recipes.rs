@@ -110,12 +110,12 @@ async fn recipes(koji: &KojiRecipes, names: &[&str]) -> Each<Recipe> {
 #[tokio::test]
 async fn source_target_and_all_parents_of_an_image_are_told() {
     let hub = hub().await;
-    let koji = KojiRecipes::new(&hub.config()).expect("a client").with_system("brew");
+    let koji = KojiRecipes::new(&hub.config()).expect("a client");
     let found = recipes(&koji, &["app-container-1-1", "number-container-1-1"]).await;
     let app = found[&nvr("app-container-1-1")].as_ref().expect("a recipe");
     let source = app.artifact.source.as_ref().expect("a source");
     assert_eq!((source.location.as_str(), source.revision.as_deref()), ("git://x/containers/app1", Some("c0ffee")));
-    assert_eq!((app.artifact.target.as_str(), app.artifact.system.as_deref()), ("target", Some("brew")));
+    assert_eq!(app.artifact.target, "target");
     assert_eq!(app.artifact.parameters.get("git_branch"), Some(&"rhel-9".into()));
     assert_eq!(app.artifact.parameters.get("flatpak"), Some(&true.into()));
     assert_eq!(app.composes, BTreeSet::from([7, 8]));
