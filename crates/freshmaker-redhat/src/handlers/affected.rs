@@ -65,6 +65,9 @@ impl AffectedImages {
             return Ok(Decision::Skip(format!("{} has no packages", advisory.name)));
         }
         let mut content_sets = self.advisories.repositories(advisory.id).await?;
+        if content_sets.is_empty() {
+            return Ok(Decision::Skip(format!("{} ships to no repository", advisory.name)));
+        }
         content_sets.append(&mut self.content_sets.content_sets(&content_sets).await?);
         let found = self.search.find(&fixed, &content_sets).await?;
         let found = among(found, only).judged_by(cx.policy(), &facts);

@@ -1,4 +1,5 @@
 use super::AffectedImages;
+use crate::lookup::Advisory;
 use crate::messages::errata::AdvisoryStatusChanged;
 use async_trait::async_trait;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
@@ -9,7 +10,8 @@ pub(super) const SHIPPED: &str = "SHIPPED_LIVE";
 
 /// Rebuilds the container images that a shipped advisory affects, see [`AffectedImages`].
 ///
-/// The message can be late: what counts is that it says `SHIPPED_LIVE`.
+/// The message can be early or late: the advisory counts as `SHIPPED_LIVE`, whatever the Errata Tool
+/// says by now.
 ///
 /// ```
 /// use freshmaker::Engine;
@@ -43,6 +45,7 @@ impl Handler<AdvisoryStatusChanged> for RebuildImagesOfAdvisory {
             return Ok(Decision::Ignore);
         }
         let advisory = self.0.advisory(u64::try_from(event.errata_id)?).await?;
+        let advisory = Advisory { state: event.to, ..advisory };
         self.0.decide(&advisory, &BTreeSet::new(), cx.facts(), &cx).await
     }
 }

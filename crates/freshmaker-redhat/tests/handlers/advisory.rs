@@ -201,6 +201,8 @@ async fn other_advisories_are_skipped_with_the_reason() {
             "RHSA-2017:28484 ships operator bundles, which are not rebuilt yet",
         ),
         (|world| world.fixed = &[], "RHSA-2017:28484 has no packages"),
+        // Without a content set, every image would count.
+        (|world| world.repositories = &[], "RHSA-2017:28484 ships to no repository"),
     ] {
         assert_eq!(skipped(change).await, Decision::Skip(expected.into()));
     }
@@ -213,7 +215,9 @@ async fn other_advisories_are_skipped_with_the_reason() {
 /// From the message of the bus to the end of the builds.
 #[tokio::test(start_paused = true)]
 async fn the_message_of_an_advisory_rebuilds_its_images_in_order() {
-    let world = Arc::new(World::new(FIXED, &layers()));
+    let mut world = World::new(FIXED, &layers());
+    world.advisory.state = "PUSH_READY".into();
+    let world = Arc::new(world);
     let policy = json!({ "allow": [{ "advisory_state": "SHIPPED_LIVE" }] });
     let (builds, client) = run(&world, serde_json::from_value(policy).unwrap()).await;
     let events = client.events(Default::default(), Paging::first(9)).await.unwrap().items;

@@ -33,6 +33,7 @@ pub(super) struct Known {
 pub(super) struct World {
     pub(super) advisory: Advisory,
     pub(super) fixed: &'static [&'static str],
+    pub(super) repositories: &'static [&'static str],
     pub(super) images: BTreeMap<Nvr, Known>,
     pub(super) calls: Mutex<BTreeMap<&'static str, Vec<usize>>>,
 }
@@ -50,7 +51,7 @@ impl World {
             ..Advisory::default()
         };
         let images = images.iter().map(|(name, known)| (nvr(name), known.clone())).collect();
-        Self { advisory, fixed, images, calls: Mutex::default() }
+        Self { advisory, fixed, repositories: &["rhel-baseos__x86_64"], images, calls: Mutex::default() }
     }
 
     fn called(&self, name: &'static str, things: usize) {
@@ -81,7 +82,7 @@ impl Advisories for World {
 
     async fn repositories(&self, _: u64) -> Result<BTreeSet<String>> {
         self.called("repositories", 1);
-        Ok(["rhel-baseos__x86_64".to_owned()].into())
+        Ok(self.repositories.iter().map(|id| (*id).to_owned()).collect())
     }
 }
 
