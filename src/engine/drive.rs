@@ -250,7 +250,9 @@ async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, 
         }
         let free = *room > 0;
         let next = core.due_next(&due);
-        backoffs.keep(|id| due.ready.iter().any(|build| build.id == *id), core.elapsed());
+        if complete {
+            backoffs.keep(|id| due.ready.iter().any(|build| build.id == *id), core.elapsed());
+        }
         let builds = choose(core, due, starting, breakers, backoffs);
         if complete || !builds.is_empty() || !free {
             return Ok((builds, next));

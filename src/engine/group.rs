@@ -14,8 +14,8 @@
 //! # What happens when something fails
 //!
 //! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
-//! * The storage refuses the group, a row of it cannot be read, or it conflicts again and again: it
-//!   is divided, and each half is decided alone. An odd input so holds up its group for a few more
+//! * The storage refuses the group, a row of it cannot be read, it conflicts again and again, or the
+//!   outcome is unknown again and again: it is divided, and each half is decided alone. An odd input so holds up its group for a few more
 //!   transactions, and never decides about the others.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
@@ -31,7 +31,7 @@ use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild,
 };
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,6 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many conflicts in a row a group may have before it is divided.
 const CONFLICTS_MAX: u32 = 3;
+
+/// So many outcomes in a row may be unknown before a group is divided.
+const UNKNOWN_MAX: u32 = 3;
 
 /// Says why an input has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +170,7 @@ impl Core {
 /// Decides on the members of a group and answers each.
 fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
     async move {
-        let (mut conflicts, mut failures) = (Conflicts::default(), Failures::default());
+        let (mut conflicts, mut failures, mut unknown) = (Conflicts::default(), Failures::default(), 0);
         loop {
             let loaded = match core.storage.load(&scope_of(&members)).await {
                 Ok(loaded) => loaded,
@@ -198,7 +201,13 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
                     continue;
                 }
                 Stored::Unknown => {
-                    members.iter_mut().for_each(|member| member.unknown = true);
+                    // An input that did not fit has not made itself stale.
+                    let tried = members.iter_mut().zip(&answers).filter(|(_, answer)| answer.is_ok());
+                    tried.for_each(|(member, _)| member.unknown = true);
+                    unknown += 1;
+                    if unknown >= UNKNOWN_MAX && members.len() > 1 {
+                        return divide(core, members).await;
+                    }
                     continue;
                 }
                 Stored::Refused(_) if members.len() > 1 => return divide(core, members).await,
@@ -214,11 +223,10 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
     .boxed()
 }
 
-/// Decides on each half of a group alone, the first one first.
+/// Decides on each half of a group alone. Neither waits for the other, which may take long.
 async fn divide(core: &Core, mut members: Vec<Member>) {
     let rest = members.split_off(members.len() / 2);
-    decide(core, members).await;
-    decide(core, rest).await;
+    join(decide(core, members), decide(core, rest)).await;
 }
 
 /// Applies the inputs of a group, one after the other, and returns the commit, and what each

@@ -347,14 +347,17 @@ impl Rebuild {
     fn try_join(&mut self, id: BuildId, node: &PlanNode, priority: i64) -> bool {
         let Some(build) = self.now.builds.get_mut(&id) else { return false };
         let queued = build.state.is_queued();
-        if node.impediment.is_some() {
-            return queued;
-        }
-        let Some(parameters) = build.parameters.unite(&node.artifact.parameters).ok().filter(|_| queued) else {
+        // How it is built is known from the event that it waits for already.
+        let known = node.impediment.is_some();
+        let parameters =
+            if known { Ok(build.parameters.clone()) } else { build.parameters.unite(&node.artifact.parameters) };
+        let Some(parameters) = parameters.ok().filter(|_| queued) else {
             return false;
         };
         build.parameters = parameters;
-        build.source.clone_from(&node.artifact.source);
+        if !known {
+            build.source.clone_from(&node.artifact.source);
+        }
         build.because = build.because.max(node.reason);
         build.asked |= node.asked.is_some();
         build.demands.extend(node.demands.iter().cloned());

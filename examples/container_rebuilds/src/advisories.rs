@@ -69,5 +69,8 @@ impl Sources {
 /// The first line of a file.
 fn secret(file: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(Secret::new(text.lines().next().unwrap_or_default()))
+    match text.lines().next().filter(|line| !line.is_empty()) {
+        Some(line) => Ok(Secret::new(line)),
+        None => Err(format!("{}: the first line is empty", file.display()).into()),
+    }
 }

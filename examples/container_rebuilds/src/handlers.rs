@@ -4,6 +4,7 @@ use freshmaker::artifact::{ArtifactId, Nvr};
 use freshmaker::backend::CatalogAnswer;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult, RebuildRequested, rebuild_requested};
 use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::handlers::RebuildImagesOnRequest;
 use freshmaker_redhat::messages::bodhi::UpdateStable;
 use freshmaker_redhat::messages::dist_git::DockerfileChanged;
 use freshmaker_redhat::messages::request::ManualRebuild;
@@ -28,8 +29,20 @@ pub(crate) async fn rebuild_after_update(event: UpdateStable, cx: Context) -> Ha
     Ok(Decision::Rebuild(planner.plan()?))
 }
 
-/// Somebody asks for images, by name.
-pub(crate) async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> HandlerResult {
+/// Somebody asks for the images of an advisory, or without one for what the files know.
+pub(crate) struct RebuildByHand(pub(crate) Option<RebuildImagesOnRequest>);
+
+#[async_trait::async_trait]
+impl Handler<ManualRebuild> for RebuildByHand {
+    async fn handle(&self, event: ManualRebuild, cx: Context) -> HandlerResult {
+        match &self.0 {
+            Some(on_request) if event.errata_id.is_some() => on_request.handle(event, cx).await,
+            _ => rebuild_by_hand(event, cx).await,
+        }
+    }
+}
+
+async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> HandlerResult {
     if event.container_images.is_empty() {
         return Ok(Decision::Skip(
             "which images an advisory affects is not known here: without [advisories] in the configuration \

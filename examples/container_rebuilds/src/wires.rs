@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::advisories::Sources;
 use crate::config::Config;
-use crate::handlers::{RebuildRecipe, rebuild_after_update, rebuild_by_hand};
+use crate::handlers::{RebuildByHand, RebuildRecipe, rebuild_after_update};
 use freshmaker::Engine;
 use freshmaker::backend::Bus;
 use freshmaker::client::Client;
@@ -119,14 +119,12 @@ impl Wires {
             .catalog("files", Arc::clone(&self.catalog) as _)
             .policy(self.catalog.policy().clone())
             .parsers(self.parsers.clone());
-        let builder = match &self.advisories {
-            Some(sources) => {
-                let affected = sources.affected(&self.koji)?;
-                let builder = builder.facts(FACTS).on(RebuildImagesOfAdvisory(affected.clone()));
-                builder.on(RebuildImagesOnRequest(affected))
-            }
-            None => builder.on(rebuild_by_hand),
+        let affected = self.advisories.as_ref().map(|sources| sources.affected(&self.koji)).transpose()?;
+        let builder = match affected.clone() {
+            Some(affected) => builder.facts(FACTS).on(RebuildImagesOfAdvisory(affected)),
+            None => builder,
         };
+        let builder = builder.on(RebuildByHand(affected.map(RebuildImagesOnRequest)));
         let builder = builder.on(rebuild_after_update).on(cancel_on_request);
         let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))

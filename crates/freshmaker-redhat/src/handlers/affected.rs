@@ -70,10 +70,9 @@ impl AffectedImages {
         }
         content_sets.append(&mut self.content_sets.content_sets(&content_sets).await?);
         let found = self.search.find(&fixed, &content_sets).await?;
-        let found = among(found, only).judged_by(cx.policy(), &facts);
-        let selection = found.select()?;
+        let selection = among(found, only).judged_by(cx.policy(), &facts).select()?;
         let mut planner = selection.planner().facts(facts).estimates(&cx.estimates().await?);
-        for image in only.iter().filter(|image| found.affected(image).is_none()) {
+        for image in only.iter().filter(|image| !selection.mentions(image)) {
             let why = Reason::new("not_affected", format!("{} does not affect it", advisory.name));
             planner = planner.exclude(image.to_string(), why);
         }

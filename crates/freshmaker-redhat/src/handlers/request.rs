@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 /// The rules of the policy have the fact `manual`. These requests end
 /// [skipped](Decision::Skip), with the reason:
 ///
-/// * without an advisory: an event that failed is repeated with
-///   [`Client::retry`](freshmaker::client::Client::retry);
+/// * without an advisory, or on top of an earlier event: an event that failed is repeated with
+///   [`Client::retry`](freshmaker::client::Client::retry), on what it has built well;
+/// * with overrides for operator bundles, which are not rebuilt yet;
 /// * about an advisory that has not shipped: its packages are in no repository;
 /// * for a dry run of this request alone: the mode is that of the engine.
 #[derive(Clone, Debug)]
@@ -26,6 +27,14 @@ impl Handler<ManualRebuild> for RebuildImagesOnRequest {
         let skip = |why: &str| Ok(Decision::Skip(why.to_owned()));
         if event.dry_run {
             return skip("a dry run of one request is not possible: the whole service runs dry or not");
+        }
+        if event.freshmaker_event_id.is_some() && event.errata_id.is_some() {
+            return skip(
+                "a request does not build on what an earlier event has rebuilt; to repeat that event, retry it",
+            );
+        }
+        if event.bundle_related_image_overrides.is_some() {
+            return skip("it is about operator bundles, which are not rebuilt yet");
         }
         let Some(advisory) = event.errata_id else {
             return skip("the request names no advisory; to repeat an event, retry it");

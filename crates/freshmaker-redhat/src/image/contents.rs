@@ -138,7 +138,7 @@ impl Contents {
 
 /// Returns the demands for the distribution of this package: for its minor release, else for its
 /// major release, else all.
-fn for_the_same_distribution<'a>(package: &Nvr, demands: Vec<&'a Nvr>) -> Vec<&'a Nvr> {
+pub(super) fn for_the_same_distribution<'a>(package: &Nvr, demands: Vec<&'a Nvr>) -> Vec<&'a Nvr> {
     let Some(own) = distribution(package.release()) else { return demands };
     let major = |tag: &str| tag.split('_').next().unwrap_or_default().to_owned();
     let like = |same: &dyn Fn(&str) -> bool| -> Vec<&'a Nvr> {

@@ -1,3 +1,4 @@
+use super::contents::for_the_same_distribution;
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,9 +36,11 @@ impl Fixes {
     pub(super) fn find<'a>(&'a self, rpms: Option<&'a BTreeSet<Nvr>>) -> Finding<'a> {
         let Some(rpms) = rpms.filter(|_| !self.0.is_empty()) else { return Finding::Unsure };
         let mut finding = Finding::Absent;
-        for (installed, fix) in
-            rpms.iter().flat_map(|rpm| self.0.get(rpm.name()).into_iter().flatten().map(move |fix| (rpm, fix)))
-        {
+        let fixes = |rpm: &'a Nvr| {
+            let fixes = self.0.get(rpm.name()).into_iter().flatten().collect();
+            for_the_same_distribution(rpm, fixes).into_iter().map(move |fix| (rpm, fix))
+        };
+        for (installed, fix) in rpms.iter().flat_map(fixes) {
             finding = match finding {
                 _ if is_modular(installed) != is_modular(fix) && finding == Finding::Absent => Finding::OtherModularity,
                 _ if is_modular(installed) != is_modular(fix) => finding,
@@ -114,6 +117,11 @@ mod tests {
 
     #[test]
     fn epochs_count_where_they_are_told() {
+        let both = fixes(&["a-4-5.el8_10", "a-5-9.el9"]);
+        for (rpm, older) in [("a-4-5.el8_10", false), ("a-4-4.el8", true), ("a-5-8.el9_4", true), ("a-5-9.el9", false)]
+        {
+            assert_eq!(both.find(Some(&rpms(&[rpm]))).needs_fix(), older, "{rpm}");
+        }
         for (installed, fix, older) in [
             ("a-1-1", "a-1-2", true),
             ("a-1-2", "a-1-2", false),

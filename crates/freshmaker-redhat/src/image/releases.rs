@@ -138,8 +138,13 @@ impl Releases {
             return self;
         }
         self.reject(|image| {
-            let verdict = policy.judge(&image.facts(facts.clone()));
-            (!verdict.allowed).then(|| Reason::new("policy", verdict.to_string()))
+            let facts = image.facts(facts.clone());
+            // Without a recipe not all facts of the image are known.
+            let blocked = match image.error {
+                Some(_) => policy.blocks_all(&facts),
+                None => Some(policy.judge(&facts)).filter(|verdict| !verdict.allowed),
+            };
+            blocked.map(|verdict| Reason::new("policy", verdict.to_string()))
         })
     }
 
@@ -150,12 +155,6 @@ impl Releases {
             image.rejected = why(image);
         }
         self
-    }
-
-    /// Returns this image, if it is one of those in question.
-    #[must_use]
-    pub fn affected(&self, nvr: &Nvr) -> Option<&CatalogImage> {
-        self.images.get(nvr).filter(|image| image.affected)
     }
 
     /// Sets what becomes of releases that are newer than the latest released one;

@@ -87,8 +87,17 @@ pub struct Selection {
     excluded: BTreeMap<Nvr, Reason>,
     /// Those of `excluded` that should be rebuilt, and cannot be because something about them, or
     /// about an image below them, could not be looked up.
-    impeded: BTreeMap<Nvr, (RebuildReason, Reason)>,
+    impeded: BTreeMap<Nvr, Impeded>,
     graph: ArtifactGraph,
+}
+
+/// Why an image should be rebuilt that cannot be, and what its rebuild must contain if another event
+/// builds it after all.
+#[derive(Clone, Debug)]
+struct Impeded {
+    reason: RebuildReason,
+    included: Reason,
+    demands: BTreeSet<Nvr>,
 }
 
 impl Selection {
@@ -110,7 +119,8 @@ impl Selection {
                 let image = index.images[place];
                 let follows = image.artifact.buildable() && below.any(|parent| impeded.contains_key(&parent));
                 if image.error.is_some() || follows {
-                    impeded.insert(place, inclusion(fixes, choice, index, place));
+                    let (reason, included) = inclusion(fixes, choice, index, place);
+                    impeded.insert(place, Impeded { reason, included, demands: fixes.of(image.rpms.as_ref()) });
                 }
                 left_out.insert(place, why);
                 continue;
@@ -150,6 +160,12 @@ impl Selection {
         self.excluded.get(nvr)
     }
 
+    /// Returns whether this image is rebuilt, or there is a reason why it is not.
+    #[must_use]
+    pub fn mentions(&self, nvr: &Nvr) -> bool {
+        self.excluded.contains_key(nvr) || self.images.iter().any(|image| image.nvr == *nvr)
+    }
+
     /// Returns the images to rebuild and all their parents as a graph. The id of an artifact is the
     /// text of its NVR.
     #[must_use]
@@ -169,9 +185,10 @@ impl Selection {
             demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package))
         });
         self.excluded.iter().fold(planner, |planner, (nvr, why)| match self.impeded.get(nvr) {
-            Some((reason, included)) => {
+            Some(Impeded { reason, included, demands }) => {
                 let planner = planner.rebuild_as(nvr.to_string(), *reason, included.clone());
-                planner.impeded(nvr.to_string(), why.clone())
+                let planner = planner.impeded(nvr.to_string(), why.clone());
+                demands.iter().fold(planner, |planner, package| planner.demand(nvr.to_string(), package.clone()))
             }
             None => planner.exclude(nvr.to_string(), why.clone()),
         })

@@ -125,12 +125,7 @@ impl KojiRecipes {
     /// Returns the names of the last stages' images that the builds name only by number.
     async fn unnamed(&self, builds: &BTreeMap<Nvr, Build>) -> Result<BTreeMap<i64, std::result::Result<Nvr, String>>> {
         let origins = builds.values().filter_map(|build| build.image.as_ref());
-        let unnamed: BTreeSet<i64> = origins
-            .filter_map(|origin| {
-                let number = origin.parent_build?;
-                origin.parents.values().all(|parent| parent.id != number).then_some(number)
-            })
-            .collect();
+        let unnamed: BTreeSet<i64> = origins.filter_map(without_name).collect();
         let found = self.builds(unnamed.into_iter().map(|number| (number, Value::Int(number)))).await?;
         Ok(found.into_iter().map(|(number, build)| (number, build.and_then(|build| nvr(&build.nvr)))).collect())
     }
@@ -167,11 +162,17 @@ impl KojiRecipes {
             let kind = if last { EdgeKind::ParentImage } else { EdgeKind::BuilderStage };
             parents.insert((nvr(&parent.nvr)?, kind));
         }
-        if let Some(parent) = origin.parent_build.and_then(|number| unnamed.get(&number)) {
+        if let Some(parent) = without_name(origin).and_then(|number| unnamed.get(&number)) {
             parents.insert((parent.clone()?, EdgeKind::ParentImage));
         }
         Ok(Recipe { artifact, parents, composes: origin.composes.iter().copied().collect() })
     }
+}
+
+/// Returns the number of the last stage's image, if the build does not tell its name.
+fn without_name(origin: &ImageOrigin) -> Option<i64> {
+    let number = origin.parent_build?;
+    origin.parents.values().all(|parent| parent.id != number).then_some(number)
 }
 
 fn nvr(text: &str) -> std::result::Result<Nvr, String> {

@@ -105,6 +105,24 @@ async fn a_parent_with_the_fix_is_used_as_it_is() {
     assert_eq!(parents.iter().map(|parent| parent.id.as_str()).collect::<Vec<_>>(), ["base-container-9-2"]);
 }
 
+/// What is not known about an image decides nothing about it.
+#[tokio::test]
+async fn a_policy_about_recipes_does_not_hide_a_failed_look_up() {
+    let broken = Known { broken: Some("its build has no task in Koji"), ..old(&[]) };
+    let world = Arc::new(World::new(FIXED, &[("app-container-1-1", broken)]));
+    for policy in [json!({ "allow": [{ "source": "git/.*" }] }), json!({ "block": [{ "source": "other/.*" }] })] {
+        let Decision::Rebuild(plan) = decide_by(&world, serde_json::from_value(policy).unwrap()).await else {
+            panic!("a plan")
+        };
+        assert!(plan.node(&"app-container-1-1".into()).unwrap().impediment.is_some());
+    }
+    let policy = json!({ "block": [{ "image_name": "app-container" }] });
+    let Decision::Rebuild(plan) = decide_by(&world, serde_json::from_value(policy).unwrap()).await else {
+        panic!("a plan")
+    };
+    assert_eq!(plan.excluded(&"app-container-1-1".into()).unwrap().code, "policy");
+}
+
 /// Lightblue and Pyxis write no epochs, advisories do.
 #[tokio::test]
 async fn an_epoch_that_the_catalog_leaves_out_makes_no_image_unfixed() {

@@ -1,6 +1,6 @@
 //! A person asks for images of an advisory.
 
-use super::world::{FIXED, World, affected, context, layers, waves};
+use super::world::{FIXED, Known, World, affected, context, layers, old, waves};
 use freshmaker::Policy;
 use freshmaker::handler::{Decision, Handler};
 use freshmaker::rebuild::EventId;
@@ -31,6 +31,22 @@ async fn only_the_named_images_and_what_they_need_are_rebuilt() {
     assert_eq!(why.text, "RHSA-2017:28484 does not affect it");
 }
 
+/// A parent that the request names is one all the same.
+#[tokio::test]
+async fn a_named_parent_is_rebuilt_for_what_is_built_on_it() {
+    let hidden = Known { unoffered: true, ..old(&[]) };
+    let images = [("base-container-9-1", hidden), ("app-container-1-1", old(&["base-container-9-1"]))];
+    let request = json!({
+        "errata_id": 28484,
+        "container_images": ["base-container-9-1", "app-container-1-1"],
+    });
+    let Decision::Rebuild(plan) = decide(World::new(FIXED, &images), Policy::allow_all(), request).await else {
+        panic!("a plan")
+    };
+    assert_eq!(waves(&plan), [["base-container-9-1"], ["app-container-1-1"]]);
+    assert_eq!(plan.exclusions().count(), 0);
+}
+
 #[tokio::test]
 async fn without_names_all_that_the_advisory_affects_is_rebuilt() {
     let policy = json!({ "block": [{ "image_name": "base-container", "not": { "manual": "true" } }] });
@@ -45,6 +61,14 @@ async fn without_names_all_that_the_advisory_affects_is_rebuilt() {
 async fn what_cannot_be_done_is_said() {
     for (request, expected) in [
         (json!({ "freshmaker_event_id": 7 }), "the request names no advisory; to repeat an event, retry it"),
+        (
+            json!({ "errata_id": 28484, "freshmaker_event_id": 7 }),
+            "a request does not build on what an earlier event has rebuilt; to repeat that event, retry it",
+        ),
+        (
+            json!({ "errata_id": 28484, "bundle_related_image_overrides": { "a": "b" } }),
+            "it is about operator bundles, which are not rebuilt yet",
+        ),
         (
             json!({ "errata_id": 28484, "dry_run": true }),
             "a dry run of one request is not possible: the whole service runs dry or not",
