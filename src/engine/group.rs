@@ -14,9 +14,9 @@
 //! # What happens when something fails
 //!
 //! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
-//! * The storage refuses the group, a row of it cannot be read, it conflicts again and again, or the
-//!   outcome is unknown again and again: it is divided, and each half is decided alone. An odd input so holds up its group for a few more
-//!   transactions, and never decides about the others.
+//! * The storage refuses the group, a row of it cannot be read, it conflicts again and again, or its
+//!   outcome is unknown again and again: it is divided, and each half is decided alone. An odd input
+//!   so holds up its group for a few more transactions, and never decides about the others.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
 //! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is
@@ -31,7 +31,7 @@ use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild,
 };
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, Either, join, select};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -223,10 +223,14 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
     .boxed()
 }
 
-/// Decides on each half of a group alone. Neither waits for the other, which may take long.
+/// Decides on each half of a group alone, the first one first. If that takes longer than
+/// `PATIENCE`, the other one no longer waits for it.
 async fn divide(core: &Core, mut members: Vec<Member>) {
     let rest = members.split_off(members.len() / 2);
-    join(decide(core, members), decide(core, rest)).await;
+    match select(decide(core, members), core.sleep(PATIENCE).boxed()).await {
+        Either::Left(_) => decide(core, rest).await,
+        Either::Right(((), first)) => drop(join(first, decide(core, rest)).await),
+    }
 }
 
 /// Applies the inputs of a group, one after the other, and returns the commit, and what each

@@ -22,17 +22,20 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     Ok(Decision::Rebuild(graph.planner().changed(event.image, None).plan()?))
 }
 
-/// A storage that counts what is committed about builds, and of which one build cannot be read.
+/// A storage that counts what is committed about builds, and of which one build cannot be read, or
+/// one that is planned cannot be changed.
 #[derive(Debug)]
 struct Odd {
     inner: Arc<dyn Storage>,
     commits: AtomicU32,
     unreadable: Option<&'static str>,
+    unchangeable: Option<&'static str>,
 }
 
 impl Odd {
-    fn new(world: &World, unreadable: Option<&'static str>) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(&world.storage), commits: AtomicU32::new(0), unreadable })
+    fn new(world: &World) -> Self {
+        let inner = Arc::clone(&world.storage);
+        Self { inner, commits: AtomicU32::new(0), unreadable: None, unchangeable: None }
     }
 }
 
@@ -76,6 +79,13 @@ impl Storage for Odd {
     async fn commit(&self, commit: Commit) -> Result<()> {
         if commit.changes.iter().any(|change| matches!(change, RowChange::Build { .. })) {
             self.commits.fetch_add(1, Ordering::SeqCst);
+        }
+        let changes = |change: &RowChange| {
+            matches!(change, RowChange::Build { record, expected: Some(_), .. }
+            if Some(record.key.artifact.as_str()) == self.unchangeable)
+        };
+        if commit.changes.iter().any(changes) {
+            return Err(Error::new(Remedy::Unavailable, "builds", "the disk has a bad block"));
         }
         self.inner.commit(commit).await
     }
@@ -137,7 +147,7 @@ async fn of_state(engine: &Engine, state: BuildState) -> Vec<BuildRecord> {
 #[tokio::test(start_paused = true)]
 async fn what_happens_in_a_moment_is_committed_together() {
     for world in each() {
-        let storage = Odd::new(&world, None);
+        let storage = Arc::new(Odd::new(&world));
         let engine = engine(&world, storage.clone(), world.builds.clone());
         engine.client().send(&pushed("base")).await.unwrap();
         engine.run_until(engine.client().wait_until_idle()).await.unwrap();
@@ -166,7 +176,22 @@ async fn an_id_that_is_given_twice_fails_one_build_of_its_group() {
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_holds_up_one_build_of_its_group() {
     for world in each() {
-        let engine = engine(&world, Odd::new(&world, Some("image17")), world.builds.clone());
+        let storage = Odd { unreadable: Some("image17"), ..Odd::new(&world) };
+        let engine = engine(&world, Arc::new(storage), world.builds.clone());
+        engine.client().send(&pushed("base")).await.unwrap();
+        let others = until(async || of_state(&engine, BuildState::Done).await.len() == IMAGES as usize - 1);
+        engine.run_until(others).await.unwrap();
+        let ready = of_state(&engine, BuildState::Ready).await;
+        let ready: Vec<_> = ready.iter().map(|build| build.key.artifact.as_str()).collect();
+        assert_eq!(ready, ["image17"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_never_stored_holds_up_one_build_of_its_group() {
+    for world in each() {
+        let storage = Odd { unchangeable: Some("image17"), ..Odd::new(&world) };
+        let engine = engine(&world, Arc::new(storage), world.builds.clone());
         engine.client().send(&pushed("base")).await.unwrap();
         let others = until(async || of_state(&engine, BuildState::Done).await.len() == IMAGES as usize - 1);
         engine.run_until(others).await.unwrap();

@@ -48,6 +48,19 @@ fn a_build_that_waits_already_goes_on() {
     }
 }
 
+/// What the second event wants of it is not forgotten: it asked for it, so that it is not reused.
+#[test]
+fn what_is_wanted_of_a_build_that_waits_already_is_added() {
+    let (mut world, _) = World::planned("lib: base", "base");
+    let why = || Reason::new("lookup_error", "nobody knows how it is built");
+    let graph = graph("lib: base");
+    let planner = graph.planner().rebuild("lib").demand("lib", "curl-8-2".parse().unwrap());
+    world.admit(&planner.impeded("lib", why()).plan().unwrap()).unwrap();
+    let lib = world.build("lib");
+    assert!(lib.asked && !lib.may_be_reused() && lib.source.is_some(), "{lib:?}");
+    assert_eq!(lib.demands.iter().map(ToString::to_string).collect::<Vec<_>>(), ["curl-8-2"]);
+}
+
 /// The next build of what runs cannot be made; the one that runs is not harmed.
 #[test]
 fn the_next_build_of_what_runs_fails() {

@@ -10,8 +10,8 @@ pub(super) const SHIPPED: &str = "SHIPPED_LIVE";
 
 /// Rebuilds the container images that a shipped advisory affects, see [`AffectedImages`].
 ///
-/// The message can be early or late: the advisory counts as `SHIPPED_LIVE`, whatever the Errata Tool
-/// says by now.
+/// The message can be early or late: the advisory counts as `SHIPPED_LIVE`, whatever the Errata
+/// Tool says by now.
 ///
 /// ```
 /// use freshmaker::Engine;

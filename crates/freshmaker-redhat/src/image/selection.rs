@@ -91,8 +91,8 @@ pub struct Selection {
     graph: ArtifactGraph,
 }
 
-/// Why an image should be rebuilt that cannot be, and what its rebuild must contain if another event
-/// builds it after all.
+/// Why an image should be rebuilt that cannot be, and what its rebuild must contain if another
+/// event builds it after all.
 #[derive(Clone, Debug)]
 struct Impeded {
     reason: RebuildReason,
