@@ -14,9 +14,9 @@
 //! # What happens when something fails
 //!
 //! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
-//! * The storage refuses the group, a row of it cannot be read, it conflicts again and again, or its
-//!   outcome is unknown again and again: it is divided, and each half is decided alone. An odd input
-//!   so holds up its group for a few more transactions, and never decides about the others.
+//! * The storage refuses the group, a row of it cannot be read, or it conflicts or its outcome is
+//!   unknown again and again: it is divided, and each half is decided alone. So an odd input holds
+//!   up its group for a few more transactions, and never decides about the others.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
 //! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is
