@@ -23,7 +23,8 @@ usage: container_rebuilds [--config FILE] serve
 
   --config FILE     container_rebuilds.toml, if not given
   --by NAME         who cancels; the user of this process, if not given
-  --world simulated the whole story without any service, against a fake Koji hub and a fake ODCS; ends by itself
+  --world simulated the whole story without any service, against fakes of Koji, ODCS, Errata Tool, Pulp and
+                    Lightblue; ends by itself
   -h, --help        this text
 
 exit status: 0 good, 1 something failed, 2 the command line makes no sense
