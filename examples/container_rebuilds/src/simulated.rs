@@ -136,12 +136,10 @@ fn update() -> Message {
 /// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end
 /// without it, a minute later.
 async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, client: Client) -> (Hub, FakeOdcs) {
-    let mut told = 0;
-    let mut composed = 0;
     while !is_finished(&client).await {
+        // Each is told once: asking takes them away.
         let (tasks, composes) = (hub.messages(Dialect::Fedora), odcs.messages());
-        tasks.iter().skip(told).chain(composes.iter().skip(composed)).for_each(|message| bus.send(message.clone()));
-        (told, composed) = (tasks.len(), composes.len());
+        tasks.into_iter().chain(composes).for_each(|message| bus.send(message));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     (hub, odcs)
