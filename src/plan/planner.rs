@@ -164,9 +164,8 @@ impl Planner<'_> {
 
     /// If this artifact is to be rebuilt, it cannot be, for a reason that the caller knows: how it
     /// is built could not be looked up, for example. It becomes a part of the plan, also if it has
-    /// no recipe, and its build fails at once, and with it what the plan builds on it. So the event
-    /// tells that something it should have
-    /// rebuilt is as it was, which an [exclusion](Self::exclude) would not.
+    /// no recipe. Its build fails at once, and so do the builds of what the plan builds on it. With
+    /// an [exclusion](Self::exclude) the event would end as if all was well.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, RebuildReason, Reason};

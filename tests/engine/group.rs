@@ -173,30 +173,27 @@ async fn an_id_that_is_given_twice_fails_one_build_of_its_group() {
     }
 }
 
+/// All builds end but that of `image17`, which stays as it is.
+async fn only_one_is_held_up(world: &World, storage: Odd) {
+    let engine = engine(world, Arc::new(storage), world.builds.clone());
+    engine.client().send(&pushed("base")).await.unwrap();
+    let others = until(async || of_state(&engine, BuildState::Done).await.len() == IMAGES as usize - 1);
+    engine.run_until(others).await.unwrap();
+    let ready = of_state(&engine, BuildState::Ready).await;
+    let ready: Vec<_> = ready.iter().map(|build| build.key.artifact.as_str()).collect();
+    assert_eq!(ready, ["image17"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_holds_up_one_build_of_its_group() {
     for world in each() {
-        let storage = Odd { unreadable: Some("image17"), ..Odd::new(&world) };
-        let engine = engine(&world, Arc::new(storage), world.builds.clone());
-        engine.client().send(&pushed("base")).await.unwrap();
-        let others = until(async || of_state(&engine, BuildState::Done).await.len() == IMAGES as usize - 1);
-        engine.run_until(others).await.unwrap();
-        let ready = of_state(&engine, BuildState::Ready).await;
-        let ready: Vec<_> = ready.iter().map(|build| build.key.artifact.as_str()).collect();
-        assert_eq!(ready, ["image17"]);
+        only_one_is_held_up(&world, Odd { unreadable: Some("image17"), ..Odd::new(&world) }).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_is_never_stored_holds_up_one_build_of_its_group() {
     for world in each() {
-        let storage = Odd { unchangeable: Some("image17"), ..Odd::new(&world) };
-        let engine = engine(&world, Arc::new(storage), world.builds.clone());
-        engine.client().send(&pushed("base")).await.unwrap();
-        let others = until(async || of_state(&engine, BuildState::Done).await.len() == IMAGES as usize - 1);
-        engine.run_until(others).await.unwrap();
-        let ready = of_state(&engine, BuildState::Ready).await;
-        let ready: Vec<_> = ready.iter().map(|build| build.key.artifact.as_str()).collect();
-        assert_eq!(ready, ["image17"]);
+        only_one_is_held_up(&world, Odd { unchangeable: Some("image17"), ..Odd::new(&world) }).await;
     }
 }

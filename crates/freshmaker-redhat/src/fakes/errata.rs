@@ -1,13 +1,13 @@
 //! A fake Errata Tool: what it shows of advisories, by both of its interfaces.
 
-use super::wire::Wire;
+use super::wire::{Wire, lock, serve};
 use crate::lookup::Advisory;
 use freshmaker::artifact::Nvr;
 use freshmaker_testing::http::{Reply, Request, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The number of the product of every advisory.
 const PRODUCT: u64 = 104;
@@ -292,13 +292,7 @@ impl FakeErrataTool {
     /// # Errors
     /// If no port can be opened.
     pub async fn start() -> io::Result<Self> {
-        let service = Arc::new(Mutex::new(Service::default()));
-        let behind = Arc::clone(&service);
-        let server = Server::start(move |request| {
-            let reply = lock(&behind).reply(&request);
-            async move { reply }
-        })
-        .await?;
+        let (server, service) = serve(Service::reply).await?;
         Ok(Self { server, service })
     }
 
@@ -345,9 +339,4 @@ impl FakeErrataTool {
     pub fn asked(&self) -> Vec<String> {
         lock(&self.service).wire.asked()
     }
-}
-
-fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {
-    // The service is consistent after every request.
-    service.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
 //! A fake Pulp 2: its search for repositories.
 
-use super::wire::Wire;
+use super::wire::{Wire, lock, serve};
 use freshmaker_testing::http::{Reply, Request, Server};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 const SEARCH: &str = "/pulp/api/v2/repositories/search/";
 
@@ -78,13 +78,7 @@ impl FakePulp {
     /// # Errors
     /// If no port can be opened.
     pub async fn start() -> io::Result<Self> {
-        let service = Arc::new(Mutex::new(Service::default()));
-        let behind = Arc::clone(&service);
-        let server = Server::start(move |request| {
-            let reply = lock(&behind).reply(&request);
-            async move { reply }
-        })
-        .await?;
+        let (server, service) = serve(Service::reply).await?;
         Ok(Self { server, service })
     }
 
@@ -130,9 +124,4 @@ impl FakePulp {
     pub fn searched(&self) -> Vec<usize> {
         lock(&self.service).searched.clone()
     }
-}
-
-fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {
-    // The service is consistent after every request.
-    service.lock().unwrap_or_else(PoisonError::into_inner)
 }

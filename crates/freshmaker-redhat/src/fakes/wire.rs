@@ -1,12 +1,35 @@
 //! What the fakes of services have in common that are only asked: requests that are counted, and
 //! answers that replace the true ones.
 
-use freshmaker_testing::http::{Reply, Request};
+use freshmaker_testing::http::{Reply, Request, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Number of requests that are remembered; the oldest are forgotten.
 const ASKED_MAX: usize = 10_000;
+
+/// Starts a server that answers from a new service. Both stop when the server is dropped.
+///
+/// # Errors
+/// If no port can be opened.
+pub(super) async fn serve<S: Default + Send + 'static>(
+    reply: fn(&mut S, &Request) -> Reply,
+) -> io::Result<(Server, Arc<Mutex<S>>)> {
+    let service = Arc::new(Mutex::new(S::default()));
+    let behind = Arc::clone(&service);
+    let server = Server::start(move |request| {
+        let reply = reply(&mut lock(&behind), &request);
+        async move { reply }
+    });
+    Ok((server.await?, service))
+}
+
+/// Locks a service, which is consistent after every request.
+pub(super) fn lock<S>(service: &Mutex<S>) -> MutexGuard<'_, S> {
+    service.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The state of a service, as far as it does not depend on what it is.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// 50,000 objects, many times what one advisory affects.
 const PAGES_MAX: u64 = 100;
 
-/// Number of errors of one answer that are told.
+/// Largest number of errors of one answer that our error quotes.
 const TOLD_MAX: usize = 5;
 
 /// Sends questions and reads their answers.
@@ -161,7 +161,7 @@ fn read_page(mut answer: Value, place: &str) -> Result<Page> {
 
 /// Returns the error for an answer with a status that is no success:
 ///
-/// * 401, 503: nobody answered who knows. A login that does not work says nothing about images.
+/// * 401, 503: the service did not look at the question. A failed login says nothing about images.
 /// * 404: the address is wrong, or the service does not know the entity. The event waits until the
 ///   configuration is corrected.
 /// * 403, 429: the service does not want to answer now.

@@ -5,11 +5,12 @@
 mod language;
 mod service;
 
+use super::wire::{lock, serve};
 use freshmaker_testing::http::Server;
 use serde_json::{Map, Value, json};
 use service::Service;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Describes a repository of images.
 ///
@@ -230,13 +231,7 @@ impl FakeLightblue {
     /// # Errors
     /// If no port can be opened.
     pub async fn start() -> io::Result<Self> {
-        let service = Arc::new(Mutex::new(Service::default()));
-        let behind = Arc::clone(&service);
-        let server = Server::start(move |request| {
-            let reply = lock(&behind).reply(&request);
-            async move { reply }
-        })
-        .await?;
+        let (server, service) = serve(Service::reply).await?;
         Ok(Self { server, service })
     }
 
@@ -272,9 +267,4 @@ impl FakeLightblue {
 fn add(objects: &mut Vec<Value>, mut fields: Map<String, Value>) {
     fields.insert("_id".to_owned(), json!(format!("{:024x}", objects.len() + 1)));
     objects.push(Value::Object(fields));
-}
-
-fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {
-    // The service is consistent after every request.
-    service.lock().unwrap_or_else(PoisonError::into_inner)
 }
