@@ -6,7 +6,9 @@ mod bus;
 mod catalog;
 mod clock;
 mod composer;
+mod documents;
 mod dry_run;
+mod filter;
 mod reads;
 mod storage;
 mod verifier;
@@ -16,11 +18,10 @@ pub use bus::{Bus, Delivery, DeliveryTag};
 pub use catalog::{Catalog, CatalogAnswer};
 pub use clock::Clock;
 pub use composer::{ComposeRequest, Composer, ComposerSystem};
+pub use documents::{Document, Documents, NewDocument};
 pub use dry_run::DryRun;
-pub use reads::{
-    BuildFilter, Due, DueLimits, EventFilter, Notifications, Outbox, Overview, Page, Paging, Partition, StorageReads,
-    Violation,
-};
+pub use filter::{BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Page, Paging};
+pub use reads::{Due, DueLimits, Links, Notifications, Outbox, Overview, Partition, StorageReads, Violation};
 pub use storage::{Claim, Lease, Retention, Scope, Storage, StorageUpkeep, Swept};
 pub use verifier::{Made, Verifier};
 

@@ -1,9 +1,8 @@
-use super::Result;
-use crate::artifact::ArtifactId;
+use super::{BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Page, Paging, Result};
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord,
-    InboxState, Notification, RunId, Transition,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, InboxState,
+    Notification, RowKey, RunId, Transition,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -27,7 +26,7 @@ use std::time::Duration;
 /// # futures_util::FutureExt::now_or_never(async {
 /// let storage = MemoryStorage::new();
 /// let open = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
-/// assert_eq!(storage.reads().events(open, Paging::first(20)).await?.total, 0);
+/// assert!(storage.reads().events(open, Paging::first(20)).await?.items.is_empty());
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
 /// ```
 #[async_trait]
@@ -36,23 +35,36 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// over.
     async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due>;
 
-    /// Events, newest first.
+    /// Events, in the order of their numbers.
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>>;
 
-    /// Builds, newest first.
+    /// Builds, in the order of their numbers.
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>>;
 
-    /// The attempts of a build, oldest first. Returns an empty list if the build is unknown.
-    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>>;
+    /// How many events there are of each kind, state and reason, in this order.
+    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>>;
 
-    /// The history of one `event`, `build` or `attempt`, oldest first. Returns an empty list if it
-    /// is unknown.
-    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>>;
+    /// How many builds there are of each build system, state and reason, in this order.
+    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>>;
+
+    /// How many builds each of these events has caused, by state, in this order; whether it still
+    /// wants them or not.
+    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
+
+    /// Why these builds are there, and what they and others wait for.
+    async fn links(&self, builds: Vec<BuildId>) -> Result<Links>;
+
+    /// The attempts of these builds, by the number of the build, then oldest first.
+    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>>;
+
+    /// The history of one row, oldest first. Returns an empty list if it is unknown.
+    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>>;
 
     /// One message by source (registered name of the bus, or one of the engine's own) and identity.
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>>;
 
-    /// Messages in one of these states, newest first. One whose headers cannot be read has none.
+    /// Messages in one of these states, in the order in which they came. One whose headers cannot
+    /// be read has none.
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>>;
 
     /// The plan of an event.
@@ -62,12 +74,13 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// when they were last observed: latest first, at most `limit`.
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>>;
 
-    /// The notifications of a partition behind this position, in the order of their positions: at
-    /// most `limit`.
+    /// The notifications of a partition, or of all (`None`), behind this position, in the order of
+    /// their positions: at most `limit`.
     ///
-    /// A reader that has read up to a position never finds a notification at or below it later.
-    /// Positions may have gaps.
-    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications>;
+    /// A reader that has read up to a position never finds a notification at or below it later,
+    /// neither in one partition nor in all. Positions may have gaps. Those about one row are in the
+    /// order of its changes.
+    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications>;
 
     /// How far the notifications of each partition have got.
     async fn outbox(&self) -> Result<Outbox>;
@@ -142,7 +155,17 @@ pub struct Due {
     pub unreadable: Vec<Violation>,
 }
 
-/// Notifications of a partition.
+/// What is beside builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// All causes of the builds, by build, then event.
+    pub causes: Vec<Cause>,
+    /// All dependencies in which one of the builds is the parent or the child, by child, then
+    /// parent.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Notifications of a partition, or of all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notifications {
     /// Each with its position.
@@ -159,6 +182,20 @@ pub struct Notifications {
 pub struct Outbox {
     /// The partitions, by number.
     pub partitions: Vec<Partition>,
+}
+
+impl Outbox {
+    /// The position of the latest notification of all partitions.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        self.partitions.iter().map(|partition| partition.last).max().unwrap_or_default()
+    }
+
+    /// Whoever reads all partitions and has read less than this may have missed some.
+    #[must_use]
+    pub fn trimmed(&self) -> i64 {
+        self.partitions.iter().map(|partition| partition.trimmed).max().unwrap_or_default()
+    }
 }
 
 /// How far the notifications of a partition have got.
@@ -184,80 +221,6 @@ pub struct DueLimits {
     /// The longest pause of a build or an attempt: what would wait longer is due, because a clock
     /// was set back.
     pub pause_max: Duration,
-}
-
-/// Which events; an empty list does not restrict.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// In one of these states.
-    pub states: Vec<EventState>,
-    /// With one of these numbers.
-    pub ids: Vec<EventId>,
-    /// About this.
-    pub search_key: Option<String>,
-    /// Brought by this message.
-    pub message_id: Option<String>,
-}
-
-/// Which builds; an empty list does not restrict.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildFilter {
-    /// In one of these states.
-    pub states: Vec<BuildState>,
-    /// With one of these numbers.
-    pub ids: Vec<BuildId>,
-    /// Caused by this event.
-    pub event: Option<EventId>,
-    /// Of this artifact.
-    pub artifact: Option<ArtifactId>,
-}
-
-/// Which part of a long list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paging {
-    /// Rows to leave out.
-    pub offset: u64,
-    /// At most so many rows; backends cap it at [`Paging::LIMIT_MAX`].
-    pub limit: u32,
-}
-
-impl Paging {
-    /// No page is longer.
-    pub const LIMIT_MAX: u32 = 1000;
-
-    /// The first rows.
-    #[must_use]
-    pub fn first(limit: u32) -> Self {
-        Self { offset: 0, limit }
-    }
-}
-
-/// A part of a long list, with its whole length.
-///
-/// ```
-/// use freshmaker::backend::Page;
-///
-/// let page = Page::new(vec!["app", "site"], 12);
-/// assert_eq!(serde_json::to_string(&page)?, r#"{"items":["app","site"],"total":12}"#);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page<T> {
-    /// The rows.
-    pub items: Vec<T>,
-    /// How many there are without paging.
-    pub total: u64,
-    /// Rows of this page that cannot be read, and why; they are left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unreadable: Vec<Violation>,
-}
-
-impl<T> Page<T> {
-    /// A page all of whose rows can be read.
-    #[must_use]
-    pub fn new(items: Vec<T>, total: u64) -> Self {
-        Self { items, total, unreadable: Vec::new() }
-    }
 }
 
 /// A stored row that contradicts another one, or that cannot be read.

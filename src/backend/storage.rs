@@ -1,4 +1,4 @@
-use super::{Result, StorageReads};
+use super::{Documents, Result, StorageReads};
 use crate::rebuild::{AttemptId, BuildId, BuildKey, Commit, EventId, InboxRecord, MessageKey, Neighbourhood, RunId};
 use crate::time::Timestamp;
 use async_trait::async_trait;
@@ -164,7 +164,7 @@ impl Swept {
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use freshmaker::backend::{Claim, Lease, Result, Scope, Storage, StorageReads, StorageUpkeep};
+/// use freshmaker::backend::{Claim, Documents, Lease, Result, Scope, Storage, StorageReads, StorageUpkeep};
 /// use freshmaker::memory::MemoryStorage;
 /// use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -186,6 +186,9 @@ impl Swept {
 ///     }
 ///     fn upkeep(&self) -> &dyn StorageUpkeep {
 ///         self.inner.upkeep()
+///     }
+///     fn documents(&self) -> &dyn Documents {
+///         self.inner.documents()
 ///     }
 ///     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
 ///         self.inner.lease(held).await
@@ -221,6 +224,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// What is done for the storage itself.
     fn upkeep(&self) -> &dyn StorageUpkeep;
+
+    /// What programs around the engine keep here.
+    fn documents(&self) -> &dyn Documents;
 
     /// Begins a run (`held` is `None`), or renews its lease. Revokes the leases of others that were
     /// not renewed in time.

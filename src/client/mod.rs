@@ -20,12 +20,15 @@ pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};
 
 use crate::backend::{
-    BuildFilter, Clock, Error, EventFilter, Overview, Page, Paging, Remedy, Result, Storage, StorageReads, Violation,
+    BuildCount, BuildFilter, CausedCount, Clock, Documents, Error, EventCount, EventFilter, Links, Overview, Page,
+    Paging, Remedy, Result, Storage, StorageReads, Violation,
 };
 use crate::engine::{Preview, Previewed, SystemClock};
 use crate::event::Event;
 use crate::plan::Plan;
-use crate::rebuild::{AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, Transition};
+use crate::rebuild::{
+    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, RowKey, Transition,
+};
 use crate::time::Timestamp;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +75,7 @@ const PLACE: &str = "client";
 /// let events = client.wait_for_message(&id).await?;
 /// assert_eq!(client.message(Client::LOCAL, &id).await?.state, InboxState::Done);
 /// assert_eq!(events[0].state, EventState::Complete);
-/// let builds = client.builds(BuildFilter { event: Some(events[0].id), ..Default::default() }, Paging::first(10)).await?;
+/// let builds = client.builds(BuildFilter { events: vec![events[0].id], ..Default::default() }, Paging::first(10)).await?;
 /// assert_eq!(builds.items[0].key.artifact.as_str(), "app");
 /// assert!(client.plan(events[0].id).await?.is_some());
 ///
@@ -238,7 +241,7 @@ impl Client {
         message.ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no message {id} from {source}")))
     }
 
-    /// Events, newest first.
+    /// Events, newest first, or as the paging says.
     ///
     /// # Errors
     /// Those of the storage.
@@ -246,7 +249,7 @@ impl Client {
         self.reads().await?.events(filter, paging).await
     }
 
-    /// Builds, newest first.
+    /// Builds, newest first, or as the paging says.
     ///
     /// # Errors
     /// Those of the storage.
@@ -254,12 +257,52 @@ impl Client {
         self.reads().await?.builds(filter, paging).await
     }
 
+    /// How many events there are of each kind, state and reason.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
+        self.reads().await?.count_events(filter).await
+    }
+
+    /// How many builds there are of each build system, state and reason.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
+        self.reads().await?.count_builds(filter).await
+    }
+
+    /// How many builds each of these events has caused, by state.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
+        self.reads().await?.count_caused(events).await
+    }
+
+    /// Why these builds are there, and what they and others wait for.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
+        self.reads().await?.links(builds).await
+    }
+
     /// The attempts of a build, oldest first.
     ///
     /// # Errors
     /// Those of the storage.
     pub async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        self.reads().await?.attempts(build).await
+        self.attempts_of(vec![build]).await
+    }
+
+    /// The attempts of these builds, by build, then oldest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn attempts_of(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
+        self.reads().await?.attempts(builds).await
     }
 
     /// The plan that an event follows, with the reasons of everything in it and out of it. It is
@@ -272,13 +315,21 @@ impl Client {
         self.reads().await?.plan(event).await
     }
 
-    /// The history of an `event`, a `build` or an `attempt`, oldest first. Returns an empty list if
-    /// the id is unknown.
+    /// The history of an event, a build or an attempt, oldest first. Returns an empty list if it is
+    /// unknown.
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        self.reads().await?.transitions(aggregate, id).await
+    pub async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
+        self.reads().await?.transitions(of).await
+    }
+
+    /// What programs around the engine keep in its storage.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn documents(&self) -> Result<&dyn Documents> {
+        Ok(self.storage().await?.documents())
     }
 
     /// Messages that could not be understood or handled, newest first, with their bytes and the
@@ -335,6 +386,13 @@ impl Client {
     #[doc(alias = "watch")]
     #[doc(alias = "notifications")]
     pub async fn subscribe(&self) -> Result<Subscription> {
-        Subscription::begin(self.clone()).await
+        let last = self.reads().await?.outbox().await?.last();
+        Ok(self.subscribe_from(last))
+    }
+
+    /// Changes of events and builds behind this [position](Subscription::position).
+    #[must_use]
+    pub fn subscribe_from(&self, position: i64) -> Subscription {
+        Subscription::behind(self.clone(), position)
     }
 }

@@ -1,7 +1,7 @@
 use super::Client;
 use crate::backend::{BuildFilter, DueLimits, Page, Paging, Result};
 use crate::reason::Reason;
-use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, RunId};
+use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, RowKey, RunId};
 use crate::time::{Timestamp, earlier};
 use serde::Serialize;
 use std::time::Duration;
@@ -43,10 +43,7 @@ pub enum StuckSubject {
     },
 }
 
-/// The page with the oldest of so many rows, which come newest first.
-fn oldest(total: u64) -> Paging {
-    Paging { offset: total.saturating_sub(Paging::LIMIT_MAX.into()), limit: Paging::LIMIT_MAX }
-}
+const OLDEST: Paging = Paging { oldest_first: true, ..Paging::first(Paging::LIMIT_MAX) };
 
 impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
@@ -85,9 +82,8 @@ impl Client {
 
     async fn stuck_messages(&self) -> Result<Vec<Stuck>> {
         let states = vec![InboxState::New, InboxState::Claimed, InboxState::Dead];
-        let total = self.messages(states.clone(), Paging::first(1)).await?.total;
-        let Page { items, .. } = self.messages(states, oldest(total)).await?;
-        let messages = items.into_iter().rev().map(|message| {
+        let Page { items, .. } = self.messages(states, OLDEST).await?;
+        let messages = items.into_iter().map(|message| {
             let (cause, advice) = match message.state {
                 InboxState::Dead => {
                     (Reason::new("dead", "it is a dead letter"), "mend what is wrong with it, then requeue it")
@@ -115,12 +111,11 @@ impl Client {
             BuildState::Canceling,
         ];
         let filter = BuildFilter { states, ..BuildFilter::default() };
-        let total = self.builds(filter.clone(), Paging::first(1)).await?.total;
-        let builds = self.builds(filter, oldest(total)).await?.items;
+        let builds = self.builds(filter, OLDEST).await?.items;
         let limits = DueLimits { ready: 0, attempts: 0, pause_max: Duration::ZERO };
         let live = self.reads().await?.due(RunId::NONE, limits).await?.live;
         let mut stuck = Vec::new();
-        for build in builds.into_iter().rev() {
+        for build in builds {
             let busy = live.get(&build.key.system).copied().unwrap_or_default();
             stuck.extend(self.stuck_build(build, busy).await?);
         }
@@ -145,7 +140,7 @@ impl Client {
         let since = match since {
             Some(since) => since,
             None => {
-                let history = self.transitions("build", &build.id.to_string()).await?;
+                let history = self.transitions(&RowKey::Build(build.id)).await?;
                 // A build that cannot be sent goes back and forth between these, and does not move.
                 let waits = ["READY", "SUBMITTING"];
                 let still = history.iter().rev().enumerate();
@@ -173,8 +168,13 @@ impl Client {
         let mut stuck = Vec::new();
         for (number, partition) in (0..).zip(reads.outbox().await?.partitions) {
             for (bus, position) in partition.buses.into_iter().filter(|(_, position)| *position < partition.last) {
-                let Some((_, first)) = reads.notifications(number, position, 1).await?.items.pop() else { continue };
-                let history = self.transitions(&first.aggregate, &first.id).await?;
+                let Some((_, first)) = reads.notifications(Some(number), position, 1).await?.items.pop() else {
+                    continue;
+                };
+                let history = match RowKey::parse(&first.aggregate, &first.id) {
+                    Some(of) => self.transitions(&of).await?,
+                    None => Vec::new(),
+                };
                 let since = history.iter().find(|row| row.version >= first.version);
                 // Its history is not kept any more, so it is old.
                 let since = since.map_or(Timestamp::UNIX_EPOCH, |row| row.at);

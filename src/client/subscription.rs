@@ -30,17 +30,25 @@ const BATCH: u32 = 200;
 #[derive(Debug)]
 pub struct Subscription {
     client: Client,
-    /// The position up to which each partition has been read.
-    positions: Vec<i64>,
-    waiting: VecDeque<Notification>,
+    /// Up to where the storage has been read.
+    read: i64,
+    /// The position of the notification that was returned last.
+    position: i64,
+    waiting: VecDeque<(i64, Notification)>,
     missed: bool,
 }
 
 impl Subscription {
-    pub(super) async fn begin(client: Client) -> Result<Self> {
-        let outbox = client.reads().await?.outbox().await?;
-        let positions = outbox.partitions.iter().map(|partition| partition.last).collect();
-        Ok(Self { client, positions, waiting: VecDeque::new(), missed: false })
+    pub(super) fn behind(client: Client, position: i64) -> Self {
+        Self { client, read: position, position, waiting: VecDeque::new(), missed: false }
+    }
+
+    /// The position of the latest change that [`next`](Self::next) has returned, or that this
+    /// subscription began behind. One that is [resumed](Client::subscribe_from) there, in any
+    /// process, misses nothing and repeats nothing.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
     }
 
     /// The next change. While the storage fails for the moment, this call waits and tries again.
@@ -52,7 +60,8 @@ impl Subscription {
     /// Those of the storage that are not [transient](crate::backend::Error::is_transient).
     pub async fn next(&mut self) -> Result<Notification> {
         loop {
-            if let Some(notification) = self.waiting.pop_front() {
+            if let Some((position, notification)) = self.waiting.pop_front() {
+                self.position = position;
                 return Ok(notification);
             }
             let client = self.client.clone();
@@ -74,14 +83,10 @@ impl Subscription {
 
     async fn read(&mut self) -> Result<()> {
         let reads = self.client.reads().await?;
-        let outbox = reads.outbox().await?;
-        for (number, partition) in (0_u16..).zip(&outbox.partitions) {
-            let Some(position) = self.positions.get_mut(usize::from(number)) else { continue };
-            self.missed |= *position < partition.trimmed;
-            let found = reads.notifications(number, *position, BATCH).await?;
-            *position = found.end;
-            self.waiting.extend(found.items.into_iter().map(|(_, notification)| notification));
-        }
+        self.missed |= self.read < reads.outbox().await?.trimmed();
+        let found = reads.notifications(None, self.read, BATCH).await?;
+        self.read = found.end;
+        self.waiting.extend(found.items);
         Ok(())
     }
 }

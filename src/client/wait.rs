@@ -49,7 +49,7 @@ impl Client {
         if matches!(self.message(Self::LOCAL, id).await?.state, InboxState::New | InboxState::Claimed) {
             return Ok(None);
         }
-        let filter = EventFilter { message_id: Some(id.to_owned()), ..EventFilter::default() };
+        let filter = EventFilter { message_ids: vec![id.to_owned()], ..EventFilter::default() };
         let events = self.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
         Ok(Some(events).filter(|events| events.iter().all(|event| event.state.is_terminal())))
     }

@@ -224,7 +224,7 @@ impl Decider {
     async fn latest_content(&self, reads: &dyn StorageReads, id: &ArtifactId) -> Result<Option<Digest>, Error> {
         // A build that was cancelled too late has an output as well.
         let states = vec![BuildState::Done, BuildState::Reused, BuildState::Canceled];
-        let filter = BuildFilter { states, artifact: Some(id.clone()), ..BuildFilter::default() };
+        let filter = BuildFilter { states, artifacts: vec![id.clone()], ..BuildFilter::default() };
         let builds = reads.builds(filter, Paging::first(LATEST_MAX)).await?.items;
         let latest = builds.into_iter().find(|build| build.key.mode == self.mode() && build.output.is_some());
         Ok(latest.and_then(|build| build.output?.digest))

@@ -12,14 +12,14 @@
 use super::calls::in_time;
 use crate::artifact::ArtifactId;
 use crate::backend::{
-    BuildFilter, Catalog, CatalogAnswer, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications,
-    Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept,
-    Violation,
+    BuildCount, BuildFilter, Catalog, CatalogAnswer, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits,
+    Error, EventCount, EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy,
+    Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
-    Neighbourhood, RunId, Transition,
+    Neighbourhood, RowKey, RunId, Transition,
 };
 use crate::store::PLACE;
 use async_trait::async_trait;
@@ -55,6 +55,10 @@ impl Storage for Guarded {
     }
 
     fn reads(&self) -> &dyn StorageReads {
+        self
+    }
+
+    fn documents(&self) -> &dyn Documents {
         self
     }
 
@@ -112,12 +116,28 @@ impl StorageReads for Guarded {
         self.ask("builds", self.inner.reads().builds(filter, paging)).await
     }
 
-    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        self.ask("attempts", self.inner.reads().attempts(build)).await
+    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
+        self.ask("count_events", self.inner.reads().count_events(filter)).await
     }
 
-    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        self.ask("transitions", self.inner.reads().transitions(aggregate, id)).await
+    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
+        self.ask("count_builds", self.inner.reads().count_builds(filter)).await
+    }
+
+    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
+        self.ask("count_caused", self.inner.reads().count_caused(events)).await
+    }
+
+    async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
+        self.ask("links", self.inner.reads().links(builds)).await
+    }
+
+    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
+        self.ask("attempts", self.inner.reads().attempts(builds)).await
+    }
+
+    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
+        self.ask("transitions", self.inner.reads().transitions(of)).await
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
@@ -136,7 +156,7 @@ impl StorageReads for Guarded {
         self.ask("durations", self.inner.reads().durations(mode, limit)).await
     }
 
-    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
         self.ask("notifications", self.inner.reads().notifications(partition, after, limit)).await
     }
 
@@ -150,6 +170,25 @@ impl StorageReads for Guarded {
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
         self.inner.reads().check_consistency().await
+    }
+}
+
+#[async_trait]
+impl Documents for Guarded {
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
+        self.ask("get", self.inner.documents().get(kind, id)).await
+    }
+
+    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
+        self.ask("list", self.inner.documents().list(kind, before, limit)).await
+    }
+
+    async fn put(&self, document: NewDocument) -> Result<Document> {
+        self.call(Remedy::Unclear, "put", self.inner.documents().put(document)).await
+    }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
+        self.ask("remove", self.inner.documents().remove(kind, id)).await
     }
 }
 

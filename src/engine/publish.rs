@@ -173,7 +173,7 @@ impl Place<'_> {
     /// The transient error of the bus, or the error of the storage.
     async fn publish(&self, bus: Option<&dyn Bus>, position: i64) -> Result<bool, Error> {
         let core = self.core;
-        let found = core.reads().notifications(self.number, position, core.options.batch).await?;
+        let found = core.reads().notifications(Some(self.number), position, core.options.batch).await?;
         core.report(&found.unreadable);
         let Notifications { items, end, .. } = found;
         let (mut changes, mut reached, mut failed) = (Vec::new(), end, None);
@@ -337,9 +337,7 @@ async fn rows(core: &Core, notification: &Notification) -> Result<Neighbourhood,
     let caused = rows.causes.keys().filter(|(_, event)| *event == EventId(number)).map(|(build, _)| *build);
     let shown: Vec<BuildId> = if of_event { caused.collect() } else { vec![BuildId(number)] };
     let tried = shown.into_iter().filter(|id| rows.builds.get(id).is_some_and(|build| build.attempts > 0));
-    for build in tried.collect::<Vec<_>>() {
-        let attempts = core.reads().attempts(build).await?;
-        rows.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
-    }
+    let attempts = core.reads().attempts(tried.collect()).await?;
+    rows.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
     Ok(rows)
 }

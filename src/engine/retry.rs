@@ -63,8 +63,7 @@ impl Retry {
         let (mut failed, mut made) = (BTreeSet::new(), BTreeMap::new());
         let mut paging = Paging::first(Paging::LIMIT_MAX);
         loop {
-            let page = reads.builds(BuildFilter { event: Some(id), ..BuildFilter::default() }, paging).await?;
-            paging.offset += u64::from(Paging::LIMIT_MAX);
+            let page = reads.builds(BuildFilter { events: vec![id], ..BuildFilter::default() }, paging).await?;
             for build in page.items {
                 let artifact = build.key.artifact;
                 if build.state.is_success() {
@@ -74,8 +73,9 @@ impl Retry {
                     failed.insert(artifact);
                 }
             }
-            if paging.offset >= page.total {
-                return Ok(Some(Self { of, by, failed_only, failed, made }));
+            match page.next {
+                Some(next) => paging = paging.behind(next),
+                None => return Ok(Some(Self { of, by, failed_only, failed, made })),
             }
         }
     }

@@ -111,7 +111,7 @@ async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> 
 impl Core {
     /// Returns the latest attempt of a build that succeeded: the one that made its output.
     pub(super) async fn succeeded(&self, build: BuildId) -> Result<Option<AttemptRecord>, Error> {
-        let attempts = self.reads().attempts(build).await?;
+        let attempts = self.reads().attempts(vec![build]).await?;
         Ok(attempts.into_iter().rev().find(|attempt| attempt.state == AttemptState::Succeeded))
     }
 }

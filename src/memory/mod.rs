@@ -4,6 +4,8 @@ mod build_system;
 mod bus;
 mod catalog;
 mod composer;
+mod documents;
+mod query;
 mod storage;
 mod sweep;
 mod tables;

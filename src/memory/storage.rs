@@ -1,20 +1,19 @@
+use super::query;
 use super::sweep::sweep;
-use super::tables::{Tables, Waits, stored, unobserved_since};
+use super::tables::{Tables, Waits, stored};
 use crate::backend::{
-    BuildFilter, Claim, Clock, Due, DueLimits, EventFilter, Lease, Notifications, Outbox, Overview, Page, Paging,
-    Partition, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    BuildCount, BuildFilter, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, EventCount, EventFilter,
+    Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Partition, Result, Retention, Scope,
+    Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use crate::engine::SystemClock;
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
-    Neighbourhood, RunId, Transition,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
+    Neighbourhood, RowKey, RunId, Transition,
 };
-use crate::store::{
-    AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, LEASE_TTL, fenced, has_come, load, overview, page_limit,
-    share,
-};
-use crate::time::{Timestamp, later, since};
+use crate::store::{LEASE_TTL, fenced, has_come, load, overview, share};
+use crate::time::{Timestamp, later};
 use async_trait::async_trait;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +96,10 @@ impl Storage for MemoryStorage {
         self
     }
 
+    fn documents(&self) -> &dyn Documents {
+        self
+    }
+
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         lease(&mut self.lock(), held, self.now(), self.ttl)
     }
@@ -129,6 +132,25 @@ impl Storage for MemoryStorage {
 }
 
 #[async_trait]
+impl Documents for MemoryStorage {
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
+        Ok(self.lock().documents.get(kind, id, self.now()))
+    }
+
+    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
+        Ok(self.lock().documents.list(kind, before, count(limit), self.now()))
+    }
+
+    async fn put(&self, document: NewDocument) -> Result<Document> {
+        self.lock().documents.put(document, self.now())
+    }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
+        Ok(self.lock().documents.remove(kind, id, self.now()))
+    }
+}
+
+#[async_trait]
 impl StorageUpkeep for MemoryStorage {
     async fn migrate(&self) -> Result<()> {
         Ok(())
@@ -146,22 +168,35 @@ impl StorageReads for MemoryStorage {
     }
 
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        Ok(events(&self.lock(), &filter, paging))
+        Ok(query::events(&self.lock(), &filter, paging))
     }
 
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        Ok(builds(&self.lock(), &filter, paging))
+        Ok(query::builds(&self.lock(), &filter, paging))
     }
 
-    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        let tables = self.lock();
-        let numbers = tables.attempts_of.range((build, 0, AttemptId::new(""))..);
-        let of_build = numbers.take_while(|(of, ..)| *of == build);
-        Ok(of_build.filter_map(|(.., id)| tables.attempts.get(id).cloned()).collect())
+    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
+        Ok(query::count_events(&self.lock(), &filter))
     }
 
-    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        Ok(transitions(&self.lock(), aggregate, id))
+    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
+        Ok(query::count_builds(&self.lock(), &filter))
+    }
+
+    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
+        Ok(query::count_caused(&self.lock(), &events))
+    }
+
+    async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
+        Ok(query::links(&self.lock(), &builds))
+    }
+
+    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
+        Ok(query::attempts(&self.lock(), &builds))
+    }
+
+    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
+        Ok(query::transitions(&self.lock(), of))
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
@@ -171,11 +206,7 @@ impl StorageReads for MemoryStorage {
     }
 
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
-        let tables = self.lock();
-        let mut numbers: Vec<_> = states.into_iter().flat_map(|state| in_state(&tables, state)).collect();
-        numbers.sort_unstable_by_key(|number| Reverse(*number));
-        numbers.dedup();
-        Ok(page(numbers.into_iter().filter_map(|number| tables.inbox.get(&number)), paging))
+        Ok(query::messages(&self.lock(), &states, paging))
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
@@ -183,15 +214,11 @@ impl StorageReads for MemoryStorage {
     }
 
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
-        Ok(durations(&self.lock(), mode, limit))
+        Ok(query::durations(&self.lock(), mode, limit))
     }
 
-    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
-        let tables = self.lock();
-        let behind = tables.outbox.range((partition, after.saturating_add(1))..=(partition, i64::MAX));
-        let items: Vec<_> = behind.take(count(limit)).map(|((_, at), row)| (*at, row.clone())).collect();
-        let end = items.last().map_or(after, |(at, _)| *at);
-        Ok(Notifications { items, end, unreadable: Vec::new() })
+    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
+        Ok(query::notifications(&self.lock(), partition, after, limit))
     }
 
     async fn outbox(&self) -> Result<Outbox> {
@@ -205,7 +232,7 @@ impl StorageReads for MemoryStorage {
     }
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
-        Ok(check_consistency(&self.lock()))
+        Ok(query::check_consistency(&self.lock()))
     }
 }
 
@@ -324,85 +351,6 @@ fn unpublished(tables: &Tables) -> u64 {
     waiting.sum()
 }
 
-fn events(tables: &Tables, filter: &EventFilter, paging: Paging) -> Page<EventRecord> {
-    let matches = |event: &&EventRecord| {
-        (filter.states.is_empty() || filter.states.contains(&event.state))
-            && (filter.ids.is_empty() || filter.ids.contains(&event.id))
-            && filter.search_key.as_ref().is_none_or(|key| *key == event.envelope.search_key)
-            && filter.message_id.as_ref().is_none_or(|id| *id == event.message_id)
-    };
-    page(tables.events.values().rev().filter(matches), paging)
-}
-
-fn builds(tables: &Tables, filter: &BuildFilter, paging: Paging) -> Page<BuildRecord> {
-    let matches = |build: &&BuildRecord| {
-        (filter.states.is_empty() || filter.states.contains(&build.state))
-            && (filter.ids.is_empty() || filter.ids.contains(&build.id))
-            && filter.artifact.as_ref().is_none_or(|artifact| *artifact == build.key.artifact)
-    };
-    if let Some(event) = filter.event {
-        let caused = tables.caused.range((event, BuildId(i64::MIN))..=(event, BuildId(i64::MAX))).rev();
-        return page(caused.filter_map(|(_, id)| tables.builds.get(id)).filter(matches), paging);
-    }
-    page(tables.builds.values().rev().filter(matches), paging)
-}
-
-fn durations(tables: &Tables, mode: BuildMode, limit: u32) -> Vec<Observation> {
-    let attempts = tables.succeeded.iter().rev().filter_map(|(_, id)| tables.attempts.get(id));
-    let with_build = attempts.filter_map(|attempt| Some((attempt, tables.builds.get(&attempt.build)?)));
-    let of_mode = with_build.filter(|(_, build)| build.key.mode == mode).take(count(limit));
-    of_mode
-        .map(|(attempt, build)| Observation {
-            artifact: build.key.artifact.clone(),
-            kind: build.kind,
-            duration: since(unobserved_since(attempt), attempt.intent_at),
-        })
-        .collect()
-}
-
-fn transitions(tables: &Tables, aggregate: &str, id: &str) -> Vec<Transition> {
-    let first = (aggregate.to_owned(), id.to_owned(), 0);
-    let last = (aggregate.to_owned(), id.to_owned(), u32::MAX);
-    tables.transitions.range(first..=last).map(|(_, row)| row.clone()).collect()
-}
-
-fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = &'a T>, paging: Paging) -> Page<T> {
-    let (mut items, mut total) = (Vec::new(), 0);
-    for row in rows {
-        if total >= paging.offset && items.len() < count(page_limit(paging)) {
-            items.push(row.clone());
-        }
-        total += 1;
-    }
-    Page::new(items, total)
-}
-
-fn count(limit: u32) -> usize {
+pub(super) fn count(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-fn check_consistency(tables: &Tables) -> Vec<Violation> {
-    let mut check = ConsistencyCheck::default();
-    for (id, row) in &tables.events {
-        let EventRecord { state, version, builds_open, builds_done, builds_failed, .. } = *row;
-        check.event(*id, EventFacts { state, version, builds_open, builds_done, builds_failed });
-    }
-    for (id, row) in &tables.builds {
-        let facts =
-            BuildFacts { state: row.state, version: row.version, pending: row.pending, done_at: row.done_at.is_some() };
-        check.build(*id, facts);
-    }
-    for (id, row) in &tables.attempts {
-        check.attempt(id.clone(), AttemptFacts { state: row.state, version: row.version, build: row.build });
-    }
-    for row in tables.dependencies.values() {
-        check.dependency(row.child, row.satisfied);
-    }
-    for row in tables.causes.values() {
-        check.cause(row.build, row.event, row.live);
-    }
-    for row in tables.transitions.values() {
-        check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
-    }
-    check.finish()
 }

@@ -1,3 +1,4 @@
+use super::documents::Shelf;
 use crate::backend::Result;
 use crate::plan::Plan;
 use crate::rebuild::{
@@ -68,6 +69,7 @@ pub(super) struct Tables {
     pub(super) publishers: BTreeMap<u16, RunId>,
     pub(super) partitions: u16,
     pub(super) edges: u64,
+    pub(super) documents: Shelf,
 }
 
 /// What waits for a moment.

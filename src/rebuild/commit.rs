@@ -74,6 +74,47 @@ pub enum RowKey {
     Attempt(AttemptId),
 }
 
+impl RowKey {
+    /// What it is, as the history and notifications name it: `event`, `build` or `attempt`.
+    #[must_use]
+    pub fn aggregate(&self) -> &'static str {
+        match self {
+            Self::Event(_) => "event",
+            Self::Build(_) => "build",
+            Self::Attempt(_) => "attempt",
+        }
+    }
+
+    /// Its number or identity, as the history and notifications name it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match self {
+            Self::Event(id) => id.to_string(),
+            Self::Build(id) => id.to_string(),
+            Self::Attempt(id) => id.to_string(),
+        }
+    }
+
+    /// The row that the history or a notification names; `None` if it is none of these.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::{BuildId, RowKey};
+    ///
+    /// let key = RowKey::parse("build", "7");
+    /// assert_eq!(key, Some(RowKey::Build(BuildId(7))));
+    /// assert_eq!(RowKey::parse("build", "seven"), None);
+    /// ```
+    #[must_use]
+    pub fn parse(aggregate: &str, id: &str) -> Option<Self> {
+        match aggregate {
+            "event" => id.parse().ok().map(|id| Self::Event(EventId(id))),
+            "build" => id.parse().ok().map(|id| Self::Build(BuildId(id))),
+            "attempt" => Some(Self::Attempt(AttemptId::new(id))),
+            _ => None,
+        }
+    }
+}
+
 /// One change of stored rows, within a [`Commit`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum RowChange {

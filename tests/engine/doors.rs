@@ -5,7 +5,7 @@ use freshmaker::backend::{Clock, Paging, Remedy};
 use freshmaker::client::{Client, RetryPart};
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{
-    AttemptId, BuildId, EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output,
+    AttemptId, BuildId, EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output, RowKey,
 };
 use freshmaker::{Context, Decision, HandlerResult};
 use freshmaker_testing::world::{Pushed, World, builds, events, message, pushed, until};
@@ -96,7 +96,7 @@ mod unclear {
                 assert_eq!(builds(&client).await, ["app DONE"]);
                 let attempts = client.attempts(build_of(&client, "app").await).await.unwrap();
                 assert_eq!(attempts.len(), 2);
-                let history = client.transitions("attempt", attempt.as_str()).await.unwrap();
+                let history = client.transitions(&RowKey::Attempt(attempt.clone())).await.unwrap();
                 let decided = history.iter().find(|row| row.reason.code == "decided").unwrap();
                 assert_eq!(decided.actor.to_string(), "person:ann");
                 assert_eq!(decided.to, if found { "BOUND" } else { "NOT_SUBMITTED" });
@@ -116,8 +116,7 @@ async fn a_build_that_does_not_go_on_can_be_given_up() {
         client.give_up(build_of(&client, "app").await, "the builder is gone", "ann").await.unwrap();
         world.settle(&engine).await;
         assert_eq!(builds(&client).await, ["app FAILED", "site DEP_FAILED"]);
-        let last =
-            client.transitions("build", &build_of(&client, "app").await.to_string()).await.unwrap().pop().unwrap();
+        let last = client.transitions(&RowKey::Build(build_of(&client, "app").await)).await.unwrap().pop().unwrap();
         assert_eq!((last.reason.code.as_str(), last.actor.to_string().as_str()), ("abandoned", "person:ann"));
         assert_eq!(last.reason.text, "given up by ann: the builder is gone");
         let again = client.give_up(build_of(&client, "app").await, "", "ann").await.unwrap_err();

@@ -3,8 +3,8 @@
 use crate::each;
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Capabilities, Claim, Error, Found, Lease, Paging, Remedy, Result, Scope,
-    Storage, StorageReads, StorageUpkeep,
+    BuildFilter, BuildRequest, BuildSystem, Capabilities, Claim, Documents, Error, Found, Lease, Paging, Remedy,
+    Result, Scope, Storage, StorageReads, StorageUpkeep,
 };
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{BuildRecord, BuildState, Commit, ExternalId, InboxRecord, Neighbourhood, RowChange, RunId};
@@ -47,6 +47,10 @@ impl Storage for Odd {
 
     fn reads(&self) -> &dyn StorageReads {
         self.inner.reads()
+    }
+
+    fn documents(&self) -> &dyn Documents {
+        self.inner.documents()
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {

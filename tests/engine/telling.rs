@@ -129,7 +129,7 @@ async fn what_a_bus_that_does_not_publish_is_not_given_is_passed_over() {
         let engine = world.builder().bus("silent", silent.clone()).on(rebuild).build().unwrap();
         engine.client().send(&pushed("base")).await.unwrap();
         world.settle(&engine).await;
-        assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().total, 0);
+        assert_eq!(engine.client().dead_letters(Paging::first(9).counted()).await.unwrap().total, Some(0));
         let all = world.bus.published();
         assert_eq!(silent.inner.published(), all[3..], "what comes after it publishes again is not passed over");
         let outbox = world.storage.reads().outbox().await.unwrap();
@@ -152,7 +152,7 @@ async fn an_error_that_passes_holds_up_what_comes_after() {
     let engine = world.builder().bus("picky", picky.clone()).on(rebuild).build().unwrap();
     engine.client().send(&pushed("base")).await.unwrap();
     world.settle(&engine).await;
-    assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().total, 0);
+    assert_eq!(engine.client().dead_letters(Paging::first(9).counted()).await.unwrap().total, Some(0));
     let mut seen = BTreeSet::new();
     let first: Vec<_> = world.bus.published().into_iter().filter(|message| seen.insert(message.id.clone())).collect();
     assert_eq!(picky.inner.published(), first, "each once, in their order");

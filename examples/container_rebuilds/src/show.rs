@@ -7,7 +7,7 @@ use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
-use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker::rebuild::{EventId, EventRecord, RowKey};
 use freshmaker_redhat::handlers::FACTS;
 use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 
@@ -80,14 +80,14 @@ fn line(event: &EventRecord) {
 
 /// The builds of an event with their attempts, oldest first.
 pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
-    let filter = BuildFilter { event: Some(event), ..BuildFilter::default() };
+    let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
     let builds = client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
     for build in builds.iter().rev() {
         let output = build.output.as_ref().map_or(String::new(), |output| format!(" as {}", output.name));
         println!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
         for attempt in client.attempts(build.id).await? {
             let external = attempt.external.as_ref().map_or("no id".to_owned(), ToString::to_string);
-            let history = client.transitions("attempt", attempt.id.as_str()).await?;
+            let history = client.transitions(&RowKey::Attempt(attempt.id.clone())).await?;
             let history: Vec<_> = history.into_iter().map(|step| step.reason.code).collect();
             println!("  attempt {} {} {external} ({})", attempt.number, attempt.state, history.join(", "));
         }

@@ -30,7 +30,7 @@ impl Followed {
         match self {
             Self::Messages(ids) => {
                 for id in ids {
-                    let filter = EventFilter { message_id: Some(id.clone()), ..EventFilter::default() };
+                    let filter = EventFilter { message_ids: vec![id.clone()], ..EventFilter::default() };
                     events.extend(client.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items);
                 }
             }

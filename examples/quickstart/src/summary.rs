@@ -151,16 +151,15 @@ pub(crate) fn plain(line: &str) -> String {
 }
 
 async fn builds(client: &Client, event: &EventRecord) -> Result<Vec<BuildRecord>> {
-    let filter = BuildFilter { event: Some(event.id), ..BuildFilter::default() };
+    let filter = BuildFilter { events: vec![event.id], ..BuildFilter::default() };
     let mut paging = Paging::first(Paging::LIMIT_MAX);
     let mut builds = Vec::new();
     loop {
         let page = client.builds(filter.clone(), paging).await?;
-        paging.offset += page.items.len() as u64;
-        let last = page.items.is_empty() || paging.offset >= page.total;
         builds.extend(page.items);
-        if last {
-            return Ok(builds);
+        match page.next {
+            Some(next) => paging = paging.behind(next),
+            None => return Ok(builds),
         }
     }
 }

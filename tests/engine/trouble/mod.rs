@@ -7,8 +7,8 @@ mod unsendable;
 
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Delivery, DeliveryTag, Error, Found,
-    Lease, Made, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Verifier,
+    BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Delivery, DeliveryTag, Documents,
+    Error, Found, Lease, Made, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Verifier,
 };
 use freshmaker::rebuild::{Commit, ExternalId, InboxRecord, Neighbourhood, Output, RunId, SessionId, Verification};
 use freshmaker::time::Timestamp;
@@ -205,6 +205,10 @@ impl Storage for TroubledStorage {
 
     fn reads(&self) -> &dyn StorageReads {
         self.inner.reads()
+    }
+
+    fn documents(&self) -> &dyn Documents {
+        self.inner.documents()
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {

@@ -1,5 +1,7 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
+mod documents;
+mod lists;
 mod load;
 mod place;
 mod prepared;
@@ -19,14 +21,15 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{Connection, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use freshmaker::backend::{
-    BuildFilter, Claim, Clock, Due, DueLimits, Error, EventFilter, Lease, Notifications, Outbox, Overview, Page,
-    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    BuildCount, BuildFilter, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, Error, EventCount,
+    EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention,
+    Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use freshmaker::engine::SystemClock;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
-    Neighbourhood, RunId, Transition,
+    Neighbourhood, RowKey, RunId, Transition,
 };
 use freshmaker::store::{PLACE, conflict, external_changed, load, missing};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
@@ -34,6 +37,8 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+type Db = diesel::sqlite::Sqlite;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations");
 
@@ -149,6 +154,10 @@ impl Storage for SqliteStorage {
         self
     }
 
+    fn documents(&self) -> &dyn Documents {
+        self
+    }
+
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         let (path, now) = (self.path.clone(), self.now());
         self.run(move |session| {
@@ -188,6 +197,29 @@ impl Storage for SqliteStorage {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.run(move |session| write::commit(&mut session.connection, commit)).await
+    }
+}
+
+#[async_trait]
+impl Documents for SqliteStorage {
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
+        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
+        self.read(move |connection| documents::get(connection, &kind, &id, now)).await
+    }
+
+    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
+        let (kind, now) = (kind.to_owned(), self.now());
+        self.read(move |connection| documents::list(connection, &kind, before, limit, now)).await
+    }
+
+    async fn put(&self, document: NewDocument) -> Result<Document> {
+        let now = self.now();
+        self.run(move |session| documents::put(&mut session.connection, &document, now)).await
+    }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
+        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
+        self.run(move |session| documents::remove(&mut session.connection, &kind, &id, now)).await
     }
 }
 
@@ -236,20 +268,36 @@ impl StorageReads for SqliteStorage {
     }
 
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        self.read(move |connection| query::events_page(connection, &filter, paging)).await
+        self.read(move |connection| lists::events_page(connection, &filter, paging)).await
     }
 
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        self.read(move |connection| query::builds_page(connection, &filter, paging)).await
+        self.read(move |connection| lists::builds_page(connection, &filter, paging)).await
     }
 
-    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        self.read(move |connection| query::attempts_of(connection, build)).await
+    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
+        self.read(move |connection| lists::count_events(connection, &filter)).await
     }
 
-    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        let (aggregate, id) = (aggregate.to_owned(), id.to_owned());
-        self.read(move |connection| query::history(connection, &aggregate, &id)).await
+    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
+        self.read(move |connection| lists::count_builds(connection, &filter)).await
+    }
+
+    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
+        self.read(move |connection| lists::count_caused(connection, &events)).await
+    }
+
+    async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
+        self.read(move |connection| lists::links(connection, &builds)).await
+    }
+
+    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
+        self.read(move |connection| query::attempts_of(connection, &builds)).await
+    }
+
+    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
+        let of = of.clone();
+        self.read(move |connection| query::history(connection, &of)).await
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
@@ -258,7 +306,7 @@ impl StorageReads for SqliteStorage {
     }
 
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.read(move |connection| query::messages(connection, &states, paging)).await
+        self.read(move |connection| lists::messages(connection, &states, paging)).await
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
@@ -269,7 +317,7 @@ impl StorageReads for SqliteStorage {
         self.read(move |connection| query::durations(connection, mode, limit)).await
     }
 
-    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
         self.read(move |connection| query::behind(connection, partition, after, limit)).await
     }
 

@@ -52,6 +52,39 @@ impl<C, G> ValidGrouping<G> for Among<C> {
     type IsAggregate = is_aggregate::No;
 }
 
+/// `column = the value`, for a list of one: then an index that begins with the column also gives the
+/// order of the rows.
+#[derive(Clone, Debug, QueryId)]
+pub(super) struct Only<C> {
+    column: C,
+    value: String,
+}
+
+/// Whether a column has this value.
+pub(super) fn only<C, V: Serialize>(column: C, value: &V) -> Result<Only<C>> {
+    Ok(Only { column, value: super::rows::json(&[value])? })
+}
+
+impl<C> Expression for Only<C> {
+    type SqlType = Bool;
+}
+
+impl<C: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Only<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.column.walk_ast(out.reborrow())?;
+        out.push_sql(" = (SELECT value FROM json_each(");
+        out.push_bind_param::<Text, _>(&self.value)?;
+        out.push_sql("))");
+        Ok(())
+    }
+}
+
+impl<C, T> AppearsOnTable<T> for Only<C> {}
+impl<C, T> SelectableExpression<T> for Only<C> {}
+impl<C, G> ValidGrouping<G> for Only<C> {
+    type IsAggregate = is_aggregate::No;
+}
+
 /// `state < 6`: the build has not ended. The number is part of the text, because only so does
 /// SQLite see that the partial index holds all of these rows.
 #[derive(Clone, Copy, Debug, QueryId)]
@@ -72,6 +105,18 @@ impl<T> AppearsOnTable<T> for IsOpen {}
 impl<T> SelectableExpression<T> for IsOpen {}
 impl<G> ValidGrouping<G> for IsOpen {
     type IsAggregate = is_aggregate::No;
+}
+
+/// The name of the output of a build. The path is part of the text, because only so does SQLite see
+/// that the index holds it.
+#[derive(Clone, Copy, Debug, QueryId)]
+pub(super) struct OutputName;
+
+impl QueryFragment<Sqlite> for OutputName {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("json_extract(builds.output, '$.name')");
+        Ok(())
+    }
 }
 
 /// Of each build key the highest number of a build that has an output.

@@ -1,4 +1,5 @@
-use super::prepared::at_most;
+use super::failed;
+use super::prepared::{among, at_most};
 use super::rows::{
     AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
     mode_number, moment,
@@ -8,37 +9,33 @@ use super::schema::{
     tallies, transitions,
 };
 use super::write::number;
-use super::{CHUNK, failed};
-use diesel::dsl::{count_star, max, min};
-use diesel::sqlite::Sqlite;
+use diesel::dsl::{max, min};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
     SqliteConnection,
 };
 use freshmaker::artifact::ArtifactKind;
-use freshmaker::backend::{
-    BuildFilter, Due, DueLimits, Error, EventFilter, Notifications, Outbox, Overview, Page, Paging, Partition, Remedy,
-    Result, Violation,
-};
+use freshmaker::backend::{Due, DueLimits, Notifications, Outbox, Overview, Partition, Result, Violation};
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
-    InboxRecord, InboxState, RunId, Transition,
+    InboxRecord, InboxState, RowKey, RunId, Transition,
 };
-use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview, page_limit};
+use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview};
 use freshmaker::time::{Timestamp, later, to_micros};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(super) fn attempts_of(connection: &mut SqliteConnection, build: BuildId) -> Result<Vec<AttemptRecord>> {
-    let of_build = attempts::table.filter(attempts::build.eq(build.0));
-    let rows = of_build.order((attempts::number, attempts::id)).select(AttemptRow::as_select());
+pub(super) fn attempts_of(connection: &mut SqliteConnection, builds: &[BuildId]) -> Result<Vec<AttemptRecord>> {
+    let of_builds = attempts::table.filter(among(attempts::build, builds)?);
+    let rows = of_builds.order((attempts::build, attempts::number, attempts::id)).select(AttemptRow::as_select());
     rows.load(connection).map_err(failed)?.into_iter().map(AttemptRow::record).collect()
 }
 
-pub(super) fn history(connection: &mut SqliteConnection, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-    let of_one = transitions::table.filter(transitions::aggregate.eq(aggregate).and(transitions::id.eq(id)));
+pub(super) fn history(connection: &mut SqliteConnection, of: &RowKey) -> Result<Vec<Transition>> {
+    let of_one = transitions::aggregate.eq(of.aggregate()).and(transitions::id.eq(of.id()));
+    let of_one = transitions::table.filter(of_one);
     let rows = of_one.order(transitions::version).select(TransitionRow::as_select());
     rows.load(connection).map_err(failed)?.into_iter().map(TransitionRow::record).collect()
 }
@@ -51,17 +48,21 @@ pub(super) fn message(connection: &mut SqliteConnection, source: &str, id: &str)
 
 pub(super) fn behind(
     connection: &mut SqliteConnection,
-    partition: u16,
+    partition: Option<u16>,
     after: i64,
     limit: u32,
 ) -> Result<Notifications> {
     let rows = notifications::table
-        .filter(notifications::partition.eq(number(partition)).and(notifications::position.gt(after)))
+        .filter(notifications::position.gt(after))
         .order(notifications::position)
         .select((notifications::position, NotificationRow::as_select()));
-    let rows = at_most(rows, limit);
+    let rows: Vec<(i64, NotificationRow)> = match partition {
+        Some(one) => at_most(rows.filter(notifications::partition.eq(number(one))), limit).load(connection),
+        None => at_most(rows, limit).load(connection),
+    }
+    .map_err(failed)?;
     let mut found = Notifications { end: after, ..Notifications::default() };
-    for (position, row) in rows.load::<(i64, NotificationRow)>(connection).map_err(failed)? {
+    for (position, row) in rows {
         found.end = position;
         let row = readable(row.record(), &mut found.unreadable);
         found.items.extend(row.map(|row| (position, row)));
@@ -99,7 +100,7 @@ fn unpublished(connection: &mut SqliteConnection) -> Result<u64> {
 }
 
 /// The record of a row, or `None` and a note of why it cannot be read.
-fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) -> Option<T> {
+pub(super) fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) -> Option<T> {
     record.map_err(|error| unreadable.push(Violation { rule: "unreadable".to_owned(), text: error.to_string() })).ok()
 }
 
@@ -224,108 +225,10 @@ fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
     Ok(moments.into_iter().flatten().min())
 }
 
-fn filtered_events(filter: &EventFilter) -> Result<events::BoxedQuery<'_, Sqlite>> {
-    let mut query = events::table.into_boxed();
-    if !filter.states.is_empty() {
-        query = query.filter(events::state.eq_any(filter.states.iter().map(|state| state.number())));
-    }
-    if !filter.ids.is_empty() {
-        must_fit(filter.ids.len())?;
-        query = query.filter(events::id.eq_any(filter.ids.iter().map(|id| id.0)));
-    }
-    if let Some(search_key) = &filter.search_key {
-        query = query.filter(events::search_key.eq(search_key));
-    }
-    if let Some(message_id) = &filter.message_id {
-        query = query.filter(events::message_id.eq(message_id));
-    }
-    Ok(query)
-}
-
-pub(super) fn events_page(
-    connection: &mut SqliteConnection,
-    filter: &EventFilter,
-    paging: Paging,
-) -> Result<Page<EventRecord>> {
-    let total = filtered_events(filter)?.select(count_star()).get_result(connection).map_err(failed)?;
-    let rows = filtered_events(filter)?
-        .order(events::id.desc())
-        .offset(offset(paging))
-        .limit(page_limit(paging).into())
-        .select(EventRow::as_select());
-    let rows = rows.load(connection).map_err(failed)?;
-    page(rows.into_iter().map(EventRow::record), total)
-}
-
-fn filtered_builds(filter: &BuildFilter) -> Result<builds::BoxedQuery<'_, Sqlite>> {
-    let mut query = builds::table.into_boxed();
-    if !filter.states.is_empty() {
-        query = query.filter(builds::state.eq_any(filter.states.iter().map(|state| state.number())));
-    }
-    if !filter.ids.is_empty() {
-        must_fit(filter.ids.len())?;
-        query = query.filter(builds::id.eq_any(filter.ids.iter().map(|id| id.0)));
-    }
-    if let Some(event) = filter.event {
-        let caused = build_causes::table.filter(build_causes::event.eq(event.0)).select(build_causes::build);
-        query = query.filter(builds::id.eq_any(caused));
-    }
-    if let Some(artifact) = &filter.artifact {
-        query = query.filter(builds::artifact.eq(artifact.as_str()));
-    }
-    Ok(query)
-}
-
-pub(super) fn builds_page(
-    connection: &mut SqliteConnection,
-    filter: &BuildFilter,
-    paging: Paging,
-) -> Result<Page<BuildRecord>> {
-    let total = filtered_builds(filter)?.select(count_star()).get_result(connection).map_err(failed)?;
-    let rows = filtered_builds(filter)?
-        .order(builds::id.desc())
-        .offset(offset(paging))
-        .limit(page_limit(paging).into())
-        .select(BuildRow::as_select());
-    let rows = rows.load(connection).map_err(failed)?;
-    page(rows.into_iter().map(BuildRow::record), total)
-}
-
-pub(super) fn messages(
-    connection: &mut SqliteConnection,
-    states: &[InboxState],
-    paging: Paging,
-) -> Result<Page<InboxRecord>> {
-    let states: Vec<_> = states.iter().map(|state| inbox_number(*state)).collect();
-    let found = || inbox::table.filter(inbox::state.eq_any(states.clone()));
-    let total = found().count().get_result(connection).map_err(failed)?;
-    let rows = found().order(inbox::id.desc()).offset(offset(paging)).limit(page_limit(paging).into());
-    let rows = rows.select(InboxRow::as_select()).load(connection).map_err(failed)?;
-    page(rows.into_iter().map(InboxRow::letter), total)
-}
-
 pub(super) fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
     let body = plans::table.find(event.0).select(plans::body).get_result::<String>(connection);
     let body = body.optional().map_err(failed)?;
     body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
-}
-
-fn page<T>(rows: impl Iterator<Item = Result<T>>, total: i64) -> Result<Page<T>> {
-    let mut unreadable = Vec::new();
-    let items = rows.filter_map(|row| readable(row, &mut unreadable)).collect();
-    Ok(Page { items, total: u64::try_from(total).unwrap_or(0), unreadable })
-}
-
-fn offset(paging: Paging) -> i64 {
-    i64::try_from(paging.offset).unwrap_or(i64::MAX)
-}
-
-fn must_fit(ids: usize) -> Result<()> {
-    if ids <= CHUNK {
-        return Ok(());
-    }
-    let text = format!("a filter of {ids} numbers is too long: at most {CHUNK} at once");
-    Err(Error::new(Remedy::Unsupported, super::PLACE, text))
 }
 
 pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {

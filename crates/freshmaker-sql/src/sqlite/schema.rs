@@ -199,9 +199,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    documents (number) {
+        number -> BigInt,
+        kind -> Text,
+        id -> Text,
+        version -> BigInt,
+        body -> Text,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+    }
+}
+
 diesel::joinable!(attempts -> builds (build));
 diesel::joinable!(build_causes -> builds (build));
-diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes, runs);
+diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes, build_deps, events, runs);
+diesel::allow_columns_to_appear_in_same_group_by_clause!(build_causes::event, builds::state);
 diesel::allow_tables_to_appear_in_same_query!(inbox, runs);
 diesel::allow_tables_to_appear_in_same_query!(inbox, events);
-diesel::allow_tables_to_appear_in_same_query!(build_deps, builds);

@@ -4,10 +4,12 @@ use super::schema::{attempts, build_deps, builds, events, inbox};
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
-use freshmaker::backend::{BuildFilter, Claim, DueLimits, EventFilter, Paging, Remedy, Scope, Storage, StorageReads};
+use freshmaker::backend::{
+    BuildFilter, Claim, Documents, DueLimits, EventFilter, NewDocument, Paging, Remedy, Scope, Storage, StorageReads,
+};
 use freshmaker::rebuild::{
-    Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, InboxState, RowChange,
-    RowKey,
+    Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, EventState, ExternalId,
+    InboxState, RowChange, RowKey,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -95,7 +97,7 @@ async fn what_is_asked_often_reads_no_whole_table() {
         let run = storage.lease(None).await.unwrap().run;
         storage.lease(Some(run)).await.unwrap();
         storage.due(run, DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) }).await.unwrap();
-        storage.notifications(0, 0, 9).await.unwrap();
+        storage.notifications(Some(0), 0, 9).await.unwrap();
         storage.outbox().await.unwrap();
         storage.overview().await.unwrap();
         storage.durations(BuildMode::Real, 9).await.unwrap();
@@ -104,8 +106,8 @@ async fn what_is_asked_often_reads_no_whole_table() {
             .await
             .unwrap();
         storage.message("amqp", "m").await.unwrap();
-        storage.attempts(BuildId(1)).await.unwrap();
-        storage.transitions("build", "1").await.unwrap();
+        storage.attempts(vec![BuildId(1)]).await.unwrap();
+        storage.transitions(&RowKey::Build(BuildId(1))).await.unwrap();
         storage.messages(vec![InboxState::Dead], Paging::first(9)).await.unwrap();
         for scope in [
             Scope::Builds(vec![BuildId(1)]),
@@ -125,12 +127,27 @@ async fn what_is_asked_often_reads_no_whole_table() {
         commit.at_most = vec![("s".to_owned(), 1)];
         commit.edges = Some(0);
         storage.commit(commit).await.unwrap();
-        let filter = BuildFilter { event: Some(EventId(1)), ..BuildFilter::default() };
+        let filter = BuildFilter { events: vec![EventId(1)], ..BuildFilter::default() };
         storage.builds(filter, Paging::first(9)).await.unwrap();
-        let filter = BuildFilter { artifact: Some("a".into()), ..BuildFilter::default() };
+        let filter = BuildFilter { artifacts: vec!["a".into()], ..BuildFilter::default() };
         storage.builds(filter, Paging::first(9)).await.unwrap();
-        let filter = EventFilter { search_key: Some("k".into()), ..EventFilter::default() };
+        let filter = EventFilter { search_keys: vec!["k".into()], ..EventFilter::default() };
         storage.events(filter, Paging::first(9)).await.unwrap();
+        let filter = EventFilter { kinds: vec!["k".into()], requesters: vec!["r".into()], ..EventFilter::default() };
+        storage.events(filter, Paging::first(9)).await.unwrap();
+        let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+        storage.events(filter, Paging::first(9).counted()).await.unwrap();
+        let filter = BuildFilter { externals: vec![ExternalId::new("7")], ..BuildFilter::default() };
+        storage.builds(filter, Paging::first(9)).await.unwrap();
+        let filter = BuildFilter { outputs: vec!["a-1-2".into()], ..BuildFilter::default() };
+        storage.builds(filter, Paging::first(9)).await.unwrap();
+        storage.count_caused(vec![EventId(1)]).await.unwrap();
+        storage.links(vec![BuildId(1)]).await.unwrap();
+        storage.notifications(None, 0, 9).await.unwrap();
+        storage.put(NewDocument { keep: Some(2), ..NewDocument::new("k", "1", "a".into()) }).await.unwrap();
+        storage.get("k", "1").await.unwrap();
+        storage.list("k", None, 9).await.unwrap();
+        storage.remove("k", "1").await.unwrap();
     };
     let statements = statements(&storage, calls).await;
     assert!(statements.len() > 40, "{statements:?}");
@@ -177,8 +194,8 @@ async fn a_row_that_cannot_be_read_is_named() {
         assert!(error.text.contains(text), "{error}");
     }
     on(&storage, |connection| connection.batch_execute("UPDATE events SET plan = 'x'").unwrap());
-    let page = storage.events(EventFilter::default(), Paging::first(1)).await.unwrap();
-    assert_eq!((page.items.len(), page.total, page.unreadable.len()), (0, 1, 1), "left out, and reported");
+    let page = storage.events(EventFilter::default(), Paging::first(1).counted()).await.unwrap();
+    assert_eq!((page.items.len(), page.total, page.unreadable.len()), (0, Some(1), 1), "left out, and reported");
     assert!(page.unreadable[0].text.starts_with("events 1: plan: "), "{page:?}");
     let unknown = Place { table: "builds", id: &1 }.coded("state", 11, BuildState::from_number).unwrap_err();
     assert_eq!(unknown.to_string(), "builds 1: state: unknown number 11");
@@ -216,7 +233,7 @@ async fn rows_that_cannot_be_read_stop_no_others() {
     assert_eq!(due.ready.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
     assert_eq!(due.attempts.len(), 1);
     assert!(due.unreadable[0].text.starts_with("builds 3: parameters: "), "{due:?}");
-    let told = storage.notifications(0, 0, 9).await.unwrap();
+    let told = storage.notifications(Some(0), 0, 9).await.unwrap();
     assert_eq!((told.items.len(), told.end, told.unreadable.len()), (1, 2, 1), "the position goes past it");
 }
 
@@ -287,8 +304,8 @@ async fn a_database_of_version_0_1_goes_on() {
     assert_eq!(claimed.len(), 1);
     let rows = storage.load(&Scope::Builds(vec![BuildId(1)])).await.unwrap();
     assert_eq!((rows.builds.len(), rows.dependencies.len(), rows.events.len()), (2, 1, 1));
-    assert_eq!(storage.notifications(0, 0, 9).await.unwrap().items.len(), 1, "it is still to be published");
-    assert_eq!(storage.transitions("build", "1").await.unwrap()[0].actor, Actor::Engine);
+    assert_eq!(storage.notifications(Some(0), 0, 9).await.unwrap().items.len(), 1, "it is still to be published");
+    assert_eq!(storage.transitions(&RowKey::Build(BuildId(1))).await.unwrap()[0].actor, Actor::Engine);
     assert_eq!(storage.overview().await.unwrap().events_open, 1);
 }
 

@@ -1,6 +1,8 @@
 mod audit;
+mod documents;
 mod inbox;
 mod leases;
+mod lists;
 mod outbox;
 mod queries;
 mod retention;
@@ -100,8 +102,14 @@ async fn questions<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         queries::durations_are_those_of_the_latest_successes,
         queries::due_attempts_are_longest_unobserved_first,
         queries::the_next_moment_is_the_earliest_left_out,
-        queries::events_are_filtered_and_paged,
-        queries::builds_are_filtered_and_paged,
+        lists::events_are_filtered,
+        lists::pages_follow_each_other,
+        lists::builds_are_filtered,
+        lists::builds_are_counted_and_linked,
+        documents::documents_have_versions,
+        documents::documents_are_listed_newest_first,
+        documents::documents_expire_and_are_limited,
+        outbox::all_partitions_have_one_order,
         outbox::notifications_come_in_order_of_their_positions,
         outbox::each_bus_has_a_position,
         outbox::what_is_trimmed_is_gone,

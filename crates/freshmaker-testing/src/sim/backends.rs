@@ -4,16 +4,17 @@ use super::world::{SETTLE, World};
 use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, Claim, Clock, Delivery,
-    DeliveryTag, Due, DueLimits, Error, EventFilter, Found, Lease, Made, Notifications, Outbox, Overview, Page, Paging,
-    Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Verifier, Violation,
+    BuildCount, BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, CausedCount, Claim,
+    Clock, Delivery, DeliveryTag, Documents, Due, DueLimits, Error, EventCount, EventFilter, Found, Lease, Links, Made,
+    Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads,
+    StorageUpkeep, Swept, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord, InboxState,
-    Neighbourhood, RunId, SessionId, Transition, Verification,
+    Neighbourhood, RowKey, RunId, SessionId, Transition, Verification,
 };
 use freshmaker::time::{Timestamp, later};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,6 +108,10 @@ impl Storage for SimStorage {
 
     fn reads(&self) -> &dyn StorageReads {
         self
+    }
+
+    fn documents(&self) -> &dyn Documents {
+        self.rows.documents()
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -266,12 +271,28 @@ impl StorageReads for SimStorage {
         now(self.asked().await?.builds(filter, paging))
     }
 
-    async fn attempts(&self, build: BuildId) -> Result<Vec<AttemptRecord>> {
-        now(self.asked().await?.attempts(build))
+    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
+        now(self.asked().await?.count_events(filter))
     }
 
-    async fn transitions(&self, aggregate: &str, id: &str) -> Result<Vec<Transition>> {
-        now(self.asked().await?.transitions(aggregate, id))
+    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
+        now(self.asked().await?.count_builds(filter))
+    }
+
+    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
+        now(self.asked().await?.count_caused(events))
+    }
+
+    async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
+        now(self.asked().await?.links(builds))
+    }
+
+    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
+        now(self.asked().await?.attempts(builds))
+    }
+
+    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
+        now(self.asked().await?.transitions(of))
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
@@ -290,7 +311,7 @@ impl StorageReads for SimStorage {
         now(self.asked().await?.durations(mode, limit))
     }
 
-    async fn notifications(&self, partition: u16, after: i64, limit: u32) -> Result<Notifications> {
+    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
         now(self.asked().await?.notifications(partition, after, limit))
     }
 

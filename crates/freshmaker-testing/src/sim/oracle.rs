@@ -45,7 +45,7 @@ async fn stored(storage: &dyn Storage) -> Result<Stored> {
     let mut attempts = BTreeMap::new();
     let mut neighbourhood = storage.load(&Scope::Builds(builds.iter().map(|build| build.id).collect())).await?;
     for build in &builds {
-        for attempt in rows.attempts(build.id).await? {
+        for attempt in rows.attempts(vec![build.id]).await? {
             attempts.insert(attempt.id.to_string(), (build.key.artifact.to_string(), attempt.state));
             neighbourhood.attempts.insert(attempt.id.clone(), attempt);
         }

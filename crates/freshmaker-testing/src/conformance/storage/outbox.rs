@@ -15,7 +15,7 @@ async fn partitions(storage: &dyn Storage) -> Vec<Partition> {
 async fn behind(storage: &dyn Storage, after: &[i64], limit: u32) -> Vec<(i64, Notification)> {
     let mut found = Vec::new();
     for (number, after) in (0_u16..).zip(after) {
-        let some = done("notifications", storage.reads().notifications(number, *after, limit).await);
+        let some = done("notifications", storage.reads().notifications(Some(number), *after, limit).await);
         let last = some.items.last().map_or(*after, |(position, _)| *position);
         assert_eq!((some.end, some.unreadable), (last, Vec::new()), "the end is the last position");
         assert!(some.items.is_sorted_by_key(|(position, _)| *position), "in the order of their positions");
@@ -43,6 +43,29 @@ pub(super) async fn notifications_come_in_order_of_their_positions(World { stora
     write(storage, [notification_of("9", 7)]).await;
     assert_eq!(of(&behind(storage, &ends, 9).await, "9"), [7], "what comes later has a later position");
     refused(storage, "a second message about one version", Remedy::Conflict, [notification_of("9", 2)]).await;
+}
+
+pub(super) async fn all_partitions_have_one_order(World { storage, .. }: World<'_>) {
+    let read = async |after: i64, limit: u32| {
+        let found = done("notifications", storage.reads().notifications(None, after, limit).await);
+        assert!(found.items.is_sorted_by_key(|(position, _)| *position), "in the order of their positions");
+        assert_eq!(found.end, found.items.last().map_or(after, |(position, _)| *position));
+        found
+    };
+    let last = async || done("outbox", storage.reads().outbox().await).last();
+    assert_eq!((read(0, 9).await.items.len(), last().await), (0, 0), "an empty storage");
+    write(storage, (1..=9).map(|id: u32| notification_of(&id.to_string(), 1))).await;
+    let first = read(0, 4).await;
+    assert_eq!(first.items.len(), 4, "at most as many, of all partitions together");
+    write(storage, [notification_of("1", 2), notification_of("5", 2)]).await;
+    let rest = read(first.end, 99).await;
+    let mut all: Vec<_> = first.items.into_iter().chain(rest.items).map(|(_, row)| (row.id, row.version)).collect();
+    assert_eq!(all.len(), 11, "what comes later is behind what was read before");
+    assert_eq!(rest.end, last().await, "the latest position of all");
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 11, "each once");
+    assert_eq!(read(rest.end, 9).await.items, [], "nothing is behind the last");
 }
 
 pub(super) async fn each_bus_has_a_position(world: World<'_>) {

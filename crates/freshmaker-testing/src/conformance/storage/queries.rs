@@ -1,12 +1,12 @@
-use super::sample::{New, Next, at, attempt, build, build_in, cause, event, message, notification, transition};
+use super::sample::{New, Next, at, attempt, build, build_in, event, message, notification, transition};
 use super::{World, done, ids, write};
 use freshmaker::artifact::{Artifact, ArtifactKind};
-use freshmaker::backend::{BuildFilter, Claim, Due, DueLimits, EventFilter, Overview, Paging};
+use freshmaker::backend::{Claim, Due, DueLimits, Overview};
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::policy::Policy;
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Commit, EventId, EventRecord, EventState,
-    InboxRecord, InboxState, RowChange, RunId,
+    InboxRecord, InboxState, RowChange, RowKey, RunId,
 };
 use std::time::Duration;
 
@@ -165,61 +165,6 @@ pub(super) async fn the_next_moment_is_the_earliest_left_out(world: World<'_>) {
     assert_eq!(due(world, 30, 9, 9).await.next, None, "nothing waits any more");
 }
 
-pub(super) async fn events_are_filtered_and_paged(World { storage, .. }: World<'_>) {
-    let states = [EventState::Building, EventState::Complete, EventState::Failed, EventState::Complete];
-    let row = |(id, state): (i64, EventState)| EventRecord { state, ..event(id) };
-    write(storage, (1..).zip(states).map(row).map(New::new_row)).await;
-    let find = async |filter: EventFilter, paging: Paging| {
-        let page = done("events", storage.reads().events(filter, paging).await);
-        (ids(&page.items, |row| row.id.0), page.total)
-    };
-    let all = EventFilter::default;
-    assert_eq!(find(all(), Paging::first(9)).await, (vec![4, 3, 2, 1], 4), "newest first");
-    assert_eq!(find(all(), Paging { offset: 1, limit: 2 }).await, (vec![3, 2], 4), "a page, and the whole length");
-    assert_eq!(find(all(), Paging { offset: 9, limit: 2 }).await, (vec![], 4), "a page after the end");
-    assert_eq!(find(all(), Paging { offset: u64::MAX, limit: u32::MAX }).await, (vec![], 4), "far after the end");
-    let states = vec![EventState::Complete, EventState::Building];
-    assert_eq!(find(EventFilter { states, ..all() }, Paging::first(2)).await, (vec![4, 2], 3), "by state");
-    let some = vec![EventId(3), EventId(1), EventId(9)];
-    assert_eq!(find(EventFilter { ids: some, ..all() }, Paging::first(9)).await, (vec![3, 1], 2), "by number");
-    let search_key = Some("image-2".into());
-    assert_eq!(find(EventFilter { search_key, ..all() }, Paging::first(9)).await, (vec![2], 1), "by what it is about");
-    let (message_id, states) = (Some("m2".into()), vec![EventState::Failed]);
-    let by_message = EventFilter { message_id, ..all() };
-    assert_eq!(find(by_message.clone(), Paging::first(9)).await, (vec![2], 1), "by message");
-    assert_eq!(
-        find(EventFilter { states, ..by_message }, Paging::first(9)).await,
-        (vec![], 0),
-        "all of a filter holds"
-    );
-}
-
-pub(super) async fn builds_are_filtered_and_paged(World { storage, .. }: World<'_>) {
-    let states = [BuildState::Done, BuildState::Ready, BuildState::Failed];
-    write(storage, (1..).zip(states).map(|(id, state)| build_in(id, state).new_row())).await;
-    let again = BuildRecord { key: build(1).key, ..build(4) };
-    write(storage, [again.new_row(), event(1).new_row(), event(2).new_row()]).await;
-    let mut withdrawn = cause(3, 1);
-    withdrawn.live = false;
-    write(storage, [cause(1, 1), withdrawn, cause(4, 2)].map(RowChange::Cause)).await;
-    let find = async |filter: BuildFilter, paging: Paging| {
-        let page = done("builds", storage.reads().builds(filter, paging).await);
-        (numbers(&page.items), page.total)
-    };
-    let all = BuildFilter::default;
-    assert_eq!(find(all(), Paging { offset: 1, limit: 2 }).await, (vec![3, 2], 4), "newest first, a page");
-    let states = vec![BuildState::Ready, BuildState::Failed];
-    assert_eq!(find(BuildFilter { states, ..all() }, Paging::first(9)).await, (vec![4, 3, 2], 3), "by state");
-    let some = vec![BuildId(3), BuildId(1)];
-    assert_eq!(find(BuildFilter { ids: some, ..all() }, Paging::first(9)).await, (vec![3, 1], 2), "by number");
-    let of_event = BuildFilter { event: Some(EventId(1)), ..all() };
-    assert_eq!(find(of_event.clone(), Paging::first(9)).await, (vec![3, 1], 2), "by event, withdrawn or not");
-    let of_artifact = BuildFilter { artifact: Some(build(1).key.artifact), ..all() };
-    assert_eq!(find(of_artifact.clone(), Paging::first(1)).await, (vec![4], 2), "by artifact");
-    let both = BuildFilter { artifact: of_artifact.artifact, ..of_event };
-    assert_eq!(find(both, Paging::first(9)).await, (vec![1], 1), "all of a filter holds");
-}
-
 pub(super) async fn histories_and_plans_come_back(World { storage, .. }: World<'_>) {
     let step = |id: &str, version, from, to| transition("build", id, version, from, to);
     let history = [step("1", 0, None, "READY"), step("1", 2, Some("READY"), "SUBMITTING")];
@@ -227,11 +172,11 @@ pub(super) async fn histories_and_plans_come_back(World { storage, .. }: World<'
     let [first, last] = history.clone();
     write(storage, [last].into_iter().chain(others).chain([first]).map(RowChange::Transition)).await;
     assert_eq!(
-        done("transitions", storage.reads().transitions("build", "1").await),
+        done("transitions", storage.reads().transitions(&RowKey::Build(BuildId(1))).await),
         history,
         "oldest first, of one aggregate"
     );
-    assert_eq!(done("transitions", storage.reads().transitions("build", "2").await), [], "no history");
+    assert_eq!(done("transitions", storage.reads().transitions(&RowKey::Build(BuildId(2))).await), [], "no history");
 
     let mut graph = ArtifactGraph::new();
     graph.insert(Artifact::new("debian", ArtifactKind::Image));

@@ -2,8 +2,8 @@ use super::sample::{New, at, attempt, build_in, cause, event, message, transitio
 use super::{World, done, refused, write};
 use freshmaker::backend::{EventFilter, Paging, Remedy, Retention, Storage, Swept};
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildRecord, BuildState, Dependency, DependencyKind, EventRecord, EventState,
-    InboxRecord, InboxState, Output, RowChange, RunId,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Dependency, DependencyKind, EventId, EventRecord,
+    EventState, InboxRecord, InboxState, Output, RowChange, RowKey, RunId,
 };
 use std::time::Duration;
 
@@ -53,7 +53,11 @@ pub(super) async fn ended_events_go_by_age_and_number(world: World<'_>) {
     let retention = keep(|retention| retention.events = Some(SECOND * 7));
     assert_eq!(sweep(storage, run, retention).await, Swept { events: 1, ..Swept::default() });
     assert_eq!(events(storage).await, [2, 3, 4, 5], "what ended more than seven seconds ago is gone");
-    assert_eq!(done("transitions", storage.reads().transitions("event", "1").await), [], "with its history");
+    assert_eq!(
+        done("transitions", storage.reads().transitions(&RowKey::Event(EventId(1))).await),
+        [],
+        "with its history"
+    );
     let retention = keep(|retention| retention.events_max = Some(2));
     assert_eq!(sweep(storage, run, retention).await.events, 1);
     assert_eq!(events(storage).await, [3, 4, 5], "two that have ended are left, and the open one");
@@ -87,8 +91,12 @@ pub(super) async fn builds_go_when_nobody_needs_them(world: World<'_>) {
     assert_eq!(sweep(storage, run, retention).await, Swept { events: 1, builds: 2, messages: 0 });
     let kept = [12, 13, 14, 15];
     assert_eq!(builds(storage).await, kept, "kept: the latest output, what an open build needs, and what is wanted");
-    assert_eq!(done("attempts", storage.reads().attempts(freshmaker::rebuild::BuildId(10)).await), []);
-    assert_eq!(done("transitions", storage.reads().transitions("build", "10").await), [], "with its history");
+    assert_eq!(done("attempts", storage.reads().attempts(vec![BuildId(10)]).await), []);
+    assert_eq!(
+        done("transitions", storage.reads().transitions(&RowKey::Build(BuildId(10))).await),
+        [],
+        "with its history"
+    );
     let newer = built(16, true);
     write(storage, [newer.new_row(), RowChange::Cause(cause(16, 2))]).await;
     assert_eq!(sweep(storage, run, retention).await, Swept { builds: 1, ..Swept::default() });

@@ -1,0 +1,287 @@
+//! Lists of rows by any filter, page by page, and how many there are of each sort.
+//!
+//! A filter is a condition put together from the fields that restrict. Totals by state alone come
+//! from `tallies`, which triggers keep in the writing transaction; others are counted.
+
+use super::prepared::{OutputName, among, only};
+use super::query::readable;
+use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, Place, inbox_number};
+use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
+use super::{CHUNK, Db, failed};
+use diesel::dsl::count_star;
+use diesel::expression::BoxableExpression;
+use diesel::sql_types::Bool;
+use diesel::{
+    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper,
+    SqliteConnection, TextExpressionMethods,
+};
+use freshmaker::backend::{
+    BuildCount, BuildFilter, CausedCount, Error, EventCount, EventFilter, Links, Page, Paging, Remedy, Result,
+};
+use freshmaker::rebuild::{
+    BuildId, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord, InboxState,
+};
+use freshmaker::store::page_limit;
+use freshmaker::time::to_micros;
+
+type Condition<Table> = Box<dyn BoxableExpression<Table, Db, SqlType = Bool>>;
+
+/// Adds a condition to those that must hold.
+macro_rules! must {
+    ($all:ident, $condition:expr) => {
+        $all = Box::new($all.and($condition))
+    };
+}
+
+/// Adds that a column has one of the values, if there are any.
+macro_rules! one_of {
+    ($all:ident, $column:expr, $values:expr) => {
+        match $values.as_slice() {
+            [] => {}
+            [one] => must!($all, only($column, one)?),
+            some => must!($all, among($column, fits(some)?)?),
+        }
+    };
+}
+
+/// Values that a list may have at once.
+fn fits<V>(values: &[V]) -> Result<&[V]> {
+    if values.len() <= CHUNK {
+        return Ok(values);
+    }
+    let text = format!("a filter with {} values is too long: at most {CHUNK} at once", values.len());
+    Err(Error::new(Remedy::Unsupported, super::PLACE, text))
+}
+
+fn of_events(filter: &EventFilter) -> Result<Condition<events::table>> {
+    let mut all: Condition<events::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 1"));
+    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
+    one_of!(all, events::state, states);
+    one_of!(all, events::id, filter.ids);
+    one_of!(all, events::kind, filter.kinds);
+    one_of!(all, events::search_key, filter.search_keys);
+    one_of!(all, events::message_id, filter.message_ids);
+    one_of!(all, events::requester, filter.requesters);
+    one_of!(all, events::reason_code, filter.reason_codes);
+    if let Some(from) = filter.created_from {
+        must!(all, events::created_at.ge(to_micros(from)));
+    }
+    if let Some(until) = filter.created_until {
+        must!(all, events::created_at.lt(to_micros(until)));
+    }
+    Ok(all)
+}
+
+fn of_builds(filter: &BuildFilter) -> Result<Condition<builds::table>> {
+    let mut all: Condition<builds::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 1"));
+    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
+    let kinds: Vec<_> = filter.kinds.iter().map(|kind| kind.number()).collect();
+    one_of!(all, builds::state, states);
+    one_of!(all, builds::id, filter.ids);
+    one_of!(all, builds::artifact, filter.artifacts);
+    one_of!(all, builds::kind, kinds);
+    one_of!(all, builds::system, filter.systems);
+    one_of!(all, builds::reason_code, filter.reason_codes);
+    if !filter.outputs.is_empty() {
+        must!(all, builds::output.is_not_null());
+        one_of!(all, OutputName, filter.outputs);
+    }
+    if !filter.names.is_empty() {
+        must!(all, has_name(fits(&filter.names)?));
+    }
+    if let Some(from) = filter.created_from {
+        must!(all, builds::created_at.ge(to_micros(from)));
+    }
+    if let Some(until) = filter.created_until {
+        must!(all, builds::created_at.lt(to_micros(until)));
+    }
+    beside_builds(filter, all)
+}
+
+/// Adds what a filter says about rows beside the build.
+fn beside_builds(filter: &BuildFilter, mut all: Condition<builds::table>) -> Result<Condition<builds::table>> {
+    if !filter.events.is_empty() {
+        let caused = build_causes::table.filter(among(build_causes::event, fits(&filter.events)?)?);
+        must!(all, builds::id.eq_any(caused.select(build_causes::build)));
+    }
+    if !filter.event_kinds.is_empty() {
+        let of_kind = events::table.filter(among(events::kind, fits(&filter.event_kinds)?)?).select(events::id);
+        let caused = build_causes::table.filter(build_causes::event.eq_any(of_kind));
+        must!(all, builds::id.eq_any(caused.select(build_causes::build)));
+    }
+    if !filter.search_keys.is_empty() {
+        let about = events::table.filter(among(events::search_key, fits(&filter.search_keys)?)?).select(events::id);
+        let caused = build_causes::table.filter(build_causes::event.eq_any(about));
+        must!(all, builds::id.eq_any(caused.select(build_causes::build)));
+    }
+    if !filter.externals.is_empty() {
+        let known = attempts::table.filter(among(attempts::external, fits(&filter.externals)?)?);
+        must!(all, builds::id.eq_any(known.select(attempts::build)));
+    }
+    if !filter.parents.is_empty() {
+        let children = build_deps::table.filter(among(build_deps::parent, fits(&filter.parents)?)?);
+        must!(all, builds::id.eq_any(children.select(build_deps::child)));
+    }
+    Ok(all)
+}
+
+/// Whether the artifact has one of these names, or is an NVR with one of them: version and release
+/// have no hyphen, so that exactly one is behind the name and its hyphen.
+fn has_name(names: &[String]) -> Condition<builds::table> {
+    let mut any: Condition<builds::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 0"));
+    for name in names {
+        let (first, last) = (format!("{name}-"), format!("{name}."));
+        let literal = name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let one = builds::artifact.like(format!("{literal}-_%-_%")).escape('\\');
+        let more = builds::artifact.not_like(format!("{literal}-%-%-%")).escape('\\');
+        let is_nvr = builds::artifact.gt(first).and(builds::artifact.lt(last)).and(one).and(more);
+        any = Box::new(any.or(builds::artifact.eq(name.clone())).or(is_nvr));
+    }
+    any
+}
+
+/// The rows of a page from a query without order and limit: one more than the page has, so that it
+/// is known whether there are more.
+macro_rules! page_of {
+    ($query:expr, $id:expr, $paging:expr) => {{
+        let paging: Paging = $paging;
+        let mut query = $query.into_boxed();
+        if let Some(behind) = paging.behind {
+            query = if paging.oldest_first { query.filter($id.gt(behind)) } else { query.filter($id.lt(behind)) };
+        }
+        query = if paging.oldest_first { query.order($id.asc()) } else { query.order($id.desc()) };
+        let offset = i64::try_from(paging.offset).unwrap_or(i64::MAX);
+        query.offset(offset).limit(i64::from(page_limit(paging)) + 1)
+    }};
+}
+
+/// Makes a page of rows with their numbers.
+fn page<Row, T>(
+    mut rows: Vec<(i64, Row)>,
+    paging: Paging,
+    total: Option<u64>,
+    record: impl Fn(Row) -> Result<T>,
+) -> Page<T> {
+    let limit = usize::try_from(page_limit(paging)).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().map(|(id, _)| *id).filter(|_| more);
+    let mut unreadable = Vec::new();
+    let items = rows.into_iter().filter_map(|(_, row)| readable(record(row), &mut unreadable)).collect();
+    Page { items, next, total, unreadable }
+}
+
+/// How many rows of a table there are in these states, or in any.
+fn tally(connection: &mut SqliteConnection, subject: &str, states: &[i16]) -> Result<u64> {
+    let rows = tallies::table.filter(tallies::subject.eq(subject)).select((tallies::state, tallies::amount));
+    let rows = rows.load::<(i16, i64)>(connection).map_err(failed)?;
+    let wanted = rows.into_iter().filter(|(state, _)| states.is_empty() || states.contains(state));
+    Ok(wanted.map(|(_, amount)| count(amount)).sum())
+}
+
+fn count(amount: i64) -> u64 {
+    u64::try_from(amount).unwrap_or(0)
+}
+
+pub(super) fn events_page(
+    connection: &mut SqliteConnection,
+    filter: &EventFilter,
+    paging: Paging,
+) -> Result<Page<EventRecord>> {
+    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
+    let by_state = EventFilter { states: filter.states.clone(), ..EventFilter::default() };
+    let total = match paging.counted {
+        false => None,
+        true if *filter == by_state => Some(tally(connection, "events", &states)?),
+        true => {
+            let all = events::table.filter(of_events(filter)?).select(count_star());
+            Some(count(all.get_result(connection).map_err(failed)?))
+        }
+    };
+    let rows = page_of!(events::table.filter(of_events(filter)?), events::id, paging);
+    let rows = rows.select((events::id, EventRow::as_select())).load(connection).map_err(failed)?;
+    Ok(page(rows, paging, total, EventRow::record))
+}
+
+pub(super) fn builds_page(
+    connection: &mut SqliteConnection,
+    filter: &BuildFilter,
+    paging: Paging,
+) -> Result<Page<BuildRecord>> {
+    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
+    let by_state = BuildFilter { states: filter.states.clone(), ..BuildFilter::default() };
+    let total = match paging.counted {
+        false => None,
+        true if *filter == by_state => Some(tally(connection, "builds", &states)?),
+        true => {
+            let all = builds::table.filter(of_builds(filter)?).select(count_star());
+            Some(count(all.get_result(connection).map_err(failed)?))
+        }
+    };
+    let rows = page_of!(builds::table.filter(of_builds(filter)?), builds::id, paging);
+    let rows = rows.select((builds::id, BuildRow::as_select())).load(connection).map_err(failed)?;
+    Ok(page(rows, paging, total, BuildRow::record))
+}
+
+pub(super) fn messages(
+    connection: &mut SqliteConnection,
+    states: &[InboxState],
+    paging: Paging,
+) -> Result<Page<InboxRecord>> {
+    let states: Vec<_> = states.iter().map(|state| inbox_number(*state)).collect();
+    if states.is_empty() {
+        return Ok(Page { items: Vec::new(), next: None, total: paging.counted.then_some(0), unreadable: Vec::new() });
+    }
+    let total = if paging.counted { Some(tally(connection, "inbox", &states)?) } else { None };
+    let rows = page_of!(inbox::table.filter(inbox::state.eq_any(states)), inbox::id, paging);
+    let rows = rows.select((inbox::id, InboxRow::as_select())).load(connection).map_err(failed)?;
+    Ok(page(rows, paging, total, InboxRow::letter))
+}
+
+pub(super) fn count_events(connection: &mut SqliteConnection, filter: &EventFilter) -> Result<Vec<EventCount>> {
+    let by = (events::kind, events::state, events::reason_code);
+    let rows = events::table.filter(of_events(filter)?).group_by(by).order(by);
+    let rows = rows.select((events::kind, events::state, events::reason_code, count_star()));
+    let rows = rows.load::<(String, i16, String, i64)>(connection).map_err(failed)?;
+    let row = |(kind, state, reason_code, amount): (String, i16, String, i64)| {
+        let state = Place { table: "events", id: &kind }.coded("state", state, EventState::from_number)?;
+        Ok(EventCount { kind, state, reason_code, count: count(amount) })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub(super) fn count_builds(connection: &mut SqliteConnection, filter: &BuildFilter) -> Result<Vec<BuildCount>> {
+    let by = (builds::system, builds::state, builds::reason_code);
+    let rows = builds::table.filter(of_builds(filter)?).group_by(by).order(by);
+    let rows = rows.select((builds::system, builds::state, builds::reason_code, count_star()));
+    let rows = rows.load::<(String, i16, String, i64)>(connection).map_err(failed)?;
+    let row = |(system, state, reason_code, amount): (String, i16, String, i64)| {
+        let state = Place { table: "builds", id: &system }.coded("state", state, BuildState::from_number)?;
+        Ok(BuildCount { system, state, reason_code, count: count(amount) })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub(super) fn count_caused(connection: &mut SqliteConnection, events: &[EventId]) -> Result<Vec<CausedCount>> {
+    let by = (build_causes::event, builds::state);
+    let rows = build_causes::table.inner_join(builds::table).filter(among(build_causes::event, fits(events)?)?);
+    let rows = rows.group_by(by).order(by).select((build_causes::event, builds::state, count_star()));
+    let rows = rows.load::<(i64, i16, i64)>(connection).map_err(failed)?;
+    let row = |(event, state, amount): (i64, i16, i64)| {
+        let state = Place { table: "builds of event", id: &event }.coded("state", state, BuildState::from_number)?;
+        Ok(CausedCount { event: EventId(event), state, count: count(amount) })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub(super) fn links(connection: &mut SqliteConnection, builds: &[BuildId]) -> Result<Links> {
+    let builds = fits(builds)?;
+    let causes = build_causes::table.filter(among(build_causes::build, builds)?);
+    let causes = causes.order((build_causes::build, build_causes::event)).select(CauseRow::as_select());
+    let causes = causes.load(connection).map_err(failed)?.into_iter().map(CauseRow::record);
+    let beside = among(build_deps::child, builds)?.or(among(build_deps::parent, builds)?);
+    let edges = build_deps::table.filter(beside).order((build_deps::child, build_deps::parent));
+    let edges = edges.select(DependencyRow::as_select()).load(connection).map_err(failed)?;
+    let edges = edges.into_iter().map(DependencyRow::record);
+    Ok(Links { causes: causes.collect::<Result<_>>()?, dependencies: edges.collect::<Result<_>>()? })
+}

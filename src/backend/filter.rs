@@ -1,0 +1,209 @@
+use super::Violation;
+use crate::artifact::{ArtifactId, ArtifactKind};
+use crate::rebuild::{BuildId, BuildState, EventId, EventState, ExternalId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Which events. All fields must hold; an empty list and a missing moment do not restrict.
+///
+/// ```
+/// use freshmaker::backend::EventFilter;
+/// use freshmaker::rebuild::EventState;
+///
+/// let filter = EventFilter {
+///     states: vec![EventState::Building, EventState::Failed],
+///     requesters: vec!["alice".into()],
+///     ..EventFilter::default()
+/// };
+/// assert!(filter.kinds.is_empty(), "of any kind");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// In one of these states.
+    pub states: Vec<EventState>,
+    /// With one of these numbers.
+    pub ids: Vec<EventId>,
+    /// Of one of these kinds: [`Event::KIND`](crate::Event::KIND).
+    pub kinds: Vec<String>,
+    /// About one of these.
+    pub search_keys: Vec<String>,
+    /// Brought by one of these messages.
+    pub message_ids: Vec<String>,
+    /// Asked for by one of these persons or programs.
+    pub requesters: Vec<String>,
+    /// Whose reason has one of these codes.
+    pub reason_codes: Vec<String>,
+    /// Stored at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Stored before this moment.
+    pub created_until: Option<Timestamp>,
+}
+
+/// Which builds. All fields must hold; an empty list and a missing moment do not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuildFilter {
+    /// In one of these states.
+    pub states: Vec<BuildState>,
+    /// With one of these numbers.
+    pub ids: Vec<BuildId>,
+    /// Caused by one of these events, whether it still wants the build or not.
+    pub events: Vec<EventId>,
+    /// Caused by an event of one of these kinds.
+    pub event_kinds: Vec<String>,
+    /// Caused by an event about one of these.
+    pub search_keys: Vec<String>,
+    /// Of one of these artifacts.
+    pub artifacts: Vec<ArtifactId>,
+    /// Of artifacts with one of these names: the whole id, or the name in the NVR that it is.
+    pub names: Vec<String>,
+    /// Of one of these kinds of artifacts.
+    pub kinds: Vec<ArtifactKind>,
+    /// On one of these build systems.
+    pub systems: Vec<String>,
+    /// Whose reason has one of these codes.
+    pub reason_codes: Vec<String>,
+    /// Whose output has one of these names.
+    pub outputs: Vec<String>,
+    /// With an attempt that the build system knows under one of these ids.
+    pub externals: Vec<ExternalId>,
+    /// That depend directly on one of these builds.
+    pub parents: Vec<BuildId>,
+    /// Stored at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Stored before this moment.
+    pub created_until: Option<Timestamp>,
+}
+
+/// Which part of a long list, and in which order.
+///
+/// A long list is best read by [`behind`](Self::behind), each page with the
+/// [`next`](Page::next) of the one before: such a page costs the same wherever it is, and rows that
+/// are added meanwhile move nothing.
+///
+/// ```
+/// use freshmaker::backend::{Paging, Storage, StorageReads};
+/// use freshmaker::memory::MemoryStorage;
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// # let storage = MemoryStorage::new();
+/// let mut paging = Paging::first(100);
+/// loop {
+///     let page = storage.reads().events(Default::default(), paging).await?;
+///     // … use page.items …
+///     let Some(next) = page.next else { break };
+///     paging = paging.behind(next);
+/// }
+/// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+/// ```
+#[doc(alias = "cursor")]
+#[doc(alias = "pagination")]
+#[doc(alias = "keyset")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// At most so many rows; backends cap it at [`Paging::LIMIT_MAX`].
+    pub limit: u32,
+    /// Rows to leave out.
+    pub offset: u64,
+    /// Only what comes behind the row with this number.
+    pub behind: Option<i64>,
+    /// Begin with the oldest row instead of the newest.
+    pub oldest_first: bool,
+    /// Whether the answer says how many rows there are without paging. Rows that are filtered by
+    /// more than their state are counted one by one.
+    pub counted: bool,
+}
+
+impl Paging {
+    /// No page is longer.
+    pub const LIMIT_MAX: u32 = 1000;
+
+    /// The first rows.
+    #[must_use]
+    pub const fn first(limit: u32) -> Self {
+        Self { limit, offset: 0, behind: None, oldest_first: false, counted: false }
+    }
+
+    /// The same, behind the row with this number.
+    #[must_use]
+    pub fn behind(self, number: i64) -> Self {
+        Self { behind: Some(number), ..self }
+    }
+
+    /// The same without so many rows.
+    #[must_use]
+    pub fn skip(self, offset: u64) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// The same, with the oldest row first.
+    #[must_use]
+    pub fn oldest_first(self) -> Self {
+        Self { oldest_first: true, ..self }
+    }
+
+    /// The same, with the number of all rows.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self { counted: true, ..self }
+    }
+}
+
+/// A part of a long list.
+///
+/// ```
+/// use freshmaker::backend::Page;
+///
+/// let page = Page { items: vec!["app", "site"], next: Some(7), total: Some(12), unreadable: Vec::new() };
+/// assert_eq!(serde_json::to_string(&page)?, r#"{"items":["app","site"],"next":7,"total":12}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// If there are more rows: what they are [behind](Paging::behind).
+    pub next: Option<i64>,
+    /// How many there are without paging, if that was [asked for](Paging::counted).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Rows of this page that cannot be read, and why; they are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Violation>,
+}
+
+/// How many events there are of a kind, in a state, for a reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventCount {
+    /// The kind.
+    pub kind: String,
+    /// The state.
+    pub state: EventState,
+    /// The code of the reason.
+    pub reason_code: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many builds there are on a build system, in a state, for a reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BuildCount {
+    /// The build system.
+    pub system: String,
+    /// The state.
+    pub state: BuildState,
+    /// The code of the reason.
+    pub reason_code: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many builds an event has caused that are in a state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CausedCount {
+    /// The event.
+    pub event: EventId,
+    /// The state.
+    pub state: BuildState,
+    /// How many.
+    pub count: u64,
+}
