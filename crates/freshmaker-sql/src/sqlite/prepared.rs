@@ -52,8 +52,8 @@ impl<C, G> ValidGrouping<G> for Among<C> {
     type IsAggregate = is_aggregate::No;
 }
 
-/// `column = the value`, for a list of one: then an index that begins with the column also gives the
-/// order of the rows.
+/// `column = the value`, for a list of one: then an index that begins with the column also gives
+/// the order of the rows.
 #[derive(Clone, Debug, QueryId)]
 pub(super) struct Only<C> {
     column: C,
