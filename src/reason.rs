@@ -13,6 +13,7 @@
 //! | `nothing_to_rebuild` | `SKIPPED` | its plan is empty |
 //! | `ask_first` | `SKIPPED` | its plan has to be confirmed |
 //! | `skipped` | `SKIPPED` | its handler says that nothing needs to be done |
+//! | `plan_changed` | `SKIPPED` | its plan is not the one any more that was to be applied |
 //! | `handler_failed` | `FAILED` | its handler failed for good, or panicked |
 //! | `plan_too_large` | `FAILED` | its plan has more builds than are allowed |
 //! | `no_build_system` | `FAILED` | nothing builds one of its artifacts |
@@ -96,6 +97,7 @@
 //! | `handled` | a handler is busy with the message |
 //! | `not_handled` | no engine has handled the message yet |
 //! | `not_started` | no engine has started the build |
+//! | `paused` | a person has paused its build system |
 //! | `not_published` | the bus has not taken a notification |
 
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,8 @@
 //! would do.
 
 mod decide;
+mod kept;
+mod pause;
 mod send;
 mod stuck;
 mod subscription;
@@ -13,6 +15,9 @@ mod wait;
 mod wake;
 
 pub use decide::RetryPart;
+pub use kept::{Applied, KeptPlan};
+pub use pause::Pause;
+pub(crate) use pause::paused;
 pub(crate) use send::ASK_FIRST;
 pub use send::Sent;
 pub use stuck::{Stuck, StuckSubject};
@@ -24,7 +29,7 @@ use crate::backend::{
     Paging, Remedy, Result, Storage, StorageReads, Violation,
 };
 use crate::engine::{Preview, Previewed, SystemClock};
-use crate::event::Event;
+use crate::event::{Event, Message};
 use crate::plan::Plan;
 use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, RowKey, Transition,
@@ -211,9 +216,25 @@ impl Client {
     #[doc(alias = "dry run")]
     #[doc(alias = "what-if")]
     pub async fn preview<E: Event>(&self, event: &E) -> Result<Vec<Previewed>> {
+        self.with_handlers().await?.event(event, self.now()).await
+    }
+
+    /// As [`preview`](Self::preview), for a message as a bus would deliver it: it is read by the
+    /// parsers of the engine. Returns an empty list if no handler wants it.
+    ///
+    /// # Errors
+    /// As for [`preview`](Self::preview); [`Rejected`](Remedy::Rejected) also if the message cannot
+    /// be read.
+    pub async fn preview_message(&self, message: &Message) -> Result<Vec<Previewed>> {
+        self.with_handlers().await?.message(message, self.now()).await
+    }
+
+    /// The preview; the storage that it reads is brought up to date first.
+    async fn with_handlers(&self) -> Result<&Preview> {
         let none = "this client has no preview: it was made without handlers and catalogs";
         let preview = self.inner.preview.as_ref().ok_or_else(|| Error::new(Remedy::Unsupported, PLACE, none))?;
-        preview.event(event, self.now()).await
+        self.storage().await?;
+        Ok(preview)
     }
 
     /// One event.

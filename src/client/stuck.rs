@@ -1,9 +1,10 @@
-use super::Client;
+use super::{Client, Pause};
 use crate::backend::{BuildFilter, DueLimits, Page, Paging, Result};
 use crate::reason::Reason;
 use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, RowKey, RunId};
 use crate::time::{Timestamp, earlier};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Something that has not moved for a long time, and why.
@@ -114,10 +115,18 @@ impl Client {
         let builds = self.builds(filter, OLDEST).await?.items;
         let limits = DueLimits { ready: 0, attempts: 0, pause_max: Duration::ZERO };
         let live = self.reads().await?.due(RunId::NONE, limits).await?.live;
+        let pauses: BTreeMap<_, _> =
+            self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause)).collect();
         let mut stuck = Vec::new();
         for build in builds {
             let busy = live.get(&build.key.system).copied().unwrap_or_default();
-            stuck.extend(self.stuck_build(build, busy).await?);
+            let pause = pauses.get(&build.key.system).filter(|_| build.state == BuildState::Ready);
+            let mut found = self.stuck_build(build, busy).await?;
+            if let (Some(stuck), Some(Pause { system, reason, by, .. })) = (&mut found, pause) {
+                stuck.cause = Reason::new("paused", format!("{system} is paused by {by}: {reason}"));
+                stuck.advice = "resume the build system";
+            }
+            stuck.extend(found);
         }
         Ok(stuck)
     }

@@ -46,6 +46,9 @@ pub(crate) struct Concerned {
 }
 
 impl Concerned {
+    /// Builds may be started.
+    pub(crate) const DRIVE: Self = Self { messages: false, drive: true, watch: false, verify: false };
+
     pub(crate) fn by(changes: &[RowChange]) -> Self {
         let any = |concerns: fn(&RowChange) -> bool| changes.iter().any(concerns);
         let is_verifying = |change: &RowChange| matches!(change, RowChange::Build { record, .. } if record.state == BuildState::Verifying);

@@ -94,8 +94,8 @@ pub(super) struct Incoming<'a> {
     pub(super) id: &'a str,
     /// When the message was stored.
     pub(super) at: Timestamp,
-    /// Its headers, of which `Message::CONFIRMS`, `Message::HANDLER`, `Message::RETRIES` and
-    /// `Message::PART` matter here.
+    /// Its headers, of which `Message::CONFIRMS`, `Message::EXACTLY`, `Message::HANDLER`,
+    /// `Message::RETRIES` and `Message::PART` matter here.
     pub(super) headers: &'a BTreeMap<String, String>,
     /// The event that was read from it.
     pub(super) envelope: &'a Envelope,
@@ -132,7 +132,8 @@ impl Decider {
     /// Asks each handler of the event's kind, one after another in the order of their registration.
     ///
     /// The header `Message::HANDLER` restricts this to one handler. The header `Message::CONFIRMS`
-    /// has the hash of a plan that a person has confirmed. `retry` says what is done over.
+    /// has the hash of a plan that a person has confirmed, `Message::EXACTLY` that of the only one
+    /// that may be started. `retry` says what is done over.
     ///
     /// # Errors
     /// A transient error of a backend, from any handler, or any error of the storage while contents
@@ -193,6 +194,12 @@ impl Decider {
                     None => plan,
                 };
                 let plan = self.with_known_contents(plan).await?;
+                if let Some(other) =
+                    incoming.headers.get(Message::EXACTLY).filter(|hash| **hash != plan.hash().to_string())
+                {
+                    let text = format!("plan {other} was to be applied, but it is plan {} now", plan.hash());
+                    return Ok(Decided::Event(Outcome::Skip(Reason::new("plan_changed", text))));
+                }
                 let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
                     // A person who retries has not seen a plan that nobody was ever asked about.

@@ -25,6 +25,7 @@
 //! * No answer within the time limit, one that leaves the outcome open, or a panic: the attempt is
 //!   unclear and is looked up, and the circuit breaker opens.
 //! * The build system is not registered in this process: the build is left to others, and logged.
+//! * The build system is paused: its builds stay ready.
 //! * A late answer, after another run has taken the attempt over, does not fit and changes nothing.
 //!
 //! Bounds: the concurrency limits, `Capabilities::submissions`, and `READY_MAX`.
@@ -35,6 +36,7 @@ use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
 use super::prepared;
 use crate::backend::{BuildRequest, Due, Error, Remedy};
+use crate::client::paused;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
 };
@@ -236,14 +238,16 @@ async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, 
     let few = |room: u32| starting.undecided().saturating_add(room).clamp(1, READY_MAX);
     let mut ready = if breakers.are_closed() { few(*room) } else { READY_MAX };
     loop {
-        let due = core.reads().due(core.run(), core.due_limits(ready, 0)).await?;
+        let mut due = core.reads().due(core.run(), core.due_limits(ready, 0)).await?;
         core.report(&due.unreadable);
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
+        let paused = if due.ready.is_empty() { BTreeSet::new() } else { paused(core.storage.documents()).await? };
+        due.ready.retain(|build| !paused.contains(&build.key.system));
         let free = |name: &String| {
             let live = due.live.get(name).copied().unwrap_or_default();
             core.slots.limit(name).saturating_sub(live).min(submissions(core, starting, name))
         };
-        *room = core.systems.keys().map(free).max().unwrap_or_default();
+        *room = core.systems.keys().filter(|name| !paused.contains(*name)).map(free).max().unwrap_or_default();
         if !complete && few(*room) > ready {
             ready = few(*room);
             continue;

@@ -178,6 +178,12 @@ impl Message {
     /// [`Client::confirm`](crate::client::Client::confirm) sends such messages.
     pub const CONFIRMS: &'static str = "freshmaker-confirms";
 
+    /// Header with the [hash](crate::Plan::hash) of the only plan that may be started. If the
+    /// message leads to another one, its event is skipped.
+    ///
+    /// [`Client::apply`](crate::client::Client::apply) sends such messages.
+    pub const EXACTLY: &'static str = "freshmaker-exactly";
+
     /// Header with the name of the only handler that gets the message. Without it, all handlers of
     /// the kind get it.
     pub const HANDLER: &'static str = "freshmaker-handler";

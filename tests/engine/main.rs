@@ -1,12 +1,14 @@
 //! The real engine with backends in memory: what becomes of messages, decisions, builds and runs.
 #![allow(clippy::unwrap_used)]
 
+mod applied;
 mod config;
 mod decisions;
 mod doors;
 mod gate;
 mod group;
 mod messages;
+mod paused;
 mod runs;
 mod schedule;
 mod schemas;

@@ -1,0 +1,153 @@
+use super::send::rejected;
+use super::{Client, PLACE};
+use crate::artifact::Digest;
+use crate::backend::{Document, Error, NewDocument, Remedy, Result};
+use crate::engine::{Foreseen, Previewed};
+use crate::event::Message;
+use crate::plan::Plan;
+use crate::time::{Timestamp, later};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The kind of the documents with plans; their id is the hash of the plan.
+const KIND: &str = "plan";
+
+/// A plan that was previewed and is kept for a while, so that exactly this one can be applied.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KeptPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// The handler that would follow it.
+    pub handler: String,
+    /// The message that would lead to it.
+    pub message: Message,
+    /// Who has asked.
+    pub by: String,
+    /// When it was kept first.
+    pub since: Timestamp,
+    /// Until when it is kept.
+    pub until: Option<Timestamp>,
+    /// The identity of the message that applies it: another one each time it is previewed anew.
+    applied: String,
+}
+
+/// What became of a wish to apply a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// A message was stored under this identity; if the plan is still the same when the message is
+    /// handled, it is followed.
+    Sent(String),
+    /// Nothing was stored: the same event would lead to this plan now, or to none.
+    Changed(Option<Box<Plan>>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    handler: String,
+    message: Message,
+    by: String,
+    plan: Plan,
+}
+
+impl Client {
+    /// How long a plan is [kept](Self::keep_plans).
+    pub const PLAN_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+    /// So many plans are kept; the oldest go.
+    pub const PLANS_MAX: u32 = 1000;
+
+    /// What each handler would decide about this message now; plans are kept under their hashes for
+    /// a day, and can be [applied](Self::apply). Nothing is submitted or published.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview);
+    /// [`Rejected`](Remedy::Rejected) if the message cannot be read, or a plan is too large to be
+    /// kept; transient errors of a catalog or of the storage.
+    pub async fn keep_plans(&self, message: Message, by: &str) -> Result<Vec<Previewed>> {
+        let previewed = self.preview_message(&message).await?;
+        for Previewed { handler, decision } in &previewed {
+            let (Foreseen::Rebuilds(plan) | Foreseen::Asks { plan, .. }) = decision else { continue };
+            let (handler, message, by) = (handler.clone(), message.clone(), by.to_owned());
+            let body = serde_json::to_value(Body { handler, message, by, plan: (**plan).clone() });
+            self.keep(&plan.hash(), body.map_err(|error| rejected(error.to_string()))?).await?;
+        }
+        Ok(previewed)
+    }
+
+    async fn keep(&self, hash: &Digest, body: serde_json::Value) -> Result<()> {
+        let (documents, id) = (self.documents().await?, hash.to_string());
+        loop {
+            let there = documents.get(KIND, &id).await?;
+            let new = NewDocument {
+                expected: there.map(|document| document.version),
+                expires_at: Some(later(self.now(), Self::PLAN_KEPT)),
+                keep: Some(Self::PLANS_MAX),
+                ..NewDocument::new(KIND, &id, body.clone())
+            };
+            match documents.put(new).await {
+                // Somebody else has previewed the same plan.
+                Err(error) if error.remedy == Remedy::Conflict => {}
+                stored => return stored.map(drop),
+            }
+        }
+    }
+
+    /// A plan that is kept.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) if it is not, or not any more; else those of the storage.
+    pub async fn kept_plan(&self, hash: &Digest) -> Result<KeptPlan> {
+        let found = self.documents().await?.get(KIND, &hash.to_string()).await?;
+        let none = || Error::new(Remedy::NotFound, PLACE, format!("no plan {hash} is kept"));
+        let Document { id, number, version, body, created_at, expires_at, .. } = found.ok_or_else(none)?;
+        let body: Body = serde_json::from_value(body)
+            .map_err(|error| Error::new(Remedy::Corrupt, PLACE, format!("plan {id}: {error}")))?;
+        let Body { handler, message, by, plan } = body;
+        let applied = format!("plan/{id}/{number}.{version}");
+        Ok(KeptPlan { plan, handler, message, by, since: created_at, until: expires_at, applied })
+    }
+
+    /// The plan to which the event of a kept one would lead now; `None` if to none.
+    ///
+    /// # Errors
+    /// As for [`keep_plans`](Self::keep_plans).
+    pub async fn plan_again(&self, kept: &KeptPlan) -> Result<Option<Plan>> {
+        let previewed = self.preview_message(&kept.message).await?;
+        let same = previewed.into_iter().find(|previewed| previewed.handler == kept.handler);
+        Ok(match same.map(|previewed| previewed.decision) {
+            Some(Foreseen::Rebuilds(plan) | Foreseen::Asks { plan, .. }) => Some(*plan),
+            _ => None,
+        })
+    }
+
+    /// Does exactly what a kept plan says, however large it is, or nothing.
+    ///
+    /// If the same event leads to another plan by now, nothing is stored, and the answer has that
+    /// plan; [`Plan::diff`] says what is different. If that only shows when the message is handled,
+    /// its event is skipped with the code `plan_changed`. To apply a plan twice is the same as
+    /// once, until it is previewed anew.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) if the plan is not kept; else as for
+    /// [`keep_plans`](Self::keep_plans).
+    pub async fn apply(&self, hash: &Digest, by: &str) -> Result<Applied> {
+        let kept = self.kept_plan(hash).await?;
+        if let Ok(stored) = self.message(Self::LOCAL, &kept.applied).await {
+            return Ok(Applied::Sent(stored.message_id));
+        }
+        let now = self.plan_again(&kept).await?;
+        if now.as_ref().map(Plan::hash).as_ref() != Some(hash) {
+            return Ok(Applied::Changed(now.map(Box::new)));
+        }
+        let headers = [
+            (Message::CONFIRMS, hash.to_string()),
+            (Message::EXACTLY, hash.to_string()),
+            (Message::HANDLER, kept.handler),
+            (Message::REQUESTER, by.to_owned()),
+        ];
+        let mut message = Message { id: kept.applied, ..kept.message };
+        message.headers.extend(headers.map(|(name, value)| (name.to_owned(), value)));
+        self.send_decision(message).await.map(Applied::Sent)
+    }
+}
