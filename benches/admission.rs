@@ -9,7 +9,7 @@ use freshmaker::event::{Envelope, Severity};
 use freshmaker::memory::MemoryStorage;
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::{
-    Admission, BuildId, BuildMode, BuildState, Commit, EventId, Lines, Outcome, Rebuild, RowChange, RunId,
+    Admission, BuildId, BuildMode, BuildState, Commit, EventId, Outcome, QueuePositions, Rebuild, RowChange, RunId,
 };
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
 use futures_util::FutureExt;
@@ -50,7 +50,7 @@ fn admission(plan: &Plan, first: i64) -> Admission {
             payload: serde_json::Value::Null,
         },
         mode: BuildMode::Real,
-        lines: Lines::default(),
+        queues: QueuePositions::default(),
         outcome: Outcome::Build { plan: Box::new(plan.clone()), systems },
     }
 }

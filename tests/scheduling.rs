@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use freshmaker::Severity;
-use freshmaker::rebuild::{ConcurrencyLimits, Endless, Entry, Forecast, Lines, Schedule, Task, Workload};
+use freshmaker::rebuild::{ConcurrencyLimits, Endless, Entry, Forecast, QueuePositions, Schedule, Task, Workload};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, proptest};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof};
@@ -131,18 +131,18 @@ impl Yard {
         Self { schedule, ready: BTreeMap::new(), live: BTreeMap::new(), started: Vec::new(), builds: 0 }
     }
 
-    fn lines(&self) -> Lines {
-        let mut lines = Lines::default();
-        self.ready.values().for_each(|build| lines.waits("", build.priority));
-        self.live.values().for_each(|build| lines.started("", build.priority));
-        lines
+    fn queues(&self) -> QueuePositions {
+        let mut queues = QueuePositions::default();
+        self.ready.values().for_each(|build| queues.waits("", build.priority));
+        self.live.values().for_each(|build| queues.started("", build.priority));
+        queues
     }
 
     /// Builds of one event, the one with the longest estimate first; their numbers.
     fn admit(&mut self, event: usize, severity: Severity, estimates: &[Duration]) -> Vec<u32> {
         let entries: Vec<_> =
             estimates.iter().map(|estimate| Entry { system: "", rank: *estimate, estimate: *estimate }).collect();
-        let priorities = self.lines().enqueue(severity, &entries);
+        let priorities = self.queues().enqueue(severity, &entries);
         let builds = priorities.into_iter().zip(estimates);
         builds
             .map(|(priority, estimate)| {
@@ -206,7 +206,7 @@ proptest! {
             let (one, two) = (yard.work(0, alone) * heavy, yard.work(1, alone) * light);
             // If nothing was started before, nobody knows how much of its share the first one has
             // had.
-            let most = (*longest).max(Lines::LEAST) * heavy.max(light) * if alone == 0 { 2 } else { 1 };
+            let most = (*longest).max(QueuePositions::LEAST) * heavy.max(light) * if alone == 0 { 2 } else { 1 };
             prop_assert!(one.abs_diff(two) <= most, "{:?} and {:?}", one / heavy, two / light);
             yard.end();
             yard.start();
@@ -281,7 +281,7 @@ proptest! {
         yard.admit(0, own, &estimates);
         let before = u64::try_from(yard.ready.len()).unwrap();
         let last = yard.ready.values().map(|build| build.priority).min().unwrap();
-        let steps = last.unsigned_abs() / u64::try_from(Lines::LEAST.as_micros()).unwrap();
+        let steps = last.unsigned_abs() / u64::try_from(QueuePositions::LEAST.as_micros()).unwrap();
         let mut flood = flood.into_iter().cycle();
         let mut starts = 0;
         while yard.waits(0) {
@@ -318,8 +318,9 @@ fn the_more_severe_goes_first_and_the_least_severe_goes_on() {
 #[test]
 fn absurd_numbers_do_no_harm() {
     let entry = |estimate| Entry { system: "", rank: estimate, estimate };
-    let lines = Lines::default();
-    let priorities = lines.enqueue(Severity::Low, &[entry(Duration::MAX), entry(Duration::ZERO), entry(Duration::MAX)]);
+    let queues = QueuePositions::default();
+    let priorities =
+        queues.enqueue(Severity::Low, &[entry(Duration::MAX), entry(Duration::ZERO), entry(Duration::MAX)]);
     assert!(priorities[0] > priorities[2] && priorities[2] >= priorities[1], "{priorities:?}");
     let task = |duration| Task { system: "", estimate: duration, duration };
     let workload = Workload::new(vec![task(Duration::MAX), task(Duration::MAX)], &[(0, 1)]).unwrap();

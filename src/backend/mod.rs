@@ -80,7 +80,8 @@ pub struct Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// The request was certainly not carried out: it is sent again after a pause.
+    /// The request was certainly not carried out, or does no harm when it is repeated: it is sent
+    /// again after a pause.
     Unavailable,
     /// The request may have been carried out: the engine looks before it sends anything again.
     Unclear,
@@ -94,11 +95,13 @@ pub enum Remedy {
     /// The answer is a definite no: the build or the event fails with this text.
     Rejected,
     /// The answer is a no that may pass (a full queue, a target that is being set up): asked again
-    /// later, with growing pauses, for a day.
+    /// later, with growing pauses, for a day. Of a storage: a limit is reached, so nothing is
+    /// written.
     NotNow,
     /// This backend cannot do such a thing: a mistake in the configuration.
     Unsupported,
-    /// An answer or a stored row makes no sense: reported, and treated as not available.
+    /// An answer or a stored row makes no sense: reported, and asked for again later. A submission
+    /// with such an answer is looked up.
     Corrupt,
 }
 

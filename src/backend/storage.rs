@@ -73,7 +73,7 @@ pub struct Claim {
     pub pause_max: Duration,
 }
 
-/// How long is kept what nothing needs any more.
+/// How long rows are kept that nothing needs any more.
 ///
 /// Nothing is removed that is open, that a build under way is made from, that a message which comes
 /// again would be compared with, or that is the latest output of its build key: a later build may
@@ -96,10 +96,10 @@ pub struct Retention {
     /// Messages that were handled or ignored and of which no event is kept, by the time since they
     /// came. A message that comes again after that is handled again. 30 days by default.
     pub messages: Option<Duration>,
-    /// Dead letters, by the time since they came. Kept by default.
+    /// Dead letters, by the time since they came. `None`, the default: for ever.
     pub dead_letters: Option<Duration>,
     /// Events that have ended, by the time since they ended, with their plans, their builds and
-    /// attempts, and the history of all of these. Kept by default.
+    /// attempts, and the history of all of these. `None`, the default: for ever.
     pub events: Option<Duration>,
     /// At most so many events that have ended; the oldest go first. No limit by default.
     pub events_max: Option<u64>,

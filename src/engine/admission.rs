@@ -27,7 +27,7 @@ use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
 use crate::rebuild::{
-    Actor, Admission, BuildId, EventId, InboxRecord, InboxState, Input, Lines, Outcome, Rebuild, RowChange,
+    Actor, Admission, BuildId, EventId, InboxRecord, InboxState, Input, Outcome, QueuePositions, Rebuild, RowChange,
 };
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -225,7 +225,7 @@ async fn admissions(
     About { record, envelope, retry, .. }: About<'_>,
     decisions: &Decisions<'_>,
 ) -> Result<Vec<Admission>, Error> {
-    let lines = lines(core, decisions).await?;
+    let queues = queues(core, decisions).await?;
     let mut admissions = Vec::new();
     for (handler, outcome) in &decisions.events {
         let first = core.storage.reserve(u32::try_from(outcome.builds() + 1).unwrap_or(u32::MAX)).await?;
@@ -239,7 +239,7 @@ async fn admissions(
             retry_of: retry.map(|retry| retry.of.id),
             envelope: requested(envelope, retry),
             mode: core.decider.mode(),
-            lines: lines.clone(),
+            queues: queues.clone(),
             outcome: outcome.clone(),
         });
     }
@@ -270,14 +270,14 @@ fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowCh
 /// Returns the state of the queues that builds of these decisions join: of each build system the
 /// priority of the most urgent ready build, and those of the builds that were started. Without a
 /// decision that has builds, nothing is read.
-async fn lines(core: &Core, decisions: &Decisions<'_>) -> Result<Lines, Error> {
-    let mut lines = Lines::default();
+async fn queues(core: &Core, decisions: &Decisions<'_>) -> Result<QueuePositions, Error> {
+    let mut queues = QueuePositions::default();
     if decisions.events.iter().any(|(_, outcome)| matches!(outcome, Outcome::Build { .. })) {
         let due = core.reads().due(core.run(), core.due_limits(1, 0)).await?;
-        due.ready.iter().for_each(|build| lines.waits(&build.key.system, build.priority));
+        due.ready.iter().for_each(|build| queues.waits(&build.key.system, build.priority));
         for (system, priorities) in &due.started {
-            priorities.iter().for_each(|priority| lines.started(system, *priority));
+            priorities.iter().for_each(|priority| queues.started(system, *priority));
         }
     }
-    Ok(lines)
+    Ok(queues)
 }

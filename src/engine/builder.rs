@@ -91,7 +91,7 @@ pub struct EngineBuilder {
     verifiers: BTreeMap<String, Arc<dyn Verifier>>,
     hints: Hints,
     announcers: Vec<Box<dyn Announcer>>,
-    slots: BTreeMap<String, u32>,
+    concurrency: BTreeMap<String, u32>,
     registry: Registry,
     parsers: Parsers,
     policy: Policy,
@@ -115,7 +115,7 @@ impl EngineBuilder {
             verifiers: BTreeMap::new(),
             hints: Hints::default(),
             announcers: Vec::new(),
-            slots: BTreeMap::new(),
+            concurrency: BTreeMap::new(),
             registry: Registry::default(),
             parsers: Parsers::default(),
             policy: Policy::allow_all(),
@@ -208,8 +208,8 @@ impl EngineBuilder {
     #[doc(alias = "queue")]
     #[doc(alias = "schedule")]
     #[doc(alias = "pause")]
-    pub fn limit(mut self, system: impl Into<String>, slots: u32) -> Self {
-        self.slots.insert(system.into(), slots);
+    pub fn limit(mut self, system: impl Into<String>, builds: u32) -> Self {
+        self.concurrency.insert(system.into(), builds);
         self
     }
 
@@ -355,7 +355,7 @@ impl EngineBuilder {
             decider,
             clock: self.clock,
             limits: self.limits,
-            slots: ConcurrencyLimits::new(self.slots),
+            concurrency: ConcurrencyLimits::new(self.concurrency),
             options: self.options,
             rng: self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
         });
@@ -388,7 +388,7 @@ impl EngineBuilder {
         if let Some(reserved) = self.buses.keys().find(|name| Client::RESERVED.contains(&name.as_str())) {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
-        let named = self.slots.keys().chain(self.verifiers.keys()).chain(self.hints.systems());
+        let named = self.concurrency.keys().chain(self.verifiers.keys()).chain(self.hints.systems());
         if let Some(unknown) = named.into_iter().find(|name| !self.systems.contains_key(*name)) {
             return Err(ConfigError::UnknownSystem(unknown.clone()));
         }

@@ -63,7 +63,7 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// How many live attempts each build system may have, over all runs of the storage.
-    pub(super) slots: ConcurrencyLimits,
+    pub(super) concurrency: ConcurrencyLimits,
     pub(super) options: Options,
     /// Source of attempt ids and of the random part of pauses. It is mixed with the id of each new
     /// run.
@@ -130,7 +130,7 @@ pub(super) struct Parts {
     pub(super) decider: Decider,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    pub(super) slots: ConcurrencyLimits,
+    pub(super) concurrency: ConcurrencyLimits,
     pub(super) options: Options,
     pub(super) rng: fastrand::Rng,
 }
@@ -232,7 +232,7 @@ impl Core {
             decider,
             clock: parts.clock,
             limits: parts.limits,
-            slots: parts.slots,
+            concurrency: parts.concurrency,
             options: parts.options,
             rng: Mutex::new(parts.rng),
             wake,

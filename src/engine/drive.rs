@@ -245,7 +245,7 @@ async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, 
         due.ready.retain(|build| !paused.contains(&build.key.system));
         let free = |name: &String| {
             let live = due.live.get(name).copied().unwrap_or_default();
-            core.slots.limit(name).saturating_sub(live).min(submissions(core, starting, name))
+            core.concurrency.limit(name).saturating_sub(live).min(submissions(core, starting, name))
         };
         *room = core.systems.keys().filter(|name| !paused.contains(*name)).map(free).max().unwrap_or_default();
         if !complete && few(*room) > ready {
@@ -294,7 +294,7 @@ fn choose(
     backoffs: &Backoffs<BuildId>,
 ) -> Vec<BuildRecord> {
     let now = core.elapsed();
-    let mut schedule = Schedule::new(core.slots.clone());
+    let mut schedule = Schedule::new(core.concurrency.clone());
     for (system, attempts) in &due.live {
         schedule.live(system, *attempts);
     }

@@ -250,7 +250,7 @@ fn together(core: &Core, loaded: Neighbourhood, members: &[Member]) -> (Commit, 
             }
         };
         if let (Input::Start { .. }, Ok(Applied { build: Some(build), .. })) = (&member.input, &answer) {
-            at_most.insert(build.key.system.clone(), core.slots.limit(&build.key.system));
+            at_most.insert(build.key.system.clone(), core.concurrency.limit(&build.key.system));
         }
         answers.push(answer);
     }

@@ -41,7 +41,7 @@ use super::neighbourhood::Rebuild;
 use super::record::{
     BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind, EventId, EventRecord,
 };
-use super::schedule::{Entry, Lines};
+use super::schedule::{Entry, QueuePositions};
 use super::state::{BuildState, EventState};
 use crate::artifact::ArtifactId;
 use crate::event::Envelope;
@@ -74,7 +74,7 @@ pub struct Admission {
     /// Whether builds are real.
     pub mode: BuildMode,
     /// The queues in which the builds get their positions.
-    pub lines: Lines,
+    pub queues: QueuePositions,
     /// What was decided.
     pub outcome: Outcome,
 }
@@ -187,7 +187,7 @@ impl Admission {
         let nodes: Vec<_> = plan.nodes().filter_map(|node| Some((node, self.key(node)?))).collect();
         let entries =
             nodes.iter().map(|(node, key)| Entry { system: &key.system, rank: node.rank, estimate: node.estimate });
-        let priorities = self.lines.enqueue(self.envelope.severity, &entries.collect::<Vec<_>>());
+        let priorities = self.queues.enqueue(self.envelope.severity, &entries.collect::<Vec<_>>());
         nodes.into_iter().zip(priorities).map(|((node, key), priority)| (node, key, priority)).collect()
     }
 }
@@ -241,7 +241,7 @@ impl Rebuild {
             let joined =
                 match self.place(admission, plan).and_then(|placed| self.connect(plan, &placed).map(|()| placed)) {
                     Ok(placed) => {
-                        self.hasten(&admission.lines, &placed);
+                        self.hasten(&admission.queues, &placed);
                         placed
                     }
                     Err(refused) => {
@@ -469,7 +469,7 @@ impl Rebuild {
     /// distance before   app 5    lib 40   base 3
     /// distance after    app 5    lib 5    base 3     base is early enough and stays
     /// ```
-    fn hasten(&mut self, lines: &Lines, placed: &BTreeMap<ArtifactId, BuildId>) {
+    fn hasten(&mut self, queues: &QueuePositions, placed: &BTreeMap<ArtifactId, BuildId>) {
         if self.loaded.builds.is_empty() {
             return;
         }
@@ -477,7 +477,7 @@ impl Rebuild {
         for edge in self.now.dependencies.values().filter(|edge| !edge.satisfied) {
             parents.entry(edge.child).or_default().push(edge.parent);
         }
-        let behind = |build: &BuildRecord| lines.behind(&build.key.system, build.priority);
+        let behind = |build: &BuildRecord| queues.behind(&build.key.system, build.priority);
         let placed = placed.values().filter_map(|id| self.now.builds.get(id));
         // The foremost first, so that each build is moved once.
         let mut open: BinaryHeap<_> = placed.map(|build| Reverse((behind(build), build.id))).collect();
@@ -485,7 +485,7 @@ impl Rebuild {
             for parent in parents.remove(&child).into_iter().flatten() {
                 let Some(parent) = self.now.builds.get_mut(&parent) else { continue };
                 if parent.state.is_queued() && wanted < behind(parent) {
-                    parent.priority = lines.priority(&parent.key.system, wanted);
+                    parent.priority = queues.priority(&parent.key.system, wanted);
                     open.push(Reverse((wanted, parent.id)));
                 }
             }

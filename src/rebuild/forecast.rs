@@ -18,7 +18,7 @@
 //! *Invariant:* the same workload and limits give the same forecast: nothing depends on time or
 //! chance. *Invariant:* the makespan is not below the lower bound.
 
-use super::schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
+use super::schedule::{ConcurrencyLimits, Entry, QueuePositions, Schedule};
 use crate::event::Severity;
 use crate::graph::{Affected, Csr, CsrError};
 use crate::plan::Plan;
@@ -127,14 +127,14 @@ impl<'a> Workload<'a> {
     /// Returns a duration that no schedule can beat: the larger of the longest path and, of each
     /// system, its work divided by its concurrency limit. Real durations count, not estimates.
     #[must_use]
-    pub fn lower_bound(&self, slots: &ConcurrencyLimits) -> Duration {
+    pub fn lower_bound(&self, limits: &ConcurrencyLimits) -> Duration {
         let chain = self.longest(|task| task.duration).into_iter().max().unwrap_or_default();
         let mut work: BTreeMap<&str, Duration> = BTreeMap::new();
         for task in &self.tasks {
             let work = work.entry(task.system).or_default();
             *work = work.saturating_add(task.duration);
         }
-        let shares = work.into_iter().map(|(system, work)| work / slots.limit(system).max(1));
+        let shares = work.into_iter().map(|(system, work)| work / limits.limit(system).max(1));
         shares.fold(chain, Duration::max)
     }
 
@@ -143,14 +143,14 @@ impl<'a> Workload<'a> {
     ///
     /// # Errors
     /// [`Endless::NoSlot`].
-    pub fn play(&self, slots: &ConcurrencyLimits) -> Result<Forecast, Endless> {
-        if let Some(task) = self.tasks.iter().find(|task| slots.limit(task.system) == 0) {
+    pub fn play(&self, limits: &ConcurrencyLimits) -> Result<Forecast, Endless> {
+        if let Some(task) = self.tasks.iter().find(|task| limits.limit(task.system) == 0) {
             return Err(Endless::NoSlot(task.system.to_owned()));
         }
         let entries = self.tasks.iter().zip(&self.ranks);
         let entries = entries.map(|(task, rank)| Entry { system: task.system, rank: *rank, estimate: task.estimate });
-        let priorities = Lines::default().enqueue(Severity::default(), &entries.collect::<Vec<_>>());
-        let mut schedule = Schedule::new(slots.clone());
+        let priorities = QueuePositions::default().enqueue(Severity::default(), &entries.collect::<Vec<_>>());
+        let mut schedule = Schedule::new(limits.clone());
         let mut waits_for: Vec<_> = (0..self.waits.nodes()).map(|task| self.waits.parents(task).len()).collect();
         for (task, _) in (0..).zip(&waits_for).filter(|(_, count)| **count == 0) {
             schedule.ready(self.tasks[task as usize].system, priorities[task as usize], task);
@@ -179,15 +179,15 @@ impl<'a> Workload<'a> {
                 }
             }
         }
-        let idle = self.idle(slots, now);
-        Ok(Forecast { makespan: now, lower_bound: self.lower_bound(slots), spans, idle })
+        let idle = self.idle(limits, now);
+        Ok(Forecast { makespan: now, lower_bound: self.lower_bound(limits), spans, idle })
     }
 
     /// Returns for each build system how much of its capacity until the end has nothing to do.
-    fn idle(&self, slots: &ConcurrencyLimits, makespan: Duration) -> BTreeMap<String, Duration> {
+    fn idle(&self, limits: &ConcurrencyLimits, makespan: Duration) -> BTreeMap<String, Duration> {
         let mut idle: BTreeMap<&str, Duration> = BTreeMap::new();
         for task in &self.tasks {
-            let time = || makespan.saturating_mul(slots.limit(task.system));
+            let time = || makespan.saturating_mul(limits.limit(task.system));
             let left = idle.entry(task.system).or_insert_with(time);
             *left = left.saturating_sub(task.duration);
         }
@@ -245,16 +245,16 @@ impl Plan {
     ///
     /// # Errors
     /// [`Endless::NoSlot`] if a build system may run nothing.
-    pub fn forecast(&self, slots: &ConcurrencyLimits) -> Result<Forecast, Endless> {
+    pub fn forecast(&self, limits: &ConcurrencyLimits) -> Result<Forecast, Endless> {
         let numbers: BTreeMap<_, u32> = self.nodes().map(|node| &node.artifact.id).zip(0..).collect();
         let mut tasks = Vec::with_capacity(self.len());
         let mut waits = Vec::new();
         for (node, child) in self.nodes().zip(0..) {
-            let system = node.artifact.system.as_deref().or(slots.only()).unwrap_or_default();
+            let system = node.artifact.system.as_deref().or(limits.only()).unwrap_or_default();
             tasks.push(Task { system, estimate: node.estimate, duration: node.estimate });
             waits.extend(self.needs(node).filter_map(|parent| Some((*numbers.get(&parent.artifact.id)?, child))));
         }
         let ranks: Vec<_> = self.nodes().map(|node| node.rank).collect();
-        Workload::new(tasks, &waits)?.with_ranks(&ranks).play(slots)
+        Workload::new(tasks, &waits)?.with_ranks(&ranks).play(limits)
     }
 }

@@ -48,5 +48,5 @@ pub use record::{
     EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, RunId, SessionId, Version,
 };
 pub use retry::Limits;
-pub use schedule::{ConcurrencyLimits, Entry, Lines, Schedule};
+pub use schedule::{ConcurrencyLimits, Entry, QueuePositions, Schedule};
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState, UnknownState};

@@ -301,7 +301,7 @@ pub struct BuildRecord {
     /// Builds it waits for.
     pub pending: u32,
     /// Higher goes first: minus its position in the queue of its build system, see
-    /// [`Lines`](super::Lines).
+    /// [`QueuePositions`](super::QueuePositions).
     pub priority: i64,
     /// Expected duration.
     pub estimate: Option<Duration>,

@@ -24,8 +24,9 @@ pub struct Limits {
     pub tries_infrastructure_max: u32,
     /// Real tries of a build whose recipe fails: one, and one to confirm.
     pub tries_deterministic_max: u32,
-    /// Submissions of one try that prove not to have arrived, are refused for the present, or are
-    /// interrupted: at the longest pause, a day.
+    /// How often one try may be submitted again without counting as another try: because the
+    /// submission did not arrive, was refused for the present, or was interrupted. 300 of the
+    /// longest pauses are about a day.
     pub resubmits_max: u32,
     /// First pause before a retry; doubled each time.
     pub backoff_first: Duration,

@@ -1,8 +1,9 @@
 //! Queues: the position of a build in the queue of its build system, and which ready builds start.
 //!
-//! `Lines` assigns positions when a plan is admitted; they are stored as the priority of each
-//! build. `Schedule` chooses among ready builds by that priority, within the concurrency limits.
-//! Neither reads or writes rows: the caller passes what the storage returned.
+//! `QueuePositions` assigns positions when a plan is admitted; they are stored as the priority of
+//! each build. `Schedule` chooses among ready builds by that priority, within the concurrency
+//! limits as this process sees them; the storage enforces them for all. Neither reads or writes
+//! rows: the caller passes what the storage returned.
 //!
 //! The algorithm is self-clocked fair queueing, with the builds of one event as a flow. A position
 //! is an amount of work in microseconds; the priority is minus the position. The builds of an event
@@ -97,29 +98,29 @@ impl ConcurrencyLimits {
 ///
 /// ```
 /// use freshmaker::Severity;
-/// use freshmaker::rebuild::{Entry, Lines};
+/// use freshmaker::rebuild::{Entry, QueuePositions};
 /// use std::time::Duration;
 ///
 /// let entry = |minutes: u64| Entry { system: "farm", rank: Duration::from_secs(60 * minutes), estimate: Duration::from_secs(600) };
-/// let mut lines = Lines::default();
-/// let large = lines.enqueue(Severity::Moderate, &[entry(10), entry(30), entry(20)]);
+/// let mut queues = QueuePositions::default();
+/// let large = queues.enqueue(Severity::Moderate, &[entry(10), entry(30), entry(20)]);
 /// assert!(large[1] > large[2] && large[2] > large[0], "the longest path first");
 ///
 /// // The first of the large event has been started, the second is the most urgent one that waits.
-/// lines.started("farm", large[1]);
-/// lines.waits("farm", large[2]);
-/// let other = lines.enqueue(Severity::Moderate, &[entry(10)]);
+/// queues.started("farm", large[1]);
+/// queues.waits("farm", large[2]);
+/// let other = queues.enqueue(Severity::Moderate, &[entry(10)]);
 /// assert!(other[0] == large[2] && other[0] > large[0], "the events alternate");
-/// let urgent = lines.enqueue(Severity::Critical, &[entry(10)]);
+/// let urgent = queues.enqueue(Severity::Critical, &[entry(10)]);
 /// assert!(urgent[0] > large[2], "before all that waits");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
-    lines: BTreeMap<String, Standing>,
+pub struct QueuePositions {
+    queues: BTreeMap<String, QueueState>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Standing {
+struct QueueState {
     /// Priority of the most urgent build that waits.
     head: Option<i64>,
     /// Priorities of builds that were started and have not ended.
@@ -137,7 +138,7 @@ pub struct Entry<'a> {
     pub estimate: Duration,
 }
 
-impl Lines {
+impl QueuePositions {
     /// The least work that a build counts for. Each build that is started moves the queue on by at
     /// least this much, so that even a flood of events with one short build each cannot delay for
     /// ever what came before them.
@@ -146,13 +147,13 @@ impl Lines {
     /// Notes that a build with this priority is ready and waits. Only the highest one of a system
     /// matters.
     pub fn waits(&mut self, system: &str, priority: i64) {
-        let line = self.lines.entry(system.to_owned()).or_default();
+        let line = self.queues.entry(system.to_owned()).or_default();
         line.head = line.head.max(Some(priority));
     }
 
     /// Notes that a build with this priority has been started and has not ended.
     pub fn started(&mut self, system: &str, priority: i64) {
-        self.lines.entry(system.to_owned()).or_default().started.push(priority);
+        self.queues.entry(system.to_owned()).or_default().started.push(priority);
     }
 
     /// Returns the priorities of the builds of one event, in the order of `builds`. Of builds with
@@ -165,11 +166,11 @@ impl Lines {
         let mut order: Vec<usize> = (0..builds.len()).collect();
         order.sort_by_key(|&entry| Reverse(builds[entry].rank));
         let stretch = stretch(severity);
-        let mut lines: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut queues: BTreeMap<&str, i64> = BTreeMap::new();
         let mut priorities = vec![0; builds.len()];
         for entry in order {
             let Entry { system, estimate, .. } = builds[entry];
-            let place = lines.entry(system).or_insert_with(|| self.stands(system));
+            let place = queues.entry(system).or_insert_with(|| self.current(system));
             *place = place.saturating_sub(work(estimate, stretch));
             priorities[entry] = *place;
         }
@@ -179,12 +180,12 @@ impl Lines {
     /// Returns how far behind the current position of the queue a priority is; negative if it is
     /// before it.
     pub(super) fn behind(&self, system: &str, priority: i64) -> i64 {
-        self.stands(system).saturating_sub(priority)
+        self.current(system).saturating_sub(priority)
     }
 
     /// Returns the priority that is this far behind the current position of the queue.
     pub(super) fn priority(&self, system: &str, behind: i64) -> i64 {
-        self.stands(system).saturating_sub(behind)
+        self.current(system).saturating_sub(behind)
     }
 
     /// Returns the priority at the current position of the queue: that of the last build that was
@@ -194,8 +195,8 @@ impl Lines {
     /// that waits; others only ran because those before them were not ready. Of the builds in turn
     /// that have not ended the lowest priority counts. Without any, it is the priority of the most
     /// urgent build that waits; an empty queue is at 0.
-    fn stands(&self, system: &str) -> i64 {
-        let Some(line) = self.lines.get(system) else { return 0 };
+    fn current(&self, system: &str) -> i64 {
+        let Some(line) = self.queues.get(system) else { return 0 };
         let in_turn = line.started.iter().copied().filter(|priority| line.head.is_none_or(|head| *priority >= head));
         in_turn.min().or(line.head).unwrap_or_default()
     }
@@ -214,7 +215,7 @@ fn stretch(severity: Severity) -> i64 {
 
 /// Returns the distance of a build from the previous one, in microseconds. Saturates.
 fn work(estimate: Duration, stretch: i64) -> i64 {
-    i64::try_from(estimate.max(Lines::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
+    i64::try_from(estimate.max(QueuePositions::LEAST).as_micros()).unwrap_or(i64::MAX).saturating_mul(stretch)
 }
 
 /// Chooses which ready builds start next: for each build system the one with the highest priority,
@@ -239,12 +240,12 @@ fn work(estimate: Duration, stretch: i64) -> i64 {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Schedule<T> {
-    slots: ConcurrencyLimits,
-    lines: BTreeMap<String, Line<T>>,
+    limits: ConcurrencyLimits,
+    queues: BTreeMap<String, Queue<T>>,
 }
 
 #[derive(Clone, Debug)]
-struct Line<T> {
+struct Queue<T> {
     limit: u32,
     live: u32,
     /// How many may still start.
@@ -255,24 +256,24 @@ struct Line<T> {
 impl<T: Ord> Schedule<T> {
     /// Nothing is ready, and nothing lives.
     #[must_use]
-    pub fn new(slots: ConcurrencyLimits) -> Self {
-        Self { slots, lines: BTreeMap::new() }
+    pub fn new(limits: ConcurrencyLimits) -> Self {
+        Self { limits, queues: BTreeMap::new() }
     }
 
     /// Adds live attempts of this system.
     pub fn live(&mut self, system: &str, attempts: u32) {
-        let line = self.line(system);
-        line.live = line.live.saturating_add(attempts);
+        let queue = self.queue(system);
+        queue.live = queue.live.saturating_add(attempts);
     }
 
     /// Sets how many builds of this system may still start. Its concurrency limit holds as well.
     pub fn at_most(&mut self, system: &str, starts: u32) {
-        self.line(system).starts = starts;
+        self.queue(system).starts = starts;
     }
 
     /// Adds a ready build.
     pub fn ready(&mut self, system: &str, priority: i64, build: T) {
-        self.line(system).ready.push((priority, Reverse(build)));
+        self.queue(system).ready.push((priority, Reverse(build)));
     }
 
     /// Returns the build that starts next, and counts it as live. `None` if no build is ready in a
@@ -280,26 +281,26 @@ impl<T: Ord> Schedule<T> {
     ///
     /// Takes a step for each system, and logarithmic time in the ready builds of the chosen one.
     pub fn start(&mut self) -> Option<T> {
-        let open = self.lines.values_mut().filter(|line| line.live < line.limit && line.starts > 0);
-        let line = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
-        let (_, Reverse(build)) = line.ready.pop()?;
-        line.live += 1;
-        line.starts -= 1;
+        let open = self.queues.values_mut().filter(|queue| queue.live < queue.limit && queue.starts > 0);
+        let queue = open.max_by(|a, b| a.ready.peek().cmp(&b.ready.peek()))?;
+        let (_, Reverse(build)) = queue.ready.pop()?;
+        queue.live += 1;
+        queue.starts -= 1;
         Some(build)
     }
 
     /// Notes that a live attempt of this system has ended, so another build may start.
     pub fn ended(&mut self, system: &str) {
-        let line = self.line(system);
-        line.live = line.live.saturating_sub(1);
+        let queue = self.queue(system);
+        queue.live = queue.live.saturating_sub(1);
     }
 
-    fn line(&mut self, system: &str) -> &mut Line<T> {
+    fn queue(&mut self, system: &str) -> &mut Queue<T> {
         // Asked for each build: a name is copied only once.
-        if !self.lines.contains_key(system) {
-            let line = Line { limit: self.slots.limit(system), live: 0, starts: u32::MAX, ready: BinaryHeap::new() };
-            self.lines.insert(system.to_owned(), line);
+        if !self.queues.contains_key(system) {
+            let queue = Queue { limit: self.limits.limit(system), live: 0, starts: u32::MAX, ready: BinaryHeap::new() };
+            self.queues.insert(system.to_owned(), queue);
         }
-        self.lines.get_mut(system).expect("it was put there if it was not there")
+        self.queues.get_mut(system).expect("it was put there if it was not there")
     }
 }

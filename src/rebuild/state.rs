@@ -100,7 +100,8 @@ stored! {
         /// It could not be handled, so there are no builds. Failed builds do not make an event
         /// fail.
         Failed = 3 "FAILED",
-        /// Nothing had to be rebuilt; the reason says why.
+        /// No build was started: nothing had to be rebuilt, or a person has to confirm the plan
+        /// first. The reason says which.
         Skipped = 4 "SKIPPED",
         /// Somebody cancelled it.
         Canceled = 5 "CANCELED",

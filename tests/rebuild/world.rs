@@ -6,8 +6,8 @@ use freshmaker::plan::{Plan, RebuildReason};
 use freshmaker::rebuild::{
     Actor, Admission, AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildSlot, BuildState,
     Commit, Dependency, Effect, EventId, EventRecord, EventState, ExternalId, Failure, FailureClass, IllegalInput,
-    Input, Limits, Lines, Neighbourhood, NotAdmitted, Notification, Observed, Outcome, Output, Rebuild, RowChange,
-    RowKey, RunId, Transition,
+    Input, Limits, Neighbourhood, NotAdmitted, Notification, Observed, Outcome, Output, QueuePositions, Rebuild,
+    RowChange, RowKey, RunId, Transition,
 };
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope, Severity};
@@ -21,15 +21,15 @@ pub(crate) fn digest(text: &str) -> Digest {
 /// A graph from `child: parent parent; child: parent`. What is nobody's child is external.
 pub(crate) fn graph(text: &str) -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();
-    let lines: Vec<_> = text.split(';').map(|line| line.split_once(':').unwrap()).collect();
-    for parent in lines.iter().flat_map(|(_, parents)| parents.split_whitespace()) {
+    let queues: Vec<_> = text.split(';').map(|line| line.split_once(':').unwrap()).collect();
+    for parent in queues.iter().flat_map(|(_, parents)| parents.split_whitespace()) {
         graph.insert(Artifact::new(parent, ArtifactKind::Image).with_digest(digest(parent)));
     }
-    for (child, _) in &lines {
+    for (child, _) in &queues {
         let child = child.trim();
         graph.insert(Artifact::new(child, ArtifactKind::Image).with_source(child, None).with_digest(digest(child)));
     }
-    for (child, parents) in &lines {
+    for (child, parents) in &queues {
         for parent in parents.split_whitespace() {
             graph.depend(child.trim(), parent, EdgeKind::ParentImage).unwrap();
         }
@@ -110,11 +110,11 @@ impl World {
 
     pub(crate) fn admission(&mut self, outcome: Outcome) -> Admission {
         let event = EventId(self.last + 1);
-        let mut lines = Lines::default();
+        let mut queues = QueuePositions::default();
         for build in self.rows.builds.values() {
             match build.state {
-                BuildState::Ready => lines.waits(&build.key.system, build.priority),
-                BuildState::Submitting | BuildState::Building => lines.started(&build.key.system, build.priority),
+                BuildState::Ready => queues.waits(&build.key.system, build.priority),
+                BuildState::Submitting | BuildState::Building => queues.started(&build.key.system, build.priority),
                 _ => {}
             }
         }
@@ -136,7 +136,7 @@ impl World {
                 payload: serde_json::Value::Null,
             },
             mode: BuildMode::Real,
-            lines,
+            queues,
             outcome,
         }
     }
