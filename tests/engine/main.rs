@@ -6,6 +6,7 @@ mod decisions;
 mod doors;
 mod gate;
 mod group;
+mod history;
 mod messages;
 mod runs;
 mod schedule;

@@ -89,14 +89,21 @@ impl ImageComposes {
         self
     }
 
+    /// Checks a pattern for [`excluding`](Self::excluding).
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if it is no regular expression.
+    pub fn check_pattern(pattern: &str) -> Result<()> {
+        read(pattern).map(drop)
+    }
+
     /// Leaves out content sets in whose name this regular expression matches anything, instead of
     /// those that [`EXCLUDED`](Self::EXCLUDED) matches.
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if it is no regular expression.
     pub fn excluding(mut self, pattern: &str) -> Result<Self> {
-        let wrong = |error| Error::new(Remedy::Unsupported, format!("the pattern of content sets {pattern:?}"), error);
-        self.excluded = Regex::new(pattern).map_err(wrong)?;
+        self.excluded = read(pattern)?;
         Ok(self)
     }
 
@@ -205,6 +212,11 @@ impl ImageComposes {
         artifact.parameters = Parameters::from(compose);
         artifact
     }
+}
+
+fn read(pattern: &str) -> Result<Regex> {
+    let wrong = |error| Error::new(Remedy::Unsupported, format!("the pattern of content sets {pattern:?}"), error);
+    Regex::new(pattern).map_err(wrong)
 }
 
 /// What the services said about all images.
