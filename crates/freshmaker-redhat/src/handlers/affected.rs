@@ -105,11 +105,14 @@ impl AffectedImages {
     }
 
     /// Returns whether packages can be had that are in no repository.
+    #[cfg(feature = "odcs")]
     pub(super) fn prepares_composes(&self) -> bool {
-        #[cfg(feature = "odcs")]
-        return self.composes.is_some();
-        #[cfg(not(feature = "odcs"))]
-        return false;
+        self.composes.is_some()
+    }
+
+    #[cfg(not(feature = "odcs"))]
+    pub(super) fn prepares_composes(&self) -> bool {
+        false
     }
 
     /// Returns an advisory.

@@ -1,3 +1,4 @@
+use super::client::Client;
 use super::record::ComposeRecord;
 use super::{OdcsComposer, PARALLEL, SourceType};
 use crate::lookup::{ComposeSource, Composes, KnownCompose};
@@ -19,15 +20,18 @@ impl Composes for OdcsComposer {
 impl OdcsComposer {
     async fn known(&self, id: i64) -> Result<std::result::Result<KnownCompose, String>> {
         let Ok(number) = u64::try_from(id) else { return Ok(Err(format!("{id} is no number of a compose"))) };
-        match self.client.look(number).await {
-            Ok(Ok(record)) => Ok(known(&record)),
-            Ok(Err(odd)) => Ok(Err(format!("the description of compose {id} makes no sense: {}", odd.reason))),
-            Err(error) if error.remedy == Remedy::NotFound => Ok(Err(format!("ODCS has no compose {id}"))),
-            // The service is there, and what it says about this compose alone is wrong.
-            Err(error) if error.remedy == Remedy::Corrupt => Ok(Err(format!("compose {id} cannot be told: {error}"))),
-            Err(error) if error.is_transient() => Err(error),
-            Err(error) => Ok(Err(format!("compose {id} cannot be told: {error}"))),
-        }
+        let answer = match self.client.described(number).await {
+            Ok(answer) => answer,
+            Err(error) if error.remedy == Remedy::NotFound => return Ok(Err(format!("ODCS has no compose {id}"))),
+            // A page of a proxy, for example, says nothing about the compose.
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => return Ok(Err(format!("compose {id} cannot be told: {error}"))),
+        };
+        Ok(match Client::about_compose(number, answer) {
+            Ok(Ok(record)) => known(&record),
+            Ok(Err(odd)) => Err(format!("the description of compose {id} makes no sense: {}", odd.reason)),
+            Err(about) => Err(format!("compose {id} cannot be told: {about}")),
+        })
     }
 }
 
