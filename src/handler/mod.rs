@@ -295,7 +295,8 @@ impl Context {
     #[must_use]
     pub fn with_history(mut self, storage: Arc<dyn Storage>) -> Self {
         let Readable { catalogs, policy, mode, .. } = &*self.shared;
-        let shared = Readable { catalogs: catalogs.clone(), policy: policy.clone(), mode: *mode, history: Some(storage) };
+        let shared =
+            Readable { catalogs: catalogs.clone(), policy: policy.clone(), mode: *mode, history: Some(storage) };
         self.shared = Arc::new(shared);
         self
     }

@@ -91,7 +91,10 @@ async fn below(request: &ManualRebuild, cx: &Context) -> Result<Result<Option<(E
     }
     let Some(event) = cx.history().event(id).await? else { return Ok(Err(format!("there is no event {id}"))) };
     let Some(advisory) = earlier::advisory_of(&event) else {
-        return Ok(Err(format!("event {id} does not rebuild the images of an advisory, but is {}", event.envelope.kind)));
+        return Ok(Err(format!(
+            "event {id} does not rebuild the images of an advisory, but is {}",
+            event.envelope.kind
+        )));
     };
     if request.errata_id.is_some_and(|asked| u64::try_from(asked) != Ok(advisory)) {
         return Ok(Err(format!("event {id} is about advisory {advisory}, and the request about another one")));

@@ -1,6 +1,6 @@
+use super::Publication;
 use super::choice::Choice;
 use super::fixes::{Finding, Fixes};
-use super::Publication;
 use super::index::Index;
 use super::wiring::{Base, Wires, Wiring};
 use freshmaker::Reason;

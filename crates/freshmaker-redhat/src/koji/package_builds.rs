@@ -161,7 +161,8 @@ fn ingredients(
 /// Returns the tags that are looked at, the preferred ones first: final ones, then candidates.
 fn in_order(tags: &[String]) -> Vec<String> {
     let candidates = || tags.iter().filter(|tag| tag.ends_with(CANDIDATE));
-    let finals = candidates().filter_map(|tag| tag.strip_suffix(CANDIDATE)).filter(|name| tags.iter().any(|tag| tag == name));
+    let finals =
+        candidates().filter_map(|tag| tag.strip_suffix(CANDIDATE)).filter(|name| tags.iter().any(|tag| tag == name));
     finals.map(str::to_owned).chain(candidates().cloned()).collect()
 }
 

@@ -42,7 +42,12 @@ fn known(record: &ComposeRecord) -> std::result::Result<KnownCompose, String> {
         Some(SourceType::Module) => ComposeSource::Modules,
         Some(SourceType::Build) => ComposeSource::Builds,
         Some(SourceType::RawConfig) => ComposeSource::Configuration,
-        None => return Err(format!("compose {} has the source type {}, which is not known", record.id, record.source_type)),
+        None => {
+            return Err(format!(
+                "compose {} has the source type {}, which is not known",
+                record.id, record.source_type
+            ));
+        }
     };
     Ok(KnownCompose { source, names: record.sources().into_iter().map(str::to_owned).collect() })
 }

@@ -4,8 +4,10 @@ use super::town::{HOUR, Town, builds, events, outcome};
 use super::world::{FIXED, Known, World, layers, old};
 use freshmaker::rebuild::{BuildState, EventState};
 use freshmaker_redhat::fakes::odcs::{Course, Fault};
+use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 use freshmaker_redhat::odcs::Compose;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// A base with a compose that has its content set, an image with the same compose and one content
 /// set more, and two images without composes and the same content sets.
@@ -20,6 +22,10 @@ fn world() -> World {
             ("two-container-1-1", Known { content_sets: sets, ..old(&[]) }),
         ],
     )
+}
+
+fn shipped() -> AdvisoryStatusChanged {
+    serde_json::from_value(json!({ "errata_id": 28484, "to": "SHIPPED_LIVE" })).unwrap()
 }
 
 /// Compose 1 has a content set, compose 2 the packages of a tag.
@@ -66,25 +72,27 @@ async fn composes_are_renewed_and_missing_content_sets_are_asked_for_once() {
     assert!(renewed["time_to_expire"].as_str() > Some("2026-11-25"), "{renewed}");
 }
 
-/// Two events at once share the renewal of a compose while it waits.
+/// Two events that need the same compose share it while it waits to be made.
 #[tokio::test]
 async fn events_share_a_compose() {
     let town = town(World::new(FIXED, &[("base-container-9-1", Known { composes: &[1], ..old(&[]) })])).await;
-    town.builds.hold(&"base-container-9-1".into());
-    let engine = town.engine();
-    let client = engine.client();
+    let closed = town.builder().limit("odcs", 0).build().unwrap();
+    let client = closed.client();
     for id in ["a", "b"] {
-        let shipped = serde_json::from_value(json!({ "errata_id": 28484, "to": "SHIPPED_LIVE" })).unwrap();
-        let shipped: freshmaker_redhat::messages::errata::AdvisoryStatusChanged = shipped;
-        client.send_as(id, &shipped).await.unwrap();
+        client.send_as(id, &shipped()).await.unwrap();
     }
-    town.submitted(&engine, 1).await;
-    town.finish("base-container-9-1", "base-container-9-1.1764");
-    town.settle(&engine).await;
-    let all = builds(&client).await;
-    let renewals = all.iter().filter(|build| build.key.artifact.as_str() == "odcs:renew:1").count();
-    assert!(renewals <= 2 && all.iter().all(|build| build.state.is_success()), "{all:?}");
-    assert_eq!(town.service.composes().len(), 2, "nothing new was made");
+    let stored = async {
+        while events(&client).await.len() < 2 {
+            let _ = tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
+        }
+    };
+    closed.run_until(stored).await.unwrap();
+    let client = town.settle(&town.engine()).await;
+    let all: Vec<_> =
+        builds(&client).await.iter().map(|build| format!("{} {}", build.key.artifact, build.state)).collect();
+    assert_eq!(all, ["base-container-9-1 DONE", "odcs:renew:1 DONE"]);
+    assert!(events(&client).await.iter().all(|event| event.builds_done == 2));
+    assert_eq!((town.asked("PATCH"), town.service.composes().len()), (1, 2));
 }
 
 #[tokio::test]
@@ -150,7 +158,9 @@ async fn a_compose_that_cannot_be_told_fails_its_images_alone() {
 #[tokio::test]
 async fn while_odcs_is_away_nothing_is_decided() {
     let town = town(world()).await;
-    for fault in [Fault::Status(503, "away".to_owned()), Fault::Html, Fault::Silence, Fault::Status(401, "who?".to_owned())] {
+    for fault in
+        [Fault::Status(503, "away".to_owned()), Fault::Html, Fault::Silence, Fault::Status(401, "who?".to_owned())]
+    {
         town.service.disturb("GET", fault);
     }
     let client = town.ship().await;
@@ -172,7 +182,25 @@ async fn a_compose_that_fails_fails_the_images_that_need_it_with_its_reason() {
     assert!(outcome(&client, "base-container-9-1").await.starts_with("DONE"));
     let failed = builds(&client).await.into_iter().filter(|build| build.state == BuildState::Failed);
     let reasons: Vec<_> = failed.map(|build| build.reason.text).collect();
-    assert!(reasons.len() == 2 && reasons.iter().all(|text| text.contains("There is no content set crb.")), "{reasons:?}");
+    assert!(
+        reasons.len() == 2 && reasons.iter().all(|text| text.contains("There is no content set crb.")),
+        "{reasons:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_compose_that_is_refused_fails_the_images_that_need_it() {
+    let town = town(World::new(
+        FIXED,
+        &[("one-container-1-1", old(&[])), ("two-container-1-1", Known { composes: &[1], ..old(&[]) })],
+    ))
+    .await;
+    town.service.disturb("POST", Fault::Status(400, "baseos is not for you".to_owned()));
+    let client = town.ship().await;
+    let failed = builds(&client).await.into_iter().find(|build| build.state == BuildState::Failed).unwrap();
+    assert!(failed.reason.text.contains("baseos is not for you"), "{}", failed.reason.text);
+    assert!(outcome(&client, "one-container-1-1").await.contains(failed.key.artifact.as_str()));
+    assert!(outcome(&client, "two-container-1-1").await.starts_with("DONE"));
 }
 
 /// `app` waits for `base`, and meanwhile its compose is gone.
@@ -181,9 +209,7 @@ async fn a_compose_that_is_removed_meanwhile_is_made_anew() {
     let town = town(world()).await;
     town.builds.hold(&"base-container-9-1".into());
     let engine = town.engine();
-    let shipped = serde_json::from_value(json!({ "errata_id": 28484, "to": "SHIPPED_LIVE" })).unwrap();
-    let shipped: freshmaker_redhat::messages::errata::AdvisoryStatusChanged = shipped;
-    engine.client().send(&shipped).await.unwrap();
+    engine.client().send(&shipped()).await.unwrap();
     town.submitted(&engine, 3).await;
     *town.clock.ahead.lock().unwrap() += HOUR * 48;
     town.service.clean_up();

@@ -63,7 +63,8 @@ fn images(plan: &Plan) -> Vec<String> {
 fn submitted_since(town: &Town, before: usize) -> Vec<String> {
     let all = town.builds.requests().into_iter().skip(before);
     all.map(|request| {
-        let on = request.parents.iter().filter_map(|parent| parent.name.as_deref()).find(|name| name.contains("container"));
+        let on =
+            request.parents.iter().filter_map(|parent| parent.name.as_deref()).find(|name| name.contains("container"));
         format!("{} on {}", request.artifact, on.unwrap_or("nothing"))
     })
     .collect()
@@ -71,7 +72,8 @@ fn submitted_since(town: &Town, before: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn on_top_of_an_event_only_the_rest_is_rebuilt_on_its_rebuilds() {
-    let (town, client) = town_after_a_failure(json!({ "errata_id": 28484, "metadata": { "skip_rebuilt": false } })).await;
+    let (town, client) =
+        town_after_a_failure(json!({ "errata_id": 28484, "metadata": { "skip_rebuilt": false } })).await;
     let first = events(&client).await[0].id.0;
     let before = town.builds.requests().len();
     let request = json!({

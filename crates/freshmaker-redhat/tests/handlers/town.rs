@@ -4,6 +4,7 @@ use super::hurry::Hurry;
 use super::world::World;
 use freshmaker::backend::{BuildFilter, BuildRequest, ComposeRequest, Composer, EventFilter, Paging};
 use freshmaker::client::Client;
+use freshmaker::engine::EngineBuilder;
 use freshmaker::graph::EdgeKind;
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{AttemptId, BuildRecord, EventRecord, Observed, Output};
@@ -79,7 +80,7 @@ impl Town {
         AffectedImages::new(self.world.clone(), self.world.clone(), search).with_composes(self.composes())
     }
 
-    pub(super) fn engine(&self) -> Engine {
+    pub(super) fn builder(&self) -> EngineBuilder {
         Engine::builder()
             .storage(self.storage.clone())
             .catalog("none", Arc::new(MemoryCatalog::new(ArtifactGraph::new())))
@@ -89,8 +90,10 @@ impl Town {
             .facts(FACTS)
             .on(RebuildImagesOfAdvisory(self.affected()))
             .on(RebuildImagesOnRequest(self.affected()))
-            .build()
-            .unwrap()
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.builder().build().unwrap()
     }
 
     /// Ships the advisory, and runs the service until there is nothing to do.

@@ -91,8 +91,14 @@ async fn packages_of_other_unshipped_advisories_are_offered_to_the_images_of_bot
         let (bash_tag, sed_tag) = (number("rhel-9.4.0").unwrap(), number("rhel-9.4.0-candidate"));
         assert_eq!(sed_tag.is_some(), sed, "{state}");
         for text in town.submissions() {
-            let given: Vec<u64> =
-                text.split('[').nth(2).unwrap().trim_end_matches(']').split(' ').map(|id| id.parse().unwrap()).collect();
+            let given: Vec<u64> = text
+                .split('[')
+                .nth(2)
+                .unwrap()
+                .trim_end_matches(']')
+                .split(' ')
+                .map(|id| id.parse().unwrap())
+                .collect();
             assert!(given.contains(&bash_tag), "{text}");
             let base = text.starts_with("base-");
             assert_eq!(sed_tag.is_some_and(|id| given.contains(&id)), sed && base, "{text}");

@@ -11,7 +11,8 @@ use freshmaker::{ArtifactGraph, Policy};
 use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::lookup::{
-    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageBuilds, Recipe, Recipes, TaggedBuild,
+    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageBuilds, Recipe, Recipes,
+    TaggedBuild,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -210,7 +211,8 @@ impl PackageBuilds for World {
         self.called("tagged", builds.len());
         let of = |build: &Nvr| {
             let mut all = self.builds.iter().chain(self.others.iter().flat_map(|(_, builds)| builds));
-            let (_, tag) = all.find(|(known, _)| nvr(known) == *build).ok_or_else(|| format!("Koji has no build {build}"))?;
+            let (_, tag) =
+                all.find(|(known, _)| nvr(known) == *build).ok_or_else(|| format!("Koji has no build {build}"))?;
             let packages = [build.name().to_owned(), format!("{}-libs", build.name())].into();
             Ok(TaggedBuild { packages, tag: tag.map(str::to_owned) })
         };

@@ -4,8 +4,8 @@
 use crate::contract::config;
 use crate::farm::{Hurry, SECOND};
 use async_trait::async_trait;
-use freshmaker::artifact::Nvr;
 use freshmaker::Engine;
+use freshmaker::artifact::Nvr;
 use freshmaker::backend::{BuildFilter, ComposeRequest, Composer, Paging, Remedy, Result};
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
@@ -75,7 +75,10 @@ impl Images for Known {
             let image = CatalogImage::new(nvr(name)).in_repository(name).with_content_set("baseos");
             image.with_content_set("crb").with_rpm(nvr(OLD)).with_publication(publication).affected()
         };
-        Ok(vec![image("base-container-9-1", Publication::Released), image("app-container-1-1", Publication::Unpublished)])
+        Ok(vec![
+            image("base-container-9-1", Publication::Released),
+            image("app-container-1-1", Publication::Unpublished),
+        ])
     }
 
     async fn images(&self, _: &BTreeSet<Nvr>, _: &BTreeSet<String>) -> Result<Vec<CatalogImage>> {

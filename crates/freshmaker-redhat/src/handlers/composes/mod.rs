@@ -132,7 +132,9 @@ impl ImageComposes {
             let found = match tagged.remove(build) {
                 Some(Ok(found)) => found,
                 Some(Err(text)) => return Ok(Err(format!("the packages of {name} cannot be told: {build}: {text}"))),
-                None => return Ok(Err(format!("the packages of {name} cannot be told: nothing is known about {build}"))),
+                None => {
+                    return Ok(Err(format!("the packages of {name} cannot be told: nothing is known about {build}")));
+                }
             };
             let Some(tag) = found.tag else {
                 let text = "is the latest build in no tag of candidates, so its packages can be taken from nowhere";

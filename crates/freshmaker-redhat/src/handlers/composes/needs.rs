@@ -78,7 +78,8 @@ mod tests {
 
     /// Composes of the image, its content sets, whether it is a Flatpak: what is renewed, kept and
     /// missing.
-    type Row = (&'static [i64], &'static [&'static str], bool, (&'static [u64], &'static [i64], &'static [&'static str]));
+    type Row =
+        (&'static [i64], &'static [&'static str], bool, (&'static [u64], &'static [i64], &'static [&'static str]));
 
     #[test]
     fn what_an_image_needs_follows_from_its_composes_and_content_sets() {
@@ -107,7 +108,11 @@ mod tests {
         for (composes, flatpak, why) in [
             (&[1, 6][..], false, "ODCS has no compose 6"),
             (&[8], false, "nothing is known about compose 8"),
-            (&[3], true, "it is a Flatpak, and the compose of its module would have to be made anew, which is not supported: compose 3"),
+            (
+                &[3],
+                true,
+                "it is a Flatpak, and the compose of its module would have to be made anew, which is not supported: compose 3",
+            ),
         ] {
             let found = Needs::of(&image(composes, &["baseos"]), flatpak, &world(), &excluded);
             assert_eq!(found, Err(why.to_owned()));
