@@ -190,9 +190,10 @@ impl Selection {
     /// use freshmaker::{Artifact, ArtifactKind};
     /// use freshmaker_redhat::image::{CatalogImage, Releases};
     ///
-    /// let app = CatalogImage::new("app-container-1-2".parse()?).with_source("app.git", None).affected();
-    /// let repository = Artifact::new("repository", ArtifactKind::Repository).with_source("odcs", None);
-    /// let selection = Releases::new().with(app).select()?;
+    /// let app = CatalogImage::new("app-container-1-2".parse()?).with_source("app.git", None);
+    /// let repository =
+    ///     Artifact::new("repository", ArtifactKind::Repository).with_source("odcs", None);
+    /// let selection = Releases::new().with(app.affected()).select()?;
     /// let selection = selection.with_repository(&"app-container-1-2".parse()?, repository);
     /// assert_eq!(selection.planner().plan()?.waves().count(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
