@@ -189,10 +189,11 @@ async fn tasks_get_their_parents_and_their_composes_and_nothing_else() {
         .unwrap();
     let request: ManualRebuild = serde_json::from_value(json!({ "errata_id": 1398 })).unwrap();
     engine.client().send(&request).await.unwrap();
-    let run = engine.run_until(engine.client().wait_until_idle());
+    let client = engine.client();
+    let run = engine.run_until(client.wait_until_idle());
     tokio::time::timeout(SECOND * 60, run).await.expect("it ends").unwrap();
 
-    let page = engine.client().builds(BuildFilter::default(), Paging::first(20)).await.unwrap();
+    let page = client.builds(BuildFilter::default(), Paging::first(20)).await.unwrap();
     let rebuilt = |image: &str| {
         let of = |build: &&BuildRecord| build.key.artifact.as_str() == image;
         page.items.iter().find(of).unwrap().output.clone().unwrap_or_else(|| panic!("{page:?}")).name
