@@ -47,6 +47,8 @@ async fn rebuilding(town: &Town, request: Value) -> Client {
     };
     let run = engine.run_until(finished);
     tokio::time::timeout(std::time::Duration::from_secs(60), run).await.expect("it ends").unwrap();
+    // Later builds are not held, whether these were built or not.
+    REBUILT.iter().for_each(|(image, rebuilt)| town.finish(image, rebuilt));
     client
 }
 
