@@ -18,6 +18,9 @@ const CANDIDATE: &str = "-candidate";
 /// that build.
 type Part = (String, Option<i64>);
 
+/// The latest build of a name in each tag, if the tag has one.
+type Latest = BTreeMap<(Nvr, String), std::result::Result<Option<String>, String>>;
+
 /// The architectures of an image, and its packages.
 type Installed = (BTreeSet<String>, Vec<Part>);
 
@@ -120,10 +123,7 @@ impl KojiRecipes {
     }
 
     /// Returns the latest build of a name in each of the tags that are tried.
-    async fn latest_in(
-        &self,
-        tried: &Each<Vec<String>>,
-    ) -> Result<BTreeMap<(Nvr, String), std::result::Result<Option<String>, String>>> {
+    async fn latest_in(&self, tried: &Each<Vec<String>>) -> Result<Latest> {
         let mut calls = Vec::new();
         for (build, tags) in tried {
             for tag in tags.iter().flatten() {
@@ -167,11 +167,7 @@ fn in_order(tags: &[String]) -> Vec<String> {
 }
 
 /// Returns the first tag in which the build is the latest one of its name.
-fn tag_of(
-    build: &Nvr,
-    tried: &Each<Vec<String>>,
-    latest: &BTreeMap<(Nvr, String), std::result::Result<Option<String>, String>>,
-) -> std::result::Result<Option<String>, String> {
+fn tag_of(build: &Nvr, tried: &Each<Vec<String>>, latest: &Latest) -> std::result::Result<Option<String>, String> {
     let name = format!("{}-{}-{}", build.name(), build.version(), build.release());
     let Some(tags) = tried.get(build) else { return Ok(None) };
     for tag in tags.as_ref().map_err(String::clone)? {
