@@ -1,4 +1,5 @@
-//! A service around the handlers: an engine, an ODCS over real sockets, and a build system in memory.
+//! A service around the handlers: an engine, an ODCS over real sockets, and a build system in
+//! memory.
 
 use super::hurry::Hurry;
 use super::world::World;
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-/// A lease holds for so long by the clock that hurries: nobody loses it because the machine is busy.
+/// A lease holds for so long by the clock that hurries: nobody loses it because the machine is
+/// busy.
 const LEASE_TTL: Duration = Duration::from_secs(300);
 
 pub(super) struct Town {

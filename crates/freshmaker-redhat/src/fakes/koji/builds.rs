@@ -534,7 +534,8 @@ fn rpms(world: &World, args: &Args) -> Answer {
         if image.is_none() && build.is_none_or(|id| it.id == id) {
             rows.extend(it.rpms.iter().map(|rpm| (it.id, rpm)));
         }
-        // A package in an image that no build here has made is reported as one of the image's build.
+        // A package in an image that no build here has made is reported as one of the image's own
+        // build.
         let archives = it.archives.iter().filter(|archive| Some(archive.id) == image);
         let installed = archives.flat_map(|archive| &archive.installed);
         rows.extend(installed.map(|rpm| (world.builds.maker(rpm).unwrap_or(it.id), rpm)));
