@@ -1,6 +1,6 @@
 //! What handlers may read of the past.
 
-use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::backend::{Clock, EventFilter, Paging};
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildMode, EventId, EventState, Failure, FailureClass};
 use freshmaker::{ArtifactGraph, Context, Decision, HandlerResult, Policy};
@@ -80,16 +80,16 @@ async fn outside_an_engine_nothing_is_known() {
 async fn two_at_once_do_not_both_miss_each_other() {
     let world = World::new();
     let asked = Arc::new(Mutex::new(0));
-    let count = asked.clone();
+    let (count, clock) = (asked.clone(), world.clock.clone());
     let slow = move |event: Pushed, cx: Context| {
-        let count = count.clone();
+        let (count, clock) = (count.clone(), clock.clone());
         async move {
             *count.lock().unwrap() += 1;
             let known = cx.history().events(EventFilter::default()).await?.len();
             if known > 0 {
                 return Ok(Decision::Skip(format!("{known} before it")));
             }
-            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            clock.sleep(std::time::Duration::from_secs(5)).await;
             rebuild_once(event, cx).await
         }
     };

@@ -1,15 +1,15 @@
-#[cfg(feature = "odcs")]
-use super::ImageComposes;
 use super::earlier;
 use crate::image::{CatalogImage, ImageSearch, Releases, Selection};
 use crate::lookup::{Advisories, Advisory, ContentSets};
+use async_trait::async_trait;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::BoxError;
-use freshmaker::handler::{Context, Decision, HandlerResult};
+use freshmaker::handler::{Context, Decision, HandlerResult, History};
 use freshmaker::policy::Facts;
 use freshmaker::rebuild::EventId;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// Plans the rebuild of the container images that an advisory affects. The handlers of this module
@@ -36,8 +36,23 @@ pub struct AffectedImages {
     advisories: Arc<dyn Advisories>,
     content_sets: Arc<dyn ContentSets>,
     search: ImageSearch,
-    #[cfg(feature = "odcs")]
-    composes: Option<ImageComposes>,
+    pub(super) prepares: Option<Arc<dyn Prepare>>,
+}
+
+/// Who prepares what selected images are built with.
+#[async_trait]
+pub(super) trait Prepare: fmt::Debug + Send + Sync {
+    /// Adds to the selection of an advisory's images, made from these releases, what each of them
+    /// needs.
+    async fn prepare(&self, of: Advised<'_>, releases: &Releases, selection: Selection) -> Result<Selection, BoxError>;
+}
+
+/// An advisory, and who can say more about it and others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Advised<'a> {
+    pub(super) advisory: &'a Advisory,
+    pub(super) advisories: &'a dyn Advisories,
+    pub(super) history: &'a History,
 }
 
 /// Which images of an advisory are wanted, and which earlier rebuilds are used. By default all that
@@ -87,32 +102,12 @@ impl AffectedImages {
     /// Asks these about advisories, content sets and images.
     #[must_use]
     pub fn new(advisories: Arc<dyn Advisories>, content_sets: Arc<dyn ContentSets>, search: ImageSearch) -> Self {
-        Self {
-            advisories,
-            content_sets,
-            search,
-            #[cfg(feature = "odcs")]
-            composes: None,
-        }
-    }
-
-    /// Prepares composes for the images. The plan needs a composer then.
-    #[cfg(feature = "odcs")]
-    #[must_use]
-    pub fn with_composes(mut self, composes: ImageComposes) -> Self {
-        self.composes = Some(composes);
-        self
+        Self { advisories, content_sets, search, prepares: None }
     }
 
     /// Returns whether packages can be had that are in no repository.
-    #[cfg(feature = "odcs")]
     pub(super) fn prepares_composes(&self) -> bool {
-        self.composes.is_some()
-    }
-
-    #[cfg(not(feature = "odcs"))]
-    pub(super) fn prepares_composes(&self) -> bool {
-        false
+        self.prepares.is_some()
     }
 
     /// Returns an advisory.
@@ -152,38 +147,19 @@ impl AffectedImages {
         let found = self.search.find(&fixed, &content_sets).await?;
         let releases = among(found, &wanted.only).judged_by(cx.policy(), &facts);
         let (releases, selection) = on_earlier_rebuilds(releases, advisory, wanted, cx).await?;
-        let selection = self.with_repositories(advisory, &releases, selection, cx).await?;
+        let selection = match &self.prepares {
+            Some(prepares) => {
+                let of = Advised { advisory, advisories: &*self.advisories, history: &cx.history() };
+                prepares.prepare(of, &releases, selection).await?
+            }
+            None => selection,
+        };
         let mut planner = selection.planner().facts(facts).estimates(&cx.estimates().await?);
         for image in wanted.only.iter().filter(|image| !selection.mentions(image)) {
             let why = Reason::new("not_affected", format!("{} does not affect it", advisory.name));
             planner = planner.exclude(image.to_string(), why);
         }
         Ok(Decision::Rebuild(planner.plan()?))
-    }
-
-    /// Adds the repositories that are prepared for the selected images.
-    #[cfg(feature = "odcs")]
-    async fn with_repositories(
-        &self,
-        advisory: &Advisory,
-        releases: &Releases,
-        selection: Selection,
-        cx: &Context,
-    ) -> Result<Selection, BoxError> {
-        let Some(composes) = &self.composes else { return Ok(selection) };
-        let unshipped = composes.unshipped(&*self.advisories, advisory, &selection, &cx.history()).await?;
-        composes.prepare(releases, selection, &unshipped).await
-    }
-
-    #[cfg(not(feature = "odcs"))]
-    async fn with_repositories(
-        &self,
-        _: &Advisory,
-        _: &Releases,
-        selection: Selection,
-        _: &Context,
-    ) -> Result<Selection, BoxError> {
-        Ok(selection)
     }
 }
 

@@ -3,9 +3,11 @@
 mod needs;
 mod unshipped;
 
+use super::affected::{Advised, AffectedImages, Prepare};
 use crate::image::{Publication, Releases, SelectError, SelectedImage, Selection};
 use crate::lookup::{Advisory, Composes, Each, Ingredients, PackageBuilds};
 use crate::odcs::{Compose, Flag};
+use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter, Parameters};
 use freshmaker::backend::{BoxError, Error, Remedy, Result};
 use needs::{Known, Needs};
@@ -65,7 +67,7 @@ pub struct ImageComposes {
 
 /// The composes that advisories need which are not shipped, each for images of these names, or why
 /// there is none.
-pub(super) type Unshipped = Vec<(BTreeSet<String>, std::result::Result<Compose, String>)>;
+type Unshipped = Vec<(BTreeSet<String>, std::result::Result<Compose, String>)>;
 
 impl ImageComposes {
     /// Content sets that are not asked for, by default: those whose packages are not public.
@@ -117,7 +119,7 @@ impl ImageComposes {
 
     /// Returns the compose of the packages of an advisory that has not shipped, or why there is
     /// none.
-    pub(super) async fn of_advisory(
+    async fn of_advisory(
         &self,
         advisory: &Advisory,
         builds: &BTreeSet<Nvr>,
@@ -156,11 +158,9 @@ impl ImageComposes {
         if self.sigkeys.is_empty() { compose } else { compose.with_sigkeys(&self.sigkeys) }
     }
 
-    /// Adds the composes that each selected image needs.
-    ///
-    /// # Errors
-    /// If a service cannot be asked.
-    pub(super) async fn prepare(
+    /// Adds the composes that each selected image needs, and those of advisories that have not
+    /// shipped.
+    async fn attach(
         &self,
         releases: &Releases,
         selection: Selection,
@@ -219,6 +219,28 @@ impl ImageComposes {
 fn read(pattern: &str) -> Result<Regex> {
     let wrong = |error| Error::new(Remedy::Unsupported, format!("the pattern of content sets {pattern:?}"), error);
     Regex::new(pattern).map_err(wrong)
+}
+
+#[async_trait]
+impl Prepare for ImageComposes {
+    async fn prepare(
+        &self,
+        of: Advised<'_>,
+        releases: &Releases,
+        selection: Selection,
+    ) -> std::result::Result<Selection, BoxError> {
+        let unshipped = self.unshipped(of, &selection).await?;
+        self.attach(releases, selection, &unshipped).await
+    }
+}
+
+impl AffectedImages {
+    /// Prepares composes for the images. The plan needs a composer then.
+    #[must_use]
+    pub fn with_composes(mut self, composes: ImageComposes) -> Self {
+        self.prepares = Some(Arc::new(composes));
+        self
+    }
 }
 
 /// What the services said about all images.
