@@ -49,10 +49,12 @@
 
 mod catalogs;
 mod changed;
+mod history;
 mod manual;
 
 pub use catalogs::Catalogs;
 pub use changed::{ImagePushed, SourceChanged, rebuild_artifact, rebuild_dependents};
+pub use history::History;
 pub use manual::{RebuildRequested, rebuild_requested};
 
 use crate::backend::{BoxError, Catalog, Error, Storage};
@@ -244,7 +246,7 @@ pub(crate) struct Readable {
     pub(crate) catalogs: Catalogs,
     pub(crate) policy: Policy,
     pub(crate) mode: BuildMode,
-    /// The storage, to read the durations of earlier builds; `None` outside an engine.
+    /// The storage, to read earlier events and builds; `None` outside an engine.
     pub(crate) history: Option<Arc<dyn Storage>>,
 }
 
@@ -286,6 +288,23 @@ impl Context {
         let catalogs = Catalogs::new([("outside".to_owned(), catalog)].into());
         let shared = Readable { catalogs, policy: policy.clone(), mode: BuildMode::Real, history: None };
         Self { shared: Arc::new(shared), policy, received, now }
+    }
+
+    /// Lets a context outside an engine show what is in this storage as the history, to test a
+    /// handler that builds on earlier events.
+    #[must_use]
+    pub fn with_history(mut self, storage: Arc<dyn Storage>) -> Self {
+        let Readable { catalogs, policy, mode, .. } = &*self.shared;
+        let shared =
+            Readable { catalogs: catalogs.clone(), policy: policy.clone(), mode: *mode, history: Some(storage) };
+        self.shared = Arc::new(shared);
+        self
+    }
+
+    /// Returns what was decided and built before.
+    #[must_use]
+    pub fn history(&self) -> History {
+        History { storage: self.shared.history.clone(), mode: self.shared.mode }
     }
 
     /// Returns all registered catalogs as one catalog.

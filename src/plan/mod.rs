@@ -168,7 +168,8 @@ pub struct PlanParent {
     /// present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// What its rebuild is called in its build system; known once that has ended.
+    /// What it is called in its build system. That of a rebuild is known once it has ended, that of
+    /// another parent if the [planner](Planner::known_as) was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

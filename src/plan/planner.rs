@@ -54,6 +54,7 @@ pub struct Planner<'a> {
     pub(super) rebuild: BTreeMap<ArtifactId, (RebuildReason, Reason)>,
     pub(super) excluded: BTreeMap<ArtifactId, Reason>,
     demands: BTreeMap<ArtifactId, BTreeSet<Nvr>>,
+    known_as: BTreeMap<ArtifactId, String>,
     pub(super) impediments: BTreeMap<ArtifactId, Reason>,
     pub(super) policy: Policy,
     pub(super) facts: Facts,
@@ -85,6 +86,7 @@ impl ArtifactGraph {
             rebuild: BTreeMap::new(),
             excluded: BTreeMap::new(),
             demands: BTreeMap::new(),
+            known_as: BTreeMap::new(),
             impediments: BTreeMap::new(),
             policy: Policy::allow_all(),
             facts: Facts::default(),
@@ -159,6 +161,26 @@ impl Planner<'_> {
     /// be demanded of one artifact.
     pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
         self.demands.entry(self.canonical(id.into())).or_default().insert(package);
+        self
+    }
+
+    /// This artifact is not rebuilt, and its build system knows it under this name: what is built
+    /// from it is told the name, as for a parent that is rebuilt.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// graph.insert(Artifact::new("base", ArtifactKind::Image));
+    /// graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("app/", None));
+    /// graph.depend("app", "base", EdgeKind::ParentImage)?;
+    /// let plan = graph.planner().rebuild("app").known_as("base", "base-9.4-17").plan()?;
+    /// let app = plan.node(&"app".into()).unwrap();
+    /// assert_eq!(app.parent(&"base".into()).unwrap().name.as_deref(), Some("base-9.4-17"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn known_as(mut self, id: impl Into<ArtifactId>, name: impl Into<String>) -> Self {
+        self.known_as.insert(self.canonical(id.into()), name.into());
         self
     }
 
@@ -271,7 +293,8 @@ impl Planner<'_> {
             let (because, followed) = self.because(&members, position);
             let parents = members.parents(position).iter().map(|(parent, kinds)| {
                 let Named { id, digest, .. } = members.at(*parent);
-                PlanParent { id: id.clone(), kinds: (*kinds).into(), digest: digest.cloned(), name: None }
+                let name = self.known_as.get(id).filter(|_| !members.is_member(*parent)).cloned();
+                PlanParent { id: id.clone(), kinds: (*kinds).into(), digest: digest.cloned(), name }
             });
             let asked = self.rebuild.get(id);
             let prerequisite = || {

@@ -7,6 +7,7 @@ mod decisions;
 mod doors;
 mod gate;
 mod group;
+mod history;
 mod messages;
 mod paused;
 mod runs;

@@ -10,6 +10,8 @@
 //! | [`ContentSets`] | which content sets have these repositories? | Pulp |
 //! | [`Images`] | which images contain these packages? | Lightblue, Pyxis |
 //! | [`Recipes`] | how was this image built, and from which images? | Koji |
+//! | [`Composes`] | what are these composes made from? | ODCS |
+//! | [`PackageBuilds`] | which builds do packages come from, and where are those tagged? | Koji |
 //!
 //! Every method answers for many things at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
@@ -67,6 +69,13 @@ pub trait Advisories: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`advisory`](Self::advisory).
     async fn fixed_packages(&self, id: u64) -> Result<BTreeSet<Nvr>>;
+
+    /// Returns the builds of packages that the advisory ships, by the names of their source
+    /// packages.
+    ///
+    /// # Errors
+    /// As [`advisory`](Self::advisory).
+    async fn builds(&self, id: u64) -> Result<BTreeSet<Nvr>>;
 
     /// Returns the ids of the package repositories that the advisory ships to.
     ///
@@ -156,5 +165,82 @@ pub trait Recipes: fmt::Debug + Send + Sync {
     async fn installed(&self, images: &BTreeSet<Nvr>) -> Result<Each<BTreeSet<Nvr>>>;
 }
 
-/// An answer for each image that was asked about: what was found, or in a sentence why nothing was.
+/// An answer for each image or build that was asked about: what was found, or in a sentence why
+/// nothing was.
 pub type Each<T> = BTreeMap<Nvr, std::result::Result<T, String>>;
+
+/// What a compose is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ComposeSource {
+    /// Content sets of Pulp, whose contents continue to change.
+    ContentSets,
+    /// The packages of a tag.
+    Tag,
+    /// Modules.
+    Modules,
+    /// Builds.
+    Builds,
+    /// A configuration that only the service knows.
+    Configuration,
+}
+
+/// A compose, as far as rebuilds depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCompose {
+    /// What it is made from.
+    pub source: ComposeSource,
+    /// The names of its sources: content sets, modules, or a tag.
+    pub names: BTreeSet<String>,
+}
+
+/// What is known about composes, which are package repositories that were made for builds.
+#[async_trait]
+pub trait Composes: fmt::Debug + Send + Sync {
+    /// Returns each of these composes by its number, in any state, or in a sentence why it cannot
+    /// be told: the service does not know it, or answers nonsense about it.
+    ///
+    /// # Errors
+    /// If the service cannot be asked. What is wrong with one compose is part of the answer.
+    async fn composes(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, std::result::Result<KnownCompose, String>>>;
+}
+
+/// What the packages in an image were made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingredients {
+    /// The builds that the packages come from.
+    pub builds: BTreeSet<Nvr>,
+    /// The names of the packages.
+    pub packages: BTreeSet<String>,
+    /// The architectures of the image.
+    pub arches: BTreeSet<String>,
+}
+
+/// A build of packages, and where it can be taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaggedBuild {
+    /// The names of its packages, source packages included.
+    pub packages: BTreeSet<String>,
+    /// The tag in which it is the latest build of its name, if there is one. A tag for packages
+    /// that are to be released (`rhel-9.4.0-candidate`) counts, and the tag of the same name
+    /// without `-candidate` is preferred to it, because its packages are signed.
+    pub tag: Option<String>,
+}
+
+/// What is known about the builds that packages come from.
+#[async_trait]
+pub trait PackageBuilds: fmt::Debug + Send + Sync {
+    /// Returns what the packages in each of these images were made from, or in a sentence why it
+    /// cannot be told.
+    ///
+    /// # Errors
+    /// If the service cannot be asked. What is wrong with one image is part of the answer.
+    async fn ingredients(&self, images: &BTreeSet<Nvr>) -> Result<Each<Ingredients>>;
+
+    /// Returns the packages and the tag of each of these builds, or in a sentence why they cannot
+    /// be told.
+    ///
+    /// # Errors
+    /// If the service cannot be asked. What is wrong with one build is part of the answer.
+    async fn tagged(&self, builds: &BTreeSet<Nvr>) -> Result<Each<TaggedBuild>>;
+}

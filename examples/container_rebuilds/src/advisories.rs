@@ -5,10 +5,11 @@ use crate::config;
 use crate::wires::System;
 use freshmaker_net::Secret;
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
-use freshmaker_redhat::handlers::AffectedImages;
+use freshmaker_redhat::handlers::{AffectedImages, ImageComposes};
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
+use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +22,9 @@ pub(crate) struct Sources {
     pub(crate) pulp: PulpConfig,
     pub(crate) lightblue: LightblueConfig,
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
+    /// Content sets that no repository is asked for.
+    pub(crate) excluded: String,
+    pub(crate) sigkeys: Vec<String>,
 }
 
 impl Sources {
@@ -50,19 +54,31 @@ impl Sources {
         if let Some(vendors) = &given.lightblue.vendors {
             lightblue.vendors.clone_from(vendors);
         }
-        Ok(Self { errata, pulp, lightblue, extra_repositories: given.extra_repositories.clone() })
+        let excluded = given.exclude_content_sets_pattern.as_deref().unwrap_or(ImageComposes::EXCLUDED).to_owned();
+        ImageComposes::check_pattern(&excluded)?;
+        let (extra_repositories, sigkeys) = (given.extra_repositories.clone(), given.sigkeys.clone());
+        Ok(Self { errata, pulp, lightblue, extra_repositories, excluded, sigkeys })
     }
 
-    /// Who finds the images of an advisory, which this Koji builds.
-    pub(crate) fn affected(&self, koji: &System<KojiConfig>) -> Result<AffectedImages> {
+    /// Who finds the images of an advisory, which this Koji builds with repositories of this ODCS.
+    pub(crate) fn affected(
+        &self,
+        koji: &System<KojiConfig>,
+        odcs: Option<&System<OdcsConfig>>,
+    ) -> Result<AffectedImages> {
         let mut recipes = KojiRecipes::new(&koji.config)?;
         for (image, urls) in &self.extra_repositories {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
         let images = Lightblue::new(self.lightblue.clone())?;
-        let search = ImageSearch::new(Arc::new(images), Arc::new(recipes)).with_system(koji.name.as_str());
+        let recipes = Arc::new(recipes);
+        let search = ImageSearch::new(Arc::new(images), recipes.clone()).with_system(koji.name.as_str());
         let errata = Arc::new(ErrataTool::new(self.errata.clone())?);
-        Ok(AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search))
+        let affected = AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search);
+        let Some(odcs) = odcs else { return Ok(affected) };
+        let composes = ImageComposes::new(Arc::new(OdcsComposer::new(odcs.config.clone())?), recipes);
+        let composes = composes.with_system(odcs.name.as_str()).with_sigkeys(&self.sigkeys);
+        Ok(affected.with_composes(composes.excluding(&self.excluded)?))
     }
 }
 

@@ -26,6 +26,11 @@ pub(crate) struct Advisories {
     pub(crate) errata: Errata,
     pub(crate) pulp: Pulp,
     pub(crate) lightblue: Lightblue,
+    /// Content sets that no repository is asked for, as a regular expression.
+    pub(crate) exclude_content_sets_pattern: Option<String>,
+    /// Keys that packages of repositories for images are signed with, best first.
+    #[serde(default)]
+    pub(crate) sigkeys: Vec<String>,
     /// Files of repositories that base images are built with, by name and version of the image.
     #[serde(default)]
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,

@@ -36,7 +36,9 @@ pub(crate) struct RebuildByHand(pub(crate) Option<RebuildImagesOnRequest>);
 impl Handler<ManualRebuild> for RebuildByHand {
     async fn handle(&self, event: ManualRebuild, cx: Context) -> HandlerResult {
         match &self.0 {
-            Some(on_request) if event.errata_id.is_some() => on_request.handle(event, cx).await,
+            Some(on_request) if event.errata_id.or(event.freshmaker_event_id).is_some() => {
+                on_request.handle(event, cx).await
+            }
             _ => rebuild_by_hand(event, cx).await,
         }
     }

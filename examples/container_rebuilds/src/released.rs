@@ -10,6 +10,7 @@ use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Submission};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::pulp::FakePulp;
+use freshmaker_redhat::handlers::ImageComposes;
 use freshmaker_redhat::lightblue::LightblueConfig;
 use freshmaker_redhat::lookup::Advisory;
 use freshmaker_redhat::pulp::PulpConfig;
@@ -19,7 +20,9 @@ use std::time::Duration;
 pub(crate) const TARGET: &str = "rhel-9-containers";
 const ADVISORY: u64 = 139_856;
 const REGISTRY: &str = "registry.example.com";
-const CONTENT_SET: &str = "rhel-9-for-x86_64-baseos-rpms";
+pub(crate) const CONTENT_SET: &str = "rhel-9-for-x86_64-baseos-rpms";
+/// A content set that only the last image uses, and that none of its composes has.
+const MORE: &str = "rhel-9-for-x86_64-appstream-rpms";
 const OLD: &str = "bash-5.1.8-6.el9";
 const FIXED: &str = "bash-5.1.8-9.el9";
 
@@ -35,7 +38,8 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    pub(crate) async fn start(hub: &Hub) -> Result<Self> {
+    /// All images were built with this compose, which has [`CONTENT_SET`].
+    pub(crate) async fn start(hub: &Hub, compose: i64) -> Result<Self> {
         let world = Self {
             errata: FakeErrataTool::start().await?,
             pulp: FakePulp::start().await?,
@@ -46,10 +50,12 @@ impl Released {
             let nvr: Nvr = format!("{name}-{version}-{release}").parse()?;
             let installed = Fate::succeeds().with_rpm("x86_64", OLD);
             hub.add_built_image(&nvr, TARGET, parent.as_ref(), &installed)?;
+            hub.set_composes(&nvr, &[compose]);
             world.lightblue.add_repository(FakeRepository::new(REGISTRY, name));
             let image = FakeImage::new(name, &nvr.to_string()).published_in(REGISTRY, name, ["latest"]);
             let image = image.with_content_set(CONTENT_SET).with_rpm("bash", &format!("{OLD}.x86_64"));
-            world.lightblue.add_image(image);
+            let last = name == IMAGES[IMAGES.len() - 1][0];
+            world.lightblue.add_image(if last { image.with_content_set(MORE) } else { image });
             parent = Some(nvr);
         }
         let advisory = Advisory {
@@ -79,7 +85,8 @@ impl Released {
         errata.http.timeout = Duration::from_secs(5);
         lightblue.http.timeout = Duration::from_secs(5);
         let pulp = PulpConfig::new(self.pulp.url());
-        Sources { errata, pulp, lightblue, extra_repositories: BTreeMap::new() }
+        let excluded = ImageComposes::EXCLUDED.to_owned();
+        Sources { errata, pulp, lightblue, extra_repositories: BTreeMap::new(), excluded, sigkeys: Vec::new() }
     }
 }
 

@@ -5,7 +5,8 @@
 //! repository is prepared, the first image turns out to have the old package and is built again,
 //! and one answer of the hub gets lost. At the same time an advisory is shipped: three released
 //! images contain the package that it fixes, each built on the one before, and the last one fails
-//! once.
+//! once. The compose that they were built with is renewed, and one more is made for a content set
+//! of the last one.
 
 use crate::Result;
 use crate::released::{self, Released};
@@ -13,16 +14,17 @@ use crate::show;
 use crate::wires::{System, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
-use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker::memory::MemoryBus;
+use freshmaker::rebuild::AttemptId;
 use freshmaker_local::files::{FilesCatalog, manifest::Manifest};
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub, Trouble};
 use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs};
 use freshmaker_redhat::koji::{KojiConfig, KojiLogin};
-use freshmaker_redhat::odcs::OdcsConfig;
+use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +35,8 @@ pub(crate) async fn run() -> Result<bool> {
     let hub = hub().await?;
     let odcs = FakeOdcs::start(Arc::new(SystemClock)).await?;
     odcs.script("f40-updates", Course::slow(Duration::ZERO, Duration::from_millis(500)));
-    let released = Released::start(&hub).await?;
+    let made = made_before(&odcs).await?;
+    let released = Released::start(&hub, made).await?;
     let bus = Arc::new(MemoryBus::new());
     let state = tempfile::tempdir()?;
     let engine = wires(&hub, &odcs, &released, &bus, state.path().join("state.sqlite"))?.engine()?;
@@ -41,7 +44,8 @@ pub(crate) async fn run() -> Result<bool> {
 
     println!(
         "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n\
-         RHSA-2026:1398 with bash-5.1.8-9.el9 is shipped; the last of three images will fail once\n"
+         RHSA-2026:1398 with bash-5.1.8-9.el9 is shipped; the last of three images will fail once\n\
+         compose 1 is renewed for them, and a new one has a content set that only the last one uses\n"
     );
     bus.send(update());
     bus.send(released::shipped(PREFIX));
@@ -79,6 +83,22 @@ async fn hub() -> Result<Hub> {
     });
     hub.trouble("buildContainer", 2, Trouble::AnswerLost);
     Ok(hub)
+}
+
+/// Makes the compose that the released images were built with; its number.
+async fn made_before(odcs: &FakeOdcs) -> Result<i64> {
+    let compose = Compose::pulp([released::CONTENT_SET]);
+    let request = ComposeRequest {
+        attempt: AttemptId::from_random(0),
+        artifact: compose.artifact(),
+        parameters: compose.into(),
+        no_cache: false,
+    };
+    let made = OdcsComposer::new(OdcsConfig::new(odcs.url()))?.prepare(&request).await?;
+    let number = made.as_str().split('@').next().unwrap_or_default().parse()?;
+    // Nothing waits for what is said about it.
+    drop(odcs.messages());
+    Ok(number)
 }
 
 fn wires(

@@ -119,7 +119,8 @@ impl Wires {
             .catalog("files", Arc::clone(&self.catalog) as _)
             .policy(self.catalog.policy().clone())
             .parsers(self.parsers.clone());
-        let affected = self.advisories.as_ref().map(|sources| sources.affected(&self.koji)).transpose()?;
+        let affected = |sources: &Sources| sources.affected(&self.koji, self.odcs.as_ref());
+        let affected = self.advisories.as_ref().map(affected).transpose()?;
         let builder = match affected.clone() {
             Some(affected) => builder.facts(FACTS).on(RebuildImagesOfAdvisory(affected)),
             None => builder,

@@ -23,6 +23,7 @@
 //! |---|---|---|
 //! | [`advisory`] | 3 | `api/v1/erratum/ID`, `advisory/ID.json`, `advisory/ID/bugs.json` |
 //! | [`fixed_packages`] | 1 or 2 | `api/v1/erratum/ID/builds_by_cve`, and `advisory/ID/builds.json` if the CVEs name no packages |
+//! | [`builds`] | 1 | `advisory/ID/builds.json` |
 //! | [`repositories`] | 1 | `errata/get_pulp_packages/ID.json` |
 //! | [`unsigned_builds`](ErrataTool::unsigned_builds) | 1 | `api/v1/erratum/ID/builds_list?with_sig_key=1` |
 //! | [`advisories_of_build`](ErrataTool::advisories_of_build) | 1 | `api/v1/build/NVR` |
@@ -34,6 +35,7 @@
 //!
 //! [`advisory`]: crate::lookup::Advisories::advisory
 //! [`fixed_packages`]: crate::lookup::Advisories::fixed_packages
+//! [`builds`]: crate::lookup::Advisories::builds
 //! [`repositories`]: crate::lookup::Advisories::repositories
 
 mod packages;
@@ -240,6 +242,10 @@ impl Advisories for ErrataTool {
             return Ok(affected);
         }
         of_known(self.get(&format!("/advisory/{id}/builds.json"), "").await)?.read(packages::of_builds)
+    }
+
+    async fn builds(&self, id: u64) -> Result<BTreeSet<Nvr>> {
+        self.get(&format!("/advisory/{id}/builds.json"), "").await?.read(packages::names)
     }
 
     async fn repositories(&self, id: u64) -> Result<BTreeSet<String>> {

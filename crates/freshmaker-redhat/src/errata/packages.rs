@@ -36,6 +36,20 @@ pub(super) fn of_builds(answer: &Value) -> Read<BTreeSet<Nvr>> {
     Ok(packages)
 }
 
+/// Reads the names of all builds (`builds.json`).
+pub(super) fn names(answer: &Value) -> Read<BTreeSet<Nvr>> {
+    let mut names = BTreeSet::new();
+    each(answer, |_product, list| {
+        items(list, |named| {
+            each(named, |nvr, _variants| {
+                names.insert(nvr.parse().map_err(Wrong::new)?);
+                Ok(())
+            })
+        })
+    })?;
+    Ok(names)
+}
+
 /// Reads which builds are not signed (`builds_list`).
 pub(super) fn unsigned(answer: &Value) -> Read<BTreeSet<Nvr>> {
     let mut unsigned = BTreeSet::new();

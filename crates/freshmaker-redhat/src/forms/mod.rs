@@ -8,8 +8,8 @@
 //!   [`RESERVED_KINDS`](crate::messages::RESERVED_KINDS); null for any other kind.
 //! * `requested_rebuilds`, `requester_metadata`: `container_images` and `metadata` of the request;
 //!   empty if it has none.
-//! * `depends_on_events`, `depending_events`: empty. Events share builds here, and do not depend on
-//!   each other.
+//! * `depends_on_events`: the event that a request stands on (`freshmaker_event_id`), if it names
+//!   one. `depending_events`: empty.
 //! * `name`, `original_nvr`: if the id of the artifact is an NVR, its name and the whole NVR; else
 //!   the id, and null.
 //! * `rebuilt_nvr`: the NVR of the output; null before there is one. The service knows it earlier,

@@ -1,10 +1,15 @@
-use crate::image::{CatalogImage, ImageSearch, Releases};
+use super::earlier;
+use crate::image::{CatalogImage, ImageSearch, Releases, Selection};
 use crate::lookup::{Advisories, Advisory, ContentSets};
+use async_trait::async_trait;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
-use freshmaker::handler::{Context, Decision, HandlerResult};
+use freshmaker::backend::BoxError;
+use freshmaker::handler::{Context, Decision, HandlerResult, History};
 use freshmaker::policy::Facts;
+use freshmaker::rebuild::EventId;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// Plans the rebuild of the container images that an advisory affects. The handlers of this module
@@ -20,6 +25,10 @@ use std::sync::Arc;
 ///   [`image`](crate::image).
 /// * The fixed packages that replace an installed one are
 ///   [demands](freshmaker::plan::Planner::demand) on the rebuilt image.
+/// * An image that an event of this advisory has rebuilt for its own sake, with the packages that
+///   are fixed now, is not rebuilt again, and others are built on that rebuild. This needs a
+///   [history](Context::history), and [`Wanted`] can ask for something else.
+/// * Without `ImageComposes`, images are rebuilt with the repositories that their recipes name.
 ///
 /// See [`RebuildImagesOfAdvisory`](super::RebuildImagesOfAdvisory) for an example.
 #[derive(Clone, Debug)]
@@ -27,13 +36,78 @@ pub struct AffectedImages {
     advisories: Arc<dyn Advisories>,
     content_sets: Arc<dyn ContentSets>,
     search: ImageSearch,
+    pub(super) prepares: Option<Arc<dyn Prepare>>,
+}
+
+/// Who prepares what selected images are built with.
+#[async_trait]
+pub(super) trait Prepare: fmt::Debug + Send + Sync {
+    /// Adds to the selection of an advisory's images, made from these releases, what each of them
+    /// needs.
+    async fn prepare(&self, of: Advised<'_>, releases: &Releases, selection: Selection) -> Result<Selection, BoxError>;
+}
+
+/// An advisory, and who can say more about it and others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Advised<'a> {
+    pub(super) advisory: &'a Advisory,
+    pub(super) advisories: &'a dyn Advisories,
+    pub(super) history: &'a History,
+}
+
+/// Which images of an advisory are wanted, and which earlier rebuilds are used. By default all that
+/// the advisory affects, and those that events of the advisory have rebuilt for their own sake are
+/// not rebuilt again.
+///
+/// ```
+/// use freshmaker::rebuild::EventId;
+/// use freshmaker_redhat::handlers::Wanted;
+///
+/// let repeated = Wanted::default().on_top_of(EventId(7));
+/// let named = Wanted::default().only(["app-container-1-7".parse()?].into());
+/// assert_ne!(repeated, named);
+/// # Ok::<(), freshmaker::artifact::NvrError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Wanted {
+    only: BTreeSet<Nvr>,
+    on_top_of: Option<EventId>,
+    again: bool,
+}
+
+impl Wanted {
+    /// Rebuilds no other images than these for their own sake, also those that were rebuilt before.
+    /// An empty set changes nothing.
+    pub fn only(mut self, images: BTreeSet<Nvr>) -> Self {
+        self.only = images;
+        self
+    }
+
+    /// Uses what this event has rebuilt, and the events that it stands on, instead of rebuilding it
+    /// again.
+    pub fn on_top_of(mut self, event: EventId) -> Self {
+        self.on_top_of = Some(event);
+        self
+    }
+
+    /// Rebuilds also images that events of this advisory have rebuilt before.
+    pub fn again(mut self) -> Self {
+        self.again = true;
+        self
+    }
 }
 
 impl AffectedImages {
     /// Asks these about advisories, content sets and images.
     #[must_use]
     pub fn new(advisories: Arc<dyn Advisories>, content_sets: Arc<dyn ContentSets>, search: ImageSearch) -> Self {
-        Self { advisories, content_sets, search }
+        Self { advisories, content_sets, search, prepares: None }
+    }
+
+    /// Returns whether packages can be had that are in no repository.
+    pub(super) fn prepares_composes(&self) -> bool {
+        self.prepares.is_some()
     }
 
     /// Returns an advisory.
@@ -45,14 +119,15 @@ impl AffectedImages {
     }
 
     /// Returns the decision to rebuild the images that this advisory affects, or why none is. If
-    /// `only` names images, no other is rebuilt for its own sake; they have the code `not_asked`,
-    /// and names that the advisory does not affect have the code `not_affected`.
+    /// `wanted` names images, no other is rebuilt for its own sake; they have the code `not_asked`,
+    /// and names that the advisory does not affect have the code `not_affected`. Images that are
+    /// not rebuilt because they were before have the code `already_rebuilt`.
     ///
     /// `facts` are those about the event; the ones of the advisory are added.
     ///
     /// # Errors
     /// If a service cannot be asked, or what it says about images makes no sense.
-    pub async fn decide(&self, advisory: &Advisory, only: &BTreeSet<Nvr>, facts: Facts, cx: &Context) -> HandlerResult {
+    pub async fn decide(&self, advisory: &Advisory, wanted: &Wanted, facts: Facts, cx: &Context) -> HandlerResult {
         if let Some(why) = unsuited(advisory) {
             return Ok(Decision::Skip(why));
         }
@@ -70,14 +145,53 @@ impl AffectedImages {
         }
         content_sets.append(&mut self.content_sets.content_sets(&content_sets).await?);
         let found = self.search.find(&fixed, &content_sets).await?;
-        let selection = among(found, only).judged_by(cx.policy(), &facts).select()?;
+        let releases = among(found, &wanted.only).judged_by(cx.policy(), &facts);
+        let (releases, selection) = on_earlier_rebuilds(releases, advisory, wanted, cx).await?;
+        let selection = match &self.prepares {
+            Some(prepares) => {
+                let of = Advised { advisory, advisories: &*self.advisories, history: &cx.history() };
+                prepares.prepare(of, &releases, selection).await?
+            }
+            None => selection,
+        };
         let mut planner = selection.planner().facts(facts).estimates(&cx.estimates().await?);
-        for image in only.iter().filter(|image| !selection.mentions(image)) {
+        for image in wanted.only.iter().filter(|image| !selection.mentions(image)) {
             let why = Reason::new("not_affected", format!("{} does not affect it", advisory.name));
             planner = planner.exclude(image.to_string(), why);
         }
         Ok(Decision::Rebuild(planner.plan()?))
     }
+}
+
+/// Selects images, without those that were rebuilt before and need not be rebuilt again.
+async fn on_earlier_rebuilds(
+    releases: Releases,
+    advisory: &Advisory,
+    wanted: &Wanted,
+    cx: &Context,
+) -> Result<(Releases, Selection), BoxError> {
+    let selection = releases.select()?;
+    let mut rebuilds = match wanted.on_top_of {
+        Some(event) => earlier::rebuilt_by(&cx.history(), event).await?,
+        None => earlier::Rebuilds::new(),
+    };
+    if wanted.only.is_empty() && !wanted.again {
+        for (original, rebuild) in earlier::rebuilt_for(&cx.history(), advisory.id).await? {
+            rebuilds.entry(original).or_insert(rebuild);
+        }
+    }
+    let images = selection.images().iter();
+    let done = images.filter_map(|image| Some((&image.nvr, rebuilds.get(&image.nvr)?, &image.demands)));
+    let done: Vec<(Nvr, Nvr)> = done
+        .filter(|(_, rebuild, demands)| rebuild.has(demands))
+        .map(|(original, rebuild, _)| (original.clone(), rebuild.nvr.clone()))
+        .collect();
+    if done.is_empty() {
+        return Ok((releases, selection));
+    }
+    let releases = done.into_iter().fold(releases, |all, (original, rebuild)| all.already_rebuilt(original, rebuild));
+    let selection = releases.select()?;
+    Ok((releases, selection))
 }
 
 /// Rejects all images but these, if there are any.

@@ -7,6 +7,8 @@
 //! | [`RebuildImagesOnRequest`] | a person asks for the images of an advisory | the same, or only those that are named |
 //! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
+//! `ImageComposes` (feature `odcs`) prepares the package repositories that images are rebuilt with.
+//!
 //! # What rules of a policy can use
 //! [`FACTS`] are the facts that these handlers add; declare them with
 //! [`EngineBuilder::facts`](freshmaker::engine::EngineBuilder::facts).
@@ -23,12 +25,17 @@
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
 mod affected;
+#[cfg(feature = "odcs")]
+mod composes;
+mod earlier;
 mod request;
 mod rpm_advisory;
 
 use crate::image::CatalogImage;
 use crate::lookup::Advisory;
-pub use affected::AffectedImages;
+pub use affected::{AffectedImages, Wanted};
+#[cfg(feature = "odcs")]
+pub use composes::ImageComposes;
 use freshmaker::policy::Facts;
 pub use request::{RebuildImagesOnRequest, cancel_on_request};
 pub use rpm_advisory::RebuildImagesOfAdvisory;

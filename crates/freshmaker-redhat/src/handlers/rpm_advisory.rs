@@ -1,9 +1,8 @@
-use super::AffectedImages;
+use super::{AffectedImages, Wanted};
 use crate::lookup::Advisory;
 use crate::messages::errata::AdvisoryStatusChanged;
 use async_trait::async_trait;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
-use std::collections::BTreeSet;
 
 /// The status of an advisory whose packages are available to everyone.
 pub(super) const SHIPPED: &str = "SHIPPED_LIVE";
@@ -46,6 +45,6 @@ impl Handler<AdvisoryStatusChanged> for RebuildImagesOfAdvisory {
         }
         let advisory = self.0.advisory(u64::try_from(event.errata_id)?).await?;
         let advisory = Advisory { state: event.to, ..advisory };
-        self.0.decide(&advisory, &BTreeSet::new(), cx.facts(), &cx).await
+        self.0.decide(&advisory, &Wanted::default(), cx.facts(), &cx).await
     }
 }

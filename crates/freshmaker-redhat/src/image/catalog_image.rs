@@ -57,6 +57,7 @@ pub struct CatalogImage {
     pub(super) borrowed_content_sets: BTreeSet<String>,
     pub(super) rpms: Option<BTreeSet<Nvr>>,
     pub(super) labels: BTreeSet<String>,
+    pub(super) composes: BTreeSet<i64>,
     pub(super) publication: Publication,
     pub(super) affected: bool,
     pub(super) rejected: Option<Reason>,
@@ -75,6 +76,7 @@ impl CatalogImage {
             borrowed_content_sets: BTreeSet::new(),
             rpms: None,
             labels: BTreeSet::new(),
+            composes: BTreeSet::new(),
             publication: Publication::Unknown,
             affected: false,
             rejected: None,
@@ -154,6 +156,12 @@ impl CatalogImage {
         self
     }
 
+    /// Adds the number of a compose that the image's packages came from.
+    pub fn with_compose(mut self, number: i64) -> Self {
+        self.composes.insert(number);
+        self
+    }
+
     /// Sets how far the publication has come.
     pub fn with_publication(mut self, publication: Publication) -> Self {
         self.publication = publication;
@@ -216,6 +224,7 @@ impl CatalogImage {
             self.rpms.get_or_insert_default().extend(rpms);
         }
         self.labels.extend(other.labels);
+        self.composes.extend(other.composes);
         self.publication = self.publication.max(other.publication);
         self.affected |= other.affected;
         self.rejected = least(self.rejected.take(), other.rejected);

@@ -84,7 +84,7 @@ impl Fixes {
 
 /// Returns whether a package comes from a module. Packages from modules are versioned separately,
 /// so they are never compared with packages of the same name that do not come from modules.
-pub(super) fn is_modular(rpm: &Nvr) -> bool {
+pub(crate) fn is_modular(rpm: &Nvr) -> bool {
     rpm.release().contains("module+")
 }
 
@@ -92,7 +92,7 @@ pub(super) fn is_modular(rpm: &Nvr) -> bool {
 ///
 /// If only one side has an epoch, the other one may have left it out. Then the installed package
 /// must be newer both with and without epochs to count as not older.
-pub(super) fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
+pub(crate) fn is_older(installed: &Nvr, fix: &Nvr) -> bool {
     let by_version = installed.by_version_and_release(fix).is_lt();
     match (installed.epoch(), fix.epoch()) {
         (Some(installed), Some(fix)) if installed != fix => installed < fix,

@@ -53,6 +53,7 @@ mod wiring;
 
 pub use catalog_image::{CatalogImage, Publication};
 pub use contents::{Contents, Unmet};
+pub(crate) use fixes::{is_modular, is_older};
 pub use releases::{IMAGES_MAX, NewerReleases, PARENTS_MAX, Releases, SelectError};
 pub use search::ImageSearch;
 pub use selection::{SelectedImage, SelectedParent, Selection};

@@ -157,6 +157,17 @@ impl Releases {
         self
     }
 
+    /// Says of each of these images why it cannot be rebuilt, as
+    /// [`CatalogImage::with_lookup_error`] does. One with an earlier error keeps that.
+    pub fn with_lookup_errors(mut self, errors: BTreeMap<Nvr, String>) -> Self {
+        for (nvr, error) in errors {
+            if let Some(image) = self.images.get_mut(&nvr) {
+                image.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+
     /// Sets what becomes of releases that are newer than the latest released one;
     /// [`Keep`](NewerReleases::Keep) by default.
     pub fn newer_releases(mut self, newer: NewerReleases) -> Self {

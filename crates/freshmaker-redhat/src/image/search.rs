@@ -127,6 +127,7 @@ impl ImageSearch {
             let image = match recipes.remove(nvr) {
                 Some(Ok(recipe)) => {
                     let image = image.with_artifact(recipe.artifact);
+                    let image = recipe.composes.into_iter().fold(image, CatalogImage::with_compose);
                     recipe.parents.into_iter().fold(image, |image, (parent, kind)| image.with_parent(parent, kind))
                 }
                 Some(Err(text)) => image.with_lookup_error(text),

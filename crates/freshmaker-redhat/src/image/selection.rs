@@ -1,9 +1,10 @@
+use super::Publication;
 use super::choice::Choice;
 use super::fixes::{Finding, Fixes};
 use super::index::Index;
 use super::wiring::{Base, Wires, Wiring};
 use freshmaker::Reason;
-use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
+use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter};
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::plan::{Planner, RebuildReason};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,10 @@ pub struct SelectedImage {
     pub replaces: Vec<Nvr>,
     /// Its content sets. If it has none of its own, those of its neighbours.
     pub content_sets: BTreeSet<String>,
+    /// Numbers of the composes that its packages came from.
+    pub composes: BTreeSet<i64>,
+    /// How far its publication has come.
+    pub publication: Publication,
     /// Packages that its rebuild must contain, or newer ones: the fixes of what is installed in it.
     pub demands: BTreeSet<Nvr>,
 }
@@ -84,6 +89,8 @@ pub struct SelectedImage {
 #[derive(Clone, Debug)]
 pub struct Selection {
     images: Vec<SelectedImage>,
+    /// Where each of them is.
+    places: BTreeMap<Nvr, usize>,
     excluded: BTreeMap<Nvr, Reason>,
     /// Those of `excluded` that should be rebuilt, and cannot be because something about them, or
     /// about an image below them, could not be looked up.
@@ -133,6 +140,8 @@ impl Selection {
                 parents: parents(index, &wires[&place], place),
                 replaces: replaced.get(&place).cloned().unwrap_or_default(),
                 content_sets: std::mem::take(&mut content_sets[place]),
+                composes: index.images[place].composes.clone(),
+                publication: index.images[place].publication,
                 demands: fixes.of(index.images[place].rpms.as_ref()),
             });
         }
@@ -140,7 +149,8 @@ impl Selection {
         impeded.keys().for_each(|place| graph.insert(index.images[*place].artifact.clone()));
         let impeded = impeded.into_iter().map(|(place, why)| (index.nvr(place).clone(), why)).collect();
         let excluded = left_out.into_iter().map(|(place, why)| (index.nvr(place).clone(), why)).collect();
-        Self { images, excluded, impeded, graph }
+        let places = images.iter().map(|image| image.nvr.clone()).zip(0..).collect();
+        Self { images, places, excluded, impeded, graph }
     }
 
     /// Returns the images to rebuild, parents before children.
@@ -163,7 +173,7 @@ impl Selection {
     /// Returns whether this image is rebuilt, or there is a reason why it is not.
     #[must_use]
     pub fn mentions(&self, nvr: &Nvr) -> bool {
-        self.excluded.contains_key(nvr) || self.images.iter().any(|image| image.nvr == *nvr)
+        self.excluded.contains_key(nvr) || self.places.contains_key(nvr)
     }
 
     /// Returns the images to rebuild and all their parents as a graph. The id of an artifact is the
@@ -171,6 +181,51 @@ impl Selection {
     #[must_use]
     pub fn graph(&self) -> &ArtifactGraph {
         &self.graph
+    }
+
+    /// Prepares a repository for an image that is rebuilt, which takes packages from it. Several
+    /// images can share one. Does nothing if the image is not rebuilt.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactKind};
+    /// use freshmaker_redhat::image::{CatalogImage, Releases};
+    ///
+    /// let app = CatalogImage::new("app-container-1-2".parse()?).with_source("app.git", None);
+    /// let repository =
+    ///     Artifact::new("repository", ArtifactKind::Repository).with_source("odcs", None);
+    /// let selection = Releases::new().with(app.affected()).select()?;
+    /// let selection = selection.with_repository(&"app-container-1-2".parse()?, repository);
+    /// assert_eq!(selection.planner().plan()?.waves().count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_repository(mut self, image: &Nvr, repository: Artifact) -> Self {
+        if self.places.contains_key(image) {
+            let id = repository.id.clone();
+            self.graph.insert(repository);
+            // This cannot fail, because both ends were inserted.
+            let _ = self.graph.depend(image.to_string(), id, EdgeKind::Repository);
+        }
+        self
+    }
+
+    /// Sets a parameter of the build of an image that is rebuilt. Does nothing if it is not.
+    #[must_use]
+    pub fn with_parameter(mut self, image: &Nvr, name: &str, value: impl Into<Parameter>) -> Self {
+        let artifact = self.graph.get(&image.to_string().into()).filter(|_| self.places.contains_key(image));
+        if let Some(artifact) = artifact.cloned() {
+            self.graph.insert(artifact.with_parameter(name, value));
+        }
+        self
+    }
+
+    /// Adds a sentence to the reason why an image is rebuilt.
+    #[must_use]
+    pub fn with_remark(mut self, image: &Nvr, remark: &str) -> Self {
+        if let Some(selected) = self.places.get(image).and_then(|place| self.images.get_mut(*place)) {
+            selected.why.text = format!("{}; {remark}", selected.why.text);
+        }
+        self
     }
 
     /// Returns a planner that rebuilds exactly these images, with all reasons. A policy and facts
@@ -182,7 +237,10 @@ impl Selection {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
             let planner = planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone());
             let demands = image.demands.iter().cloned();
-            demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package))
+            let planner = demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package));
+            // One that is rebuilt has its name from its rebuild.
+            let bases = image.parents.iter().filter(|parent| parent.kind == EdgeKind::ParentImage);
+            bases.fold(planner, |planner, base| planner.known_as(base.nvr.to_string(), base.nvr.to_string()))
         });
         self.excluded.iter().fold(planner, |planner, (nvr, why)| match self.impeded.get(nvr) {
             Some(Impeded { reason, included, demands }) => {

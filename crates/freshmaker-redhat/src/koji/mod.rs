@@ -8,7 +8,7 @@
 //! * [`KojiReader`] reads what handlers need: builds, archives, packages, tags, and what an image
 //!   was built from.
 //! * [`KojiRecipes`] finds out how images can be built again, for
-//!   [`lookup::Recipes`](crate::lookup::Recipes).
+//!   [`lookup::Recipes`](crate::lookup::Recipes), and where packages come from.
 //! * [`Client`] calls any other method of the hub, without a login.
 //!
 //! ```no_run
@@ -31,6 +31,7 @@ mod client;
 mod config;
 mod fault;
 mod ini;
+mod package_builds;
 mod packages;
 mod profile;
 mod read;

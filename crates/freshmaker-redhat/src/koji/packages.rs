@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// A package that is installed in an image.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
-    name: String,
+    pub(super) name: String,
     version: String,
     release: String,
     /// `None` if the epoch is not recorded.

@@ -181,7 +181,7 @@ fn origin(build: &Value, image: &Value) -> Result<ImageOrigin, Mismatch> {
 }
 
 impl Archive {
-    fn of(value: &Value) -> Result<Self, Mismatch> {
+    pub(super) fn of(value: &Value) -> Result<Self, Mismatch> {
         let texts = |path: &[&str]| -> Result<BTreeMap<String, String>, Mismatch> {
             let members: Option<&BTreeMap<String, Value>> = value.get(path)?;
             // A label without a value is `Nil`.

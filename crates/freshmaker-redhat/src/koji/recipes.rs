@@ -28,6 +28,10 @@ const PARALLEL: usize = 8;
 ///
 /// Builds and tasks are asked for in multicalls of 100.
 ///
+/// It also knows, as [`PackageBuilds`](crate::lookup::PackageBuilds), which builds the packages of
+/// an image come from and where builds of packages are tagged. That takes four multicalls each,
+/// however many images or builds are asked about (up to 100).
+///
 /// ```
 /// use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 ///
@@ -40,7 +44,7 @@ const PARALLEL: usize = 8;
 #[derive(Clone, Debug)]
 #[doc(alias = "brew")]
 pub struct KojiRecipes {
-    reader: KojiReader,
+    pub(super) reader: KojiReader,
     extra: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -66,19 +70,31 @@ impl KojiRecipes {
     ///
     /// # Errors
     /// If the hub does not answer, or answers any of the calls with a fault that passes.
-    async fn each<K, T>(
+    pub(super) async fn each<K, T>(
         &self,
         method: &str,
         keys: Vec<(K, Value)>,
         read: impl Fn(&K, &Value) -> Result<T>,
     ) -> Result<Vec<(K, std::result::Result<T, String>)>> {
-        let calls: Vec<_> = keys.iter().map(|(_, key)| Request::new(method, vec![key.clone()])).collect();
+        self.all(keys.into_iter().map(|(key, asked)| (key, Request::new(method, vec![asked]))).collect(), read).await
+    }
+
+    /// Makes these calls, and reads each answer alone.
+    ///
+    /// # Errors
+    /// As for [`each`](Self::each).
+    pub(super) async fn all<K, T>(
+        &self,
+        calls: Vec<(K, Request)>,
+        read: impl Fn(&K, &Value) -> Result<T>,
+    ) -> Result<Vec<(K, std::result::Result<T, String>)>> {
+        let (keys, calls): (Vec<K>, Vec<Request>) = calls.into_iter().unzip();
         let answers = self.reader.client.multicall(&calls).await?;
         let mut found = Vec::with_capacity(keys.len());
-        for ((key, _), answer) in keys.into_iter().zip(answers) {
+        for ((key, call), answer) in keys.into_iter().zip(&calls).zip(answers) {
             let answer = match answer {
                 Ok(value) => read(&key, &value),
-                Err(error) => Err(self.odd(method, error)?),
+                Err(error) => Err(self.odd(&call.method, error)?),
             };
             found.push((key, answer.map_err(|error| error.to_string())));
         }
@@ -92,7 +108,7 @@ impl KojiRecipes {
     }
 
     /// Returns these builds by the key that they were asked for with.
-    async fn builds<K: ToString + Ord>(
+    pub(super) async fn builds<K: ToString + Ord>(
         &self,
         keys: impl IntoIterator<Item = (K, Value)>,
     ) -> Result<BTreeMap<K, std::result::Result<Build, String>>> {
@@ -175,12 +191,12 @@ fn without_name(origin: &ImageOrigin) -> Option<i64> {
     origin.parents.values().all(|parent| parent.id != number).then_some(number)
 }
 
-fn nvr(text: &str) -> std::result::Result<Nvr, String> {
+pub(super) fn nvr(text: &str) -> std::result::Result<Nvr, String> {
     text.parse().map_err(|error| format!("{text}: {error}"))
 }
 
 /// The keys of `getBuild` for these images.
-fn keys(images: &BTreeSet<Nvr>) -> impl Iterator<Item = (Nvr, Value)> {
+pub(super) fn keys(images: &BTreeSet<Nvr>) -> impl Iterator<Item = (Nvr, Value)> {
     images.iter().map(|nvr| (nvr.clone(), nvr.to_string().into()))
 }
 

@@ -119,15 +119,24 @@ impl Client {
     /// # Errors
     /// If the request fails, or its answer is not about this compose.
     pub(super) async fn look(&self, id: u64) -> Result<Result<ComposeRecord, Odd>> {
+        let answer = self.described(id).await?;
+        let place = format!("odcs: GET /api/1/composes/{id}");
+        Self::about_compose(id, answer).map_err(|about| Error::new(Remedy::Corrupt, place, about))
+    }
+
+    /// Returns what the service says about a compose, whatever it is.
+    pub(super) async fn described(&self, id: u64) -> Result<Value> {
         let place = format!("odcs: GET /api/1/composes/{id}");
         let reply = self.ask(Method::GET, &format!("composes/{id}"), &[], None, &place).await?;
-        let answer: Value = read(&expect(reply, Call::Read, &place)?, Call::Read, &place)?;
+        read(&expect(reply, Call::Read, &place)?, Call::Read, &place)
+    }
+
+    /// Reads a description of a compose; a sentence if it is about another one.
+    pub(super) fn about_compose(id: u64, answer: Value) -> Result<Result<ComposeRecord, Odd>, String> {
         match answer["id"].as_u64() {
             Some(found) if found == id => Ok(record(answer)),
-            found => {
-                let about = found.map_or("no compose".to_owned(), |found| format!("compose {found}"));
-                Err(Error::new(Remedy::Corrupt, place, format!("the answer is about {about}")))
-            }
+            Some(found) => Err(format!("the answer is about compose {found}")),
+            None => Err("the answer is about no compose".to_owned()),
         }
     }
 

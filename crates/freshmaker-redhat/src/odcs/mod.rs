@@ -55,6 +55,7 @@
 
 mod client;
 mod compose;
+mod known;
 mod record;
 
 pub use client::About;

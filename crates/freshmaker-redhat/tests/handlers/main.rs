@@ -3,5 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod advisory;
+mod composes;
+mod earlier;
+#[path = "../odcs/hurry.rs"]
+mod hurry;
 mod request;
+mod town;
+mod unshipped;
 mod world;

@@ -10,7 +10,10 @@ use freshmaker::plan::Plan;
 use freshmaker::{ArtifactGraph, Policy};
 use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
-use freshmaker_redhat::lookup::{Advisories, Advisory, Containing, ContentSets, Each, Images, Recipe, Recipes};
+use freshmaker_redhat::lookup::{
+    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageBuilds, Recipe, Recipes,
+    TaggedBuild,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -27,13 +30,27 @@ pub(super) struct Known {
     pub(super) unoffered: bool,
     pub(super) unknown_to_catalog: bool,
     pub(super) broken: Option<&'static str>,
+    /// Composes that it was built with.
+    pub(super) composes: &'static [i64],
+    /// Content sets; `baseos` if there are none here.
+    pub(super) content_sets: &'static [&'static str],
+    pub(super) flatpak: bool,
+    /// Why nobody knows where its packages come from.
+    pub(super) of_unknown_origin: Option<&'static str>,
 }
+
+/// A build of packages, and the tag in which it is the latest of its name.
+type Tagged = (&'static str, Option<&'static str>);
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) advisory: Advisory,
     pub(super) fixed: &'static [&'static str],
     pub(super) repositories: &'static [&'static str],
+    /// The builds of the advisory.
+    pub(super) builds: Vec<Tagged>,
+    /// Other advisories, and the builds of each.
+    pub(super) others: Vec<(Advisory, Vec<Tagged>)>,
     pub(super) images: BTreeMap<Nvr, Known>,
     pub(super) calls: Mutex<BTreeMap<&'static str, Vec<usize>>>,
 }
@@ -51,7 +68,15 @@ impl World {
             ..Advisory::default()
         };
         let images = images.iter().map(|(name, known)| (nvr(name), known.clone())).collect();
-        Self { advisory, fixed, repositories: &["rhel-baseos__x86_64"], images, calls: Mutex::default() }
+        Self {
+            advisory,
+            fixed,
+            repositories: &["rhel-baseos__x86_64"],
+            builds: vec![("bash-5.1-9.el9", Some("rhel-9.4.0"))],
+            others: Vec::new(),
+            images,
+            calls: Mutex::default(),
+        }
     }
 
     fn called(&self, name: &'static str, things: usize) {
@@ -61,7 +86,9 @@ impl World {
     fn describe(&self, image: &Nvr, packages: &BTreeSet<String>) -> Option<CatalogImage> {
         let known = self.images.get(image).filter(|known| !known.unknown_to_catalog)?;
         let rpms = known.rpms.iter().map(|rpm| nvr(rpm)).filter(|rpm| packages.contains(rpm.name()));
-        let described = CatalogImage::new(image.clone()).in_repository(image.name()).with_content_set("baseos");
+        let described = CatalogImage::new(image.clone()).in_repository(image.name());
+        let sets = if known.content_sets.is_empty() { &["baseos"] } else { known.content_sets };
+        let described = sets.iter().fold(described, |image, set| image.with_content_set(*set));
         let described = rpms.fold(described.with_known_rpms(), CatalogImage::with_rpm);
         Some(described.with_publication(if known.unoffered { Publication::Unknown } else { Publication::Released }))
     }
@@ -71,13 +98,21 @@ impl World {
 impl Advisories for World {
     async fn advisory(&self, id: u64) -> Result<Advisory> {
         self.called("advisory", 1);
-        let found = (self.advisory.id == id).then(|| self.advisory.clone());
+        let mut all = std::iter::once(&self.advisory).chain(self.others.iter().map(|(advisory, _)| advisory));
+        let found = all.find(|advisory| advisory.id == id).cloned();
         found.ok_or_else(|| Error::new(Remedy::NotFound, "the Errata Tool", format!("there is no advisory {id}")))
     }
 
     async fn fixed_packages(&self, _: u64) -> Result<BTreeSet<Nvr>> {
         self.called("fixed_packages", 1);
         Ok(self.fixed.iter().map(|rpm| nvr(rpm)).collect())
+    }
+
+    async fn builds(&self, id: u64) -> Result<BTreeSet<Nvr>> {
+        self.called("builds", 1);
+        let other = self.others.iter().find(|(advisory, _)| advisory.id == id);
+        let builds = other.map_or(&self.builds, |(_, builds)| builds);
+        Ok(builds.iter().map(|(build, _)| nvr(build)).collect())
     }
 
     async fn repositories(&self, _: u64) -> Result<BTreeSet<String>> {
@@ -133,11 +168,12 @@ impl Recipes for World {
             let artifact = Artifact::new(image.to_string(), ArtifactKind::Image);
             let parents = known.parents.iter().map(|parent| (nvr(parent), EdgeKind::ParentImage));
             let builders = known.builders.iter().map(|parent| (nvr(parent), EdgeKind::BuilderStage));
-            Ok(Recipe {
-                artifact: artifact.with_source(format!("git/{}", image.name()), Some("c0ffee")),
-                parents: parents.chain(builders).collect(),
-                composes: BTreeSet::new(),
-            })
+            let mut artifact = artifact.with_source(format!("git/{}", image.name()), Some("c0ffee"));
+            if known.flatpak {
+                artifact = artifact.with_parameter("flatpak", true);
+            }
+            let composes = known.composes.iter().copied().collect();
+            Ok(Recipe { artifact, parents: parents.chain(builders).collect(), composes })
         };
         Ok(images.iter().map(|image| (image.clone(), recipe(image))).collect())
     }
@@ -149,6 +185,38 @@ impl Recipes for World {
             Ok(known.rpms.iter().map(|rpm| nvr(rpm)).collect())
         };
         Ok(images.iter().map(|image| (image.clone(), rpms(image))).collect())
+    }
+}
+
+/// Each package comes from a build of its own name, whose packages are itself and `NAME-libs`.
+#[async_trait]
+impl PackageBuilds for World {
+    async fn ingredients(&self, images: &BTreeSet<Nvr>) -> Result<Each<Ingredients>> {
+        self.called("ingredients", images.len());
+        let of = |image: &Nvr| {
+            let known = self.images.get(image).ok_or_else(|| format!("Koji has no build {image}"))?;
+            match known.of_unknown_origin {
+                Some(why) => Err(why.to_owned()),
+                None => Ok(Ingredients {
+                    builds: known.rpms.iter().map(|rpm| nvr(rpm)).collect(),
+                    packages: known.rpms.iter().map(|rpm| nvr(rpm).name().to_owned()).collect(),
+                    arches: ["s390x", "x86_64"].map(str::to_owned).into(),
+                }),
+            }
+        };
+        Ok(images.iter().map(|image| (image.clone(), of(image))).collect())
+    }
+
+    async fn tagged(&self, builds: &BTreeSet<Nvr>) -> Result<Each<TaggedBuild>> {
+        self.called("tagged", builds.len());
+        let of = |build: &Nvr| {
+            let mut all = self.builds.iter().chain(self.others.iter().flat_map(|(_, builds)| builds));
+            let (_, tag) =
+                all.find(|(known, _)| nvr(known) == *build).ok_or_else(|| format!("Koji has no build {build}"))?;
+            let packages = [build.name().to_owned(), format!("{}-libs", build.name())].into();
+            Ok(TaggedBuild { packages, tag: tag.map(str::to_owned) })
+        };
+        Ok(builds.iter().map(|build| (build.clone(), of(build))).collect())
     }
 }
 

@@ -27,6 +27,12 @@ const SETTLE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Hurry(Instant);
 
+impl Hurry {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Instant::now()))
+    }
+}
+
 #[async_trait]
 impl Clock for Hurry {
     fn now(&self) -> Timestamp {
@@ -94,7 +100,7 @@ pub(crate) struct Farm {
 
 impl Farm {
     pub(crate) async fn new() -> Self {
-        let clock = Arc::new(Hurry(Instant::now()));
+        let clock = Hurry::new();
         let hub = Hub::start(clock.clone()).await.unwrap();
         hub.add_user("freshmaker", "freshpw");
         hub.add_target("rhel-9-containers");

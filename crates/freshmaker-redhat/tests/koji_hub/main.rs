@@ -2,6 +2,7 @@
 //! and against the engine.
 #![allow(clippy::unwrap_used)]
 
+mod advisory;
 mod campaign;
 mod contract;
 mod farm;

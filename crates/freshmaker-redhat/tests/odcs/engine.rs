@@ -1,46 +1,24 @@
 //! The engine with ODCS as the composer of what its images are built with.
 
+use crate::hurry::Hurry;
 use crate::world::{HOUR, start_of_time};
-use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{BuildFilter, BuildRequest, Clock, Paging, Storage};
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{BuildState, Observed, Output};
-use freshmaker::time::{Timestamp, later, since};
+use freshmaker::time::{Timestamp, since};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs, Fault};
 use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A thousand times faster than the machine's, and sometimes ahead of itself. A lease holds for so
 /// long by the clock that hurries: nobody loses it because the machine is busy.
 const LEASE_TTL: Duration = Duration::from_secs(300);
-
-#[derive(Debug)]
-struct Hurry {
-    began: Instant,
-    ahead: Mutex<Duration>,
-}
-
-#[async_trait]
-impl Clock for Hurry {
-    fn now(&self) -> Timestamp {
-        later(start_of_time(), self.began.elapsed() * 1000 + *self.ahead.lock().unwrap())
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed() * 1000 + *self.ahead.lock().unwrap()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        let wait = duration / 1000 + Duration::from_millis(1);
-        let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
-    }
-}
 
 struct Town {
     clock: Arc<Hurry>,
@@ -65,7 +43,7 @@ impl Town {
             graph.insert(Artifact::new(image, ArtifactKind::Image).with_source(image, None).with_system("builder"));
             graph.depend(image, compose.artifact(), EdgeKind::Repository).unwrap();
         }
-        let clock = Arc::new(Hurry { began: Instant::now(), ahead: Mutex::default() });
+        let clock = Hurry::new(start_of_time());
         let storage = MemoryStorage::new().with_clock(clock.clone()).with_lease_ttl(LEASE_TTL);
         Self {
             service: FakeOdcs::start(clock.clone()).await.unwrap(),

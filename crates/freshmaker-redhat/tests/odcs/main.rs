@@ -4,6 +4,8 @@
 
 mod contract;
 mod engine;
+mod hurry;
+mod known;
 mod parameters;
 mod peer;
 mod recorded;

@@ -43,10 +43,12 @@ pub(super) struct Build {
     /// Digest of the index, if the build is an image.
     pub(super) digest: Option<String>,
     parent: Option<i64>,
+    /// Numbers of the composes that an image was built with.
+    pub(super) composes: Vec<i64>,
     pub(super) archives: Vec<Archive>,
     rpms: Vec<Rpm>,
     /// Names of its tags, in the order in which they were added.
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
 }
 
 /// All builds, and the counters for ids of packages and archives.
@@ -73,6 +75,16 @@ pub(super) struct Origin<'a> {
 impl Builds {
     pub(super) fn by_name(&self, nvr: &str) -> Option<&Build> {
         self.rows.iter().find(|build| build.nvr.to_string() == nvr)
+    }
+
+    pub(super) fn by_name_mut(&mut self, nvr: &str) -> Option<&mut Build> {
+        self.rows.iter_mut().find(|build| build.nvr.to_string() == nvr)
+    }
+
+    /// Returns the build that made a package, if there is one here.
+    fn maker(&self, package: &Rpm) -> Option<i64> {
+        let made = |build: &&Build| build.rpms.iter().any(|rpm| (&rpm.nvr, &rpm.arch) == (&package.nvr, &package.arch));
+        self.rows.iter().find(made).map(|build| build.id)
     }
 
     fn by_id(&self, id: i64) -> Option<&Build> {
@@ -117,6 +129,7 @@ impl Builds {
             completed: origin.completed,
             digest: origin.image.then_some(digest),
             parent: origin.parent.and_then(|parent| self.by_name(parent)).map(|parent| parent.id),
+            composes: Vec::new(),
             archives,
             rpms,
             tags: if origin.target.is_empty() { Vec::new() } else { vec![format!("{}-candidate", origin.target)] },
@@ -179,6 +192,8 @@ impl Build {
                 ]),
             ),
         ]);
+        let composes = record([("compose_ids", list(self.composes.iter().copied().map(int)))]);
+        let image = if self.composes.is_empty() { image } else { with(image, [("odcs", composes)]) };
         let made = record([
             ("image", image.clone()),
             ("submitter", text("osbs")),
@@ -519,10 +534,11 @@ fn rpms(world: &World, args: &Args) -> Answer {
         if image.is_none() && build.is_none_or(|id| it.id == id) {
             rows.extend(it.rpms.iter().map(|rpm| (it.id, rpm)));
         }
-        // This fake does not know which builds the packages of an image come from, and reports them
-        // as packages of the image's build.
+        // A package in an image that no build here has made is reported as one of the image's own
+        // build.
         let archives = it.archives.iter().filter(|archive| Some(archive.id) == image);
-        rows.extend(archives.flat_map(|archive| archive.installed.iter().map(|rpm| (it.id, rpm))));
+        let installed = archives.flat_map(|archive| &archive.installed);
+        rows.extend(installed.map(|rpm| (world.builds.maker(rpm).unwrap_or(it.id), rpm)));
     }
     let wanted = |rpm: &Rpm| match args.get("arches") {
         Value::Text(arch) => rpm.arch == *arch,

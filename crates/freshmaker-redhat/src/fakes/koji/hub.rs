@@ -184,6 +184,44 @@ impl Hub {
         add_image(&mut world, nvr, target, (Some(task), parent), fate)
     }
 
+    /// Says which composes an image was built with. Does nothing if there is no such build.
+    pub fn set_composes(&self, nvr: &Nvr, composes: &[i64]) {
+        if let Some(build) = self.inner.world().builds.by_name_mut(&nvr.to_string()) {
+            build.composes = composes.to_vec();
+        }
+    }
+
+    /// Adds a finished build of packages in these tags, and returns its id. Its packages are those
+    /// of the fate; images that contain them got them from this build. A tag that is not there is
+    /// added.
+    ///
+    /// # Errors
+    /// A sentence, if the build exists already or a package of the fate has no valid name.
+    pub fn add_packages(&self, nvr: &Nvr, tags: &[&str], fate: &Fate) -> Result<i64, String> {
+        let mut world = self.inner.world();
+        let origin = Origin {
+            nvr: nvr.clone(),
+            image: false,
+            source: None,
+            task: None,
+            owner: 1,
+            parent: None,
+            target: "",
+            started: world.now,
+            completed: world.now,
+        };
+        let id = world.builds.add(origin, fate)?;
+        for tag in tags {
+            if world.tag_id(tag).is_none() {
+                world.more_tags.push((*tag).to_owned());
+            }
+        }
+        if let Some(build) = world.builds.by_name_mut(&nvr.to_string()) {
+            build.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        }
+        Ok(id)
+    }
+
     /// Sets the function that decides the fate of submissions; `None` means that the submission
     /// succeeds at once. Replaces an earlier function.
     pub fn script(&self, script: impl FnMut(&Submission) -> Option<Fate> + Send + 'static) {

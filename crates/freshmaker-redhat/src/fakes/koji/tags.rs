@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 impl World {
     fn tags(&self) -> Vec<String> {
-        self.targets.iter().flat_map(|target| [format!("{target}-build"), format!("{target}-candidate")]).collect()
+        let of_targets = |target: &String| [format!("{target}-build"), format!("{target}-candidate")];
+        self.targets.iter().flat_map(of_targets).chain(self.more_tags.iter().cloned()).collect()
     }
 
     pub(super) fn tag_id(&self, tag: &str) -> Option<i64> {

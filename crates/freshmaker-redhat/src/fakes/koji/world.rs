@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) tasks: Tasks,
     pub(super) builds: Builds,
     pub(super) targets: Vec<String>,
+    /// Tags that belong to no target.
+    pub(super) more_tags: Vec<String>,
     /// The user whose certificate requests for `/kojihub/ssllogin` present.
     pub(super) certificate: Option<String>,
     pub(super) changes: VecDeque<Change>,
@@ -59,6 +61,7 @@ impl World {
             tasks: Tasks::default(),
             builds: Builds::default(),
             targets: Vec::new(),
+            more_tags: Vec::new(),
             certificate: None,
             changes: VecDeque::new(),
             ledger: Ledger::default(),

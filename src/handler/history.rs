@@ -1,0 +1,119 @@
+use crate::backend::{BuildFilter, Error, EventFilter, Page, Paging, Remedy, Result, Storage};
+use crate::plan::Plan;
+use crate::rebuild::{BuildMode, BuildRecord, EventId, EventRecord};
+use std::sync::Arc;
+
+/// What an engine has decided and built before, for handlers that build on it.
+///
+/// It only reads, and shows only what belongs to the mode of the engine: an engine that runs dry
+/// sees earlier dry runs, and one that really builds does not see them. Rows that cannot be read
+/// are left out, with a warning in the log.
+///
+/// An answer is that of the moment of the question. Before the engine stores a decision it asks the
+/// handler again if another event has meanwhile planned one of the same artifacts.
+///
+/// ```
+/// use freshmaker::{Context, Decision, HandlerResult};
+/// use freshmaker::backend::EventFilter;
+/// use freshmaker::handler::SourceChanged;
+///
+/// /// Leaves a recipe alone that was rebuilt before.
+/// async fn only_once(event: SourceChanged, cx: Context) -> HandlerResult {
+///     let about = EventFilter { search_key: Some(event.artifact.clone()), ..Default::default() };
+///     for earlier in cx.history().events(about).await? {
+///         if !cx.history().built_by(earlier.id).await?.is_empty() {
+///             return Ok(Decision::Skip(format!("event {} has rebuilt it", earlier.id)));
+///         }
+///     }
+///     freshmaker::handler::rebuild_artifact(event, cx).await
+/// }
+/// # drop(freshmaker::Engine::builder().on(only_once));
+/// ```
+#[derive(Clone, Debug)]
+pub struct History {
+    /// `None` outside an engine.
+    pub(super) storage: Option<Arc<dyn Storage>>,
+    pub(super) mode: BuildMode,
+}
+
+impl History {
+    /// Largest number of events in one answer; older ones are left out.
+    pub const EVENTS_MAX: u32 = 1_000;
+
+    /// Largest number of builds in one answer. It is the largest plan that an engine stores by
+    /// default.
+    pub const BUILDS_MAX: u64 = 50_000;
+
+    /// Returns whether earlier events are known. Outside an engine they are not, and in a preview
+    /// without a storage: then every answer is empty.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.storage.is_some()
+    }
+
+    /// Returns an event by its number; `None` if there is none.
+    ///
+    /// # Errors
+    /// The errors of the storage.
+    pub async fn event(&self, id: EventId) -> Result<Option<EventRecord>> {
+        Ok(self.events(EventFilter { ids: vec![id], ..EventFilter::default() }).await?.pop())
+    }
+
+    /// Returns these events, newest first, at most [`EVENTS_MAX`](Self::EVENTS_MAX).
+    ///
+    /// # Errors
+    /// The errors of the storage.
+    pub async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>> {
+        let Some(storage) = &self.storage else { return Ok(Vec::new()) };
+        let page = storage.reads().events(filter, Paging::first(Self::EVENTS_MAX)).await?;
+        let mut found = readable(page);
+        found.retain(|event| event.mode == self.mode);
+        Ok(found)
+    }
+
+    /// Returns the plan of an event; `None` if it has none.
+    ///
+    /// # Errors
+    /// The errors of the storage.
+    pub async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
+        match &self.storage {
+            Some(storage) => storage.reads().plan(event).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the builds of an event that ended well, newest first.
+    ///
+    /// # Errors
+    /// [`Rejected`](Remedy::Rejected) if the event has more than [`BUILDS_MAX`](Self::BUILDS_MAX)
+    /// builds, else the errors of the storage.
+    pub async fn built_by(&self, event: EventId) -> Result<Vec<BuildRecord>> {
+        let Some(storage) = &self.storage else { return Ok(Vec::new()) };
+        let filter = BuildFilter { event: Some(event), ..BuildFilter::default() };
+        let mut found = Vec::new();
+        let mut paging = Paging::first(Paging::LIMIT_MAX);
+        loop {
+            let page = storage.reads().builds(filter.clone(), paging).await?;
+            let total = page.total;
+            if total > Self::BUILDS_MAX {
+                let text = format!("event {event} has {total} builds, at most {}", Self::BUILDS_MAX);
+                return Err(Error::new(Remedy::Rejected, "the history of the engine", text));
+            }
+            found.extend(readable(page));
+            paging.offset += u64::from(paging.limit);
+            if paging.offset >= total {
+                break;
+            }
+        }
+        found.retain(|build| build.key.mode == self.mode && build.state.is_success());
+        Ok(found)
+    }
+}
+
+/// Returns the rows of a page that can be read.
+fn readable<T>(page: Page<T>) -> Vec<T> {
+    for row in &page.unreadable {
+        tracing::warn!(error = %row.text, "a row of the history cannot be read and is left out");
+    }
+    page.items
+}
