@@ -19,7 +19,7 @@ use std::sync::Arc;
 ///
 /// /// Leaves a recipe alone that was rebuilt before.
 /// async fn only_once(event: SourceChanged, cx: Context) -> HandlerResult {
-///     let about = EventFilter { search_key: Some(event.artifact.clone()), ..Default::default() };
+///     let about = EventFilter { search_keys: vec![event.artifact.clone()], ..Default::default() };
 ///     for earlier in cx.history().events(about).await? {
 ///         if !cx.history().built_by(earlier.id).await?.is_empty() {
 ///             return Ok(Decision::Skip(format!("event {} has rebuilt it", earlier.id)));
@@ -42,7 +42,7 @@ impl History {
 
     /// Largest number of builds in one answer. It is the largest plan that an engine stores by
     /// default.
-    pub const BUILDS_MAX: u64 = 50_000;
+    pub const BUILDS_MAX: usize = 50_000;
 
     /// Returns whether earlier events are known. Outside an engine they are not, and in a preview
     /// without a storage: then every answer is empty.
@@ -89,20 +89,20 @@ impl History {
     /// builds, else the errors of the storage.
     pub async fn built_by(&self, event: EventId) -> Result<Vec<BuildRecord>> {
         let Some(storage) = &self.storage else { return Ok(Vec::new()) };
-        let filter = BuildFilter { event: Some(event), ..BuildFilter::default() };
+        let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
         let mut found = Vec::new();
         let mut paging = Paging::first(Paging::LIMIT_MAX);
         loop {
             let page = storage.reads().builds(filter.clone(), paging).await?;
-            let total = page.total;
-            if total > Self::BUILDS_MAX {
-                let text = format!("event {event} has {total} builds, at most {}", Self::BUILDS_MAX);
+            let next = page.next;
+            found.extend(readable(page));
+            if found.len() > Self::BUILDS_MAX {
+                let text = format!("event {event} has more than {} builds", Self::BUILDS_MAX);
                 return Err(Error::new(Remedy::Rejected, "the history of the engine", text));
             }
-            found.extend(readable(page));
-            paging.offset += u64::from(paging.limit);
-            if paging.offset >= total {
-                break;
+            match next {
+                Some(next) => paging = paging.behind(next),
+                None => break,
             }
         }
         found.retain(|build| build.key.mode == self.mode && build.state.is_success());

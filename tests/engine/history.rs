@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 /// Rebuilds everything of the world, or says how much of it was built before.
 async fn rebuild_once(event: Pushed, cx: Context) -> HandlerResult {
-    let about = EventFilter { search_key: Some(event.image.clone()), ..EventFilter::default() };
+    let about = EventFilter { search_keys: vec![event.image.clone()], ..EventFilter::default() };
     if let Some(earlier) = cx.history().events(about).await?.first() {
         let built = cx.history().built_by(earlier.id).await?;
         let names: Vec<_> = built.iter().rev().map(|build| build.key.artifact.to_string()).collect();

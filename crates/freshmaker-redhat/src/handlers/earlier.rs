@@ -49,7 +49,7 @@ fn stands_on(event: &EventRecord) -> Option<EventId> {
 
 /// Returns the events of an advisory in these states, newest first.
 async fn events(history: &History, advisory: u64, states: Vec<EventState>) -> Result<Vec<EventRecord>> {
-    let filter = EventFilter { states, search_key: Some(advisory.to_string()), ..EventFilter::default() };
+    let filter = EventFilter { states, search_keys: vec![advisory.to_string()], ..EventFilter::default() };
     let mut events = history.events(filter).await?;
     events.retain(|event| advisory_of(event) == Some(advisory));
     Ok(events)

@@ -180,7 +180,7 @@ pub(super) async fn builds(client: &Client) -> Vec<BuildRecord> {
 
 /// The state and the reason of the latest build of an artifact.
 pub(super) async fn outcome(client: &Client, artifact: &str) -> String {
-    let filter = BuildFilter { artifact: Some(artifact.into()), ..BuildFilter::default() };
+    let filter = BuildFilter { artifacts: vec![artifact.into()], ..BuildFilter::default() };
     let build = client.builds(filter, Paging::first(1)).await.unwrap().items.pop().expect(artifact);
     format!("{}: {}", build.state, build.reason.text)
 }
