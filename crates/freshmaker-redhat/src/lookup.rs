@@ -11,7 +11,7 @@
 //! | [`Images`] | which images contain these packages? | Lightblue, Pyxis |
 //! | [`Recipes`] | how was this image built, and from which images? | Koji |
 //! | [`Composes`] | what are these composes made from? | ODCS |
-//! | [`PackageBuilds`] | which builds do packages come from, and where are those tagged? | Koji |
+//! | [`PackageOrigins`] | which builds do packages come from, and where are those tagged? | Koji |
 //!
 //! Every method answers for many things at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
@@ -229,7 +229,7 @@ pub struct TaggedBuild {
 
 /// What is known about the builds that packages come from.
 #[async_trait]
-pub trait PackageBuilds: fmt::Debug + Send + Sync {
+pub trait PackageOrigins: fmt::Debug + Send + Sync {
     /// Returns what the packages in each of these images were made from, or in a sentence why it
     /// cannot be told.
     ///

@@ -5,7 +5,7 @@ use super::packages::Package;
 use super::read::{Archive, Build};
 use super::recipes::{keys, nvr};
 use super::xmlrpc::{Request, Value};
-use crate::lookup::{Each, Ingredients, PackageBuilds, TaggedBuild};
+use crate::lookup::{Each, Ingredients, PackageOrigins, TaggedBuild};
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
@@ -25,7 +25,7 @@ type Latest = BTreeMap<(Nvr, String), std::result::Result<Option<String>, String
 type Installed = (BTreeSet<String>, Vec<Part>);
 
 #[async_trait]
-impl PackageBuilds for KojiRecipes {
+impl PackageOrigins for KojiRecipes {
     async fn ingredients(&self, images: &BTreeSet<Nvr>) -> Result<Each<Ingredients>> {
         let mut found = Each::new();
         let mut installed: BTreeMap<Nvr, Installed> = BTreeMap::new();

@@ -11,7 +11,7 @@ use freshmaker::{ArtifactGraph, Policy};
 use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::lookup::{
-    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageBuilds, Recipe, Recipes,
+    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageOrigins, Recipe, Recipes,
     TaggedBuild,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,7 +190,7 @@ impl Recipes for World {
 
 /// Each package comes from a build of its own name, whose packages are itself and `NAME-libs`.
 #[async_trait]
-impl PackageBuilds for World {
+impl PackageOrigins for World {
     async fn ingredients(&self, images: &BTreeSet<Nvr>) -> Result<Each<Ingredients>> {
         self.called("ingredients", images.len());
         let of = |image: &Nvr| {

@@ -17,7 +17,7 @@ use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::koji::xmlrpc::Value;
 use freshmaker_redhat::koji::{KojiBuildSystem, KojiRecipes};
 use freshmaker_redhat::lookup::{
-    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageBuilds, TaggedBuild,
+    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageOrigins, TaggedBuild,
 };
 use freshmaker_redhat::messages::request::ManualRebuild;
 use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};

@@ -5,7 +5,7 @@ mod unshipped;
 
 use super::affected::{Advised, AffectedImages, Prepare};
 use crate::image::{Publication, Releases, SelectError, SelectedImage, Selection};
-use crate::lookup::{Advisory, Composes, Each, Ingredients, PackageBuilds};
+use crate::lookup::{Advisory, Composes, Each, Ingredients, PackageOrigins};
 use crate::odcs::{Compose, Flag};
 use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter, Parameters};
@@ -37,7 +37,7 @@ use std::sync::Arc;
 ///   compose of its builds, and the reason why it is rebuilt says so.
 ///
 /// Requests: one for each compose that images were built with, and those of
-/// [`PackageBuilds::ingredients`] if there are unpublished images.
+/// [`PackageOrigins::ingredients`] if there are unpublished images.
 ///
 /// ```
 /// use freshmaker_redhat::handlers::ImageComposes;
@@ -59,7 +59,7 @@ use std::sync::Arc;
 #[doc(alias = "odcs_sigkeys")]
 pub struct ImageComposes {
     composes: Arc<dyn Composes>,
-    builds: Arc<dyn PackageBuilds>,
+    builds: Arc<dyn PackageOrigins>,
     system: String,
     excluded: Regex,
     sigkeys: Vec<String>,
@@ -79,7 +79,7 @@ impl ImageComposes {
     /// # Panics
     /// Never: the pattern of excluded content sets is correct.
     #[must_use]
-    pub fn new(composes: Arc<dyn Composes>, builds: Arc<dyn PackageBuilds>) -> Self {
+    pub fn new(composes: Arc<dyn Composes>, builds: Arc<dyn PackageOrigins>) -> Self {
         let excluded = Regex::new(Self::EXCLUDED).expect("a test reads this pattern");
         Self { composes, builds, system: "odcs".to_owned(), excluded, sigkeys: Vec::new() }
     }
