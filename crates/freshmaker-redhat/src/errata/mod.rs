@@ -39,7 +39,7 @@
 mod packages;
 mod read;
 
-use crate::lookup::{Advisories, Advisory};
+use crate::lookup::{Advisories, Advisory, AdvisoryBuilds};
 use crate::rest::{Answer, Rest};
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
@@ -244,5 +244,16 @@ impl Advisories for ErrataTool {
 
     async fn repositories(&self, id: u64) -> Result<BTreeSet<String>> {
         self.get(&format!("/errata/get_pulp_packages/{id}.json"), "").await?.read(read::repositories)
+    }
+}
+
+#[async_trait]
+impl AdvisoryBuilds for ErrataTool {
+    async fn unsigned_builds(&self, id: u64) -> Result<BTreeSet<Nvr>> {
+        Self::unsigned_builds(self, id).await
+    }
+
+    async fn advisories_of_build(&self, build: &Nvr) -> Result<BTreeSet<u64>> {
+        Self::advisories_of_build(self, build).await
     }
 }

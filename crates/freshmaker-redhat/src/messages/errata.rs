@@ -78,6 +78,42 @@ impl Event for ModuleAdvisorySigned {
     }
 }
 
+/// Says that all packages of an advisory are signed, so that images can be built with them.
+///
+/// No message of a service says this:
+/// [`AnnounceAdvisories`](crate::handlers::AnnounceAdvisories) finds it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvisoryRpmsSigned {
+    /// The advisory.
+    pub errata_id: i64,
+    /// Its name with its revision, for example `RHSA-2018:2838-08`.
+    pub advisory: String,
+    /// Whether the advisory has shipped, so that its packages are available to everyone.
+    #[serde(default)]
+    pub released: bool,
+    /// Its security impact in lower case: `critical`, `important`, `moderate`, `low`, `none`, or
+    /// empty. The [severity of the event](freshmaker::Severity) is the same, or moderate.
+    #[serde(default)]
+    pub security_impact: String,
+}
+
+impl Event for AdvisoryRpmsSigned {
+    const KIND: &'static str = "errata.advisory-rpms-signed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.errata_id.to_string())
+    }
+
+    fn severity(&self) -> Severity {
+        match self.security_impact.as_str() {
+            "critical" => Severity::Critical,
+            "important" => Severity::Important,
+            "low" => Severity::Low,
+            _ => Severity::Moderate,
+        }
+    }
+}
+
 /// Reads changes of the status of advisories, and makes [`AdvisoryStatusChanged`].
 pub const STATUS: Parser = Parser::new(&["errata.activity.status"], &[AdvisoryStatusChanged::KIND], status);
 
