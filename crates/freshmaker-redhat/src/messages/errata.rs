@@ -37,6 +37,16 @@ pub struct AdvisoryStatusChanged {
     pub content_types: Option<Vec<String>>,
 }
 
+impl AdvisoryStatusChanged {
+    /// Says that an advisory has shipped, and no more. So it is always the same for one advisory.
+    #[must_use]
+    pub fn shipped(errata_id: i64) -> Self {
+        let to = "SHIPPED_LIVE".to_owned();
+        let (advisory, synopsis, product, release) = (None, None, None, None);
+        Self { errata_id, from: None, to, advisory, synopsis, product, release, content_types: None }
+    }
+}
+
 impl Event for AdvisoryStatusChanged {
     const KIND: &'static str = "errata.advisory-status-changed";
 

@@ -3,5 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod advisory;
+mod announced;
+mod farm;
+mod follow;
+mod named;
 mod request;
+mod service;
+mod update;
 mod world;

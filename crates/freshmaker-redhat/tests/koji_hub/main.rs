@@ -6,6 +6,7 @@ mod campaign;
 mod contract;
 mod farm;
 mod hub;
+mod images;
 mod line;
 mod peers;
 mod recorded;
