@@ -113,4 +113,40 @@ impl ShippedScan {
         }
         Ok(scanned)
     }
+
+    /// Scans since the stored position, stores the new one, and returns what was found.
+    ///
+    /// The position is the beginning of a scan and is stored after it, so a scan that ends early is
+    /// made again. If two processes scan at the same time, each advisory is stored once all the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`since`](Self::since).
+    pub async fn round(&self, client: &Client) -> Result<Scanned> {
+        let begin = self.clock.now();
+        let position = self.position(client).await?;
+        // A clock that was ahead must not leave a gap.
+        let since = position.map_or_else(|| earlier(begin, self.first), |at| earlier(at.min(begin), self.overlap));
+        let scanned = self.since(client, since).await?;
+        self.keep(client, begin).await?;
+        Ok(scanned)
+    }
+
+    /// Scans for ever, as often as [`every`](Self::every) says. A scan that fails is logged and made
+    /// again at the next time; the position stays.
+    ///
+    /// # Cancel safety
+    /// Drop it at any time: what was stored stays, and the next scan begins at the same position.
+    pub async fn run(&self, client: &Client) {
+        loop {
+            match self.round(client).await {
+                Ok(Scanned { new: 0, .. }) => {}
+                Ok(Scanned { found, new }) => {
+                    tracing::info!(found, new, "advisories have shipped without a message so far");
+                }
+                Err(error) => tracing::warn!(%error, "shipped advisories could not be listed; it is tried again"),
+            }
+            self.clock.sleep(self.every).await;
+        }
+    }
 }

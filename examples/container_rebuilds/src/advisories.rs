@@ -5,11 +5,12 @@ use crate::config;
 use crate::wires::System;
 use freshmaker_net::Secret;
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
-use freshmaker_redhat::handlers::AffectedImages;
+use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories};
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
+use freshmaker_redhat::scan::ShippedScan;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,6 +54,22 @@ impl Sources {
         Ok(Self { errata, pulp, lightblue, extra_repositories: given.extra_repositories.clone() })
     }
 
+    /// Who knows advisories.
+    pub(crate) fn errata(&self) -> Result<Arc<ErrataTool>> {
+        Ok(Arc::new(ErrataTool::new(self.errata.clone())?))
+    }
+
+    /// Who says when an advisory can be handled: once, whoever brings the message.
+    pub(crate) fn announce(&self) -> Result<AnnounceAdvisories> {
+        let errata = self.errata()?;
+        Ok(AnnounceAdvisories::new(errata.clone(), errata))
+    }
+
+    /// Who finds advisories that shipped without a message.
+    pub(crate) fn scan(&self) -> Result<ShippedScan> {
+        Ok(ShippedScan::new(self.errata()?))
+    }
+
     /// Who finds the images of an advisory, which this Koji builds.
     pub(crate) fn affected(&self, koji: &System<KojiConfig>) -> Result<AffectedImages> {
         let mut recipes = KojiRecipes::new(&koji.config)?;
@@ -61,8 +78,7 @@ impl Sources {
         }
         let images = Lightblue::new(self.lightblue.clone())?;
         let search = ImageSearch::new(Arc::new(images), Arc::new(recipes)).with_system(koji.name.as_str());
-        let errata = Arc::new(ErrataTool::new(self.errata.clone())?);
-        Ok(AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search))
+        Ok(AffectedImages::new(self.errata()?, Arc::new(Pulp::new(self.pulp.clone())?), search))
     }
 }
 

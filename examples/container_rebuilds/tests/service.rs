@@ -321,7 +321,9 @@ async fn a_shipped_advisory_rebuilds_its_images() {
     world.hub.script(|_| Some(Fate::succeeds().with_version("2.1").with_rpm("x86_64", "bash-5.1-9.el9")));
     let mut service = world.serve();
     world.until_it_listens().await;
-    let before = services.errata.asked().len();
+    // A scan for advisories that were missed may come in between.
+    let asked = || services.errata.asked().iter().filter(|request| !request.contains("search")).count();
+    let before = asked();
     let body = serde_json::json!({ "errata_id": 7, "from": "REL_PREP", "to": "SHIPPED_LIVE" });
     world.publish("8f3c2a10-0000-4000-8000-000000000003", "errata.activity.status", &body).await;
     world.until("the end", async || world.ask(&["show"]).await.1.contains("COMPLETE")).await;
@@ -329,8 +331,8 @@ async fn a_shipped_advisory_rebuilds_its_images() {
     assert!(said.contains("DONE shop-container-2.1-4 as shop-container-2.1-4."), "{said}");
     assert!(said.contains("it was built, and has what was demanded"), "{said}");
     assert_eq!(world.hub.ledger().violations(), []);
-    let asked = services.errata.asked().len() - before;
-    assert_eq!(asked, 6, "three for the advisory, two for its packages without CVEs, one for its repositories");
+    let asked = asked() - before;
+    assert_eq!(asked, 9, "twice three for the advisory, two for its packages without CVEs, one for its repositories");
     service.kill();
 }
 

@@ -237,7 +237,7 @@ impl Lists<'_> {
         kind: &str,
         noted: &mut BTreeSet<String>,
     ) -> Result<Value, ConversionError> {
-        let mut section = Map::new();
+        let (mut allow, mut block) = (Vec::new(), Vec::new());
         for list in List::BOTH {
             let rules = self.given.get(&list).and_then(|handlers| {
                 let own = handlers.get(handler).and_then(|kinds| Some((handler, kinds.get(kind)?)));
@@ -249,28 +249,25 @@ impl Lists<'_> {
                 Some((_, rule)) => reader.top(&place, rule)?,
                 None => None,
             };
-            match (list, rule) {
-                (List::Allow, None) => {
+            match rule {
+                Some(mut rule) => {
+                    rule["name"] = json!(place);
+                    if list == List::Allow { allow.push(rule) } else { block.push(rule) }
+                }
+                None if list == List::Allow => {
                     let text = "nothing is allowed there; a rule was added here that blocks everything";
                     reader.note(&place, Difference::NothingAllowed, text.to_owned());
                     let because = "the lists of the Python service allow nothing";
-                    section.insert("block".to_owned(), json!([{ "artifact": ".*", "because": because }]));
+                    block.push(json!({ "artifact": ".*", "because": because }));
                 }
-                (List::Block, Some(mut rule)) if section.contains_key("block") => {
-                    rule["name"] = json!(place);
-                    section["block"].as_array_mut().map(|rules| rules.push(rule)).unwrap_or_default();
-                }
-                (list, Some(mut rule)) => {
-                    rule["name"] = json!(place);
-                    section.insert(list.key().to_owned(), json!([rule]));
-                }
-                (List::Block, None) => {}
+                None => {}
             }
             if noted.insert(place) {
                 self.notes.append(&mut reader.notes);
             }
         }
-        Ok(Value::Object(section))
+        let lists = [("allow", allow), ("block", block)].into_iter().filter(|(_, rules)| !rules.is_empty());
+        Ok(Value::Object(lists.map(|(key, rules)| (key.to_owned(), Value::Array(rules))).collect()))
     }
 }
 

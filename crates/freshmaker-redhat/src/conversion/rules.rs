@@ -22,13 +22,6 @@ impl List {
         }
     }
 
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Block => "block",
-        }
-    }
-
     pub(super) fn of(name: &str) -> Result<Self, ConversionError> {
         let found = Self::BOTH.into_iter().find(|list| list.name() == name);
         found.ok_or_else(|| {

@@ -147,6 +147,12 @@ pub const NUMBERS: [(&str, i32); 14] = [
     (errata::ModuleAdvisorySigned::KIND, 17),
 ];
 
+/// Kinds of events that come later, and the numbers that Freshmaker's interface has for them:
+/// operator bundles of a shipped advisory, their rebuild on request, and the build of Flatpak
+/// applications on request. No other event gets these names.
+pub const RESERVED_NUMBERS: [(&str, i32); 3] =
+    [("errata.bundle-advisory-shipped", 15), ("freshmaker.bundle-rebuild", 16), ("freshmaker.flatpak-build", 18)];
+
 /// Returns the number that Freshmaker's interface shows for a kind; `None` if it has none.
 ///
 /// ```
