@@ -10,7 +10,7 @@
 //! ```
 //! use freshmaker_redhat::lookup::ShippedAdvisories;
 //! use freshmaker_redhat::scan::ShippedScan;
-//! use std::sync::Arc;
+//! use std::sync::{Arc, Mutex, PoisonError};
 //!
 //! async fn serve(
 //!     engine: freshmaker::Engine,
@@ -34,7 +34,7 @@ use freshmaker::backend::{Clock, Error, Remedy, Result};
 use freshmaker::client::{Client, Sent};
 use freshmaker::engine::SystemClock;
 use freshmaker::time::{Timestamp, earlier};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Lists advisories that have shipped, and puts them into the inbox; see the [module](self).
@@ -47,6 +47,8 @@ pub struct ShippedScan {
     every: Duration,
     overlap: Duration,
     first: Duration,
+    /// The beginning of the last scan.
+    position: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// What a scan has found.
@@ -66,7 +68,7 @@ impl ShippedScan {
     pub fn new(advisories: Arc<dyn ShippedAdvisories>) -> Self {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (every, overlap, first) = (minutes(10), minutes(60), minutes(24 * 60));
-        Self { advisories, clock: Arc::new(SystemClock), every, overlap, first }
+        Self { advisories, clock: Arc::new(SystemClock), every, overlap, first, position: Arc::default() }
     }
 
     /// Sets the time between two scans.
@@ -124,11 +126,11 @@ impl ShippedScan {
     /// As [`since`](Self::since).
     pub async fn round(&self, client: &Client) -> Result<Scanned> {
         let begin = self.clock.now();
-        let position = self.position(client).await?;
+        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was ahead must not leave a gap.
         let since = position.map_or_else(|| earlier(begin, self.first), |at| earlier(at.min(begin), self.overlap));
         let scanned = self.since(client, since).await?;
-        self.keep(client, begin).await?;
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(begin);
         Ok(scanned)
     }
 

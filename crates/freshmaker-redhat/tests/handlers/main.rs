@@ -8,6 +8,7 @@ mod farm;
 mod follow;
 mod named;
 mod request;
+mod scanned;
 mod service;
 mod update;
 mod world;

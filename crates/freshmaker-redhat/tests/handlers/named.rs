@@ -81,6 +81,20 @@ async fn a_request_that_comes_twice_is_one_request() {
     assert_eq!(service.events().await.len(), 1);
 }
 
+/// Number 12 of the faults of the Python service: events that want the same image share its build.
+#[tokio::test(start_paused = true)]
+async fn two_requests_for_one_image_share_its_build() {
+    let service = service(layers());
+    let body = json!({ "dist_git_branch": "main", "container_images": ["top"] });
+    let other = message("async-2", "freshmaker.async.manual.build", body);
+    service.deliver([asked(&["top"]), other]).await;
+    assert_eq!(service.submissions().len(), 1);
+    let both = ["freshmaker.async-build COMPLETE: 1 build is done"; 2];
+    assert_eq!(service.events().await, both);
+}
+
+/// Number 1 of the faults of the Python service: an event whose handler fails is kept, with the
+/// reason.
 #[tokio::test(start_paused = true)]
 async fn names_that_were_never_built_from_the_branch_fail_the_event() {
     let service = service(layers());

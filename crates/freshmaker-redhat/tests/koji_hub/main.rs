@@ -5,6 +5,7 @@
 mod campaign;
 mod contract;
 mod farm;
+mod handlers;
 mod hub;
 mod images;
 mod line;
