@@ -10,7 +10,7 @@
 //! ```
 //! use freshmaker_redhat::lookup::ShippedAdvisories;
 //! use freshmaker_redhat::scan::ShippedScan;
-//! use std::sync::{Arc, Mutex, PoisonError};
+//! use std::sync::Arc;
 //!
 //! async fn serve(
 //!     engine: freshmaker::Engine,
@@ -30,12 +30,16 @@
 
 use crate::lookup::ShippedAdvisories;
 use crate::messages::errata::AdvisoryStatusChanged;
-use freshmaker::backend::{Clock, Error, Remedy, Result};
+use freshmaker::backend::{Clock, Document, Error, NewDocument, Remedy, Result};
 use freshmaker::client::{Client, Sent};
 use freshmaker::engine::SystemClock;
-use freshmaker::time::{Timestamp, earlier};
-use std::sync::{Arc, Mutex, PoisonError};
+use freshmaker::time::{Timestamp, earlier, from_micros, to_micros};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Kind and id of the document with the position: the beginning of the last scan, in microseconds
+/// since 1970.
+const POSITION: (&str, &str) = ("errata.shipped-scan", "position");
 
 /// Lists advisories that have shipped, and puts them into the inbox; see the [module](self).
 #[derive(Clone, Debug)]
@@ -47,8 +51,6 @@ pub struct ShippedScan {
     every: Duration,
     overlap: Duration,
     first: Duration,
-    /// The beginning of the last scan.
-    position: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// What a scan has found.
@@ -68,7 +70,7 @@ impl ShippedScan {
     pub fn new(advisories: Arc<dyn ShippedAdvisories>) -> Self {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (every, overlap, first) = (minutes(10), minutes(60), minutes(24 * 60));
-        Self { advisories, clock: Arc::new(SystemClock), every, overlap, first, position: Arc::default() }
+        Self { advisories, clock: Arc::new(SystemClock), every, overlap, first }
     }
 
     /// Sets the time between two scans.
@@ -126,11 +128,18 @@ impl ShippedScan {
     /// As [`since`](Self::since).
     pub async fn round(&self, client: &Client) -> Result<Scanned> {
         let begin = self.clock.now();
-        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = client.documents().await?.get(POSITION.0, POSITION.1).await?;
+        let position = stored.as_ref().map(position).transpose()?;
         // A clock that was ahead must not leave a gap.
         let since = position.map_or_else(|| earlier(begin, self.first), |at| earlier(at.min(begin), self.overlap));
         let scanned = self.since(client, since).await?;
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(begin);
+        let expected = stored.map(|stored| stored.version);
+        let document = NewDocument::new(POSITION.0, POSITION.1, to_micros(begin).into());
+        match client.documents().await?.put(NewDocument { expected, ..document }).await {
+            // Another process has scanned at the same time, and its position is as good.
+            Err(error) if error.remedy == Remedy::Conflict => {}
+            stored => drop(stored?),
+        }
         Ok(scanned)
     }
 
@@ -151,4 +160,13 @@ impl ShippedScan {
             self.clock.sleep(self.every).await;
         }
     }
+}
+
+/// Reads a stored position.
+fn position(stored: &Document) -> Result<Timestamp> {
+    let micros = stored.body.as_i64().ok_or_else(|| {
+        let text = "it is no number of microseconds; remove it, and make up for what was missed by a scan since then";
+        Error::new(Remedy::Corrupt, format!("document {} {}", stored.kind, stored.id), text)
+    })?;
+    Ok(from_micros(micros))
 }

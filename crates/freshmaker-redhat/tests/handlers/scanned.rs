@@ -3,7 +3,7 @@
 use super::service::{Service, message};
 use super::world::{FIXED, World, affected, layers};
 use async_trait::async_trait;
-use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::backend::{Error, NewDocument, Remedy, Result};
 use freshmaker::time::{Timestamp, later, to_micros};
 use freshmaker_redhat::handlers::{AnnounceAdvisories, RebuildImagesOfSignedAdvisory};
 use freshmaker_redhat::lookup::ShippedAdvisories;
@@ -116,6 +116,18 @@ async fn it_goes_on_while_the_tool_is_away() {
     assert!(tokio::time::timeout(HOUR / 2, scan.run(&client)).await.is_err());
     service.deliver([]).await;
     assert_eq!(service.submissions().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_that_makes_no_sense_is_an_error_that_names_it() {
+    let tool = Arc::new(Tool::default());
+    let service = service(&world());
+    let (client, scan) = (service.client(), scan(&tool, &service));
+    let odd = NewDocument::new("errata.shipped-scan", "position", "yesterday".into());
+    client.documents().await.unwrap().put(odd).await.unwrap();
+    let error = scan.round(&client).await.unwrap_err();
+    assert_eq!((error.remedy, error.place.as_str()), (Remedy::Corrupt, "document errata.shipped-scan position"));
+    assert!(tool.asked.lock().unwrap().is_empty());
 }
 
 /// Two services on one storage scan at the same time.
