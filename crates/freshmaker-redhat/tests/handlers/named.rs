@@ -2,9 +2,13 @@
 
 use super::farm::{Built, Farm, built, on};
 use super::service::{Service, message};
-use freshmaker::Message;
-use freshmaker_redhat::handlers::RebuildNamedImages;
+use async_trait::async_trait;
+use freshmaker::backend::Result;
+use freshmaker::{EdgeKind, Message, Nvr};
+use freshmaker_redhat::handlers::{BuiltImages, RebuildNamedImages};
+use freshmaker_redhat::lookup::{Each, Recipe, Recipes};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn service(farm: Farm) -> Service {
@@ -180,13 +184,11 @@ async fn what_cannot_be_told_about_one_image_is_a_reason_on_that_image() {
 
 #[tokio::test(start_paused = true)]
 async fn another_version_of_a_named_image_stays() {
-    let farm = Farm::new(&[
-        ("base-container-8-1", on(&[])),
+    let service = service(Farm::new(&[
+        ("base-container-8-1", Built { branch: "old", ..on(&[]) }),
         ("base-container-9-1", on(&[])),
         ("app-container-1-1", on(&["base-container-8-1"])),
-    ]);
-    let farm = { let mut farm = farm; farm.images.get_mut(&"base-container-8-1".parse().unwrap()).unwrap().branch = "old"; farm };
-    let service = service(farm);
+    ]));
     service.deliver([asked(&["base", "app"])]).await;
     assert_eq!(service.submissions().len(), 2);
     assert!(service.submissions().iter().any(|text| text.ends_with("on base-container-8-1")));
@@ -204,37 +206,31 @@ async fn a_build_system_that_is_away_is_asked_again() {
     assert_eq!(service.events().await, ["freshmaker.async-build COMPLETE: 1 build is done"]);
 }
 
+/// Recipes of a build system that answers nonsense: each image is built on another one.
+#[derive(Debug)]
+struct Endless(Farm);
+
+#[async_trait]
+impl Recipes for Endless {
+    async fn recipes(&self, images: &BTreeSet<Nvr>) -> Result<Each<Recipe>> {
+        let mut found = self.0.recipes(&["top-container-1-4".parse().unwrap()].into()).await?;
+        let recipe = found.pop_first().unwrap().1.unwrap();
+        let next = |nvr: &Nvr| {
+            let number: u32 = nvr.release().parse().unwrap();
+            let parent = format!("layer-container-1-{}", number + 1).parse().unwrap();
+            Recipe { parents: [(parent, EdgeKind::ParentImage)].into(), ..recipe.clone() }
+        };
+        Ok(images.iter().map(|nvr| (nvr.clone(), Ok(next(nvr)))).collect())
+    }
+
+    async fn installed(&self, images: &BTreeSet<Nvr>) -> Result<Each<BTreeSet<Nvr>>> {
+        self.0.installed(images).await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_chain_without_end_is_an_error_that_says_so() {
-    #[derive(Debug)]
-    struct Endless(Farm);
-    #[async_trait::async_trait]
-    impl freshmaker_redhat::lookup::Recipes for Endless {
-        async fn recipes(
-            &self,
-            images: &std::collections::BTreeSet<freshmaker::Nvr>,
-        ) -> freshmaker::backend::Result<freshmaker_redhat::lookup::Each<freshmaker_redhat::lookup::Recipe>> {
-            let mut found = self.0.recipes(&["top-container-1-4".parse().unwrap()].into()).await?;
-            let recipe = found.pop_first().unwrap().1.unwrap();
-            let next = |nvr: &freshmaker::Nvr| {
-                let number: u32 = nvr.release().parse().unwrap();
-                let parent = format!("layer-container-1-{}", number + 1).parse().unwrap();
-                let parents = [(parent, freshmaker::EdgeKind::ParentImage)].into();
-                freshmaker_redhat::lookup::Recipe { parents, ..recipe.clone() }
-            };
-            Ok(images.iter().map(|nvr| (nvr.clone(), Ok(next(nvr)))).collect())
-        }
-
-        async fn installed(
-            &self,
-            _: &std::collections::BTreeSet<freshmaker::Nvr>,
-        ) -> freshmaker::backend::Result<freshmaker_redhat::lookup::Each<std::collections::BTreeSet<freshmaker::Nvr>>>
-        {
-            unreachable!()
-        }
-    }
-    let farm = Arc::new(layers());
-    let images = freshmaker_redhat::handlers::BuiltImages::new(farm, Arc::new(Endless(layers())));
+    let images = BuiltImages::new(Arc::new(layers()), Arc::new(Endless(layers())));
     let service = Service::new(|builder| builder.on(RebuildNamedImages(images)));
     service.deliver([asked(&["top"])]).await;
     let events = service.events().await;

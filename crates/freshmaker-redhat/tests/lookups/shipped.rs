@@ -52,7 +52,7 @@ async fn the_search_ends_where_advisories_are_too_old() {
     let (service, errata) = service((1..=1_000).map(|id| (id, "SHIPPED_LIVE", id, id + 3))).await;
     let found = errata.shipped_since(day(1_000)).await.unwrap();
     assert_eq!(found, (997..=1_000).collect());
-    // 180 days in preparation are 9 pages; the next one is older as a whole.
+    // 180 days in preparation end on the tenth page; the next one is older as a whole.
     assert_eq!(service.asked().len(), 11);
     assert_eq!(errata.shipped_since(day(0)).await.unwrap().len(), 1_000);
 }
