@@ -21,7 +21,9 @@ use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{
     KojiBuildSystem, KojiConfig, KojiImages, KojiRecipes, KojiVerifier, Profile, ProfileFiles,
 };
-use freshmaker_redhat::messages::{self, bodhi, dist_git, errata, koji as koji_messages, odcs as odcs_messages, request};
+use freshmaker_redhat::messages::{
+    self, bodhi, dist_git, errata, koji as koji_messages, odcs as odcs_messages, request,
+};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
@@ -189,9 +191,7 @@ pub(crate) fn parsers(prefixes: &[String], advisories: bool, images: bool) -> Pa
     ];
     let mut parsers = messages::parsers(prefixes);
     parsers.retain_kinds(|kind| {
-        kinds.contains(&kind)
-            || (advisories && OF_ADVISORIES.contains(&kind))
-            || (images && OF_BUILDS.contains(&kind))
+        kinds.contains(&kind) || (advisories && OF_ADVISORIES.contains(&kind)) || (images && OF_BUILDS.contains(&kind))
     });
     parsers
 }

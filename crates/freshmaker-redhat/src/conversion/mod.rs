@@ -206,7 +206,8 @@ impl Lists<'_> {
 
     /// Returns the handlers of the Python service that have rules of their own for a type.
     fn handlers_with_rules(&self, kind: &str) -> Vec<String> {
-        let all = self.given.values().flatten().filter(|(handler, kinds)| *handler != GLOBAL && kinds.contains_key(kind));
+        let all =
+            self.given.values().flatten().filter(|(handler, kinds)| *handler != GLOBAL && kinds.contains_key(kind));
         let names: BTreeSet<_> = all.map(|(handler, _)| handler.clone()).collect();
         names.into_iter().collect()
     }
@@ -231,12 +232,7 @@ impl Lists<'_> {
 
     /// Returns the rules for a type of artifact that count for a handler: its own, else the global
     /// ones. What was noted before is not noted again.
-    fn section(
-        &mut self,
-        handler: &str,
-        kind: &str,
-        noted: &mut BTreeSet<String>,
-    ) -> Result<Value, ConversionError> {
+    fn section(&mut self, handler: &str, kind: &str, noted: &mut BTreeSet<String>) -> Result<Value, ConversionError> {
         let (mut allow, mut block) = (Vec::new(), Vec::new());
         for list in List::BOTH {
             let rules = self.given.get(&list).and_then(|handlers| {

@@ -87,7 +87,8 @@ impl Rules {
     pub(super) fn top(&mut self, place: &str, rule: &Value) -> Result<Option<Value>, ConversionError> {
         let read = self.rule(place, rule, 0)?;
         if read.is_some() && self.list == List::Allow && !may_match_early(rule) {
-            let text = "no advisory passes this rule there, because its images are not known yet; here it allows images";
+            let text =
+                "no advisory passes this rule there, because its images are not known yet; here it allows images";
             self.note(place, Difference::MissingFact, text.to_owned());
         }
         Ok(read)
@@ -168,7 +169,11 @@ impl Rules {
             match patterns.as_slice() {
                 [] if value.is_null() => {}
                 [] => {
-                    self.note(&place, Difference::NeverMatches, "a list without expressions matches nothing".to_owned());
+                    self.note(
+                        &place,
+                        Difference::NeverMatches,
+                        "a list without expressions matches nothing".to_owned(),
+                    );
                     return Ok(None);
                 }
                 // Two names there may be one here; each must hold.

@@ -47,7 +47,8 @@ pub(super) fn page(answer: &Value) -> Read<Page> {
             Ok(())
         })
     })?;
-    let pages = maybe_at(answer, "page", |page| Ok((at(page, "current_page", number)?, at(page, "total_pages", number)?)))?;
+    let pages =
+        maybe_at(answer, "page", |page| Ok((at(page, "current_page", number)?, at(page, "total_pages", number)?)))?;
     let last = rows.is_empty() || pages.is_some_and(|(current, total)| current >= total);
     Ok(Page { rows, last })
 }

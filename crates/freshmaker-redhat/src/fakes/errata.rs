@@ -244,8 +244,7 @@ impl Service {
 fn shipped(advisories: &BTreeMap<u64, Entry>, query: &str, terse: bool) -> Value {
     let asked = query.split('&').find_map(|part| part.strip_prefix("page%5Bnumber%5D="));
     let number = asked.and_then(|text| text.parse::<usize>().ok()).unwrap_or(1).max(1);
-    let all: Vec<&Entry> =
-        advisories.values().rev().filter(|entry| entry.advisory.state == "SHIPPED_LIVE").collect();
+    let all: Vec<&Entry> = advisories.values().rev().filter(|entry| entry.advisory.state == "SHIPPED_LIVE").collect();
     let row = |entry: &&Entry| {
         let mut row = json!({ "id": entry.advisory.id, "content_types": entry.advisory.content_types });
         if !terse {

@@ -53,7 +53,7 @@ async fn a_shipped_advisory_is_planned_once_whoever_tells() {
     };
     service.client().send_as("scan", &scanned).await.unwrap();
     service.deliver([status("1", "SHIPPED_LIVE"), status("2", "SHIPPED_LIVE"), status("1", "SHIPPED_LIVE")]).await;
-    assert_eq!(service.events().await, ["errata.advisory-rpms-signed COMPLETE: 3 builds are done"]);
+    assert_eq!(service.events().await, ["errata.advisory-rpms-signed COMPLETE: all 3 builds ended well"]);
     assert_eq!(
         service.submissions(),
         [
@@ -163,7 +163,8 @@ async fn what_is_no_advisory_of_packages_says_what_it_is() {
 #[tokio::test(start_paused = true)]
 async fn flatpaks_come_later() {
     let message = || {
-        let body = json!({ "errata_id": 28484, "errata_status": "QE", "content_types": ["module"], "to": "bash-5.1-9.el9" });
+        let body =
+            json!({ "errata_id": 28484, "errata_status": "QE", "content_types": ["module"], "to": "bash-5.1-9.el9" });
         message("1", "errata.activity.signing", body)
     };
     let mut world = in_state("QE", &[]);

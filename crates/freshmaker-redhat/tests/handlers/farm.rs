@@ -116,7 +116,10 @@ impl Recipes for Farm {
                 return Err(why.to_owned());
             }
             let mut artifact = Artifact::new(image.to_string(), ArtifactKind::Image)
-                .with_source(format!("git://src/containers/{}", image.name().trim_end_matches("-container")), Some("c0ffee"))
+                .with_source(
+                    format!("git://src/containers/{}", image.name().trim_end_matches("-container")),
+                    Some("c0ffee"),
+                )
                 .with_parameter("git_branch", built.branch);
             artifact.target = format!("{}-candidate", built.branch);
             Ok(Recipe { artifact, parents: Self::parents(built), composes: BTreeSet::new() })

@@ -83,7 +83,7 @@ async fn what_is_built_on_a_new_parent_is_rebuilt_in_order() {
             "orphan-container-1-1: not, lookup_error (Koji has no build 4711)",
         ]
     );
-    assert_eq!(service.events().await, ["koji.container-task-changed COMPLETE: 3 builds are done"]);
+    assert_eq!(service.events().await, ["koji.container-task-changed COMPLETE: all 3 builds ended well"]);
     assert_eq!(service.said().last().unwrap(), "event.changed COMPLETE");
 }
 
@@ -121,7 +121,7 @@ async fn our_own_builds_and_scratch_builds_lead_to_nothing() {
 
     service.deliver([closed(5)]).await;
     let events = service.events().await;
-    assert_eq!(events, ["koji.container-task-changed FAILED: Koji: not found: there is no task 5"], "{events:?}");
+    assert_eq!(events, ["koji.container-task-changed FAILED: Koji: there is no task 5"], "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +156,7 @@ async fn a_changed_recipe_is_built_from_its_commit_and_what_is_built_on_it_follo
     );
     let reasons = service.reasons().await;
     assert_eq!(reasons[0], "middle-container-1-3: source_changed (the branch main of middle is at deadbeef)");
-    assert_eq!(service.events().await, ["dist-git.dockerfile-changed COMPLETE: 2 builds are done"]);
+    assert_eq!(service.events().await, ["dist-git.dockerfile-changed COMPLETE: all 2 builds ended well"]);
 }
 
 #[tokio::test(start_paused = true)]

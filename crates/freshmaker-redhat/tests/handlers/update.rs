@@ -50,7 +50,11 @@ fn service(world: &Arc<World>, policy: serde_json::Value) -> Service {
 fn update(id: &str, builds: &[&str]) -> Message {
     let builds: Vec<_> = builds.iter().map(|nvr| json!({ "nvr": nvr })).collect();
     let release = json!({ "name": "F40", "branch": "f40" });
-    message(id, "bodhi.update.complete.stable", json!({ "update": { "alias": id, "builds": builds, "release": release } }))
+    message(
+        id,
+        "bodhi.update.complete.stable",
+        json!({ "update": { "alias": id, "builds": builds, "release": release } }),
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +84,7 @@ async fn images_with_an_older_package_of_the_same_release_are_rebuilt() {
         let demands: Vec<_> = request.demands.iter().map(ToString::to_string).collect();
         assert_eq!(demands, ["bash-5.2-2.fc40"], "{request:?}");
     }
-    assert_eq!(service.events().await, ["bodhi.update-stable COMPLETE: 2 builds are done"]);
+    assert_eq!(service.events().await, ["bodhi.update-stable COMPLETE: all 2 builds ended well"]);
 }
 
 #[tokio::test(start_paused = true)]

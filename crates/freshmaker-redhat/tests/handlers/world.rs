@@ -10,7 +10,9 @@ use freshmaker::plan::Plan;
 use freshmaker::{ArtifactGraph, Policy};
 use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
-use freshmaker_redhat::lookup::{Advisories, Advisory, AdvisoryBuilds, Containing, ContentSets, Each, Images, Recipe, Recipes};
+use freshmaker_redhat::lookup::{
+    Advisories, Advisory, AdvisoryBuilds, Containing, ContentSets, Each, Images, Recipe, Recipes,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

@@ -143,7 +143,7 @@ async fn images_are_found_by_their_packages_and_asked_about_once() {
 
     let asked = hub.calls("listArchives");
     assert_eq!(asked, 5, "once for each image, although the base was asked about twice");
-    search.find(&fixed, &BTreeSet::new()).await.unwrap();
+    drop(search.find(&fixed, &BTreeSet::new()).await.unwrap());
     assert_eq!(hub.calls("listArchives"), asked, "the packages of a build never change");
 
     let sets = Containing { packages: texts(&["bash"]), content_sets: texts(&["baseos"]) };

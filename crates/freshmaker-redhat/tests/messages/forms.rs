@@ -4,8 +4,8 @@ use crate::samples::{message, parse, refusal};
 use freshmaker::event::Event;
 use freshmaker::{Message, Severity};
 use freshmaker_redhat::messages;
-use freshmaker_redhat::messages::{RESERVED_KINDS, RESERVED_NUMBERS};
 use freshmaker_redhat::messages::{NUMBERS, errata, koji, odcs};
+use freshmaker_redhat::messages::{RESERVED_KINDS, RESERVED_NUMBERS};
 use serde_json::{Value, json};
 
 /// A good message for each parser: its topic, its body, and the paths without which it cannot be

@@ -42,7 +42,9 @@ fn the_lists_of_the_example_mean_the_same() {
     let policy = policy(&conversion);
     let shipped = |facts: Facts| facts.with("advisory_state", "SHIPPED_LIVE");
     assert!(policy.judge(&shipped(image("RHSA-2026:1", "critical", "app"))).allowed);
-    assert!(policy.judge(&shipped(image("RHSA-2026:1", "low", "app")).with("advisory_has_hightouch_bug", "true")).allowed);
+    assert!(
+        policy.judge(&shipped(image("RHSA-2026:1", "low", "app")).with("advisory_has_hightouch_bug", "true")).allowed
+    );
     assert!(!policy.judge(&shipped(image("RHBA-2026:1", "critical", "app"))).allowed);
     assert!(!policy.judge(&image("RHSA-2026:1", "critical", "app")).allowed);
     let blocked = policy.judge(&shipped(image("RHSA-2026:1", "critical", "ubi9-container")));
@@ -114,7 +116,9 @@ fn missing_facts_are_noted_rule_by_rule() {
             ),
             (
                 UnknownFact,
-                format!("{there}[3].severity: no event has the fact `severity` there either; the condition is left out")
+                format!(
+                    "{there}[3].severity: no event has the fact `severity` there either; the condition is left out"
+                )
             ),
             (
                 MissingFact,
@@ -130,7 +134,9 @@ fn missing_facts_are_noted_rule_by_rule() {
             ),
             (
                 UnknownFact,
-                format!("{blocked}[2].severity: no event has the fact `severity` there either; the condition is left out")
+                format!(
+                    "{blocked}[2].severity: no event has the fact `severity` there either; the condition is left out"
+                )
             ),
             (NeverMatches, format!("{blocked}[2]: no condition is left; there it matches nothing")),
         ]

@@ -180,9 +180,8 @@ impl Build {
     /// Returns what the content generator records about an image.
     pub(super) fn extra(&self) -> Value {
         let Some(digest) = &self.digest else { return Value::Nil };
-        let parent = |(id, nvr): &(i64, String)| {
-            (format!("{REGISTRY}/{nvr}"), record([("id", int(*id)), ("nvr", text(nvr))]))
-        };
+        let parent =
+            |(id, nvr): &(i64, String)| (format!("{REGISTRY}/{nvr}"), record([("id", int(*id)), ("nvr", text(nvr))]));
         let image = record([
             ("parent_build_id", or_nil(self.parent, int)),
             ("parent_images", list([])),
