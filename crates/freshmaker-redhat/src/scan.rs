@@ -143,8 +143,8 @@ impl ShippedScan {
         Ok(scanned)
     }
 
-    /// Scans for ever, as often as [`every`](Self::every) says. A scan that fails is logged and made
-    /// again at the next time; the position stays.
+    /// Scans for ever, as often as [`every`](Self::every) says. A scan that fails is logged and
+    /// made again at the next time; the position stays.
     ///
     /// # Cancel safety
     /// Drop it at any time: what was stored stays, and the next scan begins at the same position.

@@ -30,9 +30,9 @@
 //!
 //! # Limits
 //! A search for shipped advisories looks at those that were created at most 180 days before the
-//! time in question, and at no more than 2,000 pages. The service is only read. Answers larger than 32 MiB are refused, unless [`HttpConfig`] allows
-//! more. Builds of all products of an advisory count: there is no choice of the release of RHEL
-//! that a product is based on.
+//! time in question, and at no more than 2,000 pages. The service is only read. Answers larger than
+//! 32 MiB are refused, unless [`HttpConfig`] allows more. Builds of all products of an advisory
+//! count: there is no choice of the release of RHEL that a product is based on.
 //!
 //! [`advisory`]: crate::lookup::Advisories::advisory
 //! [`fixed_packages`]: crate::lookup::Advisories::fixed_packages

@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 10;
 /// [`RebuildImagesOfSignedAdvisory`](super::RebuildImagesOfSignedAdvisory).
 ///
 /// The event has the same identity whichever message leads to it: a change of the state, a
-/// signature of one of the packages, a [scan](crate::handlers) for advisories that were missed. So each
+/// signature of one of the packages, a [scan](crate::scan) for advisories that were missed. So each
 /// advisory is handled once when it ships, and once for each of its revisions when all its builds
 /// are signed, however many messages come, and in whatever order.
 ///
@@ -145,7 +145,7 @@ impl AnnounceAdvisories {
     }
 }
 
-/// Returns the message that announces an advisory. Its identity depends on nothing but the advisory.
+/// Returns the message that announces an advisory. Its identity depends on the advisory alone.
 fn announcement(advisory: &Advisory, released: bool) -> std::result::Result<Message, BoxError> {
     let Advisory { id, name, security_impact, .. } = advisory;
     let identity = if released { format!("errata/{id}/shipped") } else { format!("errata/{id}/{name}/signed") };
@@ -221,9 +221,9 @@ impl Handler<RpmSigned> for AnnounceSignedAdvisories {
 
 /// The handler of signed modules of [`AnnounceAdvisories`].
 ///
-/// It listens to [`ModuleAdvisorySigned`]. An advisory from whose modules Flatpak applications could
-/// be built ends [skipped](Decision::Skip), because they come later; the number 17 of their events
-/// is reserved. Others lead to nothing.
+/// It listens to [`ModuleAdvisorySigned`]. An advisory from whose modules Flatpak applications
+/// could be built ends [skipped](Decision::Skip), because they come later; the number 17 of their
+/// events is reserved. Others lead to nothing.
 #[derive(Clone, Debug)]
 pub struct ExplainFlatpaks(AnnounceAdvisories);
 

@@ -33,6 +33,8 @@ const PARENT: &str = "koji_parent_build";
 /// * An image whose recipe cannot be told fails, and with it what would be built on it; both name
 ///   the reason.
 /// * The policy judges each image that is rebuilt for its own sake.
+/// * Why an image is in the plan or not is said by the codes of [`image`](crate::image); one that
+///   was named has [`Plan::REQUESTED`].
 ///
 /// ```
 /// use freshmaker_redhat::handlers::{BuiltImages, RebuildNamedImages};

@@ -21,7 +21,6 @@
 //! |---|---|
 //! | `affected` | it contains a package that is older than its fix, or may contain one |
 //! | `dependency` | another release that is rebuilt needs it |
-//! | `requested` | a person asks for it by name |
 //! | `between` | it is built on an image that was asked for, and one that was asked for on it |
 //! | `parent_rebuilt` | it is built on an image with new content |
 //! | `source_changed` | its recipe has changed |

@@ -51,7 +51,10 @@ async fn the_newest_build_of_a_branch_is_found_or_the_reason_why_not() {
         .newest_from_branch(&texts(&["app-container", "old-container", "gone-container"]), "rhel-9.4")
         .await
         .unwrap();
-    let told: Vec<_> = found.into_iter().map(|(name, found)| format!("{name}: {}", found.map_or_else(|why| why, |nvr| nvr.to_string()))).collect();
+    let told: Vec<_> = found
+        .into_iter()
+        .map(|(name, found)| format!("{name}: {}", found.map_or_else(|why| why, |nvr| nvr.to_string())))
+        .collect();
     assert_eq!(
         told,
         [
