@@ -8,7 +8,6 @@ use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
 use freshmaker::rebuild::{EventId, EventRecord, RowKey};
-use freshmaker_redhat::handlers::FACTS;
 use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
 
 /// The plan of a rebuild of these, which is not made. A number is that of an advisory.
