@@ -22,8 +22,6 @@ const BUILD_CONTAINER: &str = "buildContainer";
 ///
 /// ```
 /// use freshmaker_redhat::handlers::{BuiltImages, RebuildImagesOnParent};
-/// use freshmaker_redhat::messages::koji::TaskChanged;
-/// use freshmaker::Context;
 ///
 /// fn wire(images: BuiltImages) -> freshmaker::engine::EngineBuilder {
 ///     let on_parent = RebuildImagesOnParent::new(images);
