@@ -11,6 +11,8 @@
 //! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
 //! * `pulp` (feature `pulp`): content sets of package repositories, from Pulp.
 //! * [`handlers`]: handlers that are ready to use.
+//! * [`conversion`]: the allow and block lists of the Python service Freshmaker, as a policy.
+//! * [`scan`]: finds advisories that have shipped without a message of it.
 //! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an ODCS and a Pulp for
 //!   tests and demonstrations.
 //!
@@ -81,6 +83,7 @@
 //! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1, Pulp as
 //! its REST API of version 2. Each module states its own limits.
 
+pub mod conversion;
 #[cfg(feature = "errata")]
 pub mod errata;
 #[cfg(feature = "fakes")]
@@ -100,3 +103,4 @@ pub mod odcs;
 pub mod pulp;
 #[cfg(any(feature = "errata", feature = "pulp"))]
 mod rest;
+pub mod scan;

@@ -8,14 +8,21 @@
 //! |---|---|---|
 //! | [`Advisories`] | what does an advisory fix, and where does it ship to? | Errata Tool |
 //! | [`ContentSets`] | which content sets have these repositories? | Pulp |
-//! | [`Images`] | which images contain these packages? | Lightblue, Pyxis |
+//! | [`Images`] | which images contain these packages? | Lightblue, Pyxis, Koji |
 //! | [`Recipes`] | how was this image built, and from which images? | Koji |
 //! | [`Composes`] | what are these composes made from? | ODCS |
 //! | [`PackageOrigins`] | which builds do packages come from, and where are those tagged? | Koji |
+//! | [`ImageBuilds`] | which builds of images are there, and what is built on what? | Koji |
+//! | [`PackageBuilds`] | which packages did this build make? | Koji |
+//! | [`AdvisoryBuilds`] | which builds does an advisory have, and are they signed? | Errata Tool |
+//! | [`ShippedAdvisories`] | which advisories have shipped since then? | Errata Tool |
 //!
 //! Every method answers for many things at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
 //! as a whole makes no sense; what is odd about one thing is said about that thing alone.
+
+mod builds;
+mod extra;
 
 use crate::image::CatalogImage;
 use async_trait::async_trait;
@@ -25,6 +32,9 @@ use freshmaker::graph::EdgeKind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+pub use builds::{AdvisoryBuilds, BuiltImage, ImageBuilds, PackageBuilds, ShippedAdvisories, TaskBuild};
+pub use extra::WithRepositories;
 
 /// An advisory, as far as rebuilds depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

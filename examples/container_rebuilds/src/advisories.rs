@@ -5,12 +5,13 @@ use crate::config;
 use crate::wires::System;
 use freshmaker_net::Secret;
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
-use freshmaker_redhat::handlers::{AffectedImages, ImageComposes};
+use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
+use freshmaker_redhat::scan::ShippedScan;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +61,22 @@ impl Sources {
         Ok(Self { errata, pulp, lightblue, extra_repositories, excluded, sigkeys })
     }
 
+    /// Who knows advisories.
+    pub(crate) fn errata(&self) -> Result<Arc<ErrataTool>> {
+        Ok(Arc::new(ErrataTool::new(self.errata.clone())?))
+    }
+
+    /// Who says when an advisory can be handled: once, whoever brings the message.
+    pub(crate) fn announce(&self) -> Result<AnnounceAdvisories> {
+        let errata = self.errata()?;
+        Ok(AnnounceAdvisories::new(errata.clone(), errata))
+    }
+
+    /// Who finds advisories that shipped without a message.
+    pub(crate) fn scan(&self) -> Result<ShippedScan> {
+        Ok(ShippedScan::new(self.errata()?))
+    }
+
     /// Who finds the images of an advisory, which this Koji builds with repositories of this ODCS.
     pub(crate) fn affected(
         &self,
@@ -73,8 +90,7 @@ impl Sources {
         let images = Lightblue::new(self.lightblue.clone())?;
         let recipes = Arc::new(recipes);
         let search = ImageSearch::new(Arc::new(images), recipes.clone()).with_system(koji.name.as_str());
-        let errata = Arc::new(ErrataTool::new(self.errata.clone())?);
-        let affected = AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search);
+        let affected = AffectedImages::new(self.errata()?, Arc::new(Pulp::new(self.pulp.clone())?), search);
         let Some(odcs) = odcs else { return Ok(affected) };
         let composes = ImageComposes::new(Arc::new(OdcsComposer::new(odcs.config.clone())?), recipes);
         let composes = composes.with_system(odcs.name.as_str()).with_sigkeys(&self.sigkeys);

@@ -1,6 +1,7 @@
 //! What the command line means.
 
 use freshmaker::rebuild::EventId;
+use freshmaker::time::Timestamp;
 use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
@@ -10,7 +11,9 @@ usage: container_rebuilds [--config FILE] serve
        container_rebuilds [--config FILE] plan ARTIFACT... | ADVISORY
        container_rebuilds [--config FILE] show [EVENT]
        container_rebuilds [--config FILE] cancel EVENT [--by NAME]
+       container_rebuilds [--config FILE] rescan --since TIME
        container_rebuilds [--config FILE] check-config [--online]
+       container_rebuilds convert-policy FILE
        container_rebuilds --world simulated
 
   serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
@@ -18,10 +21,16 @@ usage: container_rebuilds [--config FILE] serve
   plan ADVISORY     the number of an advisory: what would be rebuilt if it were shipped now, and why
   show              the latest events; with EVENT its plan, its builds and why they are as they are
   cancel EVENT      stop what this event started, unless others want it as well
+  rescan            put into the inbox what the Errata Tool says has shipped since then; what was handled is not
+                    handled again. `serve` does so by itself, every 10 minutes
   check-config      read everything, and say what cannot work; with --online also try every login and permission,
                     which changes nothing anywhere
 
+  convert-policy    read the allow and block lists of the Python service from a file in JSON, write them as a policy, and
+                    say on standard error where their meaning differs
+
   --config FILE     container_rebuilds.toml, if not given
+  --since TIME      2026-11-29T06:00:00Z, for example
   --by NAME         who cancels; the user of this process, if not given
   --world simulated the whole story without any service, against fakes of Koji, ODCS, Errata Tool, Pulp and
                     Lightblue; ends by itself
@@ -38,6 +47,8 @@ pub(crate) enum Command {
     Plan { config: PathBuf, artifacts: Vec<String> },
     Show { config: PathBuf, event: Option<EventId> },
     Cancel { config: PathBuf, event: EventId, by: String },
+    Rescan { config: PathBuf, since: Timestamp },
+    ConvertPolicy { file: PathBuf },
     CheckConfig { config: PathBuf, online: bool },
 }
 
@@ -46,6 +57,7 @@ struct Given {
     config: Option<String>,
     by: Option<String>,
     world: Option<String>,
+    since: Option<String>,
     online: bool,
     words: Vec<String>,
 }
@@ -59,6 +71,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
             "-h" | "--help" => return Ok(Command::Help),
             "--config" => given.config = Some(value("--config")?),
             "--by" => given.by = Some(value("--by")?),
+            "--since" => given.since = Some(value("--since")?),
             "--world" => given.world = Some(value("--world")?),
             "--online" => given.online = true,
             option if option.starts_with('-') => return Err(format!("there is no option {option}")),
@@ -73,6 +86,12 @@ impl Given {
         let config = PathBuf::from(self.config.as_deref().unwrap_or("container_rebuilds.toml"));
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
         let plain = self.by.is_none() && !self.online && self.world.is_none();
+        if let Some(since) = &self.since {
+            return match &words[..] {
+                ["rescan"] if plain => Ok(Command::Rescan { config, since: time(since)? }),
+                _ => Err("--since goes with rescan alone".to_owned()),
+            };
+        }
         match (&words[..], self.world.as_deref()) {
             ([], Some("simulated")) if self.config.is_none() && self.by.is_none() && !self.online => {
                 Ok(Command::Simulated)
@@ -91,11 +110,19 @@ impl Given {
                 let by = self.by.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
                 Ok(Command::Cancel { config, event: event(id)?, by })
             }
+            (["rescan"], _) => Err("rescan needs --since".to_owned()),
+            (["convert-policy", file], _) if plain && self.config.is_none() => {
+                Ok(Command::ConvertPolicy { file: PathBuf::from(file) })
+            }
             (["check-config"], _) if self.by.is_none() => Ok(Command::CheckConfig { config, online: self.online }),
             ([], _) => Err("what is to be done?".to_owned()),
             ([first, ..], _) => Err(format!("`{first}` with these words and options makes no sense")),
         }
     }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|error| format!("{text:?} is no time like 2026-11-29T06:00:00Z: {error}"))
 }
 
 fn event(text: &str) -> Result<EventId, String> {

@@ -99,6 +99,8 @@ pub(crate) struct Koji {
     pub(crate) slots: u32,
     #[serde(default)]
     pub(crate) verify: bool,
+    /// With it, images are found by what Koji knows of builds that are no older than this.
+    pub(crate) images_within_days: Option<u64>,
     pub(crate) poll_s: Option<u64>,
     pub(crate) settle_s: Option<u64>,
 }

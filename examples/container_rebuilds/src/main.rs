@@ -6,15 +6,20 @@ mod args;
 mod check;
 mod config;
 mod handlers;
+mod policy;
 mod released;
 mod show;
 mod simulated;
 mod wires;
 
+use crate::advisories::Sources;
 use crate::args::Command;
 use crate::config::Config;
 use crate::wires::Wires;
+use freshmaker::client::Client;
 use freshmaker::rebuild::EventId;
+use freshmaker::time::Timestamp;
+use freshmaker_redhat::scan::ShippedScan;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -56,6 +61,8 @@ fn run(command: Command) -> Result<bool> {
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
+            Command::Rescan { config, since } => rescan(&config, since).await,
+            Command::ConvertPolicy { file } => policy::convert(&file),
             Command::CheckConfig { config, online } => check::run(&config, online).await,
         }
     })
@@ -64,15 +71,39 @@ fn run(command: Command) -> Result<bool> {
 /// Runs until it is interrupted or terminated; then finishes the calls under way.
 async fn serve(config: &Path) -> Result<bool> {
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
-    let engine = Wires::of(&Config::read(config)?)?.engine()?;
+    let wires = Wires::of(&Config::read(config)?)?;
+    let scan = wires.advisories.as_ref().map(Sources::scan).transpose()?;
+    let engine = wires.engine()?;
+    let client = engine.client();
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let shutdown = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
+            () = scan_for_ever(scan, &client) => {}
         }
     };
     engine.run_until(shutdown).await?;
+    Ok(true)
+}
+
+/// Looks for advisories that were missed, if there are advisories.
+async fn scan_for_ever(scan: Option<ShippedScan>, client: &Client) {
+    match scan {
+        Some(scan) => scan.run(client).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Stores what has shipped since then; the service that runs handles it.
+async fn rescan(config: &Path, since: Timestamp) -> Result<bool> {
+    let wires = Wires::of(&Config::read(config)?)?;
+    let Some(sources) = &wires.advisories else {
+        return Err("advisories are not known here: the configuration has no [advisories]".into());
+    };
+    let scan = sources.scan()?;
+    let scanned = scan.since(&wires.client()?, since).await?;
+    println!("{} advisories have shipped since {since}, {} of them are new here", scanned.found, scanned.new);
     Ok(true)
 }
 

@@ -8,8 +8,7 @@ use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
 use freshmaker::rebuild::{EventId, EventRecord, RowKey};
-use freshmaker_redhat::handlers::FACTS;
-use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
+use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
 
 /// The plan of a rebuild of these, which is not made. A number is that of an advisory.
 pub(crate) async fn plan(wires: Wires, artifacts: &[String]) -> Result<bool> {
@@ -20,7 +19,7 @@ pub(crate) async fn plan(wires: Wires, artifacts: &[String]) -> Result<bool> {
     }
     let artifacts: Vec<_> = artifacts.iter().map(|name| ArtifactId::new(name.as_str())).collect();
     let graph = wires.catalog.dependents(&artifacts).await?.complete()?;
-    wires.catalog.policy().check_facts(wires.advisories.iter().flat_map(|_| FACTS))?;
+    wires.catalog.policy().check_facts(wires.facts())?;
     let planner = graph.planner().policy(wires.catalog.policy());
     print!("{}", artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
     Ok(true)
@@ -31,8 +30,8 @@ async fn advisory(wires: Wires, errata_id: i64) -> Result<bool> {
     if wires.advisories.is_none() {
         return Err("advisories are not known here: the configuration has no [advisories]".into());
     }
-    let shipped = serde_json::json!({ "errata_id": errata_id, "to": "SHIPPED_LIVE" });
-    let event: AdvisoryStatusChanged = serde_json::from_value(shipped)?;
+    let (advisory, security_impact) = (String::new(), String::new());
+    let event = AdvisoryRpmsSigned { errata_id, advisory, released: true, security_impact };
     let preview = wires.preview()?;
     let mut good = true;
     for Previewed { handler, decision, .. } in preview.event(&event, SystemClock.now()).await? {

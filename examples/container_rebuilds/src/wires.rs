@@ -13,10 +13,17 @@ use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requeste
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
-use freshmaker_redhat::handlers::{FACTS, RebuildImagesOfAdvisory, RebuildImagesOnRequest, cancel_on_request};
-use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiVerifier, Profile, ProfileFiles};
-use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
-use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
+use freshmaker_redhat::handlers::{
+    BuiltImages, FACTS, RebuildImageOfDockerfile, RebuildImagesOfSignedAdvisory, RebuildImagesOfUpdate,
+    RebuildImagesOnParent, RebuildImagesOnRequest, RebuildNamedImages, cancel_on_request,
+};
+use freshmaker_redhat::image::ImageSearch;
+use freshmaker_redhat::koji::{
+    KojiBuildSystem, KojiConfig, KojiImages, KojiRecipes, KojiVerifier, Profile, ProfileFiles,
+};
+use freshmaker_redhat::messages::{
+    self, bodhi, dist_git, errata, koji as koji_messages, odcs as odcs_messages, request,
+};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
@@ -34,6 +41,8 @@ pub(crate) struct Wires {
     pub(crate) verify: bool,
     pub(crate) odcs: Option<System<OdcsConfig>>,
     pub(crate) advisories: Option<Sources>,
+    /// How old builds may be by which Koji alone finds images.
+    pub(crate) images_within: Option<Duration>,
 }
 
 /// A service that builds, under the name that the catalog has for it.
@@ -45,7 +54,7 @@ pub(crate) struct System<C> {
 
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let parsers = parsers(&config.topic_prefixes, config.advisories.is_some());
+        let parsers = understood(config);
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             state: config.state.clone(),
@@ -57,6 +66,7 @@ impl Wires {
             verify: config.koji.verify,
             odcs: odcs(config),
             advisories: config.advisories.as_ref().map(Sources::of).transpose()?,
+            images_within: config.koji.images_within_days.map(|days| Duration::from_secs(days * 24 * 3600)),
         })
     }
 
@@ -104,6 +114,25 @@ impl Wires {
         Ok(builder)
     }
 
+    /// The facts that rules of the policy can use beside those that are always known.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let known = self.advisories.is_some() || self.images_within.is_some();
+        FACTS.into_iter().filter(move |_| known)
+    }
+
+    /// Adds handlers that find images by what Koji knows of its builds.
+    fn by_builds(&self, builder: EngineBuilder, within: Duration) -> Result<EngineBuilder> {
+        let (name, config) = (self.koji.name.as_str(), &self.koji.config);
+        let recipes = Arc::new(KojiRecipes::new(config)?);
+        let builds = Arc::new(KojiImages::new(config)?.within(within));
+        let images = BuiltImages::new(builds.clone(), recipes.clone()).with_system(name).within(within);
+        let search = ImageSearch::new(builds.clone(), recipes).with_system(name);
+        let on_parent = RebuildImagesOnParent::new(images.clone()).with_instance(config.instance.as_str());
+        let builder = builder.on(on_parent.clone()).on(on_parent.on_tasks());
+        let builder = builder.on(RebuildNamedImages(images.clone())).on(RebuildImageOfDockerfile(images));
+        Ok(builder.on(RebuildImagesOfUpdate::new(builds, search)))
+    }
+
     /// A way to what is stored, beside a service that runs or without one.
     pub(crate) fn client(&self) -> Result<Client> {
         Ok(self.builder()?.build()?.client())
@@ -121,19 +150,40 @@ impl Wires {
             .parsers(self.parsers.clone());
         let affected = |sources: &Sources| sources.affected(&self.koji, self.odcs.as_ref());
         let affected = self.advisories.as_ref().map(affected).transpose()?;
-        let builder = match affected.clone() {
-            Some(affected) => builder.facts(FACTS).on(RebuildImagesOfAdvisory(affected)),
+        let builder = match (&self.advisories, affected.clone()) {
+            (Some(sources), Some(affected)) => {
+                let announce = sources.announce()?.with_instance(self.koji.config.instance.as_str());
+                let builder = builder.on(announce.clone().on_signatures()).on(announce.clone().on_modules());
+                builder.on(announce).on(RebuildImagesOfSignedAdvisory::new(affected))
+            }
+            _ => builder,
+        };
+        let builder = match self.images_within {
+            Some(within) => self.by_builds(builder, within)?,
             None => builder,
         };
-        let builder = builder.on(RebuildByHand(affected.map(RebuildImagesOnRequest)));
+        let builder = builder.facts(self.facts());
+        let builder = builder.on_as("RebuildImagesOnRequest", RebuildByHand(affected.map(RebuildImagesOnRequest)));
         let builder = builder.on(rebuild_after_update).on(cancel_on_request);
         let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
     }
 }
 
-/// The messages that are understood; those about advisories only if somebody knows them.
-pub(crate) fn parsers(prefixes: &[String], advisories: bool) -> Parsers {
+const OF_ADVISORIES: [&str; 3] =
+    [errata::AdvisoryStatusChanged::KIND, errata::ModuleAdvisorySigned::KIND, koji_messages::RpmSigned::KIND];
+
+const OF_BUILDS: [&str; 3] =
+    [request::AsyncBuild::KIND, koji_messages::ContainerTaskChanged::KIND, koji_messages::TaskChanged::KIND];
+
+/// The messages that this configuration has handlers for.
+fn understood(config: &Config) -> Parsers {
+    parsers(&config.topic_prefixes, config.advisories.is_some(), config.koji.images_within_days.is_some())
+}
+
+/// The messages that are understood; those about advisories only if somebody knows them,
+/// and those about builds only if images are found by those.
+pub(crate) fn parsers(prefixes: &[String], advisories: bool, images: bool) -> Parsers {
     let kinds = [
         bodhi::UpdateStable::KIND,
         dist_git::DockerfileChanged::KIND,
@@ -141,7 +191,9 @@ pub(crate) fn parsers(prefixes: &[String], advisories: bool) -> Parsers {
         request::CancelEvent::KIND,
     ];
     let mut parsers = messages::parsers(prefixes);
-    parsers.retain_kinds(|kind| kinds.contains(&kind) || (advisories && kind == AdvisoryStatusChanged::KIND));
+    parsers.retain_kinds(|kind| {
+        kinds.contains(&kind) || (advisories && OF_ADVISORIES.contains(&kind)) || (images && OF_BUILDS.contains(&kind))
+    });
     parsers
 }
 
@@ -155,7 +207,7 @@ pub(crate) fn catalog(path: &Path) -> Result<FilesCatalog> {
 pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     let Some(bus) = &config.fedora_messaging else { return Ok(None) };
     let amqp = AmqpConfig::read(&bus.file)?;
-    let mut topics = parsers(&config.topic_prefixes, config.advisories.is_some()).topics();
+    let mut topics = understood(config).topics();
     let mut hints = messages::parsers(&config.topic_prefixes);
     let changes = [
         koji_messages::TaskChanged::KIND,

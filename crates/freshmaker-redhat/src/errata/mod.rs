@@ -27,25 +27,30 @@
 //! | [`repositories`] | 1 | `errata/get_pulp_packages/ID.json` |
 //! | [`unsigned_builds`](ErrataTool::unsigned_builds) | 1 | `api/v1/erratum/ID/builds_list?with_sig_key=1` |
 //! | [`advisories_of_build`](ErrataTool::advisories_of_build) | 1 | `api/v1/build/NVR` |
+//! | [`shipped_since`] | 1 for each page | `api/v1/erratum/search`, and `advisory/ID.json` for each row without times |
 //!
 //! # Limits
-//! The service is only read. Answers larger than 32 MiB are refused, unless [`HttpConfig`] allows
-//! more. Builds of all products of an advisory count: there is no choice of the release of RHEL
-//! that a product is based on.
+//! A search for shipped advisories looks at those that were created at most 180 days before the
+//! time in question, and at no more than 2,000 pages. The service is only read. Answers larger than
+//! 32 MiB are refused, unless [`HttpConfig`] allows more. Builds of all products of an advisory
+//! count: there is no choice of the release of RHEL that a product is based on.
 //!
 //! [`advisory`]: crate::lookup::Advisories::advisory
 //! [`fixed_packages`]: crate::lookup::Advisories::fixed_packages
 //! [`builds`]: crate::lookup::Advisories::builds
 //! [`repositories`]: crate::lookup::Advisories::repositories
+//! [`shipped_since`]: crate::lookup::ShippedAdvisories::shipped_since
 
 mod packages;
 mod read;
+mod shipped;
 
-use crate::lookup::{Advisories, Advisory};
+use crate::lookup::{Advisories, Advisory, AdvisoryBuilds, ShippedAdvisories};
 use crate::rest::{Answer, Rest};
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::time::{Timestamp, earlier};
 use freshmaker_net::{HttpConfig, Kerberos, Negotiate, authorization, check_kerberos, of_system};
 use futures_util::future::join3;
 use reqwest::header::AUTHORIZATION;
@@ -250,5 +255,44 @@ impl Advisories for ErrataTool {
 
     async fn repositories(&self, id: u64) -> Result<BTreeSet<String>> {
         self.get(&format!("/errata/get_pulp_packages/{id}.json"), "").await?.read(read::repositories)
+    }
+}
+
+#[async_trait]
+impl AdvisoryBuilds for ErrataTool {
+    async fn unsigned_builds(&self, id: u64) -> Result<BTreeSet<Nvr>> {
+        Self::unsigned_builds(self, id).await
+    }
+
+    async fn advisories_of_build(&self, build: &Nvr) -> Result<BTreeSet<u64>> {
+        Self::advisories_of_build(self, build).await
+    }
+}
+
+#[async_trait]
+impl ShippedAdvisories for ErrataTool {
+    async fn shipped_since(&self, since: Timestamp) -> Result<BTreeSet<u64>> {
+        const PATH: &str = "/api/v1/erratum/search";
+        let created_since = earlier(since, shipped::PREPARATION);
+        let mut found = BTreeSet::new();
+        for number in 1..=shipped::PAGES_MAX {
+            let page = self.get(PATH, &shipped::query(number)).await?.read(shipped::page)?;
+            let mut all_older = true;
+            for (id, times) in page.rows {
+                let times = match times {
+                    Some(times) => times,
+                    None => of_known(self.get(&format!("/advisory/{id}.json"), "").await)?.read(shipped::times)?,
+                };
+                all_older &= times.created < created_since;
+                if times.shipped >= since {
+                    found.insert(id);
+                }
+            }
+            if page.last || all_older {
+                return Ok(found);
+            }
+        }
+        let text = format!("more than {} pages of shipped advisories", shipped::PAGES_MAX);
+        Err(Error::new(Remedy::Corrupt, format!("errata: GET {PATH}"), text))
     }
 }

@@ -3,6 +3,7 @@
 use super::wire::{Wire, lock, serve};
 use crate::lookup::Advisory;
 use freshmaker::artifact::Nvr;
+use freshmaker::time::{Timestamp, from_micros};
 use freshmaker_testing::http::{Reply, Request, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +106,8 @@ struct Entry {
     advisory: Advisory,
     builds: Vec<FakeBuild>,
     repositories: BTreeSet<String>,
+    /// When it was created, and when it came into its state.
+    times: (Timestamp, Timestamp),
 }
 
 impl Entry {
@@ -138,7 +141,14 @@ impl Entry {
             "product": { "id": PRODUCT, "short_name": advisory.product },
             "release": { "id": 1, "name": advisory.release },
             "people": { "reporter": advisory.reporter },
+            "timestamps": self.timestamps(),
         })
+    }
+
+    fn timestamps(&self) -> Value {
+        let (created, changed) = self.times;
+        let shipped = (self.advisory.state == "SHIPPED_LIVE").then_some(changed);
+        json!({ "created_at": created, "status_time": changed, "actual_ship_date": shipped })
     }
 
     fn bugs(&self) -> Value {
@@ -210,13 +220,41 @@ fn capital(word: &str) -> String {
 struct Service {
     wire: Wire,
     advisories: BTreeMap<u64, Entry>,
+    /// Whether rows of a search leave out the times of advisories.
+    terse: bool,
 }
+
+/// Number of advisories on a page.
+const PAGE: usize = 20;
 
 impl Service {
     fn reply(&mut self, request: &Request) -> Reply {
-        let Self { wire, advisories } = self;
-        wire.reply(request, || if request.method == "GET" { truth(advisories, &request.path) } else { None })
+        let Self { wire, advisories, terse } = self;
+        let search = || request.path == "/api/v1/erratum/search";
+        wire.reply(request, || match request.method.as_str() {
+            "GET" if search() => Some(shipped(advisories, &request.query, *terse)),
+            "GET" => truth(advisories, &request.path),
+            _ => None,
+        })
     }
+}
+
+/// Returns a page of the advisories that have shipped, those with the highest numbers first. Other
+/// conditions of a search are not known here.
+fn shipped(advisories: &BTreeMap<u64, Entry>, query: &str, terse: bool) -> Value {
+    let asked = query.split('&').find_map(|part| part.strip_prefix("page%5Bnumber%5D="));
+    let number = asked.and_then(|text| text.parse::<usize>().ok()).unwrap_or(1).max(1);
+    let all: Vec<&Entry> = advisories.values().rev().filter(|entry| entry.advisory.state == "SHIPPED_LIVE").collect();
+    let row = |entry: &&Entry| {
+        let mut row = json!({ "id": entry.advisory.id, "content_types": entry.advisory.content_types });
+        if !terse {
+            row["timestamps"] = entry.timestamps();
+        }
+        row
+    };
+    let rows: Vec<Value> = all.iter().skip((number - 1) * PAGE).take(PAGE).map(row).collect();
+    let page = json!({ "current_page": number, "total_pages": all.len().div_ceil(PAGE), "result_count": all.len() });
+    json!({ "data": rows, "page": page })
 }
 
 /// Returns what is at a path, if there is something.
@@ -312,7 +350,19 @@ impl FakeErrataTool {
     ) {
         let (id, builds) = (advisory.id, builds.into_iter().collect());
         let repositories = repositories.into_iter().map(Into::into).collect();
-        lock(&self.service).advisories.insert(id, Entry { advisory, builds, repositories });
+        let times = (from_micros(0), from_micros(0));
+        lock(&self.service).advisories.insert(id, Entry { advisory, builds, repositories, times });
+    }
+
+    /// Sets when an advisory was created and when it came into its state: both in 1970, if not set.
+    pub fn date(&self, id: u64, created: Timestamp, changed: Timestamp) {
+        let mut service = lock(&self.service);
+        service.advisories.entry(id).and_modify(|entry| entry.times = (created, changed));
+    }
+
+    /// Leaves out the times of advisories in the answers to searches, from now on.
+    pub fn be_terse(&self) {
+        lock(&self.service).terse = true;
     }
 
     /// From now on, a request needs this value of the header `Authorization`; any other is answered

@@ -128,7 +128,7 @@ impl AffectedImages {
     /// # Errors
     /// If a service cannot be asked, or what it says about images makes no sense.
     pub async fn decide(&self, advisory: &Advisory, wanted: &Wanted, facts: Facts, cx: &Context) -> HandlerResult {
-        if let Some(why) = unsuited(advisory) {
+        if let Some(why) = advisory.unsuited() {
             return Ok(Decision::Skip(why));
         }
         let facts = advisory.facts(facts);
@@ -198,15 +198,4 @@ async fn on_earlier_rebuilds(
 fn among(found: Releases, only: &BTreeSet<Nvr>) -> Releases {
     let asked = |image: &CatalogImage| only.is_empty() || only.contains(image.nvr());
     found.reject(|image| (!asked(image)).then(|| Reason::new("not_asked", "the request names other images")))
-}
-
-/// Returns why no images are rebuilt for such an advisory.
-fn unsuited(advisory: &Advisory) -> Option<String> {
-    let Advisory { name, content_types, reporter, .. } = advisory;
-    if reporter.starts_with("botas") {
-        return Some(format!("{name} ships operator bundles, which are not rebuilt yet"));
-    }
-    let suited = content_types.iter().any(|kind| matches!(kind.as_str(), "rpm" | "module"));
-    let kinds: Vec<_> = content_types.iter().map(String::as_str).collect();
-    (!suited).then(|| format!("{name} ships no packages or modules, but [{}]", kinds.join(", ")))
 }

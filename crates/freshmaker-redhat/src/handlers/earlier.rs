@@ -1,7 +1,7 @@
 //! What earlier events have done about the same advisory.
 
 use crate::image::{is_modular, is_older};
-use crate::messages::errata::AdvisoryStatusChanged;
+use crate::messages::errata::{AdvisoryRpmsSigned, AdvisoryStatusChanged};
 use crate::messages::request::ManualRebuild;
 use freshmaker::artifact::{ArtifactKind, Nvr};
 use freshmaker::backend::{EventFilter, Result};
@@ -37,7 +37,8 @@ impl Rebuild {
 
 /// Returns the advisory that an event rebuilds images for; `None` for other events.
 pub(super) fn advisory_of(event: &EventRecord) -> Option<u64> {
-    let known = [AdvisoryStatusChanged::KIND, ManualRebuild::KIND].contains(&event.envelope.kind.as_str());
+    let known = [AdvisoryStatusChanged::KIND, AdvisoryRpmsSigned::KIND, ManualRebuild::KIND];
+    let known = known.contains(&event.envelope.kind.as_str());
     event.envelope.payload.get("errata_id").filter(|_| known)?.as_u64()
 }
 

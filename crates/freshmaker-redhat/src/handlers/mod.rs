@@ -5,6 +5,15 @@
 //! |---|---|---|
 //! | [`RebuildImagesOfAdvisory`] | an advisory was shipped | to rebuild the images that it affects |
 //! | [`RebuildImagesOnRequest`] | a person asks for the images of an advisory | the same, or only those that are named |
+//! | [`AnnounceAdvisories`] | an advisory has changed its state | to announce it once, when its packages can be built with |
+//! | [`AnnounceSignedAdvisories`] | a package was signed | the same, if all builds of the advisory are signed |
+//! | [`ExplainFlatpaks`] | a module was signed | nothing: Flatpak applications come later |
+//! | [`RebuildImagesOfSignedAdvisory`] | an advisory was announced | to rebuild the images that it affects |
+//! | [`RebuildNamedImages`] | a person names images and a branch | to rebuild these, and the images between them |
+//! | [`RebuildImagesOnParent`] | a container was built | to rebuild what is built on it, if it is not ours |
+//! | [`RebuildImagesOnParentTask`] | a task has ended | the same, for the messages of Fedora |
+//! | [`RebuildImageOfDockerfile`] | a recipe has changed | to rebuild the image, and what is built on it |
+//! | [`RebuildImagesOfUpdate`] | an update became stable | to rebuild the images that contain its packages |
 //! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
 //! `ImageComposes` (feature `odcs`) prepares the package repositories that images are rebuilt with.
@@ -20,28 +29,47 @@
 //! | `advisory_product_short_name`, `advisory_release` | `RHEL`, `RHEL-7.4.0` |
 //! | `advisory_content_types` | one value for each |
 //! | `advisory_has_hightouch_bug` | `true` or `false` |
+//! | `update_id`, `update_release` | `FEDORA-2019-d64d0caab3`, `F29` |
 //! | `image_version`, `image_release`, `image_repository` | parts of the NVR; one value for each repository |
 //!
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
 mod affected;
+mod announce;
+mod built;
 #[cfg(feature = "odcs")]
 mod composes;
+mod dockerfile;
 mod earlier;
+mod family;
+mod foresight;
+mod named;
+mod on_parent;
 mod request;
 mod rpm_advisory;
+mod signed;
+mod sort;
+mod update;
 
 use crate::image::CatalogImage;
 use crate::lookup::Advisory;
 pub use affected::{AffectedImages, Wanted};
+pub use announce::{AnnounceAdvisories, AnnounceSignedAdvisories, ExplainFlatpaks};
+pub use built::BuiltImages;
 #[cfg(feature = "odcs")]
 pub use composes::ImageComposes;
+pub use dockerfile::RebuildImageOfDockerfile;
 use freshmaker::policy::Facts;
+pub use named::RebuildNamedImages;
+pub use on_parent::{RebuildImagesOnParent, RebuildImagesOnParentTask};
 pub use request::{RebuildImagesOnRequest, cancel_on_request};
 pub use rpm_advisory::RebuildImagesOfAdvisory;
+pub use signed::{RebuildImagesOfSignedAdvisory, UnreleasedPackages};
+pub use sort::AdvisorySort;
+pub use update::RebuildImagesOfUpdate;
 
 /// The names of the facts that these handlers add to those that are always known.
-pub const FACTS: [&str; 10] = [
+pub const FACTS: [&str; 12] = [
     "advisory_name",
     "advisory_state",
     "advisory_security_impact",
@@ -49,6 +77,8 @@ pub const FACTS: [&str; 10] = [
     "advisory_release",
     "advisory_content_types",
     "advisory_has_hightouch_bug",
+    "update_id",
+    "update_release",
     "image_version",
     "image_release",
     "image_repository",

@@ -61,6 +61,8 @@ pub struct CatalogImage {
     pub(super) publication: Publication,
     pub(super) affected: bool,
     pub(super) rejected: Option<Reason>,
+    /// Why it is rebuilt, if that is not because of a fix.
+    pub(super) why: Option<Reason>,
     pub(super) error: Option<String>,
 }
 
@@ -80,6 +82,7 @@ impl CatalogImage {
             publication: Publication::Unknown,
             affected: false,
             rejected: None,
+            why: None,
             error: None,
         }
     }
@@ -182,6 +185,12 @@ impl CatalogImage {
         self
     }
 
+    /// Says why the image is rebuilt, if it is, for a reason other than a fix of a package.
+    pub fn because(mut self, why: Reason) -> Self {
+        self.why = Some(why);
+        self
+    }
+
     /// Says that the way to build the image could not be looked up. Neither this image, nor any
     /// that would be built on it, can be rebuilt; the [plan](super::Selection::planner) says so,
     /// and their builds fail.
@@ -228,6 +237,7 @@ impl CatalogImage {
         self.publication = self.publication.max(other.publication);
         self.affected |= other.affected;
         self.rejected = least(self.rejected.take(), other.rejected);
+        self.why = least(self.why.take(), other.why);
         self.error = least(self.error.take(), other.error);
     }
 }

@@ -150,6 +150,13 @@ pub(super) fn for_the_same_distribution<'a>(package: &Nvr, demands: Vec<&'a Nvr>
     if exact.is_empty() { demands } else { exact }
 }
 
+/// Returns whether two packages may be of the same major release of a distribution, as far as their
+/// releases tell it.
+pub(super) fn may_be_of_one_distribution(one: &Nvr, other: &Nvr) -> bool {
+    let major = |nvr: &Nvr| distribution(nvr.release()).and_then(|tag| tag.split('_').next()).map(str::to_owned);
+    major(one).zip(major(other)).is_none_or(|(one, other)| one == other)
+}
+
 /// Returns the part of a release that names a distribution: `el9_2` in `6.el9_2.1`.
 fn distribution(release: &str) -> Option<&str> {
     let starts = release.match_indices(['.', '+']).map(|(at, _)| at + 1);

@@ -1,10 +1,14 @@
-use super::contents::for_the_same_distribution;
+use super::contents::{for_the_same_distribution, may_be_of_one_distribution};
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Packages that have the fix, by name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fixes(BTreeMap<String, BTreeSet<Nvr>>);
+pub(super) struct Fixes {
+    by_name: BTreeMap<String, BTreeSet<Nvr>>,
+    /// Whether packages of other distributions are left alone.
+    one_distribution: bool,
+}
 
 /// How the packages of an image compare with the fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +33,26 @@ impl Finding<'_> {
 }
 
 impl Fixes {
+    /// Leaves packages of other distributions alone, for good.
+    pub(super) fn leave_other_distributions(&mut self) {
+        self.one_distribution = true;
+    }
+
+    /// Returns the fixes with the name of this package, as far as they may replace it.
+    fn named<'a>(&'a self, rpm: &'a Nvr) -> impl Iterator<Item = &'a Nvr> {
+        let fixes = self.by_name.get(rpm.name()).into_iter().flatten();
+        fixes.filter(move |fix| !self.one_distribution || may_be_of_one_distribution(rpm, fix))
+    }
+
     pub(super) fn insert(&mut self, fix: Nvr) {
-        self.0.entry(fix.name().to_owned()).or_default().insert(fix);
+        self.by_name.entry(fix.name().to_owned()).or_default().insert(fix);
     }
 
     pub(super) fn find<'a>(&'a self, rpms: Option<&'a BTreeSet<Nvr>>) -> Finding<'a> {
-        let Some(rpms) = rpms.filter(|_| !self.0.is_empty()) else { return Finding::Unsure };
+        let Some(rpms) = rpms.filter(|_| !self.by_name.is_empty()) else { return Finding::Unsure };
         let mut finding = Finding::Absent;
         let fixes = |rpm: &'a Nvr| {
-            let fixes = self.0.get(rpm.name()).into_iter().flatten().collect();
-            for_the_same_distribution(rpm, fixes).into_iter().map(move |fix| (rpm, fix))
+            for_the_same_distribution(rpm, self.named(rpm).collect()).into_iter().map(move |fix| (rpm, fix))
         };
         for (installed, fix) in rpms.iter().flat_map(fixes) {
             finding = match finding {
@@ -53,7 +67,7 @@ impl Fixes {
 
     /// Returns the package with the epoch of its fixes, if it has none and they agree on one.
     pub(super) fn with_epoch(&self, rpm: Nvr) -> Nvr {
-        let epochs: BTreeSet<_> = self.0.get(rpm.name()).into_iter().flatten().map(Nvr::epoch).collect();
+        let epochs: BTreeSet<_> = self.by_name.get(rpm.name()).into_iter().flatten().map(Nvr::epoch).collect();
         match (rpm.epoch(), epochs.first()) {
             (None, Some(Some(epoch))) if epochs.len() == 1 => format!("{epoch}:{rpm}").parse().unwrap_or(rpm),
             _ => rpm,
@@ -62,10 +76,10 @@ impl Fixes {
 
     /// Returns the fixes of these packages.
     pub(super) fn of(&self, rpms: Option<&BTreeSet<Nvr>>) -> BTreeSet<Nvr> {
-        let fixes = rpms.into_iter().flatten().flat_map(|rpm| {
-            let fixes = self.0.get(rpm.name()).into_iter().flatten();
-            fixes.filter(move |fix| is_modular(fix) == is_modular(rpm))
-        });
+        let fixes = rpms
+            .into_iter()
+            .flatten()
+            .flat_map(|rpm| self.named(rpm).filter(move |fix| is_modular(fix) == is_modular(rpm)));
         fixes.cloned().collect()
     }
 
@@ -75,7 +89,7 @@ impl Fixes {
         let concerns = |fix: &Nvr, rpms: &BTreeSet<Nvr>| {
             rpms.iter().any(|rpm| rpm.name() == fix.name() && is_modular(rpm) == is_modular(fix))
         };
-        let mut concerned = self.0.values().flatten().filter(|fix| concerns(fix, other)).peekable();
+        let mut concerned = self.by_name.values().flatten().filter(|fix| concerns(fix, other)).peekable();
         concerned.peek().is_some()
             && concerned.all(|fix| concerns(fix, rpms))
             && self.find(Some(rpms)) == Finding::Fixed

@@ -21,6 +21,9 @@
 //! |---|---|
 //! | `affected` | it contains a package that is older than its fix, or may contain one |
 //! | `dependency` | another release that is rebuilt needs it |
+//! | `between` | it is built on an image that was asked for, and one that was asked for on it |
+//! | `parent_rebuilt` | it is built on an image with new content |
+//! | `source_changed` | its recipe has changed |
 //! | `already_fixed` | all its packages are at least as new as their fixes |
 //! | `package_absent` | it contains none of the fixed packages |
 //! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
@@ -28,6 +31,8 @@
 //! | `policy` | the policy blocks it |
 //! | `not_asked` | the request names other images |
 //! | `not_affected` | the request names it, and the advisory does not affect it |
+//! | `other_version` | it is built on another version of the image in question |
+//! | `newer_parent` | it is built on the same or a newer build of the image in question |
 //! | `older_unpublished` | a newer release of the same group replaces it |
 //! | `superseded_by_release` | a newer release is rebuilt and used instead |
 //! | `fixed_release_published` | a published release has the fix, and is used instead |

@@ -116,6 +116,13 @@ impl Releases {
         self
     }
 
+    /// Leaves packages of other distributions alone, see
+    /// [`ImageSearch::of_one_distribution`](super::ImageSearch::of_one_distribution).
+    pub fn of_one_distribution(mut self) -> Self {
+        self.fixes.leave_other_distributions();
+        self
+    }
+
     /// Adds a content set that offers the fix. An image that only has other content sets is not
     /// used instead of an unfixed image.
     pub fn in_content_set(mut self, content_set: impl Into<String>) -> Self {

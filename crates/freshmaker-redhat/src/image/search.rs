@@ -42,6 +42,7 @@ pub struct ImageSearch {
     images: Arc<dyn Images>,
     recipes: Arc<dyn Recipes>,
     system: Option<String>,
+    one_distribution: bool,
 }
 
 /// What was found so far.
@@ -72,7 +73,7 @@ impl ImageSearch {
     /// Searches in this catalog, and asks this build system for recipes.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, recipes: Arc<dyn Recipes>) -> Self {
-        Self { images, recipes, system: None }
+        Self { images, recipes, system: None, one_distribution: false }
     }
 
     /// Names the build system that builds the images, by the name under which it is registered. An
@@ -80,6 +81,17 @@ impl ImageSearch {
     #[must_use]
     pub fn with_system(mut self, name: impl Into<String>) -> Self {
         self.system = Some(name.into());
+        self
+    }
+
+    /// Leaves packages of other distributions alone: `curl-8-1.fc41` is no fix of `curl-7-1.fc40`.
+    /// The release of a package tells its distribution; one that does not may be of any.
+    ///
+    /// Without this, a fix counts for all distributions if none of the fixes is for the one of the
+    /// installed package.
+    #[must_use]
+    pub fn of_one_distribution(mut self) -> Self {
+        self.one_distribution = true;
         self
     }
 
@@ -91,6 +103,9 @@ impl ImageSearch {
     /// name more than [`IMAGES_MAX`] images, or a parent of a parent without end.
     pub async fn find(&self, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Result<Releases> {
         let mut found = Found::default();
+        if self.one_distribution {
+            found.fixes.leave_other_distributions();
+        }
         for rpm in fixed {
             found.packages.insert(rpm.name().to_owned());
             found.fixes.insert(rpm.clone());
@@ -103,7 +118,7 @@ impl ImageSearch {
                 self.stand_ins(&mut found).await?;
                 let system = self.system.as_deref();
                 found.images.values_mut().for_each(|image| image.artifact.system = system.map(str::to_owned));
-                return Ok(releases(found, fixed, content_sets));
+                return Ok(self.releases(found, fixed, content_sets));
             }
             let parents = self.resolve(&mut found, &layer).await?;
             let new: BTreeSet<Nvr> = parents.into_iter().filter(|nvr| !found.images.contains_key(nvr)).collect();
@@ -171,6 +186,13 @@ impl ImageSearch {
         Ok(())
     }
 
+    fn releases(&self, found: Found, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Releases {
+        let releases = found.images.into_values().fold(Releases::new(), Releases::with);
+        let releases = fixed.iter().cloned().fold(releases, Releases::fixing);
+        let releases = if self.one_distribution { releases.of_one_distribution() } else { releases };
+        content_sets.iter().fold(releases, |releases, set| releases.in_content_set(set))
+    }
+
     /// Adds published images that could be used instead of images that are only parents.
     async fn stand_ins(&self, found: &mut Found) -> Result<()> {
         let parents = found.images.values().filter(|image| !image.affected && found.needs_fix(&image.nvr));
@@ -187,12 +209,6 @@ impl ImageSearch {
         }
         Ok(())
     }
-}
-
-fn releases(found: Found, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Releases {
-    let releases = found.images.into_values().fold(Releases::new(), Releases::with);
-    let releases = fixed.iter().cloned().fold(releases, Releases::fixing);
-    content_sets.iter().fold(releases, |releases, set| releases.in_content_set(set))
 }
 
 fn texts(nvrs: &BTreeSet<Nvr>) -> String {

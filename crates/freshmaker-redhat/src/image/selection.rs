@@ -317,15 +317,21 @@ fn impediment(index: &Index<'_>, bases: &[Base], place: usize, left_out: &BTreeM
 }
 
 fn inclusion(fixes: &Fixes, choice: &Choice, index: &Index<'_>, place: usize) -> (RebuildReason, Reason) {
-    let finding = match fixes.find(index.images[place].rpms.as_ref()) {
+    let image = index.images[place];
+    let chosen = choice.chosen.contains(&place);
+    let reason = if chosen { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
+    if let Some(why) = &image.why {
+        return (reason, why.clone());
+    }
+    let finding = match fixes.find(image.rpms.as_ref()) {
         Finding::Older { installed, fix } => format!("it contains {installed}, older than {fix}"),
         _ => "it is taken for affected, since its packages or the fixed ones are unknown".to_owned(),
     };
-    if choice.chosen.contains(&place) {
-        return (RebuildReason::DirectlyAffected, Reason::new("affected", finding));
+    if chosen {
+        return (reason, Reason::new("affected", finding));
     }
     let text = format!("another image that is rebuilt needs it, and {finding}");
-    (RebuildReason::Dependency, Reason::new("dependency", text))
+    (reason, Reason::new("dependency", text))
 }
 
 fn parents(index: &Index<'_>, bases: &[Base], place: usize) -> Vec<SelectedParent> {

@@ -9,6 +9,7 @@
 //!   was built from.
 //! * [`KojiRecipes`] finds out how images can be built again, for
 //!   [`lookup::Recipes`](crate::lookup::Recipes), and where packages come from.
+//! * [`KojiImages`] finds images, what is in them and what is built on them, without a catalog.
 //! * [`Client`] calls any other method of the hub, without a login.
 //!
 //! ```no_run
@@ -30,6 +31,7 @@ mod classify;
 mod client;
 mod config;
 mod fault;
+mod images;
 mod ini;
 mod package_builds;
 mod packages;
@@ -46,6 +48,7 @@ pub use builds::KojiBuildSystem;
 pub use client::Client;
 pub use config::{KojiConfig, KojiLogin};
 pub use fault::{CallError, Fault};
+pub use images::KojiImages;
 pub use profile::{Profile, ProfileFiles};
 pub use read::{Archive, Build, ImageOrigin, KojiReader, Log, ParentBuild, TaskRequest};
 pub use recipes::KojiRecipes;

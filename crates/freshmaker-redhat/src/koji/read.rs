@@ -300,10 +300,6 @@ impl KojiReader {
         let asked = part(0).get::<Option<&str>>(&[]).map_err(|error| corrupt(error.within("[0]")))?;
         let sources = [build.source.as_deref(), asked].into_iter().flatten();
         let source = sources.filter_map(commit).next();
-        let branch = match part(2) {
-            Value::Struct(_) => part(2).get::<Option<&str>>(&["git_branch"]),
-            _ => Ok(None),
-        };
         Ok(TaskRequest {
             task,
             source: source.ok_or_else(|| missing("neither the build nor its task names a commit"))?,
@@ -312,7 +308,7 @@ impl KojiReader {
                 .map_err(|error| corrupt(error.within("[1]")))?
                 .unwrap_or_default()
                 .to_owned(),
-            branch: branch.map_err(|error| corrupt(error.within("[2]")))?.map(str::to_owned),
+            branch: branch(answer).map_err(corrupt)?.map(str::to_owned),
         })
     }
 
@@ -427,7 +423,7 @@ impl KojiReader {
         serde_json::from_slice(&body).map_err(|error| Error::new(Remedy::Corrupt, url, error))
     }
 
-    async fn ask(&self, request: Request) -> Result<Value> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Value> {
         let answer = self.client.call(&request).await;
         answer.map_err(|error| error.into_error(Call::Read, &self.client.place(&request.method)))
     }
@@ -438,6 +434,15 @@ impl KojiReader {
 
     pub(super) fn failed(&self, method: &str, error: CallError) -> Error {
         error.into_error(Call::Read, &self.client.place(method))
+    }
+}
+
+/// Reads the branch in the answer of `getTaskRequest`; `None` if the request names none.
+pub(super) fn branch(answer: &Value) -> Result<Option<&str>, Mismatch> {
+    let parts: &[Value] = answer.get(&[])?;
+    match parts.get(2) {
+        Some(options @ Value::Struct(_)) => options.get(&["git_branch"]).map_err(|error| error.within("[2]")),
+        _ => Ok(None),
     }
 }
 

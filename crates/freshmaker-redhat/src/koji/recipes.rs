@@ -172,21 +172,31 @@ impl KojiRecipes {
             })?;
             artifact = artifact.with_parameter("yum_repourls", Parameter::Set(urls.clone()));
         }
-        let mut parents = BTreeSet::new();
-        for parent in origin.parents.values() {
-            let last = origin.parent_build == Some(parent.id);
-            let kind = if last { EdgeKind::ParentImage } else { EdgeKind::BuilderStage };
-            parents.insert((nvr(&parent.nvr)?, kind));
-        }
-        if let Some(parent) = without_name(origin).and_then(|number| unnamed.get(&number)) {
-            parents.insert((parent.clone()?, EdgeKind::ParentImage));
-        }
+        let parents = parents(origin, unnamed)?;
         Ok(Recipe { artifact, parents, composes: origin.composes.iter().copied().collect() })
     }
 }
 
+/// Returns the images that an image was built from. `unnamed` has the names of those that the build
+/// names only by number.
+pub(super) fn parents(
+    origin: &ImageOrigin,
+    unnamed: &BTreeMap<i64, std::result::Result<Nvr, String>>,
+) -> std::result::Result<BTreeSet<(Nvr, EdgeKind)>, String> {
+    let mut parents = BTreeSet::new();
+    for parent in origin.parents.values() {
+        let last = origin.parent_build == Some(parent.id);
+        let kind = if last { EdgeKind::ParentImage } else { EdgeKind::BuilderStage };
+        parents.insert((nvr(&parent.nvr)?, kind));
+    }
+    if let Some(parent) = without_name(origin).and_then(|number| unnamed.get(&number)) {
+        parents.insert((parent.clone()?, EdgeKind::ParentImage));
+    }
+    Ok(parents)
+}
+
 /// Returns the number of the last stage's image, if the build does not tell its name.
-fn without_name(origin: &ImageOrigin) -> Option<i64> {
+pub(super) fn without_name(origin: &ImageOrigin) -> Option<i64> {
     let number = origin.parent_build?;
     origin.parents.values().all(|parent| parent.id != number).then_some(number)
 }

@@ -57,6 +57,11 @@ pub(crate) fn method(kind: ArtifactKind) -> &'static str {
 pub(crate) fn marker(task: &Value) -> Option<&str> {
     let Value::Struct(members) = task else { return None };
     let Value::Array(request) = members.get("request")? else { return None };
+    marker_in(request)
+}
+
+/// Returns the marker in the request of a task.
+pub(crate) fn marker_in(request: &[Value]) -> Option<&str> {
     let options = request.get(2)?;
     ["userdata", "custom_user_metadata"].iter().find_map(|holder| options.get(&[holder, MARKER]).ok())
 }

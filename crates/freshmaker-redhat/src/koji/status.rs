@@ -247,8 +247,7 @@ fn failed_task(result: Result<Value, CallError>) -> Result<Failure, Unknown> {
 fn closed_task(result: &Value, builds: &Value) -> Result<Closed, Unknown> {
     let odd = |error: Mismatch| Unknown::mismatch("getTaskResult", &error);
     let has_names = matches!(result, Value::Struct(_));
-    let imported = if has_names { result.each(&["koji_builds"], build_number).map_err(odd)? } else { Vec::new() };
-    if let Some(&build) = imported.first() {
+    if let Some(build) = imported(result).map_err(odd)? {
         return Ok(Closed { build: Some(build), repository: String::new() });
     }
     let listed = builds.each(&[], |build| build.get::<i64>(&["build_id"]));
@@ -259,6 +258,13 @@ fn closed_task(result: &Value, builds: &Value) -> Result<Closed, Unknown> {
         return Ok(Closed { build: None, repository });
     }
     Ok(Closed { build: listed.first().copied(), repository: String::new() })
+}
+
+/// Reads the first build that the result of a task names.
+pub(super) fn imported(result: &Value) -> Result<Option<i64>, Mismatch> {
+    let has_names = matches!(result, Value::Struct(_));
+    let builds = if has_names { result.each(&["koji_builds"], build_number)? } else { Vec::new() };
+    Ok(builds.first().copied())
 }
 
 /// Reads the number of a build, which may be a text.

@@ -37,6 +37,16 @@ pub struct AdvisoryStatusChanged {
     pub content_types: Option<Vec<String>>,
 }
 
+impl AdvisoryStatusChanged {
+    /// Says that an advisory has shipped, and no more. So it is always the same for one advisory.
+    #[must_use]
+    pub fn shipped(errata_id: i64) -> Self {
+        let to = "SHIPPED_LIVE".to_owned();
+        let (advisory, synopsis, product, release) = (None, None, None, None);
+        Self { errata_id, from: None, to, advisory, synopsis, product, release, content_types: None }
+    }
+}
+
 impl Event for AdvisoryStatusChanged {
     const KIND: &'static str = "errata.advisory-status-changed";
 
@@ -75,6 +85,42 @@ impl Event for ModuleAdvisorySigned {
 
     fn search_key(&self) -> Option<String> {
         Some(self.errata_id.to_string())
+    }
+}
+
+/// Says that all packages of an advisory are signed, so that images can be built with them.
+///
+/// No message of a service says this:
+/// [`AnnounceAdvisories`](crate::handlers::AnnounceAdvisories) finds it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvisoryRpmsSigned {
+    /// The advisory.
+    pub errata_id: i64,
+    /// Its name with its revision, for example `RHSA-2018:2838-08`.
+    pub advisory: String,
+    /// Whether the advisory has shipped, so that its packages are available to everyone.
+    #[serde(default)]
+    pub released: bool,
+    /// Its security impact in lower case: `critical`, `important`, `moderate`, `low`, `none`, or
+    /// empty. The [severity of the event](freshmaker::Severity) is the same, or moderate.
+    #[serde(default)]
+    pub security_impact: String,
+}
+
+impl Event for AdvisoryRpmsSigned {
+    const KIND: &'static str = "errata.advisory-rpms-signed";
+
+    fn search_key(&self) -> Option<String> {
+        Some(self.errata_id.to_string())
+    }
+
+    fn severity(&self) -> Severity {
+        match self.security_impact.as_str() {
+            "critical" => Severity::Critical,
+            "important" => Severity::Important,
+            "low" => Severity::Low,
+            _ => Severity::Moderate,
+        }
     }
 }
 

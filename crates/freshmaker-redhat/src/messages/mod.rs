@@ -130,7 +130,7 @@ pub const ALL: [Parser; 15] = [
 /// [`RESERVED_KINDS`] has Freshmaker's names for the numbers. A request to cancel
 /// is not an event there and has no number. The numbers that are missing here are of events that
 /// Freshmaker distinguishes by a lookup.
-pub const NUMBERS: [(&str, i32); 13] = [
+pub const NUMBERS: [(&str, i32); 14] = [
     (mbs::ModuleChanged::KIND, 0),
     (dist_git::ModuleMetadataChanged::KIND, 1),
     (dist_git::SpecChanged::KIND, 2),
@@ -138,6 +138,7 @@ pub const NUMBERS: [(&str, i32); 13] = [
     (bodhi::UpdateStable::KIND, 5),
     (koji::TaskChanged::KIND, 6),
     (koji::RpmSigned::KIND, 7),
+    (errata::AdvisoryRpmsSigned::KIND, 8),
     (koji::ContainerTaskChanged::KIND, 9),
     (errata::AdvisoryStatusChanged::KIND, 10),
     (odcs::ComposeChanged::KIND, 12),
@@ -145,6 +146,12 @@ pub const NUMBERS: [(&str, i32); 13] = [
     (request::AsyncBuild::KIND, 14),
     (errata::ModuleAdvisorySigned::KIND, 17),
 ];
+
+/// Kinds of events that come later, and the numbers that Freshmaker's interface has for them:
+/// operator bundles of a shipped advisory, their rebuild on request, and the build of Flatpak
+/// applications on request. No other event gets these names.
+pub const RESERVED_NUMBERS: [(&str, i32); 3] =
+    [("errata.bundle-advisory-shipped", 15), ("freshmaker.bundle-rebuild", 16), ("freshmaker.flatpak-build", 18)];
 
 /// Returns the number that Freshmaker's interface shows for a kind; `None` if it has none.
 ///

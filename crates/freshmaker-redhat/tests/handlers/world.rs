@@ -11,8 +11,8 @@ use freshmaker::{ArtifactGraph, Policy};
 use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::lookup::{
-    Advisories, Advisory, Containing, ContentSets, Each, Images, Ingredients, PackageOrigins, Recipe, Recipes,
-    TaggedBuild,
+    Advisories, Advisory, AdvisoryBuilds, Containing, ContentSets, Each, Images, Ingredients, PackageOrigins, Recipe,
+    Recipes, TaggedBuild,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -53,6 +53,12 @@ pub(super) struct World {
     pub(super) others: Vec<(Advisory, Vec<Tagged>)>,
     pub(super) images: BTreeMap<Nvr, Known>,
     pub(super) calls: Mutex<BTreeMap<&'static str, Vec<usize>>>,
+    /// Those of its builds that are not signed.
+    pub(super) unsigned: &'static [&'static str],
+    /// The next questions about the advisory that fail, as if the tool were away.
+    pub(super) outages: Mutex<usize>,
+    /// Whether images are asked for without content sets.
+    pub(super) without_content_sets: bool,
 }
 
 impl World {
@@ -76,11 +82,23 @@ impl World {
             others: Vec::new(),
             images,
             calls: Mutex::default(),
+            unsigned: &[],
+            outages: Mutex::default(),
+            without_content_sets: false,
         }
     }
 
     fn called(&self, name: &'static str, things: usize) {
         self.calls.lock().unwrap().entry(name).or_default().push(things);
+    }
+
+    fn may_be_away(&self) -> Result<()> {
+        let mut outages = self.outages.lock().unwrap();
+        if *outages == 0 {
+            return Ok(());
+        }
+        *outages -= 1;
+        Err(Error::new(Remedy::Unavailable, "the Errata Tool", "it is away"))
     }
 
     fn describe(&self, image: &Nvr, packages: &BTreeSet<String>) -> Option<CatalogImage> {
@@ -98,6 +116,7 @@ impl World {
 impl Advisories for World {
     async fn advisory(&self, id: u64) -> Result<Advisory> {
         self.called("advisory", 1);
+        self.may_be_away()?;
         let mut all = std::iter::once(&self.advisory).chain(self.others.iter().map(|(advisory, _)| advisory));
         let found = all.find(|advisory| advisory.id == id).cloned();
         found.ok_or_else(|| Error::new(Remedy::NotFound, "the Errata Tool", format!("there is no advisory {id}")))
@@ -122,6 +141,24 @@ impl Advisories for World {
 }
 
 #[async_trait]
+impl AdvisoryBuilds for World {
+    async fn unsigned_builds(&self, _: u64) -> Result<BTreeSet<Nvr>> {
+        self.called("unsigned_builds", 1);
+        self.may_be_away()?;
+        Ok(self.unsigned.iter().map(|build| nvr(build)).collect())
+    }
+
+    async fn advisories_of_build(&self, build: &Nvr) -> Result<BTreeSet<u64>> {
+        self.called("advisories_of_build", 1);
+        self.may_be_away()?;
+        if self.builds.iter().any(|(known, _)| nvr(known) == *build) {
+            return Ok([self.advisory.id].into());
+        }
+        Err(Error::new(Remedy::NotFound, "the Errata Tool", format!("there is no build {build}")))
+    }
+}
+
+#[async_trait]
 impl ContentSets for World {
     async fn content_sets(&self, repositories: &BTreeSet<String>) -> Result<BTreeSet<String>> {
         self.called("content_sets", repositories.len());
@@ -133,7 +170,8 @@ impl ContentSets for World {
 impl Images for World {
     async fn containing(&self, wanted: &Containing) -> Result<Vec<CatalogImage>> {
         self.called("containing", wanted.packages.len());
-        assert!(wanted.content_sets.contains("baseos") && wanted.content_sets.contains("rhel-baseos__x86_64"));
+        let both = ["baseos", "rhel-baseos__x86_64"].map(str::to_owned).into();
+        assert_eq!(wanted.content_sets, if self.without_content_sets { BTreeSet::new() } else { both });
         let has = |known: &Known| known.rpms.iter().any(|rpm| wanted.packages.contains(nvr(rpm).name()));
         let offered = self.images.iter().filter(|(_, known)| !known.unoffered && has(known));
         Ok(offered.filter_map(|(nvr, _)| self.describe(nvr, &wanted.packages)).map(CatalogImage::affected).collect())

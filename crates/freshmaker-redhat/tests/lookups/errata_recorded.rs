@@ -165,6 +165,7 @@ async fn the_fake_answers_in_the_same_form() {
     let build = FakeBuild::new("ceph-iscsi-cli-2.7-7.el7cp".parse().unwrap(), ["RHEL-7-RHCEPH-3.1"])
         .with_files(["ceph-iscsi-cli-2.7-7.el7cp.src.rpm", "ceph-iscsi-cli-2.7-7.el7cp.noarch.rpm"]);
     fake.add(errata.advisory(36762).await.unwrap(), [build], ["repository"]);
+    fake.date(36762, "2018-09-24T19:16:45Z".parse().unwrap(), "2018-10-01T15:13:30Z".parse().unwrap());
     let mut compared = 0;
     for answer in answers().iter().filter(|answer| answer.source.starts_with("errata-tool")) {
         if answer.path.contains("36762") && !answer.path.contains("builds") {

@@ -6,6 +6,7 @@
 mod errata;
 mod errata_recorded;
 mod pulp;
+mod shipped;
 
 use freshmaker::Nvr;
 use freshmaker::backend::{Error, Remedy};

@@ -2,6 +2,7 @@
 //! the service Freshmaker out.
 #![allow(clippy::unwrap_used)]
 
+mod conversion;
 mod forms;
 mod messages;
 mod schemas;

@@ -45,6 +45,8 @@ pub(super) struct Build {
     parent: Option<i64>,
     /// Numbers of the composes that an image was built with.
     pub(super) composes: Vec<i64>,
+    /// The images of all stages with their names, if they are recorded.
+    parents: Vec<(i64, String)>,
     pub(super) archives: Vec<Archive>,
     rpms: Vec<Rpm>,
     /// Names of its tags, in the order in which they were added.
@@ -130,11 +132,23 @@ impl Builds {
             digest: origin.image.then_some(digest),
             parent: origin.parent.and_then(|parent| self.by_name(parent)).map(|parent| parent.id),
             composes: Vec::new(),
+            parents: Vec::new(),
             archives,
             rpms,
             tags: if origin.target.is_empty() { Vec::new() } else { vec![format!("{}-candidate", origin.target)] },
         });
         Ok(id)
+    }
+
+    /// Records the images that a build was made from, by their names.
+    pub(super) fn name_parents(&mut self, id: i64, names: &[String]) -> Result<(), String> {
+        let mut parents = Vec::new();
+        for name in names {
+            let parent = self.by_name(name).ok_or_else(|| format!("there is no build {name}"))?;
+            parents.push((parent.id, name.clone()));
+        }
+        self.rows.iter_mut().filter(|build| build.id == id).for_each(|build| build.parents.clone_from(&parents));
+        Ok(())
     }
 }
 
@@ -179,10 +193,12 @@ impl Build {
     /// Returns what the content generator records about an image.
     pub(super) fn extra(&self) -> Value {
         let Some(digest) = &self.digest else { return Value::Nil };
+        let parent =
+            |(id, nvr): &(i64, String)| (format!("{REGISTRY}/{nvr}"), record([("id", int(*id)), ("nvr", text(nvr))]));
         let image = record([
             ("parent_build_id", or_nil(self.parent, int)),
             ("parent_images", list([])),
-            ("parent_image_builds", record([])),
+            ("parent_image_builds", Value::Struct(self.parents.iter().map(parent).collect())),
             (
                 "index",
                 record([

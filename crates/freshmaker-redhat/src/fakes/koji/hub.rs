@@ -101,6 +101,10 @@ impl Hub {
         Ok(Self { inner, address: server.address(), server: Some(server) })
     }
 
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.inner.world()
+    }
+
     /// Returns the address that the hub listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

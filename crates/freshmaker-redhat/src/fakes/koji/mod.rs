@@ -43,6 +43,7 @@
 mod builds;
 mod bus;
 mod calls;
+mod container;
 mod hub;
 mod ledger;
 mod output;
@@ -54,6 +55,7 @@ mod values;
 mod world;
 
 pub use bus::Dialect;
+pub use container::Container;
 pub use hub::Hub;
 pub use ledger::{Entry, Ledger, Violation};
 pub use script::{End, Fate, Submission, Trouble};

@@ -51,6 +51,16 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
+    /// Sets the options and the result of a task that has ended, and returns it.
+    pub(super) fn finish(&mut self, id: i64, options: Value, result: Value) -> Option<&Task> {
+        let task = self.rows.get_mut(&id)?;
+        if let Some(last) = task.request.get_mut(2) {
+            *last = options;
+        }
+        task.result = Some(Ok(result));
+        Some(task)
+    }
+
     pub(super) fn get(&self, id: i64) -> Option<&Task> {
         self.rows.get(&id)
     }

@@ -5,6 +5,7 @@ use crate::handlers::affected::Advised;
 use crate::handlers::earlier::advisory_of;
 use crate::handlers::rpm_advisory::SHIPPED;
 use crate::image::Selection;
+use crate::messages::errata::AdvisoryRpmsSigned;
 use crate::messages::request::ManualRebuild;
 use freshmaker::artifact::{ArtifactKind, Nvr};
 use freshmaker::backend::{EventFilter, Remedy, Result};
@@ -19,8 +20,8 @@ impl ImageComposes {
     /// the advisories of earlier events that have not shipped either, for the images that these
     /// events build too.
     ///
-    /// Only requests of people are about advisories that have not shipped, so only events of these
-    /// are looked at.
+    /// Only requests of people, and signed advisories, are about advisories that have not shipped,
+    /// so only events of these are looked at.
     pub(super) async fn unshipped(&self, of: Advised<'_>, selection: &Selection) -> Result<Unshipped> {
         let Advised { advisory, advisories, history } = of;
         let names: BTreeSet<String> = selection.images().iter().map(|image| image.nvr.name().to_owned()).collect();
@@ -48,9 +49,8 @@ async fn others(history: &History, own: u64, names: &BTreeSet<String>) -> Result
     let states = vec![EventState::Initialized, EventState::Building, EventState::Complete];
     let mut others: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     for event in history.events(EventFilter { states, ..EventFilter::default() }).await? {
-        let Some(id) = advisory_of(&event).filter(|id| *id != own && event.envelope.kind == ManualRebuild::KIND) else {
-            continue;
-        };
+        let early = [AdvisoryRpmsSigned::KIND, ManualRebuild::KIND].contains(&event.envelope.kind.as_str());
+        let Some(id) = advisory_of(&event).filter(|id| *id != own && early) else { continue };
         let Some(plan) = history.plan(event.id).await? else { continue };
         let shared: BTreeSet<String> = images(&plan).filter(|name| names.contains(name)).collect();
         if !shared.is_empty() && takes_from_tags(&plan) {
