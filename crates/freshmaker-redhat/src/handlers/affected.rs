@@ -43,16 +43,15 @@ pub struct AffectedImages {
 #[async_trait]
 pub(super) trait Prepare: fmt::Debug + Send + Sync {
     /// Adds to the selection of an advisory's images, made from these releases, what each of them
-    /// needs.
-    async fn prepare(&self, of: Advised<'_>, releases: &Releases, selection: Selection) -> Result<Selection, BoxError>;
-}
-
-/// An advisory, and who can say more about it and others.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Advised<'a> {
-    pub(super) advisory: &'a Advisory,
-    pub(super) advisories: &'a dyn Advisories,
-    pub(super) history: &'a History,
+    /// needs. More can be asked about this and other advisories, and about earlier events.
+    async fn prepare(
+        &self,
+        advisory: &Advisory,
+        advisories: &dyn Advisories,
+        history: &History,
+        releases: &Releases,
+        selection: Selection,
+    ) -> Result<Selection, BoxError>;
 }
 
 /// Which images of an advisory are wanted, and which earlier rebuilds are used. By default all that
@@ -149,8 +148,7 @@ impl AffectedImages {
         let (releases, selection) = on_earlier_rebuilds(releases, advisory, wanted, cx).await?;
         let selection = match &self.prepares {
             Some(prepares) => {
-                let of = Advised { advisory, advisories: &*self.advisories, history: &cx.history() };
-                prepares.prepare(of, &releases, selection).await?
+                prepares.prepare(advisory, &*self.advisories, &cx.history(), &releases, selection).await?
             }
             None => selection,
         };

@@ -87,7 +87,7 @@ fn submission(request: &BuildRequest, earlier: &[BuildRequest]) -> String {
         other => format!(" {name}={other:?}"),
     });
     let parents = request.parents.iter().map(|parent| {
-let rebuilt = earlier.iter().any(|other| other.artifact == parent.id);
+        let rebuilt = earlier.iter().any(|other| other.artifact == parent.id);
         let made = if rebuilt { "rebuilt " } else { "" };
         format!(" on {made}{}", parent.id)
     });

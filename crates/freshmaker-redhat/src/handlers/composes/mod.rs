@@ -3,13 +3,14 @@
 mod needs;
 mod unshipped;
 
-use super::affected::{Advised, AffectedImages, Prepare};
+use super::affected::{AffectedImages, Prepare};
 use crate::image::{Publication, Releases, SelectError, SelectedImage, Selection};
-use crate::lookup::{Advisory, Composes, Each, Ingredients, PackageOrigins};
+use crate::lookup::{Advisories, Advisory, Composes, Each, Ingredients, PackageOrigins};
 use crate::odcs::{Compose, Flag};
 use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter, Parameters};
 use freshmaker::backend::{BoxError, Error, Remedy, Result};
+use freshmaker::handler::History;
 use needs::{Known, Needs};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -225,11 +226,13 @@ fn read(pattern: &str) -> Result<Regex> {
 impl Prepare for ImageComposes {
     async fn prepare(
         &self,
-        of: Advised<'_>,
+        advisory: &Advisory,
+        advisories: &dyn Advisories,
+        history: &History,
         releases: &Releases,
         selection: Selection,
     ) -> std::result::Result<Selection, BoxError> {
-        let unshipped = self.unshipped(of, &selection).await?;
+        let unshipped = self.unshipped(advisories, advisory, &selection, history).await?;
         self.attach(releases, selection, &unshipped).await
     }
 }

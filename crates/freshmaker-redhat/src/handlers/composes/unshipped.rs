@@ -1,10 +1,10 @@
 //! Packages of advisories that have not shipped, which are in no repository yet.
 
 use super::{ImageComposes, Unshipped};
-use crate::handlers::affected::Advised;
 use crate::handlers::earlier::advisory_of;
 use crate::handlers::rpm_advisory::SHIPPED;
 use crate::image::Selection;
+use crate::lookup::{Advisories, Advisory};
 use crate::messages::errata::AdvisoryRpmsSigned;
 use crate::messages::request::ManualRebuild;
 use freshmaker::artifact::{ArtifactKind, Nvr};
@@ -22,8 +22,13 @@ impl ImageComposes {
     ///
     /// Only requests of people, and signed advisories, are about advisories that have not shipped,
     /// so only events of these are looked at.
-    pub(super) async fn unshipped(&self, of: Advised<'_>, selection: &Selection) -> Result<Unshipped> {
-        let Advised { advisory, advisories, history } = of;
+    pub(super) async fn unshipped(
+        &self,
+        advisories: &dyn Advisories,
+        advisory: &Advisory,
+        selection: &Selection,
+        history: &History,
+    ) -> Result<Unshipped> {
         let names: BTreeSet<String> = selection.images().iter().map(|image| image.nvr.name().to_owned()).collect();
         if advisory.state == SHIPPED || names.is_empty() {
             return Ok(Vec::new());
