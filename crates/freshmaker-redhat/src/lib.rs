@@ -10,9 +10,10 @@
 //! * `lightblue` (feature `lightblue`): released images, as Lightblue knows them.
 //! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
 //! * `pulp` (feature `pulp`): content sets of package repositories, from Pulp.
+//! * `pyxis` (feature `pyxis`): released images, as Pyxis knows them.
 //! * [`handlers`]: handlers that are ready to use.
-//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an ODCS and a Pulp for
-//!   tests and demonstrations.
+//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an ODCS, a Pulp and a Pyxis
+//!   for tests and demonstrations.
 //!
 //! ```
 //! use freshmaker::Message;
@@ -73,6 +74,7 @@
 //! | `lightblue` | yes | `lightblue` | |
 //! | `odcs` | yes | `odcs` | |
 //! | `pulp` | yes | `pulp` | |
+//! | `pyxis` | yes | `pyxis` | |
 //! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
 //! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
 //! | `fakes` | | `fakes` | |
@@ -98,5 +100,9 @@ pub mod messages;
 pub mod odcs;
 #[cfg(feature = "pulp")]
 pub mod pulp;
-#[cfg(any(feature = "errata", feature = "pulp"))]
+#[cfg(feature = "pyxis")]
+pub mod pyxis;
+#[cfg(any(feature = "lightblue", feature = "pyxis"))]
+mod released;
+#[cfg(any(feature = "errata", feature = "pulp", feature = "pyxis"))]
 mod rest;

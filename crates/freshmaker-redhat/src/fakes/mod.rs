@@ -5,4 +5,5 @@ pub mod koji;
 pub mod lightblue;
 pub mod odcs;
 pub mod pulp;
+pub mod pyxis;
 mod wire;
