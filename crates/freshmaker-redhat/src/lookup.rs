@@ -10,6 +10,7 @@
 //! | [`ContentSets`] | which content sets have these repositories? | Pulp |
 //! | [`Images`] | which images contain these packages? | Lightblue, Pyxis |
 //! | [`Recipes`] | how was this image built, and from which images? | Koji |
+//! | [`Modules`] | which modules contain these packages? | MBS |
 //!
 //! Every method answers for many things at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
@@ -158,3 +159,53 @@ pub trait Recipes: fmt::Debug + Send + Sync {
 
 /// An answer for each image that was asked about: what was found, or in a sentence why nothing was.
 pub type Each<T> = BTreeMap<Nvr, std::result::Result<T, String>>;
+
+/// A stream of a module, as its latest build that is ready tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Its stream, which is also the branch of its metadata.
+    pub stream: String,
+    /// The repository of its metadata.
+    pub source: String,
+    /// The commit that the latest build was made from.
+    pub commit: String,
+    /// The packages that it is built from, each with the branch or commit that its metadata name.
+    pub components: BTreeMap<String, Option<String>>,
+}
+
+impl Module {
+    /// Returns name and stream, joined by a colon.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.name, self.stream)
+    }
+
+    /// Returns whether the module takes this package from this branch. A package without a branch
+    /// in the metadata, and `None` here, fit every branch.
+    #[must_use]
+    pub fn takes(&self, package: &str, branch: Option<&str>) -> bool {
+        match (self.components.get(package), branch) {
+            (None, _) => false,
+            (Some(Some(from)), Some(branch)) => from == branch,
+            (Some(_), _) => true,
+        }
+    }
+}
+
+/// What is known about modules.
+#[async_trait]
+pub trait Modules: fmt::Debug + Send + Sync {
+    /// Returns the modules whose latest build has one of these packages as a component.
+    ///
+    /// # Errors
+    /// If the service cannot be asked.
+    async fn containing(&self, packages: &BTreeSet<String>) -> Result<Vec<Module>>;
+
+    /// Returns a stream of a module; `None` if no build of it is ready.
+    ///
+    /// # Errors
+    /// If the service cannot be asked.
+    async fn module(&self, name: &str, stream: &str) -> Result<Option<Module>>;
+}

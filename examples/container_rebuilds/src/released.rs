@@ -2,7 +2,7 @@
 //! three that are built on each other, and of an advisory for a package in them.
 
 use crate::Result;
-use crate::advisories::Sources;
+use crate::advisories::{ImagesConfig, Sources};
 use freshmaker::Message;
 use freshmaker::artifact::Nvr;
 use freshmaker_redhat::errata::ErrataConfig;
@@ -79,7 +79,7 @@ impl Released {
         errata.http.timeout = Duration::from_secs(5);
         lightblue.http.timeout = Duration::from_secs(5);
         let pulp = PulpConfig::new(self.pulp.url());
-        Sources { errata, pulp, lightblue, extra_repositories: BTreeMap::new() }
+        Sources { errata, pulp, images: ImagesConfig::Lightblue(lightblue), extra_repositories: BTreeMap::new() }
     }
 }
 

@@ -104,12 +104,13 @@ fn wires(
     Ok(Wires {
         state,
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
-        parsers: parsers(&[PREFIX.to_owned()], true),
+        parsers: parsers(&[PREFIX.to_owned()], true, false),
         freshmaker_messages: None,
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,
         odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
+        mbs: None,
         advisories: Some(released.sources()),
     })
 }

@@ -13,10 +13,16 @@ use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requeste
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
-use freshmaker_redhat::handlers::{FACTS, RebuildImagesOfAdvisory, RebuildImagesOnRequest, cancel_on_request};
+use freshmaker_redhat::handlers::{
+    AffectedModules, FACTS, RebuildImagesOfAdvisory, RebuildImagesOnRequest, RebuildModule, RebuildModulesAfterUpdate,
+    RebuildModulesOfPackage, cancel_on_request,
+};
 use freshmaker_redhat::koji::{KojiBuildSystem, KojiConfig, KojiVerifier, Profile, ProfileFiles};
+use freshmaker_redhat::mbs::{GitCommits, MbsBuildSystem, MbsConfig, MbsLogin};
 use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
-use freshmaker_redhat::messages::{self, bodhi, dist_git, koji as koji_messages, odcs as odcs_messages, request};
+use freshmaker_redhat::messages::{
+    self, bodhi, dist_git, koji as koji_messages, mbs as mbs_messages, odcs as odcs_messages, request,
+};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
 use std::path::{Path, PathBuf};
@@ -33,6 +39,7 @@ pub(crate) struct Wires {
     pub(crate) koji: System<KojiConfig>,
     pub(crate) verify: bool,
     pub(crate) odcs: Option<System<OdcsConfig>>,
+    pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Sources>,
 }
 
@@ -43,9 +50,22 @@ pub(crate) struct System<C> {
     pub(crate) config: C,
 }
 
+/// The build system of modules, and who makes new commits for it.
+pub(crate) struct Mbs {
+    pub(crate) system: System<MbsConfig>,
+    pub(crate) commits: Option<GitCommits>,
+}
+
+impl Mbs {
+    pub(crate) fn open(&self) -> Result<MbsBuildSystem> {
+        let mbs = MbsBuildSystem::new(self.system.config.clone())?;
+        Ok(self.commits.iter().fold(mbs, |mbs, commits| mbs.with_commits(Arc::new(commits.clone()))))
+    }
+}
+
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let parsers = parsers(&config.topic_prefixes, config.advisories.is_some());
+        let parsers = parsers(&config.topic_prefixes, config.advisories.is_some(), config.mbs.is_some());
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             state: config.state.clone(),
@@ -56,6 +76,7 @@ impl Wires {
             koji: hub(config)?.0,
             verify: config.koji.verify,
             odcs: odcs(config),
+            mbs: mbs(config),
             advisories: config.advisories.as_ref().map(Sources::of).transpose()?,
         })
     }
@@ -101,6 +122,12 @@ impl Wires {
                 .limit(odcs.name.as_str(), odcs.slots)
                 .hints(odcs.name.as_str(), odcs_messages::compose_hint);
         }
+        if let Some(mbs) = &self.mbs {
+            let name = mbs.system.name.as_str();
+            let builds = Arc::new(mbs.open()?);
+            builder =
+                builder.build_system(name, builds).limit(name, mbs.system.slots).hints(name, mbs_messages::module_hint);
+        }
         Ok(builder)
     }
 
@@ -126,13 +153,24 @@ impl Wires {
         };
         let builder = builder.on(RebuildByHand(affected.map(RebuildImagesOnRequest)));
         let builder = builder.on(rebuild_after_update).on(cancel_on_request);
-        let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
+        let mut builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
+        if let Some(mbs) = &self.mbs {
+            let affected = AffectedModules::new(Arc::new(mbs.open()?)).with_system(mbs.system.name.as_str());
+            builder = builder.on(RebuildModule(affected.clone()));
+            // A package needs a new commit, because MBS builds none twice.
+            if mbs.commits.is_some() {
+                builder = builder
+                    .on(RebuildModulesOfPackage(affected.clone()))
+                    .on(RebuildModulesAfterUpdate(affected));
+            }
+        }
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
     }
 }
 
-/// The messages that are understood; those about advisories only if somebody knows them.
-pub(crate) fn parsers(prefixes: &[String], advisories: bool) -> Parsers {
+/// The messages that are understood; those about advisories and modules only if somebody knows
+/// them.
+pub(crate) fn parsers(prefixes: &[String], advisories: bool, modules: bool) -> Parsers {
     let kinds = [
         bodhi::UpdateStable::KIND,
         dist_git::DockerfileChanged::KIND,
@@ -140,7 +178,12 @@ pub(crate) fn parsers(prefixes: &[String], advisories: bool) -> Parsers {
         request::CancelEvent::KIND,
     ];
     let mut parsers = messages::parsers(prefixes);
-    parsers.retain_kinds(|kind| kinds.contains(&kind) || (advisories && kind == AdvisoryStatusChanged::KIND));
+    let of_modules = [dist_git::ModuleMetadataChanged::KIND, dist_git::SpecChanged::KIND];
+    parsers.retain_kinds(|kind| {
+        kinds.contains(&kind)
+            || (advisories && kind == AdvisoryStatusChanged::KIND)
+            || (modules && of_modules.contains(&kind))
+    });
     parsers
 }
 
@@ -154,14 +197,16 @@ pub(crate) fn catalog(path: &Path) -> Result<FilesCatalog> {
 pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     let Some(bus) = &config.fedora_messaging else { return Ok(None) };
     let amqp = AmqpConfig::read(&bus.file)?;
-    let mut topics = parsers(&config.topic_prefixes, config.advisories.is_some()).topics();
+    let understood = parsers(&config.topic_prefixes, config.advisories.is_some(), config.mbs.is_some());
+    let mut topics = understood.topics();
     let mut hints = messages::parsers(&config.topic_prefixes);
     let changes = [
         koji_messages::TaskChanged::KIND,
         koji_messages::ContainerTaskChanged::KIND,
         odcs_messages::ComposeChanged::KIND,
     ];
-    hints.retain_kinds(|kind| changes.contains(&kind));
+    let modules = config.mbs.is_some();
+    hints.retain_kinds(|kind| changes.contains(&kind) || (modules && kind == mbs_messages::ModuleChanged::KIND));
     topics.extend(hints.topics());
     Ok(Some(amqp.bind(topics)))
 }
@@ -188,4 +233,21 @@ pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
         odcs.login = OdcsLogin::TokenFile(file.clone());
     }
     Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
+}
+
+pub(crate) fn mbs(config: &Config) -> Option<Mbs> {
+    let given = config.mbs.as_ref()?;
+    let mut mbs = MbsConfig::new(given.url.as_str());
+    mbs.http.tls.ca.clone_from(&given.ca);
+    mbs.owner.clone_from(&given.owner);
+    if let Some(file) = &given.token_file {
+        mbs.login = MbsLogin::TokenFile(file.clone());
+    } else if given.kerberos {
+        mbs.login = MbsLogin::Kerberos;
+    }
+    let commits = given.commits.as_ref().map(|commits| {
+        let git = GitCommits::new(commits.name.as_str(), commits.email.as_str());
+        commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address))
+    });
+    Some(Mbs { system: System { name: given.name.clone(), slots: given.slots, config: mbs }, commits })
 }

@@ -5,6 +5,9 @@
 //! |---|---|---|
 //! | [`RebuildImagesOfAdvisory`] | an advisory was shipped | to rebuild the images that it affects |
 //! | [`RebuildImagesOnRequest`] | a person asks for the images of an advisory | the same, or only those that are named |
+//! | [`RebuildModule`] | the metadata of a module changed | to rebuild it from the new commit |
+//! | [`RebuildModulesOfPackage`] | the spec file of a package changed | to rebuild the modules that contain it |
+//! | [`RebuildModulesAfterUpdate`] | an update became stable | to rebuild the modules that contain its packages |
 //! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
 //! # What rules of a policy can use
@@ -23,6 +26,7 @@
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
 mod affected;
+mod modules;
 mod request;
 mod rpm_advisory;
 
@@ -30,6 +34,7 @@ use crate::image::CatalogImage;
 use crate::lookup::Advisory;
 pub use affected::AffectedImages;
 use freshmaker::policy::Facts;
+pub use modules::{AffectedModules, RebuildModule, RebuildModulesAfterUpdate, RebuildModulesOfPackage};
 pub use request::{RebuildImagesOnRequest, cancel_on_request};
 pub use rpm_advisory::RebuildImagesOfAdvisory;
 

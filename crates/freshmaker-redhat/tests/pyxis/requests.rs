@@ -5,9 +5,7 @@ use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
 use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::PyxisLogin;
-use freshmaker_testing::http::{Reply, Server};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
 
 /// The number of queries grows with the repositories, not with images, architectures and tags.
 #[tokio::test]
@@ -118,17 +116,13 @@ async fn without_packages_nothing_is_asked_and_none_are_read() {
 }
 
 #[tokio::test]
-async fn an_api_key_is_a_header_and_never_shown() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&seen);
-    let server = Server::start(move |request| {
-        told.lock().unwrap().push(request.header("x-api-key").map(str::to_owned));
-        async { Reply::new(401).with_body(r#"{"detail": "no such key"}"#) }
-    });
-    let server = server.await.unwrap();
-    let pyxis = client(&server.url(), |config| config.login = PyxisLogin::ApiKey(Secret::new("s3cret")));
-    let error = pyxis.containing(&bash()).await.unwrap_err();
-    assert_eq!(error.to_string(), "pyxis: POST /graphql/ (find_repositories): status 401: no such key");
-    assert_eq!(*seen.lock().unwrap(), [Some("s3cret".to_owned())]);
+async fn an_api_key_is_sent_and_never_shown() {
+    let world = World::small().await;
+    world.service.require_api_key("s3cret");
+    let error = world.error().await;
+    let place = "pyxis: POST /graphql/ (find_repositories)";
+    assert_eq!(error.to_string(), format!("{place}: status 401: the API key is not valid"));
+    let pyxis = client(&world.service.url(), |config| config.login = PyxisLogin::ApiKey(Secret::new("s3cret")));
+    assert_eq!(pyxis.containing(&bash()).await.unwrap().len(), 1);
     assert!(!format!("{pyxis:?}").contains("s3cret"));
 }

@@ -25,6 +25,7 @@ struct Service {
     asked: VecDeque<Value>,
     page_max: Option<u64>,
     hides_packages: bool,
+    api_key: Option<String>,
 }
 
 impl Service {
@@ -34,6 +35,9 @@ impl Service {
             self.asked.pop_front();
         }
         self.asked.push_back(body.clone());
+        if self.api_key.as_deref().is_some_and(|key| request.header("x-api-key") != Some(key)) {
+            return Reply::new(401).with_body(json!({ "status": 401, "detail": "the API key is not valid" }).to_string());
+        }
         let Self { wire, repositories, images, page_max, hides_packages, .. } = self;
         wire.reply(request, || {
             if request.method != "POST" || request.path != "/graphql/" {
@@ -174,6 +178,11 @@ impl FakePyxis {
         object["rpm_manifest"] = manifest.unwrap_or_default();
         object["edges"] = json!({ "rpm_manifest": answer });
         add(&mut lock(&self.service).images, object);
+    }
+
+    /// From now on, a request needs this API key; any other is answered by 401.
+    pub fn require_api_key(&self, key: &str) {
+        lock(&self.service).api_key = Some(key.to_owned());
     }
 
     /// From now on, a page has at most this number of objects, whatever is asked for.
