@@ -13,8 +13,8 @@
 //! * `pulp` (feature `pulp`): content sets of package repositories, from Pulp.
 //! * `pyxis` (feature `pyxis`): released images, as Pyxis knows them.
 //! * [`handlers`]: handlers that are ready to use.
-//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an MBS, an ODCS, a Pulp and
-//!   a Pyxis for tests and demonstrations.
+//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an MBS, an ODCS, a Pulp
+//!   and a Pyxis for tests and demonstrations.
 //!
 //! ```
 //! use freshmaker::Message;

@@ -161,6 +161,20 @@ pub trait Recipes: fmt::Debug + Send + Sync {
 pub type Each<T> = BTreeMap<Nvr, std::result::Result<T, String>>;
 
 /// A stream of a module, as its latest build that is ready tells it.
+///
+/// ```
+/// use freshmaker_redhat::lookup::Module;
+///
+/// let module = Module {
+///     name: "perl".to_owned(),
+///     stream: "5.26".to_owned(),
+///     source: "https://src.example.org/modules/perl".to_owned(),
+///     commit: "f1d2d2f9".to_owned(),
+///     components: [("perl-libs".to_owned(), Some("f29".to_owned()))].into(),
+/// };
+/// assert_eq!(module.id(), "perl:5.26");
+/// assert!(module.takes("perl-libs", Some("f29")) && !module.takes("perl-libs", Some("f30")));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Module {
     /// Its name.

@@ -39,6 +39,37 @@ impl<'a> Place<'a> {
 /// * [`add`](Self::add) makes no second commit for a marker: it returns the one that exists.
 /// * [`add`](Self::add) fails with [`Unclear`](Remedy::Unclear) if it is not known whether a commit
 ///   was made, and in other ways only if none was.
+///
+/// # Examples
+/// A forge that makes commits by its own interface, which is a map here:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use freshmaker::backend::Result;
+/// use freshmaker_redhat::mbs::{Commits, MbsBuildSystem, MbsConfig, Place};
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// #[derive(Debug, Default)]
+/// struct Forge(Mutex<BTreeMap<String, String>>);
+///
+/// #[async_trait]
+/// impl Commits for Forge {
+///     async fn find(&self, place: Place<'_>) -> Result<Option<String>> {
+///         Ok(self.0.lock().expect("no panic").get(place.marker).cloned())
+///     }
+///     async fn add(&self, place: Place<'_>) -> Result<String> {
+///         let mut commits = self.0.lock().expect("no panic");
+///         let next = format!("{:040x}", commits.len() + 1);
+///         Ok(commits.entry(place.marker.to_owned()).or_insert(next).clone())
+///     }
+/// }
+///
+/// let mbs = MbsBuildSystem::new(MbsConfig::new("https://mbs.example.org"))?;
+/// let mbs = mbs.with_commits(Arc::new(Forge::default()));
+/// # drop(mbs);
+/// # Ok::<(), freshmaker::backend::Error>(())
+/// ```
 #[async_trait]
 pub trait Commits: fmt::Debug + Send + Sync {
     /// Returns the commit with this marker; `None` if the branch has none.
@@ -95,8 +126,8 @@ impl GitCommits {
         }
     }
 
-    /// Uses another address for the repositories that begin with `prefix`: the one that the user may
-    /// push to. The longest prefix counts.
+    /// Uses another address for the repositories that begin with `prefix`: the one that the user
+    /// may push to. The longest prefix counts.
     #[must_use]
     pub fn pushing_to(mut self, prefix: impl Into<String>, address: impl Into<String>) -> Self {
         self.push.insert(prefix.into(), address.into());

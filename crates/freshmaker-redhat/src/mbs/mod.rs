@@ -182,8 +182,8 @@ impl MbsBuildSystem {
         Ok(Self { client: Client::new(&config)?, config, commits: None })
     }
 
-    /// Takes the tokens for [`MbsLogin::Kerberos`] from `negotiate` instead of the GSSAPI library of
-    /// the system.
+    /// Takes the tokens for [`MbsLogin::Kerberos`] from `negotiate` instead of the GSSAPI library
+    /// of the system.
     #[must_use]
     #[doc(alias = "kerberos")]
     pub fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -268,10 +268,7 @@ impl MbsBuildSystem {
             Ok(builds) if builds.iter().any(|build| !build.has_ended()) || (asked.new_commit && !builds.is_empty()) => error,
             Ok(builds) => {
                 let known: Vec<_> = builds.iter().map(|build| format!("{} ({})", build.id, build.nsvc())).collect();
-                let known = match known.is_empty() {
-                    true => "by another owner".to_owned(),
-                    false => format!("as {}", known.join(", ")),
-                };
+                let known = if known.is_empty() { "by another owner".into() } else { format!("as {}", known.join(", ")) };
                 let text = format!("{}; the commit was built earlier {known}: only a new commit is built", error.text);
                 Error::new(Remedy::Rejected, error.place, text)
             }

@@ -212,7 +212,7 @@ mod tests {
             (json!("data: {components: {rpms: [a]}}"), "`modulemd`: data.components.rpms is not a map"),
             (json!("data: {components: {rpms: {[a]: {}}}}"), "`modulemd`: a component has no name"),
             (json!("a: &a [b]\nc: *a"), "`modulemd`: references are not read"),
-            (json!("[".repeat(100_000)), "`modulemd`: more than 64 levels"),
+            (json!("[".repeat(100)), "`modulemd`: more than 64 levels"),
             (json!(null), "`modulemd`: expected text, found null"),
         ] {
             let wrong = components(&json!({ "modulemd": metadata })).unwrap_err().to_string();

@@ -90,8 +90,8 @@ const ID_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole)]);
 /// use freshmaker::Message;
 /// use freshmaker_redhat::messages;
 ///
-/// let (topic, body) =
-///     ("org.fedoraproject.prod.mbs.module.state.change".into(), r#"{"id": 7, "state": 5}"#.into());
+/// let topic = "org.fedoraproject.prod.mbs.module.state.change".into();
+/// let body = r#"{"id": 7, "state": 5}"#.into();
 /// let message = Message { id: "1".into(), topic, headers: [].into(), body };
 /// let hint = messages::mbs::module_hint(&message).map(|id| id.to_string());
 /// assert_eq!(hint.as_deref(), Some("7"));

@@ -1,7 +1,7 @@
 use super::query::Question;
 use super::record::{Refusal, refusal};
 use super::{PyxisConfig, PyxisLogin};
-use crate::rest::field::{Read, at, each, items, maybe_at, number, object, text_if_any};
+use crate::rest::field::{Read, Wrong, at, each, items, maybe_at, number, object, text_if_any};
 use crate::rest::{Answer, Rest};
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::Method;
@@ -174,7 +174,6 @@ fn complaints(answer: &Value) -> Read<Option<(Remedy, String)>> {
 
 /// Reads the description of a page, and checks that it is the one that was asked for.
 fn page<'a>(answer: &'a Value, question: &Question, wanted: u64, asked: u64) -> Read<Page<'a>> {
-    use crate::rest::field::Wrong;
     let mut objects = Vec::new();
     let read = |field: &'a Value| {
         maybe_at(field, "page", |page| match number(page)? {
@@ -188,7 +187,12 @@ fn page<'a>(answer: &'a Value, question: &Question, wanted: u64, asked: u64) -> 
         })?
         .unwrap_or(asked);
         let total = if question.entity.is_counted() { Some(at(field, "total", number)?) } else { None };
-        at(field, "data", |data| items(data, |object| Ok(objects.push(object))))?;
+        at(field, "data", |data| {
+            items(data, |object| {
+                objects.push(object);
+                Ok(())
+            })
+        })?;
         if objects.len() as u64 > size {
             return Err(Wrong::new(format_args!("{} objects on a page of {size}", objects.len())).below("data"));
         }
@@ -197,9 +201,8 @@ fn page<'a>(answer: &'a Value, question: &Question, wanted: u64, asked: u64) -> 
     let (size, total) = at(answer, &format!("data.{}", question.entity.field()), read)?;
     // Nothing else was asked for.
     at(answer, "data", |data| {
-        each(data, |name, _| match name == question.entity.field() {
-            true => Ok(()),
-            false => Err(Wrong::new("nobody asked for it")),
+        each(data, |name, _| {
+            if name == question.entity.field() { Ok(()) } else { Err(Wrong::new("nobody asked for it")) }
         })
     })?;
     Ok(Page { objects, size, total })

@@ -26,9 +26,10 @@
 //! [`containing`](Images::containing) first asks for the repositories: those that are published, in
 //! one of the configured release categories and of one of the configured vendors, and the
 //! configured exceptions. Those without `auto_rebuild_tags` are passed over. It then asks for the
-//! images that are published in them, 20 repositories at a time. An image counts if it has one of
-//! the tags of a repository in that same repository, one of the packages, and one of the content
-//! sets. A tag with a date of its removal does not count.
+//! published images in them, 20 repositories at a time. An image counts if it has one of the tags
+//! of a repository in that same repository, one of the packages, and one of the content sets. A tag
+//! with a date of its removal does not count. An architecture that lacks the tag, the packages or
+//! the content sets itself is not looked at.
 //!
 //! # What an image is
 //! * Pyxis has an object for each architecture. Objects with one NVR are one image: its content

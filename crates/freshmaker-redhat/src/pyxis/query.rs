@@ -117,7 +117,12 @@ pub(super) fn named_repositories(names: &[String]) -> Question {
     Question { entity: Entity::Repository, filter: json!({ "repository": { "in": names } }) }
 }
 
-/// Asks for the images that are published in one of these repositories with one of these tags, with
+/// Holds for images that are published in some repository.
+fn published() -> Value {
+    json!({ "repositories_elemMatch": { "and": [{ "published": { "eq": true } }] } })
+}
+
+/// Asks for the published images that are in one of these repositories with one of these tags, with
 /// one of these packages, and one of these content sets if there are any.
 ///
 /// Without `by_package` the service does not look at packages: all these images are the answer.
@@ -130,8 +135,8 @@ pub(super) fn images_in(
 ) -> Question {
     // The narrowest condition first: the service is faster then.
     let tagged = json!({ "tags_elemMatch": { "and": [{ "name": { "in": tags } }] } });
-    let place = json!([{ "published": { "eq": true } }, { "repository": { "in": repositories } }, tagged]);
-    let mut all = vec![json!({ "repositories_elemMatch": { "and": place } })];
+    let place = json!([{ "repository": { "in": repositories } }, tagged]);
+    let mut all = vec![json!({ "repositories_elemMatch": { "and": place } }), published()];
     if !content_sets.is_empty() {
         all.push(json!({ "content_sets": { "in": content_sets } }));
     }
@@ -156,7 +161,7 @@ pub(super) fn releases_of(names_and_versions: &[(String, String)], packages: boo
     let filter = json!({ "and": [
         { "brew": { "package": { "in": names } } },
         { "or": begins },
-        { "repositories_elemMatch": { "and": [{ "published": { "eq": true } }] } },
+        published(),
     ] });
     Question { entity: Entity::Image { packages, total: true }, filter }
 }

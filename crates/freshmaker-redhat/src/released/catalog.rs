@@ -173,10 +173,9 @@ impl Repositories {
         self.of(entry).next().is_some()
     }
 
-    /// Returns whether the image is published there with a tag whose images the repository wants to
-    /// be rebuilt.
+    /// Returns whether the entry has a tag whose images its own repository wants to be rebuilt.
     pub(super) fn is_rebuilt(&self, entry: &Entry) -> bool {
-        entry.published && self.of(entry).any(|repository| !repository.auto_rebuild_tags.is_disjoint(&entry.tags))
+        self.of(entry).any(|repository| !repository.auto_rebuild_tags.is_disjoint(&entry.tags))
     }
 
     /// Returns how far the publication of an image with these entries has come.
@@ -250,15 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_published_under_the_tag_is_rebuilt() {
+    fn a_tag_of_its_own_repository_counts() {
         let repositories = Repositories::new(vec![repository(None, "app", true, &[])]);
-        for (name, published, tag, rebuilt) in [
-            ("app", true, "latest", true),
-            ("app", false, "latest", false),
-            ("app", true, "1", false),
-            ("other", true, "latest", false),
-        ] {
-            assert_eq!(repositories.is_rebuilt(&entry(None, name, published, tag)), rebuilt, "{name} {published} {tag}");
+        for (name, tag, rebuilt) in [("app", "latest", true), ("app", "1", false), ("other", "latest", false)] {
+            assert_eq!(repositories.is_rebuilt(&entry(None, name, true, tag)), rebuilt, "{name} {tag}");
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::world::{Marked, perl};
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging};
-use freshmaker::memory::MemoryStorage;
+use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildState, EventState};
-use freshmaker::{Engine, Message};
+use freshmaker::{ArtifactGraph, Engine, Message};
 use freshmaker_redhat::fakes::mbs::{Course, Fault, FakeMbs, FakeModule};
 use freshmaker_redhat::handlers::{AffectedModules, RebuildModule, RebuildModulesAfterUpdate, RebuildModulesOfPackage};
 use freshmaker_redhat::mbs::{MbsBuildSystem, MbsConfig};
@@ -40,6 +40,7 @@ impl World {
         let affected = AffectedModules::new(mbs.clone());
         let engine = Engine::builder()
             .storage(Arc::new(MemoryStorage::new()))
+            .catalog("none", Arc::new(MemoryCatalog::new(ArtifactGraph::new())))
             .parsers(messages::parsers(["org.fedoraproject.prod"]))
             .build_system("mbs", mbs)
             .hints("mbs", module_hint)

@@ -20,7 +20,8 @@ use std::time::Duration;
 /// ```
 /// use freshmaker_redhat::fakes::mbs::FakeModule;
 ///
-/// let module = FakeModule::new("perl", "5.26").with_component("perl-libs", Some("f29")).in_contexts(2);
+/// let module = FakeModule::new("perl", "5.26").with_component("perl-libs", Some("f29"));
+/// let module = module.in_contexts(2);
 /// assert_eq!(module.source(), "https://src.example.com/modules/perl");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +127,8 @@ pub enum Fault {
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let service = FakeMbs::start(Arc::new(SystemClock)).await?;
-/// service.add(FakeModule::new("perl", "5.26").with_component("perl-libs", Some("f29")), "f1d2d2f9");
+/// let module = FakeModule::new("perl", "5.26").with_component("perl-libs", Some("f29"));
+/// service.add(module, "f1d2d2f9");
 /// let mbs = MbsBuildSystem::new(MbsConfig::new(service.url()))?;
 /// let found = mbs.containing(&["perl-libs".to_owned()].into()).await?;
 /// assert_eq!((found[0].id().as_str(), found[0].commit.as_str()), ("perl:5.26", "f1d2d2f9"));

@@ -42,8 +42,8 @@ impl AffectedModules {
         Artifact { target: module.stream.clone(), ..artifact }
     }
 
-    /// Returns the decision to rebuild the modules that take one of these packages from this branch,
-    /// for this reason, from new commits; or why there are none.
+    /// Returns the decision to rebuild the modules that take one of these packages from this
+    /// branch, for this reason, from new commits; or why there are none.
     async fn with_packages(
         &self,
         packages: &BTreeSet<String>,

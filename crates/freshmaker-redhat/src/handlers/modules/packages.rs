@@ -10,9 +10,11 @@ use std::collections::BTreeSet;
 /// Rebuilds the modules that contain a package when its spec file changes.
 ///
 /// It asks which modules contain the package. Those are rebuilt whose metadata take it from the
-/// branch of the change, or name no branch. The event is [ignored](freshmaker::handler::Decision::Ignore) if no module
+/// branch of the change, or name no branch. The event is [ignored] if no module
 /// contains the package, and ends skipped if all take it from elsewhere. A module is rebuilt from a
 /// new commit, which the build system makes.
+///
+/// [ignored]: freshmaker::handler::Decision::Ignore
 ///
 /// ```
 /// use freshmaker::Engine;
