@@ -81,8 +81,7 @@ pub(crate) struct Pyxis {
 impl Advisories {
     fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let lightblue = self.lightblue.as_mut().map(|it| [it.client_cert.as_mut(), it.ca.as_mut()]);
-        let pyxis =
-            self.pyxis.as_mut().map(|it| [it.client_cert.as_mut(), it.api_key_file.as_mut(), it.ca.as_mut()]);
+        let pyxis = self.pyxis.as_mut().map(|it| [it.client_cert.as_mut(), it.api_key_file.as_mut(), it.ca.as_mut()]);
         let files = [self.errata.ca.as_mut(), self.pulp.password_file.as_mut(), self.pulp.ca.as_mut()];
         files.into_iter().chain(lightblue.into_iter().flatten()).chain(pyxis.into_iter().flatten()).flatten()
     }

@@ -159,9 +159,7 @@ impl Wires {
             builder = builder.on(RebuildModule(affected.clone()));
             // A package needs a new commit, because MBS builds none twice.
             if mbs.commits.is_some() {
-                builder = builder
-                    .on(RebuildModulesOfPackage(affected.clone()))
-                    .on(RebuildModulesAfterUpdate(affected));
+                builder = builder.on(RebuildModulesOfPackage(affected.clone())).on(RebuildModulesAfterUpdate(affected));
             }
         }
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))

@@ -3,7 +3,7 @@ use super::{MbsConfig, MbsLogin};
 use crate::bearer::Bearer;
 use crate::rest::field::{Read, items};
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{Call, Http, Negotiate, Reply, authorization, check_kerberos, off_runtime, of_system};
+use freshmaker_net::{Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system, off_runtime};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
@@ -111,12 +111,7 @@ impl Client {
         self.list("/component-builds/", &[("package", package), ("format", "rpms")], record::module_of).await
     }
 
-    async fn list<T: Send>(
-        &self,
-        path: &str,
-        filter: &[(&str, &str)],
-        item: fn(&Value) -> Read<T>,
-    ) -> Result<Vec<T>> {
+    async fn list<T: Send>(&self, path: &str, filter: &[(&str, &str)], item: fn(&Value) -> Read<T>) -> Result<Vec<T>> {
         let place = format!("mbs: GET {BASE}{path}");
         let mut found = Vec::new();
         for page in 1..=PAGES_MAX {

@@ -147,7 +147,10 @@ impl GitCommits {
     }
 
     fn address(&self, repository: &str) -> String {
-        let fitting = self.push.iter().filter_map(|(prefix, to)| Some((prefix.len(), to, repository.strip_prefix(prefix.as_str())?)));
+        let fitting = self
+            .push
+            .iter()
+            .filter_map(|(prefix, to)| Some((prefix.len(), to, repository.strip_prefix(prefix.as_str())?)));
         match fitting.max_by_key(|(length, ..)| *length) {
             Some((_, to, rest)) => format!("{to}{rest}"),
             None => repository.to_owned(),
@@ -274,7 +277,9 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_says_where_to_push() {
-        let commits = GitCommits::new("a", "b").pushing_to("https://src/", "ssh://x/").pushing_to("https://src/modules/", "ssh://y/");
+        let commits = GitCommits::new("a", "b")
+            .pushing_to("https://src/", "ssh://x/")
+            .pushing_to("https://src/modules/", "ssh://y/");
         assert_eq!(commits.address("https://src/modules/a"), "ssh://y/a");
         assert_eq!(commits.address("https://src/rpms/a"), "ssh://x/rpms/a");
         assert_eq!(commits.address("https://other/a"), "https://other/a");

@@ -265,10 +265,13 @@ impl MbsBuildSystem {
     /// ended, and cannot be repeated.
     async fn conflict(&self, asked: &Asked<'_>, scmurl: &str, error: Error) -> Error {
         match self.of_commit(asked, scmurl).await {
-            Ok(builds) if builds.iter().any(|build| !build.has_ended()) || (asked.new_commit && !builds.is_empty()) => error,
+            Ok(builds) if builds.iter().any(|build| !build.has_ended()) || (asked.new_commit && !builds.is_empty()) => {
+                error
+            }
             Ok(builds) => {
                 let known: Vec<_> = builds.iter().map(|build| format!("{} ({})", build.id, build.nsvc())).collect();
-                let known = if known.is_empty() { "by another owner".into() } else { format!("as {}", known.join(", ")) };
+                let known =
+                    if known.is_empty() { "by another owner".into() } else { format!("as {}", known.join(", ")) };
                 let text = format!("{}; the commit was built earlier {known}: only a new commit is built", error.text);
                 Error::new(Remedy::Rejected, error.place, text)
             }

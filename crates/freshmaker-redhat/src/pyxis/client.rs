@@ -201,9 +201,12 @@ fn page<'a>(answer: &'a Value, question: &Question, wanted: u64, asked: u64) -> 
     let (size, total) = at(answer, &format!("data.{}", question.entity.field()), read)?;
     // Nothing else was asked for.
     at(answer, "data", |data| {
-        each(data, |name, _| {
-            if name == question.entity.field() { Ok(()) } else { Err(Wrong::new("nobody asked for it")) }
-        })
+        each(
+            data,
+            |name, _| {
+                if name == question.entity.field() { Ok(()) } else { Err(Wrong::new("nobody asked for it")) }
+            },
+        )
     })?;
     Ok(Page { objects, size, total })
 }

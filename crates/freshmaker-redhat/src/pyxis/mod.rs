@@ -252,9 +252,8 @@ impl released::Catalog for Pyxis {
         let Containing { packages, content_sets } = wanted;
         let parts = repositories.parts(REPOSITORIES_A_QUERY);
         let by_package = self.config.package_filter;
-        let questions = parts.iter().map(|(names, tags)| {
-            query::images_in(names, tags, packages, content_sets, by_package)
-        });
+        let questions =
+            parts.iter().map(|(names, tags)| query::images_in(names, tags, packages, content_sets, by_package));
         self.ask(questions.collect(), packages).await
     }
 

@@ -24,9 +24,7 @@ pub struct UnpublishedRepository {
 }
 
 /// Returns what is wrong with exceptions of a configuration.
-pub(crate) fn check_exceptions(
-    exceptions: &BTreeSet<UnpublishedRepository>,
-) -> std::result::Result<(), &'static str> {
+pub(crate) fn check_exceptions(exceptions: &BTreeSet<UnpublishedRepository>) -> std::result::Result<(), &'static str> {
     if exceptions.iter().any(|it| it.registry.is_empty() || it.repository.is_empty()) {
         return Err("`unpublished_exceptions` needs a registry and a repository in each");
     }

@@ -6,7 +6,7 @@ use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{BuildRequest, BuildSystem, Remedy};
 use freshmaker::rebuild::{BuildMode, ExternalId, Observed};
 use freshmaker_net::Secret;
-use freshmaker_redhat::fakes::mbs::{Course, Fault, FakeModule};
+use freshmaker_redhat::fakes::mbs::{Course, FakeModule, Fault};
 use freshmaker_redhat::mbs::{MbsConfig, MbsLogin};
 use freshmaker_redhat::messages::mbs::ModuleState;
 use freshmaker_testing::conformance::{BuildWorld, Ending, build_system};
@@ -157,10 +157,7 @@ async fn a_failed_build_is_resumed() {
     world.service.script("perl:5.26", Course::failing("Some components failed to build"));
     let first = world.mbs.submit(&request(1, "c0ffee")).await.unwrap();
     let Observed::Failed(failure) = world.status(&first).await else { panic!("it failed") };
-    assert_eq!(
-        failure.text,
-        "module build 1 (perl:5.26:20260000000001:c0) failed: Some components failed to build"
-    );
+    assert_eq!(failure.text, "module build 1 (perl:5.26:20260000000001:c0) failed: Some components failed to build");
     world.service.script("perl:5.26", Course::default());
     let second = world.mbs.submit(&request(2, "c0ffee")).await.unwrap();
     assert_ne!(first, second);

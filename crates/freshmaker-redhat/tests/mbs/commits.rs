@@ -44,7 +44,9 @@ async fn a_commit_is_made_once_and_found_again() {
     assert_eq!(commits.add(place("one")).await.unwrap(), first, "the marker is known");
     let second = commits.add(place("two")).await.unwrap();
     assert_ne!(first, second);
-    for (marker, commit) in [("one", Some(&first)), ("two", Some(&second)), ("on.", None), ("on", None), ("three", None)] {
+    for (marker, commit) in
+        [("one", Some(&first)), ("two", Some(&second)), ("on.", None), ("on", None), ("three", None)]
+    {
         assert_eq!(commits.find(place(marker)).await.unwrap().as_ref(), commit, "{marker}");
     }
     let bare = directory.path().join("perl");

@@ -5,7 +5,7 @@ use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging};
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{BuildState, EventState};
 use freshmaker::{ArtifactGraph, Engine, Message};
-use freshmaker_redhat::fakes::mbs::{Course, Fault, FakeMbs, FakeModule};
+use freshmaker_redhat::fakes::mbs::{Course, FakeMbs, FakeModule, Fault};
 use freshmaker_redhat::handlers::{AffectedModules, RebuildModule, RebuildModulesAfterUpdate, RebuildModulesOfPackage};
 use freshmaker_redhat::mbs::{MbsBuildSystem, MbsConfig};
 use freshmaker_redhat::messages::{self, mbs::module_hint};
@@ -122,7 +122,11 @@ async fn modules_are_rebuilt_when_something_in_them_changes() {
             body["scmurl"] = scmurl.into();
             body
         };
-        assert_eq!(bodies.iter().map(named).collect::<Vec<_>>(), submitted.iter().map(named).collect::<Vec<_>>(), "{text}");
+        assert_eq!(
+            bodies.iter().map(named).collect::<Vec<_>>(),
+            submitted.iter().map(named).collect::<Vec<_>>(),
+            "{text}"
+        );
         assert_eq!(events.iter().map(|(state, _)| *state).collect::<Vec<_>>(), [EventState::Complete], "{text}");
         assert!(builds.iter().all(|(state, _)| *state == BuildState::Done), "{text}: {builds:?}");
         assert_eq!(builds.len(), submitted.len());

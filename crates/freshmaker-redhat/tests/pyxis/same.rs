@@ -81,7 +81,9 @@ fn image(random: &mut fastrand::Rng, number: usize) -> Vec<FakeImage> {
         let image = some(random, &SETS).into_iter().fold(base.clone().on(name), FakeImage::with_content_set);
         let image = if random.bool() { image.with_manifest() } else { image };
         let packages = some(random, &PACKAGES);
-        packages.into_iter().fold(image, |image, rpm| image.with_rpm(rpm, &format!("{rpm}-1-{}.el9.{name}", random.u8(1..3))))
+        packages
+            .into_iter()
+            .fold(image, |image, rpm| image.with_rpm(rpm, &format!("{rpm}-1-{}.el9.{name}", random.u8(1..3))))
     };
     ["amd64", "s390x"].map(&mut architecture).into()
 }
@@ -108,11 +110,14 @@ async fn both_answer_the_same() {
         let releases = [("image-0", "1"), ("image-1", "2"), ("image-9", "1")];
         let releases = releases.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
         for packages in [texts(["bash"]), texts([])] {
-            let answers = (lightblue.images(&nvrs, &packages).await.unwrap(), pyxis.images(&nvrs, &packages).await.unwrap());
+            let answers =
+                (lightblue.images(&nvrs, &packages).await.unwrap(), pyxis.images(&nvrs, &packages).await.unwrap());
             assert_eq!(answers.0, answers.1, "seed {seed}");
             found[1] += answers.0.len();
-            let answers =
-                (lightblue.offered(&releases, &packages).await.unwrap(), pyxis.offered(&releases, &packages).await.unwrap());
+            let answers = (
+                lightblue.offered(&releases, &packages).await.unwrap(),
+                pyxis.offered(&releases, &packages).await.unwrap(),
+            );
             assert_eq!(answers.0, answers.1, "seed {seed}");
             found[2] += answers.0.len();
         }

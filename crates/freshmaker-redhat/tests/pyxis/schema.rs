@@ -57,10 +57,9 @@ async fn every_request_is_valid() {
             config.unpublished_exceptions.insert(UnpublishedRepository { registry, repository });
         })
         .await;
-        world.service.add_repository(freshmaker_redhat::fakes::lightblue::FakeRepository::new(
-            "registry.example.com",
-            "app",
-        ));
+        world
+            .service
+            .add_repository(freshmaker_redhat::fakes::lightblue::FakeRepository::new("registry.example.com", "app"));
         ask_all(&world).await;
         let asked = world.service.asked();
         assert!(asked.len() >= 12, "{}", asked.len());
@@ -77,7 +76,8 @@ async fn every_request_is_valid() {
 fn faults_are_found() {
     let schema = schema(&[PUBLIC]);
     let images = "query q($filter: ContainerImageFilter!) { find_images(filter: $filter) { data { _id } } }";
-    let with = |query: &str, filter: Value| fault(&schema, &json!({ "query": query, "variables": { "filter": filter } }));
+    let with =
+        |query: &str, filter: Value| fault(&schema, &json!({ "query": query, "variables": { "filter": filter } }));
     assert_eq!(with(images, json!({ "brew": { "build": { "in": ["a"] } } })), None);
     for (query, filter, text) in [
         (images, json!({ "brew": { "nvr": { "in": ["a"] } } }), "nvr"),

@@ -61,7 +61,8 @@ impl FakeModule {
     }
 
     fn metadata(&self) -> String {
-        let mut text = format!("document: modulemd\nversion: 2\ndata:\n  name: {}\n  components:\n    rpms:\n", self.name);
+        let mut text =
+            format!("document: modulemd\nversion: 2\ndata:\n  name: {}\n  components:\n    rpms:\n", self.name);
         for (package, branch) in &self.components {
             let branch = branch.as_ref().map_or(String::new(), |branch| format!("\n        ref: \"{branch}\""));
             text.push_str(&format!("      {package}:\n        rationale: needed{branch}\n"));

@@ -104,7 +104,14 @@ impl Service {
     }
 
     /// Stores builds of a commit, one for each context of the module.
-    pub(super) fn store(&mut self, module: &FakeModule, commit: &str, owner: &str, scratch: bool, now: Timestamp) -> Vec<u64> {
+    pub(super) fn store(
+        &mut self,
+        module: &FakeModule,
+        commit: &str,
+        owner: &str,
+        scratch: bool,
+        now: Timestamp,
+    ) -> Vec<u64> {
         let version = 20_260_000_000_000 + self.rows.len() as u64 + 1;
         let course = self.courses.get(&module.id()).cloned().unwrap_or_default();
         let mut ids = Vec::new();
@@ -155,7 +162,8 @@ impl Service {
     }
 
     fn dispatch(&mut self, request: &Request, now: Timestamp) -> Answer {
-        let url = Url::parse("http://localhost").and_then(|base| base.join(&format!("{}?{}", request.path, request.query)));
+        let url =
+            Url::parse("http://localhost").and_then(|base| base.join(&format!("{}?{}", request.path, request.query)));
         let url = url.map_err(|error| (404, error.to_string()))?;
         let path = url.path().strip_prefix(BASE).unwrap_or_default();
         let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
@@ -173,7 +181,10 @@ impl Service {
                 let package = query.iter().find(|(name, _)| name == "package").map(|(_, package)| package.clone());
                 let package = package.unwrap_or_default();
                 let component = |row: &Row| {
-                    row.module.components.contains_key(&package).then(|| json!({ "package": package, "module_build": row.id }))
+                    row.module
+                        .components
+                        .contains_key(&package)
+                        .then(|| json!({ "package": package, "module_build": row.id }))
                 };
                 self.list(&query, component)
             }
@@ -211,7 +222,10 @@ impl Service {
         let pages = matching.len().div_ceil(per_page.max(1));
         let items: Vec<_> = matching.iter().skip((page - 1) * per_page).take(per_page).collect();
         let next = (page < pages).then(|| format!("http://localhost{BASE}/?page={}", page + 1));
-        Ok((200, json!({ "items": items, "meta": { "page": page, "pages": pages, "next": next, "total": matching.len() } })))
+        Ok((
+            200,
+            json!({ "items": items, "meta": { "page": page, "pages": pages, "next": next, "total": matching.len() } }),
+        ))
     }
 
     fn submit(&mut self, body: &[u8], now: Timestamp) -> Answer {
@@ -222,7 +236,8 @@ impl Service {
         }
         let text = |name: &str| body[name].as_str().ok_or_else(|| (400, format!("Missing {name}")));
         let (scmurl, branch) = (text("scmurl")?, text("branch")?);
-        let (source, commit) = scmurl.split_once("?#").ok_or_else(|| (400, format!("The submitted scmurl {scmurl} is not valid.")))?;
+        let (source, commit) =
+            scmurl.split_once("?#").ok_or_else(|| (400, format!("The submitted scmurl {scmurl} is not valid.")))?;
         let module = self.modules.iter().find(|module| module.source() == source && module.stream == branch).cloned();
         let Some(module) = module else { return Err((422, format!("Failed to get {branch} of {source}"))) };
         self.submitted.push(body.clone());
@@ -261,7 +276,10 @@ impl Service {
             return Err((403, "You are not owner of this build and therefore cannot modify it.".to_owned()));
         }
         if !matches!(row.state, ModuleState::Build | ModuleState::Init | ModuleState::Wait) {
-            return Err((400, "To cancel a module build, it must be in one of the following states: build, init, wait".to_owned()));
+            return Err((
+                400,
+                "To cancel a module build, it must be in one of the following states: build, init, wait".to_owned(),
+            ));
         }
         (row.state, row.modified) = (ModuleState::Failed, now);
         row.reason = Some("Canceled by freshmaker.".to_owned());

@@ -36,7 +36,8 @@ impl Service {
         }
         self.asked.push_back(body.clone());
         if self.api_key.as_deref().is_some_and(|key| request.header("x-api-key") != Some(key)) {
-            return Reply::new(401).with_body(json!({ "status": 401, "detail": "the API key is not valid" }).to_string());
+            return Reply::new(401)
+                .with_body(json!({ "status": 401, "detail": "the API key is not valid" }).to_string());
         }
         let Self { wire, repositories, images, page_max, hides_packages, .. } = self;
         wire.reply(request, || {

@@ -94,7 +94,8 @@ pub(super) fn holds(filter: &Value, value: &Value, of: &str) -> Result<bool, Str
                     None => (name, false),
                 };
                 // Filters reach the manifest without the edge to it.
-                let kind = if (of, field) == ("Image", "rpm_manifest") { Some("Manifest") } else { field_type(of, field) };
+                let kind =
+                    if (of, field) == ("Image", "rpm_manifest") { Some("Manifest") } else { field_type(of, field) };
                 let kind = kind.ok_or_else(|| format!("Field \"{name}\" is not defined by type \"{of}Filter\"."))?;
                 let values = values(value, field);
                 if kind.is_empty() {
@@ -177,7 +178,10 @@ mod tests {
     fn what_is_not_known_is_refused_by_name() {
         for (filter, why) in [
             (json!({ "brew": { "nvr": { "eq": "a" } } }), "Field \"nvr\" is not defined by type \"BrewFilter\"."),
-            (json!({ "repositories_elemMatch": { "name": {} } }), "Field \"name\" is not defined by type \"PlaceFilter\"."),
+            (
+                json!({ "repositories_elemMatch": { "name": {} } }),
+                "Field \"name\" is not defined by type \"PlaceFilter\".",
+            ),
             (json!({ "content_sets": { "ne": "x" } }), "the operator ne is not known here"),
             (json!({ "content_sets": "x" }), "not a condition: \"x\""),
             (json!({ "brew": { "build": { "regex": ".*" } } }), ".*: only a beginning is known here"),
