@@ -64,7 +64,7 @@ impl World {
     }
 }
 
-fn message(topic: &str, body: Value) -> Message {
+fn message(topic: &str, body: &Value) -> Message {
     Message {
         id: "1".to_owned(),
         topic: format!("org.fedoraproject.prod.{topic}"),
@@ -82,14 +82,14 @@ fn commit(namespace: &str, repository: &str, branch: &str, file: &str) -> Messag
         "rev": "f00d",
         "stats": { "files": { file: { "additions": 1 } } },
     });
-    message("git.receive", json!({ "commit": commit }))
+    message("git.receive", &json!({ "commit": commit }))
 }
 
 fn stable(branch: Option<&str>, builds: &[&str]) -> Message {
     let builds: Vec<_> = builds.iter().map(|nvr| json!({ "nvr": nvr })).collect();
     let release = json!({ "name": "F29", "branch": branch });
     let update = json!({ "updateid": "FEDORA-2018-1", "builds": builds, "release": release });
-    message("bodhi.update.complete.stable", json!({ "update": update }))
+    message("bodhi.update.complete.stable", &json!({ "update": update }))
 }
 
 fn submission(name: &str, stream: &str, commit: &str) -> Value {
