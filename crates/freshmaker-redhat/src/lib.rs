@@ -8,13 +8,15 @@
 //! * `errata` (feature `errata`): advisories of the Errata Tool.
 //! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
 //! * `lightblue` (feature `lightblue`): released images, as Lightblue knows them.
+//! * `mbs` (feature `mbs`): the build system of modules, and what it knows about them.
 //! * `odcs` (feature `odcs`): package repositories made by ODCS, as prerequisites of builds.
 //! * `pulp` (feature `pulp`): content sets of package repositories, from Pulp.
+//! * `pyxis` (feature `pyxis`): released images, as Pyxis knows them.
 //! * [`handlers`]: handlers that are ready to use.
 //! * [`conversion`]: the allow and block lists of the Python service Freshmaker, as a policy.
 //! * [`scan`]: finds advisories that have shipped without a message of it.
-//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an ODCS and a Pulp for
-//!   tests and demonstrations.
+//! * `fakes` (feature `fakes`): an Errata Tool, a Koji hub, a Lightblue, an MBS, an ODCS, a Pulp
+//!   and a Pyxis for tests and demonstrations.
 //!
 //! ```
 //! use freshmaker::Message;
@@ -73,8 +75,10 @@
 //! | `errata` | yes | `errata` | |
 //! | `koji` | yes | `koji` | |
 //! | `lightblue` | yes | `lightblue` | |
+//! | `mbs` | yes | `mbs` | `git`, for builds from new commits |
 //! | `odcs` | yes | `odcs` | |
 //! | `pulp` | yes | `pulp` | |
+//! | `pyxis` | yes | `pyxis` | |
 //! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
 //! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
 //! | `fakes` | | `fakes` | |
@@ -83,6 +87,8 @@
 //! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1, Pulp as
 //! its REST API of version 2. Each module states its own limits.
 
+#[cfg(any(feature = "mbs", feature = "odcs"))]
+mod bearer;
 pub mod conversion;
 #[cfg(feature = "errata")]
 pub mod errata;
@@ -96,11 +102,17 @@ pub mod koji;
 #[cfg(feature = "lightblue")]
 pub mod lightblue;
 pub mod lookup;
+#[cfg(feature = "mbs")]
+pub mod mbs;
 pub mod messages;
 #[cfg(feature = "odcs")]
 pub mod odcs;
 #[cfg(feature = "pulp")]
 pub mod pulp;
-#[cfg(any(feature = "errata", feature = "pulp"))]
+#[cfg(feature = "pyxis")]
+pub mod pyxis;
+#[cfg(any(feature = "lightblue", feature = "pyxis"))]
+mod released;
+#[cfg(any(feature = "errata", feature = "mbs", feature = "pulp", feature = "pyxis"))]
 mod rest;
 pub mod scan;

@@ -16,6 +16,7 @@
 //! | [`PackageBuilds`] | which packages did this build make? | Koji |
 //! | [`AdvisoryBuilds`] | which builds does an advisory have, and are they signed? | Errata Tool |
 //! | [`ShippedAdvisories`] | which advisories have shipped since then? | Errata Tool |
+//! | [`Modules`] | which modules contain these packages? | MBS |
 //!
 //! Every method answers for many things at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
@@ -253,4 +254,68 @@ pub trait PackageOrigins: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the service cannot be asked. What is wrong with one build is part of the answer.
     async fn tagged(&self, builds: &BTreeSet<Nvr>) -> Result<Each<TaggedBuild>>;
+}
+
+/// A stream of a module, as its latest build that is ready tells it.
+///
+/// ```
+/// use freshmaker_redhat::lookup::Module;
+///
+/// let module = Module {
+///     name: "perl".to_owned(),
+///     stream: "5.26".to_owned(),
+///     source: "https://src.example.org/modules/perl".to_owned(),
+///     commit: "f1d2d2f9".to_owned(),
+///     components: [("perl-libs".to_owned(), Some("f29".to_owned()))].into(),
+/// };
+/// assert_eq!(module.id(), "perl:5.26");
+/// assert!(module.takes("perl-libs", Some("f29")) && !module.takes("perl-libs", Some("f30")));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Its stream, which is also the branch of its metadata.
+    pub stream: String,
+    /// The repository of its metadata.
+    pub source: String,
+    /// The commit that the latest build was made from.
+    pub commit: String,
+    /// The packages that it is built from, each with the branch or commit that its metadata name.
+    pub components: BTreeMap<String, Option<String>>,
+}
+
+impl Module {
+    /// Returns name and stream, joined by a colon.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.name, self.stream)
+    }
+
+    /// Returns whether the module takes this package from this branch. A package without a branch
+    /// in the metadata, and `None` here, fit every branch.
+    #[must_use]
+    pub fn takes(&self, package: &str, branch: Option<&str>) -> bool {
+        match (self.components.get(package), branch) {
+            (None, _) => false,
+            (Some(Some(from)), Some(branch)) => from == branch,
+            (Some(_), _) => true,
+        }
+    }
+}
+
+/// What is known about modules.
+#[async_trait]
+pub trait Modules: fmt::Debug + Send + Sync {
+    /// Returns the modules whose latest build has one of these packages as a component.
+    ///
+    /// # Errors
+    /// If the service cannot be asked.
+    async fn containing(&self, packages: &BTreeSet<String>) -> Result<Vec<Module>>;
+
+    /// Returns a stream of a module; `None` if no build of it is ready.
+    ///
+    /// # Errors
+    /// If the service cannot be asked.
+    async fn module(&self, name: &str, stream: &str) -> Result<Option<Module>>;
 }

@@ -3,14 +3,17 @@
 use crate::Result;
 use crate::config;
 use crate::wires::System;
+use freshmaker::backend::Error;
 use freshmaker_net::Secret;
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
+use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
+use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig, PyxisLogin};
 use freshmaker_redhat::scan::ShippedScan;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,11 +24,88 @@ use std::sync::Arc;
 pub(crate) struct Sources {
     pub(crate) errata: ErrataConfig,
     pub(crate) pulp: PulpConfig,
-    pub(crate) lightblue: LightblueConfig,
+    pub(crate) images: ImagesConfig,
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
     /// Content sets that no repository is asked for.
     pub(crate) excluded: String,
     pub(crate) sigkeys: Vec<String>,
+}
+
+/// Who knows which released images there are.
+#[derive(Clone, Debug)]
+pub(crate) enum ImagesConfig {
+    Lightblue(LightblueConfig),
+    Pyxis(PyxisConfig),
+}
+
+impl ImagesConfig {
+    fn of(given: &config::Advisories) -> Result<Self> {
+        match (&given.lightblue, &given.pyxis) {
+            (Some(given), None) => Ok(Self::Lightblue(lightblue(given))),
+            (None, Some(given)) => Ok(Self::Pyxis(pyxis(given)?)),
+            (Some(_), Some(_)) => {
+                Err("[advisories.lightblue] and [advisories.pyxis]: only one of them can say which images there are"
+                    .into())
+            }
+            (None, None) => Err("[advisories] needs [advisories.lightblue] or [advisories.pyxis]".into()),
+        }
+    }
+
+    pub(crate) fn check_offline(&self) -> std::result::Result<&str, Error> {
+        match self {
+            Self::Lightblue(config) => config.check_offline().map(|()| config.http.url.as_str()),
+            Self::Pyxis(config) => config.check_offline().map(|()| config.http.url.as_str()),
+        }
+    }
+
+    /// Returns the name of the service.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Lightblue(_) => "lightblue",
+            Self::Pyxis(_) => "pyxis",
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<Arc<dyn Images>> {
+        Ok(match self.clone() {
+            Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
+            Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
+        })
+    }
+}
+
+fn lightblue(given: &config::Lightblue) -> LightblueConfig {
+    let mut lightblue = LightblueConfig::new(given.url.as_str());
+    lightblue.http.tls.ca.clone_from(&given.ca);
+    lightblue.http.tls.client_cert.clone_from(&given.client_cert);
+    lightblue.repository_version.clone_from(&given.repository_version);
+    lightblue.image_version.clone_from(&given.image_version);
+    if let Some(categories) = &given.release_categories {
+        lightblue.release_categories.clone_from(categories);
+    }
+    if let Some(vendors) = &given.vendors {
+        lightblue.vendors.clone_from(vendors);
+    }
+    lightblue
+}
+
+fn pyxis(given: &config::Pyxis) -> Result<PyxisConfig> {
+    let mut pyxis = PyxisConfig::new(given.url.as_str());
+    pyxis.http.tls.ca.clone_from(&given.ca);
+    pyxis.http.tls.client_cert.clone_from(&given.client_cert);
+    if let Some(file) = &given.api_key_file {
+        pyxis.login = PyxisLogin::ApiKey(secret(file)?);
+    }
+    if let Some(filter) = given.package_filter {
+        pyxis.package_filter = filter;
+    }
+    if let Some(categories) = &given.release_categories {
+        pyxis.release_categories.clone_from(categories);
+    }
+    if let Some(vendors) = &given.vendors {
+        pyxis.vendors.clone_from(vendors);
+    }
+    Ok(pyxis)
 }
 
 impl Sources {
@@ -44,21 +124,11 @@ impl Sources {
                 return Err("advisories.pulp: `user` and `password_file` go together".into());
             }
         };
-        let mut lightblue = LightblueConfig::new(given.lightblue.url.as_str());
-        lightblue.http.tls.ca.clone_from(&given.lightblue.ca);
-        lightblue.http.tls.client_cert.clone_from(&given.lightblue.client_cert);
-        lightblue.repository_version.clone_from(&given.lightblue.repository_version);
-        lightblue.image_version.clone_from(&given.lightblue.image_version);
-        if let Some(categories) = &given.lightblue.release_categories {
-            lightblue.release_categories.clone_from(categories);
-        }
-        if let Some(vendors) = &given.lightblue.vendors {
-            lightblue.vendors.clone_from(vendors);
-        }
+        let images = ImagesConfig::of(given)?;
         let excluded = given.exclude_content_sets_pattern.as_deref().unwrap_or(ImageComposes::EXCLUDED).to_owned();
         ImageComposes::check_pattern(&excluded)?;
         let (extra_repositories, sigkeys) = (given.extra_repositories.clone(), given.sigkeys.clone());
-        Ok(Self { errata, pulp, lightblue, extra_repositories, excluded, sigkeys })
+        Ok(Self { errata, pulp, images, extra_repositories, excluded, sigkeys })
     }
 
     /// Who knows advisories.
@@ -87,9 +157,8 @@ impl Sources {
         for (image, urls) in &self.extra_repositories {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
-        let images = Lightblue::new(self.lightblue.clone())?;
         let recipes = Arc::new(recipes);
-        let search = ImageSearch::new(Arc::new(images), recipes.clone()).with_system(koji.name.as_str());
+        let search = ImageSearch::new(self.images.open()?, recipes.clone()).with_system(koji.name.as_str());
         let affected = AffectedImages::new(self.errata()?, Arc::new(Pulp::new(self.pulp.clone())?), search);
         let Some(odcs) = odcs else { return Ok(affected) };
         let composes = ImageComposes::new(Arc::new(OdcsComposer::new(odcs.config.clone())?), recipes);

@@ -10,8 +10,8 @@ use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::errata::ErrataTool;
 use freshmaker_redhat::koji::xmlrpc::Request;
 use freshmaker_redhat::koji::{Client, KojiBuildSystem, KojiConfig, KojiLogin};
-use freshmaker_redhat::lightblue::Lightblue;
-use freshmaker_redhat::lookup::{Advisories, ContentSets, Images};
+use freshmaker_redhat::lookup::{Advisories, ContentSets};
+use freshmaker_redhat::mbs::MbsBuildSystem;
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::Pulp;
 use rustix::fs::{Access, access};
@@ -44,6 +44,7 @@ struct Parts {
     bus: Option<AmqpConfig>,
     hub: Option<KojiConfig>,
     odcs: Option<OdcsConfig>,
+    mbs: Option<MbsBuildSystem>,
     sources: Option<Sources>,
 }
 
@@ -70,6 +71,10 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
             report.line("odcs", odcs.check().await.map(|about| format!("{about:?}")));
             let made = odcs.check_login().await;
             report.line("odcs login", made.map(|()| "composes may be made and renewed"));
+        }
+        if let Some(mbs) = parts.mbs {
+            report.line("mbs", mbs.check().await.map(|version| format!("version {version}")));
+            report.line("mbs login", mbs.check_login().await.map(|()| "modules may be submitted"));
         }
         if let Some(sources) = parts.sources {
             advisories_online(&mut report, sources).await?;
@@ -111,12 +116,14 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
         let checked = limited(odcs).and_then(|()| Ok(odcs.config.check_offline()?));
         report.line("odcs", checked.map(|()| &odcs.config.http.url));
     }
-    let names: Vec<_> =
-        [Some(config.koji.name.as_str()), odcs.as_ref().map(|odcs| odcs.name.as_str())].into_iter().flatten().collect();
-    if let [koji, odcs] = names[..]
-        && koji == odcs
-    {
-        report.line::<&str>("odcs", Err(format_args!("Koji has the name {koji:?}, too")));
+    let mbs = mbs_offline(report, config);
+    let names = [Some(config.koji.name.as_str()), odcs.as_ref().map(|odcs| odcs.name.as_str())];
+    let names = names.into_iter().chain([config.mbs.as_ref().map(|mbs| mbs.name.as_str())]);
+    let names: Vec<_> = names.flatten().collect();
+    for (at, name) in names.iter().enumerate().filter(|(at, name)| names[..*at].contains(name)) {
+        let what = if at == 1 && odcs.is_some() { "odcs" } else { "mbs" };
+        let other = if *name == config.koji.name { "Koji" } else { "ODCS" };
+        report.line::<&str>(what, Err(format_args!("{other} has the name {name:?}, too")));
     }
     let sources = config.advisories.as_ref().map(Sources::of);
     if let Some(sources) = &sources {
@@ -129,31 +136,44 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
         bus: bus.ok().flatten(),
         hub: hub.ok().map(|(hub, _)| hub.config),
         odcs: odcs.filter(|odcs| odcs.config.check_offline().is_ok()).map(|odcs| odcs.config),
+        mbs,
         sources: sources.and_then(std::result::Result::ok),
     }
+}
+
+/// Looks at the build system of modules, and returns it if it can be asked.
+fn mbs_offline(report: &mut Report, config: &Config) -> Option<MbsBuildSystem> {
+    let mbs = wires::mbs(config)?;
+    let checked = limited(&mbs.system).and_then(|()| Ok(mbs.system.config.check_offline()?));
+    let usable = checked.is_ok();
+    report.line("mbs", checked.map(|()| &mbs.system.config.http.url));
+    if mbs.commits.is_none() {
+        report.warning("mbs", "without [mbs.commits] no module is rebuilt for a package in it");
+    }
+    if usable { mbs.open().ok() } else { None }
 }
 
 fn advisories_offline(report: &mut Report, sources: &Result<Sources>) {
     match sources {
         Err(error) => report.line::<&str>("advisories", Err(error)),
-        Ok(Sources { errata, pulp, lightblue, .. }) => {
+        Ok(Sources { errata, pulp, images, .. }) => {
             report.line("errata", errata.check_offline().map(|()| &errata.http.url));
             report.line("pulp", pulp.check_offline().map(|()| &pulp.http.url));
-            report.line("lightblue", lightblue.check_offline().map(|()| &lightblue.http.url));
+            report.line(images.name(), images.check_offline());
         }
     }
 }
 
 /// Asks each service for something that is not there, which needs the login that questions need.
-async fn advisories_online(report: &mut Report, Sources { errata, pulp, lightblue, .. }: Sources) -> Result<()> {
+async fn advisories_online(report: &mut Report, Sources { errata, pulp, images, .. }: Sources) -> Result<()> {
     let answered = |error: Error| if error.remedy == Remedy::NotFound { Ok("answers") } else { Err(error) };
     let asked = ErrataTool::new(errata)?.advisory(0).await;
     report.line("errata login", asked.map(|_| "answers").or_else(answered));
     let asked = Pulp::new(pulp)?.content_sets(&["of-nobody".to_owned()].into()).await;
     report.line("pulp login", asked.map(|_| "answers"));
     let nobody = "of-nobody-0-0".parse()?;
-    let asked = Lightblue::new(lightblue)?.images(&[nobody].into(), &["bash".to_owned()].into()).await;
-    report.line("lightblue login", asked.map(|_| "answers"));
+    let asked = images.open()?.images(&[nobody].into(), &["bash".to_owned()].into()).await;
+    report.line(&format!("{} login", images.name()), asked.map(|_| "answers"));
     Ok(())
 }
 

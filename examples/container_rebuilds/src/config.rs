@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) fedora_messaging: Option<FedoraMessaging>,
     pub(crate) koji: Koji,
     pub(crate) odcs: Option<OdcsComposer>,
+    pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Advisories>,
 }
 
@@ -25,7 +26,9 @@ pub(crate) struct Config {
 pub(crate) struct Advisories {
     pub(crate) errata: Errata,
     pub(crate) pulp: Pulp,
-    pub(crate) lightblue: Lightblue,
+    /// One of these two.
+    pub(crate) lightblue: Option<Lightblue>,
+    pub(crate) pyxis: Option<Pyxis>,
     /// Content sets that no repository is asked for, as a regular expression.
     pub(crate) exclude_content_sets_pattern: Option<String>,
     /// Keys that packages of repositories for images are signed with, best first.
@@ -68,16 +71,52 @@ pub(crate) struct Lightblue {
     pub(crate) vendors: Option<BTreeSet<String>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pyxis {
+    pub(crate) url: String,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) package_filter: Option<bool>,
+    pub(crate) release_categories: Option<BTreeSet<String>>,
+    pub(crate) vendors: Option<BTreeSet<String>>,
+}
+
 impl Advisories {
-    fn files(&mut self) -> [Option<&mut PathBuf>; 5] {
-        [
-            self.errata.ca.as_mut(),
-            self.pulp.password_file.as_mut(),
-            self.pulp.ca.as_mut(),
-            self.lightblue.client_cert.as_mut(),
-            self.lightblue.ca.as_mut(),
-        ]
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let lightblue = self.lightblue.as_mut().map(|it| [it.client_cert.as_mut(), it.ca.as_mut()]);
+        let pyxis = self.pyxis.as_mut().map(|it| [it.client_cert.as_mut(), it.api_key_file.as_mut(), it.ca.as_mut()]);
+        let files = [self.errata.ca.as_mut(), self.pulp.password_file.as_mut(), self.pulp.ca.as_mut()];
+        files.into_iter().chain(lightblue.into_iter().flatten()).chain(pyxis.into_iter().flatten()).flatten()
     }
+}
+
+/// The build system of modules.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mbs {
+    pub(crate) url: String,
+    #[serde(default = "mbs")]
+    pub(crate) name: String,
+    #[serde(default = "slots")]
+    pub(crate) slots: u32,
+    pub(crate) owner: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) kerberos: bool,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) commits: Option<Commits>,
+}
+
+/// Who makes new commits in the repositories of modules, and where they are pushed to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Commits {
+    pub(crate) name: String,
+    pub(crate) email: String,
+    #[serde(default)]
+    pub(crate) push: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +161,10 @@ fn koji() -> String {
     "koji".to_owned()
 }
 
+fn mbs() -> String {
+    "mbs".to_owned()
+}
+
 fn odcs() -> String {
     "odcs".to_owned()
 }
@@ -139,10 +182,11 @@ impl Config {
         let files = [Some(&mut config.state), Some(&mut config.catalog), config.koji.file.as_mut()];
         let bus = config.fedora_messaging.as_mut().map(|bus| &mut bus.file);
         let odcs = config.odcs.as_mut().map(|odcs| [odcs.token_file.as_mut(), odcs.ca.as_mut()]);
+        let mbs = config.mbs.as_mut().map(|mbs| [mbs.token_file.as_mut(), mbs.ca.as_mut()]);
         let advisories = config.advisories.as_mut().map(Advisories::files);
-        let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten());
-        let all = all.chain(advisories.into_iter().flatten());
-        all.flatten().for_each(|file| *file = directory.join(&file));
+        let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten()).chain(mbs.into_iter().flatten());
+        let all = all.flatten().chain(advisories.into_iter().flatten());
+        all.for_each(|file| *file = directory.join(&file));
         Ok(config)
     }
 }

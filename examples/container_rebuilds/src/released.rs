@@ -2,7 +2,7 @@
 //! three that are built on each other, and of an advisory for a package in them.
 
 use crate::Result;
-use crate::advisories::Sources;
+use crate::advisories::{ImagesConfig, Sources};
 use freshmaker::Message;
 use freshmaker::artifact::Nvr;
 use freshmaker_redhat::errata::ErrataConfig;
@@ -85,8 +85,9 @@ impl Released {
         errata.http.timeout = Duration::from_secs(5);
         lightblue.http.timeout = Duration::from_secs(5);
         let pulp = PulpConfig::new(self.pulp.url());
+        let images = ImagesConfig::Lightblue(lightblue);
         let excluded = ImageComposes::EXCLUDED.to_owned();
-        Sources { errata, pulp, lightblue, extra_repositories: BTreeMap::new(), excluded, sigkeys: Vec::new() }
+        Sources { errata, pulp, images, extra_repositories: BTreeMap::new(), excluded, sigkeys: Vec::new() }
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::Result;
 use crate::released::{self, Released};
 use crate::show;
-use crate::wires::{System, Wires, parsers};
+use crate::wires::{System, Understood, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
 use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging};
@@ -124,12 +124,13 @@ fn wires(
     Ok(Wires {
         state,
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
-        parsers: parsers(&[PREFIX.to_owned()], true, false),
+        parsers: parsers(&[PREFIX.to_owned()], Understood { advisories: true, ..Understood::default() }),
         freshmaker_messages: None,
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,
         odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
+        mbs: None,
         advisories: Some(released.sources()),
         images_within: None,
     })

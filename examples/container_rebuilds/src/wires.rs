@@ -14,15 +14,17 @@ use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::forms::FreshmakerMessages;
 use freshmaker_redhat::handlers::{
-    BuiltImages, FACTS, RebuildImageOfDockerfile, RebuildImagesOfSignedAdvisory, RebuildImagesOfUpdate,
-    RebuildImagesOnParent, RebuildImagesOnRequest, RebuildNamedImages, cancel_on_request,
+    AffectedModules, BuiltImages, FACTS, RebuildImageOfDockerfile, RebuildImagesOfSignedAdvisory,
+    RebuildImagesOfUpdate, RebuildImagesOnParent, RebuildImagesOnRequest, RebuildModule, RebuildModulesAfterUpdate,
+    RebuildModulesOfPackage, RebuildNamedImages, cancel_on_request,
 };
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{
     KojiBuildSystem, KojiConfig, KojiImages, KojiRecipes, KojiVerifier, Profile, ProfileFiles,
 };
+use freshmaker_redhat::mbs::{GitCommits, MbsBuildSystem, MbsConfig, MbsLogin};
 use freshmaker_redhat::messages::{
-    self, bodhi, dist_git, errata, koji as koji_messages, odcs as odcs_messages, request,
+    self, bodhi, dist_git, errata, koji as koji_messages, mbs as mbs_messages, odcs as odcs_messages, request,
 };
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_sql::SqliteStorage;
@@ -40,6 +42,7 @@ pub(crate) struct Wires {
     pub(crate) koji: System<KojiConfig>,
     pub(crate) verify: bool,
     pub(crate) odcs: Option<System<OdcsConfig>>,
+    pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Sources>,
     /// How old builds may be by which Koji alone finds images.
     pub(crate) images_within: Option<Duration>,
@@ -52,9 +55,22 @@ pub(crate) struct System<C> {
     pub(crate) config: C,
 }
 
+/// The build system of modules, and who makes new commits for it.
+pub(crate) struct Mbs {
+    pub(crate) system: System<MbsConfig>,
+    pub(crate) commits: Option<GitCommits>,
+}
+
+impl Mbs {
+    pub(crate) fn open(&self) -> Result<MbsBuildSystem> {
+        let mbs = MbsBuildSystem::new(self.system.config.clone())?;
+        Ok(self.commits.iter().fold(mbs, |mbs, commits| mbs.with_commits(Arc::new(commits.clone()))))
+    }
+}
+
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let parsers = understood(config);
+        let parsers = parsers(&config.topic_prefixes, Understood::by(config));
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             state: config.state.clone(),
@@ -65,6 +81,7 @@ impl Wires {
             koji: hub(config)?.0,
             verify: config.koji.verify,
             odcs: odcs(config),
+            mbs: mbs(config),
             advisories: config.advisories.as_ref().map(Sources::of).transpose()?,
             images_within: config.koji.images_within_days.map(|days| Duration::from_secs(days * 24 * 3600)),
         })
@@ -110,6 +127,12 @@ impl Wires {
                 .composer(odcs.name.as_str(), Arc::new(OdcsComposer::new(odcs.config.clone())?))
                 .limit(odcs.name.as_str(), odcs.slots)
                 .hints(odcs.name.as_str(), odcs_messages::compose_hint);
+        }
+        if let Some(mbs) = &self.mbs {
+            let name = mbs.system.name.as_str();
+            let builds = Arc::new(mbs.open()?);
+            builder =
+                builder.build_system(name, builds).limit(name, mbs.system.slots).hints(name, mbs_messages::module_hint);
         }
         Ok(builder)
     }
@@ -165,7 +188,15 @@ impl Wires {
         let builder = builder.facts(self.facts());
         let builder = builder.on_as("RebuildImagesOnRequest", RebuildByHand(affected.map(RebuildImagesOnRequest)));
         let builder = builder.on(rebuild_after_update).on(cancel_on_request);
-        let builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
+        let mut builder = builder.on(RebuildRecipe(Arc::clone(&self.catalog)));
+        if let Some(mbs) = &self.mbs {
+            let affected = AffectedModules::new(Arc::new(mbs.open()?)).with_system(mbs.system.name.as_str());
+            builder = builder.on(RebuildModule(affected.clone()));
+            // A package needs a new commit, because MBS builds none twice.
+            if mbs.commits.is_some() {
+                builder = builder.on(RebuildModulesOfPackage(affected.clone())).on(RebuildModulesAfterUpdate(affected));
+            }
+        }
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
     }
 }
@@ -176,14 +207,37 @@ const OF_ADVISORIES: [&str; 3] =
 const OF_BUILDS: [&str; 3] =
     [request::AsyncBuild::KIND, koji_messages::ContainerTaskChanged::KIND, koji_messages::TaskChanged::KIND];
 
-/// The messages that this configuration has handlers for.
-fn understood(config: &Config) -> Parsers {
-    parsers(&config.topic_prefixes, config.advisories.is_some(), config.koji.images_within_days.is_some())
+const OF_MODULES: [&str; 2] = [dist_git::ModuleMetadataChanged::KIND, dist_git::SpecChanged::KIND];
+
+/// Whose messages a configuration has handlers for, beside those that are always understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Understood {
+    /// Somebody knows advisories.
+    pub(crate) advisories: bool,
+    /// Images are found by builds.
+    pub(crate) builds: bool,
+    /// Modules are built.
+    pub(crate) modules: bool,
 }
 
-/// The messages that are understood; those about advisories only if somebody knows them,
-/// and those about builds only if images are found by those.
-pub(crate) fn parsers(prefixes: &[String], advisories: bool, images: bool) -> Parsers {
+impl Understood {
+    fn by(config: &Config) -> Self {
+        Self {
+            advisories: config.advisories.is_some(),
+            builds: config.koji.images_within_days.is_some(),
+            modules: config.mbs.is_some(),
+        }
+    }
+
+    fn has(self, kind: &str) -> bool {
+        (self.advisories && OF_ADVISORIES.contains(&kind))
+            || (self.builds && OF_BUILDS.contains(&kind))
+            || (self.modules && OF_MODULES.contains(&kind))
+    }
+}
+
+/// The messages that are understood.
+pub(crate) fn parsers(prefixes: &[String], understood: Understood) -> Parsers {
     let kinds = [
         bodhi::UpdateStable::KIND,
         dist_git::DockerfileChanged::KIND,
@@ -191,9 +245,7 @@ pub(crate) fn parsers(prefixes: &[String], advisories: bool, images: bool) -> Pa
         request::CancelEvent::KIND,
     ];
     let mut parsers = messages::parsers(prefixes);
-    parsers.retain_kinds(|kind| {
-        kinds.contains(&kind) || (advisories && OF_ADVISORIES.contains(&kind)) || (images && OF_BUILDS.contains(&kind))
-    });
+    parsers.retain_kinds(|kind| kinds.contains(&kind) || understood.has(kind));
     parsers
 }
 
@@ -207,14 +259,15 @@ pub(crate) fn catalog(path: &Path) -> Result<FilesCatalog> {
 pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
     let Some(bus) = &config.fedora_messaging else { return Ok(None) };
     let amqp = AmqpConfig::read(&bus.file)?;
-    let mut topics = understood(config).topics();
+    let mut topics = parsers(&config.topic_prefixes, Understood::by(config)).topics();
     let mut hints = messages::parsers(&config.topic_prefixes);
     let changes = [
         koji_messages::TaskChanged::KIND,
         koji_messages::ContainerTaskChanged::KIND,
         odcs_messages::ComposeChanged::KIND,
     ];
-    hints.retain_kinds(|kind| changes.contains(&kind));
+    let modules = config.mbs.is_some();
+    hints.retain_kinds(|kind| changes.contains(&kind) || (modules && kind == mbs_messages::ModuleChanged::KIND));
     topics.extend(hints.topics());
     Ok(Some(amqp.bind(topics)))
 }
@@ -241,4 +294,21 @@ pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
         odcs.login = OdcsLogin::TokenFile(file.clone());
     }
     Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
+}
+
+pub(crate) fn mbs(config: &Config) -> Option<Mbs> {
+    let given = config.mbs.as_ref()?;
+    let mut mbs = MbsConfig::new(given.url.as_str());
+    mbs.http.tls.ca.clone_from(&given.ca);
+    mbs.owner.clone_from(&given.owner);
+    if let Some(file) = &given.token_file {
+        mbs.login = MbsLogin::TokenFile(file.clone());
+    } else if given.kerberos {
+        mbs.login = MbsLogin::Kerberos;
+    }
+    let commits = given.commits.as_ref().map(|commits| {
+        let git = GitCommits::new(commits.name.as_str(), commits.email.as_str());
+        commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address))
+    });
+    Some(Mbs { system: System { name: given.name.clone(), slots: given.slots, config: mbs }, commits })
 }

@@ -9,8 +9,10 @@ use freshmaker_amqp::{AmqpBus, AmqpConfig, Arguments, QueueConfig};
 use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Trouble};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
+use freshmaker_redhat::fakes::mbs::FakeMbs;
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
 use freshmaker_redhat::fakes::pulp::FakePulp;
+use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::lookup::Advisory;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -311,6 +313,66 @@ async fn what_an_advisory_would_rebuild_is_shown() {
     services.lightblue.disturb(freshmaker_redhat::fakes::lightblue::Fault::Html(401));
     let (good, said) = world.ask(&["check-config", "--online"]).await;
     assert!(!good && said.contains("FAILED  errata login") && said.contains("FAILED  lightblue login"), "{said}");
+}
+
+/// Pyxis says the same as Lightblue, and only one of them can be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn released_images_come_from_pyxis_instead() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let services = Advisories::new(&world).await;
+    let pyxis = FakePyxis::start().await.unwrap();
+    pyxis.add_repository(FakeRepository::new("registry.example.com", "shop"));
+    let image = FakeImage::new("shop-container", "shop-container-2.1-4").with_content_set("baseos");
+    let image = image.published_in("registry.example.com", "shop", ["latest"]);
+    pyxis.add_image(image.with_rpm("bash", "bash-5.1-6.el9.x86_64"));
+    let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+    let section = format!("[advisories.pyxis]\nurl = \"{}\"\napi_key_file = \"pyxis\"\n", pyxis.url());
+    world.write("pyxis", "hush-pyxis\n");
+    world.write("container_rebuilds.toml", &format!("{text}{section}"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    let both = "[advisories.lightblue] and [advisories.pyxis]: only one of them can say which images there are";
+    assert!(!good && said.contains(both), "{said}");
+
+    let lightblue = format!("[advisories.lightblue]\nurl = \"{}\"\n", services.lightblue.url());
+    world.write("container_rebuilds.toml", &format!("{}{section}", text.replace(&lightblue, "")));
+    let (good, said) = world.ask(&["plan", "7"]).await;
+    let why = "shop-container-2.1-4 is rebuilt: it contains bash-5.1-6.el9, older than bash-5.1-9.el9";
+    assert!(good && said.contains(why), "{said}");
+    assert_eq!(services.lightblue.asked().len(), 0);
+    let (_, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(said.contains("ok      pyxis:") && said.contains("ok      pyxis login: answers"), "{said}");
+    pyxis.require_api_key("another");
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  pyxis login"), "{said}");
+
+    world.write("container_rebuilds.toml", &text.replace(&lightblue, ""));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("needs [advisories.lightblue] or [advisories.pyxis]"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_build_system_of_modules_is_checked() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let mbs = FakeMbs::start(Arc::new(SystemClock)).await.unwrap();
+    mbs.require_token("hush-mbs");
+    let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+    let section = format!("[mbs]\nurl = \"{}\"\ntoken_file = \"mbs\"\n", mbs.url());
+    world.write("mbs", "hush-mbs\n");
+    world.write("container_rebuilds.toml", &format!("{text}{section}"));
+    let (_, said) = world.ask(&["check-config", "--online"]).await;
+    for line in ["ok      mbs: http", "ok      mbs: version 3.9.2", "ok      mbs login: modules may be submitted"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains("warning mbs: without [mbs.commits] no module is rebuilt for a package in it"), "{said}");
+    assert_eq!(mbs.submitted().len(), 0);
+    mbs.require_token("another");
+    let commits = "[mbs.commits]\nname = \"fm\"\nemail = \"fm@example.com\"\n";
+    world.write("container_rebuilds.toml", &format!("{text}{section}{commits}"));
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  mbs login") && !said.contains("warning mbs"), "{said}");
+    world.write("container_rebuilds.toml", &format!("{text}{section}name = \"koji\"\n"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("FAILED  mbs: Koji has the name \"koji\", too"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

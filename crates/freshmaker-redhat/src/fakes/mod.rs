@@ -3,6 +3,8 @@
 pub mod errata;
 pub mod koji;
 pub mod lightblue;
+pub mod mbs;
 pub mod odcs;
 pub mod pulp;
+pub mod pyxis;
 mod wire;

@@ -14,6 +14,9 @@
 //! | [`RebuildImagesOnParentTask`] | a task has ended | the same, for the messages of Fedora |
 //! | [`RebuildImageOfDockerfile`] | a recipe has changed | to rebuild the image, and what is built on it |
 //! | [`RebuildImagesOfUpdate`] | an update became stable | to rebuild the images that contain its packages |
+//! | [`RebuildModule`] | the metadata of a module changed | to rebuild it from the new commit |
+//! | [`RebuildModulesOfPackage`] | the spec file of a package changed | to rebuild the modules that contain it |
+//! | [`RebuildModulesAfterUpdate`] | an update became stable | to rebuild the modules that contain its packages |
 //! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
 //! `ImageComposes` (feature `odcs`) prepares the package repositories that images are rebuilt with.
@@ -43,6 +46,7 @@ mod dockerfile;
 mod earlier;
 mod family;
 mod foresight;
+mod modules;
 mod named;
 mod on_parent;
 mod request;
@@ -60,6 +64,7 @@ pub use built::BuiltImages;
 pub use composes::ImageComposes;
 pub use dockerfile::RebuildImageOfDockerfile;
 use freshmaker::policy::Facts;
+pub use modules::{AffectedModules, RebuildModule, RebuildModulesAfterUpdate, RebuildModulesOfPackage};
 pub use named::RebuildNamedImages;
 pub use on_parent::{RebuildImagesOnParent, RebuildImagesOnParentTask};
 pub use request::{RebuildImagesOnRequest, cancel_on_request};

@@ -58,24 +58,24 @@
 //! shrinks while it is read, or that has no end is an error, never a shorter answer. Nothing is
 //! kept from one call to the next.
 
-mod catalog;
 mod client;
 mod query;
 mod record;
 
 use crate::image::CatalogImage;
 use crate::lookup::{Containing, Images};
+pub use crate::released::UnpublishedRepository;
+use crate::released::{self, Image, Repositories, Repository, chunks};
 use async_trait::async_trait;
-use catalog::{Architectures, Repositories};
 use client::Client;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::HttpConfig;
 use futures_util::{StreamExt, TryStreamExt};
 use query::Question;
-use record::{Entry, Image, Repository, Wrong};
+use record::Wrong;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Number of repositories in one query, as the service is used to.
@@ -84,15 +84,6 @@ const REPOSITORIES_A_QUERY: usize = 100;
 const BUILDS_A_QUERY: usize = 100;
 /// Number of names and versions in one query. Each is a regular expression.
 const RELEASES_A_QUERY: usize = 50;
-
-/// Names a repository that is not published, and whose images are rebuilt all the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnpublishedRepository {
-    /// The registry that has the repository, such as `registry.example.com`.
-    pub registry: String,
-    /// The name of the repository, such as `rhel8/support-tools`.
-    pub repository: String,
-}
 
 /// Says how to reach and use a Lightblue.
 ///
@@ -170,9 +161,7 @@ impl LightblueConfig {
         if self.page == 0 || self.parallel == 0 {
             return refused("`page` and `parallel` must be greater than 0".to_owned());
         }
-        if self.unpublished_exceptions.iter().any(|it| it.registry.is_empty() || it.repository.is_empty()) {
-            return refused("`unpublished_exceptions` needs a registry and a repository in each".to_owned());
-        }
+        released::check_exceptions(&self.unpublished_exceptions).or_else(|text| refused(text.to_owned()))?;
         Client::new(self).map(drop)
     }
 }
@@ -225,77 +214,62 @@ impl Lightblue {
         let answers = futures_util::stream::iter(answers).buffered(self.config.parallel);
         Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
+}
 
-    /// Returns whether the entry is one of users, and not only of builds.
-    fn is_public(&self, entry: &Entry) -> bool {
-        entry.registry.as_ref().is_none_or(|registry| !self.config.build_registries.contains(registry))
+#[async_trait]
+impl released::Catalog for Lightblue {
+    fn name(&self) -> &'static str {
+        "lightblue"
     }
 
-    /// Describes images, after asking for those of their repositories that are not known.
-    async fn describe(
-        &self,
-        images: BTreeMap<Nvr, Architectures>,
-        mut known: Repositories,
-    ) -> Result<Vec<CatalogImage>> {
-        // An entry that is not published is the same in every repository.
-        let matters = |entry: &&Entry| entry.published && self.is_public(entry) && !known.has(entry);
-        let entries = images.values().flat_map(|image| &image.entries).filter(matters);
-        let missing: BTreeSet<_> = entries.map(|entry| entry.repository.clone()).collect();
-        let questions = chunks(missing, REPOSITORIES_A_QUERY);
+    fn build_registries(&self) -> &BTreeSet<String> {
+        &self.config.build_registries
+    }
+
+    async fn offered_repositories(&self) -> Result<Vec<Repository>> {
+        self.client.find(query::offered_repositories(&self.config), record::repository).await
+    }
+
+    async fn named_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>> {
+        let questions = chunks(names, REPOSITORIES_A_QUERY);
         let questions = questions.iter().map(|names| query::named_repositories(names)).collect();
-        known.extend(self.ask(questions, Repository::read).await?);
-        let describe = |(nvr, image): (Nvr, Architectures)| {
-            let publication = known.publication(image.entries.iter().filter(|entry| self.is_public(entry)));
-            image.describe(nvr, publication)
+        self.ask(questions, record::repository).await
+    }
+
+    async fn images_in(&self, repositories: &Repositories, wanted: &Containing) -> Result<Vec<Image>> {
+        let question = |names: &[String], tags: &BTreeSet<String>| {
+            query::images_in(names, tags, &wanted.packages, &wanted.content_sets)
         };
-        Ok(images.into_iter().map(describe).collect())
+        let parts = repositories.parts(REPOSITORIES_A_QUERY);
+        let questions = parts.iter().map(|(names, tags)| question(names, tags)).collect();
+        self.ask(questions, record::image).await
+    }
+
+    async fn images_of(&self, builds: &BTreeSet<String>, packages: &BTreeSet<String>) -> Result<Vec<Image>> {
+        let questions = chunks(builds.iter().cloned(), BUILDS_A_QUERY);
+        let questions = questions.iter().map(|builds| query::images_of(builds, packages)).collect();
+        self.ask(questions, record::image).await
+    }
+
+    async fn releases_of(
+        &self,
+        names_and_versions: &BTreeSet<(String, String)>,
+        packages: &BTreeSet<String>,
+    ) -> Result<Vec<Image>> {
+        let questions = chunks(names_and_versions.iter().cloned(), RELEASES_A_QUERY);
+        let questions = questions.iter().map(|releases| query::releases_of(releases, packages)).collect();
+        self.ask(questions, record::image).await
     }
 }
 
 #[async_trait]
 impl Images for Lightblue {
     async fn containing(&self, wanted: &Containing) -> Result<Vec<CatalogImage>> {
-        if wanted.packages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let question = query::offered_repositories(&self.config);
-        let (rebuilt, others): (Vec<_>, Vec<_>) = self
-            .client
-            .find(question, Repository::read)
-            .await?
-            .into_iter()
-            .partition(|repository| !repository.auto_rebuild_tags.is_empty());
-        tracing::debug!(rebuilt = rebuilt.len(), without_tags = others.len(), "repositories in Lightblue");
-        let repositories = Repositories::new(rebuilt);
-        let all: Vec<_> = repositories.iter().collect();
-        let question = |part: &[(&String, &Vec<Repository>)]| {
-            let names: Vec<_> = part.iter().map(|(name, _)| (*name).clone()).collect();
-            let same = part.iter().flat_map(|(_, repositories)| *repositories);
-            let tags = same.flat_map(|repository| &repository.auto_rebuild_tags).cloned().collect();
-            query::images_in(&names, &tags, &wanted.packages, &wanted.content_sets)
-        };
-        let questions = all.chunks(REPOSITORIES_A_QUERY).map(question).collect();
-        let mut images = catalog::unite(self.ask(questions, Image::read).await?);
-        let answered = images.len();
-        images.retain(|_, image| {
-            let rebuilt = image.entries.iter().any(|entry| self.is_public(entry) && repositories.is_rebuilt(entry));
-            let used = wanted.content_sets.is_empty() || !wanted.content_sets.is_disjoint(&image.content_sets);
-            rebuilt && used && image.may_contain(&wanted.packages)
-        });
-        tracing::debug!(answered, meant = images.len(), "images in Lightblue that contain packages");
-        let images = self.describe(images, repositories).await?;
-        Ok(images.into_iter().map(CatalogImage::affected).collect())
+        released::containing(self, wanted).await
     }
 
     async fn images(&self, nvrs: &BTreeSet<Nvr>, packages: &BTreeSet<String>) -> Result<Vec<CatalogImage>> {
-        // Lightblue writes no epochs.
-        let builds = nvrs.iter().map(|nvr| format!("{}-{}-{}", nvr.name(), nvr.version(), nvr.release()));
-        let builds: BTreeSet<_> = builds.collect();
-        let questions = chunks(builds.clone(), BUILDS_A_QUERY);
-        let questions = questions.iter().map(|builds| query::images_of(builds, packages)).collect();
-        let mut images = catalog::unite(self.ask(questions, Image::read).await?);
-        images.retain(|nvr, _| builds.contains(&nvr.to_string()));
-        self.describe(images, Repositories::default()).await
+        released::images(self, nvrs, packages).await
     }
 
     async fn offered(
@@ -303,19 +277,6 @@ impl Images for Lightblue {
         names_and_versions: &BTreeSet<(String, String)>,
         packages: &BTreeSet<String>,
     ) -> Result<Vec<CatalogImage>> {
-        let questions = chunks(names_and_versions.iter().cloned(), RELEASES_A_QUERY);
-        let questions = questions.iter().map(|releases| query::releases_of(releases, packages)).collect();
-        let mut images = catalog::unite(self.ask(questions, Image::read).await?);
-        images.retain(|nvr, image| {
-            let wanted = names_and_versions.contains(&(nvr.name().to_owned(), nvr.version().to_owned()));
-            wanted && image.entries.iter().any(|entry| entry.published && self.is_public(entry))
-        });
-        self.describe(images, Repositories::default()).await
+        released::offered(self, names_and_versions, packages).await
     }
-}
-
-/// Returns the things in lists of at most `size`.
-fn chunks<T: Clone>(things: impl IntoIterator<Item = T>, size: usize) -> Vec<Vec<T>> {
-    let things: Vec<T> = things.into_iter().collect();
-    things.chunks(size).map(<[T]>::to_vec).collect()
 }

@@ -1,6 +1,7 @@
 //! Writes queries and projections in the language of Lightblue.
 
 use super::{LightblueConfig, UnpublishedRepository};
+use crate::released::begins_with;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -137,42 +138,10 @@ pub(super) fn images_of(builds: &[String], packages: &BTreeSet<String>) -> Quest
 
 /// Asks for the published images of which the build has one of these names and versions.
 pub(super) fn releases_of(names_and_versions: &[(String, String)], packages: &BTreeSet<String>) -> Question {
-    let begins = |(name, version): &(String, String)| json!({ "field": "brew.build", "regex": format!("^{}-{}-", escaped(name), escaped(version)) });
+    let begins = |release| json!({ "field": "brew.build", "regex": begins_with(release) });
     let begins: Vec<_> = names_and_versions.iter().map(begins).collect();
     // The package has an index; a regular expression alone would look at all images.
     let package = one_of("brew.package", names_and_versions.iter().map(|(name, _)| name.as_str()));
     let published = equal("repositories.*.published", true);
     images(json!({ "$and": [package, published, { "$or": begins }] }), packages)
-}
-
-/// Returns a regular expression that matches this text alone. A backslash before a character that
-/// is no letter and no digit means that character, in the expressions of Java and of MongoDB.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii_punctuation() && c != '_' {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_escaped() {
-        for (text, expression) in [
-            ("ubi9-container", r"ubi9\-container"),
-            ("9.4", r"9\.4"),
-            ("c++_x", r"c\+\+_x"),
-            ("a^b$c|d(e)", r"a\^b\$c\|d\(e\)"),
-            (r"a\d", r"a\\d"),
-            ("é1", "é1"),
-        ] {
-            assert_eq!(escaped(text), expression);
-        }
-    }
 }

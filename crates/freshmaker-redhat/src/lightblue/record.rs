@@ -1,5 +1,6 @@
 //! Reads repositories and images out of answers.
 
+use crate::released::{Entry, Image, Repository};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -101,92 +102,48 @@ fn names(object: &Value, name: &str) -> Read<BTreeSet<String>> {
     Ok(names.unwrap_or_default().into_iter().collect())
 }
 
-/// What is read of a `containerRepository`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Repository {
-    pub(super) registry: Option<String>,
-    pub(super) name: String,
-    pub(super) published: bool,
-    pub(super) auto_rebuild_tags: BTreeSet<String>,
-    pub(super) release_categories: BTreeSet<String>,
+/// Reads a `containerRepository`.
+pub(super) fn repository(object: &Value) -> Read<Repository> {
+    Ok(Repository {
+        registry: text(object, "registry")?,
+        name: required_text(object, "repository")?,
+        published: truth(object, "published")?,
+        auto_rebuild_tags: texts(object, "auto_rebuild_tags")?,
+        release_categories: texts(object, "release_categories")?,
+    })
 }
 
-impl Repository {
-    pub(super) fn read(object: &Value) -> Read<Self> {
-        Ok(Self {
-            registry: text(object, "registry")?,
-            name: required_text(object, "repository")?,
-            published: truth(object, "published")?,
-            auto_rebuild_tags: texts(object, "auto_rebuild_tags")?,
-            release_categories: texts(object, "release_categories")?,
-        })
+fn entry(object: &Value) -> Read<Entry> {
+    Ok(Entry {
+        registry: text(object, "registry")?,
+        repository: required_text(object, "repository")?,
+        published: truth(object, "published")?,
+        tags: names(object, "tags")?,
+    })
+}
+
+/// Reads a `containerImage`: one architecture of an image.
+pub(super) fn image(object: &Value) -> Read<Image> {
+    is_object(object)?;
+    let brew = field(object, "brew")?.unwrap_or(&Value::Null);
+    let parsed = field(object, "parsed_data")?.unwrap_or(&Value::Null);
+    let entries = elements(object, "repositories", entry)?.unwrap_or_default();
+    // The manifest is one object; it is in a list because it is a reference to another entity.
+    let manifests =
+        elements(object, "rpm_manifest", |manifest| elements(manifest, "rpms", |rpm| required_text(rpm, "nvra")))?;
+    let mut rpms = None;
+    for known in manifests.unwrap_or_default().into_iter().flatten() {
+        rpms.get_or_insert_with(BTreeSet::new).extend(known);
     }
-}
-
-/// The place of an image in a repository.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    pub(super) registry: Option<String>,
-    pub(super) repository: String,
-    pub(super) published: bool,
-    pub(super) tags: BTreeSet<String>,
-}
-
-impl Entry {
-    fn read(object: &Value) -> Read<Self> {
-        Ok(Self {
-            registry: text(object, "registry")?,
-            repository: required_text(object, "repository")?,
-            published: truth(object, "published")?,
-            tags: names(object, "tags")?,
-        })
-    }
-
-    /// Returns whether the entry is about this repository. A registry that one of them does not
-    /// name fits all.
-    pub(super) fn is_of(&self, repository: &Repository) -> bool {
-        let registries = self.registry.as_ref().zip(repository.registry.as_ref());
-        self.repository == repository.name && registries.is_none_or(|(ours, theirs)| ours == theirs)
-    }
-}
-
-/// What is read of a `containerImage`: one architecture of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Image {
-    pub(super) id: Option<String>,
-    /// The NVR, if the image has data of its build.
-    pub(super) build: Option<String>,
-    pub(super) parent: Option<String>,
-    pub(super) content_sets: BTreeSet<String>,
-    pub(super) entries: BTreeSet<Entry>,
-    pub(super) labels: BTreeSet<String>,
-    /// The packages that were asked for, with their architectures; `None` if they are unknown.
-    pub(super) rpms: Option<BTreeSet<String>>,
-}
-
-impl Image {
-    pub(super) fn read(object: &Value) -> Read<Self> {
-        is_object(object)?;
-        let brew = field(object, "brew")?.unwrap_or(&Value::Null);
-        let parsed = field(object, "parsed_data")?.unwrap_or(&Value::Null);
-        let entries = elements(object, "repositories", Entry::read)?.unwrap_or_default();
-        // The manifest is one object; it is in a list because it is a reference to another entity.
-        let manifests =
-            elements(object, "rpm_manifest", |manifest| elements(manifest, "rpms", |rpm| required_text(rpm, "nvra")))?;
-        let mut rpms = None;
-        for known in manifests.unwrap_or_default().into_iter().flatten() {
-            rpms.get_or_insert_with(BTreeSet::new).extend(known);
-        }
-        Ok(Self {
-            id: text(object, "_id")?,
-            build: text(brew, "build").map_err(|wrong| wrong.within("brew"))?,
-            parent: text(object, "parent_brew_build")?,
-            content_sets: texts(object, "content_sets")?,
-            entries: entries.into_iter().collect(),
-            labels: names(parsed, "labels").map_err(|wrong| wrong.within("parsed_data"))?,
-            rpms,
-        })
-    }
+    Ok(Image {
+        id: text(object, "_id")?,
+        build: text(brew, "build").map_err(|wrong| wrong.within("brew"))?,
+        parent: text(object, "parent_brew_build")?,
+        content_sets: texts(object, "content_sets")?,
+        entries: entries.into_iter().collect(),
+        labels: names(parsed, "labels").map_err(|wrong| wrong.within("parsed_data"))?,
+        rpms,
+    })
 }
 
 #[cfg(test)]
@@ -222,9 +179,9 @@ mod tests {
             (json!(null), ": nothing instead of an object"),
             (json!("x"), ": a text instead of an object"),
         ] {
-            assert_eq!(Image::read(&object).unwrap_err().to_string(), text);
+            assert_eq!(image(&object).unwrap_err().to_string(), text);
         }
-        let nameless = Repository::read(&json!({ "published": true })).unwrap_err();
+        let nameless = repository(&json!({ "published": true })).unwrap_err();
         assert_eq!(nameless.to_string(), "repository: nothing instead of a text");
     }
 
@@ -238,20 +195,8 @@ mod tests {
             (json!([{ "rpms": [] }]), Some(0)),
             (json!([{ "rpms": [{ "nvra": "a-1-1.noarch" }] }, {}]), Some(1)),
         ] {
-            let image = Image::read(&json!({ "rpm_manifest": manifest })).unwrap();
+            let image = image(&json!({ "rpm_manifest": manifest })).unwrap();
             assert_eq!(image.rpms.map(|rpms| rpms.len()), known, "{manifest}");
         }
-    }
-
-    #[test]
-    fn a_registry_that_is_not_named_fits_all() {
-        let entry = |registry| Entry::read(&json!({ "registry": registry, "repository": "a/b" })).unwrap();
-        let repository =
-            |registry, name| Repository::read(&json!({ "registry": registry, "repository": name })).unwrap();
-        assert!(entry(Some("r")).is_of(&repository(Some("r"), "a/b")));
-        assert!(entry(None).is_of(&repository(Some("r"), "a/b")));
-        assert!(entry(Some("r")).is_of(&repository(None, "a/b")));
-        assert!(!entry(Some("r")).is_of(&repository(Some("s"), "a/b")));
-        assert!(!entry(None).is_of(&repository(None, "a/c")));
     }
 }

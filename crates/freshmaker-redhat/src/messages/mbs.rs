@@ -2,8 +2,9 @@
 
 use super::body::{Fault, Shape};
 use super::field::Field;
-use super::{parsed, read};
+use super::{hint, is_topic, parsed, read};
 use freshmaker::event::{Event, Message, Parsed, Parser};
+use freshmaker::rebuild::ExternalId;
 use serde::{Deserialize, Serialize};
 
 /// The state of a module build, with the names and numbers of MBS.
@@ -75,8 +76,33 @@ impl Event for ModuleChanged {
     }
 }
 
+const TOPIC: &str = "mbs.module.state.change";
+
 /// Reads changes of module builds, and makes [`ModuleChanged`].
-pub const MODULE: Parser = Parser::new(&["mbs.module.state.change"], &[ModuleChanged::KIND], module);
+pub const MODULE: Parser = Parser::new(&[TOPIC], &[ModuleChanged::KIND], module);
+
+const ID_SHAPE: Shape = Shape::Fields(&[("id", Shape::Whole)]);
+
+/// Returns the number of the module build whose state has changed; `None` for other messages. For
+/// [`EngineBuilder::hints`](freshmaker::engine::EngineBuilder::hints).
+///
+/// ```
+/// use freshmaker::Message;
+/// use freshmaker_redhat::messages;
+///
+/// let topic = "org.fedoraproject.prod.mbs.module.state.change".into();
+/// let body = r#"{"id": 7, "state": 5}"#.into();
+/// let message = Message { id: "1".into(), topic, headers: [].into(), body };
+/// let hint = messages::mbs::module_hint(&message).map(|id| id.to_string());
+/// assert_eq!(hint.as_deref(), Some("7"));
+/// ```
+#[must_use]
+pub fn module_hint(message: &Message) -> Option<ExternalId> {
+    if !is_topic(&message.topic, TOPIC) {
+        return None;
+    }
+    hint(message, &ID_SHAPE, |root| root.at("id").id())
+}
 
 const SHAPE: Shape = Shape::Fields(&[
     ("id", Shape::Whole),

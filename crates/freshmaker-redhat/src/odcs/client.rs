@@ -1,22 +1,20 @@
 use super::record::ComposeRecord;
 use super::{OdcsConfig, OdcsLogin};
+use crate::bearer::Bearer;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{Call, Http, Negotiate, Reply, Secret, authorization, check_kerberos, of_system};
+use freshmaker_net::{Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Number of composes on a page of the list.
 const PAGE_ITEMS: usize = 100;
 /// Largest number of pages that a lookup reads. It reads back to shortly before its request was
 /// sent, so this bounds the composes of that time to 20,000.
 const PAGES_MAX: usize = 200;
-/// Largest size of a token, in bytes.
-const TOKEN_BYTES_MAX: usize = 64 << 10;
 
 /// A server's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -74,7 +72,7 @@ struct Meta {
 
 /// Makes a client, reads the token file, and loads what a login by Kerberos needs.
 pub(super) fn check_offline(config: &OdcsConfig) -> Result<()> {
-    Client::new(config)?.token().map_err(|error| error.with_remedy(Remedy::Unsupported))?;
+    Client::new(config)?.bearer.token("odcs").map_err(|error| error.with_remedy(Remedy::Unsupported))?;
     match config.login {
         OdcsLogin::Kerberos => check_kerberos(&config.kerberos),
         OdcsLogin::None | OdcsLogin::Token(_) | OdcsLogin::TokenFile(_) => Ok(()),
@@ -86,9 +84,8 @@ pub(super) fn check_offline(config: &OdcsConfig) -> Result<()> {
 pub(super) struct Client {
     http: Http,
     url: String,
-    login: OdcsLogin,
-    /// Contents of the token file when it was last read.
-    token: Mutex<Option<Secret>>,
+    kerberos: bool,
+    bearer: Bearer,
     negotiate: Arc<dyn Negotiate>,
 }
 
@@ -96,7 +93,12 @@ impl Client {
     pub(super) fn new(config: &OdcsConfig) -> Result<Self> {
         let (http, url) = (Http::new(&config.http)?, config.http.url.clone());
         let negotiate = of_system(config.kerberos.clone());
-        Ok(Self { http, url, login: config.login.clone(), token: Mutex::new(None), negotiate })
+        let bearer = match &config.login {
+            OdcsLogin::None | OdcsLogin::Kerberos => Bearer::None,
+            OdcsLogin::Token(token) => Bearer::Given(token.clone()),
+            OdcsLogin::TokenFile(path) => Bearer::file(path),
+        };
+        Ok(Self { http, url, kerberos: config.login == OdcsLogin::Kerberos, bearer, negotiate })
     }
 
     pub(super) fn with_negotiate(self, negotiate: Arc<dyn Negotiate>) -> Self {
@@ -208,10 +210,10 @@ impl Client {
         let url = Url::parse_with_params(&format!("{}/api/1/{path}", self.url), query)
             .map_err(|error| Error::new(Remedy::Unsupported, place, error))?;
         let mut request = self.http.request(method, url.as_str().trim_end_matches('?'));
-        if let Some(token) = self.token()? {
+        if let Some(token) = self.bearer.token("odcs")? {
             request = request.bearer_auth(token.expose());
         }
-        if self.login == OdcsLogin::Kerberos {
+        if self.kerberos {
             request = request.header(AUTHORIZATION, authorization(Arc::clone(&self.negotiate), &self.url).await?);
         }
         if let Some(body) = body {
@@ -219,37 +221,10 @@ impl Client {
         }
         let reply = self.http.send(request, call, place).await?;
         if reply.status == 401 {
-            // The next request reads the file again, because it may contain a new token by then.
-            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.bearer.refused();
         }
         Ok(reply)
     }
-
-    fn token(&self) -> Result<Option<Secret>> {
-        match &self.login {
-            OdcsLogin::None | OdcsLogin::Kerberos => Ok(None),
-            OdcsLogin::Token(token) => Ok(Some(token.clone())),
-            OdcsLogin::TokenFile(path) => {
-                let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-                if known.is_none() {
-                    *known = Some(read_token(path)?);
-                }
-                Ok(known.clone())
-            }
-        }
-    }
-}
-
-fn read_token(path: &Path) -> Result<Secret> {
-    let failed = |text: &dyn std::fmt::Display| {
-        Error::new(Remedy::Unavailable, format!("odcs: token file {}", path.display()), text)
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-    let token = text.trim();
-    if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(failed(&"there is no token in it"));
-    }
-    Ok(Secret::new(token))
 }
 
 /// Returns the answer if its status is a success. Other statuses mean:

@@ -101,8 +101,10 @@ fn expect(reply: Reply, place: &str) -> Result<Reply> {
     Err(Error::new(remedy, place, text))
 }
 
-/// Returns the message of an error: the Errata Tool calls it `error`, Pulp `error_message`.
+/// Returns the message of an error: the Errata Tool calls it `error`, Pulp `error_message`, Pyxis
+/// `detail`, and GraphQL has a list.
 fn message(reply: &Reply) -> Option<String> {
     let answer: Value = serde_json::from_slice(&reply.body).ok()?;
-    ["error", "error_message"].iter().find_map(|name| answer[name].as_str()).map(str::to_owned)
+    let places = ["/error", "/error_message", "/detail", "/errors/0/message"];
+    places.iter().find_map(|place| answer.pointer(place)?.as_str()).map(str::to_owned)
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 /// An error object of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::fakes) struct Refusal {
     pub(super) code: &'static str,
-    pub(super) text: String,
+    pub(in crate::fakes) text: String,
 }
 
 impl Refusal {
@@ -17,7 +17,7 @@ impl Refusal {
     }
 }
 
-type Parsed<T> = Result<T, Refusal>;
+pub(in crate::fakes) type Parsed<T> = Result<T, Refusal>;
 
 /// Fields of `containerRepository`; `*` stands for each element of a list.
 pub(super) const REPOSITORY_FIELDS: [&str; 7] =
@@ -119,7 +119,7 @@ impl Query {
 }
 
 /// Returns the text with which all texts begin that match. Other expressions are not known here.
-fn beginning(regex: &str) -> Parsed<String> {
+pub(in crate::fakes) fn beginning(regex: &str) -> Parsed<String> {
     let unknown = || Refusal::new("query-api:InvalidRegex", format!("{regex}: only a beginning is known here"));
     let mut chars = regex.strip_prefix('^').ok_or_else(unknown)?.chars();
     let mut text = String::new();

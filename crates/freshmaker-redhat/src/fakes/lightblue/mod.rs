@@ -2,7 +2,7 @@
 //! query language that [`Lightblue`](crate::lightblue::Lightblue) uses. What it does not know it
 //! refuses, with an error object that names it.
 
-mod language;
+pub(super) mod language;
 mod service;
 
 use super::wire::{lock, serve};
@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct FakeRepository {
-    fields: Map<String, Value>,
+    pub(super) fields: Map<String, Value>,
 }
 
 impl FakeRepository {
@@ -86,7 +86,7 @@ impl FakeRepository {
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct FakeImage {
-    fields: Map<String, Value>,
+    pub(super) fields: Map<String, Value>,
 }
 
 impl FakeImage {

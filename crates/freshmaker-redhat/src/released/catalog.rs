@@ -1,6 +1,5 @@
-//! Puts together what Lightblue says about one image, and says it as a release.
+//! Puts together what a catalog says about one image, and says it as a release.
 
-use super::record::{Entry, Image, Repository};
 use crate::image::{CatalogImage, Publication};
 use freshmaker::artifact::Nvr;
 use freshmaker::graph::EdgeKind;
@@ -10,6 +9,48 @@ use std::collections::{BTreeMap, BTreeSet};
 const GENERALLY_AVAILABLE: &str = "Generally Available";
 /// Release categories of what other images should not move to.
 const RESERVED: [&str; 3] = ["Beta", "Deprecated", "Tech Preview"];
+
+/// A repository of images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Repository {
+    pub(crate) registry: Option<String>,
+    pub(crate) name: String,
+    pub(crate) published: bool,
+    pub(crate) auto_rebuild_tags: BTreeSet<String>,
+    pub(crate) release_categories: BTreeSet<String>,
+}
+
+/// The place of an image in a repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    pub(crate) registry: Option<String>,
+    pub(crate) repository: String,
+    pub(crate) published: bool,
+    pub(crate) tags: BTreeSet<String>,
+}
+
+impl Entry {
+    /// Returns whether the entry is about this repository. A registry that one of them does not
+    /// name fits all.
+    pub(super) fn is_of(&self, repository: &Repository) -> bool {
+        let registries = self.registry.as_ref().zip(repository.registry.as_ref());
+        self.repository == repository.name && registries.is_none_or(|(ours, theirs)| ours == theirs)
+    }
+}
+
+/// One architecture of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) id: Option<String>,
+    /// The NVR, if the image has data of its build.
+    pub(crate) build: Option<String>,
+    pub(crate) parent: Option<String>,
+    pub(crate) content_sets: BTreeSet<String>,
+    pub(crate) entries: BTreeSet<Entry>,
+    pub(crate) labels: BTreeSet<String>,
+    /// The packages that were asked for, with their architectures; `None` if they are unknown.
+    pub(crate) rpms: Option<BTreeSet<String>>,
+}
 
 /// The architectures of one image, united.
 #[derive(Debug, Default)]
@@ -40,7 +81,7 @@ impl Architectures {
     }
 
     /// Describes the image as a release, with the faults of its description as a lookup error.
-    pub(super) fn describe(self, nvr: Nvr, publication: Publication) -> CatalogImage {
+    pub(super) fn describe(self, nvr: Nvr, publication: Publication, catalog: &str) -> CatalogImage {
         let mut image = CatalogImage::new(nvr).with_publication(publication);
         let mut faults = Vec::new();
         for parent in self.parents {
@@ -59,7 +100,7 @@ impl Architectures {
             // The packages count as unknown.
             Some(Err(error)) => faults.push(format!("rpm_manifest.*.rpms.*.nvra: {error}")),
         }
-        if faults.is_empty() { image } else { image.with_lookup_error(format!("lightblue: {}", faults.join("; "))) }
+        if faults.is_empty() { image } else { image.with_lookup_error(format!("{catalog}: {}", faults.join("; "))) }
     }
 }
 
@@ -70,7 +111,7 @@ fn package(nvra: &str) -> Result<Nvr, freshmaker::artifact::NvrError> {
 }
 
 /// Unites architectures by NVR. Images that have none are counted and left out.
-pub(super) fn unite(images: Vec<Image>) -> BTreeMap<Nvr, Architectures> {
+pub(super) fn unite(images: Vec<Image>, catalog: &str) -> BTreeMap<Nvr, Architectures> {
     let mut united: BTreeMap<Nvr, Architectures> = BTreeMap::new();
     let mut nameless = BTreeSet::new();
     for image in images {
@@ -83,14 +124,14 @@ pub(super) fn unite(images: Vec<Image>) -> BTreeMap<Nvr, Architectures> {
     }
     if let Some(first) = nameless.first() {
         let images = nameless.len();
-        tracing::warn!(images, first, "images in Lightblue without the NVR of a build are left out");
+        tracing::warn!(catalog, images, first, "images in a catalog without the NVR of a build are left out");
     }
     united
 }
 
 /// Repositories by name; several registries can have one of the same name.
 #[derive(Debug, Default)]
-pub(super) struct Repositories {
+pub(crate) struct Repositories {
     by_name: BTreeMap<String, Vec<Repository>>,
 }
 
@@ -110,9 +151,16 @@ impl Repositories {
         }
     }
 
-    /// Returns names and repositories, in the order of the names.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Vec<Repository>)> {
-        self.by_name.iter()
+    /// Returns names of repositories, at most `size` together, with all tags of which their images
+    /// are rebuilt.
+    pub(crate) fn parts(&self, size: usize) -> Vec<(Vec<String>, BTreeSet<String>)> {
+        let all: Vec<_> = self.by_name.iter().collect();
+        let part = |part: &[(&String, &Vec<Repository>)]| {
+            let same = part.iter().flat_map(|(_, repositories)| *repositories);
+            let tags = same.flat_map(|repository| &repository.auto_rebuild_tags).cloned().collect();
+            (part.iter().map(|(name, _)| (*name).clone()).collect(), tags)
+        };
+        all.chunks(size).map(part).collect()
     }
 
     /// Returns the repositories that the entry may be about.
@@ -150,28 +198,37 @@ impl Repositories {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn repository(name: &str, published: bool, categories: &[&str]) -> Repository {
-        let object = json!({ "repository": name, "published": published, "release_categories": categories });
-        Repository::read(&object).unwrap()
+    fn texts(texts: &[&str]) -> BTreeSet<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn repository(registry: Option<&str>, name: &str, published: bool, categories: &[&str]) -> Repository {
+        Repository {
+            registry: registry.map(str::to_owned),
+            name: name.to_owned(),
+            published,
+            auto_rebuild_tags: texts(&["latest"]),
+            release_categories: texts(categories),
+        }
+    }
+
+    fn entry(registry: Option<&str>, name: &str, published: bool, tag: &str) -> Entry {
+        let registry = registry.map(str::to_owned);
+        Entry { registry, repository: name.to_owned(), published, tags: texts(&[tag]) }
     }
 
     #[test]
     fn publication_is_that_of_the_best_repository() {
         let repositories = Repositories::new(vec![
-            repository("ga", true, &["Generally Available"]),
-            repository("beta", true, &["Beta"]),
-            repository("tech", true, &["Tech Preview"]),
-            repository("old", true, &["Deprecated"]),
-            repository("both", true, &["Generally Available", "Beta"]),
-            repository("none", true, &[]),
-            repository("eus", false, &["Generally Available"]),
+            repository(None, "ga", true, &["Generally Available"]),
+            repository(None, "beta", true, &["Beta"]),
+            repository(None, "tech", true, &["Tech Preview"]),
+            repository(None, "old", true, &["Deprecated"]),
+            repository(None, "both", true, &["Generally Available", "Beta"]),
+            repository(None, "none", true, &[]),
+            repository(None, "eus", false, &["Generally Available"]),
         ]);
-        let entry = |name: &str, published: bool| {
-            let object = json!({ "repositories": [{ "repository": name, "published": published }] });
-            Image::read(&object).unwrap().entries.pop_first().unwrap()
-        };
         for (entries, publication) in [
             (vec![("ga", true)], Publication::Released),
             (vec![("ga", false)], Publication::Unpublished),
@@ -186,9 +243,27 @@ mod tests {
             (vec![("beta", true), ("ga", false)], Publication::Published),
             (vec![], Publication::Unpublished),
         ] {
-            let read: Vec<_> = entries.iter().map(|(name, published)| entry(name, *published)).collect();
+            let read: Vec<_> = entries.iter().map(|(name, published)| entry(None, name, *published, "1")).collect();
             assert_eq!(repositories.publication(read.iter()), publication, "{entries:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_of_its_own_repository_counts() {
+        let repositories = Repositories::new(vec![repository(None, "app", true, &[])]);
+        for (name, tag, rebuilt) in [("app", "latest", true), ("app", "1", false), ("other", "latest", false)] {
+            assert_eq!(repositories.is_rebuilt(&entry(None, name, true, tag)), rebuilt, "{name} {tag}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_not_named_fits_all() {
+        let of = |ours, theirs, name| entry(ours, "a/b", true, "1").is_of(&repository(theirs, name, true, &[]));
+        assert!(of(Some("r"), Some("r"), "a/b"));
+        assert!(of(None, Some("r"), "a/b"));
+        assert!(of(Some("r"), None, "a/b"));
+        assert!(!of(Some("r"), Some("s"), "a/b"));
+        assert!(!of(None, Some("r"), "a/c"));
     }
 
     #[test]

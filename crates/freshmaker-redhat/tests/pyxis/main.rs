@@ -1,0 +1,10 @@
+//! Pyxis over HTTP: its schema, recorded answers, the fake, and services that answer wrongly.
+
+#![allow(clippy::unwrap_used)]
+
+mod recorded;
+mod requests;
+mod same;
+mod schema;
+mod troubles;
+mod world;
