@@ -143,6 +143,7 @@ mod tests {
     use axum::http::{Request, StatusCode};
     use freshmaker::Client;
     use freshmaker::memory::MemoryStorage;
+    use freshmaker_testing::world::TokioClock;
     use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::time::Duration;
@@ -215,7 +216,9 @@ mod tests {
         for read in ["public", "authenticated", "manual_rebuilder"] {
             let mut config = Config::default();
             (config.access.read, config.access.metrics) = (read.parse().unwrap(), read.parse().unwrap());
-            let web = Web::new(Client::new(Arc::new(MemoryStorage::new())), config);
+            let clock = Arc::new(TokioClock::new());
+            config.clock = clock.clone();
+            let web = Web::new(Client::new(Arc::new(MemoryStorage::new().with_clock(clock))), config);
             let router = web.router();
             for ((method, path), who) in stated() {
                 for roles in &callers {

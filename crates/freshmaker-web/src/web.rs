@@ -162,14 +162,7 @@ impl Web {
     /// # Errors
     /// That of the storage, or that it did not answer in time.
     pub async fn ask<T>(&self, question: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
-        let limit = self.config().limits.storage_timeout;
-        match tokio::time::timeout(limit, question).await {
-            Ok(answer) => answer.map_err(Problem::from),
-            Err(_) => {
-                let text = format!("the storage did not answer within {} s", limit.as_secs());
-                Err(Problem::new(ProblemCode::Unavailable, text))
-            }
-        }
+        self.within(ProblemCode::Unavailable, question).await
     }
 
     /// Changes something in the storage, for no longer than the same limit.
@@ -178,9 +171,14 @@ impl Web {
     /// That of the storage. If it did not answer in time, the change may have been made:
     /// [`ProblemCode::Unclear`].
     pub async fn change<T>(&self, change: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
-        self.ask(change).await.map_err(|problem| match problem.code {
-            ProblemCode::Unavailable => Problem { code: ProblemCode::Unclear, ..problem },
-            _ => problem,
-        })
+        self.within(ProblemCode::Unclear, change).await
+    }
+
+    async fn within<T>(&self, late: ProblemCode, call: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
+        let limit = self.config().limits.storage_timeout;
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(Problem::from),
+            Err(_) => Err(Problem::new(late, format!("the storage did not answer within {} s", limit.as_secs()))),
+        }
     }
 }

@@ -242,7 +242,7 @@ mod tests {
 
     fn tokens() -> (Tokens, Arc<TokioClock>) {
         let clock = Arc::new(TokioClock::new());
-        let client = Client::new(Arc::new(MemoryStorage::new()));
+        let client = Client::new(Arc::new(MemoryStorage::new().with_clock(clock.clone())));
         (Tokens::kept(Store::new(client), clock.clone()), clock)
     }
 
