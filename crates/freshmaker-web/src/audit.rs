@@ -129,7 +129,13 @@ impl Web {
         row.detail = result.as_ref().err().map(|problem| shortened(&problem.detail));
         if let Err(problem) = self.ask(self.audit().put(WRITES, &row, Some(&document))).await {
             let request_id = &caller.request_id;
-            tracing::error!(request_id, what, on, problem = problem.detail, "the end of a write is not in the audit log");
+            tracing::error!(
+                request_id,
+                what,
+                on,
+                problem = problem.detail,
+                "the end of a write is not in the audit log"
+            );
         }
         result
     }

@@ -64,9 +64,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> 
             _ => Problem::new(ProblemCode::BadRequest, "the body is no JSON").at(pointer, inner.to_string()),
         }
     })?;
-    reader.end().map_err(|error| {
-        Problem::new(ProblemCode::BadRequest, "the body is no JSON").at("", error.to_string())
-    })?;
+    reader
+        .end()
+        .map_err(|error| Problem::new(ProblemCode::BadRequest, "the body is no JSON").at("", error.to_string()))?;
     Ok(value)
 }
 
@@ -96,7 +96,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// The one value of a header; a problem if there are several, or it is no text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
-    let bad = |text| Err(Problem::new(ProblemCode::BadRequest, "a header cannot be read").parameter(name.as_str(), text));
+    let bad =
+        |text| Err(Problem::new(ProblemCode::BadRequest, "a header cannot be read").parameter(name.as_str(), text));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(_), Some(_)) => bad("it is there more than once"),
@@ -184,7 +185,11 @@ impl<'de> Deserializer<'de> for Text<'de> {
         visitor.visit_enum(de::value::BorrowedStrDeserializer::new(self.0))
     }
 
-    fn deserialize_newtype_struct<V: de::Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_newtype_struct<V: de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -224,7 +229,9 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
 }
 
 /// One value, read from its text.
-pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(de::Error::custom)
 }
@@ -287,9 +294,13 @@ mod tests {
         let wanted = query("state=BUILDING,%20FAILED&limit=5&count=true").await.unwrap();
         assert_eq!(wanted.state.0, [EventState::Building, EventState::Failed]);
         assert_eq!((wanted.limit, wanted.count), (Some(5), true));
-        for (text, parameter) in
-            [("limit=many", "limit"), ("state=BUSY", "state"), ("count=maybe", "count"), ("page=2", "page"), ("limit=-1", "limit")]
-        {
+        for (text, parameter) in [
+            ("limit=many", "limit"),
+            ("state=BUSY", "state"),
+            ("count=maybe", "count"),
+            ("page=2", "page"),
+            ("limit=-1", "limit"),
+        ] {
             let problem = query(text).await.unwrap_err();
             assert_eq!(problem.code, ProblemCode::BadParameter, "{text}");
             assert_eq!(problem.errors[0].parameter.as_deref(), Some(parameter), "{problem:?}");

@@ -210,7 +210,8 @@ fn bounded(web: &Web, request: &Parts) -> Result<(), Problem> {
 /// Lets only those in who are allowed to.
 pub(crate) async fn guard(State((web, allowed)): State<(Web, Allowed)>, request: Request, next: Next) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
-        return Problem::new(ProblemCode::Internal, "the route is not behind the layers of this service").into_response();
+        return Problem::new(ProblemCode::Internal, "the route is not behind the layers of this service")
+            .into_response();
     };
     match allowed.check(&web.config().access, caller.principal.as_ref()) {
         Ok(()) => next.run(request).await,

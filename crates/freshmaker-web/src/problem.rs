@@ -199,8 +199,11 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.code == ProblemCode::Unauthenticated {
-            let challenge =
-                if self.refused { r#"Bearer realm="freshmaker", error="invalid_token""# } else { r#"Bearer realm="freshmaker""# };
+            let challenge = if self.refused {
+                r#"Bearer realm="freshmaker", error="invalid_token""#
+            } else {
+                r#"Bearer realm="freshmaker""#
+            };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response.extensions_mut().insert(self);

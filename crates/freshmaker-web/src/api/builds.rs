@@ -152,7 +152,8 @@ pub(crate) async fn transitions(State(web): State<Web>, uri: Uri, Number(id): Nu
     )
 )]
 pub(crate) async fn attempt_transitions(State(web): State<Web>, uri: Uri, Name(id): Name) -> Result<Response, Problem> {
-    let unknown = Error::new(Remedy::NotFound, "client", "there is no such attempt, or its history is not kept any more");
+    let unknown =
+        Error::new(Remedy::NotFound, "client", "there is no such attempt, or its history is not kept any more");
     let key = RowKey::Attempt(AttemptId::new(id));
     history(&web, &uri, &key, async { Err::<(), _>(unknown) }).await
 }
@@ -238,7 +239,9 @@ pub(crate) async fn resolve(
             let problem = Problem::new(crate::problem::ProblemCode::Invalid, "the body is not what is expected");
             return Err(problem.at("/external_id", "it must not be empty"));
         }
-        Resolution::Found { external_id } => (Some(ExternalId::new(external_id.as_str())), format!("found as {external_id}")),
+        Resolution::Found { external_id } => {
+            (Some(ExternalId::new(external_id.as_str())), format!("found as {external_id}"))
+        }
         Resolution::NeverSubmitted {} => (None, "never submitted".to_owned()),
     };
     let attempt = AttemptId::new(id.as_str());

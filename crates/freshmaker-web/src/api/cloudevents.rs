@@ -84,7 +84,9 @@ fn message(event: CloudEvent, at: &str) -> Result<Message, Problem> {
             Value::String(text) => text,
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Null => continue,
-            Value::Array(_) | Value::Object(_) => return Err(invalid(&format!("{at}/{name}"), "an attribute is no list and no object")),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(invalid(&format!("{at}/{name}"), "an attribute is no list and no object"));
+            }
         };
         headers.insert(format!("{PREFIX}{name}"), text);
     }
@@ -163,11 +165,20 @@ mod tests {
     #[test]
     fn the_three_modes_make_one_message() {
         let structured = structured(event().to_string().as_bytes()).unwrap();
-        assert_eq!((structured.topic.as_str(), structured.body.as_slice()), ("image.pushed", &br#"{"image":"debian"}"#[..]));
+        assert_eq!(
+            (structured.topic.as_str(), structured.body.as_slice()),
+            ("image.pushed", &br#"{"image":"debian"}"#[..])
+        );
         assert_eq!(structured.headers["ce-subject"], "debian");
         assert_eq!(batch(json!([event()]).to_string().as_bytes(), 1).unwrap(), [structured.clone()]);
         let mut headers = HeaderMap::new();
-        for (name, value) in [("specversion", "1.0"), ("id", "7"), ("source", "/registry"), ("type", "image.pushed"), ("subject", "d%65bian")] {
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("id", "7"),
+            ("source", "/registry"),
+            ("type", "image.pushed"),
+            ("subject", "d%65bian"),
+        ] {
             headers.insert(HeaderName::try_from(format!("ce-{name}")).unwrap(), value.parse().unwrap());
         }
         assert_eq!(binary(&headers, br#"{"image":"debian"}"#).unwrap(), structured);

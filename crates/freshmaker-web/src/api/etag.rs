@@ -13,7 +13,11 @@ pub(crate) fn tag(version: impl fmt::Display) -> String {
 }
 
 /// Answers with a value of this version, or 304 if the caller has it.
-pub(crate) fn answer<T: Serialize>(headers: &HeaderMap, version: impl fmt::Display, value: T) -> Result<Response, Problem> {
+pub(crate) fn answer<T: Serialize>(
+    headers: &HeaderMap,
+    version: impl fmt::Display,
+    value: T,
+) -> Result<Response, Problem> {
     let tag = tag(version);
     if is_known(headers, &tag)? {
         return Ok(not_modified(tag));
@@ -42,7 +46,8 @@ pub(crate) fn must_match(headers: &HeaderMap, version: impl fmt::Display) -> Res
     if tags(wanted).any(|wanted| wanted == "*" || wanted == tag) {
         return Ok(());
     }
-    Err(Problem::new(ProblemCode::PreconditionFailed, format!("its version is {tag}")).parameter("if-match", "is another version"))
+    Err(Problem::new(ProblemCode::PreconditionFailed, format!("its version is {tag}"))
+        .parameter("if-match", "is another version"))
 }
 
 fn tags(text: &str) -> impl Iterator<Item = &str> {
@@ -56,10 +61,14 @@ mod tests {
     #[test]
     fn tags_are_compared_as_http_says() {
         let headers = |name, value: &'static str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
-        for (value, known) in [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"8\"", false), ("7", false)] {
+        for (value, known) in
+            [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"8\"", false), ("7", false)]
+        {
             assert_eq!(is_known(&headers(names::IF_NONE_MATCH, value), &tag(7)).unwrap(), known, "{value}");
         }
-        for (value, matches) in [("\"7\"", true), ("*", true), ("\"8\", \"7\"", true), ("W/\"7\"", false), ("\"8\"", false)] {
+        for (value, matches) in
+            [("\"7\"", true), ("*", true), ("\"8\", \"7\"", true), ("W/\"7\"", false), ("\"8\"", false)]
+        {
             assert_eq!(must_match(&headers(names::IF_MATCH, value), 7).is_ok(), matches, "{value}");
         }
         assert!(must_match(&HeaderMap::new(), 7).is_ok());

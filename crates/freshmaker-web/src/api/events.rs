@@ -83,7 +83,8 @@ pub(crate) async fn list(
     uri: Uri,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let EventsQuery { state, kind, search_key, requester, reason, message_id, since, until, cursor, limit, count } = query;
+    let EventsQuery { state, kind, search_key, requester, reason, message_id, since, until, cursor, limit, count } =
+        query;
     let filter = EventFilter {
         states: state.0,
         kinds: kind.0,
@@ -227,7 +228,8 @@ pub(crate) async fn excluded(
     let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
     let rest = wanted.into_iter().skip_while(|(id, _)| id.as_str() <= after.as_str()).collect::<Vec<_>>();
     let size = limit.0 as usize;
-    let next = rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size).map(|(id, _)| Cursor(id.as_str().to_owned()));
+    let next =
+        rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size).map(|(id, _)| Cursor(id.as_str().to_owned()));
     let items = rest.iter().take(size).map(|(id, exclusion)| ExclusionView::of(id, exclusion)).collect();
     Ok(answer(&uri, items, next.as_ref(), count.then_some(total), Vec::new()))
 }

@@ -150,7 +150,9 @@ fn plain(caller: &Caller, headers: &HeaderMap, new: NewMessage) -> Result<Messag
         _ => return Err(invalid().at("", "it must have one of `body` and `body_base64`")),
     };
     let key = match header(headers, &IDEMPOTENCY_KEY)? {
-        Some(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => key.to_owned(),
+        Some(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            key.to_owned()
+        }
         Some(_) => {
             let problem = Problem::new(ProblemCode::BadRequest, "a header cannot be read");
             return Err(problem.parameter(IDEMPOTENCY_KEY.as_str(), "it must have 1 to 255 printable characters"));
@@ -206,7 +208,8 @@ async fn batch(web: &Web, caller: &Caller, messages: Vec<Message>) -> Result<Res
     let mut items = Vec::new();
     for (place, message) in messages.into_iter().enumerate() {
         let sent = store(web, caller, message).await;
-        let sent = sent.map_err(|problem| problem.at(format!("/{place}"), "this one and those after it are not stored"))?;
+        let sent =
+            sent.map_err(|problem| problem.at(format!("/{place}"), "this one and those after it are not stored"))?;
         items.push(Accepted { message_id: sent.id().to_owned(), new: matches!(sent, Sent::New(_)) });
     }
     Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBatch { items })).into_response())

@@ -33,7 +33,8 @@ impl Cursor {
     /// The number that it stands for, in lists that are in the order of numbers.
     pub(crate) fn number(this: Option<&Self>) -> Result<Option<i64>, Problem> {
         this.map(|cursor| cursor.0.parse()).transpose().map_err(|_| {
-            Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter("cursor", "it is of another list")
+            Problem::new(ProblemCode::BadParameter, "the query cannot be read")
+                .parameter("cursor", "it is of another list")
         })
     }
 }

@@ -66,7 +66,8 @@ pub(crate) async fn issue(
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<Response, Problem> {
     let roles: Vec<_> = new.roles.iter().map(|role| role.as_str()).collect();
-    let on = format!("token {}, roles {}", new.name, if roles.is_empty() { "none".to_owned() } else { roles.join(", ") });
+    let on =
+        format!("token {}, roles {}", new.name, if roles.is_empty() { "none".to_owned() } else { roles.join(", ") });
     let issued = web
         .audited(&caller, "issue token", &on, async { web.change(web.tokens().issue(new, caller.name())).await })
         .await?;

@@ -99,7 +99,8 @@ impl ProxyConfig {
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let bad = |text| Err(Problem::new(ProblemCode::BadRequest, "a header cannot be read").parameter(name.as_str(), text));
+    let bad =
+        |text| Err(Problem::new(ProblemCode::BadRequest, "a header cannot be read").parameter(name.as_str(), text));
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

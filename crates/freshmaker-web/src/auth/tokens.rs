@@ -277,13 +277,21 @@ mod tests {
     async fn nothing_but_the_token_is_accepted_and_nothing_shows_it() {
         let (tokens, _) = tokens();
         let issued = tokens.issue(NewToken::new("ci", [], HOUR), "alice").await.unwrap();
-        let (start, secret) = issued.token.rsplit_once('_').map(|(id, secret)| (id.to_owned(), secret.to_owned())).unwrap();
+        let (start, secret) =
+            issued.token.rsplit_once('_').map(|(id, secret)| (id.to_owned(), secret.to_owned())).unwrap();
         // The secret may have an underscore itself, but not within the id.
         let secret = issued.token.strip_prefix("fmt_").unwrap().split_once('_').map_or(secret, |(_, s)| s.to_owned());
         let other = tokens.issue(NewToken::new("other", [], HOUR), "alice").await.unwrap();
         let mixed = format!("fmt_{}_{secret}", other.info.id);
-        for wrong in ["", "fmt_", "fmt__", &issued.token[..issued.token.len() - 1], &format!("{}x", issued.token), &mixed, &start]
-        {
+        for wrong in [
+            "",
+            "fmt_",
+            "fmt__",
+            &issued.token[..issued.token.len() - 1],
+            &format!("{}x", issued.token),
+            &mixed,
+            &start,
+        ] {
             assert!(tokens.verify(wrong).await.unwrap_err().refused, "{wrong}");
         }
         let stored = tokens.store.get(KIND, &issued.info.id).await.unwrap().unwrap();
@@ -294,7 +302,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn senseless_tokens_are_not_issued() {
         let (tokens, _) = tokens();
-        for (name, lifetime) in [("", HOUR), ("a b", HOUR), (&"a".repeat(65), HOUR), ("a", Duration::ZERO), ("a", HOUR * 24 * 367)]
+        for (name, lifetime) in
+            [("", HOUR), ("a b", HOUR), (&"a".repeat(65), HOUR), ("a", Duration::ZERO), ("a", HOUR * 24 * 367)]
         {
             let error = tokens.issue(NewToken::new(name, [], lifetime), "alice").await.unwrap_err();
             assert_eq!(error.remedy, Remedy::Rejected);

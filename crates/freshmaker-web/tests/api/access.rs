@@ -25,7 +25,10 @@ async fn headers_of_a_proxy_are_believed_from_its_address_alone() {
         let request = request_from(Method::GET, "/api/3/audit", peer);
         ask(&service.router, headers.iter().fold(request, |request, (name, value)| with(request, name, value))).await
     };
-    for headers in [[("x-remote-user", "root"), ("x-remote-groups", "")], [("x-remote-user", "alice"), ("x-remote-groups", "users, staff")]] {
+    for headers in [
+        [("x-remote-user", "root"), ("x-remote-groups", "")],
+        [("x-remote-user", "alice"), ("x-remote-groups", "users, staff")],
+    ] {
         assert_eq!(status(LOCAL, &headers).await.status, 200);
         assert_eq!(status("[::ffff:127.0.0.1]:1", &headers).await.status, 200);
         assert_eq!(status(REMOTE, &headers).await.problem(), "unauthenticated");
@@ -45,7 +48,10 @@ async fn headers_of_a_proxy_are_believed_from_its_address_alone() {
     assert_eq!(rows.status, 200);
     let request = with(request(Method::GET, "/api/3/audit?part=refusals&limit=1"), "x-remote-user", "root");
     let row = ask(&service.router, request).await.json()["items"][0].clone();
-    assert_eq!((&row["who"], &row["address"], &row["outcome"]), (&json!("bob"), &json!("198.51.100.3"), &json!("refused")));
+    assert_eq!(
+        (&row["who"], &row["address"], &row["outcome"]),
+        (&json!("bob"), &json!("198.51.100.3"), &json!("refused"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +90,9 @@ async fn tokens_are_issued_used_and_revoked_over_the_api() {
     let refused = as_ci("/api/3/events").await;
     assert_eq!(refused.problem(), "unauthenticated");
     assert!(refused.header("www-authenticate").contains("invalid_token"));
-    for bad in [json!({"name": "a b", "roles": [], "lifetime_s": 1}), json!({"name": "a", "roles": [], "lifetime_s": 0})] {
+    for bad in
+        [json!({"name": "a b", "roles": [], "lifetime_s": 1}), json!({"name": "a", "roles": [], "lifetime_s": 0})]
+    {
         assert_eq!(as_admin(post("/api/3/tokens", &bad)).await.problem(), "rejected");
     }
     let owner = json!({"name": "a", "roles": ["owner"], "lifetime_s": 1});
@@ -101,7 +109,8 @@ async fn wrong_credentials_are_never_those_of_nobody() {
         let request = with(request(Method::GET, "/api/3/events"), "authorization", wrong);
         assert_eq!(ask(&service.router, request).await.problem(), "unauthenticated", "{wrong}");
     }
-    let twice = with(with(request(Method::GET, "/api/3/events"), "authorization", "Bearer x"), "authorization", "Bearer y");
+    let twice =
+        with(with(request(Method::GET, "/api/3/events"), "authorization", "Bearer x"), "authorization", "Bearer y");
     assert_eq!(ask(&service.router, twice).await.problem_at(), ("bad_request".into(), "authorization".into()));
     // Another scheme is that of somebody before us.
     let basic = with(request(Method::GET, "/api/3/events"), "authorization", "Basic YTpi");
@@ -112,7 +121,9 @@ async fn wrong_credentials_are_never_those_of_nobody() {
 async fn guessing_tokens_is_slow_and_disturbs_nobody_else() {
     let service = Service::new(|_| {});
     let good = service.token("ci", &[]).await;
-    let guess = |peer| ask(&service.router, with(request_from(Method::GET, "/api/3/events", peer), "authorization", "Bearer fmt_x"));
+    let guess = |peer| {
+        ask(&service.router, with(request_from(Method::GET, "/api/3/events", peer), "authorization", "Bearer fmt_x"))
+    };
     let burst = service.web.config().limits.refused_logins.burst;
     for _ in 0..burst {
         assert_eq!(guess(REMOTE).await.problem(), "unauthenticated");

@@ -1,9 +1,9 @@
 use super::support::{Service, ask, post, request, with};
 use freshmaker_web::Quota;
+use freshmaker_web::axum::Router;
 use freshmaker_web::axum::body::{Body, Bytes};
 use freshmaker_web::axum::http::Method;
 use freshmaker_web::axum::routing::get;
-use freshmaker_web::axum::Router;
 use futures_util::stream;
 use serde_json::json;
 use std::convert::Infallible;
@@ -15,7 +15,10 @@ async fn every_answer_has_its_headers() {
     for path in ["/api/3/events", "/nowhere", "/healthz", "/problems/internal", "/api/3/events/x"] {
         let answer = service.get(path).await;
         for (name, value) in [
-            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            ),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
@@ -43,7 +46,8 @@ async fn what_axum_refuses_is_a_problem_too() {
     assert_eq!((wrong.problem().as_str(), wrong.header("allow")), ("method_not_allowed", "GET,HEAD"));
     let text = with(request(Method::POST, "/api/3/tokens"), "content-type", "text/plain");
     assert_eq!(ask(&service.router, text).await.problem(), "unsupported_media_type");
-    let broken = with(request(Method::POST, "/api/3/tokens"), "content-type", "application/json").map(|_| Body::from("{"));
+    let broken =
+        with(request(Method::POST, "/api/3/tokens"), "content-type", "application/json").map(|_| Body::from("{"));
     assert_eq!(ask(&service.router, broken).await.problem(), "bad_request");
     let missing = service.post("/api/3/tokens", &json!({"name": "ci", "roles": []})).await;
     assert_eq!(missing.problem(), "invalid");
@@ -114,7 +118,11 @@ async fn pages_of_other_sites_cannot_write() {
     assert_eq!(site("same-site").await.problem(), "cross_site");
     assert_eq!(site("same-origin").await.status, 202);
     assert_eq!(service.post("/api/3/messages", &message).await.status, 202, "a program");
-    let friend = with(with(post("/api/3/messages", &message), "sec-fetch-site", "cross-site"), "origin", "https://friend.example");
+    let friend = with(
+        with(post("/api/3/messages", &message), "sec-fetch-site", "cross-site"),
+        "origin",
+        "https://friend.example",
+    );
     assert_eq!(ask(&service.router, friend).await.status, 202);
     let read = with(request(Method::GET, "/api/3/events"), "sec-fetch-site", "cross-site");
     assert_eq!(ask(&service.router, read).await.status, 200);

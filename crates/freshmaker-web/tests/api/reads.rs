@@ -1,8 +1,8 @@
 use super::support::{Service, ask, request, with};
 use freshmaker::rebuild::{Failure, FailureClass};
+use freshmaker_web::ProblemCode;
 use freshmaker_web::axum::Router;
 use freshmaker_web::axum::http::Method;
-use freshmaker_web::ProblemCode;
 use serde_json::{Value, json};
 
 /// A service in which one event was handled.
@@ -18,7 +18,10 @@ async fn handled() -> (Service, i64) {
 async fn an_event_is_shown_with_all_that_belongs_to_it() {
     let (service, id) = handled().await;
     let event = service.get(&format!("/api/3/events/{id}")).await.json();
-    assert_eq!((&event["state"], &event["kind"], &event["search_key"]), (&json!("COMPLETE"), &json!("image.pushed"), &json!("base")));
+    assert_eq!(
+        (&event["state"], &event["kind"], &event["search_key"]),
+        (&json!("COMPLETE"), &json!("image.pushed"), &json!("base"))
+    );
     assert_eq!((&event["builds"]["done"], &event["payload"]["image"]), (&json!(2), &json!("base")));
     let history = service.get(&format!("/api/3/events/{id}/transitions")).await.json();
     assert_eq!(history["items"][0]["from"], Value::Null);
@@ -26,7 +29,8 @@ async fn an_event_is_shown_with_all_that_belongs_to_it() {
     let plan = service.get(&format!("/api/3/events/{id}/plan")).await.json();
     assert!(plan.is_object());
     let builds = service.get(&format!("/api/3/builds?event={id}")).await.json();
-    let names: Vec<_> = builds["items"].as_array().unwrap().iter().map(|build| build["artifact"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        builds["items"].as_array().unwrap().iter().map(|build| build["artifact"].as_str().unwrap()).collect();
     assert_eq!(names, ["site", "app"]);
     let build = builds["items"][1]["id"].as_i64().unwrap();
     let build_row = service.get(&format!("/api/3/builds/{build}")).await.json();
@@ -59,7 +63,11 @@ async fn a_plan_has_five_forms_and_an_explanation_for_each_artifact() {
         let answer = service.get(&format!("/api/3/events/{id}/plan?format={format}")).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind));
         assert!(String::from_utf8(answer.body.clone()).unwrap().starts_with(begin), "{answer:?}");
-        let again = with(request(Method::GET, &format!("/api/3/events/{id}/plan?format={format}")), "if-none-match", answer.header("etag"));
+        let again = with(
+            request(Method::GET, &format!("/api/3/events/{id}/plan?format={format}")),
+            "if-none-match",
+            answer.header("etag"),
+        );
         assert_eq!(ask(&service.router, again).await.status, 304);
     }
     let answer = service.get(&format!("/api/3/events/{id}/plan?format=png")).await;
@@ -74,7 +82,10 @@ async fn a_plan_has_five_forms_and_an_explanation_for_each_artifact() {
     let answer = service.get("/api/3/artifacts/docker.io/library/app:1").await;
     assert_eq!(answer.json()["items"], json!([]));
     assert_eq!(service.get("/api/3/artifacts/app/explain").await.problem(), "bad_parameter");
-    assert_eq!(service.get(&format!("/api/3/events/{id}/excluded?count=true")).await.json(), json!({"items": [], "total": 0}));
+    assert_eq!(
+        service.get(&format!("/api/3/events/{id}/excluded?count=true")).await.json(),
+        json!({"items": [], "total": 0})
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,9 +150,15 @@ async fn filters_hold_and_name_what_they_do_not_know() {
         let answer = service.get(path).await;
         assert_eq!(answer.problem_at(), ("bad_parameter".into(), parameter.into()), "{path}");
     }
-    for path in ["/api/3/events/1000", "/api/3/builds/1000", "/api/3/events/1000/plan", "/api/3/events/1000/transitions",
-        "/api/3/builds/1000/attempts", "/api/3/attempts/none/transitions", "/api/3/messages/local/none"]
-    {
+    for path in [
+        "/api/3/events/1000",
+        "/api/3/builds/1000",
+        "/api/3/events/1000/plan",
+        "/api/3/events/1000/transitions",
+        "/api/3/builds/1000/attempts",
+        "/api/3/attempts/none/transitions",
+        "/api/3/messages/local/none",
+    ] {
         assert_eq!(service.get(path).await.problem(), "not_found", "{path}");
     }
 }

@@ -32,7 +32,10 @@ async fn a_server_answers_and_ends_its_streams() {
     far.write_all(b"GET /healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n").await.unwrap();
     assert!(until(&mut far, "open_to_network").await.starts_with("HTTP/1.1 403"));
     let mut large = TcpStream::connect(address).await.unwrap();
-    large.write_all(format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000)).as_bytes()).await.unwrap();
+    large
+        .write_all(format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000)).as_bytes())
+        .await
+        .unwrap();
     assert!(until(&mut large, "headers_too_large").await.starts_with("HTTP/1.1 431"));
 
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -21,7 +21,10 @@ struct Sent {
 impl Stream {
     async fn open(service: &Service, request: Request<Body>) -> Self {
         let response = service.router.clone().oneshot(request).await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
         Self { body: response.into_body(), text: String::new() }
     }
 
@@ -32,7 +35,9 @@ impl Stream {
     /// The next block; `None` at the end.
     async fn block(&mut self) -> Option<String> {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n").map(|(block, rest)| (block.to_owned(), rest.to_owned())) {
+            if let Some((block, rest)) =
+                self.text.split_once("\n\n").map(|(block, rest)| (block.to_owned(), rest.to_owned()))
+            {
                 self.text = rest;
                 return Some(block);
             }

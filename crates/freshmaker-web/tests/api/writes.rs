@@ -70,7 +70,8 @@ async fn a_failed_part_is_done_over() {
 #[tokio::test(start_paused = true)]
 async fn a_key_makes_a_message_one_message() {
     let service = Service::new(|_| {});
-    let (ci, other) = (service.token("ci", &[Role::Admin]).await, service.token("other", &[Role::ManualRebuilder]).await);
+    let (ci, other) =
+        (service.token("ci", &[Role::Admin]).await, service.token("other", &[Role::ManualRebuilder]).await);
     let send = |token: &str, key: &str, body: &Value| {
         ask(&service.router, with(with(post("/api/3/messages", body), "authorization", token), "idempotency-key", key))
     };
@@ -82,7 +83,10 @@ async fn a_key_makes_a_message_one_message() {
     assert_eq!(send(&ci, "k1", &pushed("app")).await.problem(), "idempotency_key_reused");
     assert_eq!(send(&other, "k1", &pushed("app")).await.json()["new"], true, "keys of callers are their own");
     for key in ["", "a b", &"k".repeat(256)] {
-        assert_eq!(send(&ci, key, &pushed("base")).await.problem_at(), ("bad_request".into(), "idempotency-key".into()));
+        assert_eq!(
+            send(&ci, key, &pushed("base")).await.problem_at(),
+            ("bad_request".into(), "idempotency-key".into())
+        );
     }
     service.settle().await;
     let events = ask(&service.router, with(request(Method::GET, "/api/3/events"), "authorization", &ci)).await.json();
@@ -111,8 +115,10 @@ async fn what_only_the_engine_may_say_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn cloud_events_come_in_three_ways_and_once() {
     let service = Service::open();
-    let event = |id: &str| json!({"specversion": "1.0", "id": id, "source": "/registry", "type": "image.pushed",
-        "data": {"image": "base", "digest": null}});
+    let event = |id: &str| {
+        json!({"specversion": "1.0", "id": id, "source": "/registry", "type": "image.pushed",
+        "data": {"image": "base", "digest": null}})
+    };
     let send = |kind: &'static str, body: Value| {
         let request = with(request(Method::POST, "/api/3/messages"), "content-type", kind);
         ask(&service.router, request.map(|_| Body::from(body.to_string())))
@@ -120,9 +126,14 @@ async fn cloud_events_come_in_three_ways_and_once() {
     let first = send("application/cloudevents+json; charset=utf-8", event("1")).await;
     assert_eq!((first.status.as_u16(), first.json()["new"].clone()), (202, json!(true)));
     let batch = send("application/cloudevents-batch+json", json!([event("1"), event("2")])).await;
-    assert_eq!((batch.json()["items"][0]["new"].clone(), batch.json()["items"][1]["new"].clone()), (json!(false), json!(true)));
+    assert_eq!(
+        (batch.json()["items"][0]["new"].clone(), batch.json()["items"][1]["new"].clone()),
+        (json!(false), json!(true))
+    );
     let mut binary = post("/api/3/messages", &event("3")["data"]);
-    for (name, value) in [("ce-specversion", "1.0"), ("ce-id", "3"), ("ce-source", "/registry"), ("ce-type", "image.pushed")] {
+    for (name, value) in
+        [("ce-specversion", "1.0"), ("ce-id", "3"), ("ce-source", "/registry"), ("ce-type", "image.pushed")]
+    {
         binary = with(binary, name, value);
     }
     assert_eq!(ask(&service.router, binary).await.json()["new"], true);
@@ -130,7 +141,11 @@ async fn cloud_events_come_in_three_ways_and_once() {
     assert_eq!(bad.problem_at(), ("invalid".into(), "/1".into()));
     service.settle().await;
     assert_eq!(service.get("/api/3/events").await.json()["items"].as_array().unwrap().len(), 3, "not the fourth");
-    let keyed = with(with(request(Method::POST, "/api/3/messages"), "content-type", "application/cloudevents+json"), "idempotency-key", "k");
+    let keyed = with(
+        with(request(Method::POST, "/api/3/messages"), "content-type", "application/cloudevents+json"),
+        "idempotency-key",
+        "k",
+    );
     assert_eq!(ask(&service.router, keyed).await.problem_at(), ("bad_request".into(), "idempotency-key".into()));
 }
 
@@ -146,7 +161,11 @@ async fn a_dead_letter_is_handled_again() {
     assert_eq!(service.get(&path).await.json()["body"], r#"{"image":7}"#);
     let path = format!("/api/3/dead-letters/local/{}/requeue", id.replace('/', "%2F"));
     assert_eq!(ask(&service.router, request(Method::POST, &path)).await.status, 204);
-    assert_eq!(ask(&service.router, request(Method::POST, &path)).await.problem(), "rejected", "it is no dead letter now");
+    assert_eq!(
+        ask(&service.router, request(Method::POST, &path)).await.problem(),
+        "rejected",
+        "it is no dead letter now"
+    );
     assert_eq!(service.get("/api/3/dead-letters").await.json()["items"], json!([]));
 }
 
@@ -161,7 +180,12 @@ async fn builds_and_attempts_are_decided_about_with_care() {
     assert_eq!(service.post(&path, &json!({"why": "gone"})).await.problem(), "rejected", "it has ended");
     let attempt = service.get(&format!("/api/3/builds/{build}/attempts")).await.json()["items"][0]["id"].clone();
     let path = format!("/api/3/attempts/{}/resolve", attempt.as_str().unwrap());
-    for body in [json!({}), json!({"outcome": "found"}), json!({"outcome": "lost"}), json!({"outcome": "found", "external_id": " "})] {
+    for body in [
+        json!({}),
+        json!({"outcome": "found"}),
+        json!({"outcome": "lost"}),
+        json!({"outcome": "found", "external_id": " "}),
+    ] {
         assert_eq!(service.post(&path, &body).await.problem(), "invalid", "{body}");
     }
     assert_eq!(service.post(&path, &json!({"outcome": "never_submitted"})).await.problem(), "rejected");
@@ -177,10 +201,15 @@ async fn every_write_has_its_row_in_the_audit_log() {
     service.post("/api/3/events/1000/cancel", &json!(null)).await;
     service.post("/api/3/tokens", &json!({"name": "ci", "roles": ["admin"], "lifetime_s": 60})).await;
     let rows = service.get("/api/3/audit").await.json()["items"].clone();
-    let told: Vec<_> = rows.as_array().unwrap().iter().map(|row| {
-        let text = |name: &str| row[name].as_str().unwrap().to_owned();
-        (text("who"), text("what"), text("outcome"))
-    }).collect();
+    let told: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().unwrap().to_owned();
+            (text("who"), text("what"), text("outcome"))
+        })
+        .collect();
     let row = |what: &str, outcome: &str| ("local".to_owned(), what.to_owned(), outcome.to_owned());
     assert_eq!(told, [row("issue token", "done"), row("cancel", "failed"), row("send", "done")]);
     assert_eq!((&rows[2]["request_id"], &rows[2]["address"]), (&json!("req-1"), &json!("127.0.0.1")));
