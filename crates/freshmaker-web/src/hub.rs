@@ -80,6 +80,8 @@ pub(crate) struct Listener {
     position: i64,
     /// To be told first.
     reset: bool,
+    /// Live changes were dropped, because they were not taken in time.
+    behind: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -123,7 +125,7 @@ impl Hub {
         let place = place.map_err(|_| full())?;
         let (position, live) = web.ask(self.join()).await?;
         let client = self.client.clone();
-        let mut listener = Listener { client, source: Source::Live, live, position, reset: false, _place: place };
+        let mut listener = Listener { client, source: Source::Live, live, position, reset: false, behind: false, _place: place };
         match after {
             Some(after) if after < position => listener.catch_up(after, position),
             Some(after) if after > position => {
@@ -217,17 +219,17 @@ impl Listener {
                 continue;
             }
             match self.live.recv().await {
+                Ok(change) if std::mem::take(&mut self.behind) => {
+                    // The storage has what was dropped here, and this one.
+                    self.reset |= change.subject.is_none();
+                    self.catch_up(self.position, change.position);
+                }
                 Ok(change) if change.subject.is_some() && change.position <= self.position => {}
                 Ok(change) => {
                     self.position = change.position.max(self.position);
                     return Some(change);
                 }
-                Err(RecvError::Lagged(_)) => {
-                    // The storage has what was dropped here: everything up to before what comes next.
-                    let next = self.live.recv().await.ok()?;
-                    self.reset |= next.subject.is_none();
-                    self.catch_up(self.position, next.position);
-                }
+                Err(RecvError::Lagged(_)) => self.behind = true,
                 Err(RecvError::Closed) => return None,
             }
         }

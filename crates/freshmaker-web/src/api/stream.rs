@@ -80,7 +80,7 @@ pub(crate) async fn stream(
         builds: build.0.iter().map(ToString::to_string).collect(),
     };
     let open = Open { web, listener, wanted, first: true, ends: Instant::now() + LIFETIME };
-    let ending = async {
+    let ending = async move {
         match ending {
             Some(Extension(ending)) => ending.begun().await,
             None => std::future::pending().await,
@@ -125,7 +125,7 @@ struct Open {
 }
 
 fn sent(open: Open) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::unfold(open, |mut open| async {
+    stream::unfold(open, |mut open| async move {
         let bytes = open.next().await?;
         Some((Ok(bytes), open))
     })
