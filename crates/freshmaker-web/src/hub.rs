@@ -125,7 +125,8 @@ impl Hub {
         let place = place.map_err(|_| full())?;
         let (position, live) = web.ask(self.join()).await?;
         let client = self.client.clone();
-        let mut listener = Listener { client, source: Source::Live, live, position, reset: false, behind: false, _place: place };
+        let mut listener =
+            Listener { client, source: Source::Live, live, position, reset: false, behind: false, _place: place };
         match after {
             Some(after) if after < position => listener.catch_up(after, position),
             Some(after) if after > position => {

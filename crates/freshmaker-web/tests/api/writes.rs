@@ -1,5 +1,6 @@
 use super::support::{Service, ask, post, request, with};
 use freshmaker::rebuild::{Failure, FailureClass};
+use freshmaker_testing::world::until;
 use freshmaker_web::Role;
 use freshmaker_web::axum::body::Body;
 use freshmaker_web::axum::http::Method;
@@ -17,15 +18,8 @@ async fn a_message_leads_to_an_event_that_can_be_cancelled_once() {
     let location = answer.header("location").to_owned();
     assert_eq!(service.get(&format!("/api/3/{location}")).await.json()["state"], "new");
     service.world.builds.hold(&"app".into());
-    let events = service.engine.client();
-    let building = async {
-        loop {
-            if events.overview().await.unwrap().builds_running > 0 {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
+    let client = service.engine.client();
+    let building = until(|| async { client.overview().await.unwrap().builds_running > 0 });
     service.engine.run_until(building).await.unwrap();
     assert_eq!(service.get(&format!("/api/3/{location}")).await.json()["state"], "done");
     let event = service.get("/api/3/events").await.json()["items"][0].clone();
