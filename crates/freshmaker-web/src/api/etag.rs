@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn tags_are_compared_as_http_says() {
-        let headers = |name, value: &'static str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        let headers = |name: axum::http::HeaderName, value: &str| -> HeaderMap {
+            HeaderMap::from_iter([(name, value.parse().unwrap())])
+        };
         for (value, known) in
             [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"8\"", false), ("7", false)]
         {

@@ -303,7 +303,7 @@ mod tests {
     async fn senseless_tokens_are_not_issued() {
         let (tokens, _) = tokens();
         for (name, lifetime) in
-            [("", HOUR), ("a b", HOUR), (&"a".repeat(65), HOUR), ("a", Duration::ZERO), ("a", HOUR * 24 * 367)]
+            [("", HOUR), ("a b", HOUR), ("a".repeat(65).as_str(), HOUR), ("a", Duration::ZERO), ("a", HOUR * 24 * 367)]
         {
             let error = tokens.issue(NewToken::new(name, [], lifetime), "alice").await.unwrap_err();
             assert_eq!(error.remedy, Remedy::Rejected);

@@ -133,7 +133,7 @@ async fn filters_hold_and_name_what_they_do_not_know() {
         ("/api/3/builds?system=other", 0),
         ("/api/3/builds?artifact=app", 1),
         ("/api/3/builds?reason=unheard_of", 0),
-        (&format!("/api/3/builds?event={id},1000"), 2),
+        (format!("/api/3/builds?event={id},1000").as_str(), 2),
     ] {
         assert_eq!(service.get(path).await.json()["items"].as_array().unwrap().len(), found, "{path}");
     }
