@@ -56,10 +56,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
 pub(crate) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let (mut pointer, inner) = (pointer(error.path()), error.inner());
-        if let Some(name) = unknown_field(&inner.to_string()) {
-            pointer.push_str(&segment(name));
-        }
+        let (pointer, inner) = (pointer(error.path()), error.inner());
         match inner.classify() {
             serde_json::error::Category::Data => {
                 Problem::new(ProblemCode::Invalid, "the body is not what is expected").at(pointer, inner.to_string())
@@ -84,18 +81,10 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
             Segment::Enum { variant } => variant.clone(),
             Segment::Unknown => continue,
         };
-        text.push_str(&segment(&part));
+        text.push('/');
+        text.push_str(&part.replace('~', "~0").replace('/', "~1"));
     }
     text
-}
-
-fn segment(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
-/// The name of a field that is not known, which is in the text of the error alone.
-fn unknown_field(text: &str) -> Option<&str> {
-    Some(text.strip_prefix("unknown field `")?.split_once('`')?.0)
 }
 
 /// The type of a body, without its parameters.
@@ -137,7 +126,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let value = serde_path_to_error::deserialize(reader).map_err(|error| {
             let name = error.path().iter().next().map_or_else(String::new, ToString::to_string);
             let text = error.inner().to_string();
-            let name = unknown_field(&text).map_or(name, str::to_owned);
             Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(name, text)
         })?;
         Ok(Self(value))
