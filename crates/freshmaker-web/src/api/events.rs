@@ -1,0 +1,390 @@
+//! Events: lists, plans, histories, and what people decide about them.
+
+use super::etag::{self, must_match};
+use super::messages::{Accepted, accepted};
+use super::paging::{Cursor, Limit, answer, paging, part};
+use super::views::{EventView, ExclusionView, Listing, TransitionView};
+use crate::auth::Caller;
+use crate::extract::{JsonBody, List, Number, Query, parsed};
+use crate::problem::{Problem, ProblemBody, ProblemCode};
+use crate::web::Web;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use freshmaker::Plan;
+use freshmaker::artifact::Digest;
+use freshmaker::backend::EventFilter;
+use freshmaker::client::RetryPart;
+use freshmaker::plan::Format;
+use freshmaker::rebuild::{EventId, EventState, RowKey};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventsQuery {
+    /// In one of these states, with commas between them: `BUILDING,FAILED`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    state: List<EventState>,
+    /// Of one of these kinds, with commas between them.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    kind: List<String>,
+    /// About this.
+    search_key: Option<String>,
+    /// Asked for by one of these people, with commas between them.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    requester: List<String>,
+    /// With one of these codes of reasons, with commas between them.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    reason: List<String>,
+    /// Brought by this message.
+    message_id: Option<String>,
+    /// Stored at or after this moment.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<DateTime<Utc>>)]
+    since: Option<DateTime<Utc>>,
+    /// Stored before this moment.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<DateTime<Utc>>)]
+    until: Option<DateTime<Utc>>,
+    /// The part of the list that a part before has named.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// How many rows: 1 to 200.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Limit,
+    /// Whether to count the rows of all parts.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    count: bool,
+}
+
+/// Lists events, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/3/events",
+    tag = "events",
+    params(EventsQuery),
+    responses(
+        (status = 200, description = "A part of the list", body = Listing<EventView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn list(
+    State(web): State<Web>,
+    uri: Uri,
+    Query(query): Query<EventsQuery>,
+) -> Result<Response, Problem> {
+    let EventsQuery { state, kind, search_key, requester, reason, message_id, since, until, cursor, limit, count } =
+        query;
+    let filter = EventFilter {
+        states: state.0,
+        kinds: kind.0,
+        search_keys: search_key.into_iter().collect(),
+        message_ids: message_id.into_iter().collect(),
+        requesters: requester.0,
+        reason_codes: reason.0,
+        created_from: since,
+        created_until: until,
+        ..EventFilter::default()
+    };
+    let page = web.ask(web.client().events(filter, paging(cursor.as_ref(), limit, count)?)).await?;
+    Ok(part(&uri, page, EventView::brief))
+}
+
+/// One event.
+#[utoipa::path(
+    get,
+    path = "/api/3/events/{id}",
+    tag = "events",
+    params(("id" = i64, Path, description = "Its number")),
+    responses(
+        (status = 200, description = "The event; its version is the ETag", body = EventView),
+        (status = 304, description = "It is in the version that `If-None-Match` names"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: HeaderMap) -> Result<Response, Problem> {
+    let event = web.ask(web.client().event(EventId(id))).await?;
+    etag::answer(&headers, event.version, EventView::whole(event))
+}
+
+/// The form of a plan.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PlanQuery {
+    /// `json` (default), `svg`, `dot`, `mermaid` or `text`.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
+    format: Option<Format>,
+}
+
+pub(super) async fn plan_of(web: &Web, id: i64) -> Result<Plan, Problem> {
+    if let Some(plan) = web.ask(web.client().plan(EventId(id))).await? {
+        return Ok(plan);
+    }
+    web.ask(web.client().event(EventId(id))).await?;
+    Err(Problem::new(ProblemCode::NotFound, format!("event {id} has no plan: its handler gave none")))
+}
+
+/// The plan that an event follows, for programs or as a picture.
+#[utoipa::path(
+    get,
+    path = "/api/3/events/{id}/plan",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event"), PlanQuery),
+    responses(
+        (status = 200, description = "The plan; its hash and form are the ETag", content(
+            (Object = "application/json"), (String = "image/svg+xml"), (String = "text/plain"),
+        )),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn plan(
+    State(web): State<Web>,
+    Number(id): Number,
+    headers: HeaderMap,
+    Query(PlanQuery { format }): Query<PlanQuery>,
+) -> Result<Response, Problem> {
+    let format = format.unwrap_or(Format::Json);
+    let plan = plan_of(&web, id).await?;
+    let tag = etag::tag(format!("{}.{}", plan.hash(), format.as_str()));
+    if etag::is_known(&headers, &tag)? {
+        return Ok(etag::not_modified(tag));
+    }
+    let kind = match format {
+        Format::Json => "application/json",
+        Format::Svg => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    };
+    let mut response = ([(header::CONTENT_TYPE, kind)], plan.render(format).to_string()).into_response();
+    let headers = response.headers_mut();
+    if let Ok(tag) = tag.parse() {
+        headers.insert(header::ETAG, tag);
+    }
+    if format == Format::Svg {
+        // The picture has its styles in itself, and nothing else.
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    }
+    Ok(response)
+}
+
+/// Which exclusions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExcludedQuery {
+    /// With one of these codes, with commas between them.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    code: List<String>,
+    /// The part of the list that a part before has named.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// How many rows: 1 to 200.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Limit,
+    /// Whether to count the rows of all parts.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    count: bool,
+}
+
+/// Lists the candidates of an event that are not rebuilt, by name, and why.
+#[utoipa::path(
+    get,
+    path = "/api/3/events/{id}/excluded",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event"), ExcludedQuery),
+    responses(
+        (status = 200, description = "A part of the list", body = Listing<ExclusionView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn excluded(
+    State(web): State<Web>,
+    uri: Uri,
+    Number(id): Number,
+    Query(query): Query<ExcludedQuery>,
+) -> Result<Response, Problem> {
+    let ExcludedQuery { code, cursor, limit, count } = query;
+    let plan = plan_of(&web, id).await?;
+    let wanted = plan.exclusions().filter(|(_, exclusion)| code.0.is_empty() || code.0.contains(&exclusion.code));
+    let mut wanted: Vec<_> = wanted.collect();
+    wanted.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+    let total = wanted.len() as u64;
+    let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
+    let rest = wanted.into_iter().skip_while(|(id, _)| id.as_str() <= after.as_str()).collect::<Vec<_>>();
+    let size = limit.0 as usize;
+    let next =
+        rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size).map(|(id, _)| Cursor(id.as_str().to_owned()));
+    let items = rest.iter().take(size).map(|(id, exclusion)| ExclusionView::of(id, exclusion)).collect();
+    Ok(answer(&uri, items, next.as_ref(), count.then_some(total), Vec::new()))
+}
+
+/// The history of an event, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/3/events/{id}/transitions",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event")),
+    responses(
+        (status = 200, description = "The whole history", body = Listing<TransitionView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn transitions(State(web): State<Web>, uri: Uri, Number(id): Number) -> Result<Response, Problem> {
+    history(&web, &uri, &RowKey::Event(EventId(id)), web.client().event(EventId(id))).await
+}
+
+/// The history of something, if there is such a thing.
+pub(crate) async fn history<T>(
+    web: &Web,
+    uri: &Uri,
+    of: &RowKey,
+    exists: impl Future<Output = freshmaker::backend::Result<T>>,
+) -> Result<Response, Problem> {
+    let rows = web.ask(web.client().transitions(of)).await?;
+    if rows.is_empty() {
+        web.ask(exists).await?;
+    }
+    Ok(answer(uri, rows.into_iter().map(TransitionView::from).collect(), None, None, Vec::new()))
+}
+
+/// Checks `If-Match` against the version of an event.
+async fn matching(web: &Web, headers: &HeaderMap, id: EventId) -> Result<(), Problem> {
+    if headers.contains_key(header::IF_MATCH) {
+        must_match(headers, web.ask(web.client().event(id)).await?.version)?;
+    }
+    Ok(())
+}
+
+/// Stops an event: what is not running is dropped, what runs is stopped, what other events want as
+/// well goes on for them. Returns the event, which has `cancel_at` until everything has ended.
+#[utoipa::path(
+    post,
+    path = "/api/3/events/{id}/cancel",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event")),
+    responses(
+        (status = 200, description = "The event, which is being cancelled", body = EventView),
+        (status = 412, description = "It is not in the version that `If-Match` names", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn cancel(
+    State(web): State<Web>,
+    caller: Caller,
+    Number(id): Number,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = EventId(id);
+    web.audited(&caller, "cancel", &format!("event {id}"), async {
+        matching(&web, &headers, id).await?;
+        web.change(web.client().cancel(id, caller.name())).await
+    })
+    .await?;
+    let event = web.ask(web.client().event(id)).await?;
+    etag::answer(&HeaderMap::new(), event.version, EventView::whole(event))
+}
+
+/// What is confirmed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confirmation {
+    /// The hash of the plan that was looked at.
+    #[schema(value_type = String)]
+    plan: Digest,
+}
+
+/// Starts a plan that was too large to be started unasked, by the hash under which it was looked
+/// at. A plan that has become another one is asked about again.
+#[utoipa::path(
+    post,
+    path = "/api/3/events/{id}/confirm",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event")),
+    request_body = Confirmation,
+    responses(
+        (status = 202, description = "The message that starts it", body = Accepted),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn confirm(
+    State(web): State<Web>,
+    caller: Caller,
+    Number(id): Number,
+    headers: HeaderMap,
+    JsonBody(Confirmation { plan }): JsonBody<Confirmation>,
+) -> Result<Response, Problem> {
+    let id = EventId(id);
+    let message = web
+        .audited(&caller, "confirm", &format!("event {id}, plan {plan}"), async {
+            matching(&web, &headers, id).await?;
+            web.change(web.client().confirm(id, &plan)).await
+        })
+        .await?;
+    Ok(accepted("../../", &message, true))
+}
+
+/// What is done over.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retry {
+    part: Part,
+}
+
+/// A part of an event.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// The artifacts whose builds did not end well.
+    Failed,
+    /// Everything.
+    Whole,
+}
+
+/// Does an ended event over, the whole of it or its failed part.
+#[utoipa::path(
+    post,
+    path = "/api/3/events/{id}/retry",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event")),
+    request_body = Retry,
+    responses(
+        (status = 202, description = "The message of the new event", body = Accepted),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn retry(
+    State(web): State<Web>,
+    caller: Caller,
+    Number(id): Number,
+    headers: HeaderMap,
+    JsonBody(Retry { part }): JsonBody<Retry>,
+) -> Result<Response, Problem> {
+    let id = EventId(id);
+    let (part, name) = match part {
+        Part::Failed => (RetryPart::Failed, "failed part"),
+        Part::Whole => (RetryPart::Whole, "whole"),
+    };
+    let message = web
+        .audited(&caller, "retry", &format!("event {id}, {name}"), async {
+            matching(&web, &headers, id).await?;
+            web.change(web.client().retry(id, part, caller.name())).await
+        })
+        .await?;
+    Ok(accepted("../../", &message, true))
+}

@@ -1,0 +1,228 @@
+//! What stands between a request and its handler, from the outside in: [`answer`] (request id,
+//! security headers, problems as bodies, counting), panics, the time limit, cross-site requests,
+//! [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
+
+use crate::auth::{Allowed, Caller, Network, has_bearer};
+use crate::problem::{self, PROBLEM_JSON, Problem, ProblemCode};
+use crate::web::Web;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::csrf::CsrfLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Nothing may be loaded by what is answered. Answers that need more say so themselves.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// Puts the layers around routes.
+pub(crate) fn around(web: &Web, routes: Router) -> Router {
+    let limits = &web.config().limits;
+    let mut csrf = CsrfLayer::new();
+    for origin in &web.config().access.origins {
+        // `Config::check` refuses what is no origin; without it, such an origin is not trusted.
+        csrf = csrf.clone().add_trusted_origin(origin).unwrap_or(csrf);
+    }
+    routes
+        .fallback(|| async { problem::of_status(StatusCode::NOT_FOUND) })
+        .layer(RequestBodyDeadlineLayer::new(limits.body_timeout))
+        .layer(RequestBodyLimitLayer::new(limits.body_bytes))
+        .layer(from_fn_with_state(web.clone(), admit))
+        .layer(csrf)
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.timeout))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(web.clone(), answer))
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    tracing::error!(panic = text.unwrap_or("of another type"), "a handler panicked");
+    problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+}
+
+/// The id that a client gave to its request, if it can be used.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    ((1..=64).contains(&text.len()) && text.bytes().all(usable)).then(|| text.to_owned())
+}
+
+/// The id of a request, between the layers.
+#[derive(Clone, Debug)]
+struct RequestId(String);
+
+async fn answer(State(web): State<Web>, mut request: Request, next: Next) -> Response {
+    let began = web.elapsed();
+    let id = given_id(request.headers()).unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let (method, base) = (request.method().clone(), base_of(&request));
+    let mut response = next.run(request).await;
+    told_as_problem(&mut response, &base, &id);
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (header::CACHE_CONTROL, "no-cache, private"),
+        (header::VARY, "authorization"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    let elapsed = web.elapsed().saturating_sub(began);
+    web.counters().answered(route.as_deref(), &method, response.status(), elapsed);
+    response
+}
+
+/// The path below which the router was nested.
+fn base_of(request: &Request) -> String {
+    let original = request.extensions().get::<OriginalUri>().map_or("", |uri| uri.0.path());
+    original.strip_suffix(request.uri().path()).unwrap_or_default().to_owned()
+}
+
+/// Writes the body of an answer that is a problem, or nothing but a status.
+fn told_as_problem(response: &mut Response, base: &str, id: &str) {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return;
+    }
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        // A route of others has told what is wrong in a form of its own.
+        None if is_of_route(response.headers()) => return,
+        None => {
+            let problem = problem::of_status(status);
+            *response.status_mut() = problem.code.status();
+            if let Some(value) = problem.clone().into_response().headers().get(header::RETRY_AFTER) {
+                response.headers_mut().insert(header::RETRY_AFTER, value.clone());
+            }
+            problem
+        }
+    };
+    *response.body_mut() = Body::from(problem.body(base, Some(id.to_owned())));
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+}
+
+fn is_of_route(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    ["application/", "text/html"].iter().any(|start| kind.starts_with(start))
+}
+
+/// Lets a request in: its bounds, who sends it, and how often.
+async fn admit(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match admitted(&web, &parts).await {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
+    bounded(web, request)?;
+    let (config, headers) = (web.config(), &request.headers);
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let proxy = config.authentication.proxy.as_ref().filter(|proxy| proxy.is_trusted(peer));
+    let address = proxy.and_then(|proxy| proxy.client(headers)).or(peer);
+    let request_id = request.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let mut caller = Caller { principal: None, address, request_id };
+    let (key, now) = (address_key(address), web.elapsed());
+    let limited = |wait| Problem::new(ProblemCode::RateLimited, "too many requests").retry_after(wait);
+    let presents = has_bearer(headers);
+    if presents {
+        web.refused_logins().peek(&key, now).map_err(limited)?;
+    }
+    let host = request.uri.authority().map(|authority| authority.as_str());
+    let host = host.or_else(|| headers.get(header::HOST).and_then(|host| host.to_str().ok()));
+    match web.ask_login(headers, peer, host).await {
+        Ok(principal) => caller.principal = principal,
+        Err(problem) => {
+            if problem.code.status().is_client_error() {
+                // The same wrong token again and again costs the address its next logins.
+                web.refused_logins().take(&key, now).map_err(limited)?;
+                let (method, path) = (request.method.as_str(), request.uri.path());
+                web.audit_refusal(&caller, method, path, &problem).await;
+            }
+            return Err(problem);
+        }
+    }
+    let key = caller.principal.as_ref().map_or(key, |principal| format!("principal {}", principal.name));
+    web.requests().take(&key, now).map_err(limited)?;
+    Ok(caller)
+}
+
+impl Web {
+    /// Who sends a request, found out within the time limit of the storage.
+    async fn ask_login(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        host: Option<&str>,
+    ) -> Result<Option<crate::auth::Principal>, Problem> {
+        let login = self.authenticators().recognize(self.config(), headers, peer, host);
+        self.ask(async { Ok(login.await) }).await?
+    }
+}
+
+/// Addresses of IPv6 count by their network of 64 bits, of which one host may have all.
+fn address_key(address: Option<IpAddr>) -> String {
+    match address {
+        None => "address unknown".to_owned(),
+        Some(IpAddr::V4(address)) => format!("address {address}"),
+        Some(IpAddr::V6(address)) if Network::is_loopback(address.into()) => "address loopback".to_owned(),
+        Some(IpAddr::V6(address)) => format!("address {:x}", address.to_bits() >> 64),
+    }
+}
+
+fn bounded(web: &Web, request: &Parts) -> Result<(), Problem> {
+    let limits = &web.config().limits;
+    let url = request.uri.path_and_query().map_or(0, |url| url.as_str().len());
+    if url > limits.url_bytes {
+        let text = format!("{url} bytes, at most {}", limits.url_bytes);
+        return Err(Problem::new(ProblemCode::UrlTooLong, text));
+    }
+    let size: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > limits.header_bytes {
+        let text = format!("{size} bytes, at most {}", limits.header_bytes);
+        return Err(Problem::new(ProblemCode::HeadersTooLarge, text));
+    }
+    Ok(())
+}
+
+/// Lets only those in who are allowed to.
+pub(crate) async fn guard(State((web, allowed)): State<(Web, Allowed)>, request: Request, next: Next) -> Response {
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return Problem::new(ProblemCode::Internal, "the route is not behind the layers of this service")
+            .into_response();
+    };
+    match allowed.check(&web.config().access, caller.principal.as_ref()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+            // That somebody has to log in before reading is told, and not worth a row.
+            if problem.code != ProblemCode::Unauthenticated || !reads {
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                web.audit_refusal(&caller, method.as_str(), &path, &problem).await;
+            }
+            problem.into_response()
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `/metrics`, in the text format of Prometheus.
+//!
+//! Labels come from closed sets only: routes as they are registered, methods, statuses.
+
+use crate::problem::Problem;
+use crate::web::Web;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use freshmaker::backend::Overview;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of the buckets of request times, in seconds.
+const BUCKETS: [f64; 7] = [0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0];
+
+/// Requests since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    by_route: Mutex<BTreeMap<Labels, Times>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Labels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    count: u64,
+    seconds: f64,
+    /// How many were at most as long as each bound.
+    buckets: [u64; BUCKETS.len()],
+}
+
+impl Counters {
+    pub(crate) fn answered(&self, route: Option<&str>, method: &Method, status: StatusCode, elapsed: Duration) {
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+        let method = known.iter().position(|known| known == method).map_or("other", |place| names[place]);
+        let labels = Labels { route: route.unwrap_or("none").to_owned(), method, status: status.as_u16() };
+        let seconds = elapsed.as_secs_f64();
+        let mut by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = by_route.entry(labels).or_default();
+        times.count += 1;
+        times.seconds += seconds;
+        for (bucket, bound) in times.buckets.iter_mut().zip(BUCKETS) {
+            *bucket += u64::from(seconds <= bound);
+        }
+    }
+
+    fn write(&self, text: &mut String) {
+        let name = "freshmaker_http_request_seconds";
+        head(text, name, "histogram", "Time from a request to the beginning of its answer.");
+        let by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (Labels { route, method, status }, times) in by_route {
+            let labels = format!("route=\"{}\",method=\"{method}\",status=\"{status}\"", escaped(&route));
+            for (count, bound) in times.buckets.iter().zip(BUCKETS) {
+                line(text, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), count);
+            }
+            line(text, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), times.count);
+            line(text, &format!("{name}_sum"), &labels, times.seconds);
+            line(text, &format!("{name}_count"), &labels, times.count);
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing into a text cannot fail.
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(text, "{name}{labels} {value}");
+}
+
+fn write_overview(text: &mut String, overview: &Overview) {
+    let gauges = [
+        ("freshmaker_inbox_depth", "Messages that are stored and not handled yet.", overview.messages_waiting),
+        ("freshmaker_dead_letters", "Messages that could not be handled.", overview.messages_dead),
+        ("freshmaker_events_open", "Events that have not ended.", overview.events_open),
+        ("freshmaker_outbox_depth", "Notifications that a bus has not got yet.", overview.notifications_waiting),
+    ];
+    for (name, help, value) in gauges {
+        head(text, name, "gauge", help);
+        line(text, name, "", value);
+    }
+    let name = "freshmaker_builds";
+    head(text, name, "gauge", "Builds that are stored, by state.");
+    let states = [
+        ("waiting", overview.builds_waiting),
+        ("running", overview.builds_running),
+        ("done", overview.builds_done),
+        ("reused", overview.builds_reused),
+        ("failed", overview.builds_failed),
+        ("canceled", overview.builds_canceled),
+    ];
+    for (state, value) in states {
+        line(text, name, &format!("state=\"{state}\""), value);
+    }
+}
+
+/// How much there is of everything, and how requests were answered.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((status = 200, description = "Metrics in the text format of Prometheus", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
+    let overview = web.ask(web.client().overview()).await?;
+    let mut text = String::new();
+    head(&mut text, "freshmaker_build_info", "gauge", "Version of freshmaker-web.");
+    line(&mut text, "freshmaker_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
+    write_overview(&mut text, &overview);
+    let (streams, resets) = web.hub().counts();
+    head(&mut text, "freshmaker_sse_subscribers", "gauge", "Streams of changes that are open.");
+    line(&mut text, "freshmaker_sse_subscribers", "", streams);
+    head(&mut text, "freshmaker_sse_resets_total", "counter", "Streams that were told that changes are missing.");
+    line(&mut text, "freshmaker_sse_resets_total", "", resets);
+    web.counters().write(&mut text);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}

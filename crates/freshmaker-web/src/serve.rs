@@ -1,0 +1,140 @@
+//! A server with time limits for what a router cannot see: slow headers, and streams at the end.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::Service;
+
+/// How long a connection may take to send the headers of a request, the time between two requests
+/// included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest headers that are read at all.
+const HEADER_BYTES: usize = 64 << 10;
+
+/// No more connections are open at a time; others wait.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// How long requests that are under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// After an error of the listener, for example because there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells streams that the server ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Waits until the server ends.
+    pub(crate) async fn begun(mut self) {
+        // The sender is gone only when the server is.
+        let _ = self.0.wait_for(|ends| *ends).await;
+    }
+}
+
+/// Serves a router over HTTP/1.1 until `shutdown` completes.
+///
+/// The router may be the one of [`router`](crate::router), or one that it is nested in. A
+/// connection may take 30 seconds to send the headers of a request, and 64 KiB of them are read.
+/// At most 10,000 connections are open at a time. At the end no new ones are accepted, streams of
+/// changes are ended, and requests that are under way have 10 seconds. TLS is the business of a
+/// proxy.
+///
+/// ```no_run
+/// use freshmaker::Client;
+/// use freshmaker::memory::MemoryStorage;
+/// use freshmaker_web::Config;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(Arc::new(MemoryStorage::new()));
+/// let config = Config::loopback();
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// config.check(listener.local_addr()?)?;
+/// let stop = std::future::pending::<()>(); // a service waits for a signal here
+/// freshmaker_web::serve(listener, freshmaker_web::router(client, config), stop).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If the listener has no address.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    listener.local_addr()?;
+    let (end, ending) = watch::channel(false);
+    let graceful = GracefulShutdown::new();
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&free).acquire_owned().await.expect("the semaphore is never closed");
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accepted => accepted,
+        };
+        // What has ended is forgotten.
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, peer)) => {
+                let (router, ending) = (router.clone(), Ending(ending.clone()));
+                let service = service_fn(move |request| answered(request, router.clone(), peer, ending.clone()));
+                let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
+                connections.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%peer, error = %freshmaker::backend::with_causes(&error), "a connection broke");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    end.send_replace(true);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests were not ended in time, and are dropped");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Answers a request; handlers learn who the peer is, and when the server ends.
+async fn answered(
+    request: Request<Incoming>,
+    mut router: Router,
+    peer: SocketAddr,
+    ending: Ending,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request.extensions_mut().insert(ending);
+    std::future::poll_fn(|context| Service::<Request<Body>>::poll_ready(&mut router, context)).await?;
+    router.call(request).await
+}

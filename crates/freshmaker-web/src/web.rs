@@ -1,0 +1,184 @@
+//! The service: what all routes share.
+
+use crate::audit::Audit;
+use crate::auth::{Allowed, Authenticators, Tokens};
+use crate::config::Config;
+use crate::documents::Store;
+use crate::hub::Hub;
+use crate::layers;
+use crate::metrics::Counters;
+use crate::problem::{Problem, ProblemCode};
+use crate::rate::RateLimit;
+use crate::routes;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use freshmaker::Client;
+use freshmaker::backend;
+use freshmaker::time::Timestamp;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The REST API of a service, as a whole or in parts. Cheap to clone.
+///
+/// [`router`](crate::router) is enough for most services. A service that has routes of its own
+/// which use the same logins, limits and audit log gives them to
+/// [`router_with`](Self::router_with):
+///
+/// ```
+/// use freshmaker::Client;
+/// use freshmaker::memory::MemoryStorage;
+/// use freshmaker_web::axum::Router;
+/// use freshmaker_web::axum::routing::post;
+/// use freshmaker_web::{Allowed, Caller, Config, Problem, Web};
+/// use std::sync::Arc;
+///
+/// let client = Client::new(Arc::new(MemoryStorage::new()));
+/// let web = Web::new(client, Config::default());
+/// let state = web.clone();
+/// let sweep = post(move |caller: Caller| async move {
+///     state.audited(&caller, "sweep", "cache", async { Ok::<_, Problem>("swept") }).await
+/// });
+/// let own = Router::new().route("/sweep", web.allow(Allowed::ADMINS, sweep));
+/// let router = web.router_with(own);
+/// # drop(router);
+/// ```
+#[derive(Clone)]
+pub struct Web {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Web").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    client: Client,
+    config: Config,
+    authenticators: Authenticators,
+    audit: Audit,
+    requests: RateLimit,
+    refused_logins: RateLimit,
+    counters: Counters,
+    hub: Hub,
+}
+
+impl Web {
+    /// The API over what a client reaches.
+    #[must_use]
+    pub fn new(client: Client, config: Config) -> Self {
+        let store = Store::new(client.clone());
+        let tokens = Tokens::kept(store.clone(), config.clock.clone());
+        let shared = Shared {
+            authenticators: Authenticators::new(tokens, &config),
+            audit: Audit::new(store, config.limits.audit_rows),
+            requests: RateLimit::new(config.limits.requests),
+            refused_logins: RateLimit::new(config.limits.refused_logins),
+            counters: Counters::default(),
+            hub: Hub::new(client.clone(), config.limits.streams),
+            client,
+            config,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// All routes of the API, behind their layers.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        self.router_with(Router::new())
+    }
+
+    /// The same with other routes behind the same layers: limits, logins, security headers, and
+    /// problems as answers to what fails. A path that is there twice panics, as in axum.
+    #[must_use]
+    pub fn router_with(&self, others: Router) -> Router {
+        let (own, _) = routes::all(self).into_parts();
+        layers::around(self, own.merge(others))
+    }
+
+    /// Lets only those use a route who are allowed to; the others get 401 or 403, which the audit
+    /// log has. A route that is not given to this is open to everybody.
+    #[must_use]
+    pub fn allow<S: Clone + Send + Sync + 'static>(&self, allowed: Allowed, route: MethodRouter<S>) -> MethodRouter<S> {
+        route.route_layer(from_fn_with_state((self.clone(), allowed), layers::guard))
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.shared.authenticators.tokens
+    }
+
+    pub(crate) fn authenticators(&self) -> &Authenticators {
+        &self.shared.authenticators
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.shared.audit
+    }
+
+    pub(crate) fn requests(&self) -> &RateLimit {
+        &self.shared.requests
+    }
+
+    pub(crate) fn refused_logins(&self) -> &RateLimit {
+        &self.shared.refused_logins
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.config.clock.now()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared.config.clock.elapsed()
+    }
+
+    /// Asks the storage, for no longer than
+    /// [`Limits::storage_timeout`](crate::Limits::storage_timeout).
+    ///
+    /// # Errors
+    /// That of the storage, or that it did not answer in time.
+    pub async fn ask<T>(&self, question: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
+        self.within(ProblemCode::Unavailable, question).await
+    }
+
+    /// Changes something in the storage, for no longer than the same limit.
+    ///
+    /// # Errors
+    /// That of the storage. If it did not answer in time, the change may have been made:
+    /// [`ProblemCode::Unclear`].
+    pub async fn change<T>(&self, change: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
+        self.within(ProblemCode::Unclear, change).await
+    }
+
+    async fn within<T>(&self, late: ProblemCode, call: impl Future<Output = backend::Result<T>>) -> Result<T, Problem> {
+        let limit = self.config().limits.storage_timeout;
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(Problem::from),
+            Err(_) => Err(Problem::new(late, format!("the storage did not answer within {} s", limit.as_secs()))),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The server, over sockets of this machine.
+
+use super::support::Service;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+async fn until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains(wanted) {
+        let size = stream.read(&mut buffer).await.unwrap();
+        assert!(size > 0, "it ended before {wanted:?}: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..size]).unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_server_answers_and_ends_its_streams() {
+    let service = Service::open();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(freshmaker_web::serve(listener, service.router.clone(), async { drop(stopped.await) }));
+
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    assert!(until(&mut plain, "ok\n").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut far = TcpStream::connect(address).await.unwrap();
+    far.write_all(b"GET /healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n").await.unwrap();
+    assert!(until(&mut far, "open_to_network").await.starts_with("HTTP/1.1 403"));
+    let mut large = TcpStream::connect(address).await.unwrap();
+    large
+        .write_all(format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000)).as_bytes())
+        .await
+        .unwrap();
+    assert!(until(&mut large, "headers_too_large").await.starts_with("HTTP/1.1 431"));
+
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /api/3/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    until(&mut stream, "retry: 2000").await;
+    stop.send(()).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), server).await;
+    ended.expect("an open stream does not hold the server up").unwrap().unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream ended as it should: {rest:?}");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Time goes on as soon as nothing else can happen, also while sockets are waited for.
+#[tokio::test(start_paused = true)]
+async fn slow_headers_are_given_up() {
+    let service = Service::open();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(freshmaker_web::serve(listener, service.router.clone(), std::future::pending()));
+    let began = tokio::time::Instant::now();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    assert!((30..40).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    server.abort();
+}
