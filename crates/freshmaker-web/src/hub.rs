@@ -130,7 +130,7 @@ impl Hub {
         match after {
             Some(after) if after < position => listener.catch_up(after, position),
             Some(after) if after > position => {
-                // The reader of another process may be ahead of ours, and this one behind by a moment.
+                // The reader of another process may be ahead of ours.
                 let last = web.ask(self.client.subscribe()).await?.position();
                 listener.position = after.min(last);
                 listener.reset = after > last;
@@ -200,7 +200,7 @@ impl Listener {
                 let (position, missed) = (subscription.position(), subscription.take_missed());
                 match read {
                     Ok(_) if missed => {
-                        // All that is still there would be read from here on; the listener asks anew.
+                        // What is still there does not help: the listener asks anew.
                         (self.source, self.position, self.reset) = (Source::Live, until, true);
                     }
                     Ok(notification) if position <= until => {

@@ -43,6 +43,7 @@ pub(crate) fn around(web: &Web, routes: Router) -> Router {
         .layer(from_fn_with_state(web.clone(), answer))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer passes it so")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
     tracing::error!(panic = text.unwrap_or("of another type"), "a handler panicked");

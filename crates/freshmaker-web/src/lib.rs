@@ -114,7 +114,6 @@ use freshmaker::Client;
 
 /// Returns the routes of the API over what a client reaches: `/api/3`, `/problems`, `/healthz`,
 /// `/readyz` and `/metrics`. For more control see [`Web`].
-#[must_use]
 pub fn router(client: Client, config: Config) -> axum::Router {
     Web::new(client, config).router()
 }

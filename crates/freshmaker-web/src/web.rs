@@ -86,14 +86,12 @@ impl Web {
     }
 
     /// All routes of the API, behind their layers.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router_with(Router::new())
     }
 
     /// The same with other routes behind the same layers: limits, logins, security headers, and
     /// problems as answers to what fails. A path that is there twice panics, as in axum.
-    #[must_use]
     pub fn router_with(&self, others: Router) -> Router {
         let (own, _) = routes::all(self).into_parts();
         layers::around(self, own.merge(others))
@@ -101,7 +99,6 @@ impl Web {
 
     /// Lets only those use a route who are allowed to; the others get 401 or 403, which the audit
     /// log has. A route that is not given to this is open to everybody.
-    #[must_use]
     pub fn allow<S: Clone + Send + Sync + 'static>(&self, allowed: Allowed, route: MethodRouter<S>) -> MethodRouter<S> {
         route.route_layer(from_fn_with_state((self.clone(), allowed), layers::guard))
     }

@@ -86,9 +86,9 @@ fn encoded(text: &str) -> String {
 /// Hands in a message: as JSON with topic, headers and body, or as a CloudEvent 1.0 (binary,
 /// structured, or a batch of at most 100).
 ///
-/// A message under an `Idempotency-Key` is stored once, however often it is sent; with other content
-/// under the same key it is refused. Keys of different callers are different. A CloudEvent has its
-/// `source` and `id` for that. The identity is known for as long as the message is kept.
+/// A message under an `Idempotency-Key` is stored once, however often it is sent; with other
+/// content under the same key it is refused. Keys of different callers are different. A CloudEvent
+/// has its `source` and `id` for that. The identity is known for as long as the message is kept.
 #[utoipa::path(
     post,
     path = "/api/3/messages",

@@ -254,7 +254,7 @@ mod tests {
         let issued = tokens.issue(NewToken::new("ci", [Role::Admin], HOUR), "alice").await.unwrap();
         let principal = tokens.verify(&issued.token).await.unwrap();
         assert_eq!((principal.name.as_str(), principal.roles.contains(&Role::Admin)), ("token:ci", true));
-        assert_eq!(tokens.list(None, 10).await.unwrap().0, [issued.info.clone()]);
+        assert_eq!(tokens.list(None, 10).await.unwrap().0, std::slice::from_ref(&issued.info));
         clock.set_forward(HOUR - Duration::from_millis(1));
         tokens.verify(&issued.token).await.unwrap();
         clock.set_forward(Duration::from_millis(1));
