@@ -46,8 +46,8 @@ impl Shelf {
         self.documents.insert((kind.clone(), id), document.clone());
         if let Some(keep) = keep {
             let numbers = self.numbers.range((kind.clone(), i64::MIN)..=(kind.clone(), i64::MAX)).rev();
-            let others = numbers.map(|((_, number), _)| *number).filter(|number| *number != document.number);
-            let surplus = others.skip(usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(1)).next();
+            let mut others = numbers.map(|((_, number), _)| *number).filter(|number| *number != document.number);
+            let surplus = others.nth(usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(1));
             self.forget(&kind, |row| row.number != document.number && surplus.is_some_and(|last| row.number <= last));
         }
         Ok(document)

@@ -14,14 +14,8 @@ use std::sync::Arc;
 /// Plans the rebuild of modules. The handlers of modules share it.
 ///
 /// The id of a module is its name and stream (`perl:5.26`), its target is the stream, and its
-/// source is that of its latest build. The policy judges each module. Why one is rebuilt is said by
-/// a code:
-///
-/// | code | meaning |
-/// |---|---|
-/// | `metadata_changed` | its metadata changed |
-/// | `package_changed` | the spec file of a package in it changed |
-/// | `package_stable` | an update with a package in it became stable |
+/// source is that of its latest build. The policy judges each module. The codes of reasons are
+/// those of [`handlers`](crate::handlers).
 ///
 /// See [`RebuildModulesOfPackage`] for an example.
 #[derive(Clone, Debug)]
