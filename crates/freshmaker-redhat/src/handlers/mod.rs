@@ -19,9 +19,8 @@
 //! | [`RebuildModulesAfterUpdate`] | an update became stable | to rebuild the modules that contain its packages |
 //! | [`cancel_on_request`] | a person asks for the end of an event | to cancel it |
 //!
-<<<<<<< HEAD
 //! `ImageComposes` (feature `odcs`) prepares the package repositories that images are rebuilt with.
-=======
+//!
 //! # Why a module is rebuilt
 //!
 //! | code | meaning |
@@ -29,7 +28,6 @@
 //! | `metadata_changed` | its metadata changed |
 //! | `package_changed` | the spec file of a package in it changed |
 //! | `package_stable` | an update with a package in it became stable |
->>>>>>> pyxis-mbs
 //!
 //! # What rules of a policy can use
 //! [`FACTS`] are the facts that these handlers add; declare them with
