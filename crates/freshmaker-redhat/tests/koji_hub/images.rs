@@ -27,8 +27,8 @@ fn texts(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn add(hub: &Hub, container: Container) -> i64 {
-    hub.add_container(&container).unwrap()
+fn add(hub: &Hub, container: &Container) -> i64 {
+    hub.add_container(container).unwrap()
 }
 
 fn container(name: &str) -> Container {
@@ -43,10 +43,10 @@ fn images(hub: &Hub, clock: &Arc<Hands>) -> KojiImages {
 async fn the_newest_build_of_a_branch_is_found_or_the_reason_why_not() {
     let clock = Hands::new();
     let hub = hub(&clock).await;
-    add(&hub, container("app-container-1-9").from_branch("rhel-9.4"));
-    add(&hub, container("app-container-1-10").from_branch("rhel-9.4"));
-    add(&hub, container("app-container-1-11").from_branch("main"));
-    add(&hub, container("old-container-1-1"));
+    add(&hub, &container("app-container-1-9").from_branch("rhel-9.4"));
+    add(&hub, &container("app-container-1-10").from_branch("rhel-9.4"));
+    add(&hub, &container("app-container-1-11").from_branch("main"));
+    add(&hub, &container("old-container-1-1"));
     let found = images(&hub, &clock)
         .newest_from_branch(&texts(&["app-container", "old-container", "gone-container"]), "rhel-9.4")
         .await
@@ -69,8 +69,8 @@ async fn the_newest_build_of_a_branch_is_found_or_the_reason_why_not() {
 async fn one_task_that_makes_no_sense_hides_no_other() {
     let clock = Hands::new();
     let hub = hub(&clock).await;
-    add(&hub, container("app-container-1-9").from_branch("rhel-9.4"));
-    add(&hub, container("app-container-1-10").from_branch("rhel-9.4"));
+    add(&hub, &container("app-container-1-9").from_branch("rhel-9.4"));
+    add(&hub, &container("app-container-1-10").from_branch("rhel-9.4"));
     let images = images(&hub, &clock);
     hub.trouble_within("getTaskRequest", 1000, "no such task");
     let found = images.newest_from_branch(&texts(&["app-container"]), "rhel-9.4").await.unwrap();
@@ -88,7 +88,7 @@ async fn one_task_that_makes_no_sense_hides_no_other() {
 async fn a_task_tells_what_it_made_and_whether_it_is_ours() {
     let clock = Hands::new();
     let hub = hub(&clock).await;
-    let task = add(&hub, container("app-container-1-9"));
+    let task = add(&hub, &container("app-container-1-9"));
     let images = images(&hub, &clock);
     let made = images.of_task(task).await.unwrap();
     assert_eq!(made, TaskBuild { nvr: Some(nvr("app-container-1-9")), marked: false });
@@ -104,13 +104,13 @@ async fn a_task_tells_what_it_made_and_whether_it_is_ours() {
 async fn the_newest_images_come_with_all_their_parents() {
     let clock = Hands::new();
     let hub = hub(&clock).await;
-    add(&hub, container("stale-container-1-1"));
+    add(&hub, &container("stale-container-1-1"));
     clock.forward(200 * DAY);
     let base = nvr("base-container-9-1");
-    add(&hub, container("base-container-9-1"));
-    add(&hub, container("go-container-1-1"));
-    add(&hub, container("app-container-1-9").on(base.clone()).with_builder(nvr("go-container-1-1")));
-    add(&hub, container("app-container-1-10").on(base.clone()).with_builder(nvr("go-container-1-1")));
+    add(&hub, &container("base-container-9-1"));
+    add(&hub, &container("go-container-1-1"));
+    add(&hub, &container("app-container-1-9").on(base.clone()).with_builder(nvr("go-container-1-1")));
+    add(&hub, &container("app-container-1-10").on(base.clone()).with_builder(nvr("go-container-1-1")));
     // An older build system names the last stage's image by its number alone.
     hub.add_built_image(&nvr("plain-container-1-1"), TARGET, Some(&base), &Fate::succeeds()).unwrap();
     hub.add_packages(&nvr("bash-5-1"), &[], &Fate::succeeds()).unwrap();
@@ -129,11 +129,11 @@ async fn images_are_found_by_their_packages_and_asked_about_once() {
     let clock = Hands::new();
     let hub = hub(&clock).await;
     let with = |rpm: &str| Fate::succeeds().with_rpm("x86_64", rpm).with_rpm("aarch64", "sed-4-1.fc40");
-    add(&hub, container("base-container-40-1").with_fate(with("bash-5.1-6.fc40")));
-    add(&hub, container("app-container-1-1").on(nvr("base-container-40-1")).with_fate(with("bash-5.1-6.fc40")));
-    add(&hub, container("next-container-1-1").with_fate(with("bash-5.1-6.fc41")));
-    add(&hub, container("fresh-container-1-1").with_fate(with("bash-5.1-9.fc40")));
-    add(&hub, container("other-container-1-1").with_fate(with("zsh-1-1.fc40")));
+    add(&hub, &container("base-container-40-1").with_fate(with("bash-5.1-6.fc40")));
+    add(&hub, &container("app-container-1-1").on(nvr("base-container-40-1")).with_fate(with("bash-5.1-6.fc40")));
+    add(&hub, &container("next-container-1-1").with_fate(with("bash-5.1-6.fc41")));
+    add(&hub, &container("fresh-container-1-1").with_fate(with("bash-5.1-9.fc40")));
+    add(&hub, &container("other-container-1-1").with_fate(with("zsh-1-1.fc40")));
     let images = Arc::new(images(&hub, &clock));
     let recipes = Arc::new(KojiRecipes::new(&KojiConfig::new(hub.url())).unwrap());
     let search = ImageSearch::new(images.clone(), recipes).of_one_distribution();
@@ -161,7 +161,7 @@ async fn the_packages_of_builds_are_told_one_by_one() {
     let fate = Fate::succeeds().with_rpm("x86_64", "bash-5-1").with_rpm("x86_64", "bash-doc-5-1");
     let fate = fate.with_rpm("aarch64", "bash-5-1").with_rpm("src", "bash-source-5-1");
     hub.add_packages(&nvr("bash-5-1"), &[], &fate).unwrap();
-    add(&hub, container("app-container-1-1"));
+    add(&hub, &container("app-container-1-1"));
     let builds = ["bash-5-1", "app-container-1-1", "gone-1-1"].map(nvr).into();
     let found = images(&hub, &clock).packages(&builds).await.unwrap();
     assert_eq!(found[&nvr("bash-5-1")], Ok(["bash-5-1", "bash-doc-5-1"].map(nvr).into()));

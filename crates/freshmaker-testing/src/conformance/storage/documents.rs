@@ -1,9 +1,17 @@
 use super::sample::at;
 use super::{World, done, ids};
-use freshmaker::backend::{Document, NewDocument, Remedy};
+use freshmaker::backend::{Document, Error, NewDocument, Remedy};
 
 fn new(id: &str, body: &str) -> NewDocument {
     NewDocument::new("note", id, body.into())
+}
+
+/// Makes or changes a document, which must be refused.
+async fn refused(world: World<'_>, document: NewDocument) -> Error {
+    match world.storage.documents().put(document).await {
+        Ok(document) => panic!("it must be refused: {document:?}"),
+        Err(error) => error,
+    }
 }
 
 fn bodies(documents: &[Document]) -> Vec<&str> {
@@ -18,19 +26,19 @@ pub(super) async fn documents_have_versions(world: World<'_>) {
     assert_eq!((made.version, made.created_at, made.expires_at), (0, at(5), None));
     assert_eq!(done("get", documents.get("note", "a").await), Some(made.clone()), "it comes back");
     assert_eq!(done("get", documents.get("other", "a").await), None, "kinds are apart");
-    let twice = documents.put(new("a", "two")).await.unwrap_err();
+    let twice = refused(world, new("a", "two")).await;
     assert_eq!(twice.remedy, Remedy::Conflict, "it is there already: {twice}");
     world.pass_to(6);
     let changed = done("change", documents.put(NewDocument { expected: Some(0), ..new("a", "two") }).await);
     assert_eq!(changed, Document { version: 1, body: "two".into(), ..made }, "number and moment stay");
     for expected in [None, Some(0), Some(2)] {
-        let error = documents.put(NewDocument { expected, ..new("a", "three") }).await.unwrap_err();
+        let error = refused(world, NewDocument { expected, ..new("a", "three") }).await;
         assert_eq!(error.remedy, Remedy::Conflict, "another version is expected: {error}");
     }
     assert_eq!(done("get", documents.get("note", "a").await), Some(changed), "nothing was written");
     assert!(done("remove", documents.remove("note", "a").await));
     assert!(!done("remove", documents.remove("note", "a").await), "it is gone");
-    let error = documents.put(NewDocument { expected: Some(1), ..new("a", "four") }).await.unwrap_err();
+    let error = refused(world, NewDocument { expected: Some(1), ..new("a", "four") }).await;
     assert_eq!(error.remedy, Remedy::Conflict, "it is gone: {error}");
     let again = done("put", documents.put(new("a", "five")).await);
     assert_eq!(again.version, 0);
@@ -77,7 +85,7 @@ pub(super) async fn documents_expire_and_are_limited(world: World<'_>) {
         ("id", new(&"i".repeat(NewDocument::ID_MAX + 1), "")),
         ("body", new("large", &"b".repeat(NewDocument::BODY_MAX))),
     ] {
-        let error = documents.put(large).await.unwrap_err();
+        let error = refused(world, large).await;
         assert_eq!(error.remedy, Remedy::Rejected, "{error}");
         assert!(error.text.contains(why), "{error}");
     }
