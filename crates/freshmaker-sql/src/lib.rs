@@ -19,6 +19,9 @@
 //! * The file must be on a local file system: locks of network file systems are not reliable.
 //! * Calls need a tokio runtime, since each runs on a blocking thread.
 
+mod progress;
+mod rows;
+mod schema;
 mod sqlite;
 
 pub use sqlite::SqliteStorage;

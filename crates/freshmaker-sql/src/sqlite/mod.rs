@@ -1,24 +1,29 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
+#[path = "../queries/documents.rs"]
 mod documents;
+#[path = "../queries/lists.rs"]
 mod lists;
+#[path = "../queries/load.rs"]
 mod load;
 mod place;
 mod prepared;
-mod progress;
+#[path = "../queries/query.rs"]
 mod query;
-mod rows;
-mod schema;
+#[path = "../queries/sweep.rs"]
 mod sweep;
 #[cfg(test)]
 mod tests;
+#[path = "../queries/write.rs"]
 mod write;
 
 use self::load::Stored;
+use crate::{progress, rows, schema};
 use async_trait::async_trait;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::{Connection, SqliteConnection};
+use diesel::sqlite::Sqlite;
+use diesel::{Connection as _, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use freshmaker::backend::{
     BuildCount, BuildFilter, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, Error, EventCount,
@@ -38,7 +43,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Db = diesel::sqlite::Sqlite;
+type Connection = SqliteConnection;
+type Db = Sqlite;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations");
 

@@ -3,9 +3,9 @@
 use super::rows::inbox_number;
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, plans, transitions};
 use super::write::{immediately, must_live};
-use super::{CHUNK, failed};
+use super::{CHUNK, Connection, failed};
 use diesel::dsl::{exists, not};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SqliteConnection};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl};
 use freshmaker::backend::{Result, Retention, Swept};
 use freshmaker::rebuild::{BuildState, EventState, InboxState, RunId};
 use freshmaker::time::{Timestamp, earlier, to_micros};
@@ -14,7 +14,7 @@ use std::time::Duration;
 diesel::alias!(builds as newer: NewerBuild, builds as children: ChildBuild);
 
 pub(super) fn sweep(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     run: RunId,
     retention: Retention,
     limit: u32,
@@ -41,7 +41,7 @@ fn terminal_builds() -> Vec<i16> {
 }
 
 /// Removes events that have ended long ago, or of which there are too many.
-fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit: u32, now: Timestamp) -> Result<u64> {
+fn remove_events(connection: &mut Connection, retention: Retention, limit: u32, now: Timestamp) -> Result<u64> {
     let ended = || events::table.filter(events::state.eq_any(terminal_events()));
     let mut old: Vec<i64> = Vec::new();
     if let Some(age) = retention.events {
@@ -69,7 +69,7 @@ fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit:
 }
 
 /// Removes builds that have ended, that nobody wants any more, and from which nothing is made.
-fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
+fn remove_builds(connection: &mut Connection, limit: u32) -> Result<u64> {
     let wanted = exists(build_causes::table.filter(build_causes::build.eq(builds::id)));
     let later = newer.filter(newer.field(builds::build_key).eq(builds::build_key));
     let later = later.filter(newer.field(builds::output).is_not_null()).filter(newer.field(builds::id).gt(builds::id));
@@ -107,7 +107,7 @@ fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
 
 /// Removes messages in these states that came long ago and of which there is no event.
 fn remove_messages(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     states: &[InboxState],
     age: Option<Duration>,
     limit: u32,
@@ -128,7 +128,7 @@ fn remove_messages(
 }
 
 /// Removes the history of these rows.
-fn forget(connection: &mut SqliteConnection, aggregate: &str, ids: &[String]) -> Result<()> {
+fn forget(connection: &mut Connection, aggregate: &str, ids: &[String]) -> Result<()> {
     for chunk in ids.chunks(CHUNK) {
         let rows =
             transitions::table.filter(transitions::aggregate.eq(aggregate)).filter(transitions::id.eq_any(chunk));

@@ -1,12 +1,12 @@
 //! What programs around an engine keep.
 
-use super::failed;
 use super::rows::Place;
 use super::schema::documents;
 use super::write::immediately;
+use super::{Connection, failed};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, RunQueryDsl,
-    Selectable, SelectableHelper, SqliteConnection,
+    Selectable, SelectableHelper,
 };
 use freshmaker::backend::{Document, NewDocument, Result};
 use freshmaker::rebuild::Version;
@@ -60,13 +60,13 @@ macro_rules! of_kind {
     };
 }
 
-pub(super) fn get(connection: &mut SqliteConnection, kind: &str, id: &str, now: Timestamp) -> Result<Option<Document>> {
+pub(super) fn get(connection: &mut Connection, kind: &str, id: &str, now: Timestamp) -> Result<Option<Document>> {
     let row = of_kind!(kind, now).filter(documents::id.eq(id)).select(DocumentRow::as_select());
     row.get_result(connection).optional().map_err(failed)?.map(DocumentRow::record).transpose()
 }
 
 pub(super) fn list(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     kind: &str,
     before: Option<i64>,
     limit: u32,
@@ -78,7 +78,7 @@ pub(super) fn list(
     Ok(rows.into_iter().filter_map(|row| row.record().ok()).collect())
 }
 
-pub(super) fn put(connection: &mut SqliteConnection, new: &NewDocument, now: Timestamp) -> Result<Document> {
+pub(super) fn put(connection: &mut Connection, new: &NewDocument, now: Timestamp) -> Result<Document> {
     let body = new.text()?;
     immediately(connection, |connection| {
         let (kind, id) = (new.kind.as_str(), new.id.as_str());
@@ -115,7 +115,7 @@ pub(super) fn put(connection: &mut SqliteConnection, new: &NewDocument, now: Tim
 }
 
 /// Removes the oldest documents of the kind of this one, which stays.
-fn trim(connection: &mut SqliteConnection, row: &DocumentRow, keep: u32) -> Result<()> {
+fn trim(connection: &mut Connection, row: &DocumentRow, keep: u32) -> Result<()> {
     let others = || documents::kind.eq(&row.kind).and(documents::number.ne(row.number));
     let surplus = documents::table.filter(others()).order(documents::number.desc());
     let surplus = surplus.offset(i64::from(keep.saturating_sub(1))).limit(1).select(documents::number);
@@ -126,7 +126,7 @@ fn trim(connection: &mut SqliteConnection, row: &DocumentRow, keep: u32) -> Resu
     Ok(())
 }
 
-pub(super) fn remove(connection: &mut SqliteConnection, kind: &str, id: &str, now: Timestamp) -> Result<bool> {
+pub(super) fn remove(connection: &mut Connection, kind: &str, id: &str, now: Timestamp) -> Result<bool> {
     immediately(connection, |connection| {
         let there = of_kind!(kind, now).filter(documents::id.eq(id)).count();
         let there = there.get_result::<i64>(connection).map_err(failed)? > 0;

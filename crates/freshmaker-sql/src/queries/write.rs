@@ -8,13 +8,13 @@ use super::schema::{
     attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
     sequences, transitions,
 };
-use super::{CHUNK, Failure, PARTITIONS, failed};
+use super::{CHUNK, Connection, Failure, PARTITIONS, failed};
 use diesel::dsl::{exists, max};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::upsert::excluded;
 use diesel::{
     AsChangeset, BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
-    SqliteConnection, select,
+    select,
 };
 use freshmaker::backend::{Claim, Error, Lease, Result};
 use freshmaker::rebuild::{
@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The whole commit or nothing of it.
-pub(super) fn commit(connection: &mut SqliteConnection, commit: Commit) -> Result<()> {
+pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> {
     immediately(connection, |connection| {
         let Commit { run, edges, unchanged, at_most, changes } = commit;
         if let Some(run) = run {
@@ -59,19 +59,19 @@ struct Guard {
     edges: bool,
 }
 
-pub(super) fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+pub(super) fn must_live(connection: &mut Connection, run: RunId) -> Result<()> {
     let lives = select(exists(runs::table.find(run.0))).get_result::<bool>(connection).map_err(failed)?;
     lives.then_some(()).ok_or_else(|| fenced(run))
 }
 
 const EDGES: &str = "edges";
 
-pub(super) fn edges(connection: &mut SqliteConnection) -> Result<u64> {
+pub(super) fn edges(connection: &mut Connection) -> Result<u64> {
     let stored = sequences::table.find(EDGES).select(sequences::last).get_result::<i64>(connection);
     Ok(u64::try_from(stored.optional().map_err(failed)?.unwrap_or(0)).unwrap_or(0))
 }
 
-fn count_edges(connection: &mut SqliteConnection, expected: u64, adds: bool) -> Result<()> {
+fn count_edges(connection: &mut Connection, expected: u64, adds: bool) -> Result<()> {
     let found = edges(connection)?;
     if found != expected {
         return Err(conflict(format!("dependencies were added: there are {found}, not {expected}")));
@@ -84,7 +84,7 @@ fn count_edges(connection: &mut SqliteConnection, expected: u64, adds: bool) -> 
     Ok(())
 }
 
-fn adds_dependency(connection: &mut SqliteConnection, changes: &[RowChange]) -> Result<bool> {
+fn adds_dependency(connection: &mut Connection, changes: &[RowChange]) -> Result<bool> {
     for change in changes {
         if let RowChange::Dependency(edge) = change
             && is_new(connection, edge)?
@@ -96,7 +96,7 @@ fn adds_dependency(connection: &mut SqliteConnection, changes: &[RowChange]) -> 
 }
 
 /// Whether the dependency is not satisfied, and is not there yet.
-fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> {
+fn is_new(connection: &mut Connection, edge: &Dependency) -> Result<bool> {
     if edge.satisfied {
         return Ok(false);
     }
@@ -104,7 +104,7 @@ fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> 
     known.get_result::<bool>(connection).map(|known| !known).map_err(failed)
 }
 
-fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: Version) -> Result<()> {
+fn must_have_version(connection: &mut Connection, key: &RowKey, expected: Version) -> Result<()> {
     let (what, id, found) = match key {
         RowKey::Event(id) => {
             let row = events::table.find(id.0).select(events::version).get_result::<i64>(connection);
@@ -123,7 +123,7 @@ fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: 
     must_be_one(usize::from(found == Some(expected.into())), what, id, expected)
 }
 
-fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Result<()> {
+fn must_fit(connection: &mut Connection, system: &str, limit: u32) -> Result<()> {
     let live = attempts::table.filter(attempts::live.eq(true).and(attempts::system.eq(system))).count();
     let live = live.get_result::<i64>(connection).map_err(failed)?;
     if live > i64::from(limit) { Err(full(system, limit)) } else { Ok(()) }
@@ -132,8 +132,8 @@ fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Resu
 /// One transaction that may write; taking the lock at its beginning keeps it from failing in the
 /// middle.
 pub(super) fn immediately<T>(
-    connection: &mut SqliteConnection,
-    work: impl FnOnce(&mut SqliteConnection) -> Result<T>,
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T>,
 ) -> Result<T> {
     connection.immediate_transaction(|connection| work(connection).map_err(Failure)).map_err(|Failure(error)| error)
 }
@@ -152,7 +152,7 @@ struct NewRows {
 
 impl NewRows {
     /// Tables that are referred to come first.
-    fn insert(self, connection: &mut SqliteConnection) -> Result<()> {
+    fn insert(self, connection: &mut Connection) -> Result<()> {
         for rows in self.builds.chunks(ROWS) {
             insert(diesel::insert_into(builds::table).values(rows).execute(connection))?;
         }
@@ -187,7 +187,7 @@ impl NewRows {
     }
 }
 
-fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
+fn write_one(connection: &mut Connection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
     match change {
         RowChange::Receive(record) => {
             let row = InboxRow::of(&record)?;
@@ -217,14 +217,14 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard,
             upsert.execute(connection).map_err(failed)?;
         }
         RowChange::Transition(record) => new.transitions.push(TransitionRow::of(&record)),
-        RowChange::Notification(record) => new.notifications.push(NotificationRow::of(&record)?),
+        RowChange::Notification(record) => new.notifications.push(NotificationRow::of(&record, PARTITIONS)?),
         RowChange::Position(row) => write_position(connection, &row, guard.run)?,
         RowChange::Trim { partition, up_to } => trim(connection, partition, up_to, guard.run)?,
     }
     Ok(())
 }
 
-fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Option<RunId>) -> Result<()> {
+fn change_inbox(connection: &mut Connection, record: &InboxRecord, by: Option<RunId>) -> Result<()> {
     let this = inbox::source.eq(&record.source).and(inbox::message_id.eq(&record.message_id));
     let claimed = inbox::state.eq(inbox_number(InboxState::Claimed)).and(inbox::run.eq(by.map_or(-1, |run| run.0)));
     let row = inbox::table.filter(this).filter(claimed);
@@ -242,7 +242,7 @@ fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Opt
 }
 
 /// A dead letter becomes new again.
-fn requeue(connection: &mut SqliteConnection, key: &MessageKey) -> Result<()> {
+fn requeue(connection: &mut Connection, key: &MessageKey) -> Result<()> {
     let MessageKey { source, message_id } = key;
     let this = inbox::source.eq(source).and(inbox::message_id.eq(message_id));
     let dead = inbox::table.filter(this).filter(inbox::state.eq(inbox_number(InboxState::Dead)));
@@ -263,7 +263,7 @@ fn requeue(connection: &mut SqliteConnection, key: &MessageKey) -> Result<()> {
     })
 }
 
-fn write_position(connection: &mut SqliteConnection, row: &Position, run: Option<RunId>) -> Result<()> {
+fn write_position(connection: &mut Connection, row: &Position, run: Option<RunId>) -> Result<()> {
     must_publish(connection, row.partition, run)?;
     let number = number(row.partition);
     match row.position {
@@ -281,7 +281,7 @@ fn write_position(connection: &mut SqliteConnection, row: &Position, run: Option
     Ok(())
 }
 
-fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Option<RunId>) -> Result<()> {
+fn trim(connection: &mut Connection, partition: u16, up_to: i64, run: Option<RunId>) -> Result<()> {
     must_publish(connection, partition, run)?;
     let number = number(partition);
     let gone = notifications::partition.eq(number).and(notifications::position.le(up_to));
@@ -290,7 +290,7 @@ fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Opti
     row.execute(connection).map(drop).map_err(failed)
 }
 
-fn must_publish(connection: &mut SqliteConnection, partition: u16, run: Option<RunId>) -> Result<()> {
+fn must_publish(connection: &mut Connection, partition: u16, run: Option<RunId>) -> Result<()> {
     let publisher = partitions::table.find(number(partition)).select(partitions::publisher);
     let publisher = publisher.get_result::<Option<i64>>(connection).optional().map_err(failed)?.flatten();
     let holds = run.is_some() && publisher.map(RunId) == run;
@@ -301,7 +301,7 @@ pub(super) fn number(partition: u16) -> i16 {
     i16::try_from(partition).unwrap_or(i16::MAX)
 }
 
-fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected: Option<Version>) -> Result<()> {
+fn write_event(connection: &mut Connection, record: &EventRecord, expected: Option<Version>) -> Result<()> {
     let row = EventRow::of(record)?;
     let Some(expected) = expected else {
         return insert(diesel::insert_into(events::table).values(row).execute(connection));
@@ -311,12 +311,7 @@ fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected
     must_be_one(changed, "event", record.id, expected)
 }
 
-fn update_build(
-    connection: &mut SqliteConnection,
-    record: &BuildRecord,
-    expected: Version,
-    replanned: bool,
-) -> Result<()> {
+fn update_build(connection: &mut Connection, record: &BuildRecord, expected: Version, replanned: bool) -> Result<()> {
     let this = builds::id.eq(record.id.0).and(builds::version.eq(i64::from(expected)));
     let changed = if replanned {
         diesel::update(builds::table.filter(this)).set(BuildRow::of(record)?).execute(connection)
@@ -327,7 +322,7 @@ fn update_build(
     must_be_one(changed.map_err(failed)?, "build", record.id, expected)
 }
 
-fn update_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, expected: Version) -> Result<()> {
+fn update_attempt(connection: &mut Connection, record: &AttemptRecord, expected: Version) -> Result<()> {
     let this = attempts::id.eq(record.id.as_str()).and(attempts::version.eq(i64::from(expected)));
     let progress = AttemptProgress::of(record).as_changeset();
     match (Update { statement: "UPDATE attempts", progress, this }).execute(connection) {
@@ -338,7 +333,7 @@ fn update_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, exp
 }
 
 /// Why an attempt cannot be stored: which other one has its external id, or is live beside it.
-fn taken(connection: &mut SqliteConnection, record: &AttemptRecord) -> Result<Error> {
+fn taken(connection: &mut Connection, record: &AttemptRecord) -> Result<Error> {
     let external = record.external.as_ref().map(ToString::to_string);
     let other = attempts::table
         .filter(attempts::system.eq(&record.system).and(attempts::external.eq(&external)))
@@ -369,12 +364,7 @@ fn must_be_one(changed: usize, what: &str, id: impl fmt::Display, expected: Vers
 
 /// Begins a run, or renews its lease. `alone`: no other process can have a lease, so that those
 /// that are stored are over.
-pub(super) fn lease(
-    connection: &mut SqliteConnection,
-    held: Option<RunId>,
-    now: Timestamp,
-    alone: bool,
-) -> Result<Lease> {
+pub(super) fn lease(connection: &mut Connection, held: Option<RunId>, now: Timestamp, alone: bool) -> Result<Lease> {
     immediately(connection, |connection| {
         let until = runs::expires_at.eq(to_micros(later(now, LEASE_TTL)));
         if alone {
@@ -407,7 +397,7 @@ pub(super) fn lease(
     })
 }
 
-fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<u16>> {
+fn take_partitions(connection: &mut Connection, run: RunId) -> Result<Vec<u16>> {
     let living = runs::table.select(runs::run).load::<i64>(connection).map_err(failed)?;
     let living: BTreeSet<_> = living.into_iter().map(RunId).collect();
     let rows = partitions::table.select((partitions::partition, partitions::publisher));
@@ -431,7 +421,7 @@ fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<
     Ok(mine)
 }
 
-pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+pub(super) fn release(connection: &mut Connection, run: RunId) -> Result<()> {
     immediately(connection, |connection| {
         if diesel::delete(runs::table.find(run.0)).execute(connection).map_err(failed)? == 0 {
             return Ok(());
@@ -442,7 +432,7 @@ pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<(
     })
 }
 
-pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i64> {
+pub(super) fn reserve(connection: &mut Connection, count: u32) -> Result<i64> {
     const ROWS: &str = "rows";
     immediately(connection, |connection| {
         let last = sequences::table.find(ROWS).select(sequences::last).get_result::<i64>(connection);
@@ -454,7 +444,7 @@ pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i
     })
 }
 
-pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Timestamp) -> Result<Vec<InboxRecord>> {
+pub(super) fn claim(connection: &mut Connection, claim: &Claim, now: Timestamp) -> Result<Vec<InboxRecord>> {
     let Claim { run, ref holding, limit, pause_max } = *claim;
     immediately(connection, |connection| {
         must_live(connection, run)?;
@@ -500,7 +490,7 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Times
 }
 
 /// A message whose row cannot be read is a dead letter: it must not hold up the others.
-fn bury(connection: &mut SqliteConnection, number: i64, error: &Error) -> Result<()> {
+fn bury(connection: &mut Connection, number: i64, error: &Error) -> Result<()> {
     let text = error.to_string();
     let dead = (
         inbox::state.eq(inbox_number(InboxState::Dead)),
