@@ -32,7 +32,7 @@ pub(crate) struct InboxRow {
     state: i16,
     pub(crate) tries: i64,
     waits: i64,
-    run: i64,
+    pub(crate) run: i64,
     received_at: i64,
     not_before: Option<i64>,
     reason_code: Option<String>,
@@ -416,6 +416,10 @@ impl AttemptRow {
 }
 
 impl DependencyRow {
+    pub(crate) fn key(&self) -> (i64, i64) {
+        (self.parent, self.child)
+    }
+
     pub(crate) fn of(record: &Dependency) -> Self {
         let kind = match record.kind {
             DependencyKind::Needs => 0,
@@ -436,6 +440,10 @@ impl DependencyRow {
 }
 
 impl CauseRow {
+    pub(crate) fn key(&self) -> (i64, i64) {
+        (self.build, self.event)
+    }
+
     pub(crate) fn of(record: &Cause) -> Result<Self> {
         let because = json(&record.because)?;
         Ok(Self { build: record.build.0, event: record.event.0, because, live: record.live })

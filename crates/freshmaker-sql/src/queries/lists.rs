@@ -3,7 +3,7 @@
 //! A filter is a condition put together from the fields that restrict. Totals by state alone come
 //! from `tallies`, which triggers keep in the writing transaction; others are counted.
 
-use super::prepared::{OutputName, among, only};
+use super::dialect::{OutputName, among, only};
 use super::query::readable;
 use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, Place, inbox_number};
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
@@ -176,7 +176,7 @@ fn tally(connection: &mut Connection, subject: &str, states: &[i16]) -> Result<u
     let rows = tallies::table.filter(tallies::subject.eq(subject)).select((tallies::state, tallies::amount));
     let rows = rows.load::<(i16, i64)>(connection).map_err(failed)?;
     let wanted = rows.into_iter().filter(|(state, _)| states.is_empty() || states.contains(state));
-    Ok(wanted.map(|(_, amount)| count(amount)).sum())
+    Ok(count(wanted.map(|(_, amount)| amount).sum()))
 }
 
 fn count(amount: i64) -> u64 {

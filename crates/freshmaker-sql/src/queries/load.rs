@@ -1,4 +1,5 @@
-use super::prepared::{IsOpen, among, latest_outputs};
+use super::dialect::{among, latest_outputs};
+use super::prepared::IsOpen;
 use super::rows::{AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow};
 use super::schema::{attempts, build_causes, build_deps, builds, events};
 use super::{Connection, failed};

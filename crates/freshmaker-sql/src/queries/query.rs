@@ -1,4 +1,5 @@
-use super::prepared::{among, at_most};
+use super::dialect::{self, Now, among};
+use super::prepared::at_most;
 use super::rows::{
     AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
     mode_number, moment,
@@ -19,7 +20,7 @@ use freshmaker::rebuild::{
     InboxRecord, InboxState, RowKey, RunId, Transition,
 };
 use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview};
-use freshmaker::time::{Timestamp, later, to_micros};
+use freshmaker::time::{later, to_micros};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,7 +102,8 @@ pub(super) fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) ->
     record.map_err(|error| unreadable.push(Violation { rule: "unreadable".to_owned(), text: error.to_string() })).ok()
 }
 
-pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, now: Timestamp) -> Result<Due> {
+pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, now: Now) -> Result<Due> {
+    let now = dialect::moment(connection, now)?;
     let micros = to_micros(now);
     let mut unreadable = Vec::new();
     let latest = to_micros(later(now, limits.pause_max));
@@ -191,8 +193,12 @@ pub(super) fn durations(connection: &mut Connection, mode: BuildMode, limit: u32
 
 pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {
     let tallies = tallies::table.select((tallies::subject, tallies::state, tallies::amount));
-    let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sums = BTreeMap::new();
     for (subject, state, amount) in tallies.load::<(String, i16, i64)>(connection).map_err(failed)? {
+        *sums.entry((subject, state)).or_insert(0_i64) += amount;
+    }
+    let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    for ((subject, state), amount) in sums {
         let place = Place { table: "tallies", id: &subject };
         let amount = u64::try_from(amount).unwrap_or(0);
         match subject.as_str() {
