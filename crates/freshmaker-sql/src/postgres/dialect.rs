@@ -13,8 +13,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorInformation, QueryResult};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, SmallInt, Text};
 use diesel::{Connection as _, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker::rebuild::{AttemptId, AttemptRecord, BuildId, EventId, RowChange, RowKey, RunId, Version};
+use freshmaker::rebuild::{AttemptId, AttemptRecord, BuildId, EventId, ExternalId, RowChange, RowKey, RunId, Version};
 use freshmaker::store::{PLACE, conflict, external_taken};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use std::collections::BTreeSet;
@@ -115,6 +116,18 @@ impl Listed for AttemptId {
     }
 }
 
+impl Listed for ArtifactId {
+    fn list(values: &[Self]) -> Values {
+        Values::Texts(values.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl Listed for ExternalId {
+    fn list(values: &[Self]) -> Values {
+        Values::Texts(values.iter().map(ToString::to_string).collect())
+    }
+}
+
 impl Listed for String {
     fn list(values: &[Self]) -> Values {
         Values::Texts(values.to_vec())
@@ -166,7 +179,7 @@ pub(super) struct Only<C> {
 }
 
 /// Whether a column has this value.
-pub(super) fn only<C, V: Listed + Clone>(column: C, value: &V) -> Result<Only<C>> {
+pub(super) fn only<C, V: Listed>(column: C, value: &V) -> Result<Only<C>> {
     Ok(Only { column, value: V::list(std::slice::from_ref(value)) })
 }
 

@@ -4,9 +4,9 @@ mod config;
 mod dialect;
 #[path = "../queries/documents.rs"]
 mod documents;
+mod listen;
 #[path = "../queries/lists.rs"]
 mod lists;
-mod listen;
 #[path = "../queries/load.rs"]
 mod load;
 mod pool;

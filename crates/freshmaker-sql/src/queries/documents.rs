@@ -1,8 +1,8 @@
 //! What programs around an engine keep.
 
+use super::dialect::{self, Now, immediately};
 use super::rows::Place;
 use super::schema::documents;
-use super::dialect::{self, Now, immediately};
 use super::{Connection, Here, failed};
 use async_trait::async_trait;
 use diesel::{

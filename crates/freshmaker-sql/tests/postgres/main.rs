@@ -197,7 +197,9 @@ async fn questions_never_hold_up_an_engine() {
     let asked: Vec<_> = (0..6)
         .map(|_| {
             let storage = Arc::clone(&storage);
-            tokio::spawn(async move { storage.transitions("build", "1").await })
+            tokio::spawn(async move {
+                storage.transitions(&freshmaker::rebuild::RowKey::Build(freshmaker::rebuild::BuildId(1))).await
+            })
         })
         .collect();
     place::until_waiting(&client, 2).await;
@@ -257,4 +259,28 @@ async fn a_process_hears_of_what_another_one_commits() {
     assert!(own.is_err(), "neither itself nor another schema concerns it");
     other.commit(Commit::unfenced(vec![RowChange::Receive(message(2))])).await.unwrap();
     heard.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_is_replaced_by_one_of_several() {
+    use freshmaker::backend::{Documents, NewDocument};
+    let Some(place) = Place::new() else { return };
+    let storage = place.migrated().await;
+    for expected in [None, Some(0), Some(1)] {
+        let putting: Vec<_> = (0..4)
+            .map(|body| {
+                let other = place.process();
+                let mut new = NewDocument::new("session", "1", serde_json::json!(body));
+                new.expected = expected;
+                tokio::spawn(async move { remedy(&other.put(new).await) })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for one in putting {
+            outcomes.push(one.await.unwrap());
+        }
+        outcomes.sort_by_key(Option::is_some);
+        assert_eq!(outcomes, [None, Some(Remedy::Conflict), Some(Remedy::Conflict), Some(Remedy::Conflict)]);
+    }
+    assert_eq!(storage.get("session", "1").await.unwrap().unwrap().version, 2);
 }

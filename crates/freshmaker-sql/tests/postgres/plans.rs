@@ -40,7 +40,8 @@ async fn engine(storage: &PostgresStorage, round: u32) {
     let claimed = storage.claim(&Claim { run, holding: Vec::new(), limit: 5, pause_max }).await.unwrap();
     assert_eq!(claimed.len(), 5);
     storage.durations(BuildMode::Real, 20).await.unwrap();
-    assert_eq!(storage.notifications(3, 99_000, 20).await.unwrap().items.len(), 20);
+    assert_eq!(storage.notifications(Some(3), 99_000, 20).await.unwrap().items.len(), 20);
+    assert_eq!(storage.notifications(None, 99_000, 20).await.unwrap().items.len(), 20);
     storage.outbox().await.unwrap();
     let key = BuildKey { system: "s0".into(), artifact: "a3".into(), target: String::new(), mode: BuildMode::Real };
     for scope in [
@@ -65,16 +66,21 @@ async fn engine(storage: &PostgresStorage, round: u32) {
 async fn pages(storage: &PostgresStorage) {
     storage.overview().await.unwrap();
     storage.message("amqp", "m5").await.unwrap().unwrap();
-    storage.attempts(BuildId(5)).await.unwrap();
-    storage.transitions("build", "5").await.unwrap();
+    storage.attempts(vec![BuildId(5)]).await.unwrap();
+    storage.transitions(&RowKey::Build(BuildId(5))).await.unwrap();
     assert_eq!(storage.messages(vec![InboxState::Dead], Paging::first(20)).await.unwrap().items.len(), 0);
     let open = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
     assert_eq!(storage.events(open, Paging::first(20)).await.unwrap().items.len(), 20);
-    let about = EventFilter { search_key: Some("k5".into()), ..EventFilter::default() };
+    let about = EventFilter { search_keys: vec!["k5".into()], ..EventFilter::default() };
     assert_eq!(storage.events(about, Paging::first(20)).await.unwrap().items.len(), 12);
-    let of_event = BuildFilter { event: Some(EventId(5)), ..BuildFilter::default() };
+    let by_kind = EventFilter { kinds: vec!["TestingEvent".into()], ..EventFilter::default() };
+    assert_eq!(storage.events(by_kind, Paging::first(20)).await.unwrap().items.len(), 20);
+    let behind = Paging { behind: Some(50_000), counted: true, ..Paging::first(20) };
+    let page = storage.events(EventFilter::default(), behind).await.unwrap();
+    assert_eq!((page.items[0].id, page.items.len(), page.total), (EventId(49_999), 20, Some(100_000)));
+    let of_event = BuildFilter { events: vec![EventId(5)], ..BuildFilter::default() };
     assert_eq!(storage.builds(of_event, Paging::first(20)).await.unwrap().items.len(), 1);
-    let of_artifact = BuildFilter { artifact: Some("a5".into()), ..BuildFilter::default() };
+    let of_artifact = BuildFilter { artifacts: vec!["a5".into()], ..BuildFilter::default() };
     assert_eq!(storage.builds(of_artifact, Paging::first(20)).await.unwrap().items.len(), 20);
 }
 
@@ -116,8 +122,6 @@ async fn what_is_asked_often_reads_few_rows() {
     drop(place.migrated().await);
     let client = place.client().await;
     client.batch_execute(ROWS).await.unwrap();
-    // Of the triggers.
-    client.batch_execute("DELETE FROM tallies; VACUUM ANALYZE tallies").await.ok();
     let separator = if super::place::url().contains('?') { '&' } else { '?' };
     let name = place.schema.replace(' ', "%20");
     let url = format!("{}{separator}application_name={name}", super::place::url());

@@ -34,7 +34,8 @@ async fn at_once(place: &Place, commits: Vec<Commit>) -> Vec<Option<Remedy>> {
 }
 
 async fn count(storage: &PostgresStorage, state: InboxState) -> u64 {
-    storage.messages(vec![state], freshmaker::backend::Paging::first(1)).await.unwrap().total
+    let paging = freshmaker::backend::Paging { counted: true, ..freshmaker::backend::Paging::first(1) };
+    storage.messages(vec![state], paging).await.unwrap().total.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -201,22 +202,25 @@ async fn a_reader_of_notifications_misses_none() {
             })
         })
         .collect();
-    let (mut read, mut at) = (BTreeSet::new(), [0_i64; 8]);
+    let (mut read, mut all, mut at) = (BTreeSet::new(), BTreeSet::new(), [0_i64; 9]);
     let mut done = false;
     while !done {
         // What was written before this round is read in it.
         done = writers.iter().all(tokio::task::JoinHandle::is_finished);
-        for (partition, after) in (0_u16..).zip(at.iter_mut()) {
+        // Of each partition, and of all.
+        for (partition, after) in (0_u16..8).map(Some).chain([None]).zip(at.iter_mut()) {
             let found = storage.notifications(partition, *after, 50).await.unwrap();
             done &= found.items.is_empty();
             *after = found.end;
-            read.extend(found.items.into_iter().map(|(_, row)| (row.id, row.version)));
+            let rows = found.items.into_iter().map(|(_, row)| (row.id, row.version));
+            if partition.is_some() { read.extend(rows) } else { all.extend(rows) }
         }
     }
     for writer in writers {
         writer.await.unwrap();
     }
     assert_eq!(read.len(), usize::try_from(WRITERS).unwrap() * 3 * EACH as usize);
+    assert_eq!(all, read);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
