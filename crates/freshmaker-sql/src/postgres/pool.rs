@@ -112,9 +112,12 @@ impl Pool {
         })
         .abort_handle();
         let unavailable = |text: String| Error::new(Remedy::Unavailable, &self.place, text);
-        let checked = tokio::time::timeout(self.wait, must_keep_settings(&client, &self.place)).await;
-        checked.map_err(|_| unavailable("no answer to the first question".to_owned()))??;
-        let connection = AsyncPgConnection::try_from(client).await.map_err(|error| unavailable(error.to_string()))?;
+        let begin = async {
+            must_keep_settings(&client, &self.place).await?;
+            AsyncPgConnection::try_from(client).await.map_err(|error| unavailable(error.to_string()))
+        };
+        let begun = tokio::time::timeout(self.wait, begin).await;
+        let connection = begun.map_err(|_| unavailable("no answer to the first question".to_owned()))??;
         Ok(Idle { connection: AsyncConnectionWrapper::from(connection), driver })
     }
 
