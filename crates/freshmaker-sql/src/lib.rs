@@ -16,7 +16,7 @@
 //!
 //! | feature | default | gives | needs |
 //! |---|---|---|---|
-//! | `postgres` | | `PostgresStorage` | PostgreSQL 12 or later |
+//! | `postgres` | | `PostgresStorage` | PostgreSQL 12 or later; tested with 15 |
 //!
 //! # Limits
 //! * One engine process at a time has a file of SQLite; others may read it.
@@ -24,6 +24,9 @@
 //! * PostgreSQL is spoken to directly, or through a pooler in session mode that passes `options`
 //!   on; one that shares sessions is refused.
 //! * Calls need a tokio runtime, since each runs on a blocking thread.
+
+// The queries are written once, and are modules of each database.
+#![allow(clippy::duplicate_mod)]
 
 #[cfg(feature = "postgres")]
 mod postgres;
