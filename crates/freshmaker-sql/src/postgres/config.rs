@@ -71,8 +71,8 @@ pub struct PostgresConfig {
     /// Schema in which the tables are. It must exist. Default: `public`.
     #[serde(default = "schema")]
     pub schema: String,
-    /// At most so many connections, at least 2: half of them are kept for what engines do, so that
-    /// questions of others never hold them up. Default: 10.
+    /// At most so many connections, at least 2, beside one that listens: half of them are kept for
+    /// what engines do, so that questions of others never hold them up. Default: 10.
     #[serde(default = "connections")]
     pub connections: usize,
     /// Longest time to connect, and to wait for a free connection. In seconds when read. Default:
