@@ -405,7 +405,8 @@ pub(super) fn lock_builds(connection: &mut Connection, ids: &[i64]) -> Result<bo
 /// Adds up what transactions have added since the last lease.
 pub(super) fn settle_tallies(connection: &mut Connection) -> Result<()> {
     let settle = "WITH gone AS (DELETE FROM tallies RETURNING subject, state, amount)
-        INSERT INTO tallies SELECT subject, state, sum(amount) FROM gone GROUP BY subject, state HAVING sum(amount) <> 0";
+        INSERT INTO tallies
+        SELECT subject, state, sum(amount) FROM gone GROUP BY subject, state HAVING sum(amount) <> 0";
     connection.batch_execute(settle).map_err(failed)
 }
 

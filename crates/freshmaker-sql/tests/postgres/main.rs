@@ -49,7 +49,7 @@ async fn a_database_keeps_the_contract_on_several_threads() {
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    let seeds = std::env::var("FRESHMAKER_SIM_SEEDS").unwrap_or_else(|_| "0..2".to_owned());
+    let seeds = std::env::var("FRESHMAKER_SIM_SEEDS").unwrap_or_else(|_| "0..1".to_owned());
     let (from, to) = seeds.split_once("..").unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _entered = runtime.enter();
