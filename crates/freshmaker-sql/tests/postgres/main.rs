@@ -19,7 +19,7 @@ use freshmaker_testing::conformance;
 use freshmaker_testing::sim::simulate_on;
 use place::{Place, message, remedy};
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 async fn keeps_the_contract() {
     if Place::new().is_none() {
@@ -226,7 +226,6 @@ async fn a_text_that_cannot_be_stored_is_rejected() {
 async fn a_dropped_future_leaves_nothing_locked() {
     let Some(place) = Place::new() else { return };
     let (storage, other) = (place.migrated().await, place.process());
-    let written = Mutex::new(0);
     for round in 0..20 {
         let changes = (0..20).map(|id| RowChange::Receive(message(format!("{round}-{id}")))).collect();
         let mut writing = Box::pin(storage.commit(Commit::unfenced(changes)));
@@ -237,9 +236,7 @@ async fn a_dropped_future_leaves_nothing_locked() {
         begun.await;
         drop(writing);
         other.commit(Commit::unfenced(vec![RowChange::Receive(message(format!("other-{round}")))])).await.unwrap();
-        *written.lock().unwrap() += 1;
     }
-    assert_eq!(*written.lock().unwrap(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
