@@ -18,7 +18,7 @@ const ROWS: &str = r#"
         SELECT n, 0, CASE WHEN n > 99850 THEN 1 WHEN n > 99700 THEN 3 ELSE 6 END, 's' || n % 3, '["s' || n % 3 || '","a' || n % 5000 || '","","real"]',
             'a' || n % 5000, '', 0, 0, 1, '{}', '[]', 0, 0, n % 7, 0, 0, 0, false, '', '', n, '{"id":"o","digest":null}' FROM generate_series(1, 100000) AS n;
     INSERT INTO attempts (id, version, state, build, system, number, run, release, intent_at, reason_code, reason_text)
-        SELECT 'a' || n, 0, CASE WHEN n > 99700 AND n <= 99850 THEN 1 ELSE 5 END, n, 's' || n % 3, 1, 1, '', n, '', '' FROM generate_series(1, 100000) AS n;
+        SELECT 'a' || n, 0, CASE WHEN n > 99700 AND n <= 99850 THEN 1 ELSE 4 + n % 2 END, n, 's' || n % 3, 1, 1, '', n, '', '' FROM generate_series(1, 100000) AS n;
     INSERT INTO build_deps SELECT n, n + 1, 0, n < 99700 OR n % 10 <> 0 FROM generate_series(1, 99999) AS n;
     INSERT INTO build_causes SELECT n, n, '[]', true FROM generate_series(1, 100000) AS n;
     INSERT INTO plans SELECT n, '{}' FROM generate_series(1, 100000) AS n;

@@ -122,6 +122,8 @@ CREATE UNIQUE INDEX attempts_one_live ON attempts (build) WHERE state < 4;
 CREATE INDEX attempts_external_id ON attempts (external) WHERE external IS NOT NULL;
 CREATE INDEX attempts_build ON attempts (build, live, number);
 CREATE INDEX attempts_due ON attempts (live, unobserved_since, id);
+-- How long successes took is asked for also where there are few.
+CREATE INDEX attempts_state ON attempts (state, unobserved_since, id);
 CREATE INDEX attempts_system ON attempts (live, system);
 CREATE INDEX attempts_not_before ON attempts (live, not_before) WHERE not_before IS NOT NULL;
 CREATE FUNCTION attempts_external_once() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
