@@ -283,6 +283,13 @@ pub trait StorageUpkeep: fmt::Debug + Send + Sync + 'static {
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept>;
 
+    /// Waits until another process may have changed what is stored. It is a hint, so that an engine
+    /// or a client need not wait for its next look: it may come too often, late or, as is the
+    /// default, never.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
     /// Writes a copy of everything, as of one moment, into a new file, while engines go on.
     ///
     /// # Errors

@@ -67,11 +67,12 @@ impl Client {
     }
 
     /// Waits until it is worth while to ask again: after a change that an engine in this process
-    /// has stored, or after a tick.
+    /// has stored, or of which the storage has heard, or after a tick.
     pub(super) async fn again(&self, changed: Notified<'_>) {
         let timer = self.sleep(self.inner.tick);
+        let elsewhere = self.inner.storage.upkeep().changed();
         pin_mut!(changed, timer);
-        select(changed, timer).await;
+        select(select(changed, elsewhere), timer).await;
         self.sleep(PACE).await;
     }
 }

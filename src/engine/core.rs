@@ -416,6 +416,18 @@ impl Core {
         self.sleep(self.options.pace).await;
     }
 
+    /// Wakes all stages when another process may have stored something; never returns.
+    pub(super) async fn hear(&self) {
+        loop {
+            match self.client.storage().await {
+                Ok(storage) => storage.upkeep().changed().await,
+                Err(_) => std::future::pending().await,
+            }
+            self.wake.all();
+            self.sleep(self.options.pace).await;
+        }
+    }
+
     /// Logs stored rows that cannot be read, each once and at most `REPORTED_MAX` of them. The
     /// process forgets them when it ends, so a new process logs them again.
     pub(super) fn report(&self, unreadable: &[Violation]) {

@@ -223,8 +223,9 @@ async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnorder
         tracing::warn!(engine.run = %core.run(), "calls under way did not end in time; the next run looks them up");
     };
     let lost = lease::keep(core, ttl);
-    pin_mut!(stages, stopped, lost);
-    match select(select(stages, stopped), lost).await {
+    let hearing = core.hear();
+    pin_mut!(stages, stopped, lost, hearing);
+    match select(select(select(stages, hearing), stopped), lost).await {
         Either::Left(_) => Ended::Stopped,
         Either::Right(_) => Ended::Lost,
     }

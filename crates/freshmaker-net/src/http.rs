@@ -2,7 +2,6 @@ use super::native;
 use super::tls::{self, TlsFiles};
 use freshmaker::backend::{Error, Remedy, Result, with_causes};
 use futures_util::StreamExt;
-use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -62,30 +61,6 @@ impl HttpConfig {
             Ok(parsed) if parsed.port() == Some(0) => refused(&"no server has the port 0"),
             Ok(_) => Ok(()),
         }
-    }
-}
-
-/// A text that [`Debug`](fmt::Debug) never shows: a password or a token.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Returns the text. Call this only where the text is sent.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 

@@ -43,12 +43,14 @@ mod negotiate;
 #[cfg(feature = "http")]
 mod parse;
 mod pem;
+mod secret;
 mod tls;
 
 #[cfg(feature = "http")]
-pub use http::{Call, Http, HttpConfig, Reply, Secret};
+pub use http::{Call, Http, HttpConfig, Reply};
 #[cfg(feature = "http")]
 pub use negotiate::{Kerberos, Negotiate, authorization, check_kerberos, of_system};
 #[cfg(feature = "http")]
 pub use parse::off_runtime;
+pub use secret::Secret;
 pub use tls::{TlsFiles, client_config};

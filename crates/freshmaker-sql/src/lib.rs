@@ -1,7 +1,8 @@
 //! Storage of [freshmaker] in SQL databases.
 //!
 //! [`SqliteStorage`] keeps everything in one file, for one process. SQLite itself is compiled in,
-//! so a C compiler is all that is needed.
+//! so a C compiler is all that is needed. With the feature `postgres`, `PostgresStorage` keeps
+//! everything in a PostgreSQL database, for any number of processes; libpq is not needed.
 //!
 //! ```
 //! use freshmaker_sql::SqliteStorage;
@@ -12,13 +13,29 @@
 //! ```
 //!
 //! # Features
-//! None.
+//!
+//! | feature | default | gives | needs |
+//! |---|---|---|---|
+//! | `postgres` | | `PostgresStorage` | PostgreSQL 12 or later; tested with 15 |
 //!
 //! # Limits
-//! * One engine process at a time has a file; others may read it.
+//! * One engine process at a time has a file of SQLite; others may read it.
 //! * The file must be on a local file system: locks of network file systems are not reliable.
+//! * PostgreSQL is spoken to directly, or through a pooler in session mode that passes `options`
+//!   on; one that shares sessions is refused.
 //! * Calls need a tokio runtime, since each runs on a blocking thread.
 
-mod sqlite;
+// The queries are written once, and are modules of each database.
+#![allow(clippy::duplicate_mod)]
 
+#[cfg(feature = "postgres")]
+mod postgres;
+mod progress;
+mod rows;
+mod schema;
+mod sqlite;
+mod versions;
+
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresConfig, PostgresStorage, PostgresTls};
 pub use sqlite::SqliteStorage;

@@ -1,36 +1,41 @@
 //! Storage in one SQLite file. SQLite itself is compiled in.
 
+mod dialect;
+#[path = "../queries/documents.rs"]
 mod documents;
+#[path = "../queries/lists.rs"]
 mod lists;
+#[path = "../queries/load.rs"]
 mod load;
 mod place;
+#[path = "../queries/prepared.rs"]
 mod prepared;
-mod progress;
+#[path = "../queries/query.rs"]
 mod query;
-mod rows;
-mod schema;
+#[path = "../queries/reads.rs"]
+mod reads;
+#[path = "../queries/sweep.rs"]
 mod sweep;
 #[cfg(test)]
 mod tests;
+#[path = "../queries/write.rs"]
 mod write;
 
 use self::load::Stored;
+use crate::versions::upgrade;
+use crate::{progress, rows, schema};
 use async_trait::async_trait;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::{Connection, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel::sqlite::Sqlite;
+use diesel::{Connection as _, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use freshmaker::backend::{
-    BuildCount, BuildFilter, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, Error, EventCount,
-    EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention,
-    Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    Claim, Clock, Documents, Error, Lease, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep,
+    Swept,
 };
 use freshmaker::engine::SystemClock;
-use freshmaker::plan::{Observation, Plan};
-use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
-    Neighbourhood, RowKey, RunId, Transition,
-};
+use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
 use freshmaker::store::{PLACE, conflict, external_changed, load, missing};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use std::fmt;
@@ -38,7 +43,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Db = diesel::sqlite::Sqlite;
+type Connection = SqliteConnection;
+type Db = Sqlite;
+type Here = SqliteStorage;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations");
 
@@ -131,6 +138,22 @@ impl SqliteStorage {
         running.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
     }
 
+    /// Changes something.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(move |session| work(&mut session.connection)).await
+    }
+
+    /// Reads what an engine needs to go on.
+    async fn urgent<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read(work).await
+    }
+
     /// Reads in one transaction, so that all rows are of one moment.
     async fn read<T: Send + 'static>(
         &self,
@@ -174,16 +197,16 @@ impl Storage for SqliteStorage {
     }
 
     async fn release(&self, run: RunId) -> Result<()> {
-        self.run(move |session| write::release(&mut session.connection, run)).await
+        self.write(move |connection| write::release(connection, run)).await
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {
-        self.run(move |session| write::reserve(&mut session.connection, count)).await
+        self.write(move |connection| write::reserve(connection, count)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>> {
         let (claim, now) = (claim.clone(), self.now());
-        self.run(move |session| write::claim(&mut session.connection, &claim, now)).await
+        self.write(move |connection| write::claim(connection, &claim, now)).await
     }
 
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood> {
@@ -196,30 +219,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
-        self.run(move |session| write::commit(&mut session.connection, commit)).await
-    }
-}
-
-#[async_trait]
-impl Documents for SqliteStorage {
-    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
-        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
-        self.read(move |connection| documents::get(connection, &kind, &id, now)).await
-    }
-
-    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
-        let (kind, now) = (kind.to_owned(), self.now());
-        self.read(move |connection| documents::list(connection, &kind, before, limit, now)).await
-    }
-
-    async fn put(&self, document: NewDocument) -> Result<Document> {
-        let now = self.now();
-        self.run(move |session| documents::put(&mut session.connection, &document, now)).await
-    }
-
-    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
-        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
-        self.run(move |session| documents::remove(&mut session.connection, &kind, &id, now)).await
+        self.write(move |connection| write::commit(connection, commit)).await
     }
 }
 
@@ -233,10 +233,8 @@ impl StorageUpkeep for SqliteStorage {
             connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
             // In one transaction, so that two processes that start together do not both make the
             // tables.
-            let migrated = connection.immediate_transaction(|connection| {
-                let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
-                done.map_err(|error| Failure(unavailable("migration", error)))
-            });
+            let migrated =
+                connection.immediate_transaction(|connection| upgrade(connection, || MIGRATIONS).map_err(Failure));
             connection.batch_execute("PRAGMA foreign_keys = ON").map_err(failed)?;
             migrated.map_err(|Failure(error)| error)
         })
@@ -245,7 +243,7 @@ impl StorageUpkeep for SqliteStorage {
 
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
         let now = self.now();
-        self.run(move |session| sweep::sweep(&mut session.connection, run, retention, limit, now)).await
+        self.write(move |connection| sweep::sweep(connection, run, retention, limit, now)).await
     }
 
     /// Writes the copy over a connection of its own, so that nothing else waits for it. A database
@@ -257,80 +255,6 @@ impl StorageUpkeep for SqliteStorage {
         let to = to.to_owned();
         let copying = tokio::task::spawn_blocking(move || place::copy(&from, &to));
         copying.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
-    }
-}
-
-#[async_trait]
-impl StorageReads for SqliteStorage {
-    async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due> {
-        let now = self.now();
-        self.read(move |connection| query::due(connection, run, limits, now)).await
-    }
-
-    async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        self.read(move |connection| lists::events_page(connection, &filter, paging)).await
-    }
-
-    async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        self.read(move |connection| lists::builds_page(connection, &filter, paging)).await
-    }
-
-    async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
-        self.read(move |connection| lists::count_events(connection, &filter)).await
-    }
-
-    async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
-        self.read(move |connection| lists::count_builds(connection, &filter)).await
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.read(move |connection| lists::count_caused(connection, &events)).await
-    }
-
-    async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
-        self.read(move |connection| lists::links(connection, &builds)).await
-    }
-
-    async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
-        self.read(move |connection| query::attempts_of(connection, &builds)).await
-    }
-
-    async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
-        let of = of.clone();
-        self.read(move |connection| query::history(connection, &of)).await
-    }
-
-    async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
-        let (source, message_id) = (source.to_owned(), message_id.to_owned());
-        self.read(move |connection| query::message(connection, &source, &message_id)).await
-    }
-
-    async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.read(move |connection| lists::messages(connection, &states, paging)).await
-    }
-
-    async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
-        self.read(move |connection| query::plan(connection, event)).await
-    }
-
-    async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
-        self.read(move |connection| query::durations(connection, mode, limit)).await
-    }
-
-    async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
-        self.read(move |connection| query::behind(connection, partition, after, limit)).await
-    }
-
-    async fn outbox(&self) -> Result<Outbox> {
-        self.read(query::outbox).await
-    }
-
-    async fn overview(&self) -> Result<Overview> {
-        self.read(query::count_all).await
-    }
-
-    async fn check_consistency(&self) -> Result<Vec<Violation>> {
-        self.read(query::check_consistency).await
     }
 }
 

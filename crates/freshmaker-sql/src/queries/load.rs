@@ -1,8 +1,9 @@
-use super::failed;
-use super::prepared::{IsOpen, among, latest_outputs};
+use super::dialect::{among, latest_outputs};
+use super::prepared::IsOpen;
 use super::rows::{AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow};
 use super::schema::{attempts, build_causes, build_deps, builds, events};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper, SqliteConnection};
+use super::{Connection, failed};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper};
 use freshmaker::backend::Result;
 use freshmaker::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Cause, Dependency, EventId, EventRecord,
@@ -10,7 +11,7 @@ use freshmaker::rebuild::{
 use freshmaker::store::{Rows, Side};
 
 /// The rows of a database, as they are in the transaction that the connection is in.
-pub(super) struct Stored<'a>(pub(super) &'a mut SqliteConnection);
+pub(super) struct Stored<'a>(pub(super) &'a mut Connection);
 
 impl Rows for Stored<'_> {
     fn builds(&mut self, ids: &[BuildId]) -> Result<Vec<BuildRecord>> {

@@ -9,7 +9,7 @@ use freshmaker::rebuild::{AttemptRecord, BuildRecord, InboxRecord};
 /// What handling changes about a message.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = inbox, treat_none_as_null = true)]
-pub(super) struct InboxProgress {
+pub(crate) struct InboxProgress {
     state: i16,
     tries: i64,
     waits: i64,
@@ -22,7 +22,7 @@ pub(super) struct InboxProgress {
 /// How far a build is.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = builds, treat_none_as_null = true)]
-pub(super) struct BuildProgress {
+pub(crate) struct BuildProgress {
     version: i64,
     state: i16,
     slot: i16,
@@ -44,7 +44,7 @@ pub(super) struct BuildProgress {
 /// How far an attempt is.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = attempts, treat_none_as_null = true)]
-pub(super) struct AttemptProgress {
+pub(crate) struct AttemptProgress {
     version: i64,
     state: i16,
     run: i64,
@@ -58,7 +58,7 @@ pub(super) struct AttemptProgress {
 }
 
 impl InboxProgress {
-    pub(super) fn of(record: &InboxRecord) -> Self {
+    pub(crate) fn of(record: &InboxRecord) -> Self {
         Self {
             state: inbox_number(record.state),
             tries: record.tries.into(),
@@ -72,7 +72,7 @@ impl InboxProgress {
 }
 
 impl BuildProgress {
-    pub(super) fn of(record: &BuildRecord) -> Result<Self> {
+    pub(crate) fn of(record: &BuildRecord) -> Result<Self> {
         Ok(Self {
             version: record.version.into(),
             state: record.state.number(),
@@ -95,7 +95,7 @@ impl BuildProgress {
 }
 
 impl AttemptProgress {
-    pub(super) fn of(record: &AttemptRecord) -> Self {
+    pub(crate) fn of(record: &AttemptRecord) -> Self {
         Self {
             version: record.version.into(),
             state: record.state.number(),

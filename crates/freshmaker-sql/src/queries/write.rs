@@ -1,4 +1,5 @@
-use super::prepared::{Update, at_most};
+use super::dialect::{self, Now, immediately};
+use super::prepared::Update;
 use super::progress::{AttemptProgress, BuildProgress, InboxProgress};
 use super::rows::{
     AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, NotificationRow, TransitionRow, inbox_number,
@@ -8,28 +9,28 @@ use super::schema::{
     attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
     sequences, transitions,
 };
-use super::{CHUNK, Failure, PARTITIONS, failed};
-use diesel::dsl::{exists, max};
+use super::{CHUNK, Connection, PARTITIONS, failed};
+use diesel::dsl::exists;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::upsert::excluded;
 use diesel::{
     AsChangeset, BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
-    SqliteConnection, select,
+    select,
 };
 use freshmaker::backend::{Claim, Error, Lease, Result};
 use freshmaker::rebuild::{
     AttemptRecord, BuildRecord, Commit, Dependency, EventRecord, InboxRecord, InboxState, MessageKey, Position,
     RowChange, RowKey, RunId, Version,
 };
-use freshmaker::store::{LEASE_TTL, conflict, external_taken, fenced, full, in_order, missing, share};
-use freshmaker::time::{Timestamp, later, to_micros};
+use freshmaker::store::{LEASE_TTL, conflict, fenced, full, in_order, missing, share};
+use freshmaker::time::{later, to_micros};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The whole commit or nothing of it.
-pub(super) fn commit(connection: &mut SqliteConnection, commit: Commit) -> Result<()> {
+pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> {
     immediately(connection, |connection| {
-        let Commit { run, edges, unchanged, at_most, changes } = commit;
+        let Commit { run, edges, unchanged, mut at_most, changes } = commit;
         if let Some(run) = run {
             must_live(connection, run)?;
         }
@@ -37,13 +38,17 @@ pub(super) fn commit(connection: &mut SqliteConnection, commit: Commit) -> Resul
             let adds = adds_dependency(connection, &changes)?;
             count_edges(connection, expected, adds)?;
         }
+        let changes = in_order(changes);
+        dialect::lock_rows(connection, &unchanged, &changes)?;
         for (key, version) in unchanged {
             must_have_version(connection, &key, version)?;
         }
         let guard = Guard { run, edges: edges.is_some() };
         let mut new = NewRows::default();
-        in_order(changes).into_iter().try_for_each(|change| write_one(connection, change, guard, &mut new))?;
+        changes.into_iter().try_for_each(|change| write_one(connection, change, guard, &mut new))?;
         new.insert(connection)?;
+        // In one order, since each locks the attempts of its system.
+        at_most.sort();
         at_most.into_iter().try_for_each(|(system, limit)| must_fit(connection, &system, limit))
     })
 }
@@ -59,20 +64,19 @@ struct Guard {
     edges: bool,
 }
 
-pub(super) fn must_live(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
-    let lives = select(exists(runs::table.find(run.0))).get_result::<bool>(connection).map_err(failed)?;
-    lives.then_some(()).ok_or_else(|| fenced(run))
+pub(super) fn must_live(connection: &mut Connection, run: RunId) -> Result<()> {
+    dialect::lock_run(connection, run)?.then_some(()).ok_or_else(|| fenced(run))
 }
 
 const EDGES: &str = "edges";
 
-pub(super) fn edges(connection: &mut SqliteConnection) -> Result<u64> {
+pub(super) fn edges(connection: &mut Connection) -> Result<u64> {
     let stored = sequences::table.find(EDGES).select(sequences::last).get_result::<i64>(connection);
     Ok(u64::try_from(stored.optional().map_err(failed)?.unwrap_or(0)).unwrap_or(0))
 }
 
-fn count_edges(connection: &mut SqliteConnection, expected: u64, adds: bool) -> Result<()> {
-    let found = edges(connection)?;
+fn count_edges(connection: &mut Connection, expected: u64, adds: bool) -> Result<()> {
+    let found = u64::try_from(dialect::locked(connection, EDGES, adds)?).unwrap_or(0);
     if found != expected {
         return Err(conflict(format!("dependencies were added: there are {found}, not {expected}")));
     }
@@ -84,7 +88,7 @@ fn count_edges(connection: &mut SqliteConnection, expected: u64, adds: bool) -> 
     Ok(())
 }
 
-fn adds_dependency(connection: &mut SqliteConnection, changes: &[RowChange]) -> Result<bool> {
+fn adds_dependency(connection: &mut Connection, changes: &[RowChange]) -> Result<bool> {
     for change in changes {
         if let RowChange::Dependency(edge) = change
             && is_new(connection, edge)?
@@ -96,7 +100,7 @@ fn adds_dependency(connection: &mut SqliteConnection, changes: &[RowChange]) -> 
 }
 
 /// Whether the dependency is not satisfied, and is not there yet.
-fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> {
+fn is_new(connection: &mut Connection, edge: &Dependency) -> Result<bool> {
     if edge.satisfied {
         return Ok(false);
     }
@@ -104,7 +108,7 @@ fn is_new(connection: &mut SqliteConnection, edge: &Dependency) -> Result<bool> 
     known.get_result::<bool>(connection).map(|known| !known).map_err(failed)
 }
 
-fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: Version) -> Result<()> {
+fn must_have_version(connection: &mut Connection, key: &RowKey, expected: Version) -> Result<()> {
     let (what, id, found) = match key {
         RowKey::Event(id) => {
             let row = events::table.find(id.0).select(events::version).get_result::<i64>(connection);
@@ -123,19 +127,11 @@ fn must_have_version(connection: &mut SqliteConnection, key: &RowKey, expected: 
     must_be_one(usize::from(found == Some(expected.into())), what, id, expected)
 }
 
-fn must_fit(connection: &mut SqliteConnection, system: &str, limit: u32) -> Result<()> {
+fn must_fit(connection: &mut Connection, system: &str, limit: u32) -> Result<()> {
+    dialect::lock_slots(connection, system)?;
     let live = attempts::table.filter(attempts::live.eq(true).and(attempts::system.eq(system))).count();
     let live = live.get_result::<i64>(connection).map_err(failed)?;
     if live > i64::from(limit) { Err(full(system, limit)) } else { Ok(()) }
-}
-
-/// One transaction that may write; taking the lock at its beginning keeps it from failing in the
-/// middle.
-pub(super) fn immediately<T>(
-    connection: &mut SqliteConnection,
-    work: impl FnOnce(&mut SqliteConnection) -> Result<T>,
-) -> Result<T> {
-    connection.immediate_transaction(|connection| work(connection).map_err(Failure)).map_err(|Failure(error)| error)
 }
 
 /// Rows that are added after everything else of a commit has been written, those of a table
@@ -144,22 +140,25 @@ pub(super) fn immediately<T>(
 struct NewRows {
     builds: Vec<BuildRow>,
     attempts: Vec<AttemptRow>,
-    dependencies: Vec<DependencyRow>,
-    causes: Vec<CauseRow>,
+    /// By key: each row is written once, with its last values, and rows are locked in one order.
+    dependencies: BTreeMap<(i64, i64), DependencyRow>,
+    causes: BTreeMap<(i64, i64), CauseRow>,
     transitions: Vec<TransitionRow>,
     notifications: Vec<NotificationRow>,
 }
 
 impl NewRows {
     /// Tables that are referred to come first.
-    fn insert(self, connection: &mut SqliteConnection) -> Result<()> {
+    fn insert(self, connection: &mut Connection) -> Result<()> {
+        let dependencies: Vec<_> = self.dependencies.into_values().collect();
+        let causes: Vec<_> = self.causes.into_values().collect();
         for rows in self.builds.chunks(ROWS) {
             insert(diesel::insert_into(builds::table).values(rows).execute(connection))?;
         }
         for rows in self.attempts.chunks(ROWS) {
             insert(diesel::insert_into(attempts::table).values(rows).execute(connection))?;
         }
-        for rows in self.dependencies.chunks(ROWS) {
+        for rows in dependencies.chunks(ROWS) {
             let changed = (
                 build_deps::kind.eq(excluded(build_deps::kind)),
                 build_deps::satisfied.eq(excluded(build_deps::satisfied)),
@@ -168,7 +167,7 @@ impl NewRows {
             let upsert = upsert.on_conflict((build_deps::parent, build_deps::child)).do_update().set(changed);
             insert(upsert.execute(connection))?;
         }
-        for rows in self.causes.chunks(ROWS) {
+        for rows in causes.chunks(ROWS) {
             let changed = (
                 build_causes::because.eq(excluded(build_causes::because)),
                 build_causes::live.eq(excluded(build_causes::live)),
@@ -180,6 +179,9 @@ impl NewRows {
         for rows in self.transitions.chunks(ROWS) {
             insert(diesel::insert_into(transitions::table).values(rows).execute(connection))?;
         }
+        if !self.notifications.is_empty() {
+            dialect::lock_positions(connection)?;
+        }
         for rows in self.notifications.chunks(ROWS) {
             insert(diesel::insert_into(notifications::table).values(rows).execute(connection))?;
         }
@@ -187,7 +189,7 @@ impl NewRows {
     }
 }
 
-fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
+fn write_one(connection: &mut Connection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
     match change {
         RowChange::Receive(record) => {
             let row = InboxRow::of(&record)?;
@@ -207,9 +209,13 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard,
             if !guard.edges && is_new(connection, &record)? {
                 return Err(conflict("a dependency is added without the count of edges it was decided on"));
             }
-            new.dependencies.push(DependencyRow::of(&record));
+            let row = DependencyRow::of(&record);
+            new.dependencies.insert(row.key(), row);
         }
-        RowChange::Cause(record) => new.causes.push(CauseRow::of(&record)?),
+        RowChange::Cause(record) => {
+            let row = CauseRow::of(&record)?;
+            new.causes.insert(row.key(), row);
+        }
         RowChange::Plan { event, plan } => {
             let body = json(&*plan)?;
             let insert = diesel::insert_into(plans::table).values((plans::event.eq(event.0), plans::body.eq(&body)));
@@ -217,14 +223,14 @@ fn write_one(connection: &mut SqliteConnection, change: RowChange, guard: Guard,
             upsert.execute(connection).map_err(failed)?;
         }
         RowChange::Transition(record) => new.transitions.push(TransitionRow::of(&record)),
-        RowChange::Notification(record) => new.notifications.push(NotificationRow::of(&record)?),
+        RowChange::Notification(record) => new.notifications.push(NotificationRow::of(&record, PARTITIONS)?),
         RowChange::Position(row) => write_position(connection, &row, guard.run)?,
         RowChange::Trim { partition, up_to } => trim(connection, partition, up_to, guard.run)?,
     }
     Ok(())
 }
 
-fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Option<RunId>) -> Result<()> {
+fn change_inbox(connection: &mut Connection, record: &InboxRecord, by: Option<RunId>) -> Result<()> {
     let this = inbox::source.eq(&record.source).and(inbox::message_id.eq(&record.message_id));
     let claimed = inbox::state.eq(inbox_number(InboxState::Claimed)).and(inbox::run.eq(by.map_or(-1, |run| run.0)));
     let row = inbox::table.filter(this).filter(claimed);
@@ -242,7 +248,7 @@ fn change_inbox(connection: &mut SqliteConnection, record: &InboxRecord, by: Opt
 }
 
 /// A dead letter becomes new again.
-fn requeue(connection: &mut SqliteConnection, key: &MessageKey) -> Result<()> {
+fn requeue(connection: &mut Connection, key: &MessageKey) -> Result<()> {
     let MessageKey { source, message_id } = key;
     let this = inbox::source.eq(source).and(inbox::message_id.eq(message_id));
     let dead = inbox::table.filter(this).filter(inbox::state.eq(inbox_number(InboxState::Dead)));
@@ -263,7 +269,7 @@ fn requeue(connection: &mut SqliteConnection, key: &MessageKey) -> Result<()> {
     })
 }
 
-fn write_position(connection: &mut SqliteConnection, row: &Position, run: Option<RunId>) -> Result<()> {
+fn write_position(connection: &mut Connection, row: &Position, run: Option<RunId>) -> Result<()> {
     must_publish(connection, row.partition, run)?;
     let number = number(row.partition);
     match row.position {
@@ -281,7 +287,7 @@ fn write_position(connection: &mut SqliteConnection, row: &Position, run: Option
     Ok(())
 }
 
-fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Option<RunId>) -> Result<()> {
+fn trim(connection: &mut Connection, partition: u16, up_to: i64, run: Option<RunId>) -> Result<()> {
     must_publish(connection, partition, run)?;
     let number = number(partition);
     let gone = notifications::partition.eq(number).and(notifications::position.le(up_to));
@@ -290,7 +296,8 @@ fn trim(connection: &mut SqliteConnection, partition: u16, up_to: i64, run: Opti
     row.execute(connection).map(drop).map_err(failed)
 }
 
-fn must_publish(connection: &mut SqliteConnection, partition: u16, run: Option<RunId>) -> Result<()> {
+fn must_publish(connection: &mut Connection, partition: u16, run: Option<RunId>) -> Result<()> {
+    dialect::lock_publisher(connection, number(partition))?;
     let publisher = partitions::table.find(number(partition)).select(partitions::publisher);
     let publisher = publisher.get_result::<Option<i64>>(connection).optional().map_err(failed)?.flatten();
     let holds = run.is_some() && publisher.map(RunId) == run;
@@ -301,7 +308,7 @@ pub(super) fn number(partition: u16) -> i16 {
     i16::try_from(partition).unwrap_or(i16::MAX)
 }
 
-fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected: Option<Version>) -> Result<()> {
+fn write_event(connection: &mut Connection, record: &EventRecord, expected: Option<Version>) -> Result<()> {
     let row = EventRow::of(record)?;
     let Some(expected) = expected else {
         return insert(diesel::insert_into(events::table).values(row).execute(connection));
@@ -311,12 +318,7 @@ fn write_event(connection: &mut SqliteConnection, record: &EventRecord, expected
     must_be_one(changed, "event", record.id, expected)
 }
 
-fn update_build(
-    connection: &mut SqliteConnection,
-    record: &BuildRecord,
-    expected: Version,
-    replanned: bool,
-) -> Result<()> {
+fn update_build(connection: &mut Connection, record: &BuildRecord, expected: Version, replanned: bool) -> Result<()> {
     let this = builds::id.eq(record.id.0).and(builds::version.eq(i64::from(expected)));
     let changed = if replanned {
         diesel::update(builds::table.filter(this)).set(BuildRow::of(record)?).execute(connection)
@@ -327,33 +329,16 @@ fn update_build(
     must_be_one(changed.map_err(failed)?, "build", record.id, expected)
 }
 
-fn update_attempt(connection: &mut SqliteConnection, record: &AttemptRecord, expected: Version) -> Result<()> {
+fn update_attempt(connection: &mut Connection, record: &AttemptRecord, expected: Version) -> Result<()> {
     let this = attempts::id.eq(record.id.as_str()).and(attempts::version.eq(i64::from(expected)));
     let progress = AttemptProgress::of(record).as_changeset();
     match (Update { statement: "UPDATE attempts", progress, this }).execute(connection) {
         Ok(changed) => must_be_one(changed, "attempt", &record.id, expected),
-        Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(taken(connection, record)?),
+        Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, why)) => {
+            Err(dialect::taken(connection, record, &*why)?)
+        }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Why an attempt cannot be stored: which other one has its external id, or is live beside it.
-fn taken(connection: &mut SqliteConnection, record: &AttemptRecord) -> Result<Error> {
-    let external = record.external.as_ref().map(ToString::to_string);
-    let other = attempts::table
-        .filter(attempts::system.eq(&record.system).and(attempts::external.eq(&external)))
-        .filter(attempts::id.ne(record.id.as_str()))
-        .select(attempts::id);
-    let other = other.get_result::<String>(connection).optional().map_err(failed)?;
-    Ok(match other {
-        Some(other) => external_taken(format!(
-            "attempt {}: {} on {} belongs to attempt {other}",
-            record.id,
-            external.unwrap_or_default(),
-            record.system
-        )),
-        None => conflict(format!("attempt {}: another attempt of build {} is live", record.id, record.build)),
-    })
 }
 
 fn insert(outcome: diesel::QueryResult<usize>) -> Result<()> {
@@ -369,13 +354,10 @@ fn must_be_one(changed: usize, what: &str, id: impl fmt::Display, expected: Vers
 
 /// Begins a run, or renews its lease. `alone`: no other process can have a lease, so that those
 /// that are stored are over.
-pub(super) fn lease(
-    connection: &mut SqliteConnection,
-    held: Option<RunId>,
-    now: Timestamp,
-    alone: bool,
-) -> Result<Lease> {
+pub(super) fn lease(connection: &mut Connection, held: Option<RunId>, now: Now, alone: bool) -> Result<Lease> {
     immediately(connection, |connection| {
+        dialect::lock_leases(connection)?;
+        let now = dialect::moment(connection, now)?;
         let until = runs::expires_at.eq(to_micros(later(now, LEASE_TTL)));
         if alone {
             diesel::delete(runs::table).execute(connection).map_err(failed)?;
@@ -389,14 +371,12 @@ pub(super) fn lease(
                 run
             }
             None => {
-                diesel::insert_into(runs::table).values(until).execute(connection).map_err(failed)?;
-                // Numbers only grow, so that of the new row is the highest.
-                let last = runs::table.select(max(runs::run)).get_result::<Option<i64>>(connection).map_err(failed)?;
-                RunId(last.unwrap_or_default())
+                let insert = diesel::insert_into(runs::table).values(until).returning(runs::run);
+                RunId(insert.get_result(connection).map_err(failed)?)
             }
         };
-        let over = runs::table.filter(runs::expires_at.le(to_micros(now)).and(runs::run.ne(run.0)));
-        diesel::delete(over).execute(connection).map_err(failed)?;
+        dialect::end_runs(connection, now, run)?;
+        dialect::settle_tallies(connection)?;
         // One that would end later was renewed before the clock was set back.
         let latest = to_micros(later(now, LEASE_TTL));
         diesel::update(runs::table.filter(runs::expires_at.gt(latest)))
@@ -407,7 +387,7 @@ pub(super) fn lease(
     })
 }
 
-fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<u16>> {
+fn take_partitions(connection: &mut Connection, run: RunId) -> Result<Vec<u16>> {
     let living = runs::table.select(runs::run).load::<i64>(connection).map_err(failed)?;
     let living: BTreeSet<_> = living.into_iter().map(RunId).collect();
     let rows = partitions::table.select((partitions::partition, partitions::publisher));
@@ -431,7 +411,7 @@ fn take_partitions(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<
     Ok(mine)
 }
 
-pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<()> {
+pub(super) fn release(connection: &mut Connection, run: RunId) -> Result<()> {
     immediately(connection, |connection| {
         if diesel::delete(runs::table.find(run.0)).execute(connection).map_err(failed)? == 0 {
             return Ok(());
@@ -442,33 +422,38 @@ pub(super) fn release(connection: &mut SqliteConnection, run: RunId) -> Result<(
     })
 }
 
-pub(super) fn reserve(connection: &mut SqliteConnection, count: u32) -> Result<i64> {
+pub(super) fn reserve(connection: &mut Connection, count: u32) -> Result<i64> {
     const ROWS: &str = "rows";
     immediately(connection, |connection| {
+        let count = i64::from(count);
+        let insert = diesel::insert_into(sequences::table);
+        let insert = insert.values((sequences::name.eq(ROWS), sequences::last.eq(count)));
+        let more = sequences::last.eq(sequences::last + count);
+        insert.on_conflict(sequences::name).do_update().set(more).execute(connection).map_err(failed)?;
         let last = sequences::table.find(ROWS).select(sequences::last).get_result::<i64>(connection);
-        let last = last.optional().map_err(failed)?.unwrap_or(0);
-        let next = sequences::last.eq(last + i64::from(count));
-        let insert = diesel::insert_into(sequences::table).values((sequences::name.eq(ROWS), next));
-        insert.on_conflict(sequences::name).do_update().set(next).execute(connection).map_err(failed)?;
-        Ok(last + 1)
+        Ok(last.map_err(failed)? - count + 1)
     })
 }
 
-pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Timestamp) -> Result<Vec<InboxRecord>> {
+pub(super) fn claim(connection: &mut Connection, claim: &Claim, now: Now) -> Result<Vec<InboxRecord>> {
     let Claim { run, ref holding, limit, pause_max } = *claim;
     immediately(connection, |connection| {
         must_live(connection, run)?;
+        let now = dialect::moment(connection, now)?;
         let rows = inbox::table.select((inbox::id, InboxRow::as_select())).order(inbox::id);
         let most = i64::from(limit) + i64::try_from(holding.len()).unwrap_or(i64::MAX / 2);
         let claimed = inbox::state.eq(inbox_number(InboxState::Claimed));
         let free = inbox::run.eq(run.0).or(inbox::run.ne_all(runs::table.select(runs::run)));
-        let left = at_most(rows.filter(claimed).filter(free), most);
+        let left = dialect::take(rows.filter(claimed).filter(free), most);
         let mut found = left.load::<(i64, InboxRow)>(connection).map_err(failed)?;
+        // A run may have begun, and have claimed one of them, after the runs were looked at.
+        let living = runs::table.select(runs::run).load::<i64>(connection).map_err(failed)?;
+        found.retain(|(_, row)| row.run == run.0 || !living.contains(&row.run));
         let latest = to_micros(later(now, pause_max));
         let has_come = inbox::not_before.is_null().or(inbox::not_before.le(to_micros(now)));
         let has_come = has_come.or(inbox::not_before.gt(latest));
         let new = rows.filter(inbox::state.eq(inbox_number(InboxState::New))).filter(has_come);
-        let new = at_most(new, most);
+        let new = dialect::take(new, most);
         found.extend(new.load::<(i64, InboxRow)>(connection).map_err(failed)?);
         found.retain(|(_, row)| !row.is_held(holding));
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -500,7 +485,7 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, now: Times
 }
 
 /// A message whose row cannot be read is a dead letter: it must not hold up the others.
-fn bury(connection: &mut SqliteConnection, number: i64, error: &Error) -> Result<()> {
+fn bury(connection: &mut Connection, number: i64, error: &Error) -> Result<()> {
     let text = error.to_string();
     let dead = (
         inbox::state.eq(inbox_number(InboxState::Dead)),

@@ -1,7 +1,6 @@
 //! Stored forms of the records. What cannot be read back is reported with its table and number,
 //! never guessed.
 
-use super::PARTITIONS;
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use freshmaker::Reason;
@@ -13,7 +12,7 @@ use freshmaker::rebuild::{
     Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey,
     Notification, RunId, SessionId, Transition,
 };
-use freshmaker::store::partition;
+use freshmaker::store::{PLACE, partition};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,17 +22,17 @@ use std::time::Duration;
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = inbox, treat_none_as_null = true, treat_none_as_default_value = false)]
-pub(super) struct InboxRow {
-    pub(super) source: String,
-    pub(super) message_id: String,
+pub(crate) struct InboxRow {
+    pub(crate) source: String,
+    pub(crate) message_id: String,
     sender_id: String,
     topic: String,
     headers: String,
     body: Vec<u8>,
     state: i16,
-    pub(super) tries: i64,
+    pub(crate) tries: i64,
     waits: i64,
-    run: i64,
+    pub(crate) run: i64,
     received_at: i64,
     not_before: Option<i64>,
     reason_code: Option<String>,
@@ -42,7 +41,7 @@ pub(super) struct InboxRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = events, treat_none_as_null = true, treat_none_as_default_value = false)]
-pub(super) struct EventRow {
+pub(crate) struct EventRow {
     id: i64,
     version: i64,
     state: i16,
@@ -71,7 +70,7 @@ pub(super) struct EventRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = builds, treat_none_as_null = true, treat_none_as_default_value = false)]
-pub(super) struct BuildRow {
+pub(crate) struct BuildRow {
     id: i64,
     version: i64,
     state: i16,
@@ -108,7 +107,7 @@ pub(super) struct BuildRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = attempts, treat_none_as_default_value = false)]
-pub(super) struct AttemptRow {
+pub(crate) struct AttemptRow {
     id: String,
     version: i64,
     state: i16,
@@ -129,7 +128,7 @@ pub(super) struct AttemptRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = build_deps, treat_none_as_default_value = false)]
-pub(super) struct DependencyRow {
+pub(crate) struct DependencyRow {
     parent: i64,
     child: i64,
     kind: i16,
@@ -138,7 +137,7 @@ pub(super) struct DependencyRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = build_causes, treat_none_as_default_value = false)]
-pub(super) struct CauseRow {
+pub(crate) struct CauseRow {
     build: i64,
     event: i64,
     because: String,
@@ -147,7 +146,7 @@ pub(super) struct CauseRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = transitions, treat_none_as_default_value = false)]
-pub(super) struct TransitionRow {
+pub(crate) struct TransitionRow {
     aggregate: String,
     id: String,
     version: i64,
@@ -162,7 +161,7 @@ pub(super) struct TransitionRow {
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = notifications, treat_none_as_default_value = false)]
-pub(super) struct NotificationRow {
+pub(crate) struct NotificationRow {
     partition: i16,
     aggregate: String,
     id: String,
@@ -173,11 +172,11 @@ pub(super) struct NotificationRow {
 
 impl InboxRow {
     /// Whether this is one of these messages.
-    pub(super) fn is_held(&self, holding: &[MessageKey]) -> bool {
+    pub(crate) fn is_held(&self, holding: &[MessageKey]) -> bool {
         holding.iter().any(|key| key.source == self.source && key.message_id == self.message_id)
     }
 
-    pub(super) fn of(record: &InboxRecord) -> Result<Self> {
+    pub(crate) fn of(record: &InboxRecord) -> Result<Self> {
         let Message { id, topic, headers, body } = &record.message;
         Ok(Self {
             source: record.source.clone(),
@@ -197,7 +196,7 @@ impl InboxRow {
         })
     }
 
-    pub(super) fn record(self) -> Result<InboxRecord> {
+    pub(crate) fn record(self) -> Result<InboxRecord> {
         let row = format!("{} of {}", self.message_id, self.source);
         let place = Place { table: "inbox", id: &row };
         let reason = self.reason_code.map(|code| Reason::new(code, self.reason_text.unwrap_or_default()));
@@ -224,7 +223,7 @@ impl InboxRow {
 impl InboxRow {
     /// The record of a dead letter: headers that cannot be read are left out, so that the rest can
     /// be seen.
-    pub(super) fn letter(mut self) -> Result<InboxRecord> {
+    pub(crate) fn letter(mut self) -> Result<InboxRecord> {
         if serde_json::from_str::<BTreeMap<String, String>>(&self.headers).is_err() {
             self.headers = "{}".to_owned();
         }
@@ -233,7 +232,7 @@ impl InboxRow {
 }
 
 impl EventRow {
-    pub(super) fn of(record: &EventRecord) -> Result<Self> {
+    pub(crate) fn of(record: &EventRecord) -> Result<Self> {
         let Envelope { kind, search_key, manual, requester, severity, payload } = &record.envelope;
         Ok(Self {
             id: record.id.0,
@@ -263,7 +262,7 @@ impl EventRow {
         })
     }
 
-    pub(super) fn record(self) -> Result<EventRecord> {
+    pub(crate) fn record(self) -> Result<EventRecord> {
         let place = Place { table: "events", id: &self.id };
         Ok(EventRecord {
             id: EventId(self.id),
@@ -296,7 +295,7 @@ impl EventRow {
 }
 
 impl BuildRow {
-    pub(super) fn of(record: &BuildRecord) -> Result<Self> {
+    pub(crate) fn of(record: &BuildRecord) -> Result<Self> {
         Ok(Self {
             id: record.id.0,
             version: record.version.into(),
@@ -333,7 +332,7 @@ impl BuildRow {
         })
     }
 
-    pub(super) fn record(self) -> Result<BuildRecord> {
+    pub(crate) fn record(self) -> Result<BuildRecord> {
         let place = Place { table: "builds", id: &self.id };
         Ok(BuildRecord {
             id: BuildId(self.id),
@@ -373,7 +372,7 @@ impl BuildRow {
 }
 
 impl AttemptRow {
-    pub(super) fn of(record: &AttemptRecord) -> Self {
+    pub(crate) fn of(record: &AttemptRecord) -> Self {
         Self {
             id: record.id.to_string(),
             version: record.version.into(),
@@ -394,7 +393,7 @@ impl AttemptRow {
         }
     }
 
-    pub(super) fn record(self) -> Result<AttemptRecord> {
+    pub(crate) fn record(self) -> Result<AttemptRecord> {
         let place = Place { table: "attempts", id: &self.id };
         Ok(AttemptRecord {
             id: AttemptId::new(self.id.as_str()),
@@ -417,7 +416,11 @@ impl AttemptRow {
 }
 
 impl DependencyRow {
-    pub(super) fn of(record: &Dependency) -> Self {
+    pub(crate) fn key(&self) -> (i64, i64) {
+        (self.parent, self.child)
+    }
+
+    pub(crate) fn of(record: &Dependency) -> Self {
         let kind = match record.kind {
             DependencyKind::Needs => 0,
             DependencyKind::After => 1,
@@ -425,7 +428,7 @@ impl DependencyRow {
         Self { parent: record.parent.0, child: record.child.0, kind, satisfied: record.satisfied }
     }
 
-    pub(super) fn record(self) -> Result<Dependency> {
+    pub(crate) fn record(self) -> Result<Dependency> {
         let id = format!("({}, {})", self.parent, self.child);
         let kind = Place { table: "build_deps", id: &id }.coded("kind", self.kind, |number| match number {
             0 => Some(DependencyKind::Needs),
@@ -437,12 +440,16 @@ impl DependencyRow {
 }
 
 impl CauseRow {
-    pub(super) fn of(record: &Cause) -> Result<Self> {
+    pub(crate) fn key(&self) -> (i64, i64) {
+        (self.build, self.event)
+    }
+
+    pub(crate) fn of(record: &Cause) -> Result<Self> {
         let because = json(&record.because)?;
         Ok(Self { build: record.build.0, event: record.event.0, because, live: record.live })
     }
 
-    pub(super) fn record(self) -> Result<Cause> {
+    pub(crate) fn record(self) -> Result<Cause> {
         let id = format!("({}, {})", self.build, self.event);
         let because = Place { table: "build_causes", id: &id }.json("because", &self.because)?;
         Ok(Cause { build: BuildId(self.build), event: EventId(self.event), because, live: self.live })
@@ -450,7 +457,7 @@ impl CauseRow {
 }
 
 impl TransitionRow {
-    pub(super) fn of(record: &Transition) -> Self {
+    pub(crate) fn of(record: &Transition) -> Self {
         Self {
             aggregate: record.aggregate.clone(),
             id: record.id.clone(),
@@ -465,7 +472,7 @@ impl TransitionRow {
         }
     }
 
-    pub(super) fn record(self) -> Result<Transition> {
+    pub(crate) fn record(self) -> Result<Transition> {
         let place = Place { table: "transitions", id: &self.id };
         let version = place.small("version", self.version)?;
         let actor = self.actor.parse().map_err(|error| place.corrupt("actor", error))?;
@@ -484,8 +491,8 @@ impl TransitionRow {
 }
 
 impl NotificationRow {
-    pub(super) fn of(record: &Notification) -> Result<Self> {
-        let partition = partition(&record.aggregate, &record.id, PARTITIONS);
+    pub(crate) fn of(record: &Notification, partitions: u16) -> Result<Self> {
+        let partition = partition(&record.aggregate, &record.id, partitions);
         Ok(Self {
             partition: i16::try_from(partition).unwrap_or_default(),
             aggregate: record.aggregate.clone(),
@@ -496,7 +503,7 @@ impl NotificationRow {
         })
     }
 
-    pub(super) fn record(self) -> Result<Notification> {
+    pub(crate) fn record(self) -> Result<Notification> {
         let place = Place { table: "notifications", id: &self.id };
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
         Ok(Notification { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
@@ -504,9 +511,9 @@ impl NotificationRow {
 }
 
 /// Where a value was read.
-pub(super) struct Place<'a> {
-    pub(super) table: &'static str,
-    pub(super) id: &'a dyn fmt::Display,
+pub(crate) struct Place<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) id: &'a dyn fmt::Display,
 }
 
 impl Place<'_> {
@@ -514,35 +521,35 @@ impl Place<'_> {
         Error::new(Remedy::Corrupt, format!("{} {}", self.table, self.id), format!("{column}: {text}"))
     }
 
-    pub(super) fn coded<T>(&self, column: &str, number: i16, from: impl FnOnce(i16) -> Option<T>) -> Result<T> {
+    pub(crate) fn coded<T>(&self, column: &str, number: i16, from: impl FnOnce(i16) -> Option<T>) -> Result<T> {
         from(number).ok_or_else(|| self.corrupt(column, format!("unknown number {number}")))
     }
 
-    pub(super) fn small(&self, column: &str, number: i64) -> Result<u32> {
+    pub(crate) fn small(&self, column: &str, number: i64) -> Result<u32> {
         u32::try_from(number).map_err(|_| self.corrupt(column, format!("{number} is out of range")))
     }
 
-    pub(super) fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T> {
         serde_json::from_str(text).map_err(|error| self.corrupt(column, error))
     }
 }
 
-pub(super) fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::new(Remedy::Rejected, super::PLACE, error))
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(Remedy::Rejected, PLACE, error))
 }
 
-pub(super) fn micros(at: Option<Timestamp>) -> Option<i64> {
+pub(crate) fn micros(at: Option<Timestamp>) -> Option<i64> {
     at.map(to_micros)
 }
 
-pub(super) fn moment(micros: Option<i64>) -> Option<Timestamp> {
+pub(crate) fn moment(micros: Option<i64>) -> Option<Timestamp> {
     micros.map(from_micros)
 }
 
 const INBOX_STATES: [InboxState; 5] =
     [InboxState::New, InboxState::Claimed, InboxState::Done, InboxState::Ignored, InboxState::Dead];
 
-pub(super) fn inbox_number(state: InboxState) -> i16 {
+pub(crate) fn inbox_number(state: InboxState) -> i16 {
     match state {
         InboxState::New => 0,
         InboxState::Claimed => 1,
@@ -552,11 +559,11 @@ pub(super) fn inbox_number(state: InboxState) -> i16 {
     }
 }
 
-pub(super) fn inbox_state(number: i16) -> Option<InboxState> {
+pub(crate) fn inbox_state(number: i16) -> Option<InboxState> {
     INBOX_STATES.into_iter().find(|state| inbox_number(*state) == number)
 }
 
-pub(super) fn mode_number(mode: BuildMode) -> i16 {
+pub(crate) fn mode_number(mode: BuildMode) -> i16 {
     match mode {
         BuildMode::Real => 0,
         BuildMode::Scratch => 1,
@@ -568,7 +575,7 @@ fn mode_of(number: i16) -> Option<BuildMode> {
     [BuildMode::Real, BuildMode::Scratch, BuildMode::DryRun].into_iter().find(|mode| mode_number(*mode) == number)
 }
 
-pub(super) fn slot_number(slot: BuildSlot) -> i16 {
+pub(crate) fn slot_number(slot: BuildSlot) -> i16 {
     match slot {
         BuildSlot::Current => 0,
         BuildSlot::Successor => 1,

@@ -1,5 +1,5 @@
-use super::failed;
-use super::prepared::{among, at_most};
+use super::dialect::{self, Now, among};
+use super::prepared::at_most;
 use super::rows::{
     AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
     mode_number, moment,
@@ -9,11 +9,9 @@ use super::schema::{
     tallies, transitions,
 };
 use super::write::number;
+use super::{Connection, failed};
 use diesel::dsl::{max, min};
-use diesel::{
-    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
-    SqliteConnection,
-};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper};
 use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{Due, DueLimits, Notifications, Outbox, Overview, Partition, Result, Violation};
 use freshmaker::plan::{Observation, Plan};
@@ -22,32 +20,32 @@ use freshmaker::rebuild::{
     InboxRecord, InboxState, RowKey, RunId, Transition,
 };
 use freshmaker::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, overview};
-use freshmaker::time::{Timestamp, later, to_micros};
+use freshmaker::time::{later, to_micros};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(super) fn attempts_of(connection: &mut SqliteConnection, builds: &[BuildId]) -> Result<Vec<AttemptRecord>> {
+pub(super) fn attempts_of(connection: &mut Connection, builds: &[BuildId]) -> Result<Vec<AttemptRecord>> {
     let of_builds = attempts::table.filter(among(attempts::build, builds)?);
     let rows = of_builds.order((attempts::build, attempts::number, attempts::id)).select(AttemptRow::as_select());
     rows.load(connection).map_err(failed)?.into_iter().map(AttemptRow::record).collect()
 }
 
-pub(super) fn history(connection: &mut SqliteConnection, of: &RowKey) -> Result<Vec<Transition>> {
+pub(super) fn history(connection: &mut Connection, of: &RowKey) -> Result<Vec<Transition>> {
     let of_one = transitions::aggregate.eq(of.aggregate()).and(transitions::id.eq(of.id()));
     let of_one = transitions::table.filter(of_one);
     let rows = of_one.order(transitions::version).select(TransitionRow::as_select());
     rows.load(connection).map_err(failed)?.into_iter().map(TransitionRow::record).collect()
 }
 
-pub(super) fn message(connection: &mut SqliteConnection, source: &str, id: &str) -> Result<Option<InboxRecord>> {
+pub(super) fn message(connection: &mut Connection, source: &str, id: &str) -> Result<Option<InboxRecord>> {
     let row = inbox::table.filter(inbox::source.eq(source).and(inbox::message_id.eq(id)));
     let row = row.select(InboxRow::as_select()).get_result(connection).optional().map_err(failed)?;
     row.map(InboxRow::letter).transpose()
 }
 
 pub(super) fn behind(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     partition: Option<u16>,
     after: i64,
     limit: u32,
@@ -70,7 +68,7 @@ pub(super) fn behind(
     Ok(found)
 }
 
-pub(super) fn outbox(connection: &mut SqliteConnection) -> Result<Outbox> {
+pub(super) fn outbox(connection: &mut Connection) -> Result<Outbox> {
     let rows = partitions::table.order(partitions::partition).select((partitions::partition, partitions::trimmed));
     let mut found = Vec::new();
     for (partition, trimmed) in rows.load::<(i16, i64)>(connection).map_err(failed)? {
@@ -85,7 +83,7 @@ pub(super) fn outbox(connection: &mut SqliteConnection) -> Result<Outbox> {
 }
 
 /// Notifications that the slowest bus has not got, or all, if there is no bus yet.
-fn unpublished(connection: &mut SqliteConnection) -> Result<u64> {
+fn unpublished(connection: &mut Connection) -> Result<u64> {
     let mut waiting = 0;
     for (partition, number) in outbox(connection)?.partitions.into_iter().zip(0_i16..) {
         let got = partition.buses.values().min().copied().unwrap_or_default();
@@ -104,7 +102,8 @@ pub(super) fn readable<T>(record: Result<T>, unreadable: &mut Vec<Violation>) ->
     record.map_err(|error| unreadable.push(Violation { rule: "unreadable".to_owned(), text: error.to_string() })).ok()
 }
 
-pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimits, now: Timestamp) -> Result<Due> {
+pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, now: Now) -> Result<Due> {
+    let now = dialect::moment(connection, now)?;
     let micros = to_micros(now);
     let mut unreadable = Vec::new();
     let latest = to_micros(later(now, limits.pause_max));
@@ -149,7 +148,7 @@ pub(super) fn due(connection: &mut SqliteConnection, run: RunId, limits: DueLimi
 
 /// The head of each build system's queue, without those that wait for a moment between these two.
 fn ready(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     (at, latest): (i64, i64),
     limit: u32,
     unreadable: &mut Vec<Violation>,
@@ -176,7 +175,7 @@ fn ready(
     Ok(ready)
 }
 
-pub(super) fn durations(connection: &mut SqliteConnection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
+pub(super) fn durations(connection: &mut Connection, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
     let succeeded = attempts::state.eq(AttemptState::Succeeded.number());
     let rows = attempts::table
         .inner_join(builds::table)
@@ -192,10 +191,14 @@ pub(super) fn durations(connection: &mut SqliteConnection, mode: BuildMode, limi
     rows.into_iter().map(observation).collect()
 }
 
-pub(super) fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
+pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {
     let tallies = tallies::table.select((tallies::subject, tallies::state, tallies::amount));
-    let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sums = BTreeMap::new();
     for (subject, state, amount) in tallies.load::<(String, i16, i64)>(connection).map_err(failed)? {
+        *sums.entry((subject, state)).or_insert(0_i64) += amount;
+    }
+    let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    for ((subject, state), amount) in sums {
         let place = Place { table: "tallies", id: &subject };
         let amount = u64::try_from(amount).unwrap_or(0);
         match subject.as_str() {
@@ -207,7 +210,7 @@ pub(super) fn count_all(connection: &mut SqliteConnection) -> Result<Overview> {
     Ok(overview(messages, events, builds, unpublished(connection)?))
 }
 
-fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
+fn next_due(connection: &mut Connection, at: i64) -> Result<Option<i64>> {
     let ready = builds::table
         .filter(builds::state.eq(BuildState::Ready.number()).and(builds::not_before.gt(at)))
         .select(min(builds::not_before));
@@ -225,13 +228,13 @@ fn next_due(connection: &mut SqliteConnection, at: i64) -> Result<Option<i64>> {
     Ok(moments.into_iter().flatten().min())
 }
 
-pub(super) fn plan(connection: &mut SqliteConnection, event: EventId) -> Result<Option<Plan>> {
+pub(super) fn plan(connection: &mut Connection, event: EventId) -> Result<Option<Plan>> {
     let body = plans::table.find(event.0).select(plans::body).get_result::<String>(connection);
     let body = body.optional().map_err(failed)?;
     body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
 }
 
-pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec<Violation>> {
+pub(super) fn check_consistency(connection: &mut Connection) -> Result<Vec<Violation>> {
     let (mut check, mut unreadable) = (ConsistencyCheck::default(), Vec::new());
     check_rows(connection, &mut check, &mut unreadable)?;
     let edges = build_deps::table.select((build_deps::child, build_deps::satisfied));
@@ -258,7 +261,7 @@ pub(super) fn check_consistency(connection: &mut SqliteConnection) -> Result<Vec
 }
 
 fn check_rows(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     check: &mut ConsistencyCheck,
     unreadable: &mut Vec<Violation>,
 ) -> Result<()> {

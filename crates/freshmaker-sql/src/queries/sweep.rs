@@ -1,11 +1,12 @@
 //! Removes what is not kept any longer, in small transactions.
 
+use super::dialect::{self, Now, immediately};
 use super::rows::inbox_number;
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, plans, transitions};
-use super::write::{immediately, must_live};
-use super::{CHUNK, failed};
+use super::write::must_live;
+use super::{CHUNK, Connection, failed};
 use diesel::dsl::{exists, not};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SqliteConnection};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl};
 use freshmaker::backend::{Result, Retention, Swept};
 use freshmaker::rebuild::{BuildState, EventState, InboxState, RunId};
 use freshmaker::time::{Timestamp, earlier, to_micros};
@@ -14,14 +15,16 @@ use std::time::Duration;
 diesel::alias!(builds as newer: NewerBuild, builds as children: ChildBuild);
 
 pub(super) fn sweep(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     run: RunId,
     retention: Retention,
     limit: u32,
-    now: Timestamp,
+    now: Now,
 ) -> Result<Swept> {
     immediately(connection, |connection| {
         must_live(connection, run)?;
+        dialect::lock_sweep(connection)?;
+        let now = dialect::moment(connection, now)?;
         let events = remove_events(connection, retention, limit, now)?;
         let builds = remove_builds(connection, limit)?;
         let handled = [InboxState::Done, InboxState::Ignored];
@@ -41,7 +44,7 @@ fn terminal_builds() -> Vec<i16> {
 }
 
 /// Removes events that have ended long ago, or of which there are too many.
-fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit: u32, now: Timestamp) -> Result<u64> {
+fn remove_events(connection: &mut Connection, retention: Retention, limit: u32, now: Timestamp) -> Result<u64> {
     let ended = || events::table.filter(events::state.eq_any(terminal_events()));
     let mut old: Vec<i64> = Vec::new();
     if let Some(age) = retention.events {
@@ -58,6 +61,7 @@ fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit:
         old.dedup();
         old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
+    dialect::lock_events(connection, &old)?;
     for chunk in old.chunks(CHUNK) {
         let run = |query: diesel::QueryResult<usize>| query.map(drop).map_err(failed);
         run(diesel::delete(build_causes::table.filter(build_causes::event.eq_any(chunk))).execute(connection))?;
@@ -68,8 +72,9 @@ fn remove_events(connection: &mut SqliteConnection, retention: Retention, limit:
     Ok(old.len() as u64)
 }
 
-/// Removes builds that have ended, that nobody wants any more, and from which nothing is made.
-fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
+/// Builds that have ended, that nobody wants any more, and from which nothing is made: all, or those
+/// of these numbers.
+fn needless(connection: &mut Connection, of: Option<&[i64]>, limit: u32) -> Result<Vec<i64>> {
     let wanted = exists(build_causes::table.filter(build_causes::build.eq(builds::id)));
     let later = newer.filter(newer.field(builds::build_key).eq(builds::build_key));
     let later = later.filter(newer.field(builds::output).is_not_null()).filter(newer.field(builds::id).gt(builds::id));
@@ -82,16 +87,27 @@ fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
     let by_open = build_deps::child.eq_any(open.select(children.field(builds::id)));
     let used = build_deps::table.filter(build_deps::parent.eq(builds::id));
     let used = used.filter(build_deps::satisfied.eq(false).or(by_open));
-    let needless = builds::table
+    let mut query = builds::table
         .filter(builds::state.eq_any(terminal_builds()))
         .filter(not(wanted))
         .filter(replaced)
         .filter(not(exists(used)))
         .order(builds::id)
         .limit(limit.into())
-        .select(builds::id);
-    let needless: Vec<i64> = needless.load(connection).map_err(failed)?;
-    for chunk in needless.chunks(CHUNK) {
+        .select(builds::id)
+        .into_boxed();
+    if let Some(of) = of {
+        query = query.filter(builds::id.eq_any(of));
+    }
+    query.load(connection).map_err(failed)
+}
+
+fn remove_builds(connection: &mut Connection, limit: u32) -> Result<u64> {
+    let mut needless_now = needless(connection, None, limit)?;
+    if dialect::lock_builds(connection, &needless_now)? {
+        needless_now = needless(connection, Some(&needless_now), limit)?;
+    }
+    for chunk in needless_now.chunks(CHUNK) {
         let run = |query: diesel::QueryResult<usize>| query.map(drop).map_err(failed);
         let edges = build_deps::parent.eq_any(chunk).or(build_deps::child.eq_any(chunk));
         run(diesel::delete(build_deps::table.filter(edges)).execute(connection))?;
@@ -102,12 +118,12 @@ fn remove_builds(connection: &mut SqliteConnection, limit: u32) -> Result<u64> {
         forget(connection, "attempt", &tried)?;
         forget(connection, "build", &chunk.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     }
-    Ok(needless.len() as u64)
+    Ok(needless_now.len() as u64)
 }
 
 /// Removes messages in these states that came long ago and of which there is no event.
 fn remove_messages(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     states: &[InboxState],
     age: Option<Duration>,
     limit: u32,
@@ -119,16 +135,20 @@ fn remove_messages(
     // The index has only rows with a source.
     let event = events::table.filter(events::source.ne("")).filter(same);
     let old = inbox::received_at.le(to_micros(earlier(now, age))).and(inbox::state.eq_any(states));
-    let rows = inbox::table.filter(old).filter(not(exists(event))).order(inbox::received_at).limit(limit.into());
+    let rows =
+        inbox::table.filter(old.clone()).filter(not(exists(event))).order(inbox::received_at).limit(limit.into());
     let numbers: Vec<i64> = rows.select(inbox::id).load(connection).map_err(failed)?;
+    let mut removed = 0;
     for chunk in numbers.chunks(CHUNK) {
-        diesel::delete(inbox::table.filter(inbox::id.eq_any(chunk))).execute(connection).map_err(failed)?;
+        // One that is new again by now stays.
+        let rows = inbox::table.filter(inbox::id.eq_any(chunk)).filter(old.clone());
+        removed += diesel::delete(rows).execute(connection).map_err(failed)?;
     }
-    Ok(numbers.len() as u64)
+    Ok(removed as u64)
 }
 
 /// Removes the history of these rows.
-fn forget(connection: &mut SqliteConnection, aggregate: &str, ids: &[String]) -> Result<()> {
+fn forget(connection: &mut Connection, aggregate: &str, ids: &[String]) -> Result<()> {
     for chunk in ids.chunks(CHUNK) {
         let rows =
             transitions::table.filter(transitions::aggregate.eq(aggregate)).filter(transitions::id.eq_any(chunk));

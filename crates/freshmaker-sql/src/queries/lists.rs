@@ -3,17 +3,17 @@
 //! A filter is a condition put together from the fields that restrict. Totals by state alone come
 //! from `tallies`, which triggers keep in the writing transaction; others are counted.
 
-use super::prepared::{OutputName, among, only};
+use super::dialect::{OutputName, among, only};
 use super::query::readable;
 use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, Place, inbox_number};
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
-use super::{CHUNK, Db, failed};
+use super::{CHUNK, Connection, Db, failed};
 use diesel::dsl::count_star;
 use diesel::expression::BoxableExpression;
 use diesel::sql_types::Bool;
 use diesel::{
     BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper,
-    SqliteConnection, TextExpressionMethods,
+    TextExpressionMethods,
 };
 use freshmaker::backend::{
     BuildCount, BuildFilter, CausedCount, Error, EventCount, EventFilter, Links, Page, Paging, Remedy, Result,
@@ -172,11 +172,11 @@ fn page<Row, T>(
 }
 
 /// How many rows of a table there are in these states, or in any.
-fn tally(connection: &mut SqliteConnection, subject: &str, states: &[i16]) -> Result<u64> {
+fn tally(connection: &mut Connection, subject: &str, states: &[i16]) -> Result<u64> {
     let rows = tallies::table.filter(tallies::subject.eq(subject)).select((tallies::state, tallies::amount));
     let rows = rows.load::<(i16, i64)>(connection).map_err(failed)?;
     let wanted = rows.into_iter().filter(|(state, _)| states.is_empty() || states.contains(state));
-    Ok(wanted.map(|(_, amount)| count(amount)).sum())
+    Ok(count(wanted.map(|(_, amount)| amount).sum()))
 }
 
 fn count(amount: i64) -> u64 {
@@ -184,7 +184,7 @@ fn count(amount: i64) -> u64 {
 }
 
 pub(super) fn events_page(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     filter: &EventFilter,
     paging: Paging,
 ) -> Result<Page<EventRecord>> {
@@ -204,7 +204,7 @@ pub(super) fn events_page(
 }
 
 pub(super) fn builds_page(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     filter: &BuildFilter,
     paging: Paging,
 ) -> Result<Page<BuildRecord>> {
@@ -224,7 +224,7 @@ pub(super) fn builds_page(
 }
 
 pub(super) fn messages(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     states: &[InboxState],
     paging: Paging,
 ) -> Result<Page<InboxRecord>> {
@@ -238,7 +238,7 @@ pub(super) fn messages(
     Ok(page(rows, paging, total, InboxRow::letter))
 }
 
-pub(super) fn count_events(connection: &mut SqliteConnection, filter: &EventFilter) -> Result<Vec<EventCount>> {
+pub(super) fn count_events(connection: &mut Connection, filter: &EventFilter) -> Result<Vec<EventCount>> {
     let by = (events::kind, events::state, events::reason_code);
     let rows = events::table.filter(of_events(filter)?).group_by(by).order(by);
     let rows = rows.select((events::kind, events::state, events::reason_code, count_star()));
@@ -250,7 +250,7 @@ pub(super) fn count_events(connection: &mut SqliteConnection, filter: &EventFilt
     rows.into_iter().map(row).collect()
 }
 
-pub(super) fn count_builds(connection: &mut SqliteConnection, filter: &BuildFilter) -> Result<Vec<BuildCount>> {
+pub(super) fn count_builds(connection: &mut Connection, filter: &BuildFilter) -> Result<Vec<BuildCount>> {
     let by = (builds::system, builds::state, builds::reason_code);
     let rows = builds::table.filter(of_builds(filter)?).group_by(by).order(by);
     let rows = rows.select((builds::system, builds::state, builds::reason_code, count_star()));
@@ -262,7 +262,7 @@ pub(super) fn count_builds(connection: &mut SqliteConnection, filter: &BuildFilt
     rows.into_iter().map(row).collect()
 }
 
-pub(super) fn count_caused(connection: &mut SqliteConnection, events: &[EventId]) -> Result<Vec<CausedCount>> {
+pub(super) fn count_caused(connection: &mut Connection, events: &[EventId]) -> Result<Vec<CausedCount>> {
     let by = (build_causes::event, builds::state);
     let rows = build_causes::table.inner_join(builds::table).filter(among(build_causes::event, fits(events)?)?);
     let rows = rows.group_by(by).order(by).select((build_causes::event, builds::state, count_star()));
@@ -274,7 +274,7 @@ pub(super) fn count_caused(connection: &mut SqliteConnection, events: &[EventId]
     rows.into_iter().map(row).collect()
 }
 
-pub(super) fn links(connection: &mut SqliteConnection, builds: &[BuildId]) -> Result<Links> {
+pub(super) fn links(connection: &mut Connection, builds: &[BuildId]) -> Result<Links> {
     let builds = fits(builds)?;
     let causes = build_causes::table.filter(among(build_causes::build, builds)?);
     let causes = causes.order((build_causes::build, build_causes::event)).select(CauseRow::as_select());

@@ -1,17 +1,18 @@
 //! What programs around an engine keep.
 
-use super::failed;
+use super::dialect::{self, Now, immediately};
 use super::rows::Place;
 use super::schema::documents;
-use super::write::immediately;
+use super::{Connection, Here, failed};
+use async_trait::async_trait;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, RunQueryDsl,
-    Selectable, SelectableHelper, SqliteConnection,
+    Selectable, SelectableHelper,
 };
-use freshmaker::backend::{Document, NewDocument, Result};
+use freshmaker::backend::{Document, Documents, NewDocument, Result};
 use freshmaker::rebuild::Version;
 use freshmaker::store::conflict;
-use freshmaker::time::{Timestamp, from_micros, to_micros};
+use freshmaker::time::{from_micros, to_micros};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = documents)]
@@ -60,28 +61,32 @@ macro_rules! of_kind {
     };
 }
 
-pub(super) fn get(connection: &mut SqliteConnection, kind: &str, id: &str, now: Timestamp) -> Result<Option<Document>> {
+pub(super) fn get(connection: &mut Connection, kind: &str, id: &str, now: Now) -> Result<Option<Document>> {
+    let now = dialect::moment(connection, now)?;
     let row = of_kind!(kind, now).filter(documents::id.eq(id)).select(DocumentRow::as_select());
     row.get_result(connection).optional().map_err(failed)?.map(DocumentRow::record).transpose()
 }
 
 pub(super) fn list(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     kind: &str,
     before: Option<i64>,
     limit: u32,
-    now: Timestamp,
+    now: Now,
 ) -> Result<Vec<Document>> {
+    let now = dialect::moment(connection, now)?;
     let rows = of_kind!(kind, now).filter(documents::number.lt(before.unwrap_or(i64::MAX)));
     let rows = rows.order(documents::number.desc()).limit(limit.into()).select(DocumentRow::as_select());
     let rows = rows.load(connection).map_err(failed)?;
     Ok(rows.into_iter().filter_map(|row| row.record().ok()).collect())
 }
 
-pub(super) fn put(connection: &mut SqliteConnection, new: &NewDocument, now: Timestamp) -> Result<Document> {
+pub(super) fn put(connection: &mut Connection, new: &NewDocument, now: Now) -> Result<Document> {
     let body = new.text()?;
     immediately(connection, |connection| {
         let (kind, id) = (new.kind.as_str(), new.id.as_str());
+        dialect::lock_documents(connection, kind)?;
+        let now = dialect::moment(connection, now)?;
         let there = of_kind!(kind, now).filter(documents::id.eq(id)).select((documents::number, documents::version));
         let there = there.get_result::<(i64, i64)>(connection).optional().map_err(failed)?;
         let version = there.map(|(_, version)| Version::try_from(version).unwrap_or(Version::MAX));
@@ -115,7 +120,7 @@ pub(super) fn put(connection: &mut SqliteConnection, new: &NewDocument, now: Tim
 }
 
 /// Removes the oldest documents of the kind of this one, which stays.
-fn trim(connection: &mut SqliteConnection, row: &DocumentRow, keep: u32) -> Result<()> {
+fn trim(connection: &mut Connection, row: &DocumentRow, keep: u32) -> Result<()> {
     let others = || documents::kind.eq(&row.kind).and(documents::number.ne(row.number));
     let surplus = documents::table.filter(others()).order(documents::number.desc());
     let surplus = surplus.offset(i64::from(keep.saturating_sub(1))).limit(1).select(documents::number);
@@ -126,12 +131,37 @@ fn trim(connection: &mut SqliteConnection, row: &DocumentRow, keep: u32) -> Resu
     Ok(())
 }
 
-pub(super) fn remove(connection: &mut SqliteConnection, kind: &str, id: &str, now: Timestamp) -> Result<bool> {
+pub(super) fn remove(connection: &mut Connection, kind: &str, id: &str, now: Now) -> Result<bool> {
     immediately(connection, |connection| {
+        dialect::lock_documents(connection, kind)?;
+        let now = dialect::moment(connection, now)?;
         let there = of_kind!(kind, now).filter(documents::id.eq(id)).count();
         let there = there.get_result::<i64>(connection).map_err(failed)? > 0;
         let this = documents::kind.eq(kind).and(documents::id.eq(id));
         diesel::delete(documents::table.filter(this)).execute(connection).map_err(failed)?;
         Ok(there)
     })
+}
+
+#[async_trait]
+impl Documents for Here {
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
+        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
+        self.read(move |connection| get(connection, &kind, &id, now)).await
+    }
+
+    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
+        let (kind, now) = (kind.to_owned(), self.now());
+        self.read(move |connection| list(connection, &kind, before, limit, now)).await
+    }
+
+    async fn put(&self, document: NewDocument) -> Result<Document> {
+        let now = self.now();
+        self.write(move |connection| put(connection, &document, now)).await
+    }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
+        let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
+        self.write(move |connection| remove(connection, &kind, &id, now)).await
+    }
 }

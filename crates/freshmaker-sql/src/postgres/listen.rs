@@ -1,0 +1,134 @@
+//! Hears that another process has committed something. What is missed costs a tick of the engine.
+
+use super::Connection;
+use super::pool::Pool;
+use diesel::connection::SimpleConnection;
+use freshmaker::backend::{Error, Remedy, Result, with_causes};
+use std::future::{pending, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Notification};
+
+/// The channel of all storages in a database.
+const CHANNEL: &str = "freshmaker";
+
+/// The pause before the next try to listen.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a storage tells and hears.
+pub(super) struct Listener {
+    /// Who tells: a number that no other storage has, so that one does not hear itself.
+    me: u64,
+    schema: String,
+    heard: Arc<Heard>,
+    /// Begins when somebody waits for the first time.
+    task: OnceLock<Task>,
+}
+
+/// Wakes those who wait, or the next one who will.
+#[derive(Default)]
+struct Heard {
+    told: Notify,
+    waiting: AtomicUsize,
+}
+
+impl Heard {
+    fn tell(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.told.notify_waiters();
+        } else {
+            self.told.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let told = self.told.notified();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waits = Waits(&self.waiting);
+        told.await;
+    }
+}
+
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Listener {
+    pub(super) fn new(schema: &str) -> Self {
+        let (me, schema) = (fastrand::u64(..), schema.to_owned());
+        Self { me, schema, heard: Arc::default(), task: OnceLock::new() }
+    }
+
+    /// Waits until another storage has told something since the last call.
+    pub(super) async fn changed(&self, pool: &Arc<Pool>) {
+        self.task.get_or_init(|| {
+            let (pool, heard) = (Arc::clone(pool), Arc::clone(&self.heard));
+            let (schema, me) = (self.schema.clone(), self.me);
+            Task(tokio::spawn(async move {
+                let concerns = |told: &Notification| {
+                    let from = told.payload().rsplit_once('/');
+                    from.is_some_and(|(told, from)| told == schema && from.parse() != Ok(me))
+                };
+                loop {
+                    if let Err(error) = listen(&pool, &heard, &concerns).await {
+                        tracing::warn!(%error, "hears nothing of other processes; trying again");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }))
+        });
+        self.heard.wait().await;
+    }
+
+    /// What others have to run to hear of this commit.
+    pub(super) fn tell(&self) -> impl FnOnce(&mut Connection) + Send + use<> {
+        // Nobody waits for the disk because of a hint, and one that fails is only missed.
+        let text = format!(
+            "BEGIN; SET LOCAL synchronous_commit = off; \
+             SELECT pg_notify('{CHANNEL}', concat(current_schema(), '/{}')); COMMIT",
+            self.me
+        );
+        move |connection| drop(connection.batch_execute(&text))
+    }
+}
+
+/// Listens until the connection is lost.
+async fn listen(pool: &Pool, heard: &Heard, concerns: &(impl Fn(&Notification) -> bool + Sync)) -> Result<()> {
+    let (client, mut connection) = pool.open().await?;
+    let failed = |error: tokio_postgres::Error| Error::new(Remedy::Unavailable, &pool.place, with_causes(&error));
+    let hearing = async {
+        loop {
+            match poll_fn(|context| connection.poll_message(context)).await {
+                Some(Ok(AsyncMessage::Notification(told))) if concerns(&told) => heard.tell(),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(failed(error)),
+                None => return Ok(()),
+            }
+        }
+    };
+    let asking = async {
+        if let Err(error) = client.batch_execute(&format!("LISTEN {CHANNEL}")).await {
+            return Err(failed(error));
+        }
+        // Something may have been told before.
+        heard.tell();
+        pending().await
+    };
+    tokio::select! {
+        ended = hearing => ended,
+        failed = asking => failed,
+    }
+}

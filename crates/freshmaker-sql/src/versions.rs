@@ -1,0 +1,32 @@
+//! Versions of the tables.
+//!
+//! A migration only adds: a table, an index, a column that may be empty or has a default. What is
+//! no longer used is removed by a later version than the one that stops to use it. So processes of
+//! two neighbouring versions can have one database while they are replaced one by one.
+
+use diesel::migration::{Migration, MigrationConnection, MigrationSource};
+use diesel_migrations::MigrationHarness;
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::store::PLACE;
+use std::collections::BTreeSet;
+
+/// Runs what has not run yet; within a transaction.
+///
+/// # Errors
+/// `Unsupported` if a newer version of this crate has run what this one does not have.
+pub(crate) fn upgrade<C, S>(connection: &mut C, source: impl Fn() -> S) -> Result<()>
+where
+    C: MigrationHarness<C::Backend> + MigrationConnection,
+    S: MigrationSource<C::Backend>,
+{
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::new(Remedy::Unavailable, "migration", error);
+    connection.setup().map_err(|error| failed(error.into()))?;
+    let applied = connection.applied_migrations().map_err(failed)?;
+    let known = source().migrations().map_err(failed)?;
+    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
+    if let Some(newer) = applied.iter().map(ToString::to_string).find(|applied| !known.contains(applied)) {
+        let text = format!("a newer version of this program has already made changes ({newer}) to the tables");
+        return Err(Error::new(Remedy::Unsupported, PLACE, text));
+    }
+    connection.run_pending_migrations(source()).map(drop).map_err(failed)
+}
