@@ -266,6 +266,10 @@ path_parts! {
     Name(String) = "id";
     /// Where a message came from.
     Source(String) = "source";
+    /// The name of a build system.
+    System(String) = "system";
+    /// The hash of a plan.
+    Hash(freshmaker::artifact::Digest) = "hash";
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@
 //! | `/api/3/events…` | events, their plans (JSON, SVG, …), exclusions and histories | readers |
 //! | `/api/3/builds…`, `/api/3/attempts…` | builds, submissions and their histories | readers |
 //! | `/api/3/artifacts/{id}`, `…/explain?event=` | latest builds; why it is rebuilt or not | readers |
+//! | `POST /api/3/plans`, `/api/3/plans/{hash}`, `…/diff`, `POST …/apply` | what would be done, and to do exactly that | readers, rebuilders |
+//! | `/api/3/counts`, `/api/3/pauses`, `POST /api/3/systems/{name}/pause`, `…/resume` | builds by reason; build systems | readers, administrators |
 //! | `/api/3/stream` | changes as server-sent events, which resume | readers |
 //! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | how it goes | readers |
 //! | `POST …/cancel`, `…/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |

@@ -59,6 +59,7 @@ codes! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The path does not have this method." "The header `Allow` has those that there are.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT "The body of the request did not arrive in time." "Send it again, faster or shorter.";
     Conflict "conflict" CONFLICT "Somebody else changed the same thing at the same time." "Read it again, and decide again.";
+    PlanChanged "plan_changed" CONFLICT "The plan is not the one any more that was looked at." "`detail` has the difference. Look at the new plan, and decide again.";
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED "The thing is not in the version that `If-Match` names." "Read it again, and decide again.";
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body of the request is too large." "Send less at once.";
     UrlTooLong "url_too_long" URI_TOO_LONG "The path and query are too long." "Ask for less at once.";

@@ -1,6 +1,6 @@
 //! The list of routes. A route cannot be registered without saying who may use it.
 
-use crate::api::{artifacts, builds, dead_letters, events, messages, operations, stream, tokens};
+use crate::api::{artifacts, builds, dead_letters, events, messages, operations, plans, stream, systems, tokens};
 use crate::auth::Allowed;
 use crate::metrics;
 use crate::problem;
@@ -33,6 +33,8 @@ pub(crate) struct Routes {
         (name = "events", description = "What happened, what is rebuilt because of it, and why"),
         (name = "builds", description = "Artifacts being rebuilt, and their submissions"),
         (name = "artifacts", description = "One artifact over time"),
+        (name = "plans", description = "What would be done, and to do exactly that"),
+        (name = "systems", description = "Build systems, and how many builds each has"),
         (name = "messages", description = "Messages in, and those that could not be handled"),
         (name = "operations", description = "How the service is"),
         (name = "administration", description = "Tokens and the audit log"),
@@ -117,6 +119,14 @@ pub(crate) fn all(web: &Web) -> Routes {
             get(artifacts::below),
             [routes!(artifacts::latest), routes!(artifacts::explain)],
         )
+        .add(rebuilders, routes!(plans::preview))
+        .add(readers, routes!(plans::one))
+        .add(rebuilders, routes!(plans::diff))
+        .add(rebuilders, routes!(plans::apply))
+        .add(readers, routes!(systems::pauses))
+        .add(admins, routes!(systems::pause))
+        .add(admins, routes!(systems::resume))
+        .add(readers, routes!(systems::counts))
         .add(readers, routes!(dead_letters::list))
         .add(admins, routes!(dead_letters::requeue))
         .add(rebuilders, routes!(messages::send))
@@ -167,6 +177,14 @@ mod tests {
         GET /api/3/attempts/{id}/transitions readers
         POST /api/3/attempts/{id}/resolve admin
         GET /api/3/artifacts/{*id} readers
+        POST /api/3/plans admin manual_rebuilder
+        GET /api/3/plans/{hash} readers
+        GET /api/3/plans/{hash}/diff admin manual_rebuilder
+        POST /api/3/plans/{hash}/apply admin manual_rebuilder
+        GET /api/3/pauses readers
+        POST /api/3/systems/{system}/pause admin
+        POST /api/3/systems/{system}/resume admin
+        GET /api/3/counts readers
         GET /api/3/dead-letters readers
         POST /api/3/dead-letters/{source}/{id}/requeue admin
         POST /api/3/messages admin manual_rebuilder
@@ -223,6 +241,7 @@ mod tests {
             for ((method, path), who) in stated() {
                 for roles in &callers {
                     let path = path.replace("{*id}", "x").replace("{id}", "1").replace("{source}", "s");
+                    let path = path.replace("{hash}", "h").replace("{system}", "s");
                     let path = path.replace("{code}", "internal");
                     let mut request = Request::builder().method(method.as_str()).uri(&path);
                     if let Some(roles) = roles {

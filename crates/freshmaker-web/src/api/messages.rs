@@ -164,6 +164,11 @@ fn plain(caller: &Caller, headers: &HeaderMap, new: NewMessage) -> Result<Messag
     Ok(Message { id, topic, headers: fields, body })
 }
 
+/// A message as it was described in JSON, within its bounds, from this caller.
+pub(super) fn described(caller: &Caller, headers: &HeaderMap, new: NewMessage) -> Result<Message, Problem> {
+    checked(plain(caller, headers, new)?, "", caller)
+}
+
 /// Refuses what is out of bounds, or only the engine may say; adds who sends it. `at` is where the
 /// message is in the body.
 fn checked(mut message: Message, at: &str, caller: &Caller) -> Result<Message, Problem> {

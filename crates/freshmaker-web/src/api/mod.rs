@@ -9,6 +9,8 @@ pub(crate) mod events;
 pub(crate) mod messages;
 pub(crate) mod operations;
 pub(crate) mod paging;
+pub(crate) mod plans;
 pub(crate) mod stream;
+pub(crate) mod systems;
 pub(crate) mod tokens;
 pub(crate) mod views;
