@@ -29,11 +29,11 @@ fn in_state(state: &str, unsigned: &'static [&'static str]) -> World {
 }
 
 fn status(id: &str, to: &str) -> Message {
-    message(id, "errata.activity.status", json!({ "errata_id": 28484, "from": "QE", "to": to }))
+    message(id, "errata.activity.status", &json!({ "errata_id": 28484, "from": "QE", "to": to }))
 }
 
 fn signed(id: &str, build: &str) -> Message {
-    message(id, "brew.sign.rpm", json!({ "build": { "nvr": build } }))
+    message(id, "brew.sign.rpm", &json!({ "build": { "nvr": build } }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +165,7 @@ async fn flatpaks_come_later() {
     let message = || {
         let body =
             json!({ "errata_id": 28484, "errata_status": "QE", "content_types": ["module"], "to": "bash-5.1-9.el9" });
-        message("1", "errata.activity.signing", body)
+        message("1", "errata.activity.signing", &body)
     };
     let mut world = in_state("QE", &[]);
     world.advisory.content_types = ["module".to_owned()].into();
@@ -200,7 +200,7 @@ async fn a_tool_that_is_away_is_asked_again() {
     service.deliver([signed("1", "bash-5.1-9.el9")]).await;
     assert_eq!(service.events().await.len(), 1);
     let body = json!({ "errata_id": 4711, "to": "SHIPPED_LIVE" });
-    service.deliver([message("2", "errata.activity.status", body)]).await;
+    service.deliver([message("2", "errata.activity.status", &body)]).await;
     let events = service.events().await;
     assert!(events[1].contains("there is no advisory 4711"), "{events:?}");
 }

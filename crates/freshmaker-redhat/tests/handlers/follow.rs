@@ -20,7 +20,7 @@ fn service(farm: &Arc<Farm>) -> Service {
 fn closed(task: i64) -> Message {
     let request = json!(["git://src/containers/base#1", "main-candidate", { "git_branch": "main" }]);
     let info = json!({ "id": task, "method": "buildContainer", "request": request });
-    message(&format!("task-{task}"), "brew.task.closed", json!({ "old": "OPEN", "new": "CLOSED", "info": info }))
+    message(&format!("task-{task}"), "brew.task.closed", &json!({ "old": "OPEN", "new": "CLOSED", "info": info }))
 }
 
 /// Two layers on a base, of which there is a new release, and images that have to do with it.
@@ -93,7 +93,7 @@ async fn the_messages_of_fedora_do_the_same() {
     let service = service(&farm);
     let told = |id: &str, method: &str, new: &str, instance: &str| {
         let body = json!({ "id": 1, "method": method, "old": "OPEN", "new": new, "instance": instance });
-        message(id, "buildsys.task.state.change", body)
+        message(id, "buildsys.task.state.change", &body)
     };
     service
         .deliver([
@@ -138,7 +138,7 @@ async fn the_policy_judges_each_image_that_follows() {
 
 fn pushed(id: &str, repository: &str, branch: &str, commit: &str) -> Message {
     let body = json!({ "namespace": "containers", "repo": repository, "branch": branch, "newrev": commit });
-    message(id, "distgit.push", body)
+    message(id, "distgit.push", &body)
 }
 
 #[tokio::test(start_paused = true)]

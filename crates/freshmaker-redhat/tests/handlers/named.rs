@@ -19,7 +19,7 @@ fn service(farm: Farm) -> Service {
 }
 
 fn request(body: Value) -> Message {
-    message("async-1", "freshmaker.async.manual.build", body)
+    message("async-1", "freshmaker.async.manual.build", &body)
 }
 
 fn asked(images: &[&str]) -> Message {
@@ -94,7 +94,7 @@ async fn a_request_that_comes_twice_is_one_request() {
 async fn two_requests_for_one_image_share_its_build() {
     let service = service(layers());
     let body = json!({ "dist_git_branch": "main", "container_images": ["top"] });
-    let other = message("async-2", "freshmaker.async.manual.build", body);
+    let other = message("async-2", "freshmaker.async.manual.build", &body);
     service.deliver([asked(&["top"]), other]).await;
     assert_eq!(service.submissions().len(), 1);
     let both = ["freshmaker.async-build COMPLETE: all 1 builds ended well"; 2];
@@ -139,7 +139,7 @@ async fn a_dry_run_says_what_it_would_do() {
     );
     assert_eq!(service.builds().await, [""; 0]);
     let body = json!({ "dist_git_branch": "main", "container_images": ["base"], "freshmaker_event_id": 7 });
-    service.deliver([message("async-2", "freshmaker.async.manual.build", body)]).await;
+    service.deliver([message("async-2", "freshmaker.async.manual.build", &body)]).await;
     assert!(service.events().await[1].contains("to repeat that event, retry it"));
 }
 

@@ -71,7 +71,7 @@ async fn what_was_missed_is_handled_and_what_was_handled_is_not() {
     let again = scan.since(&client, begin).await.unwrap();
     assert_eq!((again.found, again.new), (1, 0));
     let body = json!({ "errata_id": 28484, "from": "IN_PUSH", "to": "SHIPPED_LIVE" });
-    service.deliver([message("late", "errata.activity.status", body)]).await;
+    service.deliver([message("late", "errata.activity.status", &body)]).await;
     assert_eq!(service.submissions().len(), 3);
     assert_eq!(service.events().await.len(), 1);
     assert_eq!(scan.since(&client, later(begin, HOUR)).await.unwrap(), Scanned::default());

@@ -103,7 +103,7 @@ fn submission(request: &BuildRequest, earlier: &[BuildRequest]) -> String {
 }
 
 /// A message of a bus with this topic after the prefix.
-pub(super) fn message(id: &str, topic: &str, body: Value) -> Message {
+pub(super) fn message(id: &str, topic: &str, body: &Value) -> Message {
     freshmaker_testing::world::message(id, &format!("{PREFIX}.{topic}"), &body.to_string())
 }
 

@@ -53,7 +53,7 @@ fn update(id: &str, builds: &[&str]) -> Message {
     message(
         id,
         "bodhi.update.complete.stable",
-        json!({ "update": { "alias": id, "builds": builds, "release": release } }),
+        &json!({ "update": { "alias": id, "builds": builds, "release": release } }),
     )
 }
 
