@@ -3,6 +3,7 @@
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers
 //!   of their messages.
 //! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
+//! * `api` (feature `rest`): the REST interface of the Python service Freshmaker.
 //! * [`lookup`]: what handlers ask about advisories and images, as contracts.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `errata` (feature `errata`): advisories of the Errata Tool.
@@ -73,6 +74,7 @@
 //! | `lightblue` | yes | `lightblue` | |
 //! | `odcs` | yes | `odcs` | |
 //! | `pulp` | yes | `pulp` | |
+//! | `rest` | | `api` | |
 //! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
 //! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
 //! | `fakes` | | `fakes` | |
@@ -81,6 +83,8 @@
 //! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1, Pulp as
 //! its REST API of version 2. Each module states its own limits.
 
+#[cfg(feature = "rest")]
+pub mod api;
 #[cfg(feature = "errata")]
 pub mod errata;
 #[cfg(feature = "fakes")]

@@ -37,7 +37,7 @@ pub struct EventForm {
     pub requested_rebuilds: Vec<String>,
     /// Data that the requester wanted to have stored.
     pub requester_metadata: Map<String, Value>,
-    /// Events that this one depends on; always empty.
+    /// The event that the request builds on, if it names one.
     pub depends_on_events: Vec<EventId>,
     /// Events that depend on this one; always empty.
     pub depending_events: Vec<EventId>,
@@ -106,7 +106,7 @@ impl Forms<'_> {
             requester: event.envelope.requester.clone(),
             requested_rebuilds: requested.filter_map(Value::as_str).map(str::to_owned).collect(),
             requester_metadata: metadata.cloned().unwrap_or_default(),
-            depends_on_events: Vec::new(),
+            depends_on_events: request.get("freshmaker_event_id").and_then(Value::as_i64).map(EventId).into_iter().collect(),
             depending_events: Vec::new(),
             builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
         })

@@ -190,7 +190,15 @@ impl CatalogImage {
         self.repositories.iter()
     }
 
-    pub(super) fn is_hotfix(&self) -> bool {
+    pub(crate) fn content_sets(&self) -> impl Iterator<Item = &String> {
+        self.content_sets.iter()
+    }
+
+    pub(crate) fn publication(&self) -> Publication {
+        self.publication
+    }
+
+    pub(crate) fn is_hotfix(&self) -> bool {
         self.labels.contains(HOTFIX_LABEL)
     }
 
