@@ -9,6 +9,7 @@ use freshmaker_redhat::handlers::AffectedImages;
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
+use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,14 +54,18 @@ impl Sources {
         Ok(Self { errata, pulp, lightblue, extra_repositories: given.extra_repositories.clone() })
     }
 
+    /// Who knows released images.
+    pub(crate) fn images(&self) -> Result<Arc<dyn Images>> {
+        Ok(Arc::new(Lightblue::new(self.lightblue.clone())?))
+    }
+
     /// Who finds the images of an advisory, which this Koji builds.
     pub(crate) fn affected(&self, koji: &System<KojiConfig>) -> Result<AffectedImages> {
         let mut recipes = KojiRecipes::new(&koji.config)?;
         for (image, urls) in &self.extra_repositories {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
-        let images = Lightblue::new(self.lightblue.clone())?;
-        let search = ImageSearch::new(Arc::new(images), Arc::new(recipes)).with_system(koji.name.as_str());
+        let search = ImageSearch::new(self.images()?, Arc::new(recipes)).with_system(koji.name.as_str());
         let errata = Arc::new(ErrataTool::new(self.errata.clone())?);
         Ok(AffectedImages::new(errata, Arc::new(Pulp::new(self.pulp.clone())?), search))
     }

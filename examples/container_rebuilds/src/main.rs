@@ -9,12 +9,16 @@ mod handlers;
 mod released;
 mod show;
 mod simulated;
+mod site;
+mod tokens;
 mod wires;
 
 use crate::args::Command;
 use crate::config::Config;
+use crate::site::Site;
 use crate::wires::Wires;
 use freshmaker::rebuild::EventId;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -52,19 +56,23 @@ fn run(command: Command) -> Result<bool> {
                 Ok(true)
             }
             Command::Simulated => simulated::run().await,
-            Command::Serve { config } => serve(&config).await,
+            Command::Serve { config, listen } => serve(&config, listen).await,
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::CheckConfig { config, online } => check::run(&config, online).await,
+            Command::Token { config, act } => tokens::run(Wires::of(&Config::read(&config)?)?.client()?, act).await,
         }
     })
 }
 
 /// Runs until it is interrupted or terminated; then finishes the calls under way.
-async fn serve(config: &Path) -> Result<bool> {
+async fn serve(config: &Path, listen: Option<SocketAddr>) -> Result<bool> {
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
-    let engine = Wires::of(&Config::read(config)?)?.engine()?;
+    let config = Config::read(config)?;
+    let wires = Wires::of(&config)?;
+    let site = Site::of(&config, listen, &wires)?;
+    let engine = wires.engine()?;
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let shutdown = async {
         tokio::select! {
@@ -72,7 +80,10 @@ async fn serve(config: &Path) -> Result<bool> {
             _ = terminated.recv() => {}
         }
     };
-    engine.run_until(shutdown).await?;
+    match site {
+        Some(site) => site.run(&engine, shutdown).await?,
+        None => engine.run_until(shutdown).await?,
+    }
     Ok(true)
 }
 
