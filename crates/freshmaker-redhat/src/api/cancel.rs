@@ -61,8 +61,8 @@ fn must_run(event: &EventRecord) -> Result<(), Failure> {
 
 async fn stop(api: &Api, caller: &Caller, id: EventId) -> Result<(), Failure> {
     let (web, client) = (&api.web, api.web.client());
-    let stopped = web.audited(caller, "cancel", &format!("event {id}"), web.change(client.cancel(id, caller.name())));
-    match stopped.await {
+    let on = format!("event {id}");
+    match web.audited(caller, "cancel", &on, web.change(client.cancel(id, caller.name()))).await {
         // It has ended, or somebody else has cancelled it, since it was read.
         Err(problem) if problem.code == ProblemCode::Rejected => must_run(&found(api, id).await?),
         stopped => Ok(stopped?),

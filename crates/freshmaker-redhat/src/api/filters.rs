@@ -57,7 +57,7 @@ pub(super) fn builds(query: &Query) -> Result<Option<BuildFilter>, Failure> {
         search_keys: text("event_search_key"),
         names: text("name"),
         outputs: text("rebuilt_nvr"),
-        artifacts: text("original_nvr").into_iter().map(ArtifactId::from).collect(),
+        artifacts: text("original_nvr").into_iter().map(ArtifactId::new).collect(),
         events: numbers("event_id")?.map(EventId).into_iter().collect(),
         parents: numbers("dep_on_id")?.map(BuildId).into_iter().collect(),
         externals: numbers("build_id")?.map(|id| ExternalId::new(id.to_string())).into_iter().collect(),

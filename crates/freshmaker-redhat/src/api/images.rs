@@ -4,7 +4,6 @@ use super::Api;
 use super::answer::{Answer, Failure, told};
 use crate::image::Publication;
 use freshmaker::artifact::Nvr;
-use freshmaker::backend::Error;
 use freshmaker_web::Problem;
 use freshmaker_web::axum::extract::{Path, State};
 use freshmaker_web::axum::http::StatusCode;
@@ -18,7 +17,7 @@ pub(super) async fn verify(State(api): State<Api>, Path(image): Path<String>) ->
     };
     let nvr: Nvr = image.parse().map_err(|_| Failure::bad(format!("{image:?} is no name-version-release.")))?;
     let found = catalog.images(&[nvr.clone()].into(), &BTreeSet::new()).await;
-    let found = found.map_err(|error: Error| Problem::from(error))?;
+    let found = found.map_err(Problem::from)?;
     let Some(image) = found.into_iter().find(|image| *image.nvr() == nvr) else {
         return Err(Failure::bad("No images found for the specified NVR"));
     };
@@ -35,7 +34,7 @@ pub(super) async fn verify(State(api): State<Api>, Path(image): Path<String>) ->
         return Err(Failure::bad(format!("Found image \"{nvr}\" {text} for this image.")));
     }
     let msg = "Found 1 images which are handled by Freshmaker for defined content_sets.";
-    Ok(told(StatusCode::OK, &json!({ "images": { nvr.to_string(): content_sets }, "msg": msg })))
+    Ok(told(StatusCode::OK, &json!({ "images": { (nvr.to_string()): content_sets }, "msg": msg })))
 }
 
 /// Says that catalogs cannot be asked about repositories.

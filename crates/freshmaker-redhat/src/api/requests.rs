@@ -16,7 +16,7 @@ use freshmaker_web::Caller;
 use freshmaker_web::axum::body::Bytes;
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
-use freshmaker_web::axum::response::IntoResponse;
+use freshmaker_web::axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 /// The numbers of the kinds of events that are about an advisory.
@@ -235,7 +235,7 @@ fn without_event(why: &str) -> Failure {
 }
 
 /// The answer for a message that is not handled yet.
-fn waiting(place: &Place, id: &str) -> freshmaker_web::axum::response::Response {
+fn waiting(place: &Place, id: &str) -> Response {
     let url = format!("{}/api/3/messages/{}/{id}", place.prefix, Client::LOCAL);
     let message = "The request is stored, and no handler has made an event of it yet. See \"url\".";
     let form = json!({ "status": 202, "message": message, "message_id": id, "url": url });

@@ -1,7 +1,7 @@
 //! The list of routes, each for both versions. A route cannot be registered without saying who may
 //! use it.
 
-use super::answer::{self, Answer, lacks_roles};
+use super::answer::{self, lacks_roles};
 use super::kinds::{self, Names};
 use super::metrics::{self, Timed, timed};
 use super::place::{Number, Place};
@@ -83,7 +83,7 @@ impl Routes {
 
     fn names(self, names: Names) -> Self {
         let list = self.allow(Allowed::Everybody, get(move || async move { names.list() }));
-        let one = get(move |number: Number| async move { Answer::from(names.one(number)) });
+        let one = get(move |number: Number| async move { names.one(number) });
         let one = self.allow(Allowed::Everybody, one);
         let path = names.called().0;
         let routes = self.add(&format!("{path}/"), "OPTIONS, HEAD, GET", list);

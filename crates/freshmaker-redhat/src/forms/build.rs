@@ -1,4 +1,4 @@
-use super::{Forms, moment};
+use super::{Forms, moment, type_name};
 use freshmaker::Reason;
 use freshmaker::artifact::{ArtifactKind, Nvr, Parameter, Parameters};
 use freshmaker::graph::EdgeKind;
@@ -158,17 +158,6 @@ pub(super) fn latest_tasks(rows: &Neighbourhood) -> BTreeMap<BuildId, i64> {
         }
     }
     latest.into_iter().filter_map(|(build, (_, task))| Some((build, task?))).collect()
-}
-
-/// Returns Freshmaker's name of a kind; `None` for repositories of packages.
-pub(crate) fn type_name(kind: ArtifactKind) -> Option<&'static str> {
-    match kind {
-        ArtifactKind::Rpm => Some("RPM"),
-        ArtifactKind::Image => Some("IMAGE"),
-        ArtifactKind::Module => Some("MODULE"),
-        ArtifactKind::ImageRepository => Some("IMAGE_REPOSITORY"),
-        ArtifactKind::Repository => None,
-    }
 }
 
 fn nvr(text: &str) -> Option<Nvr> {

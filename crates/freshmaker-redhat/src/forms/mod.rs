@@ -41,7 +41,7 @@ pub use event::{Builds, EventForm};
 pub use state_change::{FreshmakerMessages, StateChange};
 
 use build::latest_tasks;
-pub(crate) use build::type_name;
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::rebuild::{BuildId, Neighbourhood};
 use freshmaker::time::Timestamp;
 use std::collections::BTreeMap;
@@ -78,4 +78,15 @@ impl<'a> Forms<'a> {
 /// Formats a point in time as the service does, in seconds: `2026-01-10T08:00:00Z`.
 fn moment(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Returns Freshmaker's name of a kind; `None` for repositories of packages.
+pub(crate) fn type_name(kind: ArtifactKind) -> Option<&'static str> {
+    match kind {
+        ArtifactKind::Rpm => Some("RPM"),
+        ArtifactKind::Image => Some("IMAGE"),
+        ArtifactKind::Module => Some("MODULE"),
+        ArtifactKind::ImageRepository => Some("IMAGE_REPOSITORY"),
+        ArtifactKind::Repository => None,
+    }
 }

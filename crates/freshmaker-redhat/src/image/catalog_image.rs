@@ -190,11 +190,14 @@ impl CatalogImage {
         self.repositories.iter()
     }
 
-    pub(crate) fn content_sets(&self) -> impl Iterator<Item = &String> {
+    /// Returns the content sets from which the image's packages come, as far as the catalog says.
+    pub fn content_sets(&self) -> impl Iterator<Item = &String> {
         self.content_sets.iter()
     }
 
-    pub(crate) fn publication(&self) -> Publication {
+    /// Returns how far the publication has come.
+    #[must_use]
+    pub fn publication(&self) -> Publication {
         self.publication
     }
 

@@ -67,14 +67,10 @@ fn deciding(world: &World) -> EngineBuilder {
 }
 
 /// Runs the engine for as long as a question takes.
-async fn while_running<T>(engine: &Engine, question: impl Future<Output = T> + Send) -> T
-where
-    T: Send,
-{
-    let answer = std::sync::Mutex::new(None);
-    let asked = async { *answer.lock().unwrap() = Some(question.await) };
-    engine.run_until(asked).await.unwrap();
-    answer.into_inner().unwrap().unwrap()
+async fn while_running<T>(engine: &Engine, question: impl Future<Output = T>) -> T {
+    let mut answer = None;
+    engine.run_until(async { answer = Some(question.await) }).await.unwrap();
+    answer.unwrap()
 }
 
 /// An answer, whose body was read whole.
