@@ -18,12 +18,18 @@ const DAYS: u32 = 90;
 
 impl Act {
     /// Reads the words behind `token`.
-    pub(crate) fn parse(words: &[&str], roles: &[String], days: Option<&str>, by: &str) -> std::result::Result<Self, String> {
+    pub(crate) fn parse(
+        words: &[&str],
+        roles: &[String],
+        days: Option<&str>,
+        by: &str,
+    ) -> std::result::Result<Self, String> {
         let plain = roles.is_empty() && days.is_none();
         match words {
             ["create", name] => {
                 let roles = roles.iter().map(|name| role(name)).collect::<std::result::Result<_, _>>()?;
-                let days = days.map_or(Ok(DAYS), |days| days.parse().map_err(|_| format!("--days: {days:?} is no number")))?;
+                let days =
+                    days.map_or(Ok(DAYS), |days| days.parse().map_err(|_| format!("--days: {days:?} is no number")))?;
                 Ok(Self::Create { name: (*name).to_owned(), roles, days, by: by.to_owned() })
             }
             ["list"] if plain => Ok(Self::List),

@@ -9,9 +9,9 @@ use super::place::{Number, Place};
 use crate::forms::{Builds, EventForm, Forms};
 use freshmaker::backend::{EventFilter, Page, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker_web::Web;
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::StatusCode;
-use freshmaker_web::Web;
 use serde::Serialize;
 
 /// The answer for an event that there is not.

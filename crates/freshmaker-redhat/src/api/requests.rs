@@ -181,7 +181,14 @@ pub(super) async fn named(
         let text = "\"dist_git_branch\" and \"container_images\" are required in the request for async builds";
         return Err(Failure::bad(text));
     };
-    fields.only(&["dist_git_branch", "container_images", "brew_target", "freshmaker_event_id", "dry_run", "metadata"])?;
+    fields.only(&[
+        "dist_git_branch",
+        "container_images",
+        "brew_target",
+        "freshmaker_event_id",
+        "dry_run",
+        "metadata",
+    ])?;
     if images.iter().any(String::is_empty) {
         return Err(Failure::bad("\"container_images\": an empty name is none."));
     }

@@ -106,7 +106,12 @@ impl Forms<'_> {
             requester: event.envelope.requester.clone(),
             requested_rebuilds: requested.filter_map(Value::as_str).map(str::to_owned).collect(),
             requester_metadata: metadata.cloned().unwrap_or_default(),
-            depends_on_events: request.get("freshmaker_event_id").and_then(Value::as_i64).map(EventId).into_iter().collect(),
+            depends_on_events: request
+                .get("freshmaker_event_id")
+                .and_then(Value::as_i64)
+                .map(EventId)
+                .into_iter()
+                .collect(),
             depending_events: Vec::new(),
             builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
         })

@@ -1,13 +1,13 @@
 //! The database with which the service Freshmaker was recorded, as rows of ours.
 
 use freshmaker::artifact::{ArtifactKind, Parameters, Source};
+use freshmaker::backend::Storage;
 use freshmaker::event::Envelope;
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
     Commit, Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, Neighbourhood, Output, RowChange,
 };
-use freshmaker::backend::Storage;
 use freshmaker::time::Timestamp;
 use freshmaker::{EdgeKind, Reason, RebuildReason};
 use serde_json::{Value, json};
@@ -222,12 +222,14 @@ pub(crate) async fn store(storage: &dyn Storage, fixture: &Value) {
     for event in rows.events.values_mut() {
         let caused = causes.iter().filter(|cause| cause.event == event.id).map(|cause| states[&cause.build]);
         let caused: Vec<_> = caused.collect();
-        let count = |fits: &dyn Fn(BuildState) -> bool| caused.iter().filter(|state| fits(**state)).count().try_into().unwrap();
+        let count =
+            |fits: &dyn Fn(BuildState) -> bool| caused.iter().filter(|state| fits(**state)).count().try_into().unwrap();
         event.builds_open = count(&|state| !state.is_terminal());
         event.builds_done = count(&|state| state.is_success());
         event.builds_failed = count(&|state| state == BuildState::Failed);
     }
-    let mut changes: Vec<_> = rows.events.into_values().map(|row| RowChange::Event { record: Box::new(row), expected: None }).collect();
+    let mut changes: Vec<_> =
+        rows.events.into_values().map(|row| RowChange::Event { record: Box::new(row), expected: None }).collect();
     let build = |row| RowChange::Build { record: Box::new(row), expected: None, replanned: true };
     changes.extend(rows.builds.into_values().map(build));
     for mut row in rows.attempts.into_values().filter(|row| row.external.is_some()) {

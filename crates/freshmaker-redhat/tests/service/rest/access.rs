@@ -84,5 +84,9 @@ async fn an_event_is_cancelled_by_who_asked_for_it_or_an_administrator() {
     assert_eq!((&done["items"][0]["who"], &done["items"][0]["outcome"]), (&json!("alice"), &json!("done")));
     let groups = [JSON, ("x-remote-user", "carol"), ("x-remote-groups", "cn=rebuilders,dc=example")];
     let told = ask(&router, request("PATCH", "/api/1/events/2", &groups, r#"{"action": "stop"}"#)).await;
-    assert_eq!((told.status, told.error().as_str()), (403, "User carol does not have any of the following roles: admin, manual_rebuilder"), "the separator is a comma");
+    assert_eq!(
+        (told.status, told.error().as_str()),
+        (403, "User carol does not have any of the following roles: admin, manual_rebuilder"),
+        "the separator is a comma"
+    );
 }

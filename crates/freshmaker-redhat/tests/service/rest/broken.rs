@@ -22,7 +22,11 @@ async fn wrong_queries_name_what_is_wrong() {
         for (path, status, text) in [
             ("events/?state=bogus", 400, "Invalid state was supplied: bogus"),
             ("events/?event_type_id=abc", 400, "\"event_type_id\" must be an integer."),
-            ("events/?order_by=message_id", 400, "Ordering by message_id is not supported, supported order_by keys are: ['id']"),
+            (
+                "events/?order_by=message_id",
+                400,
+                "Ordering by message_id is not supported, supported order_by keys are: ['id']",
+            ),
             ("builds/?type=bogus", 400, "An invalid artifact type was supplied"),
             ("builds/?type=4", 400, "An invalid artifact type was supplied"),
             ("builds/?state=bogus", 400, "An invalid state was supplied"),
@@ -51,7 +55,9 @@ async fn wrong_queries_name_what_is_wrong() {
 async fn filters_find_what_they_should() {
     for world in each() {
         let router = over_fixture(&world).await;
-        let ids = |told: Value| told["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect::<Vec<_>>();
+        let ids = |told: Value| {
+            told["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect::<Vec<_>>()
+        };
         for (path, found) in [
             ("events/?state=99&state=2", vec![1]),
             ("events/?event_type_id=99", vec![]),
@@ -98,7 +104,11 @@ async fn wrong_bodies_name_what_is_wrong() {
         ("builds/", json!({ "errata_id": 1, "dry-run": true }), unknown),
         ("builds/", json!({ "errata_id": 1, "requester": "root" }), "\"requester\" is not known here"),
         ("builds/", json!({ "errata_id": 1, "bundle_related_image_overrides": { "a": 1 } }), "Manual image overriding"),
-        ("builds/", json!({ "errata_id": 1, "container_images": vec!["a-1-1"; 1001] }), "\"container_images\" has more"),
+        (
+            "builds/",
+            json!({ "errata_id": 1, "container_images": vec!["a-1-1"; 1001] }),
+            "\"container_images\" has more",
+        ),
         ("async-builds/", json!({ "dist_git_branch": "main", "container_images": [] }), "\"dist_git_branch\" and"),
         ("async-builds/", json!({ "dist_git_branch": "main", "container_images": [""] }), "\"container_images\": an"),
         (
@@ -125,8 +135,12 @@ async fn wrong_bodies_name_what_is_wrong() {
         assert_eq!(told.status, 400, "{told:?}");
         assert!(told.error().ends_with("and cannot be canceled."), "{told:?}");
     }
-    for (kind, status) in [("text/xml", 415), ("application/x-www-form-urlencoded", 400), ("application/merge-patch+json", 400)] {
-        let told = ask(&router, request("PATCH", "/api/1/events/1", &[("content-type", kind)], r#"{"action": "cancel"}"#)).await;
+    for (kind, status) in
+        [("text/xml", 415), ("application/x-www-form-urlencoded", 400), ("application/merge-patch+json", 400)]
+    {
+        let told =
+            ask(&router, request("PATCH", "/api/1/events/1", &[("content-type", kind)], r#"{"action": "cancel"}"#))
+                .await;
         assert_eq!(told.status, status, "{told:?}");
         told.error();
     }
@@ -171,7 +185,10 @@ async fn a_nested_router_knows_where_it_is() {
     assert_eq!(told["items"][0]["url"], "/rebuilds/api/1/events/4");
     assert_eq!(told["meta"]["next"], "http://localhost:5001/rebuilds/api/2/events/?page=2&per_page=1");
     let moved = get(&router, "/rebuilds/api/1/builds?state=done").await;
-    assert_eq!((moved.status, moved.header("location")), (308, "http://localhost:5001/rebuilds/api/1/builds/?state=done"));
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (308, "http://localhost:5001/rebuilds/api/1/builds/?state=done")
+    );
     let missing = get(&router, "/rebuilds/api/1/nothing").await;
     assert_eq!(missing.status, 404);
     missing.error();

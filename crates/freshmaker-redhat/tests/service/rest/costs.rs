@@ -195,7 +195,11 @@ async fn both_versions_count_the_same_builds() {
             assert_eq!(summary["builds_summary"]["total"], builds.len(), "{id}");
             for state in ["BUILD", "DONE", "FAILED", "CANCELED", "PLANNED"] {
                 let count = builds.iter().filter(|build| build["state_name"] == state).count();
-                assert_eq!(summary["builds_summary"].get(state).map_or(0, |n| n.as_u64().unwrap()), count as u64, "{id}");
+                assert_eq!(
+                    summary["builds_summary"].get(state).map_or(0, |n| n.as_u64().unwrap()),
+                    count as u64,
+                    "{id}"
+                );
             }
         }
     }

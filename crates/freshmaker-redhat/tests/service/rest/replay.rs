@@ -111,9 +111,15 @@ const DIFFERENT: &[(i64, &str, Instead)] = &[
     (75, "the contracts of catalogs have no question about a repository", not_set_up),
     (76, "the stub raises what it was told to; our catalog is empty", other_catalog),
     (79, "`true` is not advisory 1", not_an_integer),
-    (89, "a list is a wrong body, not a fault of ours", |expected| refused(expected, "The body must be a JSON object.")),
+    (89, "a list is a wrong body, not a fault of ours", |expected| {
+        refused(expected, "The body must be a JSON object.")
+    }),
     (90, "no body is a wrong body, not a fault of ours", |expected| refused(expected, NO_JSON)),
-    (92, "the mode is that of the engine; the handler decides what to do with such a request", dry_runs_are_of_the_service),
+    (
+        92,
+        "the mode is that of the engine; the handler decides what to do with such a request",
+        dry_runs_are_of_the_service,
+    ),
     (109, "CANCELED is said when it is true", cancelled_when_it_is_true),
     (110, "cancelling again changes nothing", cancelled_when_it_is_true),
     (112, "a wrong method is 405, not 500", wrong_method),

@@ -100,7 +100,12 @@ async fn a_cancelled_event_says_so_when_it_is() {
             until(running).await;
             let told = cancel(&router, id).await;
             assert_eq!((told.status, &told.json()["state_name"]), (200, &json!("CANCELED")), "{told:?}");
-            let states = told.json()["builds"].as_array().unwrap().iter().map(|build| build["state_name"].clone()).collect::<Vec<_>>();
+            let states = told.json()["builds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|build| build["state_name"].clone())
+                .collect::<Vec<_>>();
             assert_eq!(states, ["CANCELED", "CANCELED"]);
             let again = cancel(&router, id).await;
             assert_eq!(again.status, 400);
@@ -158,7 +163,8 @@ async fn the_same_request_by_bus_is_the_same_event() {
         world.settle(&engine).await;
         let by_bus = get(&router, "/api/1/events/?per_page=1").await.json()["items"][0].clone();
         assert_eq!(by_bus["message_id"], "m1");
-        for key in ["event_type_id", "search_key", "requested_rebuilds", "requester_metadata", "state", "state_reason"] {
+        for key in ["event_type_id", "search_key", "requested_rebuilds", "requester_metadata", "state", "state_reason"]
+        {
             assert_eq!(by_rest[key], by_bus[key], "{key}");
         }
         let topic = "VirtualTopic.eng.freshmaker.manage.eventcancel";
