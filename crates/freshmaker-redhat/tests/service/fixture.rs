@@ -212,15 +212,16 @@ pub(crate) async fn store(storage: &dyn Storage, fixture: &Value) {
     storage.reserve(2000).await.unwrap();
     let mut rows = rows(fixture);
     let states: std::collections::BTreeMap<_, _> = rows.builds.values().map(|build| (build.id, build.state)).collect();
-    let mut causes: Vec<_> = rows.causes.values().cloned().collect();
+    let mut causes = rows.causes.clone();
     for need in rows.dependencies.values_mut() {
         need.satisfied = states[&need.parent].is_success();
         rows.builds.get_mut(&need.child).unwrap().pending += u32::from(!need.satisfied);
         let wanted = rows.causes.values().filter(|cause| cause.build == need.child && need.parent.0 > 1000);
-        causes.extend(wanted.map(|cause| Cause { build: need.parent, ..cause.clone() }));
+        let wanted = wanted.map(|cause| Cause { build: need.parent, ..cause.clone() });
+        causes.extend(wanted.map(|cause| ((cause.build, cause.event), cause)));
     }
     for event in rows.events.values_mut() {
-        let caused = causes.iter().filter(|cause| cause.event == event.id).map(|cause| states[&cause.build]);
+        let caused = causes.values().filter(|cause| cause.event == event.id).map(|cause| states[&cause.build]);
         let caused: Vec<_> = caused.collect();
         let count =
             |fits: &dyn Fn(BuildState) -> bool| caused.iter().filter(|state| fits(**state)).count().try_into().unwrap();
@@ -241,6 +242,6 @@ pub(crate) async fn store(storage: &dyn Storage, fixture: &Value) {
         changes.push(RowChange::Attempt { record: Box::new(row), expected: None });
     }
     changes.extend(rows.dependencies.into_values().map(RowChange::Dependency));
-    changes.extend(causes.into_iter().map(RowChange::Cause));
+    changes.extend(causes.into_values().map(RowChange::Cause));
     storage.commit(Commit { edges: Some(0), ..Commit::unfenced(changes) }).await.unwrap();
 }

@@ -158,7 +158,7 @@ async fn no_list_asks_for_each_of_its_rows() {
         let storage = Arc::new(Counted { inner: world.storage.clone(), asked: Mutex::default() });
         let client = Client::new(storage.clone()).with_clock(world.clock.clone());
         let router = api(&world, client, open()).router();
-        let whole = ["events", "builds", "links", "builds", "attempts"];
+        let whole = ["events", "builds", "links", "attempts"];
         let summary = ["events", "count_caused", "builds", "links"];
         let builds = ["builds", "links", "builds", "attempts"];
         for (path, calls) in [
