@@ -43,7 +43,10 @@ pub(super) fn builds(query: &Query) -> Result<Option<BuildFilter>, Failure> {
     let given = |name| query.first(name).filter(|text| !text.is_empty());
     let text = |name| given(name).map(str::to_owned).into_iter().collect::<Vec<_>>();
     let numbers = |name| given(name).map(|text| number(name, text)).transpose();
-    let kinds = given("type").map_or(Ok(KINDS.to_vec()), |text| Ok(vec![artifact_kind(text)?]))?;
+    let kinds = match given("type") {
+        Some(text) => vec![artifact_kind(text)?],
+        None => KINDS.to_vec(),
+    };
     let states = given("state").map_or(Ok(Vec::new()), build_states)?;
     let event_type = numbers("event_type_id")?;
     let event_kinds: Vec<_> = event_type.into_iter().flat_map(kinds_of).collect();
