@@ -7,10 +7,9 @@ use super::fields::Fields;
 use super::place::{Number, Place};
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};
-use freshmaker_web::axum::body::Bytes;
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode};
-use freshmaker_web::{Caller, Problem, ProblemCode, Role};
+use freshmaker_web::{Caller, Problem, ProblemCode, Role, WholeBody};
 
 const NOT_YOURS: &str = "You must be an admin to cancel someone else's event.";
 
@@ -21,7 +20,7 @@ pub(super) async fn patch(
     caller: Caller,
     place: Place,
     headers: HeaderMap,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Answer {
     let fields = Fields::read(&headers, &body)?;
     match fields.get("action") {

@@ -12,8 +12,7 @@ use freshmaker::artifact::Nvr;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::event::Event;
 use freshmaker::rebuild::{EventId, EventRecord, EventState};
-use freshmaker_web::Caller;
-use freshmaker_web::axum::body::Bytes;
+use freshmaker_web::{Caller, WholeBody};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
 use freshmaker_web::axum::response::{IntoResponse, Response};
@@ -87,7 +86,7 @@ pub(super) async fn manual(
     caller: Caller,
     place: Place,
     headers: HeaderMap,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Answer {
     let fields = Fields::read(&headers, &body)?;
     let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
@@ -172,7 +171,7 @@ pub(super) async fn named(
     caller: Caller,
     place: Place,
     headers: HeaderMap,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Answer {
     let fields = Fields::read(&headers, &body)?;
     let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
