@@ -12,10 +12,10 @@ use freshmaker::artifact::Nvr;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::event::Event;
 use freshmaker::rebuild::{EventId, EventRecord, EventState};
-use freshmaker_web::{Caller, WholeBody};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
 use freshmaker_web::axum::response::{IntoResponse, Response};
+use freshmaker_web::{Caller, WholeBody};
 use serde_json::{Value, json};
 
 /// The numbers of the kinds of events that are about an advisory.
