@@ -81,7 +81,10 @@ async fn a_cancelled_event_has_ended_only_when_its_builds_have() {
     let service = Service::start(Policy::allow_all());
     service.builds.hold(&"app".into());
     let mut changes = service.client.subscribe().await.unwrap();
-    service.client.send(&pushed()).await.unwrap();
+    let id = service.client.send(&pushed()).await.unwrap();
+    assert_eq!(service.client.wait_until_handled(&id).await.unwrap().state, InboxState::Done);
+    let open = service.client.events(Default::default(), freshmaker::backend::Paging::first(2)).await.unwrap().items;
+    assert!(open.iter().any(|event| event.state == EventState::Building), "handled, and not ended: {open:?}");
     let building = loop {
         let notification = changes.next().await.unwrap();
         if notification.body["state"] == "BUILD" {
@@ -103,6 +106,7 @@ async fn a_message_that_everybody_ignores_ends_without_events() {
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
     let id = service.client.send_as("once", &request).await.unwrap();
     assert_eq!(service.client.wait_for_message(id.id()).await.unwrap(), []);
+    assert_eq!(service.client.wait_until_handled("once").await.unwrap().state, InboxState::Ignored);
     assert_eq!(service.client.message(Client::LOCAL, "once").await.unwrap().state, InboxState::Ignored);
     service.end().await;
 }
@@ -127,6 +131,7 @@ async fn what_there_is_not_is_not_waited_for() {
     let not_found = |error: freshmaker::backend::Error| error.remedy == Remedy::NotFound;
     assert!(not_found(service.client.wait_for_event(EventId(404)).await.unwrap_err()));
     assert!(not_found(service.client.wait_for_message("404").await.unwrap_err()));
+    assert!(not_found(service.client.wait_until_handled("404").await.unwrap_err()));
     assert!(not_found(service.client.message("bus", "404").await.unwrap_err()));
     assert_eq!(serde_json::to_value(service.client.overview().await.unwrap()).unwrap()["builds_done"], 0);
     service.end().await;

@@ -1,6 +1,6 @@
 use super::Client;
 use crate::backend::{EventFilter, Paging, Result};
-use crate::rebuild::{EventId, EventRecord, InboxState};
+use crate::rebuild::{EventId, EventRecord, InboxRecord, InboxState};
 use futures_util::future::select;
 use futures_util::pin_mut;
 use std::time::Duration;
@@ -28,6 +28,28 @@ impl Client {
         }
     }
 
+    /// Waits until a message that was [sent](Self::send) is handled or [dead](InboxState::Dead), and
+    /// returns it. Its events are stored then, and may go on for long. While no engine runs, no
+    /// message is handled: put a timeout around this call if it must not wait for ever.
+    ///
+    /// # Errors
+    /// As for [`wait_for_event`](Self::wait_for_event).
+    pub async fn wait_until_handled(&self, id: &str) -> Result<InboxRecord> {
+        loop {
+            let changed = self.inner.wake.changed.notified();
+            if let Some(answer) = conclusive(self.handled(id).await) {
+                return answer;
+            }
+            self.again(changed).await;
+        }
+    }
+
+    /// A message that was sent, if it is handled or dead.
+    async fn handled(&self, id: &str) -> Result<Option<InboxRecord>> {
+        let message = self.message(Self::LOCAL, id).await?;
+        Ok(Some(message).filter(|message| !matches!(message.state, InboxState::New | InboxState::Claimed)))
+    }
+
     /// Waits until a message that was [sent](Self::send) is handled and all of its events have
     /// ended, and returns these, newest first. There are none if every handler ignored it or it is
     /// [dead](InboxState::Dead). What a handler emitted because of it are messages of their own.
@@ -46,7 +68,7 @@ impl Client {
 
     /// The events of a message that was sent, if it is handled and they have ended.
     async fn all_ended(&self, id: &str) -> Result<Option<Vec<EventRecord>>> {
-        if matches!(self.message(Self::LOCAL, id).await?.state, InboxState::New | InboxState::Claimed) {
+        if self.handled(id).await?.is_none() {
             return Ok(None);
         }
         let filter = EventFilter { message_ids: vec![id.to_owned()], ..EventFilter::default() };

@@ -3,6 +3,7 @@
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers
 //!   of their messages.
 //! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
+//! * `api` (feature `rest`): the REST interface of the Python service Freshmaker.
 //! * [`lookup`]: what handlers ask about advisories and images, as contracts.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `errata` (feature `errata`): advisories of the Errata Tool.
@@ -79,6 +80,7 @@
 //! | `odcs` | yes | `odcs` | |
 //! | `pulp` | yes | `pulp` | |
 //! | `pyxis` | yes | `pyxis` | |
+//! | `rest` | | `api` | |
 //! | `gssapi` | | logins with Kerberos | `libgssapi_krb5.so.2` when it is used |
 //! | `native-tls` | | TLS by OpenSSL, for hubs that ask for a client certificate only at the path of the login | OpenSSL with its headers |
 //! | `fakes` | | `fakes` | |
@@ -87,6 +89,8 @@
 //! Koji is spoken to as hub 1.35 answers, ODCS as its REST API of version 1, Pulp as
 //! its REST API of version 2. Each module states its own limits.
 
+#[cfg(feature = "rest")]
+pub mod api;
 #[cfg(any(feature = "mbs", feature = "odcs"))]
 mod bearer;
 pub mod conversion;

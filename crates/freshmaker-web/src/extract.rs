@@ -32,6 +32,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// A body as it came. Its problem is 413 if it is too long, 408 if it does not arrive in time.
+#[derive(Debug)]
+pub struct WholeBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for WholeBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read_body(request).await.map(Self)
+    }
+}
+
 /// Reads a body whole.
 pub(crate) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let body = request.into_body().collect().await.map_err(|error| unreadable(&error))?;

@@ -105,7 +105,7 @@ pub use auth::{
 };
 pub use axum;
 pub use config::{Access, Authentication, Config, ConfigError};
-pub use extract::{JsonBody, Query};
+pub use extract::{JsonBody, Query, WholeBody};
 pub use limits::Limits;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;

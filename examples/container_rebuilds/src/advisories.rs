@@ -131,6 +131,11 @@ impl Sources {
         Ok(Self { errata, pulp, images, extra_repositories, excluded, sigkeys })
     }
 
+    /// Who knows released images.
+    pub(crate) fn images(&self) -> Result<Arc<dyn Images>> {
+        self.images.open()
+    }
+
     /// Who knows advisories.
     pub(crate) fn errata(&self) -> Result<Arc<ErrataTool>> {
         Ok(Arc::new(ErrataTool::new(self.errata.clone())?))
@@ -158,7 +163,7 @@ impl Sources {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
         let recipes = Arc::new(recipes);
-        let search = ImageSearch::new(self.images.open()?, recipes.clone()).with_system(koji.name.as_str());
+        let search = ImageSearch::new(self.images()?, recipes.clone()).with_system(koji.name.as_str());
         let affected = AffectedImages::new(self.errata()?, Arc::new(Pulp::new(self.pulp.clone())?), search);
         let Some(odcs) = odcs else { return Ok(affected) };
         let composes = ImageComposes::new(Arc::new(OdcsComposer::new(odcs.config.clone())?), recipes);

@@ -1,18 +1,21 @@
 //! What the command line means.
 
+use crate::tokens::Act;
 use freshmaker::rebuild::EventId;
 use freshmaker::time::Timestamp;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 pub(crate) const HELP: &str = "\
 Rebuilds container images with Koji when packages, sources or people say so.
 
-usage: container_rebuilds [--config FILE] serve
+usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
        container_rebuilds [--config FILE] plan ARTIFACT... | ADVISORY
        container_rebuilds [--config FILE] show [EVENT]
        container_rebuilds [--config FILE] cancel EVENT [--by NAME]
        container_rebuilds [--config FILE] rescan --since TIME
        container_rebuilds [--config FILE] check-config [--online]
+       container_rebuilds [--config FILE] token create NAME [--role ROLE]... [--days N] [--by NAME] | list | revoke ID
        container_rebuilds convert-policy FILE
        container_rebuilds --world simulated
 
@@ -25,13 +28,17 @@ usage: container_rebuilds [--config FILE] serve
                     handled again. `serve` does so by itself, every 10 minutes
   check-config      read everything, and say what cannot work; with --online also try every login and permission,
                     which changes nothing anywhere
+  token             make a token for a program that uses the REST interfaces, list the tokens, or take one back
 
   convert-policy    read the allow and block lists of the Python service from a file in JSON, write them as a policy, and
                     say on standard error where their meaning differs
 
   --config FILE     container_rebuilds.toml, if not given
   --since TIME      2026-11-29T06:00:00Z, for example
-  --by NAME         who cancels; the user of this process, if not given
+  --listen ADDRESS  where the REST interfaces are served, such as 127.0.0.1:8080, if not as [web] says
+  --role ROLE       what the token may do: admin, manual_rebuilder, freshmaker_async_rebuilders; only read, if none
+  --days N          how long the token is valid; 90, if not given
+  --by NAME         who cancels or makes a token; the user of this process, if not given
   --world simulated the whole story without any service, against fakes of Koji, ODCS, Errata Tool, Pulp and
                     Lightblue; ends by itself
   -h, --help        this text
@@ -43,13 +50,14 @@ exit status: 0 good, 1 something failed, 2 the command line makes no sense
 pub(crate) enum Command {
     Help,
     Simulated,
-    Serve { config: PathBuf },
+    Serve { config: PathBuf, listen: Option<SocketAddr> },
     Plan { config: PathBuf, artifacts: Vec<String> },
     Show { config: PathBuf, event: Option<EventId> },
     Cancel { config: PathBuf, event: EventId, by: String },
     Rescan { config: PathBuf, since: Timestamp },
     ConvertPolicy { file: PathBuf },
     CheckConfig { config: PathBuf, online: bool },
+    Token { config: PathBuf, act: Act },
 }
 
 #[derive(Default)]
@@ -59,6 +67,9 @@ struct Given {
     world: Option<String>,
     since: Option<String>,
     online: bool,
+    listen: Option<String>,
+    roles: Vec<String>,
+    days: Option<String>,
     words: Vec<String>,
 }
 
@@ -74,6 +85,9 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
             "--since" => given.since = Some(value("--since")?),
             "--world" => given.world = Some(value("--world")?),
             "--online" => given.online = true,
+            "--listen" => given.listen = Some(value("--listen")?),
+            "--role" => given.roles.push(value("--role")?),
+            "--days" => given.days = Some(value("--days")?),
             option if option.starts_with('-') => return Err(format!("there is no option {option}")),
             _ => given.words.push(arg),
         }
@@ -92,6 +106,9 @@ impl Given {
                 _ => Err("--since goes with rescan alone".to_owned()),
             };
         }
+        if let Some(answer) = self.of_site(&config, &words) {
+            return answer;
+        }
         match (&words[..], self.world.as_deref()) {
             ([], Some("simulated")) if self.config.is_none() && self.by.is_none() && !self.online => {
                 Ok(Command::Simulated)
@@ -99,17 +116,13 @@ impl Given {
             (_, Some(world)) => {
                 Err(format!("--world {world} does not go with anything else, and the only one is `simulated`"))
             }
-            (["serve"], _) if plain => Ok(Command::Serve { config }),
             (["plan"], _) => Err("plan needs the names of artifacts".to_owned()),
             (["plan", names @ ..], _) if plain => {
                 Ok(Command::Plan { config, artifacts: names.iter().map(|name| (*name).to_owned()).collect() })
             }
             (["show"], _) if plain => Ok(Command::Show { config, event: None }),
             (["show", id], _) if plain => Ok(Command::Show { config, event: Some(event(id)?) }),
-            (["cancel", id], _) if !self.online => {
-                let by = self.by.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
-                Ok(Command::Cancel { config, event: event(id)?, by })
-            }
+            (["cancel", id], _) if !self.online => Ok(Command::Cancel { config, event: event(id)?, by: self.by() }),
             (["rescan"], _) => Err("rescan needs --since".to_owned()),
             (["convert-policy", file], _) if plain && self.config.is_none() => {
                 Ok(Command::ConvertPolicy { file: PathBuf::from(file) })
@@ -119,6 +132,35 @@ impl Given {
             ([first, ..], _) => Err(format!("`{first}` with these words and options makes no sense")),
         }
     }
+
+    fn by(&self) -> String {
+        let user = || std::env::var("USER").ok();
+        self.by.clone().or_else(user).unwrap_or_else(|| "somebody".to_owned())
+    }
+
+    /// The commands about the REST interfaces, and the options that only they have.
+    fn of_site(&self, config: &Path, words: &[&str]) -> Option<Result<Command, String>> {
+        let config = config.to_owned();
+        let of_tokens = !self.roles.is_empty() || self.days.is_some();
+        let plain = !self.online && self.world.is_none();
+        match words {
+            ["serve"] if plain && self.by.is_none() && !of_tokens => {
+                let listen = self.listen.as_deref().map(address).transpose();
+                Some(listen.map(|listen| Command::Serve { config, listen }))
+            }
+            ["token", words @ ..] if plain && self.listen.is_none() => {
+                let act = Act::parse(words, &self.roles, self.days.as_deref(), &self.by());
+                Some(act.map(|act| Command::Token { config, act }))
+            }
+            _ if self.listen.is_some() => Some(Err("--listen goes with serve alone".to_owned())),
+            _ if of_tokens => Some(Err("--role and --days go with `token create` alone".to_owned())),
+            _ => None,
+        }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("--listen: {text:?} is no address like 127.0.0.1:8080"))
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

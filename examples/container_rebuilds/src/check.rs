@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::advisories::Sources;
 use crate::config::Config;
+use crate::site::Site;
 use crate::wires::{self, System};
 use freshmaker::backend::{BuildSystem, Error, Remedy};
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
@@ -89,6 +90,7 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
     if let Some(url) = &config.freshmaker_messages {
         report.line("freshmaker_messages", freshmaker_net::HttpConfig::check_url(url).map(|()| url));
     }
+    site(report, config);
     let bus = wires::amqp(config).and_then(|bus| {
         if let Some(bus) = &bus {
             bus.check_offline()?;
@@ -161,6 +163,15 @@ fn advisories_offline(report: &mut Report, sources: &Result<Sources>) {
             report.line("pulp", pulp.check_offline().map(|()| &pulp.http.url));
             report.line(images.name(), images.check_offline());
         }
+    }
+}
+
+/// Whether REST can be served as [web] says, if it is there.
+fn site(report: &mut Report, config: &Config) {
+    match Site::checked(config, None) {
+        Ok(None) => {}
+        Ok(Some(site)) => report.line("web", Ok::<_, Error>(site.listen)),
+        Err(error) => report.line::<&str>("web", Err(error)),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Result;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Deserialize)]
@@ -18,6 +19,18 @@ pub(crate) struct Config {
     pub(crate) odcs: Option<OdcsComposer>,
     pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Advisories>,
+    pub(crate) web: Option<Site>,
+}
+
+/// The REST interfaces: where, and the keys of freshmaker-web.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Site {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) authentication: freshmaker_web::Authentication,
+    pub(crate) access: freshmaker_web::Access,
+    pub(crate) limits: freshmaker_web::Limits,
 }
 
 /// The services that know what an advisory fixes, and which released images contain it.

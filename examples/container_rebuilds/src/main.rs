@@ -10,16 +10,20 @@ mod policy;
 mod released;
 mod show;
 mod simulated;
+mod site;
+mod tokens;
 mod wires;
 
 use crate::advisories::Sources;
 use crate::args::Command;
 use crate::config::Config;
+use crate::site::Site;
 use crate::wires::Wires;
 use freshmaker::client::Client;
 use freshmaker::rebuild::EventId;
 use freshmaker::time::Timestamp;
 use freshmaker_redhat::scan::ShippedScan;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -57,21 +61,24 @@ fn run(command: Command) -> Result<bool> {
                 Ok(true)
             }
             Command::Simulated => simulated::run().await,
-            Command::Serve { config } => serve(&config).await,
+            Command::Serve { config, listen } => serve(&config, listen).await,
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::Rescan { config, since } => rescan(&config, since).await,
             Command::ConvertPolicy { file } => policy::convert(&file),
             Command::CheckConfig { config, online } => check::run(&config, online).await,
+            Command::Token { config, act } => tokens::run(Wires::of(&Config::read(&config)?)?.client()?, act).await,
         }
     })
 }
 
 /// Runs until it is interrupted or terminated; then finishes the calls under way.
-async fn serve(config: &Path) -> Result<bool> {
+async fn serve(config: &Path, listen: Option<SocketAddr>) -> Result<bool> {
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
-    let wires = Wires::of(&Config::read(config)?)?;
+    let config = Config::read(config)?;
+    let wires = Wires::of(&config)?;
+    let site = Site::of(&config, listen, &wires)?;
     let scan = wires.advisories.as_ref().map(Sources::scan).transpose()?;
     let engine = wires.engine()?;
     let client = engine.client();
@@ -83,7 +90,10 @@ async fn serve(config: &Path) -> Result<bool> {
             () = scan_for_ever(scan, &client) => {}
         }
     };
-    engine.run_until(shutdown).await?;
+    match site {
+        Some(site) => site.run(&engine, shutdown).await?,
+        None => engine.run_until(shutdown).await?,
+    }
     Ok(true)
 }
 

@@ -14,6 +14,7 @@ use freshmaker_redhat::fakes::odcs::FakeOdcs;
 use freshmaker_redhat::fakes::pulp::FakePulp;
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::lookup::Advisory;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -511,4 +512,70 @@ async fn what_cannot_work_is_found_offline() {
     world.write("koji.conf", &good.replace("= password", "= noauth"));
     let (fine, said) = world.ask(&["check-config"]).await;
     assert!(fine && said.contains("warning koji: anonymous: it cannot build"), "{said}");
+}
+
+/// Sends a request over a connection of its own, and returns the whole answer; an empty one if
+/// nobody listens.
+fn http(address: &str, method: &str, path: &str, token: &str, body: &str) -> String {
+    let Ok(mut connection) = std::net::TcpStream::connect(address) else { return String::new() };
+    let login = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{login}content-length: {length}\r\n\r\n{body}"
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_is_served_beside_the_engine() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+    let text = text.replace("[fedora_messaging]\nfile = \"fedora_messaging.toml\"\n", "");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let file = "container_rebuilds.toml";
+    world.write(file, &format!("{text}[web]\n"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("FAILED  web: `listen` is missing"), "{said}");
+    world.write(file, &format!("{text}[web]\nlisten = \"0.0.0.0:80\"\nauthentication.none = true\n"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(!good && said.contains("FAILED  web: authentication.none: is only for a listener on a loopback"), "{said}");
+    world.write(file, &format!("{text}[web]\nlisten = \"{free}\"\n"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(good && said.contains(&format!("ok      web: {free}")), "{said}");
+
+    let (good, said) = world.ask(&["token", "create", "ops", "--role", "admin", "--by", "tester"]).await;
+    assert!(good, "{said}");
+    let token = said.lines().find(|line| line.starts_with("fmt_")).unwrap().to_owned();
+    let mut service = world.serve();
+    world.until("the service", async || http(&free, "GET", "/healthz", "", "").starts_with("HTTP/1.1 200")).await;
+    let unknown = http(&free, "GET", "/api/2/events/", "", "");
+    assert!(unknown.starts_with("HTTP/1.1 401") && unknown.contains("\"error\":\"Unauthorized\""), "{unknown}");
+    let event = http(&free, "POST", "/api/1/builds/", &token, r#"{"errata_id": 7}"#);
+    assert!(event.starts_with("HTTP/1.1 200") && event.contains("\"requester\":\"token:ops\""), "{event}");
+    for (path, there) in [
+        ("/api/2/events/", "\"search_key\":\"7\""),
+        ("/api/3/events", "\"search_key\":\"7\""),
+        ("/metrics", "freshmaker_builds"),
+        ("/api/1/monitor/metrics", "messaging_rx_processed_ok_total 1"),
+    ] {
+        let told = http(&free, "GET", path, &token, "");
+        assert!(told.starts_with("HTTP/1.1 200") && told.contains(there), "{path}: {told}");
+    }
+
+    let (_, said) = world.ask(&["token", "list"]).await;
+    assert!(said.contains(" ops [admin] until ") && said.contains("by tester") && !said.contains(&token), "{said}");
+    let id = said.split_whitespace().next().unwrap().to_owned();
+    let (good, said) = world.ask(&["token", "revoke", &id]).await;
+    assert!(good, "{said}");
+    assert!(http(&free, "GET", "/api/2/events/", &token, "").starts_with("HTTP/1.1 401"));
+    let (good, said) = world.ask(&["token", "revoke", &id]).await;
+    assert!(!good && said.contains("there is no token"), "{said}");
+
+    let id = rustix::process::Pid::from_child(&service.0);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let ended = service.0.wait().unwrap();
+    assert!(ended.success(), "{ended}");
 }

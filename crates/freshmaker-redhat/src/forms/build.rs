@@ -1,11 +1,11 @@
-use super::{Forms, moment};
+use super::{Forms, moment, type_name};
 use freshmaker::Reason;
 use freshmaker::artifact::{ArtifactKind, Nvr, Parameter, Parameters};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::RebuildReason;
-use freshmaker::rebuild::{BuildId, BuildRecord, Cause, DependencyKind, EventId, PublicBuildState};
+use freshmaker::rebuild::{BuildId, BuildRecord, Cause, DependencyKind, EventId, Neighbourhood, PublicBuildState};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A build in Freshmaker's form. See [`forms`](super) for the meaning of each key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -110,7 +110,7 @@ impl Forms<'_> {
             time_submitted: moment(build.created_at),
             time_completed: build.done_at.map(moment),
             event_id: self.owner(id),
-            build_id: self.task(id),
+            build_id: self.tasks.get(&id).copied(),
             url: format!("{}/api/1/builds/{id}", self.base),
             build_args: build_args(build),
             odcs_composes: self.composes(build),
@@ -138,13 +138,6 @@ impl Forms<'_> {
         live.or_else(|| oldest(&mut self.rows.causes_of(build)))
     }
 
-    /// Returns the task of the latest attempt that has one.
-    fn task(&self, build: BuildId) -> Option<i64> {
-        let attempts = self.rows.attempts.values().filter(|attempt| attempt.build == build);
-        let known = attempts.filter_map(|attempt| Some((attempt.number, attempt.external.as_ref()?)));
-        known.max_by_key(|(number, _)| *number).and_then(|(_, external)| external.as_str().parse().ok())
-    }
-
     fn composes(&self, build: &BuildRecord) -> BTreeSet<i64> {
         let prepared = self.parents(build).filter(|parent| parent.kind == ArtifactKind::Repository);
         let prepared = prepared.filter_map(|parent| parent.output.as_ref()).map(|output| output.name.as_str());
@@ -154,15 +147,17 @@ impl Forms<'_> {
     }
 }
 
-/// Returns Freshmaker's name of a kind; `None` for repositories of packages.
-fn type_name(kind: ArtifactKind) -> Option<&'static str> {
-    match kind {
-        ArtifactKind::Rpm => Some("RPM"),
-        ArtifactKind::Image => Some("IMAGE"),
-        ArtifactKind::Module => Some("MODULE"),
-        ArtifactKind::ImageRepository => Some("IMAGE_REPOSITORY"),
-        ArtifactKind::Repository => None,
+/// Returns the task of the latest attempt of each build that has one.
+pub(super) fn latest_tasks(rows: &Neighbourhood) -> BTreeMap<BuildId, i64> {
+    let mut latest: BTreeMap<BuildId, (u32, Option<i64>)> = BTreeMap::new();
+    for attempt in rows.attempts.values() {
+        if let Some(external) = &attempt.external {
+            let task = (attempt.number, external.as_str().parse().ok());
+            let kept = latest.entry(attempt.build).or_insert(task);
+            *kept = task.max(*kept);
+        }
     }
+    latest.into_iter().filter_map(|(build, (_, task))| Some((build, task?))).collect()
 }
 
 fn nvr(text: &str) -> Option<Nvr> {

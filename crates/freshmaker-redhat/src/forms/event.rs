@@ -37,7 +37,7 @@ pub struct EventForm {
     pub requested_rebuilds: Vec<String>,
     /// Data that the requester wanted to have stored.
     pub requester_metadata: Map<String, Value>,
-    /// The event that a request stands on, if it names one.
+    /// The event that the request builds on, if it names one.
     pub depends_on_events: Vec<EventId>,
     /// Events that depend on this one; always empty.
     pub depending_events: Vec<EventId>,

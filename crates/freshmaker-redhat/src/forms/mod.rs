@@ -8,8 +8,9 @@
 //!   [`RESERVED_KINDS`](crate::messages::RESERVED_KINDS); null for any other kind.
 //! * `requested_rebuilds`, `requester_metadata`: `container_images` and `metadata` of the request;
 //!   empty if it has none.
-//! * `depends_on_events`: the event that a request stands on (`freshmaker_event_id`), if it names
-//!   one. `depending_events`: empty.
+//! * `depends_on_events`: the event that the request builds on, if it names one. Otherwise events
+//!   share builds here, and do not depend on each other.
+//! * `depending_events`: empty.
 //! * `name`, `original_nvr`: if the id of the artifact is an NVR, its name and the whole NVR; else
 //!   the id, and null.
 //! * `rebuilt_nvr`: the NVR of the output; null before there is one. The service knows it earlier,
@@ -39,8 +40,11 @@ pub use build::{BuildArgs, BuildForm};
 pub use event::{Builds, EventForm};
 pub use state_change::{FreshmakerMessages, StateChange};
 
-use freshmaker::rebuild::Neighbourhood;
+use build::latest_tasks;
+use freshmaker::artifact::ArtifactKind;
+use freshmaker::rebuild::{BuildId, Neighbourhood};
 use freshmaker::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// Makes forms of stored rows, with addresses below a base URL.
 ///
@@ -55,21 +59,34 @@ use freshmaker::time::Timestamp;
 /// let forms = Forms::new(&rows, "https://freshmaker.example.org/");
 /// assert!(forms.event(EventId(1)).is_none(), "there is no such row");
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forms<'a> {
     rows: &'a Neighbourhood,
     base: &'a str,
+    /// The task of each build that has one.
+    tasks: BTreeMap<BuildId, i64>,
 }
 
 impl<'a> Forms<'a> {
     /// Makes forms of these rows. Every `url` begins with `base`, followed by `/api/1/…`.
     #[must_use]
     pub fn new(rows: &'a Neighbourhood, base: &'a str) -> Self {
-        Self { rows, base: base.trim_end_matches('/') }
+        Self { rows, base: base.trim_end_matches('/'), tasks: latest_tasks(rows) }
     }
 }
 
 /// Formats a point in time as the service does, in seconds: `2026-01-10T08:00:00Z`.
 fn moment(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Returns Freshmaker's name of a kind; `None` for repositories of packages.
+pub(crate) fn type_name(kind: ArtifactKind) -> Option<&'static str> {
+    match kind {
+        ArtifactKind::Rpm => Some("RPM"),
+        ArtifactKind::Image => Some("IMAGE"),
+        ArtifactKind::Module => Some("MODULE"),
+        ArtifactKind::ImageRepository => Some("IMAGE_REPOSITORY"),
+        ArtifactKind::Repository => None,
+    }
 }

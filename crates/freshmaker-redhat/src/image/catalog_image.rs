@@ -207,7 +207,18 @@ impl CatalogImage {
         self.repositories.iter()
     }
 
-    pub(super) fn is_hotfix(&self) -> bool {
+    /// Returns the content sets from which the image's packages come, as far as the catalog says.
+    pub fn content_sets(&self) -> impl Iterator<Item = &String> {
+        self.content_sets.iter()
+    }
+
+    /// Returns how far the publication has come.
+    #[must_use]
+    pub fn publication(&self) -> Publication {
+        self.publication
+    }
+
+    pub(crate) fn is_hotfix(&self) -> bool {
         self.labels.contains(HOTFIX_LABEL)
     }
 

@@ -83,7 +83,7 @@ use freshmaker::event::{Envelope, Event, Message, ParseError, Parsed, Parser, Pa
 use freshmaker::rebuild::ExternalId;
 
 /// Numbers that Freshmaker's REST interface shows for kinds of events. 0 to 18 are reserved for
-/// these names.
+/// these names. Older versions of the service call 8 `ErrataAdvisoryRPMsSignedEvent`.
 pub const RESERVED_KINDS: [(i32, &str); 19] = [
     (0, "MBSModuleStateChangeEvent"),
     (1, "GitModuleMetadataChangeEvent"),
@@ -93,7 +93,7 @@ pub const RESERVED_KINDS: [(i32, &str); 19] = [
     (5, "BodhiUpdateCompleteStableEvent"),
     (6, "KojiTaskStateChangeEvent"),
     (7, "BrewSignRPMEvent"),
-    (8, "ErrataAdvisoryRPMsSignedEvent"),
+    (8, "ErrataRPMAdvisoryShippedEvent"),
     (9, "BrewContainerTaskStateChangeEvent"),
     (10, "ErrataAdvisoryStateChangedEvent"),
     (11, "FreshmakerManualRebuildEvent"),

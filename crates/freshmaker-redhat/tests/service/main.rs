@@ -1,10 +1,12 @@
 //! The engine with what this crate gives it: messages of services in, and the forms and messages of
-//! the service Freshmaker out.
+//! the service Freshmaker out, by bus and by REST.
 #![allow(clippy::unwrap_used)]
 
 mod conversion;
+mod fixture;
 mod forms;
 mod messages;
+mod rest;
 mod schemas;
 mod telling;
 

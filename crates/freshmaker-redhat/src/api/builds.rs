@@ -1,0 +1,71 @@
+//! Builds.
+
+use super::Api;
+use super::answer::{Answer, Failure, told};
+use super::events::nothing;
+use super::filters::{self, BUILD_COLUMNS, KINDS};
+use super::load::Rows;
+use super::paging::{Listing, Query};
+use super::place::{Number, Place};
+use crate::forms::{BuildForm, Forms};
+use freshmaker::backend::{BuildFilter, Page, Paging};
+use freshmaker::rebuild::{BuildId, BuildRecord};
+use freshmaker_web::axum::extract::State;
+use freshmaker_web::axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+/// A build, and which of its rows cannot be read.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    form: BuildForm,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
+}
+
+pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
+    let oldest_first = query.oldest_first(&BUILD_COLUMNS)?;
+    let wanted = query.page();
+    let page = match filters::builds(&query)? {
+        Some(filter) => api.web.ask(api.web.client().builds(filter, wanted.paging(oldest_first))).await?,
+        None => nothing(),
+    };
+    let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
+    let (items, unreadable) = forms(&api, page, &place.prefix).await?;
+    meta.unreadable = unreadable;
+    Ok(told(StatusCode::OK, &Listing { items, meta }))
+}
+
+/// Returns the forms of builds, in their order, and which rows cannot be read.
+async fn forms(api: &Api, page: Page<BuildRecord>, prefix: &str) -> Result<(Vec<BuildForm>, Vec<String>), Failure> {
+    let ids: Vec<_> = page.items.iter().map(|build| build.id).collect();
+    let rows = Rows::of_builds(&api.web, page).await?;
+    let forms = Forms::new(&rows.rows, prefix);
+    let shown = ids.into_iter().filter_map(|id| forms.build(id)).collect();
+    drop(forms);
+    Ok((shown, rows.unreadable))
+}
+
+/// Looks a build up that the service would have.
+async fn found(api: &Api, id: i64) -> Result<Page<BuildRecord>, Failure> {
+    let filter = BuildFilter { ids: vec![BuildId(id)], kinds: KINDS.to_vec(), ..BuildFilter::default() };
+    Ok(api.web.ask(api.web.client().builds(filter, Paging::first(1))).await?)
+}
+
+pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place) -> Answer {
+    let (mut items, unreadable) = forms(&api, found(&api, id).await?, &place.prefix).await?;
+    match items.pop() {
+        Some(form) => Ok(told(StatusCode::OK, &Shown { form, unreadable })),
+        None if unreadable.is_empty() => Err(Failure::not_found("No such build found.")),
+        None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),
+    }
+}
+
+/// What replaces the pullspecs of an operator bundle. No build here is one of a bundle.
+pub(super) async fn pullspec_overrides(State(api): State<Api>, Number(id): Number) -> Answer {
+    match found(&api, id).await?.items.is_empty() {
+        true => Err(Failure::not_found("No such bundle build")),
+        false => Ok(told(StatusCode::OK, &Value::Null)),
+    }
+}

@@ -1,0 +1,89 @@
+//! Events, in version 1 or 2 of their form.
+
+use super::Api;
+use super::answer::{Answer, Failure, told};
+use super::filters::{self, EVENT_COLUMNS};
+use super::load::Rows;
+use super::paging::{Listing, Query};
+use super::place::{Number, Place};
+use crate::forms::{Builds, EventForm, Forms};
+use freshmaker::backend::{EventFilter, Page, Paging};
+use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker_web::Web;
+use freshmaker_web::axum::extract::State;
+use freshmaker_web::axum::http::StatusCode;
+use serde::Serialize;
+
+/// The answer for an event that there is not.
+pub(super) const NO_EVENT: &str = "No such event found.";
+
+/// An event, and which of its rows cannot be read.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    form: EventForm,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
+}
+
+pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
+    let oldest_first = query.oldest_first(&EVENT_COLUMNS)?;
+    let wanted = query.page();
+    let page = match filters::events(&query)? {
+        Some(filter) => api.web.ask(api.web.client().events(filter, wanted.paging(oldest_first))).await?,
+        None => nothing(),
+    };
+    let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
+    let ids: Vec<_> = page.items.iter().map(|event| event.id).collect();
+    let (mut items, unreadable) = forms(&api.web, page, &place.prefix, query.shows_builds(&place)).await?;
+    items.sort_by_key(|form| ids.iter().position(|id| *id == form.id));
+    meta.unreadable = unreadable;
+    Ok(told(StatusCode::OK, &Listing { items, meta }))
+}
+
+/// The answer to a question that nothing can fit.
+pub(super) fn nothing<T>() -> Page<T> {
+    Page { items: Vec::new(), next: None, total: Some(0), unreadable: Vec::new() }
+}
+
+/// Returns the forms of events, by number, and which rows cannot be read.
+async fn forms(
+    web: &Web,
+    events: Page<EventRecord>,
+    prefix: &str,
+    whole: bool,
+) -> Result<(Vec<EventForm>, Vec<String>), Failure> {
+    let mut rows = Rows::of_events(events);
+    let mut summaries = None;
+    if whole {
+        rows = rows.with_their_builds(web).await?;
+    } else {
+        summaries = Some(rows.summaries(web).await?);
+    }
+    let forms = Forms::new(&rows.rows, prefix);
+    let mut shown: Vec<_> = rows.rows.events.keys().filter_map(|id| forms.event(*id)).collect();
+    if let Some(mut summaries) = summaries {
+        for form in &mut shown {
+            form.builds = Builds::BuildsSummary(summaries.remove(&form.id).unwrap_or_default());
+        }
+    }
+    drop(forms);
+    Ok((shown, rows.unreadable))
+}
+
+pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place, query: Query) -> Answer {
+    let whole = query.shows_builds(&place);
+    shown(&api.web, EventId(id), &place.prefix, whole).await
+}
+
+/// Answers with one event.
+pub(super) async fn shown(web: &Web, id: EventId, prefix: &str, whole: bool) -> Answer {
+    let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
+    let page = web.ask(web.client().events(filter, Paging::first(1))).await?;
+    let (mut items, unreadable) = forms(web, page, prefix, whole).await?;
+    match items.pop() {
+        Some(form) => Ok(told(StatusCode::OK, &Shown { form, unreadable })),
+        None if unreadable.is_empty() => Err(Failure::not_found(NO_EVENT)),
+        None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),
+    }
+}

@@ -1,0 +1,200 @@
+//! The REST interface of the Python service Freshmaker: `/api/1` and `/api/2`.
+//!
+//! Programs that speak to that service speak to [`FreshmakerApi`]: the same paths, keys, texts of
+//! errors and page links. It stands on the logins, roles, limits and audit log of
+//! [freshmaker-web](freshmaker_web), and serves its `/api/3` beside.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET event-types/`, `build-types/`, `build-states/` | names and numbers |
+//! | `GET events/`, `events/{id}`, `builds/`, `builds/{id}` | the [forms](crate::forms) |
+//! | `GET about/`, `monitor/metrics` | the service itself |
+//! | `GET verify-image/{nvr}`, `verify-image-repository/{project}/{name}` | whether an image is rebuilt |
+//! | `GET pullspec_overrides/{id}` | `null`: operator bundles are not rebuilt yet |
+//! | `POST builds/`, `POST async-builds/` | the event of a request |
+//! | `PATCH events/{id}` with `{"action": "cancel"}` | the event |
+//!
+//! # Lists
+//! `items` and `meta`, with `page` (from 1), `per_page` (10; at most 100) and `order_by` (`id` or
+//! `-id`, which is the default). Filters of events, all of which may be repeated: `message_id`,
+//! `search_key`, `event_type_id`, `requester`, `state` by number or name. Filters of builds: `type`
+//! and `state` by number or name, `name`, `event_id`, `dep_on_id`, `build_id`, `original_nvr`,
+//! `rebuilt_nvr`, `event_type_id`, `event_search_key`. A build that several events share is found
+//! by each of them, and shows one. Parameters that are not known are ignored, as in the service. A
+//! list costs the same number of storage calls, however long it is.
+//!
+//! Version 1 shows the builds of each event, version 2 how many are in which state;
+//! `show_full_json=True` or `False` chooses the other one. If rows cannot be read, the answer has
+//! the key `unreadable`, which says which.
+//!
+//! # Requests
+//! A request is a message in the inbox of the engine, with the caller as requester. So the same
+//! handlers serve the bus and this interface. The answer has the event that a handler has made of
+//! it. If no handler has done so within [a few seconds](FreshmakerApi::wait), for example because
+//! no engine runs, the answer is 202 and says where the message is; it is not lost. If the message
+//! led to no event, the answer is 422 and says why.
+//!
+//! Unknown keys are refused, and so are an advisory whose event is in progress (unless `force`) and
+//! an event of another advisory or kind. Two requests for one advisory at the same moment may both
+//! be accepted: they share their builds.
+//!
+//! A cancelled event is in its former state until what it started has ended. The answer waits for
+//! that, no longer than for the event of a request, and has the state that is true then.
+//!
+//! # Errors
+//! `{"status": 400, "error": "Bad Request", "message": "…"}`, also for unknown paths (404), wrong
+//! methods (405), bodies that are not JSON (400, 415) and refusals by the layers of
+//! freshmaker-web.
+
+mod answer;
+mod builds;
+mod cancel;
+mod events;
+mod fields;
+mod filters;
+mod images;
+mod kinds;
+mod load;
+mod metrics;
+mod paging;
+mod place;
+mod requests;
+mod routes;
+
+use crate::lookup::Images;
+use freshmaker::time::to_micros;
+use freshmaker_web::Web;
+use freshmaker_web::axum::Router;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// The REST interface of the Python service Freshmaker, beside that of freshmaker-web.
+///
+/// ```
+/// use freshmaker::Client;
+/// use freshmaker::memory::MemoryStorage;
+/// use freshmaker_redhat::api::FreshmakerApi;
+/// use freshmaker_web::axum::body::Body;
+/// use freshmaker_web::axum::http::Request;
+/// use freshmaker_web::{Config, Web};
+/// use std::sync::Arc;
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(Arc::new(MemoryStorage::new())); // or that of an engine
+/// let mut config = Config::default();
+/// config.access.read = "public".parse()?;
+/// let api = FreshmakerApi::new(Web::new(client, config)).base_url("https://freshmaker.example.org");
+///
+/// let request = Request::get("/api/2/events/?state=building").body(Body::empty())?;
+/// let answer = api.router().oneshot(request).await?;
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct FreshmakerApi {
+    web: Web,
+    base: Option<String>,
+    images: Option<Arc<dyn Images>>,
+    wait: Duration,
+}
+
+impl fmt::Debug for FreshmakerApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { web, base, images, wait } = self;
+        let mut shown = f.debug_struct("FreshmakerApi");
+        shown.field("web", web).field("base", base).field("images", images).field("wait", wait).finish()
+    }
+}
+
+impl FreshmakerApi {
+    /// The longest page of a list, in rows.
+    pub const PER_PAGE_MAX: u32 = paging::PER_PAGE_MAX;
+
+    /// The interface over the client of this service.
+    #[must_use]
+    pub fn new(web: Web) -> Self {
+        Self { web, base: None, images: None, wait: Duration::from_secs(5) }
+    }
+
+    /// Sets the address under which clients reach the service, for links between pages and for
+    /// redirects: `https://freshmaker.example.org`. Without it, they have `http://` and what the
+    /// request names as `Host`.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Sets the catalog that `verify-image` asks. Without it, the answer is 501.
+    #[must_use]
+    pub fn images(mut self, images: Arc<dyn Images>) -> Self {
+        self.images = Some(images);
+        self
+    }
+
+    /// Sets how long an answer waits for the event of a request, or for the end of an event that is
+    /// cancelled. At most half of the time that a request may take
+    /// ([`Limits::timeout`](freshmaker_web::Limits::timeout)). Default: 5 s.
+    #[must_use]
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.wait = time;
+        self
+    }
+
+    /// Returns the routes of this interface and those of freshmaker-web.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        self.router_with(Router::new())
+    }
+
+    /// The same with other routes behind the same layers, see [`Web::router_with`].
+    #[must_use]
+    pub fn router_with(&self, others: Router) -> Router {
+        let Self { web, base, images, wait } = self.clone();
+        let wait = wait.min(web.config().limits.timeout / 2);
+        let (latest, times) = (AtomicI64::new(0), metrics::Times::default());
+        let api = Api(Arc::new(Shared { web, base, images, wait, latest, times }));
+        answer::in_our_form(self.web.router_with(routes::all(&api).merge(others)))
+    }
+}
+
+/// What all routes share.
+#[derive(Clone)]
+struct Api(Arc<Shared>);
+
+struct Shared {
+    web: Web,
+    base: Option<String>,
+    images: Option<Arc<dyn Images>>,
+    wait: Duration,
+    /// The moment of the latest message of this process, in microseconds.
+    latest: AtomicI64,
+    times: metrics::Times,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Shared {
+    /// Makes the identity of a message as the service does, from the time: `async_build_1768200000.25`.
+    /// No two of one process are equal.
+    fn message_id(&self, sort: &str) -> String {
+        let now = to_micros(self.web.config().clock.now());
+        let next = |latest: i64| Some(now.max(latest + 1));
+        let before = self.latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+        let at = now.max(before + 1);
+        let fraction = format!("{:06}", at.rem_euclid(1_000_000));
+        let fraction = fraction.trim_end_matches('0');
+        format!("{sort}_{}.{}", at.div_euclid(1_000_000), if fraction.is_empty() { "0" } else { fraction })
+    }
+}

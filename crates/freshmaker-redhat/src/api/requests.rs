@@ -1,0 +1,249 @@
+//! Requests for rebuilds: what is refused at once, and how a request becomes a message.
+
+use super::Api;
+use super::answer::{Answer, Failure, told};
+use super::events;
+use super::fields::Fields;
+use super::filters::kinds_of;
+use super::place::Place;
+use crate::messages::request::{AsyncBuild, ManualRebuild};
+use freshmaker::Client;
+use freshmaker::artifact::Nvr;
+use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::event::Event;
+use freshmaker::rebuild::{EventId, EventRecord, EventState};
+use freshmaker_web::axum::extract::State;
+use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
+use freshmaker_web::axum::response::{IntoResponse, Response};
+use freshmaker_web::{Caller, WholeBody};
+use serde_json::{Value, json};
+
+/// The numbers of the kinds of events that are about an advisory.
+const ABOUT_ADVISORIES: [i64; 7] = [8, 10, 13, 15, 16, 17, 18];
+
+/// The number of async builds.
+const ASYNC: i64 = 14;
+
+/// A message names no more images.
+const IMAGES_MAX: usize = 1000;
+
+/// What both sorts of requests have.
+struct Common {
+    event: Option<EventRecord>,
+    images: Vec<String>,
+    dry_run: bool,
+    metadata: Option<Value>,
+}
+
+/// Reads what both sorts of requests have, in the order of the service.
+async fn common(api: &Api, fields: &Fields) -> Result<Common, Failure> {
+    fields.number("errata_id")?;
+    let event = match fields.number("freshmaker_event_id")? {
+        Some(id) => Some(named_event(api, EventId(id)).await?),
+        None => None,
+    };
+    for key in ["dist_git_branch", "brew_target"] {
+        fields.text(key)?;
+    }
+    let images = fields.texts("container_images")?;
+    if images.len() > IMAGES_MAX {
+        return Err(Failure::bad(format!("\"container_images\" has more than {IMAGES_MAX} images.")));
+    }
+    let dry_run = fields.flag("dry_run")?;
+    fields.flag("force")?;
+    let metadata = fields.get("metadata").filter(|metadata| !metadata.is_null()).cloned();
+    Ok(Common { event, images, dry_run, metadata })
+}
+
+async fn named_event(api: &Api, id: EventId) -> Result<EventRecord, Failure> {
+    let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
+    let mut found = api.web.ask(api.web.client().events(filter, Paging::first(1))).await?.items;
+    found.pop().ok_or_else(|| Failure::bad("The provided \"freshmaker_event_id\" is invalid."))
+}
+
+fn is_async(event: &EventRecord) -> bool {
+    kinds_of(ASYNC).contains(&event.envelope.kind)
+}
+
+/// Overrides for operator bundles. What Python counts as nothing is nothing.
+fn overrides(fields: &Fields, images: &[String]) -> Result<Option<serde_json::Map<String, Value>>, Failure> {
+    const KEY: &str = "bundle_related_image_overrides";
+    match fields.get(KEY) {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(None),
+        Some(Value::Object(overrides)) if overrides.is_empty() => Ok(None),
+        Some(_) if images.is_empty() => {
+            let text = "Manual image overriding allowed only when \"container_images\" is set explicitly";
+            Err(Failure::bad(text))
+        }
+        Some(Value::Object(overrides)) => Ok(Some(overrides.clone())),
+        Some(_) => Err(Failure::bad(format!("\"{KEY}\" must be a dictionary"))),
+    }
+}
+
+/// Asks for the rebuild of the images of an advisory.
+pub(super) async fn manual(
+    State(api): State<Api>,
+    caller: Caller,
+    place: Place,
+    headers: HeaderMap,
+    WholeBody(body): WholeBody,
+) -> Answer {
+    let fields = Fields::read(&headers, &body)?;
+    let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
+    let overrides = overrides(&fields, &images)?;
+    fields.only(&[
+        "errata_id",
+        "freshmaker_event_id",
+        "container_images",
+        "dry_run",
+        "force",
+        "metadata",
+        "bundle_related_image_overrides",
+    ])?;
+    if let Some(wrong) = images.iter().find(|image| image.parse::<Nvr>().is_err()) {
+        return Err(Failure::bad(format!("\"container_images\": {wrong:?} is no name-version-release.")));
+    }
+    let advisory = advisory(&fields, event.as_ref())?;
+    let force = fields.flag("force")?;
+    if !force {
+        must_not_run(&api, advisory).await?;
+    }
+    let msg_id = api.message_id("manual_rebuild");
+    let request = ManualRebuild {
+        errata_id: Some(advisory),
+        freshmaker_event_id: event.map(|event| event.id.0),
+        container_images: images,
+        dry_run,
+        force,
+        metadata,
+        bundle_related_image_overrides: overrides,
+        msg_id: Some(msg_id.clone()),
+        requester: Some(caller.name().to_owned()),
+    };
+    let sent = Sent { what: "manual rebuild", on: format!("advisory {advisory}, message {msg_id}"), id: msg_id };
+    sent.answer(&api, &caller, &place, &request).await
+}
+
+/// The advisory of a request: that which it names, or that of the earlier event.
+fn advisory(fields: &Fields, event: Option<&EventRecord>) -> Result<i64, Failure> {
+    let named = fields.number("errata_id")?;
+    if named.is_some_and(|advisory| advisory < 0) {
+        return Err(Failure::bad("\"errata_id\" must be a positive integer."));
+    }
+    let Some(event) = event else {
+        let text = "You must at least provide \"errata_id\" or \"freshmaker_event_id\" in the request.";
+        return named.ok_or_else(|| Failure::bad(text));
+    };
+    let id = event.id;
+    if is_async(event) {
+        let text = format!("The event (id={id}) is an async build event, can not be used for this build.");
+        return Err(Failure::bad(text));
+    }
+    let theirs = event.envelope.search_key.parse::<i64>();
+    let theirs = theirs.map_err(|_| Failure::bad(format!("The event (id={id}) is not about an advisory.")))?;
+    if named.is_some_and(|named| named != theirs) {
+        let text = "The provided \"errata_id\" doesn't match the Advisory ID associated with the input";
+        return Err(Failure::bad(format!("{text} \"freshmaker_event_id\".")));
+    }
+    Ok(theirs)
+}
+
+/// Refuses an advisory whose events are in progress.
+async fn must_not_run(api: &Api, advisory: i64) -> Result<(), Failure> {
+    let filter = EventFilter {
+        states: vec![EventState::Initialized, EventState::Building],
+        kinds: ABOUT_ADVISORIES.into_iter().flat_map(kinds_of).collect(),
+        search_keys: vec![advisory.to_string()],
+        ..EventFilter::default()
+    };
+    let running = api.web.ask(api.web.client().events(filter, Paging::first(100).oldest_first())).await?.items;
+    if running.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = running.iter().map(|event| event.id.to_string()).collect();
+    let text = format!("Events triggered by advisory {advisory} are running: [{}].", ids.join(", "));
+    Err(Failure::bad(format!("{text} If you want to rebuild it anyway, use \"force\": true option.")))
+}
+
+/// Asks for the rebuild of named images from a branch.
+pub(super) async fn named(
+    State(api): State<Api>,
+    caller: Caller,
+    place: Place,
+    headers: HeaderMap,
+    WholeBody(body): WholeBody,
+) -> Answer {
+    let fields = Fields::read(&headers, &body)?;
+    let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
+    let branch = fields.text("dist_git_branch")?.filter(|_| !images.is_empty());
+    let Some(dist_git_branch) = branch else {
+        let text = "\"dist_git_branch\" and \"container_images\" are required in the request for async builds";
+        return Err(Failure::bad(text));
+    };
+    fields.only(&[
+        "dist_git_branch",
+        "container_images",
+        "brew_target",
+        "freshmaker_event_id",
+        "dry_run",
+        "metadata",
+    ])?;
+    if images.iter().any(String::is_empty) {
+        return Err(Failure::bad("\"container_images\": an empty name is none."));
+    }
+    if let Some(event) = event.as_ref().filter(|event| !is_async(event)) {
+        return Err(Failure::bad(format!("The event (id={}) is not an async build event.", event.id)));
+    }
+    let msg_id = api.message_id("async_build");
+    let mut request = AsyncBuild {
+        dist_git_branch,
+        container_images: images,
+        brew_target: fields.text("brew_target")?,
+        freshmaker_event_id: event.map(|event| event.id.0),
+        dry_run,
+        metadata,
+        msg_id: Some(msg_id.clone()),
+        requester: Some(caller.name().to_owned()),
+    };
+    request.container_images = request.names();
+    let images = request.container_images.join(" ");
+    let sent = Sent { what: "async build", on: format!("message {msg_id}, {images}"), id: msg_id };
+    sent.answer(&api, &caller, &place, &request).await
+}
+
+/// A request that is sent: its name and subject for the audit log, and its message.
+struct Sent {
+    what: &'static str,
+    on: String,
+    id: String,
+}
+
+impl Sent {
+    /// Sends the request, and answers with its event if there soon is one.
+    async fn answer<E: Event>(self, api: &Api, caller: &Caller, place: &Place, request: &E) -> Answer {
+        let (web, client, id) = (&api.web, api.web.client(), self.id);
+        web.audited(caller, self.what, &self.on, web.change(client.send_as(id.as_str(), request))).await?;
+        let handled = tokio::time::timeout(api.wait, client.wait_until_handled(&id)).await;
+        let Ok(Ok(message)) = handled else { return Ok(waiting(place, &id)) };
+        let filter = EventFilter { message_ids: vec![id.clone()], ..EventFilter::default() };
+        let events = web.ask(client.events(filter, Paging::first(100).oldest_first())).await?.items;
+        let event = events.iter().find(|event| event.source == Client::LOCAL);
+        match (event, message.reason) {
+            (Some(event), _) => events::shown(web, event.id, &place.prefix, true).await,
+            (None, Some(reason)) => Err(without_event(&reason.to_string())),
+            (None, None) => Err(without_event("no handler wants it")),
+        }
+    }
+}
+
+fn without_event(why: &str) -> Failure {
+    Failure::Refused(StatusCode::UNPROCESSABLE_ENTITY, format!("The request has led to no event: {why}"))
+}
+
+/// The answer for a message that is not handled yet.
+fn waiting(place: &Place, id: &str) -> Response {
+    let url = format!("{}/api/3/messages/{}/{id}", place.prefix, Client::LOCAL);
+    let message = "The request is stored, and no handler has made an event of it yet. See \"url\".";
+    let form = json!({ "status": 202, "message": message, "message_id": id, "url": url });
+    ([(header::LOCATION, url.clone())], told(StatusCode::ACCEPTED, &form)).into_response()
+}

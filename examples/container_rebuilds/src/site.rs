@@ -1,0 +1,75 @@
+//! The REST interfaces of the service, in its process: those of freshmaker-web and of Freshmaker.
+
+use crate::Result;
+use crate::config;
+use crate::wires::Wires;
+use freshmaker::Engine;
+use freshmaker::client::Client;
+use freshmaker_redhat::api::FreshmakerApi;
+use freshmaker_redhat::lookup::Images;
+use freshmaker_web::axum::Router;
+use freshmaker_web::{Config, Web};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// What is served, and where.
+pub(crate) struct Site {
+    pub(crate) listen: SocketAddr,
+    config: Config,
+    base_url: Option<String>,
+    images: Option<Arc<dyn Images>>,
+}
+
+impl Site {
+    /// The site of a configuration, or of the command line alone. Without either there is none.
+    pub(crate) fn checked(config: &config::Config, listen: Option<SocketAddr>) -> Result<Option<Self>> {
+        let given = config.web.clone().unwrap_or_default();
+        let Some(listen) = listen.or(given.listen) else {
+            return match config.web {
+                Some(_) => Err("`listen` is missing, and --listen is not given".into()),
+                None => Ok(None),
+            };
+        };
+        let mut web = Config::default();
+        (web.authentication, web.access, web.limits) = (given.authentication, given.access, given.limits);
+        web.check(listen)?;
+        if let Some(url) = &given.base_url {
+            freshmaker_net::HttpConfig::check_url(url).map_err(|error| format!("base_url: {error}"))?;
+        }
+        Ok(Some(Self { listen, config: web, base_url: given.base_url, images: None }))
+    }
+
+    /// The same, with the catalog that `verify-image` asks.
+    pub(crate) fn of(config: &config::Config, listen: Option<SocketAddr>, wires: &Wires) -> Result<Option<Self>> {
+        let site = Self::checked(config, listen).map_err(|error| format!("web: {error}"))?;
+        let images = wires.advisories.as_ref().map(|sources| sources.images()).transpose()?;
+        Ok(site.map(|site| Self { images, ..site }))
+    }
+
+    fn router(self, client: Client) -> Router {
+        let api = FreshmakerApi::new(Web::new(client, self.config));
+        let api = self.base_url.into_iter().fold(api, FreshmakerApi::base_url);
+        self.images.into_iter().fold(api, FreshmakerApi::images).router()
+    }
+
+    /// Runs the engine, and serves requests beside it. At the end, requests that are under way are
+    /// answered before the engine stops.
+    pub(crate) async fn run(self, engine: &Engine, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let listener = TcpListener::bind(self.listen).await.map_err(|error| format!("{}: {error}", self.listen))?;
+        tracing::info!(address = %listener.local_addr()?, "serves REST");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = self.router(engine.client());
+        let server = tokio::spawn(freshmaker_web::serve(listener, router, async { drop(stopped.await) }));
+        let ended = async {
+            shutdown.await;
+            drop(stop);
+            server.await
+        };
+        let mut served = None;
+        engine.run_until(async { served = Some(ended.await) }).await?;
+        served.map_or(Ok(Ok(())), |served| served)??;
+        Ok(())
+    }
+}
