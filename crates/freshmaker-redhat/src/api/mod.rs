@@ -147,13 +147,11 @@ impl FreshmakerApi {
     }
 
     /// Returns the routes of this interface and those of freshmaker-web.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router_with(Router::new())
     }
 
     /// The same with other routes behind the same layers, see [`Web::router_with`].
-    #[must_use]
     pub fn router_with(&self, others: Router) -> Router {
         let Self { web, base, images, wait } = self.clone();
         let wait = wait.min(web.config().limits.timeout / 2);

@@ -18,8 +18,8 @@ fn service(farm: Farm) -> Service {
     Service::new(|builder| builder.on(RebuildNamedImages(built(&Arc::new(farm)))))
 }
 
-fn request(body: Value) -> Message {
-    message("async-1", "freshmaker.async.manual.build", &body)
+fn request(body: &Value) -> Message {
+    message("async-1", "freshmaker.async.manual.build", body)
 }
 
 fn asked(images: &[&str]) -> Message {
