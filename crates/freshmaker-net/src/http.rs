@@ -187,7 +187,8 @@ impl Http {
     ///   URL or a header is invalid.
     /// * [`Remedy::Unavailable`] if there is no connection: nothing was sent.
     /// * [`Call::unanswered`] if the answer does not arrive in time, breaks off, or has more than
-    ///   [`HttpConfig::bytes_max`] bytes; for the last, [`bounded`](Self::bounded) sets another one.
+    ///   [`HttpConfig::bytes_max`] bytes. For the last, [`bounded`](Self::bounded) sets another
+    ///   remedy.
     ///
     /// # Cancel safety
     /// If the future is dropped, the request may have been sent. Treat a dropped [`Call::Write`]

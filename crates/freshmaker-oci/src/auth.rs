@@ -145,15 +145,9 @@ impl Host {
         }
     }
 
-    /// Fetches a token, as [docker's documentation](https://distribution.github.io/distribution/spec/auth/token/)
-    /// describes it.
-    async fn token(
-        &self,
-        realm: &str,
-        service: &str,
-        scope: &str,
-        credentials: Option<Credentials>,
-    ) -> Result<Login> {
+    /// Fetches a token, as the documentation of docker's registry describes it:
+    /// <https://distribution.github.io/distribution/spec/auth/token/>.
+    async fn token(&self, realm: &str, service: &str, scope: &str, credentials: Option<Credentials>) -> Result<Login> {
         let place = format!("oci: token for {} from {}", self.name, realm.split(['?', '#']).next().unwrap_or_default());
         let mut url = Url::parse(realm).map_err(|error| Error::new(Remedy::Corrupt, place.as_str(), error))?;
         if url.scheme() != "https" && !(url.scheme() == "http" && self.is_plain()) {
@@ -165,7 +159,8 @@ impl Host {
         let request = match credentials {
             Some(Credentials::Identity(token)) => {
                 let fields = [("grant_type", "refresh_token"), ("client_id", "freshmaker")];
-                let mut form = Url::parse("x:").map_err(|error| Error::new(Remedy::Unsupported, &place, error))?;
+                let mut form =
+                    Url::parse("http://form/").map_err(|error| Error::new(Remedy::Unsupported, &place, error))?;
                 let secret = [("refresh_token", token.expose())];
                 form.query_pairs_mut().extend_pairs(fields).extend_pairs(parameters).extend_pairs(secret);
                 let body = form.query().unwrap_or_default().to_owned();
@@ -186,9 +181,9 @@ impl Host {
         // A token that nobody receives does no harm, so the request counts as one that only reads.
         let began = self.clock.elapsed();
         let reply = expect(http.send(request, Call::Read, &place).await?, &place, self.clock.now())?;
+        // The error of the reader could quote the token.
         let answer: TokenAnswer = json(&reply.body, &place).map_err(|error| {
-            // The text could quote the token.
-            Error { text: "the answer is not in the format of token services".to_owned(), ..error }
+            Error::new(error.remedy, error.place, "the answer is not in the format of token services")
         })?;
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let token = filled(answer.token).or_else(|| filled(answer.access_token));
@@ -217,7 +212,14 @@ mod tests {
         };
         let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
         for (text, wanted) in [
-            (hub, Some(bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push")))),
+            (
+                hub,
+                Some(bearer(
+                    "https://auth.docker.io/token",
+                    Some("registry.docker.io"),
+                    Some("repository:a/b:pull,push"),
+                )),
+            ),
             ("Basic realm=\"a, Bearer realm=b\"", Some(Challenge::Basic)),
             ("Basic realm=x, Bearer realm=\"https://t\"", Some(bearer("https://t", None, None))),
             ("Negotiate, bearer Realm = \"a\\\"b\"", Some(bearer("a\"b", None, None))),

@@ -145,7 +145,7 @@ impl OciClient {
         let asked = image.digest().cloned().or(told(&reply, &place)?);
         let bytes = reply.body.len();
         let here = place.clone();
-        let read = off_runtime(bytes, move || {
+        let read = off_runtime(bytes, move || -> Result<Fetched> {
             let digest = match asked {
                 Some(digest) => verify(&reply.body, digest, &here)?,
                 None => Digest::of(&reply.body),

@@ -186,9 +186,10 @@ impl OciConfig {
     /// Returns where a repository is asked for, in order: host, and repository there.
     pub(crate) fn places(&self, registry: &str, repository: &str, wanted: MirrorsFor) -> Vec<(String, String)> {
         let origin = (registry.to_owned(), repository.to_owned());
-        let mirrors = self.registries.get(registry).filter(|special| {
-            wanted == MirrorsFor::Digests || special.mirrors_for == MirrorsFor::All
-        });
+        let mirrors = self
+            .registries
+            .get(registry)
+            .filter(|special| wanted == MirrorsFor::Digests || special.mirrors_for == MirrorsFor::All);
         let mirrors = mirrors.map_or(&[][..], |special| special.mirrors.as_slice()).iter().map(|mirror| {
             let (host, prefix) = split(mirror);
             let path = if prefix.is_empty() { repository.to_owned() } else { format!("{prefix}/{repository}") };

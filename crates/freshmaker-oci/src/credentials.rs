@@ -25,7 +25,10 @@ const TOKEN_USER: &str = "<token>";
 /// A login at a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Credentials {
-    Password { user: String, password: Secret },
+    Password {
+        user: String,
+        password: Secret,
+    },
     /// A token that is exchanged for tokens of access.
     Identity(Secret),
 }
@@ -118,13 +121,7 @@ fn read(path: &Path) -> Result<Option<DockerConfig>> {
 impl DockerConfig {
     /// As docker and podman search: a helper of the registry, then entries from the most specific
     /// one, then the helper of all registries.
-    async fn find(
-        &self,
-        path: &Path,
-        host: &str,
-        repository: &str,
-        limit: Duration,
-    ) -> Result<Option<Credentials>> {
+    async fn find(&self, path: &Path, host: &str, repository: &str, limit: Duration) -> Result<Option<Credentials>> {
         let helper = self.cred_helpers.iter().flatten().find(|(key, _)| hosts(host).contains(&normal(key)));
         if let Some((key, program)) = helper {
             return ask(program, key, limit).await;
@@ -248,8 +245,8 @@ async fn run_helper(program: &str, place: &str, server: &str, limit: Duration) -
             false => Err(failed(format!("it failed: {status}"))),
         };
     }
-    let answer: HelperAnswer = serde_json::from_slice(&text)
-        .map_err(|_| failed("the answer is not in the format of helpers".to_owned()))?;
+    let answer: HelperAnswer =
+        serde_json::from_slice(&text).map_err(|_| failed("the answer is not in the format of helpers".to_owned()))?;
     Ok(Some(match answer.username.as_str() {
         TOKEN_USER => Credentials::Identity(Secret::new(answer.secret)),
         _ => Credentials::Password { user: answer.username, password: Secret::new(answer.secret) },
@@ -302,7 +299,6 @@ mod tests {
             (r#"{"auths": "geheim"}"#, "line 1, column"),
             (r#"{"auths": {"r.example": {"auth": "geheim!"}}}"#, "`auths.r.example.auth` is not"),
             (r#"{"credHelpers": {"r.example": "../geheim"}}"#, "not the name of a helper"),
-            (r#"{"credsStore": "no-such-helper-here"}"#, "docker-credential-no-such-helper-here get"),
         ] {
             let error = found(text, "r.example", "app").await.unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
@@ -323,6 +319,8 @@ mod tests {
     #[tokio::test]
     async fn helpers_answer_in_time_or_not() {
         let limit = Duration::from_secs(20);
+        let missing = found(r#"{"credsStore": "no-such-helper-here"}"#, "r.example", "app").await;
+        assert!(missing.unwrap_err().to_string().contains("docker-credential-no-such-helper-here get"));
         let good = ask_script(r#"read server; echo "{\"Username\": \"u\", \"Secret\": \"$server\"}""#, limit).await;
         assert_eq!(user(good).as_deref(), Some("u:r.example"));
         let token = ask_script(r#"echo '{"Username": "<token>", "Secret": "t"}'"#, limit).await;

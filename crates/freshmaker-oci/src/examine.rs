@@ -185,7 +185,8 @@ impl Snapshot {
         let mut found = Vec::new();
         for layer in manifest.layers.iter().filter(|layer| is_provenance(layer)).take(ATTESTATIONS_MAX) {
             let bytes = self.blob(&image.reference, layer).await?;
-            let place = format!("oci: {}/{}@{}", image.reference.registry(), image.reference.repository(), layer.digest);
+            let place =
+                format!("oci: {}/{}@{}", image.reference.registry(), image.reference.repository(), layer.digest);
             found.extend(materials(&bytes, about, &place)?.into_iter().flatten());
         }
         Ok(found)
@@ -202,8 +203,7 @@ fn predicate(of: &Descriptor) -> Option<&String> {
 
 /// Whether a layer of an attestation may be provenance. Statements have no common media type.
 fn is_provenance(layer: &Descriptor) -> bool {
-    let is_statement =
-        ["in-toto", "dsse", "sigstore.bundle"].iter().any(|kind| layer.media_type.contains(kind));
+    let is_statement = ["in-toto", "dsse", "sigstore.bundle"].iter().any(|kind| layer.media_type.contains(kind));
     predicate(layer).map_or(is_statement, |kind| kind.starts_with(PREDICATE))
 }
 

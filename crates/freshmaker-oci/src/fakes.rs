@@ -242,8 +242,7 @@ impl FakeRegistry {
         let text = manifest.to_string();
         let size = text.len();
         let digest = self.put_manifest(repository, None, OCI_MANIFEST, text);
-        let descriptor =
-            json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": size, "artifactType": kind });
+        let descriptor = json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": size, "artifactType": kind });
         let key = (repository.to_owned(), subject.to_string());
         let listed = match &mut self.state().referrers {
             Some(referrers) => {
@@ -351,7 +350,9 @@ impl State {
         let sent = request.header("authorization").unwrap_or_default();
         let (is_allowed, demand) = match &self.login {
             Login::None => return None,
-            Login::Basic(pair) => (sent == format!("Basic {}", STANDARD.encode(pair)), "Basic realm=\"fake\"".to_owned()),
+            Login::Basic(pair) => {
+                (sent == format!("Basic {}", STANDARD.encode(pair)), "Basic realm=\"fake\"".to_owned())
+            }
             Login::Token(..) => {
                 let is_allowed = sent.strip_prefix("Bearer ").is_some_and(|token| self.tokens.contains(token));
                 let repository = repository(&request.path).unwrap_or_default();
@@ -436,7 +437,7 @@ impl State {
 
 fn repository(path: &str) -> Option<&str> {
     let path = path.strip_prefix("/v2/")?;
-    ["/manifests/", "/blobs/", "/tags/list", "/referrers/"].iter().find_map(|part| {
-        path.rfind(part).map(|at| &path[..at])
-    })
+    ["/manifests/", "/blobs/", "/tags/list", "/referrers/"]
+        .iter()
+        .find_map(|part| path.rfind(part).map(|at| &path[..at]))
 }

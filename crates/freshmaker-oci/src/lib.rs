@@ -31,8 +31,8 @@
 //! # Limits
 //! * Registries are only read. Signatures are not checked.
 //! * Manifests have at most 4 MiB, blobs that are read at most
-//!   [`blob_bytes_max`](OciConfig::blob_bytes_max), lists of tags at most 100,000 tags on 100 pages,
-//!   and at most 4 indexes are nested.
+//!   [`blob_bytes_max`](OciConfig::blob_bytes_max), lists of tags at most 100,000 tags on 100
+//!   pages, and at most 4 indexes are nested.
 //! * Digests are verified with SHA-256 and SHA-512; other algorithms are refused.
 //! * Docker's manifests of schema 1 are refused.
 //! * A request is repeated only with the login that its first answer demanded. After 429 with

@@ -1,7 +1,8 @@
 //! Manifests, indexes and configurations of images, as OCI and Docker write them.
 //!
-//! The format is that of the [OCI image specification](https://github.com/opencontainers/image-spec)
-//! 1.1, and of Docker's "image manifest version 2, schema 2", which differ in their media types.
+//! The format is that of the OCI image specification 1.1
+//! (<https://github.com/opencontainers/image-spec>), and of Docker's "image manifest version 2,
+//! schema 2", which differ in their media types.
 
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{Error, Remedy, Result};

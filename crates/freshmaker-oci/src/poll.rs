@@ -354,12 +354,10 @@ mod tests {
         let fourth = third.next(b.clone());
         let name = format!("oci/{image}");
         let identities = [&first, &second, &third, &fourth].map(|seen| seen.identity(&image));
-        assert_eq!(identities, [
-            format!("{name}@{a}"),
-            format!("{name}@{b}"),
-            format!("{name}@{a}#2"),
-            format!("{name}@{b}#3")
-        ]);
+        assert_eq!(
+            identities,
+            [format!("{name}@{a}"), format!("{name}@{b}"), format!("{name}@{a}#2"), format!("{name}@{b}#3")]
+        );
         let many = (0..100_u8).fold(first, |seen, number| seen.next(Digest::of(&[number])));
         assert_eq!((many.changes, many.earlier.len()), (100, EARLIER_MAX));
     }

@@ -17,12 +17,8 @@ use std::collections::BTreeMap;
 pub(crate) const PREDICATE: &str = "https://slsa.dev/provenance/";
 
 /// Images that only read the recipe, or look at the result. Their content is not in the image.
-const TOOLS: [&str; 4] = [
-    "docker/dockerfile",
-    "docker/dockerfile-upstream",
-    "docker/buildkit-syft-scanner",
-    "moby/buildkit",
-];
+const TOOLS: [&str; 4] =
+    ["docker/dockerfile", "docker/dockerfile-upstream", "docker/buildkit-syft-scanner", "moby/buildkit"];
 
 /// An image that a build used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +141,7 @@ fn image(uri: &str) -> Option<(ImageReference, Option<Digest>)> {
     let (name, version) = path.rsplit_once('@').unwrap_or((path, ""));
     let (name, version) = (decoded(name)?, decoded(version)?);
     let parts = query.split('&').filter_map(|part| part.split_once('='));
-    let qualifiers: BTreeMap<&str, String> =
-        parts.filter_map(|(key, value)| Some((key, decoded(value)?))).collect();
+    let qualifiers: BTreeMap<&str, String> = parts.filter_map(|(key, value)| Some((key, decoded(value)?))).collect();
     let (name, tag, digest) = match kind {
         "docker" if version.contains(':') => (name, qualifiers.get("tag").cloned(), Some(version)),
         "docker" => (name, Some(version).filter(|tag| !tag.is_empty()), qualifiers.get("digest").cloned()),

@@ -92,7 +92,10 @@ mod tests {
             (700, Remedy::Corrupt),
         ] {
             let error = expect(reply(status, None, body), "p", from_micros(0)).unwrap_err();
-            assert_eq!((error.remedy, error.text), (remedy, format!("status {status}: MANIFEST_UNKNOWN: manifest unknown")));
+            assert_eq!(
+                (error.remedy, error.text),
+                (remedy, format!("status {status}: MANIFEST_UNKNOWN: manifest unknown"))
+            );
         }
         assert_eq!(expect(reply(404, None, "<html>"), "p", from_micros(0)).unwrap_err().text, "status 404");
         assert!(expect(reply(304, None, ""), "p", from_micros(0)).is_ok());

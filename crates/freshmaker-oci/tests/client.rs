@@ -65,7 +65,11 @@ async fn tags_and_digests_lead_to_manifests() {
     assert_eq!(config.diff_ids, [Digest::of(b"layer")]);
     assert_eq!(config.created.as_deref(), Some("2025-11-24T16:00:00Z"));
     assert_eq!(client.blob(&by_tag, &manifest.layers[0]).await.unwrap(), b"layer");
-    failed(client.head(&registry.image("app:2")).await, Remedy::NotFound, &format!("HEAD {}/v2/app/manifests/2", registry.name()));
+    failed(
+        client.head(&registry.image("app:2")).await,
+        Remedy::NotFound,
+        &format!("HEAD {}/v2/app/manifests/2", registry.name()),
+    );
     failed(client.manifest(&registry.image("other")).await, Remedy::NotFound, "NOT_FOUND: not found");
 }
 
@@ -110,7 +114,12 @@ async fn what_is_too_large_or_broken_is_refused() {
     failed(client.manifest(&image).await, Remedy::Corrupt, "`config`: missing field");
     registry.next("GET", Reply::new(200).with_body("<html>"));
     failed(client.manifest(&image).await, Remedy::Corrupt, "line 1 column 1");
-    registry.next("GET", Reply::new(200).with_body("{}").with_header("content-type", "application/vnd.docker.distribution.manifest.v1+prettyjws"));
+    registry.next(
+        "GET",
+        Reply::new(200)
+            .with_body("{}")
+            .with_header("content-type", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+    );
     failed(client.manifest(&image).await, Remedy::Unsupported, "v1+prettyjws\" is not supported");
     registry.next("GET", Reply::new(200).with_body("{\"manifests\": []}").cut_after(60));
     failed(client.manifest(&image).await, Remedy::Unavailable, "app/manifests/1");
@@ -272,10 +281,14 @@ async fn platforms_are_chosen_and_nested_indexes_have_a_bound() {
     let (registry, client, digest) = registry().await;
     let none = BTreeMap::new;
     let here = freshmaker_oci::manifest::Platform::of_machine().to_string();
-    let top = registry.push_index("app", Some("all"), &[
-        (OCI_MANIFEST, Digest::of(b"not there"), "plan9/pdp11", none()),
-        (OCI_MANIFEST, digest.clone(), &here, none()),
-    ]);
+    let top = registry.push_index(
+        "app",
+        Some("all"),
+        &[
+            (OCI_MANIFEST, Digest::of(b"not there"), "plan9/pdp11", none()),
+            (OCI_MANIFEST, digest.clone(), &here, none()),
+        ],
+    );
     let image = client.snapshot().image(&registry.image("app:all")).await.unwrap();
     assert_eq!((image.digest, image.manifest_digest), (top.clone(), digest));
     registry.push_index("app", Some("few"), &[(OCI_MANIFEST, top.clone(), "plan9/pdp11", none())]);

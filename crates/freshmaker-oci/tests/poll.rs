@@ -8,9 +8,9 @@ use freshmaker::client::Client;
 use freshmaker::memory::MemoryStorage;
 use freshmaker::rebuild::InboxState;
 use freshmaker::time::{Timestamp, from_micros, later};
+use freshmaker_oci::OciClient;
 use freshmaker_oci::fakes::{FakeImage, FakeRegistry};
 use freshmaker_oci::poll::{FirstSight, PollConfig, Poller};
-use freshmaker_oci::OciClient;
 use freshmaker_testing::http::Reply;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,7 +110,11 @@ async fn what_comes_back_is_another_change() {
         let round = world.poller(&registries, std::slice::from_ref(&image), &config).round().await.unwrap();
         assert_eq!(round.changed.len(), 1);
     }
-    let mut wanted = ["", "", "#2"].iter().zip(&digests).map(|(end, digest)| format!("oci/{image}@{digest}{end}")).collect::<Vec<_>>();
+    let mut wanted = ["", "", "#2"]
+        .iter()
+        .zip(&digests)
+        .map(|(end, digest)| format!("oci/{image}@{digest}{end}"))
+        .collect::<Vec<_>>();
     wanted.sort();
     assert_eq!(world.sent().await, wanted);
 }

@@ -171,7 +171,8 @@ async fn a_real_registry_is_read() {
         client.snapshot().examine(&registry.image("named:1"), Recipe::Unknown).await.unwrap().freshness,
         Freshness::Fresh
     );
-    let docker = String::from_utf8(base.manifest()).unwrap().replace("oci.image.manifest.v1", "docker.distribution.manifest.v2");
+    let docker =
+        String::from_utf8(base.manifest()).unwrap().replace("oci.image.manifest.v1", "docker.distribution.manifest.v2");
     let kind = "application/vnd.docker.distribution.manifest.v2+json";
     let docker = registry.push_manifest("base", "docker", kind, docker.into_bytes()).await;
     assert_eq!(client.snapshot().image(&registry.image("base:docker")).await.unwrap().digest, docker);

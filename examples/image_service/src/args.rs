@@ -60,9 +60,8 @@ pub(crate) struct Stale {
 }
 
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let mut arguments = arguments.map(|argument| {
-        argument.into_string().map_err(|argument| format!("{argument:?} is not text"))
-    });
+    let mut arguments =
+        arguments.map(|argument| argument.into_string().map_err(|argument| format!("{argument:?} is not text")));
     match arguments.next().transpose()?.as_deref() {
         None => return Err("what is to be done?".to_owned()),
         Some("-h" | "--help") => return Ok(Command::Help),
@@ -88,7 +87,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             "--plain-http" => !plain_http.insert(value()?),
             option if option.starts_with('-') => return Err(format!("there is no option {option}")),
             image => {
-                images.push(image.parse().map_err(|error| format!("{error}"))?);
+                images.push(image.parse::<ImageReference>().map_err(|error| error.to_string())?);
                 false
             }
         };

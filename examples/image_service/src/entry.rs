@@ -96,9 +96,14 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_shells() {
-        for (word, wanted) in
-            [("a/b.c:1", "a/b.c:1"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("-x", "./-x"), ("$(x)", "'$(x)'"), ("", "''")]
-        {
+        for (word, wanted) in [
+            ("a/b.c:1", "a/b.c:1"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("-x", "./-x"),
+            ("$(x)", "'$(x)'"),
+            ("", "''"),
+        ] {
             assert_eq!(quoted(word), wanted);
         }
     }

@@ -45,8 +45,7 @@ fn details(entry: &Entry) -> Vec<String> {
 fn counts(entries: &[Entry]) -> String {
     let states = ["fresh", "pinned", "stale", "unknown", "error"];
     let count = |state: &&str| entries.iter().filter(|entry| entry.state() == *state).count();
-    let counts: Vec<_> =
-        states.iter().map(|state| (count(state), state)).filter(|(count, _)| *count > 0).collect();
+    let counts: Vec<_> = states.iter().map(|state| (count(state), state)).filter(|(count, _)| *count > 0).collect();
     let counts: Vec<_> = counts.iter().map(|(count, state)| format!("{count} {state}")).collect();
     if counts.is_empty() { "no images".to_owned() } else { counts.join(", ") }
 }

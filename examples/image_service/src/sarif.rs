@@ -14,9 +14,7 @@ const RULES: [(&str, &str, &str); 4] = [
 ];
 
 pub(crate) fn sarif(entries: &[Entry]) -> String {
-    let rule = |(id, level, text): &(&str, &str, &str)| {
-        json!({ "id": id, "shortDescription": { "text": text }, "defaultConfiguration": { "level": level } })
-    };
+    let rule = |(id, level, text): &(&str, &str, &str)| json!({ "id": id, "shortDescription": { "text": text }, "defaultConfiguration": { "level": level } });
     let rules: Vec<_> = RULES.iter().map(rule).collect();
     let results: Vec<_> = entries.iter().flat_map(results).collect();
     let driver = json!({ "name": "image_service", "version": env!("CARGO_PKG_VERSION"), "rules": rules });

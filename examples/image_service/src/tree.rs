@@ -36,7 +36,9 @@ impl Recipes {
         let (root, naming) = if path.is_file() {
             let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             let manifest = Manifest::parse(&path, &text).map_err(FilesError::Manifest)?;
-            let (root, naming) = manifest.tree().ok_or_else(|| format!("{}: without [tree] in it, no Containerfile is read", path.display()))?;
+            let (root, naming) = manifest
+                .tree()
+                .ok_or_else(|| format!("{}: without [tree] in it, no Containerfile is read", path.display()))?;
             (directory.join(root).components().collect(), naming.clone())
         } else {
             (directory.to_owned(), tree::Naming::default())
@@ -81,7 +83,8 @@ fn recipe(file: &Path, graph: &ArtifactGraph) -> Result<Recipe> {
         let image = canonical.and_then(|id| id.as_str().parse().ok()).unwrap_or_else(|| used.image.clone());
         parents.push(Parent { image, role, line: Some(used.line) });
     }
-    let bases: Vec<_> = parents.iter().filter(|parent| parent.role == Role::Base).map(|base| base.image.clone()).collect();
+    let bases: Vec<_> =
+        parents.iter().filter(|parent| parent.role == Role::Base).map(|base| base.image.clone()).collect();
     // One build uses one content for one name: evidence about the base is evidence about both.
     parents.retain(|parent| parent.role == Role::Base || !bases.contains(&parent.image));
     let mut seen = std::collections::BTreeSet::new();

@@ -85,14 +85,26 @@ async fn a_tree_is_looked_through() {
     assert_eq!(err, "", "no progress without a terminal");
     let name = world.registry.name();
     has(&out, &format!("fresh    {name}/fresh:latest\n         built on {name}/base:1, as it is today, "));
-    has(&out, &format!("stale    {name}/stale:latest\n         built on {name}/base:1, as it was: other content, today it is "));
+    has(
+        &out,
+        &format!(
+            "stale    {name}/stale:latest\n         built on {name}/base:1, as it was: other content, today it is "
+        ),
+    );
     has(&out, "pinned to ");
-    has(&out, &format!("unknown  {name}/copied:latest\n         with content of {name}/base:1, unknown: only provenance"));
+    has(
+        &out,
+        &format!("unknown  {name}/copied:latest\n         with content of {name}/base:1, unknown: only provenance"),
+    );
     has(&out, "1 fresh, 1 pinned, 1 stale, 1 unknown\n");
     let file = world.tree().join("stale/Containerfile");
     let directory = world.tree().join("stale");
     let image = world.image("stale:latest");
-    let command = format!("$ docker build --pull --tag {image} --file {} {} && docker push {image}\n", file.display(), directory.display());
+    let command = format!(
+        "$ docker build --pull --tag {image} --file {} {} && docker push {image}\n",
+        file.display(),
+        directory.display()
+    );
     has(&out, &command);
 }
 
@@ -140,8 +152,14 @@ async fn reports_have_their_forms() {
     assert_eq!(status, 1);
     let json: Value = serde_json::from_str(&out).unwrap();
     let [stale, nothing] = json["images"].as_array().unwrap().as_slice() else { panic!("{json}") };
-    assert_eq!((json["version"].as_u64(), stale["state"].as_str(), stale["findings"][0]["state"].as_str()), (Some(1), Some("stale"), Some("stale")));
-    assert_eq!((stale["findings"][0]["line"].as_u64(), stale["findings"][0]["evidence"].as_str()), (Some(2), Some("layers")));
+    assert_eq!(
+        (json["version"].as_u64(), stale["state"].as_str(), stale["findings"][0]["state"].as_str()),
+        (Some(1), Some("stale"), Some("stale"))
+    );
+    assert_eq!(
+        (stale["findings"][0]["line"].as_u64(), stale["findings"][0]["evidence"].as_str()),
+        (Some(2), Some("layers"))
+    );
     assert!(stale["command"].as_str().unwrap().starts_with("docker build --pull"));
     assert_eq!(nothing["state"], "error");
     has(nothing["error"].as_str().unwrap(), "status 404");
