@@ -113,6 +113,8 @@ const BELIEVED_MAX: usize = 4 << 20;
 pub struct Http {
     client: reqwest::Client,
     bytes_max: usize,
+    /// What a larger answer means; `None` if it means the same as a missing one.
+    larger: Option<Remedy>,
 }
 
 impl Http {
@@ -137,7 +139,14 @@ impl Http {
             .user_agent(concat!("freshmaker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::new(Remedy::Unsupported, &config.url, with_causes(&error)))?;
-        Ok(Self { client, bytes_max: config.bytes_max })
+        Ok(Self { client, bytes_max: config.bytes_max, larger: None })
+    }
+
+    /// Returns the same client, with the same connections, for answers of at most `bytes_max`
+    /// bytes. The error about a larger answer has the remedy `larger`.
+    #[must_use]
+    pub fn bounded(&self, bytes_max: usize, larger: Remedy) -> Self {
+        Self { client: self.client.clone(), bytes_max, larger: Some(larger) }
     }
 
     /// Returns a request to complete and pass to [`send`](Self::send).
@@ -153,7 +162,8 @@ impl Http {
     ///   URL or a header is invalid.
     /// * [`Remedy::Unavailable`] if there is no connection: nothing was sent.
     /// * [`Call::unanswered`] if the answer does not arrive in time, breaks off, or has more than
-    ///   [`HttpConfig::bytes_max`] bytes.
+    ///   [`HttpConfig::bytes_max`] bytes. For the last, [`bounded`](Self::bounded) sets another
+    ///   remedy.
     ///
     /// # Cancel safety
     /// If the future is dropped, the request may have been sent. Treat a dropped [`Call::Write`]
@@ -181,7 +191,7 @@ impl Http {
             })?;
             if body.len() + part.len() > self.bytes_max {
                 let text = format!("the answer has more than the {} bytes that are allowed", self.bytes_max);
-                return Err(Error::new(call.unanswered(), place, text));
+                return Err(Error::new(self.larger.unwrap_or(call.unanswered()), place, text));
             }
             body.extend_from_slice(&part);
         }

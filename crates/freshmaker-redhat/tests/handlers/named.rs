@@ -23,7 +23,7 @@ fn request(body: &Value) -> Message {
 }
 
 fn asked(images: &[&str]) -> Message {
-    request(json!({ "dist_git_branch": "main", "container_images": images, "requester": "kim" }))
+    request(&json!({ "dist_git_branch": "main", "container_images": images, "requester": "kim" }))
 }
 
 /// `base`, `middle` on it, `top` on that, `other` on `base`; each was built on a release before the
@@ -107,7 +107,7 @@ async fn two_requests_for_one_image_share_its_build() {
 async fn names_that_were_never_built_from_the_branch_fail_the_event() {
     let service = service(layers());
     let body = json!({ "dist_git_branch": "next", "container_images": ["top", "base", "gone"] });
-    service.deliver([request(body)]).await;
+    service.deliver([request(&body)]).await;
     assert_eq!(
         service.events().await,
         ["freshmaker.async-build FAILED: images that were never built from the branch next cannot be rebuilt: \
@@ -120,7 +120,7 @@ async fn names_that_were_never_built_from_the_branch_fail_the_event() {
 async fn the_target_of_the_request_counts_for_all() {
     let service = service(layers());
     let body = json!({ "dist_git_branch": "main", "container_images": ["base", "top"], "brew_target": "custom" });
-    service.deliver([request(body)]).await;
+    service.deliver([request(&body)]).await;
     let submissions = service.submissions();
     assert_eq!(submissions.len(), 3);
     assert!(submissions.iter().all(|text| text.contains(" for custom ")), "{submissions:?}");
@@ -131,7 +131,7 @@ async fn the_target_of_the_request_counts_for_all() {
 async fn a_dry_run_says_what_it_would_do() {
     let service = service(layers());
     let body = json!({ "dist_git_branch": "main", "container_images": ["base", "top"], "dry_run": true });
-    service.deliver([request(body)]).await;
+    service.deliver([request(&body)]).await;
     assert_eq!(
         service.events().await,
         ["freshmaker.async-build SKIPPED: this dry run would rebuild 3 images: base-container-9-2; \

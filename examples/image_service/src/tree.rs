@@ -1,0 +1,94 @@
+//! What a tree of Containerfiles says about the parents of its images.
+
+use crate::Result;
+use freshmaker::artifact::ImageReference;
+use freshmaker::{ArtifactGraph, ArtifactId};
+use freshmaker_local::files::containerfile::{self, Usage};
+use freshmaker_local::files::manifest::Manifest;
+use freshmaker_local::files::{FilesError, tree};
+use freshmaker_oci::staleness::{Parent, Role};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const MANIFEST: &str = "freshmaker.toml";
+
+/// The Containerfile of an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) file: PathBuf,
+    pub(crate) parents: Vec<Parent>,
+    /// References that cannot be resolved, as sentences: perhaps further parents.
+    pub(crate) problems: Vec<String>,
+}
+
+/// The recipes of a tree, by image.
+#[derive(Debug)]
+pub(crate) struct Recipes {
+    graph: ArtifactGraph,
+    by_image: BTreeMap<String, Recipe>,
+    /// What is wrong with the tree, as sentences.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Recipes {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(MANIFEST);
+        let (root, naming) = if path.is_file() {
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let manifest = Manifest::parse(&path, &text).map_err(FilesError::Manifest)?;
+            let (root, naming) = manifest
+                .tree()
+                .ok_or_else(|| format!("{}: without [tree] in it, no Containerfile is read", path.display()))?;
+            (directory.join(root).components().collect(), naming.clone())
+        } else {
+            (directory.to_owned(), tree::Naming::default())
+        };
+        let tree = tree::scan(&root, &naming).map_err(|error| format!("{}: {error}", root.display()))?;
+        let mut by_image = BTreeMap::new();
+        for (path, image) in &tree.files {
+            let recipe = recipe(&root.join(path), &tree.graph)?;
+            by_image.insert(image.to_string(), recipe);
+        }
+        let problems = tree.problems.iter().map(ToString::to_string).collect();
+        Ok(Self { graph: tree.graph, by_image, problems })
+    }
+
+    /// Returns the recipe of an image, which may be named as in the tree.
+    pub(crate) fn of(&self, image: &ImageReference) -> Option<&Recipe> {
+        let id = ArtifactId::from(&image.without_digest());
+        let id = self.graph.canonical(&id).unwrap_or(&id);
+        self.by_image.get(id.as_str())
+    }
+
+    /// Returns all images of the tree.
+    pub(crate) fn images(&self) -> Vec<ImageReference> {
+        self.by_image.keys().filter_map(|image| image.parse().ok()).collect()
+    }
+}
+
+fn recipe(file: &Path, graph: &ArtifactGraph) -> Result<Recipe> {
+    let place = file.display();
+    let bytes = std::fs::read(file).map_err(|error| format!("{place}: {error}"))?;
+    let read = containerfile::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| format!("{place}: {error}"))?;
+    let mut parents: Vec<Parent> = Vec::new();
+    for used in &read.images {
+        let role = match used.usage {
+            Usage::Parent => Role::Base,
+            Usage::Builder => Role::Builder,
+            // The image is not built from these.
+            _ => continue,
+        };
+        // An image of the tree may be used under a shorter name.
+        let canonical = graph.canonical(&ArtifactId::from(&used.image)).filter(|_| used.image.digest().is_none());
+        let image = canonical.and_then(|id| id.as_str().parse().ok()).unwrap_or_else(|| used.image.clone());
+        parents.push(Parent { image, role, line: Some(used.line) });
+    }
+    let bases: Vec<_> =
+        parents.iter().filter(|parent| parent.role == Role::Base).map(|base| base.image.clone()).collect();
+    // One build uses one content for one name: evidence about the base is evidence about both.
+    parents.retain(|parent| parent.role == Role::Base || !bases.contains(&parent.image));
+    let mut seen = std::collections::BTreeSet::new();
+    parents.retain(|parent| seen.insert((parent.image.clone(), parent.role)));
+    let problems = read.problems.iter().map(|problem| format!("{place}:{}: {}", problem.line, problem.text)).collect();
+    Ok(Recipe { file: file.to_owned(), parents, problems })
+}
