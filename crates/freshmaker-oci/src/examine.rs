@@ -162,7 +162,7 @@ impl Snapshot {
         digests.dedup();
         for digest in digests {
             let referrers = self.referrers(&image.reference, digest).await?;
-            candidates.extend(referrers.into_iter().filter(|referrer| is_attestation(referrer)));
+            candidates.extend(referrers.into_iter().filter(is_attestation));
         }
         if candidates.len() > ATTESTATIONS_MAX {
             remarks.push(format!("only {ATTESTATIONS_MAX} of {} attestations were read", candidates.len()));

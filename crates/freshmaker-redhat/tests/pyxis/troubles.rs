@@ -17,7 +17,7 @@ fn reply(status: u16, body: &Value) -> Reply {
 }
 
 /// An answer about repositories, with other fields.
-fn answer(more: Value) -> Value {
+fn answer(more: &Value) -> Value {
     let mut field = json!({ "error": null, "page": 0, "page_size": 200, "total": 0, "data": [] });
     field.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({ "data": { "find_repositories": field } })
@@ -28,11 +28,11 @@ async fn a_refusal_is_told() {
     let html = |status| Reply::new(status).with_header("content-type", "text/html").with_body("<html>Pyxis</html>");
     let error = |code: &str| json!({ "errors": [{ "message": "the text", "extensions": { "code": code } }] });
     let beside = |code: &str| {
-        let mut both = answer(json!({}));
+        let mut both = answer(&json!({}));
         both["errors"] = error(code)["errors"].take();
         both
     };
-    let refused = |status: Value| answer(json!({ "error": { "status": status, "detail": "the text" }, "data": null }));
+    let refused = |status: Value| answer(&json!({ "error": { "status": status, "detail": "the text" }, "data": null }));
     let cases = [
         (reply(200, &error("GRAPHQL_VALIDATION_FAILED")), Remedy::Unsupported, "GRAPHQL_VALIDATION_FAILED: the text"),
         (reply(200, &beside("INTERNAL_SERVER_ERROR")), Remedy::Unavailable, "INTERNAL_SERVER_ERROR: the text"),
@@ -54,23 +54,31 @@ async fn a_refusal_is_told() {
         (reply(200, &json!({})), Remedy::Corrupt, "`data`: it is missing"),
         (reply(200, &json!({ "data": null })), Remedy::Corrupt, "`data`: expected an object, found null"),
         (reply(200, &json!({ "data": {} })), Remedy::Corrupt, "`data.find_repositories`: it is missing"),
-        (reply(200, &answer(json!({ "data": {} }))), Remedy::Corrupt, "`data.find_repositories.data`: expected a list"),
-        (reply(200, &answer(json!({ "total": null }))), Remedy::Corrupt, "`data.find_repositories.total`: expected"),
-        (reply(200, &answer(json!({ "page": 1 }))), Remedy::Corrupt, "page 1, where 0 was asked for"),
-        (reply(200, &answer(json!({ "page_size": 0 }))), Remedy::Corrupt, "0, where 200 objects a page were asked for"),
-        (reply(200, &answer(json!({ "page_size": 201 }))), Remedy::Corrupt, "`data.find_repositories.page_size`: 201"),
-        (reply(200, &answer(json!({ "total": 1 }))), Remedy::Corrupt, "total is 1, but the data end after 0"),
         (
-            reply(200, &answer(json!({ "total": 1, "data": [{}] }))),
+            reply(200, &answer(&json!({ "data": {} }))),
+            Remedy::Corrupt,
+            "`data.find_repositories.data`: expected a list",
+        ),
+        (reply(200, &answer(&json!({ "total": null }))), Remedy::Corrupt, "`data.find_repositories.total`: expected"),
+        (reply(200, &answer(&json!({ "page": 1 }))), Remedy::Corrupt, "page 1, where 0 was asked for"),
+        (
+            reply(200, &answer(&json!({ "page_size": 0 }))),
+            Remedy::Corrupt,
+            "0, where 200 objects a page were asked for",
+        ),
+        (reply(200, &answer(&json!({ "page_size": 201 }))), Remedy::Corrupt, "`data.find_repositories.page_size`: 201"),
+        (reply(200, &answer(&json!({ "total": 1 }))), Remedy::Corrupt, "total is 1, but the data end after 0"),
+        (
+            reply(200, &answer(&json!({ "total": 1, "data": [{}] }))),
             Remedy::Corrupt,
             "`data.find_repositories.data[0].repository`: it is missing",
         ),
         (
-            reply(200, &answer(json!({ "page_size": 1, "total": 2, "data": [{}, {}] }))),
+            reply(200, &answer(&json!({ "page_size": 1, "total": 2, "data": [{}, {}] }))),
             Remedy::Corrupt,
             "2 objects on a page of 1",
         ),
-        (reply(200, &answer(json!({}))).cut_after(100), Remedy::Unavailable, ""),
+        (reply(200, &answer(&json!({}))).cut_after(100), Remedy::Unavailable, ""),
     ];
     for (fault, remedy, text) in cases {
         let world = World::small().await;
@@ -151,7 +159,7 @@ async fn pages(page: impl Fn(u64) -> (u64, Vec<Value>) + Send + Sync + 'static) 
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let number = body["variables"]["page"].as_u64().unwrap();
         let (total, objects) = page(number);
-        let answer = answer(json!({ "page": number, "page_size": 2, "total": total, "data": objects }));
+        let answer = answer(&json!({ "page": number, "page_size": 2, "total": total, "data": objects }));
         async move { Reply::new(200).with_body(answer.to_string()) }
     });
     (server.await.unwrap(), count)

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 const HANDLERS: [&str; 2] = ["RebuildImagesOfAdvisory", "RebuildNamedImages"];
 
-fn converted(lists: Value) -> Conversion {
-    convert(&lists, &HANDLERS).unwrap()
+fn converted(lists: &Value) -> Conversion {
+    convert(lists, &HANDLERS).unwrap()
 }
 
 fn policy(conversion: &Conversion) -> Policy {
@@ -38,7 +38,7 @@ fn the_lists_of_the_example_mean_the_same() {
         ]] } },
         "HANDLER_BUILD_BLOCKLIST": { "global": { "image": { "image_name": "ubi" } } },
     });
-    let conversion = converted(lists);
+    let conversion = converted(&lists);
     let policy = policy(&conversion);
     let shipped = |facts: Facts| facts.with("advisory_state", "SHIPPED_LIVE");
     assert!(policy.judge(&shipped(image("RHSA-2026:1", "critical", "app"))).allowed);
@@ -57,7 +57,7 @@ fn the_lists_of_the_example_mean_the_same() {
 #[test]
 fn nothing_is_allowed_where_nothing_was() {
     for lists in [json!({}), json!({ "HANDLER_BUILD_ALLOWLIST": { "global": { "image": [] } } })] {
-        let conversion = converted(lists);
+        let conversion = converted(&lists);
         assert!(!policy(&conversion).judge(&image("RHSA-2026:1", "critical", "app")).allowed);
         assert!(conversion.notes.iter().any(|note| note.difference == Difference::NothingAllowed));
     }
@@ -70,7 +70,7 @@ fn rules_of_a_handler_replace_the_global_ones() {
         "RebuildImagesOnAsyncManualBuild": { "image": { "manual": true } },
         "HandleBotasAdvisory": { "image": { "advisory_name": "RHBA-.*" } },
     } });
-    let conversion = converted(lists);
+    let conversion = converted(&lists);
     let policy = policy(&conversion);
     let advisory = image("RHSA-2026:1", "critical", "app");
     let named = Facts::default().with("kind", "image").with("artifact", "app").with("manual", "true");
@@ -86,7 +86,7 @@ fn rules_of_a_handler_replace_the_global_ones() {
 /// A condition whose fact is missing holds there: this is what the notes are for.
 #[test]
 fn missing_facts_are_noted_rule_by_rule() {
-    let conversion = converted(json!({
+    let conversion = converted(&json!({
         "HANDLER_BUILD_ALLOWLIST": { "global": { "image": ["any", [
             { "advisory_name": "RHSA-.*", "image_name": "foo.*" },
             { "manual": true, "image_name": "bar.*" },
@@ -146,7 +146,7 @@ fn missing_facts_are_noted_rule_by_rule() {
     assert!(!policy.judge(&image("RHSA-2026:7", "low", "foo-container")).allowed);
 
     let images = json!({ "HANDLER_BUILD_ALLOWLIST": { "global": { "image": { "image_name": "foo" } } } });
-    assert!(converted(images).notes.iter().any(|note| note.text.starts_with("no advisory passes this rule there")));
+    assert!(converted(&images).notes.iter().any(|note| note.text.starts_with("no advisory passes this rule there")));
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn in_our_form(mut json: Value) -> Value {
         };
         // An empty reason is an empty text.
         let builds = json.get_mut("builds").and_then(Value::as_array_mut).into_iter().flatten();
-        builds.for_each(|build| without_null(build));
+        builds.for_each(without_null);
         without_null(&mut json);
     }
     json
@@ -243,9 +243,7 @@ async fn replay(router: &Router, pair: &Value) -> Option<String> {
         let recorded = recorded[header].as_str().unwrap_or_default();
         assert!(recorded.is_empty() || words(told.header(header)) == words(recorded), "{case}: {told:?}");
     }
-    if recorded.get("json").is_none() {
-        return None;
-    }
+    recorded.get("json")?;
     let (mut json, mut expected) = (told.json(), expected.json);
     let mut sorted = json.clone();
     sorted.sort_all_objects();
