@@ -28,8 +28,8 @@ impl Client {
         }
     }
 
-    /// Waits until a message that was [sent](Self::send) is handled or [dead](InboxState::Dead), and
-    /// returns it. Its events are stored then, and may go on for long. While no engine runs, no
+    /// Waits until a message that was [sent](Self::send) is handled or [dead](InboxState::Dead),
+    /// and returns it. Its events are stored then, and may go on for long. While no engine runs, no
     /// message is handled: put a timeout around this call if it must not wait for ever.
     ///
     /// # Errors

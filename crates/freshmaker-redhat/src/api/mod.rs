@@ -184,8 +184,8 @@ impl std::ops::Deref for Api {
 }
 
 impl Shared {
-    /// Makes the identity of a message as the service does, from the time: `async_build_1768200000.25`.
-    /// No two of one process are equal.
+    /// Makes the identity of a message as the service does, from the time:
+    /// `async_build_1768200000.25`. No two of one process are equal.
     fn message_id(&self, sort: &str) -> String {
         let now = to_micros(self.web.config().clock.now());
         let next = |latest: i64| Some(now.max(latest + 1));
