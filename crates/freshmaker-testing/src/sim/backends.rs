@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{
     BuildCount, BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, CausedCount, Claim,
-    Clock, Delivery, DeliveryTag, Documents, Due, DueLimits, Error, EventCount, EventFilter, Found, Lease, Links, Made,
-    Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage, StorageReads,
-    StorageUpkeep, Swept, Verifier, Violation,
+    Clock, Delivery, DeliveryTag, Document, Documents, Due, DueLimits, Error, EventCount, EventFilter, Found, Lease,
+    Links, Made, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope, Storage,
+    StorageReads, StorageUpkeep, Swept, Verifier, Violation,
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
@@ -111,7 +111,7 @@ impl Storage for SimStorage {
     }
 
     fn documents(&self) -> &dyn Documents {
-        self.rows.documents()
+        self
     }
 
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
@@ -325,6 +325,25 @@ impl StorageReads for SimStorage {
 
     async fn check_consistency(&self) -> Result<Vec<Violation>> {
         now(self.rows.reads().check_consistency())
+    }
+}
+
+#[async_trait]
+impl Documents for SimStorage {
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
+        now(self.rows.documents().get(kind, id))
+    }
+
+    async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
+        now(self.rows.documents().list(kind, before, limit))
+    }
+
+    async fn put(&self, document: NewDocument) -> Result<Document> {
+        now(self.rows.documents().put(document))
+    }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
+        now(self.rows.documents().remove(kind, id))
     }
 }
 
