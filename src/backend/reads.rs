@@ -138,8 +138,8 @@ impl Overview {
 pub struct Due {
     /// The moment, by the clock of the storage.
     pub now: Timestamp,
-    /// Builds in [`BuildState::Ready`] whose time has come: highest priority first, then lowest
-    /// number.
+    /// Builds in [`Ready`](crate::rebuild::BuildState::Ready) whose time has come: highest priority
+    /// first, then lowest number.
     pub ready: Vec<BuildRecord>,
     /// Live attempts of this run, or of runs that are over, whose time has come, each with its
     /// build: longest unobserved first.

@@ -30,7 +30,7 @@ impl Sent {
 impl Client {
     /// Stores an event to be handled, and returns the identity of its message, for
     /// [`wait_for_message`](Self::wait_for_message), [`message`](Self::message) and
-    /// [`EventFilter::message_id`](crate::backend::EventFilter::message_id). There are no events
+    /// [`EventFilter::message_ids`](crate::backend::EventFilter::message_ids). There are no events
     /// yet when this returns.
     ///
     /// An event of a kind for which no handler is registered becomes a dead letter when an engine

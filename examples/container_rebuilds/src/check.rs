@@ -166,7 +166,7 @@ fn advisories_offline(report: &mut Report, sources: &Result<Sources>) {
     }
 }
 
-/// Whether REST can be served as [web] says, if it is there.
+/// Whether REST can be served as `[web]` says, if it is there.
 fn site(report: &mut Report, config: &Config) {
     match Site::checked(config, None) {
         Ok(None) => {}
