@@ -1,7 +1,7 @@
 //! Plans that are previewed, kept for a day, and applied as they were seen.
 
 use super::messages::{Accepted, NewMessage, accepted, described};
-use super::views::ReasonView;
+use super::views::{ReasonView, json_of};
 use crate::auth::Caller;
 use crate::extract::{Hash, JsonBody};
 use crate::problem::{self, Problem, ProblemBody, ProblemCode};
@@ -105,10 +105,6 @@ pub(crate) struct PlanDiffView {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<Value>,
-}
-
-fn json_of(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
 }
 
 /// Says what handlers would do about a message, and keeps their plans for a day, at most 1,000.

@@ -22,7 +22,7 @@ pub(crate) fn name_of(value: &impl Serialize) -> String {
 }
 
 /// Values that have a JSON form, because all their keys are texts.
-fn json_of(value: &impl Serialize) -> Value {
+pub(super) fn json_of(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
