@@ -167,8 +167,10 @@ async fn a_client_beside_another_process_needs_only_the_storage() {
     let id = client.send_as("again", &pushed()).await.unwrap();
     let event = loop {
         let change = changes.next().await.unwrap();
-        if change.aggregate == "event" && change.body["state"] == "BUILDING" {
-            break client.event(EventId(change.body["id"].as_i64().unwrap())).await.unwrap();
+        if let RowKey::Event(id) = change.of
+            && change.body["state"] == "BUILDING"
+        {
+            break client.event(id).await.unwrap();
         }
     };
     client.cancel(event.id, "somebody").await.unwrap();

@@ -180,14 +180,11 @@ impl Client {
                 let Some((_, first)) = reads.notifications(Some(number), position, 1).await?.items.pop() else {
                     continue;
                 };
-                let history = match RowKey::parse(&first.aggregate, &first.id) {
-                    Some(of) => self.transitions(&of).await?,
-                    None => Vec::new(),
-                };
+                let history = self.transitions(&first.of).await?;
                 let since = history.iter().find(|row| row.version >= first.version);
                 // Its history is not kept any more, so it is old.
                 let since = since.map_or(Timestamp::UNIX_EPOCH, |row| row.at);
-                let text = format!("{bus} has not taken the message about {} {}", first.aggregate, first.id);
+                let text = format!("{bus} has not taken the message about {}", first.of);
                 let (cause, advice) = (Reason::new("not_published", text), "see that the bus can be reached");
                 stuck.push(Stuck { what: StuckSubject::Bus { bus, partition: number }, since, cause, advice });
             }

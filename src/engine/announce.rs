@@ -18,7 +18,7 @@ pub struct Announcement {
 ///
 /// ```
 /// use freshmaker::engine::{Announcement, Announcer};
-/// use freshmaker::rebuild::{Neighbourhood, Notification};
+/// use freshmaker::rebuild::{Neighbourhood, Notification, RowKey};
 /// use serde_json::json;
 ///
 /// /// Tells a dashboard how many builds an event has.
@@ -27,10 +27,8 @@ pub struct Announcement {
 ///
 /// impl Announcer for Dashboard {
 ///     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
-///         if change.aggregate != "event" {
-///             return Vec::new();
-///         }
-///         let body = json!({"event": change.id, "builds": rows.builds.len()});
+///         let RowKey::Event(id) = &change.of else { return Vec::new() };
+///         let body = json!({"event": id, "builds": rows.builds.len()});
 ///         vec![Announcement { topic: "dashboard.event".to_owned(), body }]
 ///     }
 /// }

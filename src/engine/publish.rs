@@ -34,7 +34,7 @@ use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope
 use crate::client::Client;
 use crate::event::Message;
 use crate::reason::Reason;
-use crate::rebuild::{BuildId, Commit, EventId, InboxRecord, Neighbourhood, Notification, Position, RowChange};
+use crate::rebuild::{BuildId, Commit, InboxRecord, Neighbourhood, Notification, Position, RowChange, RowKey};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -290,7 +290,7 @@ impl Place<'_> {
 /// The id is `aggregate:id:version`, with `:topic` for an announcement. It is the same each time,
 /// so receivers recognize a repetition.
 async fn messages(core: &Core, notification: &Notification) -> Result<Vec<Message>, Error> {
-    let id = format!("{}:{}:{}", notification.aggregate, notification.id, notification.version);
+    let id = format!("{}:{}:{}", notification.of.aggregate(), notification.of.id(), notification.version);
     let mut messages = vec![message(id.clone(), &notification.topic, &notification.body)];
     if core.announcers.is_empty() {
         return Ok(messages);
@@ -320,22 +320,19 @@ fn message(id: String, topic: &str, body: &Value) -> Message {
 }
 
 /// Returns the rows of the event or build that a change is about, as they are now, with all
-/// attempts of the builds concerned. If the id of the notification is no number, there are no rows,
-/// and that is logged.
+/// attempts of the builds concerned.
 async fn rows(core: &Core, notification: &Notification) -> Result<Neighbourhood, Error> {
-    let Ok(number) = notification.id.parse() else {
-        tracing::error!(
-            notification.aggregate,
-            notification.id,
-            "a stored notification names no row: announcers see no rows"
-        );
-        return Ok(Neighbourhood::default());
+    let scope = match &notification.of {
+        RowKey::Event(id) => Scope::Event(*id),
+        RowKey::Build(id) => Scope::Builds(vec![*id]),
+        RowKey::Attempt(id) => Scope::Attempt(id.clone()),
     };
-    let of_event = notification.aggregate == "event";
-    let scope = if of_event { Scope::Event(EventId(number)) } else { Scope::Builds(vec![BuildId(number)]) };
     let mut rows = core.storage.load(&scope).await?;
-    let caused = rows.causes.keys().filter(|(_, event)| *event == EventId(number)).map(|(build, _)| *build);
-    let shown: Vec<BuildId> = if of_event { caused.collect() } else { vec![BuildId(number)] };
+    let shown: Vec<BuildId> = match &notification.of {
+        RowKey::Event(id) => rows.causes.keys().filter(|(_, of)| of == id).map(|(build, _)| *build).collect(),
+        RowKey::Build(id) => vec![*id],
+        RowKey::Attempt(id) => rows.attempts.get(id).map(|attempt| attempt.build).into_iter().collect(),
+    };
     let tried = shown.into_iter().filter(|id| rows.builds.get(id).is_some_and(|build| build.attempts > 0));
     let attempts = core.reads().attempts(tried.collect()).await?;
     rows.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));

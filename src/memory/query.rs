@@ -9,7 +9,7 @@ use crate::backend::{
 use crate::plan::Observation;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, RowKey,
-    Transition,
+    Transition, Version,
 };
 use crate::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, page_limit};
 use crate::time::{Timestamp, since};
@@ -178,8 +178,7 @@ pub(super) fn durations(tables: &Tables, mode: BuildMode, limit: u32) -> Vec<Obs
 }
 
 pub(super) fn transitions(tables: &Tables, of: &RowKey) -> Vec<Transition> {
-    let (aggregate, id) = (of.aggregate().to_owned(), of.id());
-    let rows = tables.transitions.range((aggregate.clone(), id.clone(), 0)..=(aggregate, id, u32::MAX));
+    let rows = tables.transitions.range((of.clone(), 0)..=(of.clone(), Version::MAX));
     rows.map(|(_, row)| row.clone()).collect()
 }
 
@@ -235,7 +234,7 @@ pub(super) fn check_consistency(tables: &Tables) -> Vec<Violation> {
         check.cause(row.build, row.event, row.live);
     }
     for row in tables.transitions.values() {
-        check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+        check.transition(row.of.clone(), row.version, row.from.as_deref(), &row.to);
     }
     check.finish()
 }

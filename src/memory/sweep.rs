@@ -1,6 +1,8 @@
 use super::tables::Tables;
 use crate::backend::{Result, Retention, Swept};
-use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, EventId, InboxRecord, InboxState, RunId};
+use crate::rebuild::{
+    AttemptId, BuildId, BuildRecord, BuildState, EventId, InboxRecord, InboxState, RowKey, RunId, Version,
+};
 use crate::store::fenced;
 use crate::time::{Timestamp, earlier};
 
@@ -72,7 +74,7 @@ fn remove_event(tables: &mut Tables, event: EventId) {
         tables.put_cause((build, event), None);
     }
     tables.plans.remove(&event);
-    forget_history(tables, "event", &event.to_string());
+    forget_history(tables, RowKey::Event(event));
     tables.put_event(event, None);
 }
 
@@ -85,15 +87,15 @@ fn remove_build(tables: &mut Tables, build: BuildId) {
     }
     let attempts = tables.attempts_of.range((build, 0, AttemptId::new(""))..).take_while(|(of, ..)| *of == build);
     for attempt in attempts.map(|(.., attempt)| attempt.clone()).collect::<Vec<_>>() {
-        forget_history(tables, "attempt", attempt.as_str());
         tables.put_attempt(&attempt, None);
+        forget_history(tables, RowKey::Attempt(attempt));
     }
-    forget_history(tables, "build", &build.to_string());
+    forget_history(tables, RowKey::Build(build));
     tables.put_build(build, None);
 }
 
-fn forget_history(tables: &mut Tables, aggregate: &str, id: &str) {
-    let (first, last) = ((aggregate.to_owned(), id.to_owned(), 0), (aggregate.to_owned(), id.to_owned(), u32::MAX));
+fn forget_history(tables: &mut Tables, of: RowKey) {
+    let (first, last) = ((of.clone(), 0), (of, Version::MAX));
     for key in tables.transitions.range(first..=last).map(|(key, _)| key.clone()).collect::<Vec<_>>() {
         tables.transitions.remove(&key);
     }

@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Aggregate, its number, version, topic.
-type NotificationKey = (String, String, Version, String);
+type NotificationKey = (RowKey, Version, String);
 
 /// Source and identity of the message, handler, generation.
 type EventKey = (String, String, String, u32);
@@ -50,7 +50,7 @@ pub(super) struct Tables {
     pub(super) causes: BTreeMap<(BuildId, EventId), Cause>,
     pub(super) caused: BTreeSet<(EventId, BuildId)>,
     pub(super) plans: BTreeMap<EventId, Plan>,
-    pub(super) transitions: BTreeMap<(String, String, Version), Transition>,
+    pub(super) transitions: BTreeMap<(RowKey, Version), Transition>,
     /// By partition and position.
     pub(super) outbox: BTreeMap<(u16, i64), Notification>,
     outbox_ids: BTreeMap<NotificationKey, (u16, i64)>,
@@ -90,7 +90,7 @@ enum Undo {
     Dependency((BuildId, BuildId), Option<Dependency>),
     Cause((BuildId, EventId), Option<Cause>),
     Plan(EventId, Option<Plan>),
-    Transition((String, String, Version)),
+    Transition((RowKey, Version)),
     Notification((u16, i64), Option<Notification>),
     Position((u16, String), Option<i64>),
     Trimmed(u16, Option<i64>),
@@ -181,9 +181,9 @@ impl Tables {
             }
             RowChange::Transition(mut row) => {
                 row.at = stored(row.at);
-                let key = (row.aggregate.clone(), row.id.clone(), row.version);
+                let key = (row.of.clone(), row.version);
                 if self.transitions.contains_key(&key) {
-                    return Err(conflict(format!("{} {} version {} is in the history already", key.0, key.1, key.2)));
+                    return Err(conflict(format!("{} version {} is in the history already", key.0, key.1)));
                 }
                 self.transitions.insert(key.clone(), row);
                 Undo::Transition(key)
@@ -312,11 +312,11 @@ impl Tables {
 
     fn add_notification(&mut self, notification: Notification) -> Result<Undo> {
         if self.outbox_ids.contains_key(&notification_key(&notification)) {
-            let Notification { aggregate, id, version, topic, .. } = notification;
-            return Err(conflict(format!("{aggregate} {id} version {version} has a message for {topic} already")));
+            let Notification { of, version, topic, .. } = notification;
+            return Err(conflict(format!("{of} version {version} has a message for {topic} already")));
         }
         self.last_notification += 1;
-        let key = (partition(&notification.aggregate, &notification.id, self.partitions), self.last_notification);
+        let key = (partition(&notification.of, self.partitions), self.last_notification);
         Ok(Undo::Notification(key, self.put_notification(key, Some(notification))))
     }
 
@@ -603,7 +603,7 @@ fn event_key(event: &EventRecord) -> EventKey {
 }
 
 fn notification_key(notification: &Notification) -> NotificationKey {
-    (notification.aggregate.clone(), notification.id.clone(), notification.version, notification.topic.clone())
+    (notification.of.clone(), notification.version, notification.topic.clone())
 }
 
 pub(super) fn unobserved_since(attempt: &AttemptRecord) -> Timestamp {

@@ -18,6 +18,8 @@ use super::record::{
     RunId, Version,
 };
 use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One transaction: what must hold, and what is then written. All of it takes effect, or nothing.
 ///
@@ -63,8 +65,11 @@ impl Commit {
     }
 }
 
-/// Which row: one with a version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Which row: one with a version, a history and, for an event or a build, notifications.
+///
+/// Displayed as `build 7`, in JSON `{"aggregate": "build", "id": 7}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "aggregate", content = "id", rename_all = "snake_case")]
 pub enum RowKey {
     /// An event.
     Event(EventId),
@@ -112,6 +117,12 @@ impl RowKey {
             "attempt" => Some(Self::Attempt(AttemptId::new(id))),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.aggregate(), self.id())
     }
 }
 

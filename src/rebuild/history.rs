@@ -13,7 +13,7 @@
 //! and the row is written only over the loaded version. So two decisions cannot both add a
 //! transition of one version.
 
-use super::commit::RowChange;
+use super::commit::{RowChange, RowKey};
 use super::neighbourhood::Neighbourhood;
 use super::record::{AttemptId, AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, RunId, Version};
 use super::state::{AttemptState, BuildState, EventState};
@@ -109,10 +109,9 @@ impl<'de> Deserialize<'de> for Actor {
 /// A change of state, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
-    /// `event`, `build` or `attempt`.
-    pub aggregate: String,
-    /// Its number or identity.
-    pub id: String,
+    /// What changed.
+    #[serde(flatten)]
+    pub of: RowKey,
     /// Version after the change; increasing, and `from` is the `to` of the one before.
     pub version: Version,
     /// State before; `None` for the first.
@@ -144,10 +143,9 @@ pub struct Transition {
 /// | `build.changed` | `schema` (`freshmaker.build/1`), `id`, `version`, `state` ([`PublicBuildState`](super::PublicBuildState)), `detail` ([`BuildState`]), `reason`, `artifact`, `system`, `mode`, `rebuild_reason`, `output` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
-    /// `event` or `build`.
-    pub aggregate: String,
-    /// Which one.
-    pub id: String,
+    /// The event or build that changed.
+    #[serde(flatten)]
+    pub of: RowKey,
     /// Version of the change it tells of.
     pub version: Version,
     /// Topic, without the prefix of a bus.
@@ -223,30 +221,29 @@ impl Change {
 /// Returns the transition of an event; `from` is `None` for a new one.
 fn of_event_state(origin: &Origin, from: Option<EventState>, row: &EventRecord) -> Transition {
     let states = (from.map(EventState::as_str), row.state.as_str());
-    transition(origin, ("event", row.id.to_string(), row.version), states, &row.reason)
+    transition(origin, (RowKey::Event(row.id), row.version), states, &row.reason)
 }
 
 /// Returns the transition of a build, in internal states; `from` is `None` for a new one.
 fn of_build_state(origin: &Origin, from: Option<BuildState>, row: &BuildRecord) -> Transition {
     let states = (from.map(BuildState::as_str), row.state.as_str());
-    transition(origin, ("build", row.id.to_string(), row.version), states, &row.reason)
+    transition(origin, (RowKey::Build(row.id), row.version), states, &row.reason)
 }
 
 /// Returns the transition of an attempt; `from` is `None` for a new one.
 fn of_attempt_state(origin: &Origin, from: Option<AttemptState>, row: &AttemptRecord) -> Transition {
     let states = (from.map(AttemptState::as_str), row.state.as_str());
-    transition(origin, ("attempt", row.id.to_string(), row.version), states, &row.reason)
+    transition(origin, (RowKey::Attempt(row.id.clone()), row.version), states, &row.reason)
 }
 
 fn transition(
     origin: &Origin,
-    (aggregate, id, version): (&str, String, Version),
+    (of, version): (RowKey, Version),
     (from, to): (Option<&str>, &str),
     reason: &Reason,
 ) -> Transition {
     Transition {
-        aggregate: aggregate.to_owned(),
-        id,
+        of,
         version,
         from: from.map(str::to_owned),
         to: to.to_owned(),
@@ -261,8 +258,7 @@ fn transition(
 /// public state, `detail` the internal one.
 fn about_build(build: &BuildRecord) -> Notification {
     Notification {
-        aggregate: "build".into(),
-        id: build.id.to_string(),
+        of: RowKey::Build(build.id),
         version: build.version,
         topic: "build.changed".into(),
         body: serde_json::json!({
@@ -284,8 +280,7 @@ fn about_build(build: &BuildRecord) -> Notification {
 /// Returns the notification about an event, by the schema `freshmaker.event/1`.
 fn about_event(event: &EventRecord) -> Notification {
     Notification {
-        aggregate: "event".into(),
-        id: event.id.to_string(),
+        of: RowKey::Event(event.id),
         version: event.version,
         topic: "event.changed".into(),
         body: serde_json::json!({

@@ -18,8 +18,7 @@
 //! | `transition_row` | what has a history has a row |
 //! | `transition_state` | the history ends in the state of the row, at no higher version |
 //!
-//! *Invariant:* rows that only commits have written violate no rule. *Invariant:* an unknown
-//! aggregate in the history has no rules about states, and is no violation.
+//! *Invariant:* rows that only commits have written violate no rule.
 //!
 //! All rows must be of one moment: between two moments a decision may have changed what both rows
 //! are about, which looks like a contradiction.
@@ -36,7 +35,7 @@
 //! `blocked` is not violated: that rule compares the state with the stored count.
 
 use crate::backend::Violation;
-use crate::rebuild::{AttemptId, AttemptState, BuildId, BuildState, EventId, EventState, Version};
+use crate::rebuild::{AttemptId, AttemptState, BuildId, BuildState, EventId, EventState, RowKey, Version};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -82,7 +81,7 @@ pub struct AttemptFacts {
 /// Compares stored rows with each other: the consistency check of every storage.
 ///
 /// Add all rows of one moment, each sort as a whole: events, builds and attempts first, then what
-/// refers to them. Transitions come in the order of aggregate, number and version.
+/// refers to them. Transitions of one row come together, in the order of their versions.
 /// [`finish`](Self::finish) returns what does not fit.
 ///
 /// ```
@@ -110,8 +109,7 @@ pub struct ConsistencyCheck {
 /// The latest row of the history, with which the next one is compared.
 #[derive(Debug)]
 struct Step {
-    aggregate: String,
-    id: String,
+    of: RowKey,
     version: Version,
     to: String,
 }
@@ -159,16 +157,17 @@ impl ConsistencyCheck {
         }
     }
 
-    /// Adds a row of the history and compares it with the one before. Rows come in the order of
-    /// aggregate, number and version, after all events, builds and attempts.
-    pub fn transition(&mut self, (aggregate, id, version): (&str, &str, Version), from: Option<&str>, to: &str) {
+    /// Adds a row of the history of an event, a build or an attempt, and compares it with the one
+    /// before. All rows of one history come together and in the order of their versions, after all
+    /// events, builds and attempts.
+    pub fn transition(&mut self, of: RowKey, version: Version, from: Option<&str>, to: &str) {
         let last = self.history.take();
-        let same = last.as_ref().is_some_and(|last| last.aggregate == aggregate && last.id == id);
+        let same = last.as_ref().is_some_and(|last| last.of == of);
         if !same {
             self.check_end(last.as_ref());
         }
         let before = last.filter(|_| same);
-        let place = format!("{aggregate} {id} version {version}");
+        let place = format!("{of} version {version}");
         let expected = before.as_ref().map(|last| last.to.as_str());
         if from != expected {
             let (from, expected) = (from.unwrap_or("nothing"), expected.unwrap_or("nothing"));
@@ -180,11 +179,10 @@ impl ConsistencyCheck {
         if before.is_some_and(|last| last.version >= version) {
             self.report("transition_version", format!("{place}: not higher than the one before"));
         }
-        if allowed(aggregate, from, to) == Some(false) {
+        if !allowed(&of, from, to) {
             self.report("transition_legal", format!("{place}: {} -> {to}", from.unwrap_or("nothing")));
         }
-        let (aggregate, id, to) = (aggregate.to_owned(), id.to_owned(), to.to_owned());
-        self.history = Some(Step { aggregate, id, version, to });
+        self.history = Some(Step { of, version, to: to.to_owned() });
     }
 
     /// Compares what was added, and returns all violations. The list is empty if everything fits.
@@ -206,20 +204,16 @@ impl ConsistencyCheck {
     /// Compares the last transition of a history with the row that it is about. The row may have a
     /// higher version, because changes that leave the state as it is make no transition.
     fn check_end(&mut self, last: Option<&Step>) {
-        let Some(Step { aggregate, id, version, to }) = last else { return };
-        let number = id.parse::<i64>().ok();
-        let row = match aggregate.as_str() {
-            "event" => number.and_then(|id| self.events.get(&EventId(id))).map(|row| (row.state.as_str(), row.version)),
-            "build" => number.and_then(|id| self.builds.get(&BuildId(id))).map(|row| (row.state.as_str(), row.version)),
-            "attempt" => self.attempts.get(&AttemptId::new(id.as_str())).map(|row| (row.state.as_str(), row.version)),
-            _ => return,
+        let Some(Step { of, version, to }) = last else { return };
+        let row = match of {
+            RowKey::Event(id) => self.events.get(id).map(|row| (row.state.as_str(), row.version)),
+            RowKey::Build(id) => self.builds.get(id).map(|row| (row.state.as_str(), row.version)),
+            RowKey::Attempt(id) => self.attempts.get(id).map(|row| (row.state.as_str(), row.version)),
         };
         match row {
-            None => self.report("transition_row", format!("{aggregate} {id}: has a history, but no row")),
+            None => self.report("transition_row", format!("{of}: has a history, but no row")),
             Some((state, stored)) if state != to || stored < *version => {
-                let text = format!(
-                    "{aggregate} {id}: history ends in {to} version {version}, row is {state} version {stored}"
-                );
+                let text = format!("{of}: history ends in {to} version {version}, row is {state} version {stored}");
                 self.report("transition_state", text);
             }
             Some(_) => {}
@@ -268,9 +262,9 @@ impl ConsistencyCheck {
     }
 }
 
-/// Returns whether a step of this aggregate is legal; the first state of a row may be any. `None`
-/// if the aggregate has no rules. An unknown name of a state is not legal.
-fn allowed(aggregate: &str, from: Option<&str>, to: &str) -> Option<bool> {
+/// Returns whether a step of such a row is legal; the first state of a row may be any. An unknown
+/// name of a state is not legal.
+fn allowed(of: &RowKey, from: Option<&str>, to: &str) -> bool {
     macro_rules! allowed_in {
         ($state:ident) => {{
             let state = |text: &str| $state::ALL.iter().copied().find(|state| state.as_str() == text);
@@ -281,10 +275,9 @@ fn allowed(aggregate: &str, from: Option<&str>, to: &str) -> Option<bool> {
             }
         }};
     }
-    match aggregate {
-        "event" => Some(allowed_in!(EventState)),
-        "build" => Some(allowed_in!(BuildState)),
-        "attempt" => Some(allowed_in!(AttemptState)),
-        _ => None,
+    match of {
+        RowKey::Event(_) => allowed_in!(EventState),
+        RowKey::Build(_) => allowed_in!(BuildState),
+        RowKey::Attempt(_) => allowed_in!(AttemptState),
     }
 }

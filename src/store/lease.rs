@@ -8,7 +8,7 @@
 //! with the runs whose leases hold by its own clock, and stores the result. So two renewals at the
 //! same time cannot take the same partition.
 
-use crate::rebuild::RunId;
+use crate::rebuild::{RowKey, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -56,14 +56,17 @@ pub fn share(run: RunId, count: u16, held: &BTreeMap<u16, RunId>, living: &BTree
 /// and must not change.
 ///
 /// ```
+/// use freshmaker::rebuild::{BuildId, RowKey};
 /// use freshmaker::store::partition;
 ///
-/// assert_eq!(partition("build", "17", 1), 0);
-/// assert_eq!(partition("build", "17", 8), 3);
+/// let build = RowKey::Build(BuildId(17));
+/// assert_eq!(partition(&build, 1), 0);
+/// assert_eq!(partition(&build, 8), 3);
 /// ```
 #[must_use]
-pub fn partition(aggregate: &str, id: &str, count: u16) -> u16 {
-    let bytes = aggregate.bytes().chain(*b":").chain(id.bytes());
+pub fn partition(of: &RowKey, count: u16) -> u16 {
+    let id = of.id();
+    let bytes = of.aggregate().bytes().chain(*b":").chain(id.bytes());
     let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     u16::try_from(hash % u32::from(count.max(1))).unwrap_or(0)
 }

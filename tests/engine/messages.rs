@@ -139,7 +139,7 @@ async fn changes_are_told_in_their_order() {
         let notification = subscription.next().await.unwrap();
         told.push(format!(
             "{} {} {}",
-            notification.aggregate,
+            notification.of.aggregate(),
             notification.body["version"],
             notification.body["state"].as_str().unwrap()
         ));

@@ -7,7 +7,7 @@ use freshmaker::backend::{Bus, Delivery, DeliveryTag, Error, Paging, Remedy, Res
 use freshmaker::client::Client;
 use freshmaker::engine::{Announcement, Announcer};
 use freshmaker::memory::MemoryBus;
-use freshmaker::rebuild::{Neighbourhood, Notification};
+use freshmaker::rebuild::{Neighbourhood, Notification, RowKey};
 use freshmaker::{Context, Decision, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, pushed};
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ struct Twice;
 
 impl Announcer for Twice {
     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement> {
-        if change.aggregate != "event" {
+        if !matches!(change.of, RowKey::Event(_)) {
             return Vec::new();
         }
         let body = json!({ "builds": rows.builds.len() });

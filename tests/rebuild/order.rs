@@ -2,7 +2,7 @@
 
 use crate::world::{World, skip};
 use freshmaker::Reason;
-use freshmaker::rebuild::{BuildState, EventState, FailureClass, Outcome};
+use freshmaker::rebuild::{BuildState, EventState, FailureClass, Outcome, RowKey};
 
 #[test]
 fn the_bottom_of_a_diamond_is_released_once() {
@@ -12,8 +12,8 @@ fn the_bottom_of_a_diamond_is_released_once() {
     assert_eq!((world.build("app").state, world.build("app").pending), (BuildState::Blocked, 1));
     world.make("right", "r2");
     assert_eq!((world.build("app").state, world.build("app").pending), (BuildState::Ready, 0));
-    let app = world.build("app").id.to_string();
-    let ready = world.history.iter().filter(|row| row.aggregate == "build" && row.id == app && row.to == "READY");
+    let app = RowKey::Build(world.build("app").id);
+    let ready = world.history.iter().filter(|row| row.of == app && row.to == "READY");
     assert_eq!(ready.count(), 1);
     assert_eq!(world.event(event).state, EventState::Building);
     world.make("app", "a2");
@@ -84,7 +84,7 @@ fn decisions_without_builds_end_their_event_at_once() {
 #[test]
 fn the_first_message_about_an_event_has_its_plan_and_its_builds() {
     let (world, event) = World::planned("a: base; b: a", "base");
-    let notification = world.notifications.iter().find(|notification| notification.aggregate == "event").unwrap();
+    let notification = world.notifications.iter().find(|notification| notification.of == RowKey::Event(event)).unwrap();
     assert_eq!(notification.body["builds"]["open"], 2);
     assert_eq!(notification.body["plan"], serde_json::to_value(&world.event(event).plan).unwrap());
 }
@@ -92,14 +92,10 @@ fn the_first_message_about_an_event_has_its_plan_and_its_builds() {
 #[test]
 fn a_new_build_that_waits_was_never_seen_ready() {
     let (world, _) = World::planned("a: base; b: a", "base");
-    let b = world.build("b").id.to_string();
-    let rows: Vec<_> = world.history.iter().filter(|row| row.aggregate == "build" && row.id == b).collect();
+    let b = RowKey::Build(world.build("b").id);
+    let rows: Vec<_> = world.history.iter().filter(|row| row.of == b).collect();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].to, "BLOCKED");
-    let notification = world
-        .notifications
-        .iter()
-        .find(|notification| notification.aggregate == "build" && notification.id == b)
-        .unwrap();
+    let notification = world.notifications.iter().find(|notification| notification.of == b).unwrap();
     assert_eq!((&notification.body["state"], &notification.body["detail"]), (&"PLANNED".into(), &"BLOCKED".into()));
 }

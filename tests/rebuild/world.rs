@@ -228,11 +228,11 @@ impl World {
 
     fn record(&mut self, row: Transition) {
         let mut before = self.history.iter().rev();
-        let before = before.find(|before| before.aggregate == row.aggregate && before.id == row.id);
+        let before = before.find(|before| before.of == row.of);
         assert_eq!(before.map(|before| &before.to), row.from.as_ref(), "{row:?}");
         assert!(before.is_none_or(|before| before.version < row.version), "{row:?} after {before:?}");
         if let Some(from) = &row.from {
-            assert!(allowed(&row.aggregate, from, &row.to), "{row:?} is not legal");
+            assert!(allowed(&row.of, from, &row.to), "{row:?} is not legal");
         }
         self.history.push(row);
     }
@@ -259,7 +259,7 @@ impl World {
         let live = self.rows.attempts.values().filter(|it| it.build == build.id && it.state.is_live()).count();
         let running = matches!(build.state, BuildState::Submitting | BuildState::Building | BuildState::Canceling);
         assert_eq!(live, usize::from(running), "{build:?}");
-        let last = self.history.iter().rev().find(|row| row.aggregate == "build" && row.id == build.id.to_string());
+        let last = self.history.iter().rev().find(|row| row.of == RowKey::Build(build.id));
         assert_eq!(last.unwrap().to, build.state.as_str());
     }
 
@@ -275,11 +275,11 @@ impl World {
         );
         assert_eq!(counted, expected, "{event:?}");
         assert_eq!(event.state.is_terminal(), event.builds_open == 0, "{event:?}");
-        let ends = self.history.iter().filter(|row| row.aggregate == "event" && row.id == event.id.to_string());
+        let ends = self.history.iter().filter(|row| row.of == RowKey::Event(event.id));
         let ends =
             ends.filter(|row| EventState::ALL.iter().any(|it| it.is_terminal() && it.as_str() == row.to)).count();
         assert_eq!(ends, usize::from(event.state.is_terminal()), "{event:?} ends once");
-        let last = self.notifications.iter().rev().find(|it| it.aggregate == "event" && it.id == event.id.to_string());
+        let last = self.notifications.iter().rev().find(|it| it.of == RowKey::Event(event.id));
         assert_eq!(last.unwrap().body["state"], event.state.as_str());
     }
 
@@ -382,17 +382,17 @@ impl World {
     }
 }
 
-fn allowed(aggregate: &str, from: &str, to: &str) -> bool {
+fn allowed(of: &RowKey, from: &str, to: &str) -> bool {
     macro_rules! step {
         ($states:ty) => {{
             let state = |name| *<$states>::ALL.iter().find(|state| state.as_str() == name).unwrap();
             state(from).allows(state(to))
         }};
     }
-    match aggregate {
-        "event" => step!(EventState),
-        "build" => step!(BuildState),
-        _ => step!(AttemptState),
+    match of {
+        RowKey::Event(_) => step!(EventState),
+        RowKey::Build(_) => step!(BuildState),
+        RowKey::Attempt(_) => step!(AttemptState),
     }
 }
 

@@ -10,7 +10,7 @@ use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
     Dependency, DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey,
-    Notification, RunId, SessionId, Transition,
+    Notification, RowKey, RunId, SessionId, Transition,
 };
 use freshmaker::store::{PLACE, partition};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
@@ -459,8 +459,8 @@ impl CauseRow {
 impl TransitionRow {
     pub(crate) fn of(record: &Transition) -> Self {
         Self {
-            aggregate: record.aggregate.clone(),
-            id: record.id.clone(),
+            aggregate: record.of.aggregate().to_owned(),
+            id: record.of.id(),
             version: record.version.into(),
             from_state: record.from.clone(),
             to_state: record.to.clone(),
@@ -479,8 +479,7 @@ impl TransitionRow {
         Ok(Transition {
             version,
             actor,
-            aggregate: self.aggregate,
-            id: self.id,
+            of: place.row(&self.aggregate, &self.id)?,
             from: self.from_state,
             to: self.to_state,
             reason: Reason::new(self.reason_code, self.reason_text),
@@ -492,11 +491,11 @@ impl TransitionRow {
 
 impl NotificationRow {
     pub(crate) fn of(record: &Notification, partitions: u16) -> Result<Self> {
-        let partition = partition(&record.aggregate, &record.id, partitions);
+        let partition = partition(&record.of, partitions);
         Ok(Self {
             partition: i16::try_from(partition).unwrap_or_default(),
-            aggregate: record.aggregate.clone(),
-            id: record.id.clone(),
+            aggregate: record.of.aggregate().to_owned(),
+            id: record.of.id(),
             version: record.version.into(),
             topic: record.topic.clone(),
             body: json(&record.body)?,
@@ -506,7 +505,7 @@ impl NotificationRow {
     pub(crate) fn record(self) -> Result<Notification> {
         let place = Place { table: "notifications", id: &self.id };
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
-        Ok(Notification { version, body, aggregate: self.aggregate, id: self.id, topic: self.topic })
+        Ok(Notification { version, body, of: place.row(&self.aggregate, &self.id)?, topic: self.topic })
     }
 }
 
@@ -527,6 +526,11 @@ impl Place<'_> {
 
     pub(crate) fn small(&self, column: &str, number: i64) -> Result<u32> {
         u32::try_from(number).map_err(|_| self.corrupt(column, format!("{number} is out of range")))
+    }
+
+    fn row(&self, aggregate: &str, id: &str) -> Result<RowKey> {
+        let unknown = || self.corrupt("aggregate", format!("{aggregate} {id} is no event, build or attempt"));
+        RowKey::parse(aggregate, id).ok_or_else(unknown)
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T> {

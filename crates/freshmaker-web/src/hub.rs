@@ -11,7 +11,7 @@ use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
 use axum::body::Bytes;
 use freshmaker::client::{Client, Subscription};
-use freshmaker::rebuild::Notification;
+use freshmaker::rebuild::{Notification, RowKey};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,16 +29,16 @@ const LOOK: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) position: i64,
-    /// `event` or `build`, and its number; `None` if changes are missing here.
-    pub(crate) subject: Option<(String, String)>,
+    /// The event or build; `None` if changes are missing here.
+    pub(crate) subject: Option<RowKey>,
     pub(crate) bytes: Bytes,
 }
 
 impl Change {
     fn new(position: i64, notification: &Notification) -> Self {
-        let Notification { aggregate, id, topic, body, .. } = notification;
+        let Notification { of, topic, body, .. } = notification;
         let bytes = format!("id: {position}\nevent: {topic}\ndata: {body}\n\n").into();
-        Self { position, subject: Some((aggregate.clone(), id.clone())), bytes }
+        Self { position, subject: Some(of.clone()), bytes }
     }
 
     /// Tells that changes are missing: what is shown must be asked for anew.

@@ -3,7 +3,7 @@
 use super::Forms;
 use freshmaker::Reason;
 use freshmaker::engine::{Announcement, Announcer};
-use freshmaker::rebuild::{BuildId, EventId, EventState, Neighbourhood, Notification, PublicBuildState};
+use freshmaker::rebuild::{BuildId, EventId, EventState, Neighbourhood, Notification, PublicBuildState, RowKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +37,10 @@ impl StateChange {
     /// Reads a notification; `None` if this version of the crate does not know its form.
     #[must_use]
     pub fn of(notification: &Notification) -> Option<Self> {
-        match notification.aggregate.as_str() {
-            "event" => read(notification).map(|Body { id, state, reason }| Self::Event(id, state, reason)),
-            "build" => read(notification).map(|Body { id, state, reason }| Self::Build(id, state, reason)),
-            _ => None,
+        match notification.of {
+            RowKey::Event(_) => read(notification).map(|Body { id, state, reason }| Self::Event(id, state, reason)),
+            RowKey::Build(_) => read(notification).map(|Body { id, state, reason }| Self::Build(id, state, reason)),
+            RowKey::Attempt(_) => None,
         }
     }
 }
@@ -107,8 +107,7 @@ impl Announcer for FreshmakerMessages {
             return change_of_state.messages(&Forms::new(rows, &self.base));
         }
         tracing::error!(
-            change.aggregate,
-            change.id,
+            of = %change.of,
             "a stored notification makes no sense: Freshmaker's messages leave it out"
         );
         Vec::new()

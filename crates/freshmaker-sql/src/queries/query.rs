@@ -252,7 +252,7 @@ pub(super) fn check_consistency(connection: &mut Connection) -> Result<Vec<Viola
         .select(TransitionRow::as_select());
     for row in history.load_iter::<TransitionRow, _>(connection).map_err(failed)? {
         if let Some(row) = readable(row.map_err(failed)?.record(), &mut unreadable) {
-            check.transition((&row.aggregate, &row.id, row.version), row.from.as_deref(), &row.to);
+            check.transition(row.of, row.version, row.from.as_deref(), &row.to);
         }
     }
     let mut found = check.finish();

@@ -7,7 +7,7 @@ use freshmaker::event::Message;
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState,
-    Dependency, DependencyKind, InboxRecord, Notification, RowChange, RunId,
+    Dependency, DependencyKind, InboxRecord, Notification, RowChange, RowKey, RunId,
 };
 use freshmaker::time::from_micros;
 use freshmaker_sql::{PostgresConfig, PostgresStorage, PostgresTls};
@@ -199,8 +199,7 @@ pub(crate) fn edge(parent: i64, child: i64) -> RowChange {
 
 pub(crate) fn notification(id: i64, version: u32) -> RowChange {
     RowChange::Notification(Notification {
-        aggregate: "build".into(),
-        id: id.to_string(),
+        of: RowKey::Build(BuildId(id)),
         version,
         topic: "build.changed".into(),
         body: serde_json::json!({}),

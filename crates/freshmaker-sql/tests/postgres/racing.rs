@@ -214,7 +214,7 @@ async fn a_reader_of_notifications_misses_none() {
             let found = storage.notifications(partition, *after, 50).await.unwrap();
             done &= found.items.is_empty();
             *after = found.end;
-            let rows = found.items.into_iter().map(|(_, row)| (row.id, row.version));
+            let rows = found.items.into_iter().map(|(_, row)| (row.of, row.version));
             if partition.is_some() { read.extend(rows) } else { all.extend(rows) }
         }
     }

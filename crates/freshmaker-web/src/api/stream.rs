@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header as names};
 use axum::response::{IntoResponse, Response};
+use freshmaker::rebuild::{BuildId, EventId, RowKey};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -76,8 +77,8 @@ pub(crate) async fn stream(
     let after = last.transpose()?.or(after);
     let listener = web.hub().listen(&web, after).await?;
     let wanted = Wanted {
-        events: event.0.iter().map(ToString::to_string).collect(),
-        builds: build.0.iter().map(ToString::to_string).collect(),
+        events: event.0.into_iter().map(EventId).collect(),
+        builds: build.0.into_iter().map(BuildId).collect(),
     };
     let open = Open { web, listener, wanted, first: true, ends: Instant::now() + LIFETIME };
     let ending = async move {
@@ -98,8 +99,8 @@ pub(crate) async fn stream(
 
 #[derive(Debug)]
 struct Wanted {
-    events: Vec<String>,
-    builds: Vec<String>,
+    events: Vec<EventId>,
+    builds: Vec<BuildId>,
 }
 
 impl Wanted {
@@ -108,10 +109,9 @@ impl Wanted {
             // That something is missing concerns everybody.
             None => true,
             Some(_) if self.events.is_empty() && self.builds.is_empty() => true,
-            Some((aggregate, id)) => match aggregate.as_str() {
-                "event" => self.events.contains(id),
-                _ => self.builds.contains(id),
-            },
+            Some(RowKey::Event(id)) => self.events.contains(id),
+            Some(RowKey::Build(id)) => self.builds.contains(id),
+            Some(RowKey::Attempt(_)) => false,
         }
     }
 }

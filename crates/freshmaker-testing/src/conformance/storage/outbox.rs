@@ -26,7 +26,7 @@ async fn behind(storage: &dyn Storage, after: &[i64], limit: u32) -> Vec<(i64, N
 }
 
 fn of(found: &[(i64, Notification)], id: &str) -> Vec<u32> {
-    found.iter().filter(|(_, row)| row.id == id).map(|(_, row)| row.version).collect()
+    found.iter().filter(|(_, row)| row.of.id() == id).map(|(_, row)| row.version).collect()
 }
 
 pub(super) async fn notifications_come_in_order_of_their_positions(World { storage, .. }: World<'_>) {
@@ -59,7 +59,8 @@ pub(super) async fn all_partitions_have_one_order(World { storage, .. }: World<'
     assert_eq!(first.items.len(), 4, "at most as many, of all partitions together");
     write(storage, [notification_of("1", 2), notification_of("5", 2)]).await;
     let rest = read(first.end, 99).await;
-    let mut all: Vec<_> = first.items.into_iter().chain(rest.items).map(|(_, row)| (row.id, row.version)).collect();
+    let mut all: Vec<_> =
+        first.items.into_iter().chain(rest.items).map(|(_, row)| (row.of.id(), row.version)).collect();
     assert_eq!(all.len(), 11, "what comes later is behind what was read before");
     assert_eq!(rest.end, last().await, "the latest position of all");
     all.sort();

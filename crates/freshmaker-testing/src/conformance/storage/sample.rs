@@ -6,7 +6,7 @@ use freshmaker::plan::{PlanParent, RebuildReason};
 use freshmaker::rebuild::{
     Actor, AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState,
     Cause, Dependency, DependencyKind, EventId, EventRecord, EventState, InboxRecord, InboxState, Notification, Output,
-    RowChange, RunId, Transition, Version,
+    RowChange, RowKey, RunId, Transition, Version,
 };
 use freshmaker::time::{Timestamp, from_micros};
 use std::collections::BTreeMap;
@@ -192,8 +192,7 @@ pub(super) fn cause(build: i64, event: i64) -> Cause {
 
 pub(super) fn transition(aggregate: &str, id: &str, version: Version, from: Option<&str>, to: &str) -> Transition {
     Transition {
-        aggregate: aggregate.into(),
-        id: id.into(),
+        of: RowKey::parse(aggregate, id).expect("an event, build or attempt"),
         version,
         from: from.map(str::to_owned),
         to: to.into(),
@@ -206,8 +205,7 @@ pub(super) fn transition(aggregate: &str, id: &str, version: Version, from: Opti
 
 pub(super) fn notification(id: &str, version: Version) -> Notification {
     Notification {
-        aggregate: "build".into(),
-        id: id.into(),
+        of: RowKey::parse("build", id).expect("the number of a build"),
         version,
         topic: "build.changed".into(),
         body: serde_json::json!({ "id": id, "version": version }),
