@@ -46,14 +46,15 @@ fn no_seed_breaks_a_promise() {
     let total = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let crashes = total(|report| report.crashes.into());
     let reused = total(|report| report.reused);
+    let swept = total(|report| report.swept);
     println!(
-        "{} seeds: {crashes} crashes, {} tasks, {reused} reused, {} virtual days",
+        "{} seeds: {crashes} crashes, {} tasks, {reused} reused, {swept} events removed, {} virtual days",
         reports.len(),
         total(|report| report.tasks as u64),
         total(|report| report.elapsed.as_secs()) / 86_400,
     );
     // Proof that the hard places were reached.
-    assert!(crashes > 0 && reused > 0);
+    assert!(crashes > 0 && reused > 0 && swept > 0);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use super::executor::{block_on, step};
 use super::faults::Fault;
-use super::world::{SETTLE, World};
+use super::world::{SETTLE, SYSTEMS, World};
 use async_trait::async_trait;
-use freshmaker::artifact::ArtifactId;
+use freshmaker::artifact::{Artifact, ArtifactId};
 use freshmaker::backend::{
     BuildCount, BuildFilter, BuildRequest, BuildSystem, Bus, Capabilities, Catalog, CatalogAnswer, CausedCount, Claim,
     Clock, Delivery, DeliveryTag, Document, Documents, Due, DueLimits, Error, EventCount, EventFilter, Found, Lease,
@@ -11,6 +11,7 @@ use freshmaker::backend::{
 };
 use freshmaker::event::Message;
 use freshmaker::graph::ArtifactGraph;
+use freshmaker::memory::MemoryCatalog;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, ExternalId, InboxRecord, InboxState,
@@ -197,7 +198,13 @@ impl StorageUpkeep for SimStorage {
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept> {
         self.shared.delay().await;
         self.shared.fails("sweep").await?;
-        now(self.rows.upkeep().sweep(run, retention, limit))
+        let before = self.open()?;
+        let swept = now(self.rows.upkeep().sweep(run, retention, limit))?;
+        if self.open()? != before {
+            self.shared.world().violation(format!("{swept:?} was removed, and some of it had not ended"));
+        }
+        self.shared.world().swept += swept.events;
+        Ok(swept)
     }
 }
 
@@ -208,6 +215,20 @@ impl SimStorage {
         self.shared.fails("storage.reads").await?;
         self.settle();
         Ok(self.rows.reads())
+    }
+
+    /// As [`asked`](Self::asked), for documents.
+    async fn kept(&self) -> Result<&dyn Documents> {
+        step().await;
+        self.shared.fails("storage.documents").await?;
+        Ok(self.rows.documents())
+    }
+
+    /// What has not ended, in numbers.
+    fn open(&self) -> Result<[u64; 4]> {
+        let overview = now(self.rows.reads().overview())?;
+        let Overview { events_open, builds_waiting, builds_running, messages_waiting, .. } = overview;
+        Ok([events_open, builds_waiting, builds_running, messages_waiting])
     }
 
     /// An error of a commit may leave open whether it was stored.
@@ -331,19 +352,20 @@ impl StorageReads for SimStorage {
 #[async_trait]
 impl Documents for SimStorage {
     async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
-        now(self.rows.documents().get(kind, id))
+        now(self.kept().await?.get(kind, id))
     }
 
     async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
-        now(self.rows.documents().list(kind, before, limit))
+        let documents = now(self.kept().await?.list(kind, before, limit))?;
+        Ok(if self.fault == Some(Fault::PausesNotAsked) { Vec::new() } else { documents })
     }
 
     async fn put(&self, document: NewDocument) -> Result<Document> {
-        now(self.rows.documents().put(document))
+        now(self.kept().await?.put(document))
     }
 
     async fn remove(&self, kind: &str, id: &str) -> Result<bool> {
-        now(self.rows.documents().remove(kind, id))
+        now(self.kept().await?.remove(kind, id))
     }
 }
 
@@ -420,88 +442,119 @@ impl Bus for SimBus {
     }
 }
 
+/// A catalog that knows a part of the images, the parents of these, and nothing else. The first one
+/// has what is no image as well.
 #[derive(Debug)]
-pub(super) struct SimCatalog(pub(super) Shared);
+pub(super) struct SimCatalog {
+    pub(super) shared: Shared,
+    pub(super) part: u32,
+    pub(super) parts: u32,
+}
 
 impl SimCatalog {
-    /// The graph with the contents that are there now.
-    fn present(&self) -> ArtifactGraph {
-        let world = self.0.world();
-        let mut graph = world.graph.clone();
-        for artifact in world.graph.artifacts() {
-            if let Some(digest) = world.outputs.get(&artifact.id) {
-                graph.insert(artifact.clone().with_digest(digest.clone()));
+    /// What it knows, with the contents that are there now.
+    fn present(&self) -> MemoryCatalog {
+        let world = self.shared.world();
+        let mut graph = ArtifactGraph::new();
+        let add = |id: &ArtifactId, graph: &mut ArtifactGraph| {
+            if let Some(artifact) = world.graph.get(id) {
+                let digest = world.outputs.get(id).cloned();
+                graph.insert(Artifact { digest, ..artifact.clone() });
+            }
+        };
+        for artifact in world.graph.artifacts().filter(|artifact| self.knows(&artifact.id)) {
+            add(&artifact.id, &mut graph);
+            for (parent, kind) in world.graph.parents(&artifact.id) {
+                add(parent, &mut graph);
+                // Both ends are there.
+                let _ = graph.depend(artifact.id.clone(), parent.clone(), kind);
             }
         }
-        graph
+        MemoryCatalog::new(graph)
+    }
+
+    fn knows(&self, id: &ArtifactId) -> bool {
+        let number = id.as_str().strip_prefix("image").and_then(|number| number.parse::<u32>().ok());
+        number.unwrap_or_default() % self.parts == self.part
     }
 }
 
 #[async_trait]
 impl Catalog for SimCatalog {
     async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer> {
-        self.0.delay().await;
-        self.0.fails_plainly("catalog.dependents")?;
-        Ok(CatalogAnswer { graph: self.present().affected_by(of), ..CatalogAnswer::default() })
+        self.shared.delay().await;
+        self.shared.fails_plainly("catalog.dependents")?;
+        now(self.present().dependents(of))
     }
 
-    async fn describe(&self, _: &[ArtifactId]) -> Result<CatalogAnswer> {
-        self.0.delay().await;
-        Ok(CatalogAnswer { graph: self.present(), ..CatalogAnswer::default() })
+    async fn describe(&self, ids: &[ArtifactId]) -> Result<CatalogAnswer> {
+        self.shared.delay().await;
+        self.shared.fails_plainly("catalog.describe")?;
+        now(self.present().describe(ids))
     }
 }
 
 /// Counts one that submits, until it has an answer, gives up or dies.
-struct Submitting<'a>(&'a Shared);
+struct Submitting<'a>(&'a SimBuilds);
 
 impl<'a> Submitting<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.world().submit(shared.process);
-        Self(shared)
+    fn new(builds: &'a SimBuilds) -> Self {
+        builds.shared.world().submit(builds.shared.process, builds.system);
+        Self(builds)
     }
 }
 
 impl Drop for Submitting<'_> {
     fn drop(&mut self) {
-        self.0.world().submitted(self.0.process);
+        self.0.shared.world().submitted(self.0.shared.process, self.0.system);
     }
 }
 
 #[derive(Debug)]
-pub(super) struct SimBuilds(pub(super) Shared);
+pub(super) struct SimBuilds {
+    pub(super) shared: Shared,
+    pub(super) system: &'static str,
+}
+
+impl SimBuilds {
+    /// The first build system, as the same process sees it.
+    pub(super) fn first(&self) -> Self {
+        Self { shared: self.shared.clone(), system: SYSTEMS[0] }
+    }
+}
 
 #[async_trait]
 impl BuildSystem for SimBuilds {
     fn capabilities(&self) -> Capabilities {
-        let submissions = Some(self.0.world().submissions());
+        let submissions = Some(self.shared.world().submissions());
         Capabilities { lookup: true, settle: SETTLE, poll: Duration::from_secs(20), submissions }
     }
 
     async fn session(&self) -> Result<Option<SessionId>> {
-        self.0.delay().await;
-        self.0.fails("builds.session").await?;
-        Ok(Some(self.0.world().open_session()))
+        self.shared.delay().await;
+        self.shared.fails("builds.session").await?;
+        Ok(Some(self.shared.world().open_session()))
     }
 
     async fn fence(&self, session: &SessionId) -> Result<()> {
-        self.0.delay().await;
-        self.0.fails("builds.fence, before").await?;
-        self.0.world().close_session(session);
+        self.shared.delay().await;
+        self.shared.fails("builds.fence, before").await?;
+        self.shared.world().close_session(session);
         step().await;
-        self.0.fails("builds.fence, after it was done,").await
+        self.shared.fails("builds.fence, after it was done,").await
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
-        let _submitting = Submitting::new(&self.0);
-        self.0.delay().await;
+        let _submitting = Submitting::new(self);
+        self.shared.delay().await;
         let place = "builds.submit";
         let (clock, arrival, lost) = {
-            let mut world = self.0.world();
+            let mut world = self.shared.world();
             let refused = world.weather.lost_request / 2;
             if world.chance(refused) {
                 return Err(Error::new(Remedy::Unavailable, place, "connection refused"));
             }
-            let arrival = world.request(request.clone());
+            let arrival = world.request(self.system, request.clone());
             let lost = world.weather.lost_answer;
             (world.clock.clone(), arrival, world.chance(lost))
         };
@@ -509,14 +562,14 @@ impl BuildSystem for SimBuilds {
             Some(at) if !lost => clock.sleep_until(at).await,
             // The connection breaks, before or after the request takes effect; or nothing ever
             // comes back.
-            _ if self.0.world().rng.bool() => {
-                self.0.delay().await;
+            _ if self.shared.world().rng.bool() => {
+                self.shared.delay().await;
                 return Err(Error::new(Remedy::Unclear, place, "connection reset"));
             }
             _ => std::future::pending().await,
         }
         step().await;
-        let found = self.0.world().find(&request.attempt);
+        let found = self.shared.world().find(self.system, &request.attempt);
         found
             .into_iter()
             .next()
@@ -525,21 +578,21 @@ impl BuildSystem for SimBuilds {
     }
 
     async fn find(&self, request: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
-        self.0.delay().await;
-        self.0.fails("builds.find").await?;
-        Ok(self.0.world().find(&request.attempt))
+        self.shared.delay().await;
+        self.shared.fails("builds.find").await?;
+        Ok(self.shared.world().find(self.system, &request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        self.0.delay().await;
-        self.0.fails("builds.status").await?;
-        Ok(self.0.world().status(ids))
+        self.shared.delay().await;
+        self.shared.fails("builds.status").await?;
+        Ok(self.shared.world().status(self.system, ids))
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
-        self.0.delay().await;
-        self.0.fails("builds.cancel").await?;
-        self.0.world().cancel(id);
+        self.shared.delay().await;
+        self.shared.fails("builds.cancel").await?;
+        self.shared.world().cancel(self.system, id);
         Ok(())
     }
 }

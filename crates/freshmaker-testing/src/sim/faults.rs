@@ -79,6 +79,10 @@ faults! {
     BusesWait,
     /// A run that is over goes on writing.
     NotFenced,
+    /// What a person has paused goes on.
+    PausesNotAsked,
+    /// Whichever build system has a build, the first one is asked about it.
+    SystemsConfused,
 }
 
 impl Fault {
@@ -256,7 +260,10 @@ impl BuildSystem for FaultyBuilds {
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        let found = self.inner.status(ids).await?;
+        let found = match self.fault {
+            Some(Fault::SystemsConfused) => self.inner.first().status(ids).await?,
+            _ => self.inner.status(ids).await?,
+        };
         Ok(if self.fault == Some(Fault::NoPolling) { Vec::new() } else { found })
     }
 

@@ -16,22 +16,23 @@ mod backends;
 mod executor;
 mod faults;
 mod oracle;
+mod outside;
+mod weather;
 mod world;
 
 pub use executor::VirtualClock;
 pub use faults::Fault;
-pub use world::Weather;
+pub use weather::Weather;
 
 use self::backends::{Late, Shared, SimBuilds, SimBus, SimCatalog, SimListener, SimStorage, SimVerifier};
 use self::executor::Task;
 use self::faults::{FaultyBuilds, FaultyBus, FaultyClock, FaultyVerifier};
 use self::world::World;
-use freshmaker::backend::{Clock, Error, EventFilter, Paging, Storage};
-use freshmaker::client::Client;
+use freshmaker::backend::{Error, Retention, Storage};
 use freshmaker::engine::Engine;
 use freshmaker::handler::{Context, Decision, HandlerResult, ImagePushed, rebuild_dependents};
 use freshmaker::memory::MemoryStorage;
-use freshmaker::rebuild::{EventState, Limits};
+use freshmaker::rebuild::Limits;
 use freshmaker::time::{Timestamp, from_micros, later};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +53,8 @@ pub struct Report {
     pub tasks: usize,
     /// Builds that were reused.
     pub reused: u64,
+    /// Events that were removed because they had ended long before.
+    pub swept: u64,
     /// Virtual time that passed.
     pub elapsed: Duration,
     /// The story.
@@ -127,14 +130,6 @@ pub fn simulate_fault(seed: u64, fault: Fault) -> Result<Report, Failed> {
     run(seed, Some(fault), None, in_memory)
 }
 
-/// What happens from outside, and when.
-#[derive(Clone, Debug)]
-enum Action {
-    Push(String),
-    Cancel,
-    SetClock,
-}
-
 struct Simulation {
     seed: u64,
     fault: Option<Fault>,
@@ -154,8 +149,8 @@ fn run(
 ) -> Result<Report, Failed> {
     let start = from_micros(1_764_000_000_000_000);
     let clock = VirtualClock::new(start);
-    let mut world = World::new(seed, clock.clone(), weather(seed));
-    let script = script(&mut world, start);
+    let mut world = World::new(seed, clock.clone(), Weather::of_seed(seed));
+    let script = outside::script(&mut world, start);
     let shared = Shared { world: Arc::new(Mutex::new(world)), process: 0 };
     let (rows, report) = (make(Arc::new(clock.clone())), Report::default());
     let late = Arc::default();
@@ -171,60 +166,7 @@ fn run(
     let reused = trace.iter().filter(|line| line.contains("REUSED")).count() as u64;
     let elapsed = freshmaker::time::since(world.now(), start);
     let (crashes, freezes, steps) = (simulation.report.crashes, simulation.report.freezes, simulation.report.steps);
-    Ok(Report { crashes, freezes, steps, tasks: world.tasks.len(), reused, elapsed, trace })
-}
-
-/// Every seed has its own weather, from a calm day to all at once.
-fn weather(seed: u64) -> Weather {
-    let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
-    let mut pick = |values: &[u32]| values[rng.usize(..values.len())];
-    Weather {
-        processes: pick(&[1, 1, 2, 3]),
-        crash: pick(&[0, 2, 10, 40]),
-        crashes_max: pick(&[1, 3, 8]),
-        freeze: pick(&[0, 0, 1, 4]),
-        freezes_max: pick(&[1, 3]),
-        backend_error: pick(&[0, 10, 50]),
-        backend_errors_max: pick(&[5, 20]),
-        duplicate: pick(&[0, 300]),
-        lost_answer: pick(&[0, 100, 400]),
-        lost_request: pick(&[0, 100, 300]),
-        slow_request: pick(&[0, 0, 100, 300]),
-        stale_build: pick(&[0, 0, 200]),
-        flaky_build: pick(&[0, 0, 200]),
-        flaky_builds_max: 2,
-        broken_recipe: pick(&[0, 0, 0, 200]),
-        cancel: pick(&[0, 0, 500]),
-        odd: pick(&[0, 0, 3, 20]),
-        late_commit: pick(&[0, 0, 5, 100]),
-        odd_max: pick(&[2, 8]),
-        clock: pick(&[0, 0, 0, 500]),
-        handlers: pick(&[1, 1, 2]),
-        listener: pick(&[0, 0, 1]) == 1,
-        parameters: pick(&[0, 0, 300]),
-    }
-}
-
-fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
-    let mut script = Vec::new();
-    let pushes = world.rng.u32(1..4);
-    // Some pushes come together, some while builds run, some after all is quiet.
-    let spread = [5, 300, 7200][world.rng.usize(..3)];
-    for number in 0..pushes {
-        let at = later(start, Duration::from_secs(world.rng.u64(..=spread)));
-        script.push((at, Action::Push(format!("m{number}"))));
-        let cancel = world.weather.cancel;
-        if world.chance(cancel) {
-            let within = [2, 30, 900][world.rng.usize(..3)];
-            script.push((later(at, Duration::from_secs(world.rng.u64(1..=within))), Action::Cancel));
-        }
-        let clock = world.weather.clock;
-        if world.chance(clock) {
-            script.push((later(at, Duration::from_secs(world.rng.u64(1..=900))), Action::SetClock));
-        }
-    }
-    script.sort_by_key(|(at, _)| *at);
-    script
+    Ok(Report { crashes, freezes, steps, tasks: world.tasks.len(), reused, swept: world.swept, elapsed, trace })
 }
 
 /// A process: alive, or down until a moment.
@@ -243,10 +185,11 @@ enum Fate {
 
 impl Simulation {
     /// Lets the processes and what comes from outside run until all have ended.
-    fn live(&mut self, script: Vec<(Timestamp, Action)>, deadline: Timestamp) {
+    fn live(&mut self, script: Vec<(Timestamp, outside::Action)>, deadline: Timestamp) {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let count = self.shared.world().weather.processes as usize;
-        let mut outside = Some(self.outside(script));
+        let happens = outside::happens(script, self.shared.clone(), Arc::clone(&self.rows));
+        let mut outside = Some(Task::new(happens));
         let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.steady())).collect();
         for _ in 0..STEPS_MAX.saturating_mul(count as u32) {
             self.revive(&mut processes, &stopped);
@@ -376,65 +319,44 @@ impl Simulation {
         let shared = Shared { process, ..self.shared.clone() };
         let (rows, late) = (Arc::clone(&self.rows), Arc::clone(&self.late));
         let storage = SimStorage { rows, shared: shared.clone(), fault, late };
-        let (slots, handlers, listener) = {
+        let (slots, weather) = {
             let world = shared.world();
-            (world.slots, world.weather.handlers, world.weather.listener)
+            (world.slots, world.weather.clone())
         };
         // A process dies more often here than a message may be suspected of it.
         let mut limits = Limits::default();
         limits.message_tries_max = 50;
         let number = self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.report.crashes));
         let mut builder = Engine::builder();
-        if listener {
+        if weather.listener {
             builder = builder.bus("another", Arc::new(SimListener(shared.clone())));
         }
-        for number in 1..handlers {
+        for number in 1..weather.handlers {
             builder = builder.on_as(format!("onlooker{number}"), look_on);
+        }
+        for system in world::SYSTEMS.into_iter().take(weather.systems as usize) {
+            let builds = FaultyBuilds { inner: SimBuilds { shared: shared.clone(), system }, fault };
+            let verifier = FaultyVerifier { inner: SimVerifier(shared.clone()), fault };
+            builder = builder.build_system(system, Arc::new(builds)).verifier(system, Arc::new(verifier));
+            builder = builder.limit(system, slots);
+        }
+        for part in 0..weather.catalogs {
+            let catalog = SimCatalog { shared: shared.clone(), part, parts: weather.catalogs };
+            builder = builder.catalog(format!("images{part}"), Arc::new(catalog));
+        }
+        if weather.retention {
+            let mut retention = Retention::default();
+            retention.events = Some(Duration::from_secs(600));
+            builder = builder.retention(retention);
         }
         builder
             .storage(Arc::new(storage))
-            .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared.clone()), fault }))
-            .catalog("images", Arc::new(SimCatalog(shared.clone())))
-            .build_system("builds", Arc::new(FaultyBuilds { inner: SimBuilds(shared.clone()), fault }))
-            .verifier("builds", Arc::new(FaultyVerifier { inner: SimVerifier(shared), fault }))
-            .limit("builds", slots)
+            .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared), fault }))
             .on(rebuild_dependents)
             .limits(limits)
             .clock(Arc::new(FaultyClock { inner: self.clock.clone(), fault }))
             .seed(number.wrapping_add(1_000_000_007 * process as u64))
             .build()
-    }
-
-    /// What comes from outside: a client in a process of its own, which lives as long as the
-    /// simulation.
-    fn outside(&self, script: Vec<(Timestamp, Action)>) -> Task<()> {
-        let (clock, shared) = (self.clock.clone(), self.shared.clone());
-        let rows = Arc::clone(&self.rows);
-        let client = Client::new(Arc::clone(&rows)).with_clock(Arc::new(self.clock.clone()));
-        Task::new(async move {
-            for (at, action) in script {
-                clock.sleep_until(at).await;
-                match action {
-                    Action::Push(id) => shared.world().push_base(&id),
-                    Action::Cancel => cancel(&shared, &client).await,
-                    Action::SetClock => shared.world().set_clock(),
-                }
-            }
-            if shared.world().weather.listener {
-                hours_without_the_listener(&shared, &client, &*rows).await;
-            }
-            loop {
-                client.wait_until_idle().await;
-                let quiet = {
-                    let world = shared.world();
-                    world.bus.waiting.is_empty() && world.bus.delivered.is_empty()
-                };
-                if quiet {
-                    return;
-                }
-                clock.sleep(Duration::from_secs(1)).await;
-            }
-        })
     }
 }
 
@@ -446,45 +368,4 @@ enum Turn {
 
 async fn look_on(_: ImagePushed, _: Context) -> HandlerResult {
     Ok(Decision::Skip("it only looks on".into()))
-}
-
-/// Waits until everything has ended but what the second bus waits for, and lets that come back two
-/// hours later. Until then the first bus has been told everything.
-async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn Storage) {
-    let clock = shared.world().clock.clone();
-    loop {
-        let quiet = {
-            let world = shared.world();
-            world.bus.waiting.is_empty() && world.bus.delivered.is_empty()
-        };
-        let left = client.overview().await.map_or(1, |it| it.messages_waiting + it.events_open + it.builds_running);
-        if quiet && left == 0 {
-            break;
-        }
-        clock.sleep(Duration::from_secs(60)).await;
-    }
-    clock.sleep(Duration::from_secs(2 * 3600)).await;
-    let published = shared.world().bus.published.clone();
-    for text in oracle::untold(&published, rows) {
-        shared.world().violation(format!("while another bus is down: {text}"));
-    }
-    shared.world().listener_is_down = false;
-}
-
-async fn cancel(shared: &Shared, client: &Client) {
-    let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
-    let Ok(events) = client.events(filter, Paging::first(100)).await else { return };
-    if events.items.is_empty() {
-        return;
-    }
-    let (one, other) = {
-        let mut world = shared.world();
-        world.canceled = true;
-        let mut pick = || events.items[world.rng.usize(..events.items.len())].id;
-        let picked = (pick(), pick());
-        world.say(|| format!("events {} and {} are to be cancelled", picked.0, picked.1));
-        picked
-    };
-    // They may have ended meanwhile, or be the same.
-    let _ = futures_util::join!(client.cancel(one, "somebody"), client.cancel(other, "somebody else"));
 }

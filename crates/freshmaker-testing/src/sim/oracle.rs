@@ -14,7 +14,8 @@ use std::time::Duration;
 
 /// Compares what is stored with the ledger of the world.
 pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
-    match block_on(stored(rows)) {
+    let sent = shared.world().bus.sent.clone();
+    match block_on(stored(rows, sent)) {
         Ok(stored) => stored.check(shared),
         Err(error) => shared.world().violation(format!("the rows cannot be read: {error}")),
     }
@@ -22,7 +23,7 @@ pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
 
 /// Returns what a bus that lives has not been told, although everything has ended.
 pub(super) fn untold(published: &[Message], rows: &dyn Storage) -> Vec<String> {
-    match block_on(stored(rows)) {
+    match block_on(stored(rows, BTreeSet::new())) {
         Ok(stored) => stored.notifications(published),
         Err(error) => vec![format!("the rows cannot be read: {error}")],
     }
@@ -38,7 +39,8 @@ struct Stored {
     idle: bool,
 }
 
-async fn stored(storage: &dyn Storage) -> Result<Stored> {
+/// Reads everything, and how each of these messages was handled.
+async fn stored(storage: &dyn Storage, sent: BTreeSet<String>) -> Result<Stored> {
     let rows = storage.reads();
     let events = rows.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
     let builds = rows.builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
@@ -51,8 +53,8 @@ async fn stored(storage: &dyn Storage) -> Result<Stored> {
         }
     }
     let mut handled = BTreeMap::new();
-    for event in &events {
-        if let Some(record) = rows.message("bus", &event.message_id).await? {
+    for message in sent {
+        if let Some(record) = rows.message("bus", &message).await? {
             handled.insert(record.message_id, record.state);
         }
     }
@@ -125,7 +127,13 @@ impl Stored {
             if !world.bus.acknowledged.contains(id) {
                 found.push(format!("message {id} was never acknowledged"));
             }
-            if events != world.weather.handlers as usize || self.handled.get(id) != Some(&InboxState::Done) {
+            let expected = world.weather.handlers as usize;
+            // Of two events of a message, one may have ended long before the other.
+            let right = events == expected || (world.swept > 0 && events < expected);
+            // A month later, by clocks that were set, a message is not known any more.
+            let forgotten = world.swept > 0 && world.clock_was_set && events == 0;
+            let done = self.handled.get(id).map_or(forgotten, |state| *state == InboxState::Done);
+            if !right || !done {
                 found.push(format!("message {id} became {events} events"));
             }
         }
@@ -163,7 +171,9 @@ impl Stored {
         for task in &world.tasks {
             let (marker, external) = (&task.marker, &task.external);
             let Some((artifact, state)) = self.attempts.get(marker.as_str()) else {
-                found.push(format!("{external} has a marker that nobody knows"));
+                if world.swept == 0 || task.state == Observed::Running {
+                    found.push(format!("{external} has a marker that nobody knows"));
+                }
                 continue;
             };
             let agrees = match task.state {

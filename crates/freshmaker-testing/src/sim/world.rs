@@ -1,4 +1,5 @@
 use super::executor::VirtualClock;
+use super::weather::Weather;
 use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest, Parameters};
 use freshmaker::backend::{BuildRequest, Found, Lease};
 use freshmaker::event::Message;
@@ -10,58 +11,6 @@ use freshmaker::time::{Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
-
-/// How unkind the world is. Probabilities are per mille.
-#[derive(Clone, Debug)]
-pub struct Weather {
-    /// Processes that work on one storage.
-    pub processes: u32,
-    /// A process dies before a step.
-    pub crash: u32,
-    /// At most so many deaths.
-    pub crashes_max: u32,
-    /// A process is stopped before a step, and goes on up to a minute later, when its lease may be
-    /// lost.
-    pub freeze: u32,
-    /// At most so many of those.
-    pub freezes_max: u32,
-    /// A call to the storage or the bus fails, before or after it took effect.
-    pub backend_error: u32,
-    /// At most so many of those.
-    pub backend_errors_max: u32,
-    /// A message is delivered twice.
-    pub duplicate: u32,
-    /// An answer of the build system is lost on the way back.
-    pub lost_answer: u32,
-    /// A request is lost on the way there.
-    pub lost_request: u32,
-    /// A request arrives minutes late, when whoever sent it has long given up.
-    pub slow_request: u32,
-    /// A build succeeds, but from what was there before.
-    pub stale_build: u32,
-    /// A build fails because of the machinery, or is interrupted.
-    pub flaky_build: u32,
-    /// At most so many of those.
-    pub flaky_builds_max: u32,
-    /// A build fails because of its recipe, every time.
-    pub broken_recipe: u32,
-    /// An event is cancelled while it is under way.
-    pub cancel: u32,
-    /// A call panics or never ends.
-    pub odd: u32,
-    /// A commit takes effect later, up to 70 seconds, and its answer is lost.
-    pub late_commit: u32,
-    /// At most so many of those two.
-    pub odd_max: u32,
-    /// The clocks are set forward or back by a month.
-    pub clock: u32,
-    /// Handlers of each message; all but one only look on.
-    pub handlers: u32,
-    /// There is a second bus, which takes nothing until everything else has ended.
-    pub listener: bool,
-    /// A push also changes the parameters of an image.
-    pub parameters: u32,
-}
 
 /// Everything outside the process. It goes on when the process dies.
 #[derive(Debug)]
@@ -79,8 +28,10 @@ pub(super) struct World {
     pub(super) tasks: Vec<Task>,
     /// Requests on their way to the build system.
     requests: Vec<Pending>,
-    /// How many each process submits at this moment.
-    submitting: BTreeMap<usize, u32>,
+    /// How many each process submits to each build system at this moment.
+    submitting: BTreeMap<(usize, &'static str), u32>,
+    /// The build systems that a person has paused, and since when.
+    pub(super) paused: BTreeMap<&'static str, Timestamp>,
     sessions: u32,
     closed: BTreeSet<SessionId>,
     /// Artifacts whose output does not depend on their parents.
@@ -96,6 +47,8 @@ pub(super) struct World {
     /// A process began after that, and cannot know that the clocks were set while builds ran.
     pub(super) began_after_clock: bool,
     pub(super) listener_is_down: bool,
+    /// Events that retention has removed.
+    pub(super) swept: u64,
     /// What the second bus has taken.
     pub(super) heard: Vec<Message>,
 }
@@ -118,7 +71,15 @@ struct Pending {
     arrives: Timestamp,
     commits: Timestamp,
     let_in: bool,
+    system: &'static str,
     request: BuildRequest,
+}
+
+impl BusWorld {
+    /// Whether no message is on its way to an engine.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.delivered.is_empty()
+    }
 }
 
 impl Pending {
@@ -129,6 +90,7 @@ impl Pending {
 
 #[derive(Clone, Debug)]
 pub(super) struct Task {
+    system: &'static str,
     pub(super) external: ExternalId,
     pub(super) marker: AttemptId,
     pub(super) artifact: ArtifactId,
@@ -158,6 +120,13 @@ fn named(end: Observed, external: &ExternalId) -> Observed {
     }
 }
 
+/// The build systems, of which the weather says how many there are.
+pub(super) const SYSTEMS: [&str; 2] = ["builds", "others"];
+
+/// Who reads about a pause may be stopped for a minute, and a call may take another one, before the
+/// pause holds.
+const PAUSE_HOLDS: Duration = Duration::from_secs(300);
+
 /// A request that was let in takes effect within this time.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
 
@@ -183,6 +152,7 @@ impl World {
             tasks: Vec::new(),
             requests: Vec::new(),
             submitting: BTreeMap::new(),
+            paused: BTreeMap::new(),
             sessions: 0,
             closed: BTreeSet::new(),
             absorbing: BTreeSet::new(),
@@ -193,6 +163,7 @@ impl World {
             clock_was_set: false,
             began_after_clock: false,
             listener_is_down: false,
+            swept: 0,
             heard: Vec::new(),
         };
         world.listener_is_down = world.weather.listener;
@@ -213,6 +184,7 @@ impl World {
         }
         if self.rng.bool() {
             let compose = Artifact::new("compose0", ArtifactKind::Repository).with_source("packages", None);
+            let compose = compose.with_system(SYSTEMS[0]);
             self.graph.insert(compose);
             // Both ends are there.
             let _ = self.graph.depend("compose0", names[0].as_str(), EdgeKind::RuntimeContent);
@@ -222,6 +194,7 @@ impl World {
         for number in 0..images {
             let name = format!("image{number}");
             let artifact = Artifact::new(name.as_str(), ArtifactKind::Image).with_source(format!("src/{name}"), None);
+            let artifact = artifact.with_system(SYSTEMS[self.rng.usize(..self.weather.systems as usize)]);
             self.graph.insert(artifact);
             for _ in 0..self.rng.usize(1..4) {
                 let parent = names[self.rng.usize(..names.len())].clone();
@@ -391,7 +364,7 @@ impl World {
         let (lost, kept): (Vec<_>, Vec<_>) = delivered.into_iter().partition(|(_, (of, _))| *of == process);
         self.bus.delivered.extend(kept);
         self.bus.waiting.extend(lost.into_iter().map(|(tag, (_, message))| (tag, message)));
-        self.submitting.remove(&process);
+        self.submitting.retain(|(of, _), _| *of != process);
         self.say(|| format!("process {process} dies"));
     }
 
@@ -406,19 +379,23 @@ impl World {
         NonZeroU32::new(self.slots.div_ceil(2)).expect("there is a slot")
     }
 
-    /// The process submits one more from now on.
-    pub(super) fn submit(&mut self, process: usize) {
-        let submitting = self.submitting.entry(process).or_default();
+    /// The process submits one more to this build system from now on.
+    pub(super) fn submit(&mut self, process: usize, system: &'static str) {
+        let now = self.now();
+        if self.paused.get(system).is_some_and(|since| later(*since, PAUSE_HOLDS) < now) {
+            self.violation(format!("process {process} submits to {system}, which is paused"));
+        }
+        let submitting = self.submitting.entry((process, system)).or_default();
         *submitting += 1;
         let submitting = *submitting;
         if submitting > self.submissions().get() {
-            self.violation(format!("process {process} submits {submitting} at once"));
+            self.violation(format!("process {process} submits {submitting} at once to {system}"));
         }
     }
 
     /// The process submits one less.
-    pub(super) fn submitted(&mut self, process: usize) {
-        if let Some(submitting) = self.submitting.get_mut(&process) {
+    pub(super) fn submitted(&mut self, process: usize, system: &'static str) {
+        if let Some(submitting) = self.submitting.get_mut(&(process, system)) {
             *submitting = submitting.saturating_sub(1);
         }
     }
@@ -436,7 +413,7 @@ impl World {
 
     /// A request leaves the process; it arrives later, even if the process is dead by then. Returns
     /// when it takes effect.
-    pub(super) fn request(&mut self, request: BuildRequest) -> Option<Timestamp> {
+    pub(super) fn request(&mut self, system: &'static str, request: BuildRequest) -> Option<Timestamp> {
         if self.chance(self.weather.lost_request) {
             self.say(|| format!("the request for {} is lost", request.artifact));
             return None;
@@ -450,7 +427,7 @@ impl World {
         let arrives = later(self.now(), longest.mul_f64(self.rng.f64()));
         let longest = if self.rng.u32(..10) == 0 { SETTLE } else { Duration::from_millis(200) };
         let commits = later(arrives, longest.mul_f64(self.rng.f64() * 0.99));
-        self.requests.push(Pending { arrives, commits, let_in: false, request });
+        self.requests.push(Pending { arrives, commits, let_in: false, system, request });
         Some(commits)
     }
 
@@ -475,7 +452,7 @@ impl World {
         let pending = &mut self.requests[number];
         if pending.let_in {
             let pending = self.requests.remove(number);
-            self.begin(&pending.request, pending.commits);
+            self.begin(pending.system, &pending.request, pending.commits);
         } else if pending.request.session.as_ref().is_some_and(|session| self.closed.contains(session)) {
             let request = self.requests.remove(number).request;
             self.say(|| format!("the late request for {} is turned away", request.artifact));
@@ -484,15 +461,15 @@ impl World {
         }
     }
 
-    fn begin(&mut self, request: &BuildRequest, at: Timestamp) {
+    fn begin(&mut self, system: &'static str, request: &BuildRequest, at: Timestamp) {
         if self.tasks.iter().any(|task| task.marker == request.attempt) {
             self.violation(format!("two tasks for marker {}", request.attempt));
         }
         let live: Vec<_> = self.tasks.iter().filter(|task| task.state == Observed::Running).collect();
         if live.iter().any(|task| task.artifact == request.artifact) {
             self.violation(format!("two live tasks of {}", request.artifact));
-        } else if live.len() >= self.slots as usize {
-            self.violation(format!("more than {} live tasks", self.slots));
+        } else if live.iter().filter(|task| task.system == system).count() >= self.slots as usize {
+            self.violation(format!("more than {} live tasks of {system}", self.slots));
         }
         let stale = !request.no_cache && request.kind == ArtifactKind::Image && self.chance(self.weather.stale_build);
         let end = if stale { Self::stale(request) } else { self.fate(request) };
@@ -503,12 +480,13 @@ impl World {
         let end = if prepared { named(end, &external) } else { end };
         self.say(|| {
             format!(
-                "{external} builds {} from {:?}",
+                "{external} of {system} builds {} from {:?}",
                 request.artifact,
                 request.parents.iter().map(|p| p.digest.as_ref().map(|d| d.short().to_owned())).collect::<Vec<_>>()
             )
         });
         self.tasks.push(Task {
+            system,
             external,
             marker: request.attempt.clone(),
             artifact: request.artifact.clone(),
@@ -559,17 +537,18 @@ impl World {
         self.say(|| format!("{external} of {artifact} ends: {state:?}"));
     }
 
-    pub(super) fn find(&self, marker: &AttemptId) -> Vec<Found> {
-        let found = self.tasks.iter().filter(|task| task.marker == *marker);
+    pub(super) fn find(&self, system: &str, marker: &AttemptId) -> Vec<Found> {
+        let found = self.tasks.iter().filter(|task| task.system == system && task.marker == *marker);
         found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
     }
 
     /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still
     /// there.
-    pub(super) fn status(&mut self, ids: &[ExternalId]) -> Vec<Found> {
+    pub(super) fn status(&mut self, system: &str, ids: &[ExternalId]) -> Vec<Found> {
         let now = self.now();
         let mut found = Vec::new();
-        for task in self.tasks.iter_mut().filter(|task| ids.contains(&task.external)) {
+        let asked = |task: &&mut Task| task.system == system && ids.contains(&task.external);
+        for task in self.tasks.iter_mut().filter(asked) {
             if task.is_gone(now) {
                 task.state = Observed::Vanished;
             } else if task.is_gone(later(now, MARGIN)) {
@@ -584,12 +563,13 @@ impl World {
         self.tasks.iter().any(|task| task.external.as_str() == name && task.is_gone(self.now()))
     }
 
-    pub(super) fn cancel(&mut self, id: &ExternalId) {
+    pub(super) fn cancel(&mut self, system: &str, id: &ExternalId) {
         // Who takes an attempt over after a clock was set cannot know that.
         if !self.canceled && !self.began_after_clock && self.weather.processes == 1 {
             self.violation(format!("{id} is cancelled, but nobody wants that"));
         }
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.external == *id && task.state == Observed::Running) {
+        let asked = |task: &&mut Task| task.system == system && task.external == *id;
+        if let Some(task) = self.tasks.iter_mut().filter(asked).find(|task| task.state == Observed::Running) {
             task.state = Observed::Canceled;
         }
         self.say(|| format!("{id} is cancelled"));

@@ -1,0 +1,146 @@
+//! What comes from outside: pushes, a person with a client in a process of its own, clocks that are
+//! set. It lives as long as the simulation.
+
+use super::backends::Shared;
+use super::oracle;
+use super::world::{SYSTEMS, World};
+use freshmaker::backend::{Clock, EventFilter, Paging, Storage};
+use freshmaker::client::Client;
+use freshmaker::rebuild::EventState;
+use freshmaker::time::{Timestamp, later};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What happens from outside.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Push(String),
+    Cancel,
+    SetClock,
+    Pause(&'static str),
+    Resume(&'static str),
+}
+
+/// Returns what happens, and when, in the order of time.
+pub(super) fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
+    let mut script = Vec::new();
+    let pushes = world.rng.u32(1..4);
+    // Some pushes come together, some while builds run, some after all is quiet.
+    let spread = [5, 300, 7200][world.rng.usize(..3)];
+    for number in 0..pushes {
+        let at = later(start, Duration::from_secs(world.rng.u64(..=spread)));
+        script.push((at, Action::Push(format!("m{number}"))));
+        let cancel = world.weather.cancel;
+        if world.chance(cancel) {
+            let within = [2, 30, 900][world.rng.usize(..3)];
+            script.push((later(at, Duration::from_secs(world.rng.u64(1..=within))), Action::Cancel));
+        }
+        let clock = world.weather.clock;
+        if world.chance(clock) {
+            script.push((later(at, Duration::from_secs(world.rng.u64(1..=900))), Action::SetClock));
+        }
+    }
+    let pause = world.weather.pause;
+    if world.chance(pause) {
+        let system = SYSTEMS[world.rng.usize(..world.weather.systems as usize)];
+        let at = later(start, Duration::from_secs(world.rng.u64(..=spread)));
+        script.push((at, Action::Pause(system)));
+        script.push((later(at, Duration::from_secs(world.rng.u64(600..=7200))), Action::Resume(system)));
+    }
+    script.sort_by_key(|(at, _)| *at);
+    script
+}
+
+/// Lets the script happen, and waits until nothing is left to do.
+pub(super) async fn happens(script: Vec<(Timestamp, Action)>, shared: Shared, rows: Arc<dyn Storage>) {
+    let clock = shared.world().clock.clone();
+    let client = Client::new(Arc::clone(&rows)).with_clock(Arc::new(clock.clone()));
+    for (at, action) in script {
+        clock.sleep_until(at).await;
+        match action {
+            Action::Push(id) => shared.world().push_base(&id),
+            Action::Cancel => cancel(&shared, &client).await,
+            Action::SetClock => shared.world().set_clock(),
+            Action::Pause(system) => pause(&shared, &client, system).await,
+            Action::Resume(system) => resume(&shared, &client, system).await,
+        }
+    }
+    if shared.world().weather.listener {
+        hours_without_the_listener(&shared, &client, &*rows).await;
+    }
+    quiet(&shared, &client).await;
+    if shared.world().weather.retention {
+        // What has ended is removed within this time, and then something changes again.
+        clock.sleep(Duration::from_secs(2 * 3600)).await;
+        shared.world().push_base("last");
+        quiet(&shared, &client).await;
+    }
+}
+
+/// Waits until no message is on its way and nothing is left to do.
+async fn quiet(shared: &Shared, client: &Client) {
+    let clock = shared.world().clock.clone();
+    loop {
+        client.wait_until_idle().await;
+        if shared.world().bus.is_quiet() {
+            return;
+        }
+        clock.sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A person pauses a build system. What is submitted long after that was stored breaks a promise.
+async fn pause(shared: &Shared, client: &Client, system: &'static str) {
+    if client.pause(system, "it is repaired", "somebody").await.is_ok() {
+        let mut world = shared.world();
+        let now = world.now();
+        world.paused.insert(system, now);
+        world.say(|| format!("{system} is paused"));
+    }
+}
+
+async fn resume(shared: &Shared, client: &Client, system: &'static str) {
+    shared.world().paused.remove(system);
+    if let Err(error) = client.resume(system).await {
+        shared.world().violation(format!("{system} cannot be resumed: {error}"));
+    }
+    shared.world().say(|| format!("{system} is resumed"));
+}
+
+/// Waits until everything has ended but what the second bus waits for, and lets that come back two
+/// hours later. Until then the first bus has been told everything.
+async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn Storage) {
+    let clock = shared.world().clock.clone();
+    loop {
+        let quiet = shared.world().bus.is_quiet();
+        let left = client.overview().await.map_or(1, |it| it.messages_waiting + it.events_open + it.builds_running);
+        if quiet && left == 0 {
+            break;
+        }
+        clock.sleep(Duration::from_secs(60)).await;
+    }
+    clock.sleep(Duration::from_secs(2 * 3600)).await;
+    let published = shared.world().bus.published.clone();
+    for text in oracle::untold(&published, rows) {
+        shared.world().violation(format!("while another bus is down: {text}"));
+    }
+    shared.world().listener_is_down = false;
+}
+
+async fn cancel(shared: &Shared, client: &Client) {
+    let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+    let Ok(events) = client.events(filter, Paging::first(100)).await else { return };
+    if events.items.is_empty() {
+        return;
+    }
+    let (one, other) = {
+        let mut world = shared.world();
+        world.canceled = true;
+        let mut pick = || events.items[world.rng.usize(..events.items.len())].id;
+        let picked = (pick(), pick());
+        world.say(|| format!("events {} and {} are to be cancelled", picked.0, picked.1));
+        picked
+    };
+    // They may have ended meanwhile, or be the same.
+    let _ = futures_util::join!(client.cancel(one, "somebody"), client.cancel(other, "somebody else"));
+}
