@@ -1,13 +1,16 @@
 //! `/metrics`, in the text format of Prometheus.
 //!
-//! Labels come from closed sets only: routes as they are registered, methods, statuses.
+//! Labels come from closed sets only: routes as they are registered, methods, statuses, build
+//! systems, states, codes of reasons. `observability/` of the crate has a dashboard and alerts.
 
 use crate::problem::Problem;
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use freshmaker::backend::Overview;
+use freshmaker::backend::{BuildCount, BuildFilter, Overview, Paging};
+use freshmaker::rebuild::{BuildState, InboxState};
+use freshmaker::time::since;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +18,8 @@ use std::time::Duration;
 
 /// Upper bounds of the buckets of request times, in seconds.
 const BUCKETS: [f64; 7] = [0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0];
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Requests since the start.
 #[derive(Debug, Default)]
@@ -109,6 +114,42 @@ fn write_overview(text: &mut String, overview: &Overview) {
     }
 }
 
+/// What is open and why, what does not move, and which build systems are paused: each is as many
+/// lines as there are build systems and codes of reasons.
+async fn write_open(text: &mut String, web: &Web) -> Result<(), Problem> {
+    let client = web.client();
+    let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
+    let open = web.ask(client.count_builds(BuildFilter { states, ..BuildFilter::default() })).await?;
+    let name = "freshmaker_builds_open";
+    head(text, name, "gauge", "Builds that have not ended, by the reason of their state.");
+    for BuildCount { system, state, reason_code, count } in open {
+        let (system, reason) = (escaped(&system), escaped(&reason_code));
+        line(text, name, &format!("system=\"{system}\",state=\"{state}\",reason=\"{reason}\""), count);
+    }
+    let name = "freshmaker_stuck";
+    head(text, name, "gauge", "What has not moved for an hour, by its cause.");
+    let mut causes: BTreeMap<String, u64> = BTreeMap::new();
+    for stuck in web.ask(client.stuck(HOUR)).await? {
+        *causes.entry(stuck.cause.code).or_default() += 1;
+    }
+    for (cause, count) in causes {
+        line(text, name, &format!("cause=\"{}\"", escaped(&cause)), count);
+    }
+    let name = "freshmaker_system_paused_seconds";
+    head(text, name, "gauge", "How long a build system has been paused.");
+    for pause in web.ask(client.pauses()).await? {
+        let seconds = since(web.now(), pause.since).as_secs();
+        line(text, name, &format!("system=\"{}\"", escaped(&pause.system)), seconds);
+    }
+    let name = "freshmaker_inbox_oldest_seconds";
+    head(text, name, "gauge", "Age of the oldest message that is not handled yet.");
+    let oldest = Paging::first(1).oldest_first();
+    let waiting = web.ask(client.messages(vec![InboxState::New, InboxState::Claimed], oldest)).await?;
+    let oldest = waiting.items.first().map_or(0, |message| since(web.now(), message.received_at).as_secs());
+    line(text, name, "", oldest);
+    Ok(())
+}
+
 /// How much there is of everything, and how requests were answered.
 #[utoipa::path(
     get,
@@ -122,6 +163,7 @@ pub(crate) async fn metrics(State(web): State<Web>) -> Result<Response, Problem>
     head(&mut text, "freshmaker_build_info", "gauge", "Version of freshmaker-web.");
     line(&mut text, "freshmaker_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     write_overview(&mut text, &overview);
+    write_open(&mut text, &web).await?;
     let (streams, resets) = web.hub().counts();
     head(&mut text, "freshmaker_sse_subscribers", "gauge", "Streams of changes that are open.");
     line(&mut text, "freshmaker_sse_subscribers", "", streams);

@@ -71,7 +71,7 @@ pub(crate) async fn overview(State(web): State<Web>) -> Result<Response, Problem
 pub(crate) struct StuckQuery {
     /// What has not moved for so many seconds. Default: 3,600.
     #[serde(default = "hour")]
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_u32)]
     for_s: u32,
 }
 

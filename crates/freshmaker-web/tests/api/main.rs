@@ -4,9 +4,11 @@
 
 mod access;
 mod limits;
+mod observability;
 mod plans;
 mod reads;
 mod server;
+mod strangers;
 mod stream;
 mod support;
 mod writes;

@@ -1,0 +1,99 @@
+//! The dashboard and the alerts name metrics, labels and routes that exist.
+
+use super::support::Service;
+use freshmaker::rebuild::{Failure, FailureClass};
+use freshmaker_testing::world::message;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DASHBOARD: &str = include_str!("../../observability/dashboard.json");
+const ALERTS: &str = include_str!("../../observability/alerts.yaml");
+
+/// Everything that has metrics: builds that ended well and badly, one that waits, a dead letter, a
+/// pause, requests.
+async fn eventful() -> String {
+    let service = Service::open();
+    service.world.builds.fail_next(&"app".into(), Failure::new(FailureClass::Permanent, "no space"));
+    service.push("base").await;
+    service.engine.client().receive(message("broken", "image.pushed", "{")).await.unwrap();
+    service.settle().await;
+    service.engine.client().pause("builds", "repairs", "somebody").await.unwrap();
+    service.push("base").await;
+    service.world.clock.set_forward(std::time::Duration::from_secs(7200));
+    String::from_utf8(service.get("/metrics").await.body).unwrap()
+}
+
+/// The labels of each metric, without the endings that histograms add.
+fn labels(metrics: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in metrics.lines() {
+        if let Some(name) = line.strip_prefix("# TYPE ").and_then(|line| line.split(' ').next()) {
+            known.entry(name.to_owned()).or_default();
+        } else if let Some((name, rest)) = line.split_once('{') {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let names = rest.split("=\"").filter_map(|part| part.rsplit([',', '{', '"']).next());
+            let names = names.filter(|name| !name.contains('}')).map(str::to_owned);
+            known.entry(name.to_owned()).or_default().extend(names);
+        }
+    }
+    known
+}
+
+fn words<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    text.split(move |letter| !is_part(letter)).filter(move |word| word.starts_with(begin))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dashboard_and_the_alerts_name_what_exists() {
+    let metrics = eventful().await;
+    let known = labels(&metrics);
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut asked: Vec<(String, String)> = targets
+        .map(|target| {
+            (target["expr"].as_str().unwrap().to_owned(), target["legendFormat"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    for alert in ALERTS.split("- alert: ").skip(1) {
+        let expr = alert.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap();
+        asked.push((expr.to_owned(), alert.to_owned()));
+    }
+    assert!(asked.len() > 20, "{asked:?}");
+    for (expr, shown) in asked {
+        let mut labels = BTreeSet::from(["le".to_owned()]);
+        let mut named = 0;
+        for word in words(&expr, "freshmaker_") {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+            let name = if known.contains_key(word) { word } else { name.unwrap_or(word) };
+            labels.extend(
+                known.get(name).unwrap_or_else(|| panic!("{word} of {expr} does not exist: {metrics}")).clone(),
+            );
+            named += 1;
+        }
+        assert!(named > 0, "{expr}");
+        let by = expr.split("by (").skip(1).flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+        let filtered = expr.split(['{', ',']).skip(1).filter_map(|part| part.split_once("=").map(|(name, _)| name));
+        let legend = shown.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::trim);
+        let legend = legend.filter(|name| !name.starts_with("$value"));
+        let legend = legend.map(|name| name.trim_start_matches("$labels."));
+        for label in by.chain(filtered).chain(legend) {
+            let label = label.trim().trim_end_matches(['~', '!']);
+            assert!(labels.contains(label), "{label:?} is no label of {expr}: {labels:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_send_people_to_routes_that_answer() {
+    let service = Service::open();
+    let mut routes = 0;
+    let texts = ALERTS.to_owned() + DASHBOARD;
+    for rest in texts.split("/api/3/").skip(1) {
+        let route = rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next().unwrap();
+        let answer = service.get(&format!("/api/3/{route}")).await;
+        assert_eq!(answer.status, 200, "/api/3/{route}");
+        routes += 1;
+    }
+    assert!(routes > 5);
+}
