@@ -29,6 +29,7 @@
 //! | What is built, and what is not? | [`Plan::nodes`], [`Plan::exclusions`] |
 //! | What can be built at the same time? | [`Plan::waves`] |
 //! | Why is this artifact in, or why not? | [`Plan::explain`] |
+//! | How many are out for which reason? | [`Plan::excluded_by_code`] |
 //! | How long will it take at least? | [`Plan::lower_bound`] |
 //! | Because of which builds? | [`Plan::critical_builds`] |
 //! | How long will it take with so many builders? | [`Plan::forecast`] |
@@ -94,9 +95,10 @@ mod stored;
 
 pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use estimate::{Estimates, Observation};
-pub use explain::{Derivation, Excluded, Explanation, Start, Step};
+pub use explain::{Derivation, Excluded, ExcludedGroup, Explanation, Start, Step};
 pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
+pub(crate) use render::short;
 pub use render::{Format, UnknownFormat};
 pub use roles::Roles;
 pub use sequence::CyclePolicy;

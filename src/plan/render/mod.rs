@@ -8,6 +8,8 @@ mod picture;
 mod svg;
 mod text;
 
+pub(crate) use names::short;
+
 use super::{Estimates, Plan, PlanNode};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
