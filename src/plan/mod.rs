@@ -35,7 +35,7 @@
 //! | How long will it take with so many builders? | [`Plan::forecast`] |
 //! | What would be different? ("what if") | [`Plan::diff`] |
 //! | Does somebody have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
-//! | How does it look? | [`Plan::render`] |
+//! | How does it look? | [`Plan::render`], [`Plan::diagram`] on a page |
 //!
 //! # A worked example
 //!
@@ -99,7 +99,7 @@ pub use explain::{Derivation, Excluded, ExcludedGroup, Explanation, Start, Step}
 pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
 pub(crate) use render::short;
-pub use render::{Format, UnknownFormat};
+pub use render::{Diagram, DiagramBox, Format, Mark, UnknownFormat};
 pub use roles::Roles;
 pub use sequence::CyclePolicy;
 

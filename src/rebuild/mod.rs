@@ -20,6 +20,7 @@
 mod admit;
 mod apply;
 mod commit;
+mod diagram;
 mod effect;
 mod forecast;
 mod history;
