@@ -113,11 +113,8 @@ impl Client {
 
     /// Nothing yet, but what concerns all builds.
     async fn nothing_open(&self) -> Result<OpenBuilds> {
-        let mut open = OpenBuilds::default();
-        open.at = self.now();
-        open.complete = true;
-        open.paused = self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause.into())).collect();
-        Ok(open)
+        let paused = self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause.into())).collect();
+        Ok(OpenBuilds { at: self.now(), paused, complete: true, ..OpenBuilds::default() })
     }
 
     /// The live attempts of all build systems, and so many ready builds of each.

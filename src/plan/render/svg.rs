@@ -94,8 +94,8 @@ pub(super) fn route(
     let mut y = top + layout.boxes[from];
     write!(f, "M{x:.0} {y:.1}")?;
     for column in from_column + 1..to_column {
-        let Some(lane) = layout.lanes.get(&(from, column)) else { continue };
-        let (next, lane) = (&columns[column], top + lane);
+        let (Some(next), Some(lane)) = (columns.get(column), layout.lanes.get(&(from, column))) else { continue };
+        let lane = top + lane;
         curve(f, (x, y), (next.left, lane))?;
         write!(f, "H{:.0}", next.right())?;
         (x, y) = (next.right(), lane);
