@@ -1,6 +1,6 @@
 use crate::artifact::ArtifactId;
 use crate::backend::{Catalog, CatalogAnswer, Result};
-use crate::graph::ArtifactGraph;
+use crate::graph::{ArtifactGraph, EdgeKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -77,7 +77,30 @@ impl Catalogs {
             let others = if self.0.len() > 1 { all.graph.dependents(of) } else { BTreeSet::new() };
             ask = others.into_iter().filter(|id| !asked.contains(id)).collect();
         }
+        if self.0.len() > 1 {
+            self.describe_repositories(&mut all).await?;
+        }
         Ok(all.about(of))
+    }
+
+    /// Asks all catalogs about the repositories that are needed: the catalog whose image needs one
+    /// may know no more of it than its name, and another one how it is prepared.
+    ///
+    /// Each repository is asked about once, so that it ends.
+    async fn describe_repositories(&self, all: &mut CatalogAnswer) -> Result<()> {
+        let mut asked: BTreeSet<ArtifactId> = BTreeSet::new();
+        loop {
+            let needed = all.graph.edges().filter(|(_, _, kind)| *kind == EdgeKind::Repository);
+            let needed: BTreeSet<_> = needed.map(|(_, repository, _)| repository.clone()).collect();
+            let ask: Vec<_> = needed.difference(&asked).cloned().collect();
+            if ask.is_empty() {
+                return Ok(());
+            }
+            for catalog in self.0.values() {
+                all.merge(catalog.describe(&ask).await?);
+            }
+            asked.extend(ask);
+        }
     }
 
     /// Returns the same as [`describe`](Self::describe); names that no catalog knows are listed in
@@ -99,7 +122,6 @@ mod tests {
     use super::*;
     use crate::artifact::{Artifact, ArtifactKind};
     use crate::backend::Remedy;
-    use crate::graph::EdgeKind;
     use crate::memory::MemoryCatalog;
     use async_trait::async_trait;
     use futures_util::FutureExt;
@@ -155,5 +177,30 @@ mod tests {
         assert!(error.text.contains("nothing") && error.text.contains("nobody"), "{error}");
         let described = all.describe(&names(&["app", "site"])).now_or_never().unwrap().unwrap();
         assert_eq!(described.edges().count(), 2);
+    }
+
+    #[test]
+    fn a_repository_is_described_by_whoever_knows_it() {
+        let repository = Artifact::new("compose", ArtifactKind::Repository);
+        let mut images = ArtifactGraph::new();
+        images.insert(Artifact::new("base", ArtifactKind::Image));
+        images.insert(Artifact::new("app", ArtifactKind::Image).with_source("app", None));
+        images.insert(repository.clone());
+        images.depend("app", "base", EdgeKind::ParentImage).unwrap();
+        images.depend("app", "compose", EdgeKind::Repository).unwrap();
+        let mut repositories = ArtifactGraph::new();
+        for name in ["compose", "older"] {
+            let artifact = Artifact { id: name.into(), ..repository.clone() };
+            repositories.insert(artifact.with_source("packages", None));
+        }
+        repositories.insert(Artifact::new("packages", ArtifactKind::Rpm));
+        repositories.depend("compose", "older", EdgeKind::Repository).unwrap();
+        repositories.depend("older", "packages", EdgeKind::RuntimeContent).unwrap();
+        let catalogs = [("images", images), ("repositories", repositories)]
+            .map(|(name, graph)| (name.to_owned(), Arc::new(MemoryCatalog::new(graph)) as _));
+        let answer = Catalogs::new(catalogs.into()).known_dependents(&names(&["base"])).now_or_never();
+        let graph = answer.unwrap().unwrap().complete().unwrap();
+        assert!(graph.get(&"compose".into()).unwrap().on_demand(), "it can be prepared");
+        assert_eq!(graph.parents(&"older".into()).len(), 1, "and so can what it needs");
     }
 }
