@@ -92,6 +92,13 @@ mod hub;
 mod layers;
 mod limits;
 mod metrics;
+#[cfg(feature = "page")]
+mod page;
+#[cfg(not(feature = "page"))]
+#[path = "no_page.rs"]
+mod page;
+mod page_config;
+mod plans;
 mod problem;
 mod rate;
 mod routes;
@@ -107,6 +114,7 @@ pub use axum;
 pub use config::{Access, Authentication, Config, ConfigError};
 pub use extract::{JsonBody, Query, WholeBody};
 pub use limits::Limits;
+pub use page_config::PageConfig;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;
 pub use serve::serve;

@@ -4,6 +4,7 @@
 
 mod access;
 mod limits;
+mod pages;
 mod plans;
 mod reads;
 mod server;
