@@ -99,6 +99,23 @@
 //! | `not_started` | no engine has started the build |
 //! | `paused` | a person has paused its build system |
 //! | `not_published` | the bus has not taken a notification |
+//!
+//! Of what builds wait for, as [`Client::waiting_for`](crate::client::Client::waiting_for) tells
+//! it. None of them is stored:
+//!
+//! | code | meaning: the build that holds it … |
+//! |---|---|
+//! | `failed` | failed or was cancelled |
+//! | `needs_decision` | may have been submitted: a person must decide |
+//! | `paused` | does not start: a person has paused its build system |
+//! | `unreachable` | does not start yet: its build system could not be reached lately |
+//! | `back_off` | is tried again after a pause |
+//! | `queue` | waits for its turn and for a free slot |
+//! | `running` | is being built |
+//! | `repository` | is being prepared |
+//! | `verifying` | was built, and its result is checked |
+//! | `canceling` | is being stopped |
+//! | `blocked` | waits for builds that were not read |
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -5,8 +5,10 @@
 //! that what it waits for is seen at once, and that can [preview](Client::preview) what an event
 //! would do.
 
+mod answers;
 mod decide;
 mod kept;
+mod open;
 mod pause;
 mod send;
 mod stuck;
@@ -14,6 +16,7 @@ mod subscription;
 mod wait;
 mod wake;
 
+pub use answers::{Answer, AnswerGroup, FailureGroup, TimeToFix, TimesToFix};
 pub use decide::RetryPart;
 pub use kept::{Applied, KeptPlan};
 pub use pause::Pause;

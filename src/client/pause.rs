@@ -1,6 +1,8 @@
 use super::send::rejected;
 use super::{Client, Concerned};
 use crate::backend::{Documents, NewDocument, Remedy, Result};
+use crate::reason::Reason;
+use crate::rebuild::PausedSystem;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -23,6 +25,12 @@ pub struct Pause {
     pub by: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl From<Pause> for PausedSystem {
+    fn from(Pause { system, reason, by, since }: Pause) -> Self {
+        Self::new(Reason::new("paused", format!("{system} is paused by {by}: {reason}")), since)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,9 @@
-use super::{Client, Pause};
-use crate::backend::{BuildFilter, DueLimits, Page, Paging, Result};
+use super::Client;
+use crate::backend::{BuildFilter, Page, Paging, Result};
 use crate::reason::Reason;
-use crate::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, RowKey, RunId};
+use crate::rebuild::{
+    AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, PausedSystem, RowKey, Transition,
+};
 use crate::time::{Timestamp, earlier};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -113,17 +115,16 @@ impl Client {
         ];
         let filter = BuildFilter { states, ..BuildFilter::default() };
         let builds = self.builds(filter, OLDEST).await?.items;
-        let limits = DueLimits { ready: 0, attempts: 0, pause_max: Duration::ZERO };
-        let live = self.reads().await?.due(RunId::NONE, limits).await?.live;
-        let pauses: BTreeMap<_, _> =
-            self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause)).collect();
+        let live = self.due(0).await?.live;
+        let pauses: BTreeMap<_, PausedSystem> =
+            self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause.into())).collect();
         let mut stuck = Vec::new();
         for build in builds {
             let busy = live.get(&build.key.system).copied().unwrap_or_default();
             let pause = pauses.get(&build.key.system).filter(|_| build.state == BuildState::Ready);
             let mut found = self.stuck_build(build, busy).await?;
-            if let (Some(stuck), Some(Pause { system, reason, by, .. })) = (&mut found, pause) {
-                stuck.cause = Reason::new("paused", format!("{system} is paused by {by}: {reason}"));
+            if let (Some(stuck), Some(pause)) = (&mut found, pause) {
+                stuck.cause = pause.reason.clone();
                 stuck.advice = "resume the build system";
             }
             stuck.extend(found);
@@ -148,16 +149,7 @@ impl Client {
         };
         let since = match since {
             Some(since) => since,
-            None => {
-                let history = self.transitions(&RowKey::Build(build.id)).await?;
-                // A build that cannot be sent goes back and forth between these, and does not move.
-                let waits = ["READY", "SUBMITTING"];
-                let still = history.iter().rev().enumerate();
-                let mut still = still.take_while(|(place, row)| *place == 0 || waits.contains(&row.to.as_str()));
-                let moves = !matches!(build.state, BuildState::Ready | BuildState::Submitting);
-                let first = if moves { still.next() } else { still.last() };
-                first.map_or(build.created_at, |(_, first)| first.at)
-            }
+            None => unmoved_since(&build, &self.transitions(&RowKey::Build(build.id)).await?),
         };
         let cause = match (build.state, &live) {
             (BuildState::Submitting, Some(attempt)) => attempt.reason.clone(),
@@ -194,4 +186,15 @@ impl Client {
         }
         Ok(stuck)
     }
+}
+
+/// Since when a build with this history, oldest first, is where it is.
+pub(super) fn unmoved_since(build: &BuildRecord, history: &[Transition]) -> Timestamp {
+    // A build that cannot be sent goes back and forth between these, and does not move.
+    let waits = ["READY", "SUBMITTING"];
+    let still = history.iter().rev().enumerate();
+    let mut still = still.take_while(|(place, row)| *place == 0 || waits.contains(&row.to.as_str()));
+    let moves = !matches!(build.state, BuildState::Ready | BuildState::Submitting);
+    let first = if moves { still.next() } else { still.last() };
+    first.map_or(build.created_at, |(_, first)| first.at)
 }

@@ -75,7 +75,17 @@ impl Estimates {
     pub fn of(&self, artifact: &Artifact) -> Duration {
         let of_artifact = || self.artifacts.get(&artifact.id)?.median();
         let of_kind = || self.kinds.get(&artifact.kind)?.median();
-        of_artifact().or(artifact.estimate).or_else(of_kind).unwrap_or_else(|| guess(artifact.kind))
+        of_artifact().or(artifact.estimate).or_else(of_kind).unwrap_or_else(|| Self::guess(artifact.kind))
+    }
+
+    /// Returns how long a build of this kind takes if nothing is known: 2 minutes for a repository,
+    /// else 10 minutes. That is enough to order builds by.
+    #[must_use]
+    pub fn guess(kind: ArtifactKind) -> Duration {
+        match kind {
+            ArtifactKind::Repository => Duration::from_secs(120),
+            _ => Duration::from_secs(600),
+        }
     }
 }
 
@@ -91,14 +101,6 @@ impl FromIterator<Observation> for Estimates {
         let mut estimates = Self::default();
         estimates.extend(observations);
         estimates
-    }
-}
-
-/// Enough to order by where nothing is known.
-fn guess(kind: ArtifactKind) -> Duration {
-    match kind {
-        ArtifactKind::Repository => Duration::from_secs(120),
-        _ => Duration::from_secs(600),
     }
 }
 

@@ -150,7 +150,46 @@ pub struct Excluded<'a> {
     pub reason: &'a Exclusion,
 }
 
+/// The exclusions of a plan that have one code, by [`Plan::excluded_by_code`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExcludedGroup<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// The artifacts, by name, each with its reason.
+    pub artifacts: Vec<(&'a ArtifactId, &'a Exclusion)>,
+}
+
 impl Plan {
+    /// Returns the candidates that are out, grouped by the code of the reason: the largest group
+    /// first, then by code.
+    ///
+    /// ```
+    /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
+    ///
+    /// let mut graph = ArtifactGraph::new();
+    /// for name in ["debian", "vendor", "vendor-2"] {
+    ///     graph.insert(Artifact::new(name, ArtifactKind::Image));
+    /// }
+    /// graph.depend("vendor", "debian", EdgeKind::ParentImage)?;
+    /// graph.depend("vendor-2", "debian", EdgeKind::ParentImage)?;
+    /// let plan = graph.plan(&["debian".into()], &Policy::allow_all())?;
+    /// let groups = plan.excluded_by_code();
+    /// assert_eq!((groups[0].code, groups[0].artifacts.len()), ("no_recipe", 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn excluded_by_code(&self) -> Vec<ExcludedGroup<'_>> {
+        let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (id, reason) in self.exclusions() {
+            groups.entry(reason.code.as_str()).or_default().push((id, reason));
+        }
+        let groups = groups.into_iter().map(|(code, artifacts)| ExcludedGroup { code, artifacts });
+        let mut groups: Vec<_> = groups.collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.artifacts.len()));
+        groups
+    }
+
     /// Returns why this artifact is in the plan, or why not: all that the plan knows about it.
     /// Never fails: an artifact that the plan does not mention is
     /// [`Unaffected`](Explanation::Unaffected).

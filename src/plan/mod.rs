@@ -29,12 +29,13 @@
 //! | What is built, and what is not? | [`Plan::nodes`], [`Plan::exclusions`] |
 //! | What can be built at the same time? | [`Plan::waves`] |
 //! | Why is this artifact in, or why not? | [`Plan::explain`] |
+//! | How many are out for which reason? | [`Plan::excluded_by_code`] |
 //! | How long will it take at least? | [`Plan::lower_bound`] |
 //! | Because of which builds? | [`Plan::critical_builds`] |
 //! | How long will it take with so many builders? | [`Plan::forecast`] |
 //! | What would be different? ("what if") | [`Plan::diff`] |
 //! | Does somebody have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
-//! | How does it look? | [`Plan::render`] |
+//! | How does it look? | [`Plan::render`], [`Plan::diagram`] on a page |
 //!
 //! # A worked example
 //!
@@ -94,10 +95,11 @@ mod stored;
 
 pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use estimate::{Estimates, Observation};
-pub use explain::{Derivation, Excluded, Explanation, Start, Step};
+pub use explain::{Derivation, Excluded, ExcludedGroup, Explanation, Start, Step};
 pub use gate::{Ask, Gate};
 pub use planner::{PlanError, Planner};
-pub use render::{Format, UnknownFormat};
+pub(crate) use render::short;
+pub use render::{Diagram, DiagramBox, Format, Mark, UnknownFormat};
 pub use roles::Roles;
 pub use sequence::CyclePolicy;
 

@@ -393,7 +393,7 @@ impl Rebuild {
             inputs: None,
             pending: 0,
             priority,
-            estimate: node.artifact.estimate,
+            estimate: Some(node.estimate),
             attempts: 0,
             tries: 0,
             resubmits: 0,

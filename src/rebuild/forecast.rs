@@ -1,8 +1,8 @@
 //! Forecast: plays a plan through the real schedule on virtual time.
 //!
-//! Reads a plan or a list of tasks, and no rows. The simulation goes from end to end of a task:
-//! start what the schedule starts, go on to the earliest moment at which tasks end, end all of
-//! them, make ready what waited for them, and begin again.
+//! Reads a plan or a list of tasks, and no rows; `live` makes the tasks of stored builds. The
+//! simulation goes from end to end of a task: start what the schedule starts, go on to the earliest
+//! moment at which tasks end, end all of them, make ready what waited for them, and begin again.
 //!
 //! Cost: O((n + m) log n) for n tasks and m dependencies.
 //!
@@ -150,37 +150,12 @@ impl<'a> Workload<'a> {
         let entries = self.tasks.iter().zip(&self.ranks);
         let entries = entries.map(|(task, rank)| Entry { system: task.system, rank: *rank, estimate: task.estimate });
         let priorities = QueuePositions::default().enqueue(Severity::default(), &entries.collect::<Vec<_>>());
-        let mut schedule = Schedule::new(limits.clone());
-        let mut waits_for: Vec<_> = (0..self.waits.nodes()).map(|task| self.waits.parents(task).len()).collect();
-        for (task, _) in (0..).zip(&waits_for).filter(|(_, count)| **count == 0) {
-            schedule.ready(self.tasks[task as usize].system, priorities[task as usize], task);
-        }
-        let mut spans = vec![Span::default(); self.tasks.len()];
-        let mut running: BinaryHeap<Reverse<(Duration, u32)>> = BinaryHeap::new();
-        let mut now = Duration::ZERO;
-        loop {
-            while let Some(task) = schedule.start() {
-                let end = now.saturating_add(self.tasks[task as usize].duration);
-                spans[task as usize] = Span { start: now, end };
-                running.push(Reverse((end, task)));
-            }
-            let Some(&Reverse((end, _))) = running.peek() else { break };
-            now = end;
-            // All that end at one moment, before anything starts.
-            while running.peek().is_some_and(|Reverse((end, _))| *end == now)
-                && let Some(Reverse((_, task))) = running.pop()
-            {
-                schedule.ended(self.tasks[task as usize].system);
-                for &child in self.waits.children(task) {
-                    waits_for[child as usize] -= 1;
-                    if waits_for[child as usize] == 0 {
-                        schedule.ready(self.tasks[child as usize].system, priorities[child as usize], child);
-                    }
-                }
-            }
-        }
-        let idle = self.idle(limits, now);
-        Ok(Forecast { makespan: now, lower_bound: self.lower_bound(limits), spans, idle })
+        let begin = vec![Begin::Waits(Duration::ZERO); self.tasks.len()];
+        let played = Simulation::new(&self.tasks, &self.waits, &priorities, &begin, limits).play();
+        let spans: Vec<_> = played.into_iter().map(|played| played.unwrap_or_default().span).collect();
+        let makespan = spans.iter().map(|span| span.end).max().unwrap_or_default();
+        let idle = self.idle(limits, makespan);
+        Ok(Forecast { makespan, lower_bound: self.lower_bound(limits), spans, idle })
     }
 
     /// Returns for each build system how much of its capacity until the end has nothing to do.
@@ -192,6 +167,155 @@ impl<'a> Workload<'a> {
             *left = left.saturating_sub(task.duration);
         }
         idle.into_iter().map(|(system, idle)| (system.to_owned(), idle)).collect()
+    }
+}
+
+/// How a task is when a simulation begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// It starts when all that it waits for has ended, in its turn, and not before this.
+    Waits(Duration),
+    /// It runs, and ends after its duration; it takes a slot of its build system or none.
+    Runs { slot: bool },
+    /// It never starts or never ends, and what waits for it never starts. It may take a slot.
+    Held { slot: bool },
+}
+
+/// When a task runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Played {
+    pub(super) span: Span,
+    /// What had to end right before it could start, if anything had.
+    pub(super) follows: Option<Follow>,
+}
+
+/// A task that had to end right before another one could start.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Follow {
+    /// The other one waited for it.
+    Parent(u32),
+    /// The other one got its slot.
+    Slot(u32),
+}
+
+/// Something that happens at a moment of a simulation: ends come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Ends(u32),
+    /// A task that waited for nothing but this moment is ready.
+    Ready(u32),
+}
+
+/// Tasks that are played through the schedule, from any beginning.
+pub(super) struct Simulation<'s, 'a> {
+    tasks: &'s [Task<'a>],
+    waits: &'s Csr,
+    priorities: &'s [i64],
+    begin: &'s [Begin],
+    schedule: Schedule<u32>,
+    /// Of each task, how many it waits for.
+    pending: Vec<usize>,
+    moments: BinaryHeap<Reverse<(Duration, Moment)>>,
+    /// Of each task that is ready: since when, and which parent made it ready.
+    ready: Vec<(Duration, Option<u32>)>,
+    /// Of each build system, the last task that gave a slot back, and when.
+    freed: BTreeMap<&'a str, (Duration, u32)>,
+    played: Vec<Option<Played>>,
+}
+
+impl<'s, 'a> Simulation<'s, 'a> {
+    /// All slices have one element for each task.
+    pub(super) fn new(
+        tasks: &'s [Task<'a>],
+        waits: &'s Csr,
+        priorities: &'s [i64],
+        begin: &'s [Begin],
+        limits: &ConcurrencyLimits,
+    ) -> Self {
+        Self {
+            tasks,
+            waits,
+            priorities,
+            begin,
+            schedule: Schedule::new(limits.clone()),
+            pending: (0..waits.nodes()).map(|task| waits.parents(task).len()).collect(),
+            moments: BinaryHeap::new(),
+            ready: vec![(Duration::ZERO, None); tasks.len()],
+            freed: BTreeMap::new(),
+            played: vec![None; tasks.len()],
+        }
+    }
+
+    /// Returns when each task runs; `None` if it never starts or never ends.
+    pub(super) fn play(mut self) -> Vec<Option<Played>> {
+        for (task, begin) in (0..).zip(self.begin) {
+            let Task { system, duration, .. } = self.tasks[task as usize];
+            match *begin {
+                Begin::Waits(_) if self.pending[task as usize] == 0 => self.ready(task, Duration::ZERO, None),
+                Begin::Waits(_) | Begin::Held { slot: false } => {}
+                Begin::Held { slot: true } => self.schedule.live(system, 1),
+                Begin::Runs { slot } => {
+                    self.schedule.live(system, u32::from(slot));
+                    self.run(task, Duration::ZERO, duration, None);
+                }
+            }
+        }
+        let mut now = Duration::ZERO;
+        loop {
+            while let Some(task) = self.schedule.start() {
+                let (since, because) = self.ready[task as usize];
+                let Task { system, duration, .. } = self.tasks[task as usize];
+                let freed = self.freed.get(system).filter(|(at, _)| *at == now).map(|(_, by)| Follow::Slot(*by));
+                let follows = if since == now { because.map(Follow::Parent) } else { freed };
+                self.run(task, now, duration, follows);
+            }
+            let Some(&Reverse((next, _))) = self.moments.peek() else { break };
+            now = next;
+            // All that ends at one moment, before anything starts.
+            while self.moments.peek().is_some_and(|Reverse((at, _))| *at == now)
+                && let Some(Reverse((_, moment))) = self.moments.pop()
+            {
+                match moment {
+                    Moment::Ends(task) => self.end(task, now),
+                    Moment::Ready(task) => self.ready(task, now, None),
+                }
+            }
+        }
+        self.played
+    }
+
+    fn run(&mut self, task: u32, start: Duration, duration: Duration, follows: Option<Follow>) {
+        let end = start.saturating_add(duration);
+        self.played[task as usize] = Some(Played { span: Span { start, end }, follows });
+        self.moments.push(Reverse((end, Moment::Ends(task))));
+    }
+
+    fn end(&mut self, task: u32, now: Duration) {
+        if !matches!(self.begin[task as usize], Begin::Runs { slot: false }) {
+            let system = self.tasks[task as usize].system;
+            self.schedule.ended(system);
+            self.freed.insert(system, (now, task));
+        }
+        let waits = self.waits;
+        for &child in waits.children(task) {
+            let pending = &mut self.pending[child as usize];
+            *pending = pending.saturating_sub(1);
+            if *pending == 0 {
+                self.ready(child, now, Some(task));
+            }
+        }
+    }
+
+    /// The task waits for no other one any more.
+    fn ready(&mut self, task: u32, now: Duration, because: Option<u32>) {
+        match self.begin[task as usize] {
+            Begin::Waits(until) if until > now => self.moments.push(Reverse((until, Moment::Ready(task)))),
+            Begin::Waits(_) => {
+                self.ready[task as usize] = (now, because);
+                self.schedule.ready(self.tasks[task as usize].system, self.priorities[task as usize], task);
+            }
+            Begin::Runs { .. } | Begin::Held { .. } => {}
+        }
     }
 }
 

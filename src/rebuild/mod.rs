@@ -20,11 +20,14 @@
 mod admit;
 mod apply;
 mod commit;
+mod diagram;
 mod effect;
 mod forecast;
 mod history;
 mod input;
+mod live;
 mod neighbourhood;
+mod open;
 mod person;
 mod polling;
 mod record;
@@ -33,6 +36,7 @@ mod retry;
 mod schedule;
 mod state;
 mod verify;
+mod waiting;
 
 pub use admit::{Admission, NotAdmitted, Outcome};
 pub use apply::IllegalInput;
@@ -41,7 +45,9 @@ pub use effect::Effect;
 pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
+pub use live::{EventForecast, ExpectedBuild, Follows, LiveForecast};
 pub use neighbourhood::{Neighbourhood, Rebuild};
+pub use open::{OpenBuilds, PausedSystem};
 pub use polling::{Followed, Polling};
 pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
@@ -50,3 +56,4 @@ pub use record::{
 pub use retry::Limits;
 pub use schedule::{ConcurrencyLimits, Entry, QueuePositions, Schedule};
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState, UnknownState};
+pub use waiting::{NextChange, NextMoment, PathStep, WaitKind, Waiting, WaitingFor};

@@ -1,6 +1,7 @@
 //! The real engine with backends in memory: what becomes of messages, decisions, builds and runs.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod applied;
 mod config;
 mod decisions;

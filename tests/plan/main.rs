@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
+mod diagram;
 mod diff;
 mod explain;
 mod render;

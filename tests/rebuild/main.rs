@@ -6,6 +6,7 @@ mod cancel;
 mod impeded;
 mod join;
 mod lines;
+mod live;
 mod order;
 mod random;
 mod retry;

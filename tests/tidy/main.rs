@@ -9,6 +9,7 @@ mod rules;
 mod source;
 mod surface;
 
+use freshmaker::rebuild::WaitKind;
 use source::{Fault, Source};
 use std::collections::BTreeSet;
 use std::fs;
@@ -127,6 +128,7 @@ fn the_codes_of_reasons_are_listed() {
     let (mut made, listed) = rules::codes(&repository());
     // Constants that others match as well.
     made.extend(["ask_first", "prerequisite", "requested"].map(|code| (String::new(), code.to_owned())));
+    made.extend(WaitKind::ALL.map(|kind| (String::new(), kind.as_str().to_owned())));
     let missing: Vec<_> = made.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&made).collect();
     assert!(missing.is_empty() && gone.is_empty(), "not in a table of codes: {missing:?}; made nowhere: {gone:?}");

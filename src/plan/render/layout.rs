@@ -21,7 +21,6 @@
 //! 2. From the left: the barycenter of c is the position of b, 0.75; that of d is that of a, 0.25.
 //! 3. Sorted by barycenter, the right column is d, c. The arrows do not cross; this order is kept.
 
-use super::picture::{Picture, Style};
 use std::collections::BTreeMap;
 
 /// Rounds of sorting, and of levelling. More rounds change nothing that can be seen.
@@ -57,12 +56,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of(picture: &Picture<'_>) -> Self {
-        let (mut net, lanes) = net(picture);
+    /// Places boxes by the layer of each, which begin with 0 and do not fall, and the arrows
+    /// between them. Arrows that do not lead to a later layer do not count.
+    pub(super) fn of(layers: &[usize], arrows: &[(usize, usize)]) -> Self {
+        let (mut net, lanes) = net(layers, arrows);
         net.sort();
         let middles = net.level();
         Self {
-            boxes: middles[..picture.boxes.len()].to_vec(),
+            boxes: middles[..layers.len()].to_vec(),
             lanes: lanes.into_iter().map(|(place, item)| (place, middles[item])).collect(),
             height: middles.iter().fold(0.0, |height: f64, middle| height.max(*middle)) + BOX_HEIGHT / 2.0,
         }
@@ -70,23 +71,22 @@ impl Layout {
 }
 
 /// The first items are the boxes, under their own numbers.
-fn net(picture: &Picture<'_>) -> (Net, BTreeMap<(usize, usize), usize>) {
-    let boxes = picture.boxes.len();
+fn net(layers: &[usize], arrows: &[(usize, usize)]) -> (Net, BTreeMap<(usize, usize), usize>) {
+    let boxes = layers.len();
     let mut net = Net {
         items: vec![Item::Box; boxes],
-        columns: picture.layers.iter().map(|layer| layer.boxes.clone().collect()).collect(),
+        columns: vec![Vec::new(); layers.last().map_or(0, |last| last + 1)],
         left: vec![Vec::new(); boxes],
         right: vec![Vec::new(); boxes],
     };
+    layers.iter().enumerate().for_each(|(number, layer)| net.columns[*layer].push(number));
     let mut lanes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    let layer = |number: usize| picture.boxes[number].layer;
-    let forward = picture.arrows.iter().filter(|arrow| arrow.style != Style::Broken);
-    for arrow in forward.filter(|arrow| layer(arrow.from) < layer(arrow.to)) {
-        let mut last = arrow.from;
-        for column in layer(arrow.from) + 1..layer(arrow.to) {
-            last = *lanes.entry((arrow.from, column)).or_insert_with(|| net.add_lane(column, last));
+    for &(from, to) in arrows.iter().filter(|(from, to)| layers[*from] < layers[*to]) {
+        let mut last = from;
+        for column in layers[from] + 1..layers[to] {
+            last = *lanes.entry((from, column)).or_insert_with(|| net.add_lane(column, last));
         }
-        net.connect(last, arrow.to);
+        net.connect(last, to);
     }
     (net, lanes)
 }

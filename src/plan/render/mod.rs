@@ -1,12 +1,17 @@
 //! The plan as text, for programs, and as pictures: [`Plan::render`].
 
+mod diagram;
 mod dot;
+mod embedded;
 mod layout;
 mod mermaid;
 mod names;
 mod picture;
 mod svg;
 mod text;
+
+pub use diagram::{Diagram, DiagramBox, Mark};
+pub(crate) use names::short;
 
 use super::{Estimates, Plan, PlanNode};
 use std::fmt::{self, Write as _};
@@ -153,7 +158,7 @@ impl fmt::Display for Line<'_> {
 /// points that are no characters.
 fn harmless(c: char) -> char {
     let separates = matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
-    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if c.is_control() || separates || turns { '\u{fffd}' } else { c }
 }
 

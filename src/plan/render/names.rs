@@ -208,7 +208,7 @@ fn width(c: char) -> usize {
 
 /// Shortens a text to so many cells. The middle is left out, because the beginning and the end,
 /// which has the version, say more.
-pub(super) fn short(text: &str, room: usize) -> String {
+pub(crate) fn short(text: &str, room: usize) -> String {
     // As many characters as can matter, however long the text is.
     let beginning: String = text.chars().take(room + 1).map(harmless).collect();
     if beginning.chars().count() <= room && cells(&beginning) <= room {

@@ -14,8 +14,8 @@ const LABEL: usize = 34;
 /// Width of a cell: every font that is called monospace has about this, at 12 pixels.
 const CELL: f64 = 7.3;
 
-const MARGIN: f64 = 16.0;
-const PADDING: f64 = 8.0;
+pub(super) const MARGIN: f64 = 16.0;
+pub(super) const PADDING: f64 = 8.0;
 /// Room for the arrows between two columns.
 const GULLY: f64 = 90.0;
 /// Above the boxes: title, legend and what the columns are.
@@ -30,7 +30,15 @@ const STYLE: &str = "text{font:12px ui-monospace,monospace;fill:#111827}.title{f
 /// Writes the plan as a picture with columns for waves, arrows as curves, and a legend.
 pub(super) fn write(plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
     let picture = Picture::of(plan, &LIMITS);
-    let drawing = Drawing { layout: Layout::of(&picture), columns: columns(&picture), picture };
+    let layers: Vec<_> = picture.boxes.iter().map(|tile| tile.layer).collect();
+    let arrows = picture.arrows.iter().filter(|arrow| arrow.style != Style::Broken);
+    let arrows: Vec<_> = arrows.map(|arrow| (arrow.from, arrow.to)).collect();
+    let widths = picture.layers.iter().map(|layer| {
+        let labels = picture.boxes[layer.boxes.clone()].iter().map(|tile| cells(&tile.label));
+        labels.chain([cells(&layer.title)]).max().unwrap_or(0)
+    });
+    let columns = columns(widths);
+    let drawing = Drawing { layout: Layout::of(&layers, &arrows), columns, picture };
     drawing.write(plan, f)
 }
 
@@ -49,32 +57,54 @@ fn summary(plan: &Plan) -> String {
     format!("{builds} in {waves}, critical path about {}{out}", Takes(&critical, plan.critical_path()))
 }
 
-struct Column {
-    left: f64,
-    width: f64,
+pub(super) struct Column {
+    pub(super) left: f64,
+    pub(super) width: f64,
 }
 
 impl Column {
-    fn right(&self) -> f64 {
+    pub(super) fn right(&self) -> f64 {
         self.left + self.width
     }
 }
 
-/// Returns a column for each layer, as wide as its widest label.
-fn columns(picture: &Picture<'_>) -> Vec<Column> {
+/// Returns a column for each layer, as wide as its widest label, which is given in cells.
+pub(super) fn columns(widths: impl Iterator<Item = usize>) -> Vec<Column> {
     let mut left = MARGIN;
     let mut columns = Vec::new();
-    for layer in &picture.layers {
-        let labels = picture.boxes[layer.boxes.clone()].iter().map(|tile| cells(&tile.label));
-        let width = wide(labels.chain([cells(&layer.title)]).max().unwrap_or(0));
+    for cells in widths {
+        let width = wide(cells);
         columns.push(Column { left, width });
         left += width + GULLY;
     }
     columns
 }
 
+/// Draws an arrow between two boxes, each given by its number and its column, over the lanes of the
+/// columns between. The boxes begin at `top`.
+pub(super) fn route(
+    f: &mut Formatter<'_>,
+    columns: &[Column],
+    layout: &Layout,
+    top: f64,
+    (from, from_column): (usize, usize),
+    (to, to_column): (usize, usize),
+) -> fmt::Result {
+    let mut x = columns[from_column].right();
+    let mut y = top + layout.boxes[from];
+    write!(f, "M{x:.0} {y:.1}")?;
+    for column in from_column + 1..to_column {
+        let (Some(next), Some(lane)) = (columns.get(column), layout.lanes.get(&(from, column))) else { continue };
+        let lane = top + lane;
+        curve(f, (x, y), (next.left, lane))?;
+        write!(f, "H{:.0}", next.right())?;
+        (x, y) = (next.right(), lane);
+    }
+    curve(f, (x, y), (columns[to_column].left, top + layout.boxes[to]))
+}
+
 /// Returns the width of a box with so many cells in it.
-fn wide(cells: usize) -> f64 {
+pub(super) fn wide(cells: usize) -> f64 {
     cells as f64 * CELL + 2.0 * PADDING
 }
 
@@ -137,20 +167,9 @@ impl Drawing<'_> {
             Style::Waits => "waits",
             Style::Broken => "broken",
         };
-        let layer = |number: usize| self.picture.boxes[number].layer;
-        let middle = |number: usize| HEAD + self.layout.boxes[number];
-        let (from, to) = (layer(arrow.from), layer(arrow.to));
-        let mut x = self.columns[from].right();
-        let mut y = middle(arrow.from);
-        write!(f, r#"<path class="{class}" marker-end="url(#head)" d="M{x:.0} {y:.1}"#)?;
-        for column in from + 1..to {
-            let Some(lane) = self.layout.lanes.get(&(arrow.from, column)) else { continue };
-            let (next, lane) = (&self.columns[column], HEAD + lane);
-            curve(f, (x, y), (next.left, lane))?;
-            write!(f, "H{:.0}", next.right())?;
-            (x, y) = (next.right(), lane);
-        }
-        curve(f, (x, y), (self.columns[to].left, middle(arrow.to)))?;
+        let end = |number: usize| (number, self.picture.boxes[number].layer);
+        write!(f, r#"<path class="{class}" marker-end="url(#head)" d=""#)?;
+        route(f, &self.columns, &self.layout, HEAD, end(arrow.from), end(arrow.to))?;
         writeln!(f, r#""/>"#)
     }
 
@@ -240,8 +259,8 @@ fn legend(f: &mut Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A text between tags.
-struct Escaped<'a>(&'a str);
+/// A text between tags, or between the double quotes of an attribute.
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -249,6 +268,7 @@ impl fmt::Display for Escaped<'_> {
             '&' => f.write_str("&amp;"),
             '<' => f.write_str("&lt;"),
             '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
             c => write!(f, "{c}"),
         })
     }

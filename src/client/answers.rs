@@ -1,0 +1,263 @@
+use super::Client;
+use crate::backend::{BuildFilter, EventFilter, Page, Paging, Result};
+use crate::rebuild::{BuildRecord, BuildState, EventId, EventRecord, EventState};
+use crate::time::{Timestamp, since};
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The answer to "what became of this artifact?", in the order in which a person should read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Answer {
+    /// Its build failed, or a build that it needs did.
+    Failed,
+    /// It is being submitted, built, verified or stopped.
+    Running,
+    /// It waits for other builds, for its turn, or for another try.
+    Waiting,
+    /// It was built.
+    Fixed,
+    /// It did not have to be built, because its inputs are those of its latest output.
+    Unchanged,
+    /// Its build was cancelled.
+    Canceled,
+}
+
+impl Answer {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Running, Self::Waiting, Self::Fixed, Self::Unchanged, Self::Canceled];
+
+    /// Returns the answer for a build in this state.
+    ///
+    /// ```
+    /// use freshmaker::client::Answer;
+    /// use freshmaker::rebuild::BuildState;
+    ///
+    /// assert_eq!(Answer::of(BuildState::Verifying), Answer::Running);
+    /// for state in BuildState::ALL {
+    ///     assert!(Answer::of(*state).states().contains(state));
+    /// }
+    /// ```
+    #[must_use]
+    pub fn of(state: BuildState) -> Self {
+        let known = Self::ALL.into_iter().find(|answer| answer.states().contains(&state));
+        known.unwrap_or(Self::Canceled)
+    }
+
+    /// Returns the states that have this answer.
+    #[must_use]
+    pub fn states(self) -> &'static [BuildState] {
+        use BuildState as S;
+        match self {
+            Self::Failed => &[S::Failed, S::DependencyFailed],
+            Self::Running => &[S::Submitting, S::Building, S::Verifying, S::Canceling],
+            Self::Waiting => &[S::Blocked, S::Ready],
+            Self::Fixed => &[S::Done],
+            Self::Unchanged => &[S::Reused],
+            Self::Canceled => &[S::Canceled],
+        }
+    }
+
+    /// Returns the name: `failed`, `running`, `waiting`, `fixed`, `unchanged` or `canceled`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Fixed => "fixed",
+            Self::Unchanged => "unchanged",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// The builds of an event with one answer and one reason, by [`Client::answers`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnswerGroup {
+    /// What became of the artifacts.
+    pub answer: Answer,
+    /// The code of the reason that the builds have.
+    pub reason_code: String,
+    /// How many there are.
+    pub count: u64,
+    /// Which builds these are: [`Client::builds`] with this filter lists them.
+    pub filter: BuildFilter,
+}
+
+/// Failed builds with one cause, by [`Client::failures`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FailureGroup {
+    /// The build system.
+    pub system: String,
+    /// The code of the reason.
+    pub reason_code: String,
+    /// How many builds failed.
+    pub count: u64,
+    /// The one that was planned last.
+    pub newest: Option<BuildRecord>,
+    /// Which builds these are: [`Client::builds`] with this filter lists them.
+    pub filter: BuildFilter,
+}
+
+/// How long an event took.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TimeToFix {
+    /// The event.
+    pub event: EventRecord,
+    /// When its message was received. `None` if the message is not kept any more.
+    pub received_at: Option<Timestamp>,
+    /// From the message to the end of the last build; from the decision on, if the message is not
+    /// kept any more.
+    pub took: Duration,
+}
+
+/// How long events took, by [`Client::times_to_fix`].
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TimesToFix {
+    /// The events, newest first.
+    pub events: Vec<TimeToFix>,
+    /// What the next older events are [behind](Paging::behind), if there are more.
+    pub next: Option<i64>,
+}
+
+impl TimesToFix {
+    /// So many events are looked at in one call.
+    pub const EVENTS_MAX: u32 = 200;
+
+    /// Returns the time that so many percent of the events have not exceeded, by the nearest-rank
+    /// method: 50 is the median, 90 is p90. `None` if there are no events.
+    #[must_use]
+    pub fn percentile(&self, percent: u8) -> Option<Duration> {
+        percentile(self.events.iter().map(|event| event.took).collect(), percent)
+    }
+}
+
+fn percentile(mut times: Vec<Duration>, percent: u8) -> Option<Duration> {
+    times.sort_unstable();
+    let rank = (times.len() * usize::from(percent.min(100))).div_ceil(100);
+    times.get(rank.saturating_sub(1)).copied()
+}
+
+/// What became of it.
+impl Client {
+    /// How many builds of an event have which answer, by answer and then by the code of the reason.
+    /// All counts are of one question, and each group has the filter that lists its builds. What is
+    /// not rebuilt is in the plan: [`Plan::excluded_by_code`](crate::plan::Plan::excluded_by_code).
+    ///
+    /// ```
+    /// use freshmaker::backend::Paging;
+    /// use freshmaker::client::Client;
+    /// use freshmaker::memory::MemoryStorage;
+    /// use freshmaker::rebuild::EventId;
+    /// use std::sync::Arc;
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let client = Client::new(Arc::new(MemoryStorage::new()));
+    /// for group in client.answers(EventId(7)).await? {
+    ///     println!("{} ({}): {}", group.answer.as_str(), group.reason_code, group.count);
+    ///     let first = client.builds(group.filter, Paging::first(3)).await?;
+    /// #   drop(first);
+    /// }
+    /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn answers(&self, event: EventId) -> Result<Vec<AnswerGroup>> {
+        let of_event = BuildFilter { events: vec![event], ..BuildFilter::default() };
+        let mut groups: BTreeMap<(Answer, String), u64> = BTreeMap::new();
+        for row in self.count_builds(of_event.clone()).await? {
+            *groups.entry((Answer::of(row.state), row.reason_code)).or_default() += row.count;
+        }
+        let groups = groups.into_iter().map(|((answer, reason_code), count)| AnswerGroup {
+            answer,
+            count,
+            filter: BuildFilter {
+                states: answer.states().to_vec(),
+                reason_codes: vec![reason_code.clone()],
+                ..of_event.clone()
+            },
+            reason_code,
+        });
+        Ok(groups.collect())
+    }
+
+    /// The builds that failed, by build system and reason, the largest group first; at most
+    /// [`FAILURE_GROUPS_MAX`](Self::FAILURE_GROUPS_MAX) groups. Builds that only failed because of
+    /// their dependencies do not count. With `from`, builds that were planned earlier do not count
+    /// either.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn failures(&self, from: Option<Timestamp>) -> Result<Vec<FailureGroup>> {
+        let failed = BuildFilter { states: vec![BuildState::Failed], created_from: from, ..BuildFilter::default() };
+        let mut counts = self.count_builds(failed.clone()).await?;
+        counts.sort_by_key(|row| Reverse(row.count));
+        counts.truncate(Self::FAILURE_GROUPS_MAX);
+        let mut groups = Vec::with_capacity(counts.len());
+        for row in counts {
+            let filter = BuildFilter {
+                systems: vec![row.system.clone()],
+                reason_codes: vec![row.reason_code.clone()],
+                ..failed.clone()
+            };
+            let newest = self.builds(filter.clone(), Paging::first(1)).await?.items.pop();
+            let (system, reason_code, count) = (row.system, row.reason_code, row.count);
+            groups.push(FailureGroup { system, reason_code, count, newest, filter });
+        }
+        Ok(groups)
+    }
+
+    /// So many groups of failures are told, each with one more question to the storage.
+    pub const FAILURE_GROUPS_MAX: usize = 50;
+
+    /// How long events took from their message to the end of their last build, newest first: of the
+    /// events of this filter those whose builds have all ended well. States in the filter are
+    /// ignored.
+    ///
+    /// One page of at most [`TimesToFix::EVENTS_MAX`] events is looked at, and for each of them one
+    /// message.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    #[doc(alias = "MTTR")]
+    pub async fn times_to_fix(&self, filter: EventFilter, paging: Paging) -> Result<TimesToFix> {
+        let filter = EventFilter { states: vec![EventState::Complete], ..filter };
+        let paging = Paging { limit: paging.limit.min(TimesToFix::EVENTS_MAX), ..paging };
+        let Page { items, next, .. } = self.events(filter, paging).await?;
+        let mut times = TimesToFix { events: Vec::with_capacity(items.len()), next };
+        for event in items.into_iter().filter(|event| event.builds_failed == 0) {
+            let Some(done) = event.done_at else { continue };
+            let message = self.reads().await?.message(&event.source, &event.message_id).await?;
+            let received_at = message.map(|message| message.received_at);
+            let took = since(done, received_at.unwrap_or(event.created_at));
+            times.events.push(TimeToFix { event, received_at, took });
+        }
+        Ok(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let of = |times: &[u64], percent| {
+            percentile(times.iter().map(|time| Duration::from_secs(*time)).collect(), percent)
+                .map(|time| time.as_secs())
+        };
+        assert_eq!([50, 90, 100, 255].map(|percent| of(&[3, 1, 2, 4], percent)), [2, 4, 4, 4].map(Some));
+        assert_eq!([0, 1, 50].map(|percent| of(&[7], percent)), [7, 7, 7].map(Some));
+        assert_eq!(of(&[], 50), None);
+    }
+}
