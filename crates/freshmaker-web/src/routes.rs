@@ -244,6 +244,7 @@ mod tests {
         GET /dead-letters readers
         GET /messages/{source}/{id} readers
         POST /messages/{source}/{id}/requeue admin
+        GET /report readers
         GET /audit admin
         GET /health readers
         GET /sign-in everybody

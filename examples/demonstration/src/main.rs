@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 const SYSTEM: &str = "pretended";
 
 /// What fails once.
-const FAILS: &str = "docker.io/amd64/python:3.13-bookworm";
+const FAILS: &str = "docker.io/amd64/python:3.13.15-bookworm";
 
 const USAGE: u8 = 2;
 
@@ -109,7 +109,9 @@ async fn begin(world: &World, builds: &Pretended, client: &Client) -> Result<()>
     client.receive(broken).await?;
     for at in world.pushed() {
         let image = &world.images[at];
-        client.send_as(format!("push-{}", image.platform), &ImagePushed { image: image.id.to_string(), digest: None }).await?;
+        client
+            .send_as(format!("push-{}", image.platform), &ImagePushed { image: image.id.to_string(), digest: None })
+            .await?;
     }
     // That the storage answers is worth knowing before a browser is opened.
     client.events(Default::default(), Paging::first(1)).await?;

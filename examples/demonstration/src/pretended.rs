@@ -62,8 +62,8 @@ impl BuildSystem for Pretended {
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         let id = self.builds.submit(request).await?;
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.entry(id.clone()).or_insert_with(|| Instant::now() + takes(&request.artifact, self.slower));
+        let until = Instant::now() + takes(&request.artifact, self.slower);
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_insert(until);
         Ok(id)
     }
 
@@ -76,9 +76,7 @@ impl BuildSystem for Pretended {
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.remove(id);
-        drop(until);
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.builds.cancel(id).await
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use freshmaker::artifact::Digest;
+use freshmaker::plan::Diagram;
 use std::sync::LazyLock;
 
 /// A file of the page.
@@ -14,23 +15,30 @@ pub(crate) struct Asset {
     /// Its name, below `assets/`.
     pub(crate) name: String,
     kind: &'static str,
-    text: &'static str,
+    text: String,
 }
 
 impl Asset {
-    fn new(stem: &str, ending: &str, kind: &'static str, text: &'static str) -> Self {
+    fn new(stem: &str, ending: &str, kind: &'static str, text: String) -> Self {
         Self { name: format!("{stem}.{}.{ending}", Digest::of(text.as_bytes()).short()), kind, text }
     }
 }
 
-pub(crate) static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("page", "css", "text/css; charset=utf-8", include_str!("../../assets/page.css")));
+pub(crate) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "page",
+        "css",
+        "text/css; charset=utf-8",
+        format!("{}{}", Diagram::STYLE, include_str!("../../assets/page.css")),
+    )
+});
 
-pub(crate) static SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("page", "js", "text/javascript; charset=utf-8", include_str!("../../assets/page.js")));
+pub(crate) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("page", "js", "text/javascript; charset=utf-8", include_str!("../../assets/page.js").to_owned())
+});
 
 pub(crate) static ICON: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../../assets/icon.svg")));
+    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../../assets/icon.svg").to_owned()));
 
 /// Serves a file of the page. An old name, of which a page of an earlier version may be open, is
 /// not found.
@@ -45,5 +53,5 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Result<Response, Problem>
         (header::ETAG, format!("\"{name}\"")),
         (header::VARY, "accept-encoding".to_owned()),
     ];
-    Ok((headers, *text).into_response())
+    Ok((headers, text.as_str()).into_response())
 }

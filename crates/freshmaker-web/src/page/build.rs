@@ -13,6 +13,7 @@ use axum::response::Response;
 use freshmaker::backend::{BuildCount, BuildFilter, Paging};
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, RowKey, Transition,
+    WaitingFor,
 };
 
 /// So many builds that are needed, or that wait, are listed.
@@ -26,6 +27,7 @@ const HISTORY_MAX: usize = 50;
 struct BuildPage {
     frame: Frame,
     build: BuildRecord,
+    waits: Option<WaitingFor>,
     causes: Vec<Cause>,
     needs: Vec<Needed>,
     needs_hidden: usize,
@@ -67,6 +69,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let client = web.client();
     let after = visit.position().await?;
     let build = web.ask(crate::api::builds::build(web, id)).await?;
+    let waits = web.ask(client.waiting_for(id)).await?;
     let links = web.ask(client.links(vec![id])).await?;
     let mut needs = Vec::new();
     let parents: Vec<_> = links.dependencies.iter().filter(|link| link.child == id).collect();
@@ -91,6 +94,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let page = BuildPage {
         frame: visit.frame(Place::Builds, title).json(format!("api/3/builds/{id}")).live(after),
         build,
+        waits,
         causes: links.causes,
         needs,
         needs_hidden,

@@ -2,22 +2,25 @@
 //! rebuilt and why.
 
 use super::answer;
+use super::bar::{Segment, bar};
 use super::frame::{Frame, Place};
+use super::graph::{self, Drawn};
+use super::open::Open;
 use super::visit::Visit;
 use super::{links, states, text};
-use crate::api::paging::LIMIT_MAX;
 use crate::api::views;
 use crate::auth::Allowed;
 use crate::extract::Number;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
-use freshmaker::backend::{BuildCount, BuildFilter};
-use freshmaker::plan::Exclusion;
-use freshmaker::rebuild::{BuildState, EventId, EventRecord, RowKey, Transition};
+use freshmaker::backend::{BuildFilter, Paging};
+use freshmaker::client::{Answer, AnswerGroup};
+use freshmaker::rebuild::{
+    BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
+};
 use freshmaker::time::{Timestamp, since};
 use freshmaker::{ArtifactId, Plan};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +29,9 @@ const NAMES_MAX: usize = 3;
 
 /// So many builds of a critical path are shown.
 const PATH_MAX: usize = 8;
+
+/// Of each group so many builds are shown.
+const FIRST: u32 = 3;
 
 /// A history shows so many rows, the latest.
 const HISTORY_MAX: usize = 50;
@@ -37,10 +43,14 @@ struct EventPage {
     event: EventRecord,
     subject: Subject,
     bar: Vec<Segment>,
-    groups: Vec<BuildCount>,
+    groups: Vec<Group>,
+    forecast: Option<EventForecast>,
+    critical: Vec<Critical>,
+    critical_hidden: usize,
     codes: Vec<Code>,
     excluded: usize,
     plan: Option<Arc<Plan>>,
+    drawn: Option<Drawn>,
     history: Vec<Transition>,
     history_hidden: usize,
     in_event: String,
@@ -69,38 +79,24 @@ impl Subject {
     }
 }
 
-/// A part of the bar that shows how far an event is.
-#[derive(Clone, Debug)]
-pub(crate) struct Segment {
-    pub(crate) class: &'static str,
-    pub(crate) word: &'static str,
-    pub(crate) count: u64,
-    /// Where it begins and how wide it is, in thousandths of the bar.
-    pub(crate) from: u64,
-    pub(crate) width: u64,
+/// Builds with one answer for one reason.
+#[derive(Debug)]
+struct Group {
+    answer: Answer,
+    code: String,
+    count: u64,
+    /// The query that lists them all.
+    query: String,
+    /// The first of them, with what they wait for.
+    first: Vec<(BuildRecord, Option<WaitingFor>)>,
 }
 
-/// How far builds are, as parts of a bar: what went wrong first, what is to come last.
-pub(crate) fn bar(counts: &[BuildCount]) -> Vec<Segment> {
-    let words = [
-        ("fail", "failed"),
-        ("done", "done"),
-        ("same", "not needed"),
-        ("stop", "cancelled"),
-        ("run", "running"),
-        ("wait", "waiting"),
-    ];
-    let all: u64 = counts.iter().map(|row| row.count).sum();
-    let (mut before, mut bar) = (0, Vec::new());
-    for (class, word) in words {
-        let count = counts.iter().filter(|row| states::class_of(&row.state) == class).map(|row| row.count).sum::<u64>();
-        if count > 0 {
-            let from = before * 1000 / all;
-            before += count;
-            bar.push(Segment { class, word, count, from, width: before * 1000 / all - from });
-        }
-    }
-    bar
+/// A build on the critical path.
+#[derive(Debug)]
+struct Critical {
+    artifact: ArtifactId,
+    /// Not there if it has ended, or is not known.
+    build: Option<(BuildId, BuildState)>,
 }
 
 /// Candidates that are not rebuilt for one reason.
@@ -114,29 +110,13 @@ pub(crate) struct Code {
 }
 
 pub(crate) fn codes(plan: &Plan) -> Vec<Code> {
-    let mut codes: BTreeMap<&str, Code> = BTreeMap::new();
-    for (id, Exclusion { code, text, .. }) in plan.exclusions() {
-        let new = || Code { code: code.clone(), count: 0, first: id.clone(), text: text.clone() };
-        codes.entry(code).or_insert_with(new).count += 1;
-    }
-    let mut codes: Vec<_> = codes.into_values().collect();
-    codes.sort_by_key(|code| std::cmp::Reverse(code.count));
-    codes
-}
-
-/// What comes first in a list of groups of builds.
-fn order(state: BuildState) -> usize {
-    let order = [
-        BuildState::Failed,
-        BuildState::DependencyFailed,
-        BuildState::Canceling,
-        BuildState::Verifying,
-        BuildState::Building,
-        BuildState::Submitting,
-        BuildState::Ready,
-        BuildState::Blocked,
-    ];
-    order.iter().position(|known| *known == state).unwrap_or(order.len())
+    let groups = plan.excluded_by_code().into_iter();
+    let codes = groups.filter_map(|group| {
+        let (first, exclusion) = *group.artifacts.first()?;
+        let (code, text) = (group.code.to_owned(), exclusion.text.clone());
+        Some(Code { code, count: group.artifacts.len(), first: first.clone(), text })
+    });
+    codes.collect()
 }
 
 pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
@@ -144,10 +124,17 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let after = visit.position().await?;
     let event = web.ask(web.client().event(id)).await?;
     let plan = web.plan_of_event(&event).await?;
-    let filter = BuildFilter { events: vec![id], ..BuildFilter::default() };
-    let mut groups = web.ask(web.client().count_builds(filter)).await?;
-    let bar = bar(&groups);
-    groups.sort_by_key(|row| (order(row.state), std::cmp::Reverse(row.count)));
+    let answers = web.ask(web.client().answers(id)).await?;
+    let open = if event.state.is_terminal() { None } else { visit.open().await? };
+    let waiting = open.as_ref().map(|open| open.rows.waiting(Some(&open.forecast)));
+    let forecast = open.as_ref().and_then(|open| open.forecast.event(id));
+    let mut critical = critical(forecast.as_ref(), open.as_deref(), plan.as_deref());
+    let critical_hidden = critical.len().saturating_sub(PATH_MAX);
+    critical.truncate(PATH_MAX);
+    let drawn = match &plan {
+        Some(plan) => graph::within_event(&visit, &event, plan).await?,
+        None => None,
+    };
     let mut history = web.ask(web.client().transitions(&RowKey::Event(id))).await?;
     let history_hidden = history.len().saturating_sub(HISTORY_MAX);
     history.drain(..history_hidden);
@@ -155,12 +142,16 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let page = EventPage {
         frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
         subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
+        bar: bar(answers.iter().map(|group| (group.answer, group.count))),
+        groups: groups(&visit, id, answers, waiting.as_ref()).await?,
+        forecast,
+        critical,
+        critical_hidden,
         codes: plan.as_deref().map(codes).unwrap_or_default(),
         excluded: plan.as_ref().map_or(0, |plan| plan.exclusions().count()),
         event,
-        bar,
-        groups,
         plan,
+        drawn,
         history,
         history_hidden,
         in_event: format!("?event={id}"),
@@ -169,66 +160,45 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     answer(&visit, &page)
 }
 
-#[derive(Template)]
-#[template(path = "not_rebuilt.html")]
-struct NotRebuiltPage {
-    frame: Frame,
+/// The groups of builds, each with its first ones.
+async fn groups(
+    visit: &Visit,
     event: EventId,
-    codes: Vec<Code>,
-    chosen: Option<String>,
-    rows: Vec<(ArtifactId, Exclusion)>,
-    total: usize,
-    next: Option<String>,
-    in_event: String,
+    answers: Vec<AnswerGroup>,
+    waiting: Option<&Waiting<'_>>,
+) -> Result<Vec<Group>, Problem> {
+    let web = &visit.web;
+    let mut groups = Vec::with_capacity(answers.len());
+    for group in answers {
+        let states: Vec<_> = group.filter.states.iter().map(|state| state.as_str()).collect();
+        let code = links::encoded(&group.reason_code);
+        let query = format!("event={event}&state={}&reason={code}", states.join(","));
+        let filter: BuildFilter = group.filter;
+        let first = web.ask(web.client().builds(filter, Paging::first(FIRST).oldest_first())).await?.items;
+        // What was read a moment ago may be about an earlier state.
+        let is_waiting = group.answer == Answer::Waiting;
+        let waits = |build: &BuildRecord| waiting.filter(|_| is_waiting).and_then(|waiting| waiting.of(build.id));
+        let first = first.into_iter().map(|build| (waits(&build), build)).map(|(waits, build)| (build, waits));
+        let first = first.collect();
+        groups.push(Group { answer: group.answer, code: group.reason_code, count: group.count, query, first });
+    }
+    Ok(groups)
 }
 
-/// What is not rebuilt because of an event, by name, and why.
-pub(crate) async fn not_rebuilt(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
-    let plan = visit.web.plan_of(id).await?;
-    let chosen = visit.value("code").map(str::to_owned);
-    let behind = visit.value("behind").unwrap_or_default();
-    let wanted = |exclusion: &Exclusion| chosen.as_ref().is_none_or(|code| *code == exclusion.code);
-    let total = plan.exclusions().filter(|(_, exclusion)| wanted(exclusion)).count();
-    // They are in the order of their names.
-    let rest = plan.exclusions().filter(|(id, exclusion)| wanted(exclusion) && id.as_str() > behind);
-    let mut rows: Vec<_> =
-        rest.take(LIMIT_MAX as usize + 1).map(|(id, exclusion)| (id.clone(), exclusion.clone())).collect();
-    let more = rows.len() > LIMIT_MAX as usize;
-    rows.truncate(LIMIT_MAX as usize);
-    let json = match &chosen {
-        Some(code) => format!("api/3/events/{id}/excluded?code={}", links::encoded(code)),
-        None => format!("api/3/events/{id}/excluded"),
-    };
-    let next = rows.last().filter(|_| more).map(|(id, _)| visit.query_with("behind", id.as_str()));
-    let page = NotRebuiltPage {
-        frame: visit.frame(Place::Events, format!("Event {id}: not rebuilt")).json(json),
-        event: EventId(id),
-        codes: codes(&plan),
-        chosen,
-        rows,
-        total,
-        next,
-        in_event: format!("?event={id}"),
-    };
-    answer(&visit, &page)
-}
-
-#[derive(Template)]
-#[template(path = "graph.html")]
-struct GraphPage {
-    frame: Frame,
-    event: EventId,
-    summary: String,
-}
-
-/// The plan of an event as a picture.
-pub(crate) async fn graph(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
-    let plan = visit.web.plan_of(id).await?;
-    let summary = format!("{} in {}", text::count(&plan.len(), "build"), text::count(&plan.waves().count(), "wave"));
-    let page = GraphPage {
-        frame: visit.frame(Place::Events, format!("Event {id}: graph")).json(format!("api/3/events/{id}/plan")),
-        event: EventId(id),
-        summary,
-    };
-    answer(&visit, &page)
+/// The builds that decide when the event ends; of the plan if nothing is open.
+fn critical(forecast: Option<&EventForecast>, open: Option<&Open>, plan: Option<&Plan>) -> Vec<Critical> {
+    match (forecast, open) {
+        (Some(forecast), Some(open)) => {
+            let rows = forecast.critical_path.iter().filter_map(|id| open.rows.builds.get(id));
+            let shown = |build: &BuildRecord| Critical {
+                artifact: build.key.artifact.clone(),
+                build: Some((build.id, build.state)),
+            };
+            rows.map(shown).collect()
+        }
+        _ => {
+            let builds = plan.map(Plan::critical_builds).unwrap_or_default();
+            builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect()
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod acts;
 mod artifact;
 mod assets;
 mod audit;
+mod bar;
 mod build;
 mod builds;
 mod dead_letters;
@@ -17,13 +18,17 @@ mod facets;
 mod failures;
 mod form;
 mod frame;
+mod graph;
 mod health;
 mod links;
 mod message;
+mod not_rebuilt;
+mod open;
 mod overview;
 mod plans;
 mod problem;
 mod queue;
+mod report;
 mod search;
 mod sign_in;
 mod states;
@@ -36,10 +41,13 @@ use crate::auth::Allowed;
 use crate::problem::{Problem, ProblemCode};
 use crate::routes::PageRoute;
 use askama::Template;
+use axum::Extension;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use freshmaker::artifact::Digest;
+use open::Lately;
+use std::sync::Arc;
 use visit::Visit;
 
 /// Whether this build has pages.
@@ -59,8 +67,8 @@ pub(crate) fn routes() -> Vec<PageRoute> {
         page(readers, "/", get(overview::page)),
         page(readers, "/events", get(events::page)),
         page(readers, "/events/{id}", get(event::page)),
-        page(readers, "/events/{id}/graph", get(event::graph)),
-        page(readers, "/events/{id}/not-rebuilt", get(event::not_rebuilt)),
+        page(readers, "/events/{id}/graph", get(graph::page)),
+        page(readers, "/events/{id}/not-rebuilt", get(not_rebuilt::page)),
         page(readers, "/builds", get(builds::page)),
         page(readers, "/builds/{id}", get(build::page)),
         page(readers, "/artifacts/{*id}", get(artifact::page)),
@@ -72,12 +80,15 @@ pub(crate) fn routes() -> Vec<PageRoute> {
         page(readers, "/failures", get(failures::page)),
         page(readers, "/dead-letters", get(dead_letters::page)),
         page(readers, "/messages/{source}/{id}", get(message::page)),
+        page(readers, "/report", get(report::page)),
         page(Allowed::ADMINS, "/audit", get(audit::page)),
         page(readers, "/health", get(health::page)),
         page(everybody, "/sign-in", get(sign_in::page)),
         page(everybody, "/assets/{name}", get(assets::asset)),
     ];
-    pages.into_iter().chain(acts::routes()).collect()
+    let lately = Arc::<Lately>::default();
+    let routes = pages.into_iter().chain(acts::routes());
+    routes.map(|(who, method, path, route)| (who, method, path, route.layer(Extension(Arc::clone(&lately))))).collect()
 }
 
 /// The answer with a page, or 304 if the browser has it.

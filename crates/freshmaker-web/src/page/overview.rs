@@ -1,16 +1,17 @@
 //! `/`: what is wrong and what to do about it, what is under way, and what has ended.
 
 use super::answer;
-use super::event::{Segment, bar};
+use super::bar::{Segment, bar};
 use super::frame::{Frame, Place};
+use super::open::Open;
 use super::visit::Visit;
 use super::{events, links, states, text};
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildCount, BuildFilter, EventFilter, Overview, Paging};
-use freshmaker::client::{Client, Pause, Stuck, StuckSubject};
-use freshmaker::rebuild::{BuildId, BuildState, EventRecord, EventState};
+use freshmaker::client::{Answer, Client, Pause, Stuck, StuckSubject};
+use freshmaker::rebuild::{BuildId, BuildState, EventForecast, EventRecord, EventState};
 use freshmaker::time::earlier;
 use std::time::Duration;
 
@@ -34,8 +35,21 @@ struct OverviewPage {
     overview: Overview,
     bar: Vec<Segment>,
     open: Vec<BuildCount>,
-    events: Vec<EventRecord>,
+    events: Vec<Running>,
     ended: Vec<EventRecord>,
+}
+
+/// An event that is open, and when it is expected to end.
+struct Running {
+    event: EventRecord,
+    expected: Option<EventForecast>,
+}
+
+impl Running {
+    fn of(event: EventRecord, open: Option<&Open>) -> Self {
+        let expected = open.and_then(|open| open.forecast.event(event.id));
+        Self { event, expected }
+    }
 }
 
 /// Something that needs somebody.
@@ -86,10 +100,12 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let overview = web.ask(client.overview()).await?;
     let open: Vec<_> = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
     let mut open = web.ask(client.count_builds(BuildFilter { states: open, ..BuildFilter::default() })).await?;
-    let bar = bar(&open);
+    let bar = bar(open.iter().map(|row| (Answer::of(row.state), row.count)));
     open.sort_by_key(|row| std::cmp::Reverse(row.count));
     let running = EventFilter { states: vec![EventState::Initialized, EventState::Building], ..EventFilter::default() };
     let events = web.ask(client.events(running, Paging::first(EVENTS_MAX))).await?.items;
+    let now = visit.open().await?;
+    let events = events.into_iter().map(|event| Running::of(event, now.as_deref())).collect();
     let states = vec![EventState::Complete, EventState::Failed, EventState::Skipped, EventState::Canceled];
     let ended = EventFilter { states, ..EventFilter::default() };
     let ended = web.ask(client.events(ended, Paging::first(EVENTS_MAX))).await?.items;
@@ -112,12 +128,10 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     let client = web.client();
     let mut alarms = Vec::new();
     let since = earlier(web.now(), NEWS);
-    let failed = BuildFilter { states: vec![BuildState::Failed], created_from: Some(since), ..BuildFilter::default() };
-    let mut failed = web.ask(client.count_builds(failed)).await?;
-    failed.sort_by_key(|row| std::cmp::Reverse(row.count));
-    for row in failed.iter().take(ALARMS_MAX) {
-        let text = format!("{} failed in {}: {}", text::count(&row.count, "build"), row.system, row.reason_code);
-        alarms.push(Alarm::new("fail", text, "Look at one, then retry its event.", "failures", "failures"));
+    for group in web.ask(client.failures(Some(since))).await?.iter().take(ALARMS_MAX) {
+        let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
+        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "build"), group.system);
+        alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));
     }
     if overview.messages_dead > 0 {
         let text = format!("{} could not be handled", text::count(&overview.messages_dead, "message"));

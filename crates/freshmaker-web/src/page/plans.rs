@@ -96,7 +96,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn message(&self) -> Result<NewMessage, Problem> {
+    fn message(&self, by: &str) -> Result<NewMessage, Problem> {
         let subject = self.subject.trim();
         let invalid = |field: &str, text: &str| {
             Problem::new(ProblemCode::Invalid, "the form is not complete").parameter(field, text)
@@ -107,7 +107,7 @@ impl Wanted {
         let (topic, body) = match self.what.as_str() {
             "image" => (ImagePushed::KIND, json!({ "image": subject })),
             "source" => (SourceChanged::KIND, json!({ "artifact": subject })),
-            "rebuild" => (RebuildRequested::KIND, json!({ "artifacts": [subject] })),
+            "rebuild" => (RebuildRequested::KIND, json!({ "artifacts": [subject], "requester": by })),
             _ => {
                 let body: Value = serde_json::from_str(&self.body)
                     .map_err(|error| invalid("body", &format!("it is no JSON: {error}")))?;
@@ -121,7 +121,7 @@ impl Wanted {
 /// Asks the handlers, and goes to the plan if there is one alone. Nothing is started, so the form
 /// can be sent as often as somebody likes.
 pub(crate) async fn preview(visit: Visit, Form(wanted): Form<Wanted>) -> Result<Response, Problem> {
-    let found = previewed(&visit.web, &visit.caller, &HeaderMap::new(), wanted.message()?).await?;
+    let found = previewed(&visit.web, &visit.caller, &HeaderMap::new(), wanted.message(visit.caller.name())?).await?;
     let answers: Vec<Answer> = found.into_iter().map(Answer::from).collect();
     let mut hashes = answers.iter().filter_map(|answer| answer.hash.as_ref());
     if let (Some(hash), None) = (hashes.next(), hashes.next()) {

@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::frame::{Frame, Place};
+use super::open::Open;
 use super::visit::Visit;
 use super::{links, text};
 use crate::auth::Allowed;
@@ -11,6 +12,7 @@ use axum::response::Response;
 use freshmaker::backend::{BuildCount, BuildFilter, Paging};
 use freshmaker::client::Pause;
 use freshmaker::rebuild::{BuildRecord, BuildState};
+use freshmaker::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many builds that could start are shown; others are in `/builds`.
@@ -23,7 +25,7 @@ struct QueuePage {
     frame: Frame,
     systems: Vec<SystemRow>,
     waits: Vec<BuildCount>,
-    next: Vec<BuildRecord>,
+    next: Vec<(BuildRecord, Option<Timestamp>)>,
     may_pause: bool,
 }
 
@@ -35,6 +37,8 @@ struct SystemRow {
     blocked: u64,
     limit: Option<u32>,
     pause: Option<Pause>,
+    /// When the last of its open builds is expected to end.
+    drains: Option<Timestamp>,
 }
 
 pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
@@ -51,9 +55,12 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let mut next = web.ask(client.builds(ready, Paging::first(READY_MAX).oldest_first())).await?.items;
     next.sort_by_key(|build| std::cmp::Reverse(build.priority));
     next.truncate(SHOWN_MAX);
+    let open = visit.open().await?;
+    let starts = |build: &BuildRecord| open.as_ref().and_then(|open| open.forecast.build(build.id)?.start);
+    let next = next.into_iter().map(|build| (starts(&build), build)).map(|(start, build)| (build, start)).collect();
     let page = QueuePage {
         frame: visit.frame(Place::Queue, "Queue and capacity").json("api/3/counts").live(after).every(10),
-        systems: systems(&counts, pauses, &limits),
+        systems: systems(&counts, pauses, &limits, open.as_deref()),
         waits,
         next,
         may_pause: visit.may(Allowed::ADMINS),
@@ -61,7 +68,12 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     answer(&visit, &page)
 }
 
-fn systems(counts: &[BuildCount], pauses: Vec<Pause>, limits: &BTreeMap<String, u32>) -> Vec<SystemRow> {
+fn systems(
+    counts: &[BuildCount],
+    pauses: Vec<Pause>,
+    limits: &BTreeMap<String, u32>,
+    open: Option<&Open>,
+) -> Vec<SystemRow> {
     let names = counts.iter().map(|row| &row.system).chain(pauses.iter().map(|pause| &pause.system));
     let names: BTreeSet<String> = names.chain(limits.keys()).cloned().collect();
     let of = |name: &str, is: fn(BuildState) -> bool| -> u64 {
@@ -72,6 +84,7 @@ fn systems(counts: &[BuildCount], pauses: Vec<Pause>, limits: &BTreeMap<String, 
         ready: of(&name, |state| state == BuildState::Ready),
         blocked: of(&name, |state| state == BuildState::Blocked),
         limit: limits.get(&name).copied(),
+        drains: open.and_then(|open| open.forecast.systems().get(&name).copied().flatten()),
         pause: pauses.iter().find(|pause| pause.system == name).cloned(),
         name,
     });

@@ -1,6 +1,7 @@
 //! States as a word with a shape, whose colour only repeats it.
 
 use askama::filters::HtmlSafe;
+use freshmaker::client::Answer;
 use freshmaker::rebuild::{AttemptState, BuildState, EventRecord, EventState};
 use std::fmt::{self, Display, Formatter};
 
@@ -45,19 +46,27 @@ pub(crate) fn event(event: &EventRecord) -> Chip {
     Chip::new(class, word)
 }
 
-pub(crate) fn class_of(state: &BuildState) -> &'static str {
-    match state {
-        BuildState::Blocked | BuildState::Ready => "wait",
-        BuildState::Submitting | BuildState::Building | BuildState::Verifying => "run",
-        BuildState::Done => "done",
-        BuildState::Reused => "same",
-        BuildState::Failed | BuildState::DependencyFailed => "fail",
-        BuildState::Canceling | BuildState::Canceled => "stop",
+/// How an answer to "what became of it?" is drawn, and its word.
+pub(crate) fn of_answer(answer: Answer) -> (&'static str, &'static str) {
+    match answer {
+        Answer::Failed => ("fail", "failed"),
+        Answer::Running => ("run", "running"),
+        Answer::Waiting => ("wait", "waiting"),
+        Answer::Fixed => ("done", "done"),
+        Answer::Unchanged => ("same", "not needed"),
+        Answer::Canceled => ("stop", "cancelled"),
+        _ => ("stop", answer.as_str()),
     }
 }
 
+/// An answer as a chip.
+pub(crate) fn answer(answer: &Answer) -> Chip {
+    let (class, word) = of_answer(*answer);
+    Chip::new(class, word)
+}
+
 pub(crate) fn build(state: &BuildState) -> Chip {
-    Chip::new(class_of(state), state.as_str())
+    Chip::new(of_answer(Answer::of(*state)).0, state.as_str())
 }
 
 pub(crate) fn attempt(state: &AttemptState) -> Chip {

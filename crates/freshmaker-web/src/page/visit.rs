@@ -2,6 +2,7 @@
 
 use super::frame::{Frame, Place};
 use super::links;
+use super::open::Lately;
 use crate::auth::{Allowed, Caller};
 use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
@@ -9,6 +10,7 @@ use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// A query has no more parameters than this.
 const PARAMETERS_MAX: usize = 100;
@@ -27,6 +29,7 @@ pub(crate) struct Visit {
     pub(crate) query: Vec<(String, String)>,
     /// What a form has just done, by its code.
     pub(crate) told: Option<String>,
+    pub(super) lately: Arc<Lately>,
 }
 
 impl FromRequestParts<Web> for Visit {
@@ -52,6 +55,8 @@ impl FromRequestParts<Web> for Visit {
             path: parts.uri.path().trim_start_matches('/').to_owned(),
             query,
             told,
+            // Each page is registered with the one of its service.
+            lately: parts.extensions.get().cloned().unwrap_or_default(),
         })
     }
 }
