@@ -2,6 +2,7 @@
 
 use crate::auth::{Members, Network, ProxyConfig, ReadAccess, Role};
 use crate::limits::Limits;
+use crate::page_config::PageConfig;
 use freshmaker::backend::Clock;
 use freshmaker::engine::SystemClock;
 use serde::Deserialize;
@@ -54,6 +55,9 @@ pub struct Config {
     pub access: Access,
     /// Bounds of everything that comes in.
     pub limits: Limits,
+    /// Pages for people, beside the API. Default: none. A program that is built without the feature
+    /// `page` refuses such a configuration in [`Config::check`].
+    pub page: Option<PageConfig>,
     /// The clock by which tokens end and limits fill up again. It is not part of a file. Default:
     /// that of the system.
     #[serde(skip, default = "system_clock")]
@@ -66,6 +70,7 @@ impl Default for Config {
             authentication: Authentication::default(),
             access: Access::default(),
             limits: Limits::default(),
+            page: None,
             clock: system_clock(),
         }
     }
@@ -173,6 +178,12 @@ impl Config {
         if let Some(problem) = proxy.as_ref().and_then(|proxy| proxy.fault()) {
             return error("authentication.proxy", problem);
         }
+        if self.page.is_some() && !crate::page::HAS_PAGE {
+            return error("page", "this program is built without the feature `page` of freshmaker-web".to_owned());
+        }
+        if let Some(problem) = self.page.as_ref().and_then(PageConfig::fault) {
+            return error("page", problem);
+        }
         for origin in &self.access.origins {
             if tower_http::csrf::CsrfLayer::new().add_trusted_origin(origin).is_err() {
                 return error("access.origins", format!("{origin:?} is not an origin, such as https://host"));
@@ -212,6 +223,9 @@ mod tests {
             ("limits.body_bytes = 0", "limits.body_bytes"),
             ("limits.requests = { per_minute = 0, burst = 5 }", "limits.requests"),
             ("limits.timeout_s = 0", "limits.timeout_s"),
+            ("page.session_s = 0", "page"),
+            ("page.links.koji = 'javascript:alert(1)//{id}'", "page"),
+            ("page.links.koji = 'https://koji.example/'", "page"),
         ] {
             assert_eq!(refused(text, "127.0.0.1:1").field, field);
         }

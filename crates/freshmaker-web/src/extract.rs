@@ -132,16 +132,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
             .map_err(|error| Problem::new(ProblemCode::BadParameter, format!("the query cannot be read: {error}")))?;
-        let reader = de::value::MapDeserializer::<_, de::value::Error>::new(
-            pairs.iter().map(|(name, value)| (name.as_str(), Text(value))),
-        );
-        let value = serde_path_to_error::deserialize(reader).map_err(|error| {
-            let name = error.path().iter().next().map_or_else(String::new, ToString::to_string);
-            let text = error.inner().to_string();
-            Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(name, text)
-        })?;
-        Ok(Self(value))
+        read_query(&pairs).map(Self)
     }
+}
+
+/// Reads the parameters of a query, and names the one that does not fit.
+pub(crate) fn read_query<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
+    let reader = de::value::MapDeserializer::<_, de::value::Error>::new(
+        pairs.iter().map(|(name, value)| (name.as_str(), Text(value))),
+    );
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let name = error.path().iter().next().map_or_else(String::new, ToString::to_string);
+        let text = error.inner().to_string();
+        Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(name, text)
+    })
 }
 
 /// A value of the query, which is read as what is wanted.

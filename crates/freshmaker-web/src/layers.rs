@@ -2,7 +2,8 @@
 //! security headers, problems as bodies, counting), panics, the time limit, cross-site requests,
 //! [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
 
-use crate::auth::{Allowed, Caller, Network, has_bearer};
+use crate::auth::{Allowed, Caller, Network, has_secret};
+use crate::page::Reader;
 use crate::problem::{self, PROBLEM_JSON, Problem, ProblemCode};
 use crate::web::Web;
 use axum::Router;
@@ -14,6 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -67,8 +69,9 @@ async fn answer(State(web): State<Web>, mut request: Request, next: Next) -> Res
     request.extensions_mut().insert(RequestId(id.clone()));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let (method, base) = (request.method().clone(), base_of(&request));
+    let reader = Reader::of(&web, &request);
     let mut response = next.run(request).await;
-    told_as_problem(&mut response, &base, &id);
+    told_as_problem(&mut response, &base, &id, reader);
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
@@ -97,7 +100,7 @@ fn base_of(request: &Request) -> String {
 }
 
 /// Writes the body of an answer that is a problem, or nothing but a status.
-fn told_as_problem(response: &mut Response, base: &str, id: &str) {
+fn told_as_problem(response: &mut Response, base: &str, id: &str, reader: Option<Reader>) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;
@@ -115,9 +118,13 @@ fn told_as_problem(response: &mut Response, base: &str, id: &str) {
             problem
         }
     };
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    if let Some(reader) = reader {
+        reader.tell(response, &problem, id);
+        return;
+    }
     *response.body_mut() = Body::from(problem.body(base, Some(id.to_owned())));
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
-    response.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
 fn is_of_route(headers: &HeaderMap) -> bool {
@@ -145,11 +152,8 @@ async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
     let address = proxy.and_then(|proxy| proxy.client(headers)).or(peer);
     let request_id = request.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let mut caller = Caller { principal: None, address, request_id };
-    let (key, now) = (address_key(address), web.elapsed());
-    let limited = |wait| Problem::new(ProblemCode::RateLimited, "too many requests").retry_after(wait);
-    let presents = has_bearer(headers);
-    if presents {
-        web.refused_logins().peek(&key, now).map_err(limited)?;
+    if has_secret(headers) {
+        web.may_log_in(&caller)?;
     }
     let host = request.uri.authority().map(|authority| authority.as_str());
     let host = host.or_else(|| headers.get(header::HOST).and_then(|host| host.to_str().ok()));
@@ -157,20 +161,44 @@ async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
         Ok(principal) => caller.principal = principal,
         Err(problem) => {
             if problem.code.status().is_client_error() {
-                // The same wrong token again and again costs the address its next logins.
-                web.refused_logins().take(&key, now).map_err(limited)?;
-                let (method, path) = (request.method.as_str(), request.uri.path());
-                web.audit_refusal(&caller, method, path, &problem).await;
+                web.refuse_login(&caller, request.method.as_str(), request.uri.path(), &problem).await?;
             }
             return Err(problem);
         }
     }
-    let key = caller.principal.as_ref().map_or(key, |principal| format!("principal {}", principal.name));
-    web.requests().take(&key, now).map_err(limited)?;
+    let key = caller.principal.as_ref().map(|principal| format!("principal {}", principal.name));
+    let key = key.unwrap_or_else(|| address_key(address));
+    web.requests().take(&key, web.elapsed()).map_err(limited)?;
     Ok(caller)
 }
 
+fn limited(wait: Duration) -> Problem {
+    Problem::new(ProblemCode::RateLimited, "too many requests").retry_after(wait)
+}
+
 impl Web {
+    /// Whether the address of a caller may try a secret.
+    ///
+    /// # Errors
+    /// 429 if too many of its logins were refused.
+    pub(crate) fn may_log_in(&self, caller: &Caller) -> Result<(), Problem> {
+        self.refused_logins().peek(&address_key(caller.address), self.elapsed()).map_err(limited)
+    }
+
+    /// Notes that a login was refused. The same wrong secret again and again costs the address its
+    /// next logins.
+    pub(crate) async fn refuse_login(
+        &self,
+        caller: &Caller,
+        method: &str,
+        path: &str,
+        problem: &Problem,
+    ) -> Result<(), Problem> {
+        self.refused_logins().take(&address_key(caller.address), self.elapsed()).map_err(limited)?;
+        self.audit_refusal(caller, method, path, problem).await;
+        Ok(())
+    }
+
     /// Who sends a request, found out within the time limit of the storage.
     async fn ask_login(
         &self,

@@ -1,5 +1,5 @@
-//! A REST API for services that embed [freshmaker]: what is rebuilt and why, what people decide
-//! about it, and who may.
+//! A REST API, and live pages for people, for services that embed [freshmaker]: what is rebuilt and
+//! why, what people decide about it, and who may.
 //!
 //! [`router`] makes an axum router over a [`Client`]. A service serves it alone, or nests it in its
 //! own:
@@ -63,6 +63,23 @@
 //! be open to the network. Every write, and every refusal of a caller who sent credentials or asked
 //! for a write, has a row in the audit log.
 //!
+//! # Pages
+//!
+//! With the feature `page` and a [`Config::page`], the same is there for people: `/` is what needs
+//! somebody, `/events`, `/builds`, `/artifacts/{id}`, `/plans/new`, `/queue`, `/failures`,
+//! `/dead-letters`, `/report`, `/audit` and `/health` lead to the rest. Pages are read and written
+//! without a script; with one they follow what happens. Each has a link to its JSON. Whoever has a
+//! token signs in with it, for [`PageConfig::session`].
+//!
+//! ```
+//! use freshmaker_web::{Config, PageConfig};
+//!
+//! let mut config = Config::loopback();
+//! let mut page = PageConfig::default();
+//! page.limits.insert("koji".to_owned(), 20); // as the engine has them, for expected times
+//! config.page = Some(page);
+//! ```
+//!
 //! # Routes of your own
 //!
 //! [`Web::router_with`] puts them behind the same logins, limits and headers, [`Web::allow`] says
@@ -74,6 +91,7 @@
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `oidc` | | bearer tokens of an OpenID Connect issuer |
+//! | `page` | | pages for people |
 //!
 //! # Limits
 //!
@@ -92,6 +110,13 @@ mod hub;
 mod layers;
 mod limits;
 mod metrics;
+#[cfg(feature = "page")]
+mod page;
+#[cfg(not(feature = "page"))]
+#[path = "no_page.rs"]
+mod page;
+mod page_config;
+mod plans;
 mod problem;
 mod rate;
 mod routes;
@@ -107,6 +132,7 @@ pub use axum;
 pub use config::{Access, Authentication, Config, ConfigError};
 pub use extract::{JsonBody, Query, WholeBody};
 pub use limits::Limits;
+pub use page_config::PageConfig;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;
 pub use serve::serve;

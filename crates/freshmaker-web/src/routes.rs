@@ -3,6 +3,7 @@
 use crate::api::{artifacts, builds, dead_letters, events, messages, operations, plans, stream, systems, tokens};
 use crate::auth::Allowed;
 use crate::metrics;
+use crate::page;
 use crate::problem;
 use crate::web::Web;
 use axum::Router;
@@ -20,6 +21,9 @@ pub(crate) struct Routes {
     router: OpenApiRouter<Web>,
     allowed: BTreeMap<(String, String), Allowed>,
 }
+
+/// A page, or what one of its forms does: who may use it, its method, and its path.
+pub(crate) type PageRoute = (Allowed, Method, &'static str, MethodRouter<Web>);
 
 /// The description of the API.
 #[derive(OpenApi)]
@@ -82,6 +86,13 @@ impl Routes {
         self
     }
 
+    /// Adds a page, or what one of its forms does; the description does not have it.
+    fn page(mut self, (allowed, method, path, route): PageRoute) -> Self {
+        self.router = self.router.route(path, self.web.allow(allowed, route));
+        self.allowed.insert((method.to_string(), path.to_owned()), allowed);
+        self
+    }
+
     /// The router, and who may use which method of which path.
     pub(crate) fn into_parts(self) -> (Router, BTreeMap<(String, String), Allowed>) {
         let (router, description) = self.router.split_for_parts();
@@ -94,8 +105,13 @@ impl Routes {
     }
 }
 
-/// All routes of the API.
+/// All routes: the API, and the pages if they are configured.
 pub(crate) fn all(web: &Web) -> Routes {
+    let pages = if web.config().page.is_some() { page::routes() } else { Vec::new() };
+    pages.into_iter().fold(api(web), Routes::page)
+}
+
+fn api(web: &Web) -> Routes {
     let (readers, rebuilders, admins) = (Allowed::Readers, Allowed::REBUILDERS, Allowed::ADMINS);
     Routes::new(web)
         .add(readers, routes!(events::list))
@@ -149,6 +165,7 @@ mod tests {
     use super::*;
     use crate::auth::{NewToken, Role};
     use crate::config::Config;
+    use crate::page_config::PageConfig;
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
     use freshmaker::Client;
@@ -201,6 +218,39 @@ mod tests {
         GET /healthz everybody
         GET /readyz everybody
         GET /problems/{code} everybody
+        GET / readers
+        GET /events readers
+        GET /events/{id} readers
+        GET /events/{id}/graph readers
+        GET /events/{id}/not-rebuilt readers
+        POST /events/{id}/cancel admin manual_rebuilder
+        POST /events/{id}/confirm admin manual_rebuilder
+        POST /events/{id}/retry admin manual_rebuilder
+        GET /builds readers
+        GET /builds/{id} readers
+        POST /builds/{id}/give-up admin
+        POST /attempts/{id}/resolve admin
+        GET /artifacts/{*id} readers
+        GET /search readers
+        GET /plans/new admin manual_rebuilder
+        POST /plans admin manual_rebuilder
+        GET /plans/{hash} readers
+        GET /plans/{hash}/diff admin manual_rebuilder
+        POST /plans/{hash}/apply admin manual_rebuilder
+        GET /queue readers
+        POST /systems/{system}/pause admin
+        POST /systems/{system}/resume admin
+        GET /failures readers
+        GET /dead-letters readers
+        GET /messages/{source}/{id} readers
+        POST /messages/{source}/{id}/requeue admin
+        GET /report readers
+        GET /audit admin
+        GET /health readers
+        GET /sign-in everybody
+        POST /sign-in everybody
+        POST /sign-out everybody
+        GET /assets/{name} everybody
     ";
 
     fn stated() -> BTreeMap<(String, String), Vec<&'static str>> {
@@ -211,7 +261,8 @@ mod tests {
 
     #[test]
     fn every_route_is_stated() {
-        let web = Web::new(Client::new(Arc::new(MemoryStorage::new())), Config::default());
+        let config = Config { page: Some(PageConfig::default()), ..Config::default() };
+        let web = Web::new(Client::new(Arc::new(MemoryStorage::new())), config);
         let (_, allowed) = all(&web).into_parts();
         let there: BTreeSet<_> = allowed.keys().collect();
         let stated = stated();
@@ -232,7 +283,7 @@ mod tests {
         let callers: Vec<Option<Vec<Role>>> =
             [None, Some(vec![])].into_iter().chain(Role::ALL.iter().map(|role| Some(vec![*role]))).collect();
         for read in ["public", "authenticated", "manual_rebuilder"] {
-            let mut config = Config::default();
+            let mut config = Config { page: Some(PageConfig::default()), ..Config::default() };
             (config.access.read, config.access.metrics) = (read.parse().unwrap(), read.parse().unwrap());
             let clock = Arc::new(TokioClock::new());
             config.clock = clock.clone();
@@ -241,7 +292,7 @@ mod tests {
             for ((method, path), who) in stated() {
                 for roles in &callers {
                     let path = path.replace("{*id}", "x").replace("{id}", "1").replace("{source}", "s");
-                    let path = path.replace("{hash}", "h").replace("{system}", "s");
+                    let path = path.replace("{hash}", "h").replace("{system}", "s").replace("{name}", "n");
                     let path = path.replace("{code}", "internal");
                     let mut request = Request::builder().method(method.as_str()).uri(&path);
                     if let Some(roles) = roles {

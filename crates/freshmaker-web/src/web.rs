@@ -7,6 +7,7 @@ use crate::documents::Store;
 use crate::hub::Hub;
 use crate::layers;
 use crate::metrics::Counters;
+use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};
 use crate::rate::RateLimit;
 use crate::routes;
@@ -64,6 +65,7 @@ struct Shared {
     refused_logins: RateLimit,
     counters: Counters,
     hub: Hub,
+    plans: PlanCache,
 }
 
 impl Web {
@@ -71,14 +73,14 @@ impl Web {
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
         let store = Store::new(client.clone());
-        let tokens = Tokens::kept(store.clone(), config.clock.clone());
         let shared = Shared {
-            authenticators: Authenticators::new(tokens, &config),
+            authenticators: Authenticators::new(&store, &config),
             audit: Audit::new(store, config.limits.audit_rows),
             requests: RateLimit::new(config.limits.requests),
             refused_logins: RateLimit::new(config.limits.refused_logins),
             counters: Counters::default(),
             hub: Hub::new(client.clone(), config.limits.streams),
+            plans: PlanCache::default(),
             client,
             config,
         };
@@ -143,6 +145,10 @@ impl Web {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    pub(crate) fn plans(&self) -> &PlanCache {
+        &self.shared.plans
     }
 
     pub(crate) fn now(&self) -> Timestamp {

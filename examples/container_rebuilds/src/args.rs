@@ -35,7 +35,7 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
 
   --config FILE     container_rebuilds.toml, if not given
   --since TIME      2026-11-29T06:00:00Z, for example
-  --listen ADDRESS  where the REST interfaces are served, such as 127.0.0.1:8080, if not as [web] says
+  --listen ADDRESS  where the pages and the REST interfaces are served, such as 127.0.0.1:8080, if not as [web] says
   --role ROLE       what the token may do: admin, manual_rebuilder, freshmaker_async_rebuilders; only read, if none
   --days N          how long the token is valid; 90, if not given
   --by NAME         who cancels or makes a token; the user of this process, if not given

@@ -22,7 +22,7 @@ pub(crate) struct Config {
     pub(crate) web: Option<Site>,
 }
 
-/// The REST interfaces: where, and the keys of freshmaker-web.
+/// The REST interfaces and the pages: where, and the keys of freshmaker-web.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Site {
@@ -31,6 +31,7 @@ pub(crate) struct Site {
     pub(crate) authentication: freshmaker_web::Authentication,
     pub(crate) access: freshmaker_web::Access,
     pub(crate) limits: freshmaker_web::Limits,
+    pub(crate) page: freshmaker_web::PageConfig,
 }
 
 /// The services that know what an advisory fixes, and which released images contain it.

@@ -1,4 +1,4 @@
-//! The REST interfaces of the service, in its process: those of freshmaker-web and of Freshmaker.
+//! The REST interfaces and the pages of the service, in its process: those of freshmaker-web and of Freshmaker.
 
 use crate::Result;
 use crate::config;
@@ -34,6 +34,7 @@ impl Site {
         };
         let mut web = Config::default();
         (web.authentication, web.access, web.limits) = (given.authentication, given.access, given.limits);
+        web.page = Some(given.page);
         web.check(listen)?;
         if let Some(url) = &given.base_url {
             freshmaker_net::HttpConfig::check_url(url).map_err(|error| format!("base_url: {error}"))?;
@@ -58,7 +59,7 @@ impl Site {
     /// answered before the engine stops.
     pub(crate) async fn run(self, engine: &Engine, shutdown: impl Future<Output = ()>) -> Result<()> {
         let listener = TcpListener::bind(self.listen).await.map_err(|error| format!("{}: {error}", self.listen))?;
-        tracing::info!(address = %listener.local_addr()?, "serves REST");
+        tracing::info!(address = %listener.local_addr()?, "serves REST and pages");
         let (stop, stopped) = oneshot::channel::<()>();
         let router = self.router(engine.client());
         let server = tokio::spawn(freshmaker_web::serve(listener, router, async { drop(stopped.await) }));

@@ -11,16 +11,12 @@ mod out;
 mod progress;
 mod scan;
 mod step;
-mod store;
 mod summary;
-mod world;
 
 use crate::out::{complain, say};
 use args::Command;
+use quickstart::{Result, store, world};
 use std::process::ExitCode;
-
-/// The example has one way to fail: with a sentence for who runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How a command that did its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

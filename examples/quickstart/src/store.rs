@@ -13,14 +13,14 @@ use std::time::Duration;
 
 /// An output: a function of its recipe and of the contents it was built from, and of nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Document {
-    pub(crate) artifact: ArtifactId,
-    pub(crate) recipe: Digest,
+pub struct Document {
+    pub artifact: ArtifactId,
+    pub recipe: Digest,
     /// What somebody put into it by hand: the number of the push, for the images that are pushed;
     /// else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) content: u64,
-    pub(crate) parents: BTreeMap<ArtifactId, Digest>,
+    pub content: u64,
+    pub parents: BTreeMap<ArtifactId, Digest>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -34,13 +34,13 @@ impl Document {
         Ok(bytes)
     }
 
-    pub(crate) fn digest(&self) -> Result<Digest> {
+    pub fn digest(&self) -> Result<Digest> {
         Ok(Digest::of(&self.bytes()?))
     }
 }
 
 /// How long a build of this artifact pretends to work: always the same, different for each.
-pub(crate) fn pretended_work(artifact: &ArtifactId) -> Duration {
+pub fn pretended_work(artifact: &ArtifactId) -> Duration {
     let digest = Digest::of(artifact.as_str().as_bytes());
     let first = u64::from_str_radix(&digest.short()[..2], 16).unwrap_or_default();
     Duration::from_millis(40 + first * 120 / 255)
@@ -49,21 +49,21 @@ pub(crate) fn pretended_work(artifact: &ArtifactId) -> Duration {
 /// What was pushed last: stored before anything is pushed, so that a push that was cut off can be
 /// completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Pushed {
+pub struct Pushed {
     /// Number of the push.
-    pub(crate) push: u64,
+    pub push: u64,
     /// What the pushed images have in them.
-    pub(crate) content: u64,
+    pub content: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub struct Store {
     root: PathBuf,
 }
 
 impl Store {
     /// Opens a directory, or makes it.
-    pub(crate) fn create(root: &Path) -> Result<Self> {
+    pub fn create(root: &Path) -> Result<Self> {
         for part in ["outputs", "tags"] {
             let path = root.join(part);
             fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -72,12 +72,12 @@ impl Store {
     }
 
     /// Opens a directory that is there.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: &Path) -> Result<Self> {
         let canonical = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         Ok(Self { root: canonical })
     }
 
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
@@ -91,19 +91,19 @@ impl Store {
         self.root.join("tags").join(name.as_str().replace(':', "-"))
     }
 
-    pub(crate) fn has(&self, digest: &Digest) -> bool {
+    pub fn has(&self, digest: &Digest) -> bool {
         self.output_path(digest).is_file()
     }
 
     /// The output of this digest, and the digest of what is really in its file.
-    pub(crate) fn read(&self, digest: &Digest) -> Result<(Document, Digest)> {
+    pub fn read(&self, digest: &Digest) -> Result<(Document, Digest)> {
         let path = self.output_path(digest);
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let document = serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok((document, Digest::of(&bytes)))
     }
 
-    pub(crate) fn put(&self, document: &Document) -> Result<Digest> {
+    pub fn put(&self, document: &Document) -> Result<Digest> {
         let bytes = document.bytes()?;
         let digest = Digest::of(&bytes);
         self.replace(&self.output_path(&digest), &bytes)?;
@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// The present content of an artifact.
-    pub(crate) fn tag(&self, artifact: &ArtifactId) -> Result<Option<Digest>> {
+    pub fn tag(&self, artifact: &ArtifactId) -> Result<Option<Digest>> {
         let path = self.tag_path(artifact);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text.trim().parse().map_err(|error| format!("{}: {error}", path.display()))?)),
@@ -120,11 +120,11 @@ impl Store {
         }
     }
 
-    pub(crate) fn move_tag(&self, artifact: &ArtifactId, digest: &Digest) -> Result<()> {
+    pub fn move_tag(&self, artifact: &ArtifactId, digest: &Digest) -> Result<()> {
         self.replace(&self.tag_path(artifact), format!("{digest}\n").as_bytes())
     }
 
-    pub(crate) fn pushed(&self) -> Result<Option<Pushed>> {
+    pub fn pushed(&self) -> Result<Option<Pushed>> {
         let path = self.root.join("pushed.json");
         match fs::read(&path) {
             Ok(bytes) => {
@@ -135,7 +135,7 @@ impl Store {
         }
     }
 
-    pub(crate) fn set_pushed(&self, pushed: Pushed) -> Result<()> {
+    pub fn set_pushed(&self, pushed: Pushed) -> Result<()> {
         self.replace(&self.root.join("pushed.json"), &serde_json::to_vec(&pushed)?)
     }
 

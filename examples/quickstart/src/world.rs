@@ -15,24 +15,24 @@ const DATA: &str = include_str!("data/official-images.tsv");
 const LIBRARY: &str = "https://github.com/docker-library/official-images/blob/master/library";
 
 /// What is pushed.
-pub(crate) const BASE: &str = "debian:bookworm";
+pub const BASE: &str = "debian:bookworm";
 
 #[derive(Debug)]
-pub(crate) struct Image {
-    pub(crate) id: ArtifactId,
+pub struct Image {
+    pub id: ArtifactId,
     /// As in the library: `debian:bookworm`.
-    pub(crate) name: String,
-    pub(crate) platform: String,
+    pub name: String,
+    pub platform: String,
     /// Recipes use it, but the library does not build it for this platform.
-    pub(crate) external: bool,
-    pub(crate) parents: Vec<usize>,
+    pub external: bool,
+    pub parents: Vec<usize>,
 }
 
 /// Images by number; parents before children in `order`.
 #[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) images: Vec<Image>,
-    pub(crate) order: Vec<usize>,
+pub struct World {
+    pub images: Vec<Image>,
+    pub order: Vec<usize>,
 }
 
 impl Image {
@@ -61,7 +61,7 @@ impl Image {
 }
 
 impl World {
-    pub(crate) fn load() -> Result<Self> {
+    pub fn load() -> Result<Self> {
         let mut images = Vec::new();
         let mut edges = Vec::new();
         for (number, line) in DATA.lines().enumerate() {
@@ -88,13 +88,13 @@ impl World {
     }
 
     /// The images that are pushed: one for each platform that the library builds.
-    pub(crate) fn pushed(&self) -> BTreeSet<usize> {
+    pub fn pushed(&self) -> BTreeSet<usize> {
         let base = |image: &Image| image.name == BASE && !image.external;
         (0..self.images.len()).filter(|&at| base(&self.images[at])).collect()
     }
 
     /// What directly or indirectly is built from these, without themselves.
-    pub(crate) fn dependents(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
+    pub fn dependents(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut found = of.clone();
         for &at in &self.order {
             if self.images[at].parents.iter().any(|parent| found.contains(parent)) {
@@ -105,13 +105,13 @@ impl World {
     }
 
     /// A name for what the data tells of a recipe.
-    pub(crate) fn recipe(&self, at: usize) -> Digest {
+    pub fn recipe(&self, at: usize) -> Digest {
         let image = &self.images[at];
         let parents: Vec<_> = image.parents.iter().map(|&parent| self.images[parent].id.as_str()).collect();
         Digest::of(format!("{}\n{}\n{}\n", image.name, image.platform, parents.join("\n")).as_bytes())
     }
 
-    pub(crate) fn graph(&self) -> Result<ArtifactGraph> {
+    pub fn graph(&self) -> Result<ArtifactGraph> {
         let mut graph = ArtifactGraph::new();
         for (at, image) in self.images.iter().enumerate() {
             graph.insert(image.artifact(&self.recipe(at)));
@@ -150,7 +150,7 @@ impl World {
 
     /// Gives everything that is needed its first content. What has one already keeps it, so this
     /// can be cut off and done again.
-    pub(crate) fn first_outputs(&self, store: &Store) -> Result<()> {
+    pub fn first_outputs(&self, store: &Store) -> Result<()> {
         let pushed = self.pushed();
         let mut needed = self.dependents(&pushed);
         let parents: Vec<_> = needed.iter().flat_map(|&at| self.images[at].parents.iter().copied()).collect();
@@ -209,7 +209,7 @@ fn order(images: &[Image]) -> Result<Vec<usize>> {
 }
 
 /// Upstreams of pre-releases tag often; until then nobody should depend on them.
-pub(crate) fn policy() -> std::result::Result<Policy, PolicyError> {
+pub fn policy() -> std::result::Result<Policy, PolicyError> {
     let pre_release = Rule::when("image_tag", r"tip-.*|.*\d(alpha|beta|rc)\d.*|.*-(alpha|beta|preview|rc|ea)[-.\d].*")
         .named("pre-releases")
         .because("pre-releases are rebuilt when upstream tags the next one, not when their base changes");
@@ -218,13 +218,13 @@ pub(crate) fn policy() -> std::result::Result<Policy, PolicyError> {
 
 /// The graph of the data, with the digests that the tags show at the moment of the question.
 #[derive(Debug)]
-pub(crate) struct Library {
+pub struct Library {
     images: MemoryCatalog,
     store: Store,
 }
 
 impl Library {
-    pub(crate) fn new(graph: ArtifactGraph, store: Store) -> Self {
+    pub fn new(graph: ArtifactGraph, store: Store) -> Self {
         Self { images: MemoryCatalog::new(graph), store }
     }
 

@@ -88,7 +88,7 @@ pub(crate) async fn explain(
     Name(id): Name,
     Query(ExplainQuery { event }): Query<ExplainQuery>,
 ) -> Result<Response, Problem> {
-    let plan = super::events::plan_of(&web, event).await?;
+    let plan = web.plan_of(event).await?;
     let artifact = ArtifactId::new(id.as_str());
     let explanation = plan.explain(&artifact);
     let text = explanation.to_string();

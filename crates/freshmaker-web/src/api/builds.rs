@@ -53,6 +53,22 @@ pub(crate) struct BuildsQuery {
     count: bool,
 }
 
+impl BuildsQuery {
+    /// The rows that are asked for, and which part of them.
+    pub(crate) fn filter(self) -> Result<(BuildFilter, Paging), Problem> {
+        let Self { state, event, artifact, system, reason, cursor, limit, count } = self;
+        let filter = BuildFilter {
+            states: state.0,
+            events: event.0.into_iter().map(EventId).collect(),
+            artifacts: artifact.map(ArtifactId::new).into_iter().collect(),
+            systems: system.0,
+            reason_codes: reason.0,
+            ..BuildFilter::default()
+        };
+        Ok((filter, paging(cursor.as_ref(), limit, count)?))
+    }
+}
+
 /// Lists builds, newest first.
 #[utoipa::path(
     get,
@@ -69,16 +85,8 @@ pub(crate) async fn list(
     uri: Uri,
     Query(query): Query<BuildsQuery>,
 ) -> Result<Response, Problem> {
-    let BuildsQuery { state, event, artifact, system, reason, cursor, limit, count } = query;
-    let filter = BuildFilter {
-        states: state.0,
-        events: event.0.into_iter().map(EventId).collect(),
-        artifacts: artifact.map(ArtifactId::new).into_iter().collect(),
-        systems: system.0,
-        reason_codes: reason.0,
-        ..BuildFilter::default()
-    };
-    let page = web.ask(web.client().builds(filter, paging(cursor.as_ref(), limit, count)?)).await?;
+    let (filter, paging) = query.filter()?;
+    let page = web.ask(web.client().builds(filter, paging)).await?;
     Ok(part(&uri, page, BuildView::brief))
 }
 
@@ -163,7 +171,7 @@ pub(crate) async fn attempt_transitions(State(web): State<Web>, uri: Uri, Name(i
 #[serde(deny_unknown_fields)]
 pub(crate) struct GiveUp {
     /// One sentence for the history: 1 to 1,000 characters.
-    why: String,
+    pub(crate) why: String,
 }
 
 /// Gives up a build that does not go on by itself: it fails, and what needs it fails with it. What

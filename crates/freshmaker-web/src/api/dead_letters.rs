@@ -9,6 +9,7 @@ use crate::web::Web;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use freshmaker::backend::Paging;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -30,6 +31,13 @@ pub(crate) struct DeadLettersQuery {
     count: bool,
 }
 
+impl DeadLettersQuery {
+    /// Which part of the list is asked for.
+    pub(crate) fn paging(self) -> Result<Paging, Problem> {
+        paging(self.cursor.as_ref(), self.limit, self.count)
+    }
+}
+
 /// Lists dead letters, newest first.
 #[utoipa::path(
     get,
@@ -46,8 +54,7 @@ pub(crate) async fn list(
     uri: Uri,
     Query(query): Query<DeadLettersQuery>,
 ) -> Result<Response, Problem> {
-    let DeadLettersQuery { cursor, limit, count } = query;
-    let page = web.ask(web.client().dead_letters(paging(cursor.as_ref(), limit, count)?)).await?;
+    let page = web.ask(web.client().dead_letters(query.paging()?)).await?;
     Ok(part(&uri, page, MessageView::brief))
 }
 

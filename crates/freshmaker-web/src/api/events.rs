@@ -6,15 +6,14 @@ use super::paging::{Cursor, Limit, answer, paging, part};
 use super::views::{EventView, ExclusionView, Listing, TransitionView};
 use crate::auth::Caller;
 use crate::extract::{JsonBody, List, Number, Query, parsed};
-use crate::problem::{Problem, ProblemBody, ProblemCode};
+use crate::problem::{Problem, ProblemBody};
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use freshmaker::Plan;
 use freshmaker::artifact::Digest;
-use freshmaker::backend::EventFilter;
+use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::RetryPart;
 use freshmaker::plan::Format;
 use freshmaker::rebuild::{EventId, EventState, RowKey};
@@ -67,6 +66,25 @@ pub(crate) struct EventsQuery {
     count: bool,
 }
 
+impl EventsQuery {
+    /// The rows that are asked for, and which part of them.
+    pub(crate) fn filter(self) -> Result<(EventFilter, Paging), Problem> {
+        let Self { state, kind, search_key, requester, reason, message_id, since, until, cursor, limit, count } = self;
+        let filter = EventFilter {
+            states: state.0,
+            kinds: kind.0,
+            search_keys: search_key.into_iter().collect(),
+            message_ids: message_id.into_iter().collect(),
+            requesters: requester.0,
+            reason_codes: reason.0,
+            created_from: since,
+            created_until: until,
+            ..EventFilter::default()
+        };
+        Ok((filter, paging(cursor.as_ref(), limit, count)?))
+    }
+}
+
 /// Lists events, newest first.
 #[utoipa::path(
     get,
@@ -83,20 +101,8 @@ pub(crate) async fn list(
     uri: Uri,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let EventsQuery { state, kind, search_key, requester, reason, message_id, since, until, cursor, limit, count } =
-        query;
-    let filter = EventFilter {
-        states: state.0,
-        kinds: kind.0,
-        search_keys: search_key.into_iter().collect(),
-        message_ids: message_id.into_iter().collect(),
-        requesters: requester.0,
-        reason_codes: reason.0,
-        created_from: since,
-        created_until: until,
-        ..EventFilter::default()
-    };
-    let page = web.ask(web.client().events(filter, paging(cursor.as_ref(), limit, count)?)).await?;
+    let (filter, paging) = query.filter()?;
+    let page = web.ask(web.client().events(filter, paging)).await?;
     Ok(part(&uri, page, EventView::brief))
 }
 
@@ -128,14 +134,6 @@ pub(crate) struct PlanQuery {
     format: Option<Format>,
 }
 
-pub(super) async fn plan_of(web: &Web, id: i64) -> Result<Plan, Problem> {
-    if let Some(plan) = web.ask(web.client().plan(EventId(id))).await? {
-        return Ok(plan);
-    }
-    web.ask(web.client().event(EventId(id))).await?;
-    Err(Problem::new(ProblemCode::NotFound, format!("event {id} has no plan: its handler gave none")))
-}
-
 /// The plan that an event follows, for programs or as a picture.
 #[utoipa::path(
     get,
@@ -157,7 +155,7 @@ pub(crate) async fn plan(
     Query(PlanQuery { format }): Query<PlanQuery>,
 ) -> Result<Response, Problem> {
     let format = format.unwrap_or(Format::Json);
-    let plan = plan_of(&web, id).await?;
+    let plan = web.plan_of(id).await?;
     let tag = etag::tag(format!("{}.{}", plan.hash(), format.as_str()));
     if etag::is_known(&headers, &tag)? {
         return Ok(etag::not_modified(tag));
@@ -220,7 +218,7 @@ pub(crate) async fn excluded(
     Query(query): Query<ExcludedQuery>,
 ) -> Result<Response, Problem> {
     let ExcludedQuery { code, cursor, limit, count } = query;
-    let plan = plan_of(&web, id).await?;
+    let plan = web.plan_of(id).await?;
     let wanted = plan.exclusions().filter(|(_, exclusion)| code.0.is_empty() || code.0.contains(&exclusion.code));
     let mut wanted: Vec<_> = wanted.collect();
     wanted.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
@@ -329,14 +327,23 @@ pub(crate) async fn confirm(
     headers: HeaderMap,
     JsonBody(Confirmation { plan }): JsonBody<Confirmation>,
 ) -> Result<Response, Problem> {
-    let id = EventId(id);
-    let message = web
-        .audited(&caller, "confirm", &format!("event {id}, plan {plan}"), async {
-            matching(&web, &headers, id).await?;
-            web.change(web.client().confirm(id, &plan)).await
-        })
-        .await?;
+    let message = confirmed(&web, &caller, EventId(id), &headers, &plan).await?;
     Ok(accepted("../../", &message, true))
+}
+
+/// Starts a plan, and returns the identity of the message that does.
+pub(crate) async fn confirmed(
+    web: &Web,
+    caller: &Caller,
+    id: EventId,
+    headers: &HeaderMap,
+    plan: &Digest,
+) -> Result<String, Problem> {
+    web.audited(caller, "confirm", &format!("event {id}, plan {plan}"), async {
+        matching(web, headers, id).await?;
+        web.change(web.client().confirm(id, plan)).await
+    })
+    .await
 }
 
 /// What is done over.
@@ -375,16 +382,25 @@ pub(crate) async fn retry(
     headers: HeaderMap,
     JsonBody(Retry { part }): JsonBody<Retry>,
 ) -> Result<Response, Problem> {
-    let id = EventId(id);
+    let message = retried(&web, &caller, EventId(id), &headers, part).await?;
+    Ok(accepted("../../", &message, true))
+}
+
+/// Does an ended event over, and returns the identity of the message of the new event.
+pub(crate) async fn retried(
+    web: &Web,
+    caller: &Caller,
+    id: EventId,
+    headers: &HeaderMap,
+    part: Part,
+) -> Result<String, Problem> {
     let (part, name) = match part {
         Part::Failed => (RetryPart::Failed, "failed part"),
         Part::Whole => (RetryPart::Whole, "whole"),
     };
-    let message = web
-        .audited(&caller, "retry", &format!("event {id}, {name}"), async {
-            matching(&web, &headers, id).await?;
-            web.change(web.client().retry(id, part, caller.name())).await
-        })
-        .await?;
-    Ok(accepted("../../", &message, true))
+    web.audited(caller, "retry", &format!("event {id}, {name}"), async {
+        matching(web, headers, id).await?;
+        web.change(web.client().retry(id, part, caller.name())).await
+    })
+    .await
 }

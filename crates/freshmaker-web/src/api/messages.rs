@@ -35,15 +35,15 @@ const HEADERS_MAX: usize = 64;
 pub(crate) struct NewMessage {
     /// The dotted address of the message.
     #[schema(example = "image.pushed")]
-    topic: String,
+    pub(crate) topic: String,
     /// Header fields. Those that begin with `freshmaker-` are the engine's own, and refused.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body, if it is JSON.
     #[schema(value_type = Option<Object>)]
-    body: Option<Value>,
+    pub(crate) body: Option<Value>,
     /// The body as bytes, in Base64, instead of `body`.
-    body_base64: Option<String>,
+    pub(crate) body_base64: Option<String>,
 }
 
 /// A message that was stored, and is handled once an engine runs.
@@ -69,8 +69,8 @@ pub(crate) fn accepted(root: &str, message_id: &str, new: bool) -> Response {
     problem::json(StatusCode::ACCEPTED, &[location], body)
 }
 
-/// A text as one segment of a path.
-fn encoded(text: &str) -> String {
+/// A text as one segment of a path, or as a value in a query.
+pub(crate) fn encoded(text: &str) -> String {
     let mut path = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

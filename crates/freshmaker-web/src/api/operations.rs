@@ -121,11 +121,11 @@ pub(crate) struct Readiness {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Check {
     /// `storage` or `documents`.
-    name: &'static str,
-    ok: bool,
+    pub(crate) name: &'static str,
+    pub(crate) ok: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'static str>,
+    pub(crate) problem: Option<&'static str>,
 }
 
 /// Says whether the service can do its work, and if not, what is wrong. The whole error is in the
@@ -140,6 +140,14 @@ pub(crate) struct Check {
     )
 )]
 pub(crate) async fn readyz(State(web): State<Web>) -> Response {
+    let checks = checks(&web).await;
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { ProblemCode::Unavailable.status() };
+    (status, Json(Readiness { ready, checks })).into_response()
+}
+
+/// What the service needs, and whether it has it. The whole error is in the log.
+pub(crate) async fn checks(web: &Web) -> Vec<Check> {
     let storage = web.ask(web.client().overview()).await.map(drop);
     let documents = web.ask(web.tokens().list(None, 1)).await.map(drop);
     let check = |name, result: Result<(), Problem>| {
@@ -148,8 +156,5 @@ pub(crate) async fn readyz(State(web): State<Web>) -> Response {
         }
         Check { name, ok: result.is_ok(), problem: result.err().map(|problem| problem.code.title()) }
     };
-    let checks = vec![check("storage", storage), check("documents", documents)];
-    let ready = checks.iter().all(|check| check.ok);
-    let status = if ready { StatusCode::OK } else { ProblemCode::Unavailable.status() };
-    (status, Json(Readiness { ready, checks })).into_response()
+    vec![check("storage", storage), check("documents", documents)]
 }

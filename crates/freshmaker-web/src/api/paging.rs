@@ -21,7 +21,7 @@ pub(crate) const LIMIT_MAX: u32 = 200;
 pub(crate) struct Cursor(pub(crate) String);
 
 impl Cursor {
-    fn encoded(&self) -> String {
+    pub(crate) fn encoded(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("1:{}", self.0))
     }
 

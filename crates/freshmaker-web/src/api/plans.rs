@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use freshmaker::Plan;
+use freshmaker::artifact::Digest;
 use freshmaker::client::{Applied, KeptPlan};
 use freshmaker::engine::{Foreseen, Previewed};
 use serde::Serialize;
@@ -125,16 +126,25 @@ pub(crate) async fn preview(
     headers: HeaderMap,
     JsonBody(new): JsonBody<NewMessage>,
 ) -> Result<Response, Problem> {
-    let message = described(&caller, &headers, new)?;
-    let on = format!("topic {}", message.topic);
-    // Catalogs are asked: this takes as long as a request may take.
-    let previewed = web
-        .audited(&caller, "preview", &on, async {
-            web.client().keep_plans(message, caller.name()).await.map_err(Problem::from)
-        })
-        .await?;
+    let previewed = previewed(&web, &caller, &headers, new).await?;
     let items = previewed.into_iter().map(ForeseenView::from).collect();
     Ok(problem::json(StatusCode::OK, &[], PreviewView { items }))
+}
+
+/// What handlers would do about a message; their plans are kept.
+pub(crate) async fn previewed(
+    web: &Web,
+    caller: &Caller,
+    headers: &HeaderMap,
+    new: NewMessage,
+) -> Result<Vec<Previewed>, Problem> {
+    let message = described(caller, headers, new)?;
+    let on = format!("topic {}", message.topic);
+    // Catalogs are asked: this takes as long as a request may take.
+    web.audited(caller, "preview", &on, async {
+        web.client().keep_plans(message, caller.name()).await.map_err(Problem::from)
+    })
+    .await
 }
 
 /// A plan that is kept.
@@ -179,7 +189,7 @@ pub(crate) async fn diff(State(web): State<Web>, Hash(hash): Hash) -> Result<Res
     Ok(problem::json(StatusCode::OK, &[], view))
 }
 
-const NONE: &str = "the message leads to no plan any more";
+pub(crate) const NONE: &str = "the message leads to no plan any more";
 
 /// Does exactly what a plan says that is kept, or nothing: if the same message leads to another
 /// plan by now, the answer has the difference. To apply a plan twice is the same as once.
@@ -195,17 +205,21 @@ const NONE: &str = "the message leads to no plan any more";
     )
 )]
 pub(crate) async fn apply(State(web): State<Web>, caller: Caller, Hash(hash): Hash) -> Result<Response, Problem> {
-    let message = web
-        .audited(&caller, "apply", &format!("plan {hash}"), async {
-            let kept = web.ask(web.client().kept_plan(&hash)).await?;
-            match web.client().apply(&hash, caller.name()).await? {
-                Applied::Sent(message) => Ok(message),
-                Applied::Changed(now) => {
-                    let text = now.map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(&now).to_string());
-                    Err(Problem::new(ProblemCode::PlanChanged, text))
-                }
-            }
-        })
-        .await?;
+    let message = applied(&web, &caller, &hash).await?;
     Ok(accepted("../../", &message, true))
+}
+
+/// Does what a plan says, and returns the identity of the message that does.
+pub(crate) async fn applied(web: &Web, caller: &Caller, hash: &Digest) -> Result<String, Problem> {
+    web.audited(caller, "apply", &format!("plan {hash}"), async {
+        let kept = web.ask(web.client().kept_plan(hash)).await?;
+        match web.client().apply(hash, caller.name()).await? {
+            Applied::Sent(message) => Ok(message),
+            Applied::Changed(now) => {
+                let text = now.map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(&now).to_string());
+                Err(Problem::new(ProblemCode::PlanChanged, text))
+            }
+        }
+    })
+    .await
 }

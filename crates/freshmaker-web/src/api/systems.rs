@@ -51,7 +51,7 @@ pub(crate) async fn pauses(State(web): State<Web>, uri: Uri) -> Result<Response,
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPause {
     /// At most 1,000 characters of it are kept.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Submits nothing more to a build system, until it is resumed. What it has already goes on.

@@ -105,7 +105,7 @@ pub(crate) struct AuditQuery {
     /// `writes` (default) or `refusals`.
     #[serde(default)]
     #[param(inline)]
-    part: Part,
+    pub(crate) part: Part,
     /// The part of the list that a part before has named.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
@@ -113,6 +113,19 @@ pub(crate) struct AuditQuery {
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Limit,
+}
+
+impl AuditQuery {
+    /// The rows that are asked for, and the way to the next ones.
+    pub(crate) async fn rows(self, web: &Web) -> Result<(Vec<AuditRow>, Option<Cursor>), Problem> {
+        let Self { part, cursor, limit } = self;
+        let before = Cursor::number(cursor.as_ref())?;
+        let mut rows = web.ask(web.audit().list(part, before, limit.0 + 1)).await?;
+        let more = rows.len() > limit.0 as usize;
+        rows.truncate(limit.0 as usize);
+        let next = rows.last().filter(|_| more).map(|(number, _)| Cursor(number.to_string()));
+        Ok((rows.into_iter().map(|(_, row)| row).collect(), next))
+    }
 }
 
 /// Lists the audit log, newest first: every write, or every refusal.
@@ -129,12 +142,8 @@ pub(crate) struct AuditQuery {
 pub(crate) async fn audit(
     State(web): State<Web>,
     uri: Uri,
-    Query(AuditQuery { part, cursor, limit }): Query<AuditQuery>,
+    Query(query): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    let before = Cursor::number(cursor.as_ref())?;
-    let mut rows = web.ask(web.audit().list(part, before, limit.0 + 1)).await?;
-    let more = rows.len() > limit.0 as usize;
-    rows.truncate(limit.0 as usize);
-    let next = rows.last().filter(|_| more).map(|(number, _)| Cursor(number.to_string()));
-    Ok(answer(&uri, rows.into_iter().map(|(_, row)| row).collect(), next.as_ref(), None, Vec::new()))
+    let (rows, next) = query.rows(&web).await?;
+    Ok(answer(&uri, rows, next.as_ref(), None, Vec::new()))
 }

@@ -12,6 +12,11 @@ mod oidc;
 mod oidc_config;
 mod proxy;
 mod role;
+#[cfg(feature = "page")]
+mod sessions;
+#[cfg(not(feature = "page"))]
+#[path = "no_sessions.rs"]
+mod sessions;
 mod tokens;
 
 pub use network::{Network, NetworkError};
@@ -19,9 +24,13 @@ pub(crate) use oidc::HAS_OIDC;
 pub use oidc_config::OidcConfig;
 pub use proxy::ProxyConfig;
 pub use role::{Allowed, Members, ReadAccess, Role};
+pub(crate) use sessions::session_of;
+#[cfg(feature = "page")]
+pub(crate) use sessions::{cookie, over_tls_alone};
 pub use tokens::{IssuedToken, NewToken, TokenInfo, Tokens};
 
 use crate::config::Config;
+use crate::documents::Store;
 use crate::extract::header;
 use crate::problem::{Problem, ProblemCode};
 use axum::extract::FromRequestParts;
@@ -106,13 +115,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 #[derive(Debug)]
 pub(crate) struct Authenticators {
     pub(crate) tokens: Tokens,
+    pub(crate) sessions: sessions::Sessions,
     oidc: Option<oidc::Verifier>,
 }
 
 impl Authenticators {
-    pub(crate) fn new(tokens: Tokens, config: &Config) -> Self {
+    pub(crate) fn new(store: &Store, config: &Config) -> Self {
+        let tokens = Tokens::kept(store.clone(), config.clock.clone());
+        let sessions = sessions::Sessions::new(store.clone(), config.clock.clone());
         let oidc = config.authentication.oidc.as_ref();
-        Self { tokens, oidc: oidc.map(|oidc| oidc::Verifier::new(oidc.clone(), config.clock.clone())) }
+        Self { tokens, sessions, oidc: oidc.map(|oidc| oidc::Verifier::new(oidc.clone(), config.clock.clone())) }
     }
 
     /// Finds out who sends a request that came from this peer.
@@ -138,6 +150,11 @@ impl Authenticators {
         {
             return Principal::told(&name, groups, config).map(Some);
         }
+        if config.authentication.tokens
+            && let Some(principal) = self.sessions.recognize(&self.tokens, headers).await?
+        {
+            return Ok(Some(principal));
+        }
         Ok(config.authentication.none.then(Principal::local))
     }
 
@@ -155,9 +172,9 @@ impl Authenticators {
     }
 }
 
-/// Whether a request carries a bearer token.
-pub(crate) fn has_bearer(headers: &HeaderMap) -> bool {
-    !matches!(bearer(headers), Ok(None))
+/// Whether a request carries something that can be guessed: a bearer token or a session.
+pub(crate) fn has_secret(headers: &HeaderMap) -> bool {
+    !matches!(bearer(headers), Ok(None)) || session_of(headers).is_some()
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -85,7 +85,7 @@ pub(super) fn must_be_local(peer: Option<IpAddr>, host: Option<&str>) -> Result<
     }
 }
 
-fn is_local_name(host: &str) -> bool {
+pub(super) fn is_local_name(host: &str) -> bool {
     let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

@@ -166,11 +166,10 @@ impl Tokens {
         if lifetime.is_zero() || lifetime > NewToken::LIFETIME_MAX {
             return Err(Error::new(Remedy::Rejected, format!("{PLACE}: lifetime_s"), "from 1 second to 366 days"));
         }
-        let (mut id, mut secret) = ([0; 8], [0; 32]);
-        let filled = getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut secret));
-        filled.map_err(|error| Error::new(Remedy::Unavailable, PLACE, error))?;
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| Error::new(Remedy::Unavailable, PLACE, error))?;
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let secret = URL_SAFE_NO_PAD.encode(secret);
+        let secret = secret()?;
         let created_at = self.clock.now();
         let expires_at = later(created_at, lifetime);
         let (created_by, hash) = (by.to_owned(), hash(&secret));
@@ -215,22 +214,43 @@ impl Tokens {
 
     /// Finds out whose token it is.
     pub(crate) async fn verify(&self, token: &str) -> Result<Principal, Problem> {
+        self.verified(token).await.map(TokenInfo::principal)
+    }
+
+    /// What is known about the token with this id, and the hash of its secret, if it is valid.
+    pub(super) async fn valid(&self, id: &str) -> Result<Option<(TokenInfo, String)>> {
+        let Some(document) = self.store.get(KIND, id).await? else { return Ok(None) };
+        Ok(Some(Row::read(document)?).filter(|(info, _)| info.expires_at > self.clock.now()))
+    }
+
+    /// Checks a token, and returns what is known about it.
+    pub(crate) async fn verified(&self, token: &str) -> Result<TokenInfo, Problem> {
         let parts = token.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once('_'));
         let well_formed = |(id, secret): &(&str, &str)| id.len() == 16 && secret.len() == 43;
         let refused = || Problem::refused("the token is not known, was revoked, or has ended");
         let (id, secret) = parts.filter(well_formed).ok_or_else(refused)?;
-        let document = self.store.get(KIND, id).await?.ok_or_else(refused)?;
-        let (info, stored) = Row::read(document)?;
+        let (info, stored) = self.valid(id).await?.ok_or_else(refused)?;
         let is_right: bool = hash(secret).as_bytes().ct_eq(stored.as_bytes()).into();
-        if !is_right || info.expires_at <= self.clock.now() {
-            return Err(refused());
-        }
-        let name = format!("{}{}", Principal::TOKEN, info.name);
-        Ok(Principal { name, groups: BTreeSet::new(), roles: info.roles })
+        if is_right { Ok(info) } else { Err(refused()) }
     }
 }
 
-fn hash(secret: &str) -> String {
+impl TokenInfo {
+    /// Whoever has it.
+    pub(crate) fn principal(self) -> Principal {
+        let name = format!("{}{}", Principal::TOKEN, self.name);
+        Principal { name, groups: BTreeSet::new(), roles: self.roles }
+    }
+}
+
+/// 256 random bits, as text.
+pub(super) fn secret() -> Result<String> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| Error::new(Remedy::Unavailable, PLACE, error))?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
+
+pub(super) fn hash(secret: &str) -> String {
     Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

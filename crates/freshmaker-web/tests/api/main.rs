@@ -5,6 +5,7 @@
 mod access;
 mod limits;
 mod observability;
+mod pages;
 mod plans;
 mod reads;
 mod server;

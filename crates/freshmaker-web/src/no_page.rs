@@ -1,0 +1,27 @@
+//! Stands for what the feature `page` brings: there are no pages.
+
+use crate::problem::Problem;
+use crate::routes::PageRoute;
+use crate::web::Web;
+use axum::extract::Request;
+use axum::response::Response;
+
+/// Whether this build has pages.
+pub(crate) const HAS_PAGE: bool = false;
+
+/// Nobody reads pages.
+pub(crate) enum Reader {}
+
+impl Reader {
+    pub(crate) fn of(_: &Web, _: &Request) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn tell(self, _: &mut Response, _: &Problem, _: &str) {
+        match self {}
+    }
+}
+
+pub(crate) fn routes() -> Vec<PageRoute> {
+    Vec::new()
+}

@@ -1,0 +1,128 @@
+//! `/builds/{id}`: one artifact being rebuilt: because of what, what it waits for, and how its
+//! attempts went.
+
+use super::answer;
+use super::frame::{Frame, Place};
+use super::visit::Visit;
+use super::{links, states, text};
+use crate::auth::Allowed;
+use crate::extract::Number;
+use crate::problem::Problem;
+use askama::Template;
+use axum::response::Response;
+use freshmaker::backend::{BuildCount, BuildFilter, Paging};
+use freshmaker::rebuild::{
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, RowKey, Transition,
+    WaitingFor,
+};
+
+/// So many builds that are needed, or that wait, are listed.
+const NEIGHBOURS_MAX: usize = 50;
+
+/// A history shows so many rows, the latest.
+const HISTORY_MAX: usize = 50;
+
+#[derive(Template)]
+#[template(path = "build.html")]
+struct BuildPage {
+    frame: Frame,
+    build: BuildRecord,
+    waits: Option<WaitingFor>,
+    causes: Vec<Cause>,
+    needs: Vec<Needed>,
+    needs_hidden: usize,
+    children: Vec<BuildRecord>,
+    children_by_state: Vec<BuildCount>,
+    attempts: Vec<Shown>,
+    history: Vec<Transition>,
+    history_hidden: usize,
+    may_repair: bool,
+}
+
+/// A build that another one waits for, or has waited for.
+struct Needed {
+    build: BuildRecord,
+    kind: DependencyKind,
+    satisfied: bool,
+}
+
+/// An attempt, and where the build system shows it.
+struct Shown {
+    attempt: AttemptRecord,
+    link: Option<String>,
+    /// Whether a person may say what became of it.
+    is_unclear: bool,
+}
+
+impl BuildPage {
+    /// Whether it can be given up: it waits, and nothing of it runs.
+    fn can_be_given_up(&self) -> bool {
+        matches!(
+            self.build.state,
+            BuildState::Blocked | BuildState::Ready | BuildState::Verifying | BuildState::Canceling
+        )
+    }
+}
+
+pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
+    let (web, id) = (&visit.web, BuildId(id));
+    let client = web.client();
+    let after = visit.position().await?;
+    let build = web.ask(crate::api::builds::build(web, id)).await?;
+    let waits = web.ask(client.waiting_for(id)).await?;
+    let links = web.ask(client.links(vec![id])).await?;
+    let mut needs = Vec::new();
+    let parents: Vec<_> = links.dependencies.iter().filter(|link| link.child == id).collect();
+    for (parent, link) in records(&visit, parents.iter().map(|link| link.parent).collect())
+        .await?
+        .iter()
+        .filter_map(|build| parents.iter().find(|link| link.parent == build.id).map(|link| (build, link)))
+    {
+        needs.push(Needed { build: parent.clone(), kind: link.kind, satisfied: link.satisfied });
+    }
+    needs.sort_by_key(|needed| needed.satisfied);
+    let needs_hidden = parents.len().saturating_sub(needs.len());
+    let of_children = BuildFilter { parents: vec![id], ..BuildFilter::default() };
+    let children_by_state = web.ask(client.count_builds(of_children.clone())).await?;
+    let children = web.ask(client.builds(of_children, Paging::first(NEIGHBOURS_MAX as u32))).await?.items;
+    let attempts = web.ask(client.attempts(id)).await?;
+    let attempts = attempts.into_iter().map(|attempt| shown(&visit, attempt)).collect();
+    let mut history = web.ask(client.transitions(&RowKey::Build(id))).await?;
+    let history_hidden = history.len().saturating_sub(HISTORY_MAX);
+    history.drain(..history_hidden);
+    let title = format!("Build {id}: {}", text::plain(build.key.artifact.as_str()));
+    let page = BuildPage {
+        frame: visit.frame(Place::Builds, title).json(format!("api/3/builds/{id}")).live(after),
+        build,
+        waits,
+        causes: links.causes,
+        needs,
+        needs_hidden,
+        children,
+        children_by_state,
+        attempts,
+        history,
+        history_hidden,
+        may_repair: visit.may(Allowed::ADMINS),
+    };
+    answer(&visit, &page)
+}
+
+/// The rows of builds; not more than are shown.
+async fn records(visit: &Visit, mut ids: Vec<BuildId>) -> Result<Vec<BuildRecord>, Problem> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    ids.truncate(NEIGHBOURS_MAX);
+    let filter = BuildFilter { ids, ..BuildFilter::default() };
+    let web = &visit.web;
+    Ok(web.ask(web.client().builds(filter, Paging::first(NEIGHBOURS_MAX as u32))).await?.items)
+}
+
+fn shown(visit: &Visit, attempt: AttemptRecord) -> Shown {
+    let template = visit.web.config().page.as_ref().and_then(|page| page.links.get(&attempt.system));
+    let id = attempt.external.as_ref().map(|id| id.unshared().unwrap_or_else(|| id.clone()));
+    let link = template.zip(id).map(|(template, id)| template.replace("{id}", &links::encoded(id.as_str())));
+    let is_unclear = matches!(attempt.state, AttemptState::Unknown | AttemptState::Resolving | AttemptState::Intent);
+    Shown { attempt, link, is_unclear }
+}

@@ -1,0 +1,204 @@
+//! `/events/{id}`: what happened, what is rebuilt because of it, how far that is, and what is not
+//! rebuilt and why.
+
+use super::answer;
+use super::bar::{Segment, bar};
+use super::frame::{Frame, Place};
+use super::graph::{self, Drawn};
+use super::open::Open;
+use super::visit::Visit;
+use super::{links, states, text};
+use crate::api::views;
+use crate::auth::Allowed;
+use crate::extract::Number;
+use crate::problem::Problem;
+use askama::Template;
+use axum::response::Response;
+use freshmaker::backend::{BuildFilter, Paging};
+use freshmaker::client::{Answer, AnswerGroup};
+use freshmaker::rebuild::{
+    BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
+};
+use freshmaker::time::{Timestamp, since};
+use freshmaker::{ArtifactId, Plan};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A sentence names so many artifacts.
+const NAMES_MAX: usize = 3;
+
+/// So many builds of a critical path are shown.
+const PATH_MAX: usize = 8;
+
+/// Of each group so many builds are shown.
+const FIRST: u32 = 3;
+
+/// A history shows so many rows, the latest.
+const HISTORY_MAX: usize = 50;
+
+#[derive(Template)]
+#[template(path = "event.html")]
+struct EventPage {
+    frame: Frame,
+    event: EventRecord,
+    subject: Subject,
+    bar: Vec<Segment>,
+    groups: Vec<Group>,
+    forecast: Option<EventForecast>,
+    critical: Vec<Critical>,
+    critical_hidden: usize,
+    codes: Vec<Code>,
+    excluded: usize,
+    plan: Option<Arc<Plan>>,
+    drawn: Option<Drawn>,
+    history: Vec<Transition>,
+    history_hidden: usize,
+    in_event: String,
+    may_decide: bool,
+}
+
+impl EventPage {
+    /// From the decision to the end.
+    fn took(&self, end: &Timestamp) -> Duration {
+        since(*end, self.event.created_at)
+    }
+}
+
+/// Why an event rebuilds what it does.
+#[derive(Clone, Debug, Default)]
+struct Subject {
+    builds: usize,
+    changed: Vec<ArtifactId>,
+    changed_hidden: usize,
+}
+
+impl Subject {
+    fn of(plan: &Plan) -> Self {
+        let changed: Vec<_> = plan.changed().map(|(id, _)| id.clone()).take(NAMES_MAX).collect();
+        Self { builds: plan.len(), changed_hidden: plan.changed().count() - changed.len(), changed }
+    }
+}
+
+/// Builds with one answer for one reason.
+#[derive(Debug)]
+struct Group {
+    answer: Answer,
+    code: String,
+    count: u64,
+    /// The query that lists them all.
+    query: String,
+    /// The first of them, with what they wait for.
+    first: Vec<(BuildRecord, Option<WaitingFor>)>,
+}
+
+/// A build on the critical path.
+#[derive(Debug)]
+struct Critical {
+    artifact: ArtifactId,
+    /// Not there if it has ended, or is not known.
+    build: Option<(BuildId, BuildState)>,
+}
+
+/// Candidates that are not rebuilt for one reason.
+#[derive(Clone, Debug)]
+pub(crate) struct Code {
+    pub(crate) code: String,
+    pub(crate) count: usize,
+    /// The first by name, and its sentence.
+    pub(crate) first: ArtifactId,
+    pub(crate) text: String,
+}
+
+pub(crate) fn codes(plan: &Plan) -> Vec<Code> {
+    let groups = plan.excluded_by_code().into_iter();
+    let codes = groups.filter_map(|group| {
+        let (first, exclusion) = *group.artifacts.first()?;
+        let (code, text) = (group.code.to_owned(), exclusion.text.clone());
+        Some(Code { code, count: group.artifacts.len(), first: first.clone(), text })
+    });
+    codes.collect()
+}
+
+pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
+    let (web, id) = (&visit.web, EventId(id));
+    let after = visit.position().await?;
+    let event = web.ask(web.client().event(id)).await?;
+    let plan = web.plan_of_event(&event).await?;
+    let answers = web.ask(web.client().answers(id)).await?;
+    let open = if event.state.is_terminal() { None } else { visit.open().await? };
+    let waiting = open.as_ref().map(|open| open.rows.waiting(Some(&open.forecast)));
+    let forecast = open.as_ref().and_then(|open| open.forecast.event(id));
+    let mut critical = critical(forecast.as_ref(), open.as_deref(), plan.as_deref());
+    let critical_hidden = critical.len().saturating_sub(PATH_MAX);
+    critical.truncate(PATH_MAX);
+    let drawn = match &plan {
+        Some(plan) => graph::within_event(&visit, &event, plan).await?,
+        None => None,
+    };
+    let mut history = web.ask(web.client().transitions(&RowKey::Event(id))).await?;
+    let history_hidden = history.len().saturating_sub(HISTORY_MAX);
+    history.drain(..history_hidden);
+    let title = format!("Event {id}: {}", text::plain(&event.envelope.search_key));
+    let page = EventPage {
+        frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
+        subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
+        bar: bar(answers.iter().map(|group| (group.answer, group.count))),
+        groups: groups(&visit, id, answers, waiting.as_ref()).await?,
+        forecast,
+        critical,
+        critical_hidden,
+        codes: plan.as_deref().map(codes).unwrap_or_default(),
+        excluded: plan.as_ref().map_or(0, |plan| plan.exclusions().count()),
+        event,
+        plan,
+        drawn,
+        history,
+        history_hidden,
+        in_event: format!("?event={id}"),
+        may_decide: visit.may(Allowed::REBUILDERS),
+    };
+    answer(&visit, &page)
+}
+
+/// The groups of builds, each with its first ones.
+async fn groups(
+    visit: &Visit,
+    event: EventId,
+    answers: Vec<AnswerGroup>,
+    waiting: Option<&Waiting<'_>>,
+) -> Result<Vec<Group>, Problem> {
+    let web = &visit.web;
+    let mut groups = Vec::with_capacity(answers.len());
+    for group in answers {
+        let states: Vec<_> = group.filter.states.iter().map(|state| state.as_str()).collect();
+        let code = links::encoded(&group.reason_code);
+        let query = format!("event={event}&state={}&reason={code}", states.join(","));
+        let filter: BuildFilter = group.filter;
+        let first = web.ask(web.client().builds(filter, Paging::first(FIRST).oldest_first())).await?.items;
+        // What was read a moment ago may be about an earlier state.
+        let is_waiting = group.answer == Answer::Waiting;
+        let waits = |build: &BuildRecord| waiting.filter(|_| is_waiting).and_then(|waiting| waiting.of(build.id));
+        let first = first.into_iter().map(|build| (waits(&build), build)).map(|(waits, build)| (build, waits));
+        let first = first.collect();
+        groups.push(Group { answer: group.answer, code: group.reason_code, count: group.count, query, first });
+    }
+    Ok(groups)
+}
+
+/// The builds that decide when the event ends; of the plan if nothing is open.
+fn critical(forecast: Option<&EventForecast>, open: Option<&Open>, plan: Option<&Plan>) -> Vec<Critical> {
+    match (forecast, open) {
+        (Some(forecast), Some(open)) => {
+            let rows = forecast.critical_path.iter().filter_map(|id| open.rows.builds.get(id));
+            let shown = |build: &BuildRecord| Critical {
+                artifact: build.key.artifact.clone(),
+                build: Some((build.id, build.state)),
+            };
+            rows.map(shown).collect()
+        }
+        _ => {
+            let builds = plan.map(Plan::critical_builds).unwrap_or_default();
+            builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect()
+        }
+    }
+}

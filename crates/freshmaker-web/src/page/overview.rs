@@ -1,0 +1,180 @@
+//! `/`: what is wrong and what to do about it, what is under way, and what has ended.
+
+use super::answer;
+use super::bar::{Segment, bar};
+use super::frame::{Frame, Place};
+use super::open::Open;
+use super::visit::Visit;
+use super::{events, links, states, text};
+use crate::problem::Problem;
+use askama::Template;
+use axum::response::Response;
+use freshmaker::backend::{BuildCount, BuildFilter, EventFilter, Overview, Paging};
+use freshmaker::client::{Answer, Client, Pause, Stuck, StuckSubject};
+use freshmaker::rebuild::{BuildId, BuildState, EventForecast, EventRecord, EventState};
+use freshmaker::time::earlier;
+use std::time::Duration;
+
+/// What has not moved for so long is wrong.
+const STUCK: Duration = Duration::from_secs(15 * 60);
+
+/// What failed or asked longer ago is not news.
+const NEWS: Duration = Duration::from_secs(24 * 3600);
+
+/// So many rows of each sort of alarm are shown.
+const ALARMS_MAX: usize = 5;
+
+/// So many events are shown.
+const EVENTS_MAX: u32 = 15;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    frame: Frame,
+    alarms: Vec<Alarm>,
+    overview: Overview,
+    bar: Vec<Segment>,
+    open: Vec<BuildCount>,
+    events: Vec<Running>,
+    ended: Vec<EventRecord>,
+}
+
+/// An event that is open, and when it is expected to end.
+struct Running {
+    event: EventRecord,
+    expected: Option<EventForecast>,
+}
+
+impl Running {
+    fn of(event: EventRecord, open: Option<&Open>) -> Self {
+        let expected = open.and_then(|open| open.forecast.event(event.id));
+        Self { event, expected }
+    }
+}
+
+/// Something that needs somebody.
+struct Alarm {
+    class: &'static str,
+    text: String,
+    advice: &'static str,
+    /// Where to act: the path from the root, and what is there.
+    path: String,
+    place: String,
+}
+
+impl Alarm {
+    fn new(class: &'static str, text: String, advice: &'static str, path: impl Into<String>, place: &str) -> Self {
+        Self { class, text, advice, path: path.into(), place: place.to_owned() }
+    }
+
+    fn of_stuck(stuck: &Stuck) -> Option<Self> {
+        let Stuck { what, cause, advice, .. } = stuck;
+        match what {
+            StuckSubject::Build { build: BuildId(id), .. } => {
+                let text = format!("Build {id} does not move: {}", cause.text);
+                Some(Self::new("ask", text, advice, format!("builds/{id}"), &format!("build {id}")))
+            }
+            StuckSubject::Bus { bus, .. } => {
+                let text = format!("Bus {bus} takes no notifications: {}", cause.text);
+                Some(Self::new("fail", text, advice, "health", "health"))
+            }
+            StuckSubject::Message(key) if cause.code != "dead" => {
+                let text = format!("Message {} of {} is not handled: {}", key.message_id, key.source, cause.text);
+                Some(Self::new("ask", text, advice, "health", "health"))
+            }
+            // Dead letters are counted.
+            _ => None,
+        }
+    }
+
+    fn of_pause(pause: &Pause) -> Self {
+        let text = format!("{} is paused by {}: {}", pause.system, pause.by, pause.reason);
+        Self::new("stop", text, "Resume it when it is well again.", "queue", "queue")
+    }
+}
+
+pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
+    let web = &visit.web;
+    let client = web.client();
+    let after = visit.position().await?;
+    let overview = web.ask(client.overview()).await?;
+    let open: Vec<_> = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
+    let mut open = web.ask(client.count_builds(BuildFilter { states: open, ..BuildFilter::default() })).await?;
+    let bar = bar(open.iter().map(|row| (Answer::of(row.state), row.count)));
+    open.sort_by_key(|row| std::cmp::Reverse(row.count));
+    let running = EventFilter { states: vec![EventState::Initialized, EventState::Building], ..EventFilter::default() };
+    let events = web.ask(client.events(running, Paging::first(EVENTS_MAX))).await?.items;
+    let now = visit.open().await?;
+    let events = events.into_iter().map(|event| Running::of(event, now.as_deref())).collect();
+    let states = vec![EventState::Complete, EventState::Failed, EventState::Skipped, EventState::Canceled];
+    let ended = EventFilter { states, ..EventFilter::default() };
+    let ended = web.ask(client.events(ended, Paging::first(EVENTS_MAX))).await?.items;
+    let alarms = alarms(&visit, &overview).await?;
+    let page = OverviewPage {
+        frame: visit.frame(Place::Overview, "Overview").json("api/3/overview").live(after),
+        alarms,
+        overview,
+        bar,
+        open,
+        events,
+        ended,
+    };
+    answer(&visit, &page)
+}
+
+/// What is wrong, worst first.
+async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Problem> {
+    let web = &visit.web;
+    let client = web.client();
+    let mut alarms = Vec::new();
+    let since = earlier(web.now(), NEWS);
+    for group in web.ask(client.failures(Some(since))).await?.iter().take(ALARMS_MAX) {
+        let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
+        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "build"), group.system);
+        alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));
+    }
+    if overview.messages_dead > 0 {
+        let text = format!("{} could not be handled", text::count(&overview.messages_dead, "message"));
+        let advice = "Mend what is wrong with them, then requeue them.";
+        alarms.push(Alarm::new("fail", text, advice, "dead-letters", "dead letters"));
+    }
+    for event in asking(visit).await? {
+        let text = format!("Event {} asks first: {}", event.id, event.reason.text);
+        let path = format!("events/{}", event.id);
+        alarms.push(Alarm::new(
+            "ask",
+            text,
+            "Look at its plan, then confirm it.",
+            path,
+            &format!("event {}", event.id),
+        ));
+    }
+    alarms.extend(web.ask(client.pauses()).await?.iter().take(ALARMS_MAX).map(Alarm::of_pause));
+    alarms.extend(stuck(visit).await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
+    Ok(alarms)
+}
+
+/// Events whose plans nobody has confirmed yet.
+async fn asking(visit: &Visit) -> Result<Vec<EventRecord>, Problem> {
+    let web = &visit.web;
+    let filter = EventFilter {
+        states: vec![EventState::Skipped],
+        reason_codes: vec![states::ASKS.to_owned()],
+        created_from: Some(earlier(web.now(), NEWS)),
+        ..EventFilter::default()
+    };
+    let mut asking = web.ask(web.client().events(filter, Paging::first(ALARMS_MAX as u32))).await?.items;
+    for place in (0..asking.len()).rev() {
+        // The message with which somebody confirmed it.
+        let confirmed = format!("{}/confirmed", asking[place].id);
+        if web.ask(web.client().message(Client::LOCAL, &confirmed)).await.is_ok() {
+            asking.remove(place);
+        }
+    }
+    Ok(asking)
+}
+
+/// What has not moved for long.
+async fn stuck(visit: &Visit) -> Result<Vec<Stuck>, Problem> {
+    visit.web.ask(visit.web.client().stuck(STUCK)).await
+}

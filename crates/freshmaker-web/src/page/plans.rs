@@ -1,0 +1,189 @@
+//! `/plans/new` and `/plans/{hash}`: what would be done, how that differs from now, and to do
+//! exactly that.
+
+use super::answer;
+use super::form::Form;
+use super::frame::{Frame, Place};
+use super::see_other;
+use super::states::Chip;
+use super::visit::Visit;
+use super::{links, text};
+use crate::api::messages::NewMessage;
+use crate::api::plans::{NONE, previewed};
+use crate::auth::Allowed;
+use crate::extract::Hash;
+use crate::problem::{Problem, ProblemCode};
+use askama::Template;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use freshmaker::Plan;
+use freshmaker::artifact::Digest;
+use freshmaker::client::KeptPlan;
+use freshmaker::engine::{Foreseen, Previewed};
+use freshmaker::event::Event;
+use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// So many builds of a plan are listed; the whole plan is behind the link to its JSON.
+const BUILDS_MAX: usize = 200;
+
+/// So many lines of a difference are shown.
+const LINES_MAX: usize = 300;
+
+#[derive(Template)]
+#[template(path = "plan_new.html")]
+struct NewPage {
+    frame: Frame,
+    what: &'static str,
+    subject: String,
+    /// What handlers would do, if somebody has asked.
+    answers: Option<Vec<Answer>>,
+}
+
+/// What one handler would do.
+struct Answer {
+    handler: String,
+    chip: Chip,
+    text: String,
+    hash: Option<String>,
+}
+
+impl From<Previewed> for Answer {
+    fn from(Previewed { handler, decision, .. }: Previewed) -> Self {
+        let plain = |class, word, text: String| {
+            let chip = Chip::new(class, word);
+            Self { handler: handler.clone(), chip, text, hash: None }
+        };
+        let planned =
+            |class, word, plan: &Plan, text| Self { hash: Some(plan.hash().to_string()), ..plain(class, word, text) };
+        match decision {
+            Foreseen::Ignores => plain("stop", "IGNORES", "it has nothing to say about this".to_owned()),
+            Foreseen::Skips(reason) => plain("same", "SKIPS", reason.text),
+            Foreseen::Fails(reason) => plain("fail", "FAILS", reason.text),
+            Foreseen::Asks { plan, reason } => planned("ask", "ASKS FIRST", &plan, reason.text),
+            Foreseen::Rebuilds(plan) => {
+                let text = text::count(&plan.len(), "build");
+                planned("run", "REBUILDS", &plan, text)
+            }
+            Foreseen::Emits(messages) => plain("run", "EMITS", text::count(&messages.len(), "message")),
+            Foreseen::Cancels(events) => plain("stop", "CANCELS", text::count(&events.len(), "event")),
+            _ => plain("ask", "OTHER", String::new()),
+        }
+    }
+}
+
+/// The form for a preview; `changed` or `rebuild` in the address fill it.
+pub(crate) async fn new(visit: Visit) -> Result<Response, Problem> {
+    let given = ["image", "source", "rebuild"].into_iter().find_map(|what| Some((what, visit.value(what)?)));
+    let (what, subject) = given.unwrap_or(("image", ""));
+    let page =
+        NewPage { frame: visit.frame(Place::Plans, "Preview"), what, subject: subject.to_owned(), answers: None };
+    answer(&visit, &page)
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    what: String,
+    #[serde(default)]
+    subject: String,
+    #[serde(default)]
+    topic: String,
+    #[serde(default)]
+    body: String,
+}
+
+impl Wanted {
+    fn message(&self, by: &str) -> Result<NewMessage, Problem> {
+        let subject = self.subject.trim();
+        let invalid = |field: &str, text: &str| {
+            Problem::new(ProblemCode::Invalid, "the form is not complete").parameter(field, text)
+        };
+        if self.what != "message" && subject.is_empty() {
+            return Err(invalid("subject", "name an artifact"));
+        }
+        let (topic, body) = match self.what.as_str() {
+            "image" => (ImagePushed::KIND, json!({ "image": subject })),
+            "source" => (SourceChanged::KIND, json!({ "artifact": subject })),
+            "rebuild" => (RebuildRequested::KIND, json!({ "artifacts": [subject], "requester": by })),
+            _ => {
+                let body: Value = serde_json::from_str(&self.body)
+                    .map_err(|error| invalid("body", &format!("it is no JSON: {error}")))?;
+                (self.topic.trim(), body)
+            }
+        };
+        Ok(NewMessage { topic: topic.to_owned(), headers: BTreeMap::new(), body: Some(body), body_base64: None })
+    }
+}
+
+/// Asks the handlers, and goes to the plan if there is one alone. Nothing is started, so the form
+/// can be sent as often as somebody likes.
+pub(crate) async fn preview(visit: Visit, Form(wanted): Form<Wanted>) -> Result<Response, Problem> {
+    let found = previewed(&visit.web, &visit.caller, &HeaderMap::new(), wanted.message(visit.caller.name())?).await?;
+    let answers: Vec<Answer> = found.into_iter().map(Answer::from).collect();
+    let mut hashes = answers.iter().filter_map(|answer| answer.hash.as_ref());
+    if let (Some(hash), None) = (hashes.next(), hashes.next()) {
+        return see_other(&format!("{}plans/{hash}", visit.root));
+    }
+    let what = ["image", "source", "rebuild"].into_iter().find(|what| *what == wanted.what).unwrap_or("message");
+    let page =
+        NewPage { frame: visit.frame(Place::Plans, "Preview"), what, subject: wanted.subject, answers: Some(answers) };
+    answer(&visit, &page)
+}
+
+#[derive(Template)]
+#[template(path = "plan.html")]
+struct PlanPage {
+    frame: Frame,
+    hash: Digest,
+    kept: KeptPlan,
+    hidden: usize,
+    waves: usize,
+    codes: Vec<super::event::Code>,
+    /// How the plan would be now, if somebody has asked.
+    difference: Option<Difference>,
+    may_apply: bool,
+}
+
+/// How a plan differs from what the same message would lead to now.
+struct Difference {
+    is_same: bool,
+    lines: Vec<String>,
+    hidden: usize,
+}
+
+pub(crate) async fn page(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
+    show(&visit, hash, None).await
+}
+
+/// The same, compared with now; catalogs are asked for that.
+pub(crate) async fn difference(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
+    let kept = visit.web.ask(visit.web.client().kept_plan(&hash)).await?;
+    let now = visit.web.client().plan_again(&kept).await?;
+    let text = now.as_ref().map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(now).to_string());
+    let is_same = now.is_some_and(|now| now.hash() == hash);
+    let lines: Vec<_> = text.lines().take(LINES_MAX).map(str::to_owned).collect();
+    let hidden = text.lines().count() - lines.len();
+    show(&visit, hash, Some(Difference { is_same, lines, hidden })).await
+}
+
+async fn show(visit: &Visit, hash: Digest, difference: Option<Difference>) -> Result<Response, Problem> {
+    let kept = visit.web.ask(visit.web.client().kept_plan(&hash)).await?;
+    let json = match &difference {
+        Some(_) => format!("api/3/plans/{hash}/diff"),
+        None => format!("api/3/plans/{hash}"),
+    };
+    let page = PlanPage {
+        frame: visit.frame(Place::Plans, format!("Plan {}", hash.short())).json(json),
+        hidden: kept.plan.len().saturating_sub(BUILDS_MAX),
+        waves: kept.plan.waves().count(),
+        codes: super::event::codes(&kept.plan),
+        kept,
+        hash,
+        difference,
+        may_apply: visit.may(Allowed::REBUILDERS),
+    };
+    answer(visit, &page)
+}
