@@ -1,7 +1,7 @@
 //! How a registry asks for a login, and the tokens that it accepts.
 
 use crate::credentials::{self, Credentials};
-use crate::host::Host;
+use crate::host::{Ask, Host};
 use crate::manifest::json;
 use crate::status::expect;
 use base64::Engine as _;
@@ -127,9 +127,10 @@ struct TokenAnswer {
 }
 
 impl Host {
-    /// Returns the login that a registry demands for reading a repository; `None` if it demands a
-    /// password and there is none.
-    pub(crate) async fn log_in(&self, challenge: &Challenge, repository: &str) -> Result<Option<Login>> {
+    /// Returns the login that a registry demands for a request; `None` if it demands a password and
+    /// there is none.
+    pub(crate) async fn log_in(&self, challenge: &Challenge, ask: &Ask<'_>) -> Result<Option<Login>> {
+        let repository = ask.repository;
         let credentials = credentials::find(&self.config, &self.name, repository).await?;
         let place = format!("oci: login at {}", self.name);
         match (challenge, credentials) {
@@ -138,7 +139,7 @@ impl Host {
             }
             (Challenge::Basic, _) => Ok(None),
             (Challenge::Bearer { realm, service, scope }, credentials) => {
-                let scope = scope.clone().unwrap_or_else(|| format!("repository:{repository}:pull"));
+                let scope = scope.clone().unwrap_or_else(|| format!("repository:{repository}:{}", ask.actions()));
                 let service = service.as_deref().unwrap_or_default();
                 self.token(realm, service, &scope, credentials).await.map(Some)
             }

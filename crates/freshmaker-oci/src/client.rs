@@ -1,7 +1,9 @@
 use crate::cache::{Cache, Known};
 use crate::config::{MirrorsFor, OciConfig};
-use crate::host::{Ask, Host};
-use crate::manifest::{ACCEPT, Descriptor, ImageConfig, ImageManifest, MANIFEST_BYTES_MAX, Manifest, OCI_INDEX, json};
+use crate::host::{Ask, Body, Host};
+use crate::manifest::{
+    ACCEPT, Descriptor, ImageConfig, ImageManifest, MANIFEST_BYTES_MAX, Manifest, OCI_INDEX, json, media_type,
+};
 use crate::snapshot::Snapshot;
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{Clock, Error, Remedy, Result};
@@ -271,6 +273,52 @@ impl OciClient {
         Ok(found)
     }
 
+    /// Makes a tag name content that its repository already has: the manifest or index that
+    /// `content` names by its digest. What the tag named before stays in the registry, without this
+    /// name.
+    ///
+    /// Mirrors are not asked. To do it twice is the same as once.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if `content` has no digest or `tag` is not a tag, those
+    /// of [`manifest`](Self::manifest), and those of the registry, as for every request. After
+    /// [`Unavailable`](Remedy::Unavailable) the tag may have moved.
+    ///
+    /// ```no_run
+    /// # async fn example(client: freshmaker_oci::OciClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tested = client.head(&"registry.example.org/app:candidate".parse()?).await?;
+    /// client.tag(&format!("registry.example.org/app@{tested}").parse()?, "1").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn tag(&self, content: &ImageReference, tag: &str) -> Result<()> {
+        let place = format!("oci: tag {content} as {tag:.128}");
+        let unfit = |text: String| Error::new(Remedy::Unsupported, place.as_str(), text);
+        let digest = content.digest().ok_or_else(|| unfit("it has no digest".to_owned()))?;
+        let name = format!("{}/{}:{tag}", content.registry(), content.repository());
+        let name: ImageReference = name.parse().map_err(|error| unfit(format!("{error}")))?;
+        if name.tag() != Some(tag) {
+            return Err(unfit("that is not a tag".to_owned()));
+        }
+        // Mirrors have what they were asked for before, and are asked for nothing here.
+        let mut places = self.inner.config.places(content.registry(), content.repository(), MirrorsFor::All);
+        let (origin, repository) = places.pop().unwrap_or_default();
+        let host = self.host(&origin)?;
+        let (path, bytes_max) = (format!("manifests/{digest}"), MANIFEST_BYTES_MAX);
+        let repository = repository.as_str();
+        let ask =
+            Ask { method: Method::GET, repository, path: &path, accept: ACCEPT, etag: None, bytes_max, body: None };
+        let reply = host.ask(&ask).await?;
+        verify(&reply.body, digest.clone(), &host.place(&ask))?;
+        let content_type = reply.headers.get(CONTENT_TYPE).and_then(|text| text.to_str().ok());
+        let manifest = Manifest::parse(&reply.body, content_type, &host.place(&ask))?;
+        let media_type = media_type(&manifest, &reply.body, content_type);
+        let body = Some(Body { media_type, bytes: &reply.body });
+        let path = format!("manifests/{tag}");
+        let ask = Ask { method: Method::PUT, repository, path: &path, accept: "*/*", etag: None, bytes_max, body };
+        host.ask(&ask).await.map(drop)
+    }
+
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -320,7 +368,7 @@ impl OciClient {
         let host = self.host(name)?;
         let url = host.url(repository, path);
         let etag = self.cache().get(&url).filter(|_| method == Method::GET).map(|known| known.etag.clone());
-        let ask = Ask { method, repository, path, accept, etag, bytes_max };
+        let ask = Ask { method, repository, path, accept, etag, bytes_max, body: None };
         let place = host.place(&ask);
         let reply = host.ask(&ask).await?;
         Ok(Answer { reply, url, place })

@@ -19,7 +19,10 @@ use crate::manifest::{OCI_INDEX, OCI_MANIFEST, Platform};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freshmaker::artifact::{Digest, ImageReference};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::{Call, Http, HttpConfig, Reply as NetReply};
 use freshmaker_testing::http::{Reply, Request, Server};
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -90,6 +93,60 @@ impl FakeImage {
             "annotations": self.annotations });
         manifest.to_string().into_bytes()
     }
+}
+
+/// Returns an archive (ustar) with one file, which real tools take as a layer. The name has at most
+/// 100 characters.
+#[must_use]
+pub fn tar(name: &str, content: &str) -> Vec<u8> {
+    let mut header = [0_u8; 512];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{:011o}\0", content.len()));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\x0000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut archive = header.to_vec();
+    archive.extend(content.as_bytes());
+    archive.resize(archive.len().div_ceil(512) * 512 + 1024, 0);
+    archive
+}
+
+/// Pushes an image to any registry without TLS, as build tools do, and returns its digest.
+///
+/// # Errors
+/// Those of the connection; [`Rejected`](Remedy::Rejected) if the registry refuses it.
+pub async fn push_to(image: &ImageReference, what: &FakeImage) -> Result<Digest> {
+    let http = Http::new(&HttpConfig::new(format!("http://{}", image.registry())))?;
+    let send = async |method: Method, url: String, kind: &str, body: Vec<u8>| -> Result<NetReply> {
+        let request = http.request(method, &url).header("content-type", kind).body(body);
+        let reply = http.send(request, Call::Write, "push").await?;
+        match reply.status {
+            200..300 => Ok(reply),
+            status => Err(Error::new(Remedy::Rejected, "push", format!("status {status}"))),
+        }
+    };
+    let base = format!("http://{}/v2/{}", image.registry(), image.repository());
+    for blob in what.layers.iter().cloned().chain([what.config()]) {
+        let kind = "application/octet-stream";
+        let begun = send(Method::POST, format!("{base}/blobs/uploads/"), kind, Vec::new()).await?;
+        let to = begun.headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or_default();
+        let to = if to.starts_with('/') { format!("http://{}{to}", image.registry()) } else { to.to_owned() };
+        let joint = if to.contains('?') { '&' } else { '?' };
+        let to = format!("{to}{joint}digest={}", Digest::of(&blob).as_str().replace(':', "%3A"));
+        send(Method::PUT, to, kind, blob).await?;
+    }
+    let manifest = what.manifest();
+    let digest = Digest::of(&manifest);
+    let to = format!("{base}/manifests/{}", image.tag().unwrap_or("latest"));
+    send(Method::PUT, to, OCI_MANIFEST, manifest).await?;
+    Ok(digest)
 }
 
 fn base(name: &str, digest: &Digest) -> [(String, String); 2] {
@@ -170,6 +227,11 @@ impl FakeRegistry {
     #[must_use]
     pub fn image(&self, name: &str) -> ImageReference {
         format!("{}/{name}", self.name()).parse().expect("the name in a test")
+    }
+
+    /// Removes a tag, as registries do by mistake or by a policy.
+    pub fn lose(&self, repository: &str, tag: &str) {
+        self.state().tags.remove(&(repository.to_owned(), tag.to_owned()));
     }
 
     /// Pushes an image, and returns the digest of its manifest.
@@ -293,6 +355,11 @@ impl FakeRegistry {
         self.state().always.push((request.to_owned(), reply));
     }
 
+    /// Ends what [`always`](Self::always) has said.
+    pub fn recover(&self) {
+        self.state().always.clear();
+    }
+
     /// Lists tags without end.
     pub fn list_tags_without_end(&self) {
         self.state().is_endless = true;
@@ -338,6 +405,12 @@ impl State {
         if let Some(refused) = self.refused(request) {
             return refused;
         }
+        if request.method == "POST" {
+            return Reply::new(202).with_header("location", format!("{}1", request.path));
+        }
+        if request.method == "PUT" {
+            return self.stored(request).unwrap_or_else(|| refusal(404, "NAME_INVALID"));
+        }
         let mut reply = self.found(request).unwrap_or_else(|| refusal(404, "NOT_FOUND"));
         if request.method == "HEAD" {
             let length = reply.body.len();
@@ -357,7 +430,9 @@ impl State {
                 let is_allowed = sent.strip_prefix("Bearer ").is_some_and(|token| self.tokens.contains(token));
                 let repository = repository(&request.path).unwrap_or_default();
                 let realm = format!("http://{}/token", self.name);
-                let scope = format!("repository:{repository}:pull");
+                let is_write = matches!(request.method.as_str(), "POST" | "PUT");
+                let actions = if is_write { "pull,push" } else { "pull" };
+                let scope = format!("repository:{repository}:{actions}");
                 (is_allowed, format!("Bearer realm=\"{realm}\",service=\"fake\",scope=\"{scope}\""))
             }
         };
@@ -375,6 +450,22 @@ impl State {
         let token = format!("token-{}", self.tokens_made);
         self.tokens.insert(token.clone());
         Reply::new(200).with_body(json!({ "token": token, "expires_in": seconds }).to_string())
+    }
+
+    /// Stores a manifest under a tag, or a blob.
+    fn stored(&mut self, request: &Request) -> Option<Reply> {
+        let repository = repository(&request.path)?.to_owned();
+        let digest = Digest::of(&request.body).to_string();
+        let created = Reply::new(201).with_header("docker-content-digest", digest.clone());
+        if request.path.contains("/blobs/uploads/") {
+            self.blobs.insert(digest, request.body.to_vec());
+            return Some(created);
+        }
+        let (_, tag) = request.path.rsplit_once("/manifests/")?;
+        let media_type = request.header("content-type").unwrap_or_default().to_owned();
+        self.manifests.insert((repository.clone(), digest.clone()), (media_type, request.body.to_vec()));
+        self.tags.insert((repository, tag.to_owned()), digest);
+        Some(created)
     }
 
     fn found(&self, request: &Request) -> Option<Reply> {

@@ -5,7 +5,7 @@ use crate::config::OciConfig;
 use crate::status::{expect, retry_after};
 use freshmaker::backend::{Clock, Error, Remedy, Result};
 use freshmaker_net::{Call, Http, Reply};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, IF_NONE_MATCH, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, LOCATION};
 use reqwest::{Method, Url};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ const REDIRECTIONS_MAX: usize = 5;
 /// The most repositories of a registry whose logins are kept.
 const LOGINS_MAX: usize = 4096;
 
-/// A request that reads from one repository.
+/// A request about one repository.
 #[derive(Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: Method,
@@ -27,9 +27,26 @@ pub(crate) struct Ask<'a> {
     /// The content that is known already.
     pub(crate) etag: Option<String>,
     pub(crate) bytes_max: usize,
+    /// What is stored; `None` for a request that only reads.
+    pub(crate) body: Option<Body<'a>>,
 }
 
-/// The login that is used for a repository. The number grows with each new one.
+/// What is stored in a registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body<'a> {
+    pub(crate) media_type: &'a str,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Ask<'_> {
+    /// What a login must allow.
+    pub(crate) fn actions(&self) -> &'static str {
+        if self.body.is_some() { "pull,push" } else { "pull" }
+    }
+}
+
+/// The login that is used for a repository, to read or to write. The number grows with each new
+/// one.
 #[derive(Debug, Default)]
 struct Slot {
     login: Option<Login>,
@@ -86,7 +103,7 @@ impl Host {
     pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Reply> {
         let place = self.place(ask);
         self.check_pause(&place)?;
-        let slot = self.slot(ask.repository);
+        let slot = self.slot(format!("{} {}", ask.repository, ask.actions()));
         let (login, number) = {
             let slot = slot.lock().await;
             (slot.login.clone().filter(|login| login.is_valid(&*self.clock)), slot.number)
@@ -99,7 +116,7 @@ impl Host {
             let mut slot = slot.lock().await;
             if slot.number == number {
                 slot.login = None;
-                slot.login = self.log_in(&challenge, ask.repository).await?;
+                slot.login = self.log_in(&challenge, ask).await?;
                 slot.number += 1;
             }
             slot.login.clone()
@@ -116,12 +133,13 @@ impl Host {
         }
     }
 
-    fn slot(&self, repository: &str) -> Arc<tokio::sync::Mutex<Slot>> {
+    /// Returns the login for a repository and what is to be done with it.
+    fn slot(&self, key: String) -> Arc<tokio::sync::Mutex<Slot>> {
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        if logins.len() >= LOGINS_MAX && !logins.contains_key(repository) {
+        if logins.len() >= LOGINS_MAX && !logins.contains_key(&key) {
             logins.clear();
         }
-        Arc::clone(logins.entry(repository.to_owned()).or_default())
+        Arc::clone(logins.entry(key).or_default())
     }
 
     fn check_pause(&self, place: &str) -> Result<()> {
@@ -166,6 +184,10 @@ impl Host {
             if let Some(login) = login.filter(|_| url.origin() == first.origin()) {
                 request = request.header(AUTHORIZATION, login.header());
             }
+            if let Some(body) = &ask.body {
+                request = request.header(CONTENT_TYPE, body.media_type).body(body.bytes.to_vec());
+            }
+            // The same content under the same name is the same twice, so it may be stored again.
             let reply = http.send(request, Call::Read, place).await?;
             let to = reply.headers.get(LOCATION).and_then(|to| to.to_str().ok());
             let (301 | 302 | 303 | 307 | 308, Some(to)) = (reply.status, to) else { return Ok(reply) };

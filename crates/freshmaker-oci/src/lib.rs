@@ -29,7 +29,7 @@
 //! | `fakes` | | `fakes`: a registry for tests, which can lie, refuse and never end |
 //!
 //! # Limits
-//! * Registries are only read. Signatures are not checked.
+//! * Registries are only read, but for [`OciClient::tag`]. Signatures are not checked.
 //! * Manifests have at most 4 MiB, blobs that are read at most
 //!   [`blob_bytes_max`](OciConfig::blob_bytes_max), lists of tags at most 100,000 tags on 100
 //!   pages, and at most 4 indexes are nested.

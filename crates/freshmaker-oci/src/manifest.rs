@@ -202,6 +202,10 @@ pub struct ImageConfig {
     pub diff_ids: Vec<Digest>,
     /// The steps of the build, the first one first.
     pub history: Vec<History>,
+    /// Digest of what a container gets from the image: its platform, its runtime configuration and
+    /// its layers. Dates and history are not part of it, so two builds that made the same have the
+    /// same digest here, whatever their manifests are called.
+    pub content: Digest,
 }
 
 /// A step of a build.
@@ -310,6 +314,22 @@ impl Index {
     }
 }
 
+/// The keys of a configuration that say what a container gets.
+const CONTENT: [&str; 7] = ["architecture", "config", "os", "os.features", "os.version", "rootfs", "variant"];
+
+/// Returns the media type under which a manifest is stored again: its own, else the one that the
+/// registry told.
+pub(crate) fn media_type(manifest: &Manifest, bytes: &[u8], told: Option<&str>) -> &'static str {
+    let own = serde_json::from_slice::<Kind>(bytes).ok().and_then(|kind| kind.media_type);
+    let known = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
+    let find = |said: &str| known.into_iter().find(|known| *known == said);
+    let otherwise = match manifest {
+        Manifest::Index(_) => OCI_INDEX,
+        Manifest::Image(_) => OCI_MANIFEST,
+    };
+    own.as_deref().or(told).and_then(find).unwrap_or(otherwise)
+}
+
 /// The configuration as it is written.
 #[derive(Deserialize)]
 struct ConfigForm {
@@ -341,7 +361,11 @@ impl ImageConfig {
     /// [`Corrupt`](Remedy::Corrupt), naming the field that is wrong.
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         let ConfigForm { created, config, rootfs, history } = json(bytes, place)?;
-        Ok(Self { created, labels: config.labels, diff_ids: rootfs.diff_ids, history })
+        let all: serde_json::Map<String, serde_json::Value> = json(bytes, place)?;
+        let content: BTreeMap<_, _> = all.iter().filter(|(key, _)| CONTENT.contains(&key.as_str())).collect();
+        let content = serde_json::to_vec(&content).map_err(|error| Error::new(Remedy::Corrupt, place, error))?;
+        let (labels, diff_ids, content) = (config.labels, rootfs.diff_ids, Digest::of(&content));
+        Ok(Self { created, labels, diff_ids, history, content })
     }
 }
 

@@ -131,6 +131,40 @@ impl Seen {
     }
 }
 
+/// Returns what the pollers of a storage saw last under a reference; `None` if they never saw it.
+///
+/// # Errors
+/// Those of the storage.
+pub async fn last_seen(client: &Client, image: &ImageReference) -> Result<Option<Digest>> {
+    let document = client.documents().await?.get(SEEN, &image.to_string()).await?;
+    Ok(document.and_then(|document| Seen::deserialize(document.body).ok()).map(|seen| seen.digest))
+}
+
+/// Remembers what a tag names without an event about it: for a program that has moved the tag
+/// itself, and knows what follows from that. Call it after the tag has moved.
+///
+/// # Errors
+/// Those of the storage; [`Conflict`](Remedy::Conflict) if a poller stored something at the same
+/// time. Then an event about the change may come.
+pub async fn remember(client: &Client, image: &ImageReference, digest: Digest) -> Result<()> {
+    let before = client.documents().await?.get(SEEN, &image.to_string()).await?;
+    let read = before.as_ref().and_then(|document| Seen::deserialize(&document.body).ok());
+    let now = match read {
+        Some(seen) if seen.digest == digest => return Ok(()),
+        Some(seen) => seen.next(digest),
+        None => Seen::first(digest),
+    };
+    store(client, image, &now, before.as_ref()).await
+}
+
+async fn store(client: &Client, image: &ImageReference, now: &Seen, before: Option<&Document>) -> Result<()> {
+    let body = serde_json::to_value(now)
+        .map_err(|error| Error::new(Remedy::Corrupt, format!("oci: poller, {image}"), error))?;
+    let expected = before.map(|document| document.version);
+    let document = NewDocument { expected, ..NewDocument::new(SEEN, image.to_string(), body) };
+    client.documents().await?.put(document).await.map(drop)
+}
+
 /// Asks registries what tags name, and sends an [`ImagePushed`] for each that names something new.
 ///
 /// What was seen is kept in the storage, in one [`Document`] for each reference, so changes during
@@ -306,16 +340,10 @@ impl Poller {
                 Sent::Known(_) => tracing::debug!(%image, digest = %now.digest, "new content, known already"),
             }
         }
-        let body = serde_json::to_value(&now)
-            .map_err(|error| Error::new(Remedy::Corrupt, format!("oci: poller, {image}"), error))?;
-        let document = NewDocument {
-            expected: before.map(|document| document.version),
-            ..NewDocument::new(SEEN, image.to_string(), body)
-        };
-        match self.client.documents().await?.put(document).await {
+        match store(&self.client, image, &now, before.as_ref()).await {
             // Another poller of this storage was faster; it has sent the same.
             Err(error) if error.remedy == Remedy::Conflict => {}
-            stored => drop(stored?),
+            stored => stored?,
         }
         match is_sent {
             true => round.changed.push((image.clone(), now.digest)),

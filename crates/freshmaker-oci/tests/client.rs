@@ -369,3 +369,32 @@ fn the_configuration_of_a_registry_is_the_users_own() {
     let _: RegistryConfig = serde_json::from_value(json!({ "plain_http": true })).unwrap();
     assert!(serde_json::from_value::<RegistryConfig>(json!({ "insecure": true })).is_err());
 }
+
+#[tokio::test]
+async fn a_tag_is_moved_to_content_that_is_there() {
+    let (registry, client, old) = registry().await;
+    let new = registry.push("app", "2", &FakeImage::new(["another"]));
+    let one = registry.image("app:1");
+    client.tag(&registry.image(&format!("app@{new}")), "1").await.unwrap();
+    assert_eq!(client.head(&one).await.unwrap(), new);
+    client.tag(&registry.image(&format!("app@{old}")), "1").await.unwrap();
+    assert_eq!(client.head(&one).await.unwrap(), old);
+    failed(client.tag(&one, "2").await, Remedy::Unsupported, "it has no digest");
+    let content = registry.image(&format!("app@{old}"));
+    failed(client.tag(&content, "a b").await, Remedy::Unsupported, "");
+    failed(client.tag(&content, "1@sha256:0").await, Remedy::Unsupported, "");
+    let nothing = registry.image(&format!("app@{}", Digest::of(b"nothing")));
+    failed(client.tag(&nothing, "1").await, Remedy::NotFound, "");
+    registry.always("PUT", Reply::new(403));
+    failed(client.tag(&content, "2").await, Remedy::NotNow, "PUT");
+    registry.recover();
+    // A token to read does not allow to write, so another one is fetched.
+    registry.demand_token(Some("kim:secret"), 300);
+    let mut config = registry.config();
+    let special = config.registries.get_mut(&registry.name()).unwrap();
+    (special.user, special.password) = (Some("kim".to_owned()), Some(freshmaker_net::Secret::new("secret")));
+    let client = OciClient::new(config).unwrap();
+    client.head(&one).await.unwrap();
+    client.tag(&content, "3").await.unwrap();
+    assert_eq!(client.head(&registry.image("app:3")).await.unwrap(), old);
+}

@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod certificates;
 mod python;
+pub mod registry;
 pub mod schema;
 mod services;
 

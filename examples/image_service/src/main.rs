@@ -1,12 +1,32 @@
 //! Keeps the images of a tree of Containerfiles current, with one registry and one machine.
 //! `--help` says how.
 
+mod act;
 mod args;
+mod ask;
+mod check;
+mod condition;
+mod config;
 mod entry;
+mod freeze;
+mod handlers;
+mod hooks;
+mod init;
+mod live;
+mod pins;
+mod records;
 mod report;
+mod rollback;
 mod sarif;
+mod serve;
+mod site;
+mod sources;
 mod stale;
+mod step;
 mod tree;
+mod verify;
+mod watch;
+mod web;
 
 use args::Command;
 use std::fmt;
@@ -27,29 +47,50 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let outcome = match args::parse(std::env::args_os().skip(1)) {
+    match args::parse(std::env::args_os().skip(1)) {
         Err(text) => {
             complain(format_args!("{text}\nTry `image_service --help`."));
-            Outcome::Usage
+            ExitCode::from(Outcome::Usage as u8)
         }
-        Ok(command) => run(command).unwrap_or_else(|error| {
-            complain(format_args!("{error}"));
-            Outcome::Failed
-        }),
-    };
-    ExitCode::from(outcome as u8)
+        Ok(Command::BuildStep) => match block_on(async { Ok(step::run().await) }) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(failure)) => {
+                complain(format_args!("{failure}"));
+                ExitCode::from(failure.status())
+            }
+            Err(error) => failed(&*error),
+        },
+        Ok(command) => run(command).map_or_else(|error| failed(&*error), |outcome| ExitCode::from(outcome as u8)),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    complain(format_args!("{error}"));
+    ExitCode::from(Outcome::Failed as u8)
 }
 
 fn run(command: Command) -> Result<Outcome> {
     match command {
-        Command::Help => say(args::HELP).map(|()| Outcome::Good),
+        Command::Help | Command::BuildStep => say(&args::help()).map(|()| Outcome::Good),
+        Command::HelpOfStale => say(args::stale::HELP).map(|()| Outcome::Good),
+        Command::Completions(shell) => say(&shell.script()).map(|()| Outcome::Good),
         Command::Stale(options) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let (text, outcome) = runtime.block_on(stale::run(&options))?;
+            let (text, outcome) = block_on(stale::run(&options))?;
             say(&text)?;
             Ok(outcome)
         }
+        Command::Init(start) => init::run(&start),
+        Command::Serve(start) => block_on(serve::run(&start)),
+        Command::Of(directory, act) => block_on(act::run(&directory, act)),
     }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // A call on a blocking thread must not hold up the end: a crash can cut it off as well.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Writes to standard output. A reader that has seen enough, as with `| head`, is no failure.

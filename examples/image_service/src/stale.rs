@@ -1,7 +1,9 @@
 //! The command `stale`.
 
-use crate::args::{FailOn, Format, Stale};
+use crate::args::stale::{FailOn, Format, Stale};
+use crate::config::FILE;
 use crate::entry::{Entry, plain};
+use crate::site::Site;
 use crate::tree::Recipes;
 use crate::{Outcome, Result, complain, report, sarif};
 use freshmaker::artifact::ImageReference;
@@ -16,7 +18,12 @@ const PARALLEL: usize = 8;
 
 /// Looks at all images, and returns the report and how it ends.
 pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
-    let recipes = options.tree.as_deref().map(Recipes::read).transpose()?;
+    // The directory of a service says how images are named and registries are reached.
+    let site = options.tree.as_deref().filter(|tree| tree.join(FILE).is_file()).map(Site::open).transpose()?;
+    let recipes = match &site {
+        Some(site) => site.tree()?.map(|(root, naming)| Recipes::scan(&root, &naming)).transpose()?,
+        None => options.tree.as_deref().map(Recipes::read).transpose()?,
+    };
     for problem in recipes.iter().flat_map(|recipes| &recipes.problems) {
         complain(format_args!("problem: {}", plain(problem)));
     }
@@ -24,7 +31,7 @@ pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
     if images.is_empty() {
         images = recipes.as_ref().map(Recipes::images).unwrap_or_default();
     }
-    let client = OciClient::new(config(options))?;
+    let client = OciClient::new(config(options, site.as_ref()))?;
     let snapshot = client.snapshot();
     let bar = progress(images.len());
     let looking = images.into_iter().map(|image| {
@@ -50,8 +57,8 @@ pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
     Ok((text, outcome(&entries, options)))
 }
 
-fn config(options: &Stale) -> OciConfig {
-    let mut config = OciConfig::of_user();
+fn config(options: &Stale, site: Option<&Site>) -> OciConfig {
+    let mut config = site.map_or_else(OciConfig::of_user, |site| site.config.oci());
     if let Some(platform) = &options.platform {
         config.platform = platform.clone();
     }

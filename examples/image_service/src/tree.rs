@@ -1,16 +1,14 @@
 //! What a tree of Containerfiles says about the parents of its images.
 
 use crate::Result;
+use crate::site::manifest;
 use freshmaker::artifact::ImageReference;
 use freshmaker::{ArtifactGraph, ArtifactId};
 use freshmaker_local::files::containerfile::{self, Usage};
-use freshmaker_local::files::manifest::Manifest;
-use freshmaker_local::files::{FilesError, tree};
+use freshmaker_local::files::tree::{self, Naming};
 use freshmaker_oci::staleness::{Parent, Role};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-const MANIFEST: &str = "freshmaker.toml";
 
 /// The Containerfile of an image.
 #[derive(Clone, Debug)]
@@ -31,19 +29,23 @@ pub(crate) struct Recipes {
 }
 
 impl Recipes {
+    /// Reads a directory, with the names that its manifest gives, if it has one.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
-        let path = directory.join(MANIFEST);
-        let (root, naming) = if path.is_file() {
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let manifest = Manifest::parse(&path, &text).map_err(FilesError::Manifest)?;
-            let (root, naming) = manifest
-                .tree()
-                .ok_or_else(|| format!("{}: without [tree] in it, no Containerfile is read", path.display()))?;
-            (directory.join(root).components().collect(), naming.clone())
-        } else {
-            (directory.to_owned(), tree::Naming::default())
+        let (root, naming) = match manifest(directory)? {
+            None => (directory.to_owned(), Naming::default()),
+            Some(manifest) => {
+                let (root, naming) = manifest.tree().ok_or_else(|| {
+                    format!("{}: without [tree] in its manifest, no Containerfile is read", directory.display())
+                })?;
+                (directory.join(root).components().collect(), naming.clone())
+            }
         };
-        let tree = tree::scan(&root, &naming).map_err(|error| format!("{}: {error}", root.display()))?;
+        Self::scan(&root, &naming)
+    }
+
+    /// Reads a tree whose images have these names.
+    pub(crate) fn scan(root: &Path, naming: &Naming) -> Result<Self> {
+        let tree = tree::scan(root, naming).map_err(|error| format!("{}: {error}", root.display()))?;
         let mut by_image = BTreeMap::new();
         for (path, image) in &tree.files {
             let recipe = recipe(&root.join(path), &tree.graph)?;

@@ -71,6 +71,28 @@ impl FilesCatalog {
         Self::tree(root.as_ref(), &Naming::default())
     }
 
+    /// Reads a tree of Containerfiles, with other names for its images than the usual ones.
+    ///
+    /// ```
+    /// use freshmaker_local::files::FilesCatalog;
+    /// use freshmaker_local::files::tree::Naming;
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// # std::fs::create_dir(root.path().join("app"))?;
+    /// # std::fs::write(root.path().join("app/Containerfile"), "FROM debian:12\n")?;
+    /// let pattern = Some("registry.example.org/{path}:{tag}".to_owned());
+    /// let catalog = FilesCatalog::from_named_tree(root.path(), &Naming { pattern, ..Naming::default() })?;
+    /// assert!(catalog.graph().get(&"registry.example.org/app:latest".into()).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Read`](FilesError::Read) if the root cannot be read. Everything else that is wrong is
+    /// among the [`problems`](Self::problems).
+    pub fn from_named_tree(root: impl AsRef<Path>, naming: &Naming) -> Result<Self, FilesError> {
+        Self::tree(root.as_ref(), naming)
+    }
+
     /// Reads a [manifest](super::manifest), and the tree that it names.
     ///
     /// # Errors

@@ -1,17 +1,14 @@
-//! What the command line means.
+//! The options of the command `stale`.
 
 use freshmaker::artifact::ImageReference;
 use freshmaker_oci::manifest::Platform;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
-Keeps the images of a tree of Containerfiles current.
-
 usage: image_service stale [options] [--tree DIR] IMAGE…
 
-stale: asks the registries whether images are built on what their parents are today. Nothing is configured, stored or changed; the
+Asks the registries whether images are built on what their parents are today. Nothing is configured, stored or changed; the
 logins are those of docker and podman. Evidence is, in this order: provenance of the build (SLSA, in the index or as referrers), the
 annotations or labels org.opencontainers.image.base.name and .digest, and layers. Without evidence an image is unknown, not fresh.
   --tree DIR           the parents are those that the Containerfiles in DIR name; images are named as its freshmaker.toml says.
@@ -27,12 +24,6 @@ annotations or labels org.opencontainers.image.base.name and .digest, and layers
 exit status: 0 all fresh, or pinned by digest; 3 an image is stale; 4 none is stale, but of one it is unknown; 1 an image or a
 registry could not be read (whatever the others are), 2 the command line makes no sense
 ";
-
-#[derive(Debug)]
-pub(crate) enum Command {
-    Help,
-    Stale(Stale),
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -59,25 +50,15 @@ pub(crate) struct Stale {
     pub(crate) plain_http: BTreeSet<String>,
 }
 
-pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let mut arguments =
-        arguments.map(|argument| argument.into_string().map_err(|argument| format!("{argument:?} is not text")));
-    match arguments.next().transpose()?.as_deref() {
-        None => return Err("what is to be done?".to_owned()),
-        Some("-h" | "--help") => return Ok(Command::Help),
-        Some("stale") => {}
-        Some(other) => return Err(format!("there is no command {other:?}")),
-    }
+/// Reads what follows the word `stale`; `None` if it asks for the help.
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Stale>, String> {
     let (mut images, mut tree, mut format) = (Vec::new(), None, None);
     let (mut fail_on, mut platform, mut plain_http) = (None, None, BTreeSet::new());
-    while let Some(argument) = arguments.next().transpose()? {
-        let mut value = || match arguments.next() {
-            Some(Ok(value)) if !value.is_empty() => Ok(value),
-            Some(Err(error)) => Err(error),
-            Some(Ok(_)) | None => Err(format!("{argument} needs a value")),
-        };
+    while let Some(argument) = arguments.next() {
+        let mut value =
+            || arguments.next().filter(|value| !value.is_empty()).ok_or_else(|| format!("{argument} needs a value"));
         let twice = match argument.as_str() {
-            "-h" | "--help" => return Ok(Command::Help),
+            "-h" | "--help" => return Ok(None),
             "--tree" => tree.replace(PathBuf::from(value()?)).is_some(),
             "--json" => format.replace(Format::Json).is_some(),
             "--sarif" => format.replace(Format::Sarif).is_some(),
@@ -100,7 +81,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
     let fail_on = fail_on.unwrap_or_else(|| [FailOn::Stale, FailOn::Unknown].into());
     let format = format.unwrap_or_default();
-    Ok(Command::Stale(Stale { images, tree, format, fail_on, platform, plain_http }))
+    Ok(Some(Stale { images, tree, format, fail_on, platform, plain_http }))
 }
 
 fn findings(list: &str) -> Result<BTreeSet<FailOn>, String> {
@@ -120,11 +101,7 @@ mod tests {
     use super::*;
 
     fn stale(arguments: &[&str]) -> Result<Stale, String> {
-        let arguments = ["stale"].iter().chain(arguments).map(OsString::from);
-        match parse(arguments)? {
-            Command::Stale(stale) => Ok(stale),
-            Command::Help => Err("help".to_owned()),
-        }
+        parse(arguments.iter().map(|&argument| argument.to_owned()))?.ok_or_else(|| "help".to_owned())
     }
 
     #[test]

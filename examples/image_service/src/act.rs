@@ -1,0 +1,232 @@
+//! Commands that change something: each is a few lines over the client.
+
+use crate::args::{Act, Directory};
+use crate::ask::{self, answer, familiar, find, line};
+use crate::records::{Hold, Records};
+use crate::site::{SYSTEM, Site};
+use crate::{Outcome, Result, check, complain, handlers, live::LiveCatalog, rollback, say, sources::Sources};
+use freshmaker::Engine;
+use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
+use freshmaker::backend::{Clock, Paging};
+use freshmaker::client::Client;
+use freshmaker::engine::{Foreseen, Preview, SystemClock};
+use freshmaker::handler::{ImagePushed, RebuildRequested};
+use freshmaker::memory::MemoryStorage;
+use freshmaker::plan::Format;
+use freshmaker::rebuild::EventId;
+use freshmaker_web::{NewToken, Role, Tokens};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a token is valid.
+const TOKEN: Duration = Duration::from_secs(90 * 86_400);
+
+pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
+    match act {
+        Act::CheckConfig { online } => return check::run(directory, online).await,
+        Act::Plan { images, format } => return plan(directory, &images, format).await,
+        Act::Status { watch } => return ask::status(directory, watch).await,
+        Act::Show { event } => return ask::show(directory, event).await,
+        Act::Why { image } => return ask::why(directory, &image).await,
+        Act::Logs { image, follow } => return ask::logs(directory, &image, follow).await,
+        Act::Rollback { image, to, by } => return rollback::run(directory, &image, to, &by).await,
+        _ => {}
+    }
+    let site = Site::open(&directory.path)?;
+    let client = site.client().await?;
+    let records = Records::new(client.clone());
+    let done = match act {
+        Act::Send { images, alone, digest, by } => send(&site, &client, images, alone, digest, by).await?,
+        Act::Retry { event, part, by } => {
+            format!("event {event} is tried again, by message {}", client.retry(event, part, &by).await?)
+        }
+        Act::Cancel { event, by } => {
+            client.cancel(event, &by).await?;
+            format!("event {event}: {}", client.event(event).await?.reason)
+        }
+        Act::Confirm { event } => confirm(&client, event).await?,
+        Act::Pause { reason, by } => {
+            client.pause(SYSTEM, &reason, &by).await?;
+            "no more builds are started until `image_service resume`".to_owned()
+        }
+        Act::Resume => {
+            client.resume(SYSTEM).await?;
+            "builds are started again".to_owned()
+        }
+        Act::Hold { image, reason, by } => {
+            records.hold(&image, &Hold { reason, by }).await?;
+            format!("{} is not rebuilt until `image_service release {image}`", image.familiar())
+        }
+        Act::Release { image } => match records.release(&image).await? {
+            true => format!("{} is rebuilt again when something changes", image.familiar()),
+            false => return Err(format!("{} is not held", image.familiar()).into()),
+        },
+        Act::DeadLetters { requeue: None } => return dead_letters(directory, &client).await,
+        Act::DeadLetters { requeue: Some(id) } => requeue(&client, &id).await?,
+        Act::Backup { file } => {
+            client.backup(&file).await?;
+            format!("copied to {}", file.display())
+        }
+        Act::Token { name, by } => return token(directory, client, &name, &by).await,
+        other => return Err(format!("{other:?} is done elsewhere").into()),
+    };
+    answer(directory, &json!({ "done": done }), &format!("{done}\n"))?;
+    Ok(Outcome::Good)
+}
+
+/// Events that say that images have changed.
+#[derive(Default)]
+struct Changes {
+    /// Bases are told to have new content.
+    bases: Vec<ImagePushed>,
+    /// Images of the tree are rebuilt.
+    own: Option<RebuildRequested>,
+}
+
+fn changes(site: &Site, images: &[String], alone: bool, digest: Option<&Digest>, by: &str) -> Result<Changes> {
+    let catalog = site.catalog()?;
+    let (mut changes, mut own) = (Changes::default(), Vec::new());
+    for name in images {
+        let id = find(site, name)?;
+        if catalog.graph().get(&id).is_some_and(freshmaker::Artifact::buildable) {
+            own.push(id.to_string());
+        } else {
+            changes.bases.push(ImagePushed { image: id.to_string(), digest: digest.cloned() });
+        }
+    }
+    if !own.is_empty() {
+        if digest.is_some() {
+            return Err("--digest is about a base: what an image of the tree will be is not known yet".into());
+        }
+        changes.own = Some(RebuildRequested { artifacts: own, dependents: !alone, requester: Some(by.to_owned()) });
+    }
+    Ok(changes)
+}
+
+async fn send(
+    site: &Site,
+    client: &Client,
+    images: Vec<String>,
+    alone: bool,
+    digest: Option<Digest>,
+    by: String,
+) -> Result<String> {
+    // What a base is now is asked, so that everything is built on the same.
+    let digest = match (digest, images.as_slice()) {
+        (None, [name]) => now(site, name).await?,
+        (digest, _) => digest,
+    };
+    let changes = changes(site, &images, alone, digest.as_ref(), &by)?;
+    let mut sent = Vec::new();
+    for base in &changes.bases {
+        sent.push(client.send(base).await?);
+    }
+    if let Some(own) = &changes.own {
+        sent.push(client.send(own).await?);
+    }
+    Ok(format!("sent {}; `image_service show` lists what becomes of it", sent.join(", ")))
+}
+
+/// Returns what a base is now; `None` for an image of the tree.
+async fn now(site: &Site, name: &str) -> Result<Option<Digest>> {
+    let id = find(site, name)?;
+    let catalog = site.catalog()?;
+    if catalog.graph().get(&id).is_some_and(freshmaker::Artifact::buildable) {
+        return Ok(None);
+    }
+    let image: ImageReference = id.as_str().parse().map_err(|error| format!("{id}: {error}"))?;
+    Ok(Some(site.registries()?.head(&image).await?))
+}
+
+/// Returns what decides about events without doing anything.
+async fn preview(site: &Site) -> Result<Preview> {
+    let client = match site.client().await {
+        Ok(client) => client,
+        // Without a service that has run, nothing is known about earlier builds.
+        Err(_) => Client::new(Arc::new(MemoryStorage::new())),
+    };
+    let records = Records::new(client);
+    let read = Sources::default().read(site)?;
+    let policy = read.files.policy().clone();
+    let live = LiveCatalog::new(read, records.clone());
+    let builder = Engine::builder()
+        .policy(policy)
+        .facts(["manual"])
+        .catalog("tree", Arc::new(live))
+        .build_system(SYSTEM, Arc::new(crate::serve::build_system(site)?));
+    // A preview waits for nothing.
+    Ok(handlers::on(builder, &records, &site.config.freeze, Duration::ZERO).preview()?)
+}
+
+/// Writes what would be rebuilt if these images had changed.
+async fn plan(directory: &Directory, images: &[String], format: Format) -> Result<Outcome> {
+    let site = Site::open(&directory.path)?;
+    let preview = preview(&site).await?;
+    let (changes, now) = (changes(&site, images, false, None, "plan")?, SystemClock.now());
+    let mut foreseen = Vec::new();
+    for base in &changes.bases {
+        foreseen.extend(preview.event(base, now).await?);
+    }
+    if let Some(own) = &changes.own {
+        foreseen.extend(preview.event(own, now).await?);
+    }
+    let mut outcome = Outcome::Good;
+    for previewed in foreseen {
+        match previewed.decision {
+            Foreseen::Rebuilds(plan) => say(&format!("{}\n", plan.render(format).to_string().trim_end()))?,
+            Foreseen::Asks { plan, reason } => {
+                complain(format_args!("{reason}"));
+                say(&format!("{}\n", plan.render(format).to_string().trim_end()))?;
+            }
+            Foreseen::Skips(reason) => complain(format_args!("nothing would be rebuilt: {reason}")),
+            Foreseen::Fails(reason) => {
+                complain(format_args!("it would fail: {reason}"));
+                outcome = Outcome::Failed;
+            }
+            other => complain(format_args!("{other:?}")),
+        }
+    }
+    Ok(outcome)
+}
+
+async fn confirm(client: &Client, event: EventId) -> Result<String> {
+    let plan = client.event(event).await?.plan.ok_or_else(|| format!("event {event} has no plan"))?;
+    Ok(format!("event {event} is started, by message {}", client.confirm(event, &plan).await?))
+}
+
+async fn dead_letters(directory: &Directory, client: &Client) -> Result<Outcome> {
+    let letters = client.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let mut text = String::new();
+    for letter in &letters {
+        let reason = letter.reason.as_ref().map_or_else(|| "no reason is known".to_owned(), ToString::to_string);
+        line(&mut text, &format!("{} from {}: {reason}", letter.message_id, letter.source));
+    }
+    if letters.is_empty() {
+        text.push_str("no dead letters\n");
+    }
+    answer(directory, &letters, &text)?;
+    Ok(if letters.is_empty() { Outcome::Good } else { Outcome::Failed })
+}
+
+async fn requeue(client: &Client, id: &str) -> Result<String> {
+    let letters = client.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let letter = letters.into_iter().find(|letter| letter.message_id == id);
+    let letter = letter.ok_or_else(|| format!("there is no dead letter {id}"))?;
+    client.requeue(&letter.source, id).await?;
+    Ok(format!("{id} is handled again"))
+}
+
+async fn token(directory: &Directory, client: Client, name: &str, by: &str) -> Result<Outcome> {
+    let issued = Tokens::new(client).issue(NewToken::new(name, [Role::ManualRebuilder], TOKEN), by).await?;
+    let token = issued.token.to_string();
+    let info = json!({ "token": token, "id": issued.info.id, "expires_at": issued.info.expires_at });
+    answer(directory, &info, &format!("{token}\n"))?;
+    complain(format_args!("valid until {}; it is not shown again", issued.info.expires_at));
+    Ok(Outcome::Good)
+}
+
+/// Returns an image of the tree as a reference.
+pub(crate) fn reference(id: &ArtifactId) -> Result<ImageReference> {
+    id.as_str().parse().map_err(|error| format!("{}: {error}", familiar(id)).into())
+}

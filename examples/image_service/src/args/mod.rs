@@ -1,0 +1,225 @@
+//! What the command line means.
+
+mod completions;
+mod spec;
+pub(crate) mod stale;
+
+pub(crate) use completions::Shell;
+pub(crate) use spec::help;
+
+use freshmaker::artifact::{Digest, ImageReference};
+use freshmaker::client::RetryPart;
+use freshmaker::plan::Format;
+use freshmaker::rebuild::EventId;
+use spec::{COMMANDS, Given};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What the program is to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    HelpOfStale,
+    Completions(Shell),
+    Stale(stale::Stale),
+    Init(Start),
+    Serve(Start),
+    /// What runs for each build; not in the help, because only the engine calls it.
+    BuildStep,
+    /// Something about the service of a directory.
+    Of(Directory, Act),
+}
+
+/// Which service is meant, and how the answer is written.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) json: bool,
+}
+
+/// A directory that a service is to be started on.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) path: PathBuf,
+    /// Where images are pushed to, if the directory has no configuration yet.
+    pub(crate) registry: Option<String>,
+    pub(crate) plain_http: bool,
+}
+
+/// What is done with the service of a directory.
+#[derive(Debug)]
+pub(crate) enum Act {
+    CheckConfig { online: bool },
+    Plan { images: Vec<String>, format: Format },
+    Send { images: Vec<String>, alone: bool, digest: Option<Digest>, by: String },
+    Status { watch: bool },
+    Show { event: Option<EventId> },
+    Why { image: String },
+    Logs { image: String, follow: bool },
+    Retry { event: EventId, part: RetryPart, by: String },
+    Cancel { event: EventId, by: String },
+    Confirm { event: EventId },
+    Pause { reason: String, by: String },
+    Resume,
+    Hold { image: ImageReference, reason: String, by: String },
+    Release { image: ImageReference },
+    Rollback { image: ImageReference, to: Option<Digest>, by: String },
+    DeadLetters { requeue: Option<String> },
+    Backup { file: PathBuf },
+    Token { name: String, by: String },
+}
+
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = Vec::from_iter(arguments)
+        .into_iter()
+        .map(|argument| argument.into_string().map_err(|argument| format!("{argument:?} is not text")))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter();
+    let name = match arguments.next().as_deref() {
+        None => return Err("what is to be done?".to_owned()),
+        Some("-h" | "--help" | "help") => return Ok(Command::Help),
+        Some("build-step") => return Ok(Command::BuildStep),
+        Some("stale") => {
+            return Ok(stale::parse(arguments)?.map_or(Command::HelpOfStale, Command::Stale));
+        }
+        Some(name) => name.to_owned(),
+    };
+    let spec = COMMANDS.iter().find(|spec| spec.name == name).ok_or_else(|| format!("there is no command {name:?}"))?;
+    match Given::read(spec, arguments)? {
+        None => Ok(Command::Help),
+        Some(given) => command(given),
+    }
+}
+
+fn command(mut given: Given) -> Result<Command, String> {
+    let name = given.spec.name;
+    match name {
+        "completions" => return Ok(Command::Completions(given.word()?.parse()?)),
+        "init" => return Ok(Command::Init(start(&mut given))),
+        "serve" => return Ok(Command::Serve(start(&mut given))),
+        _ => {}
+    }
+    let path = given.value("--dir").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let directory = Directory { path, json: given.flag("--json") };
+    let by = given.value("--by").or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
+    let act = match name {
+        "check-config" => Act::CheckConfig { online: given.flag("--online") },
+        "plan" => Act::Plan { format: format(&mut given, directory.json)?, images: given.words },
+        "send" => {
+            let digest = given.value("--digest").map(|text| digest(&text)).transpose()?;
+            Act::Send { digest, alone: given.flag("--alone"), images: given.words, by }
+        }
+        "status" => Act::Status { watch: given.flag("--watch") },
+        "show" => Act::Show { event: given.words.first().map(|word| event(word)).transpose()? },
+        "why" => Act::Why { image: given.word()? },
+        "logs" => Act::Logs { follow: given.flag("--follow"), image: given.word()? },
+        "retry" => {
+            let part = if given.flag("--all") { RetryPart::Whole } else { RetryPart::Failed };
+            Act::Retry { event: event(&given.word()?)?, part, by }
+        }
+        "cancel" => Act::Cancel { event: event(&given.word()?)?, by },
+        "confirm" => Act::Confirm { event: event(&given.word()?)? },
+        "pause" => Act::Pause { reason: given.words.join(" "), by },
+        "resume" => Act::Resume,
+        "hold" => {
+            let image = image(&given.word()?)?;
+            Act::Hold { image, reason: given.words[1..].join(" "), by }
+        }
+        "release" => Act::Release { image: image(&given.word()?)? },
+        "rollback" => {
+            let to = given.value("--to").map(|text| digest(&text)).transpose()?;
+            Act::Rollback { image: image(&given.word()?)?, to, by }
+        }
+        "dead-letters" => Act::DeadLetters { requeue: given.value("--requeue") },
+        "backup" => Act::Backup { file: PathBuf::from(given.word()?) },
+        "token" => Act::Token { name: given.word()?, by },
+        other => return Err(format!("there is no command {other:?}")),
+    };
+    Ok(Command::Of(directory, act))
+}
+
+fn start(given: &mut Given) -> Start {
+    Start {
+        path: given.words.first().map_or_else(|| PathBuf::from("."), PathBuf::from),
+        registry: given.value("--registry"),
+        plain_http: given.flag("--plain-http"),
+    }
+}
+
+fn format(given: &mut Given, json: bool) -> Result<Format, String> {
+    match given.value("--format") {
+        Some(_) if json => Err("--json and --format say the same twice".to_owned()),
+        Some(text) => text.parse().map_err(|error| format!("--format: {error}")),
+        None => Ok(if json { Format::Json } else { Format::Text }),
+    }
+}
+
+fn event(text: &str) -> Result<EventId, String> {
+    text.parse().map(EventId).map_err(|_| format!("an event is a number, not {text:?}; `show` lists them"))
+}
+
+fn image(text: &str) -> Result<ImageReference, String> {
+    text.parse::<ImageReference>().map_err(|error| error.to_string())
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map_err(|error| format!("{text:?} is not a digest: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_command_is_read() {
+        for spec in &COMMANDS {
+            let word = match spec.name {
+                "show" | "retry" | "cancel" | "confirm" => "7",
+                "completions" => "bash",
+                _ => "app",
+            };
+            let words = [word].repeat(spec.least.max(1).min(spec.most)).join(" ");
+            let read = read(&format!("{} {words}", spec.name));
+            assert!(read.is_ok(), "{}: {read:?}", spec.name);
+        }
+    }
+
+    #[test]
+    fn options_are_read() {
+        let Command::Of(directory, Act::Plan { images, format }) = read("plan --dir x debian:12 --format svg").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!((directory.path, images, format), ("x".into(), vec!["debian:12".to_owned()], Format::Svg));
+        let Command::Serve(start) = read("serve images --registry localhost:5000 --plain-http").unwrap() else {
+            panic!()
+        };
+        assert!(start.plain_http && start.registry.as_deref() == Some("localhost:5000"));
+        let Command::Of(_, Act::Logs { follow, .. }) = read("logs -f app").unwrap() else { panic!() };
+        assert!(follow);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, wanted) in [
+            ("", "what is to be done?"),
+            ("dance", "there is no command \"dance\""),
+            ("plan", "plan needs IMAGE…"),
+            ("show 1 2", "show takes no more than 1"),
+            ("show x", "an event is a number"),
+            ("status --online", "--online does not go with status"),
+            ("status --dir", "--dir needs a value"),
+            ("status --json --json", "--json is given twice"),
+            ("plan a --json --format svg", "say the same twice"),
+            ("rollback app --to x", "is not a digest"),
+            ("completions tcsh", "bash, zsh and fish"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(wanted), "{line}: {error}");
+        }
+    }
+}

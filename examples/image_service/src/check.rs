@@ -1,0 +1,127 @@
+//! Whether the configuration makes sense, and whether everything that it names is there.
+
+use crate::args::Directory;
+use crate::ask::line;
+use crate::site::Site;
+use crate::watch::followed;
+use crate::{Outcome, Result, live::Read, say, web};
+use freshmaker::backend::Remedy;
+use freshmaker_local::command::CommandConfig;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use std::fmt::Display;
+
+/// How many registries are asked side by side.
+const PARALLEL: usize = 8;
+
+#[derive(Serialize)]
+struct Finding {
+    what: String,
+    state: &'static str,
+    text: String,
+}
+
+/// Collects what was looked at; one failure does not hide the next.
+#[derive(Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn add<T: Display>(&mut self, what: &str, outcome: std::result::Result<T, impl Display>) {
+        let (state, text) = match outcome {
+            Ok(text) => ("ok", text.to_string()),
+            Err(error) => ("FAILED", error.to_string()),
+        };
+        self.0.push(Finding { what: what.to_owned(), state, text });
+    }
+
+    fn warn(&mut self, what: &str, text: impl Display) {
+        self.0.push(Finding { what: what.to_owned(), state: "warning", text: text.to_string() });
+    }
+}
+
+pub(crate) async fn run(directory: &Directory, online: bool) -> Result<Outcome> {
+    let mut report = Report::default();
+    match Site::open(&directory.path) {
+        Err(error) => report.add::<&str>("configuration", Err(error)),
+        Ok(site) => {
+            report.add("configuration", Ok::<_, String>(site.directory.display()));
+            offline(&mut report, &site);
+            if online {
+                self::online(&mut report, &site).await;
+            }
+        }
+    }
+    let failed = report.0.iter().any(|finding| finding.state == "FAILED");
+    if directory.json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&report.0)?))?;
+    } else {
+        let mut text = String::new();
+        report
+            .0
+            .iter()
+            .for_each(|finding| line(&mut text, &format!("{:<8}{}: {}", finding.state, finding.what, finding.text)));
+        say(&text)?;
+    }
+    Ok(if failed { Outcome::Failed } else { Outcome::Good })
+}
+
+fn offline(report: &mut Report, site: &Site) {
+    match site.catalog() {
+        Err(error) => report.add::<&str>("tree", Err(error)),
+        Ok(catalog) => {
+            let own = catalog.graph().artifacts().filter(|artifact| artifact.buildable());
+            let (nowhere, own): (Vec<_>, Vec<_>) =
+                own.partition(|artifact| artifact.id.as_str().starts_with("localhost/"));
+            report.add("tree", Ok::<_, String>(format!("{} images", own.len() + nowhere.len())));
+            catalog.problems().iter().for_each(|problem| report.warn("tree", problem));
+            if let Some(image) = nowhere.first() {
+                let text = format!("{} is in no registry: [tree] has no `image`", image.id);
+                report.add::<&str>("names", Err(text));
+            }
+        }
+    }
+    let build = &site.config.build;
+    let mut commands = vec![("build.program", build.program.as_str())];
+    let of = [("build.test", &build.test), ("build.sign", &build.sign), ("build.attest", &build.attest)];
+    commands.extend(of.into_iter().filter_map(|(key, command)| Some((key, command.first()?.as_str()))));
+    for (key, program) in commands {
+        // A path is relative to the directory of each Containerfile.
+        let is_relative = program.contains('/') && !program.starts_with('/');
+        match CommandConfig::new(program, site.attempts()).find_program() {
+            _ if is_relative => {
+                report.warn(key, format!("{program} is looked for in the directory of each Containerfile"))
+            }
+            found => report.add(key, found.map(|path| path.display().to_string())),
+        }
+    }
+    report.add("registries", site.registries().map(|_| "their entries make sense"));
+    match web::config(site) {
+        Ok(None) => {}
+        Ok(Some((listen, _))) => report.add("web", Ok::<_, String>(listen)),
+        Err(error) => report.add::<&str>("web", Err(error)),
+    }
+}
+
+/// Asks for all tags that the service would ask for.
+async fn online(report: &mut Report, site: &Site) {
+    let (Ok(catalog), Ok(registries)) = (site.catalog(), site.registries()) else { return };
+    let own: Vec<_> = catalog.graph().artifacts().filter(|artifact| artifact.buildable()).cloned().collect();
+    let read = Read { files: catalog, revisions: Default::default() };
+    let asking = followed(&read).into_iter().map(|image| {
+        let registries = &registries;
+        async move {
+            let answer = registries.head(&image).await;
+            (image, answer)
+        }
+    });
+    let answers: Vec<_> = stream::iter(asking).buffered(PARALLEL).collect().await;
+    for (image, answer) in answers {
+        let is_own = own.iter().any(|artifact| artifact.id.as_str() == image.to_string());
+        match answer {
+            Err(error) if is_own && error.remedy == Remedy::NotFound => {
+                report.add(&image.familiar(), Ok::<_, String>("not there yet, so it will be built"));
+            }
+            answer => report.add(&image.familiar(), answer),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! How the images of a tree are, from what the registries and our own records say.
+
+use crate::entry::sentence;
+use crate::records::{Record, Records};
+use crate::tree::Recipes;
+use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
+use freshmaker::backend::{Remedy, Result};
+use freshmaker_oci::staleness::{Freshness, Parent, State};
+use freshmaker_oci::{Recipe, Snapshot};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How many images are looked at side by side.
+const PARALLEL: usize = 8;
+
+/// How an image stands to what it is built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Standing {
+    Fresh,
+    Pinned,
+    Unknown,
+    Stale,
+    /// The registry does not have it.
+    Missing,
+    /// The registry does not say.
+    Error,
+}
+
+impl Standing {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Pinned => "pinned",
+            Self::Unknown => "unknown",
+            Self::Stale => "stale",
+            Self::Missing => "missing",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// An image, how it stands, and the sentences that say why.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Condition {
+    pub(crate) image: ArtifactId,
+    pub(crate) standing: Standing,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) because: Vec<String>,
+}
+
+/// What is known about a tree, its registries, and what was published.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) recipes: &'a Recipes,
+    pub(crate) revisions: &'a BTreeMap<ArtifactId, Digest>,
+    pub(crate) records: &'a Records,
+    pub(crate) snapshot: &'a Snapshot,
+}
+
+impl Look<'_> {
+    /// Looks at all images of the tree.
+    pub(crate) async fn all(self) -> Vec<Condition> {
+        let looking = self.recipes.images().into_iter().map(|image| self.one(image));
+        stream::iter(looking).buffered(PARALLEL).collect().await
+    }
+
+    pub(crate) async fn one(self, image: ImageReference) -> Condition {
+        let id = ArtifactId::from(&image);
+        match self.examined(&image, &id).await {
+            Ok((standing, digest, because)) => Condition { image: id, standing, digest, because },
+            Err(error) => {
+                let because = vec![error.to_string()];
+                Condition { image: id, standing: Standing::Error, digest: None, because }
+            }
+        }
+    }
+
+    async fn examined(self, image: &ImageReference, id: &ArtifactId) -> Result<Examined> {
+        let digest = match self.snapshot.head(image).await {
+            Ok(digest) => digest,
+            Err(error) if error.remedy == Remedy::NotFound => {
+                return Ok((Standing::Missing, None, vec!["the registry does not have it".to_owned()]));
+            }
+            Err(error) => return Err(error),
+        };
+        let parents = self.recipes.of(image).map_or(&[][..], |recipe| &recipe.parents);
+        // Our own record is the best evidence: it also knows of builders, and of contents that are
+        // the same.
+        let record = self.records.of(id).await?.filter(|record| record.digest == digest);
+        if let Some(record) = record {
+            let built = record.revision.as_deref();
+            let now = self.revisions.get(id).map(Digest::as_str);
+            if built.is_some() && now.is_some() && built != now {
+                let because = vec!["its files have changed since it was built".to_owned()];
+                return Ok((Standing::Stale, Some(digest), because));
+            }
+            if let Some((standing, because)) = by_record(&record, parents, self.snapshot).await? {
+                return Ok((standing, Some(digest), because));
+            }
+        }
+        let found = self.snapshot.examine(image, Recipe::Known(parents)).await?;
+        let standing = match found.freshness {
+            Freshness::Fresh => Standing::Fresh,
+            Freshness::Pinned => Standing::Pinned,
+            Freshness::Stale => Standing::Stale,
+            _ => Standing::Unknown,
+        };
+        let fresh = |state: &State| matches!(state, State::Fresh { .. });
+        let because = found.findings.iter().filter(|finding| !fresh(&finding.state)).map(sentence);
+        Ok((standing, Some(digest), because.chain(found.remarks.iter().cloned()).collect()))
+    }
+}
+
+type Examined = (Standing, Option<Digest>, Vec<String>);
+
+/// Compares what a build has used with what its parents are now; `None` if the recipe has another
+/// parent by now, of which the record knows nothing.
+async fn by_record(
+    record: &Record,
+    parents: &[Parent],
+    snapshot: &Snapshot,
+) -> Result<Option<(Standing, Vec<String>)>> {
+    let (mut because, mut pinned) = (Vec::new(), false);
+    for parent in parents {
+        if parent.image.digest().is_some() {
+            pinned = true;
+            continue;
+        }
+        let Some(used) = record.parents.get(&parent.image.to_string()) else { return Ok(None) };
+        match snapshot.head(&parent.image).await {
+            Ok(now) if now == *used => {}
+            Ok(now) => {
+                let name = parent.image.familiar();
+                because.push(format!("built on {name} {}…, which is {}… today", used.short(), now.short()));
+            }
+            // What cannot be found today cannot be built on either.
+            Err(error) if error.remedy == Remedy::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let standing = match (because.is_empty(), pinned) {
+        (false, _) => Standing::Stale,
+        (true, true) => Standing::Pinned,
+        (true, false) => Standing::Fresh,
+    };
+    Ok(Some((standing, because)))
+}

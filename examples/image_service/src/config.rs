@@ -1,0 +1,281 @@
+//! The file `image_service.toml`: everything that the service is told.
+
+use crate::Result;
+use crate::freeze::Freeze;
+use freshmaker_oci::poll::PollConfig;
+use freshmaker_oci::{OciConfig, RegistryConfig};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name of the file in the directory of the service.
+pub(crate) const FILE: &str = "image_service.toml";
+
+/// More processes than this at once help nobody on one machine.
+const SLOTS_MAX: u32 = 256;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    #[serde(default)]
+    pub(crate) tree: Tree,
+    #[serde(default)]
+    pub(crate) build: Build,
+    #[serde(default)]
+    pub(crate) poll: PollConfig,
+    #[serde(default)]
+    pub(crate) start: Start,
+    #[serde(default)]
+    pub(crate) registries: BTreeMap<String, RegistryConfig>,
+    #[serde(default)]
+    pub(crate) credentials_files: Vec<PathBuf>,
+    #[serde(default)]
+    pub(crate) web: Option<Web>,
+    #[serde(default)]
+    pub(crate) hooks: Hooks,
+    #[serde(default)]
+    pub(crate) freeze: Vec<Freeze>,
+    /// Where everything is kept that the service stores.
+    #[serde(default = "state")]
+    pub(crate) state: PathBuf,
+}
+
+/// The tree of Containerfiles.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tree {
+    pub(crate) path: PathBuf,
+    /// How images are named, if the tree has no `freshmaker.toml`.
+    pub(crate) image: Option<String>,
+    /// The pause between two looks at the files.
+    pub(crate) interval: Seconds,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { path: PathBuf::from("."), image: None, interval: Seconds(10.0) }
+    }
+}
+
+/// How an image is built, and what has to succeed before its tag moves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Build {
+    /// `buildah`, `podman`, `docker`, or a program of one's own.
+    pub(crate) program: String,
+    pub(crate) slots: u32,
+    pub(crate) timeout: Seconds,
+    /// How often a build is tried whose machinery fails, and not its recipe.
+    pub(crate) tries: u32,
+    /// How long a base must have stayed the same before something is built on it.
+    pub(crate) quiet: Seconds,
+    /// What files and images are dated with, in seconds since 1970; so that the same content has
+    /// the same digest.
+    pub(crate) source_date_epoch: Option<i64>,
+    /// Commands with their arguments; empty for none.
+    pub(crate) test: Vec<String>,
+    pub(crate) sign: Vec<String>,
+    pub(crate) attest: Vec<String>,
+    /// Variables for all of them.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// With less free space than this where the state is, no build starts.
+    pub(crate) free_mib: u64,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        let slots = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            program: "buildah".to_owned(),
+            slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
+            timeout: Seconds(3600.0),
+            tries: 12,
+            quiet: Seconds(0.0),
+            source_date_epoch: Some(0),
+            test: Vec::new(),
+            sign: Vec::new(),
+            attest: Vec::new(),
+            environment: BTreeMap::new(),
+            free_mib: 1024,
+        }
+    }
+}
+
+/// What the service does about images that are not as they should be when nothing has happened.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Start {
+    /// Whether images that the registry does not have are built.
+    pub(crate) missing: Mend,
+    /// Whether images are rebuilt that are built on something else than their parents are.
+    pub(crate) stale: Mend,
+    /// The pause between two such looks at everything.
+    pub(crate) interval: Seconds,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { missing: Mend::Rebuild, stale: Mend::Rebuild, interval: Seconds(3600.0) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mend {
+    Rebuild,
+    Ignore,
+}
+
+/// The REST interface: where, and the keys of `freshmaker-web`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Web {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) authentication: freshmaker_web::Authentication,
+    pub(crate) access: freshmaker_web::Access,
+    pub(crate) limits: freshmaker_web::Limits,
+}
+
+/// What others announce to the REST interface.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Hooks {
+    /// The file with the secret that web hooks of git are signed with; without it there are none.
+    pub(crate) git_secret_file: Option<PathBuf>,
+    /// What fetches the tree before it is looked at again, as a list of words.
+    pub(crate) fetch: Vec<String>,
+}
+
+/// A duration in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Seconds(f64);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> std::result::Result<Self, String> {
+        Duration::try_from_secs_f64(seconds).map(|_| Self(seconds)).map_err(|error| error.to_string())
+    }
+}
+
+impl Seconds {
+    pub(crate) fn duration(self) -> Duration {
+        Duration::try_from_secs_f64(self.0).unwrap_or_default()
+    }
+}
+
+fn state() -> PathBuf {
+    PathBuf::from(".image_service")
+}
+
+impl Config {
+    /// Reads the file of a directory. Paths in it are relative to the directory.
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let place = path.display();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let there = directory.display();
+                return Err(
+                    format!("{place}: there is none; `image_service init {there} --registry …` writes it").into()
+                );
+            }
+            Err(error) => return Err(format!("{place}: {error}").into()),
+        };
+        let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
+        config.fault().map_or(Ok(()), |fault| Err(format!("{place}: {fault}")))?;
+        let relative = [&mut config.tree.path, &mut config.state].into_iter().chain(&mut config.credentials_files);
+        let relative = relative.chain(&mut config.hooks.git_secret_file);
+        relative.for_each(|path| *path = directory.join(&path));
+        if Path::new(&config.build.program).components().count() > 1 {
+            config.build.program = directory.join(&config.build.program).display().to_string();
+        }
+        Ok(config)
+    }
+
+    /// Returns what is wrong, as a sentence with the key before it.
+    fn fault(&self) -> Option<String> {
+        let Build { program, slots, timeout, tries, test, sign, attest, .. } = &self.build;
+        if !(1..=SLOTS_MAX).contains(slots) {
+            return Some(format!("build.slots: {slots} is not a number from 1 to {SLOTS_MAX}"));
+        }
+        if *tries == 0 {
+            return Some("build.tries: no build would ever be tried".to_owned());
+        }
+        if program.is_empty() {
+            return Some("build.program: it is empty".to_owned());
+        }
+        if timeout.duration() < Duration::from_secs(1) {
+            return Some("build.timeout: it is shorter than a second".to_owned());
+        }
+        let commands = [("test", test), ("sign", sign), ("attest", attest)];
+        let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
+        empty.map(|(key, _)| format!("build.{key}: the first word is the program, and it is empty"))
+    }
+
+    /// Returns how registries are reached.
+    pub(crate) fn oci(&self) -> OciConfig {
+        let mut config = OciConfig::of_user();
+        config.registries.clone_from(&self.registries);
+        if !self.credentials_files.is_empty() {
+            config.credentials_files.clone_from(&self.credentials_files);
+        }
+        config
+    }
+
+    /// Returns the registries that are reached without TLS.
+    pub(crate) fn plain_http(&self) -> impl Iterator<Item = &str> {
+        self.registries.iter().filter(|(_, registry)| registry.plain_http).map(|(name, _)| name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> std::result::Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), text).unwrap();
+        Config::read(directory.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let config = read("[tree]\npath = 'images'\n[build]\nprogram = './build.sh'\n").unwrap();
+        assert!(config.tree.path.is_absolute() && config.tree.path.ends_with("images"));
+        assert!(Path::new(&config.build.program).is_absolute());
+        assert!(config.state.ends_with(".image_service"));
+        assert_eq!(read("").unwrap().build.program, "buildah");
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        for (text, wanted) in [
+            ("[build]\nslots = 0", "build.slots: 0"),
+            ("[build]\ntries = 0", "build.tries"),
+            ("[build]\nprogram = ''", "build.program"),
+            ("[build]\ntimeout = 0.5", "build.timeout"),
+            ("[build]\ntest = ['']", "build.test"),
+            ("[tree]\ninterval = -1", "interval = -1"),
+            ("[start]\nstale = 'maybe'", "maybe"),
+            ("[biuld]", "biuld"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(wanted) && error.contains(FILE), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_init_is_read() {
+        let text = crate::init::text("localhost:5000/team", crate::init::Transport::PlainHttp);
+        let config = read(&text).unwrap();
+        assert_eq!(config.tree.image.as_deref(), Some("localhost:5000/team/{path}:{tag}"));
+        assert_eq!(config.plain_http().collect::<Vec<_>>(), ["localhost:5000"]);
+        let defaults = read("").unwrap();
+        assert_eq!((config.build.slots, config.poll.interval), (defaults.build.slots, config.poll.interval));
+    }
+}

@@ -1,0 +1,140 @@
+//! What is rebuilt because of what.
+
+use crate::freeze::Freeze;
+use crate::records::{Hold, Records};
+use async_trait::async_trait;
+use freshmaker::artifact::{ArtifactId, Digest};
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::engine::EngineBuilder;
+use freshmaker::handler::{Context, Decision, Handler, HandlerResult, ImagePushed, RebuildRequested, SourceChanged};
+use freshmaker::plan::Planner;
+use freshmaker::time::since;
+use freshmaker::{ArtifactGraph, Reason};
+use freshmaker_oci::poll::last_seen;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Registers the handlers.
+///
+/// A base is waited for until it has been the same for `quiet`.
+pub(crate) fn on(builder: EngineBuilder, records: &Records, freezes: &[Freeze], quiet: Duration) -> EngineBuilder {
+    let handlers = Handlers { records: records.clone(), freezes: freezes.into(), quiet };
+    builder
+        .on_as::<ImagePushed, _>("image-pushed", handlers.clone())
+        .on_as::<SourceChanged, _>("source-changed", handlers.clone())
+        .on_as::<RebuildRequested, _>("rebuild-requested", handlers)
+}
+
+#[derive(Clone, Debug)]
+struct Handlers {
+    records: Records,
+    freezes: Arc<[Freeze]>,
+    quiet: Duration,
+}
+
+impl Handlers {
+    /// Returns a planner that leaves out what is held or frozen. Both are found to be stale when that
+    /// ends.
+    async fn planner<'g>(&self, graph: &'g ArtifactGraph, cx: &Context) -> Result<Planner<'g>> {
+        let mut planner = cx.planner(graph).await?;
+        for (image, Hold { reason, by }) in self.records.holds().await? {
+            let text = format!("{by} holds it: {reason}; `image_service release {image}` ends that");
+            planner = planner.exclude(image, Reason::new("held", text));
+        }
+        for artifact in graph.artifacts().filter(|artifact| artifact.buildable()) {
+            if let Some(freeze) = self.freezes.iter().find(|freeze| freeze.holds(&artifact.id, cx.now())) {
+                planner = planner.exclude(artifact.id.clone(), Reason::new("frozen", freeze.because.clone()));
+            }
+        }
+        Ok(planner)
+    }
+
+    /// Says why an event about a base is skipped: because a later one follows.
+    ///
+    /// # Errors
+    /// The event has to wait.
+    async fn settled(&self, event: &ImagePushed, cx: &Context) -> Result<Option<String>> {
+        if self.quiet.is_zero() {
+            return Ok(None);
+        }
+        if since(cx.now(), cx.received().at) < self.quiet {
+            let text = format!("it waits until {} has been the same for {} s", event.image, self.quiet.as_secs_f64());
+            return Err(Error::new(Remedy::NotNow, "the quiet period", text));
+        }
+        let Ok(image) = event.image.parse() else { return Ok(None) };
+        let seen = last_seen(self.records.client(), &image).await?;
+        let is_past = seen.is_some() && event.digest.is_some() && seen != event.digest;
+        Ok(is_past.then(|| "it has changed again since then".to_owned()))
+    }
+
+    /// Returns the images that were published after they were built on this content of a parent: an
+    /// event that tells of it once more rebuilds nothing.
+    async fn built_on(
+        &self,
+        graph: &ArtifactGraph,
+        parent: &ArtifactId,
+        digest: Option<&Digest>,
+    ) -> Result<Vec<ArtifactId>> {
+        let mut found = Vec::new();
+        let parent = graph.canonical(parent).unwrap_or(parent);
+        for (child, _) in graph.children(parent) {
+            let Some(artifact) = graph.get(child) else { continue };
+            let Some(record) = self.records.of(child).await? else { continue };
+            let revision = artifact.source.as_ref().and_then(|source| source.revision.as_ref());
+            let is_built = digest.is_some() && record.parents.get(parent.as_str()) == digest;
+            if is_built && artifact.digest.as_ref() == Some(&record.digest) && record.revision.as_ref() == revision {
+                found.push(child.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Handler<ImagePushed> for Handlers {
+    async fn handle(&self, event: ImagePushed, cx: Context) -> HandlerResult {
+        if let Some(why) = self.settled(&event, &cx).await? {
+            return Ok(Decision::Skip(why));
+        }
+        let image = ArtifactId::new(event.image);
+        let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
+        let own = graph.get(&image).filter(|artifact| artifact.buildable());
+        if let (Some(own), Some(digest)) = (own, &event.digest) {
+            let record = self.records.of(&own.id).await?;
+            if record.is_some_and(|record| record.knows(digest)) {
+                return Ok(Decision::Skip("this service has published it, and its plan has what follows".to_owned()));
+            }
+        }
+        let mut planner = self.planner(&graph, &cx).await?;
+        for child in self.built_on(&graph, &image, event.digest.as_ref()).await? {
+            let text = "it was built on exactly this content, from the same files".to_owned();
+            planner = planner.exclude(child, Reason::new("built_on_it", text));
+        }
+        Ok(Decision::Rebuild(planner.changed(image, event.digest).plan()?))
+    }
+}
+
+#[async_trait]
+impl Handler<SourceChanged> for Handlers {
+    async fn handle(&self, event: SourceChanged, cx: Context) -> HandlerResult {
+        let id = ArtifactId::new(event.artifact);
+        // The revision is the one that the catalog knows: what is in the directory is built.
+        let graph = cx.catalog().dependents(std::slice::from_ref(&id)).await?;
+        Ok(Decision::Rebuild(self.planner(&graph, &cx).await?.rebuild(id).plan()?))
+    }
+}
+
+#[async_trait]
+impl Handler<RebuildRequested> for Handlers {
+    async fn handle(&self, event: RebuildRequested, cx: Context) -> HandlerResult {
+        let artifacts: Vec<_> = event.artifacts.into_iter().map(ArtifactId::new).collect();
+        if artifacts.is_empty() {
+            return Ok(Decision::Skip("the request names no image".to_owned()));
+        }
+        let graph = cx.catalog().dependents(&artifacts).await?;
+        let planner = self.planner(&graph, &cx).await?.facts(cx.facts().with("manual", "true"));
+        let planner = artifacts.into_iter().fold(planner, Planner::rebuild);
+        let planner = if event.dependents { planner } else { planner.without_dependents() };
+        Ok(Decision::Rebuild(planner.plan()?))
+    }
+}

@@ -1,0 +1,110 @@
+//! The service: the engine, what finds out what has changed, and the REST interface.
+
+use crate::args::Start;
+use crate::hooks::Wakes;
+use crate::live::LiveCatalog;
+use crate::records::Records;
+use crate::site::{SYSTEM, Site};
+use crate::sources::Sources;
+use crate::verify::RegistryVerifier;
+use crate::watch::Watch;
+use crate::{Outcome, Result, complain, handlers, init, step, web};
+use freshmaker::Engine;
+use freshmaker::client::Client;
+use freshmaker::engine::SystemClock;
+use freshmaker::rebuild::Limits;
+use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
+use freshmaker_local::files::FilesCatalog;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+/// How soon the engine sees what another process has stored.
+const TICK: Duration = Duration::from_secs(1);
+/// How long calls under way may take at the end. Builds go on without the service.
+const GRACE: Duration = Duration::from_secs(5);
+/// The time for what is left of a build that is stopped.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(start: &Start) -> Result<Outcome> {
+    if start.registry.is_some() && init::write(start)? {
+        complain(format_args!("wrote {}", start.path.join(crate::config::FILE).display()));
+    }
+    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
+    let site = Arc::new(Site::open(&start.path)?);
+    let registries = site.registries()?;
+    let builds = build_system(&site)?;
+    let storage = site.storage().await?;
+    let records = Records::new(Client::new(storage.clone()));
+    let read = Sources::default().read(&site)?;
+    report(&read.files)?;
+    let policy = read.files.policy().clone();
+    let live = LiveCatalog::new(read, records.clone());
+    let verifier = RegistryVerifier { registries: registries.clone(), records: records.clone() };
+    let mut limits = Limits::default();
+    limits.tries_infrastructure_max = site.config.build.tries;
+    let builder = Engine::builder()
+        .storage(storage)
+        .policy(policy)
+        .facts(["manual"])
+        .catalog("tree", Arc::new(live.clone()))
+        .build_system(SYSTEM, Arc::new(builds))
+        .verifier(SYSTEM, Arc::new(verifier))
+        .limit(SYSTEM, site.config.build.slots)
+        .limits(limits)
+        .tick(TICK)
+        .shutdown_grace(GRACE);
+    let quiet = site.config.build.quiet.duration();
+    let engine = handlers::on(builder, &records, &site.config.freeze, quiet).build()?;
+    let wakes = Wakes::default();
+    let watch = Watch {
+        records: Records::new(engine.client()),
+        live,
+        registries,
+        clock: Arc::new(SystemClock),
+        wakes: wakes.clone(),
+        is_due: AtomicBool::new(false),
+        site: Arc::clone(&site),
+    };
+    let mut terminated = signal(SignalKind::terminate())?;
+    let shutdown = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+            () = watch.run() => {}
+        }
+    };
+    web::run(&site, &engine, &wakes, shutdown).await?;
+    Ok(Outcome::Good)
+}
+
+/// Returns the build system, which runs this program for each build.
+pub(crate) fn build_system(site: &Site) -> Result<CommandBuildSystem> {
+    let program = std::env::current_exe()?;
+    let mut config = CommandConfig::new(program, site.attempts())
+        .with_arguments(["build-step"])
+        .with_variable(step::DIRECTORY, site.directory.display().to_string())
+        .with_timeout(site.config.build.timeout.duration())
+        .with_stop_grace(STOP_GRACE);
+    for (name, value) in &site.config.build.environment {
+        config = config.with_variable(name, value);
+    }
+    Ok(CommandBuildSystem::new(config)?)
+}
+
+/// Says what is wrong with the tree, and refuses one whose images could not be pushed.
+fn report(files: &FilesCatalog) -> Result<()> {
+    let own: Vec<_> = files.graph().artifacts().filter(|artifact| artifact.buildable()).collect();
+    for problem in files.problems() {
+        tracing::warn!(%problem, "something is wrong with the tree");
+    }
+    if let Some(nowhere) = own.iter().find(|artifact| artifact.id.as_str().starts_with("localhost/")) {
+        let id = &nowhere.id;
+        return Err(format!("{id} is in no registry: say under [tree] how images are named, such as image = \"registry.example.org/{{path}}:{{tag}}\"").into());
+    }
+    let bases = files.graph().artifacts().count() - own.len();
+    tracing::info!(images = own.len(), bases, "the tree is watched");
+    Ok(())
+}

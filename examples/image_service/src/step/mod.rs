@@ -1,0 +1,259 @@
+//! What runs for each build, under the supervisor of the build system: build and push under another
+//! tag, look at the result, test, sign, attest, and move the tag last.
+
+mod command;
+mod recipe;
+
+use crate::records::{Record, Records};
+use crate::site::Site;
+use crate::verify::{at, built_on};
+use command::{Command, Environment};
+use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
+use freshmaker::backend;
+use freshmaker_oci::staleness::Role;
+use freshmaker_oci::{OciClient, poll};
+use recipe::Recipe;
+use serde::Deserialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Tells a build which service it belongs to.
+pub(crate) const DIRECTORY: &str = "IMAGE_SERVICE_DIR";
+
+/// The exit status of a failure that may not happen again (`EX_TEMPFAIL`).
+const TEMPORARY: u8 = 75;
+/// The longest tag that registries allow.
+const TAG_MAX: usize = 128;
+
+/// Why a build failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    text: String,
+    /// Whether it may go well the next time.
+    pub(crate) is_temporary: bool,
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    fn lasting(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), is_temporary: false }
+    }
+
+    fn temporary(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), is_temporary: true }
+    }
+
+    /// Returns the exit status.
+    pub(crate) fn status(&self) -> u8 {
+        if self.is_temporary { TEMPORARY } else { 1 }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<backend::Error> for Failure {
+    fn from(error: backend::Error) -> Self {
+        Self { is_temporary: error.is_transient(), text: error.to_string() }
+    }
+}
+
+/// What the build system asks for; other fields are not needed here.
+#[derive(Debug, Deserialize)]
+struct Request {
+    attempt: String,
+    artifact: ArtifactId,
+    source: Option<Source>,
+    parameters: serde_json::Map<String, serde_json::Value>,
+    parents: Vec<Parent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Source {
+    location: PathBuf,
+    revision: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parent {
+    id: ArtifactId,
+    digest: Option<Digest>,
+}
+
+/// Makes one image.
+pub(crate) async fn run() -> Result<()> {
+    let site = Site::open(Path::new(&variable(DIRECTORY)?)).map_err(Failure::lasting)?;
+    let request = PathBuf::from(variable("FRESHMAKER_REQUEST")?);
+    let bytes = std::fs::read(&request).map_err(|error| Failure::temporary(format!("the request: {error}")))?;
+    let attempt = request.parent().unwrap_or(Path::new(".")).to_owned();
+    let request: Request =
+        serde_json::from_slice(&bytes).map_err(|error| Failure::lasting(format!("the request: {error}")))?;
+    let image: ImageReference = request
+        .artifact
+        .as_str()
+        .parse()
+        .map_err(|error| Failure::lasting(format!("{}: {error}", request.artifact)))?;
+    let registries = site.registries().map_err(Failure::lasting)?;
+    let recipe = Recipe::of(&request, &site, &registries, &attempt).await?;
+    let records = site.records().await.map_err(Failure::temporary)?;
+    let step = Step { site, registries, records, request, image, recipe, attempt };
+    let digest = step.make().await?;
+    step.report(&digest)
+}
+
+/// Returns a variable that the build system sets.
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).map_err(|error| Failure::lasting(format!("{name}: {error}; only the engine runs this command")))
+}
+
+struct Step {
+    site: Site,
+    registries: OciClient,
+    records: Records,
+    request: Request,
+    image: ImageReference,
+    recipe: Recipe,
+    /// The directory of the attempt.
+    attempt: PathBuf,
+}
+
+impl Step {
+    /// Builds, and publishes what was built; returns what the tag names at the end.
+    async fn make(&self) -> Result<Digest> {
+        let digest = self.built().await?;
+        let base = self.recipe.parents.iter().find(|parent| parent.role == Role::Base);
+        let base = base.map(|base| (&base.image, &base.digest));
+        let found = built_on(&self.registries.snapshot(), &self.image, &digest, base).await?;
+        say(format_args!("built {digest}"));
+        let before = match self.registries.head(&self.image).await {
+            Ok(before) => Some(before),
+            Err(error) if error.remedy == backend::Remedy::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut record = Record {
+            digest: digest.clone(),
+            content: found.config.content.clone(),
+            parents: self.recipe.used(),
+            revision: self.request.source.as_ref().and_then(|source| source.revision.clone()),
+            attempt: self.request.attempt.clone(),
+            same: None,
+            earlier: before.iter().cloned().collect(),
+        };
+        if let Some(before) = before.as_ref().filter(|before| **before != digest)
+            && self.registries.snapshot().image(&at(&self.image, before)?).await.is_ok_and(|there| {
+                // Whatever else the manifests say, a container gets the same from both.
+                there.config.content == found.config.content
+            })
+        {
+            say(format_args!("unchanged: configuration and layers are those of {before}, so the tag stays"));
+            record = Record { digest: before.clone(), same: Some(digest), ..record };
+            self.records.publish(&self.request.artifact, &record).await?;
+            return Ok(record.digest);
+        }
+        let build = &self.site.config.build;
+        for (what, command) in [("test", &build.test), ("sign", &build.sign), ("attest", &build.attest)] {
+            self.check(what, command, &digest).await?;
+        }
+        self.publish(&record).await?;
+        Ok(digest)
+    }
+
+    /// Runs the builder, and returns the digest of what it has pushed.
+    async fn built(&self) -> Result<Digest> {
+        let file = self.attempt.join("digest");
+        let _ = std::fs::remove_file(&file);
+        let staging = staging(&self.image).map_err(Failure::lasting)?;
+        let environment = self.environment()?.with("FRESHMAKER_PUSH_TO", &staging.to_string());
+        Command::builder(&self.site.config.build.program).run("build", &environment).await?;
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            Failure::lasting(format!("the builder has left no digest in {}: {error}", file.display()))
+        })?;
+        text.trim()
+            .parse()
+            .map_err(|error| Failure::lasting(format!("the builder left {:.100?}: {error}", text.trim())))
+    }
+
+    async fn check(&self, what: &str, command: &[String], digest: &Digest) -> Result<()> {
+        let Some(command) = Command::of(command) else { return Ok(()) };
+        let image = at(&self.image, digest)?;
+        let environment = self.environment()?.with("FRESHMAKER_IMAGE", &image.to_string());
+        command.run(what, &environment).await
+    }
+
+    fn environment(&self) -> Result<Environment> {
+        Environment::of(&self.site.config, &self.recipe, &self.attempt)
+    }
+
+    /// Moves the tag.
+    async fn publish(&self, record: &Record) -> Result<()> {
+        if let Some(hold) = self.records.held(&self.request.artifact).await? {
+            return Err(Failure::lasting(format!("{} holds the image: {}", hold.by, hold.reason)));
+        }
+        // Before the tag moves: whoever sees it move finds out who has moved it.
+        self.records.publish(&self.request.artifact, record).await?;
+        let tag = self.image.tag().unwrap_or("latest");
+        self.registries.tag(&at(&self.image, &record.digest)?, tag).await?;
+        let told = match self.registries.head(&self.image).await {
+            Ok(told) if told == record.digest => told,
+            Err(error) if error.remedy != backend::Remedy::NotFound => return Err(error.into()),
+            told => {
+                let told = told.map_or_else(|_| "nothing".to_owned(), |told| told.to_string());
+                return Err(Failure::temporary(format!(
+                    "the tag names {told} after it was moved to {}",
+                    record.digest
+                )));
+            }
+        };
+        if let Err(error) = poll::remember(self.records.client(), &self.image, told).await {
+            // The poller finds it out by itself.
+            say(format_args!("the poller is not told: {error}"));
+        }
+        say(format_args!("published {} as {}", record.digest, self.image.familiar()));
+        Ok(())
+    }
+
+    /// Tells the build system what was made.
+    fn report(&self, digest: &Digest) -> Result<()> {
+        let result = PathBuf::from(variable("FRESHMAKER_RESULT")?);
+        let text = serde_json::json!({ "digest": digest, "name": at(&self.image, digest)? }).to_string();
+        let temporary = result.with_extension("tmp");
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &result))
+            .map_err(|error| Failure::temporary(format!("{}: {error}", result.display())))
+    }
+}
+
+/// Returns the name under which an image is pushed before it is published. There is one for each
+/// tag, so that a registry does not fill up with names; what counts is the digest.
+fn staging(image: &ImageReference) -> std::result::Result<ImageReference, String> {
+    let tag = image.tag().unwrap_or("latest");
+    let mut staging = format!("unpublished-{tag}");
+    if staging.len() > TAG_MAX {
+        staging = format!("unpublished-{}", Digest::of(tag.as_bytes()).short());
+    }
+    let text = format!("{}/{}:{staging}", image.registry(), image.repository());
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Writes to the log of the build.
+fn say(text: fmt::Arguments<'_>) {
+    println!("image_service: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unpublished_name_is_valid_for_every_tag() {
+        for tag in ["1", "latest", &"x".repeat(TAG_MAX)] {
+            let image: ImageReference = format!("r.example.org/a/b:{tag}").parse().unwrap();
+            let staging = staging(&image).unwrap();
+            assert!(staging != image && staging.repository() == image.repository(), "{staging}");
+        }
+    }
+}

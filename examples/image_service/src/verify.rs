@@ -1,0 +1,97 @@
+//! Looks at what was published, before anything is built on it.
+
+use crate::records::{Record, Records};
+use async_trait::async_trait;
+use freshmaker::EdgeKind;
+use freshmaker::artifact::{Digest, ImageReference};
+use freshmaker::backend::{Error, Made, Remedy, Result, Verifier};
+use freshmaker::rebuild::Verification;
+use freshmaker_oci::staleness::Layers;
+use freshmaker_oci::{Image, OciClient, Snapshot};
+
+/// Returns the name of content in the repository of an image.
+pub(crate) fn at(image: &ImageReference, digest: &Digest) -> Result<ImageReference> {
+    let text = format!("{}/{}@{digest}", image.registry(), image.repository());
+    text.parse().map_err(|error| Error::new(Remedy::Rejected, format!("the name {text}"), error))
+}
+
+/// Returns the image of a digest, and checks that it begins with all layers of its base.
+///
+/// # Errors
+/// Those of the registry; [`Rejected`](Remedy::Rejected) if the layers are others.
+pub(crate) async fn built_on(
+    snapshot: &Snapshot,
+    image: &ImageReference,
+    digest: &Digest,
+    base: Option<(&ImageReference, &Digest)>,
+) -> Result<Image> {
+    let found = snapshot.image(&at(image, digest)?).await?;
+    if let Some((base, of)) = base {
+        let below = snapshot.image(&at(base, of)?).await?;
+        let (here, there) = (&found.config.diff_ids, &below.config.diff_ids);
+        if Layers::compare(here, there) != Layers::Begin && !there.is_empty() {
+            let text = format!("{digest} does not begin with the layers of {}, which is {of}", base.familiar());
+            return Err(Error::new(Remedy::Rejected, image.to_string(), text));
+        }
+    }
+    Ok(found)
+}
+
+/// Asks the registry what the tag names and what that is built on, and compares it with what the
+/// build was told to use.
+#[derive(Debug)]
+pub(crate) struct RegistryVerifier {
+    pub(crate) registries: OciClient,
+    pub(crate) records: Records,
+}
+
+impl RegistryVerifier {
+    async fn look(&self, made: &Made, image: &ImageReference, record: &Record) -> Result<Verification> {
+        let snapshot = self.registries.snapshot();
+        let told = snapshot.head(image).await?;
+        if told != record.digest {
+            return Ok(Verification::Stale(format!("the tag names {told}, and not {}", record.digest)));
+        }
+        for parent in &made.request.parents {
+            let used = record.parents.get(parent.id.as_str());
+            if let (Some(wanted), Some(used)) = (&parent.digest, used)
+                && wanted != used
+            {
+                let text = format!("it was built on {} {used}, and should be on {wanted}", parent.id);
+                return Ok(Verification::Stale(text));
+            }
+        }
+        let base = made.request.parents.iter().find(|parent| parent.kinds.contains(&EdgeKind::ParentImage));
+        let base = base.and_then(|base| Some((base.id.as_str().parse().ok()?, record.parents.get(base.id.as_str())?)));
+        let base = base.as_ref().map(|(base, digest): &(ImageReference, &Digest)| (base, *digest));
+        match built_on(&snapshot, image, &record.digest, base).await {
+            Ok(_) => Ok(Verification::Passed(None)),
+            Err(error) if error.remedy == Remedy::Rejected => Ok(Verification::Failed(error.text)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Verifier for RegistryVerifier {
+    async fn verify(&self, made: &Made) -> Result<Verification> {
+        let artifact = &made.request.artifact;
+        let image: ImageReference = artifact
+            .as_str()
+            .parse()
+            .map_err(|error| Error::new(Remedy::Rejected, format!("the image {artifact}"), error))?;
+        let record = self.records.of(artifact).await?;
+        let Some(record) = record.filter(|record| record.attempt == made.request.attempt.as_str()) else {
+            return Ok(Verification::Failed("the attempt has published nothing".to_owned()));
+        };
+        if made.output.digest.as_ref() != Some(&record.digest) {
+            return Ok(Verification::Failed(format!("it reports other content than {}", record.digest)));
+        }
+        match self.look(made, &image, &record).await {
+            Err(error) if error.remedy == Remedy::NotFound => {
+                Ok(Verification::Stale(format!("the registry has lost it: {error}")))
+            }
+            answer => answer,
+        }
+    }
+}

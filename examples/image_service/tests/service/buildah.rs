@@ -1,0 +1,101 @@
+//! Real builds: buildah and docker-registry, with a busybox in the images.
+
+use crate::support::{Builder, World, is_idle};
+use freshmaker::artifact::Digest;
+use freshmaker_oci::fakes::{FakeImage, push_to, tar};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// How often the service is killed while buildah works.
+const KILLS: u32 = 5;
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Three layers of images on a base, a second parent of the topmost one, and tools of our own that
+/// the lowest one copies and runs; `None` if something is missing.
+async fn world() -> Option<World> {
+    for (program, there) in [
+        ("buildah", Command::new("buildah").arg("--version").output().is_ok()),
+        ("busybox-static", Path::new(BUSYBOX).exists()),
+    ] {
+        if !there {
+            test_support::missing(&format!("{program} (Debian package `{program}`)"));
+            return None;
+        }
+    }
+    let world = World::real()?;
+    push(&world, "base:1", "one").await;
+    push(&world, "data:1", "data one").await;
+    world.recipe("tools", "FROM scratch\nCOPY busybox /bin/busybox\n");
+    fs::copy(BUSYBOX, world.tree().join("tools/busybox")).unwrap();
+    let low = "ARG V=1\nFROM @/base:$V\nCOPY --from=tools /bin/busybox /bin/busybox\n\
+               RUN [\"/bin/busybox\", \"cp\", \"/etc/version\", \"/seen\"]\n";
+    world.recipe("low", low);
+    world.recipe("middle", "FROM @/low\nCOPY file /middle\n");
+    world.recipe("top", "FROM middle\nCOPY --from=@/data:1 /etc/version /data\n");
+    let root = world.directory.path().join("containers");
+    let [graph, run] = ["graph", "run"].map(|name| root.join(name).display().to_string());
+    fs::create_dir(&root).unwrap();
+    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{graph}\"\nrunroot = \"{run}\"\n");
+    fs::write(root.join("storage.conf"), text).unwrap();
+    let build = format!("test = [\"/bin/sh\", \"-c\", \"echo $FRESHMAKER_IMAGE >>{}\"]", tested(&world).display());
+    world.configure(&Builder::Buildah, &build, "");
+    Some(world)
+}
+
+fn tested(world: &World) -> std::path::PathBuf {
+    world.directory.path().join("tested")
+}
+
+async fn push(world: &World, name: &str, version: &str) -> Digest {
+    let image = FakeImage::new([tar("etc/version", version)]);
+    push_to(&world.image(name), &image).await.unwrap()
+}
+
+/// Checks that all images embed what their parents are, and that what the tags name was tested.
+async fn check(world: &World, base: &str) {
+    let [low, middle, top] = [world.layers("low").await, world.layers("middle").await, world.layers("top").await];
+    assert_eq!(low[0], Digest::of(&tar("etc/version", base)));
+    assert!(middle.starts_with(&low) && top.starts_with(&middle));
+    let tested = fs::read_to_string(tested(world)).unwrap();
+    for name in ["tools", "low", "middle", "top"] {
+        let digest = world.head(name).await;
+        assert!(tested.contains(digest.as_str()), "{name} {digest} was never tested");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_images_are_built_tested_and_followed_through_kills() {
+    let Some(world) = world().await else { return };
+    world.serve();
+    world.settled().await;
+    check(&world, "one").await;
+    let first = world.head("top").await;
+    let log = world.good(&["logs", "low"]);
+    assert!(log.contains("published sha256:"), "{log}");
+
+    // Twice within a minute, with the second parent in between.
+    push(&world, "base:1", "two").await;
+    push(&world, "data:1", "data two").await;
+    push(&world, "base:1", "three").await;
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..KILLS {
+        let pause = std::time::Duration::from_millis(rng.u64(200..3000));
+        tokio::time::interval_at(tokio::time::Instant::now() + pause, pause).tick().await;
+        world.kill();
+        world.serve();
+    }
+    world.settled().await;
+    check(&world, "three").await;
+    assert_ne!(world.head("top").await, first);
+
+    // The same content under another digest: what is built on it comes out the same, and stays.
+    let before = world.head("top").await;
+    let mut again = FakeImage::new([tar("etc/version", "three")]);
+    again.annotations.insert("pushed".to_owned(), "again".to_owned());
+    push_to(&world.image("base:1"), &again).await.unwrap();
+    world.settled().await;
+    let status = world.until("idle", is_idle).await;
+    assert_eq!(world.head("top").await, before);
+    assert_eq!(status["overview"]["builds_failed"], 0, "{status:#}");
+}

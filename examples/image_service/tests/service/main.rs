@@ -1,0 +1,9 @@
+//! The service, run as people run it: against a fake registry that can lie, and against a real one.
+#![allow(clippy::unwrap_used)]
+
+mod buildah;
+mod builder;
+mod faults;
+mod killed;
+mod stories;
+mod support;
