@@ -8,6 +8,7 @@
 mod decide;
 mod kept;
 mod pause;
+mod replicas;
 mod send;
 mod stuck;
 mod subscription;
@@ -18,6 +19,8 @@ pub use decide::RetryPart;
 pub use kept::{Applied, KeptPlan};
 pub use pause::Pause;
 pub(crate) use pause::paused;
+pub use replicas::{Difference, Replica};
+pub(crate) use replicas::{KIND, REPLICAS_MAX, replicas};
 pub(crate) use send::ASK_FIRST;
 pub use send::Sent;
 pub use stuck::{Stuck, StuckSubject};
