@@ -330,6 +330,22 @@ impl EngineBuilder {
         self
     }
 
+    /// Gives this process a name among the engines that share its storage, such as that of its
+    /// host. It then says how it is configured, and logs by name what is configured otherwise on
+    /// another replica: build systems, limits, handlers, the policy. [`Client::replicas`] lists
+    /// all. Without a name nothing is said and nothing compared.
+    ///
+    /// ```
+    /// # use freshmaker::Engine;
+    /// let builder = Engine::builder().replica("host-a");
+    /// # drop(builder);
+    /// ```
+    #[doc(alias = "cluster")]
+    pub fn replica(mut self, name: impl Into<String>) -> Self {
+        self.options.replica = Some(name.into());
+        self
+    }
+
     /// Announces changes in another form as well, right after the engine's own message about the
     /// same change. May be called several times.
     pub fn announcer(mut self, announcer: impl Announcer) -> Self {

@@ -124,6 +124,11 @@ impl Decider {
         self.readable.mode
     }
 
+    /// Returns a digest of the policy: two engines of one version with the same rules have the same.
+    pub(super) fn policy_digest(&self) -> Digest {
+        Digest::of(format!("{:?}", self.readable.policy).as_bytes())
+    }
+
     /// Reads the event of a message; `None` if no handler wants it.
     pub(super) fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         self.registry.read(message)

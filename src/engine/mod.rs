@@ -47,6 +47,7 @@ mod prepared;
 mod preview;
 mod publish;
 mod registry;
+mod replica;
 mod retention;
 mod retry;
 mod verify;
@@ -60,7 +61,7 @@ pub use preview::{Foreseen, Preview, Previewed};
 use self::core::Core;
 use self::lease::Ended;
 use crate::backend::Error;
-use crate::client::Client;
+use crate::client::{Client, Replica};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, join, select};
 use futures_util::pin_mut;
@@ -114,6 +115,13 @@ impl Engine {
     #[must_use]
     pub fn client(&self) -> Client {
         self.core.client.clone()
+    }
+
+    /// Returns what this engine says about itself to the others of its storage, in no run yet;
+    /// `None` if it [has no name](EngineBuilder::replica).
+    #[must_use]
+    pub fn replica(&self) -> Option<Replica> {
+        replica::of(&self.core)
     }
 
     /// Runs until `shutdown` completes; then takes no new work, waits for calls under way (at most
@@ -213,6 +221,7 @@ async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnorder
     stages.push(watch::run(core).boxed());
     stages.push(verify::run(core).boxed());
     stages.push(retention::run(core).boxed());
+    stages.push(replica::run(core).boxed());
     stages.extend(publish::stages(core));
     let received = async { while ingest.next().await.is_some() {} };
     // Groups are decided on as long as any stage reports something.

@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub(super) retention: Retention,
     /// Messages with larger bodies become dead letters. 8 MiB by default.
     pub(super) message_bytes_max: usize,
+    /// The name of this process among the replicas of its storage, if it has one.
+    pub(super) replica: Option<String>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             shutdown_grace: Duration::from_secs(30),
             retention: Retention::default(),
             message_bytes_max: 8 << 20,
+            replica: None,
         }
     }
 }

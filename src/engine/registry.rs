@@ -90,6 +90,11 @@ impl Registry {
         self.handlers.iter().any(|entry| entry.name == name)
     }
 
+    /// Returns each handler as `name (kind of its events)`, in the order of registration.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.handlers.iter().map(|entry| format!("{} ({})", entry.name, entry.handler.kind())).collect()
+    }
+
     /// Returns whether there is no handler.
     pub(super) fn is_empty(&self) -> bool {
         self.handlers.is_empty()

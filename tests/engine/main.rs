@@ -11,6 +11,7 @@ mod group;
 mod history;
 mod messages;
 mod paused;
+mod replicas;
 mod runs;
 mod schedule;
 mod schemas;

@@ -37,5 +37,5 @@ mod sqlite;
 mod versions;
 
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresConfig, PostgresStorage, PostgresTls};
+pub use postgres::{PostgresConfig, PostgresServer, PostgresStorage, PostgresTables, PostgresTls};
 pub use sqlite::SqliteStorage;

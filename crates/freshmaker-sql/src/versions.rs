@@ -25,8 +25,13 @@ where
     let known = source().migrations().map_err(failed)?;
     let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
     if let Some(newer) = applied.iter().map(ToString::to_string).find(|applied| !known.contains(applied)) {
-        let text = format!("a newer version of this program has already made changes ({newer}) to the tables");
-        return Err(Error::new(Remedy::Unsupported, PLACE, text));
+        return Err(is_newer(&newer));
     }
     connection.run_pending_migrations(source()).map(drop).map_err(failed)
+}
+
+/// Says that a newer version of this crate has changed the tables.
+pub(crate) fn is_newer(migration: &str) -> Error {
+    let text = format!("a newer version of this program has already made changes ({migration}) to the tables");
+    Error::new(Remedy::Unsupported, PLACE, text)
 }

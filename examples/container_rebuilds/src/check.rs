@@ -4,8 +4,10 @@ use crate::Result;
 use crate::advisories::Sources;
 use crate::config::Config;
 use crate::site::Site;
-use crate::wires::{self, System};
+use crate::stored::Stored;
+use crate::wires::{self, System, Wires};
 use freshmaker::backend::{BuildSystem, Error, Remedy};
+use freshmaker::client::Difference;
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_redhat::errata::ErrataTool;
@@ -15,7 +17,7 @@ use freshmaker_redhat::lookup::{Advisories, ContentSets};
 use freshmaker_redhat::mbs::MbsBuildSystem;
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::Pulp;
-use rustix::fs::{Access, access};
+use freshmaker_sql::PostgresTables;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
@@ -61,6 +63,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
     report.line("configuration", Ok::<_, Error>(path.display()));
     let parts = offline(&mut report, &config);
     if online {
+        storage_online(&mut report, &config).await;
         if let Some(bus) = parts.bus {
             bus_online(&mut report, bus).await?;
         }
@@ -86,7 +89,15 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
 
 /// Everything that can be found without the network.
 fn offline(report: &mut Report, config: &Config) -> Parts {
-    report.line("state", state(&config.state).map(|()| config.state.display()));
+    let stored = Stored::of(config);
+    let name = if config.storage.is_some() { "storage" } else { "state" };
+    report.line(
+        name,
+        stored
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|stored| stored.check_offline().map_err(|error| error.to_string())),
+    );
     if let Some(url) = &config.freshmaker_messages {
         report.line("freshmaker_messages", freshmaker_net::HttpConfig::check_url(url).map(|()| url));
     }
@@ -188,21 +199,6 @@ async fn advisories_online(report: &mut Report, Sources { errata, pulp, images, 
     Ok(())
 }
 
-/// Whether the file of what is stored can be written, or made.
-fn state(path: &Path) -> Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() {
-        return Err(format!("{}: this is a directory", path.display()).into());
-    }
-    // SQLite makes further files beside its own.
-    access(directory, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| format!("{}: {error}", directory.display()))?;
-    if path.exists() {
-        access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    Ok(())
-}
-
 fn limited<C>(system: &System<C>) -> Result<()> {
     if system.slots == 0 {
         return Err("`slots` is 0: nothing would ever be built".into());
@@ -220,6 +216,28 @@ fn all_have_builders(catalog: &FilesCatalog, names: &[&str]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Asks the server of the storage, and whether the processes that share it are configured like this.
+async fn storage_online(report: &mut Report, config: &Config) {
+    let Ok(stored) = Stored::of(config) else { return };
+    let Some(server) = stored.check_online().await else { return };
+    let is_current = server.as_ref().is_ok_and(|server| server.tables == PostgresTables::Current);
+    report.line("storage server", server);
+    if is_current {
+        match differences(config).await {
+            Ok(found) => found.iter().for_each(|differs| report.warning("replica", differs)),
+            Err(error) => report.line::<&str>("replicas", Err(error)),
+        }
+    }
+}
+
+/// What is configured otherwise on a replica that runs.
+async fn differences(config: &Config) -> Result<Vec<Difference>> {
+    let engine = Wires::of(config)?.engine()?;
+    let Some(mine) = engine.replica() else { return Ok(Vec::new()) };
+    let others = engine.client().replicas().await?;
+    Ok(others.iter().flat_map(|other| mine.differences(other)).collect())
 }
 
 async fn bus_online(report: &mut Report, bus: AmqpConfig) -> Result<()> {

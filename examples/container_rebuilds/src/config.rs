@@ -1,6 +1,7 @@
 //! The configuration file. Mistakes are told with file, line and key.
 
 use crate::Result;
+use freshmaker_sql::PostgresConfig;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    pub(crate) state: PathBuf,
+    /// Either this or `storage`.
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) storage: Option<Storage>,
     pub(crate) catalog: PathBuf,
     #[serde(default)]
     pub(crate) topic_prefixes: Vec<String>,
@@ -20,6 +23,22 @@ pub(crate) struct Config {
     pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Advisories>,
     pub(crate) web: Option<Site>,
+}
+
+/// A database that several processes share.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storage {
+    pub(crate) postgres: PostgresConfig,
+    /// The name of this process among them; that of the machine if not given.
+    pub(crate) replica: Option<String>,
+}
+
+impl Storage {
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let PostgresConfig { password_file, ca, client_cert, client_key, .. } = &mut self.postgres;
+        [password_file, ca, client_cert, client_key].into_iter().flatten()
+    }
 }
 
 /// The REST interfaces and the pages: where, and the keys of freshmaker-web.
@@ -193,13 +212,14 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        let files = [Some(&mut config.state), Some(&mut config.catalog), config.koji.file.as_mut()];
+        let files = [config.state.as_mut(), Some(&mut config.catalog), config.koji.file.as_mut()];
         let bus = config.fedora_messaging.as_mut().map(|bus| &mut bus.file);
         let odcs = config.odcs.as_mut().map(|odcs| [odcs.token_file.as_mut(), odcs.ca.as_mut()]);
         let mbs = config.mbs.as_mut().map(|mbs| [mbs.token_file.as_mut(), mbs.ca.as_mut()]);
+        let storage = config.storage.as_mut().map(Storage::files);
         let advisories = config.advisories.as_mut().map(Advisories::files);
         let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten()).chain(mbs.into_iter().flatten());
-        let all = all.flatten().chain(advisories.into_iter().flatten());
+        let all = all.flatten().chain(advisories.into_iter().flatten()).chain(storage.into_iter().flatten());
         all.for_each(|file| *file = directory.join(&file));
         Ok(config)
     }

@@ -1,4 +1,4 @@
-//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite. `--help` says how;
+//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite or PostgreSQL. `--help` says how;
 //! `--world simulated` needs none of them.
 
 mod advisories;
@@ -11,6 +11,7 @@ mod released;
 mod show;
 mod simulated;
 mod site;
+mod stored;
 mod tokens;
 mod wires;
 

@@ -5,7 +5,7 @@ use crate::wires::Wires;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
-use freshmaker::client::Client;
+use freshmaker::client::{Client, Replica};
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
 use freshmaker::rebuild::{EventId, EventRecord, RowKey};
 use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
@@ -32,7 +32,7 @@ async fn advisory(wires: Wires, errata_id: i64) -> Result<bool> {
     }
     let (advisory, security_impact) = (String::new(), String::new());
     let event = AdvisoryRpmsSigned { errata_id, advisory, released: true, security_impact };
-    let preview = wires.preview()?;
+    let preview = wires.preview().await?;
     let mut good = true;
     for Previewed { handler, decision, .. } in preview.event(&event, SystemClock.now()).await? {
         match decision {
@@ -60,6 +60,9 @@ pub(crate) async fn show(client: &Client, event: Option<EventId>) -> Result<bool
                 "{} builds wait, {} run, {} dead letters",
                 overview.builds_waiting, overview.builds_running, overview.messages_dead
             );
+            for Replica { name, run, since, .. } in client.replicas().await? {
+                println!("replica {name}, run {run} since {since}");
+            }
         }
         Some(id) => {
             line(&client.event(id).await?);

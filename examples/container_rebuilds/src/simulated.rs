@@ -11,6 +11,7 @@
 use crate::Result;
 use crate::released::{self, Released};
 use crate::show;
+use crate::stored::Stored;
 use crate::wires::{System, Understood, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
@@ -122,7 +123,7 @@ fn wires(
         .add_to(&mut graph)
         .map_err(problems)?;
     Ok(Wires {
-        state,
+        stored: Stored::File(state),
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
         parsers: parsers(&[PREFIX.to_owned()], Understood { advisories: true, ..Understood::default() }),
         freshmaker_messages: None,

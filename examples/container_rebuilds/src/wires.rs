@@ -4,6 +4,7 @@ use crate::Result;
 use crate::advisories::Sources;
 use crate::config::Config;
 use crate::handlers::{RebuildByHand, RebuildRecipe, rebuild_after_update};
+use crate::stored::Stored;
 use freshmaker::Engine;
 use freshmaker::backend::Bus;
 use freshmaker::client::Client;
@@ -27,14 +28,13 @@ use freshmaker_redhat::messages::{
     self, bodhi, dist_git, errata, koji as koji_messages, mbs as mbs_messages, odcs as odcs_messages, request,
 };
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
-use freshmaker_sql::SqliteStorage;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that the service is connected to.
 pub(crate) struct Wires {
-    pub(crate) state: PathBuf,
+    pub(crate) stored: Stored,
     pub(crate) catalog: Arc<FilesCatalog>,
     pub(crate) parsers: Parsers,
     pub(crate) freshmaker_messages: Option<String>,
@@ -73,7 +73,7 @@ impl Wires {
         let parsers = parsers(&config.topic_prefixes, Understood::by(config));
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
-            state: config.state.clone(),
+            stored: Stored::of(config)?,
             catalog: Arc::new(catalog(&config.catalog)?),
             parsers,
             freshmaker_messages: config.freshmaker_messages.clone(),
@@ -93,11 +93,11 @@ impl Wires {
     }
 
     /// Tells what the service would do about an event.
-    pub(crate) fn preview(self) -> Result<Preview> {
+    pub(crate) async fn preview(self) -> Result<Preview> {
         let builder = self.deciding()?;
         // Earlier builds say how long these will take, if there are any; a preview keeps nothing.
-        let stored = self.state.exists().then(|| SqliteStorage::open(&self.state)).transpose()?;
-        let builder = stored.into_iter().fold(builder, |builder, stored| builder.storage(Arc::new(stored)));
+        let stored = self.stored.existing().await?;
+        let builder = stored.into_iter().fold(builder, EngineBuilder::storage);
         Ok(self.building(builder)?.preview()?)
     }
 
@@ -162,7 +162,7 @@ impl Wires {
     }
 
     fn builder(&self) -> Result<EngineBuilder> {
-        Ok(self.deciding()?.storage(Arc::new(SqliteStorage::open(&self.state)?)))
+        self.stored.given_to(self.deciding()?)
     }
 
     /// Who decides, and by what.

@@ -514,6 +514,33 @@ async fn what_cannot_work_is_found_offline() {
     assert!(fine && said.contains("warning koji: anonymous: it cannot build"), "{said}");
 }
 
+/// A storage in PostgreSQL is told apart from a file, and its server is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_used_is_found() {
+    let world = World::new("amqp://guest:guest@127.0.0.1:1/%2F").await;
+    let text = std::fs::read_to_string(world.path("container_rebuilds.toml")).unwrap();
+    let text = text.replace("[fedora_messaging]\nfile = \"fedora_messaging.toml\"\n", "");
+    let file = "container_rebuilds.toml";
+    let nowhere = "[storage.postgres]\nurl = \"postgresql://me:hush-sql@127.0.0.1:1/none\"\ntls = \"disable\"\n";
+    let without = text.replace("state = \"state.sqlite\"\n", "");
+    for (text, fault) in [
+        (format!("{text}{nowhere}"), "storage: both `state` and [storage.postgres] are given"),
+        (without.clone(), "state: neither `state` nor [storage.postgres]"),
+        (format!("{without}{nowhere}password_file = \"no-file\"\n"), "storage: PostgreSQL: `password_file` "),
+        (format!("{without}{nowhere}password_env = \"NO_SUCH\"\n"), "storage: PostgreSQL: `password_env`: there is no"),
+        (format!("{without}{nowhere}sslmode = 1\n"), "configuration: "),
+    ] {
+        world.write(file, &text);
+        let (good, said) = world.ask(&["check-config"]).await;
+        assert!(!good && said.contains(&format!("FAILED  {fault}")), "{fault}: {said}");
+    }
+    world.write(file, &format!("{without}{nowhere}[storage]\nreplica = \"host-a\"\n"));
+    let (good, said) = world.ask(&["check-config"]).await;
+    assert!(good && said.contains("ok      storage: schema \"public\" of PostgreSQL, as replica host-a"), "{said}");
+    let (good, said) = world.ask(&["check-config", "--online"]).await;
+    assert!(!good && said.contains("FAILED  storage server: PostgreSQL 127.0.0.1/none: "), "{said}");
+}
+
 /// Sends a request over a connection of its own, and returns the whole answer; an empty one if
 /// nobody listens.
 fn http(address: &str, method: &str, path: &str, token: &str, body: &str) -> String {

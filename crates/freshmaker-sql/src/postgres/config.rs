@@ -56,6 +56,10 @@ pub struct PostgresConfig {
     /// address, if it has one.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// Name of an environment variable with the password. Default: none. With a
+    /// [`password_file`](Self::password_file) as well, the file counts.
+    #[serde(default)]
+    pub password_env: Option<String>,
     /// How connections are protected. Default: [`PostgresTls::VerifyFull`].
     #[serde(default)]
     pub tls: PostgresTls,
@@ -116,7 +120,8 @@ fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration
 impl std::fmt::Debug for PostgresConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("PostgresConfig");
-        shown.field("address", &self.place()).field("password_file", &self.password_file).field("tls", &self.tls);
+        shown.field("address", &self.place()).field("password_file", &self.password_file);
+        shown.field("password_env", &self.password_env).field("tls", &self.tls);
         shown.field("ca", &self.ca).field("client_cert", &self.client_cert).field("client_key", &self.client_key);
         shown.field("schema", &self.schema).field("connections", &self.connections);
         shown.field("connect_timeout", &self.connect_timeout).field("lock_timeout", &self.lock_timeout);
@@ -130,6 +135,7 @@ impl PostgresConfig {
         Self {
             url: Secret::new(url),
             password_file: None,
+            password_env: None,
             tls: PostgresTls::default(),
             ca: None,
             client_cert: None,
@@ -179,6 +185,10 @@ impl PostgresConfig {
                 .map_err(|error| unsupported(format!("`password_file` {}: {error}", path.display())))?;
             let text = text.strip_suffix('\n').unwrap_or(&text);
             config.password(text.strip_suffix('\r').unwrap_or(text));
+        } else if let Some(name) = &self.password_env {
+            let password = std::env::var(name)
+                .map_err(|_| unsupported(format!("`password_env`: there is no environment variable {name}")))?;
+            config.password(password);
         }
         let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         config.ssl_mode(match self.tls {

@@ -1,5 +1,6 @@
 //! Storage in a PostgreSQL database, for any number of engine processes.
 
+mod check;
 mod config;
 mod dialect;
 #[path = "../queries/documents.rs"]
@@ -21,6 +22,7 @@ mod sweep;
 #[path = "../queries/write.rs"]
 mod write;
 
+pub use check::{PostgresServer, PostgresTables};
 pub use config::{PostgresConfig, PostgresTls};
 
 use self::dialect::{Now, of_one_moment};
@@ -118,6 +120,17 @@ impl PostgresStorage {
         self
     }
 
+    /// Asks the server whether an engine could use it, and changes nothing: the address, TLS, the
+    /// login, the schema, whether it can be written, and the version of the tables.
+    ///
+    /// # Errors
+    /// [`Unavailable`](Remedy::Unavailable) if the server cannot be reached or refuses the login,
+    /// [`Unsupported`](Remedy::Unsupported) if a newer version of this crate has changed the
+    /// tables, or if tables are to be made and this user may not.
+    pub async fn check(&self) -> Result<PostgresServer> {
+        check::check(&self.pool).await
+    }
+
     fn now(&self) -> Now {
         self.clock.as_ref().map(|clock| from_micros(to_micros(clock.now())))
     }
@@ -193,7 +206,14 @@ impl Storage for PostgresStorage {
     }
 
     async fn release(&self, run: RunId) -> Result<()> {
-        self.write(move |connection| write::release(connection, run)).await
+        // Others take over at once what this run had.
+        let tell = self.listener.tell();
+        self.write(move |connection| {
+            write::release(connection, run)?;
+            tell(connection);
+            Ok(())
+        })
+        .await
     }
 
     async fn reserve(&self, count: u32) -> Result<i64> {

@@ -41,7 +41,7 @@ pub(super) struct Pool {
     target: Config,
     tls: MakeRustlsConnect,
     pub(super) place: String,
-    wait: Duration,
+    pub(super) wait: Duration,
     idle: Mutex<Vec<Idle>>,
     all: Arc<Semaphore>,
     questions: Arc<Semaphore>,
@@ -148,7 +148,7 @@ fn through_a_pooler(place: &str) -> Error {
 
 /// Checks that what the connection has asked for is what the session has: a pooler that shares
 /// sessions among connections drops it, and with it the bounds and the schema.
-async fn must_keep_settings(client: &Client, place: &str) -> Result<()> {
+pub(super) async fn must_keep_settings(client: &Client, place: &str) -> Result<()> {
     let asked = "SELECT current_setting('lock_timeout') <> '0', current_setting('search_path') LIKE '\"%\"', \
                  current_schema() IS NOT NULL";
     let failed = |error: tokio_postgres::Error| Error::new(Remedy::Unavailable, place, with_causes(&error));

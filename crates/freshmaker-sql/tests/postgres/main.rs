@@ -113,6 +113,30 @@ async fn tables_of_a_newer_version_are_refused() {
 }
 
 #[tokio::test]
+async fn a_check_says_what_is_there_and_changes_nothing() {
+    use freshmaker_sql::PostgresTables;
+    let Some(place) = Place::new() else { return };
+    let process = place.process();
+    for _ in 0..2 {
+        let server = process.check().await.unwrap();
+        assert_eq!((server.tables, server.tls), (PostgresTables::Missing, false));
+        assert!(server.version.contains('.'), "{server}");
+    }
+    let storage = place.migrated().await;
+    assert_eq!(storage.check().await.unwrap().tables, PostgresTables::Current);
+    let client = place.client().await;
+    client.batch_execute("DELETE FROM __diesel_schema_migrations").await.unwrap();
+    assert_eq!(storage.check().await.unwrap().tables, PostgresTables::Older);
+    client.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')").await.unwrap();
+    let newer = storage.check().await.unwrap_err();
+    assert_eq!(newer.remedy, Remedy::Unsupported, "{newer}");
+    let mut config = place.config();
+    config.schema = "no such schema".to_owned();
+    let missing = PostgresStorage::new(&config).unwrap().check().await.unwrap_err();
+    assert_eq!(missing.remedy, Remedy::Unsupported, "{missing}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
     let mut config = PostgresConfig::new("postgresql://me:hidden-word@127.0.0.1:1/nothing");
     config.tls = PostgresTls::Disable;
@@ -172,6 +196,7 @@ fn mistakes_of_the_configuration_are_named() {
     assert!(with(good, &|config| config.schema.clear()).contains("`schema`"));
     assert!(with(good, &|config| config.lock_timeout = Default::default()).contains("`lock_timeout`"));
     assert!(with(good, &|config| config.password_file = Some("/no/such".into())).contains("/no/such"));
+    assert!(with(good, &|config| config.password_env = Some("NO_SUCH_THING".into())).contains("NO_SUCH_THING"));
     assert!(with(good, &|config| config.ca = Some("/no/such.pem".into())).contains("/no/such.pem"));
 }
 
