@@ -18,7 +18,7 @@ use freshmaker::rebuild::{InboxRecord, InboxState};
 #[template(path = "dead_letters.html")]
 struct DeadLettersPage {
     frame: Frame,
-    total: Option<u64>,
+    total: u64,
     letters: Vec<InboxRecord>,
     unreadable: usize,
     next: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let json = format!("api/3/dead-letters?{}", visit.query_text());
     let page = DeadLettersPage {
         frame: visit.frame(Place::DeadLetters, "Dead letters").json(json.trim_end_matches('?')).live(after).every(10),
-        total,
+        total: total.unwrap_or_default(),
         letters: items,
         unreadable: unreadable.len(),
         next: next.map(|number| visit.query_with("cursor", &Cursor(number.to_string()).encoded())),

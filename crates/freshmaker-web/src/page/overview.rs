@@ -15,9 +15,6 @@ use freshmaker::rebuild::{BuildId, BuildState, EventForecast, EventRecord, Event
 use freshmaker::time::earlier;
 use std::time::Duration;
 
-/// What has not moved for so long is wrong.
-const STUCK: Duration = Duration::from_secs(15 * 60);
-
 /// What failed or asked longer ago is not news.
 const NEWS: Duration = Duration::from_secs(24 * 3600);
 
@@ -150,7 +147,7 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
         ));
     }
     alarms.extend(web.ask(client.pauses()).await?.iter().take(ALARMS_MAX).map(Alarm::of_pause));
-    alarms.extend(stuck(visit).await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
+    alarms.extend(visit.stuck().await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
     Ok(alarms)
 }
 
@@ -172,9 +169,4 @@ async fn asking(visit: &Visit) -> Result<Vec<EventRecord>, Problem> {
         }
     }
     Ok(asking)
-}
-
-/// What has not moved for long.
-async fn stuck(visit: &Visit) -> Result<Vec<Stuck>, Problem> {
-    visit.web.ask(visit.web.client().stuck(STUCK)).await
 }
