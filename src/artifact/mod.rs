@@ -63,6 +63,11 @@ impl ArtifactId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this is the whole id, or the name in the NVR that it is.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        name == self.as_str() || self.as_str().parse::<Nvr>().is_ok_and(|nvr| nvr.name() == name)
+    }
 }
 
 impl fmt::Display for ArtifactId {

@@ -16,6 +16,7 @@ mod stuck;
 mod subscription;
 mod wait;
 mod wake;
+mod why;
 
 pub use answers::{Answer, AnswerGroup, FailureGroup, TimeToFix, TimesToFix};
 pub use decide::RetryPart;
@@ -29,6 +30,7 @@ pub use send::Sent;
 pub use stuck::{Stuck, StuckSubject};
 pub use subscription::Subscription;
 pub(crate) use wake::{Concerned, Wake};
+pub use why::{Why, WhyBuild, WhyEvent};
 
 use crate::backend::{
     BuildCount, BuildFilter, CausedCount, Clock, Documents, Error, EventCount, EventFilter, Links, Overview, Page,

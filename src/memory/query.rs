@@ -2,7 +2,6 @@
 
 use super::storage::count;
 use super::tables::{Tables, unobserved_since};
-use crate::artifact::Nvr;
 use crate::backend::{
     BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Links, Notifications, Page, Paging, Violation,
 };
@@ -39,14 +38,11 @@ fn is_event(event: &EventRecord, filter: &EventFilter) -> bool {
 /// Whether the build fits what the filter says about the build itself.
 fn is_build(build: &BuildRecord, filter: &BuildFilter) -> bool {
     let artifact = &build.key.artifact;
-    let has_name = |name: &String| {
-        name == artifact.as_str() || artifact.as_str().parse::<Nvr>().is_ok_and(|nvr| nvr.name() == name)
-    };
     let output = build.output.as_ref();
     in_list(&filter.states, &build.state)
         && in_list(&filter.ids, &build.id)
         && in_list(&filter.artifacts, artifact)
-        && (filter.names.is_empty() || filter.names.iter().any(has_name))
+        && (filter.names.is_empty() || filter.names.iter().any(|name| artifact.is_called(name)))
         && in_list(&filter.kinds, &build.kind)
         && in_list(&filter.systems, &build.key.system)
         && in_list(&filter.reason_codes, &build.reason.code)

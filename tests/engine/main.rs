@@ -18,6 +18,7 @@ mod schemas;
 mod systems;
 mod telling;
 mod trouble;
+mod why;
 
 use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::world::{TokioClock, World};
