@@ -251,6 +251,16 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Returns whether attempts of this session can be asked about from this process. The engine
+    /// calls this often, so it must be cheap. The default is `true`.
+    ///
+    /// A build system whose jobs live on one host returns `false` for the sessions of other hosts.
+    /// Then their attempts are neither polled, nor stopped, nor looked up from here, whoever has
+    /// made them: they wait for a process on their host, or for a person.
+    fn is_here(&self, _session: &SessionId) -> bool {
+        true
+    }
+
     /// Closes a session, so that nothing that was sent in it can begin any more.
     ///
     /// The engine may call this from another process than the one that opened the session, and more

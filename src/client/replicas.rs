@@ -101,8 +101,9 @@ struct Body {
 }
 
 impl Client {
-    /// The engines that share this storage and [have a name](crate::engine::EngineBuilder::replica),
-    /// by name. One that was killed is listed for up to 90 seconds more.
+    /// The engines that share this storage and [have a
+    /// name](crate::engine::EngineBuilder::replica), by name. One that was killed is listed for up
+    /// to 90 seconds more.
     ///
     /// # Errors
     /// Those of the storage.

@@ -85,6 +85,8 @@ pub(super) struct Core {
     lost: AtomicBool,
     /// Notified when `lost` is set.
     lost_now: Notify,
+    /// Notified when another process may have stored something.
+    heard: Notify,
     /// Held while the decision of a handler is turned into rows and stored. Each decision adds
     /// dependencies, so of two that are stored at the same time one would end in a conflict.
     pub(super) admitting: tokio::sync::Mutex<()>,
@@ -111,6 +113,9 @@ struct Held {
 
 /// Largest number of texts in `Core::reported`; later ones are not logged.
 const REPORTED_MAX: usize = 1000;
+
+/// Shortest time between two wake-ups by other processes: each makes all stages read.
+const HEARD_PACE: Duration = Duration::from_millis(50);
 
 /// Longest pause of a loop that repeats one thing while a backend is away.
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -243,6 +248,7 @@ impl Core {
             stopped: Notify::new(),
             lost: AtomicBool::new(false),
             lost_now: Notify::new(),
+            heard: Notify::new(),
             admitting: tokio::sync::Mutex::new(()),
             group: Group::default(),
         }
@@ -424,8 +430,16 @@ impl Core {
                 Err(_) => std::future::pending().await,
             }
             self.wake.all();
-            self.sleep(self.options.pace).await;
+            self.heard.notify_one();
+            self.sleep(HEARD_PACE).await;
         }
+    }
+
+    /// Waits until another process was heard since the last call, but not longer than this.
+    pub(super) async fn wait_for_others(&self, most: Duration) {
+        let (timer, heard) = (self.sleep(most), self.heard.notified());
+        pin_mut!(timer, heard);
+        select(heard, timer).await;
     }
 
     /// Logs stored rows that cannot be read, each once and at most `REPORTED_MAX` of them. The

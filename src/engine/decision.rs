@@ -124,7 +124,8 @@ impl Decider {
         self.readable.mode
     }
 
-    /// Returns a digest of the policy: two engines of one version with the same rules have the same.
+    /// Returns a digest of the policy: two engines of one version with the same rules have the
+    /// same.
     pub(super) fn policy_digest(&self) -> Digest {
         Digest::of(format!("{:?}", self.readable.policy).as_bytes())
     }

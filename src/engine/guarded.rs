@@ -97,6 +97,10 @@ impl StorageUpkeep for Guarded {
         self.ask("sweep", self.inner.upkeep().sweep(run, retention, limit)).await
     }
 
+    async fn changed(&self) {
+        self.inner.upkeep().changed().await;
+    }
+
     async fn backup(&self, to: &Path) -> Result<()> {
         self.inner.upkeep().backup(to).await
     }

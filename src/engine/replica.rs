@@ -64,10 +64,14 @@ impl Watch {
         let others = replicas(core.storage.documents()).await?;
         let (new, gone) = self.compare(&others);
         for text in new {
-            tracing::warn!(replica = self.mine.name, "a replica is configured differently: {text}");
+            tracing::warn!(replica = self.mine.name, difference = text, "a replica is configured differently");
         }
         for text in gone {
-            tracing::info!(replica = self.mine.name, "a replica is no longer configured differently: {text}");
+            tracing::info!(
+                replica = self.mine.name,
+                difference = text,
+                "a replica is no longer configured differently"
+            );
         }
         Ok(())
     }

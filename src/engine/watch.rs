@@ -14,6 +14,9 @@
 //! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
 //!   next run polls everything at once and looks up what was being submitted.
 //!
+//! * The storage loses its last second, and with it the answer to a submission of this run: the
+//!   attempt is looked up after two time limits of a call.
+//!
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CANCELS_MAX`.
 
 use super::calls::NoAnswer;
@@ -22,8 +25,8 @@ use super::group::NotApplied;
 use crate::backend::{BuildRequest, BuildSystem, Due, Error, Found, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, Effect, ExternalId, Failure, FailureClass,
-    Input, Observed, Polling,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Effect, ExternalId, Failure,
+    FailureClass, Input, Observed, Polling, SessionId,
 };
 use crate::time::Timestamp;
 use futures_util::FutureExt;
@@ -47,6 +50,9 @@ const NEEDS_DECISION: &str = "needs_decision";
 
 /// What is polled with one call: build system, mode, and whether it is to be stopped.
 type PollGroup = (String, BuildMode, bool);
+
+/// An intent of this run that is older than so many calls may take is not being submitted.
+const LEFT_AFTER: u32 = 2;
 
 /// The attempts of a call, and what became of it.
 type Asked = Vec<(AttemptId, Outcome)>;
@@ -193,7 +199,8 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
 /// Each attempt has a time for its next poll, in memory. For example, with a poll interval of 60
 /// seconds, an attempt that is polled at 0 s is polled again at 60 s; a hint at 25 s makes it due
 /// at once, and the next poll is then at 85 s. An attempt that this run has not polled yet is
-/// due. Attempts whose system is not registered here are left alone.
+/// due. Attempts whose system is not registered here, or whose session is on another host, are left
+/// alone.
 ///
 /// Whether an attempt is overdue is measured from its intent or from when it was first seen here,
 /// so that a clock that is set forward ends nothing. Only what happens to the clock while no
@@ -214,9 +221,14 @@ fn work<'a>(
             continue;
         }
         let Some(system) = core.backend(&build.key) else { continue };
+        if attempt.session.as_ref().is_some_and(|session| !system.is_here(session)) {
+            report_elsewhere(core, &attempt);
+            continue;
+        }
         let (id, build_id) = (attempt.id.clone(), build.id);
         let at = core.followed().moment(&id, steady.max(attempt.intent_at), now);
-        match Effect::of_attempt(&attempt, &build, core.run(), at) {
+        let effect = Effect::of_attempt(&attempt, &build, core.run(), at);
+        match effect.or_else(|| is_left(core, &attempt, now).then_some(Effect::LookUp)) {
             Some(Effect::LookUp) => {
                 let Some(visit) = follow.visit(&id, now) else { continue };
                 busy.insert(id);
@@ -333,6 +345,22 @@ enum Visit {
     Begin,
     /// The build system is asked, after so many failures in a row.
     Ask { failures: u32 },
+}
+
+/// Logs, once for each session, that attempts wait for the host that has them.
+fn report_elsewhere(core: &Core, attempt: &AttemptRecord) {
+    let AttemptRecord { system, session, .. } = attempt;
+    let session = session.as_ref().map(SessionId::as_str).unwrap_or_default();
+    if core.is_new(format!("session {system} {session}")) {
+        tracing::warn!(system, session, "attempts wait for the host that has them");
+    }
+}
+
+/// Returns whether this run has stored the intent of an attempt and surely does not submit it any
+/// more: what was stored afterwards is lost, as after the loss of a database.
+fn is_left(core: &Core, attempt: &AttemptRecord, now: Duration) -> bool {
+    let long = core.options.call_timeout.saturating_mul(LEFT_AFTER);
+    attempt.state == AttemptState::Intent && core.followed().time(&attempt.id, now) > long
 }
 
 /// Finds out what became of a submission without a clear answer, in two visits.

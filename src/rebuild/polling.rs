@@ -39,10 +39,17 @@ impl Followed {
     /// let mut followed = Followed::default();
     /// assert_eq!(followed.moment(&attempt, start, Duration::ZERO), start);
     /// assert_eq!(followed.moment(&attempt, later(start, day), second), later(start, second));
+    /// assert_eq!(followed.time(&attempt, second), second);
     /// ```
     pub fn moment(&mut self, attempt: &AttemptId, at: Timestamp, now: Duration) -> Timestamp {
         let (seen_at, seen) = *self.seen.entry(attempt.clone()).or_insert((at, now));
         later(seen_at, now.saturating_sub(seen))
+    }
+
+    /// Returns for how long an attempt has been followed; zero if it was never seen.
+    #[must_use]
+    pub fn time(&self, attempt: &AttemptId, now: Duration) -> Duration {
+        self.seen.get(attempt).map_or(Duration::ZERO, |(_, seen)| now.saturating_sub(*seen))
     }
 }
 

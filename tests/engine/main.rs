@@ -9,6 +9,7 @@ mod doors;
 mod gate;
 mod group;
 mod history;
+mod hosts;
 mod messages;
 mod paused;
 mod replicas;

@@ -1,5 +1,6 @@
 //! Engines that share a storage tell each other how they are configured.
 
+use freshmaker::backend::Clock;
 use freshmaker::client::Difference;
 use freshmaker::{Decision, Engine};
 use freshmaker_testing::world::{Pushed, World, until};
@@ -11,8 +12,8 @@ fn engine(world: &World, name: &str, limit: u32) -> Engine {
 }
 
 /// Runs engines until all have had several turns.
-async fn for_a_while<const N: usize>(engines: [&Engine; N], seconds: u64) {
-    let lives = engines.iter().map(|engine| engine.run_until(tokio::time::sleep(Duration::from_secs(seconds))));
+async fn for_a_while<const N: usize>(world: &World, engines: [&Engine; N], seconds: u64) {
+    let lives = engines.iter().map(|engine| engine.run_until(world.clock.sleep(Duration::from_secs(seconds))));
     futures_util::future::try_join_all(lives).await.unwrap();
 }
 
@@ -31,7 +32,7 @@ async fn replicas_know_each_other_and_what_differs() {
         assert_eq!(all[0].settings["handlers"], "rebuild (test.pushed)");
         assert!(all[0].run < all[1].run || all[1].run < all[0].run, "each has a run: {all:?}");
     };
-    tokio::join!(for_a_while([&one, &other, &same], 120), look);
+    tokio::join!(for_a_while(&world, [&one, &other, &same], 120), look);
     assert_eq!(client.replicas().await.unwrap(), [], "they take their leave");
 }
 
@@ -45,12 +46,12 @@ async fn one_that_died_is_forgotten() {
     let counts = async {
         let mut counts = Vec::new();
         for _ in 0..4 {
-            tokio::time::sleep(Duration::from_secs(29)).await;
+            world.clock.sleep(Duration::from_secs(29)).await;
             counts.push(client.replicas().await.unwrap().len());
         }
         counts
     };
-    let (_, counts) = tokio::join!(for_a_while([&one], 120), counts);
+    let (_, counts) = tokio::join!(for_a_while(&world, [&one], 120), counts);
     assert_eq!(counts, [2, 2, 1, 1]);
 }
 
@@ -59,6 +60,6 @@ async fn an_engine_without_a_name_says_nothing() {
     let world = World::new();
     let engine = world.builder().on_as("rebuild", async |_: Pushed, _| Ok(Decision::Ignore)).build().unwrap();
     assert_eq!(engine.replica(), None);
-    for_a_while([&engine], 60).await;
+    for_a_while(&world, [&engine], 60).await;
     assert_eq!(engine.client().replicas().await.unwrap(), []);
 }

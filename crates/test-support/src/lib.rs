@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod postgres;
 mod python;
 pub mod registry;
 pub mod schema;

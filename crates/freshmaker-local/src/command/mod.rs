@@ -51,6 +51,7 @@
 //! inherited. If it is not there, it is made, and only its owner may enter it; the mode of one that
 //! is there stays.
 
+mod place;
 mod program;
 mod result;
 mod supervisor;
@@ -62,7 +63,7 @@ use freshmaker::artifact::{ArtifactId, Parameter};
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::PlanParent;
-use freshmaker::rebuild::{AttemptId, ExternalId, Observed};
+use freshmaker::rebuild::{AttemptId, ExternalId, Observed, SessionId};
 use freshmaker::time::Timestamp;
 use rustix::process::Signal;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -269,6 +270,8 @@ pub struct CommandBuildSystem {
 #[derive(Debug)]
 struct Inner {
     config: CommandConfig,
+    /// Names the state directory: attempts are where it is.
+    session: SessionId,
     /// The supervisors that this process has started, so that none stays a zombie. The list is
     /// locked during every start, so that a lookup waits for a start that is in progress.
     children: Mutex<Vec<Child>>,
@@ -304,7 +307,11 @@ impl CommandBuildSystem {
                 let text = format!("the state directory {}: {error}", config.state_dir.display());
                 Error::new(Remedy::Unavailable, PLACE, text)
             })?;
-        Ok(Self { inner: Arc::new(Inner { config, children: Mutex::new(Vec::new()) }) })
+        let session = place::identity(&config.state_dir).map(SessionId::new).map_err(|error| {
+            let text = format!("the state directory {}: {error}", config.state_dir.display());
+            Error::new(Remedy::Unavailable, PLACE, text)
+        })?;
+        Ok(Self { inner: Arc::new(Inner { config, session, children: Mutex::new(Vec::new()) }) })
     }
 
     /// Returns what the program has printed in this attempt so far: the beginning, up to the
@@ -342,6 +349,16 @@ impl CommandBuildSystem {
 impl BuildSystem for CommandBuildSystem {
     fn capabilities(&self) -> Capabilities {
         Capabilities { lookup: true, settle: Duration::ZERO, poll: self.inner.config.poll, submissions: None }
+    }
+
+    /// All attempts of a state directory have one session, which is never closed: it only says
+    /// where they are.
+    async fn session(&self) -> Result<Option<SessionId>> {
+        Ok(Some(self.inner.session.clone()))
+    }
+
+    fn is_here(&self, session: &SessionId) -> bool {
+        *session == self.inner.session
     }
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
