@@ -75,8 +75,11 @@ impl FakeImage {
     pub fn config(&self) -> Vec<u8> {
         let diff_ids: Vec<_> = self.layers.iter().map(|layer| Digest::of(layer)).collect();
         let Platform { os, architecture, .. } = Platform::of_machine();
+        // Build tools refuse images whose history has other layers.
+        let history: Vec<_> = self.layers.iter().map(|_| json!({ "created_by": "a test" })).collect();
         let config = json!({ "os": os, "architecture": architecture, "created": "2025-11-24T16:00:00Z",
-            "config": { "Labels": self.labels }, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+            "config": { "Labels": self.labels }, "rootfs": { "type": "layers", "diff_ids": diff_ids },
+            "history": history });
         config.to_string().into_bytes()
     }
 

@@ -317,6 +317,10 @@ impl Index {
 /// The keys of a configuration that say what a container gets.
 const CONTENT: [&str; 7] = ["architecture", "config", "os", "os.features", "os.version", "rootfs", "variant"];
 
+/// The keys of its runtime configuration that Docker's format has from the container in which the
+/// image was built. No container gets them.
+const OF_THE_BUILD: [&str; 2] = ["Hostname", "Image"];
+
 /// Returns the media type under which a manifest is stored again: its own, else the one that the
 /// registry told.
 pub(crate) fn media_type(manifest: &Manifest, bytes: &[u8], told: Option<&str>) -> &'static str {
@@ -362,7 +366,10 @@ impl ImageConfig {
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         let ConfigForm { created, config, rootfs, history } = json(bytes, place)?;
         let all: serde_json::Map<String, serde_json::Value> = json(bytes, place)?;
-        let content: BTreeMap<_, _> = all.iter().filter(|(key, _)| CONTENT.contains(&key.as_str())).collect();
+        let mut content: BTreeMap<_, _> = all.into_iter().filter(|(key, _)| CONTENT.contains(&key.as_str())).collect();
+        if let Some(config) = content.get_mut("config").and_then(|config| config.as_object_mut()) {
+            config.retain(|key, _| !OF_THE_BUILD.contains(&key.as_str()));
+        }
         let content = serde_json::to_vec(&content).map_err(|error| Error::new(Remedy::Corrupt, place, error))?;
         let (labels, diff_ids, content) = (config.labels, rootfs.diff_ids, Digest::of(&content));
         Ok(Self { created, labels, diff_ids, history, content })
@@ -419,6 +426,25 @@ mod tests {
         let config = ImageConfig::parse(br#"{"config": {"Labels": null}, "rootfs": {"diff_ids": null}}"#, "r").unwrap();
         assert!(config.labels.is_empty() && config.diff_ids.is_empty());
         assert!(matches!(parse(&json!({ "manifests": null, "mediaType": OCI_INDEX }), None), Ok(Manifest::Index(_))));
+    }
+
+    #[test]
+    fn the_content_is_what_a_container_gets() {
+        let content = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut config = json!({ "architecture": "amd64", "os": "linux", "created": "2025-11-24T16:00:00Z",
+                "config": { "Env": ["A=1"], "Hostname": "73844911250c" }, "history": [{ "created_by": "x" }],
+                "rootfs": { "type": "layers", "diff_ids": [HEX] } });
+            change(&mut config);
+            ImageConfig::parse(config.to_string().as_bytes(), "r").unwrap().content
+        };
+        let same = content(&|_| {});
+        for key in ["created", "history", "container"] {
+            assert_eq!(content(&|config| config[key] = json!(null)), same, "{key}");
+        }
+        assert_eq!(content(&|config| config["config"]["Hostname"] = json!("52928bec581d")), same);
+        assert_ne!(content(&|config| config["config"]["Env"] = json!(["A=2"])), same);
+        assert_ne!(content(&|config| config["rootfs"]["diff_ids"] = json!([])), same);
+        assert_ne!(content(&|config| config["architecture"] = json!("arm64")), same);
     }
 
     #[test]

@@ -59,11 +59,12 @@ impl Moment {
 }
 
 impl Freeze {
-    /// Whether an image is not to be rebuilt at this time. A window may go over the end of the week.
+    /// Whether an image is not to be rebuilt at this time. A window may go over the end of the
+    /// week; one that ends when it begins never ends.
     pub(crate) fn holds(&self, image: &ArtifactId, now: Timestamp) -> bool {
         let Moment(now) = Moment::of(now);
         let (from, to) = (self.from.0, self.to.0);
-        let is_time = if from <= to { (from..to).contains(&now) } else { now >= from || now < to };
+        let is_time = if from < to { (from..to).contains(&now) } else { now >= from || now < to };
         let is_meant = self.images.is_empty() || self.images.iter().any(|start| image.as_str().starts_with(start));
         is_time && is_meant
     }
@@ -93,6 +94,7 @@ mod tests {
         ] {
             assert_eq!(weekend.holds(&app, at(time)), wanted, "{time}");
         }
+        assert!(freeze("Tue 10:00", "Tue 10:00", &[]).holds(&app, at("2026-11-30T06:00:00Z")));
         let shop = freeze("Mon 00:00", "Mon 01:00", &["r.example.org/shop/"]);
         assert!(shop.holds(&app, at("2026-11-30T00:30:00Z")));
         assert!(!shop.holds(&ArtifactId::from("r.example.org/other:1"), at("2026-11-30T00:30:00Z")));

@@ -33,8 +33,8 @@ struct Handlers {
 }
 
 impl Handlers {
-    /// Returns a planner that leaves out what is held or frozen. Both are found to be stale when that
-    /// ends.
+    /// Returns a planner that leaves out what is held or frozen. Both are found to be stale when
+    /// that ends.
     async fn planner<'g>(&self, graph: &'g ArtifactGraph, cx: &Context) -> Result<Planner<'g>> {
         let mut planner = cx.planner(graph).await?;
         for (image, Hold { reason, by }) in self.records.holds().await? {

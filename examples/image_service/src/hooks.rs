@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn only_what_is_signed_counts() {
-        // The example of <https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries>.
+        // The example of GitHub's documentation, "Validating webhook deliveries".
         let (secret, body) = (b"It's a Secret to Everybody", b"Hello, World!");
         let right = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         let signed = |name: &'static str, value: &str| {

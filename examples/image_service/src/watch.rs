@@ -184,9 +184,9 @@ impl Watch {
         Ok(true)
     }
 
-    /// Leaves out what was asked for today in the same condition, and of which nothing was published
-    /// since then: what a build did not mend, the next one will hardly. Forgets what is not wrong
-    /// any more. Returns the images with what is to be remembered of each.
+    /// Leaves out what was asked for today in the same condition, and of which nothing was
+    /// published since then: what a build did not mend, the next one will hardly. Forgets what is
+    /// not wrong any more. Returns the images with what is to be remembered of each.
     async fn unasked(&self, wrong: &[&Condition]) -> freshmaker::backend::Result<Vec<(String, NewDocument)>> {
         let documents = self.client().documents().await?;
         for document in documents.list(MEND, None, MENDS_MAX).await? {
