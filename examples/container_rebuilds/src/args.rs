@@ -1,6 +1,7 @@
 //! What the command line means.
 
 use crate::tokens::Act;
+use freshmaker::client::RetryPart;
 use freshmaker::rebuild::EventId;
 use freshmaker::time::Timestamp;
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ Rebuilds container images with Koji when packages, sources or people say so.
 usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
        container_rebuilds [--config FILE] plan ARTIFACT... | ADVISORY
        container_rebuilds [--config FILE] show [EVENT]
+       container_rebuilds [--config FILE] why NAME [--json]
+       container_rebuilds [--config FILE] retry EVENT [--all] [--by NAME]
        container_rebuilds [--config FILE] cancel EVENT [--by NAME]
        container_rebuilds [--config FILE] rescan --since TIME
        container_rebuilds [--config FILE] check-config [--online]
@@ -23,6 +26,10 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
   plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
   plan ADVISORY     the number of an advisory: what would be rebuilt if it were shipped now, and why
   show              the latest events; with EVENT its plan, its builds and why they are as they are
+  why NAME          why this image was rebuilt or not, by its NVR, the name in it, or another name of an artifact: what the
+                    latest events did about it, its builds, and what they wait for
+  retry EVENT       build again what failed or was cancelled for an event that has ended; with --all everything. The
+                    service that runs decides anew, so the plan may be another one
   cancel EVENT      stop what this event started, unless others want it as well
   rescan            put into the inbox what the Errata Tool says has shipped since then; what was handled is not
                     handled again. `serve` does so by itself, every 10 minutes
@@ -38,7 +45,8 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
   --listen ADDRESS  where the REST interfaces are served, such as 127.0.0.1:8080, if not as [web] says
   --role ROLE       what the token may do: admin, manual_rebuilder, freshmaker_async_rebuilders; only read, if none
   --days N          how long the token is valid; 90, if not given
-  --by NAME         who cancels or makes a token; the user of this process, if not given
+  --json            everything that is stored about it, as JSON
+  --by NAME         who cancels, retries or makes a token; the user of this process, if not given
   --world simulated the whole story without any service, against fakes of Koji, ODCS, Errata Tool, Pulp and
                     Lightblue; ends by itself
   -h, --help        this text
@@ -53,6 +61,8 @@ pub(crate) enum Command {
     Serve { config: PathBuf, listen: Option<SocketAddr> },
     Plan { config: PathBuf, artifacts: Vec<String> },
     Show { config: PathBuf, event: Option<EventId> },
+    Why { config: PathBuf, name: String, json: bool },
+    Retry { config: PathBuf, event: EventId, part: RetryPart, by: String },
     Cancel { config: PathBuf, event: EventId, by: String },
     Rescan { config: PathBuf, since: Timestamp },
     ConvertPolicy { file: PathBuf },
@@ -67,6 +77,8 @@ struct Given {
     world: Option<String>,
     since: Option<String>,
     online: bool,
+    json: bool,
+    all: bool,
     listen: Option<String>,
     roles: Vec<String>,
     days: Option<String>,
@@ -85,6 +97,8 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
             "--since" => given.since = Some(value("--since")?),
             "--world" => given.world = Some(value("--world")?),
             "--online" => given.online = true,
+            "--json" => given.json = true,
+            "--all" => given.all = true,
             "--listen" => given.listen = Some(value("--listen")?),
             "--role" => given.roles.push(value("--role")?),
             "--days" => given.days = Some(value("--days")?),
@@ -107,6 +121,9 @@ impl Given {
             };
         }
         if let Some(answer) = self.of_site(&config, &words) {
+            return answer;
+        }
+        if let Some(answer) = self.of_stored(&config, &words) {
             return answer;
         }
         match (&words[..], self.world.as_deref()) {
@@ -136,6 +153,26 @@ impl Given {
     fn by(&self) -> String {
         let user = || std::env::var("USER").ok();
         self.by.clone().or_else(user).unwrap_or_else(|| "somebody".to_owned())
+    }
+
+    /// The commands `why` and `retry`, and the options that only they have.
+    fn of_stored(&self, config: &Path, words: &[&str]) -> Option<Result<Command, String>> {
+        let config = config.to_owned();
+        let plain = !self.online && self.world.is_none();
+        match words {
+            ["why", name] if plain && self.by.is_none() && !self.all => {
+                Some(Ok(Command::Why { config, name: (*name).to_owned(), json: self.json }))
+            }
+            ["retry", id] if plain && !self.json => {
+                let part = if self.all { RetryPart::Whole } else { RetryPart::Failed };
+                Some(event(id).map(|event| Command::Retry { config, event, part, by: self.by() }))
+            }
+            _ if self.json => Some(Err("--json goes with why alone".to_owned())),
+            _ if self.all => Some(Err("--all goes with retry alone".to_owned())),
+            ["why"] => Some(Err("why needs the name of an image".to_owned())),
+            ["retry"] => Some(Err("retry needs the number of an event".to_owned())),
+            _ => None,
+        }
     }
 
     /// The commands about the REST interfaces, and the options that only they have.

@@ -5,13 +5,17 @@ mod advisories;
 mod args;
 mod check;
 mod config;
+#[path = "../../shared/display.rs"]
+mod display;
 mod handlers;
 mod policy;
 mod released;
+mod retry;
 mod show;
 mod simulated;
 mod site;
 mod tokens;
+mod why;
 mod wires;
 
 use crate::advisories::Sources;
@@ -64,6 +68,12 @@ fn run(command: Command) -> Result<bool> {
             Command::Serve { config, listen } => serve(&config, listen).await,
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
+            Command::Why { config, name, json } => {
+                why::why(&Wires::of(&Config::read(&config)?)?.client()?, &name, json).await
+            }
+            Command::Retry { config, event, part, by } => {
+                retry::retry(&Wires::of(&Config::read(&config)?)?.client()?, event, part, &by).await
+            }
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::Rescan { config, since } => rescan(&config, since).await,
             Command::ConvertPolicy { file } => policy::convert(&file),

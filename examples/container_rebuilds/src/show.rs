@@ -72,7 +72,7 @@ pub(crate) async fn show(client: &Client, event: Option<EventId>) -> Result<bool
     Ok(true)
 }
 
-fn line(event: &EventRecord) {
+pub(crate) fn line(event: &EventRecord) {
     let envelope = &event.envelope;
     println!("event {} {} {} {} ({})", event.id, event.state, envelope.kind, envelope.search_key, event.reason);
 }

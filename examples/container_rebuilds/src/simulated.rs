@@ -9,6 +9,7 @@
 //! of the last one.
 
 use crate::Result;
+use crate::display::{Display, LOOK};
 use crate::released::{self, Released};
 use crate::show;
 use crate::wires::{System, Understood, Wires, parsers};
@@ -18,17 +19,20 @@ use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker::memory::MemoryBus;
-use freshmaker::rebuild::AttemptId;
+use freshmaker::rebuild::{AttemptId, EventRecord};
 use freshmaker_local::files::{FilesCatalog, manifest::Manifest};
 use freshmaker_net::Secret;
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub, Trouble};
 use freshmaker_redhat::fakes::odcs::{Course, FakeOdcs};
 use freshmaker_redhat::koji::{KojiConfig, KojiLogin};
 use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 const TARGET: &str = "f40-containers";
+/// Without a terminal there is a line of progress for each such part of the work: for each build.
+const PARTS: u64 = 100;
 const PREFIX: &str = "org.fedoraproject.prod";
 
 pub(crate) async fn run() -> Result<bool> {
@@ -49,13 +53,17 @@ pub(crate) async fn run() -> Result<bool> {
     );
     bus.send(update());
     bus.send(released::shipped(PREFIX));
-    let messages = tokio::spawn(deliver(hub, odcs, bus, client.clone()));
-    engine.run_until(finished(&client)).await?;
+    let messages = tokio::spawn(deliver(hub, odcs, Arc::clone(&bus), client.clone()));
+    let mut followed = Ok(());
+    engine.run_until(async { followed = follow(&client).await }).await?;
+    followed?;
     let (hub, odcs) = messages.await?;
 
     for event in client.events(EventFilter::default(), Paging::first(10)).await?.items {
-        show::show(&client, Some(event.id)).await?;
+        show::line(&event);
+        show::builds(&client, event.id).await?;
     }
+    published(&bus);
     let ledger = hub.ledger();
     println!("\nthe hub counts {} tasks, ODCS {} composes", ledger.entries.len(), odcs.composes().len());
     let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
@@ -168,16 +176,48 @@ async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, client: Client) 
 }
 
 async fn is_finished(client: &Client) -> bool {
-    let events = client.events(EventFilter::default(), Paging::first(10)).await;
-    events.is_ok_and(|events| !events.items.is_empty() && events.items.iter().all(|event| event.state.is_terminal()))
+    client.events(EventFilter::default(), Paging::first(10)).await.is_ok_and(|events| have_ended(&events.items))
 }
 
-async fn finished(client: &Client) {
-    let Ok(mut changes) = client.subscribe().await else { return };
-    while !is_finished(client).await {
+fn have_ended(events: &[EventRecord]) -> bool {
+    !events.is_empty() && events.iter().all(|event| event.state.is_terminal())
+}
+
+/// Shows each plan as soon as there is one, and then how far the builds are, until all have ended.
+async fn follow(client: &Client) -> Result<()> {
+    let mut changes = client.subscribe().await?;
+    let mut planned = BTreeSet::new();
+    let mut display: Option<Display> = None;
+    loop {
+        let events = client.events(EventFilter::default(), Paging::first(10).oldest_first()).await?.items;
+        for event in events.iter().filter(|event| planned.insert(event.id)) {
+            // A bar and a plan would be written over each other.
+            if let Some(display) = display.take() {
+                display.done();
+            }
+            show::line(event);
+            if let Some(plan) = client.plan(event.id).await? {
+                print!("{plan}");
+            }
+        }
+        let shown = display.get_or_insert_with(|| Display::new(PARTS));
+        shown.show(&events, client.overview().await?.builds_running);
+        if have_ended(&events) {
+            shown.done();
+            return Ok(());
+        }
         tokio::select! {
             _ = changes.next() => {}
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Says which messages went out.
+fn published(bus: &MemoryBus) {
+    let mut topics: BTreeMap<String, usize> = BTreeMap::new();
+    for message in bus.published() {
+        *topics.entry(message.topic).or_default() += 1;
+    }
+    topics.iter().for_each(|(topic, count)| println!("{count} messages went out as {topic}"));
 }

@@ -1,8 +1,9 @@
 //! `debian:bookworm` is pushed, and what depends on it is rebuilt.
 
 use crate::args::{Content, Demo};
+use crate::display::ends;
 use crate::out::{complain, say};
-use crate::progress::{Followed, ends, follow};
+use crate::progress::{Followed, follow};
 use crate::store::{Document, Pushed, Store};
 use crate::summary::Summary;
 use crate::world::{BASE, Library, World, policy};

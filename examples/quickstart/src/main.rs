@@ -5,6 +5,8 @@ mod args;
 mod changed;
 mod check;
 mod demo;
+#[path = "../../shared/display.rs"]
+mod display;
 mod init;
 mod lookalike;
 mod out;

@@ -1,17 +1,13 @@
 //! Follows what an engine does until there is nothing left to do.
 
 use crate::Result;
-use crate::out::{complain, say};
+use crate::display::{Display, LOOK};
+use crate::out::say;
 use crate::summary::of_plan;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{EventId, EventRecord};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
-use std::time::Duration;
 
-/// Longest time between two looks.
-const LOOK: Duration = Duration::from_millis(200);
 /// Without a terminal there is a line for each such part of the work.
 const PARTS: u64 = 10;
 
@@ -77,8 +73,7 @@ pub(crate) async fn follow(client: &Client, followed: &Followed) -> Result<Vec<E
     for event in &events {
         show_plan(client, event).await?;
     }
-    let total: u64 = events.iter().map(|event| ends(event) + u64::from(event.builds_open)).sum();
-    let mut display = Display::new(total);
+    let mut display = Display::new(PARTS);
     loop {
         // In this order: if there was nothing left to do, the events that are read afterwards are
         // at their ends.
@@ -97,11 +92,6 @@ pub(crate) async fn follow(client: &Client, followed: &Followed) -> Result<Vec<E
     }
 }
 
-/// How many builds have ended for an event.
-pub(crate) fn ends(event: &EventRecord) -> u64 {
-    u64::from(event.builds_done) + u64::from(event.builds_failed)
-}
-
 async fn show_plan(client: &Client, event: &EventRecord) -> Result<()> {
     match client.plan(event.id).await? {
         Some(plan) => {
@@ -112,51 +102,4 @@ async fn show_plan(client: &Client, event: &EventRecord) -> Result<()> {
         None => say!("event {}: {}", event.id, event.reason),
     }
     Ok(())
-}
-
-/// A bar on a terminal, lines elsewhere.
-struct Display {
-    bar: Option<ProgressBar>,
-    total: u64,
-    shown: Option<u64>,
-}
-
-impl Display {
-    fn new(total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template("[{elapsed}] {bar:40} {pos}/{len} {msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(LOOK);
-            bar
-        });
-        Self { bar, total, shown: None }
-    }
-
-    fn show(&mut self, events: &[EventRecord], running: u64) {
-        let ended = events.iter().map(ends).sum();
-        let failed: u64 = events.iter().map(|event| u64::from(event.builds_failed)).sum();
-        let text = format!("{running} running, {failed} failed");
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(ended);
-                bar.set_message(text);
-            }
-            None => {
-                let part = ended * PARTS / self.total.max(1);
-                if self.shown.is_none_or(|shown| part > shown) {
-                    self.shown = Some(part);
-                    complain!("{ended} of {} builds ended, {text}", self.total);
-                }
-            }
-        }
-    }
-
-    fn done(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
-            complain!("");
-        }
-    }
 }

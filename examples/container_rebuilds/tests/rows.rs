@@ -1,0 +1,229 @@
+//! What the example says and does about stored rows, beside an engine that runs and without one.
+#![allow(clippy::unwrap_used)]
+
+use freshmaker::backend::{BuildFilter, EventFilter, Paging};
+use freshmaker::client::Client;
+use freshmaker::handler::{RebuildRequested, rebuild_requested};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog};
+use freshmaker::rebuild::{BuildState, EventId, EventRecord, EventState, Failure, FailureClass, Observed, Output};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+use freshmaker_sql::SqliteStorage;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SHOP: &str = "shop-container-2.1-4";
+
+/// What is built on what; `vendor-1-2` is built by somebody else.
+fn graph() -> ArtifactGraph {
+    let built = |name: &str| Artifact::new(name, ArtifactKind::Image).with_source(format!("https://src/{name}"), None);
+    let images = [built("base"), built(SHOP), built("site"), Artifact::new("vendor-1-2", ArtifactKind::Image)];
+    let on = |child: &str, parent: &str| (child.into(), parent.into(), EdgeKind::ParentImage);
+    ArtifactGraph::of(images, [on(SHOP, "base"), on("site", SHOP), on("vendor-1-2", "base")]).unwrap()
+}
+
+/// The directory of a configuration, and what builds.
+struct Place {
+    directory: tempfile::TempDir,
+    builds: Arc<MemoryBuildSystem>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { directory: tempfile::tempdir().unwrap(), builds: Arc::default() };
+        let write = |name: &str, text: &str| std::fs::write(place.path(name), text).unwrap();
+        write("koji.conf", "[test]\nserver = http://127.0.0.1:1/hub\nauthtype = noauth\n");
+        write("catalog.toml", "");
+        write(
+            "container_rebuilds.toml",
+            "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\n",
+        );
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn engine(&self) -> Engine {
+        let storage = SqliteStorage::open(self.path("state.sqlite")).unwrap();
+        let catalog = Arc::new(MemoryCatalog::new(graph()));
+        let builder = Engine::builder().storage(Arc::new(storage)).catalog("images", catalog);
+        builder.build_system("koji", self.builds.clone()).on(rebuild_requested).build().unwrap()
+    }
+
+    /// Whether the program says that all is well, and what it says.
+    async fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_container_rebuilds"));
+        command.args(arguments).arg("--config").arg(self.path("container_rebuilds.toml")).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), said)
+    }
+}
+
+async fn send(client: &Client, artifact: &str) -> EventId {
+    let request = RebuildRequested { artifacts: vec![artifact.to_owned()], dependents: true, requester: None };
+    let message = client.send(&request).await.unwrap();
+    client.wait_until_handled(&message).await.unwrap();
+    let event = events(client).await.remove(0);
+    assert_eq!(event.state, EventState::Building, "{}", event.reason);
+    event.id
+}
+
+/// The newest first.
+async fn events(client: &Client) -> Vec<EventRecord> {
+    client.events(EventFilter::default(), Paging::first(10)).await.unwrap().items
+}
+
+async fn until(client: &Client, artifact: &str, state: BuildState) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    let filter = BuildFilter { artifacts: vec![artifact.into()], ..BuildFilter::default() };
+    while client.builds(filter.clone(), Paging::first(1)).await.unwrap().items[0].state != state {
+        assert!(Instant::now() < patience, "{artifact} is never {state}");
+        let _ = tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await;
+    }
+}
+
+fn broken() -> Observed {
+    Observed::Failed(Failure::new(FailureClass::Permanent, "no space left on the builder"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_an_image_was_rebuilt_or_not_is_told() {
+    let place = Place::new();
+    let (good, said) = place.ask(&["why", SHOP]).await;
+    assert!(good && said.starts_with(&format!("nothing is stored about {SHOP}: ")), "{said}");
+    place.builds.hold(&SHOP.into());
+    let engine = place.engine();
+    let client = engine.client();
+    let story = async {
+        let event = send(&client, "base").await;
+        until(&client, SHOP, BuildState::Building).await;
+        let (good, said) = place.ask(&["why", "site"]).await;
+        let chain = format!("): base -> {SHOP} -> site\n");
+        assert!(good && said.contains(&format!("event {event} BUILDING")) && said.contains("BLOCKED"), "{said}");
+        assert!(said.contains("site: rebuilt because base is rebuilt (") && said.contains(&chain), "{said}");
+        assert!(said.contains(&format!("it waits for {SHOP} (build ")), "{said}");
+        assert!(said.contains("which is being built by koji, since "), "{said}");
+
+        // By the name in the NVR.
+        let (good, said) = place.ask(&["why", "vendor"]).await;
+        assert!(good && said.contains("vendor-1-2: not rebuilt (no_recipe): "), "{said}");
+
+        let output = Output { name: "shop-container-2.1-4.1".into(), digest: None, contents: None };
+        place.builds.finish(&SHOP.into(), Observed::Succeeded(output));
+        client.wait_for_event(event).await.unwrap();
+        // By the name of what came out.
+        let (good, json) = place.ask(&["why", "shop-container-2.1-4.1", "--json"]).await;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let told = &json["events"][0];
+        assert!(good && told["artifact"] == SHOP && told["explanation"]["status"] == "rebuilt", "{json}");
+        let build = &told["builds"][0];
+        assert_eq!(build["build"]["output"]["name"], "shop-container-2.1-4.1");
+        assert_eq!(
+            (build["attempts"].as_array().unwrap().len(), build["causes"][0]["event"].as_i64()),
+            (1, Some(event.0))
+        );
+
+        // Asked for itself, because with the same inputs it would not be built again.
+        place.builds.hold(&SHOP.into());
+        let event = send(&client, SHOP).await;
+        until(&client, SHOP, BuildState::Building).await;
+        place.builds.finish(&SHOP.into(), broken());
+        client.wait_for_event(event).await.unwrap();
+        let (good, said) = place.ask(&["why", "site"]).await;
+        let newest = said.split("\n\n").next().unwrap();
+        assert!(good && newest.contains(&format!("it cannot be built, because {SHOP} (build ")), "{said}");
+        assert!(newest.contains("failed: no space left on the builder"), "{said}");
+    };
+    engine.run_until(story).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_retried_and_what_cannot_be_is_refused() {
+    let place = Place::new();
+    place.builds.hold(&SHOP.into());
+    let engine = place.engine();
+    let client = engine.client();
+    let mut event = EventId(0);
+    let story = async {
+        event = send(&client, "base").await;
+        until(&client, SHOP, BuildState::Building).await;
+        let (good, said) = place.ask(&["retry", &event.to_string()]).await;
+        let refused = format!("event {event} is BUILDING: only an event that has ended can be retried");
+        assert!(!good && said.contains(&refused), "{said}");
+        let (good, said) = place.ask(&["retry", "4711"]).await;
+        assert!(!good && said.contains("there is no event 4711"), "{said}");
+        place.builds.finish(&SHOP.into(), broken());
+        client.wait_for_event(event).await.unwrap();
+    };
+    engine.run_until(story).await.unwrap();
+    drop((client, engine));
+
+    // No service runs: what is to be expected is told, and the wish is kept.
+    let retry = ["retry", &event.to_string(), "--by", "alice"];
+    let (good, said) = place.ask(&retry).await;
+    assert!(good && said.contains("no service has decided on it yet"), "{said}");
+    assert!(said.contains(&format!("  {SHOP} (FAILED: no space left on the builder)\n  site (")), "{said}");
+    assert!(!said.contains("  base"), "{said}");
+
+    let engine = place.engine();
+    let client = engine.client();
+    let story = async {
+        let (good, said) = place.ask(&retry).await;
+        assert!(good && said.contains(&format!("event {event} is retried:\n")), "{said}");
+        let retried = events(&client).await[0].clone();
+        assert_eq!((retried.retry_of, retried.envelope.requester.as_deref()), (Some(event), Some("alice")));
+        assert!(said.contains(&format!("event {} ", retried.id)), "{said}");
+        client.wait_for_event(retried.id).await.unwrap();
+        assert_eq!(place.builds.requests().iter().filter(|request| request.artifact.as_str() == "base").count(), 1);
+        let (good, said) = place.ask(&["retry", &retried.id.to_string()]).await;
+        assert!(!good && said.contains(&format!("nothing of event {} failed", retried.id)), "{said}");
+
+        let (good, said) = place.ask(&["retry", &event.to_string(), "--all"]).await;
+        assert!(good, "{said}");
+        let whole = events(&client).await[0].id;
+        assert_ne!(whole, retried.id);
+        client.wait_for_event(whole).await.unwrap();
+        assert_eq!(place.builds.requests().iter().filter(|request| request.artifact.as_str() == "base").count(), 2);
+    };
+    engine.run_until(story).await.unwrap();
+
+    for (words, mistake) in [
+        (vec!["retry"], "retry needs the number of an event"),
+        (vec!["retry", "x"], "an event is a number"),
+        (vec!["show", "--all"], "--all goes with retry alone"),
+        (vec!["show", "--json"], "--json goes with why alone"),
+        (vec!["why"], "why needs the name of an image"),
+    ] {
+        let (good, said) = place.ask(&words).await;
+        assert!(!good && said.contains(mistake), "{mistake}: {said}");
+    }
+}
+
+/// The whole story ends by itself, and shows plans, progress, a failure with its retry, and what
+/// went out.
+#[test]
+fn the_simulated_story_is_told() {
+    let begin = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_container_rebuilds"));
+    let output = command.args(["--world", "simulated"]).stdin(Stdio::null()).output().unwrap();
+    let took = begin.elapsed();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}{progress}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    for part in [
+        "it contains 0:bash-5.1.8-6.el9, older than 0:bash-5.1.8-9.el9",
+        "it was built, and has what was demanded",
+        " messages went out as ",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let lines: Vec<_> = progress.lines().filter(|line| line.contains(" builds ended, ")).collect();
+    let (ended, total) = lines.last().unwrap().split_once(" of ").unwrap();
+    assert!(total.starts_with(&format!("{ended} builds ended, 0 running, 0 failed")), "{progress}");
+    assert!(lines.len() > 5, "a line for each change: {progress}");
+}
