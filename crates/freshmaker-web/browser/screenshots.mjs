@@ -5,7 +5,7 @@ import { browser, demonstration } from "./world.mjs";
 
 const world = await demonstration("--slower", "20");
 const chromium = await browser();
-const page = await chromium.page({ viewport: { width: 1120, height: 760 } });
+const page = await chromium.page({ viewport: { width: 1280, height: 760 } });
 await page.goto(world.address.href);
 // Until something has failed.
 await page.waitForFunction(() => document.querySelectorAll(".alarm").length > 1, undefined, { timeout: 120_000 });
@@ -13,7 +13,7 @@ await page.screenshot({ path: path.resolve("docs/overview.png") });
 await page.locator("#open tbody a").last().click();
 await page.waitForURL(/events/);
 await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Live"));
-await page.setViewportSize({ width: 1120, height: 1500 });
+await page.setViewportSize({ width: 1280, height: 1020 });
 await page.screenshot({ path: path.resolve("docs/event.png") });
 await chromium.close();
 world.interrupt();

@@ -1,4 +1,5 @@
-//! The REST interfaces and the pages of the service, in its process: those of freshmaker-web and of Freshmaker.
+//! The pages and the REST interfaces of the service, in its process: those of freshmaker-web and of
+//! Freshmaker.
 
 use crate::Result;
 use crate::config;

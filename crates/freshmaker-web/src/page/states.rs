@@ -13,8 +13,8 @@ pub(crate) struct Chip {
 }
 
 impl Chip {
-    /// A state by its word; `class` says its colour and shape: `fail`, `ask`, `run`, `wait`, `done`,
-    /// `same` or `stop`.
+    /// A state by its word; `class` says its colour and shape: `fail`, `ask`, `run`, `wait`,
+    /// `done`, `same` or `stop`.
     pub(crate) const fn new(class: &'static str, word: &'static str) -> Self {
         Self { class, word }
     }
