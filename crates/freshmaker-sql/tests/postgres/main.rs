@@ -11,6 +11,7 @@ mod place;
 mod plans;
 mod pooler;
 mod racing;
+mod replicas;
 
 use freshmaker::backend::{Remedy, Storage, StorageReads};
 use freshmaker::rebuild::{Commit, RowChange};
