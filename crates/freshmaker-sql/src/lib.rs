@@ -29,6 +29,8 @@
 #![allow(clippy::duplicate_mod)]
 
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod progress;
 mod rows;

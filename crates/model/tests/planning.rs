@@ -1,10 +1,10 @@
 //! Two plans that are stored at once, beside a build that ends and an event that is cancelled.
 //!
-//! A decision is made on rows that were read, and stored later. It names what it rests on: the count
-//! of edges, if it adds one, and the versions of the rows that it only read. The builds `A` and `B`
-//! wait; one plan wants `A` after `B`, the other one `B` after `A`, each unless it sees that this
-//! closes a cycle. Both also join `C`, which an event has caused that a person cancels, and wait for
-//! it.
+//! A decision is made on rows that were read, and stored later. It names what it rests on: the
+//! count of edges, if it adds one, and the versions of the rows that it only read. The builds `A`
+//! and `B` wait; one plan wants `A` after `B`, the other one `B` after `A`, each unless it sees
+//! that this closes a cycle. Both also join `C`, which an event has caused that a person cancels,
+//! and wait for it.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 //!
 //! An engine stores the intent of an attempt, calls, and stores the answer. All of them write only
 //! while their lease is there, and only what they have read. An attempt without an answer is taken
-//! over when the run that made it is over: its session is closed, what was let in gets its time, and
-//! its marker is looked up. Faults have budgets: deaths, pauses beyond the lease, requests and
+//! over when the run that made it is over: its session is closed, what was let in gets its time,
+//! and its marker is looked up. Faults have budgets: deaths, pauses beyond the lease, requests and
 //! answers that are lost, calls that are given up early, and a restore of the database.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};

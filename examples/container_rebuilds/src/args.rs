@@ -19,6 +19,7 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
        container_rebuilds [--config FILE] rescan --since TIME
        container_rebuilds [--config FILE] check-config [--online]
        container_rebuilds [--config FILE] token create NAME [--role ROLE]... [--days N] [--by NAME] | list | revoke ID
+       container_rebuilds [--config FILE] import-state FILE
        container_rebuilds convert-policy FILE
        container_rebuilds --world simulated
 
@@ -36,6 +37,9 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
   check-config      read everything, and say what cannot work; with --online also try every login and permission,
                     which changes nothing anywhere
   token             make a token for a program that uses the REST interfaces, list the tokens, or take one back
+
+  import-state FILE move everything from this file of SQLite into the empty database of [storage.postgres]; the file
+                    stays as it is. No service may run on either
 
   convert-policy    read the allow and block lists of the Python service from a file in JSON, write them as a policy, and
                     say on standard error where their meaning differs
@@ -65,6 +69,7 @@ pub(crate) enum Command {
     Retry { config: PathBuf, event: EventId, part: RetryPart, by: String },
     Cancel { config: PathBuf, event: EventId, by: String },
     Rescan { config: PathBuf, since: Timestamp },
+    ImportState { config: PathBuf, file: PathBuf },
     ConvertPolicy { file: PathBuf },
     CheckConfig { config: PathBuf, online: bool },
     Token { config: PathBuf, act: Act },
@@ -141,6 +146,7 @@ impl Given {
             (["show", id], _) if plain => Ok(Command::Show { config, event: Some(event(id)?) }),
             (["cancel", id], _) if !self.online => Ok(Command::Cancel { config, event: event(id)?, by: self.by() }),
             (["rescan"], _) => Err("rescan needs --since".to_owned()),
+            (["import-state", file], _) if plain => Ok(Command::ImportState { config, file: PathBuf::from(file) }),
             (["convert-policy", file], _) if plain && self.config.is_none() => {
                 Ok(Command::ConvertPolicy { file: PathBuf::from(file) })
             }

@@ -218,7 +218,8 @@ fn all_have_builders(catalog: &FilesCatalog, names: &[&str]) -> Result<()> {
     }
 }
 
-/// Asks the server of the storage, and whether the processes that share it are configured like this.
+/// Asks the server of the storage, and whether the processes that share it are configured like
+/// this.
 async fn storage_online(report: &mut Report, config: &Config) {
     let Ok(stored) = Stored::of(config) else { return };
     let Some(server) = stored.check_online().await else { return };

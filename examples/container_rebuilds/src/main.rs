@@ -1,5 +1,5 @@
-//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite or PostgreSQL. `--help` says how;
-//! `--world simulated` needs none of them.
+//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite or PostgreSQL. `--help`
+//! says how; `--world simulated` needs none of them.
 
 mod advisories;
 mod args;
@@ -23,6 +23,7 @@ use crate::advisories::Sources;
 use crate::args::Command;
 use crate::config::Config;
 use crate::site::Site;
+use crate::stored::Stored;
 use crate::wires::Wires;
 use freshmaker::client::Client;
 use freshmaker::rebuild::EventId;
@@ -77,6 +78,7 @@ fn run(command: Command) -> Result<bool> {
             }
             Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
             Command::Rescan { config, since } => rescan(&config, since).await,
+            Command::ImportState { config, file } => Stored::of(&Config::read(&config)?)?.import(&file).await,
             Command::ConvertPolicy { file } => policy::convert(&file),
             Command::CheckConfig { config, online } => check::run(&config, online).await,
             Command::Token { config, act } => tokens::run(Wires::of(&Config::read(&config)?)?.client()?, act).await,

@@ -60,6 +60,22 @@ impl Stored {
         })
     }
 
+    /// Moves everything from a file into the database.
+    pub(crate) async fn import(&self, file: &Path) -> Result<bool> {
+        let Self::Postgres { config, .. } = self else {
+            return Err("the configuration has no [storage.postgres] to move to".into());
+        };
+        if !file.is_file() {
+            return Err(format!("{}: there is no such file", file.display()).into());
+        }
+        let moved = PostgresStorage::new(config)?.import(&SqliteStorage::open(file)?).await?;
+        for (table, rows) in moved {
+            println!("{rows:8} {table}");
+        }
+        println!("both are consistent; {} can be put away", file.display());
+        Ok(true)
+    }
+
     /// Checks what can be checked without the network; a text that says where it is.
     pub(crate) fn check_offline(&self) -> Result<String> {
         match self {

@@ -301,6 +301,40 @@ pub(super) fn lock_run(connection: &mut Connection, run: RunId) -> Result<bool> 
     Ok(row.get_result::<i64>(connection).optional().map_err(failed)?.is_some())
 }
 
+/// Makes the row of a new run.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct BeginRun {
+    now: i64,
+    until: i64,
+}
+
+impl Query for BeginRun {
+    type SqlType = BigInt;
+}
+
+impl RunQueryDsl<Connection> for BeginRun {}
+
+impl QueryFragment<Db> for BeginRun {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "WITH numbers AS (SELECT pg_get_serial_sequence('runs', 'run')::regclass AS sequence) \
+             INSERT INTO runs (run, expires_at) SELECT setval(sequence, greatest(nextval(sequence), ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.now)?;
+        out.push_sql(")), ");
+        out.push_bind_param::<BigInt, _>(&self.until)?;
+        out.push_sql(" FROM numbers RETURNING run");
+        Ok(())
+    }
+}
+
+/// Makes the row of a new run, with a number larger than any before: at least the microseconds of
+/// the clock, since a database that has lost its last second would give a number of then again,
+/// while the process that has it may still live.
+pub(super) fn begin_run(connection: &mut Connection, now: i64, until: i64) -> Result<RunId> {
+    BeginRun { now, until }.get_result(connection).map(RunId).map_err(failed)
+}
+
 pub(super) fn lock_leases(connection: &mut Connection) -> Result<()> {
     alone(connection, "leases", "")
 }

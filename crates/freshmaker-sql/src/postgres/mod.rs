@@ -46,6 +46,7 @@ use freshmaker::time::{from_micros, to_micros};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::Client;
 
 type Connection = AsyncConnectionWrapper<AsyncPgConnection>;
 type Db = Pg;
@@ -57,7 +58,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/postgres/migration
 const CHUNK: usize = 30_000;
 
 /// So many processes publish at most; the migrations make a row for each.
-const PARTITIONS: u16 = 8;
+pub(crate) const PARTITIONS: u16 = 8;
 
 /// How long new tables and indexes may take.
 const MIGRATION_MAX: Duration = Duration::from_secs(3600);
@@ -129,6 +130,12 @@ impl PostgresStorage {
     /// tables, or if tables are to be made and this user may not.
     pub async fn check(&self) -> Result<PostgresServer> {
         check::check(&self.pool).await
+    }
+
+    /// A connection that is not one of the pool, and that the caller drives.
+    pub(crate) async fn open(&self) -> Result<(Client, impl Future<Output = ()> + Send + 'static + use<>)> {
+        let (client, connection) = self.pool.open().await?;
+        Ok((client, async { drop(connection.await) }))
     }
 
     fn now(&self) -> Now {

@@ -370,10 +370,7 @@ pub(super) fn lease(connection: &mut Connection, held: Option<RunId>, now: Now, 
                 }
                 run
             }
-            None => {
-                let insert = diesel::insert_into(runs::table).values(until).returning(runs::run);
-                RunId(insert.get_result(connection).map_err(failed)?)
-            }
+            None => dialect::begin_run(connection, to_micros(now), to_micros(later(now, LEASE_TTL)))?,
         };
         dialect::end_runs(connection, now, run)?;
         dialect::settle_tallies(connection)?;

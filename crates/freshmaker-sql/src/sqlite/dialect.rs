@@ -32,6 +32,12 @@ pub(super) fn immediately<T>(
     connection.immediate_transaction(|connection| work(connection).map_err(Failure)).map_err(|Failure(error)| error)
 }
 
+/// Makes the row of a new run, with a number larger than any before.
+pub(super) fn begin_run(connection: &mut Connection, _now: i64, until: i64) -> Result<RunId> {
+    let insert = diesel::insert_into(runs::table).values(runs::expires_at.eq(until)).returning(runs::run);
+    insert.get_result(connection).map(RunId).map_err(failed)
+}
+
 /// `column IN (the values)`.
 #[derive(Clone, Debug, QueryId)]
 pub(super) struct Among<C> {

@@ -3,6 +3,8 @@
 mod dialect;
 #[path = "../queries/documents.rs"]
 mod documents;
+#[cfg(feature = "postgres")]
+mod export;
 #[path = "../queries/lists.rs"]
 mod lists;
 #[path = "../queries/load.rs"]

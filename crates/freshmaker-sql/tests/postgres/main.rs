@@ -7,10 +7,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod losing;
+mod moving;
 mod place;
 mod plans;
 mod pooler;
 mod racing;
+mod replicas;
+mod tls;
 
 use freshmaker::backend::{Remedy, Storage, StorageReads};
 use freshmaker::rebuild::{Commit, RowChange};

@@ -1,0 +1,209 @@
+//! Moves everything from a file of SQLite into a database of PostgreSQL.
+//!
+//! Rows go over as JSON, a bounded piece at a time, and are written in one transaction: a move that
+//! fails leaves the database empty. The columns are those of the database, so a table that has got
+//! one more by a migration needs no change here. Meanwhile the file is locked against other
+//! writers, and the tables against everybody.
+
+use crate::postgres::{PARTITIONS, PostgresStorage};
+use crate::sqlite::SqliteStorage;
+use freshmaker::backend::{Error, Remedy, Result, Storage, StorageReads, StorageUpkeep, with_causes};
+use freshmaker::store::{PLACE, partition};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use tokio_postgres::Client;
+
+/// A table, and what its rows are ordered by.
+struct Table {
+    name: &'static str,
+    key: &'static [&'static str],
+    /// The column whose numbers the database gives.
+    numbered: Option<&'static str>,
+}
+
+const fn table(name: &'static str, key: &'static [&'static str], numbered: Option<&'static str>) -> Table {
+    Table { name, key, numbered }
+}
+
+/// Rows come after those that they refer to. Leases and counts of rows are not moved: those are
+/// over, and these are made while rows are written.
+const TABLES: [Table; 10] = [
+    table("sequences", &["name"], None),
+    table("inbox", &["id"], Some("id")),
+    table("events", &["id"], None),
+    table("builds", &["id"], None),
+    table("attempts", &["id"], None),
+    table("build_deps", &["parent", "child"], None),
+    table("build_causes", &["build", "event"], None),
+    table("plans", &["event"], None),
+    table("transitions", &["aggregate", "id", "version"], None),
+    table("documents", &["number"], Some("number")),
+];
+
+/// These change on the way: a file has one partition, a database has several.
+const NOTIFICATIONS: Table = table("notifications", &["position"], Some("position"));
+const POSITIONS: Table = table("positions", &["partition", "bus"], None);
+const OF_PARTITIONS: Table = table("partitions", &["partition"], None);
+
+/// A column as the database has it.
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// Its type, as `information_schema` calls it.
+    pub(crate) sort: String,
+}
+
+impl PostgresStorage {
+    /// Moves everything from a file of SQLite into this database; returns how many rows of each
+    /// table. The file stays as it is.
+    ///
+    /// Both are checked for consistency, the file before and the database after.
+    ///
+    /// # Errors
+    /// [`Conflict`](Remedy::Conflict) if an engine runs on one of the two,
+    /// [`Rejected`](Remedy::Rejected) if the database is not empty, if a row cannot be stored in
+    /// it, or if the file is not consistent; else those of the storages. Then nothing was moved.
+    /// [`Corrupt`](Remedy::Corrupt) if the database is not consistent afterwards.
+    pub async fn import(&self, file: &SqliteStorage) -> Result<BTreeMap<&'static str, u64>> {
+        file.migrate().await?;
+        self.migrate().await?;
+        // Whoever has the lease is the only engine of the file.
+        let run = file.lease(None).await?.run;
+        let moved = self.import_from(file).await;
+        file.release(run).await?;
+        let moved = moved?;
+        must_be_consistent(self, Remedy::Corrupt, "the database").await?;
+        Ok(moved)
+    }
+
+    async fn import_from(&self, file: &SqliteStorage) -> Result<BTreeMap<&'static str, u64>> {
+        must_be_consistent(file, Remedy::Rejected, "the file").await?;
+        file.begin_copy().await?;
+        let (client, connection) = self.open().await?;
+        let driver = tokio::spawn(connection);
+        let moved = copy(file, &client).await;
+        // Without a COMMIT the server takes everything back.
+        drop(client);
+        drop(driver.await);
+        file.end_copy().await?;
+        moved
+    }
+}
+
+async fn must_be_consistent(storage: &dyn StorageReads, remedy: Remedy, what: &str) -> Result<()> {
+    match storage.check_consistency().await?.first() {
+        None => Ok(()),
+        Some(violation) => Err(Error::new(remedy, PLACE, format!("{what} is not consistent: {}", violation.text))),
+    }
+}
+
+fn failed(error: &tokio_postgres::Error) -> Error {
+    let remedy = if error.as_db_error().is_some() { Remedy::Rejected } else { Remedy::Unavailable };
+    Error::new(remedy, PLACE, with_causes(error))
+}
+
+async fn copy(file: &SqliteStorage, client: &Client) -> Result<BTreeMap<&'static str, u64>> {
+    let run = |statement: &'static str| async move { client.batch_execute(statement).await.map_err(|e| failed(&e)) };
+    run("BEGIN").await?;
+    must_be_empty(client).await?;
+    run("DELETE FROM sequences").await?;
+    let mut moved = BTreeMap::new();
+    for table in &TABLES {
+        moved.insert(table.name, copy_table(file, client, table, |_| ()).await?);
+    }
+    let count = copy_table(file, client, &NOTIFICATIONS, |row| {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        row["partition"] = partition(&text("aggregate"), &text("id"), PARTITIONS).into();
+    });
+    moved.insert(NOTIFICATIONS.name, count.await?);
+    copy_table(file, client, &POSITIONS, |_| ()).await?;
+    // What a bus has got of the one partition, it has got of each of these.
+    let others = "INSERT INTO positions SELECT number, bus, position FROM positions, generate_series(1, 7) AS number";
+    run(others).await?;
+    let [partitions, _] = OF_PARTITIONS.read(&columns(client, &OF_PARTITIONS).await?);
+    for row in file.rows(&partitions, None).await? {
+        let trimmed = row["trimmed"].as_i64().unwrap_or_default();
+        client.execute("UPDATE partitions SET trimmed = $1", &[&trimmed]).await.map_err(|error| failed(&error))?;
+    }
+    run("COMMIT").await?;
+    Ok(moved)
+}
+
+/// Locks all tables, and looks whether anybody has ever used them.
+async fn must_be_empty(client: &Client) -> Result<()> {
+    let lock = "LOCK TABLE runs, inbox, events, builds, attempts, transitions, notifications, documents \
+                IN ACCESS EXCLUSIVE MODE";
+    client.batch_execute(lock).await.map_err(|error| failed(&error))?;
+    let asked = "SELECT EXISTS (SELECT FROM runs WHERE expires_at > extract(epoch FROM clock_timestamp()) * 1000000), \
+                 EXISTS (SELECT FROM inbox) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM builds) \
+                 OR EXISTS (SELECT FROM transitions) OR EXISTS (SELECT FROM notifications) \
+                 OR EXISTS (SELECT FROM documents)";
+    let row = client.query_one(asked, &[]).await.map_err(|error| failed(&error))?;
+    if row.get(0) {
+        return Err(Error::new(Remedy::Conflict, PLACE, "an engine runs on the database"));
+    }
+    if row.get(1) {
+        return Err(Error::new(Remedy::Rejected, PLACE, "the database is not empty"));
+    }
+    Ok(())
+}
+
+/// Copies a table; returns the number of its rows.
+async fn copy_table(file: &SqliteStorage, client: &Client, table: &Table, change: impl Fn(&mut Value)) -> Result<u64> {
+    let columns = columns(client, table).await?;
+    let names: Vec<_> = columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+    let (names, name) = (names.join(", "), table.name);
+    let insert = format!(
+        "INSERT INTO {name} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{name}, ($1::text)::json)"
+    );
+    let [first, behind] = table.read(&columns);
+    let (mut rows, mut count) = (file.rows(&first, None).await?, 0);
+    while let Some(last) = rows.last() {
+        let next = file.rows(&behind, Some(last.to_string())).await?;
+        rows.iter_mut().for_each(&change);
+        let text = Value::Array(rows).to_string();
+        count += client.execute(&insert, &[&text]).await.map_err(|error| {
+            let error = failed(&error);
+            Error::new(error.remedy, PLACE, format!("table {name}: {}", error.text))
+        })?;
+        rows = next;
+    }
+    if let Some(numbered) = table.numbered {
+        let set = format!(
+            "SELECT setval(pg_get_serial_sequence('{name}', '{numbered}')::regclass, max({numbered})) FROM {name} \
+             HAVING max({numbered}) IS NOT NULL"
+        );
+        client.batch_execute(&set).await.map_err(|error| failed(&error))?;
+    }
+    Ok(count)
+}
+
+/// The columns of a table that are written.
+async fn columns(client: &Client, table: &Table) -> Result<Vec<Column>> {
+    let asked = "SELECT column_name::text, data_type::text FROM information_schema.columns \
+                 WHERE table_schema = current_schema() AND table_name = $1 AND is_generated = 'NEVER' \
+                 ORDER BY ordinal_position";
+    let rows = client.query(asked, &[&table.name]).await.map_err(|error| failed(&error))?;
+    Ok(rows.iter().map(|row| Column { name: row.get(0), sort: row.get(1) }).collect())
+}
+
+impl Table {
+    /// A query for the first rows of the file, and one for those behind a row; each as JSON.
+    fn read(&self, columns: &[Column]) -> [String; 2] {
+        let value = |column: &Column| {
+            let name = &column.name;
+            // In double quotes a column that is not there would be a text.
+            let value = match column.sort.as_str() {
+                "bytea" => format!("'\\x' || hex([{name}])"),
+                "boolean" => format!("json(iif([{name}], 'true', 'false'))"),
+                _ => format!("[{name}]"),
+            };
+            format!("'{name}', {value}")
+        };
+        let values: Vec<_> = columns.iter().map(value).collect();
+        let key = self.key.join(", ");
+        let last: Vec<_> = self.key.iter().map(|key| format!("json_extract(?1, '$.{key}')")).collect();
+        let select = format!("SELECT json_object({}) AS json FROM {}", values.join(", "), self.name);
+        let behind = format!("{select} WHERE ({key}) > ({}) ORDER BY {key}", last.join(", "));
+        [format!("{select} WHERE ?1 IS NULL ORDER BY {key}"), behind]
+    }
+}
