@@ -8,6 +8,7 @@
 use crate::postgres::{PARTITIONS, PostgresStorage};
 use crate::sqlite::SqliteStorage;
 use freshmaker::backend::{Error, Remedy, Result, Storage, StorageReads, StorageUpkeep, with_causes};
+use freshmaker::rebuild::RowKey;
 use freshmaker::store::{PLACE, partition};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -112,7 +113,9 @@ async fn copy(file: &SqliteStorage, client: &Client) -> Result<BTreeMap<&'static
     }
     let count = copy_table(file, client, &NOTIFICATIONS, |row| {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        row["partition"] = partition(&text("aggregate"), &text("id"), PARTITIONS).into();
+        // What cannot be read stays what it is, in a partition that is there.
+        let of = RowKey::parse(&text("aggregate"), &text("id"));
+        row["partition"] = of.map_or(0, |of| partition(&of, PARTITIONS)).into();
     });
     moved.insert(NOTIFICATIONS.name, count.await?);
     copy_table(file, client, &POSITIONS, |_| ()).await?;
