@@ -58,7 +58,7 @@ impl Sessions {
         let document = NewDocument {
             expires_at: Some(expires_at),
             keep: Some(SESSIONS_MAX),
-            ..NewDocument::new(KIND, &hash(&secret), body)
+            ..NewDocument::new(KIND, hash(&secret), body)
         };
         self.store.put(document).await?;
         Ok(Begun { secret, lifetime: freshmaker::time::since(expires_at, now) })

@@ -19,7 +19,7 @@ const ORDER: [Answer; 6] =
     [Answer::Failed, Answer::Fixed, Answer::Unchanged, Answer::Canceled, Answer::Running, Answer::Waiting];
 
 /// The bar of so many builds.
-pub(crate) fn bar(counts: impl Iterator<Item = (Answer, u64)> + Clone) -> Vec<Segment> {
+pub(crate) fn bar(counts: &(impl Iterator<Item = (Answer, u64)> + Clone)) -> Vec<Segment> {
     let all: u64 = counts.clone().map(|(_, count)| count).sum();
     let (mut before, mut bar) = (0, Vec::new());
     for answer in ORDER {
@@ -41,9 +41,9 @@ mod tests {
     #[test]
     fn a_bar_is_full_and_has_no_gaps() {
         let counts = [(Answer::Waiting, 1), (Answer::Fixed, 2), (Answer::Failed, 4), (Answer::Fixed, 3)];
-        let bar = bar(counts.into_iter());
+        let bar = bar(&counts.into_iter());
         let parts: Vec<_> = bar.iter().map(|part| (part.word, part.count, part.from, part.width)).collect();
         assert_eq!(parts, [("failed", 4, 0, 400), ("done", 5, 400, 500), ("waiting", 1, 900, 100)]);
-        assert!(super::bar(std::iter::empty()).is_empty());
+        assert!(super::bar(&std::iter::empty()).is_empty());
     }
 }

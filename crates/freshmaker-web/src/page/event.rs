@@ -142,7 +142,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let page = EventPage {
         frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
         subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
-        bar: bar(answers.iter().map(|group| (group.answer, group.count))),
+        bar: bar(&answers.iter().map(|group| (group.answer, group.count))),
         groups: groups(&visit, id, answers, waiting.as_ref()).await?,
         forecast,
         critical,

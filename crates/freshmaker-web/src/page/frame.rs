@@ -82,13 +82,13 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn new(visit: &Visit, place: Place, title: String) -> Self {
+    pub(super) fn new(visit: &Visit, place: Place, title: &str) -> Self {
         let config = visit.web.config();
         let principal = visit.caller.principal.as_ref();
         let ways = Place::ALL.into_iter().filter(|(way, ..)| visit.may(way.allowed()));
         let ways = ways.map(|(way, path, name)| Way { path, name, is_here: way == place });
         Self {
-            title: text::plain(&title),
+            title: text::plain(title),
             root: visit.root.clone(),
             ways: ways.collect(),
             who: principal.map(|principal| principal.name.clone()),

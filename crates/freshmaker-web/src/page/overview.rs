@@ -97,7 +97,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let overview = web.ask(client.overview()).await?;
     let open: Vec<_> = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
     let mut open = web.ask(client.count_builds(BuildFilter { states: open, ..BuildFilter::default() })).await?;
-    let bar = bar(open.iter().map(|row| (Answer::of(row.state), row.count)));
+    let bar = bar(&open.iter().map(|row| (Answer::of(row.state), row.count)));
     open.sort_by_key(|row| std::cmp::Reverse(row.count));
     let running = EventFilter { states: vec![EventState::Initialized, EventState::Building], ..EventFilter::default() };
     let events = web.ask(client.events(running, Paging::first(EVENTS_MAX))).await?.items;

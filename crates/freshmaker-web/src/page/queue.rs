@@ -60,7 +60,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let next = next.into_iter().map(|build| (starts(&build), build)).map(|(start, build)| (build, start)).collect();
     let page = QueuePage {
         frame: visit.frame(Place::Queue, "Queue and capacity").json("api/3/counts").live(after).every(10),
-        systems: systems(&counts, pauses, &limits, open.as_deref()),
+        systems: systems(&counts, &pauses, &limits, open.as_deref()),
         waits,
         next,
         may_pause: visit.may(Allowed::ADMINS),
@@ -70,7 +70,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
 
 fn systems(
     counts: &[BuildCount],
-    pauses: Vec<Pause>,
+    pauses: &[Pause],
     limits: &BTreeMap<String, u32>,
     open: Option<&Open>,
 ) -> Vec<SystemRow> {

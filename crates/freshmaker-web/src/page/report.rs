@@ -36,7 +36,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(severity: String, times: TimesToFix) -> Option<Self> {
+    fn of(severity: String, times: &TimesToFix) -> Option<Self> {
         let (median, p90) = (times.percentile(50)?, times.percentile(90)?);
         Some(Self { severity, events: times.events.len(), median, p90 })
     }
@@ -52,13 +52,13 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         let events = times.events.iter().filter(|time| time.event.envelope.severity == *severity);
         let mut of = TimesToFix::default();
         of.events = events.cloned().collect();
-        Row::of(views::name_of(severity), of)
+        Row::of(views::name_of(severity), &of)
     });
     let next = times.next.map(|number| visit.query_with("cursor", &Cursor(number.to_string()).encoded()));
     let json = format!("api/3/events?{}", visit.query_with("state", "COMPLETE"));
     let page = ReportPage {
         frame: visit.frame(Place::Report, "Time to fix").json(json).every(60),
-        rows: by_severity.chain(Row::of("all".to_owned(), times.clone())).collect(),
+        rows: by_severity.chain(Row::of("all".to_owned(), &times)).collect(),
         times: times.events,
         since: visit.value("since").unwrap_or_default().to_owned(),
         until: visit.value("until").unwrap_or_default().to_owned(),

@@ -119,8 +119,8 @@ impl Visit {
     }
 
     /// The frame of a page.
-    pub(crate) fn frame(&self, place: Place, title: impl Into<String>) -> Frame {
-        Frame::new(self, place, title.into())
+    pub(crate) fn frame(&self, place: Place, title: impl AsRef<str>) -> Frame {
+        Frame::new(self, place, title.as_ref())
     }
 
     /// The host that the caller has reached, for commands to copy.
