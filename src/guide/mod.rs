@@ -99,6 +99,7 @@ mod tests {
             include_str!("../engine/message.rs"),
             include_str!("../engine/mod.rs"),
             include_str!("../engine/publish.rs"),
+            include_str!("../engine/replica.rs"),
             include_str!("../engine/watch.rs"),
         ];
         let lines: Vec<_> = lines.collect();

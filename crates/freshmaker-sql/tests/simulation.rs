@@ -7,7 +7,7 @@ use freshmaker_testing::sim::simulate_on;
 use std::sync::Arc;
 
 #[test]
-fn no_seed_breaks_a_promise() {
+fn no_seed_breaks_a_promise_on_sqlite() {
     let seeds = std::env::var("FRESHMAKER_SIM_SEEDS").unwrap_or_else(|_| "0..8".to_owned());
     let (from, to) = seeds.split_once("..").unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();

@@ -7,8 +7,9 @@ use freshmaker::client::{Client, RetryPart};
 use freshmaker::rebuild::{BuildState, EventId, InboxState};
 use std::time::Duration;
 
-/// The service that runs has so long to decide. Its catalogs may need longer; nothing is lost then.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The service that runs has so long to decide: it looks for messages of other processes every 5
+/// seconds. Its catalogs may need longer; nothing is lost then.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Stores the wish. If the service that runs decides soon, the new event with its plan is shown,
 /// else what is to be expected.
