@@ -45,7 +45,7 @@ pub(super) fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Act
         let system = SYSTEMS[world.rng.usize(..world.weather.systems as usize)];
         let at = later(start, Duration::from_secs(world.rng.u64(..=spread)));
         script.push((at, Action::Pause(system)));
-        script.push((later(at, Duration::from_secs(world.rng.u64(600..=7200))), Action::Resume(system)));
+        script.push((later(at, Duration::from_secs(world.rng.u64(600..=1800))), Action::Resume(system)));
     }
     script.sort_by_key(|(at, _)| *at);
     script
@@ -71,7 +71,7 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, shared: Shared, ro
     quiet(&shared, &client).await;
     if shared.world().weather.retention {
         // What has ended is removed within this time, and then something changes again.
-        clock.sleep(Duration::from_secs(2 * 3600)).await;
+        clock.sleep(Duration::from_secs(4200)).await;
         shared.world().push_base("last");
         quiet(&shared, &client).await;
     }
