@@ -35,7 +35,8 @@ pub struct Why {
     pub name: String,
     /// What events did about it, the newest event first; one entry for each event and artifact.
     pub events: Vec<WhyEvent>,
-    /// How many of the newest events were read; not all of them are looked at once `limit` is reached.
+    /// How many of the newest events were read. Not all of them are looked at, once `limit` is
+    /// reached.
     pub events_read: usize,
     /// Whether nothing was left out: older events whose plans were not read, more events or builds
     /// than were asked for, rows that cannot be read.
