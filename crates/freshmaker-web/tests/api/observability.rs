@@ -17,8 +17,11 @@ async fn eventful() -> String {
     service.push("base").await;
     service.engine.client().receive(message("broken", "image.pushed", "{")).await.unwrap();
     service.settle().await;
-    service.engine.client().pause("builds", "repairs", "somebody").await.unwrap();
-    service.push("base").await;
+    let client = service.engine.client();
+    client.pause("builder", "repairs", "somebody").await.unwrap();
+    let message = service.push("base").await;
+    let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
+    service.engine.run_until(handled).await.unwrap();
     service.world.clock.set_forward(std::time::Duration::from_secs(7200));
     String::from_utf8(service.get("/metrics").await.body).unwrap()
 }
