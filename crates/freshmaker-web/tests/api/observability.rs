@@ -23,6 +23,7 @@ async fn eventful() -> String {
     let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
     service.engine.run_until(handled).await.unwrap();
     service.world.clock.set_forward(std::time::Duration::from_secs(7200));
+    service.get("/api/3/overview").await;
     String::from_utf8(service.get("/metrics").await.body).unwrap()
 }
 
