@@ -255,7 +255,7 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     /// calls this often, so it must be cheap. The default is `true`.
     ///
     /// A build system whose jobs live on one host returns `false` for the sessions of other hosts.
-    /// Then their attempts are neither polled, nor stopped, nor looked up from here, whoever has
+    /// Then their attempts are not polled, stopped or looked up from here, even if this process has
     /// made them: they wait for a process on their host, or for a person.
     fn is_here(&self, _session: &SessionId) -> bool {
         true

@@ -67,7 +67,7 @@ impl PostgresStorage {
     pub async fn import(&self, file: &SqliteStorage) -> Result<BTreeMap<&'static str, u64>> {
         file.migrate().await?;
         self.migrate().await?;
-        // Whoever has the lease is the only engine of the file.
+        // A file of SQLite has one lease: while this call holds it, no engine runs on the file.
         let run = file.lease(None).await?.run;
         let moved = self.import_from(file).await;
         file.release(run).await?;

@@ -68,8 +68,8 @@
 //! With the feature `page` and a [`Config::page`], the same is there for people: `/` is what needs
 //! somebody, `/events`, `/builds`, `/artifacts/{id}`, `/plans/new`, `/queue`, `/failures`,
 //! `/dead-letters`, `/report`, `/audit` and `/health` lead to the rest. Pages are read and written
-//! without a script; with one they follow what happens. Each has a link to its JSON. Whoever has a
-//! token signs in with it, for [`PageConfig::session`].
+//! without a script; with one they follow what happens. Each has a link to its JSON. People who
+//! have a token sign in with it, for [`PageConfig::session`].
 //!
 //! ```
 //! use freshmaker_web::{Config, PageConfig};

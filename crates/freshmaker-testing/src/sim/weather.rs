@@ -24,7 +24,7 @@ pub struct Weather {
     pub lost_answer: u32,
     /// A request is lost on the way there.
     pub lost_request: u32,
-    /// A request arrives minutes late, when whoever sent it has long given up.
+    /// A request arrives minutes late, when its sender has long given up.
     pub slow_request: u32,
     /// A build succeeds, but from what was there before.
     pub stale_build: u32,

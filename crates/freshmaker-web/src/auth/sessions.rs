@@ -47,7 +47,7 @@ impl Sessions {
         Self { store, clock }
     }
 
-    /// Begins a session for whoever has this token, which is checked.
+    /// Checks the token, and begins a session for its owner.
     pub(crate) async fn begin(&self, tokens: &Tokens, token: &str, lifetime: Duration) -> Result<Begun, Problem> {
         let token = tokens.verified(token).await?;
         let now = self.clock.now();

@@ -236,7 +236,7 @@ impl Tokens {
 }
 
 impl TokenInfo {
-    /// Whoever has it.
+    /// Returns the principal that a request with this token has.
     pub(crate) fn principal(self) -> Principal {
         let name = format!("{}{}", Principal::TOKEN, self.name);
         Principal { name, groups: BTreeSet::new(), roles: self.roles }

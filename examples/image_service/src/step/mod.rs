@@ -193,7 +193,7 @@ impl Step {
         if let Some(hold) = self.records.held(&self.request.artifact).await? {
             return Err(Failure::lasting(format!("{} holds the image: {}", hold.by, hold.reason)));
         }
-        // Before the tag moves: whoever sees it move finds out who has moved it.
+        // Before the tag moves: a handler that is told of the move then knows who has made it.
         self.records.publish(&self.request.artifact, record).await?;
         let tag = self.image.tag().unwrap_or("latest");
         self.registries.tag(&at(&self.image, &record.digest)?, tag).await?;
