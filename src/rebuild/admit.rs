@@ -10,6 +10,7 @@
 //!    the current one; else a new build is created. A new build becomes the next build of its key,
 //!    and waits for the current one, if there is a current one.
 //! 2. *Connect.* Each build waits for the builds of the parents that the plan rebuilds before it.
+//!    A next build also waits for those of its parents that the current build of its key needs.
 //! 3. *Check for cycles.* If unsatisfied dependencies now form a cycle, the plan is refused.
 //! 4. *Hasten.* What the event waits for gets a position that is at least as early.
 //! 5. *Fail.* New builds of which the plan knows that they cannot be built end as failed, and what
@@ -425,7 +426,41 @@ impl Rebuild {
                 }
             }
         }
+        self.wait_as_in_front();
         self.refuse_cycles(&placed.values().copied().collect())
+    }
+
+    /// Makes each next build wait for those of its parents that the current build of its key still
+    /// needs.
+    ///
+    /// Their contents will be newer than the ones that its plan knows: a next build that was made
+    /// of the latter would take back what the current build brings.
+    ///
+    /// Example: `base` 1 is running, and `app` 2 waits for it. A new event wants `app` alone, with
+    /// other parameters.
+    ///
+    /// ```text
+    /// 3 is the next build of app     it waits for 2 (After), and for 1 (Needs)
+    /// ```
+    ///
+    /// Takes time linear in the number of loaded dependencies.
+    fn wait_as_in_front(&mut self) {
+        let unsatisfied = |kind| move |edge: &&Dependency| !edge.satisfied && edge.kind == kind;
+        let behind = self.now.dependencies.values().filter(unsatisfied(DependencyKind::After));
+        let behind: BTreeMap<BuildId, BuildId> = behind.map(|edge| (edge.parent, edge.child)).collect();
+        if behind.is_empty() {
+            return;
+        }
+        let needed = self.now.dependencies.values().filter(unsatisfied(DependencyKind::Needs));
+        let needed = needed.filter_map(|edge| Some((edge.parent, *behind.get(&edge.child)?)));
+        let is_parent = |(parent, next): &(BuildId, BuildId)| {
+            let artifact = self.now.builds.get(parent).map(|parent| &parent.key.artifact);
+            let next = self.now.builds.get(next).into_iter();
+            next.flat_map(|next| &next.parents).any(|parent| Some(&parent.id) == artifact)
+        };
+        for (parent, next) in needed.filter(is_parent).collect::<Vec<_>>() {
+            self.wait(parent, next, DependencyKind::Needs);
+        }
     }
 
     /// Adds an unsatisfied dependency, and blocks the child if it was ready. A dependency that is

@@ -117,6 +117,24 @@ fn what_one_build_cannot_serve_becomes_the_next_one() {
 }
 
 #[test]
+fn the_next_build_waits_for_the_parents_of_the_current_one() {
+    let mut world = World::new();
+    let first = graph("lib: base; app: lib");
+    let second = with(graph("app: lib tool"), "app", branch("stable"));
+    world.change(&with(first, "app", branch("main")), "base").unwrap();
+    let other = world.change(&second, "tool").unwrap();
+    let next = world.build("app").id;
+    assert_eq!(world.states(), ["app BLOCKED BLOCKED", "lib READY"]);
+    assert_eq!(world.dependency(world.build("lib").id, next).kind, DependencyKind::Needs);
+    world.make("lib", "lib 2");
+    world.make("app", "app 2");
+    world.start("app");
+    let parents: Vec<_> = world.build("app").parents.iter().map(|parent| parent.digest.clone().unwrap()).collect();
+    assert_eq!(parents, [digest("lib 2"), digest("tool")], "not what lib was when the next build was planned");
+    assert_eq!(world.event(other).builds_open, 1, "the build of lib remains that of the first event");
+}
+
+#[test]
 fn a_plan_that_would_wait_for_itself_is_not_admitted() {
     let mut world = World::new();
     world.change(&graph("app: lib; lib: base"), "base").unwrap();
