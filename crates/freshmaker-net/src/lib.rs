@@ -26,6 +26,7 @@
 //! A client never repeats a request by itself, follows no redirection, and reads no more of an
 //! answer than [`HttpConfig::bytes_max`] allows.
 
+mod bearer;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 #[cfg(all(feature = "http", not(feature = "gssapi")))]
@@ -46,6 +47,7 @@ mod pem;
 mod secret;
 mod tls;
 
+pub use bearer::Bearer;
 #[cfg(feature = "http")]
 pub use http::{Call, Http, HttpConfig, Reply};
 #[cfg(feature = "http")]

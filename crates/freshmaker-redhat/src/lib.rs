@@ -91,8 +91,6 @@
 
 #[cfg(feature = "rest")]
 pub mod api;
-#[cfg(any(feature = "mbs", feature = "odcs"))]
-mod bearer;
 pub mod conversion;
 #[cfg(feature = "errata")]
 pub mod errata;

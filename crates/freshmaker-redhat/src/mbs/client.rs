@@ -1,9 +1,8 @@
 use super::record::{self, ModuleBuild};
 use super::{MbsConfig, MbsLogin};
-use crate::bearer::Bearer;
 use crate::rest::field::{Read, items};
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system, off_runtime};
+use freshmaker_net::{Bearer, Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system, off_runtime};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};

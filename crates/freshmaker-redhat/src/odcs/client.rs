@@ -1,8 +1,7 @@
 use super::record::ComposeRecord;
 use super::{OdcsConfig, OdcsLogin};
-use crate::bearer::Bearer;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::{Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system};
+use freshmaker_net::{Bearer, Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Url};
 use serde::Deserialize;

@@ -1,16 +1,23 @@
-//! Tokens of OpenID Connect, given or in a file.
-
+use super::Secret;
 use freshmaker::backend::{Error, Remedy, Result};
-use freshmaker_net::Secret;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Largest size of a token, in bytes.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 
-/// Where the token of a client comes from.
+/// Where the bearer token of a client comes from.
+///
+/// ```
+/// use freshmaker_net::{Bearer, Secret};
+///
+/// let bearer = Bearer::Given(Secret::new("t0ken"));
+/// assert_eq!(bearer.token("farm")?.unwrap().expose(), "t0ken");
+/// assert_eq!(Bearer::None.token("farm")?, None);
+/// # Ok::<(), freshmaker::backend::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) enum Bearer {
+pub enum Bearer {
     /// There is none.
     None,
     /// It is configured.
@@ -20,12 +27,17 @@ pub(crate) enum Bearer {
 }
 
 impl Bearer {
-    pub(crate) fn file(path: &Path) -> Self {
+    /// Creates the source of a token that is in a file. The file is read when the token is needed.
+    #[must_use]
+    pub fn file(path: &Path) -> Self {
         Self::File(path.to_owned(), Mutex::default())
     }
 
     /// Returns the token, for a service that errors name.
-    pub(crate) fn token(&self, service: &str) -> Result<Option<Secret>> {
+    ///
+    /// # Errors
+    /// [`Unavailable`](Remedy::Unavailable) if the file cannot be read, or contains no token.
+    pub fn token(&self, service: &str) -> Result<Option<Secret>> {
         match self {
             Self::None => Ok(None),
             Self::Given(token) => Ok(Some(token.clone())),
@@ -39,9 +51,9 @@ impl Bearer {
         }
     }
 
-    /// Says that the service has refused the token. The next request reads the file again, because
+    /// Notes that the service has refused the token. The next request reads the file again, because
     /// it may contain a new token by then.
-    pub(crate) fn refused(&self) {
+    pub fn refused(&self) {
         if let Self::File(_, known) = self {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
