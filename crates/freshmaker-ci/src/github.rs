@@ -333,7 +333,8 @@ impl GithubBuildSystem {
         match self.run(id).await {
             Ok(Some(run)) if !run.has_marker(marker) => {
                 self.cancel(id).await.map_err(|error| error.with_remedy(Remedy::Unclear))?;
-                let text = "the name of the run lacks the marker: write ${{ inputs.freshmaker_attempt }} into its `run-name`";
+                let text =
+                    "the name of the run lacks the marker: write ${{ inputs.freshmaker_attempt }} into its `run-name`";
                 Err(Error::new(Remedy::Rejected, format!("github: {}", run.place()), text))
             }
             _ => Ok(()),
@@ -378,7 +379,11 @@ impl BuildSystem for GithubBuildSystem {
             _ => error,
         })?;
         if answer.status == 204 {
-            return Err(Error::new(Remedy::Unclear, answer.place, "the run is started, and the answer has no id of it"));
+            return Err(Error::new(
+                Remedy::Unclear,
+                answer.place,
+                "the run is started, and the answer has no id of it",
+            ));
         }
         let id = ExternalId::new(answer.read::<Dispatched>().await?.workflow_run_id.to_string());
         self.expect_marker(&id, marker).await?;
@@ -393,8 +398,7 @@ impl BuildSystem for GithubBuildSystem {
         let (mut found, mut seen) = (Vec::new(), 0);
         for page in 1..=PAGES_MAX {
             let page = page.to_string();
-            let query =
-                [("event", "workflow_dispatch"), ("created", &created), ("per_page", &items), ("page", &page)];
+            let query = [("event", "workflow_dispatch"), ("created", &created), ("per_page", &items), ("page", &page)];
             let runs: Runs = self.ask(Ask::get(&path).query(&query)).await?.read().await?;
             seen += runs.workflow_runs.len() as u64;
             for run in runs.workflow_runs.iter().filter(|run| run.has_marker(marker)) {

@@ -208,9 +208,8 @@ impl GitlabBuildSystem {
     }
 
     async fn observed(&self, pipeline: &Pipeline) -> Result<Observed> {
-        let failed = |class, text: String| {
-            Ok(Observed::Failed(Failure::new(class, format!("{text}: {}", pipeline.place()))))
-        };
+        let failed =
+            |class, text: String| Ok(Observed::Failed(Failure::new(class, format!("{text}: {}", pipeline.place()))));
         match pipeline.status.as_str() {
             "success" => {
                 let Told { name, digest } = self.told(pipeline).await?;
@@ -277,9 +276,17 @@ fn too_many(what: &str, place: &str) -> Error {
 fn class_of(reason: &str) -> FailureClass {
     match reason {
         "script_failure" => FailureClass::Deterministic,
-        "stale_schedule" | "archived_failure" | "ci_quota_exceeded" | "user_blocked" | "project_deleted"
-        | "invalid_bridge_trigger" | "downstream_bridge_project_not_found" | "forward_deployment_failure"
-        | "missing_dependency_failure" | "unmet_prerequisites" | "no_matching_runner" => FailureClass::Permanent,
+        "stale_schedule"
+        | "archived_failure"
+        | "ci_quota_exceeded"
+        | "user_blocked"
+        | "project_deleted"
+        | "invalid_bridge_trigger"
+        | "downstream_bridge_project_not_found"
+        | "forward_deployment_failure"
+        | "missing_dependency_failure"
+        | "unmet_prerequisites"
+        | "no_matching_runner" => FailureClass::Permanent,
         _ => FailureClass::Infrastructure,
     }
 }

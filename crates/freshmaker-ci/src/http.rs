@@ -230,7 +230,8 @@ impl BuildSystem for HttpBuildSystem {
         let jobs: Jobs = answer.read().await?;
         // A service that does not know the filter answers with all.
         let ours = jobs.builds.into_iter().filter(|job| job.attempt == marker);
-        ours.map(|job| Ok(Found { external: job.external(Remedy::Corrupt, &place)?, observed: job.observed() })).collect()
+        ours.map(|job| Ok(Found { external: job.external(Remedy::Corrupt, &place)?, observed: job.observed() }))
+            .collect()
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {

@@ -205,7 +205,7 @@ async fn everything_arrives_intact() {
     let expected = serde_json::json!({
         "version": 1, "attempt": attempt, "build": 7, "artifact": hostile, "kind": "image",
         "source": {"location": source.to_str().unwrap(), "revision": hostile},
-        "target": hostile, "parameters": {"text\n": hostile, "set": [hostile, "b"]},
+        "target": hostile, "mode": "real", "parameters": {"text\n": hostile, "set": [hostile, "b"]},
         "release": hostile, "no_cache": true, "parents": parents,
     });
     assert_eq!(file, expected);
@@ -345,6 +345,19 @@ async fn a_program_that_hangs_is_stopped() {
         assert!(failure.text.contains("did not end within 0.5s and was stopped"), "{}", failure.text);
         nothing_is_left(&world.attempt(&request(1))).await;
     }
+}
+
+#[tokio::test]
+async fn a_log_can_be_read_while_the_program_runs() {
+    let world = World::new();
+    let go = world.path("go");
+    let builds =
+        world.builds(&format!("echo begun; until [ -e {} ]; do sleep 0.1; done; {LEAVE_RESULT}", go.display()));
+    let id = builds.submit(&request(1)).await.unwrap();
+    until("the log begins", || builds.log(&request(1).attempt).is_ok_and(|log| log == "begun\n")).await;
+    assert_eq!(status(&builds, &id).await, Observed::Running);
+    fs::write(go, "").unwrap();
+    assert_eq!(end(&builds, &id).await, Observed::Succeeded(output("sha256:0a")));
 }
 
 #[tokio::test]

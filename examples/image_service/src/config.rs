@@ -1,6 +1,7 @@
 //! The file `image_service.toml`: everything that the service is told.
 
 use crate::Result;
+use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
 use freshmaker_oci::poll::PollConfig;
 use freshmaker_oci::{OciConfig, RegistryConfig};
@@ -65,6 +66,8 @@ impl Default for Tree {
 pub(crate) struct Build {
     /// `buildah`, `podman`, `docker`, or a program of one's own.
     pub(crate) program: String,
+    /// The service that builds, instead of a program.
+    pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) slots: u32,
     pub(crate) timeout: Seconds,
     /// How often a build is tried whose machinery fails, and not its recipe.
@@ -89,6 +92,7 @@ impl Default for Build {
         let slots = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             program: "buildah".to_owned(),
+            elsewhere: None,
             slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
             timeout: Seconds(3600.0),
             tries: 12,
@@ -190,6 +194,7 @@ impl Config {
         config.fault().map_or(Ok(()), |fault| Err(format!("{place}: {fault}")))?;
         let relative = [&mut config.tree.path, &mut config.state].into_iter().chain(&mut config.credentials_files);
         let relative = relative.chain(&mut config.hooks.git_secret_file);
+        let relative = relative.chain(config.build.elsewhere.as_mut().and_then(Elsewhere::token_file));
         relative.for_each(|path| *path = directory.join(&path));
         if Path::new(&config.build.program).components().count() > 1 {
             config.build.program = directory.join(&config.build.program).display().to_string();
@@ -211,6 +216,9 @@ impl Config {
         }
         if timeout.duration() < Duration::from_secs(1) {
             return Some("build.timeout: it is shorter than a second".to_owned());
+        }
+        if let Some(Err(error)) = self.build.elsewhere.as_ref().map(Elsewhere::system) {
+            return Some(format!("build.elsewhere: {error}"));
         }
         let commands = [("test", test), ("sign", sign), ("attest", attest)];
         let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
@@ -259,6 +267,9 @@ mod tests {
             ("[build]\ntries = 0", "build.tries"),
             ("[build]\nprogram = ''", "build.program"),
             ("[build]\ntimeout = 0.5", "build.timeout"),
+            ("[build.elsewhere]\nservice = 'http'\nurl = 'builds'", "build.elsewhere"),
+            ("[build.elsewhere]\nservice = 'jenkins'", "jenkins"),
+            ("[build.elsewhere]\nservice = 'github'\nowner = 'example'", "repository"),
             ("[build]\ntest = ['']", "build.test"),
             ("[tree]\ninterval = -1", "interval = -1"),
             ("[start]\nstale = 'maybe'", "maybe"),

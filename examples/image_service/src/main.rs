@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod condition;
 mod config;
+mod elsewhere;
 mod entry;
 mod freeze;
 mod handlers;

@@ -13,7 +13,7 @@
 //! | `FRESHMAKER_NO_CACHE` | `1` if no cache may be used, else `0` |
 //! | `FRESHMAKER_PARENTS` | JSON array of `{"id", "kinds", "digest"}`; empty above 64 KiB |
 //! | `FRESHMAKER_PARAMETER_…` | each parameter that is a text, see below |
-//! | `FRESHMAKER_REQUEST` | file with all of these, the target and all parameters, as JSON |
+//! | `FRESHMAKER_REQUEST` | file with all of these, the target, the mode and all parameters, as JSON |
 //! | `FRESHMAKER_RESULT` | file to write the result to |
 //!
 //! The variable of a parameter ends with the parameter's name in upper case, with `_` for all
@@ -610,6 +610,7 @@ fn write_request(directory: &Path, request: &BuildRequest) -> io::Result<()> {
         "kind": request.kind,
         "source": source.map(|source| serde_json::json!({"location": source.location, "revision": source.revision})),
         "target": request.target,
+        "mode": request.mode,
         "parameters": request.parameters,
         "release": request.release,
         "no_cache": request.no_cache,

@@ -23,11 +23,20 @@ if [ -e "$dir/cancel" ]; then
     exit 0
 fi
 
-# The log: its beginning is kept, the rest is read and counted, so that the program never waits for a reader.
+# The log: its beginning is kept, the rest is read and counted, so that the program never waits for a reader. What a read
+# returns is written at once, so that the log can be followed; after a short one there is a pause, for its own cost.
 (
     trap '' TERM
     exec 9<&- 0<&8 8<&- >>"$dir/log"
-    head -c "$log_bytes"
+    left=$log_bytes
+    while [ "$left" -gt 0 ]; do
+        bytes=65536
+        [ "$left" -ge "$bytes" ] || bytes=$left
+        got=$(dd bs="$bytes" count=1 2>/dev/null | tee -a "$dir/log" | wc -c)
+        [ "$got" -gt 0 ] || break
+        left=$((left - got))
+        [ "$got" -ge 4096 ] || sleep 0.1 2>/dev/null || sleep 1
+    done
     rest=$(wc -c)
     [ $rest -eq 0 ] || printf '\n[%d more bytes were not kept]\n' $rest
 ) &

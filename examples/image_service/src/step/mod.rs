@@ -2,18 +2,18 @@
 //! tag, look at the result, test, sign, attest, and move the tag last.
 
 mod command;
+mod job;
 mod recipe;
 
 use crate::records::{Record, Records};
 use crate::site::Site;
 use crate::verify::{at, built_on};
 use command::{Command, Environment};
-use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend;
+use freshmaker::artifact::{Digest, ImageReference};
+use freshmaker::backend::{self, BuildRequest};
 use freshmaker_oci::staleness::Role;
 use freshmaker_oci::{OciClient, poll};
 use recipe::Recipe;
-use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -62,35 +62,13 @@ impl From<backend::Error> for Failure {
     }
 }
 
-/// What the build system asks for; other fields are not needed here.
-#[derive(Debug, Deserialize)]
-struct Request {
-    attempt: String,
-    artifact: ArtifactId,
-    source: Option<Source>,
-    parameters: serde_json::Map<String, serde_json::Value>,
-    parents: Vec<Parent>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Source {
-    location: PathBuf,
-    revision: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Parent {
-    id: ArtifactId,
-    digest: Option<Digest>,
-}
-
 /// Makes one image.
 pub(crate) async fn run() -> Result<()> {
     let site = Site::open(Path::new(&variable(DIRECTORY)?)).map_err(Failure::lasting)?;
     let request = PathBuf::from(variable("FRESHMAKER_REQUEST")?);
     let bytes = std::fs::read(&request).map_err(|error| Failure::temporary(format!("the request: {error}")))?;
     let attempt = request.parent().unwrap_or(Path::new(".")).to_owned();
-    let request: Request =
+    let request: BuildRequest =
         serde_json::from_slice(&bytes).map_err(|error| Failure::lasting(format!("the request: {error}")))?;
     let image: ImageReference = request
         .artifact
@@ -114,7 +92,7 @@ struct Step {
     site: Site,
     registries: OciClient,
     records: Records,
-    request: Request,
+    request: BuildRequest,
     image: ImageReference,
     recipe: Recipe,
     /// The directory of the attempt.
@@ -139,7 +117,7 @@ impl Step {
             content: found.config.content.clone(),
             parents: self.recipe.used(),
             revision: self.request.source.as_ref().and_then(|source| source.revision.clone()),
-            attempt: self.request.attempt.clone(),
+            attempt: self.request.attempt.to_string(),
             same: None,
             earlier: before.iter().cloned().collect(),
         };
@@ -162,11 +140,18 @@ impl Step {
         Ok(digest)
     }
 
-    /// Runs the builder, and returns the digest of what it has pushed.
+    /// Has the image built, and returns the digest of what was pushed.
     async fn built(&self) -> Result<Digest> {
+        let staging = staging(&self.image).map_err(Failure::lasting)?;
+        if let Some(elsewhere) = &self.site.config.build.elsewhere {
+            let system = elsewhere.system()?;
+            return match job::Job::new(&*system, &self.site, self.asked(&staging)).run().await? {
+                Some(digest) => Ok(digest),
+                None => Ok(self.registries.head(&staging).await?),
+            };
+        }
         let file = self.attempt.join("digest");
         let _ = std::fs::remove_file(&file);
-        let staging = staging(&self.image).map_err(Failure::lasting)?;
         let environment = self.environment()?.with("FRESHMAKER_PUSH_TO", &staging.to_string());
         Command::builder(&self.site.config.build.program).run("build", &environment).await?;
         let text = std::fs::read_to_string(&file).map_err(|error| {
@@ -175,6 +160,20 @@ impl Step {
         text.trim()
             .parse()
             .map_err(|error| Failure::lasting(format!("the builder left {:.100?}: {error}", text.trim())))
+    }
+
+    /// Returns the request for a service elsewhere: with the contents that are used, and with the
+    /// name to push to.
+    fn asked(&self, push_to: &ImageReference) -> BuildRequest {
+        let mut request = self.request.clone();
+        request.parameters.insert("push_to", push_to.to_string());
+        let used = self.recipe.used();
+        for parent in &mut request.parents {
+            if let Some(digest) = used.get(parent.id.as_str()) {
+                parent.digest = Some(digest.clone());
+            }
+        }
+        request
     }
 
     async fn check(&self, what: &str, command: &[String], digest: &Digest) -> Result<()> {

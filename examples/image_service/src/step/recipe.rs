@@ -1,10 +1,11 @@
 //! The Containerfile of a build as it was read once, and the content of each of its parents.
 
-use super::{Failure, Request, Result};
+use super::{Failure, Result};
 use crate::pins;
 use crate::site::Site;
 use crate::verify::at;
-use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
+use freshmaker::artifact::{ArtifactId, Digest, ImageReference, Parameter};
+use freshmaker::backend::BuildRequest;
 use freshmaker_local::files::containerfile::{self, Usage};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::staleness::Role;
@@ -31,10 +32,19 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    pub(super) async fn of(request: &Request, site: &Site, registries: &OciClient, attempt: &Path) -> Result<Self> {
+    pub(super) async fn of(
+        request: &BuildRequest,
+        site: &Site,
+        registries: &OciClient,
+        attempt: &Path,
+    ) -> Result<Self> {
         let source = request.source.as_ref().ok_or_else(|| Failure::lasting("the image has no Containerfile"))?;
-        let name = request.parameters.get("file").and_then(|file| file.as_str()).unwrap_or("Containerfile");
-        let from = source.location.join(name);
+        let name = match request.parameters.get("file") {
+            Some(Parameter::Text(file)) => file.as_str(),
+            _ => "Containerfile",
+        };
+        let context = PathBuf::from(&source.location);
+        let from = context.join(name);
         let bytes = std::fs::read(&from).map_err(|error| Failure::lasting(format!("{}: {error}", from.display())))?;
         let text = String::from_utf8_lossy(&bytes);
         let read =
@@ -63,7 +73,7 @@ impl Recipe {
         }
         // Not a name that a look at the tree would take for a Containerfile.
         let file = attempt.join("recipe");
-        let recipe = Self { context: source.location.clone(), file, pins: attempt.join("pins"), parents };
+        let recipe = Self { context, file, pins: attempt.join("pins"), parents };
         let put = |path: &Path, bytes: &[u8]| {
             std::fs::write(path, bytes).map_err(|error| Failure::temporary(format!("{}: {error}", path.display())))
         };
@@ -71,7 +81,7 @@ impl Recipe {
         put(&recipe.pins, pins.as_bytes())?;
         for end in [".dockerignore", ".containerignore"] {
             // What a builder looks for beside the file.
-            if let Ok(ignored) = std::fs::read(source.location.join(format!("{name}{end}"))) {
+            if let Ok(ignored) = std::fs::read(recipe.context.join(format!("{name}{end}"))) {
                 put(&attempt.join(format!("recipe{end}")), &ignored)?;
             }
         }

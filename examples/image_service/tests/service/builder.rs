@@ -85,7 +85,7 @@ async fn build(context: &Path) -> String {
     if has("lies") { Digest::of(b"something else").to_string() } else { digest.to_string() }
 }
 
-async fn layers(client: &OciClient, image: &ImageReference) -> Vec<Vec<u8>> {
+pub(crate) async fn layers(client: &OciClient, image: &ImageReference) -> Vec<Vec<u8>> {
     let Manifest::Image(manifest) = client.manifest(image).await.unwrap().manifest else { panic!("an index") };
     let mut layers = Vec::new();
     for layer in &manifest.layers {

@@ -3,6 +3,7 @@
 
 mod buildah;
 mod builder;
+mod elsewhere;
 mod faults;
 mod killed;
 mod stories;

@@ -39,6 +39,10 @@ impl Drop for World {
         self.kill();
         if std::thread::panicking() {
             eprintln!("--- what the service said\n{}", self.log());
+            for attempt in fs::read_dir(self.tree().join(".image_service/attempts")).into_iter().flatten().flatten() {
+                let log = fs::read_to_string(attempt.path().join("log")).unwrap_or_default();
+                eprintln!("--- what the build {} said\n{log}", attempt.path().display());
+            }
         }
     }
 }
