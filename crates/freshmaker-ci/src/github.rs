@@ -27,8 +27,9 @@
 //!   was lost is found by the name of its run. A run whose name lacks it is cancelled at once, and
 //!   its build fails with a text that says so.
 //! * `freshmaker_request` is the [`BuildRequest`] as JSON; it has the parents with their digests.
-//! * An artifact of the run with the name `freshmaker-ALGORITHM-HEX`, as in `freshmaker-sha256-6a82…`,
-//!   tells the digest of what was built. Without it the content counts as not known.
+//! * An artifact of the run with the name `freshmaker-ALGORITHM-HEX`, as in
+//!   `freshmaker-sha256-6a82…`, tells the digest of what was built. Without it the content counts
+//!   as not known.
 //!
 //! # Rights
 //! The token needs *Actions: read and write* for the repository.

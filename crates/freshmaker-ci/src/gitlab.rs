@@ -15,18 +15,18 @@
 //!     paths: [freshmaker.json]
 //! ```
 //!
-//! * The variable `FRESHMAKER_ATTEMPT` is the marker. It must be part of the name of the pipeline: a
-//!   submission whose answer was lost is found by that name. A pipeline whose name lacks it is
+//! * The variable `FRESHMAKER_ATTEMPT` is the marker. It must be part of the name of the pipeline:
+//!   a submission whose answer was lost is found by that name. A pipeline whose name lacks it is
 //!   cancelled at once, and its build fails with a text that says so.
-//! * The variable `FRESHMAKER_REQUEST` is the [`BuildRequest`] as JSON; it has the parents with their
-//!   digests.
+//! * The variable `FRESHMAKER_REQUEST` is the [`BuildRequest`] as JSON; it has the parents with
+//!   their digests.
 //! * The file `freshmaker.json` among the artifacts of the job [`GitlabConfig::job`] tells what was
 //!   built, as `{"digest": "sha256:…", "name": "…"}`; both may be missing. Without the file the
 //!   content counts as not known.
 //!
 //! # Rights
-//! The token needs the scope `api` and a role that may run pipelines on the branch. The project must
-//! let this role set variables of pipelines.
+//! The token needs the scope `api` and a role that may run pipelines on the branch. The project
+//! must let this role set variables of pipelines.
 //!
 //! # What becomes of a pipeline
 //!
@@ -39,7 +39,7 @@
 //! | others | running, also while somebody has to start a manual job |
 //!
 //! # Limits
-//! GitLab 16 and newer, whose pipelines have names in the API. `freshmaker.json` has at most
+//! GitLab 16.3 and newer, whose pipelines have names in the API. `freshmaker.json` has at most
 //! [`bytes_max`](freshmaker_net::HttpConfig::bytes_max) bytes.
 
 use crate::Login;
