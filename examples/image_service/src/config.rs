@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
+use crate::notify::Notify;
 use freshmaker_oci::poll::PollConfig;
 use freshmaker_oci::{OciConfig, RegistryConfig};
 use serde::Deserialize;
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) hooks: Hooks,
     #[serde(default)]
     pub(crate) freeze: Vec<Freeze>,
+    #[serde(default)]
+    pub(crate) notify: Vec<Notify>,
     /// Where everything is kept that the service stores.
     #[serde(default = "state")]
     pub(crate) state: PathBuf,
@@ -220,6 +223,9 @@ impl Config {
         if let Some(Err(error)) = self.build.elsewhere.as_ref().map(Elsewhere::system) {
             return Some(format!("build.elsewhere: {error}"));
         }
+        if let Some(fault) = self.notify.iter().find_map(Notify::fault) {
+            return Some(format!("notify: {fault}"));
+        }
         let commands = [("test", test), ("sign", sign), ("attest", attest)];
         let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
         empty.map(|(key, _)| format!("build.{key}: the first word is the program, and it is empty"))
@@ -274,6 +280,8 @@ mod tests {
             ("[tree]\ninterval = -1", "interval = -1"),
             ("[start]\nstale = 'maybe'", "maybe"),
             ("[biuld]", "biuld"),
+            ("[[notify]]\nimages = ['a']", "notify: it needs either"),
+            ("[[notify]]\nurl = 'chat'", "notify: url"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(wanted) && error.contains(FILE), "{text}: {error}");

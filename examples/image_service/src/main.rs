@@ -14,6 +14,7 @@ mod handlers;
 mod hooks;
 mod init;
 mod live;
+mod notify;
 mod pins;
 mod records;
 mod report;

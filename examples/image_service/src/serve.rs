@@ -8,7 +8,7 @@ use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::verify::RegistryVerifier;
 use crate::watch::Watch;
-use crate::{Outcome, Result, complain, handlers, init, step, web};
+use crate::{Outcome, Result, complain, handlers, init, notify, step, web};
 use freshmaker::Engine;
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
@@ -68,12 +68,14 @@ pub(crate) async fn run(start: &Start) -> Result<Outcome> {
         is_due: AtomicBool::new(false),
         site: Arc::clone(&site),
     };
+    let client = engine.client();
     let mut terminated = signal(SignalKind::terminate())?;
     let shutdown = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
             () = watch.run() => {}
+            () = notify::watch(&client, &site.config.notify) => {}
         }
     };
     web::run(&site, &engine, &wakes, shutdown).await?;

@@ -6,5 +6,6 @@ mod builder;
 mod elsewhere;
 mod faults;
 mod killed;
+mod notify;
 mod stories;
 mod support;
