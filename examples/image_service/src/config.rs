@@ -4,6 +4,7 @@ use crate::Result;
 use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
 use crate::notify::Notify;
+use freshmaker::artifact::ArtifactId;
 use freshmaker_oci::poll::PollConfig;
 use freshmaker_oci::{OciConfig, RegistryConfig};
 use serde::Deserialize;
@@ -153,6 +154,17 @@ pub(crate) struct Hooks {
     pub(crate) git_secret_file: Option<PathBuf>,
     /// What fetches the tree before it is looked at again, as a list of words.
     pub(crate) fetch: Vec<String>,
+}
+
+/// Images, by texts with which their names begin; all images, if there are none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Images(pub(crate) Vec<String>);
+
+impl Images {
+    pub(crate) fn contain(&self, image: &ArtifactId) -> bool {
+        self.0.is_empty() || self.0.iter().any(|start| image.as_str().starts_with(start))
+    }
 }
 
 /// A duration in seconds.

@@ -1,5 +1,6 @@
 //! Windows of the week in which images are not rebuilt.
 
+use crate::config::Images;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::time::Timestamp;
 use serde::Deserialize;
@@ -15,9 +16,8 @@ const MINUTES_OF_WEEK: u32 = 7 * MINUTES_OF_DAY;
 pub(crate) struct Freeze {
     from: Moment,
     to: Moment,
-    /// Texts with which the names of the images begin; all images, if there are none.
     #[serde(default)]
-    images: Vec<String>,
+    images: Images,
     pub(crate) because: String,
 }
 
@@ -65,8 +65,7 @@ impl Freeze {
         let Moment(now) = Moment::of(now);
         let (from, to) = (self.from.0, self.to.0);
         let is_time = if from < to { (from..to).contains(&now) } else { now >= from || now < to };
-        let is_meant = self.images.is_empty() || self.images.iter().any(|start| image.as_str().starts_with(start));
-        is_time && is_meant
+        is_time && self.images.contain(image)
     }
 }
 
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     fn freeze(from: &str, to: &str, images: &[&str]) -> Freeze {
-        let images = images.iter().map(|&image| image.to_owned()).collect();
+        let images = Images(images.iter().map(|&image| image.to_owned()).collect());
         Freeze { from: from.parse().unwrap(), to: to.parse().unwrap(), images, because: "weekend".to_owned() }
     }
 

@@ -2,6 +2,7 @@
 //! of these images, and why.
 
 use crate::Result;
+use crate::config::Images;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildFilter, Clock, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
@@ -34,9 +35,8 @@ const PAGE: u32 = 500;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Notify {
-    /// Texts with which the names of the images begin; all images, if there are none.
     #[serde(default)]
-    images: Vec<String>,
+    images: Images,
     /// A program with its arguments, which gets the message at its standard input.
     #[serde(default)]
     command: Vec<String>,
@@ -55,11 +55,6 @@ impl Notify {
             (None, Some(url)) => HttpConfig::check_url(url).err().map(|error| format!("url: {}", error.text)),
             _ => Some("it needs either `command` or `url`".to_owned()),
         }
-    }
-
-    fn wants(&self, build: &BuildRecord) -> bool {
-        let image = build.key.artifact.as_str();
-        self.images.is_empty() || self.images.iter().any(|start| image.starts_with(start))
     }
 
     async fn deliver(&self, message: &Value) -> Result<()> {
@@ -89,11 +84,15 @@ pub(crate) async fn watch(client: &Client, recipients: &[Notify]) {
 /// Tells a recipient of all events that end. The position is stored after the delivery, so a
 /// message may come twice after a crash; its `event` shows that.
 async fn follow(client: &Client, recipient: &Notify) -> Result<()> {
-    let documents = client.documents().await?;
     let id = Digest::of(format!("{recipient:?}").as_bytes()).to_string();
-    let mut subscription = match documents.get(POSITION, &id).await? {
+    let mut subscription = match client.documents().await?.get(POSITION, &id).await? {
         Some(known) => client.subscribe_from(known.body.as_i64().unwrap_or_default()),
-        None => client.subscribe().await?,
+        None => {
+            let subscription = client.subscribe().await?;
+            // What ends from now on is told, also if this process does not live to tell it.
+            remember(client, &id, subscription.position()).await?;
+            subscription
+        }
     };
     loop {
         let notification = subscription.next().await?;
@@ -102,11 +101,16 @@ async fn follow(client: &Client, recipient: &Notify) -> Result<()> {
         }
         let Some(event) = ended(&notification) else { continue };
         tell(client, recipient, event).await?;
-        let expected = documents.get(POSITION, &id).await?.map(|known| known.version);
-        let position = NewDocument::new(POSITION, &id, subscription.position().into());
-        let expires_at = Some(later(SystemClock.now(), REMEMBERED));
-        documents.put(NewDocument { expected, expires_at, ..position }).await?;
+        remember(client, &id, subscription.position()).await?;
     }
+}
+
+async fn remember(client: &Client, id: &str, position: i64) -> Result<()> {
+    let documents = client.documents().await?;
+    let expected = documents.get(POSITION, id).await?.map(|known| known.version);
+    let expires_at = Some(later(SystemClock.now(), REMEMBERED));
+    documents.put(NewDocument { expected, expires_at, ..NewDocument::new(POSITION, id, position.into()) }).await?;
+    Ok(())
 }
 
 /// Returns the event whose end this is about.
@@ -133,7 +137,7 @@ async fn tell(client: &Client, recipient: &Notify, id: EventId) -> Result<()> {
             None => break,
         }
     }
-    builds.retain(|build| recipient.wants(build));
+    builds.retain(|build| recipient.images.contain(&build.key.artifact));
     if builds.is_empty() {
         return Ok(());
     }
