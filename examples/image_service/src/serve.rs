@@ -18,7 +18,7 @@ use freshmaker_local::files::FilesCatalog;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
 /// How soon the engine sees what another process has stored.
@@ -33,7 +33,35 @@ pub(crate) async fn run(start: &Start) -> Result<Outcome> {
         complain(format_args!("wrote {}", start.path.join(crate::config::FILE).display()));
     }
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
-    let site = Arc::new(Site::open(&start.path)?);
+    let mut reload = signal(SignalKind::hangup())?;
+    loop {
+        match serve(Arc::new(Site::open(&start.path)?), &mut reload).await? {
+            End::Stopped => return Ok(Outcome::Good),
+            End::Reload => tracing::info!("the configuration is read again"),
+        }
+    }
+}
+
+/// Why the service has stopped.
+enum End {
+    Stopped,
+    /// To go on with another configuration. Builds go on meanwhile.
+    Reload,
+}
+
+/// Waits until the service is asked to read its configuration again and can be started with it.
+async fn changed(site: &Site, reload: &mut Signal) {
+    while reload.recv().await.is_some() {
+        let next = Site::open(&site.directory).and_then(|site| build_system(&site).and(web::config(&site)));
+        match next {
+            Ok(_) => return,
+            Err(error) => tracing::error!(%error, "the new configuration is not used"),
+        }
+    }
+    std::future::pending().await
+}
+
+async fn serve(site: Arc<Site>, reload: &mut Signal) -> Result<End> {
     let registries = site.registries()?;
     let builds = build_system(&site)?;
     let storage = site.storage().await?;
@@ -70,16 +98,18 @@ pub(crate) async fn run(start: &Start) -> Result<Outcome> {
     };
     let client = engine.client();
     let mut terminated = signal(SignalKind::terminate())?;
+    let mut end = End::Stopped;
     let shutdown = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
+            () = changed(&site, reload) => end = End::Reload,
             () = watch.run() => {}
             () = notify::watch(&client, &site.config.notify) => {}
         }
     };
     web::run(&site, &engine, &wakes, shutdown).await?;
-    Ok(Outcome::Good)
+    Ok(end)
 }
 
 /// Returns the build system, which runs this program for each build.

@@ -201,3 +201,28 @@ async fn what_is_frozen_waits_and_a_base_that_changes_again_is_waited_for() {
     assert_eq!((world.builds_of("app"), world.builds_of("frozen")), (2, 1), "what came in between was not built");
     has(&world.good(&["why", "frozen"]), "rest");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_read_again_without_a_restart() {
+    let world = World::fake().await;
+    world.push("base:1", &["base one"]).await;
+    world.recipe("app", "FROM @/base:1\n");
+    world.configure(&Builder::Test, "", "");
+    world.serve();
+    world.settled().await;
+    // One that makes no sense is not used.
+    world.file("image_service.toml", "[biuld]\n");
+    world.reload();
+    world.until("refused", |_| world.log().contains("the new configuration is not used")).await;
+    let always = "[[freeze]]\nfrom = \"Mon 00:00\"\nto = \"Mon 00:00\"\nbecause = \"nothing may change\"\n";
+    world.configure(&Builder::Test, "", always);
+    world.reload();
+    world.until("read again", |_| world.log().contains("the configuration is read again")).await;
+    world.push("base:1", &["base two"]).await;
+    world.until("frozen", |_| world.run(&["why", "app"]).1.contains("nothing may change")).await;
+    assert_eq!(standing(&world.status(), "app"), "stale");
+    world.configure(&Builder::Test, "", "");
+    world.reload();
+    world.settled().await;
+    assert_eq!(world.layers("app").await[0], Digest::of(b"base two"));
+}

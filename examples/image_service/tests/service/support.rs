@@ -176,6 +176,13 @@ impl World {
         }
     }
 
+    /// Asks the service to read its configuration again.
+    pub(crate) fn reload(&self) {
+        let service = self.service.lock().unwrap();
+        let id = service.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("service.log")).unwrap_or_default()
     }
