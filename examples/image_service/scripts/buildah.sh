@@ -7,6 +7,8 @@
 #   FRESHMAKER_PINS           file with lines NAME=docker-image://CONTENT: what the names of the parents mean in this build
 #   FRESHMAKER_PUSH_TO        where the image is pushed to
 #   FRESHMAKER_DIGEST_FILE    where the digest of what was pushed is to be written
+#   FRESHMAKER_PLATFORMS      platforms with commas in between: an index with an image for each; that of this machine, if not set
+#   FRESHMAKER_PLAIN_HTTP     "1" if the registry that is pushed to has no TLS
 #   SOURCE_DATE_EPOCH         the date of everything in the image; the present moment, if not set
 set -eu
 
@@ -38,18 +40,46 @@ rm -f "$id_file" "$FRESHMAKER_DIGEST_FILE"
 
 # No cache of layers: what a RUN fetches is to be fetched again. The format is docker's because buildah (1.28) writes a wrong digest of
 # the base into the annotations of OCI's, and because OCI's has no HEALTHCHECK.
-set -- build --format "${BUILDAH_FORMAT:-docker}" --layers=false --no-cache --iidfile "$id_file" --file "$FRESHMAKER_CONTAINERFILE"
+set -- build --format "${BUILDAH_FORMAT:-docker}" --layers=false --no-cache --file "$FRESHMAKER_CONTAINERFILE"
 [ -z "$policy" ] || set -- "$@" --signature-policy "$policy"
 [ -z "${SOURCE_DATE_EPOCH:-}" ] || set -- "$@" --timestamp "$SOURCE_DATE_EPOCH"
 while IFS= read -r pin; do
     set -- "$@" --build-context "$pin"
 done <"$FRESHMAKER_PINS"
-"$builder" "$@" "$FRESHMAKER_CONTEXT"
 
-id=$(cat "$id_file")
-set -- push --digestfile "$FRESHMAKER_DIGEST_FILE"
+# In the end it is in the registry, or of no use. If another image is built on it here, its layers stay.
+made=
+index=
+clean() {
+    [ -z "$index" ] || "$builder" manifest rm "$index" || :
+    for id in $made; do
+        "$builder" rmi "$id" || :
+    done
+}
+trap 'clean >/dev/null 2>&1' EXIT
+build() {
+    "$builder" "$@" --iidfile "$id_file" "$FRESHMAKER_CONTEXT"
+    made="$made $(cat "$id_file")"
+}
+
+if [ -z "${FRESHMAKER_PLATFORMS:-}" ]; then
+    build "$@"
+    set -- push
+else
+    for platform in $(printf '%s' "$FRESHMAKER_PLATFORMS" | tr , ' '); do
+        build "$@" --platform "$platform"
+    done
+    index=localhost/freshmaker-$FRESHMAKER_ATTEMPT
+    # shellcheck disable=SC2086 # one word for each image
+    "$builder" manifest create "$index" $made >/dev/null
+    set -- manifest push --all --format v2s2
+    [ "${BUILDAH_FORMAT:-docker}" = docker ] || set -- manifest push --all --format oci
+    # For an index it does not read which registries have no TLS.
+    [ "${FRESHMAKER_PLAIN_HTTP:-}" != 1 ] || set -- "$@" --tls-verify=false
+fi
 [ -z "$policy" ] || set -- "$@" --signature-policy "$policy"
-"$builder" "$@" "$id" "docker://$FRESHMAKER_PUSH_TO" || not_now "cannot push to $FRESHMAKER_PUSH_TO"
-
-# It is in the registry now. If another image is built on it here, it stays.
-"$builder" rmi "$id" >/dev/null 2>&1 || :
+# For an index a failure can have the status 0.
+if ! "$builder" "$@" --digestfile "$FRESHMAKER_DIGEST_FILE" "${index:-${made# }}" "docker://$FRESHMAKER_PUSH_TO" ||
+    ! [ -s "$FRESHMAKER_DIGEST_FILE" ]; then
+    not_now "cannot push to $FRESHMAKER_PUSH_TO"
+fi

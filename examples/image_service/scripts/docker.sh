@@ -16,9 +16,10 @@ docker buildx version >/dev/null 2>&1 || not_now 'docker with buildx does not wo
 metadata=$FRESHMAKER_DIGEST_FILE.json
 rm -f "$metadata" "$FRESHMAKER_DIGEST_FILE"
 
-# One image for this machine, without an index around it, so that its layers can be compared with those of its base.
+# Without attestations: for one platform it is an image without an index around it, whose layers can be compared with those of its base.
 set -- build --pull --no-cache --provenance=false --metadata-file "$metadata" --file "$FRESHMAKER_CONTAINERFILE" --tag "$FRESHMAKER_PUSH_TO"
 set -- "$@" --output "type=image,push=true,rewrite-timestamp=${SOURCE_DATE_EPOCH:+true}"
+[ -z "${FRESHMAKER_PLATFORMS:-}" ] || set -- "$@" --platform "$FRESHMAKER_PLATFORMS"
 while IFS= read -r pin; do
     case $pin in
     # BuildKit looks names up after it has replaced variables.

@@ -5,6 +5,7 @@ use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
 use crate::notify::Notify;
 use freshmaker::artifact::ArtifactId;
+use freshmaker_oci::manifest::Platform;
 use freshmaker_oci::poll::PollConfig;
 use freshmaker_oci::{OciConfig, RegistryConfig};
 use serde::Deserialize;
@@ -72,6 +73,8 @@ pub(crate) struct Build {
     pub(crate) program: String,
     /// The service that builds, instead of a program.
     pub(crate) elsewhere: Option<Elsewhere>,
+    /// What each image is built for; this machine alone, if there are none.
+    pub(crate) platforms: Vec<Platform>,
     pub(crate) slots: u32,
     pub(crate) timeout: Seconds,
     /// How often a build is tried whose machinery fails, and not its recipe.
@@ -97,6 +100,7 @@ impl Default for Build {
         Self {
             program: "buildah".to_owned(),
             elsewhere: None,
+            platforms: Vec::new(),
             slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
             timeout: Seconds(3600.0),
             tries: 12,
@@ -108,6 +112,14 @@ impl Default for Build {
             environment: BTreeMap::new(),
             free_mib: 1024,
         }
+    }
+}
+
+impl Build {
+    /// Returns the platforms as builders take them; `None` if there are none.
+    pub(crate) fn platforms_as_text(&self) -> Option<String> {
+        let platforms: Vec<_> = self.platforms.iter().map(Platform::to_string).collect();
+        (!platforms.is_empty()).then(|| platforms.join(","))
     }
 }
 
@@ -250,6 +262,10 @@ impl Config {
         if !self.credentials_files.is_empty() {
             config.credentials_files.clone_from(&self.credentials_files);
         }
+        let platforms = &self.build.platforms;
+        if !platforms.is_empty() && !platforms.contains(&config.platform) {
+            config.platform = platforms[0].clone();
+        }
         config
     }
 
@@ -285,6 +301,7 @@ mod tests {
             ("[build]\ntries = 0", "build.tries"),
             ("[build]\nprogram = ''", "build.program"),
             ("[build]\ntimeout = 0.5", "build.timeout"),
+            ("[build]\nplatforms = ['amd64']", "linux/amd64"),
             ("[build.elsewhere]\nservice = 'http'\nurl = 'builds'", "build.elsewhere"),
             ("[build.elsewhere]\nservice = 'jenkins'", "jenkins"),
             ("[build.elsewhere]\nservice = 'github'\nowner = 'example'", "repository"),

@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let to = to.ok_or_else(|| format!("no earlier content of {} is known; --to names one", familiar(&id)))?;
     let registries = site.registries()?;
     // Before anything is changed: what the registry has lost cannot be gone back to.
-    let content = registries.snapshot().image(&at(&image, &to)?).await?.config.content;
+    let content = site.platforms()?.content(&at(&image, &to)?).await?;
     let hold = Hold { reason: format!("rolled back from {bad}"), by: by.to_owned() };
     records.hold(&image, &hold).await?;
     let stopped = stop(&site, &client, &id, by).await?;

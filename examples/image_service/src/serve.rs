@@ -70,7 +70,8 @@ async fn serve(site: Arc<Site>, reload: &mut Signal) -> Result<End> {
     report(&read.files)?;
     let policy = read.files.policy().clone();
     let live = LiveCatalog::new(read, records.clone());
-    let verifier = RegistryVerifier { registries: registries.clone(), records: records.clone() };
+    let verifier =
+        RegistryVerifier { site: Arc::clone(&site), registries: registries.clone(), records: records.clone() };
     let mut limits = Limits::default();
     limits.tries_infrastructure_max = site.config.build.tries;
     let builder = Engine::builder()

@@ -1,13 +1,15 @@
 //! Looks at what was published, before anything is built on it.
 
 use crate::records::{Record, Records};
+use crate::site::Site;
 use async_trait::async_trait;
 use freshmaker::EdgeKind;
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{Error, Made, Remedy, Result, Verifier};
 use freshmaker::rebuild::Verification;
 use freshmaker_oci::staleness::Layers;
-use freshmaker_oci::{Image, OciClient, Snapshot};
+use freshmaker_oci::{OciClient, Snapshot};
+use std::sync::Arc;
 
 /// Returns the name of content in the repository of an image.
 pub(crate) fn at(image: &ImageReference, digest: &Digest) -> Result<ImageReference> {
@@ -15,40 +17,81 @@ pub(crate) fn at(image: &ImageReference, digest: &Digest) -> Result<ImageReferen
     text.parse().map_err(|error| Error::new(Remedy::Rejected, format!("the name {text}"), error))
 }
 
-/// Returns the image of a digest, and checks that it begins with all layers of its base.
-///
-/// # Errors
-/// Those of the registry; [`Rejected`](Remedy::Rejected) if the layers are others.
-pub(crate) async fn built_on(
-    snapshot: &Snapshot,
-    image: &ImageReference,
-    digest: &Digest,
-    base: Option<(&ImageReference, &Digest)>,
-) -> Result<Image> {
-    let found = snapshot.image(&at(image, digest)?).await?;
-    if let Some((base, of)) = base {
-        let below = snapshot.image(&at(base, of)?).await?;
-        let (here, there) = (&found.config.diff_ids, &below.config.diff_ids);
-        if Layers::compare(here, there) != Layers::Begin && !there.is_empty() {
-            let text = format!("{digest} does not begin with the layers of {}, which is {of}", base.familiar());
-            return Err(Error::new(Remedy::Rejected, image.to_string(), text));
+/// What a registry has of images, for each platform that the service builds for.
+#[derive(Debug)]
+pub(crate) struct Platforms(Vec<Snapshot>);
+
+impl Platforms {
+    /// Returns the digest of what containers get from an image, on all platforms.
+    pub(crate) async fn content(&self, image: &ImageReference) -> Result<Digest> {
+        let mut contents = Vec::new();
+        for snapshot in &self.0 {
+            contents.push(snapshot.image(image).await?.config.content);
+        }
+        match contents.as_slice() {
+            [only] => Ok(only.clone()),
+            several => Ok(Digest::of_parts(several.iter().map(|content| content.as_str().as_bytes()))),
         }
     }
-    Ok(found)
+
+    /// Checks that an image is there for each platform, and begins with all layers of its base.
+    ///
+    /// # Errors
+    /// Those of the registry; [`Rejected`](Remedy::Rejected) if a platform is missing, or if the
+    /// layers are others.
+    pub(crate) async fn built_on(
+        &self,
+        image: &ImageReference,
+        digest: &Digest,
+        base: Option<(&ImageReference, &Digest)>,
+    ) -> Result<()> {
+        let wrong = |text: String| Err(Error::new(Remedy::Rejected, image.to_string(), text));
+        for snapshot in &self.0 {
+            let found = snapshot.image(&at(image, digest)?).await?;
+            if self.0.len() > 1 && found.index.is_none() {
+                return wrong(format!("{digest} is one image, and no index of {} platforms", self.0.len()));
+            }
+            let Some((base, of)) = base else { continue };
+            let below = snapshot.image(&at(base, of)?).await?;
+            let (here, there) = (&found.config.diff_ids, &below.config.diff_ids);
+            if Layers::compare(here, there) != Layers::Begin && !there.is_empty() {
+                let base = base.familiar();
+                return wrong(format!("{digest} does not begin with the layers of {base}, which is {of}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Site {
+    /// Returns a new view of the registries.
+    pub(crate) fn platforms(&self) -> Result<Platforms> {
+        let mut config = self.config.oci();
+        let platforms = match self.config.build.platforms.as_slice() {
+            [] => vec![config.platform.clone()],
+            platforms => platforms.to_vec(),
+        };
+        let clients = platforms.into_iter().map(|platform| {
+            config.platform = platform;
+            OciClient::new(config.clone())
+        });
+        let clients = clients.collect::<Result<Vec<_>>>()?;
+        Ok(Platforms(clients.iter().map(OciClient::snapshot).collect()))
+    }
 }
 
 /// Asks the registry what the tag names and what that is built on, and compares it with what the
 /// build was told to use.
 #[derive(Debug)]
 pub(crate) struct RegistryVerifier {
+    pub(crate) site: Arc<Site>,
     pub(crate) registries: OciClient,
     pub(crate) records: Records,
 }
 
 impl RegistryVerifier {
     async fn look(&self, made: &Made, image: &ImageReference, record: &Record) -> Result<Verification> {
-        let snapshot = self.registries.snapshot();
-        let told = snapshot.head(image).await?;
+        let told = self.registries.head(image).await?;
         if told != record.digest {
             return Ok(Verification::Stale(format!("the tag names {told}, and not {}", record.digest)));
         }
@@ -64,8 +107,8 @@ impl RegistryVerifier {
         let base = made.request.parents.iter().find(|parent| parent.kinds.contains(&EdgeKind::ParentImage));
         let base = base.and_then(|base| Some((base.id.as_str().parse().ok()?, record.parents.get(base.id.as_str())?)));
         let base = base.as_ref().map(|(base, digest): &(ImageReference, &Digest)| (base, *digest));
-        match built_on(&snapshot, image, &record.digest, base).await {
-            Ok(_) => Ok(Verification::Passed(None)),
+        match self.site.platforms()?.built_on(image, &record.digest, base).await {
+            Ok(()) => Ok(Verification::Passed(None)),
             Err(error) if error.remedy == Remedy::Rejected => Ok(Verification::Failed(error.text)),
             Err(error) => Err(error),
         }

@@ -69,6 +69,9 @@ impl Environment {
             .with("FRESHMAKER_PINS", &text(&recipe.pins))
             .with("FRESHMAKER_DIGEST_FILE", &text(&attempt.join("digest")))
             .with("FRESHMAKER_BUILDER", &config.build.program);
+        if let Some(platforms) = config.build.platforms_as_text() {
+            environment = environment.with("FRESHMAKER_PLATFORMS", &platforms);
+        }
         if let Some(epoch) = config.build.source_date_epoch {
             environment = environment.with("SOURCE_DATE_EPOCH", &epoch.to_string());
         }

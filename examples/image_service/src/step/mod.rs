@@ -7,7 +7,7 @@ mod recipe;
 
 use crate::records::{Record, Records};
 use crate::site::Site;
-use crate::verify::{at, built_on};
+use crate::verify::at;
 use command::{Command, Environment};
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{self, BuildRequest};
@@ -105,7 +105,9 @@ impl Step {
         let digest = self.built().await?;
         let base = self.recipe.parents.iter().find(|parent| parent.role == Role::Base);
         let base = base.map(|base| (&base.image, &base.digest));
-        let found = built_on(&self.registries.snapshot(), &self.image, &digest, base).await?;
+        let platforms = self.site.platforms()?;
+        platforms.built_on(&self.image, &digest, base).await?;
+        let content = platforms.content(&at(&self.image, &digest)?).await?;
         say(format_args!("built {digest}"));
         let before = match self.registries.head(&self.image).await {
             Ok(before) => Some(before),
@@ -114,7 +116,7 @@ impl Step {
         };
         let mut record = Record {
             digest: digest.clone(),
-            content: found.config.content.clone(),
+            content: content.clone(),
             parents: self.recipe.used(),
             revision: self.request.source.as_ref().and_then(|source| source.revision.clone()),
             attempt: self.request.attempt.to_string(),
@@ -122,10 +124,8 @@ impl Step {
             earlier: before.iter().cloned().collect(),
         };
         if let Some(before) = before.as_ref().filter(|before| **before != digest)
-            && self.registries.snapshot().image(&at(&self.image, before)?).await.is_ok_and(|there| {
-                // Whatever else the manifests say, a container gets the same from both.
-                there.config.content == found.config.content
-            })
+            // Whatever else the manifests say, a container gets the same from both.
+            && platforms.content(&at(&self.image, before)?).await.is_ok_and(|there| there == content)
         {
             say(format_args!("unchanged: configuration and layers are those of {before}, so the tag stays"));
             record = Record { digest: before.clone(), same: Some(digest), ..record };
@@ -152,7 +152,10 @@ impl Step {
         }
         let file = self.attempt.join("digest");
         let _ = std::fs::remove_file(&file);
-        let environment = self.environment()?.with("FRESHMAKER_PUSH_TO", &staging.to_string());
+        let is_plain = self.site.config.plain_http().any(|registry| registry == staging.registry());
+        let environment = self.environment()?;
+        let environment = environment.with("FRESHMAKER_PUSH_TO", &staging.to_string());
+        let environment = environment.with("FRESHMAKER_PLAIN_HTTP", if is_plain { "1" } else { "" });
         Command::builder(&self.site.config.build.program).run("build", &environment).await?;
         let text = std::fs::read_to_string(&file).map_err(|error| {
             Failure::lasting(format!("the builder has left no digest in {}: {error}", file.display()))
@@ -167,6 +170,9 @@ impl Step {
     fn asked(&self, push_to: &ImageReference) -> BuildRequest {
         let mut request = self.request.clone();
         request.parameters.insert("push_to", push_to.to_string());
+        if let Some(platforms) = self.site.config.build.platforms_as_text() {
+            request.parameters.insert("platforms", platforms);
+        }
         let used = self.recipe.used();
         for parent in &mut request.parents {
             if let Some(digest) = used.get(parent.id.as_str()) {

@@ -2,6 +2,8 @@
 
 use crate::support::{Builder, World, is_idle};
 use freshmaker::artifact::Digest;
+use freshmaker::backend::Remedy;
+use freshmaker_oci::OciClient;
 use freshmaker_oci::fakes::{FakeImage, push_to, tar};
 use std::fs;
 use std::path::Path;
@@ -11,9 +13,8 @@ use std::process::Command;
 const KILLS: u32 = 5;
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Three layers of images on a base, a second parent of the topmost one, and tools of our own that
-/// the lowest one copies and runs; `None` if something is missing.
-async fn world() -> Option<World> {
+/// A world with buildah, whose storage is in the world; `None` if something is missing.
+fn empty_world() -> Option<World> {
     for (program, there) in [
         ("buildah", Command::new("buildah").arg("--version").output().is_ok()),
         ("busybox-static", Path::new(BUSYBOX).exists()),
@@ -24,6 +25,18 @@ async fn world() -> Option<World> {
         }
     }
     let world = World::real()?;
+    let root = world.directory.path().join("containers");
+    let [graph, run] = ["graph", "run"].map(|name| root.join(name).display().to_string());
+    fs::create_dir(&root).unwrap();
+    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{graph}\"\nrunroot = \"{run}\"\n");
+    fs::write(root.join("storage.conf"), text).unwrap();
+    Some(world)
+}
+
+/// Three layers of images on a base, a second parent of the topmost one, and tools of our own that
+/// the lowest one copies and runs.
+async fn world() -> Option<World> {
+    let world = empty_world()?;
     push(&world, "base:1", "one").await;
     push(&world, "data:1", "data one").await;
     world.recipe("tools", "FROM scratch\nCOPY busybox /bin/busybox\n");
@@ -33,11 +46,6 @@ async fn world() -> Option<World> {
     world.recipe("low", low);
     world.recipe("middle", "FROM @/low\nCOPY file /middle\n");
     world.recipe("top", "FROM middle\nCOPY --from=@/data:1 /etc/version /data\n");
-    let root = world.directory.path().join("containers");
-    let [graph, run] = ["graph", "run"].map(|name| root.join(name).display().to_string());
-    fs::create_dir(&root).unwrap();
-    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{graph}\"\nrunroot = \"{run}\"\n");
-    fs::write(root.join("storage.conf"), text).unwrap();
     let build = format!("test = [\"/bin/sh\", \"-c\", \"echo $FRESHMAKER_IMAGE >>{}\"]", tested(&world).display());
     world.configure(&Builder::Buildah, &build, "");
     Some(world)
@@ -98,4 +106,57 @@ async fn real_images_are_built_tested_and_followed_through_kills() {
     let status = world.until("idle", is_idle).await;
     assert_eq!(world.head("top").await, before);
     assert_eq!(status["overview"]["builds_failed"], 0, "{status:#}");
+}
+
+/// Returns the names of the images that buildah has on this machine.
+fn names(world: &World) -> String {
+    let storage = world.directory.path().join("containers/storage.conf");
+    let mut command = Command::new("buildah");
+    command.args(["images", "--all", "--format", "{{.Name}}"]).env("CONTAINERS_STORAGE_CONF", storage);
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// Returns the layers of an image for each of two platforms.
+async fn layers_of(world: &World, name: &str) -> [Vec<Digest>; 2] {
+    let mut found = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let mut config = world.client().config().clone();
+        config.platform = platform.parse().unwrap();
+        let image = OciClient::new(config).unwrap().snapshot().image(&world.image(name)).await.unwrap();
+        assert!(image.index.is_some(), "{name} is an index");
+        found.push(image.config.diff_ids);
+    }
+    found.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_several_platforms_is_published_whole_or_not_at_all() {
+    let Some(world) = empty_world() else { return };
+    // Nothing of it runs, because the other processor is not here.
+    world.recipe("base", "FROM scratch\nARG TARGETARCH\nCOPY arch-$TARGETARCH /arch\n");
+    world.recipe("app", "FROM base\nCOPY file /file\n");
+    world.file("base/arch-amd64", "amd64");
+    world.configure(&Builder::Buildah, "platforms = [\"linux/amd64\", \"linux/arm64\"]", "");
+    world.serve();
+    world.until("failed", |status| is_idle(status) && status["overview"]["builds_failed"] == 2).await;
+    let there = world.client().head(&world.image("base")).await;
+    assert_eq!(there.unwrap_err().remedy, Remedy::NotFound, "one platform of two is nothing");
+
+    world.file("base/arch-arm64", "arm64");
+    world.settled().await;
+    let (base, app) = (layers_of(&world, "base").await, layers_of(&world, "app").await);
+    assert_ne!(base[0], base[1]);
+    for (base, app) in base.iter().zip(&app) {
+        assert!(app.starts_with(base) && app.len() == base.len() + 1, "{base:?} {app:?}");
+    }
+
+    assert!(!names(&world).contains("localhost/"), "only the registry keeps the index: {}", names(&world));
+
+    // A change of one platform alone is one.
+    let before = world.head("app").await;
+    world.file("base/arch-arm64", "arm64, again");
+    world.until("changed", |status| is_idle(status) && status["overview"]["builds_done"] == 4).await;
+    world.settled().await;
+    let again = layers_of(&world, "app").await;
+    assert!(world.head("app").await != before && again[0] == app[0] && again[1] != app[1]);
 }
