@@ -112,8 +112,9 @@ impl World {
             if next == image.nvr() {
                 return true;
             }
-            let below = self.images.get(&next).map(|below| self.parents(below)).unwrap_or_default();
-            waiting.extend(below.into_iter().filter(|_| seen.insert(next.clone())));
+            if seen.insert(next.clone()) {
+                waiting.extend(self.images.get(&next).into_iter().flat_map(|below| self.parents(below)));
+            }
         }
         false
     }
@@ -220,7 +221,9 @@ impl Laws<'_> {
         };
         let used = self.plan.nodes().any(uses);
         let code = node.asked.as_ref().map(|why| why.code.as_str());
-        self.must(affected || used, || format!("{nvr} is rebuilt for nothing"));
+        let older = |other: &&Image| world.are_of_one_group(image, other) && other.release < image.release;
+        let replaces = world.images.values().filter(older).any(|other| world.is_found(other));
+        self.must(affected || used || replaces, || format!("{nvr} is rebuilt for nothing"));
         self.must(affected || code == Some("dependency"), || format!("{nvr} is not affected: {code:?}"));
     }
 
