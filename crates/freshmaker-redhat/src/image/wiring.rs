@@ -61,8 +61,8 @@ impl<'a> Wiring<'a> {
     /// moves some dependencies of each cycle back to where they were declared.
     ///
     /// # Errors
-    /// The members of each cycle that the catalog declared, and that was not made by moving to other
-    /// releases.
+    /// The members of each cycle that the catalog declared, and that was not made by moving to
+    /// other releases.
     pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<BTreeSet<usize>>> {
         loop {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));

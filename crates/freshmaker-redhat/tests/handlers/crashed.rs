@@ -4,9 +4,10 @@
 use super::service::{PREFIX, Service, message};
 use super::world::{FIXED, World, affected, layers};
 use freshmaker::backend::Storage;
-use freshmaker::rebuild::{BuildId, BuildState, EventId, RowKey};
+use freshmaker::rebuild::{BuildId, BuildState, EventId, Observed, Output, RowKey};
 use freshmaker::{Engine, Message};
 use freshmaker_redhat::handlers::RebuildImagesOfAdvisory;
+use freshmaker_testing::world::until;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -114,4 +115,27 @@ async fn a_process_that_dies_at_any_moment_loses_and_repeats_nothing() {
             return;
         }
     }
+}
+
+/// Number 17 of the faults of the Python service: the broker delivers the message again while the
+/// images are built, and once more after all has ended. Nothing is built, and nothing changes.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_again_later_changes_nothing() {
+    let service = service();
+    service.world.builds.hold(&"python-container-3-1".into());
+    service.world.bus.send(shipped());
+    let builds = service.world.builds.clone();
+    service.engine.run_until(until(|| std::future::ready(builds.requests().len() == 2))).await.unwrap();
+    let before = service.builds().await;
+    service.world.bus.send(shipped());
+    service.engine.run_until(until(|| std::future::ready(service.world.bus.backlog() == 0))).await.unwrap();
+    assert_eq!(service.builds().await, before, "while they are built");
+    let output = Output { name: "python-container-3-1.1764".into(), digest: None, contents: None };
+    builds.finish(&"python-container-3-1".into(), Observed::Succeeded(output));
+    service.world.settle(&service.engine).await;
+    let end = service.events().await;
+    assert_eq!(end, ["errata.advisory-status-changed COMPLETE: all 3 builds ended well"]);
+    service.deliver([shipped()]).await;
+    assert_eq!(service.events().await, end, "after the end");
+    assert_eq!(service.world.submitted().len(), 3);
 }

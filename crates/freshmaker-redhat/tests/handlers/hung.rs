@@ -5,7 +5,7 @@ use super::world::{FIXED, Known, World, affected, layers, old};
 use async_trait::async_trait;
 use freshmaker::Message;
 use freshmaker::artifact::Nvr;
-use freshmaker::backend::{BuildSystem, Capabilities, Result};
+use freshmaker::backend::{BuildSystem, Capabilities, Clock, Result};
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{Failure, FailureClass, Limits, Observed, Output};
 use freshmaker_redhat::handlers::{AffectedImages, RebuildImagesOfAdvisory};
@@ -112,7 +112,7 @@ async fn no_more_builds_run_at_once_than_the_limit_says() {
         let running = (finished + 4).min(30);
         service.engine.run_until(until(|| std::future::ready(builds.requests().len() >= running))).await.unwrap();
         // Time for more, if there were any.
-        service.engine.run_until(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+        service.engine.run_until(service.world.clock.sleep(Duration::from_secs(60))).await.unwrap();
         let submitted = service.world.submitted();
         assert_eq!(submitted.len(), running, "after {finished} have ended");
         let next = submitted.iter().find(|image| !ended.contains(*image)).unwrap();
@@ -163,7 +163,7 @@ async fn tasks_are_asked_about_however_old_the_event_is() {
     let [slow, cancelled] = ["image00-container-1-1", "image01-container-1-1"];
     [slow, cancelled].iter().for_each(|image| service.world.builds.hold(&(*image).into()));
     service.world.bus.send(shipped(28484));
-    service.engine.run_until(tokio::time::sleep(8 * DAY)).await.unwrap();
+    service.engine.run_until(service.world.clock.sleep(8 * DAY)).await.unwrap();
     assert_eq!(service.builds().await, [format!("{slow} BUILDING"), format!("{cancelled} BUILDING")]);
     finish(&service.world.builds, slow);
     service.world.builds.finish(&cancelled.into(), Observed::Canceled);

@@ -6,6 +6,7 @@
 
 mod laws;
 mod outcome;
+mod points;
 mod services;
 mod world;
 

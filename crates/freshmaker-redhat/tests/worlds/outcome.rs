@@ -26,13 +26,13 @@ impl Handler<AdvisoryStatusChanged> for Decided {
 }
 
 /// What became of the event, of its builds, and the submitted artifacts in their order.
-struct Outcome {
+pub(crate) struct Outcome {
     event: EventRecord,
-    builds: BTreeMap<String, BuildRecord>,
-    submitted: Vec<String>,
+    pub(crate) builds: BTreeMap<String, BuildRecord>,
+    pub(crate) submitted: Vec<String>,
 }
 
-async fn carry_out(plan: &Plan) -> Outcome {
+pub(crate) async fn carry_out(plan: &Plan) -> Outcome {
     let system = Arc::new(MemoryBuildSystem::new());
     let engine = Engine::builder()
         .storage(Arc::new(MemoryStorage::new()))

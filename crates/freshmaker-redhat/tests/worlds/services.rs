@@ -1,7 +1,7 @@
 //! The services of a world, over HTTP, each behind a gate that counts its requests and can make
 //! answers late or wrong.
 
-use crate::world::{CONTENT_SET, Fault, Image, REPOSITORY_ID, World};
+use crate::world::{CONTENT_SET, Fault, Image, Package, REPOSITORY_ID, Repository, World};
 use fastrand::Rng;
 use freshmaker::engine::SystemClock;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
@@ -279,7 +279,7 @@ async fn errata(world: &World, rng: &mut Rng) -> FakeErrataTool {
         id: ADVISORY,
         name: "RHSA-2017:28484-01".into(),
         state: "SHIPPED_LIVE".into(),
-        content_types: ["rpm".to_owned()].into(),
+        content_types: world.content_types.iter().map(|kind| (*kind).to_owned()).collect(),
         security_impact: "important".into(),
         product: "RHEL".into(),
         release: "RHEL-9".into(),
@@ -287,18 +287,20 @@ async fn errata(world: &World, rng: &mut Rng) -> FakeErrataTool {
         ..Advisory::default()
     };
     // A package is shipped to several products and architectures, and is one package.
-    let build = |package: &crate::world::Package| {
+    let build = |package: &Package| {
         let nvr: Nvr = package.to_string().parse().unwrap();
         let files = ["x86_64", "s390x", "src"].map(|arch| format!("{package}.{arch}.rpm"));
         FakeBuild::new(nvr, ["RHEL-9", "RHEL-9.4"]).with_files(files)
     };
-    let builds = shuffled(rng, world.fixed.iter().map(build).collect());
+    let cves: &[&str] = if world.others.is_empty() { &[] } else { &["CVE-2026-1"] };
+    let fixed = world.fixed.iter().map(|package| build(package).fixing(cves.iter().copied()));
+    let builds = shuffled(rng, fixed.chain(world.others.iter().map(build)).collect());
     errata.add(advisory, builds, [REPOSITORY_ID]);
     errata
 }
 
 fn repositories(world: &World) -> Vec<FakeRepository> {
-    let repository = |it: &crate::world::Repository| {
+    let repository = |it: &Repository| {
         let shown = FakeRepository::new(REGISTRY, &it.name).with_tags(it.tags.clone()).in_categories([it.category]);
         if it.published { shown } else { shown.unpublished() }
     };

@@ -21,11 +21,11 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    fn plain(name: &'static str, version: u32, release: u32) -> Self {
+    pub(crate) fn plain(name: &'static str, version: u32, release: u32) -> Self {
         Self { name, version, release, modular: false }
     }
 
-    fn modular(name: &'static str, version: u32, release: u32) -> Self {
+    pub(crate) fn modular(name: &'static str, version: u32, release: u32) -> Self {
         Self { modular: true, ..Self::plain(name, version, release) }
     }
 
@@ -122,6 +122,9 @@ impl Image {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) fixed: BTreeSet<Package>,
+    /// Packages that the advisory ships with these, if these alone have CVEs.
+    pub(crate) others: BTreeSet<Package>,
+    pub(crate) content_types: Vec<&'static str>,
     pub(crate) repositories: BTreeMap<String, Repository>,
     pub(crate) images: BTreeMap<String, Image>,
     /// The name of an image that the policy blocks.
@@ -138,6 +141,8 @@ impl World {
         let repositories = repositories(rng, count / 6 + 2);
         let mut world = Self {
             fixed: fixed(rng),
+            others: BTreeSet::new(),
+            content_types: vec!["rpm"],
             repositories: repositories.into_iter().map(|it| (it.name.clone(), it)).collect(),
             images: BTreeMap::new(),
             blocked: (rng.u8(..4) == 0).then(|| format!("l{}n0-container", rng.usize(..LAYERS))),
@@ -250,7 +255,8 @@ fn fixed(rng: &mut Rng) -> BTreeSet<Package> {
     fixed
 }
 
-/// Installed packages: older than the fix, the fix itself, newer ones, and one from a module or not.
+/// Installed packages: older than the fix, the fix itself, newer ones, and ones from a module or
+/// not.
 fn packages(rng: &mut Rng) -> BTreeSet<Package> {
     let p =
         [Package::plain("p", 2, 4), Package::plain("p", 1, 9), Package::plain("p", 2, 10), Package::plain("p", 2, 5)];
