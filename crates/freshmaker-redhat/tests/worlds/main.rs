@@ -4,6 +4,7 @@
 //! `FRESHMAKER_WORLDS=0..500` sets the seeds. A failure names its seed.
 #![allow(clippy::unwrap_used)]
 
+mod latency;
 mod laws;
 mod outcome;
 mod points;

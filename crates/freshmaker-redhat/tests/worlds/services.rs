@@ -3,6 +3,7 @@
 
 use crate::world::{CONTENT_SET, Fault, Image, Package, REPOSITORY_ID, Repository, World};
 use fastrand::Rng;
+use freshmaker::backend::Clock;
 use freshmaker::engine::SystemClock;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
 use freshmaker::memory::MemoryCatalog;
@@ -23,6 +24,7 @@ use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 use freshmaker_redhat::pulp::{Pulp, PulpConfig};
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
 use freshmaker_testing::http::{Reply, Server};
+use freshmaker_testing::world::TokioClock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub(crate) enum Pace {
     Even,
     /// Later requests can be answered before earlier ones.
     Uneven,
+    /// Each answer takes so long.
+    Slow(Duration),
 }
 
 impl Telling {
@@ -101,6 +105,7 @@ struct Keeper {
     /// The number of the request that is answered wrongly, from 0, and how.
     wrong: Option<(usize, Wrong)>,
     pace: Option<Rng>,
+    takes: Option<Duration>,
 }
 
 fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
@@ -110,15 +115,16 @@ fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
 /// Passes requests on to the service at this URL.
 async fn gate(name: &'static str, url: String, keeper: Arc<Mutex<Keeper>>) -> Server {
     let http = Http::new(&HttpConfig::new(&url)).unwrap();
+    let clock = Arc::new(TokioClock::new());
     let server = Server::start(move |request| {
-        let (http, url, keeper) = (http.clone(), url.clone(), keeper.clone());
+        let (http, url, keeper, clock) = (http.clone(), url.clone(), keeper.clone(), clock.clone());
         async move {
-            let (wrong, turns) = {
+            let (wrong, turns, takes) = {
                 let mut keeper = lock(&keeper);
                 let number: usize = keeper.asked.values().sum();
                 *keeper.asked.entry(name).or_default() += 1;
                 let turns = keeper.pace.as_mut().map_or(0, |pace| pace.usize(..300));
-                (keeper.wrong.filter(|(at, _)| *at == number).map(|(_, wrong)| wrong), turns)
+                (keeper.wrong.filter(|(at, _)| *at == number).map(|(_, wrong)| wrong), turns, keeper.takes)
             };
             let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
             let method = request.method.parse().unwrap();
@@ -131,6 +137,9 @@ async fn gate(name: &'static str, url: String, keeper: Arc<Mutex<Keeper>>) -> Se
             let reply = http.send(passed, Call::Read, "gate").await.unwrap();
             for _ in 0..turns {
                 tokio::task::yield_now().await;
+            }
+            if let Some(takes) = takes {
+                clock.sleep(takes).await;
             }
             let reply = Reply::new(reply.status).with_body(reply.body);
             wrong.map_or(reply.clone(), |wrong| wrong.reply(reply))
@@ -155,7 +164,8 @@ impl Services {
     pub(crate) async fn start(world: &World, telling: Telling) -> Self {
         let rng = &mut Rng::with_seed(telling.seed);
         let pace = (telling.pace == Pace::Uneven).then(|| rng.fork());
-        let keeper = Arc::new(Mutex::new(Keeper { asked: BTreeMap::new(), wrong: None, pace }));
+        let takes = if let Pace::Slow(takes) = telling.pace { Some(takes) } else { None };
+        let keeper = Arc::new(Mutex::new(Keeper { asked: BTreeMap::new(), wrong: None, pace, takes }));
         let errata = errata(world, rng).await;
         let pulp = FakePulp::start().await.unwrap();
         pulp.add(REPOSITORY_ID, Some(CONTENT_SET));
