@@ -18,7 +18,7 @@ use freshmaker::handler::Decision;
 use freshmaker::plan::PlanNode;
 use services::{Pace, Services, Teller, Telling, Twice, Wrong};
 use std::ops::Range;
-use world::World;
+use world::{Package, World};
 
 /// The seeds of the worlds to test: those of the environment, or these.
 fn seeds(few: Range<u64>) -> Range<u64> {
@@ -153,4 +153,28 @@ async fn a_wrong_answer_makes_no_other_plan() {
         }
     }
     assert!(unheeded * 10 <= wrongs, "{unheeded} of {wrongs} wrong answers made no difference");
+}
+
+/// The advisory gets a newer package at any moment of the decision: the plan is that of the old
+/// packages or that of the new ones, and never something in between.
+#[tokio::test]
+async fn an_advisory_that_changes_meanwhile_leads_to_one_of_two_plans() {
+    let mut seen = [0, 0];
+    for seed in seeds(0..4) {
+        let old = World::random(seed);
+        let newer = |package: &Package| Package { release: package.release + 1, ..*package };
+        let new = World { fixed: old.fixed.iter().map(newer).collect(), ..old.clone() };
+        let of = |world: World| async move { shown(&plan(&world, Telling::plain(Teller::Lightblue)).await) };
+        let plans = [of(old.clone()).await, of(new.clone()).await];
+        let services = Services::start(&old, Telling::plain(Teller::Lightblue)).await;
+        services.plan().await;
+        for number in 0..services.asked().values().sum() {
+            let services = Services::start(&old, Telling::plain(Teller::Lightblue)).await;
+            services.change_advisory(number, &new);
+            let found = shown(&services.plan().await);
+            let which = plans.iter().position(|plan| *plan == found);
+            seen[which.unwrap_or_else(|| panic!("{}: request {number}: a third plan", named(seed)))] += 1;
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");
 }

@@ -99,11 +99,12 @@ impl Wrong {
 }
 
 /// What all gates have in common.
-#[derive(Debug)]
 struct Keeper {
     asked: BTreeMap<&'static str, usize>,
     /// The number of the request that is answered wrongly, from 0, and how.
     wrong: Option<(usize, Wrong)>,
+    /// What happens before the request with this number is passed on.
+    happens: Option<(usize, Box<dyn FnOnce() + Send>)>,
     pace: Option<Rng>,
     takes: Option<Duration>,
 }
@@ -123,6 +124,9 @@ async fn gate(name: &'static str, url: String, keeper: Arc<Mutex<Keeper>>) -> Se
                 let mut keeper = lock(&keeper);
                 let number: usize = keeper.asked.values().sum();
                 *keeper.asked.entry(name).or_default() += 1;
+                if let Some((_, change)) = keeper.happens.take_if(|(at, _)| *at == number) {
+                    change();
+                }
                 let turns = keeper.pace.as_mut().map_or(0, |pace| pace.usize(..300));
                 (keeper.wrong.filter(|(at, _)| *at == number).map(|(_, wrong)| wrong), turns, keeper.takes)
             };
@@ -153,7 +157,7 @@ pub(crate) struct Services {
     keeper: Arc<Mutex<Keeper>>,
     handler: RebuildImagesOfAdvisory,
     policy: Policy,
-    _errata: (FakeErrataTool, Server),
+    errata: (Arc<FakeErrataTool>, Server),
     _pulp: (FakePulp, Server),
     _lightblue: (FakeLightblue, Server),
     _pyxis: (FakePyxis, Server),
@@ -165,7 +169,7 @@ impl Services {
         let rng = &mut Rng::with_seed(telling.seed);
         let pace = (telling.pace == Pace::Uneven).then(|| rng.fork());
         let takes = if let Pace::Slow(takes) = telling.pace { Some(takes) } else { None };
-        let keeper = Arc::new(Mutex::new(Keeper { asked: BTreeMap::new(), wrong: None, pace, takes }));
+        let keeper = Arc::new(Mutex::new(Keeper { asked: BTreeMap::new(), wrong: None, happens: None, pace, takes }));
         let errata = errata(world, rng).await;
         let pulp = FakePulp::start().await.unwrap();
         pulp.add(REPOSITORY_ID, Some(CONTENT_SET));
@@ -207,7 +211,7 @@ impl Services {
             keeper,
             handler: RebuildImagesOfAdvisory(affected),
             policy: policy(world),
-            _errata: (errata, errata_gate),
+            errata: (Arc::new(errata), errata_gate),
             _pulp: (pulp, pulp_gate),
             _lightblue: (lightblue, lightblue_gate),
             _pyxis: (pyxis, pyxis_gate),
@@ -240,6 +244,14 @@ impl Services {
     /// Answers the request with this number of the next decision wrongly.
     pub(crate) fn disturb(&self, number: usize, wrong: Wrong) {
         lock(&self.keeper).wrong = Some((number, wrong));
+    }
+
+    /// Lets the advisory become that of another world, before the request with this number of the
+    /// next decision.
+    pub(crate) fn change_advisory(&self, number: usize, world: &World) {
+        let (errata, world) = (self.errata.0.clone(), world.clone());
+        let change = move || tell(&errata, &world, &mut Rng::with_seed(0));
+        lock(&self.keeper).happens = Some((number, Box::new(change)));
     }
 
     pub(crate) fn calm(&self) {
@@ -285,6 +297,12 @@ fn through_pyxis(world: &World, gate: &Server, page: u32) -> Arc<dyn Images> {
 
 async fn errata(world: &World, rng: &mut Rng) -> FakeErrataTool {
     let errata = FakeErrataTool::start().await.unwrap();
+    tell(&errata, world, rng);
+    errata
+}
+
+/// Tells the Errata Tool of the advisory of a world.
+fn tell(errata: &FakeErrataTool, world: &World, rng: &mut Rng) {
     let advisory = Advisory {
         id: ADVISORY,
         name: "RHSA-2017:28484-01".into(),
@@ -306,7 +324,6 @@ async fn errata(world: &World, rng: &mut Rng) -> FakeErrataTool {
     let fixed = world.fixed.iter().map(|package| build(package).fixing(cves.iter().copied()));
     let builds = shuffled(rng, fixed.chain(world.others.iter().map(build)).collect());
     errata.add(advisory, builds, [REPOSITORY_ID]);
-    errata
 }
 
 fn repositories(world: &World) -> Vec<FakeRepository> {
