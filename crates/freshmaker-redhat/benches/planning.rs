@@ -1,8 +1,8 @@
 //! What the plan of an advisory costs, if all answers are there at once: the CPU time and the
 //! memory for 100 to 10,000 images in 5 layers, each in a process of its own.
 //!
-//! `cargo bench -p freshmaker-redhat --bench planning`. The curve is what counts; the figures of the
-//! Python service were measured on another day, so the ratios only orient.
+//! `cargo bench -p freshmaker-redhat --bench planning`. The curve is what counts; the figures of
+//! the Python service were measured on another day, so the ratios only orient.
 
 use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};

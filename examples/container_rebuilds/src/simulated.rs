@@ -172,8 +172,8 @@ fn update() -> Message {
     }
 }
 
-/// Brings what hub, ODCS and MBS say to the bus, as long as there is something to do. Builds would end
-/// without it, a minute later.
+/// Brings what hub, ODCS and MBS say to the bus, as long as there is something to do. Builds would
+/// end without it, a minute later.
 async fn deliver(
     hub: Hub,
     odcs: FakeOdcs,
