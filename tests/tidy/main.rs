@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod map;
+mod points;
 mod rings;
 mod rules;
 mod source;

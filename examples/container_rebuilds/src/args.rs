@@ -1,5 +1,6 @@
 //! What the command line means.
 
+use crate::released::Teller;
 use crate::tokens::Act;
 use freshmaker::client::RetryPart;
 use freshmaker::rebuild::EventId;
@@ -21,7 +22,7 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
        container_rebuilds [--config FILE] token create NAME [--role ROLE]... [--days N] [--by NAME] | list | revoke ID
        container_rebuilds [--config FILE] import-state FILE
        container_rebuilds convert-policy FILE
-       container_rebuilds --world simulated
+       container_rebuilds --world simulated [--catalog lightblue | pyxis]
 
   serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
   plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
@@ -51,8 +52,9 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
   --days N          how long the token is valid; 90, if not given
   --json            everything that is stored about it, as JSON
   --by NAME         who cancels, retries or makes a token; the user of this process, if not given
-  --world simulated the whole story without any service, against fakes of Koji, ODCS, Errata Tool, Pulp and
-                    Lightblue; ends by itself
+  --world simulated the whole story without any service, against fakes of Koji, ODCS, MBS, Errata Tool, Pulp, and
+                    Lightblue or Pyxis; ends by itself
+  --catalog NAME    which of these two says which released images there are; lightblue, if not given
   -h, --help        this text
 
 exit status: 0 good, 1 something failed, 2 the command line makes no sense
@@ -61,7 +63,7 @@ exit status: 0 good, 1 something failed, 2 the command line makes no sense
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Help,
-    Simulated,
+    Simulated { catalog: Teller },
     Serve { config: PathBuf, listen: Option<SocketAddr> },
     Plan { config: PathBuf, artifacts: Vec<String> },
     Show { config: PathBuf, event: Option<EventId> },
@@ -80,6 +82,7 @@ struct Given {
     config: Option<String>,
     by: Option<String>,
     world: Option<String>,
+    catalog: Option<String>,
     since: Option<String>,
     online: bool,
     json: bool,
@@ -101,6 +104,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
             "--by" => given.by = Some(value("--by")?),
             "--since" => given.since = Some(value("--since")?),
             "--world" => given.world = Some(value("--world")?),
+            "--catalog" => given.catalog = Some(value("--catalog")?),
             "--online" => given.online = true,
             "--json" => given.json = true,
             "--all" => given.all = true,
@@ -119,6 +123,9 @@ impl Given {
         let config = PathBuf::from(self.config.as_deref().unwrap_or("container_rebuilds.toml"));
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
         let plain = self.by.is_none() && !self.online && self.world.is_none();
+        if self.catalog.is_some() && self.world.is_none() {
+            return Err("--catalog goes with --world alone".to_owned());
+        }
         if let Some(since) = &self.since {
             return match &words[..] {
                 ["rescan"] if plain => Ok(Command::Rescan { config, since: time(since)? }),
@@ -133,7 +140,8 @@ impl Given {
         }
         match (&words[..], self.world.as_deref()) {
             ([], Some("simulated")) if self.config.is_none() && self.by.is_none() && !self.online => {
-                Ok(Command::Simulated)
+                let catalog = self.catalog.as_deref().map_or(Ok(Teller::Lightblue), str::parse)?;
+                Ok(Command::Simulated { catalog })
             }
             (_, Some(world)) => {
                 Err(format!("--world {world} does not go with anything else, and the only one is `simulated`"))

@@ -8,6 +8,7 @@ mod config;
 #[path = "../../shared/display.rs"]
 mod display;
 mod handlers;
+mod modules;
 mod policy;
 mod released;
 mod retry;
@@ -66,7 +67,7 @@ fn run(command: Command) -> Result<bool> {
                 print!("{}", args::HELP);
                 Ok(true)
             }
-            Command::Simulated => simulated::run().await,
+            Command::Simulated { catalog } => simulated::run(catalog).await,
             Command::Serve { config, listen } => serve(&config, listen).await,
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,

@@ -1,5 +1,5 @@
-//! Released images in the simulated world: what Koji, Lightblue, the Errata Tool and Pulp know of
-//! three that are built on each other, and of an advisory for a package in them.
+//! Released images in the simulated world: what Koji, Lightblue or Pyxis, the Errata Tool and Pulp
+//! know of three that are built on each other, and of an advisory for a package in them.
 
 use crate::Result;
 use crate::advisories::{ImagesConfig, Sources};
@@ -10,11 +10,14 @@ use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
 use freshmaker_redhat::fakes::koji::{Fate, Hub, Submission};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::pulp::FakePulp;
+use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::handlers::ImageComposes;
 use freshmaker_redhat::lightblue::LightblueConfig;
 use freshmaker_redhat::lookup::Advisory;
 use freshmaker_redhat::pulp::PulpConfig;
+use freshmaker_redhat::pyxis::PyxisConfig;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) const TARGET: &str = "rhel-9-containers";
@@ -30,20 +33,74 @@ const FIXED: &str = "bash-5.1.8-9.el9";
 const IMAGES: [[&str; 3]; 3] =
     [["ubi9-container", "9.4", "1123"], ["python-container", "3.12", "7"], ["shop-container", "2.1", "4"]];
 
+/// Who says which released images there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Teller {
+    Lightblue,
+    Pyxis,
+}
+
+impl FromStr for Teller {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        match name {
+            "lightblue" => Ok(Self::Lightblue),
+            "pyxis" => Ok(Self::Pyxis),
+            _ => Err(format!("--catalog is `lightblue` or `pyxis`, not `{name}`")),
+        }
+    }
+}
+
+/// A fake of one of the catalogs.
+enum Catalog {
+    Lightblue(FakeLightblue),
+    Pyxis(FakePyxis),
+}
+
+impl Catalog {
+    async fn start(teller: Teller) -> Result<Self> {
+        Ok(match teller {
+            Teller::Lightblue => Self::Lightblue(FakeLightblue::start().await?),
+            Teller::Pyxis => Self::Pyxis(FakePyxis::start().await?),
+        })
+    }
+
+    fn add(&self, repository: FakeRepository, image: FakeImage) {
+        match self {
+            Self::Lightblue(service) => {
+                service.add_repository(repository);
+                service.add_image(image);
+            }
+            Self::Pyxis(service) => {
+                service.add_repository(repository);
+                service.add_image(image);
+            }
+        }
+    }
+
+    fn config(&self) -> ImagesConfig {
+        match self {
+            Self::Lightblue(service) => ImagesConfig::Lightblue(LightblueConfig::new(service.url())),
+            Self::Pyxis(service) => ImagesConfig::Pyxis(PyxisConfig::new(service.url())),
+        }
+    }
+}
+
 /// The services that know them.
 pub(crate) struct Released {
     errata: FakeErrataTool,
     pulp: FakePulp,
-    lightblue: FakeLightblue,
+    catalog: Catalog,
 }
 
 impl Released {
     /// All images were built with this compose, which has [`CONTENT_SET`].
-    pub(crate) async fn start(hub: &Hub, compose: i64) -> Result<Self> {
+    pub(crate) async fn start(hub: &Hub, compose: i64, teller: Teller) -> Result<Self> {
         let world = Self {
             errata: FakeErrataTool::start().await?,
             pulp: FakePulp::start().await?,
-            lightblue: FakeLightblue::start().await?,
+            catalog: Catalog::start(teller).await?,
         };
         let mut parent: Option<Nvr> = None;
         for [name, version, release] in IMAGES {
@@ -51,11 +108,11 @@ impl Released {
             let installed = Fate::succeeds().with_rpm("x86_64", OLD);
             hub.add_built_image(&nvr, TARGET, parent.as_ref(), &installed)?;
             hub.set_composes(&nvr, &[compose]);
-            world.lightblue.add_repository(FakeRepository::new(REGISTRY, name));
             let image = FakeImage::new(name, &nvr.to_string()).published_in(REGISTRY, name, ["latest"]);
             let image = image.with_content_set(CONTENT_SET).with_rpm("bash", &format!("{OLD}.x86_64"));
             let last = name == IMAGES[IMAGES.len() - 1][0];
-            world.lightblue.add_image(if last { image.with_content_set(MORE) } else { image });
+            let image = if last { image.with_content_set(MORE) } else { image };
+            world.catalog.add(FakeRepository::new(REGISTRY, name), image);
             parent = Some(nvr);
         }
         let advisory = Advisory {
@@ -81,11 +138,9 @@ impl Released {
 
     pub(crate) fn sources(&self) -> Sources {
         let mut errata = ErrataConfig::new(self.errata.url());
-        let mut lightblue = LightblueConfig::new(self.lightblue.url());
         errata.http.timeout = Duration::from_secs(5);
-        lightblue.http.timeout = Duration::from_secs(5);
         let pulp = PulpConfig::new(self.pulp.url());
-        let images = ImagesConfig::Lightblue(lightblue);
+        let images = self.catalog.config();
         let excluded = ImageComposes::EXCLUDED.to_owned();
         Sources { errata, pulp, images, extra_repositories: BTreeMap::new(), excluded, sigkeys: Vec::new() }
     }

@@ -7,7 +7,7 @@ use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::{Client, Replica};
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
-use freshmaker::rebuild::{EventId, EventRecord, RowKey};
+use freshmaker::rebuild::{AttemptState, EventId, EventRecord, RowKey};
 use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
 
 /// The plan of a rebuild of these, which is not made. A number is that of an advisory.
@@ -91,7 +91,9 @@ pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
             let external = attempt.external.as_ref().map_or("no id".to_owned(), ToString::to_string);
             let history = client.transitions(&RowKey::Attempt(attempt.id.clone())).await?;
             let history: Vec<_> = history.into_iter().map(|step| step.reason.code).collect();
-            println!("  attempt {} {} {external} ({})", attempt.number, attempt.state, history.join(", "));
+            let failed = attempt.state == AttemptState::Failed;
+            let why = if failed { format!(": {}", attempt.reason.text) } else { String::new() };
+            println!("  attempt {} {} {external} ({}){why}", attempt.number, attempt.state, history.join(", "));
         }
     }
     Ok(())

@@ -6,14 +6,17 @@
 //! and one answer of the hub gets lost. At the same time an advisory is shipped: three released
 //! images contain the package that it fixes, each built on the one before, and the last one fails
 //! once. The compose that they were built with is renewed, and one more is made for a content set
-//! of the last one.
+//! of the last one. And the spec file of a package changes: the module that contains it is rebuilt
+//! from a new commit.
 
 use crate::Result;
+use crate::advisories::Sources;
 use crate::display::{Display, LOOK};
-use crate::released::{self, Released};
+use crate::modules::{self, Modules};
+use crate::released::{self, Released, Teller};
 use crate::show;
 use crate::stored::Stored;
-use crate::wires::{System, Understood, Wires, parsers};
+use crate::wires::{Mbs, System, Understood, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
 use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging};
@@ -36,29 +39,33 @@ const TARGET: &str = "f40-containers";
 const PARTS: u64 = 100;
 const PREFIX: &str = "org.fedoraproject.prod";
 
-pub(crate) async fn run() -> Result<bool> {
+pub(crate) async fn run(teller: Teller) -> Result<bool> {
     let hub = hub().await?;
     let odcs = FakeOdcs::start(Arc::new(SystemClock)).await?;
     odcs.script("f40-updates", Course::slow(Duration::ZERO, Duration::from_millis(500)));
     let made = made_before(&odcs).await?;
-    let released = Released::start(&hub, made).await?;
+    let released = Released::start(&hub, made, teller).await?;
+    let modules = Modules::start().await?;
     let bus = Arc::new(MemoryBus::new());
     let state = tempfile::tempdir()?;
-    let engine = wires(&hub, &odcs, &released, &bus, state.path().join("state.sqlite"))?.engine()?;
+    let (sources, mbs) = (released.sources(), modules.wire());
+    let engine = wires(&hub, &odcs, (sources, mbs), &bus, state.path().join("state.sqlite"))?.engine()?;
     let client = engine.client();
 
     println!(
         "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n\
          RHSA-2026:1398 with bash-5.1.8-9.el9 is shipped; the last of three images will fail once\n\
-         compose 1 is renewed for them, and a new one has a content set that only the last one uses\n"
+         compose 1 is renewed for them, and a new one has a content set that only the last one uses\n\
+         the spec file of zlib changes; the module web:1 contains it, and is rebuilt from a new commit\n"
     );
     bus.send(update());
     bus.send(released::shipped(PREFIX));
-    let messages = tokio::spawn(deliver(hub, odcs, Arc::clone(&bus), client.clone()));
+    bus.send(modules::changed(PREFIX));
+    let messages = tokio::spawn(deliver(hub, odcs, modules, Arc::clone(&bus), client.clone()));
     let mut followed = Ok(());
     engine.run_until(async { followed = follow(&client).await }).await?;
     followed?;
-    let (hub, odcs) = messages.await?;
+    let (hub, odcs, modules) = messages.await?;
 
     for event in client.events(EventFilter::default(), Paging::first(10)).await?.items {
         show::line(&event);
@@ -66,7 +73,8 @@ pub(crate) async fn run() -> Result<bool> {
     }
     published(&bus);
     let ledger = hub.ledger();
-    println!("\nthe hub counts {} tasks, ODCS {} composes", ledger.entries.len(), odcs.composes().len());
+    let counts = (ledger.entries.len(), odcs.composes().len(), modules.submitted());
+    println!("\nthe hub counts {} tasks, ODCS {} composes, MBS {} requests", counts.0, counts.1, counts.2);
     let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
     wrong.extend(odcs.violations());
     wrong.extend(client.check_consistency().await?.iter().map(|violation| violation.text.clone()));
@@ -113,7 +121,7 @@ async fn made_before(odcs: &FakeOdcs) -> Result<i64> {
 fn wires(
     hub: &Hub,
     odcs: &FakeOdcs,
-    released: &Released,
+    (sources, mbs): (Sources, Mbs),
     bus: &Arc<MemoryBus>,
     state: std::path::PathBuf,
 ) -> Result<Wires> {
@@ -133,14 +141,14 @@ fn wires(
     Ok(Wires {
         stored: Stored::File(state),
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
-        parsers: parsers(&[PREFIX.to_owned()], Understood { advisories: true, ..Understood::default() }),
+        parsers: parsers(&[PREFIX.to_owned()], Understood { advisories: true, builds: false, modules: true }),
         freshmaker_messages: None,
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,
         odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
-        mbs: None,
-        advisories: Some(released.sources()),
+        mbs: Some(mbs),
+        advisories: Some(sources),
         images_within: None,
     })
 }
@@ -164,16 +172,22 @@ fn update() -> Message {
     }
 }
 
-/// Brings what hub and ODCS say to the bus, as long as there is something to do. Builds would end
-/// without it, a minute later.
-async fn deliver(hub: Hub, odcs: FakeOdcs, bus: Arc<MemoryBus>, client: Client) -> (Hub, FakeOdcs) {
+/// Brings what hub, ODCS and MBS say to the bus, as long as there is something to do. Builds would
+/// end without it, a minute later.
+async fn deliver(
+    hub: Hub,
+    odcs: FakeOdcs,
+    modules: Modules,
+    bus: Arc<MemoryBus>,
+    client: Client,
+) -> (Hub, FakeOdcs, Modules) {
     while !is_finished(&client).await {
         // Each is told once: asking takes them away.
         let (tasks, composes) = (hub.messages(Dialect::Fedora), odcs.messages());
-        tasks.into_iter().chain(composes).for_each(|message| bus.send(message));
+        tasks.into_iter().chain(composes).chain(modules.messages()).for_each(|message| bus.send(message));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    (hub, odcs)
+    (hub, odcs, modules)
 }
 
 async fn is_finished(client: &Client) -> bool {

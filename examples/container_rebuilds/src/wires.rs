@@ -23,7 +23,7 @@ use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{
     KojiBuildSystem, KojiConfig, KojiImages, KojiRecipes, KojiVerifier, Profile, ProfileFiles,
 };
-use freshmaker_redhat::mbs::{GitCommits, MbsBuildSystem, MbsConfig, MbsLogin};
+use freshmaker_redhat::mbs::{Commits, GitCommits, MbsBuildSystem, MbsConfig, MbsLogin};
 use freshmaker_redhat::messages::{
     self, bodhi, dist_git, errata, koji as koji_messages, mbs as mbs_messages, odcs as odcs_messages, request,
 };
@@ -58,13 +58,13 @@ pub(crate) struct System<C> {
 /// The build system of modules, and who makes new commits for it.
 pub(crate) struct Mbs {
     pub(crate) system: System<MbsConfig>,
-    pub(crate) commits: Option<GitCommits>,
+    pub(crate) commits: Option<Arc<dyn Commits>>,
 }
 
 impl Mbs {
     pub(crate) fn open(&self) -> Result<MbsBuildSystem> {
         let mbs = MbsBuildSystem::new(self.system.config.clone())?;
-        Ok(self.commits.iter().fold(mbs, |mbs, commits| mbs.with_commits(Arc::new(commits.clone()))))
+        Ok(self.commits.iter().fold(mbs, |mbs, commits| mbs.with_commits(commits.clone())))
     }
 }
 
@@ -308,7 +308,8 @@ pub(crate) fn mbs(config: &Config) -> Option<Mbs> {
     }
     let commits = given.commits.as_ref().map(|commits| {
         let git = GitCommits::new(commits.name.as_str(), commits.email.as_str());
-        commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address))
+        let git = commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address));
+        Arc::new(git) as Arc<dyn Commits>
     });
     Some(Mbs { system: System { name: given.name.clone(), slots: given.slots, config: mbs }, commits })
 }

@@ -197,6 +197,7 @@ async fn what_failed_is_retried_and_what_cannot_be_is_refused() {
         (vec!["show", "--all"], "--all goes with retry alone"),
         (vec!["show", "--json"], "--json goes with why alone"),
         (vec!["why"], "why needs the name of an image"),
+        (vec!["show", "--catalog", "pyxis"], "--catalog goes with --world alone"),
     ] {
         let (good, said) = place.ask(&words).await;
         assert!(!good && said.contains(mistake), "{mistake}: {said}");
@@ -207,9 +208,15 @@ async fn what_failed_is_retried_and_what_cannot_be_is_refused() {
 /// went out.
 #[test]
 fn the_simulated_story_is_told() {
+    for catalog in ["lightblue", "pyxis"] {
+        story(catalog);
+    }
+}
+
+fn story(catalog: &str) {
     let begin = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_container_rebuilds"));
-    let output = command.args(["--world", "simulated"]).stdin(Stdio::null()).output().unwrap();
+    let output = command.args(["--world", "simulated", "--catalog", catalog]).stdin(Stdio::null()).output().unwrap();
     let took = begin.elapsed();
     let told = String::from_utf8(output.stdout).unwrap();
     let progress = String::from_utf8(output.stderr).unwrap();
@@ -218,6 +225,10 @@ fn the_simulated_story_is_told() {
     for part in [
         "it contains 0:bash-5.1.8-6.el9, older than 0:bash-5.1.8-9.el9",
         "it was built, and has what was demanded",
+        "the builder ran out of disk space",
+        "web:1 is rebuilt: the spec file of zlib changed",
+        "DONE web:1 as ",
+        "MBS 1 requests",
         " messages went out as ",
     ] {
         assert!(told.contains(part), "{part}: {told}");

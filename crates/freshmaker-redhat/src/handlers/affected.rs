@@ -8,6 +8,7 @@ use freshmaker::backend::BoxError;
 use freshmaker::handler::{Context, Decision, HandlerResult, History};
 use freshmaker::policy::Facts;
 use freshmaker::rebuild::EventId;
+use futures_util::future::try_join;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -117,6 +118,16 @@ impl AffectedImages {
         self.advisories.advisory(id).await
     }
 
+    /// Returns the repositories that an advisory ships to, and their content sets; nothing if there
+    /// are no repositories.
+    async fn content_sets_of(&self, advisory: &Advisory) -> freshmaker::backend::Result<BTreeSet<String>> {
+        let mut names = self.advisories.repositories(advisory.id).await?;
+        if !names.is_empty() {
+            names.append(&mut self.content_sets.content_sets(&names).await?);
+        }
+        Ok(names)
+    }
+
     /// Returns the decision to rebuild the images that this advisory affects, or why none is. If
     /// `wanted` names images, no other is rebuilt for its own sake; they have the code `not_asked`,
     /// and names that the advisory does not affect have the code `not_affected`. Images that are
@@ -134,15 +145,14 @@ impl AffectedImages {
         if let Some(verdict) = cx.policy().blocks_all(&facts.clone().with("kind", "image")) {
             return Ok(Decision::Skip(format!("{} is {verdict}", advisory.name)));
         }
-        let fixed = self.advisories.fixed_packages(advisory.id).await?;
+        let (fixed, content_sets) =
+            try_join(self.advisories.fixed_packages(advisory.id), self.content_sets_of(advisory)).await?;
         if fixed.is_empty() {
             return Ok(Decision::Skip(format!("{} has no packages", advisory.name)));
         }
-        let mut content_sets = self.advisories.repositories(advisory.id).await?;
         if content_sets.is_empty() {
             return Ok(Decision::Skip(format!("{} ships to no repository", advisory.name)));
         }
-        content_sets.append(&mut self.content_sets.content_sets(&content_sets).await?);
         let found = self.search.find(&fixed, &content_sets).await?;
         let releases = among(found, &wanted.only).judged_by(cx.policy(), &facts);
         let (releases, selection) = on_earlier_rebuilds(releases, advisory, wanted, cx).await?;

@@ -44,7 +44,7 @@ impl Latest {
     pub(super) fn successor(&self, index: &Index<'_>, place: usize) -> Option<usize> {
         let latest = *self.by_group.get(&index.group(place))?;
         let replaced = match self.newer {
-            NewerReleases::Keep => index.nvr(place).by_release(index.nvr(latest)).is_lt(),
+            NewerReleases::Keep => place != latest && index.nvr(place).by_release(index.nvr(latest)).is_lt(),
             NewerReleases::Replace => place != latest,
         };
         replaced.then_some(latest)

@@ -8,6 +8,7 @@ use super::{CatalogImage, content_sets, stand_ins};
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::policy::{Facts, Policy};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most images of one selection. More than this means that everything was added instead of the
@@ -46,12 +47,6 @@ pub enum SelectError {
         image: Nvr,
         /// How many parents it has.
         count: usize,
-    },
-    /// According to the catalog, these images were built from each other, which is impossible.
-    #[error("images are said to be built from each other: {}", .members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    Cycle {
-        /// The members of the cycle, by name.
-        members: Vec<Nvr>,
     },
 }
 
@@ -185,25 +180,42 @@ impl Releases {
     /// Returns the images to rebuild and their parents, and the reason for every image that is left
     /// out.
     ///
-    /// The result does not depend on the order in which images were added.
+    /// The result does not depend on the order in which images were added. Images that are said to
+    /// be built from each other cannot be rebuilt: their parents count as unknown, which is their
+    /// [lookup error](CatalogImage::with_lookup_error).
     ///
     /// # Errors
-    /// [`SelectError`] if there are too many images or parents, or if the images form a cycle.
+    /// [`SelectError`] if there are too many images or parents.
     pub fn select(&self) -> Result<Selection, SelectError> {
         self.check()?;
-        let index = Index::new(&self.images, &self.fixes);
+        let mut images = Cow::Borrowed(&self.images);
+        loop {
+            match self.select_among(&images) {
+                Ok(selection) => return Ok(selection),
+                // Members of a cycle are in no further one, so this ends.
+                Err(cycles) => forget_parents(images.to_mut(), &cycles),
+            }
+        }
+    }
+
+    /// Selects images if they have no cycle.
+    ///
+    /// # Errors
+    /// The members of each cycle.
+    fn select_among(&self, images: &BTreeMap<Nvr, CatalogImage>) -> Result<Selection, Vec<Vec<Nvr>>> {
+        let index = Index::new(images, &self.fixes);
         let choice = Choice::new(&index, &self.fixes);
         let latest = Latest::find(&index, &choice.chosen, self.newer);
         let todo = |place: &usize| !self.already_rebuilt.contains_key(index.nvr(*place));
         let chosen = choice.chosen.iter().copied().filter(todo);
         let roots = chosen.map(|place| latest.successor(&index, place).unwrap_or(place)).filter(todo).collect();
-        let cycle = |members: Vec<usize>| SelectError::Cycle {
-            members: members.into_iter().map(|place| index.nvr(place).clone()).collect(),
+        let named = |cycles: Vec<BTreeSet<usize>>| -> Vec<Vec<Nvr>> {
+            cycles.iter().map(|members| members.iter().map(|place| index.nvr(*place).clone()).collect()).collect()
         };
         let mut wiring = Wiring::new(&index, &latest, &self.already_rebuilt);
-        let (wires, order) = wiring.wire(&roots).map_err(cycle)?;
+        let (wires, order) = wiring.wire(&roots).map_err(named)?;
         wiring.stand_ins = stand_ins::find(&index, &wires, &order, &roots, &self.fixes, &self.content_sets);
-        let (wires, order) = wiring.wire(&roots).map_err(cycle)?;
+        let (wires, order) = wiring.wire(&roots).map_err(named)?;
         Ok(Selection::new(&self.fixes, &choice, &wiring, &wires, &order, content_sets::complete(&index)))
     }
 
@@ -214,6 +226,25 @@ impl Releases {
         match self.images.values().find(|image| image.parents.len() > PARENTS_MAX) {
             Some(image) => Err(SelectError::TooManyParents { image: image.nvr.clone(), count: image.parents.len() }),
             None => Ok(()),
+        }
+    }
+}
+
+/// Largest number of members of a cycle that an error names.
+const NAMED_MAX: usize = 5;
+
+/// Forgets the parents of the members of these cycles, and says so as their lookup error.
+fn forget_parents(images: &mut BTreeMap<Nvr, CatalogImage>, cycles: &[Vec<Nvr>]) {
+    for members in cycles {
+        let names: Vec<_> = members.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+        let more = members.len() - names.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let error = format!("images are said to be built from each other: {}{more}", names.join(", "));
+        for member in members {
+            if let Some(image) = images.get_mut(member) {
+                image.parents.clear();
+                image.error.get_or_insert_with(|| error.clone());
+            }
         }
     }
 }

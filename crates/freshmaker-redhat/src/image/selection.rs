@@ -4,7 +4,7 @@ use super::fixes::{Finding, Fixes};
 use super::index::Index;
 use super::wiring::{Base, Wires, Wiring};
 use freshmaker::Reason;
-use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter};
+use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Nvr, Parameter};
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::plan::{Planner, RebuildReason};
 use std::collections::{BTreeMap, BTreeSet};
@@ -359,12 +359,16 @@ fn graph(index: &Index<'_>, images: &[SelectedImage]) -> ArtifactGraph {
         let known = index.place(nvr).map(|place| index.images[place].artifact.clone());
         known.unwrap_or_else(|| Artifact::new(nvr.to_string(), ArtifactKind::Image))
     };
+    images.iter().for_each(|image| graph.insert(artifact(&image.nvr)));
     for image in images {
-        graph.insert(artifact(&image.nvr));
+        let id = ArtifactId::new(image.nvr.to_string());
         for parent in &image.parents {
-            graph.insert(artifact(&parent.nvr));
+            let below = ArtifactId::new(parent.nvr.to_string());
+            if graph.get(&below).is_none() {
+                graph.insert(artifact(&parent.nvr));
+            }
             // This cannot fail, because both ends were inserted.
-            let _ = graph.depend(image.nvr.to_string(), parent.nvr.to_string(), parent.kind);
+            let _ = graph.depend(id.clone(), below, parent.kind);
         }
     }
     graph

@@ -61,9 +61,9 @@ impl<'a> Wiring<'a> {
     /// moves some dependencies of each cycle back to where they were declared.
     ///
     /// # Errors
-    /// The members of a cycle that the catalog declared, and that was not made by moving to other
-    /// releases.
-    pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<usize>> {
+    /// The members of each cycle that the catalog declared, and that was not made by moving to
+    /// other releases.
+    pub(super) fn wire(&mut self, roots: &BTreeSet<usize>) -> Result<(Wires, Vec<usize>), Vec<BTreeSet<usize>>> {
         loop {
             let reached = Index::walk(roots.iter().copied(), |place| self.rebuilt_parents(place));
             let wires: Wires = reached.into_iter().map(|place| (place, self.bases(place).collect())).collect();
@@ -110,8 +110,8 @@ impl<'a> Wiring<'a> {
     /// Dependencies of builder stages that were moved go back first, to a parent that is not
     /// rebuilt: an image may well be built with an older release of itself. If there is none,
     /// dependencies of last stages go back, to a parent that is rebuilt.
-    fn open_cycles(&mut self, wires: &Wires) -> Result<(), Vec<usize>> {
-        let mut declared = None;
+    fn open_cycles(&mut self, wires: &Wires) -> Result<(), Vec<BTreeSet<usize>>> {
+        let mut declared = Vec::new();
         for component in graph(wires).components().into_iter().rev() {
             let members: BTreeSet<usize> = component.into_iter().collect();
             let moved: Vec<_> = members.iter().flat_map(|child| self.moved(*child, &wires[child], &members)).collect();
@@ -119,12 +119,12 @@ impl<'a> Wiring<'a> {
             let stay = if in_builders.is_empty() { Stay::Rebuilt } else { Stay::Unfixed };
             let back = if in_builders.is_empty() { moved.iter().collect() } else { in_builders };
             if back.is_empty() && has_cycle(&members, wires) {
-                declared = declared.or(Some(members));
+                declared.push(members);
                 continue;
             }
             self.stays.extend(back.into_iter().map(|(edge, _)| (*edge, stay)));
         }
-        declared.map_or(Ok(()), |members| Err(members.into_iter().collect()))
+        if declared.is_empty() { Ok(()) } else { Err(declared) }
     }
 
     /// Uses the rebuild of a parent that was left unfixed to break a cycle, if it is rebuilt for

@@ -3,11 +3,15 @@ use super::fault::{CallError, Fault};
 use super::xmlrpc::{Request, Response, Value};
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{Call, Http, HttpConfig, Reply, off_runtime};
+use futures_util::{StreamExt, TryStreamExt};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 /// Largest number of calls in one multicall. The hub runs all of them in one transaction.
 pub(crate) const CHUNK: usize = 100;
+
+/// Largest number of multicalls at the same time. Each holds a process of the hub and its database.
+const PARALLEL: usize = 4;
 
 /// Largest number of requests for one multicall whose answer cannot be read as a whole. To isolate
 /// one odd call of 100 takes up to 14. A hub of which much more makes no sense is broken itself.
@@ -56,9 +60,9 @@ impl Client {
         self.post(&self.config.url, HeaderMap::new(), request, Call::Read).await
     }
 
-    /// Calls many methods that change nothing, in multicalls of up to 100 calls, one after the
-    /// other. The answers are in the order of the calls; each is a value, the fault that its method
-    /// raised, or [`Corrupt`](Remedy::Corrupt) if this answer cannot be read.
+    /// Calls many methods that change nothing, in multicalls of up to 100 calls, at most 4 of them
+    /// at the same time. The answers are in the order of the calls; each is a value, the fault that
+    /// its method raised, or [`Corrupt`](Remedy::Corrupt) if this answer cannot be read.
     ///
     /// If an answer as a whole cannot be read, its calls are asked again in halves, until the odd
     /// ones are alone. So they cost no other call.
@@ -67,16 +71,14 @@ impl Client {
     /// If a multicall as a whole fails: there is no answer, or none of its calls has one that can
     /// be read, or more than a few of 100 have none.
     pub async fn multicall(&self, requests: &[Request]) -> Result<Vec<Result<Value, CallError>>> {
-        let mut answers = Vec::with_capacity(requests.len());
-        for chunk in requests.chunks(CHUNK) {
-            self.chunk(chunk, &mut answers).await?;
-        }
-        Ok(answers)
+        let chunks: Vec<_> = requests.chunks(CHUNK).map(|chunk| self.chunk(chunk)).collect();
+        let answers = futures_util::stream::iter(chunks).buffered(PARALLEL);
+        Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     /// Makes one multicall, in parts if its answer cannot be read as a whole.
-    async fn chunk(&self, chunk: &[Request], answers: &mut Vec<Result<Value, CallError>>) -> Result<()> {
-        let begin = answers.len();
+    async fn chunk(&self, chunk: &[Request]) -> Result<Vec<Result<Value, CallError>>> {
+        let mut answers = Vec::with_capacity(chunk.len());
         // Parts that are still to be asked for, the next one last.
         let (mut parts, mut asked) = (vec![chunk], 0);
         while let Some(part) = parts.pop() {
@@ -94,12 +96,10 @@ impl Client {
             }
         }
         let odd = |answer: &Result<Value, CallError>| matches!(answer, Err(CallError::Failed(_)));
-        match answers[begin..].iter().find(|answer| !odd(answer)) {
-            None if answers.len() > begin + 1 => {
-                Err(Error::new(Remedy::Corrupt, self.place("multiCall"), "none of the answers can be read"))
-            }
-            Some(_) | None => Ok(()),
+        if answers.len() > 1 && answers.iter().all(odd) {
+            return Err(Error::new(Remedy::Corrupt, self.place("multiCall"), "none of the answers can be read"));
         }
+        Ok(answers)
     }
 
     async fn part(&self, part: &[Request]) -> Result<Vec<Result<Value, CallError>>> {

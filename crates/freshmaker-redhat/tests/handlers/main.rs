@@ -4,10 +4,14 @@
 
 mod advisory;
 mod announced;
+mod cancelled;
 mod composes;
+mod crashed;
 mod earlier;
+mod ended;
 mod farm;
 mod follow;
+mod hung;
 #[path = "../odcs/hurry.rs"]
 mod hurry;
 mod named;

@@ -22,7 +22,11 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(configure: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
-        let world = World::new();
+        Self::of(World::new(), configure)
+    }
+
+    /// The same in this world.
+    pub(super) fn of(world: World, configure: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let builder = world.builder().parsers(messages::parsers([PREFIX])).facts(FACTS);
         let engine = configure(builder).build().unwrap();
         Self { world, engine }

@@ -142,18 +142,42 @@ fn a_release_that_nobody_needs_any_more_does_not_replace_others() {
     assert_eq!(selection.excluded(&nvr("base-1-2")).unwrap().code, "not_needed");
 }
 
+/// The catalog contradicts itself about some images: these fail with what is built on them, and all
+/// others are rebuilt.
 #[test]
-fn a_cycle_in_the_catalog_is_an_error_that_names_it() {
-    let cycle = world(vec![
+fn a_cycle_in_the_catalog_is_an_error_of_its_members() {
+    let world = world(vec![
         affected("a-1-1", Some("b-1-1")),
         parent_image("b-1-1", Some("c-1-1")),
         parent_image("c-1-1", Some("b-1-1")),
+        affected("itself-1-1", Some("itself-1-1")),
+        affected("well-1-1", None),
     ]);
-    let error = cycle.releases().select().unwrap_err();
-    assert_eq!(error, SelectError::Cycle { members: vec![nvr("b-1-1"), nvr("c-1-1")] });
-    assert_eq!(error.to_string(), "images are said to be built from each other: b-1-1, c-1-1");
-    let alone = world(vec![affected("a-1-1", Some("a-1-1"))]).releases().select().unwrap_err();
-    assert_eq!(alone, SelectError::Cycle { members: vec![nvr("a-1-1")] });
+    let selection = world.releases().select().unwrap();
+    assert_eq!(shown(&selection), ["well-1-1: "]);
+    let why = |name: &str| {
+        let why = selection.excluded(&nvr(name)).unwrap();
+        format!("{}: {}", why.code, why.text)
+    };
+    let error = "lookup_error: images are said to be built from each other:";
+    assert_eq!(why("b-1-1"), format!("{error} b-1-1, c-1-1"));
+    assert_eq!(why("itself-1-1"), format!("{error} itself-1-1"));
+    assert!(why("a-1-1").starts_with("parent_not_rebuilt: "), "{}", why("a-1-1"));
+    let plan = selection.planner().plan().unwrap();
+    assert_eq!(plan.nodes().filter(|node| node.impediment.is_some()).count(), 3);
+}
+
+/// A long cycle is named by some of its members, and many cycles cost no more than one.
+#[test]
+fn cycles_of_any_size_and_number_end() {
+    let name = |n: usize| format!("n{n:04}-1-1");
+    let ring = (0..500).map(|n| affected(&name(n), Some(&name((n + 1) % 500))));
+    let pairs = (500..1_500).map(|n| affected(&name(n), Some(&name(n ^ 1))));
+    let selection = world(ring.chain(pairs).collect()).releases().select().unwrap();
+    assert!(selection.images().is_empty());
+    assert_eq!(selection.exclusions().filter(|(_, why)| why.code == "lookup_error").count(), 1_500);
+    let why = selection.excluded(&nvr(&name(7))).unwrap();
+    assert!(why.text.ends_with("n0003-1-1, n0004-1-1 and 495 more"), "{}", why.text);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod form;
 mod found;
+mod images;
 mod recorded;
 mod requests;
 mod troubles;

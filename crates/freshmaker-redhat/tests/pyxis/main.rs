@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../lightblue/images.rs"]
+mod images;
 mod recorded;
 mod requests;
 mod same;

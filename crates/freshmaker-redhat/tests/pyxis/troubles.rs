@@ -1,9 +1,9 @@
 //! A service that is away, wrong or incomplete: the error says so, and nothing is lost in silence.
 
-use crate::world::{REGISTRY, World, app, bash, client, texts};
+use crate::world::{REGISTRY, World, app, bash, client, nvrs, texts};
 use freshmaker::backend::Remedy;
 use freshmaker_net::Secret;
-use freshmaker_redhat::fakes::lightblue::FakeRepository;
+use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
 use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig, PyxisLogin, UnpublishedRepository};
 use freshmaker_testing::http::{Reply, Server};
@@ -204,6 +204,15 @@ async fn an_answer_that_lacks_objects_is_an_error() {
     world.service.add_repository(FakeRepository::new(REGISTRY, "app").with_field("auto_rebuild_tags", json!("latest")));
     let error = world.error().await;
     assert_eq!(error.text, "`data.find_repositories.data[0].auto_rebuild_tags`: expected a list, found text");
+}
+
+#[tokio::test]
+async fn two_images_with_one_nvr_are_united_and_those_without_are_left_out() {
+    let world = World::small().await;
+    world.service.add_image(app("app-container-1-1").on("s390x").with_content_set("other"));
+    let nameless = FakeImage::without_build().with_content_set("set").with_rpm("bash", "bash-1-1.x");
+    world.service.add_image(nameless.published_in(REGISTRY, "app", ["latest"]));
+    assert_eq!(nvrs(&world.containing_bash().await.unwrap()), ["app-container-1-1"]);
 }
 
 #[test]

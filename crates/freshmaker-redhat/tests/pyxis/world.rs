@@ -1,13 +1,11 @@
+pub(crate) use crate::images::{REGISTRY, app, bare, bash, nvrs, texts};
 use freshmaker::backend::{Error, Result};
-use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
+use freshmaker_redhat::fakes::lightblue::FakeRepository;
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::image::CatalogImage;
-use freshmaker_redhat::lookup::{Containing, Images};
+use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
-use std::collections::BTreeSet;
 use std::time::Duration;
-
-pub(crate) const REGISTRY: &str = "registry.example.com";
 
 pub(crate) struct World {
     pub(crate) service: FakePyxis,
@@ -57,27 +55,4 @@ pub(crate) fn client(url: &str, change: impl FnOnce(&mut PyxisConfig)) -> Pyxis 
     config.http.timeout = Duration::from_secs(30);
     change(&mut config);
     Pyxis::new(config).unwrap()
-}
-
-pub(crate) fn bash() -> Containing {
-    Containing { packages: texts(["bash"]), content_sets: texts(["set"]) }
-}
-
-pub(crate) fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    texts.into_iter().map(str::to_owned).collect()
-}
-
-/// An image with bash and the content set `set`, published in the repository `app`.
-pub(crate) fn app(build: &str) -> FakeImage {
-    bare(build).published_in(REGISTRY, "app", ["latest"])
-}
-
-/// The same in no repository.
-pub(crate) fn bare(build: &str) -> FakeImage {
-    let package = build.rsplitn(3, '-').last().unwrap();
-    FakeImage::new(package, build).with_content_set("set").with_rpm("bash", "bash-5.1-6.el9.x86_64")
-}
-
-pub(crate) fn nvrs(found: &[CatalogImage]) -> Vec<String> {
-    found.iter().map(|image| image.nvr().to_string()).collect()
 }
