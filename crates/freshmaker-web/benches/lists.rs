@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
 use freshmaker::artifact::{ArtifactKind, Parameters};
-use freshmaker::backend::{Storage, StorageUpkeep};
+use freshmaker::backend::Storage;
 use freshmaker::client::Client;
 use freshmaker::event::Envelope;
 use freshmaker::rebuild::{
@@ -225,10 +225,10 @@ struct BuildRow {
     done_at: Option<i64>,
 }
 
-type Connection = Arc<Mutex<SqliteConnection>>;
+type Shared = Arc<Mutex<SqliteConnection>>;
 
 /// A route that answers one query.
-fn bare<T>(path: &str, connection: &Connection, query: &'static str) -> Router
+fn bare<T>(path: &str, connection: &Shared, query: &'static str) -> Router
 where
     T: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite> + Serialize + Send + 'static,
 {

@@ -102,7 +102,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         match accepted {
             Ok((stream, peer)) => {
                 let (router, ending) = (router.clone(), Ending(ending.clone()));
-                let service = service_fn(move |request| answered(request, router.clone(), peer, ending.clone()));
+                // In a box that is freed once the headers are answered: a stream of changes stays for long.
+                let answer = move |request| Box::pin(answered(request, router.clone(), peer, ending.clone()));
+                let service = service_fn(answer);
                 let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
