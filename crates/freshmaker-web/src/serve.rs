@@ -102,7 +102,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         match accepted {
             Ok((stream, peer)) => {
                 let (router, ending) = (router.clone(), Ending(ending.clone()));
-                // In a box that is freed once the headers are answered: a stream of changes stays for long.
+                // In a box that is freed with the headers of the answer: streams stay for long.
                 let answer = move |request| Box::pin(answered(request, router.clone(), peer, ending.clone()));
                 let service = service_fn(answer);
                 let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
