@@ -20,6 +20,22 @@ pub enum RetryPart {
     Whole,
 }
 
+impl RetryPart {
+    /// Returns the identity of the message with which this part of an event is done over, among
+    /// those of the source [`Client::LOCAL`].
+    #[must_use]
+    pub fn message(self, event: EventId) -> String {
+        format!("{event}/retry/{}", self.as_str())
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => Client::FAILED_PART,
+            Self::Whole => "whole",
+        }
+    }
+}
+
 /// What a person decides. All of it is kept in the history, with the name that is given as `by`.
 ///
 /// These calls return when the decision is stored. While the storage does not answer, they wait and
@@ -144,18 +160,14 @@ impl Client {
             return Err(rejected(format!("nothing of event {id} failed")));
         }
         self.must_have_handler(&event.handler)?;
-        let part = match part {
-            RetryPart::Failed => Self::FAILED_PART,
-            RetryPart::Whole => "whole",
-        };
         let headers = [
             (Message::RETRIES, id.to_string()),
-            (Message::PART, part.to_owned()),
+            (Message::PART, part.as_str().to_owned()),
             (Message::HANDLER, event.handler),
             (Message::REQUESTER, by.to_owned()),
         ];
         self.send_decision(Message {
-            id: format!("{id}/retry/{part}"),
+            id: part.message(id),
             topic: event.envelope.kind,
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             body: event.envelope.payload.to_string().into_bytes(),

@@ -5,9 +5,9 @@
 //! that what it waits for is seen at once, and that can [preview](Client::preview) what an event
 //! would do.
 
-mod answers;
 mod decide;
 mod kept;
+mod marks;
 mod open;
 mod pause;
 mod replicas;
@@ -18,9 +18,9 @@ mod wait;
 mod wake;
 mod why;
 
-pub use answers::{Answer, AnswerGroup, FailureGroup, TimeToFix, TimesToFix};
 pub use decide::RetryPart;
 pub use kept::{Applied, KeptPlan};
+pub use marks::{FailureGroup, MarkGroup, TimeToFix, TimesToFix};
 pub use pause::Pause;
 pub(crate) use pause::paused;
 pub use replicas::{Difference, Replica};

@@ -6,7 +6,7 @@ use crate::plan::{Diagram, DiagramBox, Mark};
 use std::collections::BTreeSet;
 
 impl From<BuildState> for Mark {
-    /// Returns how far a build in this state is.
+    /// Returns the mark of a build in this state.
     fn from(state: BuildState) -> Self {
         match state {
             BuildState::Blocked | BuildState::Ready => Self::Waiting,
@@ -18,6 +18,22 @@ impl From<BuildState> for Mark {
             BuildState::Failed | BuildState::DependencyFailed => Self::Failed,
             BuildState::Canceled => Self::Canceled,
         }
+    }
+}
+
+impl Mark {
+    /// Returns the states of builds that have this mark.
+    ///
+    /// ```
+    /// use freshmaker::plan::Mark;
+    /// use freshmaker::rebuild::BuildState;
+    ///
+    /// assert_eq!(Mark::from(BuildState::Verifying), Mark::Running);
+    /// assert_eq!(Mark::Waiting.states().collect::<Vec<_>>(), [BuildState::Blocked, BuildState::Ready]);
+    /// assert_eq!(Mark::Changed.states().count(), 0);
+    /// ```
+    pub fn states(self) -> impl Iterator<Item = BuildState> {
+        BuildState::ALL.iter().copied().filter(move |state| Self::from(*state) == self)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::each;
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Remedy};
-use freshmaker::client::{Answer, Client};
+use freshmaker::client::Client;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
+use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
     BuildId, BuildState, ConcurrencyLimits, EventId, Failure, FailureClass, NextChange, Observed, WaitKind,
 };
@@ -112,10 +113,9 @@ async fn counts_lists_failures_and_times_agree() {
         world.settle(&engine).await;
         let event = client.wait_for_message(&second).await.unwrap()[0].id;
 
-        let groups = client.answers(event).await.unwrap();
-        let told: Vec<_> = groups.iter().map(|group| (group.answer, group.reason_code.as_str(), group.count)).collect();
-        let expected =
-            [(Answer::Failed, "dependency_failed", 1), (Answer::Failed, "failed", 1), (Answer::Fixed, "built", 1)];
+        let groups = client.marks(event).await.unwrap();
+        let told: Vec<_> = groups.iter().map(|group| (group.mark, group.reason_code.as_str(), group.count)).collect();
+        let expected = [(Mark::Failed, "dependency_failed", 1), (Mark::Failed, "failed", 1), (Mark::Done, "built", 1)];
         assert_eq!(told, expected);
         for group in groups {
             let listed = client.builds(group.filter, Paging::first(10).counted()).await.unwrap();
@@ -137,6 +137,6 @@ async fn counts_lists_failures_and_times_agree() {
         assert!(fixed.received_at.unwrap() <= fixed.event.created_at);
         assert_eq!(Some(later(fixed.received_at.unwrap(), fixed.took)), fixed.event.done_at);
         assert_eq!((times.percentile(50), times.percentile(90)), (Some(fixed.took), Some(fixed.took)));
-        assert_eq!(client.answers(EventId(404)).await.unwrap(), []);
+        assert_eq!(client.marks(EventId(404)).await.unwrap(), []);
     }
 }

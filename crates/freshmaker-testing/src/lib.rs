@@ -21,6 +21,7 @@
 //! version to version.
 
 pub mod conformance;
+pub mod counted;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod sim;

@@ -112,7 +112,7 @@ await step("a hidden page asks for nothing", page, async () => {
   page.off("request", count);
 });
 
-await step("a failed build is found by its cause and retried", page, async () => {
+await step("a failed build is found by its cause, and its group is retried once", page, async () => {
   await page.goto(at("/"));
   await page.locator(".alarm.fail", { hasText: "failed" }).getByRole("link").click();
   await page.waitForURL(/failures/);
@@ -122,11 +122,22 @@ await step("a failed build is found by its cause and retried", page, async () =>
   await page.locator(".facts a", { hasText: /^event \d+$/ }).first().click();
   await page.waitForURL(/events\/\d+$/);
   await until(page, () => /COMPLETE/.test(document.querySelector("h1").innerText), undefined, 120_000);
-  await page.getByRole("button", { name: "Retry what failed" }).click();
-  await page.waitForURL(/messages\/local\/.*told=retried/);
-  await page.locator("#head a", { hasText: /^event \d+$/ }).click();
+  const failed = Number(page.url().match(/(\d+)$/)[1]);
+  await page.goto(at("/failures"));
+  await page.getByRole("button", { name: /^Retry this group/ }).first().click();
+  await page.waitForURL(/events\?told=group-retried/);
+  assert.match(await page.locator(".told").innerText(), /^Retried/);
+  // The new event comes by itself.
+  await until(page, (failed) => Number(document.querySelector("#list tbody a").textContent.match(/\d+/)[0]) > failed, failed);
+  await page.locator("#list tbody a", { hasText: /^event \d+$/ }).first().click();
   await page.waitForURL(/events\/\d+$/);
   await until(page, () => document.querySelector("h1 .s").textContent === "COMPLETE", undefined, 120_000);
+  assert.match(await page.locator("#head").innerText(), new RegExp(`retries event ${failed}`));
+  await page.goto(at("/failures"));
+  await page.getByRole("button", { name: /^Retry this group/ }).first().click();
+  assert.match(await page.locator("main").innerText(), /was not done over yet/);
+  await page.getByRole("link", { name: "Back to where you were" }).click();
+  assert.equal(await heading(page), "Failures by cause");
 });
 
 await step("a dead letter is requeued, and the audit log says who did it", page, async () => {
@@ -138,6 +149,20 @@ await step("a dead letter is requeued, and the audit log says who did it", page,
   await page.goto(at("/audit"));
   const row = page.locator("tbody tr", { hasText: "requeue" }).first();
   assert.match(await row.innerText(), /local\s+requeue[\s\S]*DONE/);
+  await page.locator("summary", { hasText: "Filter" }).click();
+  await page.getByLabel("What, or on what").fill("requeue");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL(/what=requeue/);
+  const rows = await page.locator("tbody tr").allInnerTexts();
+  assert.ok(rows.length > 0 && rows.every((row) => row.includes("requeue")), rows.join("\n"));
+});
+
+await step("times to fix are fetched as a table", page, async () => {
+  await page.goto(at("/report"));
+  const link = await page.getByRole("link", { name: "These events as CSV" }).getAttribute("href");
+  const answer = await fetch(new URL(link, page.url()));
+  assert.match(answer.headers.get("content-type"), /^text\/csv/);
+  assert.match(await answer.text(), /^event,search_key,severity/);
 });
 
 await step("what is not there says what to do", page, async () => {

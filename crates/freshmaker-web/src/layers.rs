@@ -1,6 +1,6 @@
-//! What stands between a request and its handler, from the outside in: [`answer`] (request id,
-//! security headers, problems as bodies, counting), panics, the time limit, cross-site requests,
-//! [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
+//! What stands between a request and its handler, from the outside in: compression, [`answer`]
+//! (request id, security headers, problems as bodies, counting), panics, the time limit, cross-site
+//! requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
 
 use crate::auth::{Allowed, Caller, Network, has_secret};
 use crate::page::Reader;
@@ -11,12 +11,13 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
@@ -43,6 +44,18 @@ pub(crate) fn around(web: &Web, routes: Router) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.timeout))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(web.clone(), answer))
+        .layer(CompressionLayer::new())
+        .layer(from_fn(compress_reads_alone))
+}
+
+/// Lets only what is read be compressed: the layer answers a request that takes no encoding at all
+/// with 406, which must not happen to a write that was made. Streams of changes and answers of less
+/// than 32 bytes are never compressed.
+async fn compress_reads_alone(mut request: Request, next: Next) -> Response {
+    if request.method() != Method::GET {
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
+    next.run(request).await
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer passes it so")]

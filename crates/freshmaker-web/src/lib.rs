@@ -34,11 +34,13 @@
 //!
 //! | path | gives | for |
 //! |---|---|---|
-//! | `/api/3/events…` | events, their plans (JSON, SVG, …), exclusions and histories | readers |
-//! | `/api/3/builds…`, `/api/3/attempts…` | builds, submissions and their histories | readers |
+//! | `/api/3/events…` | events, their plans (JSON, SVG, …), forecasts, exclusions and histories | readers |
+//! | `/api/3/builds…`, `/api/3/attempts…` | builds, what they wait for, submissions, histories | readers |
+//! | `/api/3/failures`, `POST …/retry` | failed builds by cause; to do those of one cause over | readers, rebuilders |
+//! | `/api/3/report` | how long events took, as JSON or CSV | readers |
 //! | `/api/3/artifacts/{id}`, `…/explain?event=` | latest builds; why it is rebuilt or not | readers |
 //! | `POST /api/3/plans`, `/api/3/plans/{hash}`, `…/diff`, `POST …/apply` | what would be done, and to do exactly that | readers, rebuilders |
-//! | `/api/3/counts`, `/api/3/pauses`, `POST /api/3/systems/{name}/pause`, `…/resume` | builds by reason; build systems | readers, administrators |
+//! | `/api/3/counts`, `/api/3/systems`, `/api/3/pauses`, `POST /api/3/systems/{name}/pause`, `…/resume` | builds by reason; build systems | readers, administrators |
 //! | `/api/3/stream` | changes as server-sent events, which resume | readers |
 //! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | how it goes | readers |
 //! | `POST …/cancel`, `…/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |
@@ -50,7 +52,8 @@
 //! Readers, rebuilders (roles `admin` and `manual_rebuilder`) and administrators (`admin`) are
 //! named in [`Config`]. Answers that fail are problem details (RFC 9457) with a [`ProblemCode`].
 //! Lists come in parts of at most 200 rows, with opaque cursors. Rows have their version as `ETag`;
-//! `If-None-Match` saves an answer, and `If-Match` refuses a decision about another version.
+//! `If-None-Match` saves an answer, and `If-Match` refuses a decision about another version. What
+//! is read is compressed with gzip for callers who take it.
 //!
 //! # Who calls
 //!
@@ -110,6 +113,7 @@ mod hub;
 mod layers;
 mod limits;
 mod metrics;
+mod open;
 #[cfg(feature = "page")]
 mod page;
 #[cfg(not(feature = "page"))]
@@ -135,7 +139,7 @@ pub use limits::Limits;
 pub use page_config::PageConfig;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;
-pub use serve::serve;
+pub use serve::{ServeError, serve, serve_with_engine};
 pub use web::Web;
 
 use freshmaker::Client;

@@ -1,10 +1,12 @@
 //! The list of routes. A route cannot be registered without saying who may use it.
 
-use crate::api::{artifacts, builds, dead_letters, events, messages, operations, plans, stream, systems, tokens};
+use crate::api::{
+    artifacts, builds, dead_letters, events, failures, messages, operations, plans, report, stream, systems, tokens,
+};
 use crate::auth::Allowed;
 use crate::metrics;
 use crate::page;
-use crate::problem;
+use crate::problem::{self, ProblemBody};
 use crate::web::Web;
 use axum::Router;
 use axum::http::{Method, header};
@@ -12,6 +14,7 @@ use axum::routing::{MethodRouter, get};
 use std::collections::BTreeMap;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi as Text, PathItem, Ref, ResponseBuilder};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
@@ -36,6 +39,7 @@ pub(crate) type PageRoute = (Allowed, Method, &'static str, MethodRouter<Web>);
     tags(
         (name = "events", description = "What happened, what is rebuilt because of it, and why"),
         (name = "builds", description = "Artifacts being rebuilt, and their submissions"),
+        (name = "failures", description = "What failed, by its cause"),
         (name = "artifacts", description = "One artifact over time"),
         (name = "plans", description = "What would be done, and to do exactly that"),
         (name = "systems", description = "Build systems, and how many builds each has"),
@@ -43,6 +47,7 @@ pub(crate) type PageRoute = (Allowed, Method, &'static str, MethodRouter<Web>);
         (name = "operations", description = "How the service is"),
         (name = "administration", description = "Tokens and the audit log"),
     ),
+    components(schemas(ProblemBody)),
     security((), ("bearer" = [])),
 )]
 struct Description;
@@ -95,13 +100,28 @@ impl Routes {
 
     /// The router, and who may use which method of which path.
     pub(crate) fn into_parts(self) -> (Router, BTreeMap<(String, String), Allowed>) {
-        let (router, description) = self.router.split_for_parts();
+        let (router, mut description) = self.router.split_for_parts();
+        complete(&mut description);
         let text = description.to_pretty_json().expect("a description has texts for keys");
         let description = get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) });
         let mut allowed = self.allowed;
         let router = router.route("/api/3/openapi.json", self.web.allow(Allowed::Everybody, description));
         allowed.insert((Method::GET.to_string(), "/api/3/openapi.json".to_owned()), Allowed::Everybody);
         (router.with_state(self.web), allowed)
+    }
+}
+
+/// Says of every operation that it may be answered with a problem, and names each by its tag and
+/// its function: functions of two files may have the same name.
+fn complete(description: &mut Text) {
+    let body = Content::new(Some(Ref::from_schema_name("Problem")));
+    let problem = ResponseBuilder::new().description("A problem").content("application/problem+json", body).build();
+    for PathItem { get, post, delete, .. } in description.paths.paths.values_mut() {
+        for operation in [get, post, delete].into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), problem.clone().into());
+            let tag = operation.tags.iter().flatten().next();
+            operation.operation_id = operation.operation_id.take().zip(tag).map(|(id, tag)| format!("{tag}_{id}"));
+        }
     }
 }
 
@@ -116,6 +136,7 @@ fn api(web: &Web) -> Routes {
     Routes::new(web)
         .add(readers, routes!(events::list))
         .add(readers, routes!(events::one))
+        .add(readers, routes!(events::forecast))
         .add(readers, routes!(events::plan))
         .add(readers, routes!(events::excluded))
         .add(readers, routes!(events::transitions))
@@ -124,6 +145,7 @@ fn api(web: &Web) -> Routes {
         .add(rebuilders, routes!(events::retry))
         .add(readers, routes!(builds::list))
         .add(readers, routes!(builds::one))
+        .add(readers, routes!(builds::waiting_for))
         .add(readers, routes!(builds::attempts))
         .add(readers, routes!(builds::transitions))
         .add(admins, routes!(builds::give_up))
@@ -139,6 +161,10 @@ fn api(web: &Web) -> Routes {
         .add(readers, routes!(plans::one))
         .add(rebuilders, routes!(plans::diff))
         .add(rebuilders, routes!(plans::apply))
+        .add(readers, routes!(failures::list))
+        .add(rebuilders, routes!(failures::retry))
+        .add(readers, routes!(report::report))
+        .add(readers, routes!(systems::list))
         .add(readers, routes!(systems::pauses))
         .add(admins, routes!(systems::pause))
         .add(admins, routes!(systems::resume))
@@ -180,6 +206,7 @@ mod tests {
     const STATED: &str = "
         GET /api/3/events readers
         GET /api/3/events/{id} readers
+        GET /api/3/events/{id}/forecast readers
         GET /api/3/events/{id}/plan readers
         GET /api/3/events/{id}/excluded readers
         GET /api/3/events/{id}/transitions readers
@@ -188,6 +215,7 @@ mod tests {
         POST /api/3/events/{id}/retry admin manual_rebuilder
         GET /api/3/builds readers
         GET /api/3/builds/{id} readers
+        GET /api/3/builds/{id}/waiting-for readers
         GET /api/3/builds/{id}/attempts readers
         GET /api/3/builds/{id}/transitions readers
         POST /api/3/builds/{id}/give-up admin
@@ -198,6 +226,10 @@ mod tests {
         GET /api/3/plans/{hash} readers
         GET /api/3/plans/{hash}/diff admin manual_rebuilder
         POST /api/3/plans/{hash}/apply admin manual_rebuilder
+        GET /api/3/failures readers
+        POST /api/3/failures/retry admin manual_rebuilder
+        GET /api/3/report readers
+        GET /api/3/systems readers
         GET /api/3/pauses readers
         POST /api/3/systems/{system}/pause admin
         POST /api/3/systems/{system}/resume admin
@@ -241,6 +273,7 @@ mod tests {
         POST /systems/{system}/pause admin
         POST /systems/{system}/resume admin
         GET /failures readers
+        POST /failures/retry admin manual_rebuilder
         GET /dead-letters readers
         GET /messages/{source}/{id} readers
         POST /messages/{source}/{id}/requeue admin
@@ -257,6 +290,20 @@ mod tests {
         let lines = STATED.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let lines = lines.filter(|words| !words.is_empty());
         lines.map(|words| ((words[0].to_owned(), words[1].to_owned()), words[2..].to_vec())).collect()
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let web = Web::new(Client::new(Arc::new(MemoryStorage::new())), Config::default());
+        let (_, mut description) = api(&web).router.split_for_parts();
+        complete(&mut description);
+        let items = description.paths.paths.values();
+        let operations = items.flat_map(|item| [&item.get, &item.post, &item.delete]).flatten();
+        let mut names: Vec<_> = operations.map(|operation| operation.operation_id.clone().unwrap()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{names:?}");
     }
 
     #[test]

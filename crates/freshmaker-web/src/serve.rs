@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::response::Response;
+use freshmaker::Engine;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tower::Service;
 
@@ -101,7 +102,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         match accepted {
             Ok((stream, peer)) => {
                 let (router, ending) = (router.clone(), Ending(ending.clone()));
-                let service = service_fn(move |request| answered(request, router.clone(), peer, ending.clone()));
+                // In a box that is freed with the headers of the answer: streams stay for long.
+                let answer = move |request| Box::pin(answered(request, router.clone(), peer, ending.clone()));
+                let service = service_fn(answer);
                 let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
@@ -123,6 +126,56 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
     connections.shutdown().await;
     Ok(())
+}
+
+/// Why [`serve_with_engine`] has ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The engine has ended with an error.
+    #[error("the engine has ended: {0}")]
+    Engine(#[from] freshmaker::backend::Error),
+    /// The server could not start, or has panicked.
+    #[error("the server has ended: {0}")]
+    Server(#[from] io::Error),
+}
+
+/// Runs an engine, and [serves](serve) a router beside it, until `shutdown` completes. Then
+/// requests that are under way are answered before the engine stops.
+///
+/// If the engine ends by itself, so does the server, and the other way round.
+///
+/// # Errors
+/// That of the engine, or of the server.
+///
+/// # Cancel safety
+/// Dropping the future drops the engine's run and aborts the server.
+pub async fn serve_with_engine(
+    engine: &Engine,
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    // A task of its own: no long step of the engine delays an answer.
+    let mut server = JoinSet::new();
+    server.spawn(serve(listener, router, async { drop(stopped.await) }));
+    let mut served = None;
+    let ended = async {
+        served = tokio::select! {
+            () = shutdown => None,
+            ended = server.join_next() => ended,
+        };
+        drop(stop);
+        if served.is_none() {
+            served = server.join_next().await;
+        }
+    };
+    engine.run_until(ended).await?;
+    match served {
+        Some(ended) => Ok(ended.map_err(io::Error::other)??),
+        None => Ok(()),
+    }
 }
 
 /// Answers a request; handlers learn who the peer is, and when the server ends.

@@ -7,6 +7,7 @@ use crate::documents::Store;
 use crate::hub::Hub;
 use crate::layers;
 use crate::metrics::Counters;
+use crate::open::Lately;
 use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};
 use crate::rate::RateLimit;
@@ -66,6 +67,7 @@ struct Shared {
     counters: Counters,
     hub: Hub,
     plans: PlanCache,
+    lately: Lately,
 }
 
 impl Web {
@@ -81,6 +83,7 @@ impl Web {
             counters: Counters::default(),
             hub: Hub::new(client.clone(), config.limits.streams),
             plans: PlanCache::default(),
+            lately: Lately::default(),
             client,
             config,
         };
@@ -149,6 +152,10 @@ impl Web {
 
     pub(crate) fn plans(&self) -> &PlanCache {
         &self.shared.plans
+    }
+
+    pub(crate) fn lately(&self) -> &Lately {
+        &self.shared.lately
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -5,11 +5,11 @@
 
 pub mod broker;
 pub mod certificates;
+mod peers;
 pub mod postgres;
-mod python;
 pub mod registry;
 pub mod schema;
 mod services;
 
-pub use python::{peer, python};
+pub use peers::{packages, peer, python};
 pub use services::missing;

@@ -13,7 +13,6 @@ use freshmaker_web::{Config, Web};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 /// What is served, and where.
 pub(crate) struct Site {
@@ -61,17 +60,7 @@ impl Site {
     pub(crate) async fn run(self, engine: &Engine, shutdown: impl Future<Output = ()>) -> Result<()> {
         let listener = TcpListener::bind(self.listen).await.map_err(|error| format!("{}: {error}", self.listen))?;
         tracing::info!(address = %listener.local_addr()?, "serves REST and pages");
-        let (stop, stopped) = oneshot::channel::<()>();
         let router = self.router(engine.client());
-        let server = tokio::spawn(freshmaker_web::serve(listener, router, async { drop(stopped.await) }));
-        let ended = async {
-            shutdown.await;
-            drop(stop);
-            server.await
-        };
-        let mut served = None;
-        engine.run_until(async { served = Some(ended.await) }).await?;
-        served.map_or(Ok(Ok(())), |served| served)??;
-        Ok(())
+        Ok(freshmaker_web::serve_with_engine(engine, listener, router, shutdown).await?)
     }
 }

@@ -18,7 +18,6 @@ use quickstart::world::{BASE, World, policy};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 /// The build system, by its name.
 const SYSTEM: &str = "pretended";
@@ -70,18 +69,13 @@ async fn run(options: &Options) -> Result<()> {
         .build()?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| format!("{}: {error}", options.listen))?;
     let address = format!("http://{}/", listener.local_addr()?);
-    let (stop, stopped) = oneshot::channel::<()>();
     let router = freshmaker_web::router(engine.client(), config);
-    let server = tokio::spawn(freshmaker_web::serve(listener, router, async { drop(stopped.await) }));
     begin(&world, &builds, &engine.client()).await?;
     println!("{address}\nCtrl-C ends it; nothing of it is kept.");
     if options.opens_browser {
         open(&address);
     }
-    engine.run_until(asked_to_end(options)).await?;
-    drop(stop);
-    server.await??;
-    Ok(())
+    Ok(freshmaker_web::serve_with_engine(&engine, listener, router, asked_to_end(options)).await?)
 }
 
 /// The graph of the library, with the times that builds take here.

@@ -7,7 +7,6 @@ use freshmaker::Engine;
 use freshmaker_web::{Config, Web};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 /// Returns where the interface is served and how; `None` if it is not.
 ///
@@ -30,18 +29,8 @@ pub(crate) async fn run(site: &Site, engine: &Engine, wakes: &Wakes, shutdown: i
     };
     let listener = TcpListener::bind(listen).await.map_err(|error| format!("{listen}: {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "serves REST");
-    let (stop, stopped) = oneshot::channel::<()>();
     let web = Web::new(engine.client(), config);
     let hooks = hooks::routes(&web, wakes, &site.config.hooks).map_err(|error| format!("hooks: {error}"))?;
     let router = web.router_with(hooks);
-    let server = tokio::spawn(freshmaker_web::serve(listener, router, async { drop(stopped.await) }));
-    let ended = async {
-        shutdown.await;
-        drop(stop);
-        server.await
-    };
-    let mut served = None;
-    engine.run_until(async { served = Some(ended.await) }).await?;
-    served.map_or(Ok(Ok(())), |served| served)??;
-    Ok(())
+    Ok(freshmaker_web::serve_with_engine(engine, listener, router, shutdown).await?)
 }

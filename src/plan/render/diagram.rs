@@ -9,29 +9,38 @@ use std::fmt;
 
 use super::{Line, Takes, embedded};
 
-/// How far something in a diagram is. A box has it as a word, as a class, and never as a colour
-/// alone.
+/// What became of an artifact, in the order in which a person should read it. A page shows it as a
+/// word, as a class, and never as a colour alone.
+///
+/// A build has the mark of its state: `Mark::from(state)`. [`Client::marks`] counts those of an
+/// event, and a [`Diagram`] draws them.
+///
+/// [`Client::marks`]: crate::client::Client::marks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mark {
-    /// It failed, or something that it needs did.
+    /// Its build failed, or a build that it needs did.
     Failed,
-    /// It is being built.
+    /// It is being submitted, built, verified or stopped.
     Running,
-    /// It waits.
+    /// It waits for other builds, for its turn, or for another try.
     Waiting,
     /// It was built.
     Done,
-    /// It did not have to be built.
+    /// It did not have to be built, because its inputs are those of its latest output.
     Unchanged,
-    /// It was cancelled.
+    /// Its build was cancelled.
     Canceled,
-    /// It is what changed.
+    /// It is what changed. No build has this mark.
     Changed,
 }
 
 impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Failed, Self::Running, Self::Waiting, Self::Done, Self::Unchanged, Self::Canceled, Self::Changed];
+
     /// Returns the word, which is also the class: `failed`, `running`, `waiting`, `done`,
     /// `unchanged`, `canceled` or `changed`.
     #[must_use]
@@ -78,8 +87,8 @@ impl DiagramBox {
 ///
 /// [`Plan::diagram`] makes one of a plan, [`Diagram::of_builds`] one of the builds of an event, and
 /// [`add`](Self::add) and [`connect`](Self::connect) any other. Then [`mark`](Self::mark) lays
-/// states over it, [`link`](Self::link) makes links of the boxes, and [`focus`](Self::focus) and
-/// [`only`](Self::only) leave out what was not asked for.
+/// states over it, [`link`](Self::link) makes links of the boxes, and [`focus`](Self::focus),
+/// [`only`](Self::only) and [`wave`](Self::wave) leave out what was not asked for.
 ///
 /// ```
 /// use freshmaker::plan::{Diagram, DiagramBox, Mark};
@@ -94,6 +103,7 @@ impl DiagramBox {
 /// diagram.link(|one| Some(format!("/builds/{}", &one.key[1..])));
 /// let svg = diagram.clone().focus("b1", 1).svg().to_string();
 /// assert!(svg.contains(r#"<a id="box-b1" class="running" href="/builds/1""#) && !svg.contains("site"));
+/// assert_eq!(diagram.clone().wave(2).boxes()[0].name, "site");
 /// assert_eq!(diagram.only(&[Mark::Running], false).len(), 1);
 /// ```
 ///
@@ -226,6 +236,26 @@ impl Diagram {
         self.keep(|_, one| one.mark.is_some_and(|mark| marks.contains(&mark)) || critical && one.critical)
     }
 
+    /// Keeps the boxes of one column, by its number from 0 on. [`WAVES_MAX`](Self::WAVES_MAX)
+    /// stands for all columns from there on, as in the picture. Cost: O((n + m) log n).
+    #[must_use]
+    pub fn wave(self, wave: usize) -> Self {
+        let waves = self.waves();
+        self.keep(|number, _| waves[number as usize].min(Self::WAVES_MAX) == wave)
+    }
+
+    /// Returns the column of each box: right of everything that leads to it.
+    pub(super) fn waves(&self) -> Vec<usize> {
+        let graph = self.graph();
+        let mut waves = vec![0; self.boxes.len()];
+        for node in graph.topological_order() {
+            for child in graph.children(node) {
+                waves[*child as usize] = waves[*child as usize].max(waves[node as usize] + 1);
+            }
+        }
+        waves
+    }
+
     fn keep(self, keep: impl Fn(u32, &DiagramBox) -> bool) -> Self {
         let mut kept = Self { boxes: Vec::new(), keys: BTreeMap::new(), arrows: BTreeSet::new(), ..self };
         let mut numbers = BTreeMap::new();
@@ -240,7 +270,7 @@ impl Diagram {
         kept
     }
 
-    pub(super) fn graph(&self) -> Csr {
+    fn graph(&self) -> Csr {
         Csr::of(self.boxes.len(), &self.arrows.iter().copied().collect::<Vec<_>>())
     }
 

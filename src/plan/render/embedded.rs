@@ -47,7 +47,7 @@ enum What<'a> {
 }
 
 pub(super) fn write(diagram: &Diagram, f: &mut Formatter<'_>) -> fmt::Result {
-    let waves = waves(diagram);
+    let waves = diagram.waves();
     let mut drawn = if diagram.boxes.len() <= Diagram::BOXES_MAX && waves.iter().all(|wave| *wave < Diagram::WAVES_MAX)
     {
         whole(diagram, &waves)
@@ -64,18 +64,6 @@ pub(super) fn write(diagram: &Diagram, f: &mut Formatter<'_>) -> fmt::Result {
     });
     let columns = columns(widths);
     drawn.write(diagram, &layout, &columns, f)
-}
-
-/// Returns the column of each box.
-fn waves(diagram: &Diagram) -> Vec<usize> {
-    let graph = diagram.graph();
-    let mut waves = vec![0; diagram.boxes.len()];
-    for node in graph.topological_order() {
-        for child in graph.children(node) {
-            waves[*child as usize] = waves[*child as usize].max(waves[node as usize] + 1);
-        }
-    }
-    waves
 }
 
 fn whole<'a>(diagram: &'a Diagram, waves: &[usize]) -> Drawn<'a> {

@@ -3,7 +3,7 @@
 use super::paging::{Limit, answer};
 use super::views::{BuildView, Listing};
 use crate::extract::{Name, Query};
-use crate::problem::{Problem, ProblemBody, ProblemCode};
+use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::Uri;
@@ -33,10 +33,7 @@ pub(crate) struct LatestQuery {
     path = "/api/3/artifacts/{id}",
     tag = "artifacts",
     params(("id" = String, Path, description = "The id of the artifact"), LatestQuery),
-    responses(
-        (status = 200, description = "Its latest builds", body = Listing<BuildView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "Its latest builds", body = Listing<BuildView>))
 )]
 pub(crate) async fn latest(
     State(web): State<Web>,
@@ -78,10 +75,7 @@ pub(crate) struct ExplanationView {
     path = "/api/3/artifacts/{id}/explain",
     tag = "artifacts",
     params(("id" = String, Path, description = "The id of the artifact"), ExplainQuery),
-    responses(
-        (status = 200, description = "The explanation", body = ExplanationView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The explanation", body = ExplanationView))
 )]
 pub(crate) async fn explain(
     State(web): State<Web>,

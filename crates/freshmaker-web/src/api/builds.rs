@@ -3,18 +3,19 @@
 use super::etag::{self, must_match};
 use super::events::history;
 use super::paging::{Cursor, Limit, answer, paging, part};
-use super::views::{AttemptView, BuildView, Listing, TransitionView};
+use super::views::{AttemptView, BuildView, Listing, TransitionView, WaitsView};
 use crate::auth::Caller;
 use crate::extract::{JsonBody, List, Name, Number, Query};
-use crate::problem::{Problem, ProblemBody};
+use crate::problem::Problem;
 use crate::web::Web;
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use freshmaker::ArtifactId;
 use freshmaker::backend::{BuildFilter, Error, Paging, Remedy, Result as Asked};
 use freshmaker::rebuild::{AttemptId, BuildId, BuildRecord, BuildState, EventId, ExternalId, RowKey};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// Which builds.
@@ -75,10 +76,7 @@ impl BuildsQuery {
     path = "/api/3/builds",
     tag = "builds",
     params(BuildsQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<BuildView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<BuildView>))
 )]
 pub(crate) async fn list(
     State(web): State<Web>,
@@ -105,13 +103,36 @@ pub(crate) async fn build(web: &Web, id: BuildId) -> Asked<BuildRecord> {
     params(("id" = i64, Path, description = "Its number")),
     responses(
         (status = 200, description = "The build; its version is the ETag", body = BuildView),
-        (status = 304, description = "It is in the version that `If-None-Match` names"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 304, description = "It is in the version that `If-None-Match` names")
     )
 )]
 pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: HeaderMap) -> Result<Response, Problem> {
     let build = web.ask(build(&web, BuildId(id))).await?;
     etag::answer(&headers, build.version, BuildView::whole(build))
+}
+
+/// What a build waits for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WaitingView {
+    /// Why it does not go on. Not there if it runs, or has ended for another reason than a build
+    /// that it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits: Option<WaitsView>,
+}
+
+/// What a build waits for: the way over its dependencies to the build that really holds it, why
+/// that one does not go on, and the next moment that can change it. It follows from the present
+/// rows.
+#[utoipa::path(
+    get,
+    path = "/api/3/builds/{id}/waiting-for",
+    tag = "builds",
+    params(("id" = i64, Path, description = "The number of the build")),
+    responses((status = 200, description = "Why it does not go on", body = WaitingView))
+)]
+pub(crate) async fn waiting_for(State(web): State<Web>, Number(id): Number) -> Result<Json<WaitingView>, Problem> {
+    let waits = web.ask(web.client().waiting_for(BuildId(id))).await?;
+    Ok(Json(WaitingView { waits: waits.map(WaitsView::from) }))
 }
 
 /// The submissions of a build, oldest first.
@@ -120,10 +141,7 @@ pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: Hea
     path = "/api/3/builds/{id}/attempts",
     tag = "builds",
     params(("id" = i64, Path, description = "The number of the build")),
-    responses(
-        (status = 200, description = "All of them", body = Listing<AttemptView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "All of them", body = Listing<AttemptView>))
 )]
 pub(crate) async fn attempts(State(web): State<Web>, uri: Uri, Number(id): Number) -> Result<Response, Problem> {
     let rows = web.ask(web.client().attempts(BuildId(id))).await?;
@@ -139,10 +157,7 @@ pub(crate) async fn attempts(State(web): State<Web>, uri: Uri, Number(id): Numbe
     path = "/api/3/builds/{id}/transitions",
     tag = "builds",
     params(("id" = i64, Path, description = "The number of the build")),
-    responses(
-        (status = 200, description = "The whole history", body = Listing<TransitionView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The whole history", body = Listing<TransitionView>))
 )]
 pub(crate) async fn transitions(State(web): State<Web>, uri: Uri, Number(id): Number) -> Result<Response, Problem> {
     history(&web, &uri, &RowKey::Build(BuildId(id)), build(&web, BuildId(id))).await
@@ -154,10 +169,7 @@ pub(crate) async fn transitions(State(web): State<Web>, uri: Uri, Number(id): Nu
     path = "/api/3/attempts/{id}/transitions",
     tag = "builds",
     params(("id" = String, Path, description = "The identity of the attempt")),
-    responses(
-        (status = 200, description = "The whole history", body = Listing<TransitionView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The whole history", body = Listing<TransitionView>))
 )]
 pub(crate) async fn attempt_transitions(State(web): State<Web>, uri: Uri, Name(id): Name) -> Result<Response, Problem> {
     let unknown =
@@ -182,10 +194,7 @@ pub(crate) struct GiveUp {
     tag = "builds",
     params(("id" = i64, Path, description = "The number of the build")),
     request_body = GiveUp,
-    responses(
-        (status = 200, description = "The build, which has ended", body = BuildView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The build, which has ended", body = BuildView))
 )]
 pub(crate) async fn give_up(
     State(web): State<Web>,
@@ -231,10 +240,7 @@ pub(crate) enum Resolution {
     tag = "builds",
     params(("id" = String, Path, description = "The identity of the attempt")),
     request_body = Resolution,
-    responses(
-        (status = 204, description = "It goes on as if the build system had been asked"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 204, description = "It goes on as if the build system had been asked"))
 )]
 pub(crate) async fn resolve(
     State(web): State<Web>,

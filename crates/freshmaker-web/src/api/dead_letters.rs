@@ -4,7 +4,7 @@ use super::paging::{Cursor, Limit, paging, part};
 use super::views::{Listing, MessageView};
 use crate::auth::Caller;
 use crate::extract::{Name, Query, Source};
-use crate::problem::{Problem, ProblemBody};
+use crate::problem::Problem;
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -44,10 +44,7 @@ impl DeadLettersQuery {
     path = "/api/3/dead-letters",
     tag = "messages",
     params(DeadLettersQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<MessageView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<MessageView>))
 )]
 pub(crate) async fn list(
     State(web): State<Web>,
@@ -67,10 +64,7 @@ pub(crate) async fn list(
         ("source" = String, Path, description = "Where the message came from"),
         ("id" = String, Path, description = "Its identity, with slashes as `%2F`")
     ),
-    responses(
-        (status = 204, description = "It is handled again"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 204, description = "It is handled again"))
 )]
 pub(crate) async fn requeue(
     State(web): State<Web>,

@@ -3,11 +3,12 @@
 use super::etag::{self, must_match};
 use super::messages::{Accepted, accepted};
 use super::paging::{Cursor, Limit, answer, paging, part};
-use super::views::{EventView, ExclusionView, Listing, TransitionView};
+use super::views::{EventView, ExclusionView, ForecastView, Listing, TransitionView};
 use crate::auth::Caller;
 use crate::extract::{JsonBody, List, Number, Query, parsed};
 use crate::problem::{Problem, ProblemBody};
 use crate::web::Web;
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -15,9 +16,10 @@ use chrono::{DateTime, Utc};
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::RetryPart;
-use freshmaker::plan::Format;
+use freshmaker::plan::{Exclusion, Format};
 use freshmaker::rebuild::{EventId, EventState, RowKey};
-use serde::Deserialize;
+use freshmaker::{ArtifactId, Plan};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// Which events.
@@ -91,10 +93,7 @@ impl EventsQuery {
     path = "/api/3/events",
     tag = "events",
     params(EventsQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<EventView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<EventView>))
 )]
 pub(crate) async fn list(
     State(web): State<Web>,
@@ -114,13 +113,42 @@ pub(crate) async fn list(
     params(("id" = i64, Path, description = "Its number")),
     responses(
         (status = 200, description = "The event; its version is the ETag", body = EventView),
-        (status = 304, description = "It is in the version that `If-None-Match` names"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 304, description = "It is in the version that `If-None-Match` names")
     )
 )]
 pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: HeaderMap) -> Result<Response, Problem> {
     let event = web.ask(web.client().event(EventId(id))).await?;
     etag::answer(&headers, event.version, EventView::whole(event))
+}
+
+/// When an event is expected to end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExpectedView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<ForecastView>,
+    /// Why there is no forecast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<String>,
+}
+
+/// When an event is expected to end, by its open builds and the concurrency limits that are
+/// configured. Retries and later events are not foreseen. The answer can be some seconds old.
+#[utoipa::path(
+    get,
+    path = "/api/3/events/{id}/forecast",
+    tag = "events",
+    params(("id" = i64, Path, description = "The number of the event")),
+    responses((status = 200, description = "The forecast, or why there is none", body = ExpectedView))
+)]
+pub(crate) async fn forecast(State(web): State<Web>, Number(id): Number) -> Result<Json<ExpectedView>, Problem> {
+    let event = web.ask(web.client().event(EventId(id))).await?;
+    let (mut forecast, mut why_not) = (None, Some("the event has no open builds".to_owned()));
+    if !event.state.is_terminal() {
+        let open = web.open().await?;
+        forecast = open.forecast.event(event.id);
+        why_not = open.why_no_times().or(why_not).filter(|_| forecast.is_none());
+    }
+    Ok(Json(ExpectedView { forecast: forecast.map(ForecastView::from), why_not }))
 }
 
 /// The form of a plan.
@@ -144,8 +172,7 @@ pub(crate) struct PlanQuery {
         (status = 200, description = "The plan; its hash and form are the ETag", content(
             (Object = "application/json"), (String = "image/svg+xml"), (String = "text/plain"),
         )),
-        (status = 304, description = "It is the one that `If-None-Match` names"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 304, description = "It is the one that `If-None-Match` names")
     )
 )]
 pub(crate) async fn plan(
@@ -200,16 +227,34 @@ pub(crate) struct ExcludedQuery {
     count: bool,
 }
 
+/// Candidates of a plan, by name, and why they are not rebuilt.
+type Excluded<'p> = Vec<(&'p ArtifactId, &'p Exclusion)>;
+
+impl ExcludedQuery {
+    /// The rows that are asked for, how many there are in all parts, and the way to the next part.
+    pub(crate) fn rows<'p>(&self, plan: &'p Plan) -> (Excluded<'p>, usize, Option<Cursor>) {
+        let has = |exclusion: &Exclusion| self.code.0.is_empty() || self.code.0.contains(&exclusion.code);
+        let mut wanted: Excluded<'p> = plan.exclusions().filter(|(_, exclusion)| has(exclusion)).collect();
+        wanted.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        let total = wanted.len();
+        if let Some(Cursor(after)) = &self.cursor {
+            wanted.retain(|(id, _)| id.as_str() > after.as_str());
+        }
+        let size = self.limit.0 as usize;
+        let more = wanted.len() > size;
+        wanted.truncate(size);
+        let next = wanted.last().filter(|_| more).map(|(id, _)| Cursor(id.as_str().to_owned()));
+        (wanted, total, next)
+    }
+}
+
 /// Lists the candidates of an event that are not rebuilt, by name, and why.
 #[utoipa::path(
     get,
     path = "/api/3/events/{id}/excluded",
     tag = "events",
     params(("id" = i64, Path, description = "The number of the event"), ExcludedQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<ExclusionView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<ExclusionView>))
 )]
 pub(crate) async fn excluded(
     State(web): State<Web>,
@@ -217,19 +262,10 @@ pub(crate) async fn excluded(
     Number(id): Number,
     Query(query): Query<ExcludedQuery>,
 ) -> Result<Response, Problem> {
-    let ExcludedQuery { code, cursor, limit, count } = query;
     let plan = web.plan_of(id).await?;
-    let wanted = plan.exclusions().filter(|(_, exclusion)| code.0.is_empty() || code.0.contains(&exclusion.code));
-    let mut wanted: Vec<_> = wanted.collect();
-    wanted.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-    let total = wanted.len() as u64;
-    let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
-    let rest = wanted.into_iter().skip_while(|(id, _)| id.as_str() <= after.as_str()).collect::<Vec<_>>();
-    let size = limit.0 as usize;
-    let next =
-        rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size).map(|(id, _)| Cursor(id.as_str().to_owned()));
-    let items = rest.iter().take(size).map(|(id, exclusion)| ExclusionView::of(id, exclusion)).collect();
-    Ok(answer(&uri, items, next.as_ref(), count.then_some(total), Vec::new()))
+    let (rows, total, next) = query.rows(&plan);
+    let items = rows.into_iter().map(|(id, exclusion)| ExclusionView::of(id, exclusion)).collect();
+    Ok(answer(&uri, items, next.as_ref(), query.count.then_some(total as u64), Vec::new()))
 }
 
 /// The history of an event, oldest first.
@@ -238,10 +274,7 @@ pub(crate) async fn excluded(
     path = "/api/3/events/{id}/transitions",
     tag = "events",
     params(("id" = i64, Path, description = "The number of the event")),
-    responses(
-        (status = 200, description = "The whole history", body = Listing<TransitionView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The whole history", body = Listing<TransitionView>))
 )]
 pub(crate) async fn transitions(State(web): State<Web>, uri: Uri, Number(id): Number) -> Result<Response, Problem> {
     history(&web, &uri, &RowKey::Event(EventId(id)), web.client().event(EventId(id))).await
@@ -278,8 +311,7 @@ async fn matching(web: &Web, headers: &HeaderMap, id: EventId) -> Result<(), Pro
     params(("id" = i64, Path, description = "The number of the event")),
     responses(
         (status = 200, description = "The event, which is being cancelled", body = EventView),
-        (status = 412, description = "It is not in the version that `If-Match` names", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 412, description = "It is not in the version that `If-Match` names", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn cancel(
@@ -315,10 +347,7 @@ pub(crate) struct Confirmation {
     tag = "events",
     params(("id" = i64, Path, description = "The number of the event")),
     request_body = Confirmation,
-    responses(
-        (status = 202, description = "The message that starts it", body = Accepted),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 202, description = "The message that starts it", body = Accepted))
 )]
 pub(crate) async fn confirm(
     State(web): State<Web>,
@@ -370,10 +399,7 @@ pub(crate) enum Part {
     tag = "events",
     params(("id" = i64, Path, description = "The number of the event")),
     request_body = Retry,
-    responses(
-        (status = 202, description = "The message of the new event", body = Accepted),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 202, description = "The message of the new event", body = Accepted))
 )]
 pub(crate) async fn retry(
     State(web): State<Web>,

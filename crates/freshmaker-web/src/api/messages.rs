@@ -4,7 +4,7 @@ use super::cloudevents;
 use super::views::MessageView;
 use crate::auth::Caller;
 use crate::extract::{Name, Source, header, media_type, read_body, read_json};
-use crate::problem::{self, Problem, ProblemBody, ProblemCode};
+use crate::problem::{self, Problem, ProblemCode};
 use crate::web::Web;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header as names};
@@ -100,8 +100,7 @@ pub(crate) fn encoded(text: &str) -> String {
         (Vec<cloudevents::CloudEvent> = "application/cloudevents-batch+json"),
     )),
     responses(
-        (status = 202, description = "It is stored; `Location` is where to see what becomes of it", body = Accepted),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 202, description = "It is stored; `Location` is where to see what becomes of it", body = Accepted)
     )
 )]
 pub(crate) async fn send(State(web): State<Web>, caller: Caller, request: Request) -> Result<Response, Problem> {
@@ -229,10 +228,7 @@ async fn batch(web: &Web, caller: &Caller, messages: Vec<Message>) -> Result<Res
         ("source" = String, Path, description = "The name of a bus, `local`, `emitted` or `refused`"),
         ("id" = String, Path, description = "Its identity, with slashes as `%2F`")
     ),
-    responses(
-        (status = 200, description = "The message", body = MessageView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The message", body = MessageView))
 )]
 pub(crate) async fn one(State(web): State<Web>, Source(source): Source, Name(id): Name) -> Result<Response, Problem> {
     let row = web.ask(web.client().message(&source, &id)).await?;

@@ -3,7 +3,7 @@
 use super::paging::answer;
 use super::views::{Listing, StuckView};
 use crate::extract::Query;
-use crate::problem::{Problem, ProblemBody, ProblemCode};
+use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
 use axum::Json;
 use axum::extract::State;
@@ -54,10 +54,7 @@ impl From<Overview> for OverviewView {
     get,
     path = "/api/3/overview",
     tag = "operations",
-    responses(
-        (status = 200, description = "The numbers of one moment", body = OverviewView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The numbers of one moment", body = OverviewView))
 )]
 pub(crate) async fn overview(State(web): State<Web>) -> Result<Response, Problem> {
     let overview = web.ask(web.client().overview()).await?;
@@ -85,10 +82,7 @@ fn hour() -> u32 {
     path = "/api/3/stuck",
     tag = "operations",
     params(StuckQuery),
-    responses(
-        (status = 200, description = "At most 1,000 of each sort are looked at", body = Listing<StuckView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "At most 1,000 of each sort are looked at", body = Listing<StuckView>))
 )]
 pub(crate) async fn stuck(
     State(web): State<Web>,

@@ -115,10 +115,7 @@ pub(crate) struct PlanDiffView {
     path = "/api/3/plans",
     tag = "plans",
     request_body = NewMessage,
-    responses(
-        (status = 200, description = "What each handler would do", body = PreviewView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "What each handler would do", body = PreviewView))
 )]
 pub(crate) async fn preview(
     State(web): State<Web>,
@@ -153,10 +150,7 @@ pub(crate) async fn previewed(
     path = "/api/3/plans/{hash}",
     tag = "plans",
     params(("hash" = String, Path, description = "The hash of the plan")),
-    responses(
-        (status = 200, description = "The plan", body = KeptPlanView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The plan", body = KeptPlanView))
 )]
 pub(crate) async fn one(State(web): State<Web>, Hash(hash): Hash) -> Result<Response, Problem> {
     let KeptPlan { plan, handler, by, since, until, .. } = web.ask(web.client().kept_plan(&hash)).await?;
@@ -170,10 +164,7 @@ pub(crate) async fn one(State(web): State<Web>, Hash(hash): Hash) -> Result<Resp
     path = "/api/3/plans/{hash}/diff",
     tag = "plans",
     params(("hash" = String, Path, description = "The hash of the plan")),
-    responses(
-        (status = 200, description = "The differences", body = PlanDiffView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The differences", body = PlanDiffView))
 )]
 pub(crate) async fn diff(State(web): State<Web>, Hash(hash): Hash) -> Result<Response, Problem> {
     let kept = web.ask(web.client().kept_plan(&hash)).await?;
@@ -200,8 +191,7 @@ pub(crate) const NONE: &str = "the message leads to no plan any more";
     params(("hash" = String, Path, description = "The hash of the plan")),
     responses(
         (status = 202, description = "The message that starts it", body = Accepted),
-        (status = 409, description = "The plan is another one by now", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 409, description = "The plan is another one by now", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn apply(State(web): State<Web>, caller: Caller, Hash(hash): Hash) -> Result<Response, Problem> {

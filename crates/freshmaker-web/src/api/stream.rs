@@ -2,7 +2,7 @@
 
 use crate::extract::{List, Query, header};
 use crate::hub::{Change, Listener};
-use crate::problem::{Problem, ProblemBody, ProblemCode};
+use crate::problem::{Problem, ProblemCode};
 use crate::serve::Ending;
 use crate::web::Web;
 use axum::Extension;
@@ -56,8 +56,7 @@ pub(crate) struct StreamQuery {
     tag = "events",
     params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The position to go on behind")),
     responses(
-        (status = 200, description = "The stream; it ends after an hour", body = String, content_type = "text/event-stream"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
+        (status = 200, description = "The stream; it ends after an hour", body = String, content_type = "text/event-stream")
     )
 )]
 pub(crate) async fn stream(

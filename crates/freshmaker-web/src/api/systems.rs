@@ -4,7 +4,7 @@ use super::paging::answer;
 use super::views::Listing;
 use crate::auth::Caller;
 use crate::extract::{JsonBody, List, Query, System};
-use crate::problem::{Problem, ProblemBody};
+use crate::problem::Problem;
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -14,15 +14,16 @@ use freshmaker::backend::{BuildCount, BuildFilter};
 use freshmaker::client::Pause;
 use freshmaker::rebuild::{BuildState, EventId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use utoipa::{IntoParams, ToSchema};
 
 /// A build system to which nothing is submitted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PauseView {
     system: String,
-    reason: String,
-    by: String,
-    since: DateTime<Utc>,
+    pub(crate) reason: String,
+    pub(crate) by: String,
+    pub(crate) since: DateTime<Utc>,
 }
 
 impl From<Pause> for PauseView {
@@ -31,15 +32,66 @@ impl From<Pause> for PauseView {
     }
 }
 
+/// A build system, what runs in it, and what waits for it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SystemView {
+    pub(crate) system: String,
+    pub(crate) running: u64,
+    pub(crate) ready: u64,
+    pub(crate) blocked: u64,
+    /// How many attempts may run at once, if that is configured here.
+    pub(crate) limit: Option<u32>,
+    pub(crate) pause: Option<PauseView>,
+    /// When the last of its open builds is expected to end.
+    pub(crate) drains: Option<DateTime<Utc>>,
+}
+
+/// Lists the build systems that have open builds, are paused, or have a limit that is configured.
+#[utoipa::path(
+    get,
+    path = "/api/3/systems",
+    tag = "systems",
+    responses((status = 200, description = "All of them, by name", body = Listing<SystemView>))
+)]
+pub(crate) async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
+    let systems = systems(&web, &open_counts(&web).await?).await?;
+    Ok(answer(&uri, systems, None, None, Vec::new()))
+}
+
+/// How many builds are open, by build system, state and reason.
+pub(crate) async fn open_counts(web: &Web) -> Result<Vec<BuildCount>, Problem> {
+    let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
+    web.ask(web.client().count_builds(BuildFilter { states, ..BuildFilter::default() })).await
+}
+
+/// The build systems, by name.
+pub(crate) async fn systems(web: &Web, counts: &[BuildCount]) -> Result<Vec<SystemView>, Problem> {
+    let pauses = web.ask(web.client().pauses()).await?;
+    let limits = web.concurrency_limits();
+    let open = web.open().await?;
+    let names = counts.iter().map(|row| &row.system).chain(pauses.iter().map(|pause| &pause.system));
+    let names: BTreeSet<String> = names.chain(limits.keys()).cloned().collect();
+    let of = |name: &str, is: fn(BuildState) -> bool| -> u64 {
+        counts.iter().filter(|row| row.system == name && is(row.state)).map(|row| row.count).sum()
+    };
+    let rows = names.into_iter().map(|name| SystemView {
+        running: of(&name, |state| !state.is_queued()),
+        ready: of(&name, |state| state == BuildState::Ready),
+        blocked: of(&name, |state| state == BuildState::Blocked),
+        limit: limits.get(&name).copied(),
+        drains: open.forecast.systems().get(&name).copied().flatten(),
+        pause: pauses.iter().find(|pause| pause.system == name).cloned().map(PauseView::from),
+        system: name,
+    });
+    Ok(rows.collect())
+}
+
 /// Lists the build systems that are paused.
 #[utoipa::path(
     get,
     path = "/api/3/pauses",
     tag = "systems",
-    responses(
-        (status = 200, description = "All of them", body = Listing<PauseView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "All of them", body = Listing<PauseView>))
 )]
 pub(crate) async fn pauses(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
     let pauses = web.ask(web.client().pauses()).await?;
@@ -61,10 +113,7 @@ pub(crate) struct NewPause {
     tag = "systems",
     params(("system" = String, Path, description = "The registered name of the build system")),
     request_body = NewPause,
-    responses(
-        (status = 204, description = "It is paused"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 204, description = "It is paused"))
 )]
 pub(crate) async fn pause(
     State(web): State<Web>,
@@ -86,10 +135,7 @@ pub(crate) async fn pause(
     path = "/api/3/systems/{system}/resume",
     tag = "systems",
     params(("system" = String, Path, description = "The registered name of the build system")),
-    responses(
-        (status = 204, description = "Builds are submitted again"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 204, description = "Builds are submitted again"))
 )]
 pub(crate) async fn resume(
     State(web): State<Web>,
@@ -144,10 +190,7 @@ impl From<BuildCount> for CountView {
     path = "/api/3/counts",
     tag = "systems",
     params(CountsQuery),
-    responses(
-        (status = 200, description = "By system, state and reason", body = Listing<CountView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "By system, state and reason", body = Listing<CountView>))
 )]
 pub(crate) async fn counts(
     State(web): State<Web>,

@@ -1,11 +1,11 @@
 //! Tokens and the audit log, for administrators.
 
-use super::paging::{Cursor, Limit, answer};
+use super::paging::{Cursor, LIMIT_MAX, Limit, answer};
 use super::views::Listing;
-use crate::audit::{AuditRow, Part};
+use crate::audit::{AuditRow, Outcome, Part};
 use crate::auth::{Caller, IssuedToken, NewToken, TokenInfo};
 use crate::extract::{JsonBody, Name, Query};
-use crate::problem::{self, Problem, ProblemBody, ProblemCode};
+use crate::problem::{self, Problem, ProblemCode};
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
@@ -33,10 +33,7 @@ pub(crate) struct TokensQuery {
     path = "/api/3/tokens",
     tag = "administration",
     params(TokensQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<TokenInfo>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<TokenInfo>))
 )]
 pub(crate) async fn list(
     State(web): State<Web>,
@@ -55,10 +52,7 @@ pub(crate) async fn list(
     path = "/api/3/tokens",
     tag = "administration",
     request_body = NewToken,
-    responses(
-        (status = 201, description = "The token", body = IssuedToken),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 201, description = "The token", body = IssuedToken))
 )]
 pub(crate) async fn issue(
     State(web): State<Web>,
@@ -82,10 +76,7 @@ pub(crate) async fn issue(
     path = "/api/3/tokens/{id}",
     tag = "administration",
     params(("id" = String, Path, description = "The id of the token")),
-    responses(
-        (status = 204, description = "It is not valid any more"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 204, description = "It is not valid any more"))
 )]
 pub(crate) async fn revoke(State(web): State<Web>, caller: Caller, Name(id): Name) -> Result<StatusCode, Problem> {
     web.audited(&caller, "revoke token", &format!("token {id}"), async {
@@ -106,6 +97,13 @@ pub(crate) struct AuditQuery {
     #[serde(default)]
     #[param(inline)]
     pub(crate) part: Part,
+    /// By somebody whose name has this text in it.
+    who: Option<String>,
+    /// Of operations whose name, or what they were done to, has this text in it.
+    what: Option<String>,
+    /// With this outcome: `begun`, `done`, `failed` or `refused`.
+    #[param(inline)]
+    outcome: Option<Outcome>,
     /// The part of the list that a part before has named.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
@@ -116,15 +114,40 @@ pub(crate) struct AuditQuery {
 }
 
 impl AuditQuery {
+    /// So many rows are read at once, and looked at for one answer. If fewer than were asked for
+    /// are among them, the next part goes on behind them.
+    const READ: u32 = LIMIT_MAX + 1;
+    const LOOKED_MAX: u32 = 10 * Self::READ;
+
     /// The rows that are asked for, and the way to the next ones.
     pub(crate) async fn rows(self, web: &Web) -> Result<(Vec<AuditRow>, Option<Cursor>), Problem> {
-        let Self { part, cursor, limit } = self;
-        let before = Cursor::number(cursor.as_ref())?;
-        let mut rows = web.ask(web.audit().list(part, before, limit.0 + 1)).await?;
-        let more = rows.len() > limit.0 as usize;
-        rows.truncate(limit.0 as usize);
-        let next = rows.last().filter(|_| more).map(|(number, _)| Cursor(number.to_string()));
+        let limit = self.limit.0 as usize;
+        let mut before = Cursor::number(self.cursor.as_ref())?;
+        let (mut rows, mut looked) = (Vec::new(), 0);
+        let mut more = true;
+        while more && rows.len() <= limit && looked < Self::LOOKED_MAX {
+            let read = web.ask(web.audit().list(self.part, before, Self::READ)).await?;
+            more = read.len() == Self::READ as usize;
+            looked += Self::READ;
+            before = read.last().map_or(before, |(number, _)| Some(*number));
+            rows.extend(read.into_iter().filter(|(_, row)| self.has(row)));
+        }
+        if rows.len() > limit {
+            rows.truncate(limit);
+            before = rows.last().map(|(number, _)| *number);
+            more = true;
+        }
+        let next = before.filter(|_| more).map(|number| Cursor(number.to_string()));
         Ok((rows.into_iter().map(|(_, row)| row).collect(), next))
+    }
+
+    fn has(&self, row: &AuditRow) -> bool {
+        let has = |wanted: &Option<String>, texts: &[&str]| {
+            wanted.as_ref().is_none_or(|wanted| texts.iter().any(|text| text.contains(wanted)))
+        };
+        has(&self.who, &[&row.who])
+            && has(&self.what, &[&row.what, &row.on])
+            && self.outcome.is_none_or(|outcome| outcome == row.outcome)
     }
 }
 
@@ -134,10 +157,7 @@ impl AuditQuery {
     path = "/api/3/audit",
     tag = "administration",
     params(AuditQuery),
-    responses(
-        (status = 200, description = "A part of the list", body = Listing<AuditRow>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "A part of the list", body = Listing<AuditRow>))
 )]
 pub(crate) async fn audit(
     State(web): State<Web>,

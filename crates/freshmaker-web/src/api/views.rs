@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use freshmaker::backend::Violation;
 use freshmaker::client::{Stuck, StuckSubject};
 use freshmaker::plan::Exclusion;
-use freshmaker::rebuild::{AttemptRecord, BuildRecord, EventRecord, InboxRecord, Transition};
+use freshmaker::rebuild::{
+    AttemptRecord, BuildRecord, EventForecast, EventRecord, InboxRecord, PathStep, Transition, WaitingFor,
+};
 use freshmaker::{ArtifactId, Reason};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -281,6 +283,87 @@ impl From<Transition> for TransitionView {
     fn from(row: Transition) -> Self {
         let Transition { version, from, to, reason, actor, at, .. } = row;
         Self { version, from, to, reason: reason.into(), actor: actor.to_string(), at }
+    }
+}
+
+/// Why a build does not go on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WaitsView {
+    reason: ReasonView,
+    /// The build that really holds it: itself, or one that it waits for.
+    blocker: i64,
+    /// The way over dependencies from a build that it waits for directly to the blocker.
+    path: Vec<StepView>,
+    /// How many steps in the middle of the path are left out.
+    path_hidden: usize,
+    /// How many further builds it waits for directly.
+    others: usize,
+    /// Since when the blocker is as it is.
+    since: Option<DateTime<Utc>>,
+    /// The next moment that can change it. Not there if that is up to a person, or not known.
+    next: Option<NextView>,
+}
+
+/// A build on the way to a blocker.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepView {
+    build: i64,
+    artifact: String,
+    /// How far it is, in detail.
+    state: &'static str,
+}
+
+/// The next moment that can change something.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NextView {
+    at: DateTime<Utc>,
+    /// `ends`, `starts`, `slot` or `retry`.
+    what: String,
+}
+
+impl From<WaitingFor> for WaitsView {
+    fn from(waits: WaitingFor) -> Self {
+        let step = |PathStep { build, artifact, state, .. }: PathStep| StepView {
+            build: build.0,
+            artifact: artifact.as_str().to_owned(),
+            state: state.as_str(),
+        };
+        Self {
+            reason: waits.reason.into(),
+            blocker: waits.blocker.0,
+            path: waits.path.into_iter().map(step).collect(),
+            path_hidden: waits.path_hidden,
+            others: waits.others,
+            since: waits.since,
+            next: waits.next.map(|next| NextView { at: next.at, what: name_of(&next.what) }),
+        }
+    }
+}
+
+/// When an event is expected to end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ForecastView {
+    /// The moment of the forecast.
+    at: DateTime<Utc>,
+    /// When the last of its builds ends. Not there if some of them have no expected time.
+    end: Option<DateTime<Utc>>,
+    /// When the last of those builds ends that have an expected time.
+    known_end: Option<DateTime<Utc>>,
+    /// How many of its builds are open.
+    open: usize,
+    /// How many of them have no expected time: they wait for a person.
+    unknown: usize,
+    /// How many of them have run for longer than was estimated.
+    overdue: usize,
+    /// The builds that decide on `known_end`, in the order in which they end.
+    critical_path: Vec<i64>,
+}
+
+impl From<EventForecast> for ForecastView {
+    fn from(forecast: EventForecast) -> Self {
+        let EventForecast { at, end, known_end, open, unknown, overdue, critical_path, .. } = forecast;
+        let critical_path = critical_path.into_iter().map(|build| build.0).collect();
+        Self { at, end, known_end, open, unknown, overdue, critical_path }
     }
 }
 

@@ -10,6 +10,7 @@ use super::see_other;
 use super::visit::Visit;
 use crate::api::builds::{GiveUp, Resolution};
 use crate::api::events::Part;
+use crate::api::failures::{Cause, retried_by_cause};
 use crate::api::systems::NewPause;
 use crate::api::{builds, dead_letters, events, plans, systems};
 use crate::auth::Allowed;
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Vec<PageRoute> {
         act(rebuilders, "/events/{id}/cancel", post(cancel)),
         act(rebuilders, "/events/{id}/confirm", post(confirm)),
         act(rebuilders, "/events/{id}/retry", post(retry)),
+        act(rebuilders, "/failures/retry", post(retry_group)),
         act(admins, "/builds/{id}/give-up", post(give_up)),
         act(admins, "/attempts/{id}/resolve", post(resolve)),
         act(rebuilders, "/plans", post(super::plans::preview)),
@@ -51,6 +53,7 @@ pub(super) fn told(code: &str) -> Option<&'static str> {
         "cancelled" => "The event is being cancelled. What other events want as well goes on for them.",
         "confirmed" => "Confirmed. The event that follows the plan is listed below as soon as it is stored.",
         "retried" => "Retried. The new event is listed below as soon as it is stored.",
+        "group-retried" => "Retried. The new events are among the events as soon as they are stored.",
         "applied" => "Applied. The event that follows the plan is listed below as soon as it is stored.",
         "given-up" => "The build was given up.",
         "resolved" => "Stored. The build goes on as if the build system had said so.",
@@ -100,6 +103,12 @@ async fn retry(visit: Visit, Number(id): Number, Form(Retried { part }): Form<Re
     let Visit { web, caller, root, .. } = &visit;
     let message = events::retried(web, caller, EventId(id), &HeaderMap::new(), part).await?;
     see_message(root, &message, "retried")
+}
+
+async fn retry_group(visit: Visit, Form(cause): Form<Cause>) -> Result<Response, Problem> {
+    let Visit { web, caller, root, .. } = &visit;
+    retried_by_cause(web, caller, &cause).await?;
+    see_other(&format!("{root}events?told=group-retried"))
 }
 
 /// Goes to the page of a message that was sent, which shows its events as soon as there are any.

@@ -2,10 +2,10 @@
 
 use super::answer;
 use super::frame::{Frame, Place};
+use super::list::{Filter, Parts};
 use super::states::Chip;
 use super::text;
 use super::visit::Visit;
-use crate::api::paging::Cursor;
 use crate::api::tokens::AuditQuery;
 use crate::audit::{AuditRow, Outcome, Part};
 use crate::problem::Problem;
@@ -16,10 +16,13 @@ use axum::response::Response;
 #[template(path = "audit.html")]
 struct AuditPage {
     frame: Frame,
+    filter: Filter,
     rows: Vec<AuditRow>,
     is_of_refusals: bool,
-    next: Option<String>,
-    first: Option<String>,
+    /// The queries of both parts of the log, with the same filter.
+    writes: String,
+    refusals: String,
+    parts: Parts,
 }
 
 impl AuditPage {
@@ -37,13 +40,19 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let query: AuditQuery = visit.read()?;
     let is_of_refusals = query.part == Part::Refusals;
     let (rows, next) = query.rows(&visit.web).await?;
-    let json = format!("api/3/audit?{}", visit.query_text());
+    let fields = [
+        ("who", "Who", "alice"),
+        ("what", "What, or on what", "cancel, event 7"),
+        ("outcome", "Outcome", "done, failed, begun or refused"),
+    ];
     let page = AuditPage {
-        frame: visit.frame(Place::Audit, "Audit log").json(json.trim_end_matches('?')).every(15),
+        frame: visit.frame(Place::Audit, "Audit log").json(visit.with_query("api/3/audit")).every(15),
+        filter: Filter::new(&visit, &fields),
         rows,
         is_of_refusals,
-        next: next.map(|cursor: Cursor| visit.query_with("cursor", &cursor.encoded())),
-        first: visit.value("cursor").map(|_| visit.query_with("cursor", "")),
+        writes: visit.query_with("part", "writes"),
+        refusals: visit.query_with("part", "refusals"),
+        parts: Parts::new(&visit, next.as_ref()),
     };
     answer(&visit, &page)
 }

@@ -1,7 +1,7 @@
 //! How far builds are, as a bar.
 
 use super::states;
-use freshmaker::client::Answer;
+use freshmaker::plan::Mark;
 
 /// A part of a bar.
 #[derive(Clone, Debug)]
@@ -15,19 +15,18 @@ pub(crate) struct Segment {
 }
 
 /// What went wrong comes first, what is to come last.
-const ORDER: [Answer; 6] =
-    [Answer::Failed, Answer::Fixed, Answer::Unchanged, Answer::Canceled, Answer::Running, Answer::Waiting];
+const ORDER: [Mark; 6] = [Mark::Failed, Mark::Done, Mark::Unchanged, Mark::Canceled, Mark::Running, Mark::Waiting];
 
 /// The bar of so many builds.
-pub(crate) fn bar(counts: &(impl Iterator<Item = (Answer, u64)> + Clone)) -> Vec<Segment> {
+pub(crate) fn bar(counts: &(impl Iterator<Item = (Mark, u64)> + Clone)) -> Vec<Segment> {
     let all: u64 = counts.clone().map(|(_, count)| count).sum();
     let (mut before, mut bar) = (0, Vec::new());
-    for answer in ORDER {
-        let count = counts.clone().filter(|(of, _)| *of == answer).map(|(_, count)| count).sum::<u64>();
+    for mark in ORDER {
+        let count = counts.clone().filter(|(of, _)| *of == mark).map(|(_, count)| count).sum::<u64>();
         if count > 0 {
             let from = before * 1000 / all;
             before += count;
-            let (class, word) = states::of_answer(answer);
+            let (class, word) = states::of_mark(mark);
             bar.push(Segment { class, word, count, from, width: before * 1000 / all - from });
         }
     }
@@ -40,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_full_and_has_no_gaps() {
-        let counts = [(Answer::Waiting, 1), (Answer::Fixed, 2), (Answer::Failed, 4), (Answer::Fixed, 3)];
+        let counts = [(Mark::Waiting, 1), (Mark::Done, 2), (Mark::Failed, 4), (Mark::Done, 3)];
         let bar = bar(&counts.into_iter());
         let parts: Vec<_> = bar.iter().map(|part| (part.word, part.count, part.from, part.width)).collect();
         assert_eq!(parts, [("failed", 4, 0, 400), ("done", 5, 400, 500), ("waiting", 1, 900, 100)]);

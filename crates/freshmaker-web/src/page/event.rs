@@ -5,17 +5,18 @@ use super::answer;
 use super::bar::{Segment, bar};
 use super::frame::{Frame, Place};
 use super::graph::{self, Drawn};
-use super::open::Open;
 use super::visit::Visit;
 use super::{links, states, text};
 use crate::api::views;
 use crate::auth::Allowed;
 use crate::extract::Number;
+use crate::open::Open;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, Paging};
-use freshmaker::client::{Answer, AnswerGroup};
+use freshmaker::client::MarkGroup;
+use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
     BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
 };
@@ -45,6 +46,7 @@ struct EventPage {
     bar: Vec<Segment>,
     groups: Vec<Group>,
     forecast: Option<EventForecast>,
+    no_times: Option<String>,
     critical: Vec<Critical>,
     critical_hidden: usize,
     codes: Vec<Code>,
@@ -79,10 +81,10 @@ impl Subject {
     }
 }
 
-/// Builds with one answer for one reason.
+/// Builds with one mark for one reason.
 #[derive(Debug)]
 struct Group {
-    answer: Answer,
+    mark: Mark,
     code: String,
     count: u64,
     /// The query that lists them all.
@@ -124,11 +126,10 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let after = visit.position().await?;
     let event = web.ask(web.client().event(id)).await?;
     let plan = web.plan_of_event(&event).await?;
-    let answers = web.ask(web.client().answers(id)).await?;
-    let open = if event.state.is_terminal() { None } else { visit.open().await? };
-    let waiting = open.as_ref().map(|open| open.rows.waiting(Some(&open.forecast)));
-    let forecast = open.as_ref().and_then(|open| open.forecast.event(id));
-    let mut critical = critical(forecast.as_ref(), open.as_deref(), plan.as_deref());
+    let marks = web.ask(web.client().marks(id)).await?;
+    let open = if event.state.is_terminal() { Arc::default() } else { web.open().await? };
+    let forecast = open.forecast.event(id);
+    let mut critical = critical(forecast.as_ref(), &open, plan.as_deref());
     let critical_hidden = critical.len().saturating_sub(PATH_MAX);
     critical.truncate(PATH_MAX);
     let drawn = match &plan {
@@ -142,9 +143,10 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let page = EventPage {
         frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
         subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
-        bar: bar(&answers.iter().map(|group| (group.answer, group.count))),
-        groups: groups(&visit, id, answers, waiting.as_ref()).await?,
+        bar: bar(&marks.iter().map(|group| (group.mark, group.count))),
+        groups: groups(&visit, id, marks, &open.rows.waiting(Some(&open.forecast))).await?,
         forecast,
+        no_times: open.why_no_times(),
         critical,
         critical_hidden,
         codes: plan.as_deref().map(codes).unwrap_or_default(),
@@ -164,31 +166,31 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
 async fn groups(
     visit: &Visit,
     event: EventId,
-    answers: Vec<AnswerGroup>,
-    waiting: Option<&Waiting<'_>>,
+    marks: Vec<MarkGroup>,
+    waiting: &Waiting<'_>,
 ) -> Result<Vec<Group>, Problem> {
     let web = &visit.web;
-    let mut groups = Vec::with_capacity(answers.len());
-    for group in answers {
+    let mut groups = Vec::with_capacity(marks.len());
+    for group in marks {
         let states: Vec<_> = group.filter.states.iter().map(|state| state.as_str()).collect();
         let code = links::encoded(&group.reason_code);
         let query = format!("event={event}&state={}&reason={code}", states.join(","));
         let filter: BuildFilter = group.filter;
         let first = web.ask(web.client().builds(filter, Paging::first(FIRST).oldest_first())).await?.items;
         // What was read a moment ago may be about an earlier state.
-        let is_waiting = group.answer == Answer::Waiting;
-        let waits = |build: &BuildRecord| waiting.filter(|_| is_waiting).and_then(|waiting| waiting.of(build.id));
+        let is_waiting = group.mark == Mark::Waiting;
+        let waits = |build: &BuildRecord| is_waiting.then(|| waiting.of(build.id)).flatten();
         let first = first.into_iter().map(|build| (waits(&build), build)).map(|(waits, build)| (build, waits));
         let first = first.collect();
-        groups.push(Group { answer: group.answer, code: group.reason_code, count: group.count, query, first });
+        groups.push(Group { mark: group.mark, code: group.reason_code, count: group.count, query, first });
     }
     Ok(groups)
 }
 
 /// The builds that decide when the event ends; of the plan if nothing is open.
-fn critical(forecast: Option<&EventForecast>, open: Option<&Open>, plan: Option<&Plan>) -> Vec<Critical> {
-    match (forecast, open) {
-        (Some(forecast), Some(open)) => {
+fn critical(forecast: Option<&EventForecast>, open: &Open, plan: Option<&Plan>) -> Vec<Critical> {
+    match forecast {
+        Some(forecast) => {
             let rows = forecast.critical_path.iter().filter_map(|id| open.rows.builds.get(id));
             let shown = |build: &BuildRecord| Critical {
                 artifact: build.key.artifact.clone(),
@@ -196,7 +198,7 @@ fn critical(forecast: Option<&EventForecast>, open: Option<&Open>, plan: Option<
             };
             rows.map(shown).collect()
         }
-        _ => {
+        None => {
             let builds = plan.map(Plan::critical_builds).unwrap_or_default();
             builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect()
         }

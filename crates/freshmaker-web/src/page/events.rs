@@ -1,52 +1,24 @@
 //! `/events`: the list of events, by what it can be narrowed to.
 
 use super::answer;
-use super::facets::{Facet, facets};
 use super::frame::{Frame, Place};
+use super::list::{List, Parts};
 use super::visit::Visit;
 use super::{events, states, text};
 use crate::api::events::EventsQuery;
-use crate::api::paging::Cursor;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
-use freshmaker::backend::{EventFilter, Page};
+use freshmaker::backend::EventFilter;
 use freshmaker::rebuild::EventRecord;
 
 #[derive(Template)]
 #[template(path = "events.html")]
 struct EventsPage {
     frame: Frame,
-    facets: Vec<Facet>,
-    total: u64,
+    list: List,
+    parts: Parts,
     events: Vec<EventRecord>,
-    unreadable: usize,
-    fields: Vec<Field>,
-    kept: Vec<(String, String)>,
-    is_narrowed: bool,
-    next: Option<String>,
-    first: Option<String>,
-}
-
-/// A field of the form that narrows a list.
-#[derive(Clone, Debug)]
-pub(crate) struct Field {
-    pub(crate) name: &'static str,
-    pub(crate) label: &'static str,
-    pub(crate) hint: &'static str,
-    pub(crate) value: String,
-}
-
-/// The fields of a form, filled with what was asked for.
-pub(crate) fn fields(visit: &Visit, names: &[(&'static str, &'static str, &'static str)]) -> Vec<Field> {
-    let value = |name| visit.value(name).unwrap_or_default().to_owned();
-    names.iter().map(|(name, label, hint)| Field { name, label, hint, value: value(name) }).collect()
-}
-
-/// What the form does not show and keeps.
-pub(crate) fn kept(visit: &Visit, fields: &[Field]) -> Vec<(String, String)> {
-    let shown = |name: &str| name == "cursor" || fields.iter().any(|field| field.name == name);
-    visit.query.iter().filter(|(name, _)| !shown(name)).cloned().collect()
 }
 
 /// How many of the builds of an event have ended, of how many.
@@ -65,31 +37,19 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let counts = web.ask(web.client().count_events(all)).await?;
     let rows: Vec<_> =
         counts.iter().map(|row| ([row.state.as_str(), &row.kind, &row.reason_code], row.count)).collect();
-    let (facets, total) = facets(&visit, [("State", "state"), ("Kind", "kind"), ("Reason", "reason")], &rows);
-    let Page { items, next, unreadable, .. } = web.ask(web.client().events(filter, paging)).await?;
-    let fields = fields(
-        &visit,
-        &[
-            ("search_key", "About", "debian:12"),
-            ("requester", "Asked for by", "alice"),
-            ("since", "From", "2026-01-31T00:00:00Z"),
-            ("until", "Until", "2026-02-01T00:00:00Z"),
-        ],
-    );
+    let facets = [("State", "state"), ("Kind", "kind"), ("Reason", "reason")];
+    let fields = [
+        ("search_key", "About", "debian:12"),
+        ("requester", "Asked for by", "alice"),
+        ("since", "From", "2026-01-31T00:00:00Z"),
+        ("until", "Until", "2026-02-01T00:00:00Z"),
+    ];
+    let found = web.ask(web.client().events(filter, paging)).await?;
     let page = EventsPage {
-        frame: visit
-            .frame(Place::Events, "Events")
-            .json(format!("api/3/events?{}", visit.query_text()).trim_end_matches('?'))
-            .live(after),
-        facets,
-        total,
-        events: items,
-        unreadable: unreadable.len(),
-        kept: kept(&visit, &fields),
-        fields,
-        is_narrowed: !visit.query.is_empty(),
-        next: next.map(|number| visit.query_with("cursor", &Cursor(number.to_string()).encoded())),
-        first: visit.value("cursor").map(|_| visit.query_with("cursor", "")),
+        frame: visit.frame(Place::Events, "Events").json(visit.with_query("api/3/events")).live(after),
+        list: List::new(&visit, facets, &rows, &fields),
+        parts: Parts::of(&visit, &found),
+        events: found.items,
     };
     answer(&visit, &page)
 }

@@ -1,7 +1,6 @@
 //! What is around the contents of every page: its head, the way to other places, and what it is as
 //! JSON.
 
-use super::assets;
 use super::text;
 use super::visit::Visit;
 use crate::auth::Allowed;
@@ -74,11 +73,15 @@ pub(crate) struct Frame {
     pub(crate) every: u32,
     /// What a form has just done.
     pub(crate) told: Option<&'static str>,
-    pub(crate) style: &'static str,
-    pub(crate) script: &'static str,
-    pub(crate) icon: &'static str,
     host: String,
     has_login: bool,
+}
+
+/// The frame of a page that only tells of a problem.
+#[derive(Clone, Debug)]
+pub(crate) struct BareFrame<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) root: &'a str,
 }
 
 impl Frame {
@@ -99,9 +102,6 @@ impl Frame {
             after: None,
             every: 0,
             told: visit.told.as_deref().and_then(super::acts::told),
-            style: &assets::STYLE.name,
-            script: &assets::SCRIPT.name,
-            icon: &assets::ICON.name,
             host: visit.host().to_owned(),
             has_login: !config.authentication.none,
         }

@@ -3,20 +3,24 @@
 
 use super::answer;
 use super::frame::{Frame, Place};
-use super::links;
-use super::text;
+use super::list::Parts;
 use super::visit::Visit;
+use super::{links, states, text};
+use crate::api::paging::{Cursor, LIMIT_MAX};
 use crate::extract::Number;
 use crate::problem::{Problem, ProblemCode};
 use askama::Template;
 use askama::filters::HtmlSafe;
 use axum::response::Response;
 use freshmaker::Plan;
+use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildFilter, Paging};
-use freshmaker::plan::{Diagram, Mark};
+use freshmaker::plan::{Diagram, DiagramBox, Mark};
 use freshmaker::rebuild::{BuildId, BuildState, EventId, EventRecord};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The states of so many builds are read for a picture.
 const BUILDS_MAX: usize = 20_000;
@@ -25,17 +29,25 @@ const BUILDS_MAX: usize = 20_000;
 const DEPTH: usize = 2;
 const DEPTH_MAX: usize = 20;
 
+/// So many pictures are kept, each of at most some 400 KB.
+const PICTURES_MAX: usize = 32;
+
+/// The pictures that were drawn last, the latest at the end, by a digest of all that is in them. To
+/// draw 400 boxes takes longer than all the rest of a page, and what has not changed is asked for
+/// again and again.
+static PICTURES: Mutex<Vec<(Digest, Drawn)>> = Mutex::new(Vec::new());
+
 /// A picture: what the renderer of the core has written, who escapes everything that it takes over.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
-    svg: String,
+    svg: Arc<str>,
     pub(crate) boxes: usize,
     pub(crate) hidden: usize,
 }
 
 impl Drawn {
     fn of(diagram: &Diagram, all: usize) -> Self {
-        Self { svg: diagram.svg().to_string(), boxes: diagram.len(), hidden: all - diagram.len() }
+        Self { svg: diagram.svg().to_string().into(), boxes: diagram.len(), hidden: all - diagram.len() }
     }
 }
 
@@ -57,6 +69,16 @@ struct GraphPage {
     focus: String,
     depth: usize,
     shows: Vec<Show>,
+    wave: Option<Wave>,
+    parts: Parts,
+}
+
+/// The boxes of one wave as a list, by name.
+struct Wave {
+    /// From 1 on.
+    number: usize,
+    boxes: Vec<DiagramBox>,
+    total: usize,
 }
 
 /// One choice of what is drawn.
@@ -78,15 +100,12 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let event = visit.web.ask(visit.web.client().event(EventId(id))).await?;
     let none = || Problem::new(ProblemCode::NotFound, format!("event {id} has no plan: its handler gave none"));
     let plan = visit.web.plan_of_event(&event).await?.ok_or_else(none)?;
-    let whole = diagram(&visit, &event, &plan).await?;
+    let whole = diagram(&visit, &event, &plan, &builds(&visit, event.id).await?);
     let all = whole.len();
     let focus = visit.value("focus").unwrap_or_default().to_owned();
     let depth = match visit.value("depth") {
         None => DEPTH,
-        Some(text) => text.parse().ok().filter(|depth| (1..=DEPTH_MAX).contains(depth)).ok_or_else(|| {
-            let text = format!("{text:?} is not a number from 1 to {DEPTH_MAX}");
-            Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter("depth", text)
-        })?,
+        Some(text) => number("depth", text, DEPTH_MAX)?,
     };
     let show = visit.value("show").unwrap_or_default();
     let narrowed = match show {
@@ -96,6 +115,15 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         _ => whole,
     };
     let narrowed = if focus.is_empty() { narrowed } else { narrowed.focus(&focus, depth) };
+    let (narrowed, wave, next) = match visit.value("wave") {
+        None => (narrowed, None, None),
+        Some(text) => {
+            let number = number("wave", text, Diagram::WAVES_MAX + 1)?;
+            let boxes = narrowed.wave(number - 1);
+            let (wave, next) = Wave::of(&visit, number, &boxes)?;
+            (boxes, Some(wave), next)
+        }
+    };
     let shows = SHOWS.iter().map(|(value, name)| Show {
         name,
         query: visit.query_with("show", value),
@@ -113,8 +141,40 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         focus,
         depth,
         shows: shows.collect(),
+        wave,
+        parts: Parts::new(&visit, next.as_ref()),
     };
     answer(&visit, &page)
+}
+
+/// A number of the query, from 1 on.
+fn number(parameter: &str, text: &str, most: usize) -> Result<usize, Problem> {
+    text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+        let text = format!("{text:?} is not a number from 1 to {most}");
+        Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(parameter, text)
+    })
+}
+
+impl Wave {
+    /// A part of the boxes of a wave, and the way to the next part.
+    fn of(visit: &Visit, number: usize, diagram: &Diagram) -> Result<(Self, Option<Cursor>), Problem> {
+        let after: CursorQuery = visit.read()?;
+        let mut boxes: Vec<_> = diagram.boxes().iter().collect();
+        boxes.sort_by(|one, other| one.key.cmp(&other.key));
+        if let Some(Cursor(after)) = after.cursor {
+            boxes.retain(|one| one.key > after);
+        }
+        let more = boxes.len() > LIMIT_MAX as usize;
+        boxes.truncate(LIMIT_MAX as usize);
+        let next = boxes.last().filter(|_| more).map(|one| Cursor(one.key.clone()));
+        Ok((Self { number, boxes: boxes.into_iter().cloned().collect(), total: diagram.len() }, next))
+    }
+}
+
+/// Where a part of the list begins; the other parameters are read one by one.
+#[derive(Deserialize)]
+struct CursorQuery {
+    cursor: Option<Cursor>,
 }
 
 /// The picture within the page of an event, if the plan is small enough to be drawn whole.
@@ -122,25 +182,48 @@ pub(crate) async fn within_event(visit: &Visit, event: &EventRecord, plan: &Plan
     if plan.is_empty() || plan.len() + plan.changed().count() > Diagram::BOXES_MAX {
         return Ok(None);
     }
-    let diagram = diagram(visit, event, plan).await?;
-    Ok(Some(Drawn::of(&diagram, diagram.len())))
+    let builds = builds(visit, event.id).await?;
+    let of: String = builds.iter().map(|(name, (id, state))| format!("{name}\n{id} {state}\n")).collect();
+    let key = Digest::of(format!("{:?} {} {}\n{of}", event.plan, event.id, visit.root).as_bytes());
+    let draw = || {
+        let diagram = diagram(visit, event, plan, &builds);
+        Drawn::of(&diagram, diagram.len())
+    };
+    Ok(Some(kept(key, draw)))
+}
+
+/// A picture that was drawn before, or is now.
+fn kept(key: Digest, draw: impl FnOnce() -> Drawn) -> Drawn {
+    let pictures = || PICTURES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, drawn)) = pictures().iter().find(|(known, _)| *known == key) {
+        return drawn.clone();
+    }
+    let drawn = draw();
+    let mut pictures = pictures();
+    let too_many = (pictures.len() + 1).saturating_sub(PICTURES_MAX);
+    pictures.drain(..too_many);
+    pictures.push((key, drawn.clone()));
+    drawn
 }
 
 /// A plan with the states of the builds of its event. Boxes lead to builds, or to artifacts that
 /// are not built.
-async fn diagram(visit: &Visit, event: &EventRecord, plan: &Plan) -> Result<Diagram, Problem> {
-    let builds = builds(visit, event.id).await?;
+fn diagram(visit: &Visit, event: &EventRecord, plan: &Plan, builds: &Builds) -> Diagram {
     let mut diagram = plan.diagram();
     diagram.mark(|one| builds.get(&one.key).map(|(_, state)| (*state).into()));
     diagram.link(|one| match builds.get(&one.key) {
         Some((id, _)) => Some(format!("{}builds/{id}", visit.root)),
         None => links::artifact_path(&one.key.as_str().into()).map(|path| format!("{}{path}", visit.root)),
     });
-    Ok(diagram)
+    let root = &visit.root;
+    diagram.link_waves(|wave| Some(format!("{root}events/{}/graph?wave={}", event.id, wave + 1)));
+    diagram
 }
 
 /// The latest builds of an event, by the names of their artifacts.
-async fn builds(visit: &Visit, event: EventId) -> Result<BTreeMap<String, (BuildId, BuildState)>, Problem> {
+type Builds = BTreeMap<String, (BuildId, BuildState)>;
+
+async fn builds(visit: &Visit, event: EventId) -> Result<Builds, Problem> {
     let web = &visit.web;
     let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
     let mut found = BTreeMap::new();
@@ -154,5 +237,22 @@ async fn builds(visit: &Visit, event: EventId) -> Result<BTreeMap<String, (Build
             Some(next) if found.len() < BUILDS_MAX => paging = paging.behind(next),
             _ => return Ok(found),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_drawn_once_and_the_oldest_is_forgotten() {
+        let key = |number: usize| Digest::of(format!("picture {number}").as_bytes());
+        let drawn = |boxes| Drawn { svg: "<svg/>".into(), boxes, hidden: 0 };
+        for number in 0..=PICTURES_MAX {
+            assert_eq!(kept(key(number), || drawn(number)).boxes, number);
+        }
+        assert_eq!(kept(key(PICTURES_MAX), || drawn(0)).boxes, PICTURES_MAX, "it is known");
+        assert_eq!(kept(key(0), || drawn(7)).boxes, 7, "it was forgotten");
+        assert_eq!(PICTURES.lock().unwrap().len(), PICTURES_MAX);
     }
 }

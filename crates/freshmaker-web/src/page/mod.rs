@@ -14,16 +14,15 @@ mod builds;
 mod dead_letters;
 mod event;
 mod events;
-mod facets;
 mod failures;
 mod form;
 mod frame;
 mod graph;
 mod health;
 mod links;
+mod list;
 mod message;
 mod not_rebuilt;
-mod open;
 mod overview;
 mod plans;
 mod problem;
@@ -41,13 +40,10 @@ use crate::auth::Allowed;
 use crate::problem::{Problem, ProblemCode};
 use crate::routes::PageRoute;
 use askama::Template;
-use axum::Extension;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use freshmaker::artifact::Digest;
-use open::Lately;
-use std::sync::Arc;
 use visit::Visit;
 
 /// Whether this build has pages.
@@ -86,9 +82,7 @@ pub(crate) fn routes() -> Vec<PageRoute> {
         page(everybody, "/sign-in", get(sign_in::page)),
         page(everybody, "/assets/{name}", get(assets::asset)),
     ];
-    let lately = Arc::<Lately>::default();
-    let routes = pages.into_iter().chain(acts::routes());
-    routes.map(|(who, method, path, route)| (who, method, path, route.layer(Extension(Arc::clone(&lately))))).collect()
+    pages.into_iter().chain(acts::routes()).collect()
 }
 
 /// The answer with a page, or 304 if the browser has it.

@@ -3,15 +3,17 @@
 use super::answer;
 use super::bar::{Segment, bar};
 use super::frame::{Frame, Place};
-use super::open::Open;
 use super::visit::Visit;
 use super::{events, links, states, text};
+use crate::api::systems::open_counts;
+use crate::open::Open;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
-use freshmaker::backend::{BuildCount, BuildFilter, EventFilter, Overview, Paging};
-use freshmaker::client::{Answer, Client, Pause, Stuck, StuckSubject};
-use freshmaker::rebuild::{BuildId, BuildState, EventForecast, EventRecord, EventState};
+use freshmaker::backend::{BuildCount, EventFilter, Overview, Paging};
+use freshmaker::client::{Client, Pause, Stuck, StuckSubject};
+use freshmaker::plan::Mark;
+use freshmaker::rebuild::{BuildId, EventForecast, EventRecord, EventState};
 use freshmaker::time::earlier;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ struct OverviewPage {
     bar: Vec<Segment>,
     open: Vec<BuildCount>,
     events: Vec<Running>,
+    no_times: Option<String>,
     ended: Vec<EventRecord>,
 }
 
@@ -43,8 +46,8 @@ struct Running {
 }
 
 impl Running {
-    fn of(event: EventRecord, open: Option<&Open>) -> Self {
-        let expected = open.and_then(|open| open.forecast.event(event.id));
+    fn of(event: EventRecord, open: &Open) -> Self {
+        let expected = open.forecast.event(event.id);
         Self { event, expected }
     }
 }
@@ -95,14 +98,13 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let client = web.client();
     let after = visit.position().await?;
     let overview = web.ask(client.overview()).await?;
-    let open: Vec<_> = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
-    let mut open = web.ask(client.count_builds(BuildFilter { states: open, ..BuildFilter::default() })).await?;
-    let bar = bar(&open.iter().map(|row| (Answer::of(row.state), row.count)));
+    let mut open = open_counts(web).await?;
+    let bar = bar(&open.iter().map(|row| (Mark::from(row.state), row.count)));
     open.sort_by_key(|row| std::cmp::Reverse(row.count));
     let running = EventFilter { states: vec![EventState::Initialized, EventState::Building], ..EventFilter::default() };
     let events = web.ask(client.events(running, Paging::first(EVENTS_MAX))).await?.items;
-    let now = visit.open().await?;
-    let events = events.into_iter().map(|event| Running::of(event, now.as_deref())).collect();
+    let now = web.open().await?;
+    let events = events.into_iter().map(|event| Running::of(event, &now)).collect();
     let states = vec![EventState::Complete, EventState::Failed, EventState::Skipped, EventState::Canceled];
     let ended = EventFilter { states, ..EventFilter::default() };
     let ended = web.ask(client.events(ended, Paging::first(EVENTS_MAX))).await?.items;
@@ -114,6 +116,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         bar,
         open,
         events,
+        no_times: now.why_no_times(),
         ended,
     };
     answer(&visit, &page)
@@ -147,7 +150,7 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
         ));
     }
     alarms.extend(web.ask(client.pauses()).await?.iter().take(ALARMS_MAX).map(Alarm::of_pause));
-    alarms.extend(visit.stuck().await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
+    alarms.extend(visit.web.stuck().await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
     Ok(alarms)
 }
 

@@ -1,6 +1,6 @@
 //! What a person is told when a page cannot be shown or a form could not be carried out.
 
-use super::assets;
+use super::frame::BareFrame;
 use super::html;
 use super::text;
 use super::visit::root_of;
@@ -28,10 +28,7 @@ pub(crate) struct Reader {
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage<'a> {
-    root: &'a str,
-    style: &'a str,
-    icon: &'a str,
-    title: &'a str,
+    frame: BareFrame<'a>,
     detail: &'a str,
     help: &'a str,
     errors: &'a [FieldError],
@@ -81,10 +78,7 @@ impl Reader {
         let is_unknown = problem.code == ProblemCode::Unauthenticated;
         let (title, help) = self.words(problem);
         let page = ProblemPage {
-            root: &self.root,
-            style: &assets::STYLE.name,
-            icon: &assets::ICON.name,
-            title,
+            frame: BareFrame { title, root: &self.root },
             detail: &problem.detail,
             help,
             errors: &problem.errors,

@@ -2,15 +2,15 @@
 
 use super::answer;
 use super::frame::{Frame, Place};
+use super::list::Parts;
 use super::text;
 use super::visit::Visit;
-use crate::api::events::EventsQuery;
 use crate::api::paging::Cursor;
+use crate::api::report::ReportQuery;
 use crate::api::views;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
-use freshmaker::backend::Paging;
 use freshmaker::client::{TimeToFix, TimesToFix};
 use freshmaker::event::Severity;
 use std::time::Duration;
@@ -23,8 +23,9 @@ struct ReportPage {
     times: Vec<TimeToFix>,
     since: String,
     until: String,
-    next: Option<String>,
-    first: Option<String>,
+    /// The query of the same rows as CSV.
+    csv: String,
+    parts: Parts,
 }
 
 /// The events of one severity.
@@ -44,9 +45,8 @@ impl Row {
 
 pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let web = &visit.web;
-    let query: EventsQuery = visit.read()?;
+    let query: ReportQuery = visit.read()?;
     let (filter, paging) = query.filter()?;
-    let paging = Paging { limit: TimesToFix::EVENTS_MAX, ..paging };
     let times = web.ask(web.client().times_to_fix(filter, paging)).await?;
     let by_severity = Severity::ALL.iter().rev().filter_map(|severity| {
         let events = times.events.iter().filter(|time| time.event.envelope.severity == *severity);
@@ -54,16 +54,15 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         of.events = events.cloned().collect();
         Row::of(views::name_of(severity), &of)
     });
-    let next = times.next.map(|number| visit.query_with("cursor", &Cursor(number.to_string()).encoded()));
-    let json = format!("api/3/events?{}", visit.query_with("state", "COMPLETE"));
+    let next = times.next.map(|number| Cursor(number.to_string()));
     let page = ReportPage {
-        frame: visit.frame(Place::Report, "Time to fix").json(json).every(60),
+        frame: visit.frame(Place::Report, "Time to fix").json(visit.with_query("api/3/report")).every(60),
         rows: by_severity.chain(Row::of("all".to_owned(), &times)).collect(),
         times: times.events,
         since: visit.value("since").unwrap_or_default().to_owned(),
         until: visit.value("until").unwrap_or_default().to_owned(),
-        next,
-        first: visit.value("cursor").map(|_| visit.query_with("cursor", "")),
+        csv: visit.query_as("format", "csv"),
+        parts: Parts::new(&visit, next.as_ref()),
     };
     answer(&visit, &page)
 }

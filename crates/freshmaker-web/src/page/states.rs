@@ -1,7 +1,7 @@
 //! States as a word with a shape, whose colour only repeats it.
 
 use askama::filters::HtmlSafe;
-use freshmaker::client::Answer;
+use freshmaker::plan::Mark;
 use freshmaker::rebuild::{AttemptState, BuildState, EventRecord, EventState};
 use std::fmt::{self, Display, Formatter};
 
@@ -46,27 +46,27 @@ pub(crate) fn event(event: &EventRecord) -> Chip {
     Chip::new(class, word)
 }
 
-/// How an answer to "what became of it?" is drawn, and its word.
-pub(crate) fn of_answer(answer: Answer) -> (&'static str, &'static str) {
-    match answer {
-        Answer::Failed => ("fail", "failed"),
-        Answer::Running => ("run", "running"),
-        Answer::Waiting => ("wait", "waiting"),
-        Answer::Fixed => ("done", "done"),
-        Answer::Unchanged => ("same", "not needed"),
-        Answer::Canceled => ("stop", "cancelled"),
-        _ => ("stop", answer.as_str()),
+/// How a mark is drawn, and its word.
+pub(crate) fn of_mark(mark: Mark) -> (&'static str, &'static str) {
+    match mark {
+        Mark::Failed => ("fail", "failed"),
+        Mark::Running => ("run", "running"),
+        Mark::Waiting => ("wait", "waiting"),
+        Mark::Done => ("done", "done"),
+        Mark::Unchanged => ("same", "not needed"),
+        Mark::Canceled => ("stop", "cancelled"),
+        _ => ("stop", mark.as_str()),
     }
 }
 
-/// An answer as a chip.
-pub(crate) fn answer(answer: &Answer) -> Chip {
-    let (class, word) = of_answer(*answer);
+/// A mark as a chip.
+pub(crate) fn mark(mark: &Mark) -> Chip {
+    let (class, word) = of_mark(*mark);
     Chip::new(class, word)
 }
 
 pub(crate) fn build(state: &BuildState) -> Chip {
-    Chip::new(of_answer(Answer::of(*state)).0, state.as_str())
+    Chip::new(of_mark((*state).into()).0, state.as_str())
 }
 
 pub(crate) fn attempt(state: &AttemptState) -> Chip {

@@ -2,7 +2,6 @@
 
 use super::frame::{Frame, Place};
 use super::links;
-use super::open::Lately;
 use crate::auth::{Allowed, Caller};
 use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
@@ -10,7 +9,6 @@ use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
 
 /// A query has no more parameters than this.
 const PARAMETERS_MAX: usize = 100;
@@ -29,7 +27,6 @@ pub(crate) struct Visit {
     pub(crate) query: Vec<(String, String)>,
     /// What a form has just done, by its code.
     pub(crate) told: Option<String>,
-    pub(super) lately: Arc<Lately>,
 }
 
 impl FromRequestParts<Web> for Visit {
@@ -55,8 +52,6 @@ impl FromRequestParts<Web> for Visit {
             path: parts.uri.path().trim_start_matches('/').to_owned(),
             query,
             told,
-            // Each page is registered with the one of its service.
-            lately: parts.extensions.get().cloned().unwrap_or_default(),
         })
     }
 }
@@ -92,20 +87,23 @@ impl Visit {
     /// The query with another value of a parameter; without it if the value is empty. A list begins
     /// anew then.
     pub(crate) fn query_with(&self, name: &str, value: &str) -> String {
-        let kept = self.query.iter().filter(|(found, _)| found != name && found != "cursor");
-        let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
-        let pairs = kept.chain([(name, value)]).filter(|(_, value)| !value.is_empty());
-        pairs
-            .map(|(name, value)| format!("{}={}", links::encoded(name), links::encoded(value)))
-            .collect::<Vec<_>>()
-            .join("&")
+        let kept = self.query.iter().filter(|(found, _)| found != "cursor");
+        pairs_with(kept, name, value)
+    }
+
+    /// The query of the same part of a list with another value of a parameter.
+    pub(crate) fn query_as(&self, name: &str, value: &str) -> String {
+        pairs_with(self.query.iter(), name, value)
     }
 
     /// The query as it was sent, without what is told.
     pub(crate) fn query_text(&self) -> String {
-        let pairs =
-            self.query.iter().map(|(name, value)| format!("{}={}", links::encoded(name), links::encoded(value)));
-        pairs.collect::<Vec<_>>().join("&")
+        pairs_with(self.query.iter(), "", "")
+    }
+
+    /// A path with the query that was asked for.
+    pub(crate) fn with_query(&self, path: &str) -> String {
+        format!("{path}?{}", self.query_text()).trim_end_matches('?').to_owned()
     }
 
     /// What was asked for, as the API reads it.
@@ -127,6 +125,14 @@ impl Visit {
     pub(crate) fn host(&self) -> &str {
         self.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
     }
+}
+
+/// A query of these pairs, with another value of a parameter; without it if the value is empty.
+fn pairs_with<'a>(kept: impl Iterator<Item = &'a (String, String)>, name: &str, value: &str) -> String {
+    let kept = kept.filter(|(found, _)| found != name).map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs = kept.chain([(name, value)]).filter(|(_, value)| !value.is_empty());
+    let pairs = pairs.map(|(name, value)| format!("{}={}", links::encoded(name), links::encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]

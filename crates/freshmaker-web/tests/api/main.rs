@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod costs;
+mod hostile;
+mod issuer;
 mod limits;
+mod lists;
 mod observability;
 mod pages;
 mod plans;

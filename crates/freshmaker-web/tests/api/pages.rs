@@ -2,7 +2,7 @@
 
 use super::support::{Answer, Service, ask, request, with};
 use freshmaker::rebuild::{Failure, FailureClass};
-use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use freshmaker_testing::world::until;
 use freshmaker_web::axum::Router;
 use freshmaker_web::axum::body::Body;
@@ -10,23 +10,23 @@ use freshmaker_web::axum::http::{Method, Request};
 use freshmaker_web::{PageConfig, Role};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-fn service() -> Service {
+pub(super) fn service() -> Service {
     Service::new(|config| {
         config.authentication.none = true;
         config.page = Some(PageConfig::default());
     })
 }
 
-fn html(method: Method, path: &str) -> Request<Body> {
+pub(super) fn html(method: Method, path: &str) -> Request<Body> {
     with(request(method, path), "accept", "text/html,application/xhtml+xml")
 }
 
-fn text(answer: &Answer) -> String {
+pub(super) fn text(answer: &Answer) -> String {
     String::from_utf8(answer.body.clone()).unwrap()
 }
 
 /// A service in which something of every sort has happened.
-async fn lived_in() -> Service {
+pub(super) async fn lived_in() -> Service {
     let service = service();
     service.push("base").await;
     service.settle().await;
@@ -38,18 +38,18 @@ async fn lived_in() -> Service {
     service.settle().await;
     client.pause("builder", "an outage", "alice").await.unwrap();
     service.push("base").await;
-    planned(&service).await;
+    planned(&service, &service.engine).await;
     service
 }
 
 /// Runs the engine until every message was handled, whatever becomes of the builds.
-async fn planned(service: &Service) {
+pub(super) async fn planned(service: &Service, engine: &Engine) {
     let client = service.engine.client();
     let handled = until(async || client.overview().await.unwrap().messages_waiting == 0);
-    service.engine.run_until(handled).await.unwrap();
+    engine.run_until(handled).await.unwrap();
 }
 
-async fn page(service: &Service, path: &str) -> String {
+pub(super) async fn page(service: &Service, path: &str) -> String {
     let answer = ask(&service.router, html(Method::GET, path)).await;
     assert_eq!(answer.status, 200, "{path}: {}", text(&answer));
     text(&answer)
@@ -62,20 +62,20 @@ fn contents(page: &str) -> &str {
 }
 
 /// A form as a browser sends it from a page of the service.
-fn form(path: &str, fields: &str) -> Request<Body> {
+pub(super) fn form(path: &str, fields: &str) -> Request<Body> {
     let request = with(html(Method::POST, path), "content-type", "application/x-www-form-urlencoded");
     let request = with(request, "sec-fetch-site", "same-origin");
     request.map(|_| Body::from(fields.to_owned()))
 }
 
 /// The values of an attribute.
-fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+pub(super) fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     page.split(start.as_str()).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
 /// What a browser makes of a reference.
-fn resolved(base: &str, reference: &str) -> String {
+pub(super) fn resolved(base: &str, reference: &str) -> String {
     let reference = reference.replace("&amp;", "&").replace("&#38;", "&");
     let (reference, query) = match reference.split_once('?') {
         Some((path, query)) => (path.to_owned(), format!("?{query}")),
@@ -204,7 +204,7 @@ async fn style_and_script_are_small_and_asked_for_once() {
 }
 
 /// `count` artifacts that are built from `base`, in two layers.
-fn wide(service: &Service, count: usize, name: impl Fn(usize) -> String) {
+pub(super) fn wide(service: &Service, count: usize, name: impl Fn(usize) -> String) {
     let mut graph = ArtifactGraph::new();
     graph.insert(Artifact::new("base", ArtifactKind::Image));
     for number in 0..count {
@@ -216,6 +216,27 @@ fn wide(service: &Service, count: usize, name: impl Fn(usize) -> String) {
     service.world.catalog.set(graph);
 }
 
+/// A picture with too many boxes has one for each wave, which leads to a list of what is in it.
+async fn waves_lead_to_their_builds(service: &Service, path: &str, graph: &str) {
+    let links: Vec<_> = attributes(graph, "href").into_iter().filter(|link| link.contains("wave=")).collect();
+    assert_eq!(links.len(), 3, "what changed, the first 20, and the rest: {links:?}");
+    let wave = resolved(path, links[1]);
+    assert_eq!(wave, format!("{path}?wave=2"));
+    let small = page(service, &wave).await;
+    assert!(small.contains("20 artifacts") && small.contains("/builds/") && small.contains("fm-diagram"), "{small}");
+    let mut path = resolved(path, links[2]);
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let part = page(service, &path).await;
+        assert!(part.contains("19,980 artifacts") && part.len() < 200_000, "{} bytes", part.len());
+        let builds = attributes(&part, "href").into_iter().filter(|link| link.contains("/builds/"));
+        seen.extend(builds.map(str::to_owned));
+        let next = attributes(&part, "href").into_iter().rfind(|link| link.contains("cursor=")).unwrap();
+        path = resolved(&path, next);
+    }
+    assert_eq!(seen.len(), 400, "two parts of 200");
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_events_have_small_pages() {
     for (builds, most, most_compressed) in [(399, 400_000, 30 << 10), (20_000, 200_000, 30 << 10)] {
@@ -223,7 +244,7 @@ async fn large_events_have_small_pages() {
         wide(&service, builds, |number| format!("registry.example.org/team-{}/service-{number}:1.2", number % 7));
         service.engine.client().pause("builder", "a test", "alice").await.unwrap();
         service.push("base").await;
-        planned(&service).await;
+        planned(&service, &service.engine).await;
         let id = service.get("/api/3/events").await.json()["items"][0]["id"].as_i64().unwrap();
         let page = page(&service, &format!("/events/{id}")).await;
         assert!(page.contains(&format!("Rebuilds {} artifacts", if builds == 399 { "399" } else { "20,000" })));
@@ -237,53 +258,10 @@ async fn large_events_have_small_pages() {
         );
         let graph = ask(&service.router, html(Method::GET, &format!("/events/{id}/graph"))).await;
         assert!(graph.body.len() <= 400_000, "{} bytes", graph.body.len());
-    }
-}
-
-/// Names with markup, with marks that turn the direction of text, and long ones.
-fn hostile(number: usize) -> String {
-    match number {
-        0 => "<script>alert(1)</script>".to_owned(),
-        1 => "\"><img src=x onerror=alert(1)>".to_owned(),
-        2 => "a\u{202e}gpj.exe\u{2066}".to_owned(),
-        3 => "../../events?told=cancelled#'".to_owned(),
-        4 => "..".to_owned(),
-        _ => format!("{number}{}", "x".repeat(10_000)),
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn hostile_names_stay_text() {
-    let service = service();
-    wide(&service, 7, hostile);
-    let reason = format!("<b>{}\u{202e}</b>", "y".repeat(10_000));
-    service.world.builds.fail_next(&hostile(0).as_str().into(), Failure::new(FailureClass::Permanent, &reason));
-    service.push("base").await;
-    service.settle().await;
-    let client = service.engine.client();
-    let message = freshmaker_testing::world::message("<i>m", "image.pushed", "{\"image\": \"</pre><script>\"");
-    client.receive(message).await.unwrap();
-    service.settle().await;
-    let mut paths: Vec<_> = ["/", "/events", "/builds", "/queue", "/failures", "/dead-letters", "/health", "/audit"]
-        .map(str::to_owned)
-        .to_vec();
-    paths.push("/search?q=%3Cscript%3E&told=%3Cscript%3E".to_owned());
-    paths.push("/messages/local/%3Ci%3Em".to_owned());
-    let events = service.get("/api/3/events").await.json();
-    let event = events["items"][0]["id"].as_i64().unwrap();
-    paths.extend([format!("/events/{event}"), format!("/events/{event}/graph")]);
-    let builds = service.get("/api/3/builds").await.json();
-    paths.extend(builds["items"].as_array().unwrap().iter().map(|build| format!("/builds/{}", build["id"])));
-    paths.push("/artifacts/%3Cscript%3Ealert%281%29%3C%2Fscript%3E".to_owned());
-    for path in paths {
-        let page = page(&service, &path).await;
-        for broken in ["<script>", "<img", "onerror=alert(1)>", "<b>y", "<i>m", "</pre><", "\u{202e}", "\u{2066}"] {
-            assert!(!page.contains(broken), "{path} has {broken:?}");
-        }
-        assert!(page.len() < 100_000, "{path} has {} bytes", page.len());
-        // What leads to another step of the path, or is too long to be asked for, has no link.
-        for link in attributes(&page, "href") {
-            assert!(link.len() < 3000 && !link.ends_with("/..") && !link.contains("%2E%2E\""), "{path}: {link}");
+        let open = "No expected times: 20000 builds are open; expected times are computed for at most 3000.";
+        assert_eq!(page.contains(open), builds == 20_000);
+        if builds == 20_000 {
+            waves_lead_to_their_builds(&service, &format!("/events/{id}/graph"), &text(&graph)).await;
         }
     }
 }
@@ -339,8 +317,13 @@ async fn a_plan_is_previewed_and_applied_by_forms() {
     let message = resolved(&format!("{plan}/apply"), applied.header("location"));
     service.settle().await;
     assert!(page(&service, &message).await.contains("COMPLETE"));
+    let sent = ask(&service.router, form("/plans", "what=image&subject=app")).await;
+    let unapplied = resolved("/plans", sent.header("location"));
     service.world.catalog.set(ArtifactGraph::new());
     assert!(page(&service, &format!("{plan}/diff")).await.contains("ANOTHER ONE"));
+    let late = ask(&service.router, form(&format!("{unapplied}/apply"), "")).await;
+    assert_eq!(late.status, 409);
+    assert!(text(&late).contains("The plan is another one by now"), "{}", text(&late));
     for (fields, named) in
         [("what=image&subject=", "subject"), ("what=message&topic=x&body={", "body"), ("nonsense", "what")]
     {

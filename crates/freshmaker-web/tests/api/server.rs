@@ -50,6 +50,34 @@ async fn a_server_answers_and_ends_its_streams() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+#[tokio::test]
+async fn an_engine_and_a_server_run_and_end_together() {
+    let service = Service::open();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = service.engine.client();
+    let story = async {
+        let message = service.push("base").await;
+        assert_eq!(client.wait_for_message(&message).await.unwrap().len(), 1, "the engine runs");
+        let mut plain = TcpStream::connect(address).await.unwrap();
+        plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        until(&mut plain, "ok\n").await;
+    };
+    let router = service.router.clone();
+    freshmaker_web::serve_with_engine(&service.engine, listener, router, story).await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "the server has ended");
+
+    // Without its future there is no server.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = service.router.clone();
+    let served = freshmaker_web::serve_with_engine(&service.engine, listener, router, std::future::pending());
+    assert!(tokio::time::timeout(Duration::from_millis(100), served).await.is_err());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Time goes on as soon as nothing else can happen, also while sockets are waited for.
 #[tokio::test(start_paused = true)]
 async fn slow_headers_are_given_up() {

@@ -9,9 +9,10 @@
 use super::support::Service;
 use freshmaker_testing::world::message;
 use freshmaker_web::Quota;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Stdio;
-use test_support::python;
+use test_support::{peer, python};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -50,4 +51,35 @@ async fn every_answer_is_as_the_openapi_text_says() {
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What is asked and decided through the client is what the service has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_generated_from_the_openapi_text_works() {
+    let Some(python) = python().await else { return };
+    let (service, address) = serve().await;
+    let place = tempfile::tempdir().unwrap();
+    let output = Command::new(python)
+        .arg(peer("openapi_client.py"))
+        .args([place.path().as_os_str(), format!("http://{address}").as_ref()])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ids = |rows: &Value| -> Vec<i64> {
+        rows["items"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect()
+    };
+    let events = service.get("/api/3/events").await.json();
+    assert_eq!(told["events"], json!(ids(&events)), "page by page");
+    let builds = service.get("/api/3/builds?state=DONE").await.json();
+    assert_eq!(told["builds"], json!(ids(&builds)), "with a filter");
+    assert_eq!(told["report"], json!([events["items"][0]["id"]]), "{told}");
+    assert_eq!((&told["unknown"], &told["invalid"]), (&json!("not_found"), &json!("/reason")), "problems are typed");
+    let sent = told["sent"].as_str().unwrap().replace('/', "%2F");
+    let sent = service.get(&format!("/api/3/messages/local/{sent}")).await.json();
+    assert_eq!((&sent["topic"], &sent["state"]), (&json!("image.pushed"), &json!("new")), "{sent}");
+    let pauses = service.get("/api/3/pauses").await.json();
+    assert_eq!((&pauses["items"][0]["system"], &told["paused"]), (&json!("builder"), &json!(["builder"])));
 }

@@ -1,87 +1,18 @@
 use super::Client;
 use crate::backend::{BuildFilter, EventFilter, Page, Paging, Result};
+use crate::plan::Mark;
 use crate::rebuild::{BuildRecord, BuildState, EventId, EventRecord, EventState};
 use crate::time::{Timestamp, since};
-use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The answer to "what became of this artifact?", in the order in which a person should read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Answer {
-    /// Its build failed, or a build that it needs did.
-    Failed,
-    /// It is being submitted, built, verified or stopped.
-    Running,
-    /// It waits for other builds, for its turn, or for another try.
-    Waiting,
-    /// It was built.
-    Fixed,
-    /// It did not have to be built, because its inputs are those of its latest output.
-    Unchanged,
-    /// Its build was cancelled.
-    Canceled,
-}
-
-impl Answer {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Failed, Self::Running, Self::Waiting, Self::Fixed, Self::Unchanged, Self::Canceled];
-
-    /// Returns the answer for a build in this state.
-    ///
-    /// ```
-    /// use freshmaker::client::Answer;
-    /// use freshmaker::rebuild::BuildState;
-    ///
-    /// assert_eq!(Answer::of(BuildState::Verifying), Answer::Running);
-    /// for state in BuildState::ALL {
-    ///     assert!(Answer::of(*state).states().contains(state));
-    /// }
-    /// ```
-    #[must_use]
-    pub fn of(state: BuildState) -> Self {
-        let known = Self::ALL.into_iter().find(|answer| answer.states().contains(&state));
-        known.unwrap_or(Self::Canceled)
-    }
-
-    /// Returns the states that have this answer.
-    #[must_use]
-    pub fn states(self) -> &'static [BuildState] {
-        use BuildState as S;
-        match self {
-            Self::Failed => &[S::Failed, S::DependencyFailed],
-            Self::Running => &[S::Submitting, S::Building, S::Verifying, S::Canceling],
-            Self::Waiting => &[S::Blocked, S::Ready],
-            Self::Fixed => &[S::Done],
-            Self::Unchanged => &[S::Reused],
-            Self::Canceled => &[S::Canceled],
-        }
-    }
-
-    /// Returns the name: `failed`, `running`, `waiting`, `fixed`, `unchanged` or `canceled`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Fixed => "fixed",
-            Self::Unchanged => "unchanged",
-            Self::Canceled => "canceled",
-        }
-    }
-}
-
-/// The builds of an event with one answer and one reason, by [`Client::answers`].
+/// The builds of an event with one mark and one reason, by [`Client::marks`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AnswerGroup {
+pub struct MarkGroup {
     /// What became of the artifacts.
-    pub answer: Answer,
+    pub mark: Mark,
     /// The code of the reason that the builds have.
     pub reason_code: String,
     /// How many there are.
@@ -149,8 +80,8 @@ fn percentile(mut times: Vec<Duration>, percent: u8) -> Option<Duration> {
 
 /// What became of it.
 impl Client {
-    /// How many builds of an event have which answer, by answer and then by the code of the reason.
-    /// All counts are of one question, and each group has the filter that lists its builds. What is
+    /// How many builds of an event have which mark, by mark and then by the code of the reason. All
+    /// counts are of one question, and each group has the filter that lists its builds. What is
     /// not rebuilt is in the plan: [`Plan::excluded_by_code`](crate::plan::Plan::excluded_by_code).
     ///
     /// ```
@@ -162,8 +93,8 @@ impl Client {
     ///
     /// # futures_util::FutureExt::now_or_never(async {
     /// let client = Client::new(Arc::new(MemoryStorage::new()));
-    /// for group in client.answers(EventId(7)).await? {
-    ///     println!("{} ({}): {}", group.answer.as_str(), group.reason_code, group.count);
+    /// for group in client.marks(EventId(7)).await? {
+    ///     println!("{} ({}): {}", group.mark.as_str(), group.reason_code, group.count);
     ///     let first = client.builds(group.filter, Paging::first(3)).await?;
     /// #   drop(first);
     /// }
@@ -172,17 +103,17 @@ impl Client {
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn answers(&self, event: EventId) -> Result<Vec<AnswerGroup>> {
+    pub async fn marks(&self, event: EventId) -> Result<Vec<MarkGroup>> {
         let of_event = BuildFilter { events: vec![event], ..BuildFilter::default() };
-        let mut groups: BTreeMap<(Answer, String), u64> = BTreeMap::new();
+        let mut groups: BTreeMap<(Mark, String), u64> = BTreeMap::new();
         for row in self.count_builds(of_event.clone()).await? {
-            *groups.entry((Answer::of(row.state), row.reason_code)).or_default() += row.count;
+            *groups.entry((Mark::from(row.state), row.reason_code)).or_default() += row.count;
         }
-        let groups = groups.into_iter().map(|((answer, reason_code), count)| AnswerGroup {
-            answer,
+        let groups = groups.into_iter().map(|((mark, reason_code), count)| MarkGroup {
+            mark,
             count,
             filter: BuildFilter {
-                states: answer.states().to_vec(),
+                states: mark.states().collect(),
                 reason_codes: vec![reason_code.clone()],
                 ..of_event.clone()
             },

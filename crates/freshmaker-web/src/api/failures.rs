@@ -1,0 +1,173 @@
+//! Failed builds by their cause, and to do over what failed for one cause.
+
+use super::events::{Part, retried};
+use super::messages::Accepted;
+use super::paging::answer;
+use super::views::{BuildView, Listing};
+use crate::auth::Caller;
+use crate::extract::{JsonBody, Query, parsed};
+use crate::problem::{self, Problem, ProblemCode};
+use crate::web::Web;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use freshmaker::backend::{BuildFilter, EventFilter, Paging, Remedy};
+use freshmaker::client::{Client, FailureGroup, RetryPart};
+use freshmaker::rebuild::{BuildId, BuildState, EventId, EventRecord};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// So many events are done over at once. The next request goes on with older ones.
+pub(crate) const EVENTS_MAX: usize = 20;
+
+/// Which failures.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FailuresQuery {
+    /// Of builds that were planned at or after this moment.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<DateTime<Utc>>)]
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// Failed builds with one cause.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FailureView {
+    system: String,
+    /// The code of the reason.
+    reason: String,
+    count: u64,
+    /// The build that was planned last.
+    newest: Option<BuildView>,
+}
+
+impl From<FailureGroup> for FailureView {
+    fn from(FailureGroup { system, reason_code, count, newest, .. }: FailureGroup) -> Self {
+        Self { system, reason: reason_code, count, newest: newest.map(BuildView::brief) }
+    }
+}
+
+/// Lists failed builds by build system and reason, the largest group first. Builds that only failed
+/// because of their dependencies do not count.
+#[utoipa::path(
+    get,
+    path = "/api/3/failures",
+    tag = "failures",
+    params(FailuresQuery),
+    responses((status = 200, description = "At most 50 groups", body = Listing<FailureView>))
+)]
+pub(crate) async fn list(
+    State(web): State<Web>,
+    uri: Uri,
+    Query(FailuresQuery { since }): Query<FailuresQuery>,
+) -> Result<Response, Problem> {
+    let groups = web.ask(web.client().failures(since)).await?;
+    Ok(answer(&uri, groups.into_iter().map(FailureView::from).collect(), None, None, Vec::new()))
+}
+
+/// One cause of failures.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cause {
+    /// The build system.
+    pub(crate) system: String,
+    /// The code of the reason.
+    pub(crate) reason: String,
+    /// Of builds that were planned at or after this moment.
+    #[serde(default)]
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// What is done over.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Retried {
+    /// The message of each new event.
+    items: Vec<Accepted>,
+}
+
+/// Does the failed parts of events over whose builds failed for one cause: of the events of the
+/// 1,000 newest of these builds, the 20 newest that have ended and were not done over yet.
+#[utoipa::path(
+    post,
+    path = "/api/3/failures/retry",
+    tag = "failures",
+    request_body = Cause,
+    responses((status = 202, description = "The messages of the new events", body = Retried))
+)]
+pub(crate) async fn retry(
+    State(web): State<Web>,
+    caller: Caller,
+    JsonBody(cause): JsonBody<Cause>,
+) -> Result<Response, Problem> {
+    let messages = retried_by_cause(&web, &caller, &cause).await?;
+    let items = messages.into_iter().map(|message_id| Accepted { message_id, new: true }).collect();
+    Ok(problem::json(StatusCode::ACCEPTED, &[], Retried { items }))
+}
+
+/// Does over what failed for one cause, and returns the identities of the messages. Each event has
+/// a row of its own in the audit log. If one of them cannot be stored, those before it are: to ask
+/// again goes on with the others.
+pub(crate) async fn retried_by_cause(web: &Web, caller: &Caller, cause: &Cause) -> Result<Vec<String>, Problem> {
+    let mut messages = Vec::new();
+    for event in not_retried(web, cause).await? {
+        match retried(web, caller, event, &HeaderMap::new(), Part::Failed).await {
+            Ok(message) => messages.push(message),
+            // Its handler is not there any more; the others do not suffer for it.
+            Err(problem) if problem.code == ProblemCode::Rejected => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    if messages.is_empty() {
+        let text = "no event with such failures has ended and was not done over yet";
+        return Err(Problem::new(ProblemCode::Rejected, text));
+    }
+    Ok(messages)
+}
+
+/// The newest events with such failures that have ended and were not done over yet.
+async fn not_retried(web: &Web, cause: &Cause) -> Result<Vec<EventId>, Problem> {
+    let client = web.client();
+    let failed = BuildFilter {
+        states: vec![BuildState::Failed],
+        systems: vec![cause.system.clone()],
+        reason_codes: vec![cause.reason.clone()],
+        created_from: cause.since,
+        ..BuildFilter::default()
+    };
+    let builds = web.ask(client.builds(failed, Paging::first(Paging::LIMIT_MAX))).await?.items;
+    let mut found = Vec::new();
+    for event in events_of(web, builds.iter().map(|build| build.id).collect()).await? {
+        if !event.state.is_terminal() || event.builds_failed == 0 {
+            continue;
+        }
+        let message = RetryPart::Failed.message(event.id);
+        match client.message(Client::LOCAL, &message).await {
+            Ok(_) => {}
+            Err(error) if error.remedy == Remedy::NotFound => found.push(event.id),
+            Err(error) => return Err(error.into()),
+        }
+        if found.len() == EVENTS_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The events that want these builds, newest first: at most 1,000.
+async fn events_of(web: &Web, builds: Vec<BuildId>) -> Result<Vec<EventRecord>, Problem> {
+    if builds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let links = web.ask(web.client().links(builds)).await?;
+    let mut ids: Vec<EventId> = links.causes.iter().map(|cause| cause.event).collect();
+    ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    ids.dedup();
+    ids.truncate(Paging::LIMIT_MAX as usize);
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let filter = EventFilter { ids, ..EventFilter::default() };
+    Ok(web.ask(web.client().events(filter, Paging::first(Paging::LIMIT_MAX))).await?.items)
+}

@@ -1,0 +1,95 @@
+//! What is under way, read once for all who look at the moment.
+
+use crate::api::systems::open_counts;
+use crate::problem::Problem;
+use crate::web::Web;
+use freshmaker::client::Stuck;
+use freshmaker::rebuild::{ConcurrencyLimits, LiveForecast, OpenBuilds};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// What was read is shown to others for so long, and for longer if reading it took long.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// So many times as long as reading took.
+const SHARE: u32 = 10;
+
+/// With more open builds there are no expected times: reading them all would make pages slow.
+pub(crate) const BUILDS_MAX: u64 = 3_000;
+
+/// What has not moved for so long is wrong.
+const STUCK: Duration = Duration::from_secs(15 * 60);
+const STUCK_KEPT: Duration = Duration::from_secs(10);
+
+/// The open builds, and when they are expected to end.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    pub(crate) rows: OpenBuilds,
+    pub(crate) forecast: LiveForecast,
+    /// How many builds are open, if they are more than [`BUILDS_MAX`]: then none of them is here.
+    pub(crate) too_many: Option<u64>,
+}
+
+impl Open {
+    /// Why there are no expected times.
+    pub(crate) fn why_no_times(&self) -> Option<String> {
+        let open = self.too_many?;
+        Some(format!("{open} builds are open; expected times are computed for at most {BUILDS_MAX}"))
+    }
+}
+
+/// What was read last, and until when it is shown, by
+/// [`Clock::elapsed`](freshmaker::backend::Clock::elapsed).
+#[derive(Debug, Default)]
+pub(crate) struct Lately {
+    open: Mutex<Option<(Duration, Arc<Open>)>>,
+    stuck: Mutex<Option<(Duration, Arc<Vec<Stuck>>)>>,
+}
+
+impl Web {
+    /// The open builds of this moment. Several requests at the same time share one answer.
+    pub(crate) async fn open(&self) -> Result<Arc<Open>, Problem> {
+        let mut last = self.lately().open.lock().await;
+        let began = self.elapsed();
+        if let Some((until, open)) = last.as_ref()
+            && began < *until
+        {
+            return Ok(Arc::clone(open));
+        }
+        let open = Arc::new(self.read_open().await?);
+        let now = self.elapsed();
+        *last = Some((now + KEPT.max(now.saturating_sub(began) * SHARE), Arc::clone(&open)));
+        Ok(open)
+    }
+
+    /// What has not moved for [`STUCK`]. It is asked for build by build, so it is kept for longer.
+    pub(crate) async fn stuck(&self) -> Result<Arc<Vec<Stuck>>, Problem> {
+        let mut last = self.lately().stuck.lock().await;
+        let now = self.elapsed();
+        if let Some((until, stuck)) = last.as_ref()
+            && now < *until
+        {
+            return Ok(Arc::clone(stuck));
+        }
+        let stuck = Arc::new(self.ask(self.client().stuck(STUCK)).await?);
+        *last = Some((now + STUCK_KEPT, Arc::clone(&stuck)));
+        Ok(stuck)
+    }
+
+    /// The concurrency limits of the engine, as far as they are configured.
+    pub(crate) fn concurrency_limits(&self) -> BTreeMap<String, u32> {
+        self.config().page.as_ref().map(|page| page.limits.clone()).unwrap_or_default()
+    }
+
+    async fn read_open(&self) -> Result<Open, Problem> {
+        let count = open_counts(self).await?.iter().map(|row| row.count).sum::<u64>();
+        if count > BUILDS_MAX {
+            return Ok(Open { too_many: Some(count), ..Open::default() });
+        }
+        let rows = self.ask(self.client().open_builds()).await?;
+        let forecast = rows.forecast(&ConcurrencyLimits::new(self.concurrency_limits()));
+        Ok(Open { rows, forecast, too_many: None })
+    }
+}
