@@ -67,6 +67,8 @@ pub(crate) struct Build {
     pub(crate) program: String,
     pub(crate) slots: u32,
     pub(crate) timeout: Seconds,
+    /// How long the log and the files of an attempt are kept after its end.
+    pub(crate) keep_for: Seconds,
     /// How often a build is tried whose machinery fails, and not its recipe.
     pub(crate) tries: u32,
     /// How long a base must have stayed the same before something is built on it.
@@ -91,6 +93,7 @@ impl Default for Build {
             program: "buildah".to_owned(),
             slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
             timeout: Seconds(3600.0),
+            keep_for: Seconds(7_776_000.0),
             tries: 12,
             quiet: Seconds(0.0),
             source_date_epoch: Some(0),
@@ -259,6 +262,7 @@ mod tests {
             ("[build]\ntries = 0", "build.tries"),
             ("[build]\nprogram = ''", "build.program"),
             ("[build]\ntimeout = 0.5", "build.timeout"),
+            ("[build]\nkeep_for = -1", "keep_for = -1"),
             ("[build]\ntest = ['']", "build.test"),
             ("[tree]\ninterval = -1", "interval = -1"),
             ("[start]\nstale = 'maybe'", "maybe"),
