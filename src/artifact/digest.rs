@@ -64,7 +64,8 @@ impl Digest {
         Self::sha256(hash)
     }
 
-    fn sha256(hash: Sha256) -> Self {
+    /// Returns a SHA-256 that was computed piece by piece.
+    pub(crate) fn sha256(hash: Sha256) -> Self {
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
         for byte in hash.finalize() {

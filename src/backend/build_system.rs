@@ -256,7 +256,8 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     ///
     /// A build system whose jobs live on one host returns `false` for the sessions of other hosts.
     /// Then their attempts are not polled, stopped or looked up from here, even if this process has
-    /// made them: they wait for a process on their host, or for a person.
+    /// made them: they wait for a process on their host, or for a person. What they have prepared
+    /// for other builds counts as still there.
     fn is_here(&self, _session: &SessionId) -> bool {
         true
     }

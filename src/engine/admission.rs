@@ -31,6 +31,9 @@ use crate::rebuild::{
 };
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::task::Poll;
 
 /// Says what the handlers decided about.
 #[derive(Clone, Copy, Debug)]
@@ -196,9 +199,11 @@ async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: I
         return Err(NotNow::Overtaken);
     }
     let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
-    let mut rebuild = Rebuild::new(loaded, core.run());
+    let mut beginning = Rebuild::beginning(loaded, core.run());
+    let mut rebuild = in_steps(|rows| beginning.step(rows)).await;
     for mut admission in admissions {
-        let Err(wait) = rebuild.admit(&admission) else { continue };
+        let mut admitting = rebuild.admitting(&admission);
+        let Err(wait) = in_steps(|rows| admitting.step(rows)).await else { continue };
         if wait.builds.iter().any(|build| under_way.contains(build)) {
             return Err(NotNow::Builds(Reason::new("waits_for_builds", wait.to_string())));
         }
@@ -209,11 +214,34 @@ async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: I
         // A failed event has no builds that could be refused.
         let _ = rebuild.admit(&admission);
     }
-    let mut commit = rebuild.commit();
+    let mut committing = rebuild.committing();
+    let mut commit = in_steps(|rows| committing.step(rows)).await;
     commit.run = Some(core.run());
     commit.changes.extend(emitted(core, about.record, &decisions.emitted));
     commit.changes.push(RowChange::Inbox(done));
     Ok(core.store(commit).await)
+}
+
+/// Number of rows that are decided on before everything else of the process goes on. They take a
+/// few milliseconds.
+const ROWS_AT_ONCE: usize = 1000;
+
+/// Does something step by step, and lets everything else go on between two steps.
+async fn in_steps<T>(mut step: impl FnMut(usize) -> ControlFlow<T>) -> T {
+    loop {
+        if let ControlFlow::Break(done) = step(ROWS_AT_ONCE) {
+            return done;
+        }
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// Returns each decision about an event with reserved ids and the state of the queues.

@@ -58,20 +58,18 @@ async fn loss(core: &Core, build: BuildId) -> Result<Option<Input>, Error> {
 /// Returns the builds whose repositories are gone.
 ///
 /// The composers are asked one after another, each within the time limit of a call. A repository
-/// without a successful attempt, or whose composer is not registered here, counts as there; so does
-/// one that is missing in the answer.
+/// without a successful attempt, or whose composer is not registered here or is on another host,
+/// counts as there; so does one that is missing in the answer.
 async fn lost(core: &Core, build: BuildId) -> Result<Vec<BuildId>, Error> {
     let rows = core.storage.load(&Scope::Builds(vec![build])).await?;
     let mut lost = Vec::new();
     for id in rows.prepared_for(build) {
         let Some(repository) = rows.builds.get(&id) else { continue };
         let attempt = core.succeeded(id).await?;
-        // A system that is no longer registered says nothing.
-        let (Some(external), Some(backend)) =
-            (attempt.and_then(|attempt| attempt.external), core.backend(&repository.key))
-        else {
-            continue;
-        };
+        // A system that is no longer registered says nothing, nor does one about another host.
+        let (Some(attempt), Some(backend)) = (attempt, core.backend(&repository.key)) else { continue };
+        let is_elsewhere = attempt.session.is_some_and(|session| !backend.is_here(&session));
+        let Some(external) = attempt.external.filter(|_| !is_elsewhere) else { continue };
         let asked = [external];
         let place = || format!("{}: status", repository.key.system);
         let found = core.answer(place, backend.status(&asked)).await?;

@@ -83,6 +83,7 @@ mod diff;
 mod estimate;
 mod explain;
 mod gate;
+mod hashing;
 mod members;
 mod nodes;
 mod part;
@@ -97,6 +98,7 @@ pub use diff::{Aspect, Change, CyclesDiff, Difference, NodeDiff, PlanDiff};
 pub use estimate::{Estimates, Observation};
 pub use explain::{Derivation, Excluded, ExcludedGroup, Explanation, Start, Step};
 pub use gate::{Ask, Gate};
+pub(crate) use hashing::Hashing;
 pub use planner::{PlanError, Planner};
 pub(crate) use render::short;
 pub use render::{Diagram, DiagramBox, Format, Mark, UnknownFormat};
@@ -329,6 +331,11 @@ impl Plan {
 
     /// Returns the builds-to-be, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &PlanNode> {
+        self.in_order()
+    }
+
+    /// As [`nodes`](Self::nodes), as an iterator that can be kept.
+    pub(crate) fn in_order(&self) -> std::slice::Iter<'_, PlanNode> {
         self.nodes.values()
     }
 
@@ -555,13 +562,12 @@ impl Plan {
     /// hash that somebody has been asked to confirm must stay valid.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        let mut plan = self.clone();
-        for node in plan.nodes.values_mut() {
-            (node.estimate, node.rank) = (Duration::ZERO, Duration::ZERO);
+        let mut hashing = Hashing::new(self);
+        loop {
+            if let Some(hash) = hashing.step() {
+                return hash;
+            }
         }
-        // Maps are ordered and the form has no floats, so equal plans have equal bytes; serialising
-        // cannot fail for such a form.
-        Digest::of(&serde_json::to_vec(&plan).unwrap_or_default())
     }
 }
 

@@ -2,20 +2,21 @@ use super::PlanNode;
 use crate::artifact::ArtifactId;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The builds of a plan, by name. Serialized as a map from names.
 ///
 /// **Invariant:** names ascend strictly. A plan never changes which builds it has, so a sorted
 /// vector does what a map would do, in less than half the memory and without a second copy of
-/// each name.
+/// each name. It is shared with clones of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Nodes(Vec<PlanNode>);
+pub(super) struct Nodes(Arc<Vec<PlanNode>>);
 
 impl Nodes {
     /// Builds that are in the order of their names already.
     pub(super) fn sorted(nodes: Vec<PlanNode>) -> Self {
         debug_assert!(nodes.is_sorted_by(|a, b| a.artifact.id < b.artifact.id), "a plan is in the order of names");
-        Self(nodes)
+        Self(Arc::new(nodes))
     }
 
     /// Builds by the names of their artifacts. A key that is not that name is dropped.
@@ -46,7 +47,7 @@ impl Nodes {
 
     /// The builds, to be changed in everything but their artifacts.
     pub(super) fn values_mut(&mut self) -> std::slice::IterMut<'_, PlanNode> {
-        self.0.iter_mut()
+        Arc::make_mut(&mut self.0).iter_mut()
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &ArtifactId> {

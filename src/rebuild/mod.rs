@@ -18,8 +18,10 @@
 //! commit.
 
 mod admit;
+mod admitting;
 mod apply;
 mod commit;
+mod committing;
 mod diagram;
 mod effect;
 mod forecast;
@@ -39,14 +41,16 @@ mod verify;
 mod waiting;
 
 pub use admit::{Admission, NotAdmitted, Outcome};
+pub use admitting::Admitting;
 pub use apply::IllegalInput;
 pub use commit::{Commit, Position, RowChange, RowKey};
+pub use committing::Committing;
 pub use effect::Effect;
 pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
 pub use live::{EventForecast, ExpectedBuild, Follows, LiveForecast};
-pub use neighbourhood::{Neighbourhood, Rebuild};
+pub use neighbourhood::{Beginning, Neighbourhood, Rebuild};
 pub use open::{OpenBuilds, PausedSystem};
 pub use polling::{Followed, Polling};
 pub use record::{

@@ -20,18 +20,19 @@
 //! | new unsatisfied dependencies | count of edges | two halves of a cycle |
 //! | the run | fencing token | a run whose lease is lost |
 
-use super::commit::{Commit, RowChange, RowKey};
-use super::history::{Actor, Change, Origin};
+use super::commit::Commit;
+use super::committing::Committing;
+use super::history::{Actor, Change};
 use super::record::{
     AttemptId, AttemptRecord, BuildId, BuildRecord, Cause, Dependency, DependencyKind, EventId, EventRecord, RunId,
-    Version,
 };
 use super::state::{AttemptState, BuildState, EventState};
-use crate::artifact::ArtifactKind;
+use crate::artifact::{ArtifactId, ArtifactKind};
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 /// The part of the stored rows that a decision needs; see [`Scope`](crate::backend::Scope) for
 /// which rows those are.
@@ -109,20 +110,80 @@ pub struct Rebuild {
     pub(super) changes: Vec<(Actor, Change)>,
     pub(super) plans: Vec<(EventId, Plan)>,
     /// Builds that get a new version, whether or not their rows change.
-    touched: BTreeSet<BuildId>,
+    pub(super) touched: BTreeSet<BuildId>,
     /// Builds that must not have changed when the decision is stored.
-    relied_on: BTreeSet<BuildId>,
+    pub(super) relied_on: BTreeSet<BuildId>,
     pub(super) run: RunId,
     pub(super) at: Timestamp,
     /// Who or what makes the changes that follow.
     pub(super) actor: Actor,
 }
 
-/// What [`Rebuild::admit`] takes back if a plan is refused.
+/// What [`Rebuild::admit`] takes back if a plan is refused: the rows that it changes, as they were
+/// before.
+#[derive(Debug)]
 pub(super) struct Savepoint {
-    now: Neighbourhood,
+    event: EventId,
+    /// Builds as they were; `None` for those that were not there.
+    builds: BTreeMap<BuildId, Option<BuildRecord>>,
+    /// Dependencies that were not there.
+    dependencies: Vec<(BuildId, BuildId)>,
     changes: usize,
     touched: BTreeSet<BuildId>,
+}
+
+/// A decision that begins step by step; see [`Rebuild::beginning`].
+#[derive(Debug)]
+pub struct Beginning {
+    /// The loaded rows that were not copied yet.
+    rest: Neighbourhood,
+    begun: Option<Rebuild>,
+}
+
+impl Beginning {
+    /// Goes on for so many rows, at least one, and returns the decision once all rows are there.
+    ///
+    /// After that there is nothing left to return, and it continues for ever.
+    pub fn step(&mut self, rows: usize) -> ControlFlow<Rebuild> {
+        let Some(Rebuild { loaded, now, .. }) = &mut self.begun else { return ControlFlow::Continue(()) };
+        for _ in 0..rows.max(1) {
+            let copied = copy(&mut self.rest.builds, &mut loaded.builds, &mut now.builds)
+                || copy(&mut self.rest.dependencies, &mut loaded.dependencies, &mut now.dependencies)
+                || copy(&mut self.rest.causes, &mut loaded.causes, &mut now.causes)
+                || copy(&mut self.rest.attempts, &mut loaded.attempts, &mut now.attempts)
+                || copy(&mut self.rest.events, &mut loaded.events, &mut now.events);
+            if !copied {
+                return self.begun.take().map_or(ControlFlow::Continue(()), ControlFlow::Break);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Copies one row to two tables; returns whether there was one.
+fn copy<K: Ord + Clone, V: Clone>(
+    rest: &mut BTreeMap<K, V>,
+    loaded: &mut BTreeMap<K, V>,
+    now: &mut BTreeMap<K, V>,
+) -> bool {
+    let Some((key, row)) = rest.pop_first() else { return false };
+    now.insert(key.clone(), row.clone());
+    loaded.insert(key, row);
+    true
+}
+
+impl Savepoint {
+    /// Keeps a build that is to be changed or created.
+    pub(super) fn keep(&mut self, rebuild: &Rebuild, id: BuildId) {
+        self.builds.entry(id).or_insert_with(|| rebuild.now.builds.get(&id).cloned());
+    }
+
+    /// Keeps in mind that a dependency is to be added.
+    pub(super) fn keep_edge(&mut self, rebuild: &Rebuild, edge: (BuildId, BuildId)) {
+        if !rebuild.now.dependencies.contains_key(&edge) {
+            self.dependencies.push(edge);
+        }
+    }
 }
 
 impl Rebuild {
@@ -130,8 +191,20 @@ impl Rebuild {
     /// client). All changes have the moment at which the rows were read.
     #[must_use]
     pub fn new(loaded: Neighbourhood, run: RunId) -> Self {
+        Self::of(loaded.clone(), loaded, run)
+    }
+
+    /// Begins to do what [`new`](Self::new) does, step by step.
+    #[must_use]
+    pub fn beginning(loaded: Neighbourhood, run: RunId) -> Beginning {
+        let Neighbourhood { at, edges, .. } = loaded;
+        let none = Neighbourhood { at, edges, ..Neighbourhood::default() };
+        Beginning { rest: loaded, begun: Some(Self::of(none.clone(), none, run)) }
+    }
+
+    fn of(now: Neighbourhood, loaded: Neighbourhood, run: RunId) -> Self {
         Self {
-            now: loaded.clone(),
+            now,
             at: loaded.at,
             loaded,
             changes: Vec::new(),
@@ -158,67 +231,45 @@ impl Rebuild {
     /// state, in the order in which the changes were made.
     #[must_use]
     pub fn commit(self) -> Commit {
-        let Self { loaded, now, changes, plans, touched, relied_on, run, at, actor: _ } = self;
-        let history = changes.into_iter().flat_map(|(actor, change)| change.rows(&now, &Origin { actor, run, at }));
-        let history: Vec<_> = history.collect();
-        let mut commit = Commit { run: Some(run).filter(|run| *run != RunId::NONE), ..Commit::default() };
-        for (id, mut record) in now.events {
-            let expected = loaded.events.get(&id);
-            if expected != Some(&record) {
-                record.version = next_version(expected.map(|row| row.version), record.version);
-                let expected = expected.map(|row| row.version);
-                commit.changes.push(RowChange::Event { record: record.into(), expected });
+        let mut committing = self.committing();
+        loop {
+            if let ControlFlow::Break(commit) = committing.step(usize::MAX) {
+                return commit;
             }
         }
-        for (id, mut record) in now.builds {
-            let expected = loaded.builds.get(&id);
-            if expected != Some(&record) || touched.contains(&id) {
-                record.version = next_version(expected.map(|row| row.version), record.version);
-                let replanned = expected.is_none_or(|row| !record.is_planned_as(row));
-                let expected = expected.map(|row| row.version);
-                commit.changes.push(RowChange::Build { record: record.into(), expected, replanned });
-            } else if relied_on.contains(&id) {
-                commit.unchanged.push((RowKey::Build(id), record.version));
-            }
-        }
-        for (id, mut record) in now.attempts {
-            let expected = loaded.attempts.get(&id);
-            if expected != Some(&record) {
-                record.version = next_version(expected.map(|row| row.version), record.version);
-                let expected = expected.map(|row| row.version);
-                commit.changes.push(RowChange::Attempt { record: record.into(), expected });
-            }
-        }
-        for (key, dependency) in now.dependencies {
-            let known = loaded.dependencies.get(&key);
-            if known != Some(&dependency) {
-                if known.is_none() && !dependency.satisfied {
-                    commit.edges = Some(loaded.edges);
-                }
-                commit.changes.push(RowChange::Dependency(dependency));
-            }
-        }
-        for (key, cause) in now.causes {
-            if loaded.causes.get(&key) != Some(&cause) {
-                commit.changes.push(RowChange::Cause(cause));
-            }
-        }
-        let plans = plans.into_iter().map(|(event, plan)| RowChange::Plan { event, plan: Box::new(plan) });
-        commit.changes.extend(history.into_iter().chain(plans));
-        commit
     }
 
-    /// Returns what [`roll_back`](Self::roll_back) restores. Copies all loaded rows.
-    pub(super) fn savepoint(&self) -> Savepoint {
-        Savepoint { now: self.now.clone(), changes: self.changes.len(), touched: self.touched.clone() }
+    /// Begins to do what [`commit`](Self::commit) does, step by step.
+    #[must_use]
+    pub fn committing(self) -> Committing {
+        Committing::new(self)
     }
 
-    /// Restores the rows and changes of a savepoint. The read set and the plans stay as they are:
-    /// admission adds to neither before it can be refused.
-    pub(super) fn roll_back(&mut self, to: Savepoint) {
-        self.now = to.now;
+    /// Returns what [`roll_back`](Self::roll_back) restores, for the admission of this event.
+    pub(super) fn savepoint(&self, event: EventId) -> Savepoint {
+        let (builds, dependencies) = (BTreeMap::new(), Vec::new());
+        Savepoint { event, builds, dependencies, changes: self.changes.len(), touched: self.touched.clone() }
+    }
+
+    /// Restores the rows and changes of a savepoint, and removes the event and that it is a cause
+    /// of these builds. The read set and the plans stay as they are: admission adds to neither
+    /// before it can be refused.
+    pub(super) fn roll_back(&mut self, to: &mut Savepoint, placed: &BTreeMap<ArtifactId, BuildId>) {
+        self.now.events.remove(&to.event);
+        for build in placed.values() {
+            self.now.causes.remove(&(*build, to.event));
+        }
+        for edge in std::mem::take(&mut to.dependencies) {
+            self.now.dependencies.remove(&edge);
+        }
+        for (id, build) in std::mem::take(&mut to.builds) {
+            match build {
+                Some(build) => drop(self.now.builds.insert(id, build)),
+                None => drop(self.now.builds.remove(&id)),
+            }
+        }
         self.changes.truncate(to.changes);
-        self.touched = to.touched;
+        self.touched = std::mem::take(&mut to.touched);
     }
 
     /// Gives a build a new version although its row may stay: its causes change, or something else
@@ -302,14 +353,5 @@ impl Rebuild {
     pub(super) fn add_attempt(&mut self, attempt: AttemptRecord) {
         self.changes.push((self.actor.clone(), Change::NewAttempt(attempt.id.clone())));
         self.now.attempts.insert(attempt.id.clone(), attempt);
-    }
-}
-
-/// Returns the version under which a changed row is written. Changes of state have raised it
-/// already; a change that leaves the state as it is raises it here, once for the whole decision.
-fn next_version(loaded: Option<Version>, now: Version) -> Version {
-    match loaded {
-        Some(version) if version == now => version + 1,
-        _ => now,
     }
 }

@@ -3,11 +3,15 @@
 use crate::each;
 use freshmaker::backend::{Clock, Error, EventFilter, Paging, Remedy};
 use freshmaker::client::Client;
+use freshmaker::graph::EdgeKind;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
+use freshmaker::memory::MemoryCatalog;
 use freshmaker::rebuild::{BuildMode, BuildState, EventId, EventState, InboxState};
 use freshmaker::time::since;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, HandlerResult, Message, Plan};
 use freshmaker_testing::world::{Pushed, World, builds, events, graph, message, only, pushed, until};
+use futures_util::pin_mut;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,6 +44,39 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
     let (state, text) = states.last().unwrap();
     assert_eq!(*state, EventState::Failed);
     assert!(text.starts_with("the handler panicked: ") && text.contains("as planned"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_else_goes_on_while_a_large_plan_becomes_rows() {
+    let mut polls = Vec::new();
+    for images in [1_u32, 4000] {
+        let mut world = World::new();
+        let mut graph = graph();
+        for number in 0..images {
+            let name = format!("image{number}");
+            graph.insert(Artifact::new(name.as_str(), ArtifactKind::Image).with_source("here", None));
+            graph.depend(name, "base", EdgeKind::ParentImage).unwrap();
+        }
+        world.catalog = Arc::new(MemoryCatalog::new(graph));
+        let engine = world.builder().on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.pause("builder", "the test counts", "nobody").await.unwrap();
+        client.send(&pushed("base")).await.unwrap();
+        let stored = until(async || !events(&client).await.is_empty());
+        pin_mut!(stored);
+        let mut count = 0;
+        engine
+            .run_until(poll_fn(|cx| {
+                count += 1;
+                stored.as_mut().poll(cx)
+            }))
+            .await
+            .unwrap();
+        polls.push(count);
+    }
+    // There are four steps at least for the hash, names, places and connections, and eight for the
+    // commit; a stage may make two of them in a row.
+    assert!(polls[1] >= polls[0] + (4 * 4 + 8) / 2, "{polls:?}");
 }
 
 #[tokio::test(start_paused = true)]

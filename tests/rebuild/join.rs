@@ -6,6 +6,8 @@ use freshmaker::artifact::Parameter;
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{BuildMode, BuildSlot, BuildState, DependencyKind, EventState, Outcome};
 use freshmaker::{Artifact, ArtifactGraph, Severity};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 fn repositories(graph: ArtifactGraph, name: &str, repositories: [&str; 1]) -> ArtifactGraph {
     with(graph, name, |artifact| artifact.with_parameter("repositories", repositories))
@@ -167,6 +169,33 @@ fn two_decisions_about_one_message_cannot_wait_for_each_other() {
     let after_one = rebuild.rows().clone();
     assert!(!rebuild.admit(&two).unwrap_err().builds.is_empty());
     assert_eq!(*rebuild.rows(), after_one);
+}
+
+#[test]
+fn a_decision_on_many_builds_has_many_steps() {
+    let mut world = World::new();
+    let images: Vec<_> = (0..500).map(|number| format!("image{number}: base")).collect();
+    let plan = graph(&images.join("; ")).planner().changed("base", None).plan().unwrap();
+    let systems: BTreeMap<_, _> = plan.nodes().map(|node| (node.artifact.id.clone(), "builder".to_owned())).collect();
+    // New builds, builds that are joined, and next builds.
+    for state in [None, None, Some(BuildState::Verifying)] {
+        for build in world.rows.builds.values_mut() {
+            build.state = state.unwrap_or(build.state);
+        }
+        let outcome = Outcome::Build { plan: Box::new(plan.clone()), systems: systems.clone() };
+        let admission = world.admission(outcome);
+        let mut rebuild = world.rebuild();
+        let mut admitting = rebuild.admitting(&admission);
+        let steps = std::iter::repeat_with(|| admitting.step(10)).take_while(ControlFlow::is_continue).count();
+        // Its node is looked at to hash, to name, to place, to connect and to fail.
+        assert!(steps >= 5 * 500 / 10, "{steps}");
+        let mut committing = rebuild.committing();
+        let steps = std::iter::repeat_with(|| committing.step(10)).take_while(ControlFlow::is_continue).count();
+        assert!(steps >= 2 * 500 / 10, "{steps}");
+        if state.is_none() {
+            world.admit(&plan).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use freshmaker::rebuild::{
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactId, ArtifactKind, EdgeKind, Envelope, Severity};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 pub(crate) fn digest(text: &str) -> Digest {
@@ -149,8 +150,24 @@ impl World {
         if admitted.is_err() {
             assert_eq!(commit.changes, [], "what is not admitted changes nothing");
         }
+        for rows in [1, 2, 3 + self.rows.builds.len() % 11] {
+            let stepped = self.decide_in_steps(&admission, rows);
+            assert_eq!(stepped, (admitted.clone(), commit.clone()), "steps of {rows} rows decide the same");
+        }
         self.store(commit);
         admitted.map(|()| admission.event)
+    }
+
+    /// What is decided, and what would be committed, if the decision is interrupted many times.
+    fn decide_in_steps(&self, admission: &Admission, rows: usize) -> (Result<(), NotAdmitted>, Commit) {
+        let loaded = Neighbourhood { at: self.at, ..self.rows.clone() };
+        let mut beginning = Rebuild::beginning(loaded, self.run);
+        let mut rebuild = std::iter::repeat_with(|| beginning.step(rows)).find_map(ControlFlow::break_value).unwrap();
+        let mut admitting = rebuild.admitting(admission);
+        let admitted = std::iter::repeat_with(|| admitting.step(rows)).find_map(ControlFlow::break_value).unwrap();
+        let mut committing = rebuild.committing();
+        let commit = std::iter::repeat_with(|| committing.step(rows)).find_map(ControlFlow::break_value).unwrap();
+        (admitted, commit)
     }
 
     /// Applies an input, and then once more to see that repeating it changes nothing.

@@ -741,3 +741,55 @@ fn directories_that_are_made_are_for_their_owner() {
     CommandBuildSystem::new(CommandConfig::new("/bin/true", &shared)).unwrap();
     assert_eq!(mode(&shared), 0o750, "what somebody has set stays");
 }
+
+/// Submits others until the directory of this attempt is removed: of two systems that remove at the
+/// same time, one leaves it to the other.
+async fn until_removed(builds: &CommandBuildSystem, directory: &Path) {
+    for number in 1000.. {
+        if !directory.exists() {
+            return;
+        }
+        let _ = builds.submit(&request(number)).await;
+        pause().await;
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_whose_directory_was_removed_has_ended_as_it_had() {
+    let world = World::new();
+    let script = format!(r#"echo "$FRESHMAKER_ATTEMPT" >>"$WORLD/starts"; {LEAVE_RESULT}"#);
+    let keeping = |for_| CommandBuildSystem::new(world.config(&script).with_keep_for(for_)).unwrap();
+    let first = request(1);
+    let ended = run(&keeping(Duration::ZERO), &first).await;
+    assert_eq!(ended, Observed::Succeeded(output("sha256:0a")));
+    keeping(Duration::from_secs(3600)).submit(&request(2)).await.unwrap();
+    assert!(world.attempt(&first).exists(), "it is kept for an hour");
+
+    let builds = keeping(Duration::ZERO);
+    until_removed(&builds, &world.attempt(&first)).await;
+    assert!(world.attempt(&request(2)).exists(), "nobody was told of its end");
+
+    let external = ExternalId::new(first.attempt.as_str());
+    assert_eq!(status(&builds, &external).await, ended);
+    assert_eq!(builds.find(&first, Timestamp::UNIX_EPOCH).await.unwrap()[0].observed, ended);
+    builds.cancel(&external).await.unwrap();
+    assert_eq!(builds.submit(&first).await.unwrap(), external);
+    // The last one has ended, so that the first one would have started.
+    assert_eq!(run(&builds, &request(3)).await, ended);
+    assert!(!world.attempt(&first).exists());
+    let starts = fs::read_to_string(world.path("starts")).unwrap();
+    assert_eq!(starts.lines().filter(|line| *line == first.attempt.as_str()).count(), 1);
+}
+
+#[tokio::test]
+async fn the_directory_of_an_attempt_that_could_not_start_is_removed() {
+    let world = World::new();
+    let config = CommandConfig::new(world.path("missing"), world.path("state")).with_keep_for(Duration::ZERO);
+    CommandBuildSystem::new(config.clone()).unwrap().submit(&request(1)).await.unwrap_err();
+    assert!(world.attempt(&request(1)).exists());
+    let builds = CommandBuildSystem::new(config).unwrap();
+    until_removed(&builds, &world.attempt(&request(1))).await;
+    assert_eq!(builds.find(&request(1), Timestamp::UNIX_EPOCH).await.unwrap(), []);
+    // What was never started may still be.
+    assert_eq!(run(&world.builds(LEAVE_RESULT), &request(1)).await, Observed::Succeeded(output("sha256:0a")));
+}

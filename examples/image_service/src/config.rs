@@ -77,6 +77,8 @@ pub(crate) struct Build {
     pub(crate) platforms: Vec<Platform>,
     pub(crate) slots: u32,
     pub(crate) timeout: Seconds,
+    /// How long the log and the files of an attempt are kept after its end.
+    pub(crate) keep_for: Seconds,
     /// How often a build is tried whose machinery fails, and not its recipe.
     pub(crate) tries: u32,
     /// How long a base must have stayed the same before something is built on it.
@@ -103,6 +105,7 @@ impl Default for Build {
             platforms: Vec::new(),
             slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
             timeout: Seconds(3600.0),
+            keep_for: Seconds(7_776_000.0),
             tries: 12,
             quiet: Seconds(0.0),
             source_date_epoch: Some(0),
@@ -305,6 +308,7 @@ mod tests {
             ("[build.elsewhere]\nservice = 'http'\nurl = 'builds'", "build.elsewhere"),
             ("[build.elsewhere]\nservice = 'jenkins'", "jenkins"),
             ("[build.elsewhere]\nservice = 'github'\nowner = 'example'", "repository"),
+            ("[build]\nkeep_for = -1", "keep_for = -1"),
             ("[build]\ntest = ['']", "build.test"),
             ("[tree]\ninterval = -1", "interval = -1"),
             ("[start]\nstale = 'maybe'", "maybe"),

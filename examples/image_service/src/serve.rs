@@ -120,6 +120,7 @@ pub(crate) fn build_system(site: &Site) -> Result<CommandBuildSystem> {
         .with_arguments(["build-step"])
         .with_variable(step::DIRECTORY, site.directory.display().to_string())
         .with_timeout(site.config.build.timeout.duration())
+        .with_keep_for(site.config.build.keep_for.duration())
         .with_stop_grace(STOP_GRACE);
     for (name, value) in &site.config.build.environment {
         config = config.with_variable(name, value);

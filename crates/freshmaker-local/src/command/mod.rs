@@ -50,27 +50,44 @@
 //! `state_dir` must be on a local file system, because locks of network file systems are not
 //! inherited. If it is not there, it is made, and only its owner may enter it; the mode of one that
 //! is there stays.
+//!
+//! # What is removed
+//! The directory of an attempt is removed, with its log, when [`keep_for`](CommandConfig::keep_for)
+//! has passed since `status` last told how the attempt ended. An attempt that runs, or whose end
+//! was never told, keeps its directory. After each submission up to 16 directories are removed.
+//!
+//! How an attempt ended is kept in one file of at most 8 MiB, which has room for more than ten
+//! thousand attempts, the latest ones. So an attempt whose directory was removed is not started
+//! again, and `status` and `find` still answer how it ended.
+//!
+//! The age of an end is not measured by the date alone: one look at the date, about once in an
+//! hour, counts as a tenth of `keep_for` at most. So a date that is set far ahead removes nothing
+//! early, and directories of a system that is used rarely are kept longer. A directory that cannot
+//! be read, or that belongs to no attempt, is left and logged once.
 
 mod place;
 mod program;
 mod result;
+mod retention;
 mod supervisor;
 
 pub use program::ProgramError;
 
 use async_trait::async_trait;
 use freshmaker::artifact::{ArtifactId, Parameter};
-use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Remedy, Result};
+use freshmaker::engine::SystemClock;
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::PlanParent;
 use freshmaker::rebuild::{AttemptId, ExternalId, Observed, SessionId};
 use freshmaker::time::Timestamp;
+use retention::{Moment, Retention};
 use rustix::process::Signal;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -128,6 +145,10 @@ pub struct CommandConfig {
     /// How long to wait between two polls of a running build; 200 milliseconds by default.
     #[serde(default = "default_poll", deserialize_with = "seconds")]
     pub poll: Duration,
+    /// How long the directory of an attempt is kept after its end was told; 90 days by default.
+    /// See [the module](self#what-is-removed).
+    #[serde(default = "default_keep_for", deserialize_with = "seconds")]
+    pub keep_for: Duration,
 }
 
 fn default_timeout() -> Duration {
@@ -146,6 +167,10 @@ fn default_poll() -> Duration {
     Duration::from_millis(200)
 }
 
+fn default_keep_for() -> Duration {
+    Duration::from_secs(90 * 24 * 3600)
+}
+
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
@@ -162,6 +187,7 @@ impl CommandConfig {
             log_bytes_max: default_log_bytes_max(),
             stop_grace: default_stop_grace(),
             poll: default_poll(),
+            keep_for: default_keep_for(),
         }
     }
 
@@ -230,6 +256,13 @@ impl CommandConfig {
         self.poll = poll;
         self
     }
+
+    /// Returns the same configuration with another [`keep_for`](Self::keep_for).
+    #[must_use]
+    pub fn with_keep_for(mut self, keep_for: Duration) -> Self {
+        self.keep_for = keep_for;
+        self
+    }
 }
 
 impl fmt::Debug for CommandConfig {
@@ -244,6 +277,7 @@ impl fmt::Debug for CommandConfig {
             .field("log_bytes_max", &self.log_bytes_max)
             .field("stop_grace", &self.stop_grace)
             .field("poll", &self.poll)
+            .field("keep_for", &self.keep_for)
             .finish()
     }
 }
@@ -275,6 +309,7 @@ struct Inner {
     /// The supervisors that this process has started, so that none stays a zombie. The list is
     /// locked during every start, so that a lookup waits for a start that is in progress.
     children: Mutex<Vec<Child>>,
+    retention: Retention,
 }
 
 /// Withdraws a start whose caller has gone away, if it has not happened yet.
@@ -311,7 +346,8 @@ impl CommandBuildSystem {
             let text = format!("the state directory {}: {error}", config.state_dir.display());
             Error::new(Remedy::Unavailable, PLACE, text)
         })?;
-        Ok(Self { inner: Arc::new(Inner { config, session, children: Mutex::new(Vec::new()) }) })
+        let retention = Retention::new(config.keep_for);
+        Ok(Self { inner: Arc::new(Inner { config, session, children: Mutex::new(Vec::new()), retention }) })
     }
 
     /// Returns what the program has printed in this attempt so far: the beginning, up to the
@@ -365,7 +401,11 @@ impl BuildSystem for CommandBuildSystem {
         let request = request.clone();
         let withdrawn = Arc::new(AtomicBool::new(false));
         let _withdrawal = Withdrawal(Arc::clone(&withdrawn));
-        self.blocking(Remedy::Unclear, move |inner| inner.submit(&request, &withdrawn)).await
+        let submitted = self.blocking(Remedy::Unclear, move |inner| inner.submit(&request, &withdrawn)).await;
+        // Not waited for: a directory may be large.
+        let inner = Arc::clone(&self.inner);
+        drop(tokio::task::spawn_blocking(move || inner.sweep()));
+        submitted
     }
 
     async fn find(&self, request: &BuildRequest, _since: Timestamp) -> Result<Vec<Found>> {
@@ -388,8 +428,7 @@ impl Inner {
     /// Returns the directory of an attempt; `None` if the id is not one that this build system can
     /// have made.
     fn directory(&self, id: &str) -> Option<PathBuf> {
-        let plain = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        plain.then(|| self.config.state_dir.join(id))
+        is_plain(id).then(|| self.config.state_dir.join(id))
     }
 
     fn children(&self) -> MutexGuard<'_, Vec<Child>> {
@@ -411,6 +450,9 @@ impl Inner {
         if withdrawn.load(Ordering::SeqCst) {
             return Err(Error::new(Remedy::Unavailable, place(), "withdrawn before the start"));
         }
+        if self.removed(request.attempt.as_str()).map_err(unavailable)?.is_some() {
+            return Ok(external);
+        }
         match for_the_owner().create(&directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unavailable(error)),
             _ => {}
@@ -423,28 +465,43 @@ impl Inner {
         {
             return Ok(external);
         }
+        match self.start(request, &directory, lock) {
+            Ok(child) => children.push(child),
+            // Nothing runs and nothing will: the engine submits under another id.
+            Err(error) => {
+                self.told(&directory);
+                return Err(error);
+            }
+        }
+        Ok(external)
+    }
+
+    /// Starts the supervisor of an attempt, which gets the lock.
+    fn start(&self, request: &BuildRequest, directory: &Path, lock: File) -> Result<Child> {
+        let place = || format!("command build system, submit {}", request.attempt);
+        let unavailable = |error: io::Error| Error::new(Remedy::Unavailable, place(), error);
+        let rejected = |text: String| Error::new(Remedy::Rejected, place(), text);
         let program =
             supervisor::resolve(&self.config.program, self.config.search_path().as_deref()).map_err(rejected)?;
-        write_request(&directory, request).map_err(unavailable)?;
+        retention::not_told(directory).map_err(unavailable)?;
+        write_request(directory, request).map_err(unavailable)?;
         let source = request.source.as_ref().map(|source| Path::new(&source.location));
         let start = supervisor::Start {
-            directory: &directory,
-            working: source.filter(|source| source.is_dir()).unwrap_or(&directory),
+            directory,
+            working: source.filter(|source| source.is_dir()).unwrap_or(directory),
             program: &program,
             arguments: &self.config.arguments,
-            environment: self.environment(&directory, request),
+            environment: self.environment(directory, request),
             timeout: self.config.timeout,
             stop_grace: self.config.stop_grace,
             log_bytes_max: self.config.log_bytes_max,
         };
-        match start.spawn(lock) {
-            Ok(child) => children.push(child),
-            Err(error) if supervisor::passes(&error) => return Err(unavailable(error)),
-            Err(error) => {
-                return Err(rejected(format!("the program {} cannot be started: {error}", program.display())));
+        start.spawn(lock).map_err(|error| {
+            if supervisor::passes(&error) {
+                return unavailable(error);
             }
-        }
-        Ok(external)
+            rejected(format!("the program {} cannot be started: {error}", program.display()))
+        })
     }
 
     fn find(&self, attempt: &AttemptId) -> Result<Vec<Found>> {
@@ -454,11 +511,15 @@ impl Inner {
         reap(&mut self.children());
         self.state_dir_is_there().map_err(unavailable)?;
         // The order matters: an attempt that ends between the two checks has recorded its start.
-        if !supervisor::held(&directory).map_err(unavailable)? && !result::started(&directory).map_err(unavailable)? {
-            return Ok(Vec::new());
-        }
-        let observed = self.observe(&directory).map_err(unavailable)?;
-        Ok(vec![Found { external: ExternalId::new(attempt.as_str()), observed }])
+        let observed = if supervisor::held(&directory).map_err(unavailable)?
+            || result::started(&directory).map_err(unavailable)?
+        {
+            Some(self.observe(&directory).map_err(unavailable)?)
+        } else {
+            self.removed(attempt.as_str()).map_err(unavailable)?
+        };
+        let found = |observed| Found { external: ExternalId::new(attempt.as_str()), observed };
+        Ok(observed.map(found).into_iter().collect())
     }
 
     fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
@@ -467,7 +528,7 @@ impl Inner {
             .map_err(|error| Error::new(Remedy::Unavailable, "command build system, status", error))?;
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            let observed = match self.directory(id.as_str()).map(|directory| self.observe(&directory)) {
+            let observed = match self.directory(id.as_str()).map(|directory| self.tell(id.as_str(), &directory)) {
                 None => Observed::Vanished,
                 Some(Ok(observed)) => observed,
                 // An attempt that cannot be read must not hide the others. It counts as unchanged
@@ -488,6 +549,7 @@ impl Inner {
         self.state_dir_is_there().map_err(unavailable)?;
         let directory = match self.directory(id.as_str()) {
             Some(directory) if result::exists(&directory).map_err(unavailable)? => directory,
+            Some(_) if self.removed(id.as_str()).map_err(unavailable)?.is_some() => return Ok(()),
             _ => return Err(Error::new(Remedy::NotFound, place(), "there is no such attempt")),
         };
         if result::exists(&directory.join("status")).map_err(unavailable)? {
@@ -506,6 +568,38 @@ impl Inner {
 
     fn observe(&self, directory: &Path) -> io::Result<Observed> {
         result::observe(directory, self.config.stop_grace, self.config.timeout)
+    }
+
+    /// Returns the state of an attempt, and leaves a mark if that is its end. The end of one whose
+    /// directory was removed is still known.
+    fn tell(&self, id: &str, directory: &Path) -> io::Result<Observed> {
+        let observed = self.observe(directory)?;
+        match observed {
+            Observed::Running => {}
+            Observed::Vanished => return Ok(self.removed(id)?.unwrap_or(observed)),
+            _ => self.told(directory),
+        }
+        Ok(observed)
+    }
+
+    /// Leaves the mark that the end of an attempt was told.
+    fn told(&self, directory: &Path) {
+        if let Err(error) = self.retention.told(&self.config.state_dir, directory, SystemClock.now()) {
+            // Without the mark the directory is kept.
+            tracing::warn!(directory = %directory.display(), %error, "that a build has ended cannot be marked");
+        }
+    }
+
+    /// Returns how an attempt ended whose directory was removed.
+    fn removed(&self, id: &str) -> io::Result<Option<Observed>> {
+        retention::end(&self.config.state_dir, id)
+    }
+
+    fn sweep(&self) {
+        let observe = |directory: &Path| self.observe(directory);
+        if let Err(error) = self.retention.sweep(&self.config.state_dir, Moment::by(&SystemClock), observe) {
+            tracing::warn!(%error, "directories of builds that are not kept any longer cannot be removed");
+        }
     }
 
     /// Checks that the state directory exists. If it is missing, nothing is known about the
@@ -550,6 +644,11 @@ fn is_variable(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
+}
+
+/// Whether this can be the id of an attempt, and so the name of its directory.
+fn is_plain(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 /// Makes directories that only their owner may enter.

@@ -533,7 +533,11 @@ impl BuildSystem for SimBuilds {
     async fn session(&self) -> Result<Option<SessionId>> {
         self.shared.delay().await;
         self.shared.fails("builds.session").await?;
-        Ok(Some(self.shared.world().open_session()))
+        Ok(Some(self.shared.world().open_session(self.shared.process)))
+    }
+
+    fn is_here(&self, session: &SessionId) -> bool {
+        self.shared.world().is_here(self.shared.process, Some(session))
     }
 
     async fn fence(&self, session: &SessionId) -> Result<()> {
@@ -569,7 +573,7 @@ impl BuildSystem for SimBuilds {
             _ => std::future::pending().await,
         }
         step().await;
-        let found = self.shared.world().find(self.system, &request.attempt);
+        let found = self.shared.world().find(self.shared.process, self.system, &request.attempt);
         found
             .into_iter()
             .next()
@@ -580,19 +584,19 @@ impl BuildSystem for SimBuilds {
     async fn find(&self, request: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
         self.shared.delay().await;
         self.shared.fails("builds.find").await?;
-        Ok(self.shared.world().find(self.system, &request.attempt))
+        Ok(self.shared.world().find(self.shared.process, self.system, &request.attempt))
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
         self.shared.delay().await;
         self.shared.fails("builds.status").await?;
-        Ok(self.shared.world().status(self.system, ids))
+        Ok(self.shared.world().status(self.shared.process, self.system, ids))
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
         self.shared.delay().await;
         self.shared.fails("builds.cancel").await?;
-        self.shared.world().cancel(self.system, id);
+        self.shared.world().cancel(self.shared.process, self.system, id);
         Ok(())
     }
 }

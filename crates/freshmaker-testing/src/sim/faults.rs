@@ -83,6 +83,8 @@ faults! {
     PausesNotAsked,
     /// Whichever build system has a build, the first one is asked about it.
     SystemsConfused,
+    /// Builds are asked about on any host, wherever they run.
+    HostsIgnored,
 }
 
 impl Fault {
@@ -232,6 +234,10 @@ impl BuildSystem for FaultyBuilds {
 
     async fn session(&self) -> Result<Option<SessionId>> {
         self.inner.session().await
+    }
+
+    fn is_here(&self, session: &SessionId) -> bool {
+        self.fault == Some(Fault::HostsIgnored) || self.inner.is_here(session)
     }
 
     async fn fence(&self, session: &SessionId) -> Result<()> {

@@ -180,6 +180,8 @@ enum Process {
 enum Fate {
     GoesOn,
     Dies,
+    /// It dies, and nothing of its host comes back.
+    IsLost,
     Freezes(Duration),
 }
 
@@ -277,6 +279,12 @@ impl Simulation {
                 self.shared.world().freeze(number, duration);
                 return task.freeze(later(self.clock.steady(), duration));
             }
+            Fate::IsLost => {
+                self.shared.world().disconnect(number, Duration::ZERO);
+                self.shared.world().lose_host(number);
+                *process = Process::Ended;
+                return;
+            }
             Fate::Dies => {
                 self.report.crashes += 1;
                 let down = Duration::from_secs(self.shared.world().rng.u64(..60));
@@ -310,6 +318,10 @@ impl Simulation {
         if world.weather.freezes_max > 0 && world.chance(chance) {
             world.weather.freezes_max -= 1;
             return Fate::Freezes(Duration::from_secs(world.rng.u64(1..60)));
+        }
+        let chance = world.weather.host_lost;
+        if world.may_lose_a_host() && world.chance(chance) {
+            return Fate::IsLost;
         }
         if self.crash_at == Some(self.report.steps) { Fate::Dies } else { Fate::GoesOn }
     }

@@ -184,6 +184,8 @@ impl Stored {
                 Observed::Vanished => matches!(state, AttemptState::Succeeded | AttemptState::Failed),
                 Observed::Canceled => *state == AttemptState::Canceled,
             };
+            // A person has decided about what was lost, whatever became of it.
+            let agrees = agrees || world.was_lost(task);
             if !agrees || artifact != task.artifact.as_str() {
                 found.push(format!("{external} of {} is {:?}, its attempt is {state}", task.artifact, task.state));
             }

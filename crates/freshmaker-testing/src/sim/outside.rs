@@ -4,9 +4,9 @@
 use super::backends::Shared;
 use super::oracle;
 use super::world::{SYSTEMS, World};
-use freshmaker::backend::{Clock, EventFilter, Paging, Storage};
+use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
-use freshmaker::rebuild::EventState;
+use freshmaker::rebuild::{AttemptRecord, BuildState, EventState};
 use freshmaker::time::{Timestamp, later};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,15 +77,47 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, shared: Shared, ro
     }
 }
 
-/// Waits until no message is on its way and nothing is left to do.
+/// Waits until no message is on its way and nothing is left to do. A person decides about what
+/// waits for a host that is gone.
 async fn quiet(shared: &Shared, client: &Client) {
     let clock = shared.world().clock.clone();
     loop {
-        client.wait_until_idle().await;
-        if shared.world().bus.is_quiet() {
+        {
+            let (idle, hour) = (client.wait_until_idle(), clock.sleep(Duration::from_secs(3600)));
+            futures_util::pin_mut!(idle, hour);
+            futures_util::future::select(idle, hour).await;
+        }
+        decide_about_the_lost(shared, client).await;
+        let idle = client.overview().await.is_ok_and(|overview| overview.is_idle());
+        if idle && shared.world().bus.is_quiet() {
             return;
         }
         clock.sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A person says that what was being submitted on a host that is gone was not, and gives up what
+/// ran there, after its events are cancelled. What is refused is tried again later.
+async fn decide_about_the_lost(shared: &Shared, client: &Client) {
+    let lost = shared.world().lost_host;
+    let Some(host) = lost else { return };
+    let states = vec![BuildState::Submitting, BuildState::Building, BuildState::Canceling];
+    let Ok(builds) = client.builds(BuildFilter { states, ..BuildFilter::default() }, Paging::first(100)).await else {
+        return;
+    };
+    for build in builds.items {
+        let Ok(attempts) = client.attempts(build.id).await else { return };
+        let here = |attempt: &&AttemptRecord| shared.world().is_here(host, attempt.session.as_ref());
+        let Some(attempt) = attempts.iter().filter(|attempt| attempt.state.is_live()).find(here) else { continue };
+        if client.resolve(&attempt.id, None, "somebody").await.is_ok() {
+            continue;
+        }
+        shared.world().canceled = true;
+        let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+        for event in client.events(filter, Paging::first(100)).await.map(|events| events.items).unwrap_or_default() {
+            let _ = client.cancel(event.id, "somebody").await;
+        }
+        let _ = client.give_up(build.id, "its host is gone", "somebody").await;
     }
 }
 
@@ -117,6 +149,7 @@ async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn
         if quiet && left == 0 {
             break;
         }
+        decide_about_the_lost(shared, client).await;
         clock.sleep(Duration::from_secs(60)).await;
     }
     clock.sleep(Duration::from_secs(2 * 3600)).await;

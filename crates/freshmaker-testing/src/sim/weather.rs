@@ -58,6 +58,11 @@ pub struct Weather {
     pub pause: u32,
     /// Events are removed ten minutes after they have ended.
     pub retention: bool,
+    /// Each process is on a host of its own, and what it submits runs there and is known nowhere
+    /// else.
+    pub hosts: bool,
+    /// A host is gone for good, with everything that runs on it.
+    pub host_lost: u32,
 }
 
 impl Weather {
@@ -93,6 +98,8 @@ impl Weather {
             catalogs: pick(&[1, 1, 2]),
             pause: pick(&[0, 0, 500]),
             retention: pick(&[0, 0, 0, 0, 0, 0, 0, 1]) == 1,
+            hosts: pick(&[0, 0, 0, 1]) == 1,
+            host_lost: pick(&[0, 5, 20]),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct World {
     /// Content of what is there now, by artifact.
     pub(super) outputs: BTreeMap<ArtifactId, Digest>,
     pub(super) tasks: Vec<Task>,
+    /// How many tasks there were, with those of a lost host.
+    begun: u32,
     /// Requests on their way to the build system.
     requests: Vec<Pending>,
     /// How many each process submits to each build system at this moment.
@@ -49,6 +51,8 @@ pub(super) struct World {
     pub(super) listener_is_down: bool,
     /// Events that retention has removed.
     pub(super) swept: u64,
+    /// The host that is gone for good, by the number of its process.
+    pub(super) lost_host: Option<usize>,
     /// What the second bus has taken.
     pub(super) heard: Vec<Message>,
 }
@@ -91,6 +95,7 @@ impl Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     system: &'static str,
+    session: Option<SessionId>,
     pub(super) external: ExternalId,
     pub(super) marker: AttemptId,
     pub(super) artifact: ArtifactId,
@@ -133,6 +138,9 @@ pub(super) const SETTLE: Duration = Duration::from_secs(30);
 /// A repository that goes within this time is given more when somebody asks for it.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
+/// A person has decided about what a lost host leaves within this time.
+const DECIDED_WITHIN: Duration = Duration::from_secs(6 * 3600);
+
 /// A request may arrive so late.
 const LATE: Duration = Duration::from_secs(20 * 60);
 
@@ -150,6 +158,7 @@ impl World {
             trace: Vec::new(),
             outputs: BTreeMap::new(),
             tasks: Vec::new(),
+            begun: 0,
             requests: Vec::new(),
             submitting: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -164,6 +173,7 @@ impl World {
             began_after_clock: false,
             listener_is_down: false,
             swept: 0,
+            lost_host: None,
             heard: Vec::new(),
         };
         world.listener_is_down = world.weather.listener;
@@ -400,9 +410,39 @@ impl World {
         }
     }
 
-    pub(super) fn open_session(&mut self) -> SessionId {
+    /// A session, which says on which host it is.
+    pub(super) fn open_session(&mut self, process: usize) -> SessionId {
         self.sessions += 1;
-        SessionId::new(format!("S{}", self.sessions))
+        SessionId::new(format!("S{}@{process}", self.sessions))
+    }
+
+    /// Whether what was submitted in this session can be asked about by this process.
+    pub(super) fn is_here(&self, process: usize, session: Option<&SessionId>) -> bool {
+        let host = session.and_then(|session| session.as_str().split_once('@')).map(|(_, host)| host);
+        !self.weather.hosts || host.is_none_or(|host| host == process.to_string())
+    }
+
+    /// Whether a host can be lost, and others go on: once in a world, while something runs.
+    pub(super) fn may_lose_a_host(&self) -> bool {
+        let runs = self.tasks.iter().any(|task| task.state == Observed::Running);
+        self.weather.hosts && self.weather.processes > 1 && self.lost_host.is_none() && runs
+    }
+
+    /// A host is gone, with everything that runs there and that is on its way there.
+    pub(super) fn lose_host(&mut self, process: usize) {
+        self.lost_host = Some(process);
+        self.downtime += DECIDED_WITHIN;
+        let tasks = std::mem::take(&mut self.tasks);
+        self.tasks = tasks.into_iter().filter(|task| !self.was_lost(task) || task.state != Observed::Running).collect();
+        let requests = std::mem::take(&mut self.requests);
+        let lost = |request: &Pending| self.is_here(process, request.request.session.as_ref());
+        self.requests = requests.into_iter().filter(|request| !lost(request)).collect();
+        self.say(|| format!("the host of process {process} is gone for good"));
+    }
+
+    /// Whether the task was on the host that is gone: nobody can be told how it ended.
+    pub(super) fn was_lost(&self, task: &Task) -> bool {
+        self.lost_host.is_some_and(|host| self.is_here(host, task.session.as_ref()))
     }
 
     /// What has not arrived yet in this session is turned away.
@@ -474,9 +514,12 @@ impl World {
         let stale = !request.no_cache && request.kind == ArtifactKind::Image && self.chance(self.weather.stale_build);
         let end = if stale { Self::stale(request) } else { self.fate(request) };
         let takes = Duration::from_secs(self.rng.u64(1..600));
-        let external = ExternalId::new(format!("T{}", self.tasks.len() + 1));
+        self.begun += 1;
+        let external = ExternalId::new(format!("T{}", self.begun));
         let prepared = request.kind == ArtifactKind::Repository;
         let lives = prepared.then(|| Duration::from_secs(self.rng.u64(12..60) * 60));
+        // Nobody on another host could see that it is gone.
+        let lives = lives.filter(|_| !self.weather.hosts);
         let end = if prepared { named(end, &external) } else { end };
         self.say(|| {
             format!(
@@ -487,6 +530,7 @@ impl World {
         });
         self.tasks.push(Task {
             system,
+            session: request.session.clone(),
             external,
             marker: request.attempt.clone(),
             artifact: request.artifact.clone(),
@@ -537,18 +581,23 @@ impl World {
         self.say(|| format!("{external} of {artifact} ends: {state:?}"));
     }
 
-    pub(super) fn find(&self, system: &str, marker: &AttemptId) -> Vec<Found> {
+    pub(super) fn find(&self, process: usize, system: &str, marker: &AttemptId) -> Vec<Found> {
         let found = self.tasks.iter().filter(|task| task.system == system && task.marker == *marker);
+        let found = found.filter(|task| self.is_here(process, task.session.as_ref()));
         found.map(|task| Found { external: task.external.clone(), observed: task.state.clone() }).collect()
     }
 
     /// How these stand. Who asks for a repository wants to use it: it stays longer, if it is still
     /// there.
-    pub(super) fn status(&mut self, system: &str, ids: &[ExternalId]) -> Vec<Found> {
+    pub(super) fn status(&mut self, process: usize, system: &str, ids: &[ExternalId]) -> Vec<Found> {
         let now = self.now();
         let mut found = Vec::new();
+        let elsewhere: BTreeSet<_> = self.elsewhere(process).map(|task| task.external.clone()).collect();
+        let unknown = ids.iter().filter(|id| elsewhere.contains(id));
+        found.extend(unknown.map(|id| Found { external: id.clone(), observed: Observed::Vanished }));
         let asked = |task: &&mut Task| task.system == system && ids.contains(&task.external);
-        for task in self.tasks.iter_mut().filter(asked) {
+        let here = |task: &&mut Task| !elsewhere.contains(&task.external);
+        for task in self.tasks.iter_mut().filter(asked).filter(here) {
             if task.is_gone(now) {
                 task.state = Observed::Vanished;
             } else if task.is_gone(later(now, MARGIN)) {
@@ -559,11 +608,19 @@ impl World {
         found
     }
 
+    /// What runs on other hosts, and is not known on that of this process.
+    fn elsewhere(&self, process: usize) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(move |task| !self.is_here(process, task.session.as_ref()))
+    }
+
     fn is_gone(&self, name: &str) -> bool {
         self.tasks.iter().any(|task| task.external.as_str() == name && task.is_gone(self.now()))
     }
 
-    pub(super) fn cancel(&mut self, system: &str, id: &ExternalId) {
+    pub(super) fn cancel(&mut self, process: usize, system: &str, id: &ExternalId) {
+        if self.elsewhere(process).any(|task| task.external == *id) {
+            return;
+        }
         // Who takes an attempt over after a clock was set cannot know that.
         if !self.canceled && !self.began_after_clock && self.weather.processes == 1 {
             self.violation(format!("{id} is cancelled, but nobody wants that"));
