@@ -343,9 +343,13 @@ impl GithubBuildSystem {
     }
 }
 
-/// Returns the digest in the name of an artifact.
+/// Returns the digest in the name of an artifact. Other artifacts may have names of this form, so
+/// the length counts too.
 fn digest_of(name: &str) -> Option<Digest> {
     let (algorithm, hex) = name.strip_prefix(DIGEST_PREFIX)?.split_once('-')?;
+    if !matches!((algorithm, hex.len()), ("sha256", 64) | ("sha512", 128)) {
+        return None;
+    }
     format!("{algorithm}:{hex}").parse().ok()
 }
 
@@ -440,7 +444,7 @@ mod tests {
     fn a_digest_is_in_the_name_of_an_artifact() {
         let hex = "6a".repeat(32);
         assert_eq!(digest_of(&format!("freshmaker-sha256-{hex}")), format!("sha256:{hex}").parse().ok());
-        for name in ["freshmaker-sha256-", "freshmaker-sha256-6a", "logs", "freshmaker-logs"] {
+        for name in ["freshmaker-sha256-", "freshmaker-sha256-6a", "freshmaker-build-cafe", "logs"] {
             assert_eq!(digest_of(name), None, "{name}");
         }
     }
