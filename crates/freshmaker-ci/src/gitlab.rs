@@ -120,6 +120,12 @@ pub struct GitlabBuildSystem {
     config: GitlabConfig,
 }
 
+/// The answer to a submission.
+#[derive(Debug, Deserialize)]
+struct Created {
+    id: u64,
+}
+
 #[derive(Debug, Deserialize)]
 struct Pipeline {
     id: u64,
@@ -247,6 +253,20 @@ impl GitlabBuildSystem {
         }
     }
 
+    /// Cancels a pipeline whose name lacks the marker, and says what to do. The answer to a
+    /// submission has no name. A pipeline that cannot be read is let go: it was started, and its
+    /// name is no worse than those of others.
+    async fn expect_marker(&self, id: &ExternalId, marker: &str) -> Result<()> {
+        match self.pipeline(id).await {
+            Ok(Some(pipeline)) if !pipeline.has_marker(marker) => {
+                self.cancel(id).await.map_err(|error| error.with_remedy(Remedy::Unclear))?;
+                let text = "the name of the pipeline lacks the marker: write $FRESHMAKER_ATTEMPT into `workflow: name`";
+                Err(Error::new(Remedy::Rejected, format!("gitlab: {}", pipeline.place()), text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the jobs of a pipeline, without those that were repeated.
     async fn jobs(&self, pipeline: &Pipeline, scope: Option<&str>) -> Result<Vec<Job>> {
         let (id, items) = (pipeline.id.to_string(), PAGE_ITEMS.to_string());
@@ -311,13 +331,8 @@ impl BuildSystem for GitlabBuildSystem {
             Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
             _ => error,
         })?;
-        let pipeline: Pipeline = answer.read().await?;
-        let id = ExternalId::new(pipeline.id.to_string());
-        if !pipeline.has_marker(marker) {
-            self.cancel(&id).await.map_err(|error| error.with_remedy(Remedy::Unclear))?;
-            let text = "the name of the pipeline lacks the marker: write $FRESHMAKER_ATTEMPT into `workflow: name`";
-            return Err(Error::new(Remedy::Rejected, format!("gitlab: {}", pipeline.place()), text));
-        }
+        let id = ExternalId::new(answer.read::<Created>().await?.id.to_string());
+        self.expect_marker(&id, marker).await?;
         Ok(id)
     }
 
