@@ -23,19 +23,20 @@ async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
 }
 
 /// A storage that counts what is committed about builds, and of which one build cannot be read, or
-/// one that is planned cannot be changed.
+/// one that is planned cannot be changed, or whose first commits about builds conflict.
 #[derive(Debug)]
 struct Odd {
     inner: Arc<dyn Storage>,
     commits: AtomicU32,
     unreadable: Option<&'static str>,
     unchangeable: Option<&'static str>,
+    conflicts: u32,
 }
 
 impl Odd {
     fn new(world: &World) -> Self {
         let inner = Arc::clone(&world.storage);
-        Self { inner, commits: AtomicU32::new(0), unreadable: None, unchangeable: None }
+        Self { inner, commits: AtomicU32::new(0), unreadable: None, unchangeable: None, conflicts: 0 }
     }
 }
 
@@ -82,7 +83,10 @@ impl Storage for Odd {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         if commit.changes.iter().any(|change| matches!(change, RowChange::Build { .. })) {
-            self.commits.fetch_add(1, Ordering::SeqCst);
+            let before = self.commits.fetch_add(1, Ordering::SeqCst);
+            if before < self.conflicts {
+                return Err(Error::new(Remedy::Conflict, "builds", "another process was faster"));
+            }
         }
         let changes = |change: &RowChange| {
             matches!(change, RowChange::Build { record, expected: Some(_), .. }
@@ -199,5 +203,17 @@ async fn a_row_that_cannot_be_read_holds_up_one_build_of_its_group() {
 async fn a_change_that_is_never_stored_holds_up_one_build_of_its_group() {
     for world in each() {
         only_one_is_held_up(&world, Odd { unchangeable: Some("image17"), ..Odd::new(&world) }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_conflicts_again_and_again_is_decided_with_growing_pauses() {
+    for world in each() {
+        let engine = engine(&world, Arc::new(Odd { conflicts: 12, ..Odd::new(&world) }), world.builds.clone());
+        engine.client().send(&pushed("base")).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        engine.run_until(until(async || !of_state(&engine, BuildState::Done).await.is_empty())).await.unwrap();
+        // Half of 5, 10, 20, 40, 80, 160, 320, 640 and three times 1000 milliseconds, at least.
+        assert!(begin.elapsed() > std::time::Duration::from_secs(2), "{:?}", begin.elapsed());
     }
 }
