@@ -1,7 +1,7 @@
 //! What the three clients have in common: requests with JSON answers, and the meaning of a status.
 
 use crate::Login;
-use freshmaker::backend::{Error, Found, Remedy, Result};
+use freshmaker::backend::{BuildSystem, Error, Found, Remedy, Result};
 use freshmaker::rebuild::{ExternalId, Observed};
 use freshmaker_net::{Bearer, Call, Http, HttpConfig, Reply, off_runtime};
 use futures_util::StreamExt;
@@ -145,6 +145,29 @@ impl Client {
         }
         let reply = expect(reply, call, &place)?;
         Ok(Answer { status: reply.status, body: reply.body, call, place })
+    }
+}
+
+/// Checks that these parts of paths, each with the name of its option, are no dots, which a path
+/// would drop.
+pub(crate) fn check_names(service: &str, names: &[(&str, &str)]) -> Result<()> {
+    match names.iter().find(|(_, value)| value.bytes().all(|byte| byte == b'.')) {
+        Some((name, _)) => Err(Error::new(Remedy::Unsupported, service, format!("`{name}` is not a name"))),
+        None => Ok(()),
+    }
+}
+
+/// Returns what an error of a submission means. A wrong name or a missing right must not make
+/// builds fail: it is asked again until it is corrected.
+pub(crate) fn not_submitted(error: Error) -> Error {
+    if error.remedy == Remedy::NotFound { error.with_remedy(Remedy::Unavailable) } else { error }
+}
+
+/// Cancels a job whose name lacks the marker; returns the error that says what to do.
+pub(crate) async fn cancel_unmarked(system: &dyn BuildSystem, id: &ExternalId, place: String, advice: &str) -> Error {
+    match system.cancel(id).await {
+        Ok(()) => Error::new(Remedy::Rejected, place, format!("its name lacks the marker: {advice}")),
+        Err(error) => error.with_remedy(Remedy::Unclear),
     }
 }
 

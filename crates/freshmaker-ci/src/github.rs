@@ -50,7 +50,7 @@
 //! [`settle`](GithubConfig::settle).
 
 use crate::Login;
-use crate::client::{Answer, Ask, Client, each};
+use crate::client::{Ask, Client, cancel_unmarked, check_names, each, not_submitted};
 use async_trait::async_trait;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
@@ -207,14 +207,12 @@ impl GithubBuildSystem {
     /// be used, or a name is empty.
     pub fn new(config: GithubConfig) -> Result<Self> {
         let names = [
-            ("owner", &config.owner),
-            ("repository", &config.repository),
-            ("workflow", &config.workflow),
-            ("reference", &config.reference),
+            ("owner", config.owner.as_str()),
+            ("repository", config.repository.as_str()),
+            ("workflow", config.workflow.as_str()),
+            ("reference", config.reference.as_str()),
         ];
-        if let Some((name, _)) = names.iter().find(|(_, value)| value.bytes().all(|byte| byte == b'.')) {
-            return Err(Error::new(Remedy::Unsupported, "github", format!("`{name}` is not a name")));
-        }
+        check_names("github", &names)?;
         Ok(Self { client: Client::new("github", &config.http, &config.login, HEADERS)?, config })
     }
 
@@ -227,7 +225,7 @@ impl GithubBuildSystem {
         struct Workflow {
             state: String,
         }
-        let answer = self.ask(Ask::get(&self.workflow(&[]))).await?;
+        let answer = self.client.ask(Ask::get(&self.workflow(&[]))).await?;
         let place = answer.place.clone();
         match answer.read::<Workflow>().await?.state.as_str() {
             "active" => Ok(()),
@@ -243,17 +241,13 @@ impl GithubBuildSystem {
         [&self.repository(&["workflows", &self.config.workflow]), more].concat()
     }
 
-    async fn ask(&self, ask: Ask<'_>) -> Result<Answer> {
-        self.client.ask(ask).await
-    }
-
     /// Returns a run; `None` if the repository is there, and the run is not.
     async fn run(&self, id: &ExternalId) -> Result<Option<Run>> {
-        match self.ask(Ask::get(&self.repository(&["runs", id.as_str()]))).await {
+        match self.client.ask(Ask::get(&self.repository(&["runs", id.as_str()]))).await {
             Ok(answer) => answer.read().await.map(Some),
             Err(error) if error.remedy == Remedy::NotFound => {
                 // GitHub says the same of what this login may not see: then nothing is known.
-                match self.ask(Ask::get(&self.workflow(&[]))).await {
+                match self.client.ask(Ask::get(&self.workflow(&[]))).await {
                     Ok(_) => Ok(None),
                     Err(hidden) => Err(hidden.with_remedy(Remedy::Unavailable)),
                 }
@@ -301,7 +295,7 @@ impl GithubBuildSystem {
         let id = run.id.to_string();
         let items = PAGE_ITEMS.to_string();
         let path = self.repository(&["runs", &id, "artifacts"]);
-        let answer = self.ask(Ask::get(&path).query(&[("per_page", &items)])).await?;
+        let answer = self.client.ask(Ask::get(&path).query(&[("per_page", &items)])).await?;
         let place = answer.place.clone();
         let told: Artifacts = answer.read().await?;
         let mut digests = told.artifacts.iter().filter_map(|artifact| digest_of(&artifact.name));
@@ -316,7 +310,7 @@ impl GithubBuildSystem {
         let id = run.id.to_string();
         let items = PAGE_ITEMS.to_string();
         let path = self.repository(&["runs", &id, "jobs"]);
-        let jobs: Jobs = self.ask(Ask::get(&path).query(&[("per_page", &items)])).await?.read().await?;
+        let jobs: Jobs = self.client.ask(Ask::get(&path).query(&[("per_page", &items)])).await?.read().await?;
         let is_failure = |conclusion: &Option<String>| conclusion.as_deref() == Some("failure");
         let Some(job) = jobs.jobs.iter().find(|job| is_failure(&job.conclusion)) else {
             return Ok("the run".to_owned());
@@ -333,10 +327,8 @@ impl GithubBuildSystem {
     async fn expect_marker(&self, id: &ExternalId, marker: &str) -> Result<()> {
         match self.run(id).await {
             Ok(Some(run)) if !run.has_marker(marker) => {
-                self.cancel(id).await.map_err(|error| error.with_remedy(Remedy::Unclear))?;
-                let text =
-                    "the name of the run lacks the marker: write ${{ inputs.freshmaker_attempt }} into its `run-name`";
-                Err(Error::new(Remedy::Rejected, format!("github: {}", run.place()), text))
+                let advice = "write ${{ inputs.freshmaker_attempt }} into its `run-name`";
+                Err(cancel_unmarked(self, id, format!("github: {}", run.place()), advice).await)
             }
             _ => Ok(()),
         }
@@ -377,12 +369,7 @@ impl BuildSystem for GithubBuildSystem {
             body["return_run_details"] = true.into();
         }
         let path = self.workflow(&["dispatches"]);
-        let answer = self.ask(Ask::post(&path).body(body)).await.map_err(|error| match error.remedy {
-            // A wrong name or a missing right must not make builds fail: asked again until it is
-            // corrected.
-            Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
-            _ => error,
-        })?;
+        let answer = self.client.ask(Ask::post(&path).body(body)).await.map_err(not_submitted)?;
         if answer.status == 204 {
             return Err(Error::new(
                 Remedy::Unclear,
@@ -404,7 +391,7 @@ impl BuildSystem for GithubBuildSystem {
         for page in 1..=PAGES_MAX {
             let page = page.to_string();
             let query = [("event", "workflow_dispatch"), ("created", &created), ("per_page", &items), ("page", &page)];
-            let runs: Runs = self.ask(Ask::get(&path).query(&query)).await?.read().await?;
+            let runs: Runs = self.client.ask(Ask::get(&path).query(&query)).await?.read().await?;
             seen += runs.workflow_runs.len() as u64;
             for run in runs.workflow_runs.iter().filter(|run| run.has_marker(marker)) {
                 let external = ExternalId::new(run.id.to_string());
@@ -428,7 +415,7 @@ impl BuildSystem for GithubBuildSystem {
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
-        match self.ask(Ask::post(&self.repository(&["runs", id.as_str(), "cancel"]))).await {
+        match self.client.ask(Ask::post(&self.repository(&["runs", id.as_str(), "cancel"]))).await {
             // It has ended, or is gone.
             Err(error) if matches!(error.remedy, Remedy::NotFound | Remedy::Conflict) => Ok(()),
             asked => asked.map(drop),

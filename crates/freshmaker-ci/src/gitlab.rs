@@ -36,14 +36,14 @@
 //! | `failed` | failed as the first job that failed: `script_failure` by its recipe ([`Deterministic`](FailureClass::Deterministic)), a wrong configuration for good ([`Permanent`](FailureClass::Permanent)), else by the machinery ([`Infrastructure`](FailureClass::Infrastructure)) |
 //! | `skipped` | failed for good |
 //! | `canceled` | cancelled |
-//! | others | running, also while somebody has to start a manual job |
+//! | others | running, also while a person has to start a manual job |
 //!
 //! # Limits
 //! GitLab 16.3 and newer, whose pipelines have names in the API. `freshmaker.json` has at most
 //! [`bytes_max`](freshmaker_net::HttpConfig::bytes_max) bytes.
 
 use crate::Login;
-use crate::client::{Answer, Ask, Client, each};
+use crate::client::{Ask, Client, cancel_unmarked, check_names, each, not_submitted};
 use async_trait::async_trait;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Error, Found, Remedy, Result};
@@ -169,10 +169,12 @@ impl GitlabBuildSystem {
     /// [`Unsupported`](Remedy::Unsupported) if the address is not a URL, a certificate file cannot
     /// be used, or a name is empty.
     pub fn new(config: GitlabConfig) -> Result<Self> {
-        let names = [("project", &config.project), ("reference", &config.reference), ("job", &config.job)];
-        if let Some((name, _)) = names.iter().find(|(_, value)| value.bytes().all(|byte| byte == b'.')) {
-            return Err(Error::new(Remedy::Unsupported, "gitlab", format!("`{name}` is not a name")));
-        }
+        let names = [
+            ("project", config.project.as_str()),
+            ("reference", config.reference.as_str()),
+            ("job", config.job.as_str()),
+        ];
+        check_names("gitlab", &names)?;
         Ok(Self { client: Client::new("gitlab", &config.http, &config.login, &[])?, config })
     }
 
@@ -182,20 +184,16 @@ impl GitlabBuildSystem {
     /// The error of the request.
     pub async fn check(&self) -> Result<()> {
         let path = self.project(&["pipelines"]);
-        self.ask(Ask::get(&path).query(&[("per_page", "1")])).await?.read::<Vec<Pipeline>>().await.map(drop)
+        self.client.ask(Ask::get(&path).query(&[("per_page", "1")])).await?.read::<Vec<Pipeline>>().await.map(drop)
     }
 
     fn project<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         [&API, [self.config.project.as_str()].as_slice(), more].concat()
     }
 
-    async fn ask(&self, ask: Ask<'_>) -> Result<Answer> {
-        self.client.ask(ask).await
-    }
-
     /// Returns a pipeline; `None` if the project is there, and the pipeline is not.
     async fn pipeline(&self, id: &ExternalId) -> Result<Option<Pipeline>> {
-        match self.ask(Ask::get(&self.project(&["pipelines", id.as_str()]))).await {
+        match self.client.ask(Ask::get(&self.project(&["pipelines", id.as_str()]))).await {
             Ok(answer) => answer.read().await.map(Some),
             Err(error) if error.remedy == Remedy::NotFound => {
                 // GitLab says the same of what this login may not see: then nothing is known.
@@ -246,7 +244,7 @@ impl GitlabBuildSystem {
             return Ok(nothing);
         };
         let id = job.id.to_string();
-        match self.ask(Ask::get(&self.project(&["jobs", &id, "artifacts", TOLD]))).await {
+        match self.client.ask(Ask::get(&self.project(&["jobs", &id, "artifacts", TOLD]))).await {
             Ok(answer) => answer.read().await,
             Err(error) if error.remedy == Remedy::NotFound => Ok(nothing),
             Err(error) => Err(error),
@@ -259,9 +257,8 @@ impl GitlabBuildSystem {
     async fn expect_marker(&self, id: &ExternalId, marker: &str) -> Result<()> {
         match self.pipeline(id).await {
             Ok(Some(pipeline)) if !pipeline.has_marker(marker) => {
-                self.cancel(id).await.map_err(|error| error.with_remedy(Remedy::Unclear))?;
-                let text = "the name of the pipeline lacks the marker: write $FRESHMAKER_ATTEMPT into `workflow: name`";
-                Err(Error::new(Remedy::Rejected, format!("gitlab: {}", pipeline.place()), text))
+                let advice = "write $FRESHMAKER_ATTEMPT into `workflow: name`";
+                Err(cancel_unmarked(self, id, format!("gitlab: {}", pipeline.place()), advice).await)
             }
             _ => Ok(()),
         }
@@ -276,7 +273,7 @@ impl GitlabBuildSystem {
             let page = page.to_string();
             let mut query = vec![("per_page", items.as_str()), ("page", &page)];
             query.extend(scope.map(|scope| ("scope[]", scope)));
-            let jobs: Vec<Job> = self.ask(Ask::get(&path).query(&query)).await?.read().await?;
+            let jobs: Vec<Job> = self.client.ask(Ask::get(&path).query(&query)).await?.read().await?;
             let is_last = jobs.len() < PAGE_ITEMS;
             all.extend(jobs);
             if is_last {
@@ -325,12 +322,7 @@ impl BuildSystem for GitlabBuildSystem {
         let variables = variables.map(|(key, value)| json!({ "key": key, "value": value }));
         let body = json!({ "ref": self.config.reference, "variables": variables });
         let path = self.project(&["pipeline"]);
-        let answer = self.ask(Ask::post(&path).body(body)).await.map_err(|error| match error.remedy {
-            // A wrong name or a missing right must not make builds fail: asked again until it is
-            // corrected.
-            Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
-            _ => error,
-        })?;
+        let answer = self.client.ask(Ask::post(&path).body(body)).await.map_err(not_submitted)?;
         let id = ExternalId::new(answer.read::<Created>().await?.id.to_string());
         self.expect_marker(&id, marker).await?;
         Ok(id)
@@ -352,7 +344,7 @@ impl BuildSystem for GitlabBuildSystem {
                 ("per_page", &items),
                 ("page", &page),
             ];
-            let pipelines: Vec<Pipeline> = self.ask(Ask::get(&path).query(&query)).await?.read().await?;
+            let pipelines: Vec<Pipeline> = self.client.ask(Ask::get(&path).query(&query)).await?.read().await?;
             for pipeline in pipelines.iter().filter(|pipeline| pipeline.has_marker(marker)) {
                 let external = ExternalId::new(pipeline.id.to_string());
                 if found.iter().all(|known| known.external != external) {
@@ -371,7 +363,7 @@ impl BuildSystem for GitlabBuildSystem {
     }
 
     async fn cancel(&self, id: &ExternalId) -> Result<()> {
-        match self.ask(Ask::post(&self.project(&["pipelines", id.as_str(), "cancel"]))).await {
+        match self.client.ask(Ask::post(&self.project(&["pipelines", id.as_str(), "cancel"]))).await {
             // It is gone. Cancelling what has ended is no error of GitLab.
             Err(error) if error.remedy == Remedy::NotFound => Ok(()),
             asked => asked.map(drop),
