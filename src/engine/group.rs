@@ -285,7 +285,7 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
         (
             Input::Refused { .. }
             | Input::NotSent { .. }
-            | Input::Resolved { .. }
+            | Input::LookedUp { .. }
             | Input::Decide { .. }
             | Input::Observe { .. },
             Some(build),
@@ -294,12 +294,12 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
         (
             Input::Accepted { attempt, .. }
             | Input::Unclear { attempt, .. }
-            | Input::Resolve { attempt, .. }
-            | Input::NotResolved { attempt, .. }
+            | Input::LookUp { attempt, .. }
+            | Input::LookupFailed { attempt, .. }
             | Input::Overdue { attempt }
             | Input::Refused { attempt, .. }
             | Input::NotSent { attempt, .. }
-            | Input::Resolved { attempt, .. }
+            | Input::LookedUp { attempt, .. }
             | Input::Decide { attempt, .. }
             | Input::Observe { attempt, .. },
             _,

@@ -395,7 +395,7 @@ async fn look_up(
                 return vec![(id, Outcome::Failed)];
             }
             let settle = capabilities.settle;
-            (Input::Resolve { attempt: id.clone(), settle }, Outcome::Settles(settle))
+            (Input::LookUp { attempt: id.clone(), settle }, Outcome::Settles(settle))
         }
         Visit::Ask { .. } if !capabilities.lookup => (must_decide(core, &attempt), Outcome::Waits),
         Visit::Ask { failures } => {
@@ -405,18 +405,18 @@ async fn look_up(
                 Ok(found) => {
                     let (external, rest) = choose(found);
                     others = rest;
-                    (Input::Resolved { attempt: id.clone(), external }, Outcome::Answered)
+                    (Input::LookedUp { attempt: id.clone(), external }, Outcome::Answered)
                 }
                 Err(error) => {
                     let reason = Reason::new("look_up_failed", error.to_string());
                     let after = core.limits.backoff(failures.saturating_add(1));
-                    (Input::NotResolved { attempt: id.clone(), reason, after }, Outcome::Failed)
+                    (Input::LookupFailed { attempt: id.clone(), reason, after }, Outcome::Failed)
                 }
             }
         }
     };
     let adopted = match &input {
-        Input::Resolved { external, .. } => external.clone(),
+        Input::LookedUp { external, .. } => external.clone(),
         _ => None,
     };
     match core.apply(input, Some(build.id)).await {
@@ -446,7 +446,7 @@ fn must_decide(core: &Core, attempt: &AttemptRecord) -> Input {
         tracing::error!(attempt.id = %attempt.id, "{text}");
     }
     let (reason, after) = (Reason::new("needs_decision", text), core.limits.backoff_max);
-    Input::NotResolved { attempt: attempt.id.clone(), reason, after }
+    Input::LookupFailed { attempt: attempt.id.clone(), reason, after }
 }
 
 /// Returns which of the found jobs the attempt adopts, if there is one, and the others.

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | reuse, start, postponed | the build; a start also creates an attempt |
 //! | lost, verified | the build; builds that prepare its repositories again, their causes |
-//! | accepted, unclear, resolve, not resolved | the attempt, and its build if its state follows |
-//! | refused, not sent, resolved, observed | the same, and if the build ends: see `ended` |
+//! | accepted, unclear, look up, lookup failed | the attempt, and its build if its state follows |
+//! | refused, not sent, looked up, observed | the same, and if the build ends: see `ended` |
 //! | overdue | the build, which is to be stopped |
 //! | decide, abandon | the attempt and the build, and if the build ends: see `ended` |
 //! | cancel | the event, its causes, and the builds that no other event wants |
@@ -27,11 +27,11 @@
 //! is looked up.
 
 use super::input::{Failure, FailureClass, Input, Observed, Output};
+use super::limits::Limits;
 use super::neighbourhood::Rebuild;
 use super::record::{
     AttemptId, AttemptRecord, BuildId, BuildRecord, BuildSlot, DependencyKind, EventId, ExternalId, SessionId,
 };
-use super::retry::Limits;
 use super::state::{AttemptState, BuildState, EventState};
 use crate::artifact::Digest;
 use crate::reason::Reason;
@@ -99,9 +99,9 @@ impl Rebuild {
                 self.set_attempt(attempt, AttemptState::Unknown, Reason::new("unclear", text));
                 Ok(())
             }
-            Input::Resolve { attempt, settle } => self.resolve(attempt, *settle),
-            Input::Resolved { attempt, external } => self.resolved(attempt, external.as_ref(), limits),
-            Input::NotResolved { attempt, reason, after } => {
+            Input::LookUp { attempt, settle } => self.look_up(attempt, *settle),
+            Input::LookedUp { attempt, external } => self.looked_up(attempt, external.as_ref(), limits),
+            Input::LookupFailed { attempt, reason, after } => {
                 self.expect(attempt, &[AttemptState::Resolving], "a failed look-up")?;
                 let at = self.at;
                 if let Some(attempt) = self.now.attempts.get_mut(attempt) {
@@ -278,7 +278,7 @@ impl Rebuild {
 
     /// Begins the lookup of an attempt, which belongs to this run from now on. The result is asked
     /// for only after `settle`, because a request that was sent earlier may take effect until then.
-    fn resolve(&mut self, attempt: &AttemptId, settle: Duration) -> Result<(), IllegalInput> {
+    fn look_up(&mut self, attempt: &AttemptId, settle: Duration) -> Result<(), IllegalInput> {
         let unresolved = [AttemptState::Intent, AttemptState::Unknown, AttemptState::Resolving];
         self.expect(attempt, &unresolved, "a look-up")?;
         let at = self.at;
@@ -291,7 +291,7 @@ impl Rebuild {
 
     /// Ends the lookup of an attempt. If the build system has it, it is adopted as if its
     /// submission had been answered; if not, the build is submitted again.
-    fn resolved(
+    fn looked_up(
         &mut self,
         attempt: &AttemptId,
         external: Option<&ExternalId>,

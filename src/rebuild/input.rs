@@ -4,7 +4,7 @@
 //! it is about, and has everything that the decision needs beside the rows, such as unused numbers.
 //!
 //! *Invariant:* an input that comes too late is stale and changes nothing. A repeated input is
-//! stale as well, unless it leaves the state as it is (postponed, resolve, not resolved): then it
+//! stale as well, unless it leaves the state as it is (postponed, look up, lookup failed): then it
 //! only sets the next moment again.
 
 use super::history::Actor;
@@ -165,21 +165,21 @@ pub enum Input {
         text: String,
     },
     /// This engine run begins to look the attempt up.
-    Resolve {
+    LookUp {
         /// The attempt.
         attempt: AttemptId,
         /// How long a request may still take effect: the lookup waits so long.
         settle: Duration,
     },
     /// The lookup is complete: what the build system knows under the attempt's marker.
-    Resolved {
+    LookedUp {
         /// The attempt.
         attempt: AttemptId,
         /// What was found, if anything.
         external: Option<ExternalId>,
     },
     /// The lookup has no answer and must be repeated, or a person has to decide.
-    NotResolved {
+    LookupFailed {
         /// The attempt.
         attempt: AttemptId,
         /// Why.
@@ -248,7 +248,7 @@ impl Input {
     pub fn actor(&self) -> Actor {
         match self {
             Self::Cancel { by, .. } | Self::Decide { by, .. } | Self::Abandon { by, .. } => by.clone(),
-            Self::Observe { .. } | Self::Resolved { .. } | Self::NotResolved { .. } | Self::Verified { .. } => {
+            Self::Observe { .. } | Self::LookedUp { .. } | Self::LookupFailed { .. } | Self::Verified { .. } => {
                 Actor::Poll
             }
             Self::Overdue { .. } => Actor::Timer,
@@ -260,7 +260,7 @@ impl Input {
             | Self::Refused { .. }
             | Self::NotSent { .. }
             | Self::Unclear { .. }
-            | Self::Resolve { .. } => Actor::Engine,
+            | Self::LookUp { .. } => Actor::Engine,
         }
     }
 
@@ -273,10 +273,10 @@ impl Input {
             | Self::Refused { attempt, .. }
             | Self::NotSent { attempt, .. }
             | Self::Unclear { attempt, .. }
-            | Self::Resolve { attempt, .. }
+            | Self::LookUp { attempt, .. }
             | Self::Overdue { attempt }
-            | Self::Resolved { attempt, .. }
-            | Self::NotResolved { attempt, .. }
+            | Self::LookedUp { attempt, .. }
+            | Self::LookupFailed { attempt, .. }
             | Self::Decide { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
             Self::Reuse { .. }

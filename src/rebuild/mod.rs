@@ -27,6 +27,7 @@ mod effect;
 mod forecast;
 mod history;
 mod input;
+mod limits;
 mod live;
 mod neighbourhood;
 mod open;
@@ -34,7 +35,6 @@ mod person;
 mod polling;
 mod record;
 mod renew;
-mod retry;
 mod schedule;
 mod state;
 mod verify;
@@ -49,6 +49,7 @@ pub use effect::Effect;
 pub use forecast::{Endless, Forecast, Span, Task, Workload};
 pub use history::{Actor, ActorError, Notification, Transition};
 pub use input::{Failure, FailureClass, Input, Observed, Output, Verification};
+pub use limits::Limits;
 pub use live::{EventForecast, ExpectedBuild, Follows, LiveForecast};
 pub use neighbourhood::{Beginning, Neighbourhood, Rebuild};
 pub use open::{OpenBuilds, PausedSystem};
@@ -57,7 +58,6 @@ pub use record::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind,
     EventId, EventRecord, ExternalId, InboxRecord, InboxState, MessageKey, RunId, SessionId, Version,
 };
-pub use retry::Limits;
 pub use schedule::{ConcurrencyLimits, Entry, QueuePositions, Schedule};
 pub use state::{AttemptState, BuildState, EventState, PublicBuildState, UnknownState};
 pub use waiting::{NextChange, NextMoment, PathStep, WaitKind, Waiting, WaitingFor};

@@ -15,9 +15,9 @@
 
 use super::apply::IllegalInput;
 use super::history::Actor;
+use super::limits::Limits;
 use super::neighbourhood::Rebuild;
 use super::record::{AttemptId, BuildId, ExternalId};
-use super::retry::Limits;
 use super::state::{AttemptState, BuildState};
 use crate::reason::Reason;
 

@@ -71,8 +71,8 @@ fn what_is_being_submitted_is_decided_by_the_answer() {
         let (mut world, event) = start();
         let attempt = world.attempt("app").id.clone();
         world.apply(&Input::Unclear { attempt: attempt.clone(), text: "timeout".into() }).unwrap();
-        world.apply(&Input::Resolve { attempt: attempt.clone(), settle: Duration::ZERO }).unwrap();
-        world.apply(&Input::Resolved { attempt, external: external.clone() }).unwrap();
+        world.apply(&Input::LookUp { attempt: attempt.clone(), settle: Duration::ZERO }).unwrap();
+        world.apply(&Input::LookedUp { attempt, external: external.clone() }).unwrap();
         if external.is_some() {
             assert_eq!(world.build("app").state, BuildState::Canceling);
             world.fail("app", FailureClass::Infrastructure);

@@ -125,8 +125,8 @@ fn what_waits_for_a_person_has_no_expected_time() {
     let attempt = world.attempt("base").id.clone();
     world.apply(&Input::Unclear { attempt: attempt.clone(), text: "cut off".into() }).unwrap();
     let reason = Reason::new("needs_decision", "the build system cannot tell");
-    world.apply(&Input::Resolve { attempt: attempt.clone(), settle: Duration::ZERO }).unwrap();
-    world.apply(&Input::NotResolved { attempt, reason, after: minutes(5) }).unwrap();
+    world.apply(&Input::LookUp { attempt: attempt.clone(), settle: Duration::ZERO }).unwrap();
+    world.apply(&Input::LookupFailed { attempt, reason, after: minutes(5) }).unwrap();
     let open = world.open(false);
     assert_eq!(open.forecast(&limit(2)).event(event).unwrap().unknown, 4);
     let waits = world.waits(&open, "base").unwrap();

@@ -117,17 +117,17 @@ fn input(world: &mut World, what: u8, which: Index, class: FailureClass, content
             0 => Input::NotSent { attempt: pick(live(AttemptState::Intent))?, text },
             _ => Input::Unclear { attempt: pick(live(AttemptState::Intent))?, text },
         },
-        9 => Input::Resolve { attempt: pick(live(AttemptState::Unknown))?, settle: after },
+        9 => Input::LookUp { attempt: pick(live(AttemptState::Unknown))?, settle: after },
         10 => match content {
-            0 => Input::NotResolved {
+            0 => Input::LookupFailed {
                 attempt: pick(live(AttemptState::Resolving))?,
                 reason: Reason::new("look_up_failed", text),
                 after,
             },
-            _ => Input::Resolved { attempt: pick(live(AttemptState::Resolving))?, external: None },
+            _ => Input::LookedUp { attempt: pick(live(AttemptState::Resolving))?, external: None },
         },
         11 => {
-            Input::Resolved { attempt: pick(live(AttemptState::Resolving))?, external: Some(ExternalId::new("found")) }
+            Input::LookedUp { attempt: pick(live(AttemptState::Resolving))?, external: Some(ExternalId::new("found")) }
         }
         12..=13 => {
             let attempt = pick(live(AttemptState::Bound))?;
@@ -181,8 +181,8 @@ fn finish(world: &mut World) {
                         observed: observed(0, FailureClass::Permanent, 0),
                         verify: false,
                     },
-                    AttemptState::Resolving => Input::Resolved { attempt: attempt_id, external: None },
-                    _ => Input::Resolve { attempt: attempt_id, settle: Duration::ZERO },
+                    AttemptState::Resolving => Input::LookedUp { attempt: attempt_id, external: None },
+                    _ => Input::LookUp { attempt: attempt_id, settle: Duration::ZERO },
                 }
             }
             None => match world.rows.builds.values().find(|build| is_next(build)) {

@@ -147,17 +147,17 @@ fn an_unclear_submission_is_looked_up_and_adopted() {
     world.apply(&Input::Unclear { attempt: attempt.clone(), text: "timeout".into() }).unwrap();
     assert_eq!(world.build("app").state, BuildState::Submitting, "nothing is decided on a guess");
     let settle = Duration::from_secs(30);
-    world.apply(&Input::Resolve { attempt: attempt.clone(), settle }).unwrap();
+    world.apply(&Input::LookUp { attempt: attempt.clone(), settle }).unwrap();
     assert_eq!(since(world.attempt("app").not_before.unwrap(), world.at), settle);
     world.wait(settle);
-    let again = Input::NotResolved {
+    let again = Input::LookupFailed {
         attempt: attempt.clone(),
         reason: Reason::new("look_up_failed", "down"),
         after: Duration::from_secs(5),
     };
     world.apply(&again).unwrap();
     assert_eq!(world.build("app").state, BuildState::Submitting);
-    world.apply(&Input::Resolved { attempt, external: Some(ExternalId::new("task-1")) }).unwrap();
+    world.apply(&Input::LookedUp { attempt, external: Some(ExternalId::new("task-1")) }).unwrap();
     assert_eq!(world.attempt("app").state, AttemptState::Bound);
     assert_eq!((world.build("app").state, world.build("app").tries), (BuildState::Building, 1));
     world.succeed("app", "a2");
@@ -170,8 +170,8 @@ fn what_proves_not_submitted_is_sent_again_under_the_same_release() {
     world.start("app");
     let first = world.attempt("app").clone();
     world.apply(&Input::Unclear { attempt: first.id.clone(), text: "timeout".into() }).unwrap();
-    world.apply(&Input::Resolve { attempt: first.id.clone(), settle: Duration::ZERO }).unwrap();
-    world.apply(&Input::Resolved { attempt: first.id.clone(), external: None }).unwrap();
+    world.apply(&Input::LookUp { attempt: first.id.clone(), settle: Duration::ZERO }).unwrap();
+    world.apply(&Input::LookedUp { attempt: first.id.clone(), external: None }).unwrap();
     assert_eq!(world.rows.attempts[&first.id].state, AttemptState::NotSubmitted);
     assert_eq!((world.build("app").tries, world.build("app").resubmits), (0, 1));
     world.start("app");
@@ -222,7 +222,7 @@ fn only_the_run_that_asked_believes_its_answer() {
     assert_eq!(Effect::of_attempt(&attempt, &build, freshmaker::rebuild::RunId(2), world.at), Some(Effect::LookUp));
     let late = Input::Accepted { attempt: attempt.id.clone(), external: ExternalId::new("task") };
     assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })));
-    world.apply(&Input::Resolve { attempt: attempt.id.clone(), settle: Duration::ZERO }).unwrap();
+    world.apply(&Input::LookUp { attempt: attempt.id.clone(), settle: Duration::ZERO }).unwrap();
     world.run = freshmaker::rebuild::RunId(1);
     assert!(matches!(world.apply(&late), Err(IllegalInput::Stale { .. })), "it has been taken over");
 }
@@ -282,9 +282,9 @@ fn inputs_about_nothing_are_errors() {
         Input::Refused { attempt: attempt.clone(), failure },
         Input::NotSent { attempt: attempt.clone(), text: text.clone() },
         Input::Unclear { attempt: attempt.clone(), text: text.clone() },
-        Input::Resolve { attempt: attempt.clone(), settle: after },
-        Input::Resolved { attempt: attempt.clone(), external: None },
-        Input::NotResolved { attempt: attempt.clone(), reason: Reason::new("look_up_failed", text), after },
+        Input::LookUp { attempt: attempt.clone(), settle: after },
+        Input::LookedUp { attempt: attempt.clone(), external: None },
+        Input::LookupFailed { attempt: attempt.clone(), reason: Reason::new("look_up_failed", text), after },
         Input::Observe { attempt: attempt.clone(), observed: Observed::Canceled, verify: false },
         Input::Overdue { attempt },
         Input::Cancel {

@@ -180,7 +180,7 @@ impl World {
         }
         self.store(commit);
         // A look-up that begins again waits again, and one that failed again is put off again.
-        if !matches!(input, Input::Resolve { .. } | Input::NotResolved { .. }) {
+        if !matches!(input, Input::LookUp { .. } | Input::LookupFailed { .. }) {
             let mut again = self.rebuild();
             let _ = again.apply(input, &self.limits);
             assert_eq!(again.commit().changes, [], "{input:?} a second time changes something");

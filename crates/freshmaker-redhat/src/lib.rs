@@ -4,7 +4,7 @@
 //!   of their messages.
 //! * [`forms`]: events and builds as the Python service Freshmaker shows them, and its messages.
 //! * `api` (feature `rest`): the REST interface of the Python service Freshmaker.
-//! * [`lookup`]: what handlers ask about advisories and images, as contracts.
+//! * [`contracts`]: what handlers ask about advisories and images, as contracts.
 //! * [`image`]: which releases of container images are rebuilt on which parents.
 //! * `errata` (feature `errata`): advisories of the Errata Tool.
 //! * `koji` (feature `koji`): the build system Koji, and what it knows about builds.
@@ -43,7 +43,7 @@
 //! use async_trait::async_trait;
 //! use freshmaker::{Context, Decision, Handler, HandlerResult};
 //! use freshmaker_redhat::image::ImageSearch;
-//! use freshmaker_redhat::lookup::Advisories;
+//! use freshmaker_redhat::contracts::Advisories;
 //! use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 //! use std::sync::Arc;
 //!
@@ -91,6 +91,7 @@
 
 #[cfg(feature = "rest")]
 pub mod api;
+pub mod contracts;
 pub mod conversion;
 #[cfg(feature = "errata")]
 pub mod errata;
@@ -103,7 +104,6 @@ pub mod image;
 pub mod koji;
 #[cfg(feature = "lightblue")]
 pub mod lightblue;
-pub mod lookup;
 #[cfg(feature = "mbs")]
 pub mod mbs;
 pub mod messages;

@@ -1,10 +1,10 @@
 //! Content sets of package repositories, from [Pulp](https://pulpproject.org/) 2, as
-//! [`lookup::ContentSets`](crate::lookup::ContentSets).
+//! [`contracts::ContentSets`](crate::contracts::ContentSets).
 //!
 //! ```no_run
 //! use freshmaker::backend::Result;
 //! use freshmaker_net::Secret;
-//! use freshmaker_redhat::lookup::ContentSets;
+//! use freshmaker_redhat::contracts::ContentSets;
 //! use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 //!
 //! # async fn example() -> Result<()> {
@@ -22,7 +22,7 @@
 //! most 500 repositories, and at most 4 requests are sent at the same time. Pulp 3 has another
 //! interface, which this module does not know.
 
-use crate::lookup::ContentSets;
+use crate::contracts::ContentSets;
 use crate::rest::Rest;
 use crate::rest::field::{Read, Wrong, at, items, maybe_at, text};
 use async_trait::async_trait;
@@ -104,7 +104,7 @@ impl PulpConfig {
 /// A client of Pulp that reads repositories; see the [module documentation](self).
 ///
 /// ```
-/// use freshmaker_redhat::lookup::ContentSets;
+/// use freshmaker_redhat::contracts::ContentSets;
 /// use freshmaker_redhat::pulp::{Pulp, PulpConfig};
 /// use std::sync::Arc;
 ///

@@ -8,7 +8,7 @@
 //! [`AnnounceAdvisories`](crate::handlers::AnnounceAdvisories).
 //!
 //! ```
-//! use freshmaker_redhat::lookup::ShippedAdvisories;
+//! use freshmaker_redhat::contracts::ShippedAdvisories;
 //! use freshmaker_redhat::scan::ShippedScan;
 //! use std::sync::Arc;
 //!
@@ -28,7 +28,7 @@
 //! }
 //! ```
 
-use crate::lookup::ShippedAdvisories;
+use crate::contracts::ShippedAdvisories;
 use crate::messages::errata::AdvisoryStatusChanged;
 use freshmaker::backend::{Clock, Document, Error, NewDocument, Remedy, Result};
 use freshmaker::client::{Client, Sent};

@@ -7,7 +7,7 @@ use crate::wires::Wires;
 use freshmaker::Engine;
 use freshmaker::client::Client;
 use freshmaker_redhat::api::FreshmakerApi;
-use freshmaker_redhat::lookup::Images;
+use freshmaker_redhat::contracts::Images;
 use freshmaker_web::axum::Router;
 use freshmaker_web::{Config, Web};
 use std::net::SocketAddr;

@@ -61,7 +61,7 @@ mod place;
 mod requests;
 mod routes;
 
-use crate::lookup::Images;
+use crate::contracts::Images;
 use freshmaker::time::to_micros;
 use freshmaker_web::Web;
 use freshmaker_web::axum::Router;

@@ -1,9 +1,9 @@
-//! Advisories of the Errata Tool, as [`lookup::Advisories`](crate::lookup::Advisories).
+//! Advisories of the Errata Tool, as [`contracts::Advisories`](crate::contracts::Advisories).
 //!
 //! ```no_run
 //! use freshmaker::backend::Result;
 //! use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
-//! use freshmaker_redhat::lookup::Advisories;
+//! use freshmaker_redhat::contracts::Advisories;
 //!
 //! # async fn example() -> Result<()> {
 //! let mut config = ErrataConfig::new("https://errata.example.org");
@@ -35,17 +35,17 @@
 //! 32 MiB are refused, unless [`HttpConfig`] allows more. Builds of all products of an advisory
 //! count: there is no choice of the release of RHEL that a product is based on.
 //!
-//! [`advisory`]: crate::lookup::Advisories::advisory
-//! [`fixed_packages`]: crate::lookup::Advisories::fixed_packages
-//! [`builds`]: crate::lookup::Advisories::builds
-//! [`repositories`]: crate::lookup::Advisories::repositories
-//! [`shipped_since`]: crate::lookup::ShippedAdvisories::shipped_since
+//! [`advisory`]: crate::contracts::Advisories::advisory
+//! [`fixed_packages`]: crate::contracts::Advisories::fixed_packages
+//! [`builds`]: crate::contracts::Advisories::builds
+//! [`repositories`]: crate::contracts::Advisories::repositories
+//! [`shipped_since`]: crate::contracts::ShippedAdvisories::shipped_since
 
 mod packages;
 mod read;
 mod shipped;
 
-use crate::lookup::{Advisories, Advisory, AdvisoryBuilds, ShippedAdvisories};
+use crate::contracts::{Advisories, Advisory, AdvisoryBuilds, ShippedAdvisories};
 use crate::rest::{Answer, Rest};
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
@@ -119,7 +119,7 @@ impl ErrataConfig {
 ///
 /// ```
 /// use freshmaker_redhat::errata::{ErrataConfig, ErrataTool};
-/// use freshmaker_redhat::lookup::Advisories;
+/// use freshmaker_redhat::contracts::Advisories;
 /// use std::sync::Arc;
 ///
 /// let errata = ErrataTool::new(ErrataConfig::new("https://errata.example.org"))?;

@@ -1,7 +1,7 @@
 //! A fake Errata Tool: what it shows of advisories, by both of its interfaces.
 
 use super::wire::{Wire, lock, serve};
-use crate::lookup::Advisory;
+use crate::contracts::Advisory;
 use freshmaker::artifact::Nvr;
 use freshmaker::time::{Timestamp, from_micros};
 use freshmaker_testing::http::{Reply, Request, Server};
@@ -292,7 +292,7 @@ fn build(advisories: &BTreeMap<u64, Entry>, nvr: &str) -> Option<Value> {
 /// ```
 /// use freshmaker_redhat::errata::{ErrataConfig, ErrataTool};
 /// use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
-/// use freshmaker_redhat::lookup::{Advisories, Advisory};
+/// use freshmaker_redhat::contracts::{Advisories, Advisory};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let service = FakeErrataTool::start().await?;

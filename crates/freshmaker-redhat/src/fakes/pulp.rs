@@ -49,7 +49,7 @@ fn row(id: &str, notes: &Map<String, Value>, fields: &[Value]) -> Value {
 ///
 /// ```
 /// use freshmaker_redhat::fakes::pulp::FakePulp;
-/// use freshmaker_redhat::lookup::ContentSets;
+/// use freshmaker_redhat::contracts::ContentSets;
 /// use freshmaker_redhat::pulp::{Pulp, PulpConfig};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -1,6 +1,6 @@
 use super::earlier;
+use crate::contracts::{Advisories, Advisory, ContentSets};
 use crate::image::{CatalogImage, ImageSearch, Releases, Selection};
-use crate::lookup::{Advisories, Advisory, ContentSets};
 use async_trait::async_trait;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;

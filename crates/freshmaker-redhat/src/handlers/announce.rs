@@ -1,5 +1,5 @@
 use super::rpm_advisory::SHIPPED;
-use crate::lookup::{Advisories, Advisory, AdvisoryBuilds};
+use crate::contracts::{Advisories, Advisory, AdvisoryBuilds};
 use crate::messages::errata::{AdvisoryRpmsSigned, AdvisoryStatusChanged, ModuleAdvisorySigned};
 use crate::messages::koji::{PRIMARY, RpmSigned};
 use async_trait::async_trait;
@@ -46,7 +46,7 @@ const NAMED_MAX: usize = 10;
 /// ```
 /// use freshmaker::Engine;
 /// use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, RebuildImagesOfSignedAdvisory};
-/// use freshmaker_redhat::lookup::{Advisories, AdvisoryBuilds};
+/// use freshmaker_redhat::contracts::{Advisories, AdvisoryBuilds};
 /// use std::sync::Arc;
 ///
 /// fn wire(

@@ -1,6 +1,6 @@
 use super::family::{Family, group};
+use crate::contracts::{BuiltImage, Each, ImageBuilds, Recipe, Recipes, TaskBuild};
 use crate::image::{CatalogImage, Releases};
-use crate::lookup::{BuiltImage, Each, ImageBuilds, Recipe, Recipes, TaskBuild};
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{BoxError, Error, Remedy, Result};
@@ -38,7 +38,7 @@ const PARENT: &str = "koji_parent_build";
 ///
 /// ```
 /// use freshmaker_redhat::handlers::{BuiltImages, RebuildNamedImages};
-/// use freshmaker_redhat::lookup::{ImageBuilds, Recipes};
+/// use freshmaker_redhat::contracts::{ImageBuilds, Recipes};
 /// use std::sync::Arc;
 ///
 /// fn wire(builds: Arc<dyn ImageBuilds>, recipes: Arc<dyn Recipes>) -> freshmaker::engine::EngineBuilder {

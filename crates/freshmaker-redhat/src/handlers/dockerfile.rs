@@ -1,6 +1,6 @@
 use super::BuiltImages;
 use super::built::Root;
-use crate::lookup::Recipe;
+use crate::contracts::Recipe;
 use crate::messages::dist_git::{Change, DockerfileChanged};
 use async_trait::async_trait;
 use freshmaker::Reason;

@@ -1,4 +1,4 @@
-//! Handlers that are ready to use. They ask the contracts of [`lookup`](crate::lookup), and never
+//! Handlers that are ready to use. They ask the contracts of [`contracts`](crate::contracts), and never
 //! name a service.
 //!
 //! | handler | listens to | decides |
@@ -63,8 +63,8 @@ mod signed;
 mod sort;
 mod update;
 
+use crate::contracts::Advisory;
 use crate::image::CatalogImage;
-use crate::lookup::Advisory;
 pub use affected::{AffectedImages, Wanted};
 pub use announce::{AnnounceAdvisories, AnnounceSignedAdvisories, ExplainFlatpaks};
 pub use built::BuiltImages;

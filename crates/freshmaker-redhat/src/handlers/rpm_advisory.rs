@@ -1,5 +1,5 @@
 use super::{AffectedImages, Wanted};
-use crate::lookup::Advisory;
+use crate::contracts::Advisory;
 use crate::messages::errata::AdvisoryStatusChanged;
 use async_trait::async_trait;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
@@ -16,7 +16,7 @@ pub(super) const SHIPPED: &str = "SHIPPED_LIVE";
 /// use freshmaker::Engine;
 /// use freshmaker_redhat::handlers::{self, AffectedImages, RebuildImagesOfAdvisory};
 /// use freshmaker_redhat::image::ImageSearch;
-/// use freshmaker_redhat::lookup::{Advisories, ContentSets, Images, Recipes};
+/// use freshmaker_redhat::contracts::{Advisories, ContentSets, Images, Recipes};
 /// use freshmaker_redhat::messages;
 /// use std::sync::Arc;
 ///

@@ -1,7 +1,7 @@
 use super::foresight::would_rebuild;
 use super::rpm_advisory::SHIPPED;
 use super::{AffectedImages, Wanted};
-use crate::lookup::Advisory;
+use crate::contracts::Advisory;
 use crate::messages::errata::AdvisoryRpmsSigned;
 use async_trait::async_trait;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
@@ -14,7 +14,7 @@ pub enum UnreleasedPackages {
     #[default]
     Nowhere,
     /// In repositories that all recipes name, see
-    /// [`WithRepositories`](crate::lookup::WithRepositories).
+    /// [`WithRepositories`](crate::contracts::WithRepositories).
     InRepositories,
 }
 

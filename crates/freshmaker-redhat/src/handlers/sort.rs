@@ -1,11 +1,11 @@
-use crate::lookup::Advisory;
+use crate::contracts::Advisory;
 use std::fmt;
 
 /// What an advisory ships, which decides what is rebuilt because of it.
 ///
 /// ```
 /// use freshmaker_redhat::handlers::AdvisorySort;
-/// use freshmaker_redhat::lookup::Advisory;
+/// use freshmaker_redhat::contracts::Advisory;
 ///
 /// let bundles = Advisory { reporter: "botas/jenkins@EXAMPLE.COM".into(), ..Advisory::default() };
 /// assert_eq!(bundles.sort(), AdvisorySort::Bundles);

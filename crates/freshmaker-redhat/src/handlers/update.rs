@@ -1,5 +1,5 @@
+use crate::contracts::PackageBuilds;
 use crate::image::ImageSearch;
-use crate::lookup::PackageBuilds;
 use crate::messages::bodhi::UpdateStable;
 use async_trait::async_trait;
 use freshmaker::Reason;

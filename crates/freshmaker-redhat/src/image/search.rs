@@ -1,6 +1,6 @@
 use super::fixes::Fixes;
 use super::{CatalogImage, IMAGES_MAX, Releases};
-use crate::lookup::{Containing, Images, Recipes};
+use crate::contracts::{Containing, Images, Recipes};
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ const LAYERS_MAX: usize = 100;
 ///
 /// ```
 /// use freshmaker_redhat::image::ImageSearch;
-/// use freshmaker_redhat::lookup::{Images, Recipes};
+/// use freshmaker_redhat::contracts::{Images, Recipes};
 /// use std::collections::BTreeSet;
 /// use std::sync::Arc;
 ///

@@ -8,7 +8,7 @@
 //! * [`KojiReader`] reads what handlers need: builds, archives, packages, tags, and what an image
 //!   was built from.
 //! * [`KojiRecipes`] finds out how images can be built again, for
-//!   [`lookup::Recipes`](crate::lookup::Recipes), and where packages come from.
+//!   [`contracts::Recipes`](crate::contracts::Recipes), and where packages come from.
 //! * [`KojiImages`] finds images, what is in them and what is built on them, without a catalog.
 //! * [`Client`] calls any other method of the hub, without a login.
 //!

@@ -5,7 +5,7 @@ use super::packages::Package;
 use super::read::{Archive, Build};
 use super::recipes::{keys, nvr};
 use super::xmlrpc::{Request, Value};
-use crate::lookup::{Each, Ingredients, PackageOrigins, TaggedBuild};
+use crate::contracts::{Each, Ingredients, PackageOrigins, TaggedBuild};
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;

@@ -2,7 +2,7 @@ use super::config::KojiConfig;
 use super::fault::CallError;
 use super::read::{Build, ImageOrigin, KojiReader, TaskRequest};
 use super::xmlrpc::{Request, Value};
-use crate::lookup::{Each, Recipe, Recipes};
+use crate::contracts::{Each, Recipe, Recipes};
 use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter};
 use freshmaker::backend::{Error, Result};
@@ -28,7 +28,7 @@ const PARALLEL: usize = 8;
 ///
 /// Builds and tasks are asked for in multicalls of 100.
 ///
-/// It also knows, as [`PackageOrigins`](crate::lookup::PackageOrigins), which builds the packages
+/// It also knows, as [`PackageOrigins`](crate::contracts::PackageOrigins), which builds the packages
 /// of an image come from and where builds of packages are tagged. That takes four multicalls each,
 /// however many images or builds are asked about (up to 100).
 ///

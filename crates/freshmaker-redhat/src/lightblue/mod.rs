@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
-//! use freshmaker_redhat::lookup::{Containing, Images};
+//! use freshmaker_redhat::contracts::{Containing, Images};
 //!
 //! # async fn example() -> freshmaker::backend::Result<()> {
 //! let mut config = LightblueConfig::new("https://lightblue.example.com");
@@ -47,7 +47,7 @@
 //!   published repository; else [`Unpublished`](crate::image::Publication::Unpublished). So it is
 //!   for images in the configured exceptions.
 //! * The parent is the one in `parent_brew_build`, if there is one. How the image is built is a
-//!   question for [`Recipes`](crate::lookup::Recipes).
+//!   question for [`Recipes`](crate::contracts::Recipes).
 //! * An installed package or a parent whose name makes no sense is a
 //!   [lookup error](CatalogImage::with_lookup_error) of its image, which then has unknown packages.
 //!   A field of a wrong type is an error of the whole call, because it means that the service is
@@ -62,8 +62,8 @@ mod client;
 mod query;
 mod record;
 
+use crate::contracts::{Containing, Images};
 use crate::image::CatalogImage;
-use crate::lookup::{Containing, Images};
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
 use async_trait::async_trait;
@@ -170,7 +170,7 @@ impl LightblueConfig {
 ///
 /// ```
 /// use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
-/// use freshmaker_redhat::lookup::Images;
+/// use freshmaker_redhat::contracts::Images;
 /// use std::sync::Arc;
 ///
 /// let lightblue = Lightblue::new(LightblueConfig::new("https://lightblue.example.com"))?;

@@ -2,7 +2,7 @@
 //! [Module Build Service](https://pagure.io/fm-orchestrator) (MBS).
 //!
 //! [`MbsBuildSystem`] submits module builds, follows and cancels them, and tells handlers which
-//! modules contain a package, as [`lookup::Modules`](crate::lookup::Modules).
+//! modules contain a package, as [`contracts::Modules`](crate::contracts::Modules).
 //!
 //! ```
 //! use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Engine};

@@ -1,6 +1,6 @@
 use super::MbsBuildSystem;
 use super::record::{ModuleBuild, components};
-use crate::lookup::{Module, Modules};
+use crate::contracts::{Module, Modules};
 use crate::messages::mbs::ModuleState;
 use async_trait::async_trait;
 use freshmaker::backend::Result;

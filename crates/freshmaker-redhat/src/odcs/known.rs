@@ -1,7 +1,7 @@
 use super::client::Client;
 use super::record::ComposeRecord;
 use super::{OdcsComposer, PARALLEL, SourceType};
-use crate::lookup::{ComposeSource, Composes, KnownCompose};
+use crate::contracts::{ComposeSource, Composes, KnownCompose};
 use async_trait::async_trait;
 use freshmaker::backend::{Remedy, Result};
 use futures_util::StreamExt;

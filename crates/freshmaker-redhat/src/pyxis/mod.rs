@@ -4,7 +4,7 @@
 //! `find_images`. Its REST interface is not needed for that.
 //!
 //! ```no_run
-//! use freshmaker_redhat::lookup::{Containing, Images};
+//! use freshmaker_redhat::contracts::{Containing, Images};
 //! use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
 //!
 //! # async fn example() -> freshmaker::backend::Result<()> {
@@ -63,8 +63,8 @@ mod client;
 mod query;
 mod record;
 
+use crate::contracts::{Containing, Images};
 use crate::image::CatalogImage;
-use crate::lookup::{Containing, Images};
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
 use async_trait::async_trait;
@@ -174,7 +174,7 @@ impl PyxisConfig {
 /// Reads released images from a Pyxis; see the [module documentation](self).
 ///
 /// ```
-/// use freshmaker_redhat::lookup::Images;
+/// use freshmaker_redhat::contracts::Images;
 /// use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
 /// use std::sync::Arc;
 ///

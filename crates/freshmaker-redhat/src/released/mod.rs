@@ -5,8 +5,8 @@
 
 mod catalog;
 
+use crate::contracts::Containing;
 use crate::image::CatalogImage;
-use crate::lookup::Containing;
 use async_trait::async_trait;
 use catalog::Architectures;
 pub(crate) use catalog::{Entry, Image, Repositories, Repository};
@@ -85,7 +85,7 @@ async fn describe(
     Ok(images.into_iter().map(describe).collect())
 }
 
-/// Answers [`Images::containing`](crate::lookup::Images::containing).
+/// Answers [`Images::containing`](crate::contracts::Images::containing).
 pub(crate) async fn containing(catalog: &impl Catalog, wanted: &Containing) -> Result<Vec<CatalogImage>> {
     if wanted.packages.is_empty() {
         return Ok(Vec::new());
@@ -107,7 +107,7 @@ pub(crate) async fn containing(catalog: &impl Catalog, wanted: &Containing) -> R
     Ok(images.into_iter().map(CatalogImage::affected).collect())
 }
 
-/// Answers [`Images::images`](crate::lookup::Images::images).
+/// Answers [`Images::images`](crate::contracts::Images::images).
 pub(crate) async fn images(
     catalog: &impl Catalog,
     nvrs: &BTreeSet<Nvr>,
@@ -121,7 +121,7 @@ pub(crate) async fn images(
     describe(catalog, images, Repositories::default()).await
 }
 
-/// Answers [`Images::offered`](crate::lookup::Images::offered).
+/// Answers [`Images::offered`](crate::contracts::Images::offered).
 pub(crate) async fn offered(
     catalog: &impl Catalog,
     names_and_versions: &BTreeSet<(String, String)>,

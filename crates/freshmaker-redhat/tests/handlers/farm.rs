@@ -6,8 +6,8 @@ use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker::graph::EdgeKind;
 use freshmaker::time::Timestamp;
+use freshmaker_redhat::contracts::{BuiltImage, Each, ImageBuilds, PackageBuilds, Recipe, Recipes, TaskBuild};
 use freshmaker_redhat::handlers::BuiltImages;
-use freshmaker_redhat::lookup::{BuiltImage, Each, ImageBuilds, PackageBuilds, Recipe, Recipes, TaskBuild};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

@@ -3,8 +3,8 @@
 use super::farm::{Built, Farm, built, on};
 use super::service::{Service, message};
 use freshmaker::Message;
+use freshmaker_redhat::contracts::TaskBuild;
 use freshmaker_redhat::handlers::{RebuildImageOfDockerfile, RebuildImagesOnParent};
-use freshmaker_redhat::lookup::TaskBuild;
 use serde_json::json;
 use std::sync::Arc;
 

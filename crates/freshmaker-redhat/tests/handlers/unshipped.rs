@@ -3,7 +3,7 @@
 use super::town::{Town, events, outcome};
 use super::world::{FIXED, Known, World, layers, old};
 use freshmaker::rebuild::EventState;
-use freshmaker_redhat::lookup::Advisory;
+use freshmaker_redhat::contracts::Advisory;
 use serde_json::json;
 
 fn in_qe(images: &[(&str, Known)]) -> World {

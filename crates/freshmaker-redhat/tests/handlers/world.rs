@@ -8,12 +8,12 @@ use freshmaker::handler::Context;
 use freshmaker::memory::MemoryCatalog;
 use freshmaker::plan::Plan;
 use freshmaker::{ArtifactGraph, Policy};
-use freshmaker_redhat::handlers::AffectedImages;
-use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
-use freshmaker_redhat::lookup::{
+use freshmaker_redhat::contracts::{
     Advisories, Advisory, AdvisoryBuilds, Containing, ContentSets, Each, Images, Ingredients, PackageOrigins, Recipe,
     Recipes, TaggedBuild,
 };
+use freshmaker_redhat::handlers::AffectedImages;
+use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

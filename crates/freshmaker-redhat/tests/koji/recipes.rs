@@ -5,9 +5,9 @@ use freshmaker::Nvr;
 use freshmaker::artifact::Parameter;
 use freshmaker::backend::Remedy;
 use freshmaker::graph::EdgeKind;
+use freshmaker_redhat::contracts::{Each, Recipe, Recipes};
 use freshmaker_redhat::koji::KojiRecipes;
 use freshmaker_redhat::koji::xmlrpc::Value;
-use freshmaker_redhat::lookup::{Each, Recipe, Recipes};
 use std::collections::BTreeSet;
 
 fn nvr(text: &str) -> Nvr {

@@ -10,15 +10,15 @@ use freshmaker::backend::{BuildFilter, ComposeRequest, Composer, Paging, Remedy,
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{AttemptId, BuildRecord};
+use freshmaker_redhat::contracts::{
+    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageOrigins, TaggedBuild,
+};
 use freshmaker_redhat::fakes::koji::{Fate, Hub};
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
 use freshmaker_redhat::handlers::{AffectedImages, ImageComposes, RebuildImagesOnRequest};
 use freshmaker_redhat::image::{CatalogImage, ImageSearch, Publication};
 use freshmaker_redhat::koji::xmlrpc::Value;
 use freshmaker_redhat::koji::{KojiBuildSystem, KojiRecipes};
-use freshmaker_redhat::lookup::{
-    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageOrigins, TaggedBuild,
-};
 use freshmaker_redhat::messages::request::ManualRebuild;
 use freshmaker_redhat::odcs::{Compose, OdcsComposer, OdcsConfig};
 use serde_json::json;

@@ -2,10 +2,10 @@
 
 use crate::world::{REGISTRY, World, app, bare, bash, nvrs, texts};
 use freshmaker::graph::EdgeKind;
+use freshmaker_redhat::contracts::{Containing, Images};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
 use freshmaker_redhat::image::{CatalogImage, Publication};
 use freshmaker_redhat::lightblue::UnpublishedRepository;
-use freshmaker_redhat::lookup::{Containing, Images};
 use serde_json::json;
 
 fn image(nvr: &str) -> CatalogImage {

@@ -1,8 +1,8 @@
 //! Images that the tests of both catalogs describe.
 
+use freshmaker_redhat::contracts::Containing;
 use freshmaker_redhat::fakes::lightblue::FakeImage;
 use freshmaker_redhat::image::CatalogImage;
-use freshmaker_redhat::lookup::Containing;
 use std::collections::BTreeSet;
 
 pub(crate) const REGISTRY: &str = "registry.example.com";

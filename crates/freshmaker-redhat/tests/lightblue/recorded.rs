@@ -3,8 +3,8 @@
 use crate::world::{bash, client, nvrs, texts};
 use freshmaker::backend::Remedy;
 use freshmaker::graph::EdgeKind;
+use freshmaker_redhat::contracts::{Containing, Images};
 use freshmaker_redhat::image::{CatalogImage, Publication};
-use freshmaker_redhat::lookup::{Containing, Images};
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! How many requests there are, and what they say.
 
 use crate::world::{REGISTRY, World, app, bare, client, nvrs, texts};
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::FakeRepository;
-use freshmaker_redhat::lookup::Images;
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 
 use crate::world::{REGISTRY, World, app, bare, bash, client, nvrs, texts};
 use freshmaker::backend::Remedy;
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository, Fault};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig, UnpublishedRepository};
-use freshmaker_redhat::lookup::Images;
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};
 use std::sync::Arc;

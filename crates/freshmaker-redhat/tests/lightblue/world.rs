@@ -1,10 +1,10 @@
 use crate::form;
 pub(crate) use crate::images::{REGISTRY, app, bare, bash, nvrs, texts};
 use freshmaker::backend::{Error, Result};
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::{FakeLightblue, FakeRepository};
 use freshmaker_redhat::image::CatalogImage;
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
-use freshmaker_redhat::lookup::Images;
 use std::time::Duration;
 
 pub(crate) struct World {

@@ -3,9 +3,9 @@
 use crate::{assert_corrupt, nvrs, texts, troubles};
 use freshmaker::backend::Remedy;
 use freshmaker_net::Negotiate;
+use freshmaker_redhat::contracts::{Advisories, Advisory};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
-use freshmaker_redhat::lookup::{Advisories, Advisory};
 use freshmaker_testing::http::Reply;
 use serde_json::{Value, json};
 use std::sync::Arc;

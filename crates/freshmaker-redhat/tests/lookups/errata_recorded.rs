@@ -2,9 +2,9 @@
 
 use crate::{Recorded, assert_corrupt, nvrs, recorded, texts};
 use freshmaker::backend::Remedy;
+use freshmaker_redhat::contracts::{Advisories, Advisory};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataTool};
 use freshmaker_redhat::fakes::errata::{FakeBuild, FakeErrataTool};
-use freshmaker_redhat::lookup::{Advisories, Advisory};
 use serde_json::{Value, json};
 
 fn answers() -> Vec<Recorded> {

@@ -3,8 +3,8 @@
 use crate::{assert_corrupt, recorded, texts, troubles};
 use freshmaker::backend::Remedy;
 use freshmaker_net::Secret;
+use freshmaker_redhat::contracts::ContentSets;
 use freshmaker_redhat::fakes::pulp::FakePulp;
-use freshmaker_redhat::lookup::ContentSets;
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 use crate::assert_corrupt;
 use freshmaker::backend::Remedy;
 use freshmaker::time::{Timestamp, from_micros, later};
+use freshmaker_redhat::contracts::{Advisory, ShippedAdvisories};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataTool};
 use freshmaker_redhat::fakes::errata::FakeErrataTool;
-use freshmaker_redhat::lookup::{Advisory, ShippedAdvisories};
 use freshmaker_testing::http::Reply;
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 
 use crate::world::{World, perl};
 use freshmaker::backend::Remedy;
+use freshmaker_redhat::contracts::{Module, Modules};
 use freshmaker_redhat::fakes::mbs::{Course, FakeModule, Fault};
-use freshmaker_redhat::lookup::{Module, Modules};
 use freshmaker_testing::http::Reply;
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 
 use crate::world::{World, request};
 use freshmaker::backend::Composer;
+use freshmaker_redhat::contracts::{ComposeSource, Composes, KnownCompose};
 use freshmaker_redhat::fakes::odcs::Fault;
-use freshmaker_redhat::lookup::{ComposeSource, Composes, KnownCompose};
 use freshmaker_redhat::odcs::{Compose, Flag};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};

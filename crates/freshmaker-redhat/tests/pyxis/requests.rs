@@ -2,8 +2,8 @@
 
 use crate::world::{REGISTRY, World, app, bare, bash, client, nvrs, texts};
 use freshmaker_net::Secret;
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
-use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::PyxisLogin;
 use serde_json::json;
 
@@ -106,7 +106,7 @@ async fn a_tag_that_was_removed_does_not_count() {
 #[tokio::test]
 async fn without_packages_nothing_is_asked_and_none_are_read() {
     let world = World::small().await;
-    let nothing = freshmaker_redhat::lookup::Containing::default();
+    let nothing = freshmaker_redhat::contracts::Containing::default();
     assert_eq!(world.pyxis.containing(&nothing).await.unwrap(), []);
     assert_eq!(world.pyxis.images(&[].into(), &texts(["bash"])).await.unwrap(), []);
     assert_eq!(world.pyxis.offered(&[].into(), &texts(["bash"])).await.unwrap(), []);

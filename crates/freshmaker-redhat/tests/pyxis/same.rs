@@ -1,10 +1,10 @@
 //! One world told by Lightblue and by Pyxis: the answers are the same.
 
 use crate::world::{REGISTRY, client, texts};
+use freshmaker_redhat::contracts::{Containing, Images};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig, UnpublishedRepository};
-use freshmaker_redhat::lookup::{Containing, Images};
 use freshmaker_redhat::pyxis::Pyxis;
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use crate::world::{World, app, bash, texts};
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
-use freshmaker_redhat::lookup::{Containing, Images};
+use freshmaker_redhat::contracts::{Containing, Images};
 use freshmaker_redhat::pyxis::UnpublishedRepository;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use crate::world::{REGISTRY, World, app, bash, client, nvrs, texts};
 use freshmaker::backend::Remedy;
 use freshmaker_net::Secret;
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
-use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig, PyxisLogin, UnpublishedRepository};
 use freshmaker_testing::http::{Reply, Server};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 pub(crate) use crate::images::{REGISTRY, app, bare, bash, nvrs, texts};
 use freshmaker::backend::{Error, Result};
+use freshmaker_redhat::contracts::Images;
 use freshmaker_redhat::fakes::lightblue::FakeRepository;
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::image::CatalogImage;
-use freshmaker_redhat::lookup::Images;
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
 use std::time::Duration;
 

@@ -199,7 +199,7 @@ pub enum Fault {
 /// ```
 /// use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 /// use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
-/// use freshmaker_redhat::lookup::{Containing, Images};
+/// use freshmaker_redhat::contracts::{Containing, Images};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let service = FakeLightblue::start().await?;

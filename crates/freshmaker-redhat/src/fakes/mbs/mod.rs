@@ -122,7 +122,7 @@ pub enum Fault {
 /// ```
 /// use freshmaker::engine::SystemClock;
 /// use freshmaker_redhat::fakes::mbs::{FakeMbs, FakeModule};
-/// use freshmaker_redhat::lookup::Modules;
+/// use freshmaker_redhat::contracts::Modules;
 /// use freshmaker_redhat::mbs::{MbsBuildSystem, MbsConfig};
 /// use std::sync::Arc;
 ///

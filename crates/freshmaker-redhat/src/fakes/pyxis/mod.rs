@@ -116,7 +116,7 @@ impl World<'_> {
 /// ```
 /// use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
 /// use freshmaker_redhat::fakes::pyxis::FakePyxis;
-/// use freshmaker_redhat::lookup::{Containing, Images};
+/// use freshmaker_redhat::contracts::{Containing, Images};
 /// use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

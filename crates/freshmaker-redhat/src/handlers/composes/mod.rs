@@ -4,8 +4,8 @@ mod needs;
 mod unshipped;
 
 use super::affected::{AffectedImages, Prepare};
+use crate::contracts::{Advisories, Advisory, Composes, Each, Ingredients, PackageOrigins};
 use crate::image::{Publication, Releases, SelectError, SelectedImage, Selection};
-use crate::lookup::{Advisories, Advisory, Composes, Each, Ingredients, PackageOrigins};
 use crate::odcs::{Compose, Flag};
 use async_trait::async_trait;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr, Parameter, Parameters};

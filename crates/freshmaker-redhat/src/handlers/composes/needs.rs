@@ -1,7 +1,7 @@
 //! Which composes an image needs, as a decision about plain facts.
 
+use crate::contracts::{ComposeSource, KnownCompose};
 use crate::image::SelectedImage;
-use crate::lookup::{ComposeSource, KnownCompose};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 

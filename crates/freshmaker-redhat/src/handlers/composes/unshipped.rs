@@ -1,10 +1,10 @@
 //! Packages of advisories that have not shipped, which are in no repository yet.
 
 use super::{ImageComposes, Unshipped};
+use crate::contracts::{Advisories, Advisory};
 use crate::handlers::earlier::advisory_of;
 use crate::handlers::rpm_advisory::SHIPPED;
 use crate::image::Selection;
-use crate::lookup::{Advisories, Advisory};
 use crate::messages::errata::AdvisoryRpmsSigned;
 use crate::messages::request::ManualRebuild;
 use freshmaker::artifact::{ArtifactKind, Nvr};

@@ -4,7 +4,7 @@ mod packages;
 pub use metadata::RebuildModule;
 pub use packages::{RebuildModulesAfterUpdate, RebuildModulesOfPackage};
 
-use crate::lookup::{Module, Modules};
+use crate::contracts::{Module, Modules};
 use freshmaker::artifact::{Artifact, ArtifactKind};
 use freshmaker::handler::{Context, Decision, HandlerResult};
 use freshmaker::{ArtifactGraph, Reason, RebuildReason};

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 /// use freshmaker_redhat::handlers::{
 ///     AffectedModules, RebuildModule, RebuildModulesAfterUpdate, RebuildModulesOfPackage,
 /// };
-/// use freshmaker_redhat::lookup::Modules;
+/// use freshmaker_redhat::contracts::Modules;
 /// use freshmaker_redhat::messages;
 /// use std::sync::Arc;
 ///

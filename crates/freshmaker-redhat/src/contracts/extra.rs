@@ -13,7 +13,7 @@ const REPOSITORIES: &str = "yum_repourls";
 /// [`RebuildImagesOfSignedAdvisory`](crate::handlers::RebuildImagesOfSignedAdvisory).
 ///
 /// ```
-/// use freshmaker_redhat::lookup::{Recipes, WithRepositories};
+/// use freshmaker_redhat::contracts::{Recipes, WithRepositories};
 /// use std::sync::Arc;
 ///
 /// fn with_candidates(recipes: Arc<dyn Recipes>) -> Arc<dyn Recipes> {

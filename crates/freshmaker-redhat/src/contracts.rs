@@ -259,7 +259,7 @@ pub trait PackageOrigins: fmt::Debug + Send + Sync {
 /// A stream of a module, as its latest build that is ready tells it.
 ///
 /// ```
-/// use freshmaker_redhat::lookup::Module;
+/// use freshmaker_redhat::contracts::Module;
 ///
 /// let module = Module {
 ///     name: "perl".to_owned(),
