@@ -113,7 +113,8 @@ async fn a_backend_that_is_down_for_a_while_fails_nothing() {
             }
         };
         let mut limits = freshmaker::rebuild::Limits::default();
-        limits.backoff_first = Duration::from_millis(100);
+        // Longer than an engine sleeps between two looks at the storage.
+        limits.backoff_first = Duration::from_secs(10);
         assert!(limits.message_tries_max < 8);
         let engine = world.builder().on_as("handler", handler).limits(limits).build().unwrap();
         engine.client().send_as("m1", &pushed("base")).await.unwrap();
@@ -123,7 +124,7 @@ async fn a_backend_that_is_down_for_a_while_fails_nothing() {
         let message = world.storage.reads().message(Client::LOCAL, "m1").await.unwrap().unwrap();
         assert_eq!((message.waits, message.tries), (8, 0));
         let waited = since(events(&engine.client()).await[0].created_at, message.received_at);
-        assert!(waited >= Duration::from_millis(100 * 255), "pauses double: {waited:?}");
+        assert!(waited >= Duration::from_secs(10 + 20 + 40 + 80 + 160 + 3 * 300), "pauses double: {waited:?}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Handlers that are ready to use. They ask the contracts of [`contracts`](crate::contracts), and never
-//! name a service.
+//! Handlers that are ready to use. They ask the [`contracts`](crate::contracts), and never name a
+//! service.
 //!
 //! | handler | listens to | decides |
 //! |---|---|---|

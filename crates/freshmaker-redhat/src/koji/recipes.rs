@@ -28,9 +28,9 @@ const PARALLEL: usize = 8;
 ///
 /// Builds and tasks are asked for in multicalls of 100.
 ///
-/// It also knows, as [`PackageOrigins`](crate::contracts::PackageOrigins), which builds the packages
-/// of an image come from and where builds of packages are tagged. That takes four multicalls each,
-/// however many images or builds are asked about (up to 100).
+/// It also knows, as [`PackageOrigins`](crate::contracts::PackageOrigins), which builds the
+/// packages of an image come from and where builds of packages are tagged. That takes four
+/// multicalls each, however many images or builds are asked about (up to 100).
 ///
 /// ```
 /// use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
