@@ -10,7 +10,8 @@ use super::diagram::{Diagram, DiagramBox, Mark};
 use super::layout::{BOX_HEIGHT, Layout};
 use super::names::{cells, labels, short};
 use super::picture::count;
-use super::svg::{Column, Escaped, MARGIN, PADDING, columns, route};
+use super::svg::{Column, Escaped, MARGIN, PADDING, columns, pixels, route};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Formatter};
 
@@ -116,15 +117,15 @@ fn boxes(number: usize) -> String {
 }
 
 impl Tile<'_> {
-    fn mark(&self) -> String {
+    fn mark(&self) -> Cow<'static, str> {
         match &self.what {
-            What::Box(one) => one.mark.map_or(String::new(), |mark| mark.as_str().to_owned()),
+            What::Box(one) => one.mark.map_or("", Mark::as_str).into(),
             What::Wave { marks, .. } => {
                 let texts = marks.iter().map(|(mark, boxes)| match mark {
                     Some(mark) => format!("{boxes} {}", mark.as_str()),
                     None => format!("{boxes} planned"),
                 });
-                texts.collect::<Vec<_>>().join(", ")
+                texts.collect::<Vec<_>>().join(", ").into()
             }
         }
     }
@@ -173,7 +174,7 @@ impl Tile<'_> {
                 lines.extend(one.mark.map(|mark| mark.as_str().to_owned()));
                 lines.extend(one.details.iter().take(DETAILS_MAX).map(|line| short(line, DETAIL_MAX)));
             }
-            What::Wave { .. } => lines.extend([self.label.clone(), self.mark()]),
+            What::Wave { .. } => lines.extend([self.label.clone(), self.mark().into_owned()]),
         }
         if self.critical() {
             lines.push("on the critical path".to_owned());
@@ -266,14 +267,14 @@ impl Tile<'_> {
             write!(f, r#" href="{}""#, Escaped(href))?;
         }
         write!(f, "><title>{}</title>", Escaped(&self.tooltip()))?;
-        let (left, width) = (column.left, column.width);
-        write!(f, r#"<rect x="{left:.0}" y="{:.0}" width="{width:.0}" "#, middle - BOX_HEIGHT / 2.0)?;
-        write!(f, r#"height="{BOX_HEIGHT:.0}" rx="4"/>"#)?;
-        write!(f, r#"<text x="{:.0}" y="{:.0}">{}</text>"#, left + PADDING, middle + 4.0, Escaped(&self.label))?;
+        let (left, top, width) = (pixels(column.left), pixels(middle - BOX_HEIGHT / 2.0), pixels(column.width));
+        write!(f, r#"<rect x="{left}" y="{top}" width="{width}" height="{BOX_HEIGHT}" rx="4"/>"#)?;
+        let (x, baseline) = (pixels(column.left + PADDING), pixels(middle + 4.0));
+        write!(f, r#"<text x="{x}" y="{baseline}">{}</text>"#, Escaped(&self.label))?;
         let mark = self.mark();
         if !mark.is_empty() {
-            let x = column.right() - PADDING;
-            write!(f, r#"<text class="mark" x="{x:.0}" y="{:.0}">{mark}</text>"#, middle + 4.0)?;
+            let x = pixels(column.right() - PADDING);
+            write!(f, r#"<text class="mark" x="{x}" y="{baseline}">{mark}</text>"#)?;
         }
         writeln!(f, "</{name}>")
     }

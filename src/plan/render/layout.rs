@@ -144,15 +144,15 @@ impl Net {
     /// Counts pairs of arrows between adjacent columns that cross: inversions of the right ends, in
     /// the order of the left ends.
     fn crossings(&self) -> usize {
-        let places = self.places();
+        let mut position = vec![0; self.items.len()];
+        self.columns.iter().for_each(|column| column.iter().zip(0..).for_each(|(item, at)| position[*item] = at));
         let mut crossings = 0;
         for column in &self.columns {
             // Pairs whose ends are turned round, counted by inserting right ends in the order of
             // the left ones.
             let mut ends: Vec<usize> = Vec::new();
-            let rank = self.ranks(column, &places);
             for item in column {
-                let mut right: Vec<_> = self.right[*item].iter().map(|other| rank[other]).collect();
+                let mut right: Vec<_> = self.right[*item].iter().map(|other| position[*other]).collect();
                 right.sort_unstable();
                 crossings +=
                     right.iter().map(|end| ends.len() - ends.partition_point(|seen| seen <= end)).sum::<usize>();
@@ -162,14 +162,6 @@ impl Net {
             }
         }
         crossings
-    }
-
-    /// The order of everything right of a column.
-    fn ranks(&self, column: &[usize], places: &[f64]) -> BTreeMap<usize, usize> {
-        let mut right: Vec<_> = column.iter().flat_map(|item| &self.right[*item]).copied().collect();
-        right.sort_by(|a, b| places[*a].total_cmp(&places[*b]).then(a.cmp(b)));
-        right.dedup();
-        right.into_iter().enumerate().map(|(rank, item)| (item, rank)).collect()
     }
 
     /// The middle of each item: as near to the mean of what is beside it as the others of its

@@ -7,9 +7,11 @@
 //! difference, the name loses two, one before and one after it. If the label is that of another
 //! name already, the next best stretch is tried.
 //!
-//! The first differences of one name from all others come from one walk over the sorted names: the
-//! common prefix with a name further away is the shortest of those between. The last differences
-//! come from the same walk over the reversed names. Cost: O(n² + n · length) for n names.
+//! The first differences of one name from all others come from two walks over the sorted names, one
+//! in each direction: the common prefix with a name further away is the shortest of those between
+//! neighbours. So a walk keeps how many names share a prefix of each length with the last one, and
+//! what is longer than the next common prefix becomes as short as that. The last differences come
+//! from the same walks over the reversed names. Cost: O(n · (length + log n)) for n names.
 //!
 //! A worked example, with 9 cells for `io/team/app-a` and `io/team/app-b`, which are 13 long:
 //!
@@ -62,13 +64,19 @@ fn cut(name: &[char], differences: &[usize], room: usize, taken: &BTreeSet<Strin
     let stretches = stretches(name, room);
     let costs: Vec<usize> = stretches.iter().map(|(start, end)| before[*end] - before[*start]).collect();
     let wanted = preferred(&costs);
-    let mut order: Vec<usize> = (0..stretches.len()).collect();
-    order.sort_by_key(|at| (costs[*at], at.abs_diff(wanted)));
-    let least = order.first().map_or(0, |at| costs[*at]);
+    let rank = |at: &usize| (costs[*at], at.abs_diff(wanted));
+    let all = 0..stretches.len();
+    let best = all.clone().min_by_key(rank);
+    let least = best.map_or(0, |at| costs[at]);
+    let of = |at: usize| label(name, stretches[at].0, stretches[at].1);
     let twice = cut_twice(name, differences, room).filter(|(lost, _)| *lost < least).map(|(_, label)| label);
-    let mut labels = twice.into_iter().chain(order.into_iter().map(|at| label(name, stretches[at].0, stretches[at].1)));
-    let best = labels.next().unwrap_or_default();
-    if taken.contains(&best) { labels.find(|label| !taken.contains(label)).unwrap_or(best) } else { best }
+    let best = twice.or_else(|| best.map(of)).unwrap_or_default();
+    if !taken.contains(&best) {
+        return best;
+    }
+    let mut order: Vec<usize> = all.collect();
+    order.sort_by_key(rank);
+    order.into_iter().map(of).find(|label| !taken.contains(label)).unwrap_or(best)
 }
 
 /// Returns a label with two gaps, before and after where most differences are, and how many
@@ -152,38 +160,39 @@ fn preferred(costs: &[usize]) -> usize {
 /// Returns for each name how many others begin to differ from it at each character, or cease to.
 fn differences(names: &[Vec<char>]) -> Vec<Vec<usize>> {
     let mut counts: Vec<Vec<usize>> = names.iter().map(|name| vec![0; name.len()]).collect();
-    count_prefixes(names, |number, common| {
+    count_prefixes(names, |number, common, others| {
         if let Some(count) = counts[number].get_mut(common) {
-            *count += 1;
+            *count += others;
         }
     });
     let reversed: Vec<Vec<char>> = names.iter().map(|name| name.iter().rev().copied().collect()).collect();
-    count_prefixes(&reversed, |number, common| {
+    count_prefixes(&reversed, |number, common, others| {
         let last = counts[number].len().checked_sub(common + 1);
         if let Some(count) = last.and_then(|at| counts[number].get_mut(at)) {
-            *count += 1;
+            *count += others;
         }
     });
     counts
 }
 
-/// Calls with each name and the length of the prefix that it shares with each other name.
-fn count_prefixes(names: &[Vec<char>], mut call: impl FnMut(usize, usize)) {
+/// Calls with each name, the length of a prefix, and how many other names share just that with it.
+fn count_prefixes(names: &[Vec<char>], mut call: impl FnMut(usize, usize, usize)) {
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by(|a, b| names[*a].cmp(&names[*b]));
-    let shared = |pair: &[usize]| names[pair[0]].iter().zip(&names[pair[1]]).take_while(|(a, b)| a == b).count();
-    let neighbours: Vec<usize> = order.windows(2).map(shared).collect();
-    for (place, number) in order.iter().enumerate() {
-        let mut common = usize::MAX;
-        for next in &neighbours[place..] {
-            common = common.min(*next);
-            call(*number, common);
+    let shared = |a: usize, b: usize| names[a].iter().zip(&names[b]).take_while(|(a, b)| a == b).count();
+    for _ in 0..2 {
+        // Lengths, each longer than the one before, and how many names share so much.
+        let mut prefixes: Vec<(usize, usize)> = Vec::new();
+        for pair in order.windows(2) {
+            let common = shared(pair[0], pair[1]);
+            let mut others = 1;
+            while let Some((_, more)) = prefixes.pop_if(|(length, _)| *length >= common) {
+                others += more;
+            }
+            prefixes.push((common, others));
+            prefixes.iter().for_each(|(length, others)| call(pair[1], *length, *others));
         }
-        common = usize::MAX;
-        for next in neighbours[..place].iter().rev() {
-            common = common.min(*next);
-            call(*number, common);
-        }
+        order.reverse();
     }
 }
 
@@ -200,6 +209,9 @@ pub(super) fn cells(text: &str) -> usize {
 }
 
 fn width(c: char) -> usize {
+    if c.is_ascii() {
+        return 1;
+    }
     let wide = matches!(c,
         '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}'
         | '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}');

@@ -92,12 +92,12 @@ pub(super) fn route(
 ) -> fmt::Result {
     let mut x = columns[from_column].right();
     let mut y = top + layout.boxes[from];
-    write!(f, "M{x:.0} {y:.1}")?;
+    write!(f, "M{} {}", pixels(x), Tenths(y))?;
     for column in from_column + 1..to_column {
         let (Some(next), Some(lane)) = (columns.get(column), layout.lanes.get(&(from, column))) else { continue };
         let lane = top + lane;
         curve(f, (x, y), (next.left, lane))?;
-        write!(f, "H{:.0}", next.right())?;
+        write!(f, "H{}", pixels(next.right()))?;
         (x, y) = (next.right(), lane);
     }
     curve(f, (x, y), (columns[to_column].left, top + layout.boxes[to]))
@@ -226,21 +226,22 @@ fn framed(
 ) -> fmt::Result {
     let top = middle - BOX_HEIGHT / 2.0;
     writeln!(f, "<g><title>{}</title>", Escaped(&tooltip.join("\n")))?;
-    write!(f, r#"<rect class="{class}" x="{left:.0}" y="{top:.1}" width="{width:.0}" "#)?;
-    writeln!(f, r#"height="{BOX_HEIGHT:.0}" rx="4"/>"#)?;
+    write!(f, r#"<rect class="{class}" x="{}" y="{}" width="{}" "#, pixels(left), Tenths(top), pixels(width))?;
+    writeln!(f, r#"height="{BOX_HEIGHT}" rx="4"/>"#)?;
     text(f, "label", left + PADDING, middle + 4.0, label)?;
     writeln!(f, "</g>")
 }
 
 fn text(f: &mut Formatter<'_>, class: &str, x: f64, y: f64, text: &str) -> fmt::Result {
-    writeln!(f, r#"<text class="{class}" x="{x:.0}" y="{y:.1}">{}</text>"#, Escaped(text))
+    writeln!(f, r#"<text class="{class}" x="{}" y="{}">{}</text>"#, pixels(x), Tenths(y), Escaped(text))
 }
 
 /// Draws a curve from one column to the next, level at both ends. A curve that leads back swings
 /// out at both.
 fn curve(f: &mut Formatter<'_>, (x, y): (f64, f64), (to_x, to_y): (f64, f64)) -> fmt::Result {
     let reach = if to_x > x { (to_x - x) / 2.0 } else { GULLY / 2.0 };
-    write!(f, "C{:.0} {y:.1} {:.0} {to_y:.1} {to_x:.0} {to_y:.1}", x + reach, to_x - reach)
+    let (y, to_y) = (Tenths(y), Tenths(to_y));
+    write!(f, "C{} {y} {} {to_y} {} {to_y}", pixels(x + reach), pixels(to_x - reach), pixels(to_x))
 }
 
 fn legend(f: &mut Formatter<'_>) -> fmt::Result {
@@ -264,12 +265,35 @@ pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            c => write!(f, "{c}"),
-        })
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['&', '<', '>', '"']) {
+            let (plain, special) = rest.split_at(at);
+            f.write_str(plain)?;
+            f.write_str(match special.as_bytes()[0] {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                _ => "&quot;",
+            })?;
+            rest = &special[1..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// A coordinate in whole pixels. As an integer, because the exact decimals of a float take ten
+/// times as long to find.
+pub(super) fn pixels(length: f64) -> i64 {
+    length.round_ties_even() as i64
+}
+
+/// A coordinate in tenths of pixels.
+struct Tenths(f64);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let tenths = pixels(self.0 * 10.0);
+        let sign = if tenths < 0 { "-" } else { "" };
+        write!(f, "{sign}{}.{}", tenths.abs() / 10, tenths.abs() % 10)
     }
 }
