@@ -179,7 +179,7 @@ pub struct Found {
 ///   so. It is no error to cancel an attempt that has ended.
 ///
 /// The suite `build_system` of the crate `freshmaker-testing` checks an implementation against this
-/// contract.
+/// contract, but for what needs a dying process: fences, `settle`, and requests that arrive late.
 ///
 /// # Examples
 ///
@@ -240,7 +240,8 @@ pub struct Found {
 #[doc(alias = "worker")]
 #[async_trait]
 pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
-    /// Returns what this build system guarantees. The engine calls this often, so it must be cheap.
+    /// Returns what this build system guarantees. The engine asks once, when it is built: later
+    /// changes are not seen.
     fn capabilities(&self) -> Capabilities;
 
     /// Opens a session to submit in; `None`, the default, if this system has no sessions.
@@ -282,8 +283,8 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     /// * [`Unavailable`](super::Remedy::Unavailable): nothing was started; the engine submits again
     ///   later.
     /// * [`Unclear`](super::Remedy::Unclear), [`Conflict`](super::Remedy::Conflict),
-    ///   [`Corrupt`](super::Remedy::Corrupt), or no answer in time: the engine looks the attempt up
-    ///   with [`find`](Self::find).
+    ///   [`Corrupt`](super::Remedy::Corrupt), [`Fenced`](super::Remedy::Fenced), or no answer in
+    ///   time: the engine looks the attempt up with [`find`](Self::find).
     /// * [`NotNow`](super::Remedy::NotNow): the engine submits again later, with a growing back-off
     ///   and up to 300 times by default, which takes about a day.
     /// * [`Rejected`](super::Remedy::Rejected), [`NotFound`](super::Remedy::NotFound),

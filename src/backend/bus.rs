@@ -25,7 +25,7 @@ pub struct Delivery {
 /// * Dropping the future of [`receive`](Self::receive) loses no message.
 /// * [`publish`](Self::publish) returns `Ok` only after the bus has taken responsibility for the
 ///   message.
-/// * The class of an error of `publish` decides what the engine does. A
+/// * The remedy of an error of `publish` decides what the engine does. A
 ///   [transient](super::Error::is_transient) error holds up this message and all later ones, and
 ///   the engine sends them again. With any other error, this message becomes a dead letter and the
 ///   engine goes on with the next one.
@@ -78,6 +78,6 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// Publishes a message.
     ///
     /// # Errors
-    /// See the contract: the class of the error decides whether the engine sends the message again.
+    /// See the contract: the remedy of the error decides whether the engine sends the message again.
     async fn publish(&self, message: &Message) -> Result<()>;
 }

@@ -16,7 +16,8 @@ use std::time::Duration;
 /// Each answer is of one moment, and a question that is asked after a commit was answered with `Ok`
 /// sees that commit. A row that cannot be read is left out of an answer about many rows and
 /// reported in it; an answer about this row alone is an error with the remedy
-/// [`Corrupt`](super::Remedy::Corrupt).
+/// [`Corrupt`](super::Remedy::Corrupt). So are the answers of [`attempts`](Self::attempts),
+/// [`transitions`](Self::transitions) and [`links`](Self::links), which have no place for a report.
 ///
 /// ```
 /// use freshmaker::backend::{EventFilter, Paging, Storage, StorageReads};
@@ -106,7 +107,7 @@ pub struct Overview {
     pub events_open: u64,
     /// Builds that wait: blocked or ready.
     pub builds_waiting: u64,
-    /// Builds that are being submitted, run, or are being stopped.
+    /// Builds that are being submitted, run, are verified, or are being stopped.
     pub builds_running: u64,
     /// Builds that were built.
     pub builds_done: u64,
@@ -185,7 +186,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// The position of the latest notification of all partitions.
+    /// The position of the latest notification of all partitions; 0 if there is none.
     #[must_use]
     pub fn last(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.last).max().unwrap_or_default()

@@ -76,8 +76,9 @@ pub struct Claim {
 /// How long rows are kept that nothing needs any more.
 ///
 /// Nothing is removed that is open, that a build under way is made from, that a message which comes
-/// again would be compared with, or that is the latest output of its build key: a later build may
-/// be reused because of it, and its time is the estimate of the next one.
+/// again would be compared with, that is the latest output of its build key (a later build may be
+/// reused because of it), or that is the latest build of its key that has really run (its time is
+/// the estimate of the next one).
 ///
 /// ```
 /// use freshmaker::backend::Retention;
@@ -112,10 +113,11 @@ impl Default for Retention {
     }
 }
 
-/// What [`StorageUpkeep::sweep`] has removed.
+/// What [`StorageUpkeep::sweep`] has removed. Attempts, history and notifications go with their
+/// builds and events, and are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Messages.
+    /// Messages, and dead letters.
     pub messages: u64,
     /// Events.
     pub events: u64,

@@ -237,7 +237,7 @@ impl Serialize for WhyEvent {
     }
 }
 
-/// A reason on one line, with its code.
+/// The text of a reason, on one line.
 fn sentence(reason: &Reason) -> String {
     short(&reason.to_string(), SENTENCE)
 }

@@ -119,18 +119,18 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
         let admitting = core.admitting.lock().await;
         let stored = match admit(core, about, &decisions, done.clone()).await {
             Ok(stored) => stored,
-            Err(NotNow::Backend(error)) if error.remedy == Remedy::Corrupt => {
+            Err(NotStored::Backend(error)) if error.remedy == Remedy::Corrupt => {
                 drop(admitting);
                 wait(core, record.clone(), Reason::new("waiting", error.to_string())).await;
                 return Stand::Ended;
             }
-            Err(NotNow::Backend(error)) => {
+            Err(NotStored::Backend(error)) => {
                 drop(admitting);
                 core.pause("admission", &error).await;
                 continue;
             }
-            Err(NotNow::Overtaken) => return Stand::Overtaken,
-            Err(NotNow::Builds(reason)) => {
+            Err(NotStored::Overtaken) => return Stand::Overtaken,
+            Err(NotStored::Builds(reason)) => {
                 drop(admitting);
                 wait_for_builds(core, record.clone(), reason).await;
                 return Stand::Ended;
@@ -163,7 +163,7 @@ async fn wait_for_builds(core: &Core, record: InboxRecord, reason: Reason) {
 }
 
 /// Says why decisions cannot be stored now.
-enum NotNow {
+enum NotStored {
     /// The storage failed while rows were read or numbers reserved.
     Backend(Error),
     /// They have to wait for the end of builds under way.
@@ -172,7 +172,7 @@ enum NotNow {
     Overtaken,
 }
 
-impl From<Error> for NotNow {
+impl From<Error> for NotStored {
     fn from(error: Error) -> Self {
         Self::Backend(error)
     }
@@ -188,15 +188,20 @@ impl From<Error> for NotNow {
 /// The commit names the run even if nothing changes builds, so that it is fenced.
 ///
 /// # Errors
-/// `NotNow` if the storage cannot be read or the plan has to wait.
-async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: InboxRecord) -> Result<Stored, NotNow> {
+/// `NotStored` if the storage cannot be read or the plan has to wait.
+async fn admit(
+    core: &Core,
+    about: About<'_>,
+    decisions: &Decisions<'_>,
+    done: InboxRecord,
+) -> Result<Stored, NotStored> {
     let admissions = admissions(core, about, decisions).await?;
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
     let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
     // After the rows were loaded: what is stored later conflicts with them.
     let plans: Vec<_> = decisions.events.iter().filter_map(|(_, outcome)| outcome.to_be_built()).collect();
     if about.may_ask_again && is_overtaken(core, about.began, &plans).await? {
-        return Err(NotNow::Overtaken);
+        return Err(NotStored::Overtaken);
     }
     let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
     let mut beginning = Rebuild::beginning(loaded, core.run());
@@ -205,7 +210,7 @@ async fn admit(core: &Core, about: About<'_>, decisions: &Decisions<'_>, done: I
         let mut admitting = rebuild.admitting(&admission);
         let Err(wait) = in_steps(|rows| admitting.step(rows)).await else { continue };
         if wait.builds.iter().any(|build| under_way.contains(build)) {
-            return Err(NotNow::Builds(Reason::new("waits_for_builds", wait.to_string())));
+            return Err(NotStored::Builds(Reason::new("waits_for_builds", wait.to_string())));
         }
         // Nothing that ends by itself is in the way: this decision contradicts an earlier one about
         // the same message.

@@ -77,8 +77,8 @@ impl Core {
 }
 
 /// Renews the lease of the current run each `ttl / 3`, and returns when the lease is lost. If other
-/// processes are heard, it is renewed up to four times as often, so that what one of them has given
-/// back is taken over within a second.
+/// processes are heard, it is renewed at once, but not sooner than `ttl / 12` after the last time;
+/// so what one of them has given back is taken over within a second.
 ///
 /// A renewal may take a third of the `ttl`. One that fails or gets no answer is repeated after the
 /// next third; with the default `ttl` of 10 seconds that is about 3 seconds later. Returns at once

@@ -1,4 +1,4 @@
-//! Retries: a message that a person has sent to do an ended event over.
+//! A person does an ended event over: what becomes of the message that asks for it.
 //!
 //! The handler of the event decides again, from what the catalogs and the policy say now. If only
 //! the failed part is retried, the plan is cut down to the artifacts whose builds did not end well.

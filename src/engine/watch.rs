@@ -13,8 +13,7 @@
 //! * Messages are lost: polls find the same state later.
 //! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
 //!   next run polls everything at once and looks up what was being submitted.
-//!
-//! * The storage loses its last second, and with it the answer to a submission of this run: the
+//! * The storage loses its last commits in a crash, and with them the answer to a submission of this run: the
 //!   attempt is looked up after two time limits of a call.
 //!
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CANCELS_MAX`.
@@ -234,11 +233,11 @@ fn work<'a>(
                 busy.insert(id);
                 calls.push(look_up(core, system, attempt, build, visit).boxed());
             }
-            Some(Effect::GiveUp) if build.state == BuildState::Building => {
+            Some(Effect::StopOverdue) if build.state == BuildState::Building => {
                 busy.insert(id.clone());
                 calls.push(give_up(core, id, build_id).boxed());
             }
-            Some(effect @ (Effect::Poll | Effect::Stop | Effect::GiveUp)) if follow.polling.is_due(&id, now) => {
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::StopOverdue)) if follow.polling.is_due(&id, now) => {
                 follow.polling.asked(&id, now, core.capabilities(&build.key).poll);
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());

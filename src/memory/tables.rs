@@ -31,7 +31,7 @@ pub(super) struct Tables {
     pub(super) events: BTreeMap<EventId, EventRecord>,
     event_keys: BTreeMap<EventKey, EventId>,
     pub(super) builds: BTreeMap<BuildId, BuildRecord>,
-    /// The line of each build system.
+    /// The queue of each build system.
     pub(super) ready: BTreeMap<String, BTreeSet<(Reverse<i64>, BuildId)>>,
     open: BTreeMap<(BuildKey, BuildSlot), BuildId>,
     pub(super) outputs: BTreeSet<(BuildKey, BuildId)>,
@@ -407,8 +407,8 @@ impl Tables {
         self.wait(Waits::Build(id), before.as_ref().and_then(waits), row.as_ref().and_then(waits));
         tally(&mut self.build_tally, before.as_ref().map(|row| row.state), row.as_ref().map(|row| row.state));
         if let Some(before) = &before {
-            if let Some(line) = self.ready.get_mut(&before.key.system) {
-                line.remove(&(Reverse(before.priority), id));
+            if let Some(queue) = self.ready.get_mut(&before.key.system) {
+                queue.remove(&(Reverse(before.priority), id));
             }
             self.outputs.remove(&(before.key.clone(), id));
             let slot = (before.key.clone(), before.slot);
@@ -418,8 +418,8 @@ impl Tables {
         }
         if let Some(row) = row {
             if row.state == BuildState::Ready {
-                let line = self.ready.entry(row.key.system.clone()).or_default();
-                line.insert((Reverse(row.priority), id));
+                let queue = self.ready.entry(row.key.system.clone()).or_default();
+                queue.insert((Reverse(row.priority), id));
             }
             if row.output.is_some() {
                 self.outputs.insert((row.key.clone(), id));

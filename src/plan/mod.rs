@@ -113,8 +113,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why an artifact is rebuilt, in one word. The numbers are stored and shown. A larger variant is
-/// the stronger reason: where builds are joined, it wins.
+/// Why an artifact is rebuilt, in one word. The numbers are stored and shown. The order is by
+/// strength, not by number: where builds are joined, the stronger reason wins.
 ///
 /// ```
 /// use freshmaker::RebuildReason;
@@ -242,7 +242,8 @@ impl PlanNode {
 /// Why a candidate is not in the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exclusion {
-    /// Stable code: `no_recipe`, `policy`, `parent_not_rebuilt`, `pinned_by_digest`, …
+    /// Stable code, such as `no_recipe`, `policy` or `parent_not_rebuilt`; see
+    /// [the list](crate::reason).
     pub code: String,
     /// The reason as a sentence.
     pub text: String,
@@ -424,7 +425,7 @@ impl Plan {
     }
 
     /// Returns the longest chain of expected build times: no number of builders finishes sooner.
-    #[doc(alias = "longest path")]
+    #[doc(alias = "makespan")]
     #[must_use]
     pub fn critical_path(&self) -> Duration {
         self.nodes.values().map(|node| node.rank).max().unwrap_or_default()
@@ -459,7 +460,7 @@ impl Plan {
     /// assert_eq!(plan.critical_path(), Duration::from_secs(105));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias = "critical path")]
+    #[doc(alias = "longest path")]
     #[must_use]
     pub fn critical_builds(&self) -> Vec<&PlanNode> {
         let mut next: BTreeMap<&ArtifactId, &PlanNode> = BTreeMap::new();

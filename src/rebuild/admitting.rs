@@ -59,13 +59,13 @@ enum Stage<'a> {
     /// Builds that have not ended are found by their keys.
     Index {
         after: Option<BuildId>,
-        open: BTreeMap<BuildKey, OpenBuilds>,
+        open: BTreeMap<BuildKey, OfKey>,
         queue: Vec<Queued<'a>>,
     },
     /// Each node gets its build.
     Place {
         queue: IntoIter<Queued<'a>>,
-        open: BTreeMap<BuildKey, OpenBuilds>,
+        open: BTreeMap<BuildKey, OfKey>,
     },
     /// Each build waits for the builds of its parents.
     Connect(Iter<'a, PlanNode>),
@@ -118,7 +118,7 @@ type Queued<'a> = (&'a PlanNode, BuildKey, i64);
 
 /// The builds of a key that have not ended: there is at most one in each slot.
 #[derive(Clone, Copy, Debug, Default)]
-struct OpenBuilds {
+struct OfKey {
     current: Option<BuildId>,
     successor: Option<BuildId>,
 }
@@ -252,7 +252,7 @@ impl<'a> Admitting<'a> {
     fn index(
         &mut self,
         after: Option<BuildId>,
-        mut open: BTreeMap<BuildKey, OpenBuilds>,
+        mut open: BTreeMap<BuildKey, OfKey>,
         queue: Vec<Queued<'a>>,
     ) -> Stage<'a> {
         let after = after.map_or(Unbounded, Excluded);
@@ -281,9 +281,9 @@ impl<'a> Admitting<'a> {
     fn place(
         &mut self,
         (node, key, priority): Queued<'a>,
-        open: &BTreeMap<BuildKey, OpenBuilds>,
+        open: &BTreeMap<BuildKey, OfKey>,
     ) -> Result<(), NotAdmitted> {
-        let OpenBuilds { current, successor } = open.get(&key).copied().unwrap_or_default();
+        let OfKey { current, successor } = open.get(&key).copied().unwrap_or_default();
         let queued = |id: &BuildId| self.rebuild.now.builds.get(id).is_some_and(|build| build.state.is_queued());
         let waiting: Vec<_> = [successor, current].into_iter().flatten().filter(queued).collect();
         let joinable = waiting.into_iter().find(|id| {

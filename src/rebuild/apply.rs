@@ -102,7 +102,7 @@ impl Rebuild {
             Input::LookUp { attempt, settle } => self.look_up(attempt, *settle),
             Input::LookedUp { attempt, external } => self.looked_up(attempt, external.as_ref(), limits),
             Input::LookupFailed { attempt, reason, after } => {
-                self.expect(attempt, &[AttemptState::Resolving], "a failed look-up")?;
+                self.expect(attempt, &[AttemptState::Resolving], "a failed lookup")?;
                 let at = self.at;
                 if let Some(attempt) = self.now.attempts.get_mut(attempt) {
                     attempt.reason = reason.clone();
@@ -280,7 +280,7 @@ impl Rebuild {
     /// for only after `settle`, because a request that was sent earlier may take effect until then.
     fn look_up(&mut self, attempt: &AttemptId, settle: Duration) -> Result<(), IllegalInput> {
         let unresolved = [AttemptState::Intent, AttemptState::Unknown, AttemptState::Resolving];
-        self.expect(attempt, &unresolved, "a look-up")?;
+        self.expect(attempt, &unresolved, "a lookup")?;
         let at = self.at;
         self.set_attempt(attempt, AttemptState::Resolving, Reason::new("resolving", "being looked up by its marker"));
         if let Some(attempt) = self.now.attempts.get_mut(attempt) {
@@ -297,12 +297,12 @@ impl Rebuild {
         external: Option<&ExternalId>,
         limits: &Limits,
     ) -> Result<(), IllegalInput> {
-        let build = self.expect(attempt, &[AttemptState::Resolving], "a look-up's end")?;
+        let build = self.expect(attempt, &[AttemptState::Resolving], "a lookup's end")?;
         if let Some(external) = external {
             let reason = Reason::new("adopted", "the build system had it, as its marker shows");
             return self.bind(attempt, external, &reason);
         }
-        let reason = Reason::new("not_submitted", "the build system never got it, as the look-up of its marker shows");
+        let reason = Reason::new("not_submitted", "the build system never got it, as the lookup of its marker shows");
         self.set_attempt(attempt, AttemptState::NotSubmitted, reason.clone());
         self.resubmit(build, &reason, true, limits);
         Ok(())
@@ -664,8 +664,8 @@ impl Rebuild {
                 self.end(id, BuildState::Canceled, reason);
             }
             Some(BuildState::Building) => self.set_build(id, BuildState::Canceling, reason),
-            // Whether the build system has it is being found out, and the answer decides; or it has
-            // ended with another one.
+            // Whether the build system has it is being found out, and the answer decides; or the end
+            // of another build has ended it.
             _ => {}
         }
     }

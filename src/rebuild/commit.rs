@@ -7,7 +7,7 @@
 //! with a version names the version that it expects.
 //!
 //! The conditions and what each of them prevents: the run (a late write of a process whose lease is
-//! lost), the count of edges (two decisions that each add half of a cycle), the read set (a
+//! lost), the version of all edges (two decisions that each add half of a cycle), the read set (a
 //! decision on a row that has changed), expected versions (two changes of one row), and the limit
 //! of live attempts (two runs that each take the last free one). The limits are checked after the
 //! changes, because only then the new attempts count.
@@ -39,9 +39,9 @@ pub struct Commit {
     /// The run that writes; its lease must not be lost. `None` for a client, which is checked by
     /// versions and edges only.
     pub run: Option<RunId>,
-    /// The count of edges that this was decided on
+    /// The version of all edges that this was decided on
     /// ([`Neighbourhood::edges`](super::Neighbourhood::edges)). Needed if a dependency that is not
-    /// satisfied is added: the count must still be the stored one, and rises by one.
+    /// satisfied is added: it must still be the stored one, and rises by one.
     pub edges: Option<u64>,
     /// Rows that the decision rests on and does not change: each must still have this version.
     pub unchanged: Vec<(RowKey, Version)>,
@@ -90,7 +90,7 @@ impl RowKey {
         }
     }
 
-    /// Its number or identity, as the history and notifications name it.
+    /// Its decimal number, or the marker of an attempt, as the history and notifications name it.
     #[must_use]
     pub fn id(&self) -> String {
         match self {

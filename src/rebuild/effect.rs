@@ -22,12 +22,13 @@ pub enum Effect {
     Poll,
     /// Ask the build system to stop the attempt, and how it stands.
     Stop,
-    /// Decide what to do about an attempt that has not ended in time.
-    GiveUp,
+    /// Stop an attempt that has not ended in time; the build is then tried again or fails.
+    StopOverdue,
 }
 
 impl Effect {
-    /// What is to be done about a build without a live attempt.
+    /// What is to be done about a build without a live attempt: [`Start`](Self::Start) if it is
+    /// ready, whatever its `not_before` is; `None` if there is nothing to do.
     #[must_use]
     pub fn of_build(build: &BuildRecord) -> Option<Self> {
         (build.state == BuildState::Ready).then_some(Self::Start)
@@ -43,7 +44,7 @@ impl Effect {
             AttemptState::Intent if attempt.run == run => None,
             AttemptState::Intent | AttemptState::Unknown | AttemptState::Resolving => Some(Self::LookUp),
             AttemptState::Bound if build.state == BuildState::Canceling => Some(Self::Stop),
-            AttemptState::Bound if attempt.deadline.is_some_and(|deadline| deadline <= at) => Some(Self::GiveUp),
+            AttemptState::Bound if attempt.deadline.is_some_and(|deadline| deadline <= at) => Some(Self::StopOverdue),
             AttemptState::Bound => Some(Self::Poll),
             _ => None,
         }

@@ -41,10 +41,11 @@ pub struct Task<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Endless {
-    /// A task waits for one that is not there, or more tasks than can be numbered.
+    /// A task waits for the one with this number, which is not there; `u32::MAX` if there are more
+    /// tasks than can be numbered.
     #[error("task {0} is not in the workload")]
     Unknown(u32),
-    /// Tasks wait for each other in a cycle.
+    /// So many tasks wait for each other in a cycle, or for such tasks.
     #[error("{0} tasks wait for each other in a cycle, or for such tasks")]
     Cycle(u32),
     /// A build system has tasks and no slot.

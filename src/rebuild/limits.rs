@@ -1,4 +1,12 @@
-//! Retries: limits, and the back-off between tries.
+//! How often the state machine tries again by itself, and after which pauses.
+//!
+//! | what became of an attempt | counted as | at most | pause |
+//! |---|---|---|---|
+//! | its machinery failed, or it vanished | a try | [`Limits::tries_infrastructure_max`] | [`Limits::backoff`] of the tries |
+//! | its recipe failed | a try | [`Limits::tries_deterministic_max`] | the same |
+//! | it can never succeed | a try | no other | – |
+//! | it was refused for now, interrupted, or never arrived | a resubmission | [`Limits::resubmits_max`] | [`Limits::backoff`] of the resubmissions |
+//! | its request was certainly not sent | nothing | without a limit | [`Limits::backoff`] of those in a row |
 //!
 //! *Invariant:* the state machine has no random part: equal rows, inputs and limits give equal
 //! decisions.
@@ -25,7 +33,7 @@ pub struct Limits {
     /// Real tries of a build whose recipe fails: one, and one to confirm.
     pub tries_deterministic_max: u32,
     /// How often one try may be submitted again without counting as another try: because the
-    /// submission did not arrive, was refused for the present, or was interrupted. 300 of the
+    /// submission never arrived, was refused for the present, or was interrupted. 300 of the
     /// longest pauses are about a day.
     pub resubmits_max: u32,
     /// First pause before a retry; doubled each time.
@@ -34,7 +42,8 @@ pub struct Limits {
     pub backoff_max: Duration,
     /// An attempt without an end after this long is stopped.
     pub attempt_timeout: Duration,
-    /// Handling of one message is begun at most so often.
+    /// After so many tries that ended badly (the run died, or a handler was too slow) a message is
+    /// a dead letter.
     pub message_tries_max: u32,
     /// A larger plan is refused.
     pub plan_builds_max: u32,
@@ -92,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_its_number_of_tries() {
+    fn each_class_has_its_number_of_further_tries() {
         let limits = Limits::default();
         let tries = |class| (1..=5).take_while(|&tries| limits.retries(class, tries)).count();
         assert_eq!(tries(FailureClass::Permanent), 0);

@@ -48,8 +48,8 @@ pub struct LiveForecast {
 pub struct ExpectedBuild {
     /// When it starts. Of a build that runs: when it was submitted.
     pub start: Option<Timestamp>,
-    /// When it ends: never before the moment of the forecast. `None` if nobody can say, because it
-    /// waits for a person.
+    /// When it ends: never before the moment of the forecast. `None` if it waits for a person, for a
+    /// paused build system, or for a build without an expected time.
     pub end: Option<Timestamp>,
     /// Whether it has run for longer than was estimated.
     pub overdue: bool,
@@ -90,7 +90,8 @@ pub struct EventForecast {
     pub known_end: Option<Timestamp>,
     /// Its builds that have not ended.
     pub open: usize,
-    /// Those of them without an expected time: they wait for a person.
+    /// Those of them without an expected time, because they wait for a person, for a paused build
+    /// system, or for such a build.
     pub unknown: usize,
     /// Those of them that have run for longer than was estimated.
     pub overdue: usize,

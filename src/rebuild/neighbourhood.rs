@@ -17,7 +17,7 @@
 //! | changed rows | expected version | two decisions about one row |
 //! | touched builds | a new version without another change | new causes or dependents that the other decision did not see |
 //! | rows relied on | read set | a decision on a row that has changed since |
-//! | new unsatisfied dependencies | count of edges | two halves of a cycle |
+//! | new unsatisfied dependencies | the version of all edges | two halves of a cycle |
 //! | the run | fencing token | a run whose lease is lost |
 
 use super::commit::Commit;
@@ -40,7 +40,8 @@ use std::ops::ControlFlow;
 pub struct Neighbourhood {
     /// When the rows were read, by the clock of the storage.
     pub at: Timestamp,
-    /// How often a dependency that was not satisfied has been added to the storage, in all.
+    /// The version of the set of dependencies: one more with each commit that adds some that are
+    /// not satisfied.
     pub edges: u64,
     /// Events by number.
     pub events: BTreeMap<EventId, EventRecord>,

@@ -439,7 +439,7 @@ pub struct Cause {
 pub enum InboxState {
     /// Stored.
     New,
-    /// Being handled; counted, so that a message that kills the process is found out.
+    /// Being handled. If its run dies meanwhile, a try is counted.
     Claimed,
     /// Handled.
     Done,

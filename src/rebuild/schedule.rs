@@ -147,8 +147,8 @@ impl QueuePositions {
     /// Notes that a build with this priority is ready and waits. Only the highest one of a system
     /// matters.
     pub fn waits(&mut self, system: &str, priority: i64) {
-        let line = self.queues.entry(system.to_owned()).or_default();
-        line.head = line.head.max(Some(priority));
+        let queue = self.queues.entry(system.to_owned()).or_default();
+        queue.head = line.head.max(Some(priority));
     }
 
     /// Notes that a build with this priority has been started and has not ended.
@@ -196,9 +196,9 @@ impl QueuePositions {
     /// that have not ended the lowest priority counts. Without any, it is the priority of the most
     /// urgent build that waits; an empty queue is at 0.
     fn current(&self, system: &str) -> i64 {
-        let Some(line) = self.queues.get(system) else { return 0 };
-        let in_turn = line.started.iter().copied().filter(|priority| line.head.is_none_or(|head| *priority >= head));
-        in_turn.min().or(line.head).unwrap_or_default()
+        let Some(queue) = self.queues.get(system) else { return 0 };
+        let in_turn = queue.started.iter().copied().filter(|priority| queue.head.is_none_or(|head| *priority >= head));
+        in_turn.min().or(queue.head).unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! States of events, builds and attempts: their stored numbers and names, and the legal steps.
 //!
 //! ```text
-//! event     BUILDING ──▶ COMPLETE, CANCELED
+//! event     INITIALIZED ──▶ BUILDING ──▶ COMPLETE, CANCELED
 //!           without builds, an event is stored as SKIPPED or FAILED at once
 //!
 //! build     BLOCKED ◀──▶ READY ──▶ SUBMITTING ──▶ BUILDING ──▶ VERIFYING ──▶ DONE

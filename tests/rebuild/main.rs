@@ -5,9 +5,9 @@
 mod cancel;
 mod impeded;
 mod join;
-mod lines;
 mod live;
 mod order;
+mod queues;
 mod random;
 mod retry;
 mod reuse;

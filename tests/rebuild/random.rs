@@ -198,7 +198,7 @@ fn finish(world: &mut World) {
             other => other,
         };
         world.apply(&next).unwrap();
-        // The first answer after a look-up is that nothing is there; the next submission is taken.
+        // The first answer after a lookup is that nothing is there; the next submission is taken.
         let intent = world.rows.attempts.values().find(|attempt| attempt.state == AttemptState::Intent).cloned();
         if let Some(attempt) = intent.filter(|attempt| attempt.run == world.run) {
             let external = ExternalId::new(attempt.id.as_str());

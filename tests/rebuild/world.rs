@@ -179,7 +179,7 @@ impl World {
             assert_eq!(commit.changes, [], "{input:?} is illegal and changes something");
         }
         self.store(commit);
-        // A look-up that begins again waits again, and one that failed again is put off again.
+        // A lookup that begins again waits again, and one that failed again is put off again.
         if !matches!(input, Input::LookUp { .. } | Input::LookupFailed { .. }) {
             let mut again = self.rebuild();
             let _ = again.apply(input, &self.limits);

@@ -36,7 +36,8 @@ pub struct Fetched {
     pub manifest: Manifest,
 }
 
-/// A client of container registries that only reads, and verifies the digest of what it reads.
+/// A client of container registries that verifies the digest of what it reads, and changes nothing
+/// but [tags](Self::tag).
 ///
 /// Cheap to clone; clones share connections, tokens and known manifests.
 ///
@@ -54,7 +55,8 @@ pub struct Fetched {
 /// ```
 ///
 /// # Cancel safety
-/// Every method may be dropped at any time: nothing is changed by it.
+/// Every method may be dropped at any time: nothing is changed by it, but that the tag may have
+/// moved if [`tag`](Self::tag) was dropped.
 #[derive(Clone, Debug)]
 pub struct OciClient {
     inner: Arc<Inner>,

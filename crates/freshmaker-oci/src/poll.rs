@@ -212,7 +212,7 @@ impl Poller {
         Self { registries, client, images, config, clock: Arc::new(SystemClock), rng: Rng::new() }
     }
 
-    /// Uses another clock and another source of chance.
+    /// Takes the time from this clock and the moments of requests from this generator, for tests.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>, rng: Rng) -> Self {
         Self { clock, rng, ..self }

@@ -259,7 +259,7 @@ pub(crate) async fn guard(State((web, allowed)): State<(Web, Allowed)>, request:
         Ok(()) => next.run(request).await,
         Err(problem) => {
             let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-            // That somebody has to log in before reading is told, and not worth a row.
+            // A read without a login is answered, and not logged.
             if problem.code != ProblemCode::Unauthenticated || !reads {
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                 web.audit_refusal(&caller, method.as_str(), &path, &problem).await;

@@ -102,8 +102,8 @@ impl Web {
         layers::around(self, own.merge(others))
     }
 
-    /// Lets only those use a route who are allowed to; the others get 401 or 403, which the audit
-    /// log has. A route that is not given to this is open to everybody.
+    /// Lets only those use a route who are allowed to; the others get 401 or 403. The audit log has
+    /// each refusal, but for those of reads without a login. A route that is not given to this is open to everybody.
     pub fn allow<S: Clone + Send + Sync + 'static>(&self, allowed: Allowed, route: MethodRouter<S>) -> MethodRouter<S> {
         route.route_layer(from_fn_with_state((self.clone(), allowed), layers::guard))
     }

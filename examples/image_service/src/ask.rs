@@ -226,6 +226,9 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
         let is_there = why.condition.digest.as_ref() == Some(&record.digest);
         let what = if is_there { "published" } else { "about to be published, or replaced since" };
         line(&mut text, &format!("{what}: {} by attempt {}", record.digest, record.attempt));
+        if let Some(commit) = &record.commit {
+            line(&mut text, &format!("  from commit {commit}"));
+        }
         if let Some(same) = &record.same {
             let content = &record.content;
             line(

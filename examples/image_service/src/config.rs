@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
+use crate::git::{self, Git};
 use crate::notify::Notify;
 use freshmaker::artifact::ArtifactId;
 use freshmaker_oci::manifest::Platform;
@@ -53,6 +54,8 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tree {
     pub(crate) path: PathBuf,
+    /// The repository that has the tree, instead of a directory.
+    pub(crate) git: Option<Git>,
     /// How images are named, if the tree has no `freshmaker.toml`.
     pub(crate) image: Option<String>,
     /// The pause between two looks at the files.
@@ -61,7 +64,7 @@ pub(crate) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { path: PathBuf::from("."), image: None, interval: Seconds(10.0) }
+        Self { path: PathBuf::from("."), git: None, image: None, interval: Seconds(10.0) }
     }
 }
 
@@ -196,6 +199,10 @@ impl TryFrom<f64> for Seconds {
 }
 
 impl Seconds {
+    pub(crate) fn of(seconds: u32) -> Self {
+        Self(seconds.into())
+    }
+
     pub(crate) fn duration(self) -> Duration {
         Duration::try_from_secs_f64(self.0).unwrap_or_default()
     }
@@ -222,6 +229,9 @@ impl Config {
         };
         let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
         config.fault().map_or(Ok(()), |fault| Err(format!("{place}: {fault}")))?;
+        if config.tree.git.is_some() {
+            config.tree.path = git::current(&config.state).join(&config.tree.path).components().collect();
+        }
         let relative = [&mut config.tree.path, &mut config.state].into_iter().chain(&mut config.credentials_files);
         let relative = relative.chain(&mut config.hooks.git_secret_file);
         let relative = relative.chain(config.build.elsewhere.as_mut().and_then(Elsewhere::token_file));
@@ -252,6 +262,14 @@ impl Config {
         }
         if let Some(fault) = self.notify.iter().find_map(Notify::fault) {
             return Some(format!("notify: {fault}"));
+        }
+        if let Some(git) = &self.tree.git {
+            if let Some(fault) = git.fault(&self.tree.path) {
+                return Some(format!("tree.git: {fault}"));
+            }
+            if !self.hooks.fetch.is_empty() {
+                return Some("hooks.fetch: a repository under tree.git is fetched without it".to_owned());
+            }
         }
         let commands = [("test", test), ("sign", sign), ("attest", attest)];
         let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
@@ -313,6 +331,8 @@ mod tests {
             ("[tree]\ninterval = -1", "interval = -1"),
             ("[start]\nstale = 'maybe'", "maybe"),
             ("[biuld]", "biuld"),
+            ("[tree.git]\nurl = 'images'", "tree.git: url"),
+            ("[tree.git]\nurl = '/srv/images'\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
             ("[[notify]]\nimages = ['a']", "notify: it needs either"),
             ("[[notify]]\nurl = 'chat'", "notify: url"),
         ] {

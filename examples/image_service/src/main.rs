@@ -10,6 +10,7 @@ mod config;
 mod elsewhere;
 mod entry;
 mod freeze;
+mod git;
 mod handlers;
 mod hooks;
 mod init;

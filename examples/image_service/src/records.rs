@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// What the build context contained.
     #[serde(default)]
     pub(crate) revision: Option<String>,
+    /// The commit that had the build context, if the tree is that of a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) commit: Option<String>,
     /// The attempt that built on these parents.
     pub(crate) attempt: String,
     /// What a later build made that has the same content, and so was not published.
@@ -156,6 +159,7 @@ mod tests {
             content: Digest::of(b"content"),
             parents: BTreeMap::new(),
             revision: None,
+            commit: None,
             attempt: "1".to_owned(),
             same: None,
             earlier: Vec::new(),

@@ -50,6 +50,7 @@ pub(crate) async fn run(
         parents,
         attempt: "rollback".to_owned(),
         revision: None,
+        commit: None,
         same: None,
         earlier: Vec::new(),
     };

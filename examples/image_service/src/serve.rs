@@ -7,7 +7,7 @@ use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::verify::RegistryVerifier;
-use crate::watch::Watch;
+use crate::watch::{FETCH, Watch};
 use crate::{Outcome, Result, complain, handlers, init, notify, step, web};
 use freshmaker::Engine;
 use freshmaker::client::Client;
@@ -66,6 +66,7 @@ async fn serve(site: Arc<Site>, reload: &mut Signal) -> Result<End> {
     let builds = build_system(&site)?;
     let storage = site.storage().await?;
     let records = Records::new(Client::new(storage.clone()));
+    first_fetch(&site).await?;
     let read = Sources::default().read(&site)?;
     report(&read.files)?;
     let policy = read.files.policy().clone();
@@ -111,6 +112,21 @@ async fn serve(site: Arc<Site>, reload: &mut Signal) -> Result<End> {
     };
     web::run(&site, &engine, &wakes, shutdown).await?;
     Ok(end)
+}
+
+/// Fetches the tree, if it is that of a repository. One that was fetched before will do for now.
+async fn first_fetch(site: &Site) -> Result<()> {
+    let Some(checkouts) = site.checkouts() else { return Ok(()) };
+    match tokio::time::timeout(FETCH, checkouts.fetch()).await {
+        Ok(Ok(commit)) => {
+            tracing::info!(commit, "the tree was fetched");
+            Ok(())
+        }
+        Ok(Err(error)) if site.catalog().is_err() => Err(error),
+        Err(_) if site.catalog().is_err() => Err("the tree was not fetched in time".into()),
+        // The watch says so, and tries again.
+        Ok(Err(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// Returns the build system, which runs this program for each build.

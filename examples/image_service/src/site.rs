@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::config::Config;
+use crate::git::{self, Checkouts, Held};
 use crate::records::Records;
 use freshmaker::backend::Storage;
 use freshmaker::client::Client;
@@ -66,10 +67,24 @@ impl Site {
         Ok(OciClient::new(self.config.oci())?)
     }
 
+    /// Returns the commits of the repository that has the tree; `None` if it is a directory.
+    pub(crate) fn checkouts(&self) -> Option<Checkouts> {
+        self.config.tree.git.clone().map(|git| Checkouts::new(git, &self.config.state))
+    }
+
+    /// Returns the same service with the tree of the current commit, which stays as long as it is
+    /// held; with the same tree, if that is a directory.
+    pub(crate) fn hold(mut self) -> Result<(Self, Option<Held>)> {
+        let held = self.checkouts().map(|checkouts| checkouts.hold()).transpose()?;
+        if let Some(held) = &held {
+            self.config.tree.path = held.path(&self.config.tree.path);
+        }
+        Ok((self, held))
+    }
+
     /// Reads the tree as it is now.
     pub(crate) fn catalog(&self) -> Result<FilesCatalog> {
-        let root = &self.config.tree.path;
-        let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+        let root = self.root()?;
         let manifest = root.join(MANIFEST);
         if manifest.is_file() {
             return Ok(FilesCatalog::from_manifest(manifest)?);
@@ -80,12 +95,23 @@ impl Site {
     /// Returns where the Containerfiles are, and how their images are named; `None` if a manifest
     /// names no tree.
     pub(crate) fn tree(&self) -> Result<Option<(PathBuf, tree::Naming)>> {
-        let root = self.config.tree.path.clone();
+        let root = self.root()?.to_owned();
         match manifest(&root)? {
             None => Ok(Some((root, self.naming()))),
             Some(manifest) => {
                 Ok(manifest.tree().map(|(path, naming)| (root.join(path).components().collect(), naming.clone())))
             }
+        }
+    }
+
+    fn root(&self) -> Result<&Path> {
+        let root = &self.config.tree.path;
+        match root.metadata() {
+            Ok(_) => Ok(root),
+            Err(_) if self.config.tree.git.is_some() && !git::current(&self.config.state).exists() => {
+                Err("the tree was not fetched yet; `image_service serve` does it".into())
+            }
+            Err(error) => Err(format!("{}: {error}", root.display()).into()),
         }
     }
 

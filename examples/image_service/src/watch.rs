@@ -5,6 +5,7 @@ use crate::Result;
 use crate::condition::{Condition, Look, Standing};
 use crate::config::Mend;
 use crate::entry::plain;
+use crate::git::Checkouts;
 use crate::hooks::Wakes;
 use crate::live::{LiveCatalog, Read};
 use crate::records::Records;
@@ -39,7 +40,7 @@ const SELF: &str = "image_service";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// How long the tree may take to be fetched.
-const FETCH: Duration = Duration::from_secs(300);
+pub(crate) const FETCH: Duration = Duration::from_secs(300);
 /// A day in seconds.
 const DAY: i64 = 86_400;
 
@@ -49,6 +50,15 @@ struct Seen {
     revision: Digest,
     /// How often it has changed, so that what comes back is another change.
     changes: u64,
+}
+
+/// What is known of the fetches of a repository.
+#[derive(Debug, Default)]
+struct Fetches {
+    /// When the next one is due, on the clock's count; at once, if never.
+    next: Option<Duration>,
+    /// Why the last one failed.
+    error: Option<String>,
 }
 
 #[derive(Debug)]
@@ -214,7 +224,11 @@ impl Watch {
     async fn tree(&self) {
         let mut sources = Sources::default();
         let mut unsettled = BTreeMap::new();
+        let mut fetches = Fetches::default();
         loop {
+            if let Some(checkouts) = self.site.checkouts() {
+                self.fetch_commit(&checkouts, &mut fetches).await;
+            }
             let site = Arc::clone(&self.site);
             let reading = tokio::task::spawn_blocking(move || {
                 let read = sources.read(&site).map_err(|error| error.to_string());
@@ -239,8 +253,38 @@ impl Watch {
             };
             let pause = self.clock.sleep(self.site.config.tree.interval.duration().max(PAUSE_MIN));
             if let Either::Right(_) = select(pause, pin!(self.wakes.tree.notified())).await {
+                fetches.next = None;
                 self.fetch().await;
             }
+        }
+    }
+
+    /// Fetches the branch, if it is time to. What does not change is said once.
+    async fn fetch_commit(&self, checkouts: &Checkouts, fetches: &mut Fetches) {
+        let now = self.clock.elapsed();
+        if fetches.next.is_some_and(|next| now < next) {
+            return;
+        }
+        let fetched = match select(pin!(checkouts.fetch()), self.clock.sleep(FETCH)).await {
+            Either::Left((fetched, _)) => fetched.map_err(|error| error.to_string()),
+            Either::Right(_) => Err("it was not fetched in time".to_owned()),
+        };
+        let interval = self.site.config.tree.git.as_ref().map_or(FETCH, |git| git.interval.duration());
+        fetches.next = Some(self.clock.elapsed() + interval.max(PAUSE_MIN));
+        match fetched {
+            Ok(commit) => {
+                if let Some(commit) = commit {
+                    tracing::info!(commit, "the tree was fetched");
+                } else if fetches.error.is_some() {
+                    tracing::info!("the tree can be fetched again");
+                }
+                fetches.error = None;
+            }
+            Err(error) if fetches.error.as_ref() != Some(&error) => {
+                tracing::warn!(error, "the tree cannot be fetched; the last commit counts");
+                fetches.error = Some(error);
+            }
+            Err(_) => {}
         }
     }
 
@@ -278,7 +322,9 @@ impl Watch {
                 unsettled.remove(image);
                 continue;
             }
-            if unsettled.insert(image.clone(), revision.clone()).as_ref() != Some(revision) {
+            // The files of a commit do not change.
+            let is_whole = self.site.config.tree.git.is_some();
+            if unsettled.insert(image.clone(), revision.clone()).as_ref() != Some(revision) && !is_whole {
                 continue;
             }
             let next = Seen { revision: revision.clone(), changes: seen.changes + 1 };

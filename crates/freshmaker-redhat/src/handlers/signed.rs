@@ -42,7 +42,7 @@ impl RebuildImagesOfSignedAdvisory {
         Self { affected, unreleased: UnreleasedPackages::default() }
     }
 
-    /// Sets where packages of advisories are that have not shipped.
+    /// Sets where builds find the packages of an advisory that has not shipped; nowhere, by default.
     #[must_use]
     pub fn with_unreleased(self, unreleased: UnreleasedPackages) -> Self {
         Self { unreleased, ..self }

@@ -15,6 +15,8 @@
 //!   exception, marked at the parent: if a builder stage of an image uses an older release of the
 //!   same image, it keeps it.
 //!
+//! # Reasons
+//!
 //! Why a release is rebuilt, or is not:
 //!
 //! | code | meaning |
@@ -27,16 +29,16 @@
 //! | `already_fixed` | all its packages are at least as new as their fixes |
 //! | `package_absent` | it contains none of the fixed packages |
 //! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
-//! | `hotfix` | only its author replaces it |
+//! | `hotfix` | it has the label of a hotfix: only its author replaces it |
 //! | `policy` | the policy blocks it |
 //! | `not_asked` | the request names other images |
 //! | `not_affected` | the request names it, and the advisory does not affect it |
 //! | `other_version` | it is built on another version of the image in question |
 //! | `newer_parent` | it is built on the same or a newer build of the image in question |
-//! | `older_unpublished` | a newer release of the same group replaces it |
+//! | `older_unpublished` | a newer image of the same name and version is not published either |
 //! | `superseded_by_release` | a newer release is rebuilt and used instead |
 //! | `fixed_release_published` | a published release has the fix, and is used instead |
-//! | `already_rebuilt` | another build of it is the rebuild |
+//! | `already_rebuilt` | it, or the release that replaces it, has been rebuilt before |
 //! | `not_needed` | nothing that is rebuilt is built on it |
 //! | `parent_not_rebuilt` | it would be built on one that needs the fix and cannot be rebuilt |
 //! | `no_recipe` | the catalog has no recipe for it |

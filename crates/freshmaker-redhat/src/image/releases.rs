@@ -119,7 +119,7 @@ impl Releases {
     }
 
     /// Adds a content set that offers the fix. An image that only has other content sets is not
-    /// used instead of an unfixed image.
+    /// used instead of an unfixed image. If none is added, content sets do not matter.
     pub fn in_content_set(mut self, content_set: impl Into<String>) -> Self {
         self.content_sets.insert(content_set.into());
         self
@@ -150,8 +150,9 @@ impl Releases {
         })
     }
 
-    /// Rejects affected images, as [`CatalogImage::rejected`] does, if there is a reason. One that
-    /// was rejected before keeps its reason.
+    /// Asks this about each affected image that was added before. With a reason it is not rebuilt
+    /// for its own sake, as after [`CatalogImage::rejected`]; one that was rejected before keeps its
+    /// reason.
     pub fn reject(mut self, why: impl Fn(&CatalogImage) -> Option<Reason>) -> Self {
         for image in self.images.values_mut().filter(|image| image.affected && image.rejected.is_none()) {
             image.rejected = why(image);

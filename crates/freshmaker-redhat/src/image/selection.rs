@@ -49,23 +49,8 @@ pub struct SelectedImage {
 
 /// The images to rebuild with their parents, and the reason for every candidate that is left out.
 ///
-/// The [`Reason`] of a candidate that is left out has one of these codes:
-///
-/// | code | meaning |
-/// |---|---|
-/// | `already_fixed` | its packages are all at least as new as the fixed ones |
-/// | `package_absent` | it has none of the fixed packages |
-/// | `modularity` | its packages are from modules and the fixes are not, or the reverse |
-/// | `hotfix` | it has the label of a hotfix |
-/// | `older_unpublished` | a newer image of the same name and version is not published either |
-/// | `already_rebuilt` | it, or the release that replaces it, has been rebuilt before |
-/// | `superseded_by_release` | another release of its group is built and used instead |
-/// | `fixed_release_published` | a published image with the fix is used instead |
-/// | `not_needed` | nothing that is rebuilt is built on it |
-/// | `lookup_error` | how it is built could not be found out |
-/// | `no_recipe` | the catalog has no recipe for it |
-/// | `parent_not_rebuilt` | its parent needs the fix and cannot be rebuilt |
-///
+/// The [`Reason`] of a candidate that is left out has a code of [the table of the
+/// module](super#reasons),
 /// or a code that the caller gave with [`CatalogImage::rejected`](super::CatalogImage::rejected).
 ///
 /// ```
@@ -231,7 +216,7 @@ impl Selection {
     /// Returns a planner that rebuilds exactly these images, with all reasons. A policy and facts
     /// can be added.
     ///
-    /// An image whose look-up failed, and what would be built on it, is a part of the plan that
+    /// An image whose lookup failed, and what would be built on it, is a part of the plan that
     /// [cannot be built](Planner::impeded): the event must not look as if all was well.
     pub fn planner(&self) -> Planner<'_> {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {

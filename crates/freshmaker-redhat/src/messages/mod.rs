@@ -106,7 +106,8 @@ pub const RESERVED_KINDS: [(i32, &str); 19] = [
     (18, "FlatpakApplicationManualBuildEvent"),
 ];
 
-/// All parsers of this module.
+/// All parsers of this module. A new one is entered here and in the list above, and its kind in
+/// [`RESERVED_KINDS`] if Freshmaker has a number for it.
 pub const ALL: [Parser; 15] = [
     koji::CONTAINER_TASK,
     koji::TASK,

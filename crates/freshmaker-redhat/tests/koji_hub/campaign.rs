@@ -216,7 +216,7 @@ fn trouble(rng: &mut Rng) -> Trouble {
         8 => Trouble::Fault(1009, "unable to retry call".to_owned()),
         9 => Trouble::Offline,
         10 => Trouble::Expired,
-        // Only the fence keeps that away from the look-up of an engine whose predecessor died of
+        // Only the fence keeps that away from the lookup of an engine whose predecessor died of
         // it.
         11 => Trouble::LateRequest(SECOND * 8),
         12 => Trouble::LateWork(SECOND * 2),

@@ -79,7 +79,7 @@ async fn what_took_effect_is_found_and_what_did_not_is_not() {
     let world = World::new().await;
     for (n, compose) in composes.iter().enumerate() {
         for fresh in [false, true] {
-            // Those of the rounds before lie outside of what a look-up sees.
+            // Those of the rounds before lie outside of what a lookup sees.
             world.pass(HOUR);
             let marker = u128::try_from(n * 2 + usize::from(fresh)).unwrap();
             let asked = ComposeRequest { no_cache: fresh, ..request(marker, compose) };

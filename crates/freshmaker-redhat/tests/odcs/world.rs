@@ -49,7 +49,7 @@ impl World {
         found.remove(0).observed
     }
 
-    /// What the look-up finds that a request left which was sent now.
+    /// What the lookup finds that a request left which was sent now.
     pub(crate) async fn found(&self, request: &ComposeRequest) -> Vec<String> {
         let found = self.odcs.find(request, self.clock.now()).await.unwrap();
         found.into_iter().map(|found| compose_of(&found.external)).collect()

@@ -19,7 +19,8 @@ pub struct PostgresServer {
     pub tables: PostgresTables,
 }
 
-/// How far the tables of a schema are.
+/// How far the tables of a schema are. Those of a newer version, and a missing right to make them,
+/// are errors of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostgresTables {
     /// There are none; the first engine or client makes them.

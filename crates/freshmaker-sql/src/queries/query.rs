@@ -181,14 +181,15 @@ pub(super) fn durations(connection: &mut Connection, mode: BuildMode, limit: u32
         .inner_join(builds::table)
         .filter(attempts::live.eq(false).and(succeeded).and(builds::mode.eq(mode_number(mode))))
         .order((attempts::unobserved_since.desc(), attempts::id.desc()))
-        .select((builds::id, builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
-    let rows = at_most(rows, limit).load::<(i64, String, i16, i64, i64)>(connection).map_err(failed)?;
-    let observation = |(id, artifact, kind, from, to): (i64, String, i16, i64, i64)| {
-        let kind = Place { table: "builds", id: &id }.coded("kind", kind, ArtifactKind::from_number)?;
+        .select((builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
+    let rows = at_most(rows, limit).load::<(String, i16, i64, i64)>(connection).map_err(failed)?;
+    // A row that cannot be read is no observation.
+    let observation = |(artifact, kind, from, to): (String, i16, i64, i64)| {
+        let kind = ArtifactKind::from_number(kind)?;
         let duration = Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
-        Ok(Observation { artifact: artifact.into(), kind, duration })
+        Some(Observation { artifact: artifact.into(), kind, duration })
     };
-    rows.into_iter().map(observation).collect()
+    Ok(rows.into_iter().filter_map(observation).collect())
 }
 
 pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {

@@ -235,6 +235,11 @@ async fn rows_that_cannot_be_read_stop_no_others() {
     assert!(due.unreadable[0].text.starts_with("builds 3: parameters: "), "{due:?}");
     let told = storage.notifications(Some(0), 0, 9).await.unwrap();
     assert_eq!((told.items.len(), told.end, told.unreadable.len()), (1, 2, 1), "the position goes past it");
+    let end = |number| format!("UPDATE attempts SET state = 4; UPDATE builds SET kind = {number} WHERE id = 1");
+    for (number, known) in [(99, 0), (1, 1)] {
+        on(&storage, |connection| connection.batch_execute(&end(number)).unwrap());
+        assert_eq!(storage.durations(BuildMode::Real, 9).await.unwrap().len(), known, "it is no estimate");
+    }
 }
 
 #[tokio::test]

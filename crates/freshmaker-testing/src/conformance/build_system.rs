@@ -26,7 +26,7 @@ pub trait BuildWorld: Send + Sync {
     }
 
     /// Whether the build system knows a request again that is submitted twice. One that keeps no
-    /// markers may not; the engine never submits twice without a look-up between.
+    /// markers may not; the engine never submits twice without a lookup between.
     fn knows_again(&self) -> bool {
         true
     }
@@ -119,7 +119,7 @@ async fn a_success_is_found_and_started_once(system: &dyn BuildSystem, world: &d
     }
     if lookup {
         let again = only_found(system, &request, &external).await;
-        assert_eq!(again, observed, "the look-up and the status contradict each other");
+        assert_eq!(again, observed, "the lookup and the status contradict each other");
     }
     cancel(system, &external).await;
     assert_eq!(end(system, world, &external).await, observed, "cancelling what had ended changed it");
@@ -188,14 +188,14 @@ async fn find(system: &dyn BuildSystem, request: &BuildRequest) -> Vec<Found> {
     }
     match system.find(request, Timestamp::UNIX_EPOCH).await {
         Ok(found) => found,
-        Err(error) => panic!("a look-up by marker is not answered: {error}"),
+        Err(error) => panic!("a lookup by marker is not answered: {error}"),
     }
 }
 
 async fn only_found(system: &dyn BuildSystem, request: &BuildRequest, external: &ExternalId) -> Observed {
     let mut found = find(system, request).await;
     let ids: Vec<_> = found.iter().map(|found| &found.external).collect();
-    assert_eq!(ids, [external], "the look-up by marker does not find what was started, once");
+    assert_eq!(ids, [external], "the lookup by marker does not find what was started, once");
     found.remove(0).observed
 }
 

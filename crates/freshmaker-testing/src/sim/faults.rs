@@ -45,9 +45,9 @@ faults! {
     AckBeforeStore,
     /// A message that comes twice is taken for two.
     NoDeduplication,
-    /// What is unclear is sent again without a look-up.
+    /// What is unclear is sent again without a lookup.
     BlindRetry,
-    /// The look-up does not wait for requests that are still on their way.
+    /// The lookup does not wait for requests that are still on their way.
     NoSettle,
     /// Builds are not asked about.
     NoPolling,
@@ -61,7 +61,7 @@ faults! {
     CancelNotSent,
     /// A build counts as done as soon as it is submitted.
     DoneWhenSubmitted,
-    /// The session of an unclear submission is not closed before the look-up.
+    /// The session of an unclear submission is not closed before the lookup.
     NoFence,
     /// The intent does not say in which session it is submitted.
     SessionNotStored,

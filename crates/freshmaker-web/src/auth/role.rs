@@ -15,7 +15,7 @@ pub enum Role {
     Admin,
     /// Ask for rebuilds, cancel and retry them.
     ManualRebuilder,
-    /// Ask for rebuilds that other services follow.
+    /// Ask for named builds outside an advisory (`POST /api/2/async-builds/`).
     FreshmakerAsyncRebuilders,
 }
 

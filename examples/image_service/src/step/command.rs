@@ -41,8 +41,8 @@ impl Command {
     pub(super) async fn run(&self, what: &str, environment: &Environment) -> Result<()> {
         say(format_args!("{what}"));
         let mut command = tokio::process::Command::new(&self.program);
-        command.args(&self.arguments).envs(environment.0.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command.args(&self.arguments).envs(environment.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(&environment.directory).stdin(Stdio::null()).kill_on_drop(true);
         let status = command
             .status()
             .await
@@ -58,12 +58,16 @@ impl Command {
 }
 
 /// Variables for the programs of a build.
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment {
+    variables: Vec<(String, String)>,
+    /// Where they run.
+    directory: PathBuf,
+}
 
 impl Environment {
     pub(super) fn of(config: &Config, recipe: &Recipe, attempt: &Path) -> Result<Self> {
         let text = |path: &Path| path.display().to_string();
-        let mut environment = Self(Vec::new())
+        let mut environment = Self { variables: Vec::new(), directory: recipe.context.clone() }
             .with("FRESHMAKER_CONTAINERFILE", &text(&recipe.file))
             .with("FRESHMAKER_CONTEXT", &text(&recipe.context))
             .with("FRESHMAKER_PINS", &text(&recipe.pins))
@@ -88,7 +92,7 @@ impl Environment {
     }
 
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 }

@@ -76,9 +76,14 @@ pub(crate) async fn run() -> Result<()> {
         .parse()
         .map_err(|error| Failure::lasting(format!("{}: {error}", request.artifact)))?;
     let registries = site.registries().map_err(Failure::lasting)?;
-    let recipe = Recipe::of(&request, &site, &registries, &attempt).await?;
+    let (site, held) = site.hold().map_err(Failure::temporary)?;
+    if let Some(held) = &held {
+        say(format_args!("commit {}", held.commit));
+    }
+    let recipe = Recipe::of(&request, &site, held.as_ref(), &registries, &attempt).await?;
     let records = site.records().await.map_err(Failure::temporary)?;
-    let step = Step { site, registries, records, request, image, recipe, attempt };
+    let commit = held.as_ref().map(|held| held.commit.clone());
+    let step = Step { site, registries, records, request, image, recipe, commit, attempt };
     let digest = step.make().await?;
     step.report(&digest)
 }
@@ -95,6 +100,8 @@ struct Step {
     request: BuildRequest,
     image: ImageReference,
     recipe: Recipe,
+    /// What is built of the repository that has the tree.
+    commit: Option<String>,
     /// The directory of the attempt.
     attempt: PathBuf,
 }
@@ -119,6 +126,7 @@ impl Step {
             content: content.clone(),
             parents: self.recipe.used(),
             revision: self.request.source.as_ref().and_then(|source| source.revision.clone()),
+            commit: self.commit.clone(),
             attempt: self.request.attempt.to_string(),
             same: None,
             earlier: before.iter().cloned().collect(),
@@ -170,6 +178,9 @@ impl Step {
     fn asked(&self, push_to: &ImageReference) -> BuildRequest {
         let mut request = self.request.clone();
         request.parameters.insert("push_to", push_to.to_string());
+        if let Some(commit) = &self.commit {
+            request.parameters.insert("commit", commit.clone());
+        }
         if let Some(platforms) = self.site.config.build.platforms_as_text() {
             request.parameters.insert("platforms", platforms);
         }
@@ -190,7 +201,11 @@ impl Step {
     }
 
     fn environment(&self) -> Result<Environment> {
-        Environment::of(&self.site.config, &self.recipe, &self.attempt)
+        let environment = Environment::of(&self.site.config, &self.recipe, &self.attempt)?;
+        Ok(match &self.commit {
+            Some(commit) => environment.with("FRESHMAKER_COMMIT", commit),
+            None => environment,
+        })
     }
 
     /// Moves the tag.

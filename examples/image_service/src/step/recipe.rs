@@ -1,6 +1,7 @@
 //! The Containerfile of a build as it was read once, and the content of each of its parents.
 
 use super::{Failure, Result};
+use crate::git::Held;
 use crate::pins;
 use crate::site::Site;
 use crate::verify::at;
@@ -35,6 +36,7 @@ impl Recipe {
     pub(super) async fn of(
         request: &BuildRequest,
         site: &Site,
+        held: Option<&Held>,
         registries: &OciClient,
         attempt: &Path,
     ) -> Result<Self> {
@@ -43,7 +45,8 @@ impl Recipe {
             Some(Parameter::Text(file)) => file.as_str(),
             _ => "Containerfile",
         };
-        let context = PathBuf::from(&source.location);
+        let context = Path::new(&source.location);
+        let context = held.map_or_else(|| context.to_owned(), |held| held.path(context));
         let from = context.join(name);
         let bytes = std::fs::read(&from).map_err(|error| Failure::lasting(format!("{}: {error}", from.display())))?;
         let text = String::from_utf8_lossy(&bytes);

@@ -5,6 +5,7 @@ mod buildah;
 mod builder;
 mod elsewhere;
 mod faults;
+mod git;
 mod killed;
 mod notify;
 mod stories;

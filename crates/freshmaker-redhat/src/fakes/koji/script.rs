@@ -121,7 +121,7 @@ impl Fate {
         self
     }
 
-    /// Sets how long the task waits for a builder.
+    /// Sets how long the task waits for a builder, by the clock of the fake; zero by default.
     #[must_use]
     pub fn queued(mut self, queued: Duration) -> Self {
         self.queued = queued;
