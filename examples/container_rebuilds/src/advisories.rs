@@ -10,7 +10,7 @@ use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageCompo
 use freshmaker_redhat::image::ImageSearch;
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
-use freshmaker_redhat::lookup::Images;
+use freshmaker_redhat::lookup::{ImageRepositories, Images};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig, PyxisLogin};
@@ -67,6 +67,14 @@ impl ImagesConfig {
     }
 
     pub(crate) fn open(&self) -> Result<Arc<dyn Images>> {
+        Ok(match self.clone() {
+            Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
+            Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
+        })
+    }
+
+    /// Who knows the repositories of images.
+    pub(crate) fn repositories(&self) -> Result<Arc<dyn ImageRepositories>> {
         Ok(match self.clone() {
             Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
             Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
