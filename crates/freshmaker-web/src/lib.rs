@@ -125,6 +125,7 @@ mod problem;
 mod rate;
 mod routes;
 mod serve;
+mod stages;
 mod web;
 
 pub use audit::{AuditRow, Outcome};
