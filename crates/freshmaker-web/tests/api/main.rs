@@ -16,4 +16,5 @@ mod server;
 mod strangers;
 mod stream;
 mod support;
+mod traces;
 mod writes;
