@@ -9,6 +9,7 @@
 //! | [`Advisories`] | what does an advisory fix, and where does it ship to? | Errata Tool |
 //! | [`ContentSets`] | which content sets have these repositories? | Pulp |
 //! | [`Images`] | which images contain these packages? | Lightblue, Pyxis, Koji |
+//! | [`ImageRepositories`] | which images of this repository are rebuilt? | Lightblue, Pyxis |
 //! | [`Recipes`] | how was this image built, and from which images? | Koji |
 //! | [`Composes`] | what are these composes made from? | ODCS |
 //! | [`PackageOrigins`] | which builds do packages come from, and where are those tagged? | Koji |
@@ -24,6 +25,7 @@
 
 mod builds;
 mod extra;
+mod repositories;
 
 use crate::image::CatalogImage;
 use async_trait::async_trait;
@@ -36,6 +38,7 @@ use std::fmt;
 
 pub use builds::{AdvisoryBuilds, BuiltImage, ImageBuilds, PackageBuilds, ShippedAdvisories, TaskBuild};
 pub use extra::WithRepositories;
+pub use repositories::{ImageRepositories, RebuiltRepository, TaggedImage};
 
 /// An advisory, as far as rebuilds depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -94,6 +94,7 @@
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `oidc` | | bearer tokens of an OpenID Connect issuer |
+//! | `otel` | | traces of events for a collector of OpenTelemetry: `TraceExporter` |
 //! | `page` | | pages for people |
 //!
 //! # Limits
@@ -125,6 +126,9 @@ mod problem;
 mod rate;
 mod routes;
 mod serve;
+mod stages;
+#[cfg(feature = "otel")]
+mod traces;
 mod web;
 
 pub use audit::{AuditRow, Outcome};
@@ -140,6 +144,8 @@ pub use page_config::PageConfig;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;
 pub use serve::{ServeError, serve, serve_with_engine};
+#[cfg(feature = "otel")]
+pub use traces::{TraceConfig, TraceExporter};
 pub use web::Web;
 
 use freshmaker::Client;

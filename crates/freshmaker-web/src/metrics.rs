@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Requests since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    by_route: Mutex<BTreeMap<Labels, Times>>,
+    by_route: Mutex<BTreeMap<Labels, Histogram<{ BUCKETS.len() }>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +34,40 @@ struct Labels {
     status: u16,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
+/// Times, counted by how long they were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Histogram<const N: usize> {
+    /// Upper bounds, in seconds, lowest first.
+    bounds: &'static [f64; N],
     count: u64,
     seconds: f64,
     /// How many were at most as long as each bound.
-    buckets: [u64; BUCKETS.len()],
+    buckets: [u64; N],
+}
+
+impl<const N: usize> Histogram<N> {
+    pub(crate) fn new(bounds: &'static [f64; N]) -> Self {
+        Self { bounds, count: 0, seconds: 0.0, buckets: [0; N] }
+    }
+
+    pub(crate) fn add(&mut self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        self.count += 1;
+        self.seconds += seconds;
+        for (bucket, bound) in self.buckets.iter_mut().zip(self.bounds) {
+            *bucket += u64::from(seconds <= *bound);
+        }
+    }
+
+    /// Writes the lines of these labels, of which there is at least one.
+    pub(crate) fn write(&self, text: &mut String, name: &str, labels: &str) {
+        for (count, bound) in self.buckets.iter().zip(self.bounds) {
+            line(text, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), count);
+        }
+        line(text, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), self.count);
+        line(text, &format!("{name}_sum"), labels, self.seconds);
+        line(text, &format!("{name}_count"), labels, self.count);
+    }
 }
 
 impl Counters {
@@ -48,14 +76,8 @@ impl Counters {
         let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
         let method = known.iter().position(|known| known == method).map_or("other", |place| names[place]);
         let labels = Labels { route: route.unwrap_or("none").to_owned(), method, status: status.as_u16() };
-        let seconds = elapsed.as_secs_f64();
         let mut by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = by_route.entry(labels).or_default();
-        times.count += 1;
-        times.seconds += seconds;
-        for (bucket, bound) in times.buckets.iter_mut().zip(BUCKETS) {
-            *bucket += u64::from(seconds <= bound);
-        }
+        by_route.entry(labels).or_insert_with(|| Histogram::new(&BUCKETS)).add(elapsed);
     }
 
     fn write(&self, text: &mut String) {
@@ -63,13 +85,8 @@ impl Counters {
         head(text, name, "histogram", "Time from a request to the beginning of its answer.");
         let by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (Labels { route, method, status }, times) in by_route {
-            let labels = format!("route=\"{}\",method=\"{method}\",status=\"{status}\"", escaped(&route));
-            for (count, bound) in times.buckets.iter().zip(BUCKETS) {
-                line(text, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), count);
-            }
-            line(text, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), times.count);
-            line(text, &format!("{name}_sum"), &labels, times.seconds);
-            line(text, &format!("{name}_count"), &labels, times.count);
+            let labels = labels(&[("route", &route), ("method", method), ("status", &status.to_string())]);
+            times.write(text, name, &labels);
         }
     }
 }
@@ -78,12 +95,18 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+/// Labels with their values, as they are between braces.
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> String {
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    pairs.join(",")
+}
+
+pub(crate) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing into a text cannot fail.
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
-fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+pub(crate) fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let _ = writeln!(text, "{name}{labels} {value}");
 }
@@ -164,6 +187,7 @@ pub(crate) async fn metrics(State(web): State<Web>) -> Result<Response, Problem>
     line(&mut text, "freshmaker_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     write_overview(&mut text, &overview);
     write_open(&mut text, &web).await?;
+    web.stages().write(&mut text, &web).await?;
     let (streams, resets) = web.hub().counts();
     head(&mut text, "freshmaker_sse_subscribers", "gauge", "Streams of changes that are open.");
     line(&mut text, "freshmaker_sse_subscribers", "", streams);

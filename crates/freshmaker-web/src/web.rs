@@ -12,6 +12,7 @@ use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};
 use crate::rate::RateLimit;
 use crate::routes;
+use crate::stages::Stages;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
@@ -68,6 +69,7 @@ struct Shared {
     hub: Hub,
     plans: PlanCache,
     lately: Lately,
+    stages: Stages,
 }
 
 impl Web {
@@ -84,6 +86,7 @@ impl Web {
             hub: Hub::new(client.clone(), config.limits.streams),
             plans: PlanCache::default(),
             lately: Lately::default(),
+            stages: Stages::new(config.clock.now()),
             client,
             config,
         };
@@ -156,6 +159,10 @@ impl Web {
 
     pub(crate) fn lately(&self) -> &Lately {
         &self.shared.lately
+    }
+
+    pub(crate) fn stages(&self) -> &Stages {
+        &self.shared.stages
     }
 
     pub(crate) fn now(&self) -> Timestamp {

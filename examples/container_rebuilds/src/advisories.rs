@@ -5,7 +5,7 @@ use crate::config;
 use crate::wires::System;
 use freshmaker::backend::Error;
 use freshmaker_net::Secret;
-use freshmaker_redhat::contracts::Images;
+use freshmaker_redhat::contracts::{ImageRepositories, Images};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
 use freshmaker_redhat::image::ImageSearch;
@@ -67,6 +67,14 @@ impl ImagesConfig {
     }
 
     pub(crate) fn open(&self) -> Result<Arc<dyn Images>> {
+        Ok(match self.clone() {
+            Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
+            Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
+        })
+    }
+
+    /// Who knows the repositories of images.
+    pub(crate) fn repositories(&self) -> Result<Arc<dyn ImageRepositories>> {
         Ok(match self.clone() {
             Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
             Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),

@@ -7,7 +7,7 @@ use crate::wires::Wires;
 use freshmaker::Engine;
 use freshmaker::client::Client;
 use freshmaker_redhat::api::FreshmakerApi;
-use freshmaker_redhat::contracts::Images;
+use freshmaker_redhat::contracts::{ImageRepositories, Images};
 use freshmaker_web::axum::Router;
 use freshmaker_web::{Config, Web};
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ pub(crate) struct Site {
     config: Config,
     base_url: Option<String>,
     images: Option<Arc<dyn Images>>,
+    repositories: Option<Arc<dyn ImageRepositories>>,
 }
 
 impl Site {
@@ -39,20 +40,22 @@ impl Site {
         if let Some(url) = &given.base_url {
             freshmaker_net::HttpConfig::check_url(url).map_err(|error| format!("base_url: {error}"))?;
         }
-        Ok(Some(Self { listen, config: web, base_url: given.base_url, images: None }))
+        Ok(Some(Self { listen, config: web, base_url: given.base_url, images: None, repositories: None }))
     }
 
-    /// The same, with the catalog that `verify-image` asks.
+    /// The same, with the catalog that `verify-image` and `verify-image-repository` ask.
     pub(crate) fn of(config: &config::Config, listen: Option<SocketAddr>, wires: &Wires) -> Result<Option<Self>> {
         let site = Self::checked(config, listen).map_err(|error| format!("web: {error}"))?;
         let images = wires.advisories.as_ref().map(|sources| sources.images()).transpose()?;
-        Ok(site.map(|site| Self { images, ..site }))
+        let repositories = wires.advisories.as_ref().map(|sources| sources.images.repositories()).transpose()?;
+        Ok(site.map(|site| Self { images, repositories, ..site }))
     }
 
     fn router(self, client: Client) -> Router {
         let api = FreshmakerApi::new(Web::new(client, self.config));
         let api = self.base_url.into_iter().fold(api, FreshmakerApi::base_url);
-        self.images.into_iter().fold(api, FreshmakerApi::images).router()
+        let api = self.images.into_iter().fold(api, FreshmakerApi::images);
+        self.repositories.into_iter().fold(api, FreshmakerApi::repositories).router()
     }
 
     /// Runs the engine, and serves requests beside it. At the end, requests that are under way are

@@ -5,6 +5,7 @@ use super::answer::{Answer, Failure, told};
 use super::events::nothing;
 use super::filters::{self, BUILD_COLUMNS, KINDS};
 use super::load::Rows;
+use super::order;
 use super::paging::{Listing, Query};
 use super::place::{Number, Place};
 use crate::forms::{BuildForm, Forms};
@@ -25,14 +26,18 @@ struct Shown {
 }
 
 pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
-    let oldest_first = query.oldest_first(&BUILD_COLUMNS)?;
-    let wanted = query.page();
+    let order = query.order(&BUILD_COLUMNS)?;
+    let (wanted, client) = (query.page(), api.web.client());
     let page = match filters::builds(&query)? {
-        Some(filter) => api.web.ask(api.web.client().builds(filter, wanted.paging(oldest_first))).await?,
+        Some(filter) if order.is_by_number() => api.web.ask(client.builds(filter, wanted.paging(order))).await?,
+        Some(filter) => order::all(|paging| api.web.ask(client.builds(filter.clone(), paging))).await?,
         None => nothing(),
     };
     let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
-    let (items, unreadable) = forms(&api, page, &place.prefix).await?;
+    let (mut items, unreadable) = forms(&api, page, &place.prefix).await?;
+    if !order.is_by_number() {
+        items = order.page(items, wanted, order::of_build);
+    }
     meta.unreadable = unreadable;
     Ok(told(StatusCode::OK, &Listing { items, meta }))
 }

@@ -4,6 +4,7 @@ use super::Api;
 use super::answer::{Answer, Failure, told};
 use super::filters::{self, EVENT_COLUMNS};
 use super::load::Rows;
+use super::order;
 use super::paging::{Listing, Query};
 use super::place::{Number, Place};
 use crate::forms::{Builds, EventForm, Forms};
@@ -27,10 +28,14 @@ struct Shown {
 }
 
 pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
-    let oldest_first = query.oldest_first(&EVENT_COLUMNS)?;
-    let wanted = query.page();
+    let order = query.order(&EVENT_COLUMNS)?;
+    let (wanted, client) = (query.page(), api.web.client());
     let page = match filters::events(&query)? {
-        Some(filter) => api.web.ask(api.web.client().events(filter, wanted.paging(oldest_first))).await?,
+        Some(filter) if order.is_by_number() => api.web.ask(client.events(filter, wanted.paging(order))).await?,
+        Some(filter) => {
+            let all = order::all(|paging| api.web.ask(client.events(filter.clone(), paging))).await?;
+            Page { items: order.page(all.items, wanted, order::of_event), ..all }
+        }
         None => nothing(),
     };
     let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());

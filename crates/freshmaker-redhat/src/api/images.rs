@@ -1,13 +1,15 @@
-//! Whether an image is rebuilt, as far as the catalog says.
+//! Whether images are rebuilt, as far as the catalog says.
 
 use super::Api;
 use super::answer::{Answer, Failure, told};
-use crate::image::Publication;
+use crate::contracts::ImageRepositories;
+use crate::image::{CatalogImage, Publication};
+use crate::released::listed;
 use freshmaker::artifact::Nvr;
 use freshmaker_web::Problem;
 use freshmaker_web::axum::extract::{Path, State};
 use freshmaker_web::axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Map, json};
 use std::collections::BTreeSet;
 
 /// Says from which content sets an image is rebuilt, or why it is not.
@@ -21,25 +23,76 @@ pub(super) async fn verify(State(api): State<Api>, Path(image): Path<String>) ->
     let Some(image) = found.into_iter().find(|image| *image.nvr() == nvr) else {
         return Err(Failure::bad("No images found for the specified NVR"));
     };
-    if image.publication() == Publication::Unpublished {
+    if let Some(repositories) = &api.repositories {
+        in_rebuilt_repository(repositories.as_ref(), &image).await?;
+    } else if image.publication() == Publication::Unpublished {
         let text = "Only published repositories or unpublished exceptions can be rebuilt";
         return Err(Failure::bad(format!("{text}, but the repository of {nvr} is not published.")));
     }
     if image.is_hotfix() {
         return Err(Failure::bad(format!("{nvr} is a hotfix for one customer, which is not rebuilt.")));
     }
+    let content_sets = content_sets(&image)?;
+    Ok(told(StatusCode::OK, &json!({ "images": { (nvr.to_string()): content_sets }, "msg": found_images(1) })))
+}
+
+/// Refuses an image if no repository that has it is one whose images are rebuilt.
+async fn in_rebuilt_repository(catalog: &dyn ImageRepositories, image: &CatalogImage) -> Result<(), Failure> {
+    let names: BTreeSet<String> = image.repositories().cloned().collect();
+    let verdicts = catalog.rebuilt(&names).await.map_err(Problem::from)?;
+    let mut refusals = BTreeSet::new();
+    for verdict in verdicts.into_values() {
+        match verdict {
+            Ok(_) => return Ok(()),
+            Err(why) => drop(refusals.insert(why)),
+        }
+    }
+    match refusals.pop_first() {
+        Some(why) => Err(Failure::bad(why)),
+        None => Err(Failure::bad(format!("Cannot get repository for image {}.", image.nvr()))),
+    }
+}
+
+/// Says which images of a repository are rebuilt, or why none is. Hotfixes for one customer are
+/// left out, because they are not rebuilt.
+pub(super) async fn verify_repository(State(api): State<Api>, Path((project, name)): Path<(String, String)>) -> Answer {
+    let Some(catalog) = &api.repositories else {
+        return Err(not_there("This service has no catalog of image repositories to ask."));
+    };
+    let name = format!("{project}/{name}");
+    let mut verdicts = catalog.rebuilt(&[name.clone()].into()).await.map_err(Problem::from)?;
+    let repository = match verdicts.remove(&name) {
+        Some(Ok(repository)) => repository,
+        Some(Err(why)) => return Err(Failure::bad(why)),
+        None => return Err(Failure::bad(format!("Cannot get repository {name}."))),
+    };
+    let mut images = Map::new();
+    for tagged in catalog.images_in(&repository).await.map_err(Problem::from)? {
+        if !tagged.image.is_hotfix() {
+            let shown = json!({ "content_sets": content_sets(&tagged.image)?, "tags": tagged.tags });
+            images.insert(tagged.image.nvr().to_string(), shown);
+        }
+    }
+    if images.is_empty() {
+        let tags = listed(&repository.tags);
+        return Err(Failure::bad(format!("No published images tagged by {tags} found in repository")));
+    }
+    let (msg, repository) = (found_images(images.len()), json!({ "auto_rebuild_tags": repository.tags }));
+    Ok(told(StatusCode::OK, &json!({ "images": images, "msg": msg, "repository": repository })))
+}
+
+/// Returns the content sets of an image, without which it is not rebuilt.
+fn content_sets(image: &CatalogImage) -> Result<Vec<&String>, Failure> {
     let content_sets: Vec<_> = image.content_sets().collect();
     if content_sets.is_empty() {
         let text = "in this repository, but it cannot be rebuilt, because the \"content_sets\" are not set";
-        return Err(Failure::bad(format!("Found image \"{nvr}\" {text} for this image.")));
+        return Err(Failure::bad(format!("Found image \"{}\" {text} for this image.", image.nvr())));
     }
-    let msg = "Found 1 images which are handled by Freshmaker for defined content_sets.";
-    Ok(told(StatusCode::OK, &json!({ "images": { (nvr.to_string()): content_sets }, "msg": msg })))
+    Ok(content_sets)
 }
 
-/// Says that catalogs cannot be asked about repositories.
-pub(super) async fn verify_repository() -> Failure {
-    not_there("The catalog cannot be asked about a repository. Ask verify-image about its images.")
+fn found_images(count: usize) -> String {
+    format!("Found {count} images which are handled by Freshmaker for defined content_sets.")
 }
 
 fn not_there(message: &str) -> Failure {

@@ -15,13 +15,18 @@
 //! | `PATCH events/{id}` with `{"action": "cancel"}` | the event |
 //!
 //! # Lists
-//! `items` and `meta`, with `page` (from 1), `per_page` (10; at most 100) and `order_by` (`id` or
-//! `-id`, which is the default). Filters of events, all of which may be repeated: `message_id`,
-//! `search_key`, `event_type_id`, `requester`, `state` by number or name. Filters of builds: `type`
-//! and `state` by number or name, `name`, `event_id`, `dep_on_id`, `build_id`, `original_nvr`,
-//! `rebuilt_nvr`, `event_type_id`, `event_search_key`. A build that several events share is found
-//! by each of them, and shows one. Parameters that are not known are ignored, as in the service. A
-//! list costs the same number of storage calls, however long it is.
+//! `items` and `meta`, with `page` (from 1), `per_page` (10; at most 100) and `order_by`, which is
+//! `-id` if it is missing. Events have the orders `id` and `message_id`, builds `id`, `name`,
+//! `event_id`, `dep_on_id`, `build_id`, `original_nvr` and `rebuilt_nvr`. In another order than
+//! that of `id`, all rows that fit the filter are read, and a list of more than 10,000 is refused.
+//!
+//! Filters of events, all of which may be repeated: `message_id`, `search_key`, `event_type_id`,
+//! `requester`, `state` by number or name. Filters of builds: `type` and `state` by number or name,
+//! `name`, `event_id`, `dep_on_id`, `build_id`, `original_nvr`, `rebuilt_nvr`, `event_type_id`,
+//! `event_search_key`. A build that several events share is found by each of them, and shows one.
+//! Parameters that are not known are ignored, as in the service. A list costs the same number of
+//! storage calls, however long it is; in another order than that of `id`, one more for each 1,000
+//! rows.
 //!
 //! Version 1 shows the builds of each event, version 2 how many are in which state;
 //! `show_full_json=True` or `False` chooses the other one. If rows cannot be read, the answer has
@@ -56,12 +61,13 @@ mod images;
 mod kinds;
 mod load;
 mod metrics;
+mod order;
 mod paging;
 mod place;
 mod requests;
 mod routes;
 
-use crate::contracts::Images;
+use crate::contracts::{ImageRepositories, Images};
 use freshmaker::time::to_micros;
 use freshmaker_web::Web;
 use freshmaker_web::axum::Router;
@@ -100,14 +106,16 @@ pub struct FreshmakerApi {
     web: Web,
     base: Option<String>,
     images: Option<Arc<dyn Images>>,
+    repositories: Option<Arc<dyn ImageRepositories>>,
     wait: Duration,
 }
 
 impl fmt::Debug for FreshmakerApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { web, base, images, wait } = self;
+        let Self { web, base, images, repositories, wait } = self;
         let mut shown = f.debug_struct("FreshmakerApi");
-        shown.field("web", web).field("base", base).field("images", images).field("wait", wait).finish()
+        shown.field("web", web).field("base", base).field("images", images);
+        shown.field("repositories", repositories).field("wait", wait).finish()
     }
 }
 
@@ -118,7 +126,7 @@ impl FreshmakerApi {
     /// The interface over the client of this service.
     #[must_use]
     pub fn new(web: Web) -> Self {
-        Self { web, base: None, images: None, wait: Duration::from_secs(5) }
+        Self { web, base: None, images: None, repositories: None, wait: Duration::from_secs(5) }
     }
 
     /// Sets the address under which clients reach the service, for links between pages and for
@@ -134,6 +142,15 @@ impl FreshmakerApi {
     #[must_use]
     pub fn images(mut self, images: Arc<dyn Images>) -> Self {
         self.images = Some(images);
+        self
+    }
+
+    /// Sets the catalog that `verify-image-repository` asks, and `verify-image` about the
+    /// repositories of its image. Without it, the first answers 501, and the second only says
+    /// whether the image is published.
+    #[must_use]
+    pub fn repositories(mut self, repositories: Arc<dyn ImageRepositories>) -> Self {
+        self.repositories = Some(repositories);
         self
     }
 
@@ -153,10 +170,10 @@ impl FreshmakerApi {
 
     /// The same with other routes behind the same layers, see [`Web::router_with`].
     pub fn router_with(&self, others: Router) -> Router {
-        let Self { web, base, images, wait } = self.clone();
+        let Self { web, base, images, repositories, wait } = self.clone();
         let wait = wait.min(web.config().limits.timeout / 2);
         let (latest, times) = (AtomicI64::new(0), metrics::Times::default());
-        let api = Api(Arc::new(Shared { web, base, images, wait, latest, times }));
+        let api = Api(Arc::new(Shared { web, base, images, repositories, wait, latest, times }));
         answer::in_our_form(self.web.router_with(routes::all(&api).merge(others)))
     }
 }
@@ -169,6 +186,7 @@ struct Shared {
     web: Web,
     base: Option<String>,
     images: Option<Arc<dyn Images>>,
+    repositories: Option<Arc<dyn ImageRepositories>>,
     wait: Duration,
     /// The moment of the latest message of this process, in microseconds.
     latest: AtomicI64,

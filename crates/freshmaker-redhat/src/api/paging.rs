@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::answer::Failure;
+use super::order::Order;
 use super::place::Place;
 use freshmaker::backend::Paging;
 use freshmaker_web::axum::extract::FromRequestParts;
@@ -68,16 +69,13 @@ impl Query {
         Wanted { page, per_page }
     }
 
-    /// Reads the order: `id` or `-id`. `columns` are those that the service has.
-    pub(super) fn oldest_first(&self, columns: &[&str]) -> Result<bool, Failure> {
+    /// Reads the order: one of the columns that the service has, with `-` in front for the
+    /// opposite.
+    pub(super) fn order(&self, columns: &[&'static str]) -> Result<Order, Failure> {
         let text = self.first("order_by").unwrap_or("-id");
-        let column = text.strip_prefix('-').filter(|column| !column.is_empty()).unwrap_or(text);
-        if column == "id" {
-            return Ok(column == text);
-        }
-        if columns.contains(&column) {
-            let text = format!("Ordering by {column} is not supported, supported order_by keys are: ['id']");
-            return Err(Failure::bad(text));
+        let name = text.strip_prefix('-').filter(|name| !name.is_empty()).unwrap_or(text);
+        if let Some(column) = columns.iter().find(|column| **column == name) {
+            return Ok(Order { column, descending: name != text });
         }
         // Columns in the form of Python, as the service has them in its answer.
         let columns: Vec<_> = columns.iter().map(|column| format!("'{column}'")).collect();
@@ -94,10 +92,21 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What the storage is asked for.
-    pub(super) fn paging(self, oldest_first: bool) -> Paging {
-        let offset = (self.page - 1) * u64::from(self.per_page);
-        Paging { oldest_first, ..Paging::first(self.per_page).skip(offset).counted() }
+    /// How many rows are on the pages before.
+    fn offset(self) -> u64 {
+        (self.page - 1) * u64::from(self.per_page)
+    }
+
+    /// What the storage is asked for, in an order that it has.
+    pub(super) fn paging(self, order: Order) -> Paging {
+        let paging = Paging::first(self.per_page).skip(self.offset()).counted();
+        Paging { oldest_first: !order.descending, ..paging }
+    }
+
+    /// Cuts the page out of all rows.
+    pub(super) fn cut<T>(self, rows: Vec<T>) -> impl Iterator<Item = T> {
+        let offset = usize::try_from(self.offset()).unwrap_or(usize::MAX);
+        rows.into_iter().skip(offset).take(self.per_page as usize)
     }
 
     /// The position in a list with so many rows.
@@ -190,12 +199,28 @@ mod tests {
     #[test]
     fn orders_are_read() {
         let columns = ["id", "message_id"];
-        assert!(!query("").oldest_first(&columns).unwrap());
-        assert!(query("order_by=id").oldest_first(&columns).unwrap());
-        for text in ["order_by=message_id", "order_by=-message_id", "order_by=-", "order_by=--id", "order_by="] {
-            let Failure::Refused(status, message) = query(text).oldest_first(&columns).unwrap_err() else { panic!() };
-            assert_eq!(status, 400);
-            assert_eq!(message.contains("message_id is not supported"), text.contains("message_id"), "{message}");
+        for (text, column, descending) in [
+            ("", "id", true),
+            ("order_by=id", "id", false),
+            ("order_by=-id", "id", true),
+            ("order_by=message_id", "message_id", false),
+            ("order_by=-message_id&order_by=id", "message_id", true),
+        ] {
+            assert_eq!(query(text).order(&columns).unwrap(), Order { column, descending }, "{text}");
         }
+        for text in ["order_by=name", "order_by=-", "order_by=--id", "order_by=", "order_by=id;"] {
+            let Failure::Refused(status, message) = query(text).order(&columns).unwrap_err() else { panic!() };
+            assert_eq!(status, 400);
+            assert!(message.ends_with("allowed keys are: ['id', 'message_id']"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_cut_out_of_all_rows() {
+        let cut = |text: &str| query(text).page().cut((0..25).collect()).collect::<Vec<i32>>();
+        assert_eq!(cut("page=2&per_page=10"), (10..20).collect::<Vec<_>>());
+        assert_eq!(cut("page=3&per_page=10"), (20..25).collect::<Vec<_>>());
+        assert_eq!(cut("page=4&per_page=10"), []);
+        assert_eq!(cut("per_page=0"), []);
     }
 }

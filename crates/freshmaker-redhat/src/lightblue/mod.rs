@@ -62,7 +62,7 @@ mod client;
 mod query;
 mod record;
 
-use crate::contracts::{Containing, Images};
+use crate::contracts::{Containing, ImageRepositories, Images, RebuiltRepository, TaggedImage};
 use crate::image::CatalogImage;
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
@@ -75,7 +75,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use query::Question;
 use record::Wrong;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Number of repositories in one query, as the service is used to.
@@ -226,6 +226,14 @@ impl released::Catalog for Lightblue {
         &self.config.build_registries
     }
 
+    fn release_categories(&self) -> &BTreeSet<String> {
+        &self.config.release_categories
+    }
+
+    fn unpublished_exceptions(&self) -> &BTreeSet<UnpublishedRepository> {
+        &self.config.unpublished_exceptions
+    }
+
     async fn offered_repositories(&self) -> Result<Vec<Repository>> {
         self.client.find(query::offered_repositories(&self.config), record::repository).await
     }
@@ -234,6 +242,12 @@ impl released::Catalog for Lightblue {
         let questions = chunks(names, REPOSITORIES_A_QUERY);
         let questions = questions.iter().map(|names| query::named_repositories(names)).collect();
         self.ask(questions, record::repository).await
+    }
+
+    async fn own_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>> {
+        let questions = chunks(names, REPOSITORIES_A_QUERY);
+        let questions = questions.iter().map(|names| query::own_repositories(names, &self.config.vendors));
+        self.ask(questions.collect(), record::repository).await
     }
 
     async fn images_in(&self, repositories: &Repositories, wanted: &Containing) -> Result<Vec<Image>> {
@@ -278,5 +292,19 @@ impl Images for Lightblue {
         packages: &BTreeSet<String>,
     ) -> Result<Vec<CatalogImage>> {
         released::offered(self, names_and_versions, packages).await
+    }
+}
+
+#[async_trait]
+impl ImageRepositories for Lightblue {
+    async fn rebuilt(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, std::result::Result<RebuiltRepository, String>>> {
+        released::rebuilt(self, names).await
+    }
+
+    async fn images_in(&self, repository: &RebuiltRepository) -> Result<Vec<TaggedImage>> {
+        released::images_in(self, repository).await
     }
 }

@@ -90,6 +90,15 @@ pub(super) fn named_repositories(names: &[String]) -> Question {
     repositories(one_of("repository", names.iter().map(String::as_str)))
 }
 
+/// Asks for repositories by their names, of one of these vendors if there are any.
+pub(super) fn own_repositories(names: &[String], vendors: &BTreeSet<String>) -> Question {
+    let named = one_of("repository", names.iter().map(String::as_str));
+    if vendors.is_empty() {
+        return repositories(named);
+    }
+    repositories(json!({ "$and": [named, one_of("vendorLabel", texts(vendors))] }))
+}
+
 /// Asks for images, with their packages of these names. Without names, packages are not asked for.
 fn images(query: Value, packages: &BTreeSet<String>) -> Question {
     let mut projection = vec![
@@ -114,8 +123,8 @@ fn images(query: Value, packages: &BTreeSet<String>) -> Question {
     Question { entity: Entity::Image, query, projection }
 }
 
-/// Asks for the published images in these repositories that have one of these tags somewhere, one
-/// of these packages, and one of these content sets if there are any.
+/// Asks for the published images in these repositories that have one of these tags somewhere, and
+/// one of these packages and one of these content sets if there are any.
 pub(super) fn images_in(
     repositories: &[String],
     tags: &BTreeSet<String>,
@@ -126,7 +135,9 @@ pub(super) fn images_in(
     if !content_sets.is_empty() {
         all.push(one_of("content_sets.*", texts(content_sets)));
     }
-    all.push(one_of("rpm_manifest.*.rpms.*.name", texts(packages)));
+    if !packages.is_empty() {
+        all.push(one_of("rpm_manifest.*.rpms.*.name", texts(packages)));
+    }
     all.push(one_of("repositories.*.repository", repositories.iter().map(String::as_str)));
     images(json!({ "$and": all }), packages)
 }

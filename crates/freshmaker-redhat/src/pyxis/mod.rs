@@ -63,7 +63,7 @@ mod client;
 mod query;
 mod record;
 
-use crate::contracts::{Containing, Images};
+use crate::contracts::{Containing, ImageRepositories, Images, RebuiltRepository, TaggedImage};
 use crate::image::CatalogImage;
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
@@ -74,7 +74,7 @@ use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{HttpConfig, Secret};
 use futures_util::{StreamExt, TryStreamExt};
 use query::Question;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Number of repositories in one query for images.
@@ -215,6 +215,18 @@ impl Pyxis {
         self.client.find(question, self.config.page.into(), record::repository).await
     }
 
+    /// Asks about repositories of these names, several questions at the same time.
+    async fn named(
+        &self,
+        names: BTreeSet<String>,
+        question: impl Fn(&[String]) -> Question,
+    ) -> Result<Vec<Repository>> {
+        let questions = chunks(names, NAMES_A_QUERY);
+        let answers: Vec<_> = questions.iter().map(|names| self.repositories(question(names))).collect();
+        let answers = futures_util::stream::iter(answers).buffered(self.config.parallel);
+        Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
     /// Asks several questions at the same time and returns all images of their answers, with their
     /// packages of these names.
     async fn ask(&self, questions: Vec<Question>, packages: &BTreeSet<String>) -> Result<Vec<Image>> {
@@ -236,22 +248,30 @@ impl released::Catalog for Pyxis {
         &self.config.build_registries
     }
 
+    fn release_categories(&self) -> &BTreeSet<String> {
+        &self.config.release_categories
+    }
+
+    fn unpublished_exceptions(&self) -> &BTreeSet<UnpublishedRepository> {
+        &self.config.unpublished_exceptions
+    }
+
     async fn offered_repositories(&self) -> Result<Vec<Repository>> {
         self.repositories(query::offered_repositories(&self.config)).await
     }
 
     async fn named_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>> {
-        let questions = chunks(names, NAMES_A_QUERY);
-        let answers: Vec<_> =
-            questions.iter().map(|names| self.repositories(query::named_repositories(names))).collect();
-        let answers = futures_util::stream::iter(answers).buffered(self.config.parallel);
-        Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+        self.named(names, query::named_repositories).await
+    }
+
+    async fn own_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>> {
+        self.named(names, |names| query::own_repositories(names, &self.config.vendors)).await
     }
 
     async fn images_in(&self, repositories: &Repositories, wanted: &Containing) -> Result<Vec<Image>> {
         let Containing { packages, content_sets } = wanted;
         let parts = repositories.parts(REPOSITORIES_A_QUERY);
-        let by_package = self.config.package_filter;
+        let by_package = self.config.package_filter && !packages.is_empty();
         let questions =
             parts.iter().map(|(names, tags)| query::images_in(names, tags, packages, content_sets, by_package));
         self.ask(questions.collect(), packages).await
@@ -290,5 +310,19 @@ impl Images for Pyxis {
         packages: &BTreeSet<String>,
     ) -> Result<Vec<CatalogImage>> {
         released::offered(self, names_and_versions, packages).await
+    }
+}
+
+#[async_trait]
+impl ImageRepositories for Pyxis {
+    async fn rebuilt(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, std::result::Result<RebuiltRepository, String>>> {
+        released::rebuilt(self, names).await
+    }
+
+    async fn images_in(&self, repository: &RebuiltRepository) -> Result<Vec<TaggedImage>> {
+        released::images_in(self, repository).await
     }
 }

@@ -117,6 +117,15 @@ pub(super) fn named_repositories(names: &[String]) -> Question {
     Question { entity: Entity::Repository, filter: json!({ "repository": { "in": names } }) }
 }
 
+/// Asks for repositories by their names, of one of these vendors if there are any.
+pub(super) fn own_repositories(names: &[String], vendors: &BTreeSet<String>) -> Question {
+    let mut all = vec![json!({ "repository": { "in": names } })];
+    if !vendors.is_empty() {
+        all.push(json!({ "vendor_label": { "in": vendors } }));
+    }
+    Question { entity: Entity::Repository, filter: json!({ "and": all }) }
+}
+
 /// Holds for images that are published in some repository.
 fn published() -> Value {
     json!({ "repositories_elemMatch": { "and": [{ "published": { "eq": true } }] } })
@@ -143,7 +152,8 @@ pub(super) fn images_in(
     if by_package {
         all.push(json!({ "rpm_manifest": { "rpms": { "name": { "in": packages } } } }));
     }
-    Question { entity: Entity::Image { packages: true, total: false }, filter: json!({ "and": all }) }
+    let packages = !packages.is_empty();
+    Question { entity: Entity::Image { packages, total: false }, filter: json!({ "and": all }) }
 }
 
 /// Asks for images by the NVRs of their builds.

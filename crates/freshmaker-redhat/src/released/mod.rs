@@ -4,6 +4,7 @@
 //! which order, and which of the answers are meant is the same for all, and is here.
 
 mod catalog;
+mod rebuilt;
 
 use crate::contracts::Containing;
 use crate::image::CatalogImage;
@@ -12,6 +13,7 @@ use catalog::Architectures;
 pub(crate) use catalog::{Entry, Image, Repositories, Repository};
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
+pub(crate) use rebuilt::{images_in, listed, rebuilt};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a repository that is not published, and whose images are rebuilt all the same.
@@ -40,13 +42,23 @@ pub(crate) trait Catalog: Sync {
     /// Returns the registries that only builds use.
     fn build_registries(&self) -> &BTreeSet<String>;
 
+    /// Returns the release categories of repositories whose images are rebuilt; if empty, all.
+    fn release_categories(&self) -> &BTreeSet<String>;
+
+    /// Returns the unpublished repositories whose images are rebuilt all the same.
+    fn unpublished_exceptions(&self) -> &BTreeSet<UnpublishedRepository>;
+
     /// Returns the repositories whose images are offered, with those that have no tags.
     async fn offered_repositories(&self) -> Result<Vec<Repository>>;
 
     /// Returns the repositories of these names, in whichever registry they are.
     async fn named_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>>;
 
-    /// Returns the published images in these repositories.
+    /// Returns the repositories of these names and of the configured vendors.
+    async fn own_repositories(&self, names: BTreeSet<String>) -> Result<Vec<Repository>>;
+
+    /// Returns the published images in these repositories. If no packages are asked for, those with
+    /// any packages.
     async fn images_in(&self, repositories: &Repositories, wanted: &Containing) -> Result<Vec<Image>>;
 
     /// Returns the images of these builds.

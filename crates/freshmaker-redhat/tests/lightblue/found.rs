@@ -2,7 +2,7 @@
 
 use crate::world::{REGISTRY, World, app, bare, bash, nvrs, texts};
 use freshmaker::graph::EdgeKind;
-use freshmaker_redhat::contracts::{Containing, Images};
+use freshmaker_redhat::contracts::{Containing, ImageRepositories, Images};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeRepository};
 use freshmaker_redhat::image::{CatalogImage, Publication};
 use freshmaker_redhat::lightblue::UnpublishedRepository;
@@ -286,4 +286,61 @@ async fn nothing_is_asked_about_nothing() {
     assert_eq!(world.lightblue.images(&[].into(), &texts(["bash"])).await.unwrap(), []);
     assert_eq!(world.lightblue.offered(&[].into(), &texts(["bash"])).await.unwrap(), []);
     assert_eq!(world.asked(), (0, 0));
+}
+
+#[tokio::test]
+async fn why_no_image_of_a_repository_is_rebuilt() {
+    let world = shop().await;
+    world.service.add_repository(FakeRepository::new("build.example.com", "app"));
+    for registry in [REGISTRY, "other.example.com"] {
+        world.service.add_repository(FakeRepository::new(registry, "twice"));
+    }
+    let names = ["app", "slow", "eus", "beta", "old", "manual", "hidden", "partner", "twice"];
+    let verdicts = world.lightblue.rebuilt(&texts(names)).await.unwrap();
+    let unpublished = "Only published repositories or unpublished exceptions can be rebuilt, but this repository is \
+                       not published.";
+    for (name, tags) in [("app", "latest"), ("slow", "stable"), ("eus", "latest"), ("beta", "latest")] {
+        let repository = verdicts[name].as_ref().unwrap();
+        assert_eq!((repository.registry.as_deref(), &repository.tags), (Some(REGISTRY), &texts([tags])), "{name}");
+    }
+    for (name, why) in [
+        (
+            "old",
+            "Only repositories with one of the release categories ['Beta', 'Generally Available', 'Tech Preview'] \
+             can be rebuilt, but found ['Deprecated'].",
+        ),
+        (
+            "manual",
+            "The \"auto_rebuild_tags\" are not set, or set to an empty list: rebuilds of images in this repository \
+             are disabled.",
+        ),
+        ("hidden", unpublished),
+        ("partner", "Cannot get repository partner from lightblue."),
+        ("twice", "Several registries have the repository twice: other.example.com, registry.example.com."),
+    ] {
+        assert_eq!(verdicts[name].as_ref().unwrap_err(), why);
+    }
+    assert_eq!(verdicts.len(), names.len());
+    assert_eq!(world.asked(), (1, 0));
+}
+
+#[tokio::test]
+async fn images_of_a_repository_come_with_their_tags_there() {
+    let world = shop().await;
+    for image in [
+        bare("a-container-1-1").published_in(REGISTRY, "app", ["latest", "1.0"]),
+        bare("b-container-1-1").published_in(REGISTRY, "app", ["1.0"]).published_in(REGISTRY, "slow", ["latest"]),
+        bare("c-container-1-1").published_in("build.example.com", "app", ["latest"]),
+        FakeImage::new("d-container", "d-container-1-1").published_in(REGISTRY, "app", ["latest"]),
+    ] {
+        world.service.add_image(image);
+    }
+    let verdicts = world.lightblue.rebuilt(&texts(["app"])).await.unwrap();
+    let found = world.lightblue.images_in(verdicts["app"].as_ref().unwrap()).await.unwrap();
+    let shown: Vec<_> = found.iter().map(|it| (it.image.nvr().to_string(), it.tags.clone())).collect();
+    let tags = |tags: &[&str]| texts(tags.iter().copied());
+    // The last one has no packages that anybody knows.
+    let (first, last) = (("a-container-1-1", ["1.0", "latest"].as_slice()), ("d-container-1-1", ["latest"].as_slice()));
+    assert_eq!(shown, [first, last].map(|(nvr, names)| (nvr.to_owned(), tags(names))));
+    assert_eq!(found[0].image.publication(), Publication::Released);
 }

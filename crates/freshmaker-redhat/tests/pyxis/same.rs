@@ -1,12 +1,12 @@
 //! One world told by Lightblue and by Pyxis: the answers are the same.
 
 use crate::world::{REGISTRY, client, texts};
-use freshmaker_redhat::contracts::{Containing, Images};
+use freshmaker_redhat::contracts::{Containing, ImageRepositories, Images};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig, UnpublishedRepository};
 use freshmaker_redhat::pyxis::Pyxis;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const REGISTRIES: [&str; 3] = [REGISTRY, "other.example.com", "build.example.com"];
 const TAGS: [&str; 3] = ["latest", "stable", "1"];
@@ -90,7 +90,7 @@ fn image(random: &mut fastrand::Rng, number: usize) -> Vec<FakeImage> {
 
 #[tokio::test]
 async fn both_answer_the_same() {
-    let mut found = [0; 3];
+    let mut found = [0; 5];
     for seed in 0..40 {
         let random = &mut fastrand::Rng::with_seed(seed);
         let repositories: Vec<_> = (0..12).map(|number| repository(random, number)).collect();
@@ -121,8 +121,35 @@ async fn both_answer_the_same() {
             assert_eq!(answers.0, answers.1, "seed {seed}");
             found[2] += answers.0.len();
         }
+        let (rebuilt, images) = repositories_of(&twins, seed).await;
+        (found[3], found[4]) = (found[3] + rebuilt, found[4] + images);
         assert!(!twins.lightblue.0.asked().is_empty() && !twins.pyxis.0.asked().is_empty());
     }
     // The worlds are not too empty to differ.
     assert!(found.iter().all(|found| *found > 50), "{found:?}");
+}
+
+/// Asks both about every repository, and returns how many repositories and images are rebuilt. What
+/// is found by its packages is in one of these repositories.
+async fn repositories_of(twins: &Twins, seed: u64) -> (usize, usize) {
+    let (lightblue, pyxis) = (&twins.lightblue.1, &twins.pyxis.1);
+    let names = (0..8).map(|number| format!("repository-{number}")).collect();
+    let (old, new) = (lightblue.rebuilt(&names).await.unwrap(), pyxis.rebuilt(&names).await.unwrap());
+    let same_text = |(name, verdict): (&String, &Result<_, String>)| {
+        (name.clone(), verdict.clone().map_err(|text: String| text.replace("lightblue", "pyxis")))
+    };
+    assert_eq!(old.iter().map(same_text).collect::<BTreeMap<_, _>>(), new, "seed {seed}");
+    let unclear = new.values().any(|verdict| verdict.as_ref().is_err_and(|text| text.starts_with("Several")));
+    let (mut rebuilt, mut images) = (0, BTreeSet::new());
+    for repository in new.values().flatten() {
+        let answers = (lightblue.images_in(repository).await.unwrap(), pyxis.images_in(repository).await.unwrap());
+        assert_eq!(answers.0, answers.1, "seed {seed}: {repository:?}");
+        assert!(answers.0.iter().all(|tagged| !tagged.tags.is_disjoint(&repository.tags)), "{answers:?}");
+        rebuilt += 1;
+        images.extend(answers.0.into_iter().map(|tagged| tagged.image.nvr().clone()));
+    }
+    let wanted = Containing { packages: texts(PACKAGES), ..Containing::default() };
+    let by_package = pyxis.containing(&wanted).await.unwrap();
+    assert!(unclear || by_package.iter().all(|image| images.contains(image.nvr())), "seed {seed}");
+    (rebuilt, images.len())
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod attacks;
 mod costs;
 mod hostile;
 mod issuer;
@@ -16,4 +17,5 @@ mod server;
 mod strangers;
 mod stream;
 mod support;
+mod traces;
 mod writes;

@@ -1,10 +1,14 @@
 //! The dashboard and the alerts name metrics, labels and routes that exist.
 
-use super::support::Service;
+use super::support::{Service, ask, request};
 use freshmaker::rebuild::{Failure, FailureClass};
 use freshmaker_testing::world::message;
+use freshmaker_web::axum::Router;
+use freshmaker_web::axum::http::Method;
+use freshmaker_web::{Config, router};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const DASHBOARD: &str = include_str!("../../observability/dashboard.json");
 const ALERTS: &str = include_str!("../../observability/alerts.yaml");
@@ -17,12 +21,14 @@ async fn eventful() -> String {
     service.push("base").await;
     service.engine.client().receive(message("broken", "image.pushed", "{")).await.unwrap();
     service.settle().await;
+    service.push("base").await;
+    service.settle().await;
     let client = service.engine.client();
     client.pause("builder", "repairs", "somebody").await.unwrap();
     let message = service.push("base").await;
     let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
     service.engine.run_until(handled).await.unwrap();
-    service.world.clock.set_forward(std::time::Duration::from_secs(7200));
+    service.world.clock.set_forward(Duration::from_secs(7200));
     service.get("/api/3/overview").await;
     String::from_utf8(service.get("/metrics").await.body).unwrap()
 }
@@ -100,4 +106,82 @@ async fn alerts_send_people_to_routes_that_answer() {
         routes += 1;
     }
     assert!(routes > 5);
+}
+
+async fn metrics(router: &Router) -> String {
+    let answer = ask(router, request(Method::GET, "/metrics")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    String::from_utf8(answer.body).unwrap()
+}
+
+/// The number behind a name and its labels.
+fn value(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not there: {metrics}")).parse().unwrap()
+}
+
+/// How many events were observed in each stage, and as fixed.
+fn observed(metrics: &str) -> [f64; 4] {
+    let stages = ["received_to_planned", "planned_to_started", "started_to_ended"];
+    let [one, two, three] =
+        stages.map(|stage| value(metrics, &format!("freshmaker_stage_seconds_count{{stage=\"{stage}\"}}")));
+    let fixed = metrics.lines().filter(|line| line.starts_with("freshmaker_advisory_to_fixed_seconds_count"));
+    [one, two, three, fixed.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()]
+}
+
+/// The same service, started anew now.
+fn started_anew(service: &Service) -> Router {
+    let mut config = Config::loopback();
+    config.clock = service.world.clock.clone();
+    router(service.engine.client(), config)
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_observed_once_when_they_end() {
+    let service = Service::open();
+    let client = service.engine.client();
+    service.push("base").await;
+    service.settle().await;
+    for _ in 0..2 {
+        let metrics = metrics(&service.router).await;
+        assert_eq!(observed(&metrics), [1.0; 4]);
+        let fixed = "freshmaker_advisory_to_fixed_seconds_count{severity=\"moderate\",kind=\"image.pushed\"}";
+        assert_eq!(value(&metrics, fixed), 1.0);
+    }
+    client.pause("builder", "repairs", "somebody").await.unwrap();
+    let message = service.push("base").await;
+    let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
+    service.engine.run_until(handled).await.unwrap();
+    service.world.clock.set_forward(Duration::from_secs(1000));
+    let late = started_anew(&service);
+    assert_eq!(observed(&metrics(&late).await), [0.0; 4], "what ended before, and what is open");
+    client.resume("builder").await.unwrap();
+    service.settle().await;
+    let after = metrics(&late).await;
+    assert_eq!(observed(&after), [1.0; 4], "what was open at the start");
+    assert!(value(&after, "freshmaker_stage_seconds_sum{stage=\"planned_to_started\"}") >= 1000.0, "{after}");
+    assert_eq!(observed(&metrics(&service.router).await), [2.0; 4]);
+    assert_eq!(observed(&metrics(&started_anew(&service)).await), [0.0; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_and_shared_builds_are_told_apart() {
+    let service = Service::open();
+    let client = service.engine.client();
+    client.pause("builder", "repairs", "somebody").await.unwrap();
+    for _ in 0..2 {
+        let message = service.push("base").await;
+        let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
+        service.engine.run_until(handled).await.unwrap();
+    }
+    client.resume("builder").await.unwrap();
+    service.settle().await;
+    let before = metrics(&service.router).await;
+    let builds = service.get("/api/3/builds?state=DONE&count=true").await.json()["total"].as_f64().unwrap();
+    assert_eq!(value(&before, "freshmaker_builds_saved_total{how=\"shared\"}"), builds, "{before}");
+    service.world.builds.fail_next(&"app".into(), Failure::new(FailureClass::Permanent, "no space"));
+    service.push("base").await;
+    service.settle().await;
+    let after = metrics(&service.router).await;
+    assert_eq!((observed(&before), observed(&after)), ([2.0; 4], [3.0, 3.0, 3.0, 2.0]), "a failure is no fix");
 }

@@ -27,6 +27,8 @@ async fn no_list_asks_for_each_of_its_rows() {
             ("/api/1/builds/?event_id=1&order_by=id&per_page=1", &builds),
             ("/api/1/builds/?per_page=100", &builds),
             ("/api/1/builds/1", &builds),
+            ("/api/1/builds/?per_page=2&order_by=-dep_on_id", &builds),
+            ("/api/2/events/?per_page=2&order_by=message_id", &summary),
             ("/api/1/events/?event_type_id=99", &[]),
         ] {
             let told = get(&router, path).await;

@@ -3,6 +3,7 @@
 mod access;
 mod broken;
 mod costs;
+mod images;
 mod replay;
 mod writes;
 

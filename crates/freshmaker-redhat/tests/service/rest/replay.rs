@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use freshmaker::Client;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
-use freshmaker_redhat::contracts::{Containing, Images};
+use freshmaker_redhat::contracts::{Containing, ImageRepositories, Images, RebuiltRepository, TaggedImage};
 use freshmaker_redhat::image::CatalogImage;
 use freshmaker_testing::world::World;
 use freshmaker_web::axum::Router;
 use freshmaker_web::axum::body::Body;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,11 +63,6 @@ fn about_us(expected: &mut Expected) {
     expected.json["version"] = json!(env!("CARGO_PKG_VERSION"));
 }
 
-fn not_set_up(expected: &mut Expected) {
-    let text = "The catalog cannot be asked about a repository. Ask verify-image about its images.";
-    error(expected, 501, "Not Implemented", text);
-}
-
 fn other_catalog(expected: &mut Expected) {
     refused(expected, "No images found for the specified NVR");
 }
@@ -108,7 +103,6 @@ const DIFFERENT: &[(i64, &str, Instead)] = &[
     (20, "links between pages keep all values of a filter", both_states),
     (63, "our version", about_us),
     (70, "a wrong method is 405, not 500", wrong_method),
-    (75, "the contracts of catalogs have no question about a repository", not_set_up),
     (76, "the stub raises what it was told to; our catalog is empty", other_catalog),
     (79, "`true` is not advisory 1", not_an_integer),
     (89, "a list is a wrong body, not a fault of ours", |expected| {
@@ -151,6 +145,29 @@ impl Images for Empty {
 
     async fn offered(&self, _: &BTreeSet<(String, String)>, _: &BTreeSet<String>) -> Result<Vec<CatalogImage>> {
         Ok(Vec::new())
+    }
+}
+
+/// The answers of the catalog that was recorded: every repository has one image.
+#[derive(Debug)]
+struct OneImage;
+
+#[async_trait]
+impl ImageRepositories for OneImage {
+    async fn rebuilt(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, std::result::Result<RebuiltRepository, String>>> {
+        let rebuilt = |name: &String| {
+            let tags = ["latest".to_owned()].into();
+            (name.clone(), Ok(RebuiltRepository { registry: None, name: name.clone(), tags }))
+        };
+        Ok(names.iter().map(rebuilt).collect())
+    }
+
+    async fn images_in(&self, repository: &RebuiltRepository) -> Result<Vec<TaggedImage>> {
+        let image = CatalogImage::new("foo-1-1".parse().unwrap()).with_content_set("cs-1");
+        Ok(vec![TaggedImage { image, tags: repository.tags.clone() }])
     }
 }
 
@@ -307,7 +324,8 @@ async fn every_recorded_request_is_answered_alike() {
                 }
             } else {
                 let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
-                let router = api(&world, client, config).images(Arc::new(Empty)).router();
+                let router =
+                    api(&world, client, config).images(Arc::new(Empty)).repositories(Arc::new(OneImage)).router();
                 if pair["n"] == 110 {
                     let before = pairs.iter().find(|pair| pair["n"] == 109).unwrap();
                     replay(&router, before).await;

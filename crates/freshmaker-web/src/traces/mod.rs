@@ -1,0 +1,247 @@
+//! Traces of events, by the conventions of OpenTelemetry for CI/CD.
+//!
+//! A span is written when an event or a build has ended, from its stored rows. So no span is open
+//! while a process may die, it does not matter which process ran the engine, and its identity
+//! follows from the number of its row: a span that is sent twice is the same span.
+//!
+//! *Invariant:* the position is stored after the collector has taken everything up to it. If the
+//! process dies in between, the same spans are sent once more.
+
+mod otlp;
+mod rows;
+mod spans;
+
+use freshmaker::backend::{Clock, Document, Error, NewDocument, Remedy, Result};
+use freshmaker::client::Client;
+use freshmaker::time::{Timestamp, later};
+use freshmaker_net::{Http, HttpConfig, Secret};
+use rows::Ended;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The kind of the document with the position.
+const KIND: &str = "traces";
+
+/// So many changes are looked at for one request to the collector.
+const CHANGES: usize = 200;
+
+/// How often is looked for what has ended.
+const TICK: Duration = Duration::from_secs(5);
+
+/// The longest pause after errors.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// How long other processes leave the export to the one that has begun it.
+const HELD: Duration = Duration::from_secs(120);
+
+/// How long the storage may take to tell a change that is there.
+const READ_MAX: Duration = Duration::from_secs(30);
+
+/// Where spans are sent, and under which names.
+///
+/// ```
+/// use freshmaker_web::TraceConfig;
+///
+/// let mut config = TraceConfig::new("http://localhost:4318");
+/// config.page_url = Some("https://rebuilds.example.org".to_owned());
+/// assert_eq!(config.service, "freshmaker");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TraceConfig {
+    /// The base URL of the collector, without `/v1/traces`, and bounds. A request may take 10 s.
+    pub http: HttpConfig,
+    /// The value of the header `Authorization`. Default: none.
+    pub authorization: Option<Secret>,
+    /// `service.name` of the spans. Default: `freshmaker`.
+    pub service: String,
+    /// Tells several storages apart whose spans go to one collector: the numbers of their events
+    /// are the same. Part of every identity, so do not change it. Default: `freshmaker`.
+    pub instance: String,
+    /// The base URL of the pages, for links from spans to events and builds. Default: none.
+    pub page_url: Option<String>,
+}
+
+impl TraceConfig {
+    /// A configuration for the collector at this URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        let mut http = HttpConfig::new(url);
+        http.timeout = Duration::from_secs(10);
+        let name = "freshmaker".to_owned();
+        Self { http, authorization: None, service: name.clone(), instance: name, page_url: None }
+    }
+}
+
+/// Sends spans of what has ended to a collector, over OTLP (HTTP with JSON).
+///
+/// An event is a span `BUILD {kind}`, the builds that it caused first are its children, and their
+/// attempts the children of these. A build that a later event shares is a span with a link in the
+/// trace of that event.
+///
+/// Export begins with what ends after the first call. Of several processes with one storage and one
+/// [`instance`](TraceConfig::instance), one exports at a time; if it dies, another goes on after
+/// two minutes. While the collector is away nothing is lost as long as the storage keeps the
+/// changes (at least the latest thousand); beyond that, what ended meanwhile is found among the
+/// newest 10,000 events.
+///
+/// ```no_run
+/// use freshmaker::client::Client;
+/// use freshmaker::engine::SystemClock;
+/// use freshmaker_web::{TraceConfig, TraceExporter};
+/// use std::sync::Arc;
+///
+/// # async fn example(client: Client) -> freshmaker::backend::Result<()> {
+/// let config = TraceConfig::new("http://localhost:4318");
+/// let exporter = TraceExporter::new(client, config, Arc::new(SystemClock))?;
+/// tokio::select! {
+///     () = exporter.run() => {}
+///     _ = tokio::signal::ctrl_c() => {}
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "opentelemetry")]
+pub struct TraceExporter {
+    client: Client,
+    config: TraceConfig,
+    http: Http,
+    clock: Arc<dyn Clock>,
+    /// A name of this exporter that no other has.
+    name: String,
+}
+
+impl fmt::Debug for TraceExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceExporter").field("config", &self.config).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How far the export has got, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Position {
+    /// The position of the last change that was looked at.
+    position: i64,
+    /// When that was.
+    at: Timestamp,
+    /// The exporter that is at work, and until when it is left alone.
+    exporter: String,
+    until: Timestamp,
+}
+
+/// The position, and the version of its document.
+struct Held(Position, Document);
+
+impl TraceExporter {
+    /// An exporter of what this client's storage has. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if no request can be sent to the URL, a certificate
+    /// cannot be used, or the authorization is no value of a header.
+    pub fn new(client: Client, config: TraceConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        let http = Http::new(&config.http)?;
+        if let Some(secret) = &config.authorization
+            && reqwest::header::HeaderValue::from_str(secret.expose()).is_err()
+        {
+            let text = "`authorization` has characters that a header cannot have";
+            return Err(Error::new(Remedy::Unsupported, config.http.url.as_str(), text));
+        }
+        Ok(Self { client, config, http, clock, name: format!("{:032x}", fastrand::u128(..)) })
+    }
+
+    /// Exports what ends, for ever. After an error it tries again, with pauses up to five minutes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: what was sent and not noted is sent again.
+    pub async fn run(&self) {
+        let mut pause = TICK;
+        loop {
+            match self.export().await {
+                Ok(_) => pause = TICK,
+                Err(error) => {
+                    tracing::warn!(%error, pause_s = pause.as_secs(), "spans cannot be exported, and are kept");
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+            self.clock.sleep(pause).await;
+        }
+    }
+
+    /// Exports what has ended until now, and returns the number of spans. 0 if another exporter is
+    /// at work.
+    ///
+    /// # Errors
+    /// Those of the storage, and [`Unavailable`](Remedy::Unavailable) if the collector does not
+    /// take the spans now. What the collector refuses for good is left out, with an error in the
+    /// log.
+    pub async fn export(&self) -> Result<usize> {
+        let Some(mut held) = self.take().await? else { return Ok(0) };
+        let last = self.client.subscribe().await?.position();
+        let mut changes = self.client.subscribe_from(held.0.position);
+        let mut exported = 0;
+        while changes.position() < last {
+            let (mut ended, mut seen) = (Ended::default(), 0);
+            while seen < CHANGES && changes.position() < last {
+                let late = |_| Error::new(Remedy::Unavailable, "traces", "the storage does not tell its changes");
+                ended.note(&tokio::time::timeout(READ_MAX, changes.next()).await.map_err(late)??);
+                seen += 1;
+            }
+            if changes.take_missed() {
+                tracing::warn!(from = %held.0.at, "changes are not kept any more: what ended is searched for");
+                ended.search(&self.client, held.0.at).await?;
+            }
+            let now = self.clock.now();
+            let spans = ended.spans(&self.client, &self.config).await?;
+            if !spans.is_empty() {
+                exported += spans.len();
+                self.send(spans).await?;
+            }
+            held = self.store(held, changes.position(), now).await?;
+        }
+        Ok(exported)
+    }
+
+    /// Takes the export, or says that another exporter has it.
+    async fn take(&self) -> Result<Option<Held>> {
+        let (documents, now) = (self.client.documents().await?, self.clock.now());
+        let Some(document) = documents.get(KIND, &self.config.instance).await? else {
+            let position = self.client.subscribe().await?.position();
+            let first = Position { position, at: now, exporter: self.name.clone(), until: later(now, HELD) };
+            return self.put(None, first).await;
+        };
+        let known: Position = serde_json::from_value(document.body.clone()).map_err(|error| {
+            Error::new(Remedy::Corrupt, format!("document {KIND}/{}", self.config.instance), error.to_string())
+        })?;
+        // A moment far ahead is that of a clock that was wrong.
+        let others = known.exporter != self.name && known.until > now && known.until <= later(now, HELD);
+        if others {
+            return Ok(None);
+        }
+        let taken = Position { exporter: self.name.clone(), until: later(now, HELD), ..known };
+        self.put(Some(document), taken).await
+    }
+
+    /// Stores how far the export has got.
+    async fn store(&self, held: Held, position: i64, at: Timestamp) -> Result<Held> {
+        let until = later(self.clock.now(), HELD);
+        let next = Position { position, at, until, ..held.0 };
+        let lost = || Error::new(Remedy::Conflict, "traces", "another exporter has taken over");
+        self.put(Some(held.1), next).await?.ok_or_else(lost)
+    }
+
+    /// Writes the position, unless another exporter has written it meanwhile.
+    async fn put(&self, before: Option<Document>, position: Position) -> Result<Option<Held>> {
+        let body = serde_json::to_value(&position).map_err(|error| {
+            Error::new(Remedy::Corrupt, format!("document {KIND}/{}", self.config.instance), error.to_string())
+        })?;
+        let new = NewDocument::new(KIND, self.config.instance.as_str(), body);
+        let new = NewDocument { expected: before.map(|document| document.version), ..new };
+        match self.client.documents().await?.put(new).await {
+            Ok(document) => Ok(Some(Held(position, document))),
+            Err(error) if error.remedy == Remedy::Conflict => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The request to the collector, and what its answer means.
+
+use super::TraceExporter;
+use super::spans::Span;
+use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker_net::{Call, Reply};
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+
+/// So much of an answer is quoted.
+const QUOTED: usize = 200;
+
+impl TraceExporter {
+    /// Sends spans. Those that the collector refuses for good are lost, and the log says so: what
+    /// is sent after them must not wait for ever.
+    pub(super) async fn send(&self, spans: Vec<Span>) -> Result<()> {
+        let (count, place) = (spans.len(), "opentelemetry: POST /v1/traces");
+        let body = json!({ "resourceSpans": [{
+            "resource": { "attributes": [
+                { "key": "service.name", "value": { "stringValue": self.config.service } },
+                { "key": "service.instance.id", "value": { "stringValue": self.config.instance } },
+            ] },
+            "scopeSpans": [{
+                "scope": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+                "spans": spans,
+            }],
+        }] });
+        let url = format!("{}/v1/traces", self.config.http.url.trim_end_matches('/'));
+        let mut request = self.http.request(Method::POST, &url).json(&body);
+        if let Some(secret) = &self.config.authorization {
+            request = request.header(header::AUTHORIZATION, secret.expose());
+        }
+        // The same spans may be sent twice, so an answer that is missing is no question.
+        let Reply { status, body, .. } = self.http.send(request, Call::Read, place).await?;
+        let said: String = String::from_utf8_lossy(&body).chars().take(QUOTED).collect();
+        match status {
+            200..=299 => tell_of_rejected(&body),
+            400 | 413 | 422 => {
+                tracing::error!(status, said, spans = count, "the collector refuses spans: they are lost")
+            }
+            _ => return Err(Error::new(Remedy::Unavailable, place, format!("status {status}: {said}"))),
+        }
+        Ok(())
+    }
+}
+
+/// Writes into the log if the collector has taken only a part.
+fn tell_of_rejected(answer: &[u8]) {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let partial = &answer["partialSuccess"];
+    // A number of 64 bits is a text in this form; many write a number.
+    let rejected = partial["rejectedSpans"].as_str().and_then(|text| text.parse().ok());
+    let rejected = rejected.or_else(|| partial["rejectedSpans"].as_i64()).unwrap_or_default();
+    if rejected > 0 {
+        let said: String = partial["errorMessage"].as_str().unwrap_or_default().chars().take(QUOTED).collect();
+        tracing::error!(rejected, said, "the collector refuses spans: they are lost");
+    }
+}

@@ -1,0 +1,117 @@
+//! What has ended, and the rows that its spans are made of.
+
+use super::TraceConfig;
+use super::spans::{Span, Writer};
+use freshmaker::backend::{BuildFilter, EventFilter, Page, Paging, Remedy, Result};
+use freshmaker::client::Client;
+use freshmaker::rebuild::{
+    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, EventState, Notification, PublicBuildState, RowKey,
+};
+use freshmaker::time::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many of the newest events are looked through if changes are missing.
+const SEARCHED: usize = 10_000;
+
+/// Events and builds that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    events: BTreeSet<EventId>,
+    builds: BTreeSet<BuildId>,
+}
+
+/// Rows beside builds.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// The events that caused each build, the first of them first.
+    pub(super) causes: BTreeMap<BuildId, Vec<EventId>>,
+    pub(super) attempts: BTreeMap<BuildId, Vec<AttemptRecord>>,
+}
+
+impl Ended {
+    /// Notes what a change says, if it is an end.
+    pub(super) fn note(&mut self, change: &Notification) {
+        let state = change.body.get("state").and_then(Value::as_str).unwrap_or_default();
+        match &change.of {
+            RowKey::Event(id) if state.parse().is_ok_and(EventState::is_terminal) => drop(self.events.insert(*id)),
+            RowKey::Build(id) if state.parse().is_ok_and(is_end) => drop(self.builds.insert(*id)),
+            RowKey::Event(_) | RowKey::Build(_) | RowKey::Attempt(_) => {}
+        }
+    }
+
+    /// Adds the newest events that ended at this moment or later, with all their builds.
+    pub(super) async fn search(&mut self, client: &Client, from: Timestamp) -> Result<()> {
+        let (mut paging, mut looked) = (Paging::first(Paging::LIMIT_MAX), 0);
+        while looked < SEARCHED {
+            let Page { items, next, .. } = client.events(EventFilter::default(), paging).await?;
+            looked += items.len();
+            let ended = items.into_iter().filter(|event| event.done_at.is_some_and(|done| done >= from));
+            for event in ended {
+                self.events.insert(event.id);
+                let filter = BuildFilter { events: vec![event.id], ..BuildFilter::default() };
+                self.builds.extend(builds(client, filter).await?.into_iter().map(|build| build.id));
+            }
+            let Some(next) = next else { break };
+            paging = paging.behind(next);
+        }
+        Ok(())
+    }
+
+    /// Makes the spans of everything that was noted. Rows that are not there any more have none.
+    pub(super) async fn spans(self, client: &Client, config: &TraceConfig) -> Result<Vec<Span>> {
+        let mut writer = Writer::new(config);
+        let events: Vec<EventId> = self.events.into_iter().collect();
+        for some in events.chunks(Paging::LIMIT_MAX as usize) {
+            let filter = EventFilter { ids: some.to_vec(), ..EventFilter::default() };
+            for event in client.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items {
+                let received = received_at(client, &event).await?;
+                writer.event(&event, received);
+            }
+        }
+        let ids: Vec<BuildId> = self.builds.into_iter().collect();
+        for some in ids.chunks(Paging::LIMIT_MAX as usize) {
+            let builds = builds(client, BuildFilter { ids: some.to_vec(), ..BuildFilter::default() }).await?;
+            let beside = Beside::of(client, some.to_vec()).await?;
+            builds.iter().for_each(|build| writer.build(build, &beside));
+        }
+        Ok(writer.spans)
+    }
+}
+
+fn is_end(state: PublicBuildState) -> bool {
+    matches!(state, PublicBuildState::Done | PublicBuildState::Failed | PublicBuildState::Canceled)
+}
+
+impl Beside {
+    async fn of(client: &Client, builds: Vec<BuildId>) -> Result<Self> {
+        let mut beside = Self::default();
+        for cause in client.links(builds.clone()).await?.causes {
+            beside.causes.entry(cause.build).or_default().push(cause.event);
+        }
+        for attempt in client.attempts_of(builds).await? {
+            beside.attempts.entry(attempt.build).or_default().push(attempt);
+        }
+        Ok(beside)
+    }
+}
+
+/// All builds of a filter.
+async fn builds(client: &Client, filter: BuildFilter) -> Result<Vec<BuildRecord>> {
+    let (mut paging, mut all) = (Paging::first(Paging::LIMIT_MAX), Vec::new());
+    loop {
+        let Page { items, next, .. } = client.builds(filter.clone(), paging).await?;
+        all.extend(items);
+        let Some(next) = next else { return Ok(all) };
+        paging = paging.behind(next);
+    }
+}
+
+/// When the message of an event was received, if it is still kept.
+async fn received_at(client: &Client, event: &EventRecord) -> Result<Option<Timestamp>> {
+    match client.message(&event.source, &event.message_id).await {
+        Ok(message) => Ok(Some(message.received_at)),
+        Err(error) if matches!(error.remedy, Remedy::NotFound | Remedy::Corrupt) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
