@@ -42,8 +42,8 @@ const BUILDS: &str = "INSERT INTO builds (id, version, state, system, build_key,
 fn open(count: u32) -> String {
     let numbers = numbers(count);
     format!(
-        r#"{BUILDS} {numbers} SELECT n, 0, CASE WHEN n % 10 = 0 THEN 1 ELSE 0 END, 's' || n % 3,
-            '["s' || n % 3 || '","a' || n || '","","real"]', 'a' || n, '', 0, 0, 1, '{{}}', '[]', 0, 1, n % 7, 0, 0, 0,
+        r#"{BUILDS} {numbers} SELECT n, 0, CASE WHEN n % 10 = 0 THEN 1 ELSE 0 END, 's' || (n % 3),
+            '["s' || (n % 3) || '","a' || n || '","","real"]', 'a' || n, '', 0, 0, 1, '{{}}', '[]', 0, 1, n % 7, 0, 0, 0,
             false, '', '', n, NULL, NULL FROM numbers;
         INSERT INTO inbox (source, message_id, sender_id, topic, headers, body, state, tries, run, received_at)
             {numbers} SELECT 'amqp', 'm' || n, '', 't', '{{}}', '', 0, 0, 0, n FROM numbers"#
@@ -56,10 +56,10 @@ fn finished(count: u32) -> String {
     format!(
         r#"INSERT INTO events (id, version, state, source, severity, message_id, handler, generation, kind,
             search_key, manual, payload, mode, reason_code, reason_text, builds_open, builds_done, builds_failed,
-            created_at, done_at) {numbers} SELECT n, 0, 2, 'amqp', 1, 'm' || n, 'h', 1, 'test.pushed', 'k' || n % 9000,
+            created_at, done_at) {numbers} SELECT n, 0, 2, 'amqp', 1, 'm' || n, 'h', 1, 'test.pushed', 'k' || (n % 9000),
             false, '{{}}', 2, '', '', 0, 1, 0, n, n FROM numbers;
-        {BUILDS} {numbers} SELECT n, 0, 6, 'builds', '["builds","image' || n % 200 || '","","dry_run"]',
-            'image' || n % 200, '', 2, 0, 1, '{{}}', '[]', 0, 0, 0, 0, 0, 1, false, '', '', n, n + 9000000,
+        {BUILDS} {numbers} SELECT n, 0, 6, 'builds', '["builds","image' || (n % 200) || '","","dry_run"]',
+            'image' || (n % 200), '', 2, 0, 1, '{{}}', '[]', 0, 0, 0, 0, 0, 1, false, '', '', n, n + 9000000,
             '{{"name":"o' || n || '","digest":null}}' FROM numbers;
         INSERT INTO attempts (id, version, state, build, system, number, run, release, intent_at, observed_at,
             external, reason_code, reason_text) {numbers} SELECT 'a' || n, 2, 5, n, 'builds', 1, 1, '', n, n + 9000000,

@@ -155,7 +155,7 @@ async fn client(database: Arc<Database>, number: i64, case: &Case, long: Duratio
                 sql.query(&lock, &[&ids]).await?;
                 assert_eq!(sql.execute(&change, &[&ids, &versions]).await?, builds.len() as u64);
                 sql.execute(&history, &[&ids, &versions, &run.0]).await?;
-                sql.batch_execute("SELECT pg_advisory_xact_lock(7)").await?;
+                sql.batch_execute("SELECT pg_advisory_xact_lock_shared(7)").await?;
                 sql.execute(&tell, &[&ids, &versions, &BODY]).await?;
                 sql.batch_execute("COMMIT").await?;
                 builds.iter_mut().for_each(|build| build.version += 1);

@@ -140,6 +140,19 @@ async fn what_is_compared_is_locked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_compared_alone_is_locked() {
+    let Some(place) = Place::new() else { return };
+    let _storage = with_rows(&place).await;
+    let client = place.client().await;
+    client.batch_execute("BEGIN; UPDATE builds SET version = 1 WHERE id = 1").await.unwrap();
+    let unchanged = vec![(RowKey::Build(BuildId(1)), 0)];
+    let resting = committing(&place, Commit { unchanged, ..Commit::unfenced(vec![notification(1, 0)]) });
+    until_waiting(&client, 1).await;
+    unlock(&client).await;
+    assert_eq!(resting.await.unwrap(), Some(Remedy::Conflict));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_of_one_run_do_not_wait_for_each_other() {
     let Some(place) = Place::new() else { return };
     let storage = with_rows(&place).await;
@@ -212,6 +225,30 @@ async fn a_trim_concerns_one_partition() {
     assert!(others > 0 && count(3).await > 0);
     storage.commit(Commit::by(run, vec![RowChange::Trim { partition: 3, up_to: i64::MAX }])).await.unwrap();
     assert_eq!((count(3).await, count(4).await), (0, others));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_are_read_in_their_order() {
+    let Some(place) = Place::new() else { return };
+    let storage = place.migrated().await;
+    let client = place.client().await;
+    let slow = "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(hashtextextended(current_schema(), 0)); RETURN NULL; END $$;
+        CREATE TRIGGER pause AFTER INSERT ON notifications FOR EACH ROW WHEN (NEW.id = '1') EXECUTE FUNCTION pause();
+        SELECT pg_advisory_lock(hashtextextended(current_schema(), 0))";
+    client.batch_execute(slow).await.unwrap();
+    let writing = committing(&place, Commit::unfenced(vec![notification(1, 0)]));
+    until_waiting(&client, 1).await;
+    storage.commit(Commit::unfenced(vec![notification(2, 0)])).await.unwrap();
+    let read = async || {
+        let found = storage.notifications(None, 0, 9).await.unwrap();
+        found.items.into_iter().map(|(_, row)| row.of.id()).collect::<Vec<_>>()
+    };
+    let last = async || storage.outbox().await.unwrap().last();
+    assert_eq!((read().await, last().await), (vec![], 0), "the second waits for the first, which has its position");
+    client.batch_execute("SELECT pg_advisory_unlock(hashtextextended(current_schema(), 0))").await.unwrap();
+    assert_eq!(writing.await.unwrap(), None);
+    assert_eq!((read().await, last().await), (vec!["1".to_owned(), "2".to_owned()], 2));
 }
 
 fn claim(run: RunId) -> Claim {
