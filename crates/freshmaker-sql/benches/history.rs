@@ -110,7 +110,7 @@ impl Database {
                 let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
                 tokio::spawn(connection);
                 client.batch_execute(statements).await?;
-                Ok(client.batch_execute("VACUUM ANALYZE; CHECKPOINT").await?)
+                Ok(client.batch_execute("VACUUM ANALYZE").await?)
             }
         }
     }
