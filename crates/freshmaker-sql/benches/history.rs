@@ -1,5 +1,5 @@
-//! What a long history, and many open builds, cost: one database with few rows beside one with many,
-//! in the same run, by turns.
+//! What a long history, and many open builds, cost: one database with few rows beside one with
+//! many, in the same run, by turns.
 //!
 //! `cargo bench -p freshmaker-sql --features postgres --bench history -- [ROWS]`; default 20,000
 //! rows, the long form has 1,000,000.

@@ -1,13 +1,13 @@
 //! What a transition of a build costs on PostgreSQL, beside bare SQL in the same run.
 //!
-//! `cargo bench -p freshmaker-sql --features postgres --bench transitions -- [SECONDS [CLIENTS]...]`;
-//! default 1 second for each figure and 1, 8 and 32 clients. The cluster is one of its own, with
-//! `fsync`.
+//! `cargo bench -p freshmaker-sql --features postgres --bench transitions -- [SECONDS
+//! [CLIENTS]...]`; default 1 second for each figure and 1, 8 and 32 clients. The cluster is one of
+//! its own, with `fsync`.
 //!
 //! * single: a commit of a run that changes one build, with its history and its notification. The
 //!   peer is one `UPDATE` of one row that compares the run and the version. Wanted: >= 0.40.
-//! * batch: the same for 100 builds in one commit. The peer is hand-written SQL that locks, compares
-//!   and writes the same rows, a statement for each table. Wanted: >= 0.6.
+//! * batch: the same for 100 builds in one commit. The peer is hand-written SQL that locks,
+//!   compares and writes the same rows, a statement for each table. Wanted: >= 0.6.
 
 use freshmaker::Reason;
 use freshmaker::backend::{Scope, Storage, StorageUpkeep};
@@ -95,7 +95,7 @@ fn step(build: &mut BuildRecord, run: RunId, changes: &mut Vec<RowChange>) {
     changes.push(RowChange::Notification(notification));
 }
 
-/// What a case does once; the number of transitions.
+/// What a client does again and again.
 enum Case {
     RawSingle,
     Single,

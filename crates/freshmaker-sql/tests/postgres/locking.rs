@@ -7,8 +7,8 @@ use super::place::{
 };
 use freshmaker::backend::{Claim, Remedy, Retention, Storage, StorageReads, StorageUpkeep};
 use freshmaker::rebuild::{
-    AttemptId, BuildId, BuildRecord, BuildState, Commit, EventId, EventRecord, EventState, InboxState, RowChange,
-    RowKey, RunId,
+    AttemptId, BuildId, BuildRecord, BuildSlot, BuildState, Commit, EventId, EventRecord, EventState, InboxState,
+    RowChange, RowKey, RunId,
 };
 use freshmaker::time::from_micros;
 use freshmaker_sql::PostgresStorage;
@@ -437,13 +437,11 @@ async fn tallies_stay_few() {
     assert_eq!(storage.overview().await.unwrap().messages_waiting, 20);
 }
 
-#[tokio::test]
-async fn commits_wait_for_the_disk() {
-    let Some(place) = Place::new() else { return };
-    let database = place.schema.clone();
-    let client = place.client().await;
+/// A database of its own in which all sessions have a setting, and a client of it.
+async fn with_setting(place: &Place, setting: &str) -> (PostgresStorage, Client) {
+    let (client, database) = (place.client().await, &place.schema);
     client.batch_execute(&format!("CREATE DATABASE \"{database}\"")).await.unwrap();
-    client.batch_execute(&format!("ALTER DATABASE \"{database}\" SET synchronous_commit = off")).await.unwrap();
+    client.batch_execute(&format!("ALTER DATABASE \"{database}\" SET {setting}")).await.unwrap();
     let server: tokio_postgres::Config = super::place::url().parse().unwrap();
     let url = super::place::url().replace(server.get_dbname().unwrap(), &database.replace(' ', "%20"));
     let mut config = place.config_at(&url);
@@ -452,15 +450,46 @@ async fn commits_wait_for_the_disk() {
     storage.upkeep().migrate().await.unwrap();
     let (beside, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
+    (storage, beside)
+}
+
+async fn remove_database(place: &Place) {
+    let remove = format!("DROP DATABASE \"{}\" WITH (FORCE)", place.schema);
+    place.client().await.batch_execute(&remove).await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_wait_for_the_disk() {
+    let Some(place) = Place::new() else { return };
+    let (storage, beside) = with_setting(&place, "synchronous_commit = off").await;
     let note = "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN NEW.topic := current_setting('synchronous_commit'); RETURN NEW; END $$;
         CREATE TRIGGER note BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION note()";
     beside.batch_execute(note).await.unwrap();
     storage.commit(Commit::unfenced(vec![RowChange::Receive(message(1))])).await.unwrap();
     let stored = storage.message("local", "1").await.unwrap().unwrap().message.topic;
-    drop((storage, beside));
-    client.batch_execute(&format!("DROP DATABASE \"{database}\" WITH (FORCE)")).await.unwrap();
+    remove_database(&place).await;
     assert_eq!(stored, "on");
+}
+
+/// The server changes rows in the order in which it finds them, here that of the table.
+#[tokio::test]
+async fn a_slot_is_free_before_the_next_build_gets_it() {
+    let Some(place) = Place::new() else { return };
+    let (storage, beside) = with_setting(&place, "enable_nestloop = off").await;
+    let next = BuildRecord { key: build(2).key, slot: BuildSlot::Successor, ..build(1) };
+    let new = |record| RowChange::Build { record: Box::new(record), expected: None, replanned: false };
+    storage.commit(Commit::unfenced(vec![new(next.clone()), new(build(2))])).await.unwrap();
+    beside.batch_execute("ANALYZE builds").await.unwrap();
+    let progress = |record| {
+        let record = BuildRecord { version: 1, ..record };
+        RowChange::Build { record: Box::new(record), expected: Some(0), replanned: false }
+    };
+    let ended = BuildRecord { state: BuildState::Done, done_at: Some(from_micros(1)), ..build(2) };
+    let promoted = BuildRecord { slot: BuildSlot::Current, ..next };
+    let done = storage.commit(Commit::unfenced(vec![progress(promoted), progress(ended)])).await;
+    remove_database(&place).await;
+    assert_eq!(remedy(&done), None, "{done:?}");
 }
 
 #[tokio::test]

@@ -51,8 +51,8 @@ async fn a_database_keeps_the_contract_on_several_threads() {
     keeps_the_contract().await;
 }
 
-/// While replicas are replaced one by one, those of this version work on the tables of the next one:
-/// it may have added columns that can be empty or have a default, tables and indexes.
+/// While replicas are replaced one by one, those of this version work on the tables of the next
+/// one: it may have added columns that can be empty or have a default, tables and indexes.
 #[tokio::test]
 async fn tables_of_the_next_version_keep_the_contract() {
     let add = "DO $$ DECLARE one TEXT; BEGIN

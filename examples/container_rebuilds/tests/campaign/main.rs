@@ -1,6 +1,6 @@
 //! Three replicas of the service as processes, each with a network of its own, on a PostgreSQL, a
-//! RabbitMQ and a hub that keeps a ledger, while all of them are treated badly. At the end the ledger, the database
-//! and the messages must say the same.
+//! RabbitMQ and a hub that keeps a ledger, while all of them are treated badly. At the end the
+//! ledger, the database and the messages must say the same.
 //!
 //! The short form is one run. The long form goes on until so many rounds are done, writes its
 //! figures after each run, and adds to those of earlier calls:
@@ -96,7 +96,7 @@ impl Run {
         self.world.replicas[away].revive();
         match self.random.u32(..6) {
             0..2 if self.world.replicas[away].cut_off() => self.figures.cut_off += 1,
-            3.. if self.world.replicas[away].stop() => self.figures.stops += 1,
+            2..5 if self.world.replicas[away].stop() => self.figures.stops += 1,
             _ => {
                 self.world.replicas[away].ways.database.set(Net::Silent);
                 self.figures.partitions += 1;
