@@ -17,7 +17,7 @@ use crate::handler::{Catalogs, Handler, Readable, name_of};
 use crate::policy::Policy;
 use crate::rebuild::{BuildMode, ConcurrencyLimits, ExternalId, Limits};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Says why an engine cannot be built from this configuration.
@@ -424,6 +424,7 @@ impl EngineBuilder {
             policy: self.policy.clone(),
             mode: self.mode,
             history: self.guarded(),
+            learnt: Mutex::default(),
         };
         Decider {
             registry,

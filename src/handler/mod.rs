@@ -63,11 +63,12 @@ use crate::graph::ArtifactGraph;
 use crate::plan::{Estimates, Plan, Planner};
 use crate::policy::{Facts, Policy};
 use crate::rebuild::{BuildMode, EventId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, later};
 use async_trait::async_trait;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The result of a handler. `?` works on any error type.
 ///
@@ -248,6 +249,8 @@ pub(crate) struct Readable {
     pub(crate) mode: BuildMode,
     /// The storage, to read earlier events and builds; `None` outside an engine.
     pub(crate) history: Option<Arc<dyn Storage>>,
+    /// What was learnt from a long history, and when.
+    pub(crate) learnt: Mutex<Option<(Timestamp, Arc<Estimates>)>>,
 }
 
 impl Context {
@@ -286,7 +289,13 @@ impl Context {
     pub fn outside(catalog: Arc<dyn Catalog>, policy: Policy, now: Timestamp) -> Self {
         let received = Received { message_id: "outside".into(), at: now };
         let catalogs = Catalogs::new([("outside".to_owned(), catalog)].into());
-        let shared = Readable { catalogs, policy: policy.clone(), mode: BuildMode::Real, history: None };
+        let shared = Readable {
+            catalogs,
+            policy: policy.clone(),
+            mode: BuildMode::Real,
+            history: None,
+            learnt: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), policy, received, now }
     }
 
@@ -295,8 +304,8 @@ impl Context {
     #[must_use]
     pub fn with_history(mut self, storage: Arc<dyn Storage>) -> Self {
         let Readable { catalogs, policy, mode, .. } = &*self.shared;
-        let shared =
-            Readable { catalogs: catalogs.clone(), policy: policy.clone(), mode: *mode, history: Some(storage) };
+        let (catalogs, policy, history) = (catalogs.clone(), policy.clone(), Some(storage));
+        let shared = Readable { catalogs, policy, mode: *mode, history, learnt: Mutex::default() };
         self.shared = Arc::new(shared);
         self
     }
@@ -334,23 +343,44 @@ impl Context {
     /// # Errors
     /// The errors of [`estimates`](Self::estimates).
     pub async fn planner<'g>(&self, graph: &'g ArtifactGraph) -> Result<Planner<'g>, Error> {
-        Ok(graph.planner().policy(&self.policy).facts(self.facts()).estimates(&self.estimates().await?))
+        Ok(graph.planner().policy(&self.policy).facts(self.facts()).estimates(&*self.learnt().await?))
     }
 
     /// Returns how long builds will probably take, learnt from the latest
     /// [`HISTORY_MAX`](Self::HISTORY_MAX) successful builds.
     ///
-    /// Outside an engine there is no history, and the estimates are empty.
+    /// Outside an engine there is no history, and the estimates are empty. What was learnt from a
+    /// long history is used for a minute.
     ///
     /// # Errors
     /// The errors of the storage.
     pub async fn estimates(&self) -> Result<Estimates, Error> {
-        let Some(storage) = &self.shared.history else { return Ok(Estimates::default()) };
+        self.learnt().await.map(Arc::unwrap_or_clone)
+    }
+
+    async fn learnt(&self) -> Result<Arc<Estimates>, Error> {
+        let Some(storage) = &self.shared.history else { return Ok(Arc::default()) };
+        let learnt = || self.shared.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |at: Timestamp| at <= self.now && self.now < later(at, Self::LEARNT_FOR);
+        let known = learnt().as_ref().filter(|(at, _)| is_new(*at)).map(|(_, estimates)| Arc::clone(estimates));
+        if let Some(known) = known {
+            return Ok(known);
+        }
         // Builds of a dry run take no time, so their durations say nothing.
         let mode = if self.shared.mode == BuildMode::DryRun { BuildMode::Real } else { self.shared.mode };
         let durations = storage.reads().durations(mode, Self::HISTORY_MAX).await?;
-        Ok(durations.into_iter().rev().collect())
+        let is_long = durations.len() >= Self::HISTORY_LONG;
+        let estimates: Arc<Estimates> = Arc::new(durations.into_iter().rev().collect());
+        *learnt() = is_long.then(|| (self.now, Arc::clone(&estimates)));
+        Ok(estimates)
     }
+
+    /// From so many builds on, a history is long: reading it costs more than an event of one image,
+    /// and what has ended in the last minute changes little.
+    const HISTORY_LONG: usize = 200;
+
+    /// So long estimates from a long history are used.
+    const LEARNT_FOR: Duration = Duration::from_secs(60);
 
     /// How many builds [`estimates`](Self::estimates) reads: a few days of a large site, read in
     /// some ten milliseconds.

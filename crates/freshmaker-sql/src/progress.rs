@@ -23,22 +23,22 @@ pub(crate) struct InboxProgress {
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = builds, treat_none_as_null = true)]
 pub(crate) struct BuildProgress {
-    version: i64,
-    state: i16,
-    slot: i16,
-    inputs: Option<String>,
-    pending: i64,
-    tries: i64,
-    resubmits: i64,
-    attempts: i64,
-    no_cache: bool,
-    release: Option<String>,
-    not_before: Option<i64>,
-    reason_code: String,
-    reason_text: String,
-    output: Option<String>,
-    cancel_at: Option<i64>,
-    done_at: Option<i64>,
+    pub(crate) version: i64,
+    pub(crate) state: i16,
+    pub(crate) slot: i16,
+    pub(crate) inputs: Option<String>,
+    pub(crate) pending: i64,
+    pub(crate) tries: i64,
+    pub(crate) resubmits: i64,
+    pub(crate) attempts: i64,
+    pub(crate) no_cache: bool,
+    pub(crate) release: Option<String>,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) reason_code: String,
+    pub(crate) reason_text: String,
+    pub(crate) output: Option<String>,
+    pub(crate) cancel_at: Option<i64>,
+    pub(crate) done_at: Option<i64>,
 }
 
 /// How far an attempt is.

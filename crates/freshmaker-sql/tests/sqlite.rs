@@ -1,20 +1,27 @@
 //! The contract suite of storages against SQLite, and what only a file can show.
 #![allow(clippy::unwrap_used)]
 
-use freshmaker::backend::{Remedy, Storage, StorageReads};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use freshmaker::backend::{Claim, NewDocument, Remedy, Storage, StorageReads};
 use freshmaker::event::Message;
-use freshmaker::rebuild::{Commit, InboxRecord, RowChange};
+use freshmaker::rebuild::{BuildId, Commit, InboxRecord, RowChange, RunId};
 use freshmaker::time::from_micros;
 use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::conformance;
 use std::cell::RefCell;
 use std::future::Future;
 use std::task::{Context, Waker};
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn message(id: &str) -> RowChange {
     let message = Message { id: id.into(), topic: "t".into(), headers: Default::default(), body: b"x".to_vec() };
     RowChange::Receive(InboxRecord::new("local", message, from_micros(0)))
+}
+
+fn claim(run: RunId) -> Claim {
+    Claim { run, holding: Vec::new(), limit: 9, pause_max: Duration::from_secs(300) }
 }
 
 async fn in_file() {
@@ -94,7 +101,7 @@ async fn a_dropped_future_leaves_nothing_locked() {
         if storage.message("local", "49-19").await.unwrap().is_some() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a call that was begun is not finished");
 }
@@ -114,6 +121,86 @@ async fn one_engine_at_a_time_has_a_file() {
     assert!(second.message("local", "1").await.unwrap().is_none(), "it can still read");
     drop(first);
     assert!(second.lease(None).await.unwrap().run.0 > token.0 + 1);
+}
+
+#[tokio::test]
+async fn the_leases_of_the_process_before_are_over() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.upkeep().migrate().await.unwrap();
+    storage.commit(Commit::unfenced(vec![message("1")])).await.unwrap();
+    let dead = storage.lease(None).await.unwrap().run;
+    assert_eq!(storage.claim(&claim(dead)).await.unwrap().len(), 1);
+    drop(storage);
+
+    let storage = SqliteStorage::open(&path).unwrap();
+    let run = storage.lease(None).await.unwrap().run;
+    assert_eq!(storage.claim(&claim(run)).await.unwrap().len(), 1, "at once, however long a lease holds");
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_holds_up_no_other() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.upkeep().migrate().await.unwrap();
+    storage.commit(Commit::unfenced(vec![message("1"), message("2")])).await.unwrap();
+    let mut beside = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    beside.batch_execute("UPDATE inbox SET headers = 'x' WHERE message_id = '1'").unwrap();
+    let run = storage.lease(None).await.unwrap().run;
+    let claimed = storage.claim(&claim(run)).await.unwrap();
+    assert_eq!(claimed.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["2"]);
+}
+
+/// Beside an engine the commands of operators write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_may_write_one_file() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    SqliteStorage::open(&path).unwrap().upkeep().migrate().await.unwrap();
+    let writing = ["one", "other"].map(|process| {
+        let storage = SqliteStorage::open(&path).unwrap();
+        tokio::spawn(async move {
+            for number in 0..50 {
+                // What is there is read before it is written.
+                let document = NewDocument::new("note", format!("{process}-{number}"), serde_json::json!(number));
+                storage.documents().put(document).await.unwrap();
+            }
+        })
+    });
+    for process in writing {
+        process.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_sees_one_moment() {
+    const ROUNDS: i64 = 300;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.upkeep().migrate().await.unwrap();
+    // Bare SQL, so that a pair of rows is written as fast as the file can be.
+    let mut beside = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let settings = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF";
+    beside.batch_execute(settings).unwrap();
+    let writing = tokio::task::spawn_blocking(move || {
+        for id in 1..=ROUNDS {
+            let pair = format!(
+                "BEGIN IMMEDIATE; INSERT INTO build_causes VALUES ({id}, 1, '[]', true);                  INSERT INTO build_deps VALUES ({id}, 0, 0, false); COMMIT"
+            );
+            beside.batch_execute(&pair).unwrap();
+        }
+    });
+    let builds: Vec<_> = (1..=ROUNDS).map(BuildId).collect();
+    let mut seen = 0;
+    while seen < ROUNDS as usize {
+        let links = storage.links(builds.clone()).await.unwrap();
+        assert_eq!(links.causes.len(), links.dependencies.len(), "both are of one moment");
+        seen = links.causes.len();
+    }
+    writing.await.unwrap();
 }
 
 #[tokio::test]

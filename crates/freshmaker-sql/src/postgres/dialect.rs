@@ -1,10 +1,11 @@
 //! What is said otherwise in PostgreSQL than in other databases, above all what is locked.
 //!
 //! Locks are taken in one order by all transactions: the run, the leases or the sweep, the count of
-//! edges, rows by table and number, a partition, the positions, the attempts of a system.
+//! edges, rows by table and number, a partition, the attempts of a system.
 
 use super::prepared::{AtMost, at_most};
 use super::{Connection, Db, Failure, MIGRATIONS, failed, lost};
+use crate::progress::BuildProgress;
 use crate::schema::{attempts, builds, events, partitions, runs, sequences};
 use crate::versions::upgrade;
 use diesel::connection::SimpleConnection;
@@ -380,6 +381,10 @@ pub(super) fn lock_rows(
             _ => {}
         }
     }
+    // One row alone has no order, and the change itself locks it.
+    if unchanged.is_empty() && of_events.len() + of_builds.len() + of_attempts.len() == 1 {
+        return Ok(());
+    }
     // A row that others only refer to is not locked against that.
     if !of_events.is_empty() {
         let rows = events::table.filter(events::id.eq_any(of_events.into_iter().collect::<Vec<_>>()));
@@ -399,14 +404,150 @@ pub(super) fn lock_rows(
     Ok(())
 }
 
+/// The new values of builds, a list for each column: one statement changes them all.
+#[derive(Debug, Default, QueryId)]
+struct UpdateBuilds {
+    numbers: [Vec<i64>; 7],
+    moments: [Vec<Option<i64>>; 3],
+    codes: [Vec<i16>; 2],
+    no_cache: Vec<bool>,
+    texts: [Vec<Option<String>>; 3],
+    reasons: [Vec<String>; 2],
+}
+
+impl UpdateBuilds {
+    fn push(&mut self, (id, expected, row): (i64, i64, BuildProgress)) {
+        let numbers = [id, expected, row.version, row.pending, row.tries, row.resubmits, row.attempts];
+        self.numbers.iter_mut().zip(numbers).for_each(|(list, number)| list.push(number));
+        let moments = [row.not_before, row.cancel_at, row.done_at];
+        self.moments.iter_mut().zip(moments).for_each(|(list, moment)| list.push(moment));
+        self.codes.iter_mut().zip([row.state, row.slot]).for_each(|(list, code)| list.push(code));
+        self.no_cache.push(row.no_cache);
+        let texts = [row.inputs, row.release, row.output];
+        self.texts.iter_mut().zip(texts).for_each(|(list, text)| list.push(text));
+        let reasons = [row.reason_code, row.reason_text];
+        self.reasons.iter_mut().zip(reasons).for_each(|(list, text)| list.push(text));
+    }
+}
+
+impl RunQueryDsl<Connection> for UpdateBuilds {}
+
+impl QueryFragment<Db> for UpdateBuilds {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE builds SET version = new.version, pending = new.pending, tries = new.tries, \
+             resubmits = new.resubmits, attempts = new.attempts, not_before = new.not_before, \
+             cancel_at = new.cancel_at, done_at = new.done_at, state = new.state, slot = new.slot, \
+             no_cache = new.no_cache, inputs = new.inputs, release = new.release, output = new.output, \
+             reason_code = new.reason_code, reason_text = new.reason_text FROM unnest(",
+        );
+        for list in &self.numbers {
+            out.push_bind_param::<Array<BigInt>, _>(list)?;
+            out.push_sql(", ");
+        }
+        for list in &self.moments {
+            out.push_bind_param::<Array<Nullable<BigInt>>, _>(list)?;
+            out.push_sql(", ");
+        }
+        for list in &self.codes {
+            out.push_bind_param::<Array<SmallInt>, _>(list)?;
+            out.push_sql(", ");
+        }
+        out.push_bind_param::<Array<Bool>, _>(&self.no_cache)?;
+        for list in &self.texts {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
+        }
+        for list in &self.reasons {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Text>, _>(list)?;
+        }
+        out.push_sql(
+            ") AS new (id, expected, version, pending, tries, resubmits, attempts, not_before, cancel_at, done_at, \
+             state, slot, no_cache, inputs, release, output, reason_code, reason_text) \
+             WHERE builds.id = new.id AND builds.version = new.expected",
+        );
+        Ok(())
+    }
+}
+
+/// Changes builds, each with its number and the version that it must have; how many there were.
+pub(super) fn update_builds(connection: &mut Connection, rows: Vec<(i64, i64, BuildProgress)>) -> QueryResult<usize> {
+    let mut update = UpdateBuilds::default();
+    rows.into_iter().for_each(|row| update.push(row));
+    update.execute(connection)
+}
+
 /// Keeps others from counting the live attempts of a system until the end of this transaction.
 pub(super) fn lock_slots(connection: &mut Connection, system: &str) -> Result<()> {
     alone(connection, "slots", system)
 }
 
-/// Keeps others from taking positions until the end of this transaction.
+/// What notes about positions have in common, in a schema.
+const OF_POSITIONS: &str = "hashtext(concat_ws('/', 'freshmaker', current_schema(), 'positions')) & 2147483647";
+
+/// The last position that was taken, whether it can be seen or not.
+const LAST_POSITION: &str = "coalesce(pg_sequence_last_value('notifications_position_seq'::regclass), 0)";
+
+/// Notes the last position; the note has its last 31 bits.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct NotePosition;
+
+impl RunQueryDsl<Connection> for NotePosition {}
+
+impl QueryFragment<Db> for NotePosition {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("SELECT pg_advisory_xact_lock_shared(");
+        out.push_sql(OF_POSITIONS);
+        out.push_sql(", (");
+        out.push_sql(LAST_POSITION);
+        out.push_sql(" & 2147483647)::INTEGER)");
+        Ok(())
+    }
+}
+
+/// Notes, until the end of this transaction, the last position before those that it takes. Nobody
+/// waits for it: transactions become visible in any order, and [`settled`] says how far they are.
 pub(super) fn lock_positions(connection: &mut Connection) -> Result<()> {
-    alone(connection, "positions", "")
+    NotePosition.execute(connection).map(drop).map_err(failed)
+}
+
+/// The last position, but for as many as there are behind the lowest note. One that was noted after
+/// the last position was read is ahead of it.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct Settled;
+
+impl Query for Settled {
+    type SqlType = BigInt;
+}
+
+impl RunQueryDsl<Connection> for Settled {}
+
+impl QueryFragment<Db> for Settled {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("SELECT last - coalesce(most, 0) FROM (SELECT ");
+        out.push_sql(LAST_POSITION);
+        out.push_sql(
+            " AS last OFFSET 0) AS taken CROSS JOIN LATERAL \
+             (SELECT max(behind) FILTER (WHERE behind < 1073741824) AS most FROM \
+             (SELECT (last - objid::BIGINT) & 2147483647 AS behind FROM pg_locks \
+             WHERE locktype = 'advisory' AND objsubid = 2 AND classid::BIGINT = (",
+        );
+        out.push_sql(OF_POSITIONS);
+        out.push_sql(
+            ")::BIGINT AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS notes) \
+             AS noted",
+        );
+        Ok(())
+    }
+}
+
+/// The position up to which a transaction that begins after this sees all that will ever be there.
+///
+/// The last position is read before the notes: whoever has taken one up to it has noted an earlier
+/// one, and the note is there until its rows can be seen.
+pub(super) fn settled(connection: &mut Connection) -> Result<i64> {
+    Settled.get_result(connection).map_err(failed)
 }
 
 pub(super) fn lock_publisher(connection: &mut Connection, partition: i16) -> Result<()> {

@@ -5,7 +5,7 @@ use super::pool::Pool;
 use diesel::connection::SimpleConnection;
 use freshmaker::backend::{Error, Remedy, Result, with_causes};
 use std::future::{pending, poll_fn};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -26,6 +26,41 @@ pub(super) struct Listener {
     heard: Arc<Heard>,
     /// Begins when somebody waits for the first time.
     task: OnceLock<Task>,
+    telling: Arc<Telling>,
+}
+
+/// Who of those that have committed at once tells it, for all of them.
+#[derive(Default)]
+struct Telling(AtomicU8);
+
+impl Telling {
+    const IDLE: u8 = 0;
+    const TELLS: u8 = 1;
+    /// Somebody has committed since it was begun to tell.
+    const AGAIN: u8 = 2;
+
+    /// So often one tells for the others; what they have committed since then waits for the next
+    /// commit, or for a tick.
+    const TIMES: u8 = 3;
+
+    fn tell(&self, mut once: impl FnMut()) {
+        let set = |from, to| self.0.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        loop {
+            match set(Self::IDLE, Self::TELLS) {
+                Ok(_) => break,
+                Err(Self::TELLS) if set(Self::TELLS, Self::AGAIN).is_err() => {}
+                Err(_) => return,
+            }
+        }
+        for _ in 0..Self::TIMES {
+            self.0.store(Self::TELLS, Ordering::SeqCst);
+            once();
+            if set(Self::TELLS, Self::IDLE).is_ok() {
+                return;
+            }
+        }
+        self.0.store(Self::IDLE, Ordering::SeqCst);
+    }
 }
 
 /// Wakes those who wait, or the next one who will.
@@ -69,7 +104,7 @@ impl Drop for Task {
 impl Listener {
     pub(super) fn new(schema: &str) -> Self {
         let (me, schema) = (fastrand::u64(..), schema.to_owned());
-        Self { me, schema, heard: Arc::default(), task: OnceLock::new() }
+        Self { me, schema, heard: Arc::default(), task: OnceLock::new(), telling: Arc::default() }
     }
 
     /// Waits until another storage has told something since the last call.
@@ -101,7 +136,8 @@ impl Listener {
              SELECT pg_notify('{CHANNEL}', concat(current_schema(), '/{}')); COMMIT",
             self.me
         );
-        move |connection| drop(connection.batch_execute(&text))
+        let telling = Arc::clone(&self.telling);
+        move |connection| telling.tell(|| drop(connection.batch_execute(&text)))
     }
 }
 

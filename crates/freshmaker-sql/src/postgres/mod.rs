@@ -184,6 +184,18 @@ impl PostgresStorage {
         self.run(Use::Work, self.limit, move |connection| of_one_moment(connection, work)).await
     }
 
+    /// Reads notifications, as far as no earlier ones can become visible any more.
+    async fn settled<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Use::Work, self.limit, move |connection| {
+            let settled = dialect::settled(connection)?;
+            of_one_moment(connection, |connection| work(connection, settled))
+        })
+        .await
+    }
+
     /// Reads in one transaction, so that all rows are of one moment.
     async fn read<T: Send + 'static>(
         &self,

@@ -47,11 +47,11 @@ pub(super) fn message(connection: &mut Connection, source: &str, id: &str) -> Re
 pub(super) fn behind(
     connection: &mut Connection,
     partition: Option<u16>,
-    after: i64,
+    (after, settled): (i64, i64),
     limit: u32,
 ) -> Result<Notifications> {
     let rows = notifications::table
-        .filter(notifications::position.gt(after))
+        .filter(notifications::position.gt(after).and(notifications::position.le(settled)))
         .order(notifications::position)
         .select((notifications::position, NotificationRow::as_select()));
     let rows: Vec<(i64, NotificationRow)> = match partition {
@@ -68,11 +68,12 @@ pub(super) fn behind(
     Ok(found)
 }
 
-pub(super) fn outbox(connection: &mut Connection) -> Result<Outbox> {
+pub(super) fn outbox(connection: &mut Connection, settled: i64) -> Result<Outbox> {
     let rows = partitions::table.order(partitions::partition).select((partitions::partition, partitions::trimmed));
     let mut found = Vec::new();
     for (partition, trimmed) in rows.load::<(i16, i64)>(connection).map_err(failed)? {
-        let last = notifications::table.filter(notifications::partition.eq(partition));
+        let last = notifications::partition.eq(partition).and(notifications::position.le(settled));
+        let last = notifications::table.filter(last);
         let last = last.select(max(notifications::position)).get_result::<Option<i64>>(connection).map_err(failed)?;
         let buses = positions::table.filter(positions::partition.eq(partition));
         let buses = buses.select((positions::bus, positions::position)).load::<(String, i64)>(connection);
@@ -85,7 +86,7 @@ pub(super) fn outbox(connection: &mut Connection) -> Result<Outbox> {
 /// Notifications that the slowest bus has not got, or all, if there is no bus yet.
 fn unpublished(connection: &mut Connection) -> Result<u64> {
     let mut waiting = 0;
-    for (partition, number) in outbox(connection)?.partitions.into_iter().zip(0_i16..) {
+    for (partition, number) in outbox(connection, i64::MAX)?.partitions.into_iter().zip(0_i16..) {
         let got = partition.buses.values().min().copied().unwrap_or_default();
         if got >= partition.last {
             continue;

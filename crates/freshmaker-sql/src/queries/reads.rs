@@ -70,11 +70,11 @@ impl StorageReads for Here {
     }
 
     async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {
-        self.urgent(move |connection| query::behind(connection, partition, after, limit)).await
+        self.settled(move |connection, settled| query::behind(connection, partition, (after, settled), limit)).await
     }
 
     async fn outbox(&self) -> Result<Outbox> {
-        self.urgent(query::outbox).await
+        self.settled(query::outbox).await
     }
 
     async fn overview(&self) -> Result<Overview> {

@@ -45,7 +45,14 @@ pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> 
         }
         let guard = Guard { run, edges: edges.is_some() };
         let mut new = NewRows::default();
-        changes.into_iter().try_for_each(|change| write_one(connection, change, guard, &mut new))?;
+        let mut progress = Progress::default();
+        for change in changes {
+            if !progress.takes(&change) {
+                progress.write(connection)?;
+            }
+            write_one(connection, change, guard, (&mut progress, &mut new))?;
+        }
+        progress.write(connection)?;
         new.insert(connection)?;
         // In one order, since each locks the attempts of its system.
         at_most.sort();
@@ -134,6 +141,41 @@ fn must_fit(connection: &mut Connection, system: &str, limit: u32) -> Result<()>
     if live > i64::from(limit) { Err(full(system, limit)) } else { Ok(()) }
 }
 
+/// Builds that make progress, one after the other in a commit: they are changed together.
+#[derive(Default)]
+struct Progress(Vec<(Box<BuildRecord>, Version)>);
+
+impl Progress {
+    /// Whether a change may be among those that there are. A build that has ended frees its slot,
+    /// so that others come after it.
+    fn takes(&self, change: &RowChange) -> bool {
+        let RowChange::Build { record, expected: Some(_), replanned: false } = change else { return false };
+        let other =
+            |build: &BuildRecord| build.id != record.id && build.state.is_terminal() == record.state.is_terminal();
+        self.0.len() < ROWS && self.0.iter().all(|(build, _)| other(build))
+    }
+
+    fn write(&mut self, connection: &mut Connection) -> Result<()> {
+        let builds = std::mem::take(&mut self.0);
+        if builds.is_empty() {
+            return Ok(());
+        }
+        let row = |(build, expected): &(Box<BuildRecord>, Version)| {
+            Ok((build.id.0, i64::from(*expected), BuildProgress::of(build)?))
+        };
+        let rows = builds.iter().map(row).collect::<Result<_>>()?;
+        if dialect::update_builds(connection, rows).map_err(failed)? == builds.len() {
+            return Ok(());
+        }
+        for (build, expected) in &builds {
+            let found = builds::table.find(build.id.0).select(builds::version).get_result::<i64>(connection);
+            let changed = found.optional().map_err(failed)? == Some(build.version.into());
+            must_be_one(usize::from(changed), "build", build.id, *expected)?;
+        }
+        Err(conflict("a build has been changed by another one meanwhile"))
+    }
+}
+
 /// Rows that are added after everything else of a commit has been written, those of a table
 /// together.
 #[derive(Default)]
@@ -147,17 +189,26 @@ struct NewRows {
     notifications: Vec<NotificationRow>,
 }
 
+/// Inserts rows, a statement for each piece. One row alone is what transitions mostly have, and a
+/// database prepares its statement once.
+macro_rules! insert_all {
+    ($connection:ident, $table:expr, $rows:expr) => {
+        for rows in $rows.chunks(ROWS) {
+            insert(match rows {
+                [row] => diesel::insert_into($table).values(row).execute($connection),
+                rows => diesel::insert_into($table).values(rows).execute($connection),
+            })?;
+        }
+    };
+}
+
 impl NewRows {
     /// Tables that are referred to come first.
     fn insert(self, connection: &mut Connection) -> Result<()> {
         let dependencies: Vec<_> = self.dependencies.into_values().collect();
         let causes: Vec<_> = self.causes.into_values().collect();
-        for rows in self.builds.chunks(ROWS) {
-            insert(diesel::insert_into(builds::table).values(rows).execute(connection))?;
-        }
-        for rows in self.attempts.chunks(ROWS) {
-            insert(diesel::insert_into(attempts::table).values(rows).execute(connection))?;
-        }
+        insert_all!(connection, builds::table, self.builds);
+        insert_all!(connection, attempts::table, self.attempts);
         for rows in dependencies.chunks(ROWS) {
             let changed = (
                 build_deps::kind.eq(excluded(build_deps::kind)),
@@ -176,20 +227,21 @@ impl NewRows {
             let upsert = upsert.on_conflict((build_causes::build, build_causes::event)).do_update().set(changed);
             insert(upsert.execute(connection))?;
         }
-        for rows in self.transitions.chunks(ROWS) {
-            insert(diesel::insert_into(transitions::table).values(rows).execute(connection))?;
-        }
+        insert_all!(connection, transitions::table, self.transitions);
         if !self.notifications.is_empty() {
             dialect::lock_positions(connection)?;
         }
-        for rows in self.notifications.chunks(ROWS) {
-            insert(diesel::insert_into(notifications::table).values(rows).execute(connection))?;
-        }
+        insert_all!(connection, notifications::table, self.notifications);
         Ok(())
     }
 }
 
-fn write_one(connection: &mut Connection, change: RowChange, guard: Guard, new: &mut NewRows) -> Result<()> {
+fn write_one(
+    connection: &mut Connection,
+    change: RowChange,
+    guard: Guard,
+    (progress, new): (&mut Progress, &mut NewRows),
+) -> Result<()> {
     match change {
         RowChange::Receive(record) => {
             let row = InboxRow::of(&record)?;
@@ -200,8 +252,11 @@ fn write_one(connection: &mut Connection, change: RowChange, guard: Guard, new: 
         RowChange::Requeue(key) => requeue(connection, &key)?,
         RowChange::Event { record, expected } => write_event(connection, &record, expected)?,
         RowChange::Build { record, expected: None, .. } => new.builds.push(BuildRow::of(&record)?),
-        RowChange::Build { record, expected: Some(expected), replanned } => {
-            update_build(connection, &record, expected, replanned)?;
+        RowChange::Build { record, expected: Some(expected), replanned: false } => {
+            progress.0.push((record, expected));
+        }
+        RowChange::Build { record, expected: Some(expected), replanned: true } => {
+            replan_build(connection, &record, expected)?;
         }
         RowChange::Attempt { record, expected: None } => new.attempts.push(AttemptRow::of(&record)),
         RowChange::Attempt { record, expected: Some(expected) } => update_attempt(connection, &record, expected)?,
@@ -318,14 +373,9 @@ fn write_event(connection: &mut Connection, record: &EventRecord, expected: Opti
     must_be_one(changed, "event", record.id, expected)
 }
 
-fn update_build(connection: &mut Connection, record: &BuildRecord, expected: Version, replanned: bool) -> Result<()> {
+fn replan_build(connection: &mut Connection, record: &BuildRecord, expected: Version) -> Result<()> {
     let this = builds::id.eq(record.id.0).and(builds::version.eq(i64::from(expected)));
-    let changed = if replanned {
-        diesel::update(builds::table.filter(this)).set(BuildRow::of(record)?).execute(connection)
-    } else {
-        let progress = BuildProgress::of(record)?.as_changeset();
-        Update { statement: "UPDATE builds", progress, this }.execute(connection)
-    };
+    let changed = diesel::update(builds::table.filter(this)).set(BuildRow::of(record)?).execute(connection);
     must_be_one(changed.map_err(failed)?, "build", record.id, expected)
 }
 

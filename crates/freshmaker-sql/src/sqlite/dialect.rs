@@ -1,15 +1,16 @@
 //! What is said otherwise in SQLite than in other databases.
 
-use super::prepared::{AtMost, at_most};
+use super::prepared::{AtMost, Update, at_most};
 use super::{Connection, Db, Failure, failed};
+use crate::progress::BuildProgress;
 use crate::rows::json;
-use crate::schema::{attempts, runs, sequences};
+use crate::schema::{attempts, builds, runs, sequences};
 use diesel::dsl::exists;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorInformation, QueryResult};
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, select};
+use diesel::{AsChangeset, BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, select};
 use freshmaker::backend::{Error, Result};
 use freshmaker::rebuild::{AttemptRecord, RowChange, RowKey, RunId, Version};
 use freshmaker::store::{conflict, external_taken};
@@ -176,12 +177,28 @@ pub(super) fn lock_rows(_: &mut Connection, _: &[(RowKey, Version)], _: &[RowCha
     Ok(())
 }
 
+/// Changes builds, each with its number and the version that it must have; how many there were.
+pub(super) fn update_builds(connection: &mut Connection, rows: Vec<(i64, i64, BuildProgress)>) -> QueryResult<usize> {
+    let mut changed = 0;
+    for (id, expected, progress) in rows {
+        let this = builds::id.eq(id).and(builds::version.eq(expected));
+        let progress = progress.as_changeset();
+        changed += Update { statement: "UPDATE builds", progress, this }.execute(connection)?;
+    }
+    Ok(changed)
+}
+
 pub(super) fn lock_slots(_: &mut Connection, _: &str) -> Result<()> {
     Ok(())
 }
 
 pub(super) fn lock_positions(_: &mut Connection) -> Result<()> {
     Ok(())
+}
+
+/// The position up to which nothing will become visible any more: one transaction writes at a time.
+pub(super) fn settled(_: &mut Connection) -> Result<i64> {
+    Ok(i64::MAX)
 }
 
 pub(super) fn lock_publisher(_: &mut Connection, _: i16) -> Result<()> {

@@ -156,6 +156,18 @@ impl SqliteStorage {
         self.read(work).await
     }
 
+    /// Reads notifications, as far as no earlier ones can become visible any more.
+    async fn settled<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read(|connection| {
+            let settled = dialect::settled(connection)?;
+            work(connection, settled)
+        })
+        .await
+    }
+
     /// Reads in one transaction, so that all rows are of one moment.
     async fn read<T: Send + 'static>(
         &self,

@@ -6,6 +6,7 @@
 //! `FRESHMAKER_REQUIRE_SERVICES` is set.
 #![allow(clippy::unwrap_used)]
 
+mod locking;
 mod losing;
 mod moving;
 mod place;
@@ -48,6 +49,45 @@ async fn a_database_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_keeps_the_contract_on_several_threads() {
     keeps_the_contract().await;
+}
+
+/// While replicas are replaced one by one, those of this version work on the tables of the next
+/// one: it may have added columns that can be empty or have a default, tables and indexes.
+#[tokio::test]
+async fn tables_of_the_next_version_keep_the_contract() {
+    let add = "DO $$ DECLARE one TEXT; BEGIN
+        FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema()
+            AND tablename NOT LIKE '\\_\\_%' LOOP
+            EXECUTE format('ALTER TABLE %I ADD COLUMN next_text TEXT, ADD COLUMN next_number BIGINT NOT NULL DEFAULT 7', one);
+            EXECUTE format('CREATE INDEX ON %I (next_number, next_text)', one);
+        END LOOP;
+        CREATE TABLE next_table (id BIGINT PRIMARY KEY REFERENCES builds (id));
+    END $$";
+    if Place::new().is_none() {
+        return;
+    }
+    let places = RefCell::new(Vec::new());
+    conformance::storage(async |clock| {
+        places.borrow_mut().clear();
+        let place = Place::new().unwrap();
+        let storage = place.migrated().await.with_clock(clock);
+        place.client().await.batch_execute(add).await.unwrap();
+        places.borrow_mut().push(place);
+        storage
+    })
+    .await;
+}
+
+#[test]
+fn migrations_only_add() {
+    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/migrations");
+    for migration in std::fs::read_dir(migrations).unwrap() {
+        let path = migration.unwrap().path().join("up.sql");
+        let text = std::fs::read_to_string(&path).unwrap().to_uppercase();
+        for word in ["DROP ", "RENAME ", " TYPE ", "SET NOT NULL", "TRUNCATE"] {
+            assert!(!text.contains(word), "{} has {word}, with which the version before cannot work", path.display());
+        }
+    }
 }
 
 #[test]

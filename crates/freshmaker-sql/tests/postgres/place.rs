@@ -3,11 +3,11 @@
 use freshmaker::Reason;
 use freshmaker::artifact::{ArtifactKind, Parameters};
 use freshmaker::backend::{Remedy, Storage};
-use freshmaker::event::Message;
+use freshmaker::event::{Envelope, Message, Severity};
 use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState,
-    Dependency, DependencyKind, InboxRecord, Notification, RowChange, RowKey, RunId,
+    AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause,
+    Dependency, DependencyKind, EventId, EventRecord, EventState, InboxRecord, Notification, RowChange, RowKey, RunId,
 };
 use freshmaker::time::from_micros;
 use freshmaker_sql::{PostgresConfig, PostgresStorage, PostgresTls};
@@ -58,8 +58,10 @@ impl Place {
         }
     }
 
+    /// Sessions have the name of the schema.
     pub(crate) fn config(&self) -> PostgresConfig {
-        self.config_at(&url())
+        let separator = if url().contains('?') { '&' } else { '?' };
+        self.config_at(&format!("{}{separator}application_name={}", url(), self.schema.replace(' ', "%20")))
     }
 
     pub(crate) fn config_at(&self, url: &str) -> PostgresConfig {
@@ -186,6 +188,56 @@ pub(crate) fn new_build(id: i64) -> RowChange {
 pub(crate) fn changed_build(id: i64, expected: u32) -> RowChange {
     let record = BuildRecord { version: expected + 1, priority: 9, ..build(id) };
     RowChange::Build { record: Box::new(record), expected: Some(expected), replanned: true }
+}
+
+/// The next version of an attempt.
+pub(crate) fn changed_attempt(id: &str, of: i64, expected: u32) -> RowChange {
+    let record = AttemptRecord { version: expected + 1, ..attempt(id, of) };
+    RowChange::Attempt { record: Box::new(record), expected: Some(expected) }
+}
+
+pub(crate) fn event(id: i64) -> EventRecord {
+    EventRecord {
+        id: EventId(id),
+        version: 0,
+        state: EventState::Building,
+        source: "local".into(),
+        message_id: id.to_string(),
+        handler: "handler".into(),
+        generation: 1,
+        retry_of: None,
+        envelope: Envelope {
+            kind: "test.pushed".into(),
+            search_key: String::new(),
+            manual: false,
+            requester: None,
+            severity: Severity::default(),
+            payload: serde_json::Value::Null,
+        },
+        mode: BuildMode::Real,
+        reason: Reason::new("building", "its builds are under way"),
+        plan: None,
+        builds_open: 0,
+        builds_done: 0,
+        builds_failed: 0,
+        cancel_at: None,
+        created_at: from_micros(id),
+        done_at: None,
+    }
+}
+
+pub(crate) fn new_event(id: i64) -> RowChange {
+    RowChange::Event { record: Box::new(event(id)), expected: None }
+}
+
+/// The next version of an event.
+pub(crate) fn changed_event(id: i64, expected: u32) -> RowChange {
+    let record = EventRecord { version: expected + 1, ..event(id) };
+    RowChange::Event { record: Box::new(record), expected: Some(expected) }
+}
+
+pub(crate) fn cause(build: i64, event: i64) -> RowChange {
+    RowChange::Cause(Cause { build: BuildId(build), event: EventId(event), because: Vec::new(), live: true })
 }
 
 pub(crate) fn new_attempt(id: &str, of: i64) -> RowChange {

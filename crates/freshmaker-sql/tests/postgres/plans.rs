@@ -119,9 +119,7 @@ async fn what_is_asked_often_reads_few_rows() {
         "transitions",
     ];
     let Some(place) = Place::new() else { return };
-    let separator = if super::place::url().contains('?') { '&' } else { '?' };
-    let name = place.schema.replace(' ', "%20");
-    let config = place.config_at(&format!("{}{separator}application_name={name}", super::place::url()));
+    let config = place.config();
     let client = place.client().await;
     PostgresStorage::new(&config).unwrap().upkeep().migrate().await.unwrap();
     // To make an index is to read the table.

@@ -73,6 +73,7 @@ async fn writes<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         writing::moments_are_microseconds,
         writing::nothing_or_everything_is_written,
         writing::versions_are_compared,
+        writing::builds_that_make_progress_together_are_compared_one_by_one,
         writing::a_build_has_one_live_attempt,
         writing::a_key_has_one_build_in_each_slot,
         writing::an_external_id_is_written_once,

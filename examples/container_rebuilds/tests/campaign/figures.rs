@@ -16,8 +16,12 @@ pub(crate) struct Figures {
     pub(crate) stops: u64,
     /// Replicas whose way to the database was silent for longer than their lease.
     pub(crate) partitions: u64,
+    /// Replicas whose network was cut off from all others for longer than their lease.
+    pub(crate) cut_off: u64,
     /// Restarts of the database, half of them as by a loss of power.
     pub(crate) database_restarts: u64,
+    /// Restarts of the broker, half of them as by a loss of power.
+    pub(crate) broker_restarts: u64,
     /// Times that all connections to the broker were cut.
     pub(crate) broker_cuts: u64,
     /// Ends of replicas that nobody asked for, such as a start while the database was away.
@@ -61,6 +65,8 @@ impl Figures {
             (&mut self.stops, run.stops),
             (&mut self.partitions, run.partitions),
             (&mut self.database_restarts, run.database_restarts),
+            (&mut self.cut_off, run.cut_off),
+            (&mut self.broker_restarts, run.broker_restarts),
             (&mut self.broker_cuts, run.broker_cuts),
             (&mut self.ended_by_themselves, run.ended_by_themselves),
             (&mut self.messages, run.messages),

@@ -1,6 +1,6 @@
-//! Three replicas of the service as processes, on a PostgreSQL of their own, a RabbitMQ and a hub
-//! that keeps a ledger, while all of them are treated badly. At the end the ledger, the database
-//! and the messages must say the same.
+//! Three replicas of the service as processes, each with a network of its own, on a PostgreSQL, a
+//! RabbitMQ and a hub that keeps a ledger, while all of them are treated badly. At the end the
+//! ledger, the database and the messages must say the same.
 //!
 //! The short form is one run. The long form goes on until so many rounds are done, writes its
 //! figures after each run, and adds to those of earlier calls:
@@ -12,6 +12,7 @@
 
 mod figures;
 mod ledger;
+mod namespace;
 mod proxy;
 mod replicas;
 mod told;
@@ -43,8 +44,9 @@ async fn nothing_is_lost_and_nothing_is_built_twice() {
         let Some(figures) = run(0).await else { return };
         println!("{figures:#?}");
         assert_eq!(figures.violations, Vec::<String>::new());
-        assert!(figures.kills > 0 && figures.stops + figures.partitions == ROUNDS, "{figures:?}");
-        assert!(figures.database_restarts > 0 && figures.broker_cuts > 0, "{figures:?}");
+        let away = figures.stops + figures.partitions + figures.cut_off;
+        assert!(figures.kills > 0 && away == ROUNDS, "{figures:?}");
+        assert!(figures.database_restarts > 0 && figures.broker_restarts > 0, "{figures:?}");
         return;
     };
     let mut all = Figures::read();
@@ -92,12 +94,15 @@ impl Run {
     async fn round(&mut self) {
         let away = self.random.usize(..self.world.replicas.len());
         self.world.replicas[away].revive();
-        if self.random.u32(..3) > 0 && self.world.replicas[away].stop() {
-            self.figures.stops += 1;
-        } else {
-            self.world.replicas[away].database.set(Net::Silent);
-            self.figures.partitions += 1;
+        match self.random.u32(..6) {
+            0..2 if self.world.replicas[away].cut_off() => self.figures.cut_off += 1,
+            2..5 if self.world.replicas[away].stop() => self.figures.stops += 1,
+            _ => {
+                self.world.replicas[away].ways.database.set(Net::Silent);
+                self.figures.partitions += 1;
+            }
         }
+        let broker = self.restart_broker();
         let until = Instant::now() + BEYOND + Duration::from_millis(self.random.u64(..1500));
         while Instant::now() < until {
             self.trouble(away).await;
@@ -110,11 +115,24 @@ impl Run {
             }
             self.revive_others(away);
         }
+        if let Some(broker) = broker {
+            broker.await.unwrap();
+        }
         if self.random.u32(..4) == 0 {
             self.kill(away);
         }
         self.world.replicas[away].go_on();
         self.world.ask().await;
+    }
+
+    /// Now and then the broker is started again, which takes as long as a round.
+    fn restart_broker(&mut self) -> Option<tokio::task::JoinHandle<()>> {
+        if self.random.u32(..3) > 0 {
+            return None;
+        }
+        self.figures.broker_restarts += 1;
+        let (node, crashes) = (Arc::clone(&self.world.broker), self.random.bool());
+        Some(tokio::task::spawn_blocking(move || if crashes { node.crash() } else { node.restart() }))
     }
 
     /// How long a killed replica stays down: mostly short, now and then beyond its lease.
@@ -144,9 +162,11 @@ impl Run {
                 self.figures.database_restarts += 1;
             }
             2..4 => {
-                self.world.broker.set(Net::Cut);
-                pass(Duration::from_millis(self.random.u64(..1000))).await;
-                self.world.broker.set(Net::Whole);
+                let set = |net| self.world.replicas.iter().for_each(|replica| replica.ways.broker.set(net));
+                set(Net::Cut);
+                let while_cut = Duration::from_millis(self.random.u64(..1000));
+                pass(while_cut).await;
+                set(Net::Whole);
                 self.figures.broker_cuts += 1;
             }
             4 => self.world.hub.expire_sessions(),

@@ -31,8 +31,9 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Listens on this address of the machine.
+    pub(crate) async fn to(server: String, host: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let net = Arc::new(watch::Sender::new(Net::Whole));
         let of = Arc::clone(&net);

@@ -1,10 +1,34 @@
 //! The processes, each with a network of its own.
 
+use crate::namespace::Namespace;
 use crate::proxy::{Net, Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+/// The ways of a replica to everything else.
+pub(crate) struct Ways {
+    /// Its network, if it has one of its own.
+    pub(crate) namespace: Option<Namespace>,
+    pub(crate) database: Proxy,
+    pub(crate) broker: Proxy,
+    pub(crate) hub: Proxy,
+}
+
+impl Ways {
+    /// From a network of its own, if there can be one, to the servers at these addresses.
+    pub(crate) async fn to(database: String, broker: String, hub: String) -> Self {
+        let namespace = Namespace::new();
+        let host = namespace.as_ref().map_or("127.0.0.1", |namespace| namespace.host.as_str()).to_owned();
+        Self {
+            namespace,
+            database: Proxy::to(database, &host).await,
+            broker: Proxy::to(broker, &host).await,
+            hub: Proxy::to(hub, &host).await,
+        }
+    }
+}
 
 /// A replica: a process that is started again when it has ended, as by a service manager.
 pub(crate) struct Replica {
@@ -16,14 +40,14 @@ pub(crate) struct Replica {
     /// It is not started again before.
     down_until: Option<Instant>,
     is_stopped: bool,
-    /// Between this one and the database.
-    pub(crate) database: Proxy,
+    is_cut_off: bool,
+    pub(crate) ways: Ways,
     /// Ends that nobody asked for: the database was away at the start.
     pub(crate) ended_by_itself: u64,
 }
 
 impl Replica {
-    pub(crate) fn new(name: &str, program: PathBuf, directory: &Path, config: PathBuf, database: Proxy) -> Self {
+    pub(crate) fn new(name: &str, program: PathBuf, directory: &Path, config: PathBuf, ways: Ways) -> Self {
         Self {
             name: name.to_owned(),
             program,
@@ -32,7 +56,8 @@ impl Replica {
             child: None,
             down_until: None,
             is_stopped: false,
-            database,
+            is_cut_off: false,
+            ways,
             ended_by_itself: 0,
         }
     }
@@ -51,7 +76,10 @@ impl Replica {
             return;
         }
         let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.ways.namespace {
+            Some(namespace) => namespace.command(&self.program),
+            None => Command::new(&self.program),
+        };
         command.args(["serve", "--config"]).arg(&self.config).stderr(Stdio::from(log));
         self.child = Some(command.spawn().unwrap());
         self.down_until = None;
@@ -82,7 +110,20 @@ impl Replica {
         if std::mem::take(&mut self.is_stopped) {
             self.signal(Signal::CONT);
         }
-        self.database.set(Net::Whole);
+        self.ways.database.set(Net::Whole);
+        if std::mem::take(&mut self.is_cut_off)
+            && let Some(namespace) = &self.ways.namespace
+        {
+            namespace.mend();
+        }
+    }
+
+    /// Cuts it off from everything else until `go_on`; returns whether it has a network of its own.
+    pub(crate) fn cut_off(&mut self) -> bool {
+        let Some(namespace) = &self.ways.namespace else { return false };
+        namespace.cut();
+        self.is_cut_off = true;
+        true
     }
 
     /// Ends it in good order; how, and how long it took.

@@ -1,10 +1,9 @@
 //! Everything around the replicas: a database, a broker, a hub with a ledger, and who asks.
 
-use crate::proxy::Proxy;
-use crate::replicas::{Replica, program};
+use crate::replicas::{Replica, Ways, program};
 use crate::told::Told;
 use freshmaker::Message;
-use freshmaker::backend::Bus;
+use freshmaker::backend::{Bus, Remedy};
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
@@ -13,6 +12,7 @@ use freshmaker_sql::{PostgresConfig, PostgresStorage, PostgresTls};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use test_support::broker::Node;
 use test_support::postgres::Cluster;
 
 /// So many replicas run.
@@ -27,7 +27,7 @@ const GROUPS: usize = 12;
 pub(crate) struct World {
     pub(crate) replicas: Vec<Replica>,
     pub(crate) hub: Hub,
-    pub(crate) broker: Proxy,
+    pub(crate) broker: Arc<Node>,
     pub(crate) cluster: Arc<Cluster>,
     /// A look at the database that no fault concerns.
     pub(crate) client: Client,
@@ -47,26 +47,22 @@ pub(crate) async fn pass(time: Duration) {
 impl World {
     /// `None`, and says so, if something is missing.
     pub(crate) async fn new(seed: u64) -> Option<Self> {
-        let broker = test_support::broker::address();
-        if std::net::TcpStream::connect(broker.as_str()).is_err() {
-            test_support::missing(&format!("a broker at {broker}"));
-            return None;
-        }
         let cluster = Arc::new(Cluster::start()?);
+        let broker = Arc::new(Node::start()?);
         let hub = hub(seed).await;
         let directory = tempfile::tempdir().unwrap();
         let prefix = format!("org.example.campaign{}", fastrand::u64(..));
-        let told = Told::listen(&prefix).await;
-        let mut publishing = AmqpConfig::new(&test_support::broker::url()).unwrap();
+        let told = Told::listen(&broker.url(), &prefix).await;
+        let mut publishing = AmqpConfig::new(&broker.url()).unwrap();
         publishing.topic_prefix.clone_from(&prefix);
-        let broker = Proxy::to(broker).await;
-        let place = Place { directory: directory.path(), prefix: &prefix, hub: &hub, broker: &broker };
+        let hub_at = hub.url().split('/').nth(2).unwrap().to_owned();
+        let place = Place { directory: directory.path(), prefix: &prefix, hub: &hub, hub_at: &hub_at };
         let mut replicas = Vec::new();
         for number in 0..REPLICAS {
             let name = format!("replica-{number}");
-            let database = Proxy::to(cluster.address()).await;
-            let config = place.write(&name, &database);
-            replicas.push(Replica::new(&name, program(number), directory.path(), config, database));
+            let ways = Ways::to(cluster.address(), broker.address(), hub_at.clone()).await;
+            let config = place.write(&name, &ways);
+            replicas.push(Replica::new(&name, program(number), directory.path(), config, ways));
         }
         let storage = PostgresStorage::new(&database(&cluster.address())).unwrap();
         Some(Self {
@@ -89,7 +85,12 @@ impl World {
         let image = format!("registry.example.org/base{}:40", self.random.usize(..GROUPS));
         let body = serde_json::json!({ "container_images": [image], "errata_id": 7 }).to_string().into_bytes();
         let topic = "freshmaker.manual.rebuild".into();
-        self.bus.publish(&Message { id: id.clone(), topic, headers: Default::default(), body }).await.unwrap();
+        let message = Message { id: id.clone(), topic, headers: Default::default(), body };
+        // The broker may be away; the same message again is no other one.
+        while let Err(error) = self.bus.publish(&message).await {
+            assert_ne!(error.remedy, Remedy::Rejected, "{error}");
+            pass(Duration::from_millis(500)).await;
+        }
         self.sent.push(id);
     }
 
@@ -148,27 +149,28 @@ struct Place<'a> {
     directory: &'a Path,
     prefix: &'a str,
     hub: &'a Hub,
-    broker: &'a Proxy,
+    /// Where the hub listens.
+    hub_at: &'a str,
 }
 
 impl Place<'_> {
-    /// Writes the configuration of a replica; all have the same, but for their way to the database.
-    fn write(&self, name: &str, database: &Proxy) -> PathBuf {
-        let Self { directory, prefix, hub, broker } = self;
+    /// Writes the configuration of a replica; all have the same, but for their ways.
+    fn write(&self, name: &str, ways: &Ways) -> PathBuf {
+        let Self { directory, prefix, hub, hub_at } = self;
+        let through = |url: String| url.replace(hub_at, &ways.hub.address.to_string());
         let write = |file: &str, text: &str| std::fs::write(directory.join(file), text).unwrap();
         write(
-            "koji.conf",
+            &format!("{name}-koji.conf"),
             &format!(
                 "[test]\nserver = {}\ntopurl = {}\nauthtype = password\nuser = freshmaker\npassword = hush-hush\n",
-                hub.url(),
-                hub.files_url()
+                through(hub.url()),
+                through(hub.files_url())
             ),
         );
         write("catalog.toml", &catalog());
-        let url = test_support::broker::url();
-        let url = url.replace(&test_support::broker::address(), &broker.address.to_string());
+        let url = format!("amqp://guest:guest@{}/%2f", ways.broker.address);
         write(
-            "fedora_messaging.toml",
+            &format!("{name}-fedora_messaging.toml"),
             &format!(
                 "amqp_url = \"{url}\"\ntopic_prefix = \"{prefix}\"\n[queues.\"{prefix}\"]\ndurable = true\nauto_delete = false\nexclusive = false\n\
              arguments = {{ x-expires = 600000 }}\n[[bindings]]\nqueue = \"{prefix}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"nothing\"]\n"
@@ -177,12 +179,12 @@ impl Place<'_> {
         let file = directory.join(format!("{name}.toml"));
         let text = format!(
             "catalog = \"catalog.toml\"\ntopic_prefixes = [\"{prefix}\"]\n\
-             [fedora_messaging]\nfile = \"fedora_messaging.toml\"\n\
-             [koji]\nfile = \"koji.conf\"\nprofile = \"test\"\npoll_s = 1\nsettle_s = 2\nslots = {SLOTS}\n\
+             [fedora_messaging]\nfile = \"{name}-fedora_messaging.toml\"\n\
+             [koji]\nfile = \"{name}-koji.conf\"\nprofile = \"test\"\npoll_s = 1\nsettle_s = 2\nslots = {SLOTS}\n\
              [storage]\nreplica = \"{name}\"\n\
              [storage.postgres]\nurl = \"postgresql://freshmaker@{}/postgres\"\ntls = \"disable\"\n\
              connect_timeout = 3\nstatement_timeout = 10\n",
-            database.address
+            ways.database.address
         );
         std::fs::write(&file, text).unwrap();
         file

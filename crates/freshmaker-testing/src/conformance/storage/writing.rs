@@ -188,6 +188,34 @@ pub(super) async fn versions_are_compared(World { storage, .. }: World<'_>) {
     refused(storage, "a second row of the history for one version", Remedy::Conflict, [step()]).await;
 }
 
+pub(super) async fn builds_that_make_progress_together_are_compared_one_by_one(World { storage, .. }: World<'_>) {
+    let progress = |record: BuildRecord| {
+        let expected = Some(record.version);
+        let record = BuildRecord { version: record.version + 1, ..record };
+        RowChange::Build { record: Box::new(record), expected, replanned: false }
+    };
+    let stored = |record: BuildRecord| BuildRecord { version: record.version + 1, ..record };
+    write(storage, (1..=4).map(|id| build(id).new_row())).await;
+    for wrong in [BuildRecord { version: 1, ..build(2) }, build(9)] {
+        let rows = [build(1), wrong, build(3)].map(progress);
+        refused(storage, "one of several in another version", Remedy::Conflict, rows).await;
+    }
+    let tries = |record: BuildRecord| BuildRecord { tries: record.id.0.try_into().unwrap_or_default(), ..record };
+    // The last one twice.
+    let rows = (1..=4).map(|id| progress(tries(build(id)))).chain([progress(stored(build(4)))]);
+    write(storage, rows).await;
+    let found = done("load", storage.load(&Scope::Builds((1..=4).map(BuildId).collect())).await).builds;
+    let expected =
+        [stored(tries(build(1))), stored(tries(build(2))), stored(tries(build(3))), stored(stored(build(4)))];
+    assert_eq!(found.into_values().collect::<Vec<_>>(), expected, "each has its own values");
+
+    let next = BuildRecord { key: build(1).key, slot: BuildSlot::Successor, ..build_in(5, BuildState::Blocked) };
+    write(storage, [next.clone().new_row()]).await;
+    let promoted = BuildRecord { slot: BuildSlot::Current, state: BuildState::Ready, ..next };
+    let ended = BuildRecord { version: 1, state: BuildState::Done, ..build(1) };
+    write(storage, [promoted, ended].map(progress)).await;
+}
+
 pub(super) async fn a_build_has_one_live_attempt(World { storage, .. }: World<'_>) {
     write(storage, [build(1).new_row(), build(2).new_row(), attempt("a1", 1).new_row()]).await;
     let mut second = attempt("a2", 1);
