@@ -120,8 +120,8 @@ impl Forms<'_> {
 
     /// Returns the builds whose output this one needs, if the rows have them.
     fn parents<'b>(&'b self, build: &'b BuildRecord) -> impl Iterator<Item = &'b BuildRecord> {
-        let needed = self.rows.needs(build.id).filter(|need| need.kind == DependencyKind::Needs);
-        needed.filter_map(|need| self.rows.builds.get(&need.parent))
+        let needed = self.needs.get(&build.id).into_iter().flatten();
+        needed.filter_map(|parent| self.rows.builds.get(parent))
     }
 
     /// Returns the one parent that the form shows.
@@ -145,6 +145,15 @@ impl Forms<'_> {
         let given = given.filter_map(|parent| parent.name.as_deref());
         prepared.chain(given).filter_map(|name| name.parse().ok()).collect()
     }
+}
+
+/// Returns the builds whose output each build needs, so that the forms of many builds look at each
+/// dependency once.
+pub(super) fn needs_of(rows: &Neighbourhood) -> BTreeMap<BuildId, Vec<BuildId>> {
+    let mut needs: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
+    let all = rows.dependencies.values().filter(|dependency| dependency.kind == DependencyKind::Needs);
+    all.for_each(|dependency| needs.entry(dependency.child).or_default().push(dependency.parent));
+    needs
 }
 
 /// Returns the task of the latest attempt of each build that has one.

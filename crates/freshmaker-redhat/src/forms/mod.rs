@@ -40,7 +40,7 @@ pub use build::{BuildArgs, BuildForm};
 pub use event::{Builds, EventForm};
 pub use state_change::{FreshmakerMessages, StateChange};
 
-use build::latest_tasks;
+use build::{latest_tasks, needs_of};
 use freshmaker::artifact::ArtifactKind;
 use freshmaker::rebuild::{BuildId, Neighbourhood};
 use freshmaker::time::Timestamp;
@@ -65,13 +65,15 @@ pub struct Forms<'a> {
     base: &'a str,
     /// The task of each build that has one.
     tasks: BTreeMap<BuildId, i64>,
+    /// The builds whose output each build needs.
+    needs: BTreeMap<BuildId, Vec<BuildId>>,
 }
 
 impl<'a> Forms<'a> {
     /// Makes forms of these rows. Every `url` begins with `base`, followed by `/api/1/…`.
     #[must_use]
     pub fn new(rows: &'a Neighbourhood, base: &'a str) -> Self {
-        Self { rows, base: base.trim_end_matches('/'), tasks: latest_tasks(rows) }
+        Self { rows, base: base.trim_end_matches('/'), tasks: latest_tasks(rows), needs: needs_of(rows) }
     }
 }
 
