@@ -369,9 +369,10 @@ impl Context {
         // Builds of a dry run take no time, so their durations say nothing.
         let mode = if self.shared.mode == BuildMode::DryRun { BuildMode::Real } else { self.shared.mode };
         let durations = storage.reads().durations(mode, Self::HISTORY_MAX).await?;
-        let is_long = durations.len() >= Self::HISTORY_LONG;
+        // What a dry run builds does not become a part of the history that it reads.
+        let is_kept = durations.len() >= Self::HISTORY_LONG || self.shared.mode == BuildMode::DryRun;
         let estimates: Arc<Estimates> = Arc::new(durations.into_iter().rev().collect());
-        *learnt() = is_long.then(|| (self.now, Arc::clone(&estimates)));
+        *learnt() = is_kept.then(|| (self.now, Arc::clone(&estimates)));
         Ok(estimates)
     }
 
