@@ -148,7 +148,7 @@ impl QueuePositions {
     /// matters.
     pub fn waits(&mut self, system: &str, priority: i64) {
         let queue = self.queues.entry(system.to_owned()).or_default();
-        queue.head = line.head.max(Some(priority));
+        queue.head = queue.head.max(Some(priority));
     }
 
     /// Notes that a build with this priority has been started and has not ended.

@@ -1,8 +1,7 @@
 //! One event with its 100 builds in version 1 of the REST interface, beside a bare axum handler
 //! that asks for the same rows by hand-written queries: `cargo bench -p freshmaker-redhat --bench
 //! rest`. The goal is at least half of the speed, by the processor time of the process, which other
-//! programs on the machine disturb less than the time of a clock. Also: how the engine fares while
-//! lists are asked for.
+//! programs on the machine disturb less than the time of a clock.
 
 use diesel::prelude::{Connection, QueryableByName, RunQueryDsl};
 use diesel::sql_types::{BigInt, Nullable, SmallInt, Text};
