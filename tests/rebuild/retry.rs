@@ -236,7 +236,7 @@ fn what_does_not_end_in_time_is_stopped_and_tried_again() {
         let attempt = world.attempt("app").clone();
         assert_eq!(
             Effect::of_attempt(&attempt, world.build("app"), freshmaker::rebuild::RunId(1), world.at),
-            Some(Effect::GiveUp)
+            Some(Effect::StopOverdue)
         );
         world.apply(&Input::Overdue { attempt: attempt.id.clone() }).unwrap();
         assert_eq!(world.build("app").state, BuildState::Canceling);

@@ -220,7 +220,7 @@ mod tests {
         let cut = |text: &str| query(text).page().cut((0..25).collect()).collect::<Vec<i32>>();
         assert_eq!(cut("page=2&per_page=10"), (10..20).collect::<Vec<_>>());
         assert_eq!(cut("page=3&per_page=10"), (20..25).collect::<Vec<_>>());
-        assert_eq!(cut("page=4&per_page=10"), []);
-        assert_eq!(cut("per_page=0"), []);
+        assert!(cut("page=4&per_page=10").is_empty());
+        assert!(cut("per_page=0").is_empty());
     }
 }
