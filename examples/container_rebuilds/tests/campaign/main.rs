@@ -125,9 +125,10 @@ impl Run {
         self.world.ask().await;
     }
 
-    /// Now and then the broker is started again, which takes as long as a round.
+    /// In the first round, and now and then, the broker is started again, which takes as long as a
+    /// round.
     fn restart_broker(&mut self) -> Option<tokio::task::JoinHandle<()>> {
-        if self.random.u32(..3) > 0 {
+        if self.random.u32(..3) > 0 && self.figures.broker_restarts > 0 {
             return None;
         }
         self.figures.broker_restarts += 1;
