@@ -78,6 +78,7 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// Publishes a message.
     ///
     /// # Errors
-    /// See the contract: the remedy of the error decides whether the engine sends the message again.
+    /// See the contract: the remedy of the error decides whether the engine sends the message
+    /// again.
     async fn publish(&self, message: &Message) -> Result<()>;
 }

@@ -31,8 +31,8 @@
 //! Two decisions at the same time: a joined build gets a new version, and so does a build that
 //! something new waits for; two decisions that change the same build therefore conflict. Two new
 //! builds of one key and slot conflict by the uniqueness that the storage checks. Dependencies
-//! between rows that neither decision shares are covered by the version of all edges: a commit that adds
-//! an unsatisfied dependency fails if any other was added since the rows were loaded.
+//! between rows that neither decision shares are covered by the version of all edges: a commit that
+//! adds an unsatisfied dependency fails if any other was added since the rows were loaded.
 //!
 //! Cost: for n nodes in the plan and b loaded builds with e dependencies, O(b log b) to index the
 //! loaded builds by key, O(n log n) to place, and O(e log e) to check for cycles. `Admitting` does

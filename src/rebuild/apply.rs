@@ -664,8 +664,8 @@ impl Rebuild {
                 self.end(id, BuildState::Canceled, reason);
             }
             Some(BuildState::Building) => self.set_build(id, BuildState::Canceling, reason),
-            // Whether the build system has it is being found out, and the answer decides; or the end
-            // of another build has ended it.
+            // Whether the build system has it is being found out, and the answer decides; or the
+            // end of another build has ended it.
             _ => {}
         }
     }

@@ -48,8 +48,8 @@ pub struct LiveForecast {
 pub struct ExpectedBuild {
     /// When it starts. Of a build that runs: when it was submitted.
     pub start: Option<Timestamp>,
-    /// When it ends: never before the moment of the forecast. `None` if it waits for a person, for a
-    /// paused build system, or for a build without an expected time.
+    /// When it ends: never before the moment of the forecast. `None` if it waits for a person, for
+    /// a paused build system, or for a build without an expected time.
     pub end: Option<Timestamp>,
     /// Whether it has run for longer than was estimated.
     pub overdue: bool,

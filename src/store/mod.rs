@@ -9,8 +9,8 @@
 //!   contract asks for.
 //!
 //! A storage checks a [`Commit`](crate::rebuild::Commit) in this order, within one transaction: the
-//! run, the version of all edges, the read set; then it writes the changes in the order of [`in_order`],
-//! each over the version that it expects; then it checks the limits of live attempts.
+//! run, the version of all edges, the read set; then it writes the changes in the order of
+//! [`in_order`], each over the version that it expects; then it checks the limits of live attempts.
 //!
 //! *Invariant:* nothing here opens a transaction or reads a clock. *Invariant:* no storage decides
 //! on a state: it compares versions and counts, and writes what a commit contains.

@@ -1,9 +1,9 @@
 //! Versions of the tables.
 //!
-//! A migration of PostgreSQL only adds: a table, an index, a column that may be empty or has a default. What is
-//! no longer used is removed by a later version than the one that stops to use it. So processes of
-//! two neighbouring versions can have one database while they are replaced one by one. A SQLite file
-//! has one engine, so a migration of it may also make a table anew.
+//! A migration of PostgreSQL only adds: a table, an index, a column that may be empty or has a
+//! default. What is no longer used is removed by a later version than the one that stops to use it.
+//! So processes of two neighbouring versions can have one database while they are replaced one by
+//! one. A SQLite file has one engine, so a migration of it may also make a table anew.
 
 use diesel::migration::{Migration, MigrationConnection, MigrationSource};
 use diesel_migrations::MigrationHarness;

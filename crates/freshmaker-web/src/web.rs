@@ -106,7 +106,8 @@ impl Web {
     }
 
     /// Lets only those use a route who are allowed to; the others get 401 or 403. The audit log has
-    /// each refusal, but for those of reads without a login. A route that is not given to this is open to everybody.
+    /// each refusal, but for those of reads without a login. A route that is not given to this is
+    /// open to everybody.
     pub fn allow<S: Clone + Send + Sync + 'static>(&self, allowed: Allowed, route: MethodRouter<S>) -> MethodRouter<S> {
         route.route_layer(from_fn_with_state((self.clone(), allowed), layers::guard))
     }

@@ -77,15 +77,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Rebuilds only these images for their own sake, even if they were rebuilt before; their parents
-    /// are rebuilt as always. An empty set changes nothing.
+    /// Rebuilds only these images for their own sake, even if they were rebuilt before; their
+    /// parents are rebuilt as always. An empty set changes nothing.
     pub fn only(mut self, images: BTreeSet<Nvr>) -> Self {
         self.only = images;
         self
     }
 
-    /// Uses what this event has rebuilt, and what the events have that it was itself made on top of,
-    /// instead of rebuilding it again.
+    /// Uses what this event has rebuilt, and what the events have that it was itself made on top
+    /// of, instead of rebuilding it again.
     pub fn on_top_of(mut self, event: EventId) -> Self {
         self.on_top_of = Some(event);
         self

@@ -42,7 +42,8 @@ impl RebuildImagesOfSignedAdvisory {
         Self { affected, unreleased: UnreleasedPackages::default() }
     }
 
-    /// Sets where builds find the packages of an advisory that has not shipped; nowhere, by default.
+    /// Sets where builds find the packages of an advisory that has not shipped; nowhere, by
+    /// default.
     #[must_use]
     pub fn with_unreleased(self, unreleased: UnreleasedPackages) -> Self {
         Self { unreleased, ..self }

@@ -151,8 +151,8 @@ impl Releases {
     }
 
     /// Asks this about each affected image that was added before. With a reason it is not rebuilt
-    /// for its own sake, as after [`CatalogImage::rejected`]; one that was rejected before keeps its
-    /// reason.
+    /// for its own sake, as after [`CatalogImage::rejected`]; one that was rejected before keeps
+    /// its reason.
     pub fn reject(mut self, why: impl Fn(&CatalogImage) -> Option<Reason>) -> Self {
         for image in self.images.values_mut().filter(|image| image.affected && image.rejected.is_none()) {
             image.rejected = why(image);
