@@ -75,7 +75,7 @@ async fn each_build_uses_one_commit_and_what_changed_is_followed() {
     ]);
     has(&world.good(&["check-config", "--online"]), &format!("the branch is at {first}"));
     let (_, _, error) = world.run(&["status"]);
-    has(&error, "no service has run here yet");
+    has(&error, "the tree was not fetched yet");
     world.serve();
     world.settled().await;
     assert_eq!(origin.record("app")["commit"], first.as_str());
