@@ -3,8 +3,8 @@
 use super::Api;
 use super::answer::{Answer, Failure, told};
 use crate::contracts::ImageRepositories;
+use crate::forms::listed;
 use crate::image::{CatalogImage, Publication};
-use crate::released::listed;
 use freshmaker::artifact::Nvr;
 use freshmaker_web::Problem;
 use freshmaker_web::axum::extract::{Path, State};

@@ -92,3 +92,10 @@ pub(crate) fn type_name(kind: ArtifactKind) -> Option<&'static str> {
         ArtifactKind::Repository => None,
     }
 }
+
+/// Writes texts as Python does.
+#[cfg(any(feature = "lightblue", feature = "pyxis", feature = "rest"))]
+pub(crate) fn listed(texts: &std::collections::BTreeSet<String>) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| format!("'{text}'")).collect();
+    format!("[{}]", texts.join(", "))
+}

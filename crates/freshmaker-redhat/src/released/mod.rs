@@ -13,7 +13,7 @@ use catalog::Architectures;
 pub(crate) use catalog::{Entry, Image, Repositories, Repository};
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
-pub(crate) use rebuilt::{images_in, listed, rebuilt};
+pub(crate) use rebuilt::{images_in, rebuilt};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a repository that is not published, and whose images are rebuilt all the same.

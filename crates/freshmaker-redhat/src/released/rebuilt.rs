@@ -3,6 +3,7 @@
 use super::catalog::{self, Repositories, Repository};
 use super::{Catalog, describe, is_public};
 use crate::contracts::{Containing, RebuiltRepository, TaggedImage};
+use crate::forms::listed;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,12 +72,6 @@ fn refusal(catalog: &impl Catalog, repository: &Repository) -> Option<String> {
         return Some(format!("{text}: rebuilds of images in this repository are disabled."));
     }
     None
-}
-
-/// Writes texts as Python does.
-pub(crate) fn listed(texts: &BTreeSet<String>) -> String {
-    let texts: Vec<_> = texts.iter().map(|text| format!("'{text}'")).collect();
-    format!("[{}]", texts.join(", "))
 }
 
 /// Answers [`ImageRepositories::images_in`](crate::contracts::ImageRepositories::images_in).
