@@ -131,7 +131,7 @@ await step("a failed build is found by its cause, and its group is retried once"
   await page.waitForURL(/events\?told=group-retried/);
   assert.match(await page.locator(".told").innerText(), /^Retried/);
   // The new event comes by itself.
-  await until(page, (failed) => Number(document.querySelector("#list tbody a").textContent.match(/\d+/)[0]) > newest, newest);
+  await until(page, (newest) => Number(document.querySelector("#list tbody a").textContent.match(/\d+/)[0]) > newest, newest);
   await page.locator("#list tbody a", { hasText: /^event \d+$/ }).first().click();
   await page.waitForURL(/events\/\d+$/);
   await until(page, () => document.querySelector("h1 .s").textContent === "COMPLETE", undefined, 120_000);
