@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::{Answer, Failure, told};
 use crate::contracts::ImageRepositories;
-use crate::forms::listed;
+use crate::forms::python::listed;
 use crate::image::{CatalogImage, Publication};
 use freshmaker::artifact::Nvr;
 use freshmaker_web::Problem;

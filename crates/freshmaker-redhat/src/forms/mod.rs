@@ -34,6 +34,8 @@
 
 mod build;
 mod event;
+#[cfg(any(feature = "lightblue", feature = "pyxis", feature = "rest"))]
+pub(crate) mod python;
 mod state_change;
 
 pub use build::{BuildArgs, BuildForm};
@@ -91,11 +93,4 @@ pub(crate) fn type_name(kind: ArtifactKind) -> Option<&'static str> {
         ArtifactKind::ImageRepository => Some("IMAGE_REPOSITORY"),
         ArtifactKind::Repository => None,
     }
-}
-
-/// Writes texts as Python does.
-#[cfg(any(feature = "lightblue", feature = "pyxis", feature = "rest"))]
-pub(crate) fn listed(texts: &std::collections::BTreeSet<String>) -> String {
-    let texts: Vec<_> = texts.iter().map(|text| format!("'{text}'")).collect();
-    format!("[{}]", texts.join(", "))
 }

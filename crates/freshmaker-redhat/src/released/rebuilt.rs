@@ -3,7 +3,7 @@
 use super::catalog::{self, Repositories, Repository};
 use super::{Catalog, describe, is_public};
 use crate::contracts::{Containing, RebuiltRepository, TaggedImage};
-use crate::forms::listed;
+use crate::forms::python::listed;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::Result;
 use std::collections::{BTreeMap, BTreeSet};
