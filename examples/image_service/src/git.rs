@@ -6,8 +6,8 @@
 //! | `git/commits/COMMIT/NAME` | the files of a commit, which never change |
 //! | `git/current` | a symbolic link to the files that count |
 //!
-//! Whoever needs a commit for longer than a look holds a shared lock on its directory; what nobody
-//! holds and is not the current one is removed.
+//! A process that needs a commit for longer than a look holds a shared lock on its directory.
+//! Directories that are neither locked nor current are removed.
 
 use crate::Result;
 use crate::config::Seconds;
@@ -189,7 +189,7 @@ impl Checkouts {
         Ok(fs::remove_dir_all(&temporary)?)
     }
 
-    /// Removes the commits that nobody holds, but for the one with these files. What cannot be
+    /// Removes the commits that are not locked, but for the one with these files. What cannot be
     /// removed now is removed after a later fetch.
     fn remove_old(&self, current: &Path) {
         let kept = current.parent();
@@ -231,7 +231,7 @@ impl Checkouts {
         self.run(arguments, &all).await
     }
 
-    /// Runs git, which asks nobody for anything, and returns what it writes.
+    /// Runs git, which must not ask for a password, and returns what it writes.
     async fn run(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> Result<Vec<u8>> {
         let mut command = tokio::process::Command::new("git");
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {

@@ -506,8 +506,9 @@ impl QueryFragment<Db> for NotePosition {
     }
 }
 
-/// Notes, until the end of this transaction, the last position before those that it takes. Nobody
-/// waits for it: transactions become visible in any order, and [`settled`] says how far they are.
+/// Notes, until the end of this transaction, the last position before those that it takes. Other
+/// transactions do not wait for it: they become visible in any order, and [`settled`] says up to
+/// where all are visible.
 pub(super) fn lock_positions(connection: &mut Connection) -> Result<()> {
     NotePosition.execute(connection).map(drop).map_err(failed)
 }
@@ -544,8 +545,8 @@ impl QueryFragment<Db> for Settled {
 
 /// The position up to which a transaction that begins after this sees all that will ever be there.
 ///
-/// The last position is read before the notes: whoever has taken one up to it has noted an earlier
-/// one, and the note is there until its rows can be seen.
+/// The last position is read before the notes: a transaction that has taken a position up to it has
+/// noted an earlier one, and the note is there until its rows can be seen.
 pub(super) fn settled(connection: &mut Connection) -> Result<i64> {
     Settled.get_result(connection).map_err(failed)
 }

@@ -36,7 +36,7 @@ struct Telling(AtomicU8);
 impl Telling {
     const IDLE: u8 = 0;
     const TELLS: u8 = 1;
-    /// Somebody has committed since it was begun to tell.
+    /// Another commit has ended since the telling began.
     const AGAIN: u8 = 2;
 
     /// So often one tells for the others; what they have committed since then waits for the next

@@ -167,15 +167,7 @@ async fn events_are_observed_once_when_they_end() {
 #[tokio::test(start_paused = true)]
 async fn failures_and_shared_builds_are_told_apart() {
     let service = Service::open();
-    let client = service.engine.client();
-    client.pause("builder", "repairs", "somebody").await.unwrap();
-    for _ in 0..2 {
-        let message = service.push("base").await;
-        let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
-        service.engine.run_until(handled).await.unwrap();
-    }
-    client.resume("builder").await.unwrap();
-    service.settle().await;
+    service.share("base").await;
     let before = metrics(&service.router).await;
     let builds = service.get("/api/3/builds?state=DONE&count=true").await.json()["total"].as_f64().unwrap();
     assert_eq!(value(&before, "freshmaker_builds_saved_total{how=\"shared\"}"), builds, "{before}");

@@ -124,6 +124,20 @@ impl Service {
         self.world.settle(&self.engine).await;
     }
 
+    /// Has an image pushed twice before anything can be built: two events with the same builds,
+    /// which then end.
+    pub(crate) async fn share(&self, image: &str) {
+        let client = self.engine.client();
+        client.pause("builder", "repairs", "somebody").await.unwrap();
+        for _ in 0..2 {
+            let message = self.push(image).await;
+            let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
+            self.engine.run_until(handled).await.unwrap();
+        }
+        client.resume("builder").await.unwrap();
+        self.settle().await;
+    }
+
     /// The value of a header with a token that has these roles.
     pub(crate) async fn token(&self, name: &str, roles: &[Role]) -> String {
         let new = NewToken::new(name, roles.iter().copied(), Duration::from_secs(3600));

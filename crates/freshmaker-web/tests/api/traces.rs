@@ -261,15 +261,7 @@ async fn a_shared_build_is_linked_from_the_traces_of_later_events() {
     let service = Service::open();
     let exporter = exporter(&service, collector.address);
     exporter.export().await.unwrap();
-    let client = service.engine.client();
-    client.pause("builder", "repairs", "somebody").await.unwrap();
-    for _ in 0..2 {
-        let message = service.push("base").await;
-        let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
-        service.engine.run_until(handled).await.unwrap();
-    }
-    client.resume("builder").await.unwrap();
-    service.settle().await;
+    service.share("base").await;
     tokio::time::resume();
     exporter.export().await.unwrap();
     let spans = collector.spans();
