@@ -1,8 +1,11 @@
+use super::ArtifactId;
 use super::evr::{Evr, TEXT_MAX, compare, is_part, read_epoch};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Name, version and release of a build, as in `bash-5.1.8-6.el9_1`.
 ///
@@ -16,7 +19,8 @@ use std::str::FromStr;
 ///
 /// An NVR is a name: `==`, `<` and the hash compare the written parts, so it can be a key. To find
 /// out which of two builds is newer, compare with [`by_release`](Self::by_release), or compare
-/// their [`evr`](Self::evr). In serde formats an NVR is its text.
+/// their [`evr`](Self::evr). In serde formats an NVR is its text. A clone costs one reference count,
+/// and so does the [`ArtifactId`] with the same text.
 ///
 /// ```
 /// use freshmaker::Nvr;
@@ -29,16 +33,23 @@ use std::str::FromStr;
 /// let older: Nvr = "openssl-container-3.0-9".parse()?;
 /// assert!(older.evr() < nvr.evr() && older > nvr);
 /// assert_eq!([&nvr, &older].into_iter().max_by(|a, b| a.by_release(b)), Some(&nvr));
+/// assert_eq!(freshmaker::ArtifactId::from(&nvr).as_str(), nvr.as_str());
 /// # Ok::<(), freshmaker::artifact::NvrError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Nvr {
-    name: String,
-    version: String,
-    release: String,
+    /// The canonical text: with the epoch, if there is one, as a number.
+    text: Arc<str>,
     epoch: Option<u32>,
+    /// Where the name, the version and the release begin in the text, in bytes.
+    name_at: u16,
+    version_at: u16,
+    release_at: u16,
 }
+
+/// The parts of an NVR in the order in which they are compared.
+type Parts<'a> = (&'a str, &'a str, &'a str, Option<u32>);
 
 /// Says that a text is not an [`Nvr`].
 ///
@@ -72,33 +83,62 @@ impl Nvr {
     pub fn of_rpm(text: &str) -> Result<Self, NvrError> {
         let error = || NvrError::new(text, "name-version-release.architecture");
         let (nvr, arch) = text.strip_suffix(".rpm").unwrap_or(text).rsplit_once('.').ok_or_else(error)?;
-        let mut nvr: Self = nvr.parse().map_err(|_| error())?;
+        let nvr: Self = nvr.parse().map_err(|_| error())?;
         if !is_part(arch) {
             return Err(error());
         }
-        if let Some((epoch, version)) = nvr.version.split_once(':') {
-            nvr.epoch = Some(read_epoch(epoch).ok_or_else(error)?);
-            nvr.version = Some(version).filter(|version| is_part(version)).ok_or_else(error)?.to_owned();
+        let Some((epoch, version)) = nvr.version().split_once(':') else { return Ok(nvr) };
+        let epoch = read_epoch(epoch).ok_or_else(error)?;
+        let version = Some(version).filter(|version| is_part(version)).ok_or_else(error)?;
+        Ok(Self::of_parts((nvr.name(), version, nvr.release(), Some(epoch))))
+    }
+
+    /// The parts are valid, and together no longer than a `u16` can count.
+    fn of_parts((name, version, release, epoch): Parts<'_>) -> Self {
+        let mut text = String::with_capacity(name.len() + version.len() + release.len() + 13);
+        if let Some(epoch) = epoch {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{epoch}:");
         }
-        Ok(nvr)
+        // Texts have at most `TEXT_MAX` bytes.
+        let here = |text: &str| u16::try_from(text.len()).unwrap_or(u16::MAX);
+        let name_at = here(&text);
+        text.push_str(name);
+        text.push('-');
+        let version_at = here(&text);
+        text.push_str(version);
+        text.push('-');
+        let release_at = here(&text);
+        text.push_str(release);
+        Self { text: text.into(), epoch, name_at, version_at, release_at }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        (self.name(), self.version(), self.release(), self.epoch)
+    }
+
+    /// Returns the text, with the epoch if there is one.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Returns the name, which may contain dashes.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.text[usize::from(self.name_at)..usize::from(self.version_at) - 1]
     }
 
     /// Returns the version as it was written.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        &self.text[usize::from(self.version_at)..usize::from(self.release_at) - 1]
     }
 
     /// Returns the release as it was written.
     #[must_use]
     pub fn release(&self) -> &str {
-        &self.release
+        &self.text[usize::from(self.release_at)..]
     }
 
     /// Returns the epoch, if the text has one.
@@ -113,7 +153,7 @@ impl Nvr {
     /// 0.
     #[must_use]
     pub fn evr(&self) -> Evr {
-        Evr::of_parts(self.epoch.unwrap_or(0), &self.version, &self.release)
+        Evr::of_parts(self.epoch.unwrap_or(0), self.version(), self.release())
     }
 
     /// Compares two builds by name, then by release, the newer one being the greater one.
@@ -123,8 +163,8 @@ impl Nvr {
     /// is total, and only equal NVRs compare as equal.
     #[must_use]
     pub fn by_release(&self, other: &Self) -> Ordering {
-        self.name
-            .cmp(&other.name)
+        self.name()
+            .cmp(other.name())
             .then_with(|| self.epoch.unwrap_or(0).cmp(&other.epoch.unwrap_or(0)))
             .then_with(|| self.by_version_and_release(other))
             .then_with(|| self.cmp(other))
@@ -133,7 +173,7 @@ impl Nvr {
     /// Compares version and release by RPM's rules, ignoring epoch and name.
     #[must_use]
     pub fn by_version_and_release(&self, other: &Self) -> Ordering {
-        compare((&self.version, &self.release), (&other.version, &other.release))
+        compare((self.version(), self.release()), (other.version(), other.release()))
     }
 
     /// Returns the NVR of a rebuild: the release up to its first dot, followed by `.suffix`, no
@@ -146,13 +186,14 @@ impl Nvr {
     /// [`NvrError`] if the result is not an NVR: the suffix is empty, has a character that no
     /// release may have, such as a dash or white space, or is too long.
     pub fn rebuilt(&self, suffix: &str) -> Result<Self, NvrError> {
-        let stem = self.release.split('.').next().unwrap_or_default();
-        let rebuilt = Self { release: format!("{stem}.{suffix}"), epoch: None, ..self.clone() };
-        let text = rebuilt.to_string();
-        if suffix.is_empty() || !is_part(&rebuilt.release) || text.len() > TEXT_MAX {
+        let stem = self.release().split('.').next().unwrap_or_default();
+        let release = format!("{stem}.{suffix}");
+        let length = self.name().len() + self.version().len() + release.len() + 2;
+        if suffix.is_empty() || !is_part(&release) || length > TEXT_MAX {
+            let text = format!("{}-{}-{release}", self.name(), self.version());
             return Err(NvrError::new(&text, "name-version-release with a suffix of the release"));
         }
-        Ok(rebuilt)
+        Ok(Self::of_parts((self.name(), self.version(), &release, None)))
     }
 
     /// Returns the NVR of which this one may be a rebuild: the release without its last dotted
@@ -163,8 +204,8 @@ impl Nvr {
     /// in it.
     #[must_use]
     pub fn before_rebuild(&self) -> Option<Self> {
-        let (stem, _) = self.release.rsplit_once('.')?;
-        is_part(stem).then(|| Self { release: stem.to_owned(), ..self.clone() })
+        let (stem, _) = self.release().rsplit_once('.')?;
+        is_part(stem).then(|| Self::of_parts((self.name(), self.version(), stem, self.epoch)))
     }
 }
 
@@ -174,12 +215,41 @@ impl NvrError {
     }
 }
 
+impl PartialEq for Nvr {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Nvr {}
+
+impl Hash for Nvr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl PartialOrd for Nvr {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Nvr {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
 impl fmt::Display for Nvr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(epoch) = self.epoch {
-            write!(f, "{epoch}:")?;
-        }
-        write!(f, "{}-{}-{}", self.name, self.version, self.release)
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Nvr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 
@@ -198,7 +268,7 @@ impl FromStr for Nvr {
         if name.is_empty() || !named || !is_part(version) || !is_part(release) || text.len() > TEXT_MAX {
             return Err(error());
         }
-        Ok(Self { name: name.to_owned(), version: version.to_owned(), release: release.to_owned(), epoch })
+        Ok(Self::of_parts((name, version, release, epoch)))
     }
 }
 
@@ -212,7 +282,19 @@ impl TryFrom<String> for Nvr {
 
 impl From<Nvr> for String {
     fn from(nvr: Nvr) -> Self {
-        nvr.to_string()
+        nvr.as_str().to_owned()
+    }
+}
+
+impl From<&Nvr> for ArtifactId {
+    fn from(nvr: &Nvr) -> Self {
+        Self::new(Arc::clone(&nvr.text))
+    }
+}
+
+impl From<Nvr> for ArtifactId {
+    fn from(nvr: Nvr) -> Self {
+        Self::new(nvr.text)
     }
 }
 

@@ -303,7 +303,7 @@ impl Wanted {
         }
         let planner = selection.planner().facts(facts).estimates(&cx.estimates().await?);
         let others = left_out.into_iter().chain(unsure).filter(|(nvr, _)| !selection.mentions(nvr));
-        let planner = others.fold(planner, |planner, (nvr, why)| planner.exclude(nvr.to_string(), why));
+        let planner = others.fold(planner, |planner, (nvr, why)| planner.exclude(nvr, why));
         Ok(Some(planner.plan()?))
     }
 

@@ -70,7 +70,7 @@ impl CatalogImage {
     /// Makes an image of which only the NVR is known.
     pub fn new(nvr: Nvr) -> Self {
         Self {
-            artifact: Artifact::new(nvr.to_string(), ArtifactKind::Image),
+            artifact: Artifact::new(&nvr, ArtifactKind::Image),
             nvr,
             parents: BTreeSet::new(),
             repositories: BTreeSet::new(),

@@ -189,7 +189,7 @@ impl Selection {
             let id = repository.id.clone();
             self.graph.insert(repository);
             // This cannot fail, because both ends were inserted.
-            let _ = self.graph.depend(image.to_string(), id, EdgeKind::Repository);
+            let _ = self.graph.depend(image, id, EdgeKind::Repository);
         }
         self
     }
@@ -197,7 +197,7 @@ impl Selection {
     /// Sets a parameter of the build of an image that is rebuilt. Does nothing if it is not.
     #[must_use]
     pub fn with_parameter(mut self, image: &Nvr, name: &str, value: impl Into<Parameter>) -> Self {
-        let artifact = self.graph.get(&image.to_string().into()).filter(|_| self.places.contains_key(image));
+        let artifact = self.graph.get(&image.into()).filter(|_| self.places.contains_key(image));
         if let Some(artifact) = artifact.cloned() {
             self.graph.insert(artifact.with_parameter(name, value));
         }
@@ -220,20 +220,20 @@ impl Selection {
     /// [cannot be built](Planner::impeded): the event must not look as if all was well.
     pub fn planner(&self) -> Planner<'_> {
         let planner = self.images.iter().fold(self.graph.planner().without_dependents(), |planner, image| {
-            let planner = planner.rebuild_as(image.nvr.to_string(), image.reason, image.why.clone());
+            let planner = planner.rebuild_as(&image.nvr, image.reason, image.why.clone());
             let demands = image.demands.iter().cloned();
-            let planner = demands.fold(planner, |planner, package| planner.demand(image.nvr.to_string(), package));
+            let planner = demands.fold(planner, |planner, package| planner.demand(&image.nvr, package));
             // One that is rebuilt has its name from its rebuild.
             let bases = image.parents.iter().filter(|parent| parent.kind == EdgeKind::ParentImage);
-            bases.fold(planner, |planner, base| planner.known_as(base.nvr.to_string(), base.nvr.to_string()))
+            bases.fold(planner, |planner, base| planner.known_as(&base.nvr, base.nvr.as_str()))
         });
         self.excluded.iter().fold(planner, |planner, (nvr, why)| match self.impeded.get(nvr) {
             Some(Impeded { reason, included, demands }) => {
-                let planner = planner.rebuild_as(nvr.to_string(), *reason, included.clone());
-                let planner = planner.impeded(nvr.to_string(), why.clone());
-                demands.iter().fold(planner, |planner, package| planner.demand(nvr.to_string(), package.clone()))
+                let planner = planner.rebuild_as(nvr, *reason, included.clone());
+                let planner = planner.impeded(nvr, why.clone());
+                demands.iter().fold(planner, |planner, package| planner.demand(nvr, package.clone()))
             }
-            None => planner.exclude(nvr.to_string(), why.clone()),
+            None => planner.exclude(nvr, why.clone()),
         })
     }
 }
@@ -342,13 +342,13 @@ fn graph(index: &Index<'_>, images: &[SelectedImage]) -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();
     let artifact = |nvr: &Nvr| {
         let known = index.place(nvr).map(|place| index.images[place].artifact.clone());
-        known.unwrap_or_else(|| Artifact::new(nvr.to_string(), ArtifactKind::Image))
+        known.unwrap_or_else(|| Artifact::new(nvr, ArtifactKind::Image))
     };
     images.iter().for_each(|image| graph.insert(artifact(&image.nvr)));
     for image in images {
-        let id = ArtifactId::new(image.nvr.to_string());
+        let id = ArtifactId::from(&image.nvr);
         for parent in &image.parents {
-            let below = ArtifactId::new(parent.nvr.to_string());
+            let below = ArtifactId::from(&parent.nvr);
             if graph.get(&below).is_none() {
                 graph.insert(artifact(&parent.nvr));
             }

@@ -76,11 +76,11 @@ pub(super) struct Origin<'a> {
 
 impl Builds {
     pub(super) fn by_name(&self, nvr: &str) -> Option<&Build> {
-        self.rows.iter().find(|build| build.nvr.to_string() == nvr)
+        self.rows.iter().find(|build| build.nvr.as_str() == nvr)
     }
 
     pub(super) fn by_name_mut(&mut self, nvr: &str) -> Option<&mut Build> {
-        self.rows.iter_mut().find(|build| build.nvr.to_string() == nvr)
+        self.rows.iter_mut().find(|build| build.nvr.as_str() == nvr)
     }
 
     /// Returns the build that made a package, if there is one here.

@@ -190,7 +190,7 @@ impl Hub {
 
     /// Says which composes an image was built with. Does nothing if there is no such build.
     pub fn set_composes(&self, nvr: &Nvr, composes: &[i64]) {
-        if let Some(build) = self.inner.world().builds.by_name_mut(&nvr.to_string()) {
+        if let Some(build) = self.inner.world().builds.by_name_mut(nvr.as_str()) {
             build.composes = composes.to_vec();
         }
     }
@@ -220,7 +220,7 @@ impl Hub {
                 world.more_tags.push((*tag).to_owned());
             }
         }
-        if let Some(build) = world.builds.by_name_mut(&nvr.to_string()) {
+        if let Some(build) = world.builds.by_name_mut(nvr.as_str()) {
             build.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         }
         Ok(id)

@@ -269,7 +269,7 @@ impl Facts {
         image: &SelectedImage,
         unshipped: &Unshipped,
     ) -> std::result::Result<Attached, String> {
-        let artifact = selection.graph().get(&image.nvr.to_string().into());
+        let artifact = selection.graph().get(&(&image.nvr).into());
         let flatpak = artifact.is_some_and(|artifact| artifact.parameters.get("flatpak") == Some(&true.into()));
         let Needs { renewed, kept, missing } = Needs::of(image, flatpak, &self.known, &by.excluded)?;
         let mut composes: Vec<Compose> = renewed.into_iter().map(Compose::renew).collect();
