@@ -93,6 +93,10 @@ pub struct BuildFilter {
 ///     let Some(next) = page.next else { break };
 ///     paging = paging.behind(next);
 /// }
+/// // The same, for a list that fits into memory.
+/// let reads = storage.reads();
+/// let events = Paging::first(100).collect(10_000, |paging| reads.events(Default::default(), paging));
+/// assert!(events.await?.items.is_empty());
 /// # Ok::<(), freshmaker::backend::Error>(()) }).unwrap().unwrap();
 /// ```
 #[doc(alias = "cursor")]
@@ -145,6 +149,25 @@ impl Paging {
     #[must_use]
     pub fn counted(self) -> Self {
         Self { counted: true, ..self }
+    }
+
+    /// Reads one page after the other, and returns them as one. It ends with the list, or with the
+    /// page that makes it `max` rows or more; then [`next`](Page::next) says that there are others.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn collect<T, E, F>(self, max: usize, mut read: impl FnMut(Self) -> F) -> Result<Page<T>, E>
+    where
+        F: Future<Output = Result<Page<T>, E>>,
+    {
+        let mut all = read(self).await?;
+        while let Some(next) = all.next.filter(|_| all.items.len() < max) {
+            let more = read(Self { offset: 0, counted: false, ..self }.behind(next)).await?;
+            all.items.extend(more.items);
+            all.unreadable.extend(more.unreadable);
+            all.next = more.next;
+        }
+        Ok(all)
     }
 }
 

@@ -61,23 +61,18 @@ impl Retry {
         let failed_only = header(Message::PART).is_some_and(|part| part == Client::FAILED_PART);
         let by = header(Message::REQUESTER).cloned();
         let (mut failed, mut made) = (BTreeSet::new(), BTreeMap::new());
-        let mut paging = Paging::first(Paging::LIMIT_MAX);
-        loop {
-            let page = reads.builds(BuildFilter { events: vec![id], ..BuildFilter::default() }, paging).await?;
-            for build in page.items {
-                let artifact = build.key.artifact;
-                if build.state.is_success() {
-                    // The latest comes first.
-                    made.entry(artifact).or_insert(build.output.unwrap_or_default());
-                } else if build.state.is_terminal() {
-                    failed.insert(artifact);
-                }
-            }
-            match page.next {
-                Some(next) => paging = paging.behind(next),
-                None => return Ok(Some(Self { of, by, failed_only, failed, made })),
+        let filter = BuildFilter { events: vec![id], ..BuildFilter::default() };
+        let builds = |paging| reads.builds(filter.clone(), paging);
+        for build in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, builds).await?.items {
+            let artifact = build.key.artifact;
+            if build.state.is_success() {
+                // The latest comes first.
+                made.entry(artifact).or_insert(build.output.unwrap_or_default());
+            } else if build.state.is_terminal() {
+                failed.insert(artifact);
             }
         }
+        Ok(Some(Self { of, by, failed_only, failed, made }))
     }
 
     /// Returns the part of a plan that is retried. If the event has no builds that failed, it has

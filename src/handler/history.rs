@@ -90,21 +90,13 @@ impl History {
     pub async fn built_by(&self, event: EventId) -> Result<Vec<BuildRecord>> {
         let Some(storage) = &self.storage else { return Ok(Vec::new()) };
         let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
-        let mut found = Vec::new();
-        let mut paging = Paging::first(Paging::LIMIT_MAX);
-        loop {
-            let page = storage.reads().builds(filter.clone(), paging).await?;
-            let next = page.next;
-            found.extend(readable(page));
-            if found.len() > Self::BUILDS_MAX {
-                let text = format!("event {event} has more than {} builds", Self::BUILDS_MAX);
-                return Err(Error::new(Remedy::Rejected, "the history of the engine", text));
-            }
-            match next {
-                Some(next) => paging = paging.behind(next),
-                None => break,
-            }
+        let page = |paging| storage.reads().builds(filter.clone(), paging);
+        let all = Paging::first(Paging::LIMIT_MAX).collect(Self::BUILDS_MAX + 1, page).await?;
+        if all.items.len() > Self::BUILDS_MAX {
+            let text = format!("event {event} has more than {} builds", Self::BUILDS_MAX);
+            return Err(Error::new(Remedy::Rejected, "the history of the engine", text));
         }
+        let mut found = readable(all);
         found.retain(|build| build.key.mode == self.mode && build.state.is_success());
         Ok(found)
     }

@@ -50,16 +50,9 @@ impl World {
 
     /// The identities of all messages, sorted.
     async fn sent(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut paging = Paging::first(Paging::LIMIT_MAX);
-        loop {
-            let page = self.client.messages(vec![InboxState::New], paging).await.unwrap();
-            found.extend(page.items.into_iter().map(|message| message.message_id));
-            match page.next {
-                Some(next) => paging = Paging::first(Paging::LIMIT_MAX).behind(next),
-                None => break,
-            }
-        }
+        let page = |paging| self.client.messages(vec![InboxState::New], paging);
+        let all = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await.unwrap();
+        let mut found: Vec<_> = all.items.into_iter().map(|message| message.message_id).collect();
         found.sort();
         found
     }

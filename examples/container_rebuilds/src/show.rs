@@ -83,8 +83,8 @@ pub(crate) fn line(event: &EventRecord) {
 /// The builds of an event with their attempts, oldest first.
 pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
     let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
-    let builds = client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
-    for build in builds.iter().rev() {
+    let page = |paging| client.builds(filter.clone(), paging);
+    for build in Paging::first(Paging::LIMIT_MAX).oldest_first().collect(usize::MAX, page).await?.items {
         let output = build.output.as_ref().map_or(String::new(), |output| format!(" as {}", output.name));
         println!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
         for attempt in client.attempts(build.id).await? {

@@ -13,7 +13,7 @@ use freshmaker::engine::{Foreseen, Preview, SystemClock};
 use freshmaker::handler::{ImagePushed, RebuildRequested};
 use freshmaker::memory::MemoryStorage;
 use freshmaker::plan::Format;
-use freshmaker::rebuild::EventId;
+use freshmaker::rebuild::{EventId, InboxRecord};
 use freshmaker_web::{NewToken, Role, Tokens};
 use serde_json::json;
 use std::sync::Arc;
@@ -196,7 +196,7 @@ async fn confirm(client: &Client, event: EventId) -> Result<String> {
 }
 
 async fn dead_letters(directory: &Directory, client: &Client) -> Result<Outcome> {
-    let letters = client.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let letters = all_dead_letters(client).await?;
     let mut text = String::new();
     for letter in &letters {
         let reason = letter.reason.as_ref().map_or_else(|| "no reason is known".to_owned(), ToString::to_string);
@@ -209,8 +209,12 @@ async fn dead_letters(directory: &Directory, client: &Client) -> Result<Outcome>
     Ok(if letters.is_empty() { Outcome::Good } else { Outcome::Failed })
 }
 
+async fn all_dead_letters(client: &Client) -> Result<Vec<InboxRecord>> {
+    Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, |paging| client.dead_letters(paging)).await?.items)
+}
+
 async fn requeue(client: &Client, id: &str) -> Result<String> {
-    let letters = client.dead_letters(Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let letters = all_dead_letters(client).await?;
     let letter = letters.into_iter().find(|letter| letter.message_id == id);
     let letter = letter.ok_or_else(|| format!("there is no dead letter {id}"))?;
     client.requeue(&letter.source, id).await?;

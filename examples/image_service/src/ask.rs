@@ -140,8 +140,9 @@ pub(crate) fn familiar(image: &ArtifactId) -> String {
 async fn open_builds(client: &Client) -> Result<BTreeMap<ArtifactId, BuildRecord>> {
     let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
     let filter = BuildFilter { states, ..BuildFilter::default() };
-    let page = client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
-    Ok(page.items.into_iter().map(|build| (build.key.artifact.clone(), build)).collect())
+    let page = |paging| client.builds(filter.clone(), paging);
+    let all = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?;
+    Ok(all.items.into_iter().map(|build| (build.key.artifact.clone(), build)).collect())
 }
 
 /// The latest events, or one of them with everything that is known about it.
@@ -157,7 +158,8 @@ pub(crate) async fn show(directory: &Directory, event: Option<EventId>) -> Resul
     let event = client.event(id).await?;
     let plan = client.plan(id).await?;
     let filter = BuildFilter { events: vec![id], ..BuildFilter::default() };
-    let builds = client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+    let page = |paging| client.builds(filter.clone(), paging);
+    let builds = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items;
     line(&mut text, &about(&event));
     if let Some(plan) = &plan {
         text.push_str(&plan.to_string());

@@ -88,7 +88,8 @@ async fn stop(site: &Site, client: &Client, image: &ArtifactId, by: &str) -> Res
     let states = vec![BuildState::Blocked, BuildState::Ready];
     let filter = BuildFilter { artifacts: artifacts.collect(), states, ..BuildFilter::default() };
     let mut stopped = 0;
-    for BuildRecord { id, .. } in client.builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items {
+    let page = |paging| client.builds(filter.clone(), paging);
+    for BuildRecord { id, .. } in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items {
         // It may have started, or ended with the one before it.
         stopped += usize::from(client.give_up(id, &format!("{} is rolled back", familiar(image)), by).await.is_ok());
     }

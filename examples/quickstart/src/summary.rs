@@ -152,14 +152,6 @@ pub(crate) fn plain(line: &str) -> String {
 
 async fn builds(client: &Client, event: &EventRecord) -> Result<Vec<BuildRecord>> {
     let filter = BuildFilter { events: vec![event.id], ..BuildFilter::default() };
-    let mut paging = Paging::first(Paging::LIMIT_MAX);
-    let mut builds = Vec::new();
-    loop {
-        let page = client.builds(filter.clone(), paging).await?;
-        builds.extend(page.items);
-        match page.next {
-            Some(next) => paging = paging.behind(next),
-            None => return Ok(builds),
-        }
-    }
+    let page = |paging| client.builds(filter.clone(), paging);
+    Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items)
 }

@@ -82,19 +82,13 @@ impl Rows {
     }
 
     async fn all(&mut self, web: &Web, filter: BuildFilter) -> Result<Vec<BuildRecord>, Failure> {
-        let mut paging = Paging::first(Paging::LIMIT_MAX);
-        let mut builds = Vec::new();
-        loop {
-            let page = web.ask(web.client().builds(filter.clone(), paging)).await?;
-            let next = page.next;
-            builds.append(&mut self.note(page));
-            if builds.len() > BUILDS_MAX {
-                let text = format!("The answer would have more than {BUILDS_MAX} builds");
-                return Err(Failure::bad(format!("{text}: use \"show_full_json=False\", or ask for fewer events.")));
-            }
-            let Some(next) = next else { return Ok(builds) };
-            paging = paging.behind(next);
+        let page = |paging| web.ask(web.client().builds(filter.clone(), paging));
+        let all = Paging::first(Paging::LIMIT_MAX).collect(BUILDS_MAX + 1, page).await?;
+        if all.items.len() > BUILDS_MAX {
+            let text = format!("The answer would have more than {BUILDS_MAX} builds");
+            return Err(Failure::bad(format!("{text}: use \"show_full_json=False\", or ask for fewer events.")));
         }
+        Ok(self.note(all))
     }
 
     /// Counts the builds of the events. Repositories that are prepared for builds are not counted,

@@ -16,7 +16,7 @@ use freshmaker::Plan;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::plan::{Diagram, DiagramBox, Mark};
-use freshmaker::rebuild::{BuildId, BuildState, EventId, EventRecord};
+use freshmaker::rebuild::{BuildId, BuildRecord, BuildState, EventId, EventRecord};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -226,18 +226,10 @@ type Builds = BTreeMap<String, (BuildId, BuildState)>;
 async fn builds(visit: &Visit, event: EventId) -> Result<Builds, Problem> {
     let web = &visit.web;
     let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
-    let mut found = BTreeMap::new();
-    let mut paging = Paging::first(Paging::LIMIT_MAX).oldest_first();
-    loop {
-        let page = web.ask(web.client().builds(filter.clone(), paging)).await?;
-        found.extend(
-            page.items.into_iter().map(|build| (build.key.artifact.as_str().to_owned(), (build.id, build.state))),
-        );
-        match page.next {
-            Some(next) if found.len() < BUILDS_MAX => paging = paging.behind(next),
-            _ => return Ok(found),
-        }
-    }
+    let page = |paging| web.ask(web.client().builds(filter.clone(), paging));
+    let all = Paging::first(Paging::LIMIT_MAX).oldest_first().collect(BUILDS_MAX, page).await?;
+    let named = |build: BuildRecord| (build.key.artifact.as_str().to_owned(), (build.id, build.state));
+    Ok(all.items.into_iter().map(named).collect())
 }
 
 #[cfg(test)]

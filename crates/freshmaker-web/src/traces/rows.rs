@@ -98,13 +98,8 @@ impl Beside {
 
 /// All builds of a filter.
 async fn builds(client: &Client, filter: BuildFilter) -> Result<Vec<BuildRecord>> {
-    let (mut paging, mut all) = (Paging::first(Paging::LIMIT_MAX), Vec::new());
-    loop {
-        let Page { items, next, .. } = client.builds(filter.clone(), paging).await?;
-        all.extend(items);
-        let Some(next) = next else { return Ok(all) };
-        paging = paging.behind(next);
-    }
+    let page = |paging| client.builds(filter.clone(), paging);
+    Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items)
 }
 
 /// When the message of an event was received, if it is still kept.
