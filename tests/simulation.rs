@@ -4,7 +4,7 @@
 
 use freshmaker_testing::sim::{Fault, Report, simulate, simulate_crash_at, simulate_fault};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use test_support::in_parallel;
 
 fn seeds(default: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("FRESHMAKER_SIM_SEEDS") else { return default };
@@ -19,20 +19,6 @@ fn stride() -> usize {
 
 fn sound(seed: u64) -> Report {
     simulate(seed).unwrap_or_else(|failed| panic!("{failed}"))
-}
-
-/// Does this for each of them, on all cores.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
-    let next = AtomicUsize::new(0);
-    let take = || std::iter::from_fn(|| items.get(next.fetch_add(1, Ordering::Relaxed))).map(&work).collect();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(take)).collect();
-        let results = workers.into_iter().map(|worker| worker.join());
-        results
-            .flat_map(|done: Result<Vec<R>, _>| done.unwrap_or_else(|cause| std::panic::resume_unwind(cause)))
-            .collect()
-    })
 }
 
 #[test]

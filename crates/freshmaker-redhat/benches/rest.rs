@@ -30,12 +30,13 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use test_support::cost::Cost;
 use tower::ServiceExt;
 
 const EVENTS: i64 = 1_000;
 const BUILDS_OF_EVENT: i64 = 100;
-const REQUESTS: usize = 500;
+const REQUESTS: u32 = 500;
 
 /// An answer must be at least so fast, as a part of the bare handler.
 const GOAL: f64 = 0.5;
@@ -233,34 +234,14 @@ fn bare(path: &Path) -> Result<Router> {
     Ok(Router::new().route("/event", get(handler)))
 }
 
-/// The processor time of this process with all its threads, in steps of 10 ms.
-fn processor() -> Result<Duration> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    // Behind the name of the program, which may have spaces.
-    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).ok_or("the system does not tell")?;
-    Ok(Duration::from_millis(10 * (user + system)))
-}
-
-/// The processor time of one answer, and the median and the 99th percentile by the clock.
-async fn times(router: &Router, path: &str) -> Result<(Duration, Duration, Duration)> {
-    let (mut times, before) = (Vec::with_capacity(REQUESTS), processor()?);
-    for _ in 0..REQUESTS {
-        let mut request = Request::get(path).header("host", "localhost").body(Body::empty())?;
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
-        let began = Instant::now();
-        let response = router.clone().oneshot(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        times.push(began.elapsed());
-        if status != 200 {
-            return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into());
-        }
-    }
-    let used = (processor()? - before) / REQUESTS as u32;
-    times.sort_unstable();
-    Ok((used, times[REQUESTS / 2], times[REQUESTS * 99 / 100]))
+/// Asks once, for an answer with status 200.
+async fn ask(router: &Router, path: &str) -> Result<()> {
+    let mut request = Request::get(path).header("host", "localhost").body(Body::empty())?;
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+    let response = router.clone().oneshot(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status == 200 { Ok(()) } else { Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into()) }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -275,15 +256,10 @@ async fn main() -> Result<()> {
     let router = FreshmakerApi::new(Web::new(Client::new(Arc::new(storage)), config)).router();
     let bare = bare(&path)?;
     for path in ["/api/1/events/500", "/api/2/events/500?show_full_json=True"] {
-        times(&bare, "/event").await?;
-        let (plain, plain_median, _) = times(&bare, "/event").await?;
-        times(&router, path).await?;
-        let (used, median, p99) = times(&router, path).await?;
-        let ratio = plain.as_secs_f64() / used.as_secs_f64();
-        println!(
-            "{path}: {used:.1?} of the processor, median {median:.1?}, 99 % {p99:.1?}; bare {plain:.1?}, median \
-             {plain_median:.1?}; ratio {ratio:.2} (goal: {GOAL})"
-        );
+        let plain = Cost::of(REQUESTS, || ask(&bare, "/event")).await?;
+        let ours = Cost::of(REQUESTS, || ask(&router, path)).await?;
+        let ratio = plain.processor.as_secs_f64() / ours.processor.as_secs_f64();
+        println!("{path}: {ours:.1?}; bare: {plain:.1?}; ratio {ratio:.2} (goal: {GOAL})");
     }
     Ok(())
 }

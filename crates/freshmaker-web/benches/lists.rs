@@ -29,11 +29,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use test_support::cost::Cost;
 use tower::ServiceExt;
 
 const EVENTS: i64 = 10_000;
 const BUILDS_OF_EVENT: i64 = 10;
-const REQUESTS: usize = 2_000;
+const REQUESTS: u32 = 2_000;
 
 /// A list must be at least so fast, as a part of the bare handler.
 const GOAL: f64 = 0.5;
@@ -256,34 +257,14 @@ fn bare_lists(path: &Path) -> Result<Router> {
         .merge(bare::<BuildRow>("/of-event", &connection, of_event)))
 }
 
-/// The processor time of this process with all its threads, in steps of 10 ms.
-fn processor() -> Result<Duration> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    // Behind the name of the program, which may have spaces.
-    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).ok_or("the system does not tell")?;
-    Ok(Duration::from_millis(10 * (user + system)))
-}
-
-/// The processor time of one answer, and the median and the 99th percentile by the clock.
-async fn times(router: &Router, path: &str) -> Result<(Duration, Duration, Duration)> {
-    let (mut times, before) = (Vec::with_capacity(REQUESTS), processor()?);
-    for _ in 0..REQUESTS {
-        let mut request = Request::get(path).header("host", "localhost").body(Body::empty())?;
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
-        let began = Instant::now();
-        let response = router.clone().oneshot(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        times.push(began.elapsed());
-        if status != 200 {
-            return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into());
-        }
-    }
-    let used = (processor()? - before) / REQUESTS as u32;
-    times.sort_unstable();
-    Ok((used, times[REQUESTS / 2], times[REQUESTS * 99 / 100]))
+/// Asks once, for an answer with status 200.
+async fn ask(router: &Router, path: &str) -> Result<()> {
+    let mut request = Request::get(path).header("host", "localhost").body(Body::empty())?;
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+    let response = router.clone().oneshot(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status == 200 { Ok(()) } else { Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into()) }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -304,15 +285,10 @@ async fn main() -> Result<()> {
         ("/api/3/builds?state=FAILED", "/failed"),
         ("/api/3/builds?event=5000", "/of-event"),
     ] {
-        times(&bare, beside).await?;
-        let (plain, plain_median, _) = times(&bare, beside).await?;
-        times(&router, path).await?;
-        let (used, median, p99) = times(&router, path).await?;
-        let ratio = plain.as_secs_f64() / used.as_secs_f64();
-        println!(
-            "{path}: {used:.1?} of the processor, median {median:.1?}, 99 % {p99:.1?}; bare {plain:.1?}, median \
-             {plain_median:.1?}; ratio {ratio:.2} (goal: {GOAL})"
-        );
+        let plain = Cost::of(REQUESTS, || ask(&bare, beside)).await?;
+        let ours = Cost::of(REQUESTS, || ask(&router, path)).await?;
+        let ratio = plain.processor.as_secs_f64() / ours.processor.as_secs_f64();
+        println!("{path}: {ours:.1?}; bare: {plain:.1?}; ratio {ratio:.2} (goal: {GOAL})");
     }
     Ok(())
 }

@@ -5,11 +5,14 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod cost;
+mod parallel;
 mod peers;
 pub mod postgres;
 pub mod registry;
 pub mod schema;
 mod services;
 
+pub use parallel::in_parallel;
 pub use peers::{packages, peer, python};
 pub use services::missing;
