@@ -99,8 +99,8 @@ impl<'a> Decisions<'a> {
 ///
 /// Returns when the message is no longer this run's: stored, given back, dead, or taken over; or
 /// when the decisions are overtaken. If the storage fails while rows are prepared, that is repeated
-/// after a pause, without a limit; if it refuses, or a row cannot be read, the message is given back
-/// with a back-off.
+/// after a pause, without a limit; if it refuses, or a row cannot be read, the message is given
+/// back with a back-off.
 ///
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over

@@ -1,6 +1,7 @@
 use super::documents::Shelf;
 use crate::backend::Result;
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Commit,
     Dependency, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notification,
@@ -97,6 +98,14 @@ enum Undo {
     Edges(u64),
 }
 
+fn new_again(letter: InboxRecord) -> InboxRecord {
+    InboxRecord { state: InboxState::New, tries: 0, waits: 0, not_before: None, ..letter }
+}
+
+fn ignored(letter: InboxRecord, why: Reason) -> InboxRecord {
+    InboxRecord { state: InboxState::Ignored, reason: Some(why), ..letter }
+}
+
 impl Tables {
     /// Writes the whole commit or nothing of it.
     pub(super) fn write(&mut self, commit: Commit) -> Result<()> {
@@ -152,18 +161,8 @@ impl Tables {
                 return Ok(());
             }
             RowChange::Inbox(record) => self.change_inbox(record, run)?,
-            RowChange::Requeue(key) => self.change_letter(key, |letter| InboxRecord {
-                state: InboxState::New,
-                tries: 0,
-                waits: 0,
-                not_before: None,
-                ..letter
-            })?,
-            RowChange::Dismiss(key, reason) => self.change_letter(key, |letter| InboxRecord {
-                state: InboxState::Ignored,
-                reason: Some(reason),
-                ..letter
-            })?,
+            RowChange::Requeue(key) => self.change_letter(key, new_again)?,
+            RowChange::Dismiss(key, why) => self.change_letter(key, |letter| ignored(letter, why))?,
             RowChange::Event { record, expected } => self.write_event(*record, expected)?,
             RowChange::Build { record, expected, .. } => self.write_build(*record, expected)?,
             RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,

@@ -482,8 +482,8 @@ impl InboxRecord {
         Self { state: InboxState::Dead, reason: Some(reason), ..self }
     }
 
-    /// The same message with the escape sequence of Rust (`\u{0}`) for each control character of its
-    /// identity and its topic: not every storage can hold them.
+    /// The same message with the escape sequence of Rust (`\u{0}`) for each control character of
+    /// its identity and its topic: not every storage can hold them.
     #[must_use]
     pub fn escaped(self) -> Self {
         let Message { id, topic, .. } = &self.message;

@@ -275,7 +275,7 @@ async fn a_dead_letter_that_cannot_be_mended_is_put_away() {
         assert_eq!(client.stuck(Duration::ZERO).await.unwrap(), []);
         let message = client.message(&letter.source, "m1").await.unwrap();
         assert_eq!(message.state, InboxState::Ignored);
-        assert_eq!(message.reason.unwrap().to_string(), "dismissed: dismissed by ann: its sender was mended");
+        assert_eq!(message.reason.unwrap().to_string(), "dismissed by ann: its sender was mended");
     }
 }
 
@@ -300,7 +300,8 @@ async fn what_does_not_move_is_listed_with_its_cause() {
         let stuck = client.stuck(hour).await.unwrap();
         let told: Vec<_> = stuck.iter().map(|it| (it.cause.code.as_str(), it.advice)).collect();
         let ready = "see that an engine has its build system, with a free place; or give it up";
-        let expected = [("no_handler", "mend what is wrong with it, then requeue it, or dismiss it"), ("not_started", ready)];
+        let expected =
+            [("no_handler", "mend what is wrong with it, then requeue it, or dismiss it"), ("not_started", ready)];
         assert_eq!(told, expected, "site waits for app, and is not listed");
         assert_eq!(stuck[1].cause.text, "no engine has started it: builder has 0 live attempts");
         assert_eq!(client.stuck(hour * 3).await.unwrap(), []);
