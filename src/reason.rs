@@ -36,7 +36,8 @@
 //! | `handler_timed_out` | its handler did not end in time; with too many of these it is dead |
 //! | `no_handler` | nothing handles its kind any more |
 //! | `event_gone` | the event that it retries is not kept any more |
-//! | `refused` | the storage refused what was decided, or a bus refused to publish it |
+//! | `refused` | the storage refused it or what was decided, or a bus refused to publish it |
+//! | `dismissed` | it was a dead letter, and a person has put it away |
 //!
 //! Of builds and attempts:
 //!

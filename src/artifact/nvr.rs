@@ -19,8 +19,8 @@ use std::sync::Arc;
 ///
 /// An NVR is a name: `==`, `<` and the hash compare the written parts, so it can be a key. To find
 /// out which of two builds is newer, compare with [`by_release`](Self::by_release), or compare
-/// their [`evr`](Self::evr). In serde formats an NVR is its text. A clone costs one reference count,
-/// and so does the [`ArtifactId`] with the same text.
+/// their [`evr`](Self::evr). In serde formats an NVR is its text. A clone costs one reference
+/// count, and so does the [`ArtifactId`] with the same text.
 ///
 /// ```
 /// use freshmaker::Nvr;

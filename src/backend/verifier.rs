@@ -25,6 +25,7 @@ pub struct Made {
 /// The [`Verification`] decides what follows:
 ///
 /// * [`Passed`](Verification::Passed): the build is done, and its dependents can start.
+/// * [`Unverified`](Verification::Unverified): the same; the reason of the build says so.
 /// * [`Stale`](Verification::Stale): the artifact is built once more, without caches, after what
 ///   was prepared for it has been prepared anew.
 /// * [`Failed`](Verification::Failed): the build fails, and with it the builds that wait for it.

@@ -2,6 +2,7 @@ use super::send::rejected;
 use super::{Client, Concerned, PLACE};
 use crate::backend::{DueLimits, Error, Remedy, Result, Scope};
 use crate::event::Message;
+use crate::reason::Reason;
 use crate::rebuild::{
     Actor, AttemptId, AttemptState, BuildId, Commit, EventId, ExternalId, IllegalInput, Input, Limits, MessageKey,
     Rebuild, RowChange, RunId,
@@ -122,14 +123,29 @@ impl Client {
             return Err(rejected(format!("message {id} is for a bus that has refused it, not for handlers")));
         }
         let key = MessageKey { source: source.to_owned(), message_id: id.to_owned() };
-        let stored = self.storage().await?.commit(Commit::unfenced(vec![RowChange::Requeue(key)])).await;
-        match stored {
-            Err(error) if error.remedy == Remedy::Conflict => Err(error.with_remedy(Remedy::Rejected)),
-            stored => {
-                self.inner.wake.messages.notify_one();
-                stored
-            }
-        }
+        self.change_letter(RowChange::Requeue(key)).await?;
+        self.inner.wake.messages.notify_one();
+        Ok(())
+    }
+
+    /// Puts a [dead letter](Self::dead_letters) away, for the reason `why`: it cannot be mended, or
+    /// need not be. It is ignored from now on, and goes with other ignored messages.
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) for an unknown message, [`Rejected`](Remedy::Rejected) for
+    /// one that is no dead letter.
+    pub async fn dismiss(&self, source: &str, id: &str, why: &str, by: &str) -> Result<()> {
+        let key = MessageKey { source: source.to_owned(), message_id: id.to_owned() };
+        let reason = Reason::new("dismissed", format!("dismissed by {by}: {why}"));
+        self.change_letter(RowChange::Dismiss(key, reason)).await
+    }
+
+    async fn change_letter(&self, change: RowChange) -> Result<()> {
+        let stored = self.storage().await?.commit(Commit::unfenced(vec![change])).await;
+        stored.map_err(|error| match error.remedy {
+            Remedy::Conflict => error.with_remedy(Remedy::Rejected),
+            _ => error,
+        })
     }
 
     /// Does an ended event over, the whole of it or its failed part, and returns the identity of a

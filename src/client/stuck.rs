@@ -1,5 +1,5 @@
 use super::Client;
-use crate::backend::{BuildFilter, Page, Paging, Result};
+use crate::backend::{BuildFilter, Paging, Result};
 use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, PausedSystem, RowKey, Transition,
@@ -52,7 +52,8 @@ impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
     /// wait, builds that are ready, being submitted, verified or stopped, attempts that are
     /// overdue, and buses that take no notifications. Oldest first within each sort; at most
-    /// [`Paging::LIMIT_MAX`] of each are looked at.
+    /// [`Paging::LIMIT_MAX`] of each are looked at. What was looked at by a person and cannot be
+    /// mended goes from the list with [`dismiss`](Self::dismiss) and [`give_up`](Self::give_up).
     ///
     /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
     /// that runs and whose deadline has not passed.
@@ -84,12 +85,17 @@ impl Client {
     }
 
     async fn stuck_messages(&self) -> Result<Vec<Stuck>> {
-        let states = vec![InboxState::New, InboxState::Claimed, InboxState::Dead];
-        let Page { items, .. } = self.messages(states, OLDEST).await?;
-        let messages = items.into_iter().map(|message| {
+        // Apart, so that many dead letters hide no message that waits.
+        let waiting = self.messages(vec![InboxState::New, InboxState::Claimed], OLDEST).await?.items;
+        let dead = self.messages(vec![InboxState::Dead], OLDEST).await?.items;
+        let messages = dead.into_iter().chain(waiting).map(|message| {
             let (cause, advice) = match message.state {
+                InboxState::Dead if message.source == Self::REFUSED => {
+                    (Reason::new("dead", "a bus has refused it"), "mend what is wrong with the bus, then dismiss it")
+                }
                 InboxState::Dead => {
-                    (Reason::new("dead", "it is a dead letter"), "mend what is wrong with it, then requeue it")
+                    let advice = "mend what is wrong with it, then requeue it, or dismiss it";
+                    (Reason::new("dead", "it is a dead letter"), advice)
                 }
                 InboxState::Claimed => {
                     (Reason::new("handled", "a handler is busy with it"), "look at the catalogs that it asks")

@@ -20,6 +20,7 @@ use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::Decided;
 use super::inbox::{finish, is_handled, wait};
+use super::outages::STORAGE;
 use super::overtaken::is_overtaken;
 use super::retry::Retry;
 use crate::backend::{Error, Remedy, Scope};
@@ -97,8 +98,9 @@ impl<'a> Decisions<'a> {
 /// stored before it, each on its own.
 ///
 /// Returns when the message is no longer this run's: stored, given back, dead, or taken over; or
-/// when the decisions are overtaken. An error of the storage while rows are prepared is repeated
-/// after a pause, without a limit.
+/// when the decisions are overtaken. If the storage fails while rows are prepared, that is repeated
+/// after a pause, without a limit; if it refuses, or a row cannot be read, the message is given
+/// back with a back-off.
 ///
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over
@@ -118,15 +120,18 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
     loop {
         let admitting = core.admitting.lock().await;
         let stored = match admit(core, about, &decisions, done.clone()).await {
-            Ok(stored) => stored,
-            Err(NotStored::Backend(error)) if error.remedy == Remedy::Corrupt => {
+            Ok(stored) => {
+                core.works("admission", STORAGE);
+                stored
+            }
+            Err(NotStored::Backend(error)) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
                 drop(admitting);
                 wait(core, record.clone(), Reason::new("waiting", error.to_string())).await;
                 return Stand::Ended;
             }
             Err(NotStored::Backend(error)) => {
                 drop(admitting);
-                core.pause("admission", &error).await;
+                core.pause("admission", STORAGE, &error).await;
                 continue;
             }
             Err(NotStored::Overtaken) => return Stand::Overtaken,

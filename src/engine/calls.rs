@@ -16,7 +16,8 @@
 //! | anything else | as `Unavailable`: repeated after a pause |
 
 use super::core::Core;
-use crate::backend::{Clock, Error, Remedy};
+use crate::backend::{BuildSystem, Clock, Error, Remedy};
+use crate::rebuild::SessionId;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
@@ -71,6 +72,14 @@ pub(super) async fn in_time<T>(
 /// The text of the panic.
 pub(super) fn unharmed<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|cause| text_of(cause.as_ref()))
+}
+
+/// Returns whether a session is one of this host; not if the build system panics.
+pub(super) fn is_here(system: &dyn BuildSystem, session: &SessionId) -> bool {
+    unharmed(|| system.is_here(session)).unwrap_or_else(|text| {
+        tracing::error!(%session, panic = text, "a build system cannot tell whether a session is on this host");
+        false
+    })
 }
 
 /// Returns the text of a panic.

@@ -16,6 +16,7 @@
 //! If the process dies here, the commit is stored completely or not at all.
 
 use super::core::Core;
+use super::outages::STORAGE;
 use crate::backend::{Error, Remedy};
 use crate::client::Concerned;
 use crate::rebuild::Commit;
@@ -77,6 +78,7 @@ impl Core {
         let concerned = Concerned::by(&commit.changes);
         match self.storage.commit(commit).await {
             Ok(()) => {
+                self.works("commit", STORAGE);
                 self.wake.stored(concerned);
                 Stored::Yes
             }
@@ -88,7 +90,7 @@ impl Core {
                 }
                 Remedy::NotNow | Remedy::Rejected | Remedy::NotFound | Remedy::Unsupported => Stored::Refused(error),
                 Remedy::Unavailable | Remedy::Unclear | Remedy::Corrupt => {
-                    self.pause("commit", &error).await;
+                    self.pause("commit", STORAGE, &error).await;
                     Stored::Unknown
                 }
             },

@@ -17,6 +17,7 @@ use super::decision::Decider;
 use super::group::Group;
 use super::hints::Hints;
 use super::options::Options;
+use super::outages::{Outage, Outages};
 use super::{Announcer, Preview};
 use crate::backend::{
     BuildSystem, Bus, Capabilities, Clock, DryRun, Due, DueLimits, Error, Lease, Storage, StorageReads, Verifier,
@@ -77,6 +78,8 @@ pub(super) struct Core {
     /// What is logged only once, by its text: unreadable rows, missing build systems; at most
     /// `REPORTED_MAX`.
     reported: Mutex<BTreeSet<String>>,
+    /// The outages that last.
+    outages: Mutex<Outages>,
     /// Whether the stop was requested; reset by the next call of `run_until`.
     stopping: AtomicBool,
     /// Notified when `stopping` is set.
@@ -244,6 +247,7 @@ impl Core {
             held: Mutex::default(),
             followed: Mutex::default(),
             reported: Mutex::default(),
+            outages: Mutex::default(),
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
             lost: AtomicBool::new(false),
@@ -459,19 +463,49 @@ impl Core {
 
     /// As [`pause`](Self::pause), for a loop that repeats one thing: the pause doubles with each
     /// failure in a row, up to `OUTAGE_PAUSE_MAX`.
-    pub(super) async fn pause_longer(&self, failures: &mut Failures, stage: &'static str, error: &Error) {
-        tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
+    pub(super) async fn pause_longer(
+        &self,
+        failures: &mut Failures,
+        stage: &'static str,
+        backend: &str,
+        error: &Error,
+    ) {
+        self.log_failure(stage, backend, error);
         let pause = self.options.backend_pause.saturating_mul(1 << failures.0.min(10));
         failures.0 += 1;
         self.sleep(pause.min(OUTAGE_PAUSE_MAX)).await;
     }
 
-    /// Logs that a backend failed, and sleeps for `Options::backend_pause` (1 second).
+    /// Logs that a backend failed, if an outage begins with that, and sleeps for
+    /// `Options::backend_pause` (1 second).
     ///
-    /// The pause does not grow. The stage that calls this repeats its step afterwards.
-    pub(super) async fn pause(&self, stage: &'static str, error: &Error) {
-        tracing::warn!(engine.stage = stage, %error, "a backend failed; trying again");
+    /// The pause does not grow. The stage that calls this repeats its step afterwards, and calls
+    /// [`works`](Self::works) if that succeeds.
+    pub(super) async fn pause(&self, stage: &'static str, backend: &str, error: &Error) {
+        self.log_failure(stage, backend, error);
         self.sleep(self.options.backend_pause).await;
+    }
+
+    fn log_failure(&self, stage: &'static str, backend: &str, error: &Error) {
+        let failed = self.outages().failed(stage, backend, self.elapsed());
+        match failed {
+            Some(Outage { failures, .. }) => {
+                tracing::warn!(engine.stage = stage, backend, failures, %error, "a backend failed; trying again");
+            }
+            None => tracing::debug!(engine.stage = stage, backend, %error, "a backend failed again"),
+        }
+    }
+
+    /// Logs the end of an outage, if there was one.
+    pub(super) fn works(&self, stage: &'static str, backend: &str) {
+        if let Some(Outage { since, failures, .. }) = self.outages().ended(stage, backend) {
+            let lasted = self.elapsed().saturating_sub(since);
+            tracing::warn!(engine.stage = stage, backend, failures, ?lasted, "a backend works again");
+        }
+    }
+
+    fn outages(&self) -> MutexGuard<'_, Outages> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the build system of a build; `None` if no system of that name is registered, or if

@@ -34,6 +34,7 @@ use super::backoff::Backoffs;
 use super::breaker::Breakers;
 use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
+use super::outages::STORAGE;
 use super::prepared;
 use crate::backend::{BuildRequest, Due, Error, Remedy};
 use crate::client::paused;
@@ -66,6 +67,7 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match startable(core, &mut state).await {
                 Ok((builds, next)) => {
+                    core.works("drive", STORAGE);
                     let now = core.elapsed();
                     let again = [next, state.breakers.next(now), state.backoffs.next(now)];
                     pace.looked(core, again.into_iter().flatten().min());
@@ -74,7 +76,7 @@ pub(super) async fn run(core: &Core) {
                         under_way.push(reuse(core, builds).boxed());
                     }
                 }
-                Err(error) => core.pause("drive", &error).await,
+                Err(error) => core.pause("drive", STORAGE, &error).await,
             }
         }
         match progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {

@@ -26,6 +26,7 @@
 
 use super::commit::{Conflicts, Stored};
 use super::core::{Core, Failures, progress};
+use super::outages::STORAGE;
 use crate::backend::{Error, Remedy, Scope};
 use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild,
@@ -173,7 +174,10 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
         let (mut conflicts, mut failures, mut unknown) = (Conflicts::default(), Failures::default(), 0);
         loop {
             let loaded = match core.storage.load(&scope_of(&members)).await {
-                Ok(loaded) => loaded,
+                Ok(loaded) => {
+                    core.works("load", STORAGE);
+                    loaded
+                }
                 Err(error) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
                     if members.len() > 1 {
                         return divide(core, members).await;
@@ -184,7 +188,7 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
                     return members.into_iter().for_each(|one| one.answer(Err(NotApplied::Unreadable(error.clone()))));
                 }
                 Err(error) => {
-                    core.pause_longer(&mut failures, "commit", &error).await;
+                    core.pause_longer(&mut failures, "load", STORAGE, &error).await;
                     continue;
                 }
             };

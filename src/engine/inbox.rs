@@ -5,6 +5,7 @@
 
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
+use super::outages::STORAGE;
 use crate::reason::Reason;
 use crate::rebuild::{Commit, InboxRecord, InboxState, RowChange};
 use crate::time::later;
@@ -39,7 +40,7 @@ pub(super) async fn finish(core: &Core, record: InboxRecord) {
         match core.store(Commit::by(core.run(), vec![RowChange::Inbox(record.clone())])).await {
             Stored::Yes | Stored::Fenced => return,
             // It is claimed again at once, and would be handled again at once.
-            Stored::Refused(error) => return core.pause("message", &error).await,
+            Stored::Refused(error) => return core.pause("message", STORAGE, &error).await,
             Stored::Conflict | Stored::Unknown if is_handled(core, &record).await => return,
             Stored::Conflict => conflicts.pause(core).await,
             Stored::Unknown => {}
@@ -57,7 +58,7 @@ pub(super) async fn is_handled(core: &Core, record: &InboxRecord) -> bool {
             Ok(stored) => {
                 return stored.is_none_or(|row| row.state != InboxState::Claimed || row.run != core.run());
             }
-            Err(error) => core.pause("message", &error).await,
+            Err(error) => core.pause("message", STORAGE, &error).await,
         }
     }
 }

@@ -6,10 +6,13 @@
 //! not acknowledged is delivered again and meets its own row.
 //!
 //! * The bus fails, panics or loses its connection: `receive` is repeated after a pause.
-//!   `acknowledge` is repeated until it succeeds; it has the time limit of calls.
+//!   `acknowledge` is repeated until it succeeds or the engine stops; it has the time limit of
+//!   calls.
 //! * The storage is away: the commit is repeated, and nothing more is received meanwhile.
-//! * The storage refuses the commit: it is logged, and nothing of the batch is acknowledged. After
-//!   a pause the next batch is received.
+//! * The storage refuses the commit: each message is stored alone. One that is refused alone, for
+//!   the character NUL in its id for example, is stored as a dead letter with its texts escaped. If
+//!   that is refused too, it is logged and not acknowledged; after a pause the next batch is
+//!   received.
 //! * The lease is lost: nothing changes. Messages are stored without a run, and the stage goes on
 //!   in the next one; a bus would not deliver again what a connection that still holds has got.
 //! * A message is too large, or cannot be read, or its reader panics: it is stored as a dead letter
@@ -17,6 +20,7 @@
 
 use super::commit::Stored;
 use super::core::Core;
+use super::outages::STORAGE;
 use crate::backend::{Bus, Delivery, DeliveryTag, Error, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{Commit, InboxRecord, RowChange};
@@ -35,27 +39,77 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         let stopped = core.stopped();
         pin_mut!(stopped);
         let deliveries = match select(receive, stopped).await {
-            Either::Left((Ok(Ok(deliveries)), _)) => deliveries,
+            Either::Left((Ok(Ok(deliveries)), _)) => {
+                core.works("ingest", name);
+                deliveries
+            }
             Either::Left((failed, _)) => {
                 let error = match failed {
                     Ok(Err(error)) => error,
                     _ => Error::new(Remedy::Unavailable, format!("{name}: receive"), "it panicked"),
                 };
-                core.pause("ingest", &error).await;
+                core.pause("ingest", name, &error).await;
                 continue;
             }
             Either::Right(_) => return,
         };
-        let tags: Vec<DeliveryTag> = deliveries.iter().map(|delivery| delivery.tag).collect();
-        let wanted: Vec<_> = deliveries.into_iter().filter_map(|delivery| receive_one(core, name, delivery)).collect();
-        if let Stored::Refused(error) = core.store_surely(Commit::unfenced(wanted)).await {
-            tracing::error!(bus = name, "the storage refuses messages; they are not acknowledged");
-            core.pause("ingest", &error).await;
-            continue;
-        }
+        let deliveries: Vec<_> =
+            deliveries.into_iter().map(|delivery| (delivery.tag, receive_one(core, name, delivery))).collect();
+        let (tags, refused) = store(core, name, deliveries).await;
         while let Err(error) = core.answer(|| format!("{name}: acknowledge"), bus.acknowledge(&tags)).await {
-            core.pause("ingest", &error).await;
+            if core.is_stopping() {
+                return;
+            }
+            core.pause("acknowledge", name, &error).await;
         }
+        core.works("acknowledge", name);
+        match refused {
+            Some(error) => core.pause("ingest", STORAGE, &error).await,
+            None => core.works("ingest", STORAGE),
+        }
+    }
+}
+
+/// Stores messages. Returns which deliveries are to be acknowledged (those that are stored, and
+/// those that no handler wants), and why the storage refuses the others, if there are any.
+async fn store(
+    core: &Core,
+    bus: &str,
+    deliveries: Vec<(DeliveryTag, Option<InboxRecord>)>,
+) -> (Vec<DeliveryTag>, Option<Error>) {
+    let wanted = deliveries.iter().filter_map(|(_, record)| record.clone());
+    let all = Commit::unfenced(wanted.map(RowChange::Receive).collect());
+    let Stored::Refused(error) = core.store_surely(all).await else {
+        return (deliveries.into_iter().map(|(tag, _)| tag).collect(), None);
+    };
+    tracing::warn!(bus, %error, "the storage refuses messages; each is stored alone");
+    let (mut stored, mut refused) = (Vec::new(), None);
+    for (tag, record) in deliveries {
+        match store_one(core, record).await {
+            Ok(()) => stored.push(tag),
+            Err(error) => refused = Some(error),
+        }
+    }
+    (stored, refused)
+}
+
+/// Stores a message alone; as a dead letter, if the storage refuses it.
+///
+/// # Errors
+/// The storage refuses the dead letter as well.
+async fn store_one(core: &Core, record: Option<InboxRecord>) -> Result<(), Error> {
+    let Some(record) = record else { return Ok(()) };
+    let receive = |record| core.store_surely(Commit::unfenced(vec![RowChange::Receive(record)]));
+    let Stored::Refused(error) = receive(record.clone()).await else { return Ok(()) };
+    let odd = record.escaped().dead(Reason::new("refused", error.to_string()));
+    tracing::warn!(message.source = odd.source, message.id = odd.message_id, %error, "a message is a dead letter");
+    match receive(odd.clone()).await {
+        Stored::Refused(error) => {
+            let InboxRecord { source, message_id, .. } = odd;
+            tracing::error!(message.source = source, message.id = message_id, %error, "a message cannot be stored");
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -64,7 +118,7 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
 /// A hint about a live attempt is recorded in any case, and wakes `watch`. The message becomes a
 /// dead letter if its body has more bytes than allowed (`too_large`; it is not parsed) or cannot be
 /// read (`malformed`).
-fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChange> {
+fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<InboxRecord> {
     let message = delivery.message;
     if core.hints.note(&message) {
         core.wake.watch.notify_one();
@@ -83,7 +137,7 @@ fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<RowChang
         core.decider.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string()))
     };
     let record = InboxRecord::new(source, message, core.now());
-    let Some(reason) = dead else { return Some(RowChange::Receive(record)) };
+    let Some(reason) = dead else { return Some(record) };
     tracing::warn!(message.source = source, message.id = record.message_id, %reason, "a message is a dead letter");
-    Some(RowChange::Receive(record.dead(reason)))
+    Some(record.dead(reason))
 }

@@ -11,6 +11,7 @@
 
 use super::calls::in_time;
 use super::core::Core;
+use super::outages::STORAGE;
 use crate::backend::{Error, Lease, Remedy};
 use crate::rebuild::RunId;
 use futures_util::future::{Either, select};
@@ -53,13 +54,14 @@ impl Core {
             let asked = (self.elapsed(), self.now());
             match storage.lease(None).await {
                 Ok(lease) => {
+                    self.works("lease", STORAGE);
                     self.set_lease(&lease, asked);
                     return Ok(lease);
                 }
                 Err(error) if first && before == RunId::NONE => return Err(error),
                 Err(error) if !error.is_transient() || error.remedy == Remedy::Conflict => return Err(error),
                 Err(error) if self.is_stopping() => return Err(error),
-                Err(error) => self.pause("lease", &error).await,
+                Err(error) => self.pause("lease", STORAGE, &error).await,
             }
             first = false;
         }

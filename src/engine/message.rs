@@ -24,6 +24,7 @@ use super::admission::{self, About, Stand};
 use super::core::{Core, progress};
 use super::decision::{Decided, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
+use super::outages::STORAGE;
 use super::retry::Retry;
 use crate::backend::{Claim, Remedy};
 use crate::client::Client;
@@ -79,6 +80,7 @@ pub(super) async fn run(core: &Core) {
             };
             match core.storage.claim(&claim).await {
                 Ok(claimed) => {
+                    core.works("message", STORAGE);
                     let left = claimed.iter().any(|record| record.tries > 0);
                     alone = alone.filter(|_| left).map(|_| core.elapsed().saturating_add(ALONE_MAX));
                     holding.extend(claimed.iter().map(InboxRecord::key));
@@ -88,7 +90,7 @@ pub(super) async fn run(core: &Core) {
                     }));
                 }
                 Err(error) if error.remedy == Remedy::Fenced => core.lose(),
-                Err(error) => core.pause("message", &error).await,
+                Err(error) => core.pause("message", STORAGE, &error).await,
             }
         }
         if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.messages, alone)).await {

@@ -42,6 +42,7 @@ mod ingest;
 mod lease;
 mod message;
 mod options;
+mod outages;
 mod overtaken;
 mod prepared;
 mod preview;

@@ -13,6 +13,7 @@
 //! * The process dies: nothing was submitted; the next run asks again. Reserved ids that were not
 //!   used are gaps.
 
+use super::calls::is_here;
 use super::core::Core;
 use crate::backend::{Error, Scope};
 use crate::graph::EdgeKind;
@@ -68,7 +69,7 @@ async fn lost(core: &Core, build: BuildId) -> Result<Vec<BuildId>, Error> {
         let attempt = core.succeeded(id).await?;
         // A system that is no longer registered says nothing, nor does one about another host.
         let (Some(attempt), Some(backend)) = (attempt, core.backend(&repository.key)) else { continue };
-        let is_elsewhere = attempt.session.is_some_and(|session| !backend.is_here(&session));
+        let is_elsewhere = attempt.session.is_some_and(|session| !is_here(backend, &session));
         let Some(external) = attempt.external.filter(|_| !is_elsewhere) else { continue };
         let asked = [external];
         let place = || format!("{}: status", repository.key.system);

@@ -67,6 +67,7 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
         let changed = core.wake.publish.notified();
         let more = match publish_some(core, name, bus, &heard).await {
             Ok(more) => {
+                core.works("publish", name);
                 failures = Failures::default();
                 more
             }
@@ -75,7 +76,7 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
                 if core.is_stopping() {
                     return;
                 }
-                core.pause_longer(&mut failures, "publish", &error).await;
+                core.pause_longer(&mut failures, "publish", name, &error).await;
                 true
             }
         };

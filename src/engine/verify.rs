@@ -3,8 +3,8 @@
 //!
 //! The stage reads builds in the state `Verifying`, whichever run has submitted them. It is woken
 //! when a build enters this state, by the end of a back-off, and by a tick. At most `VERIFIED_MAX`
-//! results of each build system are verified at the same time, out of the first page
-//! (`Paging::LIMIT_MAX`, 1000) of such builds.
+//! results of each build system are verified at the same time, out of the oldest `LOOKED_AT_MAX`
+//! builds in this state.
 //!
 //! * A verifier fails with a transient error, panics or does not answer in time, or the storage
 //!   refuses the verdict: it is asked again after a back-off that grows up to
@@ -17,6 +17,7 @@
 use super::backoff::Backoffs;
 use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
+use super::outages::STORAGE;
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
 use futures_util::stream::FuturesUnordered;
@@ -24,6 +25,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest number of results of each build system that are verified at the same time.
 const VERIFIED_MAX: usize = 8;
+
+/// Largest number of builds that are looked at. So many may wait for verifiers that are away before
+/// others are hidden by them.
+const LOOKED_AT_MAX: usize = 20_000;
 
 /// Verifies results until the stop was requested and all calls have ended.
 pub(super) async fn run(core: &Core) {
@@ -39,6 +44,7 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match verifying(core).await {
                 Ok(builds) => {
+                    core.works("verify", STORAGE);
                     let now = core.elapsed();
                     let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
                     backoffs.keep(|id| there.contains(id), now);
@@ -52,7 +58,7 @@ pub(super) async fn run(core: &Core) {
                     }
                     pace.looked(core, backoffs.next(now));
                 }
-                Err(error) => core.pause("verify", &error).await,
+                Err(error) => core.pause("verify", STORAGE, &error).await,
             }
         }
         if let Some((id, verified)) = progress(&mut under_way, core.wait(&core.wake.verify, pace.at(core))).await {
@@ -72,10 +78,11 @@ pub(super) async fn run(core: &Core) {
 /// Returns the builds that wait for verification and that this engine may touch, oldest first.
 async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
-    let builds = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
+    let reads = core.reads();
+    let page = |paging| reads.builds(filter.clone(), paging);
+    let builds = Paging::first(Paging::LIMIT_MAX).oldest_first().collect(LOOKED_AT_MAX, page).await?;
     core.report(&builds.unreadable);
-    let builds = builds.items;
-    Ok(builds.into_iter().rev().filter(|build| core.is_ours(&build.key)).collect())
+    Ok(builds.items.into_iter().filter(|build| core.is_ours(&build.key)).collect())
 }
 
 /// Verifies one result and stores the verdict.
@@ -91,8 +98,8 @@ async fn verify(core: &Core, build: BuildRecord) -> (BuildId, Result<(), Error>)
     }
 }
 
-/// Asks the verifier about the result. A result passes without a question if no verifier is
-/// registered for its system any more, or if there is no output or no successful attempt.
+/// Asks the verifier about the result. It counts without a question if no verifier is registered
+/// for its system any more, or if there is no output or no successful attempt.
 ///
 /// # Errors
 /// The error of the verifier or the storage; `Unavailable` if the verifier does not answer in time.
@@ -101,9 +108,9 @@ async fn judge(core: &Core, build: &BuildRecord) -> Result<Verification, Error> 
     // A verifier that is no longer registered asks for nothing.
     let verifier = core.verifiers.get(&build.key.system);
     let (Some(verifier), Some(attempt), Some(output)) = (verifier, built, &build.output) else {
-        return Ok(Verification::Passed(None));
+        return Ok(Verification::Unverified);
     };
-    let Some(external) = attempt.external.clone() else { return Ok(Verification::Passed(None)) };
+    let Some(external) = attempt.external.clone() else { return Ok(Verification::Unverified) };
     let made = Made { request: BuildRequest::of(build, &attempt), external, output: output.clone() };
     core.answer(|| format!("{}: verifier", build.key.system), verifier.verify(&made)).await
 }
@@ -125,7 +132,7 @@ async fn decide(core: &Core, build: &BuildRecord, seen: Verification) -> Result<
     let unused = match seen {
         // At most all that it is built from is prepared anew.
         Verification::Stale(_) => core.storage.reserve(u32::try_from(build.parents.len()).unwrap_or(u32::MAX)).await?,
-        Verification::Passed(_) | Verification::Failed(_) => 0,
+        Verification::Passed(_) | Verification::Unverified | Verification::Failed(_) => 0,
     };
     let input = Input::Verified { build: build.id, seen, unused: BuildId(unused) };
     match core.apply(input, Some(build.id)).await {

@@ -7,8 +7,11 @@
 //! way (`busy`) is left alone until the call ends.
 //!
 //! * A build system fails, panics or does not answer: its attempts count as unchanged. They are
-//!   polled again after `Capabilities::poll`. A lookup, and the end of a session before it, are
-//!   repeated after a back-off that grows up to `Limits::backoff_max`.
+//!   polled again after `Capabilities::poll`, half as many with one call, so that an attempt which
+//!   makes calls fail is asked about alone after a few polls. A lookup, and the end of a session
+//!   before it, are repeated after a back-off that grows up to `Limits::backoff_max`.
+//! * The storage refuses the end that a build system reports: the attempt has failed with this
+//!   text.
 //! * An answer comes twice, or after something else has stored the end: it changes nothing.
 //! * Messages are lost: polls find the same state later.
 //! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
@@ -16,11 +19,12 @@
 //! * The storage loses its last commits in a crash, and with them the answer to a submission of
 //!   this run: the attempt is looked up after two time limits of a call.
 //!
-//! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CANCELS_MAX`.
+//! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CALLS_MAX`.
 
-use super::calls::NoAnswer;
+use super::calls::{NoAnswer, is_here};
 use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
+use super::outages::STORAGE;
 use crate::backend::{BuildRequest, BuildSystem, Due, Error, Found, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{
@@ -41,14 +45,15 @@ const POLL_BATCH: usize = 100;
 /// number far below.
 const ATTEMPTS_MAX: u32 = 100_000;
 
-/// Largest number of requests to stop an attempt that one call of `poll` makes at the same time.
-const CANCELS_MAX: usize = 16;
+/// Largest number of calls about single attempts that one call of `poll` makes at the same time.
+const CALLS_MAX: usize = 16;
 
 /// The reason code of an unclear attempt about which a person has to decide.
 const NEEDS_DECISION: &str = "needs_decision";
 
-/// What is polled with one call: build system, mode, and whether it is to be stopped.
-type PollGroup = (String, BuildMode, bool);
+/// What is polled with one call: build system, mode, whether it is to be stopped, and about how
+/// many attempts a call may ask.
+type PollGroup = (String, BuildMode, bool, usize);
 
 /// An intent of this run that is older than so many calls may take is not being submitted.
 const LEFT_AFTER: u32 = 2;
@@ -69,6 +74,7 @@ pub(super) async fn run(core: &Core) {
         if pace.is_due(core) {
             match core.reads().due(core.run(), core.due_limits(0, ATTEMPTS_MAX)).await {
                 Ok(due) => {
+                    core.works("watch", STORAGE);
                     let ids: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
                     core.report(&due.unreadable);
                     follow.keep(&ids, core.elapsed());
@@ -83,7 +89,7 @@ pub(super) async fn run(core: &Core) {
                     }
                     pace.looked(core, next.into_iter().chain(follow.next(core.elapsed())).min());
                 }
-                Err(error) => core.pause("watch", &error).await,
+                Err(error) => core.pause("watch", STORAGE, &error).await,
             }
         }
         let asked = progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await;
@@ -143,7 +149,11 @@ impl Follow {
     fn asked(&mut self, id: AttemptId, outcome: Outcome, core: &Core) {
         let now = core.elapsed();
         match outcome {
-            Outcome::Answered => drop(self.lookups.remove(&id)),
+            Outcome::Answered => {
+                self.polling.answered(&id);
+                self.lookups.remove(&id);
+            }
+            Outcome::Unanswered => self.polling.failed(&id),
             Outcome::Failed => {
                 let lookup = self.lookups.entry(id).or_default();
                 lookup.failures = lookup.failures.saturating_add(1);
@@ -166,6 +176,8 @@ impl Follow {
 enum Outcome {
     /// It was answered, or is repeated as a poll.
     Answered,
+    /// It was a poll that failed; the next one is about fewer attempts.
+    Unanswered,
     /// It failed, and is repeated after a back-off.
     Failed,
     /// The lookup has begun, and may end after this long.
@@ -220,7 +232,7 @@ fn work<'a>(
             continue;
         }
         let Some(system) = core.backend(&build.key) else { continue };
-        if attempt.session.as_ref().is_some_and(|session| !system.is_here(session)) {
+        if attempt.session.as_ref().is_some_and(|session| !is_here(system, session)) {
             report_elsewhere(core, &attempt);
             continue;
         }
@@ -246,17 +258,18 @@ fn work<'a>(
                     let poll = Poll { id, build: build_id, external, stop, verify };
                     // What is to be stopped has a call of its own, so that a slow request to stop
                     // one attempt delays no other attempt's end.
-                    let group = (attempt.system, build.key.mode, stop);
+                    let together = follow.polling.together(&poll.id, POLL_BATCH);
+                    let group = (attempt.system, build.key.mode, stop, together);
                     polls.entry(group).or_insert((system, Vec::new())).1.push(poll);
                 }
             }
             _ => {}
         }
     }
-    for (system, mut polls) in polls.into_values() {
+    for ((name, .., together), (system, mut polls)) in polls {
         while !polls.is_empty() {
-            let rest = polls.split_off(polls.len().min(POLL_BATCH));
-            calls.push(poll(core, system, std::mem::replace(&mut polls, rest)).boxed());
+            let rest = polls.split_off(polls.len().min(together));
+            calls.push(poll(core, name.clone(), system, std::mem::replace(&mut polls, rest)).boxed());
         }
     }
     calls
@@ -275,11 +288,11 @@ struct Poll {
 
 /// Polls attempts of one system with one call, and stores the ends that it reports.
 ///
-/// First requests the end of those that are to stop, at most `CANCELS_MAX` at the same time. A
+/// First requests the end of those that are to stop, at most `CALLS_MAX` at the same time. A
 /// failed request is logged and repeated at the next poll: only the status ends an attempt. An
 /// attempt that is missing in the answer, or runs, is unchanged. Returns all ids, which are then no
 /// longer busy.
-async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked {
+async fn poll(core: &Core, name: String, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked {
     let request = |poll: &Poll| {
         let (id, external) = (poll.id.clone(), poll.external.clone());
         async move {
@@ -289,21 +302,35 @@ async fn poll(core: &Core, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked 
         }
     };
     let stops: Vec<_> = polls.iter().filter(|poll| poll.stop).map(request).collect();
-    futures_util::stream::iter(stops).buffer_unordered(CANCELS_MAX).collect::<()>().await;
-    match states(core, system, &polls).await {
+    futures_util::stream::iter(stops).buffer_unordered(CALLS_MAX).collect::<()>().await;
+    let outcome = match states(core, system, &polls).await {
         Ok(found) => {
+            core.works("watch", &name);
             let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
             let ends = polls.iter().filter_map(|poll| {
                 let observed = found.remove(&poll.external).filter(|observed| *observed != Observed::Running)?;
-                let input = Input::Observe { attempt: poll.id.clone(), observed, verify: poll.verify };
-                Some(core.apply(input, Some(poll.build)))
+                Some(observe(core, poll, observed))
             });
-            // Stale only if something else has observed the end first.
             join_all(ends.collect::<Vec<_>>()).await;
+            Outcome::Answered
         }
-        Err(error) => core.pause("watch", &error).await,
+        Err(error) => {
+            core.pause("watch", &name, &error).await;
+            Outcome::Unanswered
+        }
+    };
+    polls.into_iter().map(|poll| (poll.id, outcome)).collect()
+}
+
+/// Stores the end of an attempt. What the storage refuses to store becomes a failure with this
+/// text. A stale input changes nothing: something else has observed the end first.
+async fn observe(core: &Core, poll: &Poll, observed: Observed) {
+    let input = |observed| Input::Observe { attempt: poll.id.clone(), observed, verify: poll.verify };
+    if let Err(NotApplied::Refused(error)) = core.apply(input(observed), Some(poll.build)).await {
+        tracing::error!(attempt.id = %poll.id, %error, "what the build system says of its end cannot be stored");
+        let failure = Failure::new(FailureClass::Permanent, error.to_string());
+        let _ = core.apply(input(Observed::Failed(failure)), Some(poll.build)).await;
     }
-    polls.into_iter().map(|poll| (poll.id, Outcome::Answered)).collect()
 }
 
 /// Asks how attempts stand, with one call. If that panics, or its answer makes no sense, each is
@@ -321,14 +348,21 @@ async fn states(core: &Core, system: &dyn BuildSystem, polls: &[Poll]) -> Result
         Err(none @ NoAnswer::Panicked(_)) => Error::new(Remedy::Corrupt, "build system: status", none),
     };
     tracing::error!(%error, "the states of jobs cannot be read; each is asked for alone");
-    let mut found = Vec::new();
-    for id in ids.iter().filter(|_| ids.len() > 1) {
-        match core.answer(|| format!("{id}: status"), system.status(std::slice::from_ref(id))).await {
-            Ok(one) => found.extend(one),
-            Err(error) => tracing::error!(external = %id, %error, "the state of this job cannot be read"),
-        }
+    if ids.len() == 1 {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let alone: Vec<_> = ids.into_iter().map(|id| state(core, system, id)).collect();
+    let found: Vec<_> = futures_util::stream::iter(alone).buffer_unordered(CALLS_MAX).collect().await;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Asks how one attempt stands; nothing if that cannot be read.
+async fn state(core: &Core, system: &dyn BuildSystem, id: ExternalId) -> Vec<Found> {
+    let answer = core.answer(|| format!("{id}: status"), system.status(std::slice::from_ref(&id))).await;
+    answer.unwrap_or_else(|error| {
+        tracing::error!(external = %id, %error, "the state of this job cannot be read");
+        Vec::new()
+    })
 }
 
 /// Stores that an attempt has not ended in time. Its build is then to be stopped, by a later poll.

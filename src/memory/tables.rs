@@ -1,6 +1,7 @@
 use super::documents::Shelf;
 use crate::backend::Result;
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildKey, BuildRecord, BuildSlot, BuildState, Cause, Commit,
     Dependency, EventId, EventRecord, EventState, ExternalId, InboxRecord, InboxState, MessageKey, Notification,
@@ -97,6 +98,14 @@ enum Undo {
     Edges(u64),
 }
 
+fn new_again(letter: InboxRecord) -> InboxRecord {
+    InboxRecord { state: InboxState::New, tries: 0, waits: 0, not_before: None, ..letter }
+}
+
+fn ignored(letter: InboxRecord, why: Reason) -> InboxRecord {
+    InboxRecord { state: InboxState::Ignored, reason: Some(why), ..letter }
+}
+
 impl Tables {
     /// Writes the whole commit or nothing of it.
     pub(super) fn write(&mut self, commit: Commit) -> Result<()> {
@@ -152,7 +161,8 @@ impl Tables {
                 return Ok(());
             }
             RowChange::Inbox(record) => self.change_inbox(record, run)?,
-            RowChange::Requeue(key) => self.requeue(key)?,
+            RowChange::Requeue(key) => self.change_letter(key, new_again)?,
+            RowChange::Dismiss(key, why) => self.change_letter(key, |letter| ignored(letter, why))?,
             RowChange::Event { record, expected } => self.write_event(*record, expected)?,
             RowChange::Build { record, expected, .. } => self.write_build(*record, expected)?,
             RowChange::Attempt { record, expected } => self.write_attempt(*record, expected)?,
@@ -250,8 +260,12 @@ impl Tables {
         Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
     }
 
-    /// A dead letter becomes new again.
-    fn requeue(&mut self, MessageKey { source, message_id }: MessageKey) -> Result<Undo> {
+    /// A dead letter becomes something else.
+    fn change_letter(
+        &mut self,
+        MessageKey { source, message_id }: MessageKey,
+        after: impl FnOnce(InboxRecord) -> InboxRecord,
+    ) -> Result<Undo> {
         let key = (source, message_id);
         let number = self.inbox_ids.get(&key).copied();
         let Some((number, before)) = number.and_then(|number| Some((number, self.inbox.get(&number)?))) else {
@@ -260,7 +274,7 @@ impl Tables {
         if before.state != InboxState::Dead {
             return Err(conflict(format!("message {} from {} is not a dead letter", key.1, key.0)));
         }
-        let row = InboxRecord { state: InboxState::New, tries: 0, waits: 0, not_before: None, ..before.clone() };
+        let row = after(before.clone());
         Ok(Undo::Inbox(number, self.put_inbox(number, Some(row))))
     }
 

@@ -39,6 +39,9 @@ use crate::time::later;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// The end of the reason of an event that is being cancelled.
+const STOPPING: &str = "; waiting for what is running to stop";
+
 /// An input that does not fit what is stored: late, repeated, or about something that is not there.
 /// Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -563,7 +566,9 @@ impl Rebuild {
         let (done, failed) = (event.builds_done, event.builds_failed);
         let (state, reason) = match (event.cancel_at, done, failed) {
             (Some(_), ..) => {
-                (EventState::Canceled, Reason::new("canceled", "it was cancelled; everything it started has ended"))
+                let who = event.reason.text.strip_suffix(STOPPING).unwrap_or("it was cancelled");
+                let text = format!("{who}; everything it started has ended");
+                (EventState::Canceled, Reason::new("canceled", text))
             }
             (None, _, 0) => (EventState::Complete, Reason::new("complete", format!("all {done} builds ended well"))),
             (None, 0, failed) => {
@@ -609,7 +614,7 @@ impl Rebuild {
             self.set_event(id, EventState::Canceled, Reason::new("canceled", format!("cancelled by {by}")));
             return Ok(());
         }
-        event.reason = Reason::new("canceling", format!("cancelled by {by}; waiting for what is running to stop"));
+        event.reason = Reason::new("canceling", format!("cancelled by {by}{STOPPING}"));
         let wanted: BTreeSet<_> =
             self.now.causes.values().filter(|cause| cause.event == id && cause.live).map(|cause| cause.build).collect();
         let withdrawn: Vec<_> = wanted.into_iter().filter(|build| self.withdraw(*build, id)).collect();

@@ -18,6 +18,7 @@ use super::record::{
     RunId, Version,
 };
 use crate::plan::Plan;
+use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -136,6 +137,9 @@ pub enum RowChange {
     Inbox(InboxRecord),
     /// A dead letter becomes new again, with no tries. It is a conflict if it is no dead letter.
     Requeue(MessageKey),
+    /// A dead letter is ignored from now on, for this reason. It is a conflict if it is no dead
+    /// letter.
+    Dismiss(MessageKey, Reason),
     /// A new event (`expected` is `None`), or a changed one.
     Event {
         /// The row after the change.

@@ -92,6 +92,8 @@ pub enum Verification {
     /// It has everything that was demanded. With the digest of its content, if that is better known
     /// than by the build system.
     Passed(Option<Digest>),
+    /// Nobody has looked: the result counts as the build system has reported it.
+    Unverified,
     /// It lacks something that a build from fresh prerequisites may well have; the text says what
     /// is in it and what should be.
     Stale(String),

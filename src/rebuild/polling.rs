@@ -68,16 +68,45 @@ impl Followed {
 /// assert!(!polling.is_due(&attempt, start) && polling.is_due(&attempt, start + minute));
 /// polling.hasten(&attempt);
 /// assert!(polling.is_due(&attempt, start), "a message says that it has changed");
+///
+/// assert_eq!(polling.together(&attempt, 100), 100);
+/// polling.failed(&attempt);
+/// assert_eq!(polling.together(&attempt, 100), 50);
+/// polling.answered(&attempt);
+/// assert_eq!(polling.together(&attempt, 100), 100);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polling {
     next: BTreeMap<AttemptId, Duration>,
+    /// How many questions in a row have failed, of attempts whose last one did.
+    failures: BTreeMap<AttemptId, u32>,
 }
 
 impl Polling {
     /// Forgets all attempts but these: the others have ended.
     pub fn keep(&mut self, live: &BTreeSet<AttemptId>) {
         self.next.retain(|attempt, _| live.contains(attempt));
+        self.failures.retain(|attempt, _| live.contains(attempt));
+    }
+
+    /// A question about the attempt, and about others in the same call, has failed.
+    pub fn failed(&mut self, attempt: &AttemptId) {
+        let failures = self.failures.entry(attempt.clone()).or_default();
+        *failures = failures.saturating_add(1);
+    }
+
+    /// A question about the attempt was answered.
+    pub fn answered(&mut self, attempt: &AttemptId) {
+        self.failures.remove(attempt);
+    }
+
+    /// About how many attempts one call may ask that asks about this one, of `most`: half as many
+    /// after each failure in a row, and at least one. So an attempt that makes every call fail is
+    /// soon asked about alone, and hides no other.
+    #[must_use]
+    pub fn together(&self, attempt: &AttemptId, most: usize) -> usize {
+        let failures = self.failures.get(attempt).copied().unwrap_or_default();
+        most.checked_shr(failures).unwrap_or_default().max(1)
     }
 
     /// The attempt is to be asked about at once.

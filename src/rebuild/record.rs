@@ -482,6 +482,15 @@ impl InboxRecord {
         Self { state: InboxState::Dead, reason: Some(reason), ..self }
     }
 
+    /// The same message with the escape sequence of Rust (`\u{0}`) for each control character of
+    /// its identity and its topic: not every storage can hold them.
+    #[must_use]
+    pub fn escaped(self) -> Self {
+        let Message { id, topic, .. } = &self.message;
+        let message = Message { id: without_controls(id), topic: without_controls(topic), ..self.message };
+        Self { message_id: message.identity(), message, ..self }
+    }
+
     /// Which message it is.
     #[must_use]
     pub fn key(&self) -> MessageKey {
@@ -512,6 +521,14 @@ pub struct InboxRecord {
     pub not_before: Option<Timestamp>,
     /// Why it is dead, or why it waits.
     pub reason: Option<Reason>,
+}
+
+fn without_controls(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! | result | before the try without caches | after it |
 //! |---|---|---|
-//! | passed | done | done |
+//! | passed, or unverified | done | done |
 //! | stale | one more try, without caches | failed |
 //! | failed | failed | failed |
 //!
@@ -43,6 +43,9 @@ impl Rebuild {
                     output.digest = Some(digest.clone());
                 }
                 self.end(id, BuildState::Done, Reason::new("built", "it was built, and has what was demanded"));
+            }
+            Verification::Unverified => {
+                self.end(id, BuildState::Done, Reason::new("built", "it was built; its result was not verified"));
             }
             Verification::Stale(evidence) if !build.no_cache => self.heal(id, evidence, unused),
             Verification::Stale(evidence) | Verification::Failed(evidence) => {

@@ -142,7 +142,9 @@ async fn what_runs_is_cancelled_before_it_is_given_up() {
         assert_eq!(builds(&client).await, ["app CANCELING", "site CANCELED"]);
         client.give_up(app, "the machine was thrown away", "ann").await.unwrap();
         assert_eq!(builds(&client).await, ["app CANCELED", "site CANCELED"]);
-        assert_eq!(events(&client).await[0].state, EventState::Canceled);
+        let event = events(&client).await.remove(0);
+        assert_eq!(event.state, EventState::Canceled);
+        assert_eq!(event.reason.text, "cancelled by ann; everything it started has ended");
         assert_eq!(world.storage.reads().check_consistency().await.unwrap(), []);
     }
 }
@@ -163,6 +165,7 @@ async fn a_dead_letter_is_handled_again_when_its_handler_is_there() {
         assert_eq!(client.requeue(Client::LOCAL, "m1").await.unwrap_err().remedy, Remedy::Rejected);
         assert_eq!(client.requeue(Client::LOCAL, "m2").await.unwrap_err().remedy, Remedy::NotFound);
         assert_eq!(client.requeue(Client::REFUSED, "m1").await.unwrap_err().remedy, Remedy::Rejected);
+        assert_eq!(client.dismiss(Client::LOCAL, "m1", "no", "ann").await.unwrap_err().remedy, Remedy::Rejected);
         let after = world.builder().on(rebuild).build().unwrap();
         world.settle(&after).await;
         assert_eq!(client.message(Client::LOCAL, "m1").await.unwrap().state, InboxState::Done);
@@ -260,6 +263,23 @@ async fn only_a_client_retries_and_only_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_cannot_be_mended_is_put_away() {
+    for world in each() {
+        let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+        world.settle(&world.builder().on(rebuild).build().unwrap()).await;
+        world.bus.send(message("m1", "test.pushed", "no JSON"));
+        world.settle(&world.builder().on(rebuild).build().unwrap()).await;
+        let letter = client.dead_letters(Paging::first(9)).await.unwrap().items.remove(0);
+        assert_eq!(client.stuck(Duration::ZERO).await.unwrap().len(), 1);
+        client.dismiss(&letter.source, "m1", "its sender was mended", "ann").await.unwrap();
+        assert_eq!(client.stuck(Duration::ZERO).await.unwrap(), []);
+        let message = client.message(&letter.source, "m1").await.unwrap();
+        assert_eq!(message.state, InboxState::Ignored);
+        assert_eq!(message.reason.unwrap().to_string(), "dismissed by ann: its sender was mended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_move_is_listed_with_its_cause() {
     for world in each() {
         let engine = world.builder().limit("builder", 0).on(rebuild).build().unwrap();
@@ -280,7 +300,8 @@ async fn what_does_not_move_is_listed_with_its_cause() {
         let stuck = client.stuck(hour).await.unwrap();
         let told: Vec<_> = stuck.iter().map(|it| (it.cause.code.as_str(), it.advice)).collect();
         let ready = "see that an engine has its build system, with a free place; or give it up";
-        let expected = [("no_handler", "mend what is wrong with it, then requeue it"), ("not_started", ready)];
+        let expected =
+            [("no_handler", "mend what is wrong with it, then requeue it, or dismiss it"), ("not_started", ready)];
         assert_eq!(told, expected, "site waits for app, and is not listed");
         assert_eq!(stuck[1].cause.text, "no engine has started it: builder has 0 live attempts");
         assert_eq!(client.stuck(hour * 3).await.unwrap(), []);

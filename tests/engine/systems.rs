@@ -284,6 +284,9 @@ async fn results_of_an_engine_that_stopped_are_looked_at_by_the_next_one() {
         let second = world.builder().on(rebuild).build().unwrap();
         world.settle(&second).await;
         assert_eq!(builds(&second.client()).await, ["app DONE", "site DONE"]);
+        let all = second.client().builds(Default::default(), Paging::first(9)).await.unwrap().items;
+        let app = all.iter().find(|build| build.key.artifact.as_str() == "app").unwrap();
+        assert_eq!(app.reason.text, "it was built; its result was not verified");
     }
 }
 

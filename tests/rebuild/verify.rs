@@ -45,6 +45,15 @@ fn stale() -> Verification {
 }
 
 #[test]
+fn what_nobody_has_looked_at_is_done_and_says_so() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    see(&mut world, "app", Verification::Unverified);
+    assert_eq!(world.states(), ["app DONE", "repo DONE", "site READY", "tool READY"]);
+    assert_eq!(world.build("app").reason.text, "it was built; its result was not verified");
+}
+
+#[test]
 fn what_passes_is_done_under_the_digest_that_was_seen() {
     let (mut world, event) = planned();
     build(&mut world, "app");

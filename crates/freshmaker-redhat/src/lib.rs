@@ -36,25 +36,29 @@
 //! ```
 //!
 //! # An advisory ships
-//! What [`handlers::RebuildImagesOfAdvisory`] does, as a handler of your own would: it asks the
-//! policy, finds the images, and returns the plan. The engine stores it and starts the builds.
+//! The core of [`handlers::RebuildImagesOfAdvisory`], as a handler of your own: it asks the policy,
+//! finds the images, and returns the plan. The engine stores it and starts the builds.
 //!
 //! ```
 //! use async_trait::async_trait;
 //! use freshmaker::{Context, Decision, Handler, HandlerResult};
 //! use freshmaker_redhat::image::ImageSearch;
-//! use freshmaker_redhat::contracts::Advisories;
+//! use freshmaker_redhat::contracts::{Advisories, ContentSets};
 //! use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
 //! use std::sync::Arc;
 //!
 //! struct RebuildImages {
 //!     advisories: Arc<dyn Advisories>,
+//!     content_sets: Arc<dyn ContentSets>,
 //!     search: ImageSearch,
 //! }
 //!
 //! #[async_trait]
 //! impl Handler<AdvisoryStatusChanged> for RebuildImages {
 //!     async fn handle(&self, event: AdvisoryStatusChanged, cx: Context) -> HandlerResult {
+//!         if event.to != "SHIPPED_LIVE" {
+//!             return Ok(Decision::Ignore);
+//!         }
 //!         let advisory = self.advisories.advisory(u64::try_from(event.errata_id)?).await?;
 //!         let facts = advisory.facts(cx.facts());
 //!         if let Some(verdict) = cx.policy().blocks_all(&facts) {
@@ -62,7 +66,8 @@
 //!         }
 //!         let fixed = self.advisories.fixed_packages(advisory.id).await?;
 //!         let repositories = self.advisories.repositories(advisory.id).await?;
-//!         let found = self.search.find(&fixed, &repositories).await?;
+//!         let content_sets = self.content_sets.content_sets(&repositories).await?;
+//!         let found = self.search.find(&fixed, &content_sets).await?;
 //!         let selection = found.judged_by(cx.policy(), &facts).select()?;
 //!         Ok(Decision::Rebuild(selection.planner().facts(facts).plan()?))
 //!     }

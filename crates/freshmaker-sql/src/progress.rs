@@ -3,8 +3,9 @@
 use super::rows::{inbox_number, json, micros, slot_number};
 use super::schema::{attempts, builds, inbox};
 use diesel::prelude::AsChangeset;
+use freshmaker::Reason;
 use freshmaker::backend::Result;
-use freshmaker::rebuild::{AttemptRecord, BuildRecord, InboxRecord};
+use freshmaker::rebuild::{AttemptRecord, BuildRecord, InboxRecord, InboxState};
 
 /// What handling changes about a message.
 #[derive(Debug, AsChangeset)]
@@ -15,6 +16,18 @@ pub(crate) struct InboxProgress {
     waits: i64,
     run: i64,
     not_before: Option<i64>,
+    reason_code: Option<String>,
+    reason_text: Option<String>,
+}
+
+/// What becomes of a dead letter. `None` leaves a column as it is.
+#[derive(Debug, Default, AsChangeset)]
+#[diesel(table_name = inbox)]
+pub(crate) struct LetterChange {
+    state: i16,
+    tries: Option<i64>,
+    waits: Option<i64>,
+    not_before: Option<Option<i64>>,
     reason_code: Option<String>,
     reason_text: Option<String>,
 }
@@ -68,6 +81,19 @@ impl InboxProgress {
             reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
             reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
         }
+    }
+}
+
+impl LetterChange {
+    /// It is handled again, with no tries.
+    pub(crate) fn new_again() -> Self {
+        let state = inbox_number(InboxState::New);
+        Self { state, tries: Some(0), waits: Some(0), not_before: Some(None), ..Self::default() }
+    }
+
+    pub(crate) fn ignored(why: Reason) -> Self {
+        let state = inbox_number(InboxState::Ignored);
+        Self { state, reason_code: Some(why.code), reason_text: Some(why.text), ..Self::default() }
     }
 }
 

@@ -175,12 +175,16 @@ impl World {
     /// Runs the engine until there is nothing left to do, on the bus or in the storage.
     ///
     /// # Panics
-    /// If the engine fails, or if stored rows contradict each other afterwards.
+    /// If the engine fails, if that takes longer than a week of tokio's time (what is waited for is
+    /// named), or if stored rows contradict each other afterwards.
     pub async fn settle(&self, engine: &Engine) {
         let client = engine.client();
         let quiet = async {
             until(|| std::future::ready(self.bus.backlog() == 0)).await;
-            client.wait_until_idle().await;
+            let idle = tokio::time::timeout(PATIENCE, client.wait_until_idle()).await;
+            if idle.is_err() {
+                panic!("it does not end within a week; it waits for {:#?}", client.stuck(Duration::ZERO).await);
+            }
         };
         engine.run_until(quiet).await.expect("the world of a test");
         assert_eq!(self.storage.reads().check_consistency().await.expect("the world of a test"), []);
@@ -193,12 +197,15 @@ impl World {
     }
 }
 
+/// So long a test waits, by tokio's time.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Asks again, each millisecond, until the condition holds.
 ///
 /// # Panics
 /// If it does not hold within a week of tokio's time.
 pub async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
-    let patience = Instant::now() + Duration::from_secs(7 * 24 * 3600);
+    let patience = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < patience, "it does not happen within a week");
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -8,14 +8,14 @@ use freshmaker_net::Secret;
 use freshmaker_redhat::contracts::{ImageRepositories, Images};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
-use freshmaker_redhat::image::ImageSearch;
+use freshmaker_redhat::image::{ImageSearch, NewerReleases};
 use freshmaker_redhat::koji::{KojiConfig, KojiRecipes};
-use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig};
+use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig, UnpublishedRepository};
 use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
 use freshmaker_redhat::pulp::{Pulp, PulpConfig, PulpLogin};
 use freshmaker_redhat::pyxis::{Pyxis, PyxisConfig, PyxisLogin};
 use freshmaker_redhat::scan::ShippedScan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ pub(crate) struct Sources {
     pub(crate) pulp: PulpConfig,
     pub(crate) images: ImagesConfig,
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
+    pub(crate) isolated: bool,
+    pub(crate) arch_overrides: bool,
+    pub(crate) newer: NewerReleases,
     /// Content sets that no repository is asked for.
     pub(crate) excluded: String,
     pub(crate) sigkeys: Vec<String>,
@@ -41,7 +44,7 @@ pub(crate) enum ImagesConfig {
 impl ImagesConfig {
     fn of(given: &config::Advisories) -> Result<Self> {
         match (&given.lightblue, &given.pyxis) {
-            (Some(given), None) => Ok(Self::Lightblue(lightblue(given))),
+            (Some(given), None) => Ok(Self::Lightblue(lightblue(given)?)),
             (None, Some(given)) => Ok(Self::Pyxis(pyxis(given)?)),
             (Some(_), Some(_)) => {
                 Err("[advisories.lightblue] and [advisories.pyxis]: only one of them can say which images there are"
@@ -82,7 +85,7 @@ impl ImagesConfig {
     }
 }
 
-fn lightblue(given: &config::Lightblue) -> LightblueConfig {
+fn lightblue(given: &config::Lightblue) -> Result<LightblueConfig> {
     let mut lightblue = LightblueConfig::new(given.url.as_str());
     lightblue.http.tls.ca.clone_from(&given.ca);
     lightblue.http.tls.client_cert.clone_from(&given.client_cert);
@@ -94,7 +97,9 @@ fn lightblue(given: &config::Lightblue) -> LightblueConfig {
     if let Some(vendors) = &given.vendors {
         lightblue.vendors.clone_from(vendors);
     }
-    lightblue
+    lightblue.unpublished_exceptions = exceptions("lightblue", &given.unpublished_exceptions)?;
+    lightblue.build_registries.clone_from(&given.build_registries);
+    Ok(lightblue)
 }
 
 fn pyxis(given: &config::Pyxis) -> Result<PyxisConfig> {
@@ -113,7 +118,20 @@ fn pyxis(given: &config::Pyxis) -> Result<PyxisConfig> {
     if let Some(vendors) = &given.vendors {
         pyxis.vendors.clone_from(vendors);
     }
+    pyxis.unpublished_exceptions = exceptions("pyxis", &given.unpublished_exceptions)?;
+    pyxis.build_registries.clone_from(&given.build_registries);
     Ok(pyxis)
+}
+
+/// Repositories with their registries.
+fn exceptions(catalog: &str, given: &BTreeSet<String>) -> Result<BTreeSet<UnpublishedRepository>> {
+    let exception = |text: &String| match text.split_once('/') {
+        Some((registry, repository)) => {
+            Ok(UnpublishedRepository { registry: registry.to_owned(), repository: repository.to_owned() })
+        }
+        None => Err(format!("advisories.{catalog}.unpublished_exceptions: {text:?} is not REGISTRY/REPOSITORY").into()),
+    };
+    given.iter().map(exception).collect()
 }
 
 impl Sources {
@@ -136,7 +154,9 @@ impl Sources {
         let excluded = given.exclude_content_sets_pattern.as_deref().unwrap_or(ImageComposes::EXCLUDED).to_owned();
         ImageComposes::check_pattern(&excluded)?;
         let (extra_repositories, sigkeys) = (given.extra_repositories.clone(), given.sigkeys.clone());
-        Ok(Self { errata, pulp, images, extra_repositories, excluded, sigkeys })
+        let newer = if given.released_only { NewerReleases::Replace } else { NewerReleases::Keep };
+        let (isolated, arch_overrides) = (given.isolated, given.arch_overrides);
+        Ok(Self { errata, pulp, images, extra_repositories, isolated, arch_overrides, newer, excluded, sigkeys })
     }
 
     /// Who knows released images.
@@ -170,8 +190,15 @@ impl Sources {
         for (image, urls) in &self.extra_repositories {
             recipes = urls.iter().fold(recipes, |recipes, url| recipes.with_extra_repository(image, url));
         }
+        if !self.isolated {
+            recipes = recipes.not_isolated();
+        }
+        if self.arch_overrides {
+            recipes = recipes.with_arch_overrides();
+        }
         let recipes = Arc::new(recipes);
-        let search = ImageSearch::new(self.images()?, recipes.clone()).with_system(koji.name.as_str());
+        let search = ImageSearch::new(self.images()?, recipes.clone());
+        let search = search.with_system(koji.name.as_str()).newer_releases(self.newer);
         let affected = AffectedImages::new(self.errata()?, Arc::new(Pulp::new(self.pulp.clone())?), search);
         let Some(odcs) = odcs else { return Ok(affected) };
         let composes = ImageComposes::new(Arc::new(OdcsComposer::new(odcs.config.clone())?), recipes);

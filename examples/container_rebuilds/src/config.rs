@@ -70,6 +70,19 @@ pub(crate) struct Advisories {
     /// Files of repositories that base images are built with, by name and version of the image.
     #[serde(default)]
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
+    /// Whether rebuilds do not become the latest builds of their targets.
+    #[serde(default = "yes")]
+    pub(crate) isolated: bool,
+    /// Whether images are rebuilt for the architectures of their last build alone.
+    #[serde(default)]
+    pub(crate) arch_overrides: bool,
+    /// Whether nothing is built on a release that is newer than the latest released one.
+    #[serde(default)]
+    pub(crate) released_only: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +115,11 @@ pub(crate) struct Lightblue {
     pub(crate) image_version: String,
     pub(crate) release_categories: Option<BTreeSet<String>>,
     pub(crate) vendors: Option<BTreeSet<String>>,
+    /// Each with its registry: `registry.example.com/rhel8/support-tools`.
+    #[serde(default)]
+    pub(crate) unpublished_exceptions: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) build_registries: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,6 +132,11 @@ pub(crate) struct Pyxis {
     pub(crate) package_filter: Option<bool>,
     pub(crate) release_categories: Option<BTreeSet<String>>,
     pub(crate) vendors: Option<BTreeSet<String>>,
+    /// Each with its registry: `registry.example.com/rhel8/support-tools`.
+    #[serde(default)]
+    pub(crate) unpublished_exceptions: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) build_registries: BTreeSet<String>,
 }
 
 impl Advisories {

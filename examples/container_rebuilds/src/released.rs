@@ -13,6 +13,7 @@ use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeReposito
 use freshmaker_redhat::fakes::pulp::FakePulp;
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::handlers::ImageComposes;
+use freshmaker_redhat::image::NewerReleases;
 use freshmaker_redhat::lightblue::LightblueConfig;
 use freshmaker_redhat::pulp::PulpConfig;
 use freshmaker_redhat::pyxis::PyxisConfig;
@@ -142,7 +143,17 @@ impl Released {
         let pulp = PulpConfig::new(self.pulp.url());
         let images = self.catalog.config();
         let excluded = ImageComposes::EXCLUDED.to_owned();
-        Sources { errata, pulp, images, extra_repositories: BTreeMap::new(), excluded, sigkeys: Vec::new() }
+        Sources {
+            errata,
+            pulp,
+            images,
+            extra_repositories: BTreeMap::new(),
+            isolated: true,
+            arch_overrides: false,
+            newer: NewerReleases::Keep,
+            excluded,
+            sigkeys: Vec::new(),
+        }
     }
 }
 

@@ -80,6 +80,9 @@ pub(crate) fn line(event: &EventRecord) {
     println!("event {} {} {} {} ({})", event.id, event.state, envelope.kind, envelope.search_key, event.reason);
 }
 
+/// The reason of a build whose result was found to lack what was demanded.
+const STALE: &str = "stale";
+
 /// The builds of an event with their attempts, oldest first.
 pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
     let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
@@ -94,6 +97,10 @@ pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
             let failed = attempt.state == AttemptState::Failed;
             let why = if failed { format!(": {}", attempt.reason.text) } else { String::new() };
             println!("  attempt {} {} {external} ({}){why}", attempt.number, attempt.state, history.join(", "));
+        }
+        let history = client.transitions(&RowKey::Build(build.id)).await?;
+        for step in history.iter().filter(|step| step.reason.code == STALE) {
+            println!("  verification: {}", step.reason.text);
         }
     }
     Ok(())

@@ -142,7 +142,7 @@ fn wires(
         stored: Stored::File(state),
         catalog: Arc::new(FilesCatalog::from_graph(graph)),
         parsers: parsers(&[PREFIX.to_owned()], Understood { advisories: true, builds: false, modules: true }),
-        freshmaker_messages: None,
+        freshmaker_messages: Some("https://freshmaker.example.org".to_owned()),
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
         verify: true,
@@ -230,9 +230,13 @@ async fn follow(client: &Client) -> Result<()> {
 
 /// Says which messages went out.
 fn published(bus: &MemoryBus) {
-    let mut topics: BTreeMap<String, usize> = BTreeMap::new();
+    let mut topics: BTreeMap<String, Vec<Message>> = BTreeMap::new();
     for message in bus.published() {
-        *topics.entry(message.topic).or_default() += 1;
+        topics.entry(message.topic.clone()).or_default().push(message);
     }
-    topics.iter().for_each(|(topic, count)| println!("{count} messages went out as {topic}"));
+    for (topic, messages) in topics {
+        println!("\n{} messages went out as {topic}, the last one:", messages.len());
+        let last = messages.last().map(|message| String::from_utf8_lossy(&message.body));
+        println!("  {}", last.unwrap_or_default());
+    }
 }

@@ -63,7 +63,16 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
             false => return Err(format!("{} is not held", image.familiar()).into()),
         },
         Act::DeadLetters { requeue: None } => return dead_letters(directory, &client).await,
-        Act::DeadLetters { requeue: Some(id) } => requeue(&client, &id).await?,
+        Act::DeadLetters { requeue: Some(id) } => {
+            let source = source_of_letter(&client, &id).await?;
+            client.requeue(&source, &id).await?;
+            format!("{id} is handled again")
+        }
+        Act::Dismiss { message, reason, by } => {
+            let source = source_of_letter(&client, &message).await?;
+            client.dismiss(&source, &message, &reason, &by).await?;
+            format!("{message} was put away")
+        }
         Act::Backup { file } => {
             client.backup(&file).await?;
             format!("copied to {}", file.display())
@@ -213,12 +222,9 @@ async fn all_dead_letters(client: &Client) -> Result<Vec<InboxRecord>> {
     Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, |paging| client.dead_letters(paging)).await?.items)
 }
 
-async fn requeue(client: &Client, id: &str) -> Result<String> {
-    let letters = all_dead_letters(client).await?;
-    let letter = letters.into_iter().find(|letter| letter.message_id == id);
-    let letter = letter.ok_or_else(|| format!("there is no dead letter {id}"))?;
-    client.requeue(&letter.source, id).await?;
-    Ok(format!("{id} is handled again"))
+async fn source_of_letter(client: &Client, id: &str) -> Result<String> {
+    let letter = all_dead_letters(client).await?.into_iter().find(|letter| letter.message_id == id);
+    Ok(letter.ok_or_else(|| format!("there is no dead letter {id}"))?.source)
 }
 
 async fn token(directory: &Directory, client: Client, name: &str, by: &str) -> Result<Outcome> {

@@ -2,6 +2,7 @@
 
 use super::{Good, Mood, Trouble, Troubled, TroubledStorage, output, rebuild};
 use crate::each;
+use crate::telling::Log;
 use freshmaker::Engine;
 use freshmaker::backend::{BuildSystem, Capabilities, Clock, Remedy};
 use freshmaker::rebuild::Observed;
@@ -110,7 +111,13 @@ async fn a_lookup_that_misbehaves_is_made_again_with_growing_pauses() {
 
 #[tokio::test(start_paused = true)]
 async fn an_odd_job_hides_no_other() {
-    for mood in [Mood::Panics, Mood::Fails(Remedy::Corrupt), Mood::Fails(Remedy::Rejected)] {
+    for mood in [
+        Mood::Panics,
+        Mood::Hangs,
+        Mood::Fails(Remedy::Unavailable),
+        Mood::Fails(Remedy::Corrupt),
+        Mood::Fails(Remedy::Rejected),
+    ] {
         let world = World::new();
         let mut graph = freshmaker::ArtifactGraph::new();
         graph.insert(freshmaker::Artifact::new("base", freshmaker::ArtifactKind::Image));
@@ -137,6 +144,43 @@ async fn an_odd_job_hides_no_other() {
         engine.run_until(story).await.unwrap();
         world.settle(&engine).await;
         assert_eq!(builds(&client).await, ["a DONE", "b DONE", "c DONE"], "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_cannot_be_stored_is_a_failure() {
+    let world = World::new();
+    world.builds.hold(&"app".into());
+    let trouble = Trouble::about("commit", Mood::Fails(Remedy::Rejected), "odd\\0name");
+    let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble };
+    let engine = world.builder().storage(Arc::new(storage)).on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    let story = async {
+        until(|| async { builds(&client).await == ["app BUILDING", "site BLOCKED"] }).await;
+        world.builds.finish(&"app".into(), Observed::Succeeded(output("odd\0name")));
+        until(|| async { builds(&client).await == ["app FAILED", "site DEP_FAILED"] }).await;
+    };
+    engine.run_until(story).await.unwrap();
+    let reason = &events(&client).await[0].reason;
+    assert_eq!(reason.code, "all_failed", "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_logged_when_it_begins_and_when_it_is_over() {
+    for (call, stage) in [("commit", "commit"), ("publish", "publish"), ("status", "watch")] {
+        let world = World::new();
+        on_troubled(&world);
+        let log = Log::default();
+        let _logged = log.begin();
+        let trouble = Trouble::with(call, Mood::Fails(Remedy::Unavailable), 20);
+        let engine = engine(&world, &trouble);
+        world.bus.send(message("1", "test.pushed", r#"{"image": "base"}"#));
+        world.settle(&engine).await;
+        assert_eq!(builds(&engine.client()).await, ["app DONE", "site DONE"], "{call}");
+        assert_eq!(log.lines(&format!("\"{stage}\"")), 2, "{call}");
+        let lines = ["a backend failed; trying again", "a backend works again"].map(|text| log.lines(text));
+        assert!(lines[0] == lines[1] && lines[0] > 0, "{call}: {lines:?}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Readers that panic, and handlers that hang.
 
-use super::{Mood, Trouble, Troubled, rebuild};
+use super::{Mood, Trouble, Troubled, TroubledStorage, rebuild};
 use crate::each;
-use freshmaker::backend::{Clock, Paging};
+use freshmaker::backend::{Clock, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::event::{Envelope, Parsed, Parser, Parsers};
 use freshmaker::rebuild::InboxState;
@@ -65,6 +65,39 @@ async fn a_message_whose_reader_panics_is_a_dead_letter_and_stops_no_other() {
         assert!(dead[0].contains("a reader of a user") && dead[1].contains("a parser of a user"), "{dead:?}");
         assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
         assert_eq!(events(&client).await.len(), 2);
+    }
+}
+
+/// Two messages on the bus; the storage refuses whatever has this text in it.
+async fn refusing(world: &World, odd: &str, id: &str) -> Engine {
+    let trouble = Trouble::about("commit", Mood::Fails(Remedy::Rejected), odd);
+    let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble };
+    let engine = world.builder().storage(Arc::new(storage)).on(rebuild).build().unwrap();
+    for id in [id, "m2"] {
+        world.bus.send(message(id, "test.pushed", r#"{"image": "base"}"#));
+    }
+    let client = engine.client();
+    engine.run_until(until(|| async { builds(&client).await == ["app DONE", "site DONE"] })).await.unwrap();
+    engine
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_storage_refuses_is_a_dead_letter_and_stops_no_other() {
+    for world in each() {
+        let engine = refusing(&world, "odd\\0id", "odd\0id").await;
+        let dead = engine.client().dead_letters(Paging::first(9)).await.unwrap().items;
+        let dead: Vec<_> = dead.iter().map(|dead| (&*dead.message_id, &*dead.reason.as_ref().unwrap().code)).collect();
+        assert_eq!(dead, [("odd\\u{0}id", "refused")]);
+        assert_eq!(world.bus.backlog(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_even_be_a_dead_letter_stays_with_the_bus() {
+    for world in each() {
+        let engine = refusing(&world, "odd id", "odd id").await;
+        assert_eq!(engine.client().dead_letters(Paging::first(9)).await.unwrap().items, []);
+        assert_eq!(world.bus.backlog(), 1, "it is not lost");
     }
 }
 

@@ -239,7 +239,7 @@ impl Storage for TroubledStorage {
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
-        self.trouble.meet("commit").await?;
+        self.trouble.meet_about("commit", &commit).await?;
         let committed = self.inner.commit(commit).await;
         self.trouble.meet("commit, after it took effect").await?;
         committed

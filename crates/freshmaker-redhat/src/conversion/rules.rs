@@ -67,7 +67,8 @@ fn fact(name: &str) -> Fact {
         "advisory_content_types" => {
             Fact::Known("advisory_content_types", Some("each type is compared alone, not all of them in one text"))
         }
-        "advisory_is_compliance_priority" | "advisory_is_contract_priority" | "published" => Fact::Unknown,
+        "published" => Fact::Known("image_published", Some("the same")),
+        "advisory_is_compliance_priority" | "advisory_is_contract_priority" => Fact::Unknown,
         _ => Fact::Nonsense,
     }
 }
@@ -200,7 +201,8 @@ impl Rules {
     /// Notes what a rule means there for events that do not have all its facts.
     fn note_missing(&mut self, place: &str, conditions: &Map<String, Value>) {
         let has = |wanted: &dyn Fn(&str) -> bool| conditions.keys().any(|name| wanted(name));
-        let (advisory, image) = (has(&|name| name.starts_with("advisory_")), has(&|name| name.starts_with("image_")));
+        let advisory = has(&|name| name.starts_with("advisory_"));
+        let image = has(&|name| name.starts_with("image_") || name == "published");
         let early = has(&|name| EARLY.contains(&name));
         if self.list == List::Block && (advisory || early) && image {
             let text = "there it blocks the whole event, before its images are known; here it blocks these images";

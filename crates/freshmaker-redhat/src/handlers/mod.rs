@@ -42,6 +42,7 @@
 //! | `advisory_has_hightouch_bug` | `true` or `false` |
 //! | `update_id`, `update_release` | `FEDORA-2019-d64d0caab3`, `F29` |
 //! | `image_version`, `image_release`, `image_repository` | parts of the NVR; one value for each repository |
+//! | `image_published` | `true` or `false`; not there if the catalog does not say |
 //!
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
@@ -64,7 +65,7 @@ mod sort;
 mod update;
 
 use crate::contracts::Advisory;
-use crate::image::CatalogImage;
+use crate::image::{CatalogImage, Publication};
 pub use affected::{AffectedImages, Wanted};
 pub use announce::{AnnounceAdvisories, AnnounceSignedAdvisories, ExplainFlatpaks};
 pub use built::BuiltImages;
@@ -82,7 +83,7 @@ pub use sort::AdvisorySort;
 pub use update::RebuildImagesOfUpdate;
 
 /// The names of the facts that these handlers add to those that are always known.
-pub const FACTS: [&str; 12] = [
+pub const FACTS: [&str; 13] = [
     "advisory_name",
     "advisory_state",
     "advisory_security_impact",
@@ -95,6 +96,7 @@ pub const FACTS: [&str; 12] = [
     "image_version",
     "image_release",
     "image_repository",
+    "image_published",
 ];
 
 impl Advisory {
@@ -117,12 +119,16 @@ impl Advisory {
 
 impl CatalogImage {
     /// Adds the facts of this image: those [of its artifact](Facts::about), and its name, version,
-    /// release and repositories.
+    /// release and repositories, and whether it is published.
     #[must_use]
     pub fn facts(&self, facts: Facts) -> Facts {
         let nvr = self.nvr();
         let facts = facts.about(self.artifact()).with("image_name", nvr.name());
         let facts = facts.with("image_version", nvr.version()).with("image_release", nvr.release());
+        let facts = match self.publication() {
+            Publication::Unknown => facts,
+            published => facts.with("image_published", (published >= Publication::Published).to_string()),
+        };
         self.repositories().fold(facts, |facts, repository| facts.with("image_repository", repository))
     }
 }

@@ -1,5 +1,5 @@
 use super::fixes::Fixes;
-use super::{CatalogImage, IMAGES_MAX, Releases};
+use super::{CatalogImage, IMAGES_MAX, NewerReleases, Releases};
 use crate::contracts::{Containing, Images, Recipes};
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
@@ -43,6 +43,7 @@ pub struct ImageSearch {
     recipes: Arc<dyn Recipes>,
     system: Option<String>,
     one_distribution: bool,
+    newer: NewerReleases,
 }
 
 /// What was found so far.
@@ -73,7 +74,7 @@ impl ImageSearch {
     /// Searches in this catalog, and asks this build system for recipes.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, recipes: Arc<dyn Recipes>) -> Self {
-        Self { images, recipes, system: None, one_distribution: false }
+        Self { images, recipes, system: None, one_distribution: false, newer: NewerReleases::default() }
     }
 
     /// Names the build system that builds the images, by the name under which it is registered. An
@@ -92,6 +93,14 @@ impl ImageSearch {
     #[must_use]
     pub fn of_one_distribution(mut self) -> Self {
         self.one_distribution = true;
+        self
+    }
+
+    /// Sets what becomes of releases that are newer than the latest released one;
+    /// [`Keep`](NewerReleases::Keep) by default.
+    #[must_use]
+    pub fn newer_releases(mut self, newer: NewerReleases) -> Self {
+        self.newer = newer;
         self
     }
 
@@ -190,7 +199,7 @@ impl ImageSearch {
         let releases = found.images.into_values().fold(Releases::new(), Releases::with);
         let releases = fixed.iter().cloned().fold(releases, Releases::fixing);
         let releases = if self.one_distribution { releases.of_one_distribution() } else { releases };
-        content_sets.iter().fold(releases, |releases, set| releases.in_content_set(set))
+        content_sets.iter().fold(releases.newer_releases(self.newer), |releases, set| releases.in_content_set(set))
     }
 
     /// Adds published images that could be used instead of images that are only parents.

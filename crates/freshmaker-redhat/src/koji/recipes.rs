@@ -1,6 +1,6 @@
 use super::config::KojiConfig;
 use super::fault::CallError;
-use super::read::{Build, ImageOrigin, KojiReader, TaskRequest};
+use super::read::{Archive, Build, ImageOrigin, KojiReader, TaskRequest};
 use super::xmlrpc::{Request, Value};
 use crate::contracts::{Each, Recipe, Recipes};
 use async_trait::async_trait;
@@ -19,6 +19,9 @@ const PARALLEL: usize = 8;
 /// * The source is the commit that the build records, else that of its task. The target, and the
 ///   branch as parameter `git_branch`, are those of the task. A Flatpak has the parameter
 ///   `flatpak`.
+/// * Builds are isolated (parameter `isolated`): they do not become the latest ones of their
+///   target, unless [that is wanted](Self::not_isolated). They are built for all architectures of
+///   their target, unless [those of the last build](Self::with_arch_overrides) are wanted.
 /// * Parents are all images that the build records: the one of its last stage as
 ///   [`ParentImage`](EdgeKind::ParentImage), all others as
 ///   [`BuilderStage`](EdgeKind::BuilderStage).
@@ -46,6 +49,8 @@ const PARALLEL: usize = 8;
 pub struct KojiRecipes {
     pub(super) reader: KojiReader,
     extra: BTreeMap<String, BTreeSet<String>>,
+    isolated: bool,
+    arch_overrides: bool,
 }
 
 impl KojiRecipes {
@@ -55,7 +60,25 @@ impl KojiRecipes {
     /// [`Unsupported`](freshmaker::backend::Remedy::Unsupported) if a certificate file cannot be
     /// used.
     pub fn new(config: &KojiConfig) -> Result<Self> {
-        Ok(Self { reader: KojiReader::new(config)?, extra: BTreeMap::new() })
+        let reader = KojiReader::new(config)?;
+        Ok(Self { reader, extra: BTreeMap::new(), isolated: true, arch_overrides: false })
+    }
+
+    /// Rebuilds become the latest builds of their targets.
+    #[must_use]
+    pub fn not_isolated(mut self) -> Self {
+        self.isolated = false;
+        self
+    }
+
+    /// Images are rebuilt for the architectures that their last build has, as parameter
+    /// `arch_override`, and not for all of their target. Koji takes that for isolated builds only.
+    /// This asks for the files of all builds, in multicalls of 100.
+    #[doc(alias = "supply_arch_overrides")]
+    #[must_use]
+    pub fn with_arch_overrides(mut self) -> Self {
+        self.arch_overrides = true;
+        self
     }
 
     /// Adds the URL of a repository file that a base image is built with, as parameter
@@ -138,6 +161,18 @@ impl KojiRecipes {
         Ok(self.each("getTaskRequest", keys.collect(), read).await?.into_iter().collect())
     }
 
+    /// Returns the architectures of the images of each of these builds, as Koji writes them:
+    /// `s390x x86_64`.
+    async fn arches(&self, builds: &BTreeMap<Nvr, Build>) -> Result<Each<String>> {
+        let keys = builds.iter().map(|(nvr, build)| (nvr.clone(), build.id.into())).collect();
+        let arches = |_: &Nvr, rows: &Value| {
+            let archives = rows.each(&[], Archive::of).map_err(|error| self.reader.corrupt("listArchives", &error))?;
+            let arches: BTreeSet<String> = archives.into_iter().filter_map(|archive| archive.arch).collect();
+            Ok(arches.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        Ok(self.each("listArchives", keys, arches).await?.into_iter().collect())
+    }
+
     /// Returns the names of the last stages' images that the builds name only by number.
     async fn unnamed(&self, builds: &BTreeMap<Nvr, Build>) -> Result<BTreeMap<i64, std::result::Result<Nvr, String>>> {
         let origins = builds.values().filter_map(|build| build.image.as_ref());
@@ -164,6 +199,9 @@ impl KojiRecipes {
         }
         if origin.flatpak {
             artifact = artifact.with_parameter("flatpak", true);
+        }
+        if self.isolated {
+            artifact = artifact.with_parameter("isolated", true);
         }
         if origin.filesystem_task.is_some() {
             let name_and_version = format!("{}-{}", image.name(), image.version());
@@ -224,8 +262,14 @@ impl Recipes for KojiRecipes {
             }
         }
         let unnamed = self.unnamed(&builds).await?;
+        let mut arches = if self.arch_overrides { self.arches(&builds).await? } else { Each::new() };
         for (image, request) in self.requests(&builds).await? {
-            let recipe = request.and_then(|request| self.recipe(&image, &builds[&image], request, &unnamed));
+            let mut recipe = request.and_then(|request| self.recipe(&image, &builds[&image], request, &unnamed));
+            if let Some(arches) = arches.remove(&image) {
+                recipe = recipe.and_then(|recipe| {
+                    Ok(Recipe { artifact: recipe.artifact.with_parameter("arch_override", arches?), ..recipe })
+                });
+            }
             found.insert(image, recipe);
         }
         Ok(found)

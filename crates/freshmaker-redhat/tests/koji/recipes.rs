@@ -118,6 +118,8 @@ async fn source_target_and_all_parents_of_an_image_are_told() {
     assert_eq!(app.artifact.target, "target");
     assert_eq!(app.artifact.parameters.get("git_branch"), Some(&"rhel-9".into()));
     assert_eq!(app.artifact.parameters.get("flatpak"), Some(&true.into()));
+    assert_eq!(app.artifact.parameters.get("isolated"), Some(&true.into()));
+    assert_eq!(app.artifact.parameters.get("arch_override"), None);
     assert_eq!(app.composes, BTreeSet::from([7, 8]));
     let parents = [
         (nvr("go-toolset-container-1-1"), EdgeKind::BuilderStage),
@@ -127,6 +129,14 @@ async fn source_target_and_all_parents_of_an_image_are_told() {
     let number = found[&nvr("number-container-1-1")].as_ref().expect("a recipe");
     assert_eq!(number.parents, BTreeSet::from([(nvr("ubi9-container-9.4-1"), EdgeKind::ParentImage)]));
     assert_eq!(hub.methods(), ["multiCall"; 3], "builds, parents that have no name, tasks: however many images");
+}
+
+#[tokio::test]
+async fn a_rebuild_can_become_the_latest_build() {
+    let koji = KojiRecipes::new(&hub().await.config()).expect("a client").not_isolated();
+    let found = recipes(&koji, &["app-container-1-1"]).await;
+    let app = found[&nvr("app-container-1-1")].as_ref().expect("a recipe");
+    assert_eq!(app.artifact.parameters.get("isolated"), None);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use freshmaker::graph::ArtifactGraph;
 use freshmaker::memory::{MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{AttemptId, BuildRecord};
 use freshmaker_redhat::contracts::{
-    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageOrigins, TaggedBuild,
+    Advisories, Advisory, Containing, ContentSets, Images, Ingredients, PackageOrigins, Recipes, TaggedBuild,
 };
 use freshmaker_redhat::fakes::koji::{Fate, Hub};
 use freshmaker_redhat::fakes::odcs::FakeOdcs;
@@ -143,6 +143,19 @@ async fn koji_tells_where_packages_come_from_and_are() {
     assert_eq!(error.remedy, Remedy::Unavailable, "{error}");
 }
 
+#[tokio::test]
+async fn images_can_be_rebuilt_for_the_architectures_that_they_have() {
+    let hub = hub(&Hurry::new()).await;
+    let app = nvr("app-container-1-1");
+    let both = Fate::succeeds().with_rpm("x86_64", OLD).with_rpm("s390x", OLD);
+    hub.add_built_image(&nvr("both-container-1-1"), TARGET, None, &both).unwrap();
+    let koji = KojiRecipes::new(&config(&hub)).unwrap().with_arch_overrides();
+    let found = koji.recipes(&[app.clone(), nvr("both-container-1-1")].into()).await.unwrap();
+    let arches = |image: &Nvr| found[image].as_ref().unwrap().artifact.parameters.get("arch_override").cloned();
+    assert_eq!(arches(&app), Some("x86_64".into()));
+    assert_eq!(arches(&nvr("both-container-1-1")), Some("s390x x86_64".into()));
+}
+
 /// The options of each task but its release and its marker, by the name of the source.
 fn options(options: &Value) -> Value {
     let Value::Struct(members) = options else { panic!("{options:?}") };
@@ -221,11 +234,12 @@ async fn tasks_get_their_parents_and_their_composes_and_nothing_else() {
     let [base, app] = [&asked[0], &asked[1]];
     let branch = || ("git_branch", TARGET.into());
     let on_ubi = ("koji_parent_build", "ubi-container-9-1".into());
-    let of_base = [branch(), ("compose_ids", sorted(vec![1, 2, crb, tag])), on_ubi];
+    let isolated = || ("isolated", true.into());
+    let of_base = [branch(), isolated(), ("compose_ids", sorted(vec![1, 2, crb, tag])), on_ubi];
     assert_eq!((base.0.contains("base"), &base.2), (true, &Value::record(of_base)));
     let parent = rebuilt("base-container-9-1");
     let on_base = ("koji_parent_build", parent.as_str().into());
-    let of_app = [branch(), ("compose_ids", sorted(vec![1, crb, tag, build])), on_base];
+    let of_app = [branch(), isolated(), ("compose_ids", sorted(vec![1, crb, tag, build])), on_base];
     assert_eq!((app.0.contains("app"), &app.2), (true, &Value::record(of_app)));
     let of_build = shown.iter().find(|compose| compose["source_type"] == 6).unwrap();
     assert_eq!((&of_build["builds"], &of_build["packages"]), (&json!("bash-5.1-6.el9 sed-4-1"), &json!("bash sed")));

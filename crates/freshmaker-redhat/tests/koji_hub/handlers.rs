@@ -107,11 +107,11 @@ async fn what_is_built_on_a_rebuilt_parent_is_submitted_with_it() {
         submitted(&seen),
         [
             format!(
-                "{} {TARGET} git_branch=f40 koji_parent_build=base-container-40-2 release=1.*",
+                "{} {TARGET} git_branch=f40 isolated=Bool(true) koji_parent_build=base-container-40-2 release=1.*",
                 source("go-container")
             ),
             format!(
-                "{} {TARGET} git_branch=f40 koji_parent_build=base-container-40-2 release=7.*",
+                "{} {TARGET} git_branch=f40 isolated=Bool(true) koji_parent_build=base-container-40-2 release=7.*",
                 source("app-container")
             ),
         ]

@@ -1,6 +1,6 @@
 use super::dialect::{self, Now, immediately};
 use super::prepared::Update;
-use super::progress::{AttemptProgress, BuildProgress, InboxProgress};
+use super::progress::{AttemptProgress, BuildProgress, InboxProgress, LetterChange};
 use super::rows::{
     AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, NotificationRow, TransitionRow, inbox_number,
     json,
@@ -249,7 +249,8 @@ fn write_one(
             insert.on_conflict((inbox::source, inbox::message_id)).do_nothing().execute(connection).map_err(failed)?;
         }
         RowChange::Inbox(record) => change_inbox(connection, &record, guard.run)?,
-        RowChange::Requeue(key) => requeue(connection, &key)?,
+        RowChange::Requeue(key) => change_letter(connection, &key, LetterChange::new_again())?,
+        RowChange::Dismiss(key, reason) => change_letter(connection, &key, LetterChange::ignored(reason))?,
         RowChange::Event { record, expected } => write_event(connection, &record, expected)?,
         RowChange::Build { record, expected: None, .. } => new.builds.push(BuildRow::of(&record)?),
         RowChange::Build { record, expected: Some(expected), replanned: false } => {
@@ -302,18 +303,12 @@ fn change_inbox(connection: &mut Connection, record: &InboxRecord, by: Option<Ru
     })
 }
 
-/// A dead letter becomes new again.
-fn requeue(connection: &mut Connection, key: &MessageKey) -> Result<()> {
+/// A dead letter becomes something else.
+fn change_letter(connection: &mut Connection, key: &MessageKey, change: LetterChange) -> Result<()> {
     let MessageKey { source, message_id } = key;
     let this = inbox::source.eq(source).and(inbox::message_id.eq(message_id));
     let dead = inbox::table.filter(this).filter(inbox::state.eq(inbox_number(InboxState::Dead)));
-    let new = (
-        inbox::state.eq(inbox_number(InboxState::New)),
-        inbox::tries.eq(0),
-        inbox::waits.eq(0),
-        inbox::not_before.eq(None::<i64>),
-    );
-    if diesel::update(dead).set(new).execute(connection).map_err(failed)? == 1 {
+    if diesel::update(dead).set(change).execute(connection).map_err(failed)? == 1 {
         return Ok(());
     }
     let there = select(exists(inbox::table.filter(this))).get_result::<bool>(connection).map_err(failed)?;

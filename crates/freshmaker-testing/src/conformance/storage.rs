@@ -59,6 +59,7 @@ async fn writes<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         inbox::only_what_no_living_run_handles_is_claimed_again,
         inbox::what_a_dead_run_has_left_comes_first_and_counts_a_try,
         inbox::a_dead_letter_can_be_new_again,
+        inbox::a_dead_letter_can_be_dismissed,
         inbox::a_clock_that_is_set_back_holds_no_message_up,
         inbox::a_message_is_changed_only_by_the_run_that_claimed_it,
         inbox::numbers_never_repeat,

@@ -29,6 +29,7 @@ use self::executor::Task;
 use self::faults::{FaultyBuilds, FaultyBus, FaultyClock, FaultyVerifier};
 use self::world::World;
 use freshmaker::backend::{Error, Retention, Storage};
+use freshmaker::client::Client;
 use freshmaker::engine::Engine;
 use freshmaker::handler::{Context, Decision, HandlerResult, ImagePushed, rebuild_dependents};
 use freshmaker::memory::MemoryStorage;
@@ -211,13 +212,23 @@ impl Simulation {
                 None => match self.next(&processes, outside.as_ref()) {
                     None => return self.shared.world().violation("nothing waits for anything".to_owned()),
                     Some(at) if at > deadline => {
-                        return self.shared.world().violation("it never ends: time is up".to_owned());
+                        return self.never_ends("time is up");
                     }
                     Some(at) => self.clock.advance_to(at),
                 },
             }
         }
-        self.shared.world().violation("it never ends: too many steps".to_owned());
+        self.never_ends("too many steps");
+    }
+
+    /// Says what is waited for.
+    fn never_ends(&self, why: &str) {
+        let client = Client::new(self.rows.clone()).with_clock(Arc::new(self.clock.clone()));
+        let waits = match executor::block_on(client.stuck(Duration::ZERO)) {
+            Ok(stuck) => stuck.iter().map(|stuck| format!("{:?}: {}", stuck.what, stuck.cause)).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        self.shared.world().violation(format!("it never ends: {why}; it waits for {waits:?}"));
     }
 
     /// Starts the processes whose time has come.

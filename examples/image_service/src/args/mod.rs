@@ -65,6 +65,7 @@ pub(crate) enum Act {
     Release { image: ImageReference },
     Rollback { image: ImageReference, to: Option<Digest>, by: String },
     DeadLetters { requeue: Option<String> },
+    Dismiss { message: String, reason: String, by: String },
     Backup { file: PathBuf },
     Token { name: String, by: String },
 }
@@ -131,6 +132,7 @@ fn command(mut given: Given) -> Result<Command, String> {
             Act::Rollback { image: image(&given.word()?)?, to, by }
         }
         "dead-letters" => Act::DeadLetters { requeue: given.value("--requeue") },
+        "dismiss" => Act::Dismiss { message: given.word()?, reason: given.words[1..].join(" "), by },
         "backup" => Act::Backup { file: PathBuf::from(given.word()?) },
         "token" => Act::Token { name: given.word()?, by },
         other => return Err(format!("there is no command {other:?}")),

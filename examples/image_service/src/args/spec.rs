@@ -46,7 +46,7 @@ const fn flag(name: &'static str, value: &'static str, about: &'static str) -> F
     Flag { name, value, about }
 }
 
-pub(super) const COMMANDS: [Spec; 21] = [
+pub(super) const COMMANDS: [Spec; 22] = [
     spec("init", "[DIR]", 0, 1, &["--registry", "--plain-http"], "write a commented image_service.toml"),
     spec("serve", "[DIR]", 0, 1, &["--registry", "--plain-http"], "keep the images of DIR fresh, until interrupted"),
     spec("check-config", "", 0, 0, &["--online"], "read everything, and say what cannot work"),
@@ -65,6 +65,7 @@ pub(super) const COMMANDS: [Spec; 21] = [
     spec("release", "IMAGE", 1, 1, &[], "end a hold"),
     spec("rollback", "IMAGE", 1, 1, &["--to", "--by"], "move its tag back, stop what follows it, and hold it"),
     spec("dead-letters", "", 0, 0, &["--requeue"], "messages that could not be handled"),
+    spec("dismiss", "MESSAGE [REASON]", 1, ANY, &["--by"], "put a dead letter away that cannot be mended"),
     spec("backup", "FILE", 1, 1, &[], "copy everything that is stored, while the service runs"),
     spec("token", "NAME", 1, 1, &["--by"], "make a token for programs that use the REST interface"),
     spec("completions", "SHELL", 1, 1, &[], "completions for bash, zsh or fish"),

@@ -120,6 +120,22 @@ pub(super) async fn a_dead_letter_can_be_new_again(world: World<'_>) {
     assert_eq!(claim(storage, world.lease().await.run, 9, &[]).await.len(), 2, "it is handled again");
 }
 
+pub(super) async fn a_dead_letter_can_be_dismissed(world: World<'_>) {
+    let storage = world.storage;
+    let dead = message("amqp", "1").dead(Reason::new("malformed", "line 1 column 2"));
+    let dead = InboxRecord { tries: 5, ..dead };
+    write(storage, [RowChange::Receive(dead), RowChange::Receive(message("amqp", "2"))]).await;
+    let why = Reason::new("dismissed", "ann: the sender was mended");
+    let dismiss = |id: &str| RowChange::Dismiss(message("amqp", id).key(), why.clone());
+    write(storage, [dismiss("1")]).await;
+    let found = done("message", storage.reads().message("amqp", "1").await).expect("it is stored");
+    assert_eq!((found.state, found.tries, found.reason), (InboxState::Ignored, 5, Some(why.clone())));
+    refused(storage, "a message that was dismissed", Remedy::Conflict, [dismiss("1")]).await;
+    refused(storage, "a message that is new", Remedy::Conflict, [dismiss("2")]).await;
+    refused(storage, "a message that never came", Remedy::NotFound, [dismiss("3")]).await;
+    assert_eq!(claim(storage, world.lease().await.run, 9, &[]).await.len(), 1, "it is not handled");
+}
+
 pub(super) async fn a_clock_that_is_set_back_holds_no_message_up(world: World<'_>) {
     let storage = world.storage;
     let waits = |id: &str, seconds| InboxRecord { not_before: Some(at(seconds)), ..message("amqp", id) };

@@ -73,6 +73,14 @@ pub(super) async fn pages_follow_each_other(World { storage, .. }: World<'_>) {
     let far = Paging { offset: u64::MAX, limit: u32::MAX, ..two.counted() };
     assert_eq!(page(far).await, (vec![], None, Some(6)), "far after the end");
     assert_eq!(page(Paging::first(0)).await.0, Vec::<i64>::new(), "a page of nothing");
+    let all = async |paging: Paging, max| {
+        let read = |paging| storage.reads().events(EventFilter::default(), paging);
+        let all = done("all events", paging.collect(max, read).await);
+        (ids(&all.items, |row| row.id.0), all.next, all.total)
+    };
+    assert_eq!(all(two, usize::MAX).await, (vec![6, 5, 4, 3, 2, 1], None, None), "page by page");
+    assert_eq!(all(two.oldest_first().counted(), 3).await, (vec![1, 2, 3, 4], Some(4), Some(6)), "up to a bound");
+    assert_eq!(all(two.skip(1), usize::MAX).await.0, [5, 4, 3, 2, 1], "only the first page leaves rows out");
 
     let rows = ["a", "b", "c"].map(|id| InboxRecord { state: InboxState::Dead, ..message("amqp", id) });
     write(storage, rows.map(RowChange::Receive)).await;
