@@ -265,7 +265,7 @@ fn only_containerfiles_of_the_user_are_read() {
     );
     assert_eq!(
         tree.passed_over.to_string(),
-        "10 files that look like Containerfiles: 1 template ({{ … }} or {% … %}), 1 backup or patch, 1 text or data file, \
+        "10 files that look like Containerfiles: 1 template ({{ … }} or the like), 1 backup or patch, 1 text or data file, \
          4 files of other languages, 1 hidden file, 1 file in node_modules, 1 file in a cache directory"
     );
     assert!(tree::scan(&root.path().join("missing"), &Naming::default()).is_err());
@@ -289,6 +289,8 @@ fn a_file_may_be_called_as_builders_allow() {
         ("shop/Dockerfile-api", debian),
         ("shop/Dockerfile2", debian),
         ("shop/Dockerfile_worker", debian),
+        ("shop/Dockerfile 3", debian),
+        ("shop/Dockerfile(copy)", debian),
         ("src/go/.devcontainer/Dockerfile", "FROM golang:1.25\n"),
         ("src/node/.devcontainer/Dockerfile", "FROM node:24\n"),
     ]);
@@ -296,6 +298,8 @@ fn a_file_may_be_called_as_builders_allow() {
         parents(&scan(&root)),
         [
             "shop/Dockerfile: localhost/shop:latest <- debian:12",
+            "shop/Dockerfile 3: localhost/shop:3 <- debian:12",
+            "shop/Dockerfile(copy): localhost/shop:copy <- debian:12",
             "shop/Dockerfile-api: localhost/shop:api <- debian:12",
             "shop/Dockerfile2: localhost/shop:2 <- debian:12",
             "shop/Dockerfile_worker: localhost/shop:worker <- debian:12",
@@ -345,11 +349,19 @@ fn templates_are_counted_and_not_reported() {
         ("tpl/Dockerfile.late", "FROM debian:12\n{% if x %}\nRUN a\n"),
         ("tpl/Dockerfile.name", "FROM debian:{{ version }}\n"),
         ("tpl/Dockerfile.part", "RUN a \\\n  && {{ b }}\n"),
-        ("wrong/Dockerfile", "FROM debian:12\nRUN echo '{{ x }}'\nINSTALL x\n"),
+        ("other/Dockerfile.a", "FROM <%= base %>\n"),
+        ("other/Dockerfile.b", "FROM @@BASE@@\n"),
+        ("other/Dockerfile.c", "FROM debian:%%VERSION%%\n"),
+        ("other/Dockerfile.d", "FROM [% base %]\n"),
+        ("other/Dockerfile.e", "<% if slim -%>\nFROM debian:12\n<% end -%>\n"),
+        ("wrong/Dockerfile", "FROM debian:12\nRUN echo '{{ x }}'; date +[%H] ${A%%@@*}\nINSTALL x\n"),
     ]);
     let tree = scan(&root);
     assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["app/Dockerfile"]);
-    assert_eq!(tree.passed_over.to_string(), "6 files that look like Containerfiles: 6 templates ({{ … }} or {% … %})");
+    assert_eq!(
+        tree.passed_over.to_string(),
+        "11 files that look like Containerfiles: 11 templates ({{ … }} or the like)"
+    );
     assert_eq!(told(&root, &tree.problems), ["wrong/Dockerfile:3: unknown instruction 'INSTALL'"]);
 }
 
@@ -478,6 +490,65 @@ fn compose_files_name_images_where_that_is_certain() {
     let naming = Naming { pattern: Some("q.io/{name}".to_owned()), ..Naming::default() };
     let tree = tree::scan(root.path(), &naming).unwrap();
     assert_eq!(tree.files["web/Dockerfile"], "q.io/web:latest".into());
+}
+
+#[test]
+fn services_that_build_something_else_than_their_file_are_remarked_on() {
+    let compose = "x-b: &b\n  target: dev\nx-c: &c {context: merged, dockerfile: D}\nservices:\n\
+                   \u{20} web:\n    image: acme/web\n    build: {<<: *b, context: web}\n\
+                   \u{20} merged:\n    image: acme/merged\n    build: {<<: [*c]}\n\
+                   \u{20} arg:\n    image: acme/arg\n    build: {context: arg, args: {BASE: 'debian:12'}}\n\
+                   \u{20} list:\n    image: acme/list\n    build: {context: list, args: [UNUSED=1, BASE]}\n\
+                   \u{20} near:\n    image: acme/near\n    build: {context: near, args: [OTHER=1]}\n\
+                   \u{20} ctx:\n    image: acme/ctx\n    build: {context: ctx, additional_contexts: [b=service:web]}\n\
+                   \u{20} common: {build: {context: ext, target: dev}}\n\
+                   \u{20} ext: {extends: common, image: acme/ext, build: ext}\n\
+                   \u{20} plain: {build: plain}\n\
+                   \u{20} named: {extends: {service: plain}, image: acme/plain}\n\
+                   \u{20} same: {extends: named}\n\
+                   \u{20} far: {extends: {file: x.yml, service: y}, image: acme/far}\n\
+                   \u{20} self: {extends: self, image: acme/self}\n\
+                   \u{20} lost: {extends: nobody, image: acme/lost}\n";
+    let arg = "ARG BASE=alpine:3.20\nFROM $BASE\nARG OTHER\n";
+    let debian = "FROM debian:12\n";
+    let root = files(&[
+        ("compose.yaml", compose),
+        ("web/Dockerfile", debian),
+        ("merged/D", debian),
+        ("arg/Dockerfile", arg),
+        ("list/Dockerfile", arg),
+        ("near/Dockerfile", arg),
+        ("ctx/Dockerfile", debian),
+        ("ext/Dockerfile", debian),
+        ("plain/Dockerfile", debian),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    let named: Vec<_> = tree.files.iter().map(|(file, id)| format!("{file} {id}")).collect();
+    let named: Vec<_> = named.iter().filter(|line| line.contains("acme")).collect();
+    assert_eq!(
+        named,
+        [
+            "merged/D docker.io/acme/merged:latest",
+            "near/Dockerfile docker.io/acme/near:latest",
+            "plain/Dockerfile docker.io/acme/plain:latest"
+        ]
+    );
+    let why: Vec<_> = [
+        "5 web it builds with target",
+        "11 arg it sets the argument BASE, which arg/Dockerfile declares before FROM",
+        "14 list it sets the argument BASE, which list/Dockerfile declares before FROM",
+        "20 ctx it builds with additional_contexts",
+        "24 ext it builds with target",
+        "28 far it extends a service of another file",
+        "29 self it extends itself, or more than 16 services",
+        "30 lost it extends nobody, which is not there",
+    ]
+    .map(|text| text.splitn(3, ' ').collect::<Vec<_>>())
+    .iter()
+    .map(|of| format!("compose.yaml:{}: the image of the service {} is not used: {}", of[0], of[1], of[2]))
+    .collect();
+    assert_eq!(told(&root, &tree.remarks), why);
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! reason:
 //!
 //! * templates: by their ending (`Dockerfile.in`, `.j2`, `.tmpl`, …), or because builders refuse
-//!   them and a line has `{{` or `{%` outside of quotes;
+//!   them and a line has `{{`, `{%`, `<% … %>`, `[% … %]`, `@@NAME@@` or `%%NAME%%` outside of
+//!   quotes;
 //! * backups, patches, and texts about files (`Dockerfile.md`);
 //! * programs that only have the name of a Containerfile;
 //! * hidden files, and what is in `node_modules` or in a directory that is marked as a cache by a
@@ -39,7 +40,7 @@
 //!   characters replaced. For files in the root itself it is the name of the root.
 //! * `{name}` is the last part of `{path}`.
 //! * `{tag}` is what the file name adds: `alpine` in `Dockerfile.alpine`, `Dockerfile-alpine` and
-//!   `alpine.Dockerfile`, else `latest`.
+//!   `alpine.Dockerfile`, with unsuitable characters replaced, else `latest`.
 //!
 //! If two files build the same image, the first one by path counts, and the other is reported.
 //!
@@ -47,10 +48,12 @@
 //! Read are `compose.yaml`, `compose.yml`, `docker-compose.yml` and `docker-compose.yaml`, the
 //! first of them in a directory. Only what is certain is taken from them. A service gives no name
 //! if its `image`, `context` or `dockerfile` has variables or its context is not a directory of the
-//! tree; if it builds a certain stage (`target`) or an inline file; if an override file is beside
-//! the Compose file; and if services build one file under several names. Each such service is a
-//! [remark](Tree::remarks). A file that uses the image of its service (`FROM postgres:17` in a
-//! service with the image `postgres:17`) keeps its own name. The `args` of a service are not used.
+//! tree; if it builds a certain stage (`target`), an inline file or with `additional_contexts`; if
+//! one of its `args` is declared before the first `FROM` of the file; if it extends a service of
+//! another file; if an override file is beside the Compose file; and if services build one file
+//! under several names. Each such service is a [remark](Tree::remarks). A file that uses the image
+//! of its service (`FROM postgres:17` in a service with the image `postgres:17`) keeps its own name.
+//! Merged mappings (`<<`) and services that extend others of the same file are read as Compose does.
 //! Files of `docker buildx bake` and scripts of CI systems are not read, because their names depend
 //! on variables and conditions.
 //!
