@@ -478,8 +478,8 @@ fn compose_files_name_images_where_that_is_certain() {
         [
             format!("compose.yaml:14: {}", not_used("job", "its image has variables")),
             format!("compose.yaml:17: {}", not_used("stage", "it builds with target")),
-            format!("compose.yaml:20: {}", not_used("one", "services build this file under several names")),
-            format!("compose.yaml:21: {}", not_used("two", "services build this file under several names")),
+            format!("compose.yaml:20: {}", not_used("one", "its file is built under several names")),
+            format!("compose.yaml:21: {}", not_used("two", "its file is built under several names")),
             format!("compose.yaml:22: {}", not_used("gone", "gone/Dockerfile: there is no such file")),
             format!("compose.yaml:23: {}", not_used("out", "../out/Dockerfile: it is not in the tree")),
             format!("compose.yaml:24: {}", not_used("git", "its context is not a directory")),
@@ -549,6 +549,62 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
     .map(|of| format!("compose.yaml:{}: the image of the service {} is not used: {}", of[0], of[1], of[2]))
     .collect();
     assert_eq!(told(&root, &tree.remarks), why);
+}
+
+#[test]
+fn bake_files_name_images_where_that_is_certain() {
+    let bake = "variable \"TAG\" {\n  default = \"1\"\n}\ngroup \"default\" {\n  targets = [\"base\"]\n}\n\
+                target \"base\" {\n  context = \"base\"\n  tags = [\"docker.io/acme/base:1\"]\n  args = { OTHER = TAG }\n}\n\
+                target app {\n  dockerfile = \"app/D\"\n  tags = [\"acme/app\"]\n}\n\
+                target \"var\" {\n  context = \"var\"\n  tags = [\"acme/var:${TAG}\"]\n}\n\
+                target \"two\" {\n  context = \"var\"\n  tags = [\"acme/var:1\", \"acme/var\"]\n}\n\
+                target \"kin\" {\n  inherits = [\"base\"]\n  tags = [\"acme/kin\"]\n}\n\
+                target \"arg\" {\n  context = \"arg\"\n  args = { BASE = \"x\" }\n  tags = [\"acme/arg\"]\n}\n\
+                target \"none\" {\n  context = \"none\"\n}\n\
+                target \"twice\" {\n  tags = [\"acme/a\"]\n}\ntarget \"twice\" {\n  context = \"base\"\n}\n";
+    let debian = "FROM debian:12\n";
+    let root = files(&[
+        ("docker-bake.hcl", bake),
+        ("base/Dockerfile", debian),
+        ("app/D", "FROM acme/base:1\n"),
+        ("var/Dockerfile", debian),
+        ("arg/Dockerfile", "ARG BASE=debian:12\nFROM $BASE\n"),
+        ("both/docker-bake.hcl", "target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
+        ("both/compose.yaml", "services: {}\n"),
+        ("both/Dockerfile", debian),
+        ("bad/docker-bake.hcl", "target \"a\" {\n  tags = \n}\n"),
+        ("deep/docker-bake.hcl", &format!("a = {}\n", "[".repeat(100_000))),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    assert_eq!(
+        parents(&tree),
+        [
+            "app/D: acme/app:latest <- docker.io/acme/base:1",
+            "arg/Dockerfile: localhost/arg:latest <- debian:12",
+            "base/Dockerfile: acme/base:1 <- debian:12",
+            "both/Dockerfile: localhost/both:latest <- debian:12",
+            "var/Dockerfile: localhost/var:latest <- debian:12",
+        ]
+    );
+    let mut remarks = told(&root, &tree.remarks);
+    assert!(remarks.remove(0).starts_with("bad/docker-bake.hcl:2: no names are taken from it: "), "{remarks:?}");
+    assert!(remarks.remove(1).starts_with("deep/docker-bake.hcl:1: no names are taken from it: "), "{remarks:?}");
+    let not_used = |target: &str, why: &str| format!("the image of the target {target} is not used: {why}");
+    assert_eq!(
+        remarks,
+        [
+            format!("both/docker-bake.hcl:1: {}", not_used("a", "compose.yaml may change it")),
+            format!("docker-bake.hcl:16: {}", not_used("var", "its tag is not a plain text")),
+            format!("docker-bake.hcl:20: {}", not_used("two", "it does not have one tag")),
+            format!("docker-bake.hcl:24: {}", not_used("kin", "it builds with inherits")),
+            format!(
+                "docker-bake.hcl:28: {}",
+                not_used("arg", "it sets the argument BASE, which arg/Dockerfile declares before FROM")
+            ),
+            format!("docker-bake.hcl:36: {}", not_used("twice", "it has no name of its own")),
+        ]
+    );
 }
 
 #[test]
