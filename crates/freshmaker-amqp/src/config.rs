@@ -1,5 +1,6 @@
 use super::file;
 use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::time::Timestamp;
 use freshmaker_net::{TlsFiles, client_config};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use std::collections::BTreeMap;
@@ -340,6 +341,14 @@ impl AmqpConfig {
             client_config(&self.endpoint.to_string(), &self.tls)?;
         }
         Ok(())
+    }
+
+    /// Checks that the client's certificate, if it is used, is valid at a moment.
+    ///
+    /// # Errors
+    /// As for [`TlsFiles::check_validity`].
+    pub fn check_certificate(&self, at: Timestamp) -> Result<()> {
+        if self.endpoint.is_tls() { self.tls.check_validity(at) } else { Ok(()) }
     }
 
     /// Replaces all queues by this one, which becomes the consumed queue. All bindings are changed

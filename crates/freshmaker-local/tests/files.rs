@@ -265,7 +265,7 @@ fn only_containerfiles_of_the_user_are_read() {
     );
     assert_eq!(
         tree.passed_over.to_string(),
-        "10 files that look like Containerfiles: 1 template ({{ … }} or {% … %}), 1 backup or patch, 1 text or data file, \
+        "10 files that look like Containerfiles: 1 template ({{ … }} or the like), 1 backup or patch, 1 text or data file, \
          4 files of other languages, 1 hidden file, 1 file in node_modules, 1 file in a cache directory"
     );
     assert!(tree::scan(&root.path().join("missing"), &Naming::default()).is_err());
@@ -289,6 +289,8 @@ fn a_file_may_be_called_as_builders_allow() {
         ("shop/Dockerfile-api", debian),
         ("shop/Dockerfile2", debian),
         ("shop/Dockerfile_worker", debian),
+        ("shop/Dockerfile 3", debian),
+        ("shop/Dockerfile(copy)", debian),
         ("src/go/.devcontainer/Dockerfile", "FROM golang:1.25\n"),
         ("src/node/.devcontainer/Dockerfile", "FROM node:24\n"),
     ]);
@@ -296,6 +298,8 @@ fn a_file_may_be_called_as_builders_allow() {
         parents(&scan(&root)),
         [
             "shop/Dockerfile: localhost/shop:latest <- debian:12",
+            "shop/Dockerfile 3: localhost/shop:3 <- debian:12",
+            "shop/Dockerfile(copy): localhost/shop:copy <- debian:12",
             "shop/Dockerfile-api: localhost/shop:api <- debian:12",
             "shop/Dockerfile2: localhost/shop:2 <- debian:12",
             "shop/Dockerfile_worker: localhost/shop:worker <- debian:12",
@@ -345,11 +349,19 @@ fn templates_are_counted_and_not_reported() {
         ("tpl/Dockerfile.late", "FROM debian:12\n{% if x %}\nRUN a\n"),
         ("tpl/Dockerfile.name", "FROM debian:{{ version }}\n"),
         ("tpl/Dockerfile.part", "RUN a \\\n  && {{ b }}\n"),
-        ("wrong/Dockerfile", "FROM debian:12\nRUN echo '{{ x }}'\nINSTALL x\n"),
+        ("other/Dockerfile.a", "FROM <%= base %>\n"),
+        ("other/Dockerfile.b", "FROM @@BASE@@\n"),
+        ("other/Dockerfile.c", "FROM debian:%%VERSION%%\n"),
+        ("other/Dockerfile.d", "FROM [% base %]\n"),
+        ("other/Dockerfile.e", "<% if slim -%>\nFROM debian:12\n<% end -%>\n"),
+        ("wrong/Dockerfile", "FROM debian:12\nRUN echo '{{ x }}'; date +[%H] ${A%%@@*}\nINSTALL x\n"),
     ]);
     let tree = scan(&root);
     assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["app/Dockerfile"]);
-    assert_eq!(tree.passed_over.to_string(), "6 files that look like Containerfiles: 6 templates ({{ … }} or {% … %})");
+    assert_eq!(
+        tree.passed_over.to_string(),
+        "11 files that look like Containerfiles: 11 templates ({{ … }} or the like)"
+    );
     assert_eq!(told(&root, &tree.problems), ["wrong/Dockerfile:3: unknown instruction 'INSTALL'"]);
 }
 
@@ -466,8 +478,8 @@ fn compose_files_name_images_where_that_is_certain() {
         [
             format!("compose.yaml:14: {}", not_used("job", "its image has variables")),
             format!("compose.yaml:17: {}", not_used("stage", "it builds with target")),
-            format!("compose.yaml:20: {}", not_used("one", "services build this file under several names")),
-            format!("compose.yaml:21: {}", not_used("two", "services build this file under several names")),
+            format!("compose.yaml:20: {}", not_used("one", "its file is built under several names")),
+            format!("compose.yaml:21: {}", not_used("two", "its file is built under several names")),
             format!("compose.yaml:22: {}", not_used("gone", "gone/Dockerfile: there is no such file")),
             format!("compose.yaml:23: {}", not_used("out", "../out/Dockerfile: it is not in the tree")),
             format!("compose.yaml:24: {}", not_used("git", "its context is not a directory")),
@@ -478,6 +490,121 @@ fn compose_files_name_images_where_that_is_certain() {
     let naming = Naming { pattern: Some("q.io/{name}".to_owned()), ..Naming::default() };
     let tree = tree::scan(root.path(), &naming).unwrap();
     assert_eq!(tree.files["web/Dockerfile"], "q.io/web:latest".into());
+}
+
+#[test]
+fn services_that_build_something_else_than_their_file_are_remarked_on() {
+    let compose = "x-b: &b\n  target: dev\nx-c: &c {context: merged, dockerfile: D}\nservices:\n\
+                   \u{20} web:\n    image: acme/web\n    build: {<<: *b, context: web}\n\
+                   \u{20} merged:\n    image: acme/merged\n    build: {<<: [*c]}\n\
+                   \u{20} arg:\n    image: acme/arg\n    build: {context: arg, args: {BASE: 'debian:12'}}\n\
+                   \u{20} list:\n    image: acme/list\n    build: {context: list, args: [UNUSED=1, BASE]}\n\
+                   \u{20} near:\n    image: acme/near\n    build: {context: near, args: [OTHER=1]}\n\
+                   \u{20} ctx:\n    image: acme/ctx\n    build: {context: ctx, additional_contexts: [b=service:web]}\n\
+                   \u{20} common: {build: {context: ext, target: dev}}\n\
+                   \u{20} ext: {extends: common, image: acme/ext, build: ext}\n\
+                   \u{20} plain: {build: plain}\n\
+                   \u{20} named: {extends: {service: plain}, image: acme/plain}\n\
+                   \u{20} same: {extends: named}\n\
+                   \u{20} far: {extends: {file: x.yml, service: y}, image: acme/far}\n\
+                   \u{20} self: {extends: self, image: acme/self}\n\
+                   \u{20} lost: {extends: nobody, image: acme/lost}\n";
+    let arg = "ARG BASE=alpine:3.20\nFROM $BASE\nARG OTHER\n";
+    let debian = "FROM debian:12\n";
+    let root = files(&[
+        ("compose.yaml", compose),
+        ("web/Dockerfile", debian),
+        ("merged/D", debian),
+        ("arg/Dockerfile", arg),
+        ("list/Dockerfile", arg),
+        ("near/Dockerfile", arg),
+        ("ctx/Dockerfile", debian),
+        ("ext/Dockerfile", debian),
+        ("plain/Dockerfile", debian),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    let named: Vec<_> = tree.files.iter().map(|(file, id)| format!("{file} {id}")).collect();
+    let named: Vec<_> = named.iter().filter(|line| line.contains("acme")).collect();
+    assert_eq!(
+        named,
+        [
+            "merged/D docker.io/acme/merged:latest",
+            "near/Dockerfile docker.io/acme/near:latest",
+            "plain/Dockerfile docker.io/acme/plain:latest"
+        ]
+    );
+    let why: Vec<_> = [
+        "5 web it builds with target",
+        "11 arg it sets the argument BASE, which arg/Dockerfile declares before FROM",
+        "14 list it sets the argument BASE, which list/Dockerfile declares before FROM",
+        "20 ctx it builds with additional_contexts",
+        "24 ext it builds with target",
+        "28 far it extends a service of another file",
+        "29 self it extends itself, or more than 16 services",
+        "30 lost it extends nobody, which is not there",
+    ]
+    .map(|text| text.splitn(3, ' ').collect::<Vec<_>>())
+    .iter()
+    .map(|of| format!("compose.yaml:{}: the image of the service {} is not used: {}", of[0], of[1], of[2]))
+    .collect();
+    assert_eq!(told(&root, &tree.remarks), why);
+}
+
+#[test]
+fn bake_files_name_images_where_that_is_certain() {
+    let bake = "variable \"TAG\" {\n  default = \"1\"\n}\ngroup \"default\" {\n  targets = [\"base\"]\n}\n\
+                target \"base\" {\n  context = \"base\"\n  tags = [\"docker.io/acme/base:1\"]\n  args = { OTHER = TAG }\n}\n\
+                target app {\n  dockerfile = \"app/D\"\n  tags = [\"acme/app\"]\n}\n\
+                target \"var\" {\n  context = \"var\"\n  tags = [\"acme/var:${TAG}\"]\n}\n\
+                target \"two\" {\n  context = \"var\"\n  tags = [\"acme/var:1\", \"acme/var\"]\n}\n\
+                target \"kin\" {\n  inherits = [\"base\"]\n  tags = [\"acme/kin\"]\n}\n\
+                target \"arg\" {\n  context = \"arg\"\n  args = { BASE = \"x\" }\n  tags = [\"acme/arg\"]\n}\n\
+                target \"none\" {\n  context = \"none\"\n}\n\
+                target \"twice\" {\n  tags = [\"acme/a\"]\n}\ntarget \"twice\" {\n  context = \"base\"\n}\n";
+    let debian = "FROM debian:12\n";
+    let root = files(&[
+        ("docker-bake.hcl", bake),
+        ("base/Dockerfile", debian),
+        ("app/D", "FROM acme/base:1\n"),
+        ("var/Dockerfile", debian),
+        ("arg/Dockerfile", "ARG BASE=debian:12\nFROM $BASE\n"),
+        ("both/docker-bake.hcl", "target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
+        ("both/compose.yaml", "services: {}\n"),
+        ("both/Dockerfile", debian),
+        ("bad/docker-bake.hcl", "target \"a\" {\n  tags = \n}\n"),
+        ("deep/docker-bake.hcl", &format!("a = {}\n", "[".repeat(100_000))),
+    ]);
+    let tree = scan(&root);
+    assert_eq!(told(&root, &tree.problems), [""; 0]);
+    assert_eq!(
+        parents(&tree),
+        [
+            "app/D: acme/app:latest <- docker.io/acme/base:1",
+            "arg/Dockerfile: localhost/arg:latest <- debian:12",
+            "base/Dockerfile: acme/base:1 <- debian:12",
+            "both/Dockerfile: localhost/both:latest <- debian:12",
+            "var/Dockerfile: localhost/var:latest <- debian:12",
+        ]
+    );
+    let mut remarks = told(&root, &tree.remarks);
+    assert!(remarks.remove(0).starts_with("bad/docker-bake.hcl:2: no names are taken from it: "), "{remarks:?}");
+    assert!(remarks.remove(1).starts_with("deep/docker-bake.hcl:1: no names are taken from it: "), "{remarks:?}");
+    let not_used = |target: &str, why: &str| format!("the image of the target {target} is not used: {why}");
+    assert_eq!(
+        remarks,
+        [
+            format!("both/docker-bake.hcl:1: {}", not_used("a", "compose.yaml may change it")),
+            format!("docker-bake.hcl:16: {}", not_used("var", "its tag is not a plain text")),
+            format!("docker-bake.hcl:20: {}", not_used("two", "it does not have one tag")),
+            format!("docker-bake.hcl:24: {}", not_used("kin", "it builds with inherits")),
+            format!(
+                "docker-bake.hcl:28: {}",
+                not_used("arg", "it sets the argument BASE, which arg/Dockerfile declares before FROM")
+            ),
+            format!("docker-bake.hcl:36: {}", not_used("twice", "it has no name of its own")),
+        ]
+    );
 }
 
 #[test]

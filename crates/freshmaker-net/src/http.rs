@@ -52,15 +52,35 @@ impl HttpConfig {
     ///
     /// # Errors
     /// [`Remedy::Unsupported`] if it is not a URL with the scheme `http` or `https`, a host, and
-    /// a possible port.
+    /// a possible port, or has a user or a password, which errors and logs would show. The error
+    /// does not show them.
     pub fn check_url(url: &str) -> Result<()> {
-        let refused = |text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, url, text));
+        let refused = |text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, shown(url), text));
         match reqwest::Url::parse(url) {
             Err(error) => refused(&format_args!("this is not a URL: {error}")),
             Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => refused(&"this is not an HTTP URL"),
+            Ok(parsed) if has_user(&parsed) => refused(
+                &"a user or a password in a URL would be shown in logs: take them out, and use the settings of the login",
+            ),
             Ok(parsed) if parsed.port() == Some(0) => refused(&"no server has the port 0"),
             Ok(_) => Ok(()),
         }
+    }
+}
+
+fn has_user(url: &reqwest::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// Returns a URL without everything in which a password may be.
+fn shown(url: &str) -> String {
+    match (reqwest::Url::parse(url), url.rsplit_once('@')) {
+        (Ok(parsed), _) if !has_user(&parsed) => url.to_owned(),
+        (_, Some((before, after))) => {
+            let scheme = before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+            format!("{scheme}…@{after}")
+        }
+        (_, None) => url.to_owned(),
     }
 }
 
@@ -196,5 +216,29 @@ impl Http {
             body.extend_from_slice(&part);
         }
         Ok(Reply { status, headers, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_shown() {
+        for url in [
+            "https://me:pw@koji.example.org/kojihub",
+            "https://me:p/w@koji.example.org/kojihub",
+            "https://me:p@w@koji.example.org/kojihub",
+            "https:me:pw@koji.example.org/kojihub",
+            "https://pw@koji.example.org",
+            "https://me:pw@koji.example.org:9x/",
+            "ftp://me:pw@koji.example.org",
+        ] {
+            let error = HttpConfig::check_url(url).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.contains("…@koji.example.org"), "{said}");
+            assert!(!said.contains("pw") && !said.contains("p/w") && !said.contains("p@w"), "{said}");
+        }
+        HttpConfig::check_url("https://koji.example.org/@scope/x").unwrap();
     }
 }

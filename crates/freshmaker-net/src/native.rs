@@ -1,5 +1,5 @@
 use super::HttpConfig;
-use super::pem::authorities;
+use super::pem::{authorities, no_key};
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::tls::Version;
 use reqwest::{Certificate, ClientBuilder, Identity};
@@ -21,7 +21,8 @@ pub(super) fn configure(builder: ClientBuilder, config: &HttpConfig) -> Result<C
     if let Some((certificate, key_file)) = config.tls.client() {
         let (pem, key_pem) = (read(certificate)?, read(key_file)?);
         let key = std::str::from_utf8(&key_pem).ok().and_then(key);
-        let key = key.ok_or_else(|| unusable(key_file, &"there is no private key in the form of PKCS #8 in it"))?;
+        let missing = "there is no private key in the form of PKCS #8 in it";
+        let key = key.ok_or_else(|| no_key(key_file, &key_pem, &missing))?;
         let identity = Identity::from_pkcs8_pem(&pem, key).map_err(|error| unusable(certificate, &error))?;
         builder = builder.identity(identity);
     }

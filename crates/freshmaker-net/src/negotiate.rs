@@ -4,7 +4,8 @@ use base64::prelude::BASE64_STANDARD;
 use freshmaker::backend::{Error, Remedy, Result};
 use reqwest::header::HeaderValue;
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Makes the tokens of `Authorization: Negotiate` (SPNEGO), which prove the identity of a Kerberos
@@ -75,16 +76,24 @@ pub fn of_system(identity: Kerberos) -> Arc<dyn Negotiate> {
 ///
 /// # Errors
 /// [`Unsupported`](Remedy::Unsupported) if the feature `gssapi` is not compiled in, the library of
-/// the system cannot be loaded, or the keytab cannot be read.
+/// the system cannot be loaded, or the keytab cannot be read or is none.
 pub fn check_kerberos(identity: &Kerberos) -> Result<()> {
     let failed = |place: &str, text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, place, text));
-    if let Err(text) = gssapi::check() {
-        return failed("Kerberos", &text);
+    if let Some(path) = &identity.keytab {
+        match begins_like_keytab(path) {
+            Ok(true) => {}
+            Ok(false) => return failed(&path.display().to_string(), &"this is no keytab"),
+            Err(error) => return failed(&path.display().to_string(), &error),
+        }
     }
-    match &identity.keytab {
-        Some(path) => std::fs::File::open(path).map(drop).or_else(|error| failed(&path.display().to_string(), &error)),
-        None => Ok(()),
-    }
+    gssapi::check().or_else(|text| failed("Kerberos", &text))
+}
+
+/// Returns whether a file begins with the number and the version of the format of keytabs.
+fn begins_like_keytab(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(2).read_to_end(&mut start)?;
+    Ok(matches!(start[..], [5, 1 | 2]))
 }
 
 /// Returns the value of the header `Authorization` that proves our identity to the server of this
@@ -106,4 +115,23 @@ pub async fn authorization(negotiate: Arc<dyn Negotiate>, url: &str) -> Result<H
     let mut header = HeaderValue::from_str(&format!("Negotiate {token}")).map_err(|error| failed(&error))?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keytabs_are_known_by_their_first_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keytab");
+        for (bytes, expected) in
+            [(&[5, 2, 0][..], true), (&[5, 1], true), (&[5, 3], false), (&[5], false), (b"", false), (b"text", false)]
+        {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(begins_like_keytab(&file).unwrap(), expected, "{bytes:?}");
+        }
+        assert!(begins_like_keytab(directory.path()).is_err());
+        assert!(begins_like_keytab(&directory.path().join("no")).is_err());
+    }
 }

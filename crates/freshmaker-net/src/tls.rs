@@ -1,7 +1,6 @@
-use super::pem::{authorities, certificates, unreadable};
+use super::pem::{authorities, certificates, check_validity, private_key, unreadable};
 use freshmaker::backend::{Error, Remedy, Result};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use freshmaker::time::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +36,16 @@ impl TlsFiles {
         let certificate = self.client_cert.as_deref()?;
         Some((certificate, self.client_key.as_deref().unwrap_or(certificate)))
     }
+
+    /// Returns whether the client's certificate is valid at a moment: a server refuses it if not.
+    /// Without a certificate there is nothing to refuse.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported), naming the file, if the certificate has expired or is
+    /// not valid yet, or the file cannot be read.
+    pub fn check_validity(&self, at: Timestamp) -> Result<()> {
+        self.client().map_or(Ok(()), |(certificate, _)| check_validity(certificate, at))
+    }
 }
 
 /// Returns a rustls configuration that verifies the server, with the crypto provider of ring.
@@ -58,8 +67,7 @@ pub fn client_config(place: &str, files: &TlsFiles) -> Result<ClientConfig> {
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key)) => {
             let certificates = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-            builder.with_client_auth_cert(certificates, key).map_err(|error| failed(&error))
+            builder.with_client_auth_cert(certificates, private_key(key)?).map_err(|error| failed(&error))
         }
     }
 }

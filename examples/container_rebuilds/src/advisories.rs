@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config;
 use crate::wires::System;
 use freshmaker::backend::Error;
-use freshmaker_net::Secret;
+use freshmaker_net::{HttpConfig, Secret};
 use freshmaker_redhat::contracts::{ImageRepositories, Images};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
@@ -54,10 +54,17 @@ impl ImagesConfig {
         }
     }
 
-    pub(crate) fn check_offline(&self) -> std::result::Result<&str, Error> {
+    pub(crate) fn check_offline(&self) -> std::result::Result<(), Error> {
         match self {
-            Self::Lightblue(config) => config.check_offline().map(|()| config.http.url.as_str()),
-            Self::Pyxis(config) => config.check_offline().map(|()| config.http.url.as_str()),
+            Self::Lightblue(config) => config.check_offline(),
+            Self::Pyxis(config) => config.check_offline(),
+        }
+    }
+
+    pub(crate) fn http(&self) -> &HttpConfig {
+        match self {
+            Self::Lightblue(config) => &config.http,
+            Self::Pyxis(config) => &config.http,
         }
     }
 

@@ -6,16 +6,19 @@ use crate::config::Config;
 use crate::site::Site;
 use crate::stored::Stored;
 use crate::wires::{self, System, Wires};
-use freshmaker::backend::{BuildSystem, Error, Remedy};
+use freshmaker::backend::{BuildSystem, Clock, Error, Remedy};
 use freshmaker::client::Difference;
+use freshmaker::engine::SystemClock;
+use freshmaker::time::Timestamp;
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
+use freshmaker_net::HttpConfig;
 use freshmaker_redhat::contracts::{Advisories, ContentSets};
 use freshmaker_redhat::errata::ErrataTool;
 use freshmaker_redhat::koji::xmlrpc::Request;
 use freshmaker_redhat::koji::{Client, KojiBuildSystem, KojiConfig, KojiLogin};
-use freshmaker_redhat::mbs::MbsBuildSystem;
-use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig};
+use freshmaker_redhat::mbs::{MbsBuildSystem, MbsLogin};
+use freshmaker_redhat::odcs::{OdcsComposer, OdcsConfig, OdcsLogin};
 use freshmaker_redhat::pulp::Pulp;
 use freshmaker_sql::PostgresTables;
 use std::collections::BTreeSet;
@@ -61,7 +64,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
         }
     };
     report.line("configuration", Ok::<_, Error>(path.display()));
-    let parts = offline(&mut report, &config);
+    let parts = offline(&mut report, &config, SystemClock.now());
     if online {
         storage_online(&mut report, &config).await;
         if let Some(bus) = parts.bus {
@@ -88,7 +91,7 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
 }
 
 /// Everything that can be found without the network.
-fn offline(report: &mut Report, config: &Config) -> Parts {
+fn offline(report: &mut Report, config: &Config, now: Timestamp) -> Parts {
     let stored = Stored::of(config);
     let name = if config.storage.is_some() { "storage" } else { "state" };
     report.line(
@@ -96,83 +99,104 @@ fn offline(report: &mut Report, config: &Config) -> Parts {
         stored
             .as_ref()
             .map_err(ToString::to_string)
-            .and_then(|stored| stored.check_offline().map_err(|error| error.to_string())),
+            .and_then(|stored| stored.check_offline(now).map_err(|error| error.to_string())),
     );
     if let Some(url) = &config.freshmaker_messages {
-        report.line("freshmaker_messages", freshmaker_net::HttpConfig::check_url(url).map(|()| url));
+        report.line("freshmaker_messages", HttpConfig::check_url(url).map(|()| url));
     }
     site(report, config);
     let bus = wires::amqp(config).and_then(|bus| {
         if let Some(bus) = &bus {
             bus.check_offline()?;
+            bus.check_certificate(now)?;
         }
         Ok(bus)
     });
     let said = |bus: &Option<AmqpConfig>| if bus.is_some() { "its file makes sense" } else { "not used" };
     report.line("fedora_messaging", bus.as_ref().map(said));
-    let hub = wires::hub(config).and_then(|(hub, unknown)| {
-        limited(&hub)?;
-        hub.config.check_offline()?;
-        Ok((hub, unknown))
-    });
-    report.line("koji", hub.as_ref().map(|(hub, _)| &hub.config.http.url));
-    if let Ok((hub, unknown)) = &hub {
-        if !unknown.is_empty() {
-            report.warning("koji", format_args!("keys without a meaning: {}", unknown.join(", ")));
-        }
-        if hub.config.login == KojiLogin::Anonymous {
-            report.warning("koji", "anonymous: it cannot build");
-        }
-    }
-    let odcs = wires::odcs(config);
-    if let Some(odcs) = &odcs {
-        let checked = limited(odcs).and_then(|()| Ok(odcs.config.check_offline()?));
-        report.line("odcs", checked.map(|()| &odcs.config.http.url));
-    }
-    let mbs = mbs_offline(report, config);
-    let names = [Some(config.koji.name.as_str()), odcs.as_ref().map(|odcs| odcs.name.as_str())];
+    let hub = hub_offline(report, config, now);
+    let odcs = odcs_offline(report, config, now);
+    let mbs = mbs_offline(report, config, now);
+    let names = [Some(config.koji.name.as_str()), config.odcs.as_ref().map(|odcs| odcs.name.as_str())];
     let names = names.into_iter().chain([config.mbs.as_ref().map(|mbs| mbs.name.as_str())]);
     let names: Vec<_> = names.flatten().collect();
     for (at, name) in names.iter().enumerate().filter(|(at, name)| names[..*at].contains(name)) {
-        let what = if at == 1 && odcs.is_some() { "odcs" } else { "mbs" };
+        let what = if at == 1 && config.odcs.is_some() { "odcs" } else { "mbs" };
         let other = if *name == config.koji.name { "Koji" } else { "ODCS" };
         report.line::<&str>(what, Err(format_args!("{other} has the name {name:?}, too")));
     }
     let sources = config.advisories.as_ref().map(Sources::of);
     if let Some(sources) = &sources {
-        advisories_offline(report, sources);
+        advisories_offline(report, sources, now);
     }
     let catalog =
         wires::catalog(&config.catalog).and_then(|catalog| all_have_builders(&catalog, &names).map(|()| catalog));
     report.line("catalog", catalog.map(|catalog| format!("{} artifacts", catalog.graph().len())));
-    Parts {
-        bus: bus.ok().flatten(),
-        hub: hub.ok().map(|(hub, _)| hub.config),
-        odcs: odcs.filter(|odcs| odcs.config.check_offline().is_ok()).map(|odcs| odcs.config),
-        mbs,
-        sources: sources.and_then(std::result::Result::ok),
+    Parts { bus: bus.ok().flatten(), hub, odcs, mbs, sources: sources.and_then(std::result::Result::ok) }
+}
+
+/// Looks at the profile of the hub, and returns it if it can be asked.
+fn hub_offline(report: &mut Report, config: &Config, now: Timestamp) -> Option<KojiConfig> {
+    let hub = wires::hub(config).and_then(|(hub, unknown)| {
+        limited(&hub)?;
+        hub.config.check_offline()?;
+        hub.config.http.tls.check_validity(now)?;
+        Ok((hub, unknown))
+    });
+    report.line("koji", hub.as_ref().map(|(hub, _)| &hub.config.http.url));
+    let (hub, unknown) = hub.ok()?;
+    if !unknown.is_empty() {
+        report.warning("koji", format_args!("keys without a meaning: {}", unknown.join(", ")));
     }
+    if hub.config.login == KojiLogin::Anonymous {
+        report.warning("koji", "anonymous: it cannot build");
+    }
+    Some(hub.config)
+}
+
+/// Looks at the service of repositories, and returns it if it can be asked.
+fn odcs_offline(report: &mut Report, config: &Config, now: Timestamp) -> Option<OdcsConfig> {
+    let odcs = wires::odcs(config)?;
+    let checked = odcs.config.check_offline();
+    let usable = checked.is_ok();
+    report.line("odcs", limited(&odcs).and_then(|()| valid(checked, &odcs.config.http, now)));
+    if odcs.config.login == OdcsLogin::None && odcs.config.http.tls.client_cert.is_none() {
+        report.warning("odcs", "anonymous: it cannot make repositories");
+    }
+    usable.then_some(odcs.config)
+}
+
+/// Whether the certificate of the client is valid, after all else was checked; the URL if so.
+fn valid(checked: std::result::Result<(), Error>, http: &HttpConfig, now: Timestamp) -> Result<&str> {
+    checked?;
+    http.tls.check_validity(now)?;
+    Ok(&http.url)
 }
 
 /// Looks at the build system of modules, and returns it if it can be asked.
-fn mbs_offline(report: &mut Report, config: &Config) -> Option<MbsBuildSystem> {
+fn mbs_offline(report: &mut Report, config: &Config, now: Timestamp) -> Option<MbsBuildSystem> {
     let mbs = wires::mbs(config)?;
-    let checked = limited(&mbs.system).and_then(|()| Ok(mbs.system.config.check_offline()?));
+    let commits = || wires::commits(config).map_or(Ok(()), |commits| commits.check_offline());
+    let checked = mbs.system.config.check_offline().and_then(|()| commits());
+    let checked = limited(&mbs.system).and_then(|()| valid(checked, &mbs.system.config.http, now));
     let usable = checked.is_ok();
-    report.line("mbs", checked.map(|()| &mbs.system.config.http.url));
+    report.line("mbs", checked);
+    if mbs.system.config.login == MbsLogin::None && mbs.system.config.http.tls.client_cert.is_none() {
+        report.warning("mbs", "anonymous: it cannot build");
+    }
     if mbs.commits.is_none() {
         report.warning("mbs", "without [mbs.commits] no module is rebuilt for a package in it");
     }
     if usable { mbs.open().ok() } else { None }
 }
 
-fn advisories_offline(report: &mut Report, sources: &Result<Sources>) {
+fn advisories_offline(report: &mut Report, sources: &Result<Sources>, now: Timestamp) {
     match sources {
         Err(error) => report.line::<&str>("advisories", Err(error)),
         Ok(Sources { errata, pulp, images, .. }) => {
-            report.line("errata", errata.check_offline().map(|()| &errata.http.url));
-            report.line("pulp", pulp.check_offline().map(|()| &pulp.http.url));
-            report.line(images.name(), images.check_offline());
+            report.line("errata", valid(errata.check_offline(), &errata.http, now));
+            report.line("pulp", valid(pulp.check_offline(), &pulp.http, now));
+            report.line(images.name(), valid(images.check_offline(), images.http(), now));
         }
     }
 }

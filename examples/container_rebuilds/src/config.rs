@@ -233,7 +233,11 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let place = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            // Displayed, the error would show the line, in which there may be a password.
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+            format!("{place}:{}: {}", line + 1, error.message())
+        })?;
         let directory = path.parent().unwrap_or(Path::new(""));
         let files = [config.state.as_mut(), Some(&mut config.catalog), config.koji.file.as_mut()];
         let bus = config.fedora_messaging.as_mut().map(|bus| &mut bus.file);

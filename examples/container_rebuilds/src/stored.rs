@@ -4,6 +4,7 @@ use crate::Result;
 use crate::config::Config;
 use freshmaker::backend::Storage;
 use freshmaker::engine::EngineBuilder;
+use freshmaker::time::Timestamp;
 use freshmaker_sql::{PostgresConfig, PostgresServer, PostgresStorage, PostgresTables, SqliteStorage};
 use rustix::fs::{Access, access};
 use std::path::{Path, PathBuf};
@@ -77,11 +78,12 @@ impl Stored {
     }
 
     /// Checks what can be checked without the network; a text that says where it is.
-    pub(crate) fn check_offline(&self) -> Result<String> {
+    pub(crate) fn check_offline(&self, now: Timestamp) -> Result<String> {
         match self {
             Self::File(path) => can_be_written(path).map(|()| path.display().to_string()),
             Self::Postgres { config, replica } => {
                 config.check()?;
+                config.check_certificate(now)?;
                 Ok(format!("schema {:?} of PostgreSQL, as replica {replica}", config.schema))
             }
         }

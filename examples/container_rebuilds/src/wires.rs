@@ -71,6 +71,7 @@ impl Mbs {
 impl Wires {
     pub(crate) fn of(config: &Config) -> Result<Self> {
         let parsers = parsers(&config.topic_prefixes, Understood::by(config));
+        commits(config).map_or(Ok(()), |commits| commits.check_offline())?;
         let bus = amqp(config)?.map(AmqpBus::new).transpose()?.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
         Ok(Self {
             stored: Stored::of(config)?,
@@ -296,6 +297,13 @@ pub(crate) fn odcs(config: &Config) -> Option<System<OdcsConfig>> {
     Some(System { name: given.name.clone(), slots: given.slots, config: odcs })
 }
 
+/// Who makes new commits for modules.
+pub(crate) fn commits(config: &Config) -> Option<GitCommits> {
+    let commits = config.mbs.as_ref()?.commits.as_ref()?;
+    let git = GitCommits::new(commits.name.as_str(), commits.email.as_str());
+    Some(commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address)))
+}
+
 pub(crate) fn mbs(config: &Config) -> Option<Mbs> {
     let given = config.mbs.as_ref()?;
     let mut mbs = MbsConfig::new(given.url.as_str());
@@ -306,10 +314,6 @@ pub(crate) fn mbs(config: &Config) -> Option<Mbs> {
     } else if given.kerberos {
         mbs.login = MbsLogin::Kerberos;
     }
-    let commits = given.commits.as_ref().map(|commits| {
-        let git = GitCommits::new(commits.name.as_str(), commits.email.as_str());
-        let git = commits.push.iter().fold(git, |git, (prefix, address)| git.pushing_to(prefix, address));
-        Arc::new(git) as Arc<dyn Commits>
-    });
+    let commits = commits(config).map(|git| Arc::new(git) as Arc<dyn Commits>);
     Some(Mbs { system: System { name: given.name.clone(), slots: given.slots, config: mbs }, commits })
 }

@@ -420,7 +420,7 @@ fn what_is_passed_over_is_counted_in_one_line() {
         ("wrong/Dockerfile", "FROM $X\n"),
     ]);
     let (out, _) = text(&of_tree(tree.path(), &[]), 0);
-    let line = "passed over: 2 files that look like Containerfiles: 2 templates ({{ … }} or {% … %})\n";
+    let line = "passed over: 2 files that look like Containerfiles: 2 templates ({{ … }} or the like)\n";
     has(&out, &format!("\n{line}\nto know: 1 remark\n"));
     has(&out, "none/Dockerfile:2: FROM debian:12$A: ARG A has no default, so it is empty\n\nwrong: 1 problem\n");
     assert!(!out.contains("unknown instruction"), "{out}");

@@ -9,7 +9,10 @@
 //! * A value that the builder sets for each platform (`TARGETARCH`, …) is left open: it may lead to
 //!   several stages, but to no image.
 //! * `COPY --from=` and `RUN --mount=…,from=` mean a stage by its name or number, and it must come
-//!   before. Variables in them are replaced, as `buildah` does; BuildKit refuses them.
+//!   before. Variables in them are replaced, and stages of mounts known by number, as `buildah`
+//!   does; BuildKit refuses the former, and takes the latter for names of images.
+//! * `ONBUILD` of a stage with which another one of the file begins runs in that one. `ONBUILD` of
+//!   other stages concerns images that are built from the result.
 
 use super::instruction::{Instruction, Keyword};
 use super::lines::{self, Lines};
@@ -17,6 +20,7 @@ use super::mount;
 use super::words::{self, ANY, Expanded, Value};
 use freshmaker::artifact::ImageReference;
 use freshmaker::graph::EdgeKind;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -76,7 +80,8 @@ pub enum Usage {
     Builder,
     /// Only a stage that the last stage does not need uses it. Builders skip such stages.
     Unused,
-    /// Only `ONBUILD` uses it: when another image is built from the result.
+    /// Only `ONBUILD` uses it, and no stage of the file begins with that stage: when another image
+    /// is built from the result.
     OnBuild,
 }
 
@@ -123,7 +128,7 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
         return Err(Problem { line, text: "it is not text: there is a zero byte".to_owned() });
     }
     let Lines { instructions, escape, image, syntax } = lines::read(text)?;
-    let mut reader = Reader { escape, ..Reader::default() };
+    let mut reader = Reader { escape, target: target(&instructions), ..Reader::default() };
     if let Some((line, frontend)) = syntax.filter(|(_, frontend)| !is_usual(frontend)) {
         let text = format!("# syntax={frontend}: another frontend reads this file, perhaps in another way");
         reader.remarks.push(Problem { line, text });
@@ -148,9 +153,26 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     }
     recipe.images.sort_by_key(|used| used.line);
     recipe.problems.sort();
+    recipe.problems.dedup();
     recipe.remarks.sort();
     recipe.remarks.dedup();
     Ok(recipe)
+}
+
+/// Returns the names of the variables that a file declares before its first stage; none if builders
+/// refuse the file.
+pub(super) fn global_args(text: &str) -> BTreeSet<String> {
+    let Ok(Lines { instructions, escape, .. }) = lines::read(text) else { return BTreeSet::new() };
+    let global = instructions.iter().take_while(|found| found.keyword != Keyword::From);
+    let words = global.filter(|found| found.keyword == Keyword::Arg);
+    let words = words.flat_map(|found| words::split(&found.arguments, escape));
+    words.map(|word| word.split('=').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Returns the name of the stage that is built if no other one is asked for.
+fn target(instructions: &[Instruction]) -> String {
+    let last = instructions.iter().rfind(|found| found.keyword == Keyword::From);
+    last.and_then(Instruction::stage_name).unwrap_or_else(|| UNNAMED.to_owned())
 }
 
 /// Returns whether the frontend of a file is that of BuildKit, from Docker Hub or a mirror of it.
@@ -167,8 +189,10 @@ fn is_usual(frontend: &str) -> bool {
 const PLATFORM_ARGS: [&str; 6] = ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "TARGETPLATFORM", "TARGETOS", "TARGETARCH"];
 /// Those of them that are empty on usual platforms.
 const PLATFORM_ARGS_OR_EMPTY: [&str; 4] = ["BUILDVARIANT", "BUILDOSVERSION", "TARGETVARIANT", "TARGETOSVERSION"];
-/// The stage that is built, if the last one is built without being named.
-const TARGET_STAGE: (&str, &str) = ("TARGETSTAGE", "default");
+/// The name of the stage that is built.
+const TARGET_STAGE: &str = "TARGETSTAGE";
+/// Its value if the last stage, which is built, has no name.
+const UNNAMED: &str = "default";
 /// The variables that a build may set without a declaration. They are empty if it does not.
 const PREDEFINED_ARGS: [&str; 10] = [
     "HTTP_PROXY",
@@ -184,20 +208,6 @@ const PREDEFINED_ARGS: [&str; 10] = [
 ];
 const SCRATCH: &str = "scratch";
 
-fn predefined(name: &str) -> Value {
-    if PLATFORM_ARGS.contains(&name) {
-        Value::Platform
-    } else if PLATFORM_ARGS_OR_EMPTY.contains(&name) {
-        Value::PlatformOrEmpty
-    } else if name == TARGET_STAGE.0 {
-        Value::Set(TARGET_STAGE.1.into())
-    } else if PREDEFINED_ARGS.contains(&name) {
-        Value::NoDefault
-    } else {
-        Value::Undeclared
-    }
-}
-
 #[derive(Debug, Default)]
 struct Stage {
     name: Option<String>,
@@ -210,7 +220,7 @@ struct Stage {
     sources: Vec<Source>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Source {
     name: Expanded,
     written: String,
@@ -221,6 +231,8 @@ struct Source {
 #[derive(Debug, Default)]
 struct Reader {
     escape: char,
+    /// The name of the stage that is built.
+    target: String,
     globals: BTreeMap<String, Value>,
     stages: Vec<Stage>,
     problems: Vec<Problem>,
@@ -239,11 +251,9 @@ impl Reader {
         match instruction.keyword {
             Keyword::Arg => self.arg(instruction),
             Keyword::From => {
-                let words = instruction.words();
-                let name = words.get(2).map(|name| name.to_lowercase());
-                let platform = instruction.flag("platform").map(|text| self.platform(text));
-                self.stages.push(Stage { name, ..Stage::default() });
-                self.base(line, words.first().copied().unwrap_or_default(), platform);
+                let platform = instruction.flag("platform").map(|text| self.platform(line, text)).transpose()?;
+                self.stages.push(Stage { name: instruction.stage_name(), ..Stage::default() });
+                self.base(line, instruction.words().first().copied().unwrap_or_default(), platform);
             }
             _ if self.stages.is_empty() => return Err(Problem { line, text: "expected FROM".to_owned() }),
             Keyword::Onbuild => {
@@ -269,7 +279,7 @@ impl Reader {
                 }
                 // Without a value, an earlier one stays.
                 None if self.stages.is_empty() => {
-                    let value = match predefined(&word) {
+                    let value = match self.predefined(&word) {
                         Value::Undeclared => Value::NoDefault,
                         value => value,
                     };
@@ -309,16 +319,48 @@ impl Reader {
     }
 
     fn global(&self, name: &str) -> Value {
-        self.globals.get(name).cloned().unwrap_or_else(|| predefined(name))
+        self.globals.get(name).cloned().unwrap_or_else(|| self.predefined(name))
+    }
+
+    fn predefined(&self, name: &str) -> Value {
+        if PLATFORM_ARGS.contains(&name) {
+            Value::Platform
+        } else if PLATFORM_ARGS_OR_EMPTY.contains(&name) {
+            Value::PlatformOrEmpty
+        } else if name == TARGET_STAGE {
+            Value::Set(self.target.as_str().into())
+        } else if PREDEFINED_ARGS.contains(&name) {
+            Value::NoDefault
+        } else {
+            Value::Undeclared
+        }
     }
 
     /// Returns the text of a platform. It is only shown, so a variable without a value stays as it
     /// is written.
-    fn platform(&self, text: &str) -> String {
-        match words::expand(text, self.escape, &|name| self.global(name)) {
-            Ok(platform) if platform.empty.is_empty() && !platform.text.contains(ANY) => platform.text,
-            _ => text.to_owned(),
+    ///
+    /// # Errors
+    /// No value of a variable makes it a platform.
+    fn platform(&mut self, line: usize, text: &str) -> Result<String, Problem> {
+        let is_undeclared = Cell::new(false);
+        let value_of = |name: &str| {
+            let value = self.global(name);
+            is_undeclared.set(is_undeclared.get() || value == Value::Undeclared);
+            value
+        };
+        let Ok(platform) = words::expand(text, self.escape, &value_of) else { return Ok(text.to_owned()) };
+        if is_platform(&platform.text) {
+            let is_known = platform.empty.is_empty() && !platform.text.contains(ANY);
+            return Ok(if is_known { platform.text } else { text.to_owned() });
         }
+        let written = format!("--platform={text}");
+        if platform.empty.is_empty() || is_undeclared.get() {
+            let why: String = platform.empty.iter().map(|why| format!(": {why}")).collect();
+            return Err(Problem { line, text: format!("{written} is no platform{why}") });
+        }
+        // The command line of the builder may give the value, and the image is the same.
+        self.remark(line, &written, &platform);
+        Ok(text.to_owned())
     }
 
     fn base(&mut self, line: usize, text: &str, platform: Option<String>) {
@@ -341,6 +383,9 @@ impl Reader {
             if let [base] = bases.as_slice() {
                 self.stages[current].args = self.stages[*base].args.clone();
             }
+            // What a stage puts off runs where another one begins with it.
+            let later = bases.iter().flat_map(|base| &self.stages[*base].sources).filter(|source| source.onbuild);
+            self.stages[current].sources = later.map(|source| Source { onbuild: false, ..source.clone() }).collect();
             self.stages[current].bases = bases;
         } else if name.text == SCRATCH {
             self.remark(line, &written, &name);
@@ -412,9 +457,11 @@ impl Reader {
     /// from.
     fn reached(&mut self) -> Reached {
         let mut needs: Vec<Vec<usize>> = self.stages.iter().map(|stage| stage.bases.clone()).collect();
+        let continued: BTreeSet<usize> = needs.iter().flatten().copied().collect();
         for (at, needed) in needs.iter_mut().enumerate() {
-            for source in std::mem::take(&mut self.stages[at].sources) {
-                needed.extend(self.source(at, &source));
+            let sources = std::mem::take(&mut self.stages[at].sources);
+            for source in sources.iter().filter(|source| !(source.onbuild && continued.contains(&at))) {
+                needed.extend(self.source(at, source));
             }
         }
         let last = self.stages.len().saturating_sub(1);
@@ -428,7 +475,8 @@ impl Reader {
         let wanted = source.name.text.to_lowercase();
         let number = wanted.parse::<i64>().ok();
         if source.onbuild {
-            // `ONBUILD` runs in another file, which does not have the stages of this one.
+            // No stage begins with this one, so it runs in another file, which does not have the
+            // stages of this one.
             if number.is_none() && wanted != SCRATCH {
                 self.image(at, source.line, &source.written, &source.name, None, Usage::OnBuild);
             }
@@ -469,6 +517,17 @@ impl Reader {
         }
         found
     }
+}
+
+/// Returns whether a text may be a platform such as `linux/arm64/v8`. What depends on the platform
+/// may have any value.
+fn is_platform(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ANY);
+    let parts: Vec<&str> = text.split('/').collect();
+    // The version of the operating system may be in brackets behind it.
+    let first = parts[0].split_once('(').map_or(parts[0], |(system, _)| system);
+    let rest = &parts[1..];
+    rest.len() <= 2 && [&[first], rest].concat().iter().all(|part| !part.is_empty() && part.chars().all(plain))
 }
 
 fn follow<'a>(start: usize, next: impl Fn(usize) -> &'a [usize]) -> BTreeSet<usize> {

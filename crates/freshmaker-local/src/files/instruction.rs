@@ -144,6 +144,11 @@ impl Instruction {
         self.values(name).next()
     }
 
+    /// Returns the name that `FROM` gives its stage, as builders compare it.
+    pub(super) fn stage_name(&self) -> Option<String> {
+        (self.keyword == Keyword::From).then(|| self.words().get(2).map(|name| name.to_lowercase())).flatten()
+    }
+
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = self.flags.iter().filter(move |(flag, _)| flag == name);
         named.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -193,7 +198,7 @@ fn read(line: usize, text: &str, escape: char) -> Result<Instruction, String> {
 }
 
 fn unknown_instruction(word: &str) -> String {
-    if word.starts_with("{{") || word.starts_with("{%") {
+    if ["{{", "{%", "<%", "[%", "@@", "%%"].iter().any(|mark| word.starts_with(mark)) {
         return format!("{word:?} is no instruction: this is a template of a Containerfile");
     }
     let shown: String = word.chars().take(40).collect();
@@ -309,6 +314,9 @@ fn check_arguments(found: &Instruction, escape: char) -> Result<(), String> {
         Keyword::From if words.len() == 3 && words[1].eq_ignore_ascii_case("as") => return check_stage_name(words[2]),
         Keyword::From => "FROM takes an image, or an image, AS and the name of a stage".to_owned(),
         Keyword::Add | Keyword::Copy if words.len() < 2 => format!("{name} needs a source and a destination"),
+        Keyword::Add | Keyword::Copy if words.last().is_some_and(|word| words::is_here_document(word)) => {
+            format!("{name} cannot have a here-document as its destination")
+        }
         Keyword::Env | Keyword::Label => return check_pairs(name, &found.arguments, escape),
         Keyword::Arg => return check_names(&found.arguments, escape),
         Keyword::Healthcheck => match words.first().map(|word| word.to_ascii_uppercase()).as_deref() {
@@ -417,6 +425,8 @@ mod tests {
             ("COPY --link=yes a b", "--link is true or false, not \"yes\""),
             ("COPY a", "COPY needs a source and a destination"),
             ("ADD [\"a\"]", "ADD needs a source and a destination"),
+            ("COPY a <<EOF", "COPY cannot have a here-document as its destination"),
+            ("COPY <<A 3<<-'EOF'", "COPY cannot have a here-document as its destination"),
             ("FROM", "FROM instruction requires at least one argument"),
             ("FROM a b", "FROM takes an image, or an image, AS and the name of a stage"),
             ("FROM a AS b c", "FROM takes an image, or an image, AS and the name of a stage"),
@@ -459,6 +469,9 @@ mod tests {
             "MAINTAINER a <b@c>",
             "FROM a as Build_1.x",
             "COPY [\"a b\", \"/c\"]",
+            "COPY <<EOF /a",
+            "COPY a \"<<EOF\"",
+            "COPY a <<<EOF",
             "SHELL [\"a\"]",
             "STOPSIGNAL 9",
         ] {

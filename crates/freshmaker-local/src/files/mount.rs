@@ -7,8 +7,10 @@
 pub(super) fn source(value: &str) -> Result<Option<String>, String> {
     let (mut from, mut kind) = (None, None);
     for field in fields(value)? {
-        let Some((key, value)) = field.split_once('=') else { continue };
-        match key.to_ascii_lowercase().as_str() {
+        let (key, value) = field.split_once('=').unwrap_or((&field, ""));
+        let key = key.to_ascii_lowercase();
+        check_key(&key)?;
+        match key.as_str() {
             // The last one counts.
             "from" => from = Some(value.to_owned()).filter(|value| !value.is_empty()),
             "type" => kind = Some(value.to_ascii_lowercase()),
@@ -23,6 +25,24 @@ pub(super) fn source(value: &str) -> Result<Option<String>, String> {
         _ => Ok(from),
     }
 }
+
+/// Refuses a key that neither BuildKit nor `buildah` knows for any type.
+fn check_key(key: &str) -> Result<(), String> {
+    if KEYS.iter().any(|keys| keys.split(' ').any(|known| known == key)) || key.contains('$') {
+        return Ok(());
+    }
+    let usual: Vec<&str> = KEYS[0].split(' ').collect();
+    let near = super::reader::nearest(key, &usual).map(|near| format!(", did you mean {near}?"));
+    Err(format!("--mount has no key {key:?}{}", near.unwrap_or_default()))
+}
+
+/// The keys of BuildKit, and what only `buildah` knows besides.
+const KEYS: [&str; 2] = [
+    "type from source src target dst destination readonly ro readwrite rw required size id sharing mode uid gid env",
+    "bind-nonrecursive bind-propagation chown consistency dev exec idmap no-dereference nodev noexec nosuid notmpcopyup \
+     private rbind relabel rprivate rshared rslave runbindable shared slave suid tmpcopyup tmpfs-mode tmpfs-size u \
+     unbindable z",
+];
 
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
@@ -80,6 +100,7 @@ mod tests {
             ("target=\"/x\",from=a", Some("a")),
             ("\"from=a\"\"b\"", Some("a\"b")),
             ("type=$T,from=a", Some("a")),
+            ("type=bind,from=a,target=/x,Z,relabel=shared", Some("a")),
         ] {
             assert_eq!(source(value), Ok(expected.map(str::to_owned)), "{value}");
         }
@@ -90,6 +111,8 @@ mod tests {
         for (value, expected) in [
             ("type=secret,from=a", "--mount: a secret comes from no image"),
             ("type=bnd,from=a", "--mount: there is no type \"bnd\", only bind, cache, tmpfs, secret, ssh"),
+            ("type=bind,form=a", "--mount has no key \"form\", did you mean from?"),
+            ("type=cache,,target=/x", "--mount has no key \"\""),
             ("\"from=a", "--mount=\"from=a: a quoted field has no end, or is followed by more than a comma"),
             ("\"a\"b", "--mount=\"a\"b: a quoted field has no end, or is followed by more than a comma"),
         ] {

@@ -114,6 +114,11 @@ pub(super) fn here_documents(line: &str) -> Vec<HereDocument> {
     words.iter().filter_map(|word| here_document(word)).collect()
 }
 
+/// Returns whether a word begins a here-document.
+pub(super) fn is_here_document(word: &str) -> bool {
+    here_document(word).is_some()
+}
+
 /// Reads `<<EOF`, `<< EOF`, `<<-EOF` or `3<<'EOF'`.
 fn here_document(word: &str) -> Option<HereDocument> {
     let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;

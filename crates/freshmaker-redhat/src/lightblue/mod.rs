@@ -150,6 +150,7 @@ impl LightblueConfig {
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
     pub fn check_offline(&self) -> Result<()> {
+        HttpConfig::check_url(&self.http.url)?;
         let refused = |text: String| Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), text));
         for (option, version) in
             [("repository_version", &self.repository_version), ("image_version", &self.image_version)]

@@ -134,6 +134,19 @@ impl GitCommits {
         self
     }
 
+    /// Checks the addresses of [`pushing_to`](Self::pushing_to).
+    ///
+    /// # Errors
+    /// [`Unsupported`](Remedy::Unsupported) if one has a password, which errors and lists of
+    /// processes would show. The error does not show it.
+    pub fn check_offline(&self) -> Result<()> {
+        if !self.push.iter().any(|(prefix, address)| has_password(prefix) || has_password(address)) {
+            return Ok(());
+        }
+        let text = "an address to push to has a user and a password: leave them to a credential helper of git";
+        Err(Error::new(Remedy::Unsupported, "commits", text))
+    }
+
     /// Replaces the program. Default: the `git` that is found in `PATH`.
     #[must_use]
     pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
@@ -197,6 +210,15 @@ impl GitCommits {
         let found = self.print(directory, &log, at).await?;
         Ok((!found.is_empty()).then_some(found))
     }
+}
+
+/// Returns whether the address of a repository has a password, or over HTTP a user, which may be a
+/// token.
+fn has_password(address: &str) -> bool {
+    address.split_once("://").is_some_and(|(scheme, rest)| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| scheme.starts_with("http") || user.contains(':'))
+    })
 }
 
 /// Says that `git` failed, with what it said.

@@ -152,6 +152,7 @@ impl MbsConfig {
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
     pub fn check_offline(&self) -> Result<()> {
+        HttpConfig::check_url(&self.http.url)?;
         if self.poll.is_zero() {
             return Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), "`poll` must be greater than 0"));
         }

@@ -161,6 +161,7 @@ impl OdcsConfig {
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
     pub fn check_offline(&self) -> Result<()> {
+        HttpConfig::check_url(&self.http.url)?;
         if self.poll.is_zero() || self.lifetime.is_zero() {
             let text = "`poll` and `lifetime` must be greater than 0";
             return Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), text));

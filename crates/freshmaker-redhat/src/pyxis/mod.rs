@@ -162,6 +162,7 @@ impl PyxisConfig {
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported), naming the file or the option.
     pub fn check_offline(&self) -> Result<()> {
+        HttpConfig::check_url(&self.http.url)?;
         let refused = |text: &str| Err(Error::new(Remedy::Unsupported, self.http.url.as_str(), text));
         if self.page == 0 || self.page_with_packages == 0 || self.parallel == 0 {
             return refused("`page`, `page_with_packages` and `parallel` must be greater than 0");

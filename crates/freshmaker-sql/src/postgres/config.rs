@@ -1,4 +1,5 @@
 use freshmaker::backend::{Error, Remedy, Result};
+use freshmaker::time::Timestamp;
 use freshmaker_net::{Secret, TlsFiles};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -156,6 +157,14 @@ impl PostgresConfig {
     pub fn check(&self) -> Result<()> {
         self.target()?;
         freshmaker_net::client_config(PLACE, &self.files()).map(drop)
+    }
+
+    /// Checks that the client's certificate, if it is used, is valid at a moment.
+    ///
+    /// # Errors
+    /// As for [`TlsFiles::check_validity`].
+    pub fn check_certificate(&self, at: Timestamp) -> Result<()> {
+        if self.tls == PostgresTls::Disable { Ok(()) } else { self.files().check_validity(at) }
     }
 
     pub(super) fn files(&self) -> TlsFiles {

@@ -6,13 +6,14 @@
 //!   number (`Dockerfile2`), in upper or lower case.
 //! * Other names that begin or end with these words (`DockerfileBuilder`), and the names of
 //!   programs (`Dockerfile.go`), if the file can be read as a Containerfile.
-//! * Any file that [`Naming::images`] or a Compose file names.
+//! * Any file that [`Naming::images`], a Compose file or a bake file names.
 //!
 //! These are not read. Each is among the files that were [passed over](PassedOver), with the
 //! reason:
 //!
 //! * templates: by their ending (`Dockerfile.in`, `.j2`, `.tmpl`, …), or because builders refuse
-//!   them and a line has `{{` or `{%` outside of quotes;
+//!   them and a line has `{{`, `{%`, `<% … %>`, `[% … %]`, `@@NAME@@` or `%%NAME%%` outside of
+//!   quotes;
 //! * backups, patches, and texts about files (`Dockerfile.md`);
 //! * programs that only have the name of a Containerfile;
 //! * hidden files, and what is in `node_modules` or in a directory that is marked as a cache by a
@@ -32,14 +33,14 @@
 //! 3. the first of [`Naming::rules`] whose expression fits the path, such as
 //!    `registry.example.com/{1}:{2}` for `([^/]+)/([^/]+)/Dockerfile`;
 //! 4. [`Naming::pattern`], such as `registry.example.com/team/{path}:{tag}`;
-//! 5. a Compose file: a service with both `build` and `image`;
+//! 5. a Compose file: a service with both `build` and `image`; or a bake file: a target with a tag;
 //! 6. `localhost/{path}:{tag}`.
 //!
 //! * `{path}` is the directory of the file relative to the root, in lower case, with unsuitable
 //!   characters replaced. For files in the root itself it is the name of the root.
 //! * `{name}` is the last part of `{path}`.
 //! * `{tag}` is what the file name adds: `alpine` in `Dockerfile.alpine`, `Dockerfile-alpine` and
-//!   `alpine.Dockerfile`, else `latest`.
+//!   `alpine.Dockerfile`, with unsuitable characters replaced, else `latest`.
 //!
 //! If two files build the same image, the first one by path counts, and the other is reported.
 //!
@@ -47,12 +48,20 @@
 //! Read are `compose.yaml`, `compose.yml`, `docker-compose.yml` and `docker-compose.yaml`, the
 //! first of them in a directory. Only what is certain is taken from them. A service gives no name
 //! if its `image`, `context` or `dockerfile` has variables or its context is not a directory of the
-//! tree; if it builds a certain stage (`target`) or an inline file; if an override file is beside
-//! the Compose file; and if services build one file under several names. Each such service is a
-//! [remark](Tree::remarks). A file that uses the image of its service (`FROM postgres:17` in a
-//! service with the image `postgres:17`) keeps its own name. The `args` of a service are not used.
-//! Files of `docker buildx bake` and scripts of CI systems are not read, because their names depend
-//! on variables and conditions.
+//! tree; if it builds a certain stage (`target`), an inline file or with `additional_contexts`; if
+//! one of its `args` is declared before the first `FROM` of the file; if it extends a service of
+//! another file; if an override file is beside the Compose file; and if services build one file
+//! under several names. Each such service is a [remark](Tree::remarks). A file that uses the image
+//! of its service (`FROM postgres:17` in a service with the image `postgres:17`) keeps its own
+//! name. Merged mappings (`<<`) and services that extend others of the same file are read as
+//! Compose does.
+//!
+//! ## Bake files
+//! A target in a `docker-bake.hcl` with one tag names its file in the same way, if `tags`,
+//! `context` and `dockerfile` are plain texts. A target gives no name if it inherits from others,
+//! is a matrix, builds a certain stage or with `contexts`, if one of its `args` is declared before
+//! the first `FROM` of the file, and if bake reads another file beside that one, such as a Compose
+//! file. Scripts of CI systems are not read, because what they build depends on conditions.
 //!
 //! # Which `FROM` means a file of the tree
 //! A name that equals the image of a file means that file. Each file also has aliases, so that
@@ -72,6 +81,8 @@
 //! uses it. An alias that a file itself uses means the public image: `FROM python` in
 //! `python/Dockerfile` cannot mean its own result, so `python` does not mean that file anywhere.
 
+mod bake;
+mod built;
 mod compose;
 mod names;
 mod naming;
@@ -123,7 +134,7 @@ pub struct Tree {
     /// left out, then names that are given in vain; each group is sorted by path and line.
     pub problems: Vec<Problem>,
     /// What was taken for granted, by path and line: variables without a value that are empty, and
-    /// services of Compose files that give no name.
+    /// services of Compose files and targets of bake files that give no name.
     pub remarks: Vec<Problem>,
     /// The files that look like Containerfiles and were not read.
     pub passed_over: PassedOver,
@@ -162,12 +173,12 @@ pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
     let root_name = absolute.file_name().map_or_else(String::new, |name| naming::fit(&name.to_string_lossy()));
     // This removes `.` and doubled slashes from the path as it was written.
     let root = &root.components().collect::<PathBuf>();
-    let Found { mut files, composes, mut passed, problems } = walk::find(root)?;
+    let Found { mut files, composes, bakes, mut passed, problems } = walk::find(root)?;
     let mut problems: Vec<_> = problems.into_iter().map(|problem| (Cost::File, problem)).collect();
     let named: BTreeMap<String, ImageReference> =
         naming.images.iter().map(|(path, image)| (walk::normal(path), image.clone())).collect();
     let mut remarks = Vec::new();
-    let services = compose::names(root, &composes, &mut remarks);
+    let services = built::names(root, &composes, &bakes, &mut remarks);
     for path in named.keys() {
         match walk::not_a_file(root, path) {
             None => drop(files.insert(path.clone())),

@@ -95,11 +95,25 @@ pub(super) fn passed_over(path: &str, text: &str, parsed: &Result<Recipe, Proble
     }
 }
 
-/// Returns whether a line has `{{` or `{%` outside of quotes. Within quotes they are arguments of
-/// commands, such as `docker inspect --format '{{.Id}}'`.
+/// The marks at which templates of other languages begin and end. Only the first ones need no end,
+/// because the others are also common in commands.
+const MARKS: [(&str, &str); 4] = [("{{", ""), ("{%", ""), ("<%", "%>"), ("[%", "%]")];
+/// The marks on both sides of a name that is replaced.
+const NAME_MARKS: [&str; 2] = ["@@", "%%"];
+
+/// Returns whether a line has a mark of a template outside of quotes. Within quotes they are
+/// arguments of commands, such as `docker inspect --format '{{.Id}}'`.
 fn has_marks(line: &str) -> bool {
-    let is_free = |before: &str| ['\'', '"'].iter().all(|quote| before.matches(*quote).count() % 2 == 0);
-    ["{{", "{%"].iter().any(|mark| line.match_indices(mark).any(|(at, _)| is_free(&line[..at])))
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let names = |rest: &str, mark: &str| rest.split_once(mark).is_some_and(|(name, _)| is_name(name));
+    MARKS.iter().any(|(begin, end)| after(line, begin).any(|rest| rest.contains(end)))
+        || NAME_MARKS.iter().any(|mark| after(line, mark).any(|rest| names(rest, mark)))
+}
+
+/// Returns what follows a mark, wherever that is outside of quotes.
+fn after<'a>(line: &'a str, mark: &'static str) -> impl Iterator<Item = &'a str> {
+    let is_free = |at: &usize| ['\'', '"'].iter().all(|quote| line[..*at].matches(*quote).count() % 2 == 0);
+    line.match_indices(mark).filter(move |(at, _)| is_free(at)).map(|(at, mark)| &line[at + mark.len()..])
 }
 
 /// Returns whether the first line that is no comment begins as in a Containerfile, in upper case:

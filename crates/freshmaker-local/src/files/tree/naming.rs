@@ -153,7 +153,7 @@ impl Place {
     pub(super) fn of(path: &str, root_name: &str) -> Self {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = if directory.is_empty() { root_name } else { directory };
-        Self { directory: directory.split('/').map(component).collect(), tag: names::tag_of(name).map(str::to_owned) }
+        Self { directory: directory.split('/').map(component).collect(), tag: names::tag_of(name).map(tag) }
     }
 
     fn word(&self, word: &str) -> String {
@@ -193,9 +193,21 @@ fn component(name: &str) -> String {
 
 /// Changes the name of a directory, which was not chosen for an image, so that it is valid in one.
 pub(super) fn fit(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    joined(&name.to_lowercase())
+}
+
+/// Returns what the name of a file adds as a tag: changed only if it is not valid there.
+fn tag(added: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if added.chars().all(plain) && !added.starts_with(['.', '-']) { added.to_owned() } else { joined(added) }
+}
+
+/// Puts dashes in the place of everything that is neither a letter, a digit, a dot nor an
+/// underscore.
+fn joined(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric();
     let mut fitting = String::new();
-    for word in name.to_lowercase().split(|c| !plain(c) && c != '.' && c != '_') {
+    for word in name.split(|c| !plain(c) && c != '.' && c != '_') {
         let word = word.trim_matches(|c| !plain(c));
         if !word.is_empty() && !fitting.is_empty() {
             fitting.push('-');
@@ -239,6 +251,15 @@ mod tests {
             ("é", ""),
         ] {
             assert_eq!(component(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_files_become_tags() {
+        for (name, expected) in
+            [("rhel9.test", "rhel9.test"), (" 2", "2"), ("(copy)", "copy"), ("a+B (2)", "a-B-2"), ("é", "")]
+        {
+            assert_eq!(tag(name), expected, "{name}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Why {
-    /// It is a template: by its ending, or because builders refuse it and a line has `{{` or `{%`
-    /// outside of quotes.
+    /// It is a template: by its ending, or because builders refuse it and a line has `{{`, `{%`,
+    /// `<% … %>`, `[% … %]`, `@@NAME@@` or `%%NAME%%` outside of quotes.
     Template,
     /// It is a backup or a patch, by its ending.
     Backup,
@@ -27,7 +27,7 @@ impl Why {
     /// Returns how so many files are described.
     fn describe(self, count: usize) -> String {
         let (one, many) = match self {
-            Self::Template => ("template ({{ … }} or {% … %})", "templates ({{ … }} or {% … %})"),
+            Self::Template => ("template ({{ … }} or the like)", "templates ({{ … }} or the like)"),
             Self::Backup => ("backup or patch", "backups or patches"),
             Self::Text => ("text or data file", "text or data files"),
             Self::Program => ("file of another language", "files of other languages"),
@@ -52,7 +52,7 @@ impl Why {
 /// let passed_over = tree::scan(root.path(), &Naming::default())?.passed_over;
 /// assert_eq!(
 ///     passed_over.to_string(),
-///     "2 files that look like Containerfiles: 1 template ({{ … }} or {% … %}), 1 backup or patch"
+///     "2 files that look like Containerfiles: 1 template ({{ … }} or the like), 1 backup or patch"
 /// );
 /// assert_eq!(passed_over.iter().next(), Some(("Dockerfile.linux", Why::Template)));
 /// # Ok::<(), std::io::Error>(())

@@ -21,6 +21,8 @@ pub(super) struct Found {
     pub(super) files: BTreeSet<String>,
     /// Compose files, the one that counts of each directory.
     pub(super) composes: BTreeSet<String>,
+    /// Files of `docker buildx bake`.
+    pub(super) bakes: BTreeSet<String>,
     pub(super) passed: PassedOver,
     pub(super) problems: Vec<Problem>,
 }
@@ -55,6 +57,7 @@ pub(super) fn find(root: &Path) -> io::Result<Found> {
         }
         if why.is_none() {
             found.composes.extend(super::compose::of_directory(&directory, &entries));
+            found.bakes.extend(super::bake::of_directory(&directory, &entries));
         }
     }
     Ok(found)

@@ -1,22 +1,24 @@
 //! As much of a YAML document as is needed to look up texts in nested mappings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use yaml_rust2::Event;
 use yaml_rust2::parser::Parser;
+use yaml_rust2::scanner::TScalarStyle;
 
 /// A value. What an alias means is shared, not copied, so a small file stays small.
 #[derive(Debug)]
 pub(super) enum Yaml {
     Text(String),
     Mapping(Vec<Entry>),
-    /// A sequence, whose items nobody asks for, or nothing at all.
+    Sequence(Vec<Rc<Yaml>>),
+    /// Nothing at all.
     Other,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     /// The line of the key, counted from 1.
     pub(super) line: usize,
     pub(super) value: Rc<Yaml>,
@@ -25,13 +27,16 @@ pub(super) struct Entry {
 /// Deepest nesting. Real files use less.
 const DEPTH_MAX: usize = 64;
 
+/// Most keys that `<<` may take over in one document, because those that are taken over are copied.
+const MERGED_MAX: usize = 10_000;
+
 impl Yaml {
     /// Reads the first document of a text.
     ///
     /// # Errors
     /// What is wrong, as a sentence, with its line.
     pub(super) fn parse(text: &str) -> Result<Rc<Self>, (usize, String)> {
-        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new() };
+        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), merged: 0 };
         loop {
             match reader.next()? {
                 (Event::StreamEnd, _) => return Ok(Rc::new(Self::Other)),
@@ -43,20 +48,27 @@ impl Yaml {
 
     /// Returns the value of a key of a mapping.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &*entry.value)
+        self.entries().iter().find(|entry| *entry.key == *key).map(|entry| &*entry.value)
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
         match self {
             Self::Mapping(entries) => entries,
-            Self::Text(_) | Self::Other => &[],
+            Self::Text(_) | Self::Sequence(_) | Self::Other => &[],
+        }
+    }
+
+    pub(super) fn items(&self) -> &[Rc<Self>] {
+        match self {
+            Self::Sequence(items) => items,
+            Self::Text(_) | Self::Mapping(_) | Self::Other => &[],
         }
     }
 
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Mapping(_) | Self::Other => None,
+            Self::Mapping(_) | Self::Sequence(_) | Self::Other => None,
         }
     }
 }
@@ -64,6 +76,7 @@ impl Yaml {
 struct Reader<'a> {
     parser: Parser<std::str::Chars<'a>>,
     anchors: BTreeMap<usize, Rc<Yaml>>,
+    merged: usize,
 }
 
 impl Reader<'_> {
@@ -84,29 +97,16 @@ impl Reader<'_> {
             }
             Event::Scalar(text, _, anchor, _) => (anchor, Yaml::Text(text)),
             Event::SequenceStart(anchor, _) => {
+                let mut items = Vec::new();
                 loop {
                     match self.next()? {
                         (Event::SequenceEnd, _) => break,
-                        (event, line) => drop(self.value(event, line, depth + 1)?),
+                        (event, line) => items.push(self.value(event, line, depth + 1)?),
                     }
                 }
-                (anchor, Yaml::Other)
+                (anchor, Yaml::Sequence(items))
             }
-            Event::MappingStart(anchor, _) => {
-                let mut entries = Vec::new();
-                loop {
-                    let (event, line) = self.next()?;
-                    if event == Event::MappingEnd {
-                        break;
-                    }
-                    let key = self.value(event, line, depth + 1)?;
-                    let (event, at) = self.next()?;
-                    let value = self.value(event, at, depth + 1)?;
-                    let key = key.text().unwrap_or_default().to_owned();
-                    entries.push(Entry { key, line, value });
-                }
-                (anchor, Yaml::Mapping(entries))
-            }
+            Event::MappingStart(anchor, _) => (anchor, Yaml::Mapping(self.mapping(depth)?)),
             _ => (0, Yaml::Other),
         };
         let value = Rc::new(value);
@@ -114,6 +114,49 @@ impl Reader<'_> {
             self.anchors.insert(anchor, Rc::clone(&value));
         }
         Ok(value)
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, (usize, String)> {
+        let (mut entries, mut merges) = (Vec::new(), Vec::new());
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, TScalarStyle::Plain, _, _) if text == "<<");
+            let key = self.value(event, line, depth + 1)?;
+            let (event, at) = self.next()?;
+            let value = self.value(event, at, depth + 1)?;
+            if is_merge {
+                merges.push((line, value));
+            } else {
+                entries.push(Entry { key: key.text().unwrap_or_default().into(), line, value });
+            }
+        }
+        if !merges.is_empty() {
+            self.merge(&mut entries, &merges)?;
+        }
+        Ok(entries)
+    }
+
+    /// Adds the entries of other mappings whose keys are not there yet.
+    fn merge(&mut self, entries: &mut Vec<Entry>, merges: &[(usize, Rc<Yaml>)]) -> Result<(), (usize, String)> {
+        let mut known: BTreeSet<Rc<str>> = entries.iter().map(|entry| Rc::clone(&entry.key)).collect();
+        for (line, value) in merges {
+            let one = [Rc::clone(value)];
+            let mappings = if let Yaml::Sequence(items) = &**value { items } else { &one[..] };
+            for mapping in mappings {
+                let Yaml::Mapping(more) = &**mapping else {
+                    return Err((*line, "<< merges what is no mapping".to_owned()));
+                };
+                self.merged += more.len();
+                if self.merged > MERGED_MAX {
+                    return Err((*line, format!("<< merges more than {MERGED_MAX} keys")));
+                }
+                entries.extend(more.iter().filter(|entry| known.insert(Rc::clone(&entry.key))).cloned());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,6 +172,26 @@ mod tests {
         assert!(yaml.get("a").and_then(|a| a.get("e")).is_some_and(|e| e.text().is_none()));
         assert_eq!(yaml.entries().iter().map(|entry| entry.line).collect::<Vec<_>>(), [2, 3, 4, 6]);
         assert!(Yaml::parse("").unwrap().entries().is_empty());
+    }
+
+    #[test]
+    fn merged_mappings_do_not_replace_keys() {
+        let text =
+            "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: *a, y: 5}\nd: {y: 6, <<: [*b, *a]}\ne: {'<<': *a}\n";
+        let yaml = Yaml::parse(text).unwrap();
+        let drawn = |key: &str| -> Vec<String> {
+            let entries = yaml.get(key).unwrap().entries().iter();
+            entries.map(|entry| format!("{}{}", entry.key, entry.value.text().unwrap_or("?"))).collect()
+        };
+        assert_eq!(drawn("c"), ["y5", "x1"]);
+        assert_eq!(drawn("d"), ["y6", "z4", "x1"]);
+        assert_eq!(drawn("e"), ["<<?"]);
+        assert_eq!(Yaml::parse("a: b\nc:\n  <<: d\n").unwrap_err(), (3, "<< merges what is no mapping".to_owned()));
+        let mut text = "a0: &a0 {x0: y}\n".to_owned();
+        for level in 1..1000 {
+            text.push_str(&format!("a{level}: &a{level} {{<<: *a{}, x{level}: y}}\n", level - 1));
+        }
+        assert_eq!(Yaml::parse(&text).unwrap_err(), (142, "<< merges more than 10000 keys".to_owned()));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+FROM alpine:3.20 AS a
+FROM debian:12
+RUN --mount=type=bind,from=0,target=/x,z true
