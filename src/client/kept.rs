@@ -42,6 +42,15 @@ pub enum Applied {
     Changed(Option<Box<Plan>>),
 }
 
+impl KeptPlan {
+    /// Returns the identity of the message that [applies](Client::apply) the plan, among those of
+    /// the source [`Client::LOCAL`].
+    #[must_use]
+    pub fn application(&self) -> &str {
+        &self.applied
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Body {
     handler: String,

@@ -148,13 +148,21 @@ impl Client {
         }
         self.must_have_handler(&event.handler)?;
         let headers = [(Message::CONFIRMS, plan.to_string()), (Message::HANDLER, event.handler)];
+        let requester = event.envelope.requester.map(|requester| (Message::REQUESTER, requester));
         self.send_decision(Message {
-            id: format!("{}/confirmed", event.id),
+            id: Self::confirmation(event.id),
             topic: event.envelope.kind,
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: headers.into_iter().chain(requester).map(|(name, value)| (name.to_owned(), value)).collect(),
             body: event.envelope.payload.to_string().into_bytes(),
         })
         .await
+    }
+
+    /// Returns the identity of the message with which the plan of an event is confirmed, among
+    /// those of the source [`LOCAL`](Self::LOCAL).
+    #[must_use]
+    pub fn confirmation(event: EventId) -> String {
+        format!("{event}/confirmed")
     }
 
     /// Rejects a message for a handler that is not there any more, as far as this client knows.

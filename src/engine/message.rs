@@ -28,7 +28,7 @@ use super::outages::STORAGE;
 use super::retry::Retry;
 use crate::backend::{Claim, Remedy};
 use crate::client::Client;
-use crate::event::Envelope;
+use crate::event::{Envelope, Message};
 use crate::reason::Reason;
 use crate::rebuild::InboxRecord;
 use futures_util::FutureExt;
@@ -114,7 +114,7 @@ async fn handle(core: &Core, record: InboxRecord) {
             return finish(core, record.dead(Reason::new("no_handler", text))).await;
         }
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
-        Some(Ok(envelope)) => envelope,
+        Some(Ok(envelope)) => asked_by(&record, envelope),
     };
     for round in 1..=ASKED_MAX {
         let began = core.storage_now();
@@ -127,6 +127,17 @@ async fn handle(core: &Core, record: InboxRecord) {
         if admission::store(core, about, decisions).await == Stand::Ended {
             return;
         }
+    }
+}
+
+/// Returns the event of a message. What a person asks for through a client is asked for by that
+/// person, whatever the body says.
+fn asked_by(record: &InboxRecord, envelope: Envelope) -> Envelope {
+    match record.message.headers.get(Message::REQUESTER) {
+        Some(by) if envelope.manual && record.source == Client::LOCAL => {
+            Envelope { requester: Some(by.clone()), ..envelope }
+        }
+        _ => envelope,
     }
 }
 

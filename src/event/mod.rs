@@ -196,7 +196,9 @@ impl Message {
     /// Header that says which part of an event is retried.
     pub const PART: &'static str = "freshmaker-part";
 
-    /// Header with the name of the person who wants what the message asks for.
+    /// Header with the name of the person who wants what the message asks for. It counts only if a
+    /// client has sent the message, and then more than what an event that is
+    /// [manual](Event::manual) says itself.
     pub const REQUESTER: &'static str = "freshmaker-requester";
 
     /// Makes a message that carries an event: its topic is the kind, its body the event's JSON.

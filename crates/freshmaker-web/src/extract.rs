@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -138,13 +139,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// Reads the parameters of a query, and names the one that does not fit.
 pub(crate) fn read_query<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
+    let bad = |name: &str, text: &str| {
+        Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(name, text)
+    };
+    let mut names = BTreeSet::new();
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| !names.insert(name)) {
+        return Err(bad(&shortened(name), "it is there more than once"));
+    }
     let reader = de::value::MapDeserializer::<_, de::value::Error>::new(
         pairs.iter().map(|(name, value)| (name.as_str(), Text(value))),
     );
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let name = error.path().iter().next().map_or_else(String::new, ToString::to_string);
         let text = error.inner().to_string();
-        Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter(name, text)
+        match text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(missing) => bad(missing, "it is missing"),
+            None => bad(&name, &text),
+        }
     })
 }
 
@@ -322,7 +333,19 @@ mod tests {
             assert_eq!(problem.code, ProblemCode::BadParameter, "{text}");
             assert_eq!(problem.errors[0].parameter.as_deref(), Some(parameter), "{problem:?}");
         }
-        assert!(query("limit=1&limit=2").await.is_err(), "a parameter that is there twice");
+        let named = |problem: Problem| {
+            let error = problem.errors[0].clone();
+            (error.parameter.unwrap(), error.detail)
+        };
+        let twice = named(query("limit=1&limit=2").await.unwrap_err());
+        assert_eq!(twice, ("limit".to_owned(), "it is there more than once".to_owned()));
+        #[derive(Debug, Deserialize)]
+        struct Needs {
+            #[expect(dead_code, reason = "it is only read")]
+            event: i64,
+        }
+        let missing = named(read_query::<Needs>(&[]).unwrap_err());
+        assert_eq!(missing, ("event".to_owned(), "it is missing".to_owned()));
     }
 
     #[test]

@@ -3,18 +3,20 @@
 //! requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
 
 use crate::auth::{Allowed, Caller, Network, has_secret};
+use crate::extract;
 use crate::page::Reader;
 use crate::problem::{self, PROBLEM_JSON, Problem, ProblemCode};
+use crate::serve::Ending;
 use crate::web::Web;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::any::Any;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -159,6 +161,7 @@ async fn admit(State(web): State<Web>, request: Request, next: Next) -> Response
 
 async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
     bounded(web, request)?;
+    let host = host_of(request)?;
     let (config, headers) = (web.config(), &request.headers);
     let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let proxy = config.authentication.proxy.as_ref().filter(|proxy| proxy.is_trusted(peer));
@@ -168,8 +171,6 @@ async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
     if has_secret(headers) {
         web.may_log_in(&caller)?;
     }
-    let host = request.uri.authority().map(|authority| authority.as_str());
-    let host = host.or_else(|| headers.get(header::HOST).and_then(|host| host.to_str().ok()));
     match web.ask_login(headers, peer, host).await {
         Ok(principal) => caller.principal = principal,
         Err(problem) => {
@@ -249,6 +250,46 @@ fn bounded(web: &Web, request: &Parts) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The host that a request names; links and redirects are made of it.
+///
+/// # Errors
+/// 400 if that is no host, or there are two; also if a request of HTTP/1.1 to
+/// [`serve`](crate::serve()) names none (RFC 9112, 3.2).
+fn host_of(request: &Parts) -> Result<Option<&str>, Problem> {
+    let bad = |text: &str| {
+        Err(Problem::new(ProblemCode::BadRequest, "a header cannot be read").parameter(header::HOST.as_str(), text))
+    };
+    let told = extract::header(&request.headers, &header::HOST)?;
+    let target = request.uri.authority().map(|authority| authority.as_str());
+    if [told, target].into_iter().flatten().any(|host| !is_host(host)) {
+        return bad("it is no host, with or without a port");
+    }
+    let is_served = request.extensions.get::<Ending>().is_some();
+    if told.is_none() && is_served && request.version == Version::HTTP_11 {
+        return bad("it is missing");
+    }
+    Ok(target.or(told))
+}
+
+/// The longest name of a host in DNS, with a port.
+const HOST_MAX: usize = 253 + ":65535".len();
+
+/// Whether a text is `host` or `host:port`.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let is_port = port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_address = |inner: &str| inner.parse::<Ipv6Addr>().is_ok();
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => is_address(inner),
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
+    text.len() <= HOST_MAX && is_port && is_host
+}
+
 /// Lets only those in who are allowed to.
 pub(crate) async fn guard(State((web, allowed)): State<(Web, Allowed)>, request: Request, next: Next) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
@@ -265,6 +306,38 @@ pub(crate) async fn guard(State((web, allowed)): State<(Web, Allowed)>, request:
                 web.audit_refusal(&caller, method.as_str(), &path, &problem).await;
             }
             problem.into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_what_is_none() {
+        for host in ["localhost", "localhost:8080", "a-b.example", "192.0.2.1:80", "[::1]", "[2001:db8::1]:443", "a:"] {
+            assert!(is_host(host), "{host}");
+        }
+        let long = "a".repeat(300);
+        for host in [
+            "",
+            ":80",
+            "evil\"><x",
+            "a b",
+            "a/b",
+            "user@host",
+            "a:b",
+            "a:65536",
+            "a:+1",
+            "[::1",
+            "::1",
+            "[x]",
+            "a?b",
+            "a:1:2",
+            &long,
+        ] {
+            assert!(!is_host(host), "{host}");
         }
     }
 }

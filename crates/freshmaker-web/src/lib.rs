@@ -43,17 +43,20 @@
 //! | `/api/3/counts`, `/api/3/systems`, `/api/3/pauses`, `POST /api/3/systems/{name}/pause`, `…/resume` | builds by reason; build systems | readers, administrators |
 //! | `/api/3/stream` | changes as server-sent events, which resume | readers |
 //! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | how it goes | readers |
-//! | `POST …/cancel`, `…/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |
+//! | `POST …/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |
+//! | `POST …/cancel` | stops an event | rebuilders who asked for it, administrators |
 //! | `POST …/give-up`, `…/resolve`, `…/requeue` | repairs | administrators |
 //! | `/api/3/tokens`, `/api/3/audit` | tokens; who did what | administrators |
 //! | `/api/3/openapi.json`, `/healthz`, `/readyz`, `/problems/{code}` | description, health | everybody |
 //! | `/metrics` | Prometheus | readers, or as configured |
 //!
 //! Readers, rebuilders (roles `admin` and `manual_rebuilder`) and administrators (`admin`) are
-//! named in [`Config`]. Answers that fail are problem details (RFC 9457) with a [`ProblemCode`].
-//! Lists come in parts of at most 200 rows, with opaque cursors. Rows have their version as `ETag`;
-//! `If-None-Match` saves an answer, and `If-Match` refuses a decision about another version. What
-//! is read is compressed with gzip for callers who take it.
+//! named in [`Config`]. Who may ask for something by a message, and so by a preview, a plan, a
+//! confirmation or a retry, may be said for its kind by a [`RequestRule`]; the requester of what
+//! came by REST is the caller. Answers that fail are problem details (RFC 9457) with a
+//! [`ProblemCode`]. Lists come in parts of at most 200 rows, with opaque cursors. Rows have their
+//! version as `ETag`; `If-None-Match` saves an answer, and `If-Match` refuses a decision about
+//! another version. What is read is compressed with gzip for callers who take it.
 //!
 //! # Who calls
 //!
@@ -124,6 +127,7 @@ mod page_config;
 mod plans;
 mod problem;
 mod rate;
+mod requests;
 mod routes;
 mod serve;
 mod stages;
@@ -143,6 +147,7 @@ pub use limits::Limits;
 pub use page_config::PageConfig;
 pub use problem::{FieldError, Problem, ProblemCode};
 pub use rate::Quota;
+pub use requests::RequestRule;
 pub use serve::{ServeError, serve, serve_with_engine};
 #[cfg(feature = "otel")]
 pub use traces::{TraceConfig, TraceExporter};

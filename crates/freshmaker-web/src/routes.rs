@@ -133,6 +133,7 @@ pub(crate) fn all(web: &Web) -> Routes {
 
 fn api(web: &Web) -> Routes {
     let (readers, rebuilders, admins) = (Allowed::Readers, Allowed::REBUILDERS, Allowed::ADMINS);
+    let requesters = Allowed::REQUESTERS;
     Routes::new(web)
         .add(readers, routes!(events::list))
         .add(readers, routes!(events::one))
@@ -141,8 +142,8 @@ fn api(web: &Web) -> Routes {
         .add(readers, routes!(events::excluded))
         .add(readers, routes!(events::transitions))
         .add(rebuilders, routes!(events::cancel))
-        .add(rebuilders, routes!(events::confirm))
-        .add(rebuilders, routes!(events::retry))
+        .add(requesters, routes!(events::confirm))
+        .add(requesters, routes!(events::retry))
         .add(readers, routes!(builds::list))
         .add(readers, routes!(builds::one))
         .add(readers, routes!(builds::waiting_for))
@@ -157,10 +158,10 @@ fn api(web: &Web) -> Routes {
             get(artifacts::below),
             [routes!(artifacts::latest), routes!(artifacts::explain)],
         )
-        .add(rebuilders, routes!(plans::preview))
+        .add(requesters, routes!(plans::preview))
         .add(readers, routes!(plans::one))
-        .add(rebuilders, routes!(plans::diff))
-        .add(rebuilders, routes!(plans::apply))
+        .add(requesters, routes!(plans::diff))
+        .add(requesters, routes!(plans::apply))
         .add(readers, routes!(failures::list))
         .add(rebuilders, routes!(failures::retry))
         .add(readers, routes!(report::report))
@@ -171,7 +172,7 @@ fn api(web: &Web) -> Routes {
         .add(readers, routes!(systems::counts))
         .add(readers, routes!(dead_letters::list))
         .add(admins, routes!(dead_letters::requeue))
-        .add(rebuilders, routes!(messages::send))
+        .add(requesters, routes!(messages::send))
         .add(readers, routes!(messages::one))
         .add(readers, routes!(stream::stream))
         .add(readers, routes!(operations::overview))
@@ -211,8 +212,8 @@ mod tests {
         GET /api/3/events/{id}/excluded readers
         GET /api/3/events/{id}/transitions readers
         POST /api/3/events/{id}/cancel admin manual_rebuilder
-        POST /api/3/events/{id}/confirm admin manual_rebuilder
-        POST /api/3/events/{id}/retry admin manual_rebuilder
+        POST /api/3/events/{id}/confirm admin manual_rebuilder freshmaker_async_rebuilders
+        POST /api/3/events/{id}/retry admin manual_rebuilder freshmaker_async_rebuilders
         GET /api/3/builds readers
         GET /api/3/builds/{id} readers
         GET /api/3/builds/{id}/waiting-for readers
@@ -222,10 +223,10 @@ mod tests {
         GET /api/3/attempts/{id}/transitions readers
         POST /api/3/attempts/{id}/resolve admin
         GET /api/3/artifacts/{*id} readers
-        POST /api/3/plans admin manual_rebuilder
+        POST /api/3/plans admin manual_rebuilder freshmaker_async_rebuilders
         GET /api/3/plans/{hash} readers
-        GET /api/3/plans/{hash}/diff admin manual_rebuilder
-        POST /api/3/plans/{hash}/apply admin manual_rebuilder
+        GET /api/3/plans/{hash}/diff admin manual_rebuilder freshmaker_async_rebuilders
+        POST /api/3/plans/{hash}/apply admin manual_rebuilder freshmaker_async_rebuilders
         GET /api/3/failures readers
         POST /api/3/failures/retry admin manual_rebuilder
         GET /api/3/report readers
@@ -236,7 +237,7 @@ mod tests {
         GET /api/3/counts readers
         GET /api/3/dead-letters readers
         POST /api/3/dead-letters/{source}/{id}/requeue admin
-        POST /api/3/messages admin manual_rebuilder
+        POST /api/3/messages admin manual_rebuilder freshmaker_async_rebuilders
         GET /api/3/messages/{source}/{id} readers
         GET /api/3/stream readers
         GET /api/3/overview readers

@@ -11,6 +11,7 @@ use crate::open::Lately;
 use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};
 use crate::rate::RateLimit;
+use crate::requests::RequestRule;
 use crate::routes;
 use crate::stages::Stages;
 use axum::Router;
@@ -50,6 +51,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Web {
     shared: Arc<Shared>,
+    requests: Arc<[RequestRule]>,
 }
 
 impl fmt::Debug for Web {
@@ -90,7 +92,15 @@ impl Web {
             client,
             config,
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), requests: [RequestRule::OF_ENGINE].into() }
+    }
+
+    /// The same with rules of who may make which requests by message, beside those that it has. Of
+    /// two rules for one topic the first counts. Routers that were made before do not have them.
+    #[must_use]
+    pub fn with_requests(mut self, rules: impl IntoIterator<Item = RequestRule>) -> Self {
+        self.requests = self.requests.iter().copied().chain(rules).collect();
+        self
     }
 
     /// All routes of the API, behind their layers.
@@ -128,6 +138,10 @@ impl Web {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.shared.authenticators.tokens
+    }
+
+    pub(crate) fn request_rules(&self) -> &[RequestRule] {
+        &self.requests
     }
 
     pub(crate) fn authenticators(&self) -> &Authenticators {

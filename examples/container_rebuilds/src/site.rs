@@ -14,6 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+/// How many builds may run at once, by the names of build systems.
+fn slots(config: &config::Config) -> impl Iterator<Item = (&String, u32)> {
+    let odcs = config.odcs.iter().map(|odcs| (&odcs.name, odcs.slots));
+    let mbs = config.mbs.iter().map(|mbs| (&mbs.name, mbs.slots));
+    std::iter::once((&config.koji.name, config.koji.slots)).chain(odcs).chain(mbs)
+}
+
 /// What is served, and where.
 pub(crate) struct Site {
     pub(crate) listen: SocketAddr,
@@ -35,7 +42,11 @@ impl Site {
         };
         let mut web = Config::default();
         (web.authentication, web.access, web.limits) = (given.authentication, given.access, given.limits);
-        web.page = Some(given.page);
+        let mut page = given.page;
+        for (system, slots) in slots(config) {
+            page.limits.entry(system.clone()).or_insert(slots);
+        }
+        web.page = Some(page);
         web.check(listen)?;
         if let Some(url) = &given.base_url {
             freshmaker_net::HttpConfig::check_url(url).map_err(|error| format!("base_url: {error}"))?;
@@ -65,5 +76,35 @@ impl Site {
         tracing::info!(address = %listener.local_addr()?, "serves REST and pages");
         let router = self.router(engine.client());
         Ok(freshmaker_web::serve_with_engine(engine, listener, router, shutdown).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected times need the limits of the engine, which are in one place of the file.
+    #[test]
+    fn pages_know_how_many_builds_run_at_once() {
+        let text = r#"
+            state = "rows.sqlite"
+            catalog = "catalog.toml"
+            [koji]
+            profile = "koji"
+            slots = 20
+            [odcs]
+            url = "https://odcs.example.org"
+            slots = 5
+            [web]
+            listen = "127.0.0.1:8080"
+            [web.page.limits]
+            odcs = 4
+            farm = 2
+        "#;
+        let config: config::Config = toml::from_str(text).unwrap();
+        let site = Site::checked(&config, None).unwrap().unwrap();
+        let limits = site.config.page.unwrap().limits;
+        let limits: Vec<_> = limits.iter().map(|(name, limit)| (name.as_str(), *limit)).collect();
+        assert_eq!(limits, [("farm", 2), ("koji", 20), ("odcs", 4)], "what is given for the pages stays");
     }
 }

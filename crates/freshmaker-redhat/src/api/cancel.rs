@@ -9,7 +9,7 @@ use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode};
-use freshmaker_web::{Caller, Problem, ProblemCode, Role, WholeBody};
+use freshmaker_web::{Caller, ProblemCode, WholeBody};
 
 const NOT_YOURS: &str = "You must be an admin to cancel someone else's event.";
 
@@ -29,11 +29,7 @@ pub(super) async fn patch(
         Some(_) => fields.only(&["action"])?,
     }
     let event = found(&api, EventId(id)).await?;
-    let principal = caller.principal.as_ref();
-    let is_admin = principal.is_some_and(|principal| principal.roles.contains(&Role::Admin));
-    if !is_admin && event.envelope.requester.as_deref() != Some(caller.name()) {
-        let problem = Problem::new(ProblemCode::Forbidden, NOT_YOURS);
-        api.web.audit_refusal(&caller, "cancel", &format!("event {id}"), &problem).await;
+    if api.web.must_decide(&caller, "cancel", &event).await.is_err() {
         return Err(Failure::Refused(StatusCode::FORBIDDEN, NOT_YOURS.to_owned()));
     }
     must_run(&event)?;

@@ -70,6 +70,9 @@ async fn forms(
     if let Some(mut summaries) = summaries {
         for form in &mut shown {
             form.builds = Builds::BuildsSummary(summaries.remove(&form.id).unwrap_or_default());
+            if let Some(event) = rows.rows.events.get(&form.id) {
+                form.state_reason = form.reason_of(&event.reason);
+            }
         }
     }
     drop(forms);

@@ -64,6 +64,15 @@ impl Fields {
         items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(bad)).collect()
     }
 
+    /// An object; null is as if it were not there.
+    pub(super) fn object(&self, key: &str) -> Result<Option<Value>, Failure> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(Value::Object(object.clone()))),
+            Some(_) => Err(Failure::bad(format!("\"{key}\" must be a dictionary."))),
+        }
+    }
+
     pub(super) fn flag(&self, key: &str) -> Result<bool, Failure> {
         let bad = || Failure::bad(format!("\"{key}\" must be a boolean."));
         self.0.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(bad))

@@ -6,6 +6,7 @@
 use super::Api;
 use super::answer::Answer;
 use super::filters::KINDS;
+use freshmaker::Client;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::rebuild::{EventState, InboxState, PublicBuildState};
 use freshmaker_web::axum::extract::{Request, State};
@@ -103,7 +104,13 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer {
         let page = web.ask(client.messages(states, Paging::first(1).counted())).await?;
         gauge(&mut text, name, help, page.total.unwrap_or_default());
     }
-    gauge(&mut text, "messaging_tx_to_send", "Messages to send", overview.notifications_waiting);
+    let (waiting, stored) = (overview.notifications_waiting, web.ask(client.subscribe()).await?.position());
+    let sent = u64::try_from(stored).unwrap_or_default().saturating_sub(waiting);
+    let dead = web.ask(client.dead_letters(Paging::first(Paging::LIMIT_MAX))).await?.items;
+    let refused = dead.iter().filter(|message| message.source == Client::REFUSED).count();
+    gauge(&mut text, "messaging_tx_to_send", "Messages to send", waiting);
+    gauge(&mut text, "messaging_tx_sent_ok", "Messages that were sent successfully", sent);
+    gauge(&mut text, "messaging_tx_failed", "Messages that a bus has refused", refused as u64);
     let filter = BuildFilter { kinds: KINDS.to_vec(), ..BuildFilter::default() };
     let builds = web.ask(client.count_builds(filter)).await?;
     for (name, help, state) in [

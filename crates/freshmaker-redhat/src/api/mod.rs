@@ -39,12 +39,26 @@
 //! no engine runs, the answer is 202 and says where the message is; it is not lost. If the message
 //! led to no event, the answer is 422 and says why.
 //!
+//! With an `Idempotency-Key` a request is the same message however often it is sent, as with
+//! `POST /api/3/messages`, and the answer has the same event.
+//!
 //! Unknown keys are refused, and so are an advisory whose event is in progress (unless `force`) and
 //! an event of another advisory or kind. Two requests for one advisory at the same moment may both
 //! be accepted: they share their builds.
 //!
 //! A cancelled event is in its former state until what it started has ended. The answer waits for
 //! that, no longer than for the event of a request, and has the state that is true then.
+//!
+//! An event is cancelled by who has asked for it or an administrator, here, in `/api/3` and by
+//! message: see [`REQUEST_RULES`].
+//!
+//! # Metrics
+//! Those of the service under its names. They are gauges of what is stored, which retention makes
+//! smaller. `messaging_tx_to_send` is the number of notifications that a bus has not got yet, and
+//! `messaging_tx_sent_ok` how many were stored and have got to every bus, by their positions, of
+//! which a database may leave some out. One notification becomes up to four messages on each bus.
+//! `messaging_tx_failed` is the number of messages that a bus has refused for good, among the 1,000
+//! newest dead letters.
 //!
 //! # Errors
 //! `{"status": 400, "error": "Bad Request", "message": "…"}`, also for unknown paths (404), wrong
@@ -68,13 +82,23 @@ mod requests;
 mod routes;
 
 use crate::contracts::{ImageRepositories, Images};
+use crate::messages::request::{ASYNC_BUILD, AsyncBuild, CANCEL_EVENT, CancelEvent, MANUAL_REBUILD, ManualRebuild};
 use freshmaker::time::to_micros;
-use freshmaker_web::Web;
 use freshmaker_web::axum::Router;
+use freshmaker_web::{RequestRule, Web};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+/// Who may make the requests of this crate by message, as by their routes here.
+/// [`FreshmakerApi`] gives them to its [`Web`]; a service that has these requests and only `/api/3`
+/// gives them to [`Web::with_requests`].
+pub const REQUEST_RULES: [RequestRule; 3] = [
+    RequestRule::new::<ManualRebuild>(routes::REBUILDERS).read_by(MANUAL_REBUILD).requester_in("requester"),
+    RequestRule::new::<AsyncBuild>(routes::ASYNC_REBUILDERS).read_by(ASYNC_BUILD).requester_in("requester"),
+    RequestRule::new::<CancelEvent>(routes::REBUILDERS).read_by(CANCEL_EVENT).about_event("event_id"),
+];
 
 /// The REST interface of the Python service Freshmaker, beside that of freshmaker-web.
 ///
@@ -123,15 +147,16 @@ impl FreshmakerApi {
     /// The longest page of a list, in rows.
     pub const PER_PAGE_MAX: u32 = paging::PER_PAGE_MAX;
 
-    /// The interface over the client of this service.
+    /// The interface over the client of this service, whose `/api/3` gets the [`REQUEST_RULES`].
     #[must_use]
     pub fn new(web: Web) -> Self {
+        let web = web.with_requests(REQUEST_RULES);
         Self { web, base: None, images: None, repositories: None, wait: Duration::from_secs(5) }
     }
 
     /// Sets the address under which clients reach the service, for links between pages and for
-    /// redirects: `https://freshmaker.example.org`. Without it, they have `http://` and what the
-    /// request names as `Host`.
+    /// redirects: `https://freshmaker.example.org`. Without it, they have `http://` and the host
+    /// that the request names, whichever that is.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base = Some(url.into().trim_end_matches('/').to_owned());
@@ -170,11 +195,15 @@ impl FreshmakerApi {
 
     /// The same with other routes behind the same layers, see [`Web::router_with`].
     pub fn router_with(&self, others: Router) -> Router {
+        let routes = routes::all(&self.api()).into_router();
+        answer::in_our_form(self.web.router_with(routes.merge(others)))
+    }
+
+    fn api(&self) -> Api {
         let Self { web, base, images, repositories, wait } = self.clone();
         let wait = wait.min(web.config().limits.timeout / 2);
         let (latest, times) = (AtomicI64::new(0), metrics::Times::default());
-        let api = Api(Arc::new(Shared { web, base, images, repositories, wait, latest, times }));
-        answer::in_our_form(self.web.router_with(routes::all(&api).merge(others)))
+        Api(Arc::new(Shared { web, base, images, repositories, wait, latest, times }))
     }
 }
 
@@ -204,7 +233,7 @@ impl std::ops::Deref for Api {
 impl Shared {
     /// Makes the identity of a message as the service does, from the time:
     /// `async_build_1768200000.25`. No two of one process are equal.
-    fn message_id(&self, sort: &str) -> String {
+    fn fresh_message_id(&self, sort: &str) -> String {
         let now = to_micros(self.web.config().clock.now());
         let next = |latest: i64| Some(now.max(latest + 1));
         let before = self.latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();

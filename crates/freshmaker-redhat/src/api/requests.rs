@@ -15,7 +15,7 @@ use freshmaker::rebuild::{EventId, EventRecord, EventState};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
 use freshmaker_web::axum::response::{IntoResponse, Response};
-use freshmaker_web::{Caller, WholeBody};
+use freshmaker_web::{Caller, ProblemCode, Web, WholeBody};
 use serde_json::{Value, json};
 
 /// The numbers of the kinds of events that are about an advisory.
@@ -51,7 +51,7 @@ async fn common(api: &Api, fields: &Fields) -> Result<Common, Failure> {
     }
     let dry_run = fields.flag("dry_run")?;
     fields.flag("force")?;
-    let metadata = fields.get("metadata").filter(|metadata| !metadata.is_null()).cloned();
+    let metadata = fields.object("metadata")?;
     Ok(Common { event, images, dry_run, metadata })
 }
 
@@ -105,10 +105,10 @@ pub(super) async fn manual(
     }
     let advisory = advisory(&fields, event.as_ref())?;
     let force = fields.flag("force")?;
-    if !force {
+    let (msg_id, is_sent) = message_id(&api, "manual_rebuild", &caller, &headers).await?;
+    if !force && !is_sent {
         must_not_run(&api, advisory).await?;
     }
-    let msg_id = api.message_id("manual_rebuild");
     let request = ManualRebuild {
         errata_id: Some(advisory),
         freshmaker_event_id: event.map(|event| event.id.0),
@@ -120,7 +120,8 @@ pub(super) async fn manual(
         msg_id: Some(msg_id.clone()),
         requester: Some(caller.name().to_owned()),
     };
-    let sent = Sent { what: "manual rebuild", on: format!("advisory {advisory}, message {msg_id}"), id: msg_id };
+    let on = format!("advisory {advisory}, message {msg_id}");
+    let sent = Sent { what: "manual rebuild", on, id: msg_id, is_known: is_sent };
     sent.answer(&api, &caller, &place, &request).await
 }
 
@@ -194,7 +195,7 @@ pub(super) async fn named(
     if let Some(event) = event.as_ref().filter(|event| !is_async(event)) {
         return Err(Failure::bad(format!("The event (id={}) is not an async build event.", event.id)));
     }
-    let msg_id = api.message_id("async_build");
+    let (msg_id, is_sent) = message_id(&api, "async_build", &caller, &headers).await?;
     let mut request = AsyncBuild {
         dist_git_branch,
         container_images: images,
@@ -207,8 +208,21 @@ pub(super) async fn named(
     };
     request.container_images = request.names();
     let images = request.container_images.join(" ");
-    let sent = Sent { what: "async build", on: format!("message {msg_id}, {images}"), id: msg_id };
+    let on = format!("message {msg_id}, {images}");
+    let sent = Sent { what: "async build", on, id: msg_id, is_known: is_sent };
     sent.answer(&api, &caller, &place, &request).await
+}
+
+/// The identity of the message of a request, and whether it was sent before: only one with an
+/// `Idempotency-Key` can be.
+async fn message_id(api: &Api, sort: &str, caller: &Caller, headers: &HeaderMap) -> Result<(String, bool), Failure> {
+    match caller.keyed_message(headers)? {
+        Some(id) => {
+            let is_sent = api.web.is_sent(&id).await?;
+            Ok((id, is_sent))
+        }
+        None => Ok((api.fresh_message_id(sort), false)),
+    }
 }
 
 /// A request that is sent: its name and subject for the audit log, and its message.
@@ -216,13 +230,23 @@ struct Sent {
     what: &'static str,
     on: String,
     id: String,
+    /// Whether a message with this identity was there before.
+    is_known: bool,
 }
+
+const KEY_REUSED: &str = "The \"Idempotency-Key\" was used for a request with other content.";
 
 impl Sent {
     /// Sends the request, and answers with its event if there soon is one.
     async fn answer<E: Event>(self, api: &Api, caller: &Caller, place: &Place, request: &E) -> Answer {
-        let (web, client, id) = (&api.web, api.web.client(), self.id);
-        web.audited(caller, self.what, &self.on, web.change(client.send_as(id.as_str(), request))).await?;
+        let (web, client, id, is_known) = (&api.web, api.web.client(), self.id, self.is_known);
+        let sent = web.audited(caller, self.what, &self.on, web.change(client.send_as(id.as_str(), request))).await;
+        match sent {
+            Err(problem) if is_known && problem.code == ProblemCode::Rejected => {
+                return Err(Failure::Refused(StatusCode::UNPROCESSABLE_ENTITY, KEY_REUSED.to_owned()));
+            }
+            sent => drop(sent?),
+        }
         let handled = tokio::time::timeout(api.wait, client.wait_until_handled(&id)).await;
         let Ok(Ok(message)) = handled else { return Ok(waiting(place, &id)) };
         let filter = EventFilter { message_ids: vec![id.clone()], ..EventFilter::default() };
@@ -242,7 +266,7 @@ fn without_event(why: &str) -> Failure {
 
 /// The answer for a message that is not handled yet.
 fn waiting(place: &Place, id: &str) -> Response {
-    let url = format!("{}/api/3/messages/{}/{id}", place.prefix, Client::LOCAL);
+    let url = format!("{}{}", place.prefix, Web::message_path(id));
     let message = "The request is stored, and no handler has made an event of it yet. See \"url\".";
     let form = json!({ "status": 202, "message": message, "message_id": id, "url": url });
     ([(header::LOCATION, url.clone())], told(StatusCode::ACCEPTED, &form)).into_response()

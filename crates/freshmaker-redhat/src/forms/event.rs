@@ -1,7 +1,7 @@
 use super::{BuildForm, Forms, moment};
 use crate::messages::{self, RESERVED_KINDS};
 use freshmaker::Reason;
-use freshmaker::rebuild::{BuildMode, EventId, EventState};
+use freshmaker::rebuild::{BuildMode, EventId, EventState, PublicBuildState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -61,11 +61,33 @@ impl EventForm {
     #[must_use]
     pub fn in_state(mut self, state: EventState, reason: &Reason) -> Self {
         (self.state, self.state_name) = (state.number(), state);
-        self.state_reason.clone_from(&reason.text);
+        self.state_reason = self.reason_of(reason);
         if !state.is_terminal() {
             self.time_done = None;
         }
         self
+    }
+
+    /// Returns the text of a reason. If it counts builds, it counts those that the form has: the
+    /// engine also counts repositories that were prepared for them.
+    pub(crate) fn reason_of(&self, reason: &Reason) -> String {
+        let (mut done, mut ended) = (0, 0);
+        match &self.builds {
+            Builds::Builds(builds) => {
+                done = builds.iter().filter(|build| build.state_name == PublicBuildState::Done).count();
+                ended = builds.len();
+            }
+            Builds::BuildsSummary(summary) => {
+                done += summary.get(PublicBuildState::Done.as_str()).copied().unwrap_or_default();
+                ended += summary.get("total").copied().unwrap_or_default();
+            }
+        }
+        match reason.code.as_str() {
+            "complete" => format!("all {done} builds ended well"),
+            "all_failed" => format!("all {ended} builds are in failed state"),
+            "some_failed" => format!("{} of {ended} builds failed", ended - done.min(ended)),
+            _ => reason.text.clone(),
+        }
     }
 
     /// Returns the same event in version 2 of the form.
@@ -91,14 +113,14 @@ impl Forms<'_> {
         let requested = request.get("container_images").and_then(Value::as_array).into_iter().flatten();
         let metadata = request.get("metadata").and_then(Value::as_object);
         let caused = self.rows.causes.keys().filter(|(_, event)| *event == id);
-        Some(EventForm {
+        let mut form = EventForm {
             id,
             message_id: event.message_id.clone(),
             search_key: event.envelope.search_key.clone(),
             event_type_id: type_id(&event.envelope.kind),
             state: event.state.number(),
             state_name: event.state,
-            state_reason: event.reason.text.clone(),
+            state_reason: String::new(),
             time_created: moment(event.created_at),
             time_done: event.done_at.map(moment),
             url: format!("{}/api/1/events/{id}", self.base),
@@ -114,7 +136,9 @@ impl Forms<'_> {
                 .collect(),
             depending_events: Vec::new(),
             builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
-        })
+        };
+        form.state_reason = form.reason_of(&event.reason);
+        Some(form)
     }
 }
 

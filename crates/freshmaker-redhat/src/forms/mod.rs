@@ -27,7 +27,8 @@
 //!   false or empty.
 //! * `odcs_composes`: the numbers of the repositories that the build waits for, or takes packages
 //!   from.
-//! * `state_reason`: the text of the [`Reason`](freshmaker::Reason), never null.
+//! * `state_reason`: the text of the [`Reason`](freshmaker::Reason), never null. If it says how
+//!   many builds of an event ended how, it counts those that the form has.
 //!
 //! The service has no builds for repositories that are prepared for builds; they are composes of
 //! those builds. So such a repository has no form.

@@ -51,7 +51,7 @@ pub(crate) fn event(row: &Value) -> EventRecord {
             payload: json!({ "container_images": requested, "metadata": metadata }),
         },
         mode: if row["dry_run"] == true { BuildMode::DryRun } else { BuildMode::Real },
-        reason: reason(&row["state_reason"]),
+        reason: Reason::new(row["reason_code"].as_str().unwrap_or("recorded"), text(&row["state_reason"])),
         plan: None,
         builds_open: 0,
         builds_done: 0,

@@ -100,7 +100,10 @@ pub(crate) async fn build(web: &Web, id: BuildId) -> Asked<BuildRecord> {
     get,
     path = "/api/3/builds/{id}",
     tag = "builds",
-    params(("id" = i64, Path, description = "Its number")),
+    params(
+        ("id" = i64, Path, description = "Its number"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the version that the caller has")
+    ),
     responses(
         (status = 200, description = "The build; its version is the ETag", body = BuildView),
         (status = 304, description = "It is in the version that `If-None-Match` names")
@@ -192,7 +195,10 @@ pub(crate) struct GiveUp {
     post,
     path = "/api/3/builds/{id}/give-up",
     tag = "builds",
-    params(("id" = i64, Path, description = "The number of the build")),
+    params(
+        ("id" = i64, Path, description = "The number of the build"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
+    ),
     request_body = GiveUp,
     responses((status = 200, description = "The build, which has ended", body = BuildView))
 )]

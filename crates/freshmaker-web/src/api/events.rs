@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{EventFilter, Paging};
-use freshmaker::client::RetryPart;
+use freshmaker::client::{Client, RetryPart, Sent};
 use freshmaker::plan::{Exclusion, Format};
 use freshmaker::rebuild::{EventId, EventState, RowKey};
 use freshmaker::{ArtifactId, Plan};
@@ -110,7 +110,10 @@ pub(crate) async fn list(
     get,
     path = "/api/3/events/{id}",
     tag = "events",
-    params(("id" = i64, Path, description = "Its number")),
+    params(
+        ("id" = i64, Path, description = "Its number"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the version that the caller has")
+    ),
     responses(
         (status = 200, description = "The event; its version is the ETag", body = EventView),
         (status = 304, description = "It is in the version that `If-None-Match` names")
@@ -167,7 +170,10 @@ pub(crate) struct PlanQuery {
     get,
     path = "/api/3/events/{id}/plan",
     tag = "events",
-    params(("id" = i64, Path, description = "The number of the event"), PlanQuery),
+    params(
+        ("id" = i64, Path, description = "The number of the event"), PlanQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the version that the caller has")
+    ),
     responses(
         (status = 200, description = "The plan; its hash and form are the ETag", content(
             (Object = "application/json"), (String = "image/svg+xml"), (String = "text/plain"),
@@ -303,12 +309,16 @@ async fn matching(web: &Web, headers: &HeaderMap, id: EventId) -> Result<(), Pro
 }
 
 /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as
-/// well goes on for them. Returns the event, which has `cancel_at` until everything has ended.
+/// well goes on for them. That is for those who have asked for the event, and administrators.
+/// Returns the event, which has `cancel_at` until everything has ended.
 #[utoipa::path(
     post,
     path = "/api/3/events/{id}/cancel",
     tag = "events",
-    params(("id" = i64, Path, description = "The number of the event")),
+    params(
+        ("id" = i64, Path, description = "The number of the event"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
+    ),
     responses(
         (status = 200, description = "The event, which is being cancelled", body = EventView),
         (status = 412, description = "It is not in the version that `If-Match` names", body = ProblemBody, content_type = "application/problem+json")
@@ -321,6 +331,7 @@ pub(crate) async fn cancel(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = EventId(id);
+    web.must_decide_about(&caller, "cancel", id).await?;
     web.audited(&caller, "cancel", &format!("event {id}"), async {
         matching(&web, &headers, id).await?;
         web.change(web.client().cancel(id, caller.name())).await
@@ -345,7 +356,10 @@ pub(crate) struct Confirmation {
     post,
     path = "/api/3/events/{id}/confirm",
     tag = "events",
-    params(("id" = i64, Path, description = "The number of the event")),
+    params(
+        ("id" = i64, Path, description = "The number of the event"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
+    ),
     request_body = Confirmation,
     responses((status = 202, description = "The message that starts it", body = Accepted))
 )]
@@ -356,21 +370,22 @@ pub(crate) async fn confirm(
     headers: HeaderMap,
     JsonBody(Confirmation { plan }): JsonBody<Confirmation>,
 ) -> Result<Response, Problem> {
-    let message = confirmed(&web, &caller, EventId(id), &headers, &plan).await?;
-    Ok(accepted("../../", &message, true))
+    let sent = confirmed(&web, &caller, EventId(id), &headers, &plan).await?;
+    Ok(accepted("../../", &sent))
 }
 
-/// Starts a plan, and returns the identity of the message that does.
+/// Starts a plan, and returns the message that does.
 pub(crate) async fn confirmed(
     web: &Web,
     caller: &Caller,
     id: EventId,
     headers: &HeaderMap,
     plan: &Digest,
-) -> Result<String, Problem> {
+) -> Result<Sent, Problem> {
+    web.permitted_again(caller, "confirm", id).await?;
     web.audited(caller, "confirm", &format!("event {id}, plan {plan}"), async {
         matching(web, headers, id).await?;
-        web.change(web.client().confirm(id, plan)).await
+        web.decided(&Client::confirmation(id), web.client().confirm(id, plan)).await
     })
     .await
 }
@@ -397,7 +412,10 @@ pub(crate) enum Part {
     post,
     path = "/api/3/events/{id}/retry",
     tag = "events",
-    params(("id" = i64, Path, description = "The number of the event")),
+    params(
+        ("id" = i64, Path, description = "The number of the event"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
+    ),
     request_body = Retry,
     responses((status = 202, description = "The message of the new event", body = Accepted))
 )]
@@ -408,25 +426,26 @@ pub(crate) async fn retry(
     headers: HeaderMap,
     JsonBody(Retry { part }): JsonBody<Retry>,
 ) -> Result<Response, Problem> {
-    let message = retried(&web, &caller, EventId(id), &headers, part).await?;
-    Ok(accepted("../../", &message, true))
+    let sent = retried(&web, &caller, EventId(id), &headers, part).await?;
+    Ok(accepted("../../", &sent))
 }
 
-/// Does an ended event over, and returns the identity of the message of the new event.
+/// Does an ended event over, and returns the message of the new event.
 pub(crate) async fn retried(
     web: &Web,
     caller: &Caller,
     id: EventId,
     headers: &HeaderMap,
     part: Part,
-) -> Result<String, Problem> {
+) -> Result<Sent, Problem> {
     let (part, name) = match part {
         Part::Failed => (RetryPart::Failed, "failed part"),
         Part::Whole => (RetryPart::Whole, "whole"),
     };
+    web.permitted_again(caller, "retry", id).await?;
     web.audited(caller, "retry", &format!("event {id}, {name}"), async {
         matching(web, headers, id).await?;
-        web.change(web.client().retry(id, part, caller.name())).await
+        web.decided(&part.message(id), web.client().retry(id, part, caller.name())).await
     })
     .await
 }

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use freshmaker::backend::{BuildFilter, EventFilter, Paging, Remedy};
-use freshmaker::client::{Client, FailureGroup, RetryPart};
+use freshmaker::client::{Client, FailureGroup, RetryPart, Sent};
 use freshmaker::rebuild::{BuildId, BuildState, EventId, EventRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -101,21 +101,21 @@ pub(crate) async fn retry(
     caller: Caller,
     JsonBody(cause): JsonBody<Cause>,
 ) -> Result<Response, Problem> {
-    let messages = retried_by_cause(&web, &caller, &cause).await?;
-    let items = messages.into_iter().map(|message_id| Accepted { message_id, new: true }).collect();
+    let items = retried_by_cause(&web, &caller, &cause).await?.iter().map(Accepted::from).collect();
     Ok(problem::json(StatusCode::ACCEPTED, &[], Retried { items }))
 }
 
-/// Does over what failed for one cause, and returns the identities of the messages. Each event has
+/// Does over what failed for one cause, and returns the messages. Each event has
 /// a row of its own in the audit log. If one of them cannot be stored, those before it are: to ask
 /// again goes on with the others.
-pub(crate) async fn retried_by_cause(web: &Web, caller: &Caller, cause: &Cause) -> Result<Vec<String>, Problem> {
+pub(crate) async fn retried_by_cause(web: &Web, caller: &Caller, cause: &Cause) -> Result<Vec<Sent>, Problem> {
     let mut messages = Vec::new();
     for event in not_retried(web, cause).await? {
         match retried(web, caller, event, &HeaderMap::new(), Part::Failed).await {
             Ok(message) => messages.push(message),
-            // Its handler is not there any more; the others do not suffer for it.
-            Err(problem) if problem.code == ProblemCode::Rejected => {}
+            // Its handler is not there any more, or others may ask for such events alone; the rest
+            // does not suffer for it.
+            Err(problem) if matches!(problem.code, ProblemCode::Rejected | ProblemCode::Forbidden) => {}
             Err(problem) => return Err(problem),
         }
     }

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header as names};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use freshmaker::backend::{self, Remedy};
 use freshmaker::client::{Client, Sent};
 use freshmaker::event::Message;
 use serde::{Deserialize, Serialize};
@@ -63,10 +64,70 @@ pub(crate) struct AcceptedBatch {
 
 /// The answer with a message that was stored. `root` is the way from the request to `/api/3/`, so
 /// that the location is right wherever the router is nested.
-pub(crate) fn accepted(root: &str, message_id: &str, new: bool) -> Response {
-    let location = (names::LOCATION, format!("{root}messages/{}/{}", Client::LOCAL, encoded(message_id)));
-    let body = Accepted { message_id: message_id.to_owned(), new };
-    problem::json(StatusCode::ACCEPTED, &[location], body)
+pub(crate) fn accepted(root: &str, sent: &Sent) -> Response {
+    let location = (names::LOCATION, format!("{root}messages/{}/{}", Client::LOCAL, encoded(sent.id())));
+    problem::json(StatusCode::ACCEPTED, &[location], Accepted::from(sent))
+}
+
+impl From<&Sent> for Accepted {
+    fn from(sent: &Sent) -> Self {
+        Self { message_id: sent.id().to_owned(), new: matches!(sent, Sent::New(_)) }
+    }
+}
+
+impl Web {
+    /// The path of a message that was sent through a client, below the router.
+    #[must_use]
+    pub fn message_path(id: &str) -> String {
+        format!("/api/3/messages/{}/{}", Client::LOCAL, encoded(id))
+    }
+
+    /// Whether a message with this identity was sent through a client.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn is_sent(&self, message_id: &str) -> Result<bool, Problem> {
+        let found = async {
+            match self.client().message(Client::LOCAL, message_id).await {
+                Err(error) if error.remedy == Remedy::NotFound => Ok(false),
+                found => found.map(|_| true),
+            }
+        };
+        self.ask(found).await
+    }
+
+    /// Makes a decision whose message has this identity. Of one that was made before, the message
+    /// is known.
+    pub(crate) async fn decided(
+        &self,
+        message_id: &str,
+        decision: impl Future<Output = backend::Result<String>>,
+    ) -> Result<Sent, Problem> {
+        let known = self.is_sent(message_id).await?;
+        let message = self.change(decision).await?;
+        Ok(if known { Sent::Known(message) } else { Sent::New(message) })
+    }
+}
+
+impl Caller {
+    /// The identity of the message that a request with an `Idempotency-Key` sends; `None` without
+    /// that header. Keys of different callers are different.
+    ///
+    /// # Errors
+    /// 400 if the header has not 1 to 255 printable characters, or is there twice.
+    pub fn keyed_message(&self, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+        let Some(key) = header(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem = Problem::new(ProblemCode::BadRequest, "a header cannot be read");
+            return Err(problem.parameter(IDEMPOTENCY_KEY.as_str(), "it must have 1 to 255 printable characters"));
+        }
+        Ok(Some(self.message_id(key)))
+    }
+
+    fn message_id(&self, key: &str) -> String {
+        // Names of principals may have slashes, which must not make two callers one.
+        format!("api/{}/{key}", encoded(self.name()))
+    }
 }
 
 /// A text as one segment of a path, or as a value in a query.
@@ -89,6 +150,10 @@ pub(crate) fn encoded(text: &str) -> String {
 /// A message under an `Idempotency-Key` is stored once, however often it is sent; with other
 /// content under the same key it is refused. Keys of different callers are different. A CloudEvent
 /// has its `source` and `id` for that. The identity is known for as long as the message is kept.
+///
+/// Requests of people are for those who may make them by their own routes, and are made by the
+/// caller, whatever the body says. One that cannot be read is refused; other messages are kept as
+/// dead letters then.
 #[utoipa::path(
     post,
     path = "/api/3/messages",
@@ -132,9 +197,9 @@ pub(crate) async fn send(State(web): State<Web>, caller: Caller, request: Reques
     } else {
         plain(&caller, &headers, read_json(&body)?)?
     };
-    let message = checked(message, "", &caller)?;
+    let message = web.permitted(&caller, "send", checked(message, "", &caller)?, "").await?;
     let sent = store(&web, &caller, message).await?;
-    Ok(accepted("", sent.id(), matches!(sent, Sent::New(_))))
+    Ok(accepted("", &sent))
 }
 
 /// A message as it was described in JSON.
@@ -148,18 +213,8 @@ fn plain(caller: &Caller, headers: &HeaderMap, new: NewMessage) -> Result<Messag
             .map_err(|error| invalid().at("/body_base64", error.to_string()))?,
         _ => return Err(invalid().at("", "it must have one of `body` and `body_base64`")),
     };
-    let key = match header(headers, &IDEMPOTENCY_KEY)? {
-        Some(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            key.to_owned()
-        }
-        Some(_) => {
-            let problem = Problem::new(ProblemCode::BadRequest, "a header cannot be read");
-            return Err(problem.parameter(IDEMPOTENCY_KEY.as_str(), "it must have 1 to 255 printable characters"));
-        }
-        None => format!("{:032x}", fastrand::u128(..)),
-    };
-    // Names of principals may have slashes, which must not make two callers one.
-    let id = format!("api/{}/{key}", encoded(caller.name()));
+    let random = || caller.message_id(&format!("{:032x}", fastrand::u128(..)));
+    let id = caller.keyed_message(headers)?.unwrap_or_else(random);
     Ok(Message { id, topic, headers: fields, body })
 }
 
@@ -204,17 +259,21 @@ async fn store(web: &Web, caller: &Caller, message: Message) -> Result<Sent, Pro
     .await
 }
 
-/// Stores the messages of a batch, in their order. All are read before the first is stored. If one
+/// Stores the messages of a batch, in their order. All are read and permitted before the first is
+/// stored. If one
 /// cannot be stored, those before it are; sending the batch again is the same as once.
 async fn batch(web: &Web, caller: &Caller, messages: Vec<Message>) -> Result<Response, Problem> {
     let messages = (0..).zip(messages).map(|(place, message)| checked(message, &format!("/{place}"), caller));
     let messages: Vec<_> = messages.collect::<Result<_, _>>()?;
-    let mut items = Vec::new();
+    let (mut permitted, mut items) = (Vec::new(), Vec::new());
     for (place, message) in messages.into_iter().enumerate() {
+        permitted.push(web.permitted(caller, "send", message, &format!("/{place}")).await?);
+    }
+    for (place, message) in permitted.into_iter().enumerate() {
         let sent = store(web, caller, message).await;
         let sent =
             sent.map_err(|problem| problem.at(format!("/{place}"), "this one and those after it are not stored"))?;
-        items.push(Accepted { message_id: sent.id().to_owned(), new: matches!(sent, Sent::New(_)) });
+        items.push(Accepted::from(&sent));
     }
     Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBatch { items })).into_response())
 }

@@ -114,7 +114,7 @@ pub(crate) struct Readiness {
 /// One thing that the service needs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Check {
-    /// `storage` or `documents`.
+    /// `storage`, `documents` or `writes`.
     pub(crate) name: &'static str,
     pub(crate) ok: bool,
     /// What is wrong.
@@ -144,11 +144,14 @@ pub(crate) async fn readyz(State(web): State<Web>) -> Response {
 pub(crate) async fn checks(web: &Web) -> Vec<Check> {
     let storage = web.ask(web.client().overview()).await.map(drop);
     let documents = web.ask(web.tokens().list(None, 1)).await.map(drop);
+    // The smallest write: it needs the lock and the right of every write, and leaves nothing.
+    let writes = async { web.client().documents().await?.remove("web.readiness", "none").await };
+    let writes = web.ask(writes).await.map(drop);
     let check = |name, result: Result<(), Problem>| {
         if let Err(problem) = &result {
             tracing::warn!(check = name, problem = problem.detail, "not ready");
         }
         Check { name, ok: result.is_ok(), problem: result.err().map(|problem| problem.code.title()) }
     };
-    vec![check("storage", storage), check("documents", documents)]
+    vec![check("storage", storage), check("documents", documents), check("writes", writes)]
 }

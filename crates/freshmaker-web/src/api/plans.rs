@@ -12,7 +12,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use freshmaker::Plan;
 use freshmaker::artifact::Digest;
-use freshmaker::client::{Applied, KeptPlan};
+use freshmaker::client::{Applied, KeptPlan, Sent};
 use freshmaker::engine::{Foreseen, Previewed};
 use serde::Serialize;
 use serde_json::Value;
@@ -135,7 +135,7 @@ pub(crate) async fn previewed(
     headers: &HeaderMap,
     new: NewMessage,
 ) -> Result<Vec<Previewed>, Problem> {
-    let message = described(caller, headers, new)?;
+    let message = web.permitted(caller, "preview", described(caller, headers, new)?, "").await?;
     let on = format!("topic {}", message.topic);
     // Catalogs are asked: this takes as long as a request may take.
     web.audited(caller, "preview", &on, async {
@@ -195,16 +195,19 @@ pub(crate) const NONE: &str = "the message leads to no plan any more";
     )
 )]
 pub(crate) async fn apply(State(web): State<Web>, caller: Caller, Hash(hash): Hash) -> Result<Response, Problem> {
-    let message = applied(&web, &caller, &hash).await?;
-    Ok(accepted("../../", &message, true))
+    let sent = applied(&web, &caller, &hash).await?;
+    Ok(accepted("../../", &sent))
 }
 
-/// Does what a plan says, and returns the identity of the message that does.
-pub(crate) async fn applied(web: &Web, caller: &Caller, hash: &Digest) -> Result<String, Problem> {
+/// Does what a plan says, and returns the message that does.
+pub(crate) async fn applied(web: &Web, caller: &Caller, hash: &Digest) -> Result<Sent, Problem> {
     web.audited(caller, "apply", &format!("plan {hash}"), async {
         let kept = web.ask(web.client().kept_plan(hash)).await?;
+        web.permitted(caller, "apply", kept.message.clone(), "").await?;
+        let known = web.is_sent(kept.application()).await?;
         match web.client().apply(hash, caller.name()).await? {
-            Applied::Sent(message) => Ok(message),
+            Applied::Sent(message) if known => Ok(Sent::Known(message)),
+            Applied::Sent(message) => Ok(Sent::New(message)),
             Applied::Changed(now) => {
                 let text = now.map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(&now).to_string());
                 Err(Problem::new(ProblemCode::PlanChanged, text))

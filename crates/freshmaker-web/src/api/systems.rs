@@ -4,7 +4,7 @@ use super::paging::answer;
 use super::views::Listing;
 use crate::auth::Caller;
 use crate::extract::{JsonBody, List, Query, System};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemBody, ProblemCode};
 use crate::web::Web;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -106,6 +106,30 @@ pub(crate) struct NewPause {
     pub(crate) reason: String,
 }
 
+/// Refuses the name of a build system that nothing has: no build, no limit that is configured here,
+/// no replica. As long as nothing has names, as in a new service without limits, there is none to
+/// compare with, and all are taken.
+async fn must_be_known(web: &Web, system: &str) -> Result<(), Problem> {
+    let client = web.client();
+    let counts = web.ask(client.count_builds(BuildFilter::default())).await?;
+    let replicas = web.ask(client.replicas()).await?;
+    let limited = replicas.iter().flat_map(|replica| replica.settings.keys());
+    let limited = limited.filter_map(|setting| setting.strip_prefix("limit of ")).map(str::to_owned);
+    let known = counts.into_iter().map(|row| row.system).chain(limited);
+    let known: BTreeSet<String> = known.chain(web.concurrency_limits().into_keys()).collect();
+    let is_known = known.is_empty() || known.contains(system);
+    // A second pause is refused as such.
+    if is_known || web.ask(client.pauses()).await?.iter().any(|pause| pause.system == system) {
+        return Ok(());
+    }
+    let system: String = system.chars().take(NAME_MAX).collect();
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Problem::new(ProblemCode::NotFound, format!("no build system is called {system:?}; there are {known}")))
+}
+
+/// So many characters of an unknown name are told.
+const NAME_MAX: usize = 100;
+
 /// Submits nothing more to a build system, until it is resumed. What it has already goes on.
 #[utoipa::path(
     post,
@@ -113,7 +137,10 @@ pub(crate) struct NewPause {
     tag = "systems",
     params(("system" = String, Path, description = "The registered name of the build system")),
     request_body = NewPause,
-    responses((status = 204, description = "It is paused"))
+    responses(
+        (status = 204, description = "It is paused"),
+        (status = 404, description = "No build system is known by this name; `detail` has those that are", body = ProblemBody, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn pause(
     State(web): State<Web>,
@@ -123,6 +150,7 @@ pub(crate) async fn pause(
 ) -> Result<Response, Problem> {
     let reason: String = reason.chars().take(1000).collect();
     web.audited(&caller, "pause", &format!("system {system}"), async {
+        must_be_known(&web, &system).await?;
         web.change(web.client().pause(&system, &reason, caller.name())).await
     })
     .await?;

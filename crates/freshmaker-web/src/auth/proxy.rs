@@ -20,6 +20,11 @@ pub struct ProxyConfig {
     /// caller is not known.
     #[serde(deserialize_with = "header_name")]
     pub user_header: HeaderName,
+    /// The realm of Kerberos that is taken off names: with `EXAMPLE.COM`, `alice@EXAMPLE.COM` is
+    /// `alice`, as in the service Freshmaker. Names of other realms stay whole, so that they are
+    /// those of other people. Default: none.
+    #[serde(default)]
+    pub realm: Option<String>,
     /// The header with the groups of the user. Default: none.
     #[serde(default, deserialize_with = "some_header_name")]
     pub groups_header: Option<HeaderName>,
@@ -64,10 +69,14 @@ impl ProxyConfig {
     /// ```
     #[must_use]
     pub fn new(peers: Vec<Network>, user_header: HeaderName) -> Self {
-        Self { peers, user_header, groups_header: None, groups_separator: comma(), address_header: None }
+        let (realm, groups_header, address_header) = (None, None, None);
+        Self { peers, user_header, realm, groups_header, groups_separator: comma(), address_header }
     }
 
     pub(crate) fn fault(&self) -> Option<String> {
+        if self.realm.as_ref().is_some_and(|realm| realm.is_empty() || realm.contains('@')) {
+            return Some("realm: what stands behind the @ of names, such as EXAMPLE.COM".to_owned());
+        }
         self.peers.is_empty().then(|| "peers: name the addresses of the proxy".to_owned())
     }
 
@@ -87,7 +96,12 @@ impl ProxyConfig {
         if groups.len() > GROUPS_MAX || groups.iter().any(|group| group.len() > Principal::NAME_MAX) {
             return Err(Problem::refused("the caller is in too many groups, or one has too long a name"));
         }
-        Ok(Some((user.to_owned(), groups)))
+        Ok(Some((self.without_realm(user).to_owned(), groups)))
+    }
+
+    fn without_realm<'a>(&self, user: &'a str) -> &'a str {
+        let name = self.realm.as_ref().and_then(|realm| user.strip_suffix(realm.as_str())?.strip_suffix('@'));
+        name.unwrap_or(user)
     }
 
     /// The address of the client, as the proxy tells it.

@@ -108,6 +108,10 @@ impl Allowed {
     /// Those who may ask for rebuilds and decide about them.
     pub const REBUILDERS: Self = Self::Roles(&[Role::Admin, Role::ManualRebuilder]);
 
+    /// Those who may ask for something; for what is decided by what they ask for, see
+    /// [`RequestRule`](crate::RequestRule).
+    pub const REQUESTERS: Self = Self::Roles(&[Role::Admin, Role::ManualRebuilder, Role::FreshmakerAsyncRebuilders]);
+
     /// Checks that this principal is allowed.
     ///
     /// # Errors

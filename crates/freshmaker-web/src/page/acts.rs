@@ -89,8 +89,8 @@ async fn confirm(visit: Visit, Number(id): Number, Form(form): Form<Confirmed>) 
     let Visit { web, caller, root, .. } = &visit;
     let plan: Digest = form.plan.parse().map_err(|_| Problem::new(ProblemCode::Invalid, "this is no plan"))?;
     let headers = seen(form.version);
-    let message = events::confirmed(web, caller, EventId(id), &headers, &plan).await?;
-    see_message(root, &message, "confirmed")
+    let sent = events::confirmed(web, caller, EventId(id), &headers, &plan).await?;
+    see_message(root, sent.id(), "confirmed")
 }
 
 /// What the form to retry an event sends.
@@ -101,8 +101,8 @@ struct Retried {
 
 async fn retry(visit: Visit, Number(id): Number, Form(Retried { part }): Form<Retried>) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = &visit;
-    let message = events::retried(web, caller, EventId(id), &HeaderMap::new(), part).await?;
-    see_message(root, &message, "retried")
+    let sent = events::retried(web, caller, EventId(id), &HeaderMap::new(), part).await?;
+    see_message(root, sent.id(), "retried")
 }
 
 async fn retry_group(visit: Visit, Form(cause): Form<Cause>) -> Result<Response, Problem> {
@@ -152,8 +152,8 @@ async fn resolve(visit: Visit, Name(id): Name, Form(form): Form<Resolved>) -> Re
 
 async fn apply(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = &visit;
-    let message = plans::applied(web, caller, &hash).await?;
-    see_message(root, &message, "applied")
+    let sent = plans::applied(web, caller, &hash).await?;
+    see_message(root, sent.id(), "applied")
 }
 
 async fn pause(visit: Visit, System(system): System, Form(form): Form<NewPause>) -> Result<Response, Problem> {

@@ -57,6 +57,7 @@ struct EventPage {
     history_hidden: usize,
     in_event: String,
     may_decide: bool,
+    may_cancel: bool,
 }
 
 impl EventPage {
@@ -140,6 +141,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let history_hidden = history.len().saturating_sub(HISTORY_MAX);
     history.drain(..history_hidden);
     let title = format!("Event {id}: {}", text::plain(&event.envelope.search_key));
+    let may_cancel = visit.caller.may_decide(&event);
     let page = EventPage {
         frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
         subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
@@ -158,6 +160,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         history_hidden,
         in_event: format!("?event={id}"),
         may_decide: visit.may(Allowed::REBUILDERS),
+        may_cancel,
     };
     answer(&visit, &page)
 }

@@ -150,3 +150,46 @@ async fn routes_of_a_service_have_the_same_guards() {
     let token = service.token("ci", &[Role::Admin]).await;
     assert_eq!(ask(&router, with(request(Method::GET, "/own"), "authorization", &token)).await.body, b"token:ci");
 }
+
+/// The names of a proxy that logs in by Kerberos have a realm, those of a configuration have none.
+#[tokio::test(start_paused = true)]
+async fn the_realm_of_names_is_taken_off() {
+    let service = Service::new(|config| {
+        let user = HeaderName::from_static("x-remote-user");
+        let mut proxy = ProxyConfig::new(vec!["127.0.0.1".parse().unwrap()], user);
+        proxy.realm = Some("EXAMPLE.COM".to_owned());
+        config.authentication.proxy = Some(proxy);
+        let mut admins = Members::default();
+        admins.users.insert("alice".to_owned());
+        config.access.roles.insert(Role::Admin, admins);
+    });
+    let as_user = |user: &str| ask(&service.router, with(request(Method::GET, "/api/3/audit"), "x-remote-user", user));
+    for name in ["alice", "alice@EXAMPLE.COM"] {
+        assert_eq!(as_user(name).await.status, 200, "{name}");
+    }
+    for name in
+        ["alice@OTHER.COM", "alice@example.com", "alice@EXAMPLE.COM@OTHER.COM", "bob@EXAMPLE.COM", "aliceEXAMPLE.COM"]
+    {
+        assert_eq!(as_user(name).await.problem(), "forbidden", "{name}");
+    }
+    for name in ["@EXAMPLE.COM", "local@EXAMPLE.COM", "token:ci@EXAMPLE.COM"] {
+        assert_eq!(as_user(name).await.problem(), "unauthenticated", "{name}");
+    }
+}
+
+/// Links and redirects are made of it.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_none_is_refused() {
+    let service = Service::new(|config| config.access.read = ReadAccess::Public);
+    let ask_host = |host: &str| ask(&service.router, with(request(Method::GET, "/healthz"), "host", host));
+    for host in ["freshmaker.example.org", "localhost:8080", "[::1]:80"] {
+        assert_eq!(ask_host(host).await.status, 200, "{host}");
+    }
+    for host in ["evil\"><x", "", "a/b", "alice@localhost", "localhost:80:80"] {
+        assert_eq!(ask_host(host).await.problem_at(), ("bad_request".into(), "host".into()), "{host}");
+    }
+    let twice = with(with(request(Method::GET, "/healthz"), "host", "localhost"), "host", "localhost");
+    assert_eq!(ask(&service.router, twice).await.problem_at(), ("bad_request".into(), "host".into()));
+    let absolute = request(Method::GET, "http://user@localhost/healthz");
+    assert_eq!(ask(&service.router, absolute).await.problem_at(), ("bad_request".into(), "host".into()));
+}

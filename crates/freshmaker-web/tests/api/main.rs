@@ -13,6 +13,7 @@ mod observability;
 mod pages;
 mod plans;
 mod reads;
+mod requests;
 mod server;
 mod strangers;
 mod stream;

@@ -19,9 +19,10 @@ async fn a_plan_is_looked_at_and_then_applied_as_it_is() {
     assert_eq!(service.get(&format!("{path}/diff")).await.json()["same"], true);
 
     let first = service.post(&format!("{path}/apply"), &Value::Null).await;
-    assert_eq!(first.status, 202);
+    assert_eq!((first.status.as_u16(), &first.json()["new"]), (202, &json!(true)));
     let again = service.post(&format!("{path}/apply"), &Value::Null).await;
     assert_eq!(again.json()["message_id"], first.json()["message_id"], "two people apply it, and it is done once");
+    assert_eq!(again.json()["new"], false);
     service.settle().await;
     let events = service.get("/api/3/events").await.json();
     assert_eq!((events["items"].as_array().unwrap().len(), &events["items"][0]["state"]), (1, &json!("COMPLETE")));
@@ -61,6 +62,33 @@ async fn a_build_system_is_paused_and_resumed() {
     assert_eq!((&pauses["items"][0]["system"], &pauses["items"][0]["reason"]), (&json!("builder"), &reason["reason"]));
     assert_eq!(service.post("/api/3/systems/builder/resume", &Value::Null).await.status, 204);
     assert_eq!(service.post("/api/3/systems/builder/resume", &Value::Null).await.problem(), "rejected");
+}
+
+/// A name with a mistake in it must not look like a pause.
+#[tokio::test(start_paused = true)]
+async fn a_build_system_that_nobody_knows_is_not_paused() {
+    let service = Service::new(|config| {
+        config.authentication.none = true;
+        let mut page = freshmaker_web::PageConfig::default();
+        page.limits.insert("koji".to_owned(), 20);
+        config.page = Some(page);
+    });
+    let reason = json!({"reason": "the farm is moved"});
+    // Before there are builds of it, a client may pause what it likes.
+    service.engine.client().pause("nonsense", "a mistake", "alice").await.unwrap();
+    service.push("base").await;
+    service.settle().await;
+    let unknown = service.post("/api/3/systems/nonsens/pause", &reason).await;
+    assert_eq!(unknown.problem(), "not_found");
+    let detail = unknown.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(detail, "no build system is called \"nonsens\"; there are builder, koji");
+    assert_eq!(service.post("/api/3/systems/nonsense/pause", &reason).await.problem(), "rejected", "it is paused");
+    for known in ["nonsense", "builder", "koji"] {
+        if known != "nonsense" {
+            assert_eq!(service.post(&format!("/api/3/systems/{known}/pause"), &reason).await.status, 204, "{known}");
+        }
+        assert_eq!(service.post(&format!("/api/3/systems/{known}/resume"), &Value::Null).await.status, 204, "{known}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

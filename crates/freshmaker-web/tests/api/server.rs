@@ -38,6 +38,14 @@ async fn a_server_answers_and_ends_its_streams() {
         .unwrap();
     assert!(until(&mut large, "headers_too_large").await.starts_with("HTTP/1.1 431"));
 
+    let mut nowhere = TcpStream::connect(address).await.unwrap();
+    nowhere.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
+    let told = until(&mut nowhere, "is missing").await;
+    assert!(told.starts_with("HTTP/1.1 400") && told.contains("\"parameter\":\"host\""), "{told}");
+    let mut old = TcpStream::connect(address).await.unwrap();
+    old.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+    assert!(until(&mut old, "open_to_network").await.contains(" 403 "), "it has no host, and need not");
+
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /api/3/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     until(&mut stream, "retry: 2000").await;

@@ -46,7 +46,9 @@ async fn a_failed_part_is_done_over() {
     let path = format!("/api/3/events/{id}/retry");
     assert_eq!(service.post(&path, &json!({"part": "half"})).await.problem_at(), ("invalid".into(), "/part".into()));
     let answer = service.post(&path, &json!({"part": "failed"})).await;
-    assert_eq!(answer.status, 202);
+    assert_eq!((answer.status.as_u16(), &answer.json()["new"]), (202, &json!(true)));
+    let again = service.post(&path, &json!({"part": "failed"})).await.json();
+    assert_eq!((&again["message_id"], &again["new"]), (&answer.json()["message_id"], &json!(false)));
     // From `/api/3/events/7/retry`, this leads to `/api/3/messages/…`.
     let location = answer.header("location").strip_prefix("../../").unwrap().to_owned();
     assert_eq!(service.get(&format!("/api/3/{location}")).await.json()["source"], "local");

@@ -115,6 +115,8 @@ async fn wrong_bodies_name_what_is_wrong() {
         ("builds/", json!({ "errata_id": 1, "container_images": ["foo"] }), "\"container_images\": \"foo\" is no"),
         ("builds/", json!({ "errata_id": 1, "dry_run": "yes" }), "\"dry_run\" must be a boolean."),
         ("builds/", json!({ "errata_id": 1, "dry-run": true }), unknown),
+        ("builds/", json!({ "errata_id": 1, "metadata": "x" }), "\"metadata\" must be a dictionary."),
+        ("builds/", json!({ "errata_id": 1, "metadata": [] }), "\"metadata\" must be a dictionary."),
         ("builds/", json!({ "errata_id": 1, "requester": "root" }), "\"requester\" is not known here"),
         ("builds/", json!({ "errata_id": 1, "bundle_related_image_overrides": { "a": 1 } }), "Manual image overriding"),
         (

@@ -6,6 +6,8 @@ use crate::fixture::store;
 use freshmaker::Client;
 use freshmaker::rebuild::EventId;
 use freshmaker_testing::counted::CountedStorage;
+use freshmaker_testing::world::World;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 #[tokio::test(start_paused = true)]
@@ -60,6 +62,30 @@ async fn both_versions_count_the_same_builds() {
                     "{id}"
                 );
             }
+        }
+    }
+}
+
+/// A reason that counts builds counts those that stand beside it.
+#[tokio::test(start_paused = true)]
+async fn reasons_count_the_builds_that_are_shown() {
+    for (code, ours, shown) in [
+        ("complete", "all 6 builds ended well", "all 3 builds ended well"),
+        ("some_failed", "1 of 6 builds failed", "1 of 4 builds failed"),
+        ("all_failed", "all 6 builds are in failed state", "all 4 builds are in failed state"),
+        ("recorded", "all 6 builds ended well", "all 6 builds ended well"),
+    ] {
+        let world = World::new();
+        let mut fixture = recorded()["fixture"].clone();
+        let events = fixture["events"].as_array_mut().unwrap();
+        let event = events.iter_mut().find(|event| event["id"] == 1).unwrap();
+        (event["reason_code"], event["state_reason"]) = (json!(code), json!(ours));
+        store(world.storage.as_ref(), &fixture).await;
+        let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+        let router = api(&world, client, open()).router();
+        for path in ["/api/1/events/1", "/api/2/events/1", "/api/1/events/1?show_full_json=False"] {
+            let told: Value = get(&router, path).await.json();
+            assert_eq!(told["state_reason"], shown, "{path}: {told}");
         }
     }
 }

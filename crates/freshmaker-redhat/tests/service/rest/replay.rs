@@ -368,6 +368,8 @@ async fn metrics_have_the_names_of_the_service() {
             "messaging_rx_processed_ok_total 0",
             "messaging_rx_failed_total 0",
             "messaging_tx_to_send_total 0",
+            "messaging_tx_sent_ok_total 0",
+            "messaging_tx_failed_total 0",
             "freshmaker_artifact_build_done_total 3",
             "freshmaker_artifact_build_failed_total 1",
             "freshmaker_artifact_build_canceled_total 0",

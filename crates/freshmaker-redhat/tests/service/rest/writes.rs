@@ -1,6 +1,6 @@
 //! What callers ask for becomes messages, and events if an engine runs.
 
-use super::{JSON, api, ask, cancel, deciding, get, open, post, request, while_running};
+use super::{JSON, api, ask, cancel, deciding, get, open, post, request, skip_async, while_running};
 use crate::each;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::rebuild::{EventId, EventState, InboxState};
@@ -195,4 +195,75 @@ async fn the_wait_is_bounded() {
     let router = api(&world, client(&world), config).wait(Duration::from_secs(3600)).router();
     let told = ask(&router, request("POST", "/api/1/builds/", &[JSON], r#"{"errata_id": 7}"#)).await;
     assert_eq!(told.status, 202, "{told:?}");
+}
+
+/// As with `POST /api/3/messages`.
+#[tokio::test(start_paused = true)]
+async fn a_key_makes_a_request_one_request() {
+    for world in each() {
+        let engine = world.builder().on(rebuild).on(skip_async).build().unwrap();
+        let router = api(&world, engine.client(), open()).router();
+        world.builds.hold(&ArtifactId::new("app"));
+        while_running(&engine, async {
+            for (path, body, other) in [
+                ("/api/1/builds/", json!({ "errata_id": 7 }), json!({ "errata_id": 7, "metadata": {} })),
+                (
+                    "/api/2/async-builds/",
+                    json!({ "dist_git_branch": "main", "container_images": ["foo"] }),
+                    json!({ "dist_git_branch": "main", "container_images": ["bar"] }),
+                ),
+            ] {
+                let keyed = |key: &str, body: &Value| {
+                    ask(&router, request("POST", path, &[JSON, ("idempotency-key", key)], body.to_string()))
+                };
+                let first = keyed(path, &body).await;
+                assert_eq!((first.status, &first.json()["message_id"]), (200, &json!(format!("api/local/{path}"))));
+                let again = keyed(path, &body).await;
+                assert_eq!((again.status, again.json()["id"].clone()), (200, first.json()["id"].clone()), "{again:?}");
+                let reused = keyed(path, &other).await;
+                assert_eq!(reused.status, 422, "{reused:?}");
+                assert!(reused.error().contains("\"Idempotency-Key\""), "{reused:?}");
+                let wrong = keyed("a b", &body).await;
+                assert_eq!((wrong.status, wrong.error().contains("idempotency-key")), (400, true), "{wrong:?}");
+            }
+        })
+        .await;
+        assert_eq!(events(&engine.client()).await.len(), 2);
+    }
+}
+
+/// The key is a part of the address at which the message is.
+#[tokio::test(start_paused = true)]
+async fn the_place_of_a_message_with_a_key_can_be_followed() {
+    let world = World::new();
+    let router = api(&world, client(&world), open()).router();
+    let headers = [JSON, ("idempotency-key", "a/b?c#d%2F")];
+    let told = ask(&router, request("POST", "/api/1/builds/", &headers, r#"{"errata_id": 7}"#)).await;
+    assert_eq!(told.status, 202, "{told:?}");
+    let there = get(&router, told.json()["url"].as_str().unwrap()).await;
+    assert_eq!((there.status, &there.json()["id"]), (200, &json!("api/local/a/b?c#d%2F")), "{there:?}");
+}
+
+/// What Freshmaker's metrics say of messages out.
+#[tokio::test(start_paused = true)]
+async fn messages_out_are_counted() {
+    for world in each() {
+        let engine = world.builder().on(rebuild).build().unwrap();
+        let router = api(&world, engine.client(), open()).router();
+        engine.client().send(&request_of(7)).await.unwrap();
+        world.settle(&engine).await;
+        let told = get(&router, "/api/1/monitor/metrics").await.body;
+        let value = |name: &str| {
+            let line = told.lines().find(|line| line.starts_with(&format!("{name}_total "))).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let stored = engine.client().subscribe().await.unwrap().position();
+        assert!(stored > 0);
+        assert_eq!(value("messaging_tx_sent_ok") + value("messaging_tx_to_send"), stored.unsigned_abs());
+        assert_eq!((value("messaging_tx_to_send"), value("messaging_tx_failed")), (0, 0));
+    }
+}
+
+fn request_of(advisory: i64) -> ManualRebuild {
+    serde_json::from_value(json!({ "errata_id": advisory })).unwrap()
 }
