@@ -153,6 +153,12 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     Ok(recipe)
 }
 
+/// Returns the name that a comment at the beginning of a file gives, even if builders refuse the
+/// file for what comes later.
+pub(super) fn name_in(text: &str) -> Option<String> {
+    lines::read(text).ok()?.image.map(|(_, name)| name)
+}
+
 /// Returns whether the frontend of a file is that of BuildKit, from Docker Hub or a mirror of it.
 fn is_usual(frontend: &str) -> bool {
     let image = frontend.parse::<ImageReference>();
