@@ -4,14 +4,14 @@ use crate::args::{Act, Directory};
 use crate::ask::{self, answer, familiar, find, line};
 use crate::records::{Hold, Records};
 use crate::site::{SYSTEM, Site};
-use crate::{Outcome, Result, check, complain, handlers, live::LiveCatalog, rollback, say, sources::Sources};
+use crate::{Outcome, Result, check, complain, handlers, live::LiveCatalog, restore, rollback, say, sources::Sources};
 use freshmaker::Engine;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::{Clock, Paging};
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Preview, SystemClock};
 use freshmaker::handler::{ImagePushed, RebuildRequested};
-use freshmaker::memory::MemoryStorage;
+use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
 use freshmaker::plan::Format;
 use freshmaker::rebuild::{EventId, InboxRecord};
 use freshmaker_web::{NewToken, Role, Tokens};
@@ -34,6 +34,11 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
         _ => {}
     }
     let site = Site::open(&directory.path)?;
+    if let Act::Restore { file } = &act {
+        let kept = restore::run(&site, file).await?;
+        let done = format!("{} is the database now; what it replaces is kept as {}", file.display(), kept.display());
+        return answer(directory, &json!({ "done": done, "kept": kept }), &format!("{done}\n")).map(|()| Outcome::Good);
+    }
     let client = site.client().await?;
     let records = Records::new(client.clone());
     let done = match act {
@@ -55,13 +60,11 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
             "builds are started again".to_owned()
         }
         Act::Hold { image, reason, by } => {
+            let image = reference(&find(&site, &image)?)?;
             records.hold(&image, &Hold { reason, by }).await?;
             format!("{} is not rebuilt until `image_service release {image}`", image.familiar())
         }
-        Act::Release { image } => match records.release(&image).await? {
-            true => format!("{} is rebuilt again when something changes", image.familiar()),
-            false => return Err(format!("{} is not held", image.familiar()).into()),
-        },
+        Act::Release { image } => release(&site, &records, &image).await?,
         Act::DeadLetters { requeue: None } => return dead_letters(directory, &client).await,
         Act::DeadLetters { requeue: Some(id) } => {
             let source = source_of_letter(&client, &id).await?;
@@ -82,6 +85,18 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
     };
     answer(directory, &json!({ "done": done }), &format!("{done}\n"))?;
     Ok(Outcome::Good)
+}
+
+/// Ends a hold of an image, by any of its names; also of one that the tree does not have any more.
+async fn release(site: &Site, records: &Records, name: &str) -> Result<String> {
+    let known = find(site, name).and_then(|id| reference(&id));
+    let given = name.parse::<ImageReference>().map_err(Into::into);
+    for image in [known, given].into_iter().flatten() {
+        if records.release(&image).await? {
+            return Ok(format!("{} is rebuilt again when something changes", image.familiar()));
+        }
+    }
+    Err(format!("{name} is not held").into())
 }
 
 /// Events that say that images have changed.
@@ -121,12 +136,12 @@ async fn send(
     digest: Option<Digest>,
     by: String,
 ) -> Result<String> {
-    // What a base is now is asked, so that everything is built on the same.
-    let digest = match (digest, images.as_slice()) {
-        (None, [name]) => now(site, name).await?,
-        (digest, _) => digest,
-    };
-    let changes = changes(site, &images, alone, digest.as_ref(), &by)?;
+    let mut changes = changes(site, &images, alone, digest.as_ref(), &by)?;
+    let registries = site.registries()?;
+    for base in changes.bases.iter_mut().filter(|base| base.digest.is_none()) {
+        // What a base is now is asked, so that everything is built on the same.
+        base.digest = Some(registries.head(&reference(&ArtifactId::new(base.image.as_str()))?).await?);
+    }
     let mut sent = Vec::new();
     for base in &changes.bases {
         sent.push(client.send(base).await?);
@@ -135,17 +150,6 @@ async fn send(
         sent.push(client.send(own).await?);
     }
     Ok(format!("sent {}; `image_service show` lists what becomes of it", sent.join(", ")))
-}
-
-/// Returns what a base is now; `None` for an image of the tree.
-async fn now(site: &Site, name: &str) -> Result<Option<Digest>> {
-    let id = find(site, name)?;
-    let catalog = site.catalog()?;
-    if catalog.graph().get(&id).is_some_and(freshmaker::Artifact::buildable) {
-        return Ok(None);
-    }
-    let image: ImageReference = id.as_str().parse().map_err(|error| format!("{id}: {error}"))?;
-    Ok(Some(site.registries()?.head(&image).await?))
 }
 
 /// Returns what decides about events without doing anything.
@@ -163,9 +167,10 @@ async fn preview(site: &Site) -> Result<Preview> {
         .policy(policy)
         .facts(["manual"])
         .catalog("tree", Arc::new(live))
-        .build_system(SYSTEM, Arc::new(crate::serve::build_system(site)?));
+        // Nothing is built, and no directory is made for it.
+        .build_system(SYSTEM, Arc::new(MemoryBuildSystem::default()));
     // A preview waits for nothing.
-    Ok(handlers::on(builder, &records, &site.config.freeze, Duration::ZERO).preview()?)
+    Ok(handlers::on(builder, &records, None, &site.config.freeze, Duration::ZERO).preview()?)
 }
 
 /// Writes what would be rebuilt if these images had changed.

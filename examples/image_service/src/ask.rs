@@ -31,16 +31,21 @@ pub(crate) fn answer(directory: &Directory, value: &impl Serialize, text: &str) 
     say(text)
 }
 
-/// Adds a line; what comes from elsewhere must not drive a terminal.
+/// Adds a line; what comes from elsewhere must not drive a terminal. Further lines of it are
+/// indented, so that they cannot be taken for lines of ours.
 pub(crate) fn line(text: &mut String, line: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{}", plain(line));
+    for (number, line) in line.trim_end().lines().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}{}", if number == 0 { "" } else { "    " }, plain(line));
+    }
 }
 
 /// What `status` says.
 #[derive(Serialize)]
 struct Status {
     images: Vec<ImageStatus>,
+    /// What is wrong with the tree.
+    problems: Vec<String>,
     pauses: Vec<Pause>,
     overview: serde_json::Value,
 }
@@ -84,19 +89,20 @@ async fn read(site: &Site, client: &Client) -> Result<Status> {
     let mut holds = records.holds().await?;
     let mut open = open_builds(client).await?;
     let revisions = &Sources::default().read(site)?.revisions;
-    let images = Look { recipes: &recipes, revisions, records: &records, snapshot: &snapshot }.all().await;
-    let images = images.into_iter().map(|condition| ImageStatus {
+    let look = Look { recipes: &recipes, revisions, records: &records, snapshot: &snapshot };
+    let images = look.all().await.into_iter().chain(look.left_out());
+    let images = images.map(|condition| ImageStatus {
         build: open.remove(&condition.image),
         hold: holds.remove(condition.image.as_str()),
         condition,
     });
-    let (images, pauses) = (images.collect(), client.pauses().await?);
+    let (images, pauses) = (images.collect::<Vec<_>>(), client.pauses().await?);
     let overview = client.overview().await?;
     let overview = json!({ "messages_waiting": overview.messages_waiting, "messages_dead": overview.messages_dead,
         "builds_waiting": overview.builds_waiting, "builds_running": overview.builds_running,
         "builds_done": overview.builds_done, "builds_reused": overview.builds_reused,
         "builds_failed": overview.builds_failed });
-    Ok(Status { images, pauses, overview })
+    Ok(Status { images, problems: recipes.problems, pauses, overview })
 }
 
 fn text(status: &Status) -> String {
@@ -104,10 +110,16 @@ fn text(status: &Status) -> String {
     for ImageStatus { condition, build, hold } in &status.images {
         let name = familiar(&condition.image);
         let mut about = condition.because.clone();
-        about.extend(build.as_ref().map(|build| format!("{}: {}", build.state, first_sentence(&build.reason.text))));
+        about.extend(build.as_ref().map(|build| format!("{}: {}", build.state, cause(&build.reason.text))));
         about.extend(hold.as_ref().map(|hold| format!("held by {}: {}", hold.by, hold.reason)));
         let about = if about.is_empty() { String::new() } else { format!("  ({})", about.join("; ")) };
         line(&mut text, &format!("{:<8} {name}{about}", condition.standing.as_str()));
+    }
+    for problem in &status.problems {
+        // One that is about an image is beside it already.
+        if !status.images.iter().any(|image| image.condition.because.contains(problem)) {
+            line(&mut text, &format!("problem: {problem}"));
+        }
     }
     for Pause { reason, by, since, .. } in &status.pauses {
         line(&mut text, &format!("paused since {since} by {by}: {reason}"));
@@ -126,9 +138,12 @@ fn text(status: &Status) -> String {
     text
 }
 
-/// Leaves out the end of the log, which `logs` shows line by line.
-fn first_sentence(text: &str) -> &str {
-    text.split("; its log ends: ").next().unwrap_or(text)
+/// Returns why a build has failed, with the last two lines of its log: the last one says which step
+/// failed, and the one before often why. `logs` shows all.
+pub(crate) fn cause(text: &str) -> String {
+    let Some((what, log)) = text.split_once("; its log ends: ") else { return text.to_owned() };
+    let lines: Vec<&str> = log.split(" | ").map(|line| line.trim_start_matches("image_service: ")).collect();
+    format!("{what}: {}", lines[lines.len().saturating_sub(2)..].join("; "))
 }
 
 /// Returns an image as people write it.
@@ -137,7 +152,7 @@ pub(crate) fn familiar(image: &ArtifactId) -> String {
 }
 
 /// Returns the builds that have not ended, by image.
-async fn open_builds(client: &Client) -> Result<BTreeMap<ArtifactId, BuildRecord>> {
+pub(crate) async fn open_builds(client: &Client) -> Result<BTreeMap<ArtifactId, BuildRecord>> {
     let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
     let filter = BuildFilter { states, ..BuildFilter::default() };
     let page = |paging| client.builds(filter.clone(), paging);
@@ -185,7 +200,7 @@ fn about_build(build: &BuildRecord) -> String {
         build.id,
         build.state,
         familiar(&build.key.artifact),
-        first_sentence(&build.reason.text)
+        cause(&build.reason.text)
     )
 }
 
@@ -205,13 +220,17 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
     let site = Site::open(&directory.path)?;
     let client = site.client().await?;
     let records = site.records().await?;
-    let id = find(&site, image)?;
     let (root, naming) = site.tree()?.ok_or("the manifest of the tree names no Containerfiles")?;
     let recipes = Recipes::scan(&root, &naming)?;
+    let left_out = recipes.left_out_as(image);
+    let id = left_out.clone().map_or_else(|| find(&site, image), Ok)?;
     let reference: ImageReference = id.as_str().parse().map_err(|error| format!("{id}: {error}"))?;
     let (revisions, snapshot) = (&Sources::default().read(&site)?.revisions, site.registries()?.snapshot());
     let look = Look { recipes: &recipes, revisions, records: &records, snapshot: &snapshot };
-    let condition = look.one(reference).await;
+    let condition = match left_out.and_then(|id| look.left_out().find(|condition| condition.image == id)) {
+        Some(condition) => condition,
+        None => look.one(reference).await,
+    };
     let filter = BuildFilter { artifacts: vec![id.clone()], ..BuildFilter::default() };
     let builds = client.builds(filter, Paging::first(3)).await?.items;
     let attempts = client.attempts_of(builds.iter().map(|build| build.id).collect()).await?;
@@ -313,5 +332,24 @@ pub(crate) async fn logs(directory: &Directory, image: &str, follow: bool) -> Re
             });
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_what_the_log_ends_with() {
+        let text = "the program ended with status 1; its log ends: make | no such header | image_service: build failed";
+        assert_eq!(cause(text), "the program ended with status 1: no such header; build failed");
+        assert_eq!(cause("it was cancelled"), "it was cancelled");
+    }
+
+    #[test]
+    fn what_has_several_lines_cannot_pass_for_ours() {
+        let mut text = String::new();
+        line(&mut text, "app: expected =\nfresh    other\n");
+        assert_eq!(text, "app: expected =\n    fresh    other\n");
     }
 }

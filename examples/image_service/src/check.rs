@@ -4,12 +4,14 @@ use crate::args::Directory;
 use crate::ask::line;
 use crate::site::Site;
 use crate::watch::followed;
-use crate::{Outcome, Result, live::Read, say, web};
+use crate::{Outcome, Result, hooks, live::Read, say, web};
 use freshmaker::backend::Remedy;
 use freshmaker_local::command::CommandConfig;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use std::fmt::Display;
+use std::net::TcpListener;
+use std::path::Path;
 
 /// How many registries are asked side by side.
 const PARALLEL: usize = 8;
@@ -75,14 +77,33 @@ fn offline(report: &mut Report, site: &Site) {
                 own.partition(|artifact| artifact.id.as_str().starts_with("localhost/"));
             report.add("tree", Ok::<_, String>(format!("{} images", own.len() + nowhere.len())));
             catalog.problems().iter().for_each(|problem| report.warn("tree", problem));
+            for cycle in catalog.graph().cycles() {
+                report.add::<&str>("tree", Err(format!("images are built from each other: {cycle}")));
+            }
             if let Some(image) = nowhere.first() {
                 let text = format!("{} is in no registry: [tree] has no `image`", image.id);
                 report.add::<&str>("names", Err(text));
             }
         }
     }
+    programs(report, site);
+    report.add("registries", site.registries().map(|_| "their entries make sense"));
+    interfaces(report, site);
+}
+
+/// Looks for all that is run.
+fn programs(report: &mut Report, site: &Site) {
     let build = &site.config.build;
-    let mut commands = vec![("build.program", build.program.as_str())];
+    let mut commands = Vec::new();
+    match &build.elsewhere {
+        None => commands.push(("build.program", build.program.as_str())),
+        // Nothing is built here.
+        Some(elsewhere) => {
+            if let Some(file) = elsewhere.clone().token_file() {
+                report.add("build.elsewhere.token_file", read(file));
+            }
+        }
+    }
     let of = [("build.test", &build.test), ("build.sign", &build.sign), ("build.attest", &build.attest)];
     commands.extend(of.into_iter().filter_map(|(key, command)| Some((key, command.first()?.as_str()))));
     for (key, program) in commands {
@@ -95,11 +116,43 @@ fn offline(report: &mut Report, site: &Site) {
             found => report.add(key, found.map(|path| path.display().to_string())),
         }
     }
-    report.add("registries", site.registries().map(|_| "their entries make sense"));
+    for program in site.config.notify.iter().filter_map(|notify| notify.program(&site.directory)) {
+        let found = CommandConfig::new(program, site.attempts()).find_program();
+        report.add("notify.command", found.map(|path| path.display().to_string()));
+    }
+}
+
+/// Looks at what others reach.
+fn interfaces(report: &mut Report, site: &Site) {
+    let hooks = &site.config.hooks;
+    if let Some(file) = &hooks.git_secret_file {
+        report.add("hooks.git_secret_file", hooks::secret(hooks).map(|_| file.display().to_string()));
+    }
+    let has_hooks = hooks.git_secret_file.is_some() || !hooks.fetch.is_empty();
     match web::config(site) {
+        Ok(None) if has_hooks => report.add::<&str>("hooks", Err("without a section [web], none of them is served")),
         Ok(None) => {}
-        Ok(Some((listen, _))) => report.add("web", Ok::<_, String>(listen)),
+        // The service itself may have the address.
+        Ok(Some((listen, _))) if is_running(site) => report.add("web", Ok::<_, String>(listen)),
+        Ok(Some((listen, _))) => {
+            let bound = TcpListener::bind(listen);
+            report.add("web", bound.map(|_| listen).map_err(|error| format!("{listen}: {error}")));
+        }
         Err(error) => report.add::<&str>("web", Err(error)),
+    }
+}
+
+/// Whether a service runs here. Nothing is made if none ever has.
+fn is_running(site: &Site) -> bool {
+    site.database().is_file() && site.lock().is_err()
+}
+
+fn read(file: &Path) -> std::result::Result<String, String> {
+    let place = file.display();
+    match std::fs::read_to_string(file) {
+        Ok(text) if text.trim().is_empty() => Err(format!("{place}: it is empty")),
+        Ok(_) => Ok(place.to_string()),
+        Err(error) => Err(format!("{place}: {error}")),
     }
 }
 
@@ -110,7 +163,7 @@ async fn online(report: &mut Report, site: &Site) {
     }
     let (Ok(catalog), Ok(registries)) = (site.catalog(), site.registries()) else { return };
     let own: Vec<_> = catalog.graph().artifacts().filter(|artifact| artifact.buildable()).cloned().collect();
-    let read = Read { files: catalog, revisions: Default::default() };
+    let read = Read { files: catalog, ..Read::default() };
     let asking = followed(&read).into_iter().map(|image| {
         let registries = &registries;
         async move {

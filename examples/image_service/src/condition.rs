@@ -66,8 +66,27 @@ impl Look<'_> {
         stream::iter(looking).buffered(PARALLEL).collect().await
     }
 
+    /// Returns the images whose Containerfiles cannot be read.
+    pub(crate) fn left_out(self) -> impl Iterator<Item = Condition> {
+        self.recipes.left_out().iter().map(|(image, why)| Condition {
+            image: image.clone(),
+            standing: Standing::Error,
+            digest: None,
+            because: vec![why.clone()],
+        })
+    }
+
     pub(crate) async fn one(self, image: ImageReference) -> Condition {
         let id = ArtifactId::from(&image);
+        let mut condition = self.looked_at(image, id).await;
+        if let Some(cycle) = self.recipes.cycle(&condition.image) {
+            condition.standing = Standing::Error;
+            condition.because.insert(0, cycle.to_owned());
+        }
+        condition
+    }
+
+    async fn looked_at(self, image: ImageReference, id: ArtifactId) -> Condition {
         match self.examined(&image, &id).await {
             Ok((standing, digest, because)) => Condition { image: id, standing, digest, because },
             Err(error) => {
@@ -85,7 +104,10 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         };
-        let parents = self.recipes.of(image).map_or(&[][..], |recipe| &recipe.parents);
+        let recipe = self.recipes.of(image);
+        let parents = recipe.map_or(&[][..], |recipe| &recipe.parents);
+        // A reference that cannot be resolved may be a parent that has changed.
+        let problems = recipe.map_or(&[][..], |recipe| &recipe.problems);
         // Our own record is the best evidence: it also knows of builders, and of contents that are
         // the same.
         let record = self.records.of(id).await?.filter(|record| record.digest == digest);
@@ -97,7 +119,7 @@ impl Look<'_> {
                 return Ok((Standing::Stale, Some(digest), because));
             }
             if let Some((standing, because)) = by_record(&record, parents, self.snapshot).await? {
-                return Ok((standing, Some(digest), because));
+                return Ok(doubted(standing, digest, because, problems));
             }
         }
         let found = self.snapshot.examine(image, Recipe::Known(parents)).await?;
@@ -109,8 +131,18 @@ impl Look<'_> {
         };
         let fresh = |state: &State| matches!(state, State::Fresh { .. });
         let because = found.findings.iter().filter(|finding| !fresh(&finding.state)).map(sentence);
-        Ok((standing, Some(digest), because.chain(found.remarks.iter().cloned()).collect()))
+        Ok(doubted(standing, digest, because.chain(found.remarks.iter().cloned()).collect(), problems))
     }
+}
+
+/// What may be another parent leaves no evidence that an image is fresh.
+fn doubted(standing: Standing, digest: Digest, mut because: Vec<String>, problems: &[String]) -> Examined {
+    if problems.is_empty() {
+        return (standing, Some(digest), because);
+    }
+    because.extend(problems.iter().cloned());
+    let is_well = matches!(standing, Standing::Fresh | Standing::Pinned);
+    (if is_well { Standing::Unknown } else { standing }, Some(digest), because)
 }
 
 type Examined = (Standing, Option<Digest>, Vec<String>);
@@ -122,7 +154,7 @@ async fn by_record(
     parents: &[Parent],
     snapshot: &Snapshot,
 ) -> Result<Option<(Standing, Vec<String>)>> {
-    let (mut because, mut pinned) = (Vec::new(), false);
+    let (mut because, mut pinned, mut gone) = (Vec::new(), false, Vec::new());
     for parent in parents {
         if parent.image.digest().is_some() {
             pinned = true;
@@ -135,15 +167,18 @@ async fn by_record(
                 let name = parent.image.familiar();
                 because.push(format!("built on {name} {}…, which is {}… today", used.short(), now.short()));
             }
-            // What cannot be found today cannot be built on either.
-            Err(error) if error.remedy == Remedy::NotFound => {}
+            Err(error) if error.remedy == Remedy::NotFound => {
+                gone.push(format!("its registry does not have {} today", parent.image.familiar()));
+            }
             Err(error) => return Err(error),
         }
     }
-    let standing = match (because.is_empty(), pinned) {
-        (false, _) => Standing::Stale,
-        (true, true) => Standing::Pinned,
-        (true, false) => Standing::Fresh,
+    let standing = match (because.is_empty(), gone.is_empty(), pinned) {
+        (false, _, _) => Standing::Stale,
+        (true, false, _) => Standing::Unknown,
+        (true, true, true) => Standing::Pinned,
+        (true, true, false) => Standing::Fresh,
     };
+    because.extend(gone);
     Ok(Some((standing, because)))
 }

@@ -4,13 +4,15 @@ use crate::tree::Recipe;
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker_oci::staleness::{Freshness, Role, State};
 use freshmaker_oci::{Examined, Finding};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One image, and what was found out about it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) image: ImageReference,
     pub(crate) recipe: Option<Recipe>,
+    /// The directory of the service that builds it, if there is one.
+    pub(crate) service: Option<PathBuf>,
     /// What was found, or why nothing could be.
     pub(crate) found: std::result::Result<Examined, String>,
 }
@@ -35,6 +37,11 @@ impl Entry {
             return None;
         }
         let file = &self.recipe.as_ref()?.file;
+        if let Some(service) = &self.service {
+            let [image, service] = [self.image.to_string(), service.display().to_string()].map(|word| quoted(&word));
+            // The service tests and signs it, and knows what is built on it.
+            return Some(format!("image_service send {image} --dir {service}"));
+        }
         let directory = file.parent().filter(|directory| *directory != Path::new("")).unwrap_or(Path::new("."));
         let [image, file, directory] =
             [self.image.to_string(), file.display().to_string(), directory.display().to_string()]
@@ -85,14 +92,24 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-/// Replaces what a terminal could take for a command.
+/// Replaces what a terminal could take for a command. What has several lines becomes one.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let tame = |c: char| match c {
+        '\n' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.replace("\r\n", "\n").chars().map(tame).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_one_tame_line() {
+        assert_eq!(plain("a\tb\r\nc\nd\x1b[31m"), "a b c d\u{fffd}[31m");
+    }
 
     #[test]
     fn words_are_quoted_for_shells() {

@@ -10,6 +10,7 @@ use freshmaker::handler::{Context, Decision, Handler, HandlerResult, ImagePushed
 use freshmaker::plan::Planner;
 use freshmaker::time::since;
 use freshmaker::{ArtifactGraph, Reason};
+use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::last_seen;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,16 @@ use std::time::Duration;
 /// Registers the handlers.
 ///
 /// A base is waited for until it has been the same for `quiet`.
-pub(crate) fn on(builder: EngineBuilder, records: &Records, freezes: &[Freeze], quiet: Duration) -> EngineBuilder {
-    let handlers = Handlers { records: records.clone(), freezes: freezes.into(), quiet };
+///
+/// What a base is now is asked of the registries, if an event does not say it and they are given.
+pub(crate) fn on(
+    builder: EngineBuilder,
+    records: &Records,
+    registries: Option<OciClient>,
+    freezes: &[Freeze],
+    quiet: Duration,
+) -> EngineBuilder {
+    let handlers = Handlers { records: records.clone(), registries, freezes: freezes.into(), quiet };
     builder
         .on_as::<ImagePushed, _>("image-pushed", handlers.clone())
         .on_as::<SourceChanged, _>("source-changed", handlers.clone())
@@ -28,13 +37,14 @@ pub(crate) fn on(builder: EngineBuilder, records: &Records, freezes: &[Freeze], 
 #[derive(Clone, Debug)]
 struct Handlers {
     records: Records,
+    registries: Option<OciClient>,
     freezes: Arc<[Freeze]>,
     quiet: Duration,
 }
 
 impl Handlers {
-    /// Returns a planner that leaves out what is held or frozen. Both are found to be stale when
-    /// that ends.
+    /// Returns a planner that leaves out what is held or frozen, and what is built from itself. All
+    /// of it is found to be stale when that ends.
     async fn planner<'g>(&self, graph: &'g ArtifactGraph, cx: &Context) -> Result<Planner<'g>> {
         let mut planner = cx.planner(graph).await?;
         for (image, Hold { reason, by }) in self.records.holds().await? {
@@ -46,7 +56,25 @@ impl Handlers {
                 planner = planner.exclude(artifact.id.clone(), Reason::new("frozen", freeze.because.clone()));
             }
         }
+        for cycle in graph.cycles() {
+            let why = Reason::new("cycle", format!("images are built from each other: {cycle}"));
+            for member in cycle.members() {
+                planner = planner.exclude(member.clone(), why.clone());
+            }
+        }
         Ok(planner)
+    }
+
+    /// Returns what an event says a base is now; if it does not, what its registry says.
+    async fn digest(&self, event: &ImagePushed) -> Result<Option<Digest>> {
+        let (None, Some(registries), Ok(image)) = (&event.digest, &self.registries, event.image.parse()) else {
+            return Ok(event.digest.clone());
+        };
+        match registries.head(&image).await {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) if error.remedy == Remedy::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Says why an event about a base is skipped: because a later one follows.
@@ -96,21 +124,22 @@ impl Handler<ImagePushed> for Handlers {
         if let Some(why) = self.settled(&event, &cx).await? {
             return Ok(Decision::Skip(why));
         }
+        let digest = self.digest(&event).await?;
         let image = ArtifactId::new(event.image);
         let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
         let own = graph.get(&image).filter(|artifact| artifact.buildable());
-        if let (Some(own), Some(digest)) = (own, &event.digest) {
+        if let (Some(own), Some(digest)) = (own, &digest) {
             let record = self.records.of(&own.id).await?;
             if record.is_some_and(|record| record.knows(digest)) {
                 return Ok(Decision::Skip("this service has published it, and its plan has what follows".to_owned()));
             }
         }
         let mut planner = self.planner(&graph, &cx).await?;
-        for child in self.built_on(&graph, &image, event.digest.as_ref()).await? {
+        for child in self.built_on(&graph, &image, digest.as_ref()).await? {
             let text = "it was built on exactly this content, from the same files".to_owned();
             planner = planner.exclude(child, Reason::new("built_on_it", text));
         }
-        Ok(Decision::Rebuild(planner.changed(image, event.digest).plan()?))
+        Ok(Decision::Rebuild(planner.changed(image, digest).plan()?))
     }
 }
 

@@ -40,13 +40,7 @@ pub(crate) fn routes(web: &Web, wakes: &Wakes, hooks: &Hooks) -> io::Result<Rout
         StatusCode::ACCEPTED
     });
     let router = Router::new().route("/hooks/registry", web.allow(Allowed::REBUILDERS, pushed));
-    let Some(file) = &hooks.git_secret_file else { return Ok(router) };
-    let secret = fs::read_to_string(file)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
-    let secret: Arc<str> = secret.trim().into();
-    if secret.len() < 16 {
-        return Err(io::Error::other(format!("{}: a secret has at least 16 characters", file.display())));
-    }
+    let Some(secret) = secret(hooks)? else { return Ok(router) };
     let tree = Arc::clone(&wakes.tree);
     let committed = post(move |headers: HeaderMap, WholeBody(body): WholeBody| async move {
         if !is_signed(&headers, &body, secret.as_bytes()) {
@@ -56,6 +50,18 @@ pub(crate) fn routes(web: &Web, wakes: &Wakes, hooks: &Hooks) -> io::Result<Rout
         Ok(StatusCode::ACCEPTED)
     });
     Ok(router.route("/hooks/git", committed))
+}
+
+/// Reads the secret of git's hooks; `None` if there is none.
+pub(crate) fn secret(hooks: &Hooks) -> io::Result<Option<Arc<str>>> {
+    let Some(file) = &hooks.git_secret_file else { return Ok(None) };
+    let secret = fs::read_to_string(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+    let secret: Arc<str> = secret.trim().into();
+    if secret.len() < 16 {
+        return Err(io::Error::other(format!("{}: a secret has at least 16 characters", file.display())));
+    }
+    Ok(Some(secret))
 }
 
 /// Whether a body is signed with this secret, or comes with it.

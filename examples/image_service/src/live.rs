@@ -7,7 +7,7 @@ use freshmaker::artifact::{ArtifactId, Digest};
 use freshmaker::backend::{Catalog, CatalogAnswer, Result};
 use freshmaker_local::files::FilesCatalog;
 use freshmaker_oci::poll::last_seen;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A tree, and the revisions of its images: what their build contexts contain.
@@ -15,6 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct Read {
     pub(crate) files: FilesCatalog,
     pub(crate) revisions: BTreeMap<ArtifactId, Digest>,
+    /// What is wrong with it, as sentences.
+    pub(crate) problems: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]

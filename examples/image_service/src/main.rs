@@ -19,6 +19,7 @@ mod notify;
 mod pins;
 mod records;
 mod report;
+mod restore;
 mod rollback;
 mod sarif;
 mod serve;
@@ -75,6 +76,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Help | Command::BuildStep => say(&args::help()).map(|()| Outcome::Good),
+        Command::Version => say(&format!("image_service {}\n", env!("CARGO_PKG_VERSION"))).map(|()| Outcome::Good),
         Command::HelpOfStale => say(args::stale::HELP).map(|()| Outcome::Good),
         Command::Completions(shell) => say(&shell.script()).map(|()| Outcome::Good),
         Command::Stale(options) => {

@@ -2,17 +2,20 @@
 //! of these images, and why.
 
 use crate::Result;
+use crate::ask::cause;
 use crate::config::Images;
+use crate::entry::plain;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{BuildFilter, Clock, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
-use freshmaker::rebuild::{BuildRecord, EventId, EventRecord, EventState, Notification, RowKey};
+use freshmaker::rebuild::{BuildRecord, BuildState, EventId, EventRecord, EventState, Notification, RowKey};
 use freshmaker::time::later;
 use freshmaker_net::{Call, Http, HttpConfig};
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -45,6 +48,13 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
+    /// Returns the program of a command, for a service in this directory.
+    pub(crate) fn program(&self, directory: &Path) -> Option<PathBuf> {
+        let program = self.command.first()?;
+        // A name without a slash is looked for in PATH.
+        Some(if program.contains('/') { directory.join(program) } else { program.into() })
+    }
+
     /// Returns what is wrong with the entry.
     pub(crate) fn fault(&self) -> Option<String> {
         match (self.command.first(), &self.url) {
@@ -57,22 +67,27 @@ impl Notify {
         }
     }
 
-    async fn deliver(&self, message: &Value) -> Result<()> {
+    async fn deliver(&self, directory: &Path, message: &Value) -> Result<()> {
         match &self.url {
             Some(url) => post(url, message).await,
-            None => run(&self.command, message).await,
+            None => self.run(directory, message).await,
         }
+    }
+
+    async fn run(&self, directory: &Path, message: &Value) -> Result<()> {
+        let program = self.program(directory).ok_or("there is no program")?;
+        run(&program, self.command.get(1..).unwrap_or_default(), directory, message).await
     }
 }
 
-/// Tells recipients until it is dropped, each at its own pace.
-pub(crate) async fn watch(client: &Client, recipients: &[Notify]) {
+/// Tells recipients until it is dropped, each at its own pace. Commands run in this directory.
+pub(crate) async fn watch(client: &Client, recipients: &[Notify], directory: &Path) {
     if recipients.is_empty() {
         return std::future::pending().await;
     }
     join_all(recipients.iter().map(|recipient| async move {
         loop {
-            if let Err(error) = follow(client, recipient).await {
+            if let Err(error) = follow(client, recipient, directory).await {
                 tracing::warn!(%error, "a recipient could not be told");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -83,7 +98,7 @@ pub(crate) async fn watch(client: &Client, recipients: &[Notify]) {
 
 /// Tells a recipient of all events that end. The position is stored after the delivery, so a
 /// message may come twice after a crash; its `event` shows that.
-async fn follow(client: &Client, recipient: &Notify) -> Result<()> {
+async fn follow(client: &Client, recipient: &Notify, directory: &Path) -> Result<()> {
     let id = Digest::of(format!("{recipient:?}").as_bytes()).to_string();
     let mut subscription = match client.documents().await?.get(POSITION, &id).await? {
         Some(known) => client.subscribe_from(known.body.as_i64().unwrap_or_default()),
@@ -100,7 +115,7 @@ async fn follow(client: &Client, recipient: &Notify) -> Result<()> {
             tracing::warn!("some events have ended so long ago that a recipient is not told");
         }
         let Some(event) = ended(&notification) else { continue };
-        tell(client, recipient, event).await?;
+        tell(client, recipient, directory, event).await?;
         remember(client, &id, subscription.position()).await?;
     }
 }
@@ -113,6 +128,30 @@ async fn remember(client: &Client, id: &str, position: i64) -> Result<()> {
     Ok(())
 }
 
+/// Logs each build that has failed, with the end of its log, until it is dropped.
+pub(crate) async fn log_failures(client: &Client) {
+    loop {
+        if let Err(error) = failures(client).await {
+            tracing::warn!(%error, "it is not followed how builds end");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn failures(client: &Client) -> Result<()> {
+    let mut subscription = client.subscribe().await?;
+    loop {
+        let notification = subscription.next().await?;
+        let RowKey::Build(id) = notification.of else { continue };
+        // What waited for another one says nothing new.
+        if BuildState::deserialize(&notification.body["detail"]).is_ok_and(|state| state == BuildState::Failed) {
+            let text = |value: &Value| plain(&cause(value.as_str().unwrap_or_default()));
+            let [image, why] = [&notification.body["artifact"], &notification.body["reason"]["text"]].map(text);
+            tracing::warn!(image, build = %id, why, "a build has failed");
+        }
+    }
+}
+
 /// Returns the event whose end this is about.
 fn ended(notification: &Notification) -> Option<EventId> {
     let RowKey::Event(id) = notification.of else { return None };
@@ -120,7 +159,7 @@ fn ended(notification: &Notification) -> Option<EventId> {
     state.is_terminal().then_some(id)
 }
 
-async fn tell(client: &Client, recipient: &Notify, id: EventId) -> Result<()> {
+async fn tell(client: &Client, recipient: &Notify, directory: &Path, id: EventId) -> Result<()> {
     let event = match client.event(id).await {
         // It was removed, because it is old.
         Err(error) if error.remedy == Remedy::NotFound => return Ok(()),
@@ -143,7 +182,7 @@ async fn tell(client: &Client, recipient: &Notify, id: EventId) -> Result<()> {
     }
     let message = message(&event, &builds);
     for left in (0..TRIES).rev() {
-        match recipient.deliver(&message).await {
+        match recipient.deliver(directory, &message).await {
             Ok(()) => break,
             Err(error) if left == 0 => tracing::warn!(%error, event = %id, "a recipient is not told"),
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -192,14 +231,15 @@ async fn post(url: &str, message: &Value) -> Result<()> {
     }
 }
 
-async fn run(command: &[String], message: &Value) -> Result<()> {
-    let (program, arguments) = command.split_first().ok_or("there is no program")?;
+async fn run(program: &Path, arguments: &[String], directory: &Path, message: &Value) -> Result<()> {
+    let name = program.display();
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
+        .current_dir(directory)
         .stdin(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .map_err(|error| format!("{name}: {error}"))?;
     let text = message.to_string();
     let ended = async {
         if let Some(mut input) = child.stdin.take() {
@@ -208,6 +248,6 @@ async fn run(command: &[String], message: &Value) -> Result<()> {
         }
         child.wait().await
     };
-    let status = tokio::time::timeout(TIMEOUT, ended).await.map_err(|_| format!("{program} takes too long"))??;
-    if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
+    let status = tokio::time::timeout(TIMEOUT, ended).await.map_err(|_| format!("{name} takes too long"))??;
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}").into()) }
 }

@@ -42,12 +42,20 @@ pub(crate) struct Record {
     /// What the tag named before, the latest last.
     #[serde(default)]
     pub(crate) earlier: Vec<Digest>,
+    /// What somebody has rolled back from since it was published last, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rejected: Vec<Digest>,
 }
 
 impl Record {
     /// Whether the tag names this, or named it before.
     pub(crate) fn knows(&self, digest: &Digest) -> bool {
-        self.digest == *digest || self.earlier.contains(digest)
+        self.digest == *digest || self.earlier.contains(digest) || self.rejected.contains(digest)
+    }
+
+    /// Returns the latest content that the tag can go back to: not one that was rolled back from.
+    pub(crate) fn good_before(&self) -> Option<&Digest> {
+        self.earlier.iter().rev().find(|digest| !self.rejected.contains(digest))
     }
 
     /// Returns what is known after `next` is published instead of this.
@@ -60,7 +68,12 @@ impl Record {
         earlier.retain(|digest| *digest != next.digest);
         let surplus = earlier.len().saturating_sub(EARLIER_MAX);
         earlier.drain(..surplus);
-        Self { earlier, ..next }
+        let mut rejected = self.rejected.clone();
+        rejected.extend(next.rejected.iter().filter(|digest| !self.rejected.contains(digest)).cloned());
+        rejected.retain(|digest| *digest != next.digest);
+        let surplus = rejected.len().saturating_sub(EARLIER_MAX);
+        rejected.drain(..surplus);
+        Self { earlier, rejected, ..next }
     }
 }
 
@@ -163,6 +176,7 @@ mod tests {
             attempt: "1".to_owned(),
             same: None,
             earlier: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 
@@ -181,6 +195,28 @@ mod tests {
         let back = records.of(&image).await.unwrap().unwrap();
         assert_eq!((&back.digest, back.earlier.last()), (&Digest::of(&[48]), Some(&Digest::of(&[49]))));
         assert!(!back.earlier.contains(&back.digest));
+    }
+
+    #[tokio::test]
+    async fn what_was_rolled_back_from_is_not_gone_back_to() {
+        let records = Records::new(Client::new(Arc::new(MemoryStorage::new())));
+        let image = ArtifactId::from("registry.example.org/app:1");
+        let [a, b, c] = [b"a", b"b", b"c"].map(|content| record(content));
+        for published in [&a, &b, &c] {
+            records.publish(&image, published).await.unwrap();
+        }
+        for (bad, good, next) in [(&c, &b, Some(&a)), (&b, &a, None)] {
+            let back = Record { rejected: vec![bad.digest.clone()], ..good.clone() };
+            assert_eq!(records.of(&image).await.unwrap().unwrap().good_before(), Some(&good.digest));
+            records.publish(&image, &back).await.unwrap();
+            let kept = records.of(&image).await.unwrap().unwrap();
+            assert_eq!(kept.good_before(), next.map(|next| &next.digest));
+            assert!(kept.knows(&bad.digest));
+        }
+        // What is published again is no longer rejected.
+        records.publish(&image, &c).await.unwrap();
+        records.publish(&image, &record(b"d")).await.unwrap();
+        assert_eq!(records.of(&image).await.unwrap().unwrap().good_before(), Some(&c.digest));
     }
 
     #[tokio::test]

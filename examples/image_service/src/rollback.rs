@@ -34,8 +34,10 @@ pub(crate) async fn run(
     let image = reference(&id)?;
     let record = records.of(&id).await?.ok_or_else(|| format!("this service has published no {}", familiar(&id)))?;
     let bad = record.digest.clone();
-    let to = to.or_else(|| record.earlier.last().cloned());
-    let to = to.ok_or_else(|| format!("no earlier content of {} is known; --to names one", familiar(&id)))?;
+    let to = to.or_else(|| record.good_before().cloned());
+    let to = to.ok_or_else(|| {
+        format!("no earlier content of {} is known that nobody rolled back from; --to names one", familiar(&id))
+    })?;
     let registries = site.registries()?;
     // Before anything is changed: what the registry has lost cannot be gone back to.
     let content = site.platforms()?.content(&at(&image, &to)?).await?;
@@ -53,6 +55,7 @@ pub(crate) async fn run(
         commit: None,
         same: None,
         earlier: Vec::new(),
+        rejected: vec![bad.clone()],
     };
     records.publish(&id, &next).await?;
     registries.tag(&at(&image, &to)?, image.tag().unwrap_or("latest")).await?;

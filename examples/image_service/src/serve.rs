@@ -1,22 +1,24 @@
 //! The service: the engine, what finds out what has changed, and the REST interface.
 
 use crate::args::Start;
+use crate::entry::plain;
 use crate::hooks::Wakes;
-use crate::live::LiveCatalog;
+use crate::live::{LiveCatalog, Read};
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::verify::RegistryVerifier;
-use crate::watch::{FETCH, Watch};
+use crate::watch::{FETCH, Said, Watch};
+use crate::web::Bound;
 use crate::{Outcome, Result, complain, handlers, init, notify, step, web};
 use freshmaker::Engine;
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker::rebuild::Limits;
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
-use freshmaker_local::files::FilesCatalog;
-use std::sync::Arc;
+use freshmaker_web::axum::Router;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -34,84 +36,108 @@ pub(crate) async fn run(start: &Start) -> Result<Outcome> {
     }
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
     let mut reload = signal(SignalKind::hangup())?;
-    loop {
-        match serve(Arc::new(Site::open(&start.path)?), &mut reload).await? {
-            End::Stopped => return Ok(Outcome::Good),
-            End::Reload => tracing::info!("the configuration is read again"),
-        }
+    let mut ready = Ready::of(Site::open(&start.path)?, None).await?;
+    while let Some(next) = ready.serve(&mut reload).await? {
+        tracing::info!("the configuration is read again");
+        ready = next;
     }
+    Ok(Outcome::Good)
 }
 
-/// Why the service has stopped.
-enum End {
-    Stopped,
-    /// To go on with another configuration. Builds go on meanwhile.
-    Reload,
+/// A service that only has to be started: all that can be wrong with a configuration is found out
+/// while it is made, so that another service can go on until then.
+struct Ready {
+    site: Arc<Site>,
+    engine: Engine,
+    watch: Watch,
+    bound: Option<Bound>,
+    router: Option<Router>,
+}
+
+impl Ready {
+    /// Makes a service beside the one that has `before`.
+    async fn of(site: Site, before: Option<&Bound>) -> Result<Self> {
+        let site = Arc::new(site);
+        let registries = site.registries()?;
+        let builds = build_system(&site)?;
+        let bound = web::bind(&site, before)?;
+        let storage = site.storage().await?;
+        let records = Records::new(Client::new(storage.clone()));
+        // Late, because the files of another service may be replaced by it.
+        first_fetch(&site).await?;
+        let read = Sources::default().read(&site)?;
+        report(&read)?;
+        let policy = read.files.policy().clone();
+        let problems = Mutex::new(read.problems.clone());
+        let live = LiveCatalog::new(read, records.clone());
+        let verifier =
+            RegistryVerifier { site: Arc::clone(&site), registries: registries.clone(), records: records.clone() };
+        let mut limits = Limits::default();
+        limits.tries_infrastructure_max = site.config.build.tries;
+        let builder = Engine::builder()
+            .storage(storage)
+            .policy(policy)
+            .facts(["manual"])
+            .catalog("tree", Arc::new(live.clone()))
+            .build_system(SYSTEM, Arc::new(builds))
+            .verifier(SYSTEM, Arc::new(verifier))
+            .limit(SYSTEM, site.config.build.slots)
+            .limits(limits)
+            .tick(TICK)
+            .shutdown_grace(GRACE);
+        let quiet = site.config.build.quiet.duration();
+        let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiet).build()?;
+        let wakes = Wakes::default();
+        let router = bound.as_ref().map(|bound| web::router(&site, bound, &engine, &wakes)).transpose()?;
+        let watch = Watch {
+            records: Records::new(engine.client()),
+            live,
+            registries,
+            clock: Arc::new(SystemClock),
+            wakes,
+            is_due: AtomicBool::new(false),
+            said: Said::default(),
+            problems,
+            site: Arc::clone(&site),
+        };
+        Ok(Self { site, engine, watch, bound, router })
+    }
+
+    /// Serves until it is to end; returns what goes on, if that is a service with another
+    /// configuration. Builds go on meanwhile.
+    async fn serve(self, reload: &mut Signal) -> Result<Option<Self>> {
+        let Self { site, engine, watch, bound, router } = self;
+        let client = engine.client();
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut next = None;
+        let shutdown = async {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated.recv() => {}
+                ready = changed(&site, bound.as_ref(), reload) => next = Some(ready),
+                () = watch.run() => {}
+                () = notify::watch(&client, &site.config.notify, &site.directory) => {}
+                () = notify::log_failures(&client) => {}
+            }
+        };
+        web::run(&engine, bound.as_ref().zip(router), shutdown).await?;
+        Ok(next)
+    }
 }
 
 /// Waits until the service is asked to read its configuration again and can be started with it.
-async fn changed(site: &Site, reload: &mut Signal) {
+async fn changed(site: &Site, bound: Option<&Bound>, reload: &mut Signal) -> Ready {
     while reload.recv().await.is_some() {
-        let next = Site::open(&site.directory).and_then(|site| build_system(&site).and(web::config(&site)));
+        let next = match Site::open(&site.directory) {
+            Ok(next) => Ready::of(next, bound).await,
+            Err(error) => Err(error),
+        };
         match next {
-            Ok(_) => return,
-            Err(error) => tracing::error!(%error, "the new configuration is not used"),
+            Ok(ready) => return ready,
+            Err(error) => tracing::error!(error = plain(&error.to_string()), "the new configuration is not used"),
         }
     }
     std::future::pending().await
-}
-
-async fn serve(site: Arc<Site>, reload: &mut Signal) -> Result<End> {
-    let registries = site.registries()?;
-    let builds = build_system(&site)?;
-    let storage = site.storage().await?;
-    let records = Records::new(Client::new(storage.clone()));
-    first_fetch(&site).await?;
-    let read = Sources::default().read(&site)?;
-    report(&read.files)?;
-    let policy = read.files.policy().clone();
-    let live = LiveCatalog::new(read, records.clone());
-    let verifier =
-        RegistryVerifier { site: Arc::clone(&site), registries: registries.clone(), records: records.clone() };
-    let mut limits = Limits::default();
-    limits.tries_infrastructure_max = site.config.build.tries;
-    let builder = Engine::builder()
-        .storage(storage)
-        .policy(policy)
-        .facts(["manual"])
-        .catalog("tree", Arc::new(live.clone()))
-        .build_system(SYSTEM, Arc::new(builds))
-        .verifier(SYSTEM, Arc::new(verifier))
-        .limit(SYSTEM, site.config.build.slots)
-        .limits(limits)
-        .tick(TICK)
-        .shutdown_grace(GRACE);
-    let quiet = site.config.build.quiet.duration();
-    let engine = handlers::on(builder, &records, &site.config.freeze, quiet).build()?;
-    let wakes = Wakes::default();
-    let watch = Watch {
-        records: Records::new(engine.client()),
-        live,
-        registries,
-        clock: Arc::new(SystemClock),
-        wakes: wakes.clone(),
-        is_due: AtomicBool::new(false),
-        site: Arc::clone(&site),
-    };
-    let client = engine.client();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut end = End::Stopped;
-    let shutdown = async {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
-            () = changed(&site, reload) => end = End::Reload,
-            () = watch.run() => {}
-            () = notify::watch(&client, &site.config.notify) => {}
-        }
-    };
-    web::run(&site, &engine, &wakes, shutdown).await?;
-    Ok(end)
 }
 
 /// Fetches the tree, if it is that of a repository. One that was fetched before will do for now.
@@ -145,10 +171,11 @@ pub(crate) fn build_system(site: &Site) -> Result<CommandBuildSystem> {
 }
 
 /// Says what is wrong with the tree, and refuses one whose images could not be pushed.
-fn report(files: &FilesCatalog) -> Result<()> {
+fn report(read: &Read) -> Result<()> {
+    let files = &read.files;
     let own: Vec<_> = files.graph().artifacts().filter(|artifact| artifact.buildable()).collect();
-    for problem in files.problems() {
-        tracing::warn!(%problem, "something is wrong with the tree");
+    for problem in &read.problems {
+        tracing::warn!(problem = plain(problem), "something is wrong with the tree");
     }
     if let Some(nowhere) = own.iter().find(|artifact| artifact.id.as_str().starts_with("localhost/")) {
         let id = &nowhere.id;

@@ -10,6 +10,9 @@ use freshmaker_local::files::manifest::Manifest;
 use freshmaker_local::files::{FilesCatalog, FilesError, tree};
 use freshmaker_oci::OciClient;
 use freshmaker_sql::SqliteStorage;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +42,7 @@ impl Site {
         self.config.state.join("attempts")
     }
 
-    fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.config.state.join("freshmaker.sqlite")
     }
 
@@ -57,6 +60,20 @@ impl Site {
             return Err(format!("{place}: no service has run here yet; `image_service serve {place}` starts it").into());
         }
         Ok(Client::new(self.storage().await?))
+    }
+
+    /// Takes the lock that an engine holds on the database while it runs.
+    ///
+    /// # Errors
+    /// If a service runs here.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.database().with_extension("sqlite.lock");
+        let place = path.display();
+        let lock = File::options().create(true).append(true).mode(0o600).open(&path);
+        let lock = lock.map_err(|error| format!("{place}: {error}"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| format!("a service runs here: it holds the lock on {place}"))?;
+        Ok(lock)
     }
 
     pub(crate) async fn records(&self) -> Result<Records> {

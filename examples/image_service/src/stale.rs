@@ -12,6 +12,7 @@ use freshmaker_oci::{Examined, OciClient, OciConfig, Recipe, RegistryConfig, Sna
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 /// How many images are looked at side by side.
 const PARALLEL: usize = 8;
@@ -36,8 +37,9 @@ pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
     let bar = progress(images.len());
     let looking = images.into_iter().map(|image| {
         let (recipes, snapshot, bar) = (recipes.as_ref(), &snapshot, bar.as_ref());
+        let service = site.as_ref().and(options.tree.as_deref());
         async move {
-            let entry = look(image, recipes, snapshot).await;
+            let entry = look(image, recipes, snapshot, service).await;
             if let Some(bar) = bar {
                 bar.inc(1);
             }
@@ -51,10 +53,17 @@ pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
     let text = match options.format {
         Format::Text => report::text(&entries),
         Format::Json => report::json(&entries),
-        Format::Sarif => sarif::sarif(&entries),
+        Format::Sarif => sarif::sarif(&entries, &roots(options)),
         Format::Markdown => report::markdown(&entries),
     };
     Ok((text, outcome(&entries, options)))
+}
+
+/// Returns the directories that paths in a report are relative to, the first that a path is in: the
+/// present one, which is the repository of a scan, and the tree.
+fn roots(options: &Stale) -> Vec<PathBuf> {
+    let tree = options.tree.as_deref().and_then(|tree| tree.canonicalize().ok());
+    std::env::current_dir().ok().into_iter().chain(options.tree.clone()).chain(tree).collect()
 }
 
 fn config(options: &Stale, site: Option<&Site>) -> OciConfig {
@@ -70,7 +79,7 @@ fn config(options: &Stale, site: Option<&Site>) -> OciConfig {
     config
 }
 
-async fn look(image: ImageReference, recipes: Option<&Recipes>, snapshot: &Snapshot) -> Entry {
+async fn look(image: ImageReference, recipes: Option<&Recipes>, snapshot: &Snapshot, service: Option<&Path>) -> Entry {
     let recipe = recipes.and_then(|recipes| recipes.of(&image)).cloned();
     let found = match recipe.as_ref() {
         // The name that an image of a tree gets from its directory.
@@ -94,7 +103,7 @@ async fn look(image: ImageReference, recipes: Option<&Recipes>, snapshot: &Snaps
                 .map_err(|error| error.to_string())
         }
     };
-    Entry { image, recipe, found }
+    Entry { image, recipe, service: service.map(Path::to_owned), found }
 }
 
 /// A reference that cannot be resolved may be a parent that has changed.

@@ -24,6 +24,10 @@ pub(crate) struct Recipe {
 pub(crate) struct Recipes {
     graph: ArtifactGraph,
     by_image: BTreeMap<String, Recipe>,
+    /// The images whose Containerfiles cannot be read, and why.
+    left_out: BTreeMap<ArtifactId, String>,
+    /// The images that are built from each other, and why that is so.
+    in_cycles: BTreeMap<ArtifactId, String>,
     /// What is wrong with the tree, as sentences.
     pub(crate) problems: Vec<String>,
 }
@@ -51,8 +55,15 @@ impl Recipes {
             let recipe = recipe(&root.join(path), &tree.graph)?;
             by_image.insert(image.to_string(), recipe);
         }
-        let problems = tree.problems.iter().map(ToString::to_string).collect();
-        Ok(Self { graph: tree.graph, by_image, problems })
+        let mut problems: Vec<_> = tree.problems.iter().map(ToString::to_string).collect();
+        let left_out = tree.left_out.iter().map(|(image, problem)| (image.clone(), problem.to_string())).collect();
+        let mut in_cycles = BTreeMap::new();
+        for cycle in tree.graph.cycles() {
+            let text = format!("images are built from each other: {cycle}");
+            in_cycles.extend(cycle.members().iter().map(|member| (member.clone(), text.clone())));
+            problems.push(text);
+        }
+        Ok(Self { graph: tree.graph, by_image, left_out, in_cycles, problems })
     }
 
     /// Returns the recipe of an image, which may be named as in the tree.
@@ -62,7 +73,29 @@ impl Recipes {
         self.by_image.get(id.as_str())
     }
 
-    /// Returns all images of the tree.
+    /// Returns the images whose Containerfiles cannot be read, and why.
+    pub(crate) fn left_out(&self) -> &BTreeMap<ArtifactId, String> {
+        &self.left_out
+    }
+
+    /// Returns the image that cannot be read and is meant by a name: its own, or the end of it.
+    pub(crate) fn left_out_as(&self, name: &str) -> Option<ArtifactId> {
+        let is_meant = |id: &&ArtifactId| {
+            let short = id.as_str().strip_suffix(":latest").unwrap_or(id.as_str());
+            let is_end = |of: &str| of == name || of.strip_suffix(name).is_some_and(|before| before.ends_with('/'));
+            is_end(id.as_str()) || is_end(short)
+        };
+        let id = ArtifactId::new(name);
+        let is_known = self.graph.canonical(&id).is_some();
+        self.left_out.keys().find(is_meant).filter(|_| !is_known).cloned()
+    }
+
+    /// Says why an image cannot be built: because it is built from itself.
+    pub(crate) fn cycle(&self, image: &ArtifactId) -> Option<&str> {
+        self.in_cycles.get(image).map(String::as_str)
+    }
+
+    /// Returns all images of the tree that can be read.
     pub(crate) fn images(&self) -> Vec<ImageReference> {
         self.by_image.keys().filter_map(|image| image.parse().ok()).collect()
     }

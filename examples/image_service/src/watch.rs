@@ -2,6 +2,7 @@
 //! down.
 
 use crate::Result;
+use crate::ask::open_builds;
 use crate::condition::{Condition, Look, Standing};
 use crate::config::Mend;
 use crate::entry::plain;
@@ -17,15 +18,18 @@ use freshmaker::backend::{Clock, Document, NewDocument, Remedy};
 use freshmaker::client::Client;
 use freshmaker::handler::{RebuildRequested, SourceChanged};
 use freshmaker_oci::OciClient;
-use freshmaker_oci::poll::{Poller, Round};
+use freshmaker_oci::poll::{Poller, Round, last_seen};
 use futures_util::future::{Either, join, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The kind of the documents with the revisions of images that were seen.
@@ -41,6 +45,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// How long the tree may take to be fetched.
 pub(crate) const FETCH: Duration = Duration::from_secs(300);
+/// About what it is said that the tree cannot be read.
+const TREE: &str = "the tree";
 /// A day in seconds.
 const DAY: i64 = 86_400;
 
@@ -72,6 +78,10 @@ pub(crate) struct Watch {
     pub(crate) wakes: Wakes,
     /// Whether all images are to be looked at as soon as nothing else is to be done.
     pub(crate) is_due: AtomicBool,
+    /// What is said once, and not in every round.
+    pub(crate) said: Said,
+    /// What is known to be wrong with the tree.
+    pub(crate) problems: Mutex<BTreeSet<String>>,
 }
 
 impl Watch {
@@ -84,37 +94,113 @@ impl Watch {
         self.records.client()
     }
 
+    /// Asks the registries, each in rounds of its own, so that none waits for another one; and looks
+    /// at all images when they have answered, or have had the time of a round to.
     async fn registries(&self) {
-        let config = &self.site.config;
-        let (mut last, mut frozen) = (None, BTreeSet::new());
+        let (last, frozen) = (Cell::new(None), RefCell::new(BTreeSet::new()));
+        let (mut work, mut asked) = (FuturesUnordered::new(), BTreeSet::new());
+        let mut is_looking = false;
         loop {
-            let still = self.frozen();
-            if frozen.difference(&still).next().is_some() {
-                // What has changed meanwhile is stale.
-                self.is_due.store(true, Ordering::Relaxed);
-            }
-            frozen = still;
-            match self.round().await {
-                Ok(round) => tell(&round),
-                Err(error) => tracing::warn!(%error, "a round over the registries failed"),
-            }
-            if let Err(error) = self.guard_space().await {
-                tracing::warn!(%error, "the free space is not known");
-            }
-            let now = self.clock.elapsed();
-            let is_time = last.is_none_or(|last| now >= last + config.start.interval.duration());
-            if is_time || self.is_due.load(Ordering::Relaxed) {
-                match self.mend().await {
-                    Ok(true) => last = Some(now),
-                    // Builds are under way, and may mend what is wrong.
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, "the images could not be looked at"),
+            for (registry, images) in by_registry(&self.live.current()) {
+                if asked.insert(registry.clone()) {
+                    work.push(async move { Step::Asked(registry, self.round(images).await) }.boxed_local());
                 }
             }
-            let (pause, woken) =
-                (self.clock.sleep(config.poll.interval.max(PAUSE_MIN)), pin!(self.wakes.registries.notified()));
-            select(pause, woken).await;
+            let sleep = self.clock.sleep(self.site.config.poll.interval.max(PAUSE_MIN));
+            let woken = pin!(self.wakes.registries.notified());
+            let mut pause = pin!(select(sleep, woken));
+            let mut has_looked = is_looking;
+            loop {
+                if asked.is_empty() && !has_looked {
+                    (has_looked, is_looking) = (true, true);
+                    work.push(async { self.look(&last, &frozen).await }.boxed_local());
+                }
+                if work.is_empty() {
+                    pause.as_mut().await;
+                    break;
+                }
+                match select(pause.as_mut(), work.next()).await {
+                    Either::Left(_) => break,
+                    Either::Right((Some(Step::Asked(registry, round)), _)) => {
+                        asked.remove(&registry);
+                        self.told(&registry, round);
+                    }
+                    Either::Right(_) => is_looking = false,
+                }
+            }
+            if !has_looked && !is_looking {
+                is_looking = true;
+                work.push(async { self.look(&last, &frozen).await }.boxed_local());
+            }
         }
+    }
+
+    /// Looks at what follows from the time, and at all images if it is time to.
+    async fn look(&self, last: &Cell<Option<Duration>>, frozen: &RefCell<BTreeSet<ArtifactId>>) -> Step {
+        let still = self.frozen();
+        let thawed: Vec<_> = frozen.replace(still.clone()).difference(&still).cloned().collect();
+        if !thawed.is_empty() {
+            // What has changed meanwhile is stale, whatever was tried before.
+            self.is_due.store(true, Ordering::Relaxed);
+            if let Err(error) = self.forget(&thawed).await {
+                tracing::warn!(%error, "what was tried before a freeze is not forgotten");
+            }
+        }
+        if let Err(error) = self.guard_space().await {
+            tracing::warn!(%error, "the free space is not known");
+        }
+        let now = self.clock.elapsed();
+        let is_time = last.get().is_none_or(|last| now >= last + self.site.config.start.interval.duration());
+        if is_time || self.is_due.load(Ordering::Relaxed) {
+            match self.mend().await {
+                Ok(true) => last.set(Some(now)),
+                // Messages are under way, and may mend what is wrong.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the images could not be looked at"),
+            }
+        }
+        Step::Looked
+    }
+
+    /// Forgets that images were asked for.
+    async fn forget(&self, images: &[ArtifactId]) -> freshmaker::backend::Result<()> {
+        for image in images {
+            self.client().documents().await?.remove(MEND, image.as_str()).await?;
+        }
+        Ok(())
+    }
+
+    /// Logs what a round has found.
+    fn told(&self, registry: &str, round: freshmaker::backend::Result<Round>) {
+        let round = match round {
+            Ok(round) => round,
+            Err(error) => return tracing::warn!(%error, registry, "a round over the registries failed"),
+        };
+        if !round.first_seen.is_empty() {
+            // What was missing before may have failed because of it.
+            self.is_due.store(true, Ordering::Relaxed);
+        }
+        // What a registry does not have is not asked for in vain: it may have it later.
+        let failed = round.failed.iter().filter(|(_, error)| error.remedy != Remedy::NotFound);
+        let failed: BTreeMap<String, String> =
+            failed.map(|(image, error)| (image.to_string(), error.to_string())).collect();
+        let is_skipped = |key: &str| round.skipped.iter().any(|image| image.to_string() == key);
+        let start = format!("{registry}/");
+        self.said.forget(|key| key.starts_with(&start) && !failed.contains_key(key) && !is_skipped(key));
+        for (image, error) in &failed {
+            if self.said.is_new(image, error) {
+                tracing::warn!(image, error, "a registry could not be asked");
+            }
+        }
+        for (image, digest) in &round.changed {
+            tracing::info!(%image, %digest, "new content");
+        }
+        tracing::debug!(
+            registry,
+            unchanged = round.unchanged,
+            first_seen = round.first_seen.len(),
+            "a registry was asked"
+        );
     }
 
     /// Returns the images of the tree that are frozen now.
@@ -124,8 +210,7 @@ impl Watch {
         images.filter(|image| self.site.config.freeze.iter().any(|freeze| freeze.holds(image, now))).cloned().collect()
     }
 
-    async fn round(&self) -> freshmaker::backend::Result<Round> {
-        let images = followed(&self.live.current());
+    async fn round(&self, images: BTreeSet<ImageReference>) -> freshmaker::backend::Result<Round> {
         let poller = Poller::new(self.registries.clone(), self.client().clone(), images, self.site.config.poll.clone());
         poller.with_clock(Arc::clone(&self.clock), fastrand::Rng::new()).round().await
     }
@@ -153,10 +238,12 @@ impl Watch {
     /// Asks for what is missing or stale although nothing has happened; returns whether it could
     /// look.
     async fn mend(&self) -> Result<bool> {
-        if !self.client().overview().await?.is_idle() {
+        if self.client().overview().await?.messages_waiting != 0 {
             return Ok(false);
         }
         self.is_due.store(false, Ordering::Relaxed);
+        // Before the look: what ends meanwhile may mend what is seen.
+        let mut open = open_builds(self.client()).await?;
         let Some((root, naming)) = self.site.tree()? else { return Ok(true) };
         let recipes =
             tokio::task::spawn_blocking(move || Recipes::scan(&root, &naming).map_err(|error| error.to_string()));
@@ -165,6 +252,8 @@ impl Watch {
         let revisions = &read.revisions;
         let look = Look { recipes: &recipes, revisions, records: &self.records, snapshot: &snapshot };
         let conditions = look.all().await;
+        // What was planned during the look was seen as it was before.
+        open.extend(open_builds(self.client()).await?);
         let (held, frozen) = (self.records.holds().await?, self.frozen());
         let start = &self.site.config.start;
         let wrong: Vec<&Condition> = conditions
@@ -177,11 +266,15 @@ impl Watch {
             .filter(|condition| !held.contains_key(condition.image.as_str()))
             .filter(|condition| !frozen.contains(&condition.image))
             .collect();
-        for condition in conditions.iter().filter(|condition| condition.standing == Standing::Error) {
-            tracing::warn!(image = %condition.image, why = condition.because.join("; "), "its state is not known");
+        self.tell_unknown(&conditions, &recipes);
+        self.forget_right(&wrong).await?;
+        // What is built already, or waits to be, is looked at when that has ended.
+        let (busy, idle): (Vec<_>, Vec<_>) =
+            wrong.into_iter().partition(|condition| open.contains_key(&condition.image));
+        if !busy.is_empty() {
             self.is_due.store(true, Ordering::Relaxed);
         }
-        let (artifacts, remembered): (Vec<_>, Vec<_>) = self.unasked(&wrong).await?.into_iter().unzip();
+        let (artifacts, remembered): (Vec<_>, Vec<_>) = self.unasked(&idle, &recipes).await?.into_iter().unzip();
         if artifacts.is_empty() {
             return Ok(true);
         }
@@ -194,23 +287,60 @@ impl Watch {
         Ok(true)
     }
 
-    /// Leaves out what was asked for today in the same condition, and of which nothing was
-    /// published since then: what a build did not mend, the next one will hardly. Forgets what is
-    /// not wrong any more. Returns the images with what is to be remembered of each.
-    async fn unasked(&self, wrong: &[&Condition]) -> freshmaker::backend::Result<Vec<(String, NewDocument)>> {
+    /// Logs which images cannot be judged, and has them looked at again soon.
+    fn tell_unknown(&self, conditions: &[Condition], recipes: &Recipes) {
+        // Those of cycles are told of as problems of the tree.
+        let is_unknown =
+            |condition: &&Condition| condition.standing == Standing::Error && recipes.cycle(&condition.image).is_none();
+        let of = |image: &ArtifactId| format!("state of {image}");
+        let unknown: BTreeMap<_, _> = conditions
+            .iter()
+            .filter(is_unknown)
+            .map(|condition| (of(&condition.image), condition.because.join("; ")))
+            .collect();
+        self.said.forget(|key| key.starts_with("state of ") && !unknown.contains_key(key));
+        for condition in conditions.iter().filter(is_unknown) {
+            let why = condition.because.join("; ");
+            if self.said.is_new(&of(&condition.image), &why) {
+                tracing::warn!(image = %condition.image, why, "its state is not known");
+            }
+            self.is_due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets that images were asked for that are not wrong any more.
+    async fn forget_right(&self, wrong: &[&Condition]) -> freshmaker::backend::Result<()> {
         let documents = self.client().documents().await?;
         for document in documents.list(MEND, None, MENDS_MAX).await? {
             if !wrong.iter().any(|condition| condition.image.as_str() == document.id) {
                 documents.remove(MEND, &document.id).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Leaves out what was asked for today in the same condition, whose parents are what they were
+    /// then, and of which nothing was published since: what a build did not mend, the next one will
+    /// hardly. Returns the images with what is to be remembered of each.
+    async fn unasked(
+        &self,
+        wrong: &[&Condition],
+        recipes: &Recipes,
+    ) -> freshmaker::backend::Result<Vec<(String, NewDocument)>> {
+        let documents = self.client().documents().await?;
         let (today, read) = (self.clock.now().timestamp() / DAY, self.live.current());
         let mut unasked = Vec::new();
         for condition in wrong {
             let id = condition.image.as_str();
             let attempt = self.records.of(&condition.image).await?.map(|record| record.attempt);
             let revision = read.revisions.get(&condition.image);
-            let body = json!({ "day": today, "because": condition.because, "revision": revision, "attempt": attempt });
+            let recipe = id.parse().ok().and_then(|image| recipes.of(&image));
+            let mut parents = BTreeMap::new();
+            for parent in recipe.iter().flat_map(|recipe| &recipe.parents) {
+                parents.insert(parent.image.to_string(), last_seen(self.client(), &parent.image).await?);
+            }
+            let body = json!({ "day": today, "because": condition.because, "revision": revision, "attempt": attempt,
+                "parents": parents });
             let before = documents.get(MEND, id).await?;
             if before.as_ref().is_none_or(|before| before.body != body) {
                 let expected = before.map(|before| before.version);
@@ -236,6 +366,8 @@ impl Watch {
             });
             sources = match reading.await {
                 Ok((sources, Ok(read))) => {
+                    self.said.forget(|about| about == TREE);
+                    self.tell_problems(&read.problems);
                     self.live.replace(read);
                     if let Err(error) = self.compare(&mut unsettled).await {
                         tracing::warn!(%error, "changes of the tree could not be stored");
@@ -243,7 +375,9 @@ impl Watch {
                     sources
                 }
                 Ok((sources, Err(error))) => {
-                    tracing::warn!(error, "the tree cannot be read; what was read last counts");
+                    if self.said.is_new(TREE, &error) {
+                        tracing::warn!(error = plain(&error), "the tree cannot be read; what was read last counts");
+                    }
                     sources
                 }
                 Err(error) => {
@@ -257,6 +391,15 @@ impl Watch {
                 self.fetch().await;
             }
         }
+    }
+
+    /// Logs what was not wrong with the tree before.
+    fn tell_problems(&self, problems: &BTreeSet<String>) {
+        let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems.difference(&known) {
+            tracing::warn!(problem = plain(problem), "something is wrong with the tree");
+        }
+        known.clone_from(problems);
     }
 
     /// Fetches the branch, if it is time to. What does not change is said once.
@@ -351,13 +494,49 @@ pub(crate) fn followed(read: &Read) -> BTreeSet<ImageReference> {
     images.filter(|image: &ImageReference| image.digest().is_none() && image.registry() != "localhost").collect()
 }
 
-fn tell(round: &Round) {
-    // What a registry does not have is not asked for in vain: it may have it later.
-    for (image, error) in round.failed.iter().filter(|(_, error)| error.remedy != Remedy::NotFound) {
-        tracing::warn!(%image, %error, "a registry could not be asked");
+/// Returns the same, by registry.
+fn by_registry(read: &Read) -> BTreeMap<String, BTreeSet<ImageReference>> {
+    let mut found = BTreeMap::<String, BTreeSet<ImageReference>>::new();
+    for image in followed(read) {
+        found.entry(image.registry().to_owned()).or_default().insert(image);
     }
-    for (image, digest) in &round.changed {
-        tracing::info!(%image, %digest, "new content");
+    found
+}
+
+/// What has come to its end while registries are asked.
+enum Step {
+    /// A round over one registry.
+    Asked(String, freshmaker::backend::Result<Round>),
+    /// The look at all images.
+    Looked,
+}
+
+/// What was said last about each thing, so that it is not said again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Said(Mutex<BTreeMap<String, String>>);
+
+impl Said {
+    /// Whether something else was said about this, or nothing.
+    fn is_new(&self, about: &str, text: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(about.to_owned(), text.to_owned()).is_none_or(|before| before != text)
     }
-    tracing::debug!(unchanged = round.unchanged, first_seen = round.first_seen.len(), "registries were asked");
+
+    fn forget(&self, is_over: impl Fn(&str) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|about, _| !is_over(about));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_change_is_said_once() {
+        let said = Said::default();
+        assert!(said.is_new("r.example.org/app", "no route") && !said.is_new("r.example.org/app", "no route"));
+        assert!(said.is_new("r.example.org/app", "no such host") && said.is_new("other.example.org/app", "no route"));
+        said.forget(|about| about.starts_with("r."));
+        assert!(said.is_new("r.example.org/app", "no such host") && !said.is_new("other.example.org/app", "no route"));
+    }
 }

@@ -171,7 +171,8 @@ async fn reports_have_their_forms() {
     let rules: Vec<_> = results.iter().map(|result| result["ruleId"].as_str().unwrap()).collect();
     assert_eq!(rules, ["unknown", "pinned", "stale"]);
     let place = &results[2]["locations"][0]["physicalLocation"];
-    has(place["artifactLocation"]["uri"].as_str().unwrap(), "/stale/Containerfile");
+    let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+    assert!(uri.ends_with("stale/Containerfile") && !uri.starts_with('/'), "{uri}");
     assert_eq!(place["region"]["startLine"], 2);
 
     let (_, out, _) = world.of_tree(&["--markdown"]);

@@ -135,7 +135,8 @@ pub struct CommandConfig {
     /// hour by default.
     #[serde(default = "default_timeout", deserialize_with = "seconds")]
     pub timeout: Duration,
-    /// How many bytes of the program's output are kept, from the beginning; 1 MiB by default.
+    /// How many bytes of the program's output are kept: three quarters from the beginning, and the
+    /// rest from the end; 1 MiB by default.
     #[serde(default = "default_log_bytes_max")]
     pub log_bytes_max: u64,
     /// How long a program may take after it was asked to stop, before it is killed; 10 seconds by
@@ -350,8 +351,9 @@ impl CommandBuildSystem {
         Ok(Self { inner: Arc::new(Inner { config, session, children: Mutex::new(Vec::new()), retention }) })
     }
 
-    /// Returns what the program has printed in this attempt so far: the beginning, up to the
-    /// configured bound. This reads a file.
+    /// Returns what the program has printed in this attempt so far, up to the configured bound. What
+    /// is beyond the beginning of a long output comes when the program has ended: a line with the
+    /// number of bytes that were left out, and the end. This reads a file.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) if there is no such attempt,

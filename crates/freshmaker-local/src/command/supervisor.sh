@@ -23,12 +23,14 @@ if [ -e "$dir/cancel" ]; then
     exit 0
 fi
 
-# The log: its beginning is kept, the rest is read and counted, so that the program never waits for a reader. What a read
-# returns is written at once, so that the log can be followed; after a short one there is a pause, for its own cost.
+# The log: its beginning and its end are kept, and what is in between is read and counted, so that the program never waits
+# for a reader. What a read returns is written at once, so that the log can be followed; after a short one there is a
+# pause, for its own cost. The end is added when it is known, because it has the error of most programs.
 (
     trap '' TERM
     exec 9<&- 0<&8 8<&- >>"$dir/log"
-    left=$log_bytes
+    tail=$((log_bytes / 4))
+    left=$((log_bytes - tail))
     while [ "$left" -gt 0 ]; do
         bytes=65536
         [ "$left" -ge "$bytes" ] || bytes=$left
@@ -37,8 +39,12 @@ fi
         left=$((left - got))
         [ "$got" -ge 4096 ] || sleep 0.1 2>/dev/null || sleep 1
     done
-    rest=$(wc -c)
-    [ $rest -eq 0 ] || printf '\n[%d more bytes were not kept]\n' $rest
+    # Numbers and the end go through files: what a program writes need not be text.
+    { tee /dev/fd/3 | wc -c >"$dir/log.rest"; } 3>&1 | tail -c "$tail" >"$dir/log.end"
+    left_out=$(($(cat "$dir/log.rest") - tail))
+    [ "$left_out" -le 0 ] || printf '\n[%d bytes were not kept]\n' "$left_out"
+    cat "$dir/log.end"
+    rm -f "$dir/log.rest" "$dir/log.end"
 ) &
 drain=$!
 exec 8<&-

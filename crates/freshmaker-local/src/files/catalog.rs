@@ -7,6 +7,7 @@ use freshmaker::artifact::ImageReference;
 use freshmaker::backend::{Catalog, CatalogAnswer, Result};
 use freshmaker::graph::ArtifactGraph;
 use freshmaker::policy::Policy;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -44,6 +45,7 @@ pub struct FilesCatalog {
     problems: Vec<Problem>,
     remarks: Vec<Problem>,
     passed_over: PassedOver,
+    left_out: BTreeMap<ArtifactId, Problem>,
 }
 
 /// Says why a catalog cannot be read from files.
@@ -142,6 +144,13 @@ impl FilesCatalog {
         &self.passed_over
     }
 
+    /// Returns the images of files that are [left out](super::tree::Tree::left_out), each with the
+    /// problem.
+    #[must_use]
+    pub fn left_out(&self) -> &BTreeMap<ArtifactId, Problem> {
+        &self.left_out
+    }
+
     /// Returns the policy of the manifest; it allows everything if the manifest has none.
     ///
     /// The engine does not use it by itself: pass it to
@@ -164,6 +173,7 @@ impl FilesCatalog {
             problems: tree.problems,
             remarks: tree.remarks,
             passed_over: tree.passed_over,
+            left_out: tree.left_out,
             policy: Policy::default(),
         })
     }

@@ -175,6 +175,12 @@ fn target(instructions: &[Instruction]) -> String {
     last.and_then(Instruction::stage_name).unwrap_or_else(|| UNNAMED.to_owned())
 }
 
+/// Returns the name that a comment at the beginning of a file gives, even if builders refuse the
+/// file for what comes later.
+pub(super) fn name_in(text: &str) -> Option<String> {
+    lines::read(text).ok()?.image.map(|(_, name)| name)
+}
+
 /// Returns whether the frontend of a file is that of BuildKit, from Docker Hub or a mirror of it.
 fn is_usual(frontend: &str) -> bool {
     let image = frontend.parse::<ImageReference>();

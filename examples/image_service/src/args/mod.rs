@@ -19,6 +19,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) enum Command {
     Help,
+    Version,
     HelpOfStale,
     Completions(Shell),
     Stale(stale::Stale),
@@ -61,12 +62,13 @@ pub(crate) enum Act {
     Confirm { event: EventId },
     Pause { reason: String, by: String },
     Resume,
-    Hold { image: ImageReference, reason: String, by: String },
-    Release { image: ImageReference },
+    Hold { image: String, reason: String, by: String },
+    Release { image: String },
     Rollback { image: ImageReference, to: Option<Digest>, by: String },
     DeadLetters { requeue: Option<String> },
     Dismiss { message: String, reason: String, by: String },
     Backup { file: PathBuf },
+    Restore { file: PathBuf },
     Token { name: String, by: String },
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let name = match arguments.next().as_deref() {
         None => return Err("what is to be done?".to_owned()),
         Some("-h" | "--help" | "help") => return Ok(Command::Help),
+        Some("-V" | "--version") => return Ok(Command::Version),
         Some("build-step") => return Ok(Command::BuildStep),
         Some("stale") => {
             return Ok(stale::parse(arguments)?.map_or(Command::HelpOfStale, Command::Stale));
@@ -123,10 +126,10 @@ fn command(mut given: Given) -> Result<Command, String> {
         "pause" => Act::Pause { reason: given.words.join(" "), by },
         "resume" => Act::Resume,
         "hold" => {
-            let image = image(&given.word()?)?;
+            let image = given.word()?;
             Act::Hold { image, reason: given.words[1..].join(" "), by }
         }
-        "release" => Act::Release { image: image(&given.word()?)? },
+        "release" => Act::Release { image: given.word()? },
         "rollback" => {
             let to = given.value("--to").map(|text| digest(&text)).transpose()?;
             Act::Rollback { image: image(&given.word()?)?, to, by }
@@ -134,6 +137,7 @@ fn command(mut given: Given) -> Result<Command, String> {
         "dead-letters" => Act::DeadLetters { requeue: given.value("--requeue") },
         "dismiss" => Act::Dismiss { message: given.word()?, reason: given.words[1..].join(" "), by },
         "backup" => Act::Backup { file: PathBuf::from(given.word()?) },
+        "restore" => Act::Restore { file: PathBuf::from(given.word()?) },
         "token" => Act::Token { name: given.word()?, by },
         other => return Err(format!("there is no command {other:?}")),
     };

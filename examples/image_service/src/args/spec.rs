@@ -46,7 +46,7 @@ const fn flag(name: &'static str, value: &'static str, about: &'static str) -> F
     Flag { name, value, about }
 }
 
-pub(super) const COMMANDS: [Spec; 22] = [
+pub(super) const COMMANDS: [Spec; 23] = [
     spec("init", "[DIR]", 0, 1, &["--registry", "--plain-http"], "write a commented image_service.toml"),
     spec("serve", "[DIR]", 0, 1, &["--registry", "--plain-http"], "keep the images of DIR fresh, until interrupted"),
     spec("check-config", "", 0, 0, &["--online"], "read everything, and say what cannot work"),
@@ -67,6 +67,7 @@ pub(super) const COMMANDS: [Spec; 22] = [
     spec("dead-letters", "", 0, 0, &["--requeue"], "messages that could not be handled"),
     spec("dismiss", "MESSAGE [REASON]", 1, ANY, &["--by"], "put a dead letter away that cannot be mended"),
     spec("backup", "FILE", 1, 1, &[], "copy everything that is stored, while the service runs"),
+    spec("restore", "FILE", 1, 1, &[], "go back to such a copy; the service has to be stopped"),
     spec("token", "NAME", 1, 1, &["--by"], "make a token for programs that use the REST interface"),
     spec("completions", "SHELL", 1, 1, &[], "completions for bash, zsh or fish"),
 ];
@@ -117,7 +118,7 @@ pub(crate) fn help() -> String {
         let _ = writeln!(text, "  {line:<24} {}{with}", flag.about);
     }
     text.push_str(
-        "\nexit status: 0 good; 1 something failed, or an image is not as it should be; 2 the command line makes no sense;\n\
+        "  --version                (-V) the version of the program\n\nexit status: 0 good; 1 something failed, or an image is not as it should be; 2 the command line makes no sense;\n\
          of stale: 3 an image is stale, 4 none is stale, but of one it is unknown\n",
     );
     text

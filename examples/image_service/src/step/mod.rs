@@ -7,10 +7,12 @@ mod recipe;
 
 use crate::records::{Record, Records};
 use crate::site::Site;
+use crate::sources::{self, Moment};
 use crate::verify::at;
 use command::{Command, Environment};
 use freshmaker::artifact::{Digest, ImageReference};
-use freshmaker::backend::{self, BuildRequest};
+use freshmaker::backend::{self, BuildRequest, Clock};
+use freshmaker::engine::SystemClock;
 use freshmaker_oci::staleness::Role;
 use freshmaker_oci::{OciClient, poll};
 use recipe::Recipe;
@@ -22,6 +24,8 @@ pub(crate) const DIRECTORY: &str = "IMAGE_SERVICE_DIR";
 
 /// The exit status of a failure that may not happen again (`EX_TEMPFAIL`).
 const TEMPORARY: u8 = 75;
+/// How many causes a program is told, and how many images of each: a variable has a bound.
+const CAUSES_MAX: usize = 20;
 /// The longest tag that registries allow.
 const TAG_MAX: usize = 128;
 
@@ -83,7 +87,8 @@ pub(crate) async fn run() -> Result<()> {
     let recipe = Recipe::of(&request, &site, held.as_ref(), &registries, &attempt).await?;
     let records = site.records().await.map_err(Failure::temporary)?;
     let commit = held.as_ref().map(|held| held.commit.clone());
-    let step = Step { site, registries, records, request, image, recipe, commit, attempt };
+    let causes = causes(&records, &request).await?;
+    let step = Step { causes, site, registries, records, request, image, recipe, commit, attempt };
     let digest = step.make().await?;
     step.report(&digest)
 }
@@ -93,7 +98,26 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|error| Failure::lasting(format!("{name}: {error}; only the engine runs this command")))
 }
 
+/// Returns why the image is built, as JSON: the events that want it, and what of each of them.
+async fn causes(records: &Records, request: &BuildRequest) -> Result<String> {
+    let client = records.client();
+    let mut causes = Vec::new();
+    let links = client.links(vec![request.build]).await?;
+    for cause in links.causes.into_iter().filter(|cause| cause.live).take(CAUSES_MAX) {
+        let event = match client.event(cause.event).await {
+            Err(error) if error.remedy == backend::Remedy::NotFound => continue,
+            event => event?,
+        };
+        let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
+        let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
+        causes.push(serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because }));
+    }
+    Ok(serde_json::Value::Array(causes).to_string())
+}
+
 struct Step {
+    /// Why the image is built, as JSON.
+    causes: String,
     site: Site,
     registries: OciClient,
     records: Records,
@@ -109,7 +133,16 @@ struct Step {
 impl Step {
     /// Builds, and publishes what was built; returns what the tag names at the end.
     async fn make(&self) -> Result<Digest> {
+        self.allowed().await?;
+        let before_build = self.moment()?;
         let digest = self.built().await?;
+        if let (Some(before), Some(after)) = (&before_build, self.moment()?)
+            && let Some(file) = before.changed(&after)
+        {
+            let text = format!("{} was changed while the image was built", file.display());
+            return Err(Failure::temporary(text));
+        }
+        let planned = self.request.source.as_ref().and_then(|source| source.revision.clone());
         let base = self.recipe.parents.iter().find(|parent| parent.role == Role::Base);
         let base = base.map(|base| (&base.image, &base.digest));
         let platforms = self.site.platforms()?;
@@ -125,11 +158,12 @@ impl Step {
             digest: digest.clone(),
             content: content.clone(),
             parents: self.recipe.used(),
-            revision: self.request.source.as_ref().and_then(|source| source.revision.clone()),
+            revision: before_build.map(|moment| moment.revision.to_string()).or(planned),
             commit: self.commit.clone(),
             attempt: self.request.attempt.to_string(),
             same: None,
             earlier: before.iter().cloned().collect(),
+            rejected: Vec::new(),
         };
         if let Some(before) = before.as_ref().filter(|before| **before != digest)
             // Whatever else the manifests say, a container gets the same from both.
@@ -146,6 +180,32 @@ impl Step {
         }
         self.publish(&record).await?;
         Ok(digest)
+    }
+
+    /// Looks whether the image is held or frozen. A plan may have waited until it is, and the
+    /// configuration may be another one than when the build began.
+    async fn allowed(&self) -> Result<()> {
+        let image = &self.request.artifact;
+        if let Some(hold) = self.records.held(image).await? {
+            return Err(Failure::lasting(format!("{} holds the image: {}", hold.by, hold.reason)));
+        }
+        let now = SystemClock.now();
+        let site = Site::open(&self.site.directory);
+        let config = site.as_ref().map_or(&self.site.config, |site| &site.config);
+        match config.freeze.iter().find(|freeze| freeze.holds(image, now)) {
+            Some(freeze) => Err(Failure::lasting(format!("the image is frozen: {}", freeze.because))),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at the build context; `None` for that of a commit, which does not change.
+    fn moment(&self) -> Result<Option<Moment>> {
+        if self.commit.is_some() {
+            return Ok(None);
+        }
+        let catalog = self.site.catalog().map_err(Failure::temporary)?;
+        let artifact = catalog.graph().get(&self.request.artifact);
+        Ok(artifact.and_then(|artifact| sources::moment(artifact, &self.site.config.state)))
     }
 
     /// Has the image built, and returns the digest of what was pushed.
@@ -202,6 +262,7 @@ impl Step {
 
     fn environment(&self) -> Result<Environment> {
         let environment = Environment::of(&self.site.config, &self.recipe, &self.attempt)?;
+        let environment = environment.with("FRESHMAKER_CAUSES", &self.causes);
         Ok(match &self.commit {
             Some(commit) => environment.with("FRESHMAKER_COMMIT", commit),
             None => environment,
@@ -210,9 +271,7 @@ impl Step {
 
     /// Moves the tag.
     async fn publish(&self, record: &Record) -> Result<()> {
-        if let Some(hold) = self.records.held(&self.request.artifact).await? {
-            return Err(Failure::lasting(format!("{} holds the image: {}", hold.by, hold.reason)));
-        }
+        self.allowed().await?;
         // Before the tag moves: a handler that is told of the move then knows who has made it.
         self.records.publish(&self.request.artifact, record).await?;
         let tag = self.image.tag().unwrap_or("latest");

@@ -7,6 +7,7 @@ mod elsewhere;
 mod faults;
 mod git;
 mod killed;
+mod mistakes;
 mod notify;
 mod stories;
 mod support;

@@ -140,6 +140,9 @@ pub struct Tree {
     pub passed_over: PassedOver,
     /// The image of each file, by path relative to the root, with `/`.
     pub files: BTreeMap<String, ArtifactId>,
+    /// The images of files that are left out because they cannot be read or builders refuse them,
+    /// each with the problem. The graph has them only if other files use them.
+    pub left_out: BTreeMap<ArtifactId, Problem>,
 }
 
 /// A file that was read, with the name of the image that it builds.
@@ -191,6 +194,7 @@ pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
     files.extend(services.keys().filter(|path| walk::not_a_file(root, path).is_none()).cloned());
     let source = Source { root, root_name: &root_name, naming, named: &named, services: &services };
     let mut read: BTreeMap<String, File> = BTreeMap::new();
+    let mut left_out = BTreeMap::new();
     for path in &files {
         passed.remove(path);
         match source.read(path) {
@@ -208,16 +212,20 @@ pub fn scan(root: &Path, naming: &Naming) -> io::Result<Tree> {
                 }
             }
             Ok(Err(why)) => passed.add(path, why),
-            Err(problem) => problems.push((Cost::File, problem)),
+            Err(problem) => {
+                left_out.extend(source.supposed(path).map(|image| (ArtifactId::from(&image), problem.clone())));
+                problems.push((Cost::File, problem));
+            }
         }
     }
+    left_out.retain(|image, _| !read.contains_key(image.as_str()));
     let aliases = aliases(root, &read, &mut problems);
     let graph = graph(root, &read, &aliases, &mut problems);
     problems.sort();
     remarks.sort();
     let problems = problems.into_iter().map(|(_, problem)| problem).collect();
     let files = read.into_values().map(|file| (file.path, ArtifactId::from(&file.image))).collect();
-    Ok(Tree { graph, problems, remarks, passed_over: passed, files })
+    Ok(Tree { graph, problems, remarks, passed_over: passed, files, left_out })
 }
 
 /// Returns why no file was found for the image that a path was given.
@@ -264,6 +272,17 @@ impl Source<'_> {
             (None, None) => self.image(path, &place, &recipe).map_err(problem)?,
         };
         Ok(Ok(File { path: path.to_owned(), place, image: image.without_digest(), recipe, digest: Digest::of(&bytes) }))
+    }
+
+    /// Returns the image that a file would build if it could be read.
+    fn supposed(&self, path: &str) -> Option<ImageReference> {
+        let name_in = || {
+            let bytes = bytes(&self.root.join(path)).ok()?;
+            containerfile::name_in(&String::from_utf8_lossy(&bytes))?.parse().ok()
+        };
+        let by_place = || self.image(path, &Place::of(path, self.root_name), &Recipe::default()).ok();
+        let image: ImageReference = self.named.get(path).cloned().or_else(name_in).or_else(by_place)?;
+        Some(image.without_digest())
     }
 
     /// Returns the image of a file that does not name it itself.
