@@ -17,7 +17,8 @@ pub(crate) async fn run(site: &Site, file: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&site.config.state)?;
     let _lock = site.lock()?;
     let place = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    // A copy of the copy: the file that is given stays as it is, and what goes wrong changes nothing.
+    // A copy of the copy: the file that is given stays as it is, and what goes wrong changes
+    // nothing.
     let next = beside(&database, ".restored");
     for end in ["", "-wal", "-shm", ".lock"] {
         let _ = fs::remove_file(beside(&next, end));

@@ -94,8 +94,8 @@ impl Watch {
         self.records.client()
     }
 
-    /// Asks the registries, each in rounds of its own, so that none waits for another one; and looks
-    /// at all images when they have answered, or have had the time of a round to.
+    /// Asks the registries, each in rounds of its own, so that none waits for another one; and
+    /// looks at all images when they have answered, or have had the time of a round to.
     async fn registries(&self) {
         let (last, frozen) = (Cell::new(None), RefCell::new(BTreeSet::new()));
         let (mut work, mut asked) = (FuturesUnordered::new(), BTreeSet::new());

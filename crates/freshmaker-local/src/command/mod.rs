@@ -351,9 +351,9 @@ impl CommandBuildSystem {
         Ok(Self { inner: Arc::new(Inner { config, session, children: Mutex::new(Vec::new()), retention }) })
     }
 
-    /// Returns what the program has printed in this attempt so far, up to the configured bound. What
-    /// is beyond the beginning of a long output comes when the program has ended: a line with the
-    /// number of bytes that were left out, and the end. This reads a file.
+    /// Returns what the program has printed in this attempt so far, up to the configured bound.
+    /// What is beyond the beginning of a long output comes when the program has ended: a line with
+    /// the number of bytes that were left out, and the end. This reads a file.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) if there is no such attempt,

@@ -103,17 +103,13 @@ fn missing_facts_are_noted_rule_by_rule() {
     let blocked = "HANDLER_BUILD_BLOCKLIST.global.image.any";
     let named = "there it also matches requests for named images, which have no advisory, by the rest of its \
                  conditions; here it does not";
-    use Difference::{MissingFact, NeverMatches, UnknownFact};
+    use Difference::{MissingFact, NeverMatches, Renamed, UnknownFact};
+    let renamed = "the fact `published` is `image_published` here: the same";
     assert_eq!(
         notes(&conversion),
         [
             (MissingFact, format!("{there}[1]: {named}")),
-            (
-                UnknownFact,
-                format!(
-                    "{there}[2].published: the fact `published` is not known here; the rule allows nothing, and is left out"
-                )
-            ),
+            (Renamed, format!("{there}[2].published: {renamed}")),
             (
                 UnknownFact,
                 format!(
@@ -126,10 +122,11 @@ fn missing_facts_are_noted_rule_by_rule() {
                     "{blocked}[0]: there it blocks the whole event, before its images are known; here it blocks these images"
                 )
             ),
+            (Renamed, format!("{blocked}[1].published: {renamed}")),
             (
-                UnknownFact,
+                MissingFact,
                 format!(
-                    "{blocked}[1].published: the fact `published` is not known here; the rule blocks without this condition"
+                    "{blocked}[1]: there it blocks the whole event, before its images are known; here it blocks these images"
                 )
             ),
             (
@@ -170,7 +167,10 @@ fn what_cannot_be_converted_is_refused_by_its_path() {
         (rule(json!("RHSA")), format!("{place}: expected a rule: an object, or a list with any or all")),
         (rule(json!([{ "manual": true }])), format!("{place}: expected [\"any\", [rules]] or [\"all\", [rules]]")),
         (rule(json!(["all", []])), format!("{place}: a list of no rules matches everything; say what it is to match")),
-        (rule(json!({ "published": true })), format!("{place}: the rule asks only for facts that are not known here")),
+        (
+            rule(json!({ "advisory_is_contract_priority": true })),
+            format!("{place}: the rule asks only for facts that are not known here"),
+        ),
         (
             rule(json!({ "image_name": { "a": 1 } })),
             format!("{place}.image_name: expected an expression, or a list of them"),

@@ -30,7 +30,7 @@ pub(super) fn targets(root: &Path, path: &str) -> Result<Vec<Given>, Wrong> {
     let body: Body = text.parse().map_err(wrong)?;
     let directory = directory_of(path);
     let exists = |name: &&str| root.join(directory).join(name).exists();
-    let other = OTHERS.iter().chain(&super::compose::NAMES).copied().find(|name| exists(&name));
+    let other = OTHERS.iter().chain(&super::compose::NAMES).copied().find(|name| exists(name));
     let targets: Vec<&Block> = body.blocks().filter(|block| block.ident.as_str() == "target").collect();
     let mut counts: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     targets.iter().for_each(|target| *counts.entry(label(target)).or_default() += 1);
