@@ -45,7 +45,7 @@
 //! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | how it goes | readers |
 //! | `POST …/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |
 //! | `POST …/cancel` | stops an event | rebuilders who asked for it, administrators |
-//! | `POST …/give-up`, `…/resolve`, `…/requeue` | repairs | administrators |
+//! | `POST …/give-up`, `…/resolve`, `…/requeue`, `…/dismiss` | repairs | administrators |
 //! | `/api/3/tokens`, `/api/3/audit` | tokens; who did what | administrators |
 //! | `/api/3/openapi.json`, `/healthz`, `/readyz`, `/problems/{code}` | description, health | everybody |
 //! | `/metrics` | Prometheus | readers, or as configured |

@@ -172,6 +172,7 @@ fn api(web: &Web) -> Routes {
         .add(readers, routes!(systems::counts))
         .add(readers, routes!(dead_letters::list))
         .add(admins, routes!(dead_letters::requeue))
+        .add(admins, routes!(dead_letters::dismiss))
         .add(requesters, routes!(messages::send))
         .add(readers, routes!(messages::one))
         .add(readers, routes!(stream::stream))
@@ -237,6 +238,7 @@ mod tests {
         GET /api/3/counts readers
         GET /api/3/dead-letters readers
         POST /api/3/dead-letters/{source}/{id}/requeue admin
+        POST /api/3/dead-letters/{source}/{id}/dismiss admin
         POST /api/3/messages admin manual_rebuilder freshmaker_async_rebuilders
         GET /api/3/messages/{source}/{id} readers
         GET /api/3/stream readers
@@ -278,6 +280,7 @@ mod tests {
         GET /dead-letters readers
         GET /messages/{source}/{id} readers
         POST /messages/{source}/{id}/requeue admin
+        POST /messages/{source}/{id}/dismiss admin
         GET /report readers
         GET /audit admin
         GET /health readers

@@ -181,12 +181,27 @@ pub(crate) async fn attempt_transitions(State(web): State<Web>, uri: Uri, Name(i
     history(&web, &uri, &key, async { Err::<(), _>(unknown) }).await
 }
 
-/// Why a build is given up.
+/// Why something is given up.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct GiveUp {
+pub(crate) struct Why {
     /// One sentence for the history: 1 to 1,000 characters.
     pub(crate) why: String,
+}
+
+impl Why {
+    /// The sentence, without spaces around it.
+    ///
+    /// # Errors
+    /// `invalid` if it is empty or too long.
+    pub(crate) fn checked(&self) -> Result<&str, Problem> {
+        let why = self.why.trim();
+        if (1..=1000).contains(&why.chars().count()) {
+            return Ok(why);
+        }
+        let problem = Problem::new(crate::problem::ProblemCode::Invalid, "the body is not what is expected");
+        Err(problem.at("/why", "it must have 1 to 1,000 characters"))
+    }
 }
 
 /// Gives up a build that does not go on by itself: it fails, and what needs it fails with it. What
@@ -199,7 +214,7 @@ pub(crate) struct GiveUp {
         ("id" = i64, Path, description = "The number of the build"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
     ),
-    request_body = GiveUp,
+    request_body = Why,
     responses((status = 200, description = "The build, which has ended", body = BuildView))
 )]
 pub(crate) async fn give_up(
@@ -207,14 +222,10 @@ pub(crate) async fn give_up(
     caller: Caller,
     Number(id): Number,
     headers: HeaderMap,
-    JsonBody(GiveUp { why }): JsonBody<GiveUp>,
+    JsonBody(why): JsonBody<Why>,
 ) -> Result<Response, Problem> {
     let id = BuildId(id);
-    let why = why.trim();
-    if !(1..=1000).contains(&why.chars().count()) {
-        let problem = Problem::new(crate::problem::ProblemCode::Invalid, "the body is not what is expected");
-        return Err(problem.at("/why", "it must have 1 to 1,000 characters"));
-    }
+    let why = why.checked()?;
     web.audited(&caller, "give up", &format!("build {id}"), async {
         if headers.contains_key(header::IF_MATCH) {
             must_match(&headers, web.ask(build(&web, id)).await?.version)?;

@@ -1,9 +1,10 @@
 //! Messages that could not be understood or handled.
 
+use super::builds::Why;
 use super::paging::{Cursor, Limit, paging, part};
 use super::views::{Listing, MessageView};
 use crate::auth::Caller;
-use crate::extract::{Name, Query, Source};
+use crate::extract::{JsonBody, Name, Query, Source};
 use crate::problem::Problem;
 use crate::web::Web;
 use axum::extract::State;
@@ -74,6 +75,33 @@ pub(crate) async fn requeue(
 ) -> Result<StatusCode, Problem> {
     web.audited(&caller, "requeue", &format!("message {source}/{id}"), async {
         web.change(web.client().requeue(&source, &id)).await
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts a dead letter away that cannot be mended, or need not be.
+#[utoipa::path(
+    post,
+    path = "/api/3/dead-letters/{source}/{id}/dismiss",
+    tag = "messages",
+    params(
+        ("source" = String, Path, description = "Where the message came from"),
+        ("id" = String, Path, description = "Its identity, with slashes as `%2F`")
+    ),
+    request_body = Why,
+    responses((status = 204, description = "It is ignored from now on"))
+)]
+pub(crate) async fn dismiss(
+    State(web): State<Web>,
+    caller: Caller,
+    Source(source): Source,
+    Name(id): Name,
+    JsonBody(why): JsonBody<Why>,
+) -> Result<StatusCode, Problem> {
+    let why = why.checked()?;
+    web.audited(&caller, "dismiss", &format!("message {source}/{id}"), async {
+        web.change(web.client().dismiss(&source, &id, why, caller.name())).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -8,7 +8,7 @@ use super::form::Form;
 use super::links;
 use super::see_other;
 use super::visit::Visit;
-use crate::api::builds::{GiveUp, Resolution};
+use crate::api::builds::{Resolution, Why};
 use crate::api::events::Part;
 use crate::api::failures::{Cause, retried_by_cause};
 use crate::api::systems::NewPause;
@@ -42,6 +42,7 @@ pub(super) fn routes() -> Vec<PageRoute> {
         act(admins, "/systems/{system}/pause", post(pause)),
         act(admins, "/systems/{system}/resume", post(resume)),
         act(admins, "/messages/{source}/{id}/requeue", post(requeue)),
+        act(admins, "/messages/{source}/{id}/dismiss", post(dismiss)),
         act(Allowed::Everybody, "/sign-in", post(super::sign_in::sign_in)),
         act(Allowed::Everybody, "/sign-out", post(super::sign_in::sign_out)),
     ]
@@ -60,6 +61,7 @@ pub(super) fn told(code: &str) -> Option<&'static str> {
         "paused" => "Paused. What runs goes on; nothing more is submitted.",
         "resumed" => "Resumed. What is ready is submitted again.",
         "requeued" => "The message is handled again.",
+        "dismissed" => "The message was put away.",
         _ => return None,
     };
     Some(told)
@@ -125,7 +127,7 @@ struct GivenUp {
 
 async fn give_up(visit: Visit, Number(id): Number, Form(form): Form<GivenUp>) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = visit;
-    let body = JsonBody(GiveUp { why: form.why });
+    let body = JsonBody(Why { why: form.why });
     builds::give_up(State(web), caller, Number(id), seen(form.version), body).await?;
     see_other(&format!("{root}builds/{id}?told=given-up"))
 }
@@ -179,6 +181,22 @@ async fn requeue(visit: Visit, Source(source): Source, Name(id): Name) -> Result
     // Sent twice, or handled by another person.
     if message.state == freshmaker::rebuild::InboxState::Dead {
         dead_letters::requeue(State(web), caller, Source(source), Name(id)).await?;
+    }
+    see_other(&page)
+}
+
+async fn dismiss(
+    visit: Visit,
+    Source(source): Source,
+    Name(id): Name,
+    Form(why): Form<Why>,
+) -> Result<Response, Problem> {
+    let Visit { web, caller, root, .. } = visit;
+    let page = format!("{root}messages/{}/{}?told=dismissed", links::encoded(&source), links::encoded(&id));
+    let message = web.ask(web.client().message(&source, &id)).await?;
+    // Sent twice, or handled by another person.
+    if message.state == freshmaker::rebuild::InboxState::Dead {
+        dead_letters::dismiss(State(web), caller, Source(source), Name(id), JsonBody(why)).await?;
     }
     see_other(&page)
 }

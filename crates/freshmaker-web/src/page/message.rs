@@ -41,6 +41,11 @@ impl MessagePage {
         }
     }
 
+    /// Whether it is a dead letter, also one that a bus has refused.
+    fn is_dead(&self) -> bool {
+        self.message.state == InboxState::Dead
+    }
+
     /// Whether its events are still to come.
     fn is_open(&self) -> bool {
         matches!(self.message.state, InboxState::New | InboxState::Claimed)

@@ -201,6 +201,7 @@ impl Noise {
             "/api/3/counts",
             "/api/3/dead-letters",
             "/api/3/dead-letters/{}/{}/requeue",
+            "/api/3/dead-letters/{}/{}/dismiss",
             "/api/3/messages",
             "/api/3/messages/{}/{}",
             "/api/3/overview",

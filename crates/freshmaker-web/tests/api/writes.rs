@@ -166,6 +166,20 @@ async fn a_dead_letter_is_handled_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_put_away() {
+    let service = Service::open();
+    let message = json!({"topic": "image.pushed", "body": {"image": 7}});
+    let id = service.post("/api/3/messages", &message).await.json()["message_id"].as_str().unwrap().to_owned();
+    service.settle().await;
+    let path = format!("/api/3/dead-letters/local/{}/dismiss", id.replace('/', "%2F"));
+    assert_eq!(service.post(&path, &json!({"why": " "})).await.problem_at(), ("invalid".into(), "/why".into()));
+    let why = json!({"why": "its sender was mended"});
+    assert_eq!(service.post(&path, &why).await.status, 204);
+    assert_eq!(service.post(&path, &why).await.problem(), "rejected", "it is no dead letter now");
+    assert_eq!(service.get("/api/3/dead-letters").await.json()["items"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn builds_and_attempts_are_decided_about_with_care() {
     let service = Service::open();
     service.push("base").await;
