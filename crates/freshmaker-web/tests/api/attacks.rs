@@ -180,7 +180,7 @@ impl Noise {
     }
 
     fn path(&mut self) -> String {
-        const ROUTES: [&str; 34] = [
+        const ROUTES: [&str; 35] = [
             "/api/3/events",
             "/api/3/events/{}",
             "/api/3/events/{}/plan",
@@ -245,7 +245,7 @@ impl Noise {
     }
 
     fn request(&mut self) -> Option<Request<Body>> {
-        const METHODS: [&str; 9] = ["GET", "GET", "GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "BREW"];
+        const METHODS: [&str; 10] = ["GET", "GET", "GET", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "BREW"];
         const NAMES: [&str; 10] = [
             "authorization",
             "if-match",

@@ -131,6 +131,6 @@ async fn what_is_read_is_compressed_for_those_who_take_it() {
     let stream = tower::ServiceExt::oneshot(service.router.clone(), events).await.unwrap();
     assert!(!stream.headers().contains_key("content-encoding"), "changes are sent at once");
     // A write is made and answered, whatever encodings are taken.
-    let write = with(post("/api/3/systems/other/pause", &json!({"reason": "x"})), "accept-encoding", "identity;q=0");
+    let write = with(post("/api/3/systems/builder/resume", &json!({})), "accept-encoding", "identity;q=0");
     assert_eq!(ask(&service.router, write).await.status, 204);
 }

@@ -124,7 +124,7 @@ impl House {
     }
 }
 
-fn asks(topic: &str, body: Value) -> Value {
+fn asks(topic: &str, body: &Value) -> Value {
     json!({ "topic": topic, "body": body })
 }
 
@@ -138,10 +138,10 @@ fn ways(topic: &str, body: &Value) -> [Request<Body>; 4] {
         request
     };
     [
-        post("/api/3/messages", &asks(topic, body.clone())),
+        post("/api/3/messages", &asks(topic, body)),
         of_kind("application/cloudevents+json", &event),
         of_kind("application/cloudevents-batch+json", &json!([event])),
-        post("/api/3/plans", &asks(topic, body.clone())),
+        post("/api/3/plans", &asks(topic, body)),
     ]
 }
 
@@ -192,7 +192,7 @@ async fn what_came_by_rest_is_asked_for_by_who_sent_it() {
         ("carol", "sweep.requested", json!({ "by": "token:root" }), "by"),
         ("carol", "org.example.sweep.the.floor", json!({}), "by"),
     ] {
-        let sent = house.post(who, "/api/3/messages", &asks(topic, body)).await;
+        let sent = house.post(who, "/api/3/messages", &asks(topic, &body)).await;
         assert_eq!(sent.status, 202, "{sent:?}");
         let message = sent.json()["message_id"].as_str().unwrap().replace('/', "%2F").replace("%3A", "%253A");
         let stored = house.get(&format!("/api/3/messages/local/{message}")).await.json();
@@ -206,7 +206,7 @@ async fn what_came_by_rest_is_asked_for_by_who_sent_it() {
         assert_eq!(event["requester"], format!("token:{who}"), "{topic}");
     }
     // Without a rule the body stays, and is not believed.
-    house.post("bob", "/api/3/messages", &asks("polish.requested", json!({ "by": "token:root" }))).await;
+    house.post("bob", "/api/3/messages", &asks("polish.requested", &json!({ "by": "token:root" }))).await;
     let event = house.event().await;
     assert_eq!((&event["payload"]["by"], &event["requester"]), (&json!("token:root"), &json!("token:bob")));
     // Once more is asked for by who does it over; a plan by who applies it.
@@ -214,7 +214,7 @@ async fn what_came_by_rest_is_asked_for_by_who_sent_it() {
     assert_eq!(house.post("alice", &retry, &json!({ "part": "whole" })).await.status, 202);
     assert_eq!(house.event().await["requester"], "token:alice");
     let request = json!({ "artifacts": ["site"], "requester": "token:root" });
-    let preview = house.post("bob", "/api/3/plans", &asks("rebuild.requested", request)).await.json();
+    let preview = house.post("bob", "/api/3/plans", &asks("rebuild.requested", &request)).await.json();
     let apply = format!("/api/3/plans/{}/apply", preview["items"][0]["hash"].as_str().unwrap());
     assert_eq!(house.post("carol", &apply, &Value::Null).await.problem(), "forbidden");
     assert_eq!(house.post("alice", &apply, &Value::Null).await.status, 202);
@@ -225,7 +225,7 @@ async fn what_came_by_rest_is_asked_for_by_who_sent_it() {
 async fn a_request_that_cannot_be_read_is_refused_where_it_is_wrong() {
     let house = House::new().await;
     let wrong = json!({ "artifacts": ["app"], "dry_run": true });
-    let refused = house.post("bob", "/api/3/messages", &asks("rebuild.requested", wrong.clone())).await;
+    let refused = house.post("bob", "/api/3/messages", &asks("rebuild.requested", &wrong)).await;
     assert_eq!(refused.problem_at(), ("invalid".into(), "".into()));
     assert!(refused.json()["errors"][0]["detail"].as_str().unwrap().contains("dry_run"), "{refused:?}");
     let [_, _, batch, _] = ways("rebuild.requested", &wrong);
@@ -238,7 +238,7 @@ async fn an_event_is_decided_about_by_who_has_asked_for_it() {
     let house = House::new().await;
     house.service.world.builds.hold(&"app".into());
     house.engine.client().pause("builder", "repairs", "root").await.unwrap();
-    house.post("bob", "/api/3/messages", &asks("rebuild.requested", json!({ "artifacts": ["app"] }))).await;
+    house.post("bob", "/api/3/messages", &asks("rebuild.requested", &json!({ "artifacts": ["app"] }))).await;
     let client = house.engine.client();
     let stored = freshmaker_testing::world::until(|| async { client.event(EventId(1)).await.is_ok() });
     house.engine.run_until(stored).await.unwrap();
@@ -274,7 +274,7 @@ async fn an_event_is_decided_about_by_who_has_asked_for_it() {
 #[tokio::test(start_paused = true)]
 async fn what_one_may_not_ask_for_is_not_asked_for_once_more() {
     let house = House::new().await;
-    house.post("carol", "/api/3/messages", &asks("sweep.requested", json!({}))).await;
+    house.post("carol", "/api/3/messages", &asks("sweep.requested", &json!({}))).await;
     let id = house.event().await["id"].clone();
     let retry = format!("/api/3/events/{id}/retry");
     let whole = json!({ "part": "whole" });
@@ -287,7 +287,7 @@ async fn what_one_may_not_ask_for_is_not_asked_for_once_more() {
     assert_eq!((first.status.as_u16(), first.json()["new"].clone()), (202, json!(true)));
     let again = house.post("carol", &retry, &whole).await;
     assert_eq!(again.json(), json!({ "message_id": first.json()["message_id"], "new": false }));
-    house.post("bob", "/api/3/messages", &asks("image.pushed", json!({ "image": "base", "digest": null }))).await;
+    house.post("bob", "/api/3/messages", &asks("image.pushed", &json!({ "image": "base", "digest": null }))).await;
     let retry = format!("/api/3/events/{}/retry", house.event().await["id"]);
     assert_eq!(house.post("carol", &retry, &whole).await.problem(), "forbidden");
 }
