@@ -102,8 +102,11 @@ pub fn has_come(not_before: Option<Timestamp>, now: Timestamp, pause_max: Durati
 #[must_use]
 pub fn in_order(mut changes: Vec<RowChange>) -> Vec<RowChange> {
     changes.sort_by_key(|change| match change {
-        RowChange::Receive(_) | RowChange::Inbox(_) | RowChange::Event { .. } => 0,
-        RowChange::Requeue(_) | RowChange::Dismiss(..) => 0,
+        RowChange::Receive(_)
+        | RowChange::Inbox(_)
+        | RowChange::Requeue(_)
+        | RowChange::Dismiss(..)
+        | RowChange::Event { .. } => 0,
         RowChange::Build { record, .. } if record.state.is_terminal() => 1,
         RowChange::Build { .. } => 2,
         RowChange::Attempt { record, .. } if record.state.is_terminal() => 3,

@@ -151,13 +151,18 @@ pub(crate) fn familiar(image: &ArtifactId) -> String {
     image.as_str().parse::<ImageReference>().map_or_else(|_| image.to_string(), |image| image.familiar())
 }
 
+/// Returns all builds that are meant, the newest first.
+pub(crate) async fn builds(client: &Client, filter: BuildFilter) -> Result<Vec<BuildRecord>> {
+    let page = |paging| client.builds(filter.clone(), paging);
+    Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items)
+}
+
 /// Returns the builds that have not ended, by image.
 pub(crate) async fn open_builds(client: &Client) -> Result<BTreeMap<ArtifactId, BuildRecord>> {
     let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
     let filter = BuildFilter { states, ..BuildFilter::default() };
-    let page = |paging| client.builds(filter.clone(), paging);
-    let all = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?;
-    Ok(all.items.into_iter().map(|build| (build.key.artifact.clone(), build)).collect())
+    let all = builds(client, filter).await?;
+    Ok(all.into_iter().map(|build| (build.key.artifact.clone(), build)).collect())
 }
 
 /// The latest events, or one of them with everything that is known about it.
@@ -173,8 +178,7 @@ pub(crate) async fn show(directory: &Directory, event: Option<EventId>) -> Resul
     let event = client.event(id).await?;
     let plan = client.plan(id).await?;
     let filter = BuildFilter { events: vec![id], ..BuildFilter::default() };
-    let page = |paging| client.builds(filter.clone(), paging);
-    let builds = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items;
+    let builds = builds(&client, filter).await?;
     line(&mut text, &about(&event));
     if let Some(plan) = &plan {
         text.push_str(&plan.to_string());

@@ -3,6 +3,7 @@
 use crate::args::Directory;
 use crate::ask::line;
 use crate::site::Site;
+use crate::tree::from_each_other;
 use crate::watch::followed;
 use crate::{Outcome, Result, hooks, live::Read, say, web};
 use freshmaker::backend::Remedy;
@@ -78,7 +79,7 @@ fn offline(report: &mut Report, site: &Site) {
             report.add("tree", Ok::<_, String>(format!("{} images", own.len() + nowhere.len())));
             catalog.problems().iter().for_each(|problem| report.warn("tree", problem));
             for cycle in catalog.graph().cycles() {
-                report.add::<&str>("tree", Err(format!("images are built from each other: {cycle}")));
+                report.add::<&str>("tree", Err(from_each_other(&cycle)));
             }
             if let Some(image) = nowhere.first() {
                 let text = format!("{} is in no registry: [tree] has no `image`", image.id);

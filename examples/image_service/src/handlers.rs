@@ -2,6 +2,7 @@
 
 use crate::freeze::Freeze;
 use crate::records::{Hold, Records};
+use crate::tree::from_each_other;
 use async_trait::async_trait;
 use freshmaker::artifact::{ArtifactId, Digest};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -57,7 +58,7 @@ impl Handlers {
             }
         }
         for cycle in graph.cycles() {
-            let why = Reason::new("cycle", format!("images are built from each other: {cycle}"));
+            let why = Reason::new("cycle", from_each_other(&cycle));
             for member in cycle.members() {
                 planner = planner.exclude(member.clone(), why.clone());
             }

@@ -70,8 +70,8 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 
 /// Returns a name for what is replaced that nothing has yet.
 fn free_name(database: &Path) -> PathBuf {
-    let names = (1..).map(|number: u64| beside(database, &format!(".replaced-{number}")));
-    names.into_iter().find(|name| !name.exists()).unwrap_or_else(|| beside(database, ".replaced"))
+    let mut names = (1..).map(|number: u64| beside(database, &format!(".replaced-{number}")));
+    names.find(|name| !name.exists()).unwrap_or_else(|| beside(database, ".replaced"))
 }
 
 #[cfg(test)]

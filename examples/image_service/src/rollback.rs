@@ -2,7 +2,7 @@
 
 use crate::act::reference;
 use crate::args::Directory;
-use crate::ask::{answer, familiar, find};
+use crate::ask::{answer, builds, familiar, find};
 use crate::records::{Hold, Record, Records};
 use crate::site::Site;
 use crate::verify::at;
@@ -91,8 +91,7 @@ async fn stop(site: &Site, client: &Client, image: &ArtifactId, by: &str) -> Res
     let states = vec![BuildState::Blocked, BuildState::Ready];
     let filter = BuildFilter { artifacts: artifacts.collect(), states, ..BuildFilter::default() };
     let mut stopped = 0;
-    let page = |paging| client.builds(filter.clone(), paging);
-    for BuildRecord { id, .. } in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items {
+    for BuildRecord { id, .. } in builds(client, filter).await? {
         // It may have started, or ended with the one before it.
         stopped += usize::from(client.give_up(id, &format!("{} is rolled back", familiar(image)), by).await.is_ok());
     }

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::config::FILE;
 use crate::live::Read;
 use crate::site::Site;
+use crate::tree::from_each_other;
 use freshmaker::Artifact;
 use freshmaker::artifact::{ArtifactId, Digest};
 use std::collections::BTreeMap;
@@ -97,8 +98,7 @@ impl Sources {
         let mut fresh = BTreeMap::new();
         let mut revisions = BTreeMap::new();
         let mut problems: std::collections::BTreeSet<_> = files.problems().iter().map(ToString::to_string).collect();
-        problems
-            .extend(files.graph().cycles().iter().map(|cycle| format!("images are built from each other: {cycle}")));
+        problems.extend(files.graph().cycles().iter().map(from_each_other));
         let contexts: Vec<(ArtifactId, PathBuf, String)> = files
             .graph()
             .artifacts()

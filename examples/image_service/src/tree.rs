@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::site::manifest;
 use freshmaker::artifact::ImageReference;
+use freshmaker::graph::Cycle;
 use freshmaker::{ArtifactGraph, ArtifactId};
 use freshmaker_local::files::containerfile::{self, Usage};
 use freshmaker_local::files::tree::{self, Naming};
@@ -32,6 +33,11 @@ pub(crate) struct Recipes {
     pub(crate) problems: Vec<String>,
 }
 
+/// Says what is wrong with the images of a cycle.
+pub(crate) fn from_each_other(cycle: &Cycle) -> String {
+    format!("images are built from each other: {cycle}")
+}
+
 impl Recipes {
     /// Reads a directory, with the names that its manifest gives, if it has one.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
@@ -59,7 +65,7 @@ impl Recipes {
         let left_out = tree.left_out.iter().map(|(image, problem)| (image.clone(), problem.to_string())).collect();
         let mut in_cycles = BTreeMap::new();
         for cycle in tree.graph.cycles() {
-            let text = format!("images are built from each other: {cycle}");
+            let text = from_each_other(&cycle);
             in_cycles.extend(cycle.members().iter().map(|member| (member.clone(), text.clone())));
             problems.push(text);
         }

@@ -260,8 +260,8 @@ async fn store(web: &Web, caller: &Caller, message: Message) -> Result<Sent, Pro
 }
 
 /// Stores the messages of a batch, in their order. All are read and permitted before the first is
-/// stored. If one
-/// cannot be stored, those before it are; sending the batch again is the same as once.
+/// stored. If one cannot be stored, those before it are; sending the batch again is the same as
+/// once.
 async fn batch(web: &Web, caller: &Caller, messages: Vec<Message>) -> Result<Response, Problem> {
     let messages = (0..).zip(messages).map(|(place, message)| checked(message, &format!("/{place}"), caller));
     let messages: Vec<_> = messages.collect::<Result<_, _>>()?;
