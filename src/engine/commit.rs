@@ -41,7 +41,7 @@ pub(super) enum Stored {
 /// again at once; from the third one on the pause doubles: 0, 5, 10, 20, 40 milliseconds and so on,
 /// up to 1 second. Each pause is multiplied by a random factor between 0.5 and 1, so that two
 /// processes with the same conflict do not meet again.
-const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(10));
 
 /// Counts the conflicts in a row of one commit.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl Conflicts {
         self.0 += 1;
         let (first, longest) = CONFLICT_PAUSES;
         if let Some(doublings) = self.0.checked_sub(2) {
-            let pause = first.saturating_mul(1 << doublings.min(10)).min(longest);
+            let pause = first.saturating_mul(1 << doublings.min(20)).min(longest);
             let spread = 0.5 + core.rng().f64() / 2.0;
             core.sleep(pause.mul_f64(spread)).await;
         }

@@ -17,6 +17,7 @@
 //! * The storage refuses the group, a row of it cannot be read, or it conflicts or its outcome is
 //!   unknown again and again: it is divided, and each half is decided alone. So an odd input holds
 //!   up its group for a few more transactions, and never decides about the others.
+//! * The start of a build conflicts for seconds: its reporter is told, and starts others first.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
 //! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is
@@ -31,6 +32,7 @@ use crate::backend::{Error, Remedy, Scope};
 use crate::rebuild::{
     AttemptRecord, BuildId, BuildRecord, Commit, IllegalInput, Input, Neighbourhood, Observed, Rebuild,
 };
+use crate::store::PLACE;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, join, select};
 use futures_util::stream::FuturesUnordered;
@@ -51,6 +53,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// So many conflicts in a row a group may have before it is divided.
 const CONFLICTS_MAX: u32 = 3;
 
+/// So many conflicts in a row, some 20 seconds, the start of a build may have before its reporter
+/// is told. It holds the place of another build of its system for as long.
+const STARTS_MAX: u32 = 14;
+
 /// So many outcomes in a row may be unknown before a group is divided.
 const UNKNOWN_MAX: u32 = 3;
 
@@ -59,7 +65,7 @@ const UNKNOWN_MAX: u32 = 3;
 pub(super) enum NotApplied {
     /// The input does not fit what is stored: it is late, repeated, or about something unknown.
     Illegal(IllegalInput),
-    /// The storage refuses what follows from it.
+    /// The storage refuses what follows from it. `Conflict`: it meets a change each time.
     Refused(Error),
     /// A row that the decision needs cannot be read, so nothing can be decided about it.
     Unreadable(Error),
@@ -202,7 +208,12 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
                     if conflicts.count() >= CONFLICTS_MAX && members.len() > 1 {
                         return divide(core, members).await;
                     }
-                    continue;
+                    let starts = |one: &Member| matches!(one.input, Input::Start { .. } | Input::Reuse { .. });
+                    if conflicts.count() < STARTS_MAX || !members.iter().all(starts) {
+                        continue;
+                    }
+                    let text = format!("it has met {STARTS_MAX} changes in a row");
+                    NotApplied::Refused(Error::new(Remedy::Conflict, PLACE, text))
                 }
                 Stored::Unknown => {
                     // An input that did not fit has not made itself stale.

@@ -1,4 +1,5 @@
-use super::backends::{SimBuilds, SimBus, SimVerifier};
+use super::backends::{SimBuilds, SimVerifier};
+use super::bus::SimBus;
 use super::executor::VirtualClock;
 use async_trait::async_trait;
 use freshmaker::backend::{
@@ -85,6 +86,8 @@ faults! {
     SystemsConfused,
     /// Builds are asked about on any host, wherever they run.
     HostsIgnored,
+    /// A row that cannot be read hides all others.
+    UnreadableStopsAll,
 }
 
 impl Fault {
@@ -209,7 +212,10 @@ impl Bus for FaultyBus {
         if self.fault == Some(Fault::NotificationsDropped) {
             return Ok(());
         }
-        if self.fault == Some(Fault::BusesWait) && self.inner.0.world().listener_is_down {
+        if self.fault == Some(Fault::BusesWait)
+            && self.inner.number == 0
+            && self.inner.shared.world().second_bus_is_down
+        {
             return Err(Error::new(Remedy::Unavailable, "bus.publish", "it waits for the other one"));
         }
         self.inner.publish(message).await

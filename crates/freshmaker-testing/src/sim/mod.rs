@@ -2,9 +2,10 @@
 //! time, everything random from one seed.
 //!
 //! A process dies at any await and comes back, or is stopped until its lease is lost, and goes on;
-//! messages are lost, doubled and reordered; calls fail before or after they took effect; requests
-//! arrive late, after the process that sent them is dead; builds are slow, flaky or broken; events
-//! are cancelled. Afterwards the oracle compares what is stored with the ledger of the world. A
+//! messages are lost, doubled and reordered, and say things that handlers emit from, cancel for or
+//! panic at; calls fail before or after they took effect; requests arrive late, after the process
+//! that sent them is dead; builds are slow, flaky or broken; events are cancelled; one thing goes
+//! wrong for hours, and may hold up nothing else ([`Trouble`]). Afterwards the oracle compares what is stored with the ledger of the world. A
 //! failing seed prints its number and its story, and replays.
 //!
 //! ```
@@ -13,25 +14,32 @@
 //! ```
 
 mod backends;
+mod bus;
 mod executor;
 mod faults;
+mod handlers;
 mod oracle;
 mod outside;
+mod storage;
+mod trouble;
 mod weather;
 mod world;
 
 pub use executor::VirtualClock;
 pub use faults::Fault;
+pub use trouble::Trouble;
 pub use weather::Weather;
 
-use self::backends::{Late, Shared, SimBuilds, SimBus, SimCatalog, SimListener, SimStorage, SimVerifier};
+use self::backends::{PERSON, Shared, SimBuilds, SimCatalog, SimVerifier};
+use self::bus::{BUSES, SimBus};
 use self::executor::Task;
 use self::faults::{FaultyBuilds, FaultyBus, FaultyClock, FaultyVerifier};
+use self::storage::{Late, SimStorage};
 use self::world::World;
 use freshmaker::backend::{Error, Retention, Storage};
 use freshmaker::client::Client;
 use freshmaker::engine::Engine;
-use freshmaker::handler::{Context, Decision, HandlerResult, ImagePushed, rebuild_dependents};
+use freshmaker::handler::Decision;
 use freshmaker::memory::MemoryStorage;
 use freshmaker::rebuild::Limits;
 use freshmaker::time::{Timestamp, from_micros, later};
@@ -48,6 +56,8 @@ pub struct Report {
     pub crashes: u32,
     /// How often a process was stopped, and went on.
     pub freezes: u32,
+    /// How often a process was asked to end, and was started again.
+    pub deploys: u32,
     /// Steps at each of which it could have died.
     pub steps: u32,
     /// Tasks of the build system.
@@ -91,7 +101,7 @@ impl fmt::Display for Failed {
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// For each process.
-const STEPS_MAX: u32 = 400_000;
+const STEPS_MAX: u32 = 2_000_000;
 
 /// One run of the engine as it is.
 ///
@@ -166,13 +176,24 @@ fn run(
     }
     let reused = trace.iter().filter(|line| line.contains("REUSED")).count() as u64;
     let elapsed = freshmaker::time::since(world.now(), start);
-    let (crashes, freezes, steps) = (simulation.report.crashes, simulation.report.freezes, simulation.report.steps);
-    Ok(Report { crashes, freezes, steps, tasks: world.tasks.len(), reused, swept: world.swept, elapsed, trace })
+    let Report { crashes, freezes, deploys, steps, .. } = simulation.report;
+    Ok(Report {
+        crashes,
+        freezes,
+        deploys,
+        steps,
+        tasks: world.tasks.len(),
+        reused,
+        swept: world.swept,
+        elapsed,
+        trace,
+    })
 }
 
 /// A process: alive, or down until a moment.
 enum Process {
-    Alive(Task<Result<(), Error>>),
+    /// With what asks it to end.
+    Alive(Task<Result<(), Error>>, tokio::sync::watch::Sender<bool>),
     Down(Timestamp),
     Ended,
 }
@@ -184,6 +205,8 @@ enum Fate {
     /// It dies, and nothing of its host comes back.
     IsLost,
     Freezes(Duration),
+    /// It is asked to end, and is started again.
+    IsDeployed,
 }
 
 impl Simulation {
@@ -191,7 +214,8 @@ impl Simulation {
     fn live(&mut self, script: Vec<(Timestamp, outside::Action)>, deadline: Timestamp) {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let count = self.shared.world().weather.processes as usize;
-        let happens = outside::happens(script, self.shared.clone(), Arc::clone(&self.rows));
+        let shared = Shared { process: PERSON, ..self.shared.clone() };
+        let happens = outside::happens(script, self.storage(shared));
         let mut outside = Some(Task::new(happens));
         let mut processes: Vec<Process> = (0..count).map(|_| Process::Down(self.clock.steady())).collect();
         for _ in 0..STEPS_MAX.saturating_mul(count as u32) {
@@ -202,7 +226,7 @@ impl Simulation {
                         outside = None;
                         stop.send_replace(true);
                         // What is down now need not come back.
-                        processes.retain(|process| matches!(process, Process::Alive(_)));
+                        processes.retain(|process| matches!(process, Process::Alive(..)));
                     }
                 }
                 Some(Turn::Process(number)) => self.step(number, &mut processes[number], outside.is_none()),
@@ -242,11 +266,15 @@ impl Simulation {
                 let mut world = self.shared.world();
                 world.began_after_clock |= world.clock_was_set;
             }
+            let (end, mut ended) = tokio::sync::watch::channel(false);
             let mut stopped = stopped.clone();
+            let asked = async move {
+                let (all, one) = (stopped.wait_for(|stop| *stop), ended.wait_for(|stop| *stop));
+                futures_util::pin_mut!(all, one);
+                futures_util::future::select(all, one).await;
+            };
             *process = match self.engine(number) {
-                Ok(engine) => Process::Alive(Task::new(async move {
-                    engine.run_until(async { drop(stopped.wait_for(|stop| *stop).await) }).await
-                })),
+                Ok(engine) => Process::Alive(Task::new(async move { engine.run_until(asked).await }), end),
                 Err(error) => {
                     self.shared.world().violation(error.to_string());
                     Process::Ended
@@ -258,7 +286,7 @@ impl Simulation {
     /// Whose turn it is, of those that can make a step.
     fn turn(&self, processes: &[Process], outside: Option<&Task<()>>) -> Option<Turn> {
         let now = self.clock.steady();
-        let ready = |process: &Process| matches!(process, Process::Alive(task) if task.is_ready(now));
+        let ready = |process: &Process| matches!(process, Process::Alive(task, _) if task.is_ready(now));
         let numbers = processes.iter().enumerate().filter(|(_, process)| ready(process));
         let mut turns: Vec<_> = numbers.map(|(number, _)| Turn::Process(number)).collect();
         if outside.is_some_and(|task| task.is_ready(now)) {
@@ -273,7 +301,7 @@ impl Simulation {
     /// The next moment at which there is something to do.
     fn next(&self, processes: &[Process], outside: Option<&Task<()>>) -> Option<Timestamp> {
         let moments = processes.iter().filter_map(|process| match process {
-            Process::Alive(task) => task.thaws(),
+            Process::Alive(task, _) => task.thaws(),
             Process::Down(until) => Some(*until),
             Process::Ended => None,
         });
@@ -282,13 +310,18 @@ impl Simulation {
 
     /// One step of a process, or its death.
     fn step(&mut self, number: usize, process: &mut Process, ending: bool) {
-        let Process::Alive(task) = process else { return };
+        let Process::Alive(task, end) = process else { return };
         match self.fate() {
             Fate::GoesOn => {}
             Fate::Freezes(duration) => {
                 self.report.freezes += 1;
                 self.shared.world().freeze(number, duration);
                 return task.freeze(later(self.clock.steady(), duration));
+            }
+            Fate::IsDeployed => {
+                self.report.deploys += 1;
+                self.shared.world().say(|| format!("process {number} is asked to end"));
+                end.send_replace(true);
             }
             Fate::IsLost => {
                 self.shared.world().disconnect(number, Duration::ZERO);
@@ -313,7 +346,9 @@ impl Simulation {
             if let Err(error) = ended {
                 self.shared.world().violation(format!("process {number} gave up: {error}"));
             }
-            *process = Process::Ended;
+            let again = *end.borrow() && !ending;
+            self.shared.world().deliver_again(number);
+            *process = if again { Process::Down(self.clock.steady()) } else { Process::Ended };
         }
     }
 
@@ -330,6 +365,11 @@ impl Simulation {
             world.weather.freezes_max -= 1;
             return Fate::Freezes(Duration::from_secs(world.rng.u64(1..60)));
         }
+        let chance = world.weather.deploy;
+        if world.weather.deploys_max > 0 && world.chance(chance) {
+            world.weather.deploys_max -= 1;
+            return Fate::IsDeployed;
+        }
         let chance = world.weather.host_lost;
         if world.may_lose_a_host() && world.chance(chance) {
             return Fate::IsLost;
@@ -337,26 +377,35 @@ impl Simulation {
         if self.crash_at == Some(self.report.steps) { Fate::Dies } else { Fate::GoesOn }
     }
 
+    fn storage(&self, shared: Shared) -> SimStorage {
+        SimStorage { rows: Arc::clone(&self.rows), shared, fault: self.fault, late: Arc::clone(&self.late) }
+    }
+
     fn engine(&self, process: usize) -> Result<Engine, freshmaker::engine::ConfigError> {
         let fault = self.fault;
         let shared = Shared { process, ..self.shared.clone() };
-        let (rows, late) = (Arc::clone(&self.rows), Arc::clone(&self.late));
-        let storage = SimStorage { rows, shared: shared.clone(), fault, late };
+        let storage = self.storage(shared.clone());
         let (slots, weather) = {
             let world = shared.world();
             (world.slots, world.weather.clone())
         };
-        // A process dies more often here than a message may be suspected of it.
+        // A process dies more often here than a message may be suspected of it. An orderly end makes
+        // no message suspicious.
         let mut limits = Limits::default();
-        limits.message_tries_max = 50;
+        limits.message_tries_max = if weather.deploy > 0 && self.crash_at.is_none() { 2 } else { 50 };
         let number = self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.report.crashes));
         let mut builder = Engine::builder();
-        if weather.listener {
-            builder = builder.bus("another", Arc::new(SimListener(shared.clone())));
+        for (number, name) in BUSES.into_iter().enumerate().take(weather.buses as usize) {
+            let bus = FaultyBus { inner: SimBus { shared: shared.clone(), number }, fault };
+            builder = builder.bus(name, Arc::new(bus));
         }
         for number in 1..weather.handlers {
-            builder = builder.on_as(format!("onlooker{number}"), look_on);
+            builder = builder.on_as(format!("onlooker{number}"), handlers::look_on);
         }
+        builder = builder.on_as("rebuilds", handlers::Rebuilds(shared.clone())).on(handlers::announce);
+        builder = builder.on_as("withdraws", handlers::Withdraws(shared.clone()));
+        builder = builder.on_as("clerk", handlers::Clerk(shared.clone())).on_as(handlers::CLUMSY, handlers::clumsy);
+        builder = builder.on::<handlers::Riddle, _>(|_: handlers::Riddle, _| async { Ok(Decision::Ignore) });
         for system in world::SYSTEMS.into_iter().take(weather.systems as usize) {
             let builds = FaultyBuilds { inner: SimBuilds { shared: shared.clone(), system }, fault };
             let verifier = FaultyVerifier { inner: SimVerifier(shared.clone()), fault };
@@ -374,8 +423,6 @@ impl Simulation {
         }
         builder
             .storage(Arc::new(storage))
-            .bus("bus", Arc::new(FaultyBus { inner: SimBus(shared), fault }))
-            .on(rebuild_dependents)
             .limits(limits)
             .clock(Arc::new(FaultyClock { inner: self.clock.clone(), fault }))
             .seed(number.wrapping_add(1_000_000_007 * process as u64))
@@ -387,8 +434,4 @@ impl Simulation {
 enum Turn {
     Process(usize),
     Outside,
-}
-
-async fn look_on(_: ImagePushed, _: Context) -> HandlerResult {
-    Ok(Decision::Skip("it only looks on".into()))
 }

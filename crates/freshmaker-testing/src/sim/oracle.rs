@@ -1,10 +1,12 @@
 use super::backends::Shared;
+use super::bus::Sent;
 use super::executor::block_on;
-use super::world::SETTLE;
+use super::handlers::CLUMSY;
+use super::world::{SETTLE, World};
 use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage};
 use freshmaker::event::Message;
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxState,
+    AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxRecord,
     Neighbourhood, Observed,
 };
 use freshmaker::store::LEASE_TTL;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 /// Compares what is stored with the ledger of the world.
 pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
-    let sent = shared.world().bus.sent.clone();
+    let sent = shared.world().sent();
     match block_on(stored(rows, sent)) {
         Ok(stored) => stored.check(shared),
         Err(error) => shared.world().violation(format!("the rows cannot be read: {error}")),
@@ -23,7 +25,7 @@ pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
 
 /// Returns what a bus that lives has not been told, although everything has ended.
 pub(super) fn untold(published: &[Message], rows: &dyn Storage) -> Vec<String> {
-    match block_on(stored(rows, BTreeSet::new())) {
+    match block_on(stored(rows, Vec::new())) {
         Ok(stored) => stored.notifications(published),
         Err(error) => vec![format!("the rows cannot be read: {error}")],
     }
@@ -34,13 +36,13 @@ struct Stored {
     builds: Vec<BuildRecord>,
     rows: Neighbourhood,
     attempts: BTreeMap<String, (String, AttemptState)>,
-    handled: BTreeMap<String, InboxState>,
+    handled: Vec<(Sent, Option<InboxRecord>)>,
     broken: Vec<String>,
     idle: bool,
 }
 
 /// Reads everything, and how each of these messages was handled.
-async fn stored(storage: &dyn Storage, sent: BTreeSet<String>) -> Result<Stored> {
+async fn stored(storage: &dyn Storage, sent: Vec<Sent>) -> Result<Stored> {
     let rows = storage.reads();
     let events = rows.events(EventFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
     let builds = rows.builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
@@ -52,11 +54,10 @@ async fn stored(storage: &dyn Storage, sent: BTreeSet<String>) -> Result<Stored>
             neighbourhood.attempts.insert(attempt.id.clone(), attempt);
         }
     }
-    let mut handled = BTreeMap::new();
-    for message in sent {
-        if let Some(record) = rows.message("bus", &message).await? {
-            handled.insert(record.message_id, record.state);
-        }
+    let mut handled = Vec::new();
+    for sent in sent {
+        let record = rows.message(sent.source, &sent.id).await?;
+        handled.push((sent, record));
     }
     let broken =
         rows.check_consistency().await?.into_iter().map(|broken| format!("{}: {}", broken.rule, broken.text)).collect();
@@ -73,15 +74,22 @@ impl Stored {
         }
         found.extend(self.messages(shared));
         found.extend(self.ledger(shared));
-        found.extend(self.notifications(&shared.world().bus.published));
-        if shared.world().weather.listener {
-            found.extend(self.notifications(&shared.world().heard));
+        let buses = shared.world().weather.buses as usize;
+        for number in 0..buses {
+            found.extend(self.notifications(&shared.world().buses[number].published));
         }
         // These compare dates.
-        if !shared.world().clock_was_set {
+        let (clock_was_set, trouble) = {
+            let world = shared.world();
+            (world.clock_was_set, world.weather.trouble)
+        };
+        if !clock_was_set {
             found.extend(self.order(shared));
             found.extend(self.releases());
-            found.extend(self.cancels(shared));
+            // What is in trouble cannot stop.
+            if trouble.is_none() {
+                found.extend(self.cancels(shared));
+            }
         }
         found.extend(Self::convergence(shared));
         let mut world = shared.world();
@@ -118,27 +126,50 @@ impl Stored {
         events.chain(builds).collect()
     }
 
-    /// Every message that was sent is acknowledged, stored, and one event.
+    /// Every message that was sent is acknowledged, and became what it says.
     fn messages(&self, shared: &Shared) -> Vec<String> {
         let world = shared.world();
         let mut found = Vec::new();
-        for id in &world.bus.sent {
-            let events = self.events.iter().filter(|event| event.message_id == *id).count();
-            if !world.bus.acknowledged.contains(id) {
-                found.push(format!("message {id} was never acknowledged"));
+        let mut expected_in_all = 0;
+        for (sent, record) in &self.handled {
+            let Sent { source, id, kind, acknowledged } = sent;
+            if !acknowledged {
+                found.push(format!("message {id} of {source} was never acknowledged"));
             }
-            let expected = world.weather.handlers as usize;
+            let of = |event: &&EventRecord| event.source == *source && event.message_id == *id;
+            let events: Vec<_> = self.events.iter().filter(of).collect();
+            let expected = kind.events(world.weather.handlers as usize);
+            expected_in_all += expected;
             // Of two events of a message, one may have ended long before the other.
-            let right = events == expected || (world.swept > 0 && events < expected);
+            let right = events.len() == expected || (world.swept > 0 && events.len() < expected);
             // A month later, by clocks that were set, a message is not known any more.
-            let forgotten = world.swept > 0 && world.clock_was_set && events == 0;
-            let done = self.handled.get(id).map_or(forgotten, |state| *state == InboxState::Done);
+            let forgotten = (world.swept > 0 || expected == 0) && world.clock_was_set && events.is_empty();
+            let done = record.as_ref().map_or(forgotten, |record| kind.is_end(record));
             if !right || !done {
-                found.push(format!("message {id} became {events} events"));
+                let record = record.as_ref().map(|record| (record.state, record.reason.clone()));
+                found.push(format!("message {id} of {source} became {} events, and is {record:?}", events.len()));
             }
         }
-        if self.events.len() > world.bus.sent.len() * world.weather.handlers as usize {
-            found.push(format!("{} messages became {} events", world.bus.sent.len(), self.events.len()));
+        if self.events.len() > expected_in_all {
+            found.push(format!("there are {} events, and not {expected_in_all}", self.events.len()));
+        }
+        found.extend(self.failures(&world));
+        found
+    }
+
+    /// Handlers fail events only where they panic: the clumsy one each time, the others when a
+    /// catalog does.
+    fn failures(&self, world: &World) -> Vec<String> {
+        let failed = self.events.iter().filter(|event| event.reason.code == "handler_failed");
+        let (clumsy, others): (Vec<_>, Vec<_>) = failed.partition(|event| event.handler == CLUMSY);
+        let mut found = Vec::new();
+        if others.len() as u64 > world.catalog_panics {
+            let events: Vec<_> = others.iter().map(|event| event.reason.to_string()).collect();
+            found.push(format!("a catalog panicked {} times, and there are {events:?}", world.catalog_panics));
+        }
+        let all = self.events.iter().filter(|event| event.handler == CLUMSY).count();
+        if clumsy.len() != all {
+            found.push(format!("a handler panicked in {all} events, and {} have failed", clumsy.len()));
         }
         found
     }

@@ -2,24 +2,30 @@
 //! set. It lives as long as the simulation.
 
 use super::backends::Shared;
+use super::bus::Kind;
 use super::oracle;
+use super::storage::SimStorage;
+use super::trouble;
 use super::world::{SYSTEMS, World};
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{AttemptRecord, BuildState, EventState};
-use freshmaker::time::{Timestamp, later};
+use freshmaker::time::{Timestamp, later, since};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What happens from outside.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    Push(String),
+    Send(Kind),
     Cancel,
     SetClock,
     Pause(&'static str),
     Resume(&'static str),
 }
+
+/// What a message may say beside that one base was pushed.
+const KINDS: [Kind; 4] = [Kind::Pushes(0), Kind::Withdrawal, Kind::Note, Kind::Riddle];
 
 /// Returns what happens, and when, in the order of time.
 pub(super) fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Action)> {
@@ -27,9 +33,13 @@ pub(super) fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Act
     let pushes = world.rng.u32(1..4);
     // Some pushes come together, some while builds run, some after all is quiet.
     let spread = [5, 300, 7200][world.rng.usize(..3)];
-    for number in 0..pushes {
+    for _ in 0..pushes {
         let at = later(start, Duration::from_secs(world.rng.u64(..=spread)));
-        script.push((at, Action::Push(format!("m{number}"))));
+        let odd = world.weather.odd_message;
+        let odd = world.chance(odd).then(|| KINDS[world.rng.usize(..KINDS.len())]);
+        // What says something else comes beside a push.
+        script.extend(odd.map(|kind| (at, Action::Send(kind))));
+        script.push((at, Action::Send(Kind::Push)));
         let cancel = world.weather.cancel;
         if world.chance(cancel) {
             let within = [2, 30, 900][world.rng.usize(..3)];
@@ -52,27 +62,31 @@ pub(super) fn script(world: &mut World, start: Timestamp) -> Vec<(Timestamp, Act
 }
 
 /// Lets the script happen, and waits until nothing is left to do.
-pub(super) async fn happens(script: Vec<(Timestamp, Action)>, shared: Shared, rows: Arc<dyn Storage>) {
+pub(super) async fn happens(script: Vec<(Timestamp, Action)>, storage: SimStorage) {
+    let (shared, rows) = (storage.shared.clone(), Arc::clone(&storage.rows));
     let clock = shared.world().clock.clone();
-    let client = Client::new(Arc::clone(&rows)).with_clock(Arc::new(clock.clone()));
+    let client = Client::new(Arc::new(storage)).with_clock(Arc::new(clock.clone()));
     for (at, action) in script {
         clock.sleep_until(at).await;
         match action {
-            Action::Push(id) => shared.world().push_base(&id),
+            Action::Send(kind) => shared.world().send(kind),
             Action::Cancel => cancel(&shared, &client).await,
             Action::SetClock => shared.world().set_clock(),
             Action::Pause(system) => pause(&shared, &client, system).await,
             Action::Resume(system) => resume(&shared, &client, system).await,
         }
     }
-    if shared.world().weather.listener {
-        hours_without_the_listener(&shared, &client, &*rows).await;
+    if shared.world().trouble.is_some() {
+        hours_of_trouble(&shared, &*rows).await;
+    }
+    if shared.world().second_bus_is_down {
+        hours_without_the_second_bus(&shared, &client, &*rows).await;
     }
     quiet(&shared, &client).await;
     if shared.world().weather.retention {
         // What has ended is removed within this time, and then something changes again.
         clock.sleep(Duration::from_secs(4200)).await;
-        shared.world().push_base("last");
+        shared.world().send(Kind::Push);
         quiet(&shared, &client).await;
     }
 }
@@ -89,7 +103,7 @@ async fn quiet(shared: &Shared, client: &Client) {
         }
         decide_about_the_lost(shared, client).await;
         let idle = client.overview().await.is_ok_and(|overview| overview.is_idle());
-        if idle && shared.world().bus.is_quiet() {
+        if idle && shared.world().is_quiet() {
             return;
         }
         clock.sleep(Duration::from_secs(1)).await;
@@ -139,12 +153,39 @@ async fn resume(shared: &Shared, client: &Client, system: &'static str) {
     shared.world().say(|| format!("{system} is resumed"));
 }
 
+/// Waits until everything has ended that the trouble does not touch, and some hours longer, and
+/// mends it.
+async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
+    let clock = shared.world().clock.clone();
+    let begun = shared.world().now();
+    loop {
+        clock.sleep(Duration::from_secs(60)).await;
+        let left = trouble::untouched(shared, rows).await.unwrap_or_else(|error| vec![error.to_string()]);
+        let quiet = shared.world().is_quiet();
+        if left.is_empty() && quiet {
+            break;
+        }
+        let mut world = shared.world();
+        if since(world.now(), begun) > Duration::from_secs(20 * 3600) {
+            let (trouble, victim) = (world.trouble, world.victim.clone());
+            world.violation(format!("{trouble:?} of {victim} holds up {left:?}, quiet: {quiet}"));
+            break;
+        }
+    }
+    clock.sleep(Duration::from_secs(3 * 3600)).await;
+    let mut world = shared.world();
+    let hours = since(world.now(), begun).as_secs().div_ceil(3600) as u32;
+    world.mend(hours);
+    // What has gone wrong for half a day may have failed for good.
+    world.canceled |= hours > 12;
+}
+
 /// Waits until everything has ended but what the second bus waits for, and lets that come back two
 /// hours later. Until then the first bus has been told everything.
-async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn Storage) {
+async fn hours_without_the_second_bus(shared: &Shared, client: &Client, rows: &dyn Storage) {
     let clock = shared.world().clock.clone();
     loop {
-        let quiet = shared.world().bus.is_quiet();
+        let quiet = shared.world().is_quiet();
         let left = client.overview().await.map_or(1, |it| it.messages_waiting + it.events_open + it.builds_running);
         if quiet && left == 0 {
             break;
@@ -153,11 +194,11 @@ async fn hours_without_the_listener(shared: &Shared, client: &Client, rows: &dyn
         clock.sleep(Duration::from_secs(60)).await;
     }
     clock.sleep(Duration::from_secs(2 * 3600)).await;
-    let published = shared.world().bus.published.clone();
+    let published = shared.world().buses[0].published.clone();
     for text in oracle::untold(&published, rows) {
         shared.world().violation(format!("while another bus is down: {text}"));
     }
-    shared.world().listener_is_down = false;
+    shared.world().second_bus_is_down = false;
 }
 
 async fn cancel(shared: &Shared, client: &Client) {

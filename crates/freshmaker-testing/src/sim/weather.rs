@@ -1,5 +1,7 @@
 //! How unkind the world of a seed is.
 
+use super::trouble::Trouble;
+
 /// How unkind the world is. Probabilities are per mille.
 #[derive(Clone, Debug)]
 pub struct Weather {
@@ -46,8 +48,18 @@ pub struct Weather {
     pub clock: u32,
     /// Handlers of each message; all but one only look on.
     pub handlers: u32,
-    /// There is a second bus, which takes nothing until everything else has ended.
-    pub listener: bool,
+    /// The buses that there are. The second one takes nothing until everything else has ended.
+    pub buses: u32,
+    /// A message says something else than that one base was pushed.
+    pub odd_message: u32,
+    /// A call to a catalog panics or never ends.
+    pub odd_catalog: u32,
+    /// What goes wrong for hours.
+    pub trouble: Option<Trouble>,
+    /// A process is asked to end before a step, and is started again.
+    pub deploy: u32,
+    /// At most so many of those.
+    pub deploys_max: u32,
     /// A push also changes the parameters of an image.
     pub parameters: u32,
     /// The build systems that there are; each has a concurrency limit of its own.
@@ -70,7 +82,7 @@ impl Weather {
     pub(super) fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let mut pick = |values: &[u32]| values[rng.usize(..values.len())];
-        Self {
+        let weather = Self {
             processes: pick(&[1, 1, 2, 3]),
             crash: pick(&[0, 2, 10, 40]),
             crashes_max: pick(&[1, 3, 8]),
@@ -92,7 +104,12 @@ impl Weather {
             odd_max: pick(&[2, 8]),
             clock: pick(&[0, 0, 0, 500]),
             handlers: pick(&[1, 1, 2]),
-            listener: pick(&[0, 0, 1]) == 1,
+            buses: pick(&[1, 1, 2]),
+            odd_message: pick(&[0, 0, 300]),
+            odd_catalog: pick(&[0, 0, 100]),
+            trouble: None,
+            deploy: pick(&[0, 0, 0, 0, 5]),
+            deploys_max: 6,
             parameters: pick(&[0, 0, 300]),
             systems: pick(&[1, 1, 2]),
             catalogs: pick(&[1, 1, 2]),
@@ -100,6 +117,23 @@ impl Weather {
             retention: pick(&[0, 0, 0, 0, 0, 0, 0, 1]) == 1,
             hosts: pick(&[0, 0, 0, 1]) == 1,
             host_lost: pick(&[0, 5, 20]),
+        };
+        weather.with_trouble(&mut rng)
+    }
+
+    /// In some worlds something goes wrong for hours, and what nobody could tell from it does not
+    /// go wrong there. Where processes are asked to end, nothing else kills what they handle.
+    fn with_trouble(mut self, rng: &mut fastrand::Rng) -> Self {
+        if self.deploy > 0 {
+            let calm = Self { crash: 0, freeze: 0, backend_error: 0, odd: 0, odd_catalog: 0, late_commit: 0, ..self };
+            self = Self { odd_message: 500, ..calm };
+        } else if rng.usize(..6) == 0 {
+            self.trouble = Some(Trouble::ALL[rng.usize(..Trouble::ALL.len())]);
+            self.hosts = false;
+            if self.trouble == Some(Trouble::Handler) {
+                self.odd_message = 500;
+            }
         }
+        self
     }
 }

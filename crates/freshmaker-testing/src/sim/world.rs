@@ -1,14 +1,15 @@
+use super::bus::BusWorld;
 use super::executor::VirtualClock;
+use super::trouble::{Asks, Trouble};
 use super::weather::Weather;
 use freshmaker::artifact::{Artifact, ArtifactId, ArtifactKind, Digest, Parameters};
 use freshmaker::backend::{BuildRequest, Found, Lease};
-use freshmaker::event::Message;
 use freshmaker::graph::{ArtifactGraph, EdgeKind};
 use freshmaker::rebuild::{
-    AttemptId, AttemptRecord, ExternalId, Failure, FailureClass, Observed, Output, RunId, SessionId,
+    AttemptId, AttemptRecord, BuildId, ExternalId, Failure, FailureClass, Observed, Output, RunId, SessionId,
 };
 use freshmaker::time::{Timestamp, later};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct World {
     pub(super) weather: Weather,
     pub(super) graph: ArtifactGraph,
     pub(super) slots: u32,
-    pub(super) bus: BusWorld,
+    pub(super) buses: [BusWorld; 2],
     pub(super) violations: Vec<String>,
     pub(super) trace: Vec<String>,
     /// Content of what is there now, by artifact.
@@ -48,24 +49,21 @@ pub(super) struct World {
     pub(super) clock_was_set: bool,
     /// A process began after that, and cannot know that the clocks were set while builds ran.
     pub(super) began_after_clock: bool,
-    pub(super) listener_is_down: bool,
+    pub(super) second_bus_is_down: bool,
     /// Events that retention has removed.
     pub(super) swept: u64,
     /// The host that is gone for good, by the number of its process.
     pub(super) lost_host: Option<usize>,
-    /// What the second bus has taken.
-    pub(super) heard: Vec<Message>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct BusWorld {
-    pub(super) waiting: VecDeque<(u64, Message)>,
-    /// With the process that has it.
-    pub(super) delivered: BTreeMap<u64, (usize, Message)>,
-    pub(super) sent: BTreeSet<String>,
-    pub(super) acknowledged: BTreeSet<String>,
-    pub(super) published: Vec<Message>,
-    last_tag: u64,
+    /// What goes wrong for hours, until it is mended.
+    pub(super) trouble: Option<Trouble>,
+    /// The artifact that it is about, unless it is about something else.
+    pub(super) victim: ArtifactId,
+    /// The build whose row cannot be read.
+    pub(super) broken_row: Option<BuildId>,
+    /// How often was asked for what was in trouble.
+    pub(super) asks: Asks,
+    /// How often a catalog panicked. Each time is the end of at most one event.
+    pub(super) catalog_panics: u64,
 }
 
 /// A request on its way: it is let in if its session is open when it arrives, and takes effect a
@@ -77,13 +75,6 @@ struct Pending {
     let_in: bool,
     system: &'static str,
     request: BuildRequest,
-}
-
-impl BusWorld {
-    /// Whether no message is on its way to an engine.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.delivered.is_empty()
-    }
 }
 
 impl Pending {
@@ -153,7 +144,7 @@ impl World {
             clock,
             weather,
             graph: ArtifactGraph::new(),
-            bus: BusWorld::default(),
+            buses: Default::default(),
             violations: Vec::new(),
             trace: Vec::new(),
             outputs: BTreeMap::new(),
@@ -171,12 +162,16 @@ impl World {
             downtime: Duration::ZERO,
             clock_was_set: false,
             began_after_clock: false,
-            listener_is_down: false,
+            second_bus_is_down: false,
             swept: 0,
             lost_host: None,
-            heard: Vec::new(),
+            trouble: None,
+            victim: "image0".into(),
+            broken_row: None,
+            asks: Asks::default(),
+            catalog_panics: 0,
         };
-        world.listener_is_down = world.weather.listener;
+        world.second_bus_is_down = world.weather.buses > 1;
         world.grow();
         world
     }
@@ -223,6 +218,14 @@ impl World {
             let digest = self.expected(&name.as_str().into(), &self.outputs);
             self.outputs.insert(name.as_str().into(), digest);
             names.push(name);
+        }
+        self.trouble = self.weather.trouble;
+        if let Some(trouble) = self.trouble {
+            // What is in trouble may hold one.
+            self.slots = self.slots.max(2);
+            self.victim = format!("image{}", self.rng.usize(..images)).as_str().into();
+            let victim = self.victim.clone();
+            self.say(|| format!("{trouble:?} of {victim} for hours"));
         }
     }
 
@@ -319,23 +322,11 @@ impl World {
         outputs
     }
 
-    /// A base gets new content, and a message says so.
-    pub(super) fn push_base(&mut self, message_id: &str) {
-        let bases: Vec<_> =
-            self.graph.artifacts().filter(|base| !base.buildable()).map(|base| base.id.clone()).collect();
-        let base = bases[self.rng.usize(..bases.len())].clone();
-        self.outputs.insert(base.clone(), Digest::of(message_id.as_bytes()));
+    /// A base gets new content.
+    pub(super) fn change(&mut self, base: &ArtifactId, content: &str) {
+        self.outputs.insert(base.clone(), Digest::of(format!("{content} {base}").as_bytes()));
         if self.chance(self.weather.parameters) {
-            self.change_parameters(&base, message_id);
-        }
-        let body = serde_json::json!({ "image": base }).to_string().into_bytes();
-        let message =
-            Message { id: message_id.to_owned(), topic: "image.pushed".into(), headers: BTreeMap::new(), body };
-        self.say(|| format!("{base} is pushed, message {message_id}"));
-        self.bus.sent.insert(message_id.to_owned());
-        self.send(message.clone());
-        if self.chance(self.weather.duplicate) {
-            self.send(message);
+            self.change_parameters(base, content);
         }
     }
 
@@ -357,23 +348,10 @@ impl World {
         self.graph.insert(image);
     }
 
-    fn send(&mut self, message: Message) {
-        self.bus.last_tag += 1;
-        let entry = (self.bus.last_tag, message);
-        if self.rng.bool() {
-            self.bus.waiting.push_back(entry);
-        } else {
-            self.bus.waiting.push_front(entry);
-        }
-    }
-
     /// A process died: what it had not acknowledged will come again.
     pub(super) fn disconnect(&mut self, process: usize, down: Duration) {
         self.downtime += down;
-        let delivered = std::mem::take(&mut self.bus.delivered);
-        let (lost, kept): (Vec<_>, Vec<_>) = delivered.into_iter().partition(|(_, (of, _))| *of == process);
-        self.bus.delivered.extend(kept);
-        self.bus.waiting.extend(lost.into_iter().map(|(tag, (_, message))| (tag, message)));
+        self.deliver_again(process);
         self.submitting.retain(|(of, _), _| *of != process);
         self.say(|| format!("process {process} dies"));
     }
@@ -558,6 +536,9 @@ impl World {
     }
 
     fn fate(&mut self, request: &BuildRequest) -> Observed {
+        if self.ails(Trouble::Interruptions, &request.artifact) {
+            return Observed::Failed(Failure::new(FailureClass::Interrupted, "the builder went away"));
+        }
         if self.broken.contains(&request.artifact) {
             return Observed::Failed(Failure::new(FailureClass::Deterministic, "the recipe is broken"));
         }
@@ -632,9 +613,9 @@ impl World {
         self.say(|| format!("{id} is cancelled"));
     }
 
-    /// Whether every artifact must have its newest content in the end: no recipe is broken, and
-    /// nothing was cancelled.
+    /// Whether every artifact must have its newest content in the end: no recipe is broken, nothing
+    /// was cancelled, and no event has failed because a catalog panicked.
     pub(super) fn must_converge(&self) -> bool {
-        self.broken.is_empty() && !self.canceled
+        self.broken.is_empty() && !self.canceled && self.catalog_panics == 0
     }
 }
