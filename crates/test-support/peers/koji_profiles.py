@@ -48,7 +48,7 @@ class Session:
         self.entered(login="kerberos", principal=principal, keytab=keytab)
 
 
-def read(root, home, profile):
+def read(root, home, profile, config=None):
     os.environ["HOME"] = home
     parsers = []
 
@@ -58,7 +58,7 @@ def read(root, home, profile):
 
     names = dict(vars(koji), ROOT=root, read_config_files=read_config_files)
     exec(SOURCE, names)
-    options = names["read_config"](profile)
+    options = names["read_config"](profile, user_config=config)
     # The command line has options for these; here they are in the profile.
     for name in ("user", "password"):
         options[name] = parsers[0].get(profile, name, fallback=None)

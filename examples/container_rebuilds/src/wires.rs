@@ -276,7 +276,10 @@ pub(crate) fn amqp(config: &Config) -> Result<Option<AmqpConfig>> {
 /// The hub, and the keys of its profile that mean nothing.
 pub(crate) fn hub(config: &Config) -> Result<(System<KojiConfig>, Vec<String>)> {
     let given = &config.koji;
-    let files = given.file.as_ref().map_or_else(ProfileFiles::standard, |file| ProfileFiles::one(file));
+    let files = match &given.file {
+        Some(file) => ProfileFiles::standard().with_config(file),
+        None => ProfileFiles::standard(),
+    };
     let Profile { config: mut hub, unknown, .. } = files.read(&given.profile)?;
     if let Some(instance) = &given.instance {
         hub.instance.clone_from(instance);

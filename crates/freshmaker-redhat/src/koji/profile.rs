@@ -107,9 +107,10 @@ const FLAG_WORDS: [&str; 8] = ["1", "yes", "true", "on", "0", "no", "false", "of
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileFiles {
+    /// What is read if it exists.
     paths: Vec<PathBuf>,
-    /// Whether the paths have to exist.
-    required: bool,
+    /// What has to exist, and is read last.
+    required: Option<PathBuf>,
     home: Option<PathBuf>,
 }
 
@@ -138,13 +139,38 @@ impl ProfileFiles {
     pub fn below(root: &Path, home: Option<PathBuf>) -> Self {
         let mut paths: Vec<_> = ["etc/koji.conf.d", "etc/koji.conf"].map(|path| root.join(path)).into();
         paths.extend(home.iter().flat_map(|home| [".koji/config.d", ".koji/config"].map(|path| home.join(path))));
-        Self { paths, required: false, home }
+        Self { paths, required: None, home }
     }
 
     /// One file, or the files `*.conf` of one directory.
     #[must_use]
     pub fn one(path: &Path) -> Self {
-        Self { paths: vec![path.to_owned()], required: true, home: std::env::home_dir() }
+        Self { paths: Vec::new(), required: Some(path.to_owned()), home: std::env::home_dir() }
+    }
+
+    /// With this file instead of those of the user, as `koji --config FILE` reads them: those in
+    /// `/etc` first.
+    ///
+    /// ```
+    /// # use freshmaker_redhat::koji::ProfileFiles;
+    /// let machine = tempfile::tempdir()?;
+    /// std::fs::create_dir(machine.path().join("etc"))?;
+    /// std::fs::write(machine.path().join("etc/koji.conf"), "[koji]\nserver = https://koji.example.org/kojihub\n")?;
+    /// let own = machine.path().join("own.conf");
+    /// std::fs::write(&own, "[koji]\nauthtype = noauth\n")?;
+    ///
+    /// let profile = ProfileFiles::below(machine.path(), None).with_config(&own).read("koji")?;
+    /// assert_eq!(profile.config.http.url, "https://koji.example.org/kojihub");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_config(mut self, file: &Path) -> Self {
+        if let Some(home) = &self.home {
+            let own = home.join(".koji");
+            self.paths.retain(|path| !path.starts_with(&own));
+        }
+        self.required = Some(file.to_owned());
+        self
     }
 
     /// Reads a profile.
@@ -175,18 +201,19 @@ impl ProfileFiles {
     /// Returns the files that exist, in the order in which they are read.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for path in &self.paths {
+        let read = self.paths.iter().map(|path| (path, false)).chain(self.required.iter().map(|path| (path, true)));
+        for (path, required) in read {
             let failed = |error: &dyn fmt::Display| Error::new(Remedy::Unsupported, path.display().to_string(), error);
             match std::fs::metadata(path) {
                 Ok(found) if found.is_dir() => {
                     let listed = listed(path).map_err(|error| failed(&error))?;
-                    if listed.is_empty() && self.required {
+                    if listed.is_empty() && required {
                         return Err(failed(&"there is no file `*.conf` in it"));
                     }
                     files.extend(listed);
                 }
                 Ok(_) => files.push(path.clone()),
-                Err(error) if error.kind() == ErrorKind::NotFound && !self.required => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && !required => {}
                 Err(error) => return Err(failed(&error)),
             }
         }

@@ -152,6 +152,10 @@ fn files_are_those_of_the_client_in_its_order() {
     assert_eq!(KojiConfig::profile(&directory, "koji").expect("a directory").http.url, "https://2");
     let other = machine.write("other.conf", "[koji]\nserver = https://6");
     assert_eq!(KojiConfig::profile(&other, "koji").expect("a file").http.url, "https://6");
+    let files = ProfileFiles::below(machine.0.path(), Some(machine.home())).with_config(&other);
+    assert_eq!(files.read("koji").expect("a profile").config.http.url, "https://6");
+    machine.write("other.conf", "[koji]\nauthtype = noauth");
+    assert_eq!(files.read("koji").expect("a profile").config.http.url, "https://3", "not that of the user");
     let empty = machine.0.path().join("empty");
     std::fs::create_dir(&empty).expect("made");
     assert!(KojiConfig::profile(&empty, "koji").expect_err("nothing").to_string().ends_with("no file `*.conf` in it"));

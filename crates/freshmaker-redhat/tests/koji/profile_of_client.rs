@@ -12,7 +12,8 @@ use test_support::python;
 const MACHINES: usize = 600;
 
 /// Where files may be.
-const PLACES: [&str; 6] = [
+const PLACES: [&str; 7] = [
+    "own.conf",
     "etc/koji.conf",
     "etc/koji.conf.d/one.conf",
     "etc/koji.conf.d/two.conf",
@@ -119,6 +120,9 @@ fn machine(root: &Path, seed: u64) {
             write(certificate, "");
         }
     }
+    if rng.bool() {
+        write("own.conf", &file(&mut rng));
+    }
     for _ in 0..=rng.usize(..3) {
         let place = PLACES[rng.usize(..PLACES.len())];
         write(place, &file(&mut rng));
@@ -188,12 +192,21 @@ async fn profiles_are_read_as_the_client_reads_them() {
     for (seed, root) in (0..).zip(&roots) {
         machine(root, seed);
     }
-    let asked = roots.iter().map(|root| json!({ "root": root, "home": root.join("home"), "profile": "koji" }));
+    // Half of them are asked with a file of the user's own, which not all have.
+    let config = |number: usize, root: &Path| (number % 2 == 0).then(|| root.join("own.conf"));
+    let asked = roots.iter().enumerate().map(|(number, root)| {
+        json!({ "root": root, "home": root.join("home"), "profile": "koji", "config": config(number, root) })
+    });
     let answers = theirs(&python, &asked.collect::<Vec<_>>()).await;
     assert_eq!(answers.len(), MACHINES);
     let (mut read, mut refused, mut bad) = (0, 0, 0);
-    for (root, theirs) in roots.iter().zip(&answers) {
-        let ours = ProfileFiles::below(root, Some(root.join("home"))).read("koji");
+    for (number, (root, theirs)) in roots.iter().zip(&answers).enumerate() {
+        let files = ProfileFiles::below(root, Some(root.join("home")));
+        let files = match config(number, root) {
+            Some(file) => files.with_config(&file),
+            None => files,
+        };
+        let ours = files.read("koji");
         match (&ours, theirs.get("error")) {
             (Ok(profile), None) => {
                 assert_eq!(same(profile, theirs), [], "{}: {theirs}", shown(root));

@@ -7,7 +7,7 @@ use super::oracle;
 use super::storage::SimStorage;
 use super::trouble;
 use super::world::{SYSTEMS, World};
-use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
+use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage, Violation};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{AttemptRecord, BuildState, EventState};
 use freshmaker::time::{Timestamp, later, since};
@@ -75,6 +75,7 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, storage: SimStorag
             Action::Pause(system) => pause(&shared, &client, system).await,
             Action::Resume(system) => resume(&shared, &client, system).await,
         }
+        audit(&shared, &*rows).await;
     }
     if shared.world().trouble.is_some() {
         hours_of_trouble(&shared, &*rows).await;
@@ -88,6 +89,14 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, storage: SimStorag
         clock.sleep(Duration::from_secs(4200)).await;
         shared.world().send(Kind::Push);
         quiet(&shared, &client).await;
+    }
+}
+
+/// The rows are consistent at any moment.
+async fn audit(shared: &Shared, rows: &dyn Storage) {
+    let broken = rows.reads().check_consistency().await.unwrap_or_default();
+    for Violation { rule, text } in broken {
+        shared.world().violation(format!("{rule}: {text}"));
     }
 }
 
@@ -210,8 +219,9 @@ async fn cancel(shared: &Shared, client: &Client) {
     let (one, other) = {
         let mut world = shared.world();
         world.canceled = true;
-        let mut pick = || events.items[world.rng.usize(..events.items.len())].id;
-        let picked = (pick(), pick());
+        let mut ids: Vec<_> = events.items.iter().map(|event| event.id).collect();
+        world.rng.shuffle(&mut ids);
+        let picked = (ids[0], ids[ids.len() - 1]);
         world.say(|| format!("events {} and {} are to be cancelled", picked.0, picked.1));
         picked
     };
