@@ -216,15 +216,15 @@ pub(super) fn check_consistency(tables: &Tables) -> Vec<Violation> {
         check.event(*id, EventFacts { state, version, builds_open, builds_done, builds_failed });
     }
     for (id, row) in &tables.builds {
-        let facts =
-            BuildFacts { state: row.state, version: row.version, pending: row.pending, done_at: row.done_at.is_some() };
-        check.build(*id, facts);
+        let BuildRecord { state, version, pending, done_at, cancel_at, .. } = row;
+        let (done_at, canceled) = (done_at.is_some(), cancel_at.is_some());
+        check.build(*id, BuildFacts { state: *state, version: *version, pending: *pending, done_at, canceled });
     }
     for (id, row) in &tables.attempts {
         check.attempt(id.clone(), AttemptFacts { state: row.state, version: row.version, build: row.build });
     }
     for row in tables.dependencies.values() {
-        check.dependency(row.child, row.satisfied);
+        check.dependency(row.child, row.parent, row.satisfied);
     }
     for row in tables.causes.values() {
         check.cause(row.build, row.event, row.live);

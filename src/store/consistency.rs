@@ -10,6 +10,8 @@
 //! | `one_live_attempt` | a build has at most one live attempt |
 //! | `ended_live_attempt` | a build that has ended has no live attempt |
 //! | `done_at` | exactly the builds that have ended have a moment of their end |
+//! | `cause` | a build that has not ended, and is not to be cancelled, has an event that wants it |
+//! | `cycle` | builds that have not ended do not wait for each other in a cycle |
 //! | `counters` | the three counts of an event are those of the builds it is a live cause of |
 //! | `event_open` | an event is `BUILDING` only while builds are open; an ended event has none open |
 //! | `transition_chain` | each transition starts in the state in which the one before ended |
@@ -35,8 +37,9 @@
 //! `blocked` is not violated: that rule compares the state with the stored count.
 
 use crate::backend::Violation;
+use crate::graph::KeyedGraph;
 use crate::rebuild::{AttemptId, AttemptState, BuildId, BuildState, EventId, EventState, RowKey, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The columns of an event that the rules compare.
@@ -65,6 +68,8 @@ pub struct BuildFacts {
     pub pending: u32,
     /// Whether the row says when the build ended.
     pub done_at: bool,
+    /// Whether the row says that the build is to be cancelled.
+    pub canceled: bool,
 }
 
 /// The columns of an attempt that the rules compare.
@@ -89,7 +94,7 @@ pub struct AttemptFacts {
 /// use freshmaker::store::{BuildFacts, ConsistencyCheck};
 ///
 /// let mut check = ConsistencyCheck::default();
-/// let facts = BuildFacts { state: BuildState::Blocked, version: 1, pending: 1, done_at: false };
+/// let facts = BuildFacts { state: BuildState::Blocked, version: 1, pending: 1, done_at: false, canceled: false };
 /// check.build(BuildId(7), facts);
 /// let violations = check.finish();
 /// assert!(violations.iter().any(|violation| violation.text.contains("7")), "it waits for nothing: {violations:?}");
@@ -99,7 +104,10 @@ pub struct ConsistencyCheck {
     events: BTreeMap<EventId, EventFacts>,
     builds: BTreeMap<BuildId, BuildFacts>,
     attempts: BTreeMap<AttemptId, AttemptFacts>,
-    waits: BTreeMap<BuildId, u32>,
+    /// Unsatisfied dependencies: child and parent.
+    waits: BTreeSet<(BuildId, BuildId)>,
+    /// The builds that an event wants.
+    wanted: BTreeSet<BuildId>,
     live: BTreeMap<BuildId, u32>,
     counts: BTreeMap<EventId, (u32, u32, u32)>,
     history: Option<Step>,
@@ -133,10 +141,10 @@ impl ConsistencyCheck {
         self.attempts.insert(id, facts);
     }
 
-    /// Adds a dependency of `child`. Unsatisfied ones are counted for the child.
-    pub fn dependency(&mut self, child: BuildId, satisfied: bool) {
+    /// Adds a dependency of `child` on `parent`. Unsatisfied ones are counted for the child.
+    pub fn dependency(&mut self, child: BuildId, parent: BuildId, satisfied: bool) {
         if !satisfied {
-            *self.waits.entry(child).or_default() += 1;
+            self.waits.insert((child, parent));
         }
     }
 
@@ -146,11 +154,12 @@ impl ConsistencyCheck {
     /// The build counts for the event as open, done or failed, by its state. A cause that is not
     /// live, or whose build was not added, counts nothing.
     pub fn cause(&mut self, build: BuildId, event: EventId, live: bool) {
-        let Some(build) = self.builds.get(&build).filter(|_| live) else { return };
+        let Some(facts) = self.builds.get(&build).filter(|_| live) else { return };
+        self.wanted.insert(build);
         let (open, done, failed) = self.counts.entry(event).or_default();
-        if !build.state.is_terminal() {
+        if !facts.state.is_terminal() {
             *open += 1;
-        } else if build.state.is_success() {
+        } else if facts.state.is_success() {
             *done += 1;
         } else {
             *failed += 1;
@@ -190,6 +199,7 @@ impl ConsistencyCheck {
     pub fn finish(mut self) -> Vec<Violation> {
         let last = self.history.take();
         self.check_end(last.as_ref());
+        self.check_cycles();
         self.check_builds();
         self.check_events();
         self.violations
@@ -220,17 +230,34 @@ impl ConsistencyCheck {
         }
     }
 
+    /// Looks for builds that wait for each other.
+    fn check_cycles(&mut self) {
+        let open = |id: &BuildId| self.builds.get(id).is_some_and(|build| !build.state.is_terminal());
+        let edges = self.waits.iter().filter(|(child, parent)| open(child) && open(parent));
+        let edges: Vec<_> = edges.map(|(child, parent)| (*parent, *child)).collect();
+        for (build, _) in edges.iter().filter(|(parent, child)| parent == child) {
+            self.report("cycle", format!("build {build} waits for itself"));
+        }
+        for cycle in KeyedGraph::new([], edges).cycles() {
+            let members: Vec<_> = cycle.iter().map(ToString::to_string).collect();
+            self.report("cycle", format!("builds {} wait for each other", members.join(", ")));
+        }
+    }
+
     /// Compares each build with the number of its unsatisfied dependencies and live attempts.
     fn check_builds(&mut self) {
         for (id, build) in std::mem::take(&mut self.builds) {
-            let waits = self.waits.get(&id).copied().unwrap_or(0);
+            let waits = self.waits.range((id, BuildId(i64::MIN))..=(id, BuildId(i64::MAX))).count() as u64;
             let live = self.live.get(&id).copied().unwrap_or(0);
-            if build.pending != waits {
+            if u64::from(build.pending) != waits {
                 self.report("pending", format!("build {id}: pending is {}, but it waits for {waits}", build.pending));
             }
             let blocked = build.state == BuildState::Blocked;
             if (blocked || build.state == BuildState::Ready) && blocked != (build.pending > 0) {
                 self.report("blocked", format!("build {id}: {} with {} pending", build.state, build.pending));
+            }
+            if !build.state.is_terminal() && !build.canceled && !self.wanted.contains(&id) {
+                self.report("cause", format!("build {id}: {}, and no event wants it", build.state));
             }
             if live > 1 {
                 self.report("one_live_attempt", format!("build {id}: {live} live attempts"));

@@ -239,10 +239,10 @@ pub(super) fn plan(connection: &mut Connection, event: EventId) -> Result<Option
 pub(super) fn check_consistency(connection: &mut Connection) -> Result<Vec<Violation>> {
     let (mut check, mut unreadable) = (ConsistencyCheck::default(), Vec::new());
     check_rows(connection, &mut check, &mut unreadable)?;
-    let edges = build_deps::table.select((build_deps::child, build_deps::satisfied));
-    for row in edges.load_iter::<(i64, bool), _>(connection).map_err(failed)? {
-        let (child, satisfied) = row.map_err(failed)?;
-        check.dependency(BuildId(child), satisfied);
+    let edges = build_deps::table.select((build_deps::child, build_deps::parent, build_deps::satisfied));
+    for row in edges.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
+        let (child, parent, satisfied) = row.map_err(failed)?;
+        check.dependency(BuildId(child), BuildId(parent), satisfied);
     }
     let causes = build_causes::table.select((build_causes::build, build_causes::event, build_causes::live));
     for row in causes.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
@@ -276,8 +276,9 @@ fn check_rows(
     let rows = builds::table.select(BuildRow::as_select());
     for row in rows.load_iter::<BuildRow, _>(connection).map_err(failed)? {
         let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
-        let BuildRecord { id, state, version, pending, done_at, .. } = row;
-        check.build(id, BuildFacts { state, version, pending, done_at: done_at.is_some() });
+        let BuildRecord { id, state, version, pending, done_at, cancel_at, .. } = row;
+        let (done_at, canceled) = (done_at.is_some(), cancel_at.is_some());
+        check.build(id, BuildFacts { state, version, pending, done_at, canceled });
     }
     let rows = attempts::table.select(AttemptRow::as_select());
     for row in rows.load_iter::<AttemptRow, _>(connection).map_err(failed)? {

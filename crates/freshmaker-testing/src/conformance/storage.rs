@@ -124,6 +124,7 @@ async fn questions<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         audit::sound_rows_have_no_violations,
         audit::wrong_counters_are_found,
         audit::wrong_ends_are_found,
+        audit::cycles_are_found,
         audit::wrong_histories_are_found,
     );
 }

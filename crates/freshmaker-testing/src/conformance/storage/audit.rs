@@ -66,8 +66,9 @@ pub(super) async fn wrong_counters_are_found(World { storage, .. }: World<'_>) {
     breaks(storage, &["pending"], change, back).await;
     let missed = RowChange::Dependency(Dependency { satisfied: true, ..dependency(2, 3) });
     breaks(storage, &["pending"], missed, RowChange::Dependency(dependency(2, 3))).await;
-    write(storage, [build(7).new_row()]).await;
-    let (change, back) = for_a_while(build(7), |row| row.state = BuildState::Blocked);
+    let unwanted = BuildRecord { cancel_at: Some(at(1)), ..build(7) };
+    write(storage, [unwanted.clone().new_row()]).await;
+    let (change, back) = for_a_while(unwanted, |row| row.state = BuildState::Blocked);
     breaks(storage, &["blocked"], change, back).await;
 
     let counted = EventRecord { builds_open: 2, builds_done: 1, builds_failed: 1, ..event(1) };
@@ -80,7 +81,15 @@ pub(super) async fn wrong_counters_are_found(World { storage, .. }: World<'_>) {
         breaks(storage, &["counters"], changed.next_row(), back.next_row()).await;
     }
     let withdrawn = RowChange::Cause(Cause { live: false, ..cause(2, 1) });
-    breaks(storage, &["counters"], withdrawn, RowChange::Cause(cause(2, 1))).await;
+    breaks(storage, &["cause", "counters"], withdrawn, RowChange::Cause(cause(2, 1))).await;
+}
+
+pub(super) async fn cycles_are_found(World { storage, .. }: World<'_>) {
+    sound(storage).await;
+    let satisfied = Dependency { satisfied: true, ..dependency(3, 2) };
+    write(storage, [RowChange::Dependency(satisfied.clone())]).await;
+    let (closed, back) = (RowChange::Dependency(dependency(3, 2)), RowChange::Dependency(satisfied));
+    breaks(storage, &["cycle", "pending"], closed, back).await;
 }
 
 pub(super) async fn wrong_ends_are_found(World { storage, .. }: World<'_>) {
@@ -108,7 +117,7 @@ pub(super) async fn wrong_ends_are_found(World { storage, .. }: World<'_>) {
 }
 
 pub(super) async fn wrong_histories_are_found(World { storage, .. }: World<'_>) {
-    write(storage, [BuildRecord { version: 9, ..build(1) }.new_row()]).await;
+    write(storage, [BuildRecord { version: 9, cancel_at: Some(at(1)), ..build(1) }.new_row()]).await;
     let step = |version, from, to| RowChange::Transition(transition("build", "1", version, from, to));
     let expect = async |rules: &[&str], why: &str| {
         let found = violations(storage).await;
