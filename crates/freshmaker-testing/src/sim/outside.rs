@@ -162,8 +162,8 @@ async fn resume(shared: &Shared, client: &Client, system: &'static str) {
     shared.world().say(|| format!("{system} is resumed"));
 }
 
-/// Waits until everything has ended that the trouble does not touch, and some hours longer, and
-/// mends it.
+/// Waits until everything has ended that the trouble does not touch, and an hour longer, and mends
+/// it.
 async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
     let clock = shared.world().clock.clone();
     let begun = shared.world().now();
@@ -181,7 +181,7 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
             break;
         }
     }
-    clock.sleep(Duration::from_secs(3 * 3600)).await;
+    clock.sleep(Duration::from_secs(3600)).await;
     let mut world = shared.world();
     let hours = since(world.now(), begun).as_secs().div_ceil(3600) as u32;
     world.mend(hours);

@@ -491,7 +491,9 @@ impl World {
         }
         let stale = !request.no_cache && request.kind == ArtifactKind::Image && self.chance(self.weather.stale_build);
         let end = if stale { Self::stale(request) } else { self.fate(request) };
-        let takes = Duration::from_secs(self.rng.u64(1..600));
+        // What is interrupted each time is interrupted soon.
+        let longest = if self.ails(Trouble::Interruptions, &request.artifact) { 5 } else { 600 };
+        let takes = Duration::from_secs(self.rng.u64(1..longest));
         self.begun += 1;
         let external = ExternalId::new(format!("T{}", self.begun));
         let prepared = request.kind == ArtifactKind::Repository;
