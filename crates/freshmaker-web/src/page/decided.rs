@@ -39,6 +39,14 @@ impl Decided {
     }
 }
 
+/// Who confirmed the plan of an event, if somebody has. The message says who asked for the event, so
+/// the name is from the audit log, which other programs than this service do not write.
+pub(crate) async fn confirmation(visit: &Visit, event: EventId) -> Result<Option<Decided>, Problem> {
+    let Some(decided) = Decided::of(visit, &Client::confirmation(event)).await? else { return Ok(None) };
+    let by = visit.web.who_did("confirm", &format!("event {event}, ")).await?;
+    Ok(Some(Decided { by, ..decided }))
+}
+
 /// Of these events those whose plans were confirmed.
 pub(crate) async fn confirmed(visit: &Visit, asking: &[EventRecord]) -> Result<BTreeSet<EventId>, Problem> {
     let asking = asking.iter().filter(|event| event.reason.code == super::states::ASKS);

@@ -3,7 +3,7 @@
 
 use super::answer;
 use super::bar::{Segment, bar};
-use super::decided::Decided;
+use super::decided::{Decided, confirmation};
 use super::frame::{Frame, Place};
 use super::graph::{self, Drawn};
 use super::visit::Visit;
@@ -83,7 +83,7 @@ impl Before {
         }
         if event.state.is_terminal() {
             before.confirmed = match event.reason.code == states::ASKS {
-                true => Decided::of(visit, &Client::confirmation(event.id)).await?,
+                true => confirmation(visit, event.id).await?,
                 false => None,
             };
             before.retried = Decided::of(visit, &RetryPart::Failed.message(event.id)).await?;

@@ -254,6 +254,7 @@ async fn a_plan_that_was_confirmed_is_not_asked_about_again() {
     let after = page(&service, &format!("/events/{asks}")).await;
     assert!(!after.contains("Confirm: rebuild") && !after.contains("ASKS FIRST"), "{after}");
     assert!(after.contains(&format!("events/{follows}\">event {follows}")), "{after}");
+    assert!(after.contains("<p>Confirmed by <bdi>"), "{after}");
     assert!(page(&service, &format!("/events/{follows}")).await.contains("asked about"), "it leads back");
     let list = page(&service, "/events").await;
     assert!(list.contains("CONFIRMED") && !list.contains("ASKS FIRST"), "{list}");
