@@ -39,8 +39,8 @@ impl Decided {
     }
 }
 
-/// Who confirmed the plan of an event, if somebody has. The message says who asked for the event, so
-/// the name is from the audit log, which other programs than this service do not write.
+/// Who confirmed the plan of an event, if somebody has. The message names who asked for the event,
+/// so the name is from the audit log; it is not there for what another program confirmed.
 pub(crate) async fn confirmation(visit: &Visit, event: EventId) -> Result<Option<Decided>, Problem> {
     let Some(decided) = Decided::of(visit, &Client::confirmation(event)).await? else { return Ok(None) };
     let by = visit.web.who_did("confirm", &format!("event {event}, ")).await?;
