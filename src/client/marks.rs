@@ -1,9 +1,8 @@
 use super::Client;
 use crate::backend::{BuildFilter, EventFilter, Page, Paging, Result};
 use crate::plan::Mark;
-use crate::rebuild::{BuildRecord, BuildState, EventId, EventRecord, EventState};
+use crate::rebuild::{EventId, EventRecord, EventState};
 use crate::time::{Timestamp, since};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,22 +16,6 @@ pub struct MarkGroup {
     pub reason_code: String,
     /// How many there are.
     pub count: u64,
-    /// Which builds these are: [`Client::builds`] with this filter lists them.
-    pub filter: BuildFilter,
-}
-
-/// Failed builds with one cause, by [`Client::failures`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct FailureGroup {
-    /// The build system.
-    pub system: String,
-    /// The code of the reason.
-    pub reason_code: String,
-    /// How many builds failed.
-    pub count: u64,
-    /// The one that was planned last.
-    pub newest: Option<BuildRecord>,
     /// Which builds these are: [`Client::builds`] with this filter lists them.
     pub filter: BuildFilter,
 }
@@ -121,35 +104,6 @@ impl Client {
         });
         Ok(groups.collect())
     }
-
-    /// The builds that failed, by build system and reason, the largest group first; at most
-    /// [`FAILURE_GROUPS_MAX`](Self::FAILURE_GROUPS_MAX) groups. Builds that only failed because of
-    /// their dependencies do not count. With `from`, builds that were planned earlier do not count
-    /// either.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    pub async fn failures(&self, from: Option<Timestamp>) -> Result<Vec<FailureGroup>> {
-        let failed = BuildFilter { states: vec![BuildState::Failed], created_from: from, ..BuildFilter::default() };
-        let mut counts = self.count_builds(failed.clone()).await?;
-        counts.sort_by_key(|row| Reverse(row.count));
-        counts.truncate(Self::FAILURE_GROUPS_MAX);
-        let mut groups = Vec::with_capacity(counts.len());
-        for row in counts {
-            let filter = BuildFilter {
-                systems: vec![row.system.clone()],
-                reason_codes: vec![row.reason_code.clone()],
-                ..failed.clone()
-            };
-            let newest = self.builds(filter.clone(), Paging::first(1)).await?.items.pop();
-            let (system, reason_code, count) = (row.system, row.reason_code, row.count);
-            groups.push(FailureGroup { system, reason_code, count, newest, filter });
-        }
-        Ok(groups)
-    }
-
-    /// So many groups of failures are told, each with one more question to the storage.
-    pub const FAILURE_GROUPS_MAX: usize = 50;
 
     /// How long events took from their message to the end of their last build, newest first: of the
     /// events of this filter those whose builds have all ended well. States in the filter are

@@ -6,6 +6,7 @@
 //! would do.
 
 mod decide;
+mod failures;
 mod kept;
 mod marks;
 mod open;
@@ -19,8 +20,9 @@ mod wake;
 mod why;
 
 pub use decide::RetryPart;
+pub use failures::FailureGroup;
 pub use kept::{Applied, KeptPlan};
-pub use marks::{FailureGroup, MarkGroup, TimeToFix, TimesToFix};
+pub use marks::{MarkGroup, TimeToFix, TimesToFix};
 pub use pause::Pause;
 pub(crate) use pause::paused;
 pub use replicas::{Difference, Replica};

@@ -8,6 +8,9 @@ use crate::time::to_micros;
 /// The reason code of an event whose plan has to be confirmed.
 pub(crate) const ASK_FIRST: &str = "ask_first";
 
+/// The end of the identity of a message that confirms a plan.
+const CONFIRMED: &str = "/confirmed";
+
 /// What became of a message that was handed in under an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -162,7 +165,22 @@ impl Client {
     /// those of the source [`LOCAL`](Self::LOCAL).
     #[must_use]
     pub fn confirmation(event: EventId) -> String {
-        format!("{event}/confirmed")
+        format!("{event}{CONFIRMED}")
+    }
+
+    /// Returns the event whose plan a message with this identity confirms, the reverse of
+    /// [`confirmation`](Self::confirmation); `None` for another message.
+    ///
+    /// ```
+    /// use freshmaker::client::Client;
+    /// use freshmaker::rebuild::EventId;
+    ///
+    /// assert_eq!(Client::confirmed_by(&Client::confirmation(EventId(7))), Some(EventId(7)));
+    /// assert_eq!(Client::confirmed_by("7/retry/whole"), None);
+    /// ```
+    #[must_use]
+    pub fn confirmed_by(message: &str) -> Option<EventId> {
+        message.strip_suffix(CONFIRMED)?.parse().ok().map(EventId)
     }
 
     /// Rejects a message for a handler that is not there any more, as far as this client knows.

@@ -28,8 +28,10 @@ pub struct Stuck {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StuckSubject {
-    /// A message that is not handled yet, or a dead letter.
+    /// A message that is not handled yet.
     Message(MessageKey),
+    /// A message that could not be understood or handled, or that a bus has refused.
+    DeadLetter(MessageKey),
     /// A build, with its live attempt, if it has one.
     Build {
         /// The build.
@@ -106,7 +108,11 @@ impl Client {
                 }
             };
             let cause = message.reason.clone().unwrap_or(cause);
-            Stuck { what: StuckSubject::Message(message.key()), since: message.received_at, cause, advice }
+            let what = match message.state {
+                InboxState::Dead => StuckSubject::DeadLetter(message.key()),
+                _ => StuckSubject::Message(message.key()),
+            };
+            Stuck { what, since: message.received_at, cause, advice }
         });
         Ok(messages.collect())
     }

@@ -299,6 +299,16 @@ impl PlanDiff<'_> {
             && excluded.is_empty()
             && cycles.is_none()
     }
+
+    /// Returns the same without expected durations, which are learnt from every build: empty if
+    /// and only if the plans have the same [hash](Plan::hash).
+    #[must_use]
+    pub fn without_times(mut self) -> Self {
+        let is_time = |change: &Change<'_>| matches!(change.aspect, Aspect::Estimate | Aspect::Rank);
+        self.altered.iter_mut().for_each(|node| node.changes.retain(|change| !is_time(change)));
+        self.altered.retain(|node| !node.changes.is_empty());
+        self
+    }
 }
 
 /// One line for each difference, such as `app: wave: 0 -> 1`.

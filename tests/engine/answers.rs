@@ -129,6 +129,8 @@ async fn counts_lists_failures_and_times_agree() {
         let newest = failure.newest.as_ref().unwrap();
         assert_eq!((newest.key.artifact.as_str(), newest.state), ("app", BuildState::Failed));
         assert_eq!(client.failures(Some(later(world.clock.now(), Duration::from_secs(1)))).await.unwrap(), []);
+        let listed = client.builds(failure.filter.clone(), Paging::first(10)).await.unwrap().items;
+        assert_eq!(listed.len() as u64, failure.count);
         let site = client.waiting_for(id(&client, "site").await).await.unwrap().unwrap();
         assert_eq!((site.kind, site.blocker, site.since), (WaitKind::Failed, newest.id, newest.done_at));
 
@@ -138,5 +140,15 @@ async fn counts_lists_failures_and_times_agree() {
         assert_eq!(Some(later(fixed.received_at.unwrap(), fixed.took)), fixed.event.done_at);
         assert_eq!((times.percentile(50), times.percentile(90)), (Some(fixed.took), Some(fixed.took)));
         assert_eq!(client.marks(EventId(404)).await.unwrap(), []);
+
+        // It fails once more, which is one artifact, and is then built well.
+        world.builds.fail_next(&"app".into(), Failure::new(FailureClass::Permanent, "no space"));
+        client.send(&pushed()).await.unwrap();
+        world.settle(&engine).await;
+        let [failure] = &client.failures(None).await.unwrap()[..] else { panic!("one cause") };
+        assert_eq!(failure.count, 1);
+        client.send(&pushed()).await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(client.failures(None).await.unwrap(), []);
     }
 }

@@ -69,6 +69,7 @@ fn boxes_of_one_column_do_not_overlap() {
 fn twenty_thousand_boxes_are_columns_with_counts() {
     let mut diagram = large(20_000);
     diagram.link_waves(|wave| Some(format!("/events/7/builds?wave={wave}")));
+    assert_eq!([0, 1, 99].map(|wave| diagram.wave_name(wave)), ["wave 1", "wave 2", "later waves"]);
     let svg = diagram.svg().to_string();
     assert!(svg.len() < 40_000, "{} bytes", svg.len());
     let document = roxmltree::Document::parse(&svg).unwrap();

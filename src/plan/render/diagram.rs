@@ -244,6 +244,25 @@ impl Diagram {
         self.keep(|number, _| waves[number as usize].min(Self::WAVES_MAX) == wave)
     }
 
+    /// Returns what the picture calls a column, by its number from 0 on: `what changed` if that is
+    /// all that is in it, else the wave. Waves are those of the [plan](crate::Plan::waves), from 1
+    /// on.
+    #[must_use]
+    pub fn wave_name(&self, wave: usize) -> String {
+        self.name_of(wave, &self.waves())
+    }
+
+    /// The same, with the column of each box.
+    pub(super) fn name_of(&self, wave: usize, waves: &[usize]) -> String {
+        let mut first = self.boxes.iter().zip(waves).filter(|(_, wave)| **wave == 0);
+        let begins_with_change = first.all(|(one, _)| one.mark == Some(Mark::Changed));
+        match wave {
+            Self::WAVES_MAX.. => "later waves".to_owned(),
+            0 if begins_with_change => "what changed".to_owned(),
+            wave => format!("wave {}", wave + usize::from(!begins_with_change)),
+        }
+    }
+
     /// Returns the column of each box: right of everything that leads to it.
     pub(super) fn waves(&self) -> Vec<usize> {
         let graph = self.graph();

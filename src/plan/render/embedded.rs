@@ -95,7 +95,7 @@ fn summed<'a>(diagram: &'a Diagram, waves: &[usize]) -> Drawn<'a> {
     let columns = (0..diagram.boxes.len()).map(column).max().map_or(0, |last| last + 1);
     for number in 0..columns {
         let href = diagram.wave_links.iter().find(|(wave, _)| *wave == number).map(|(_, href)| href.as_str());
-        let label = if number < Diagram::WAVES_MAX { format!("wave {}", number + 1) } else { "later waves".to_owned() };
+        let label = diagram.name_of(number, waves);
         tiles.push(Tile { column: number, label, what: What::Wave { marks: BTreeMap::new(), critical: false, href } });
     }
     let mut totals = vec![0; columns];
@@ -108,7 +108,8 @@ fn summed<'a>(diagram: &'a Diagram, waves: &[usize]) -> Drawn<'a> {
     }
     let ends = |(from, to): &(u32, u32)| (column(*from as usize), column(*to as usize));
     let arrows: BTreeSet<_> = diagram.arrows.iter().map(ends).filter(|(from, to)| from != to).collect();
-    let titles = totals.into_iter().map(boxes).collect();
+    // Above one box there is how many it stands for.
+    let titles = totals.into_iter().map(|total| format!("{total} in it")).collect();
     Drawn { tiles, arrows: arrows.into_iter().map(|pair| (pair, false)).collect(), titles, arrows_hidden: 0 }
 }
 

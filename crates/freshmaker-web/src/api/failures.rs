@@ -1,4 +1,4 @@
-//! Failed builds by their cause, and to do over what failed for one cause.
+//! What failed and was not built well since, by cause, and to do over what failed for one cause.
 
 use super::events::{Part, retried};
 use super::messages::Accepted;
@@ -12,9 +12,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use freshmaker::backend::{BuildFilter, EventFilter, Paging, Remedy};
+use freshmaker::backend::{EventFilter, Paging, Remedy};
 use freshmaker::client::{Client, FailureGroup, RetryPart, Sent};
-use freshmaker::rebuild::{BuildId, BuildState, EventId, EventRecord};
+use freshmaker::rebuild::{BuildId, EventId, EventRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -32,12 +32,13 @@ pub(crate) struct FailuresQuery {
     pub(crate) since: Option<DateTime<Utc>>,
 }
 
-/// Failed builds with one cause.
+/// Artifacts whose last build failed for one cause.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FailureView {
     system: String,
     /// The code of the reason.
     reason: String,
+    /// How many artifacts there are.
     count: u64,
     /// The build that was planned last.
     newest: Option<BuildView>,
@@ -49,8 +50,9 @@ impl From<FailureGroup> for FailureView {
     }
 }
 
-/// Lists failed builds by build system and reason, the largest group first. Builds that only failed
-/// because of their dependencies do not count.
+/// Lists what failed and was not built well since, by build system and reason, the largest group
+/// first. An artifact counts once, by its last failed build. Builds that only failed because of
+/// their dependencies do not count.
 #[utoipa::path(
     get,
     path = "/api/3/failures",
@@ -87,8 +89,8 @@ pub(crate) struct Retried {
     items: Vec<Accepted>,
 }
 
-/// Does the failed parts of events over whose builds failed for one cause: of the events of the
-/// 1,000 newest of these builds, the 20 newest that have ended and were not done over yet.
+/// Does the failed parts of events over whose builds failed for one cause and were not built well
+/// since: the 20 newest of these events that have ended and were not done over yet.
 #[utoipa::path(
     post,
     path = "/api/3/failures/retry",
@@ -129,16 +131,11 @@ pub(crate) async fn retried_by_cause(web: &Web, caller: &Caller, cause: &Cause) 
 /// The newest events with such failures that have ended and were not done over yet.
 async fn not_retried(web: &Web, cause: &Cause) -> Result<Vec<EventId>, Problem> {
     let client = web.client();
-    let failed = BuildFilter {
-        states: vec![BuildState::Failed],
-        systems: vec![cause.system.clone()],
-        reason_codes: vec![cause.reason.clone()],
-        created_from: cause.since,
-        ..BuildFilter::default()
-    };
-    let builds = web.ask(client.builds(failed, Paging::first(Paging::LIMIT_MAX))).await?.items;
+    let groups = web.ask(client.failures(cause.since)).await?;
+    let group = groups.into_iter().find(|group| group.system == cause.system && group.reason_code == cause.reason);
+    let Some(group) = group else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for event in events_of(web, builds.iter().map(|build| build.id).collect()).await? {
+    for event in events_of(web, group.filter.ids).await? {
         if !event.state.is_terminal() || event.builds_failed == 0 {
             continue;
         }

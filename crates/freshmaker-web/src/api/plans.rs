@@ -209,7 +209,7 @@ pub(crate) async fn applied(web: &Web, caller: &Caller, hash: &Digest) -> Result
             Applied::Sent(message) if known => Ok(Sent::Known(message)),
             Applied::Sent(message) => Ok(Sent::New(message)),
             Applied::Changed(now) => {
-                let text = now.map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(&now).to_string());
+                let text = now.map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(&now).without_times().to_string());
                 Err(Problem::new(ProblemCode::PlanChanged, text))
             }
         }

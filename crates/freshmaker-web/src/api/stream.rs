@@ -20,7 +20,7 @@ use utoipa::IntoParams;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// After this time without a change a comment is sent, with the position.
+/// After this time without a change `event: alive` is sent, with the position.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// After this time a stream ends. Its client comes back where it was, and shows who it is anew.
@@ -49,7 +49,8 @@ pub(crate) struct StreamQuery {
 /// The `id` of each is its position. A client that comes back with `Last-Event-ID` misses nothing
 /// and gets nothing twice. If the position is not kept any more, there is one `event: reset`: what
 /// is shown has to be asked for anew. `event` is `event.changed` or `build.changed`, and `data` has
-/// the fields of such a message of the engine.
+/// the fields of such a message of the engine. Without a change there is an `event: alive` every 15
+/// seconds, whose `data` is empty: a client that hears nothing for longer has lost the connection.
 #[utoipa::path(
     get,
     path = "/api/3/stream",
@@ -149,8 +150,12 @@ impl Open {
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
                 Err(_) if moment == self.ends => return None,
-                // An id without data moves the position of the client on.
-                Err(_) => return Some(format!(": \nid: {}\n\n", self.listener.position()).into()),
+                // It has data, so that a browser tells its page, which else could not know a silent
+                // connection from one that is lost.
+                Err(_) => {
+                    let position = self.listener.position();
+                    return Some(format!("id: {position}\nevent: alive\ndata: {{}}\n\n").into());
+                }
             }
         }
     }

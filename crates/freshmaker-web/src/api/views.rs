@@ -459,7 +459,9 @@ impl From<Stuck> for StuckView {
     fn from(stuck: Stuck) -> Self {
         let Stuck { what, since, cause, advice, .. } = stuck;
         let (what, id, attempt) = match what {
-            StuckSubject::Message(key) => ("message", format!("{}/{}", key.source, key.message_id), None),
+            StuckSubject::Message(key) | StuckSubject::DeadLetter(key) => {
+                ("message", format!("{}/{}", key.source, key.message_id), None)
+            }
             StuckSubject::Build { build, attempt } => {
                 ("build", build.to_string(), attempt.map(|attempt| attempt.as_str().to_owned()))
             }

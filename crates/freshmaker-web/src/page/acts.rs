@@ -21,8 +21,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::post;
-use freshmaker::Client;
 use freshmaker::artifact::Digest;
+use freshmaker::client::{Client, Sent};
 use freshmaker::rebuild::EventId;
 use serde::Deserialize;
 
@@ -55,6 +55,12 @@ pub(super) fn told(code: &str) -> Option<&'static str> {
         "confirmed" => "Confirmed. The event that follows the plan is listed below as soon as it is stored.",
         "retried" => "Retried. The new event is listed below as soon as it is stored.",
         "group-retried" => "Retried. The new events are among the events as soon as they are stored.",
+        "confirmed-before" => "It was confirmed already, so nothing was started now. Its event is listed below.",
+        "retried-before" => "It was retried already, so nothing was started now. Its event is listed below.",
+        "applied-before" => "It was applied already, so nothing was started now. Its event is listed below.",
+        "nothing-to-retry" => {
+            "Nothing was retried: every event with such failures was retried already, is still open, or is not for you."
+        }
         "applied" => "Applied. The event that follows the plan is listed below as soon as it is stored.",
         "given-up" => "The build was given up.",
         "resolved" => "Stored. The build goes on as if the build system had said so.",
@@ -92,7 +98,7 @@ async fn confirm(visit: Visit, Number(id): Number, Form(form): Form<Confirmed>) 
     let plan: Digest = form.plan.parse().map_err(|_| Problem::new(ProblemCode::Invalid, "this is no plan"))?;
     let headers = seen(form.version);
     let sent = events::confirmed(web, caller, EventId(id), &headers, &plan).await?;
-    see_message(root, sent.id(), "confirmed")
+    see_message(root, &sent, "confirmed")
 }
 
 /// What the form to retry an event sends.
@@ -104,18 +110,27 @@ struct Retried {
 async fn retry(visit: Visit, Number(id): Number, Form(Retried { part }): Form<Retried>) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = &visit;
     let sent = events::retried(web, caller, EventId(id), &HeaderMap::new(), part).await?;
-    see_message(root, sent.id(), "retried")
+    see_message(root, &sent, "retried")
 }
 
 async fn retry_group(visit: Visit, Form(cause): Form<Cause>) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = &visit;
-    retried_by_cause(web, caller, &cause).await?;
-    see_other(&format!("{root}events?told=group-retried"))
+    match retried_by_cause(web, caller, &cause).await {
+        Ok(_) => see_other(&format!("{root}events?told=group-retried")),
+        Err(problem) if problem.code == ProblemCode::Rejected => {
+            let since =
+                cause.since.map_or_else(String::new, |since| format!("&since={}", links::encoded(&since.to_rfc3339())));
+            see_other(&format!("{root}failures?told=nothing-to-retry{since}"))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
-/// Goes to the page of a message that was sent, which shows its events as soon as there are any.
-fn see_message(root: &str, message: &str, told: &str) -> Result<Response, Problem> {
-    see_other(&format!("{root}messages/{}/{}?told={told}", Client::LOCAL, links::encoded(message)))
+/// Goes to the page of a message that was sent, which shows its events as soon as there are any. It
+/// says whether this was done before.
+fn see_message(root: &str, sent: &Sent, told: &str) -> Result<Response, Problem> {
+    let before = if matches!(sent, Sent::Known(_)) { "-before" } else { "" };
+    see_other(&format!("{root}messages/{}/{}?told={told}{before}", Client::LOCAL, links::encoded(sent.id())))
 }
 
 /// What the form to give up a build sends.
@@ -155,7 +170,7 @@ async fn resolve(visit: Visit, Name(id): Name, Form(form): Form<Resolved>) -> Re
 async fn apply(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = &visit;
     let sent = plans::applied(web, caller, &hash).await?;
-    see_message(root, sent.id(), "applied")
+    see_message(root, &sent, "applied")
 }
 
 async fn pause(visit: Visit, System(system): System, Form(form): Form<NewPause>) -> Result<Response, Problem> {

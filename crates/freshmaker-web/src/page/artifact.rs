@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::frame::{Frame, Place};
+use super::past::{Past, look_back};
 use super::states::Chip;
 use super::visit::Visit;
 use super::{links, states, text};
@@ -12,14 +13,16 @@ use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::plan::Explanation;
-use freshmaker::rebuild::{BuildRecord, EventId, EventRecord};
+use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventRecord};
 use freshmaker::{ArtifactId, Plan};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// So many builds are listed; `/builds?artifact=` has all.
 const BUILDS_MAX: u32 = 20;
 
-/// The plans of so many of the latest events are asked about the artifact.
+/// The plans of so many of the latest events are asked about the artifact. Only if none of them has
+/// to do with it, older ones are.
 const EVENTS_MAX: u32 = 6;
 
 /// So many relatives are listed.
@@ -36,6 +39,8 @@ struct ArtifactPage {
     builds: Vec<BuildRecord>,
     answers: Vec<Answer>,
     lineage: Option<Lineage>,
+    /// How far was looked back, if the latest events say nothing.
+    past: Option<Past>,
     asked: Option<i64>,
     all_builds: String,
     may_preview: bool,
@@ -47,6 +52,8 @@ const UNAFFECTED: Chip = Chip::new("stop", "UNAFFECTED");
 struct Answer {
     event: EventRecord,
     chip: Chip,
+    /// The build that the event caused.
+    build: Option<BuildId>,
     text: String,
 }
 
@@ -59,6 +66,13 @@ struct Lineage {
     children_hidden: usize,
 }
 
+impl Lineage {
+    /// How many relatives it has.
+    fn width(&self) -> usize {
+        self.parents.len() + self.children.len() + self.children_hidden
+    }
+}
+
 pub(crate) async fn page(visit: Visit, Name(id): Name) -> Result<Response, Problem> {
     let web = &visit.web;
     let client = web.client();
@@ -66,24 +80,38 @@ pub(crate) async fn page(visit: Visit, Name(id): Name) -> Result<Response, Probl
     let id = ArtifactId::new(id);
     let filter = BuildFilter { artifacts: vec![id.clone()], ..BuildFilter::default() };
     let builds = web.ask(client.builds(filter, Paging::first(BUILDS_MAX))).await?.items;
-    let asked = visit.value("event").map(str::parse::<i64>).transpose().map_err(|error| {
-        Problem::new(ProblemCode::BadParameter, "the query cannot be read").parameter("event", error.to_string())
+    let asked = visit.value("event").map(str::parse::<i64>).transpose().map_err(|_| {
+        let problem = Problem::new(ProblemCode::BadParameter, "the query cannot be read");
+        problem.parameter("event", "it is not the number of an event")
     })?;
     let events = match asked {
         Some(event) => vec![web.ask(client.event(EventId(event))).await?],
         None => related(&visit, &builds).await?,
     };
-    let (mut answers, mut lineage) = (Vec::new(), None);
+    let mut found = Vec::new();
     for event in events {
         let Some(plan) = web.plan_of_event(&event).await? else { continue };
-        let answer = explained(&plan, &id, event);
-        if lineage.is_none() {
-            lineage = lineage_of(&plan, &id, answer.event.id);
-        }
         // What an event has nothing to do with is worth a row only to who asks about that event.
-        if asked.is_some() || answer.chip != UNAFFECTED {
-            answers.push(answer);
+        if asked.is_some() || is_mentioned(&plan, &id) {
+            found.push((event, plan));
         }
+    }
+    let mut past = None;
+    if found.is_empty() {
+        let look = |event, plan: Arc<Plan>| match is_mentioned(&plan, &id) {
+            true => {
+                found.push((event, plan));
+                ControlFlow::Break(())
+            }
+            false => ControlFlow::Continue(()),
+        };
+        past = Some(look_back(&visit, look).await?);
+    }
+    let lineages = found.iter().filter_map(|(event, plan)| lineage_of(plan, &id, event.id));
+    let lineage = lineages.rev().max_by_key(Lineage::width);
+    let mut answers = Vec::with_capacity(found.len());
+    for (event, plan) in found {
+        answers.push(explained(&visit, &plan, &id, event).await?);
     }
     let path = links::encoded(id.as_str());
     let json = match asked {
@@ -97,6 +125,7 @@ pub(crate) async fn page(visit: Visit, Name(id): Name) -> Result<Response, Probl
         builds,
         answers,
         lineage,
+        past,
         asked,
         may_preview: visit.may(Allowed::REBUILDERS),
     };
@@ -125,12 +154,27 @@ async fn related(visit: &Visit, builds: &[BuildRecord]) -> Result<Vec<EventRecor
     Ok(events)
 }
 
-fn explained(plan: &Arc<Plan>, id: &ArtifactId, event: EventRecord) -> Answer {
+fn is_mentioned(plan: &Plan, id: &ArtifactId) -> bool {
+    !matches!(plan.explain(id), Explanation::Unaffected)
+}
+
+/// What a plan says about an artifact, with the state of the build that its event caused.
+async fn explained(visit: &Visit, plan: &Plan, id: &ArtifactId, event: EventRecord) -> Result<Answer, Problem> {
+    let web = &visit.web;
     let explanation = plan.explain(id);
-    let chip = match &explanation {
-        Explanation::Changed => Chip::new("done", "CHANGED"),
-        Explanation::Rebuilt { .. } => Chip::new("run", "REBUILT"),
-        Explanation::Excluded { .. } => Chip::new("ask", "NOT REBUILT"),
+    let build = match &explanation {
+        Explanation::Rebuilt { .. } => {
+            let filter = BuildFilter { artifacts: vec![id.clone()], events: vec![event.id], ..BuildFilter::default() };
+            web.ask(web.client().builds(filter, Paging::first(1))).await?.items.pop()
+        }
+        _ => None,
+    };
+    let chip = match (&explanation, &build) {
+        (Explanation::Changed, _) => Chip::new("done", "CHANGED"),
+        (Explanation::Rebuilt { .. }, Some(build)) => states::build(&build.state),
+        // Somebody has to confirm the plan, or its builds are not kept any more.
+        (Explanation::Rebuilt { .. }, None) => Chip::new("ask", "IN THE PLAN"),
+        (Explanation::Excluded { .. }, _) => Chip::new("ask", "NOT REBUILT"),
         _ => UNAFFECTED,
     };
     let text = match &explanation {
@@ -138,7 +182,7 @@ fn explained(plan: &Arc<Plan>, id: &ArtifactId, event: EventRecord) -> Answer {
         Explanation::Changed => "it is what changed".to_owned(),
         explanation => explanation.to_string().chars().take(ANSWER_MAX).collect(),
     };
-    Answer { event, chip, text }
+    Ok(Answer { event, chip, build: build.map(|build| build.id), text })
 }
 
 fn lineage_of(plan: &Plan, id: &ArtifactId, event: EventId) -> Option<Lineage> {

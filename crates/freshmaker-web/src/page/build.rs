@@ -37,6 +37,7 @@ struct BuildPage {
     history: Vec<Transition>,
     history_hidden: usize,
     may_repair: bool,
+    may_preview: bool,
 }
 
 /// A build that another one waits for, or has waited for.
@@ -55,6 +56,12 @@ struct Shown {
 }
 
 impl BuildPage {
+    /// Where the build system shows the last attempt of a build that failed, and what that is.
+    fn failed_in(&self) -> Option<(&str, &str)> {
+        let last = self.attempts.last().filter(|_| self.build.state == BuildState::Failed)?;
+        Some((&last.attempt.system, last.link.as_deref()?))
+    }
+
     /// Whether it can be given up: it waits, and nothing of it runs.
     fn can_be_given_up(&self) -> bool {
         matches!(
@@ -104,6 +111,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         history,
         history_hidden,
         may_repair: visit.may(Allowed::ADMINS),
+        may_preview: visit.may(Allowed::REBUILDERS),
     };
     answer(&visit, &page)
 }

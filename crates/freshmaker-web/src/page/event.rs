@@ -3,6 +3,7 @@
 
 use super::answer;
 use super::bar::{Segment, bar};
+use super::decided::{Decided, confirmation};
 use super::frame::{Frame, Place};
 use super::graph::{self, Drawn};
 use super::visit::Visit;
@@ -10,18 +11,18 @@ use super::{links, states, text};
 use crate::api::views;
 use crate::auth::Allowed;
 use crate::extract::Number;
-use crate::open::Open;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, Paging};
-use freshmaker::client::MarkGroup;
+use freshmaker::client::{Client, MarkGroup, RetryPart};
 use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
     BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
 };
 use freshmaker::time::{Timestamp, since};
 use freshmaker::{ArtifactId, Plan};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +59,54 @@ struct EventPage {
     in_event: String,
     may_decide: bool,
     may_cancel: bool,
+    before: Before,
+    /// How many of its builds failed, and how many were cancelled.
+    failed: u64,
+    canceled: u64,
+}
+
+/// What was decided about an event before.
+#[derive(Debug, Default)]
+struct Before {
+    confirmed: Option<Decided>,
+    retried: Option<Decided>,
+    retried_whole: Option<Decided>,
+    /// The event that asked for what this one does.
+    confirms: Option<EventId>,
+}
+
+impl Before {
+    async fn of(visit: &Visit, event: &EventRecord) -> Result<Self, Problem> {
+        let mut before = Self::default();
+        if event.source == Client::LOCAL {
+            before.confirms = Client::confirmed_by(&event.message_id);
+        }
+        if event.state.is_terminal() {
+            before.confirmed = match event.reason.code == states::ASKS {
+                true => confirmation(visit, event.id).await?,
+                false => None,
+            };
+            before.retried = Decided::of(visit, &RetryPart::Failed.message(event.id)).await?;
+            before.retried_whole = Decided::of(visit, &RetryPart::Whole.message(event.id)).await?;
+        }
+        Ok(before)
+    }
 }
 
 impl EventPage {
     /// From the decision to the end.
     fn took(&self, end: &Timestamp) -> Duration {
         since(*end, self.event.created_at)
+    }
+
+    /// What did not end well, for the button that retries it.
+    fn not_well(&self) -> &'static str {
+        match (self.failed, self.canceled) {
+            (0, 0) => "",
+            (_, 0) => "what failed",
+            (0, _) => "what was cancelled",
+            _ => "what failed or was cancelled",
+        }
     }
 }
 
@@ -130,7 +173,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let marks = web.ask(web.client().marks(id)).await?;
     let open = if event.state.is_terminal() { Arc::default() } else { web.open().await? };
     let forecast = open.forecast.event(id);
-    let mut critical = critical(forecast.as_ref(), &open, plan.as_deref());
+    let mut critical = critical(&visit, forecast.as_ref(), plan.as_deref()).await?;
     let critical_hidden = critical.len().saturating_sub(PATH_MAX);
     critical.truncate(PATH_MAX);
     let drawn = match &plan {
@@ -142,7 +185,11 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     history.drain(..history_hidden);
     let title = format!("Event {id}: {}", text::plain(&event.envelope.search_key));
     let may_cancel = visit.caller.may_decide(&event);
+    let of_mark = |mark| marks.iter().filter(|group| group.mark == mark).map(|group| group.count).sum();
     let page = EventPage {
+        before: Before::of(&visit, &event).await?,
+        failed: of_mark(Mark::Failed),
+        canceled: of_mark(Mark::Canceled),
         frame: visit.frame(Place::Events, title).json(format!("api/3/events/{id}")).live(after),
         subject: plan.as_deref().map(Subject::of).unwrap_or_default(),
         bar: bar(&marks.iter().map(|group| (group.mark, group.count))),
@@ -190,20 +237,26 @@ async fn groups(
     Ok(groups)
 }
 
-/// The builds that decide when the event ends; of the plan if nothing is open.
-fn critical(forecast: Option<&EventForecast>, open: &Open, plan: Option<&Plan>) -> Vec<Critical> {
-    match forecast {
-        Some(forecast) => {
-            let rows = forecast.critical_path.iter().filter_map(|id| open.rows.builds.get(id));
-            let shown = |build: &BuildRecord| Critical {
-                artifact: build.key.artifact.clone(),
-                build: Some((build.id, build.state)),
-            };
-            rows.map(shown).collect()
-        }
-        None => {
-            let builds = plan.map(Plan::critical_builds).unwrap_or_default();
-            builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect()
-        }
+/// The builds that decide when the event ends; of the plan if nothing is open. What was expected a
+/// moment ago may have ended since, so their rows are read anew.
+async fn critical(
+    visit: &Visit,
+    forecast: Option<&EventForecast>,
+    plan: Option<&Plan>,
+) -> Result<Vec<Critical>, Problem> {
+    let Some(EventForecast { critical_path: path, .. }) = forecast else {
+        let builds = plan.map(Plan::critical_builds).unwrap_or_default();
+        return Ok(builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect());
+    };
+    let ids: Vec<_> = path.iter().copied().take(Paging::LIMIT_MAX as usize).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
+    let filter = BuildFilter { ids, ..BuildFilter::default() };
+    let rows = visit.web.ask(visit.web.client().builds(filter, Paging::first(Paging::LIMIT_MAX))).await?.items;
+    let rows: BTreeMap<_, _> = rows.into_iter().map(|build| (build.id, build)).collect();
+    let open = path.iter().filter_map(|id| rows.get(id)).filter(|build| !build.state.is_terminal());
+    let shown =
+        |build: &BuildRecord| Critical { artifact: build.key.artifact.clone(), build: Some((build.id, build.state)) };
+    Ok(open.map(shown).collect())
 }

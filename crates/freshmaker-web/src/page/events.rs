@@ -1,6 +1,7 @@
 //! `/events`: the list of events, by what it can be narrowed to.
 
 use super::answer;
+use super::decided::confirmed;
 use super::frame::{Frame, Place};
 use super::list::{List, Parts};
 use super::visit::Visit;
@@ -10,7 +11,8 @@ use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::EventFilter;
-use freshmaker::rebuild::EventRecord;
+use freshmaker::rebuild::{EventId, EventRecord};
+use std::collections::BTreeSet;
 
 #[derive(Template)]
 #[template(path = "events.html")]
@@ -19,6 +21,7 @@ struct EventsPage {
     list: List,
     parts: Parts,
     events: Vec<EventRecord>,
+    confirmed: BTreeSet<EventId>,
 }
 
 /// How many of the builds of an event have ended, of how many.
@@ -49,6 +52,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         frame: visit.frame(Place::Events, "Events").json(visit.with_query("api/3/events")).live(after),
         list: List::new(&visit, facets, &rows, &fields),
         parts: Parts::of(&visit, &found),
+        confirmed: confirmed(&visit, &found.items).await?,
         events: found.items,
     };
     answer(&visit, &page)

@@ -1,6 +1,7 @@
 //! What is around the contents of every page: its head, the way to other places, and what it is as
 //! JSON.
 
+use super::links;
 use super::text;
 use super::visit::Visit;
 use crate::auth::Allowed;
@@ -62,7 +63,8 @@ pub(crate) struct Frame {
     pub(crate) ways: Vec<Way>,
     /// The name of the caller.
     pub(crate) who: Option<String>,
-    pub(crate) can_sign_in: bool,
+    /// The path and query to sign in and come back, for who can.
+    pub(crate) sign_in: Option<String>,
     pub(crate) can_sign_out: bool,
     /// The same as JSON: the path from the root.
     pub(crate) json: Option<String>,
@@ -95,7 +97,7 @@ impl Frame {
             root: visit.root.clone(),
             ways: ways.collect(),
             who: principal.map(|principal| principal.name.clone()),
-            can_sign_in: principal.is_none() && config.authentication.tokens,
+            sign_in: (principal.is_none() && config.authentication.tokens).then(|| sign_in(visit)),
             can_sign_out: crate::auth::session_of(&visit.headers).is_some(),
             json: None,
             curl: String::new(),
@@ -126,5 +128,13 @@ impl Frame {
     /// The same, of which not every change is announced: the script looks again after this time.
     pub(crate) fn every(self, seconds: u32) -> Self {
         Self { every: seconds, ..self }
+    }
+}
+
+/// The way to sign in and come back to this page.
+fn sign_in(visit: &Visit) -> String {
+    match visit.with_query(&visit.path) {
+        here if here.is_empty() || visit.path == "sign-in" => "sign-in".to_owned(),
+        here => format!("sign-in?to={}", links::encoded(&here)),
     }
 }

@@ -75,8 +75,8 @@ struct GraphPage {
 
 /// The boxes of one wave as a list, by name.
 struct Wave {
-    /// From 1 on.
-    number: usize,
+    /// As the picture calls it.
+    name: String,
     boxes: Vec<DiagramBox>,
     total: usize,
 }
@@ -119,8 +119,9 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         None => (narrowed, None, None),
         Some(text) => {
             let number = number("wave", text, Diagram::WAVES_MAX + 1)?;
+            let name = narrowed.wave_name(number - 1);
             let boxes = narrowed.wave(number - 1);
-            let (wave, next) = Wave::of(&visit, number, &boxes)?;
+            let (wave, next) = Wave::of(&visit, name, &boxes)?;
             (boxes, Some(wave), next)
         }
     };
@@ -157,7 +158,7 @@ fn number(parameter: &str, text: &str, most: usize) -> Result<usize, Problem> {
 
 impl Wave {
     /// A part of the boxes of a wave, and the way to the next part.
-    fn of(visit: &Visit, number: usize, diagram: &Diagram) -> Result<(Self, Option<Cursor>), Problem> {
+    fn of(visit: &Visit, name: String, diagram: &Diagram) -> Result<(Self, Option<Cursor>), Problem> {
         let after: CursorQuery = visit.read()?;
         let mut boxes: Vec<_> = diagram.boxes().iter().collect();
         boxes.sort_by(|one, other| one.key.cmp(&other.key));
@@ -167,7 +168,7 @@ impl Wave {
         let more = boxes.len() > LIMIT_MAX as usize;
         boxes.truncate(LIMIT_MAX as usize);
         let next = boxes.last().filter(|_| more).map(|one| Cursor(one.key.clone()));
-        Ok((Self { number, boxes: boxes.into_iter().cloned().collect(), total: diagram.len() }, next))
+        Ok((Self { name, boxes: boxes.into_iter().cloned().collect(), total: diagram.len() }, next))
     }
 }
 

@@ -44,7 +44,7 @@ impl Row {
     fn of(stuck: Stuck) -> Self {
         let (what, path) = match &stuck.what {
             StuckSubject::Build { build, .. } => (format!("build {build}"), Some(format!("builds/{build}"))),
-            StuckSubject::Message(key) => {
+            StuckSubject::Message(key) | StuckSubject::DeadLetter(key) => {
                 let path = format!("messages/{}/{}", links::encoded(&key.source), links::encoded(&key.message_id));
                 (format!("message {} of {}", key.message_id, key.source), Some(path))
             }

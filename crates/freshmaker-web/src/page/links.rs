@@ -17,6 +17,12 @@ pub(crate) fn artifact_path(id: &ArtifactId) -> Option<String> {
     (!is_step && path.len() <= LENGTH_MAX).then_some(path)
 }
 
+/// The form that asks for a rebuild of an artifact, from the root.
+pub(crate) fn rebuild_path(id: &ArtifactId) -> Option<String> {
+    let path = format!("plans/new?rebuild={}", encoded(id.as_str()));
+    (path.len() <= LENGTH_MAX).then_some(path)
+}
+
 /// The name of an artifact, which leads to its page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArtifactLink<'a> {

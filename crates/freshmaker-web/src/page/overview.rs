@@ -2,6 +2,8 @@
 
 use super::answer;
 use super::bar::{Segment, bar};
+use super::decided::confirmed;
+use super::failures::failed_events;
 use super::frame::{Frame, Place};
 use super::visit::Visit;
 use super::{events, links, states, text};
@@ -13,8 +15,9 @@ use axum::response::Response;
 use freshmaker::backend::{BuildCount, EventFilter, Overview, Paging};
 use freshmaker::client::{Client, Pause, Stuck, StuckSubject};
 use freshmaker::plan::Mark;
-use freshmaker::rebuild::{BuildId, EventForecast, EventRecord, EventState};
+use freshmaker::rebuild::{BuildId, EventForecast, EventId, EventRecord, EventState};
 use freshmaker::time::earlier;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What failed or asked longer ago is not news.
@@ -37,6 +40,7 @@ struct OverviewPage {
     events: Vec<Running>,
     no_times: Option<String>,
     ended: Vec<EventRecord>,
+    confirmed: BTreeSet<EventId>,
 }
 
 /// An event that is open, and when it is expected to end.
@@ -78,7 +82,7 @@ impl Alarm {
                 let text = format!("Bus {bus} takes no notifications: {}", cause.text);
                 Some(Self::new("fail", text, advice, "health", "health"))
             }
-            StuckSubject::Message(key) if cause.code != "dead" => {
+            StuckSubject::Message(key) => {
                 let text = format!("Message {} of {} is not handled: {}", key.message_id, key.source, cause.text);
                 Some(Self::new("ask", text, advice, "health", "health"))
             }
@@ -117,6 +121,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         open,
         events,
         no_times: now.why_no_times(),
+        confirmed: confirmed(&visit, &ended).await?,
         ended,
     };
     answer(&visit, &page)
@@ -130,8 +135,13 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     let since = earlier(web.now(), NEWS);
     for group in web.ask(client.failures(Some(since))).await?.iter().take(ALARMS_MAX) {
         let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
-        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "build"), group.system);
+        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "artifact"), group.system);
         alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));
+    }
+    for event in failed_events(visit, Some(since), ALARMS_MAX).await? {
+        let text = format!("Event {} failed: {}", event.id, event.reason.text);
+        let (path, place) = (format!("events/{}", event.id), format!("event {}", event.id));
+        alarms.push(Alarm::new("fail", text, "Mend the cause, then retry it.", path, &place));
     }
     if overview.messages_dead > 0 {
         let text = format!("{} could not be handled", text::count(&overview.messages_dead, "message"));
@@ -166,8 +176,7 @@ async fn asking(visit: &Visit) -> Result<Vec<EventRecord>, Problem> {
     let mut asking = web.ask(web.client().events(filter, Paging::first(ALARMS_MAX as u32))).await?.items;
     for place in (0..asking.len()).rev() {
         // The message with which somebody confirmed it.
-        let confirmed = format!("{}/confirmed", asking[place].id);
-        if web.ask(web.client().message(Client::LOCAL, &confirmed)).await.is_ok() {
+        if web.is_sent(&Client::confirmation(asking[place].id)).await? {
             asking.remove(place);
         }
     }

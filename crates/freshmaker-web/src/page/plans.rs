@@ -2,6 +2,7 @@
 //! exactly that.
 
 use super::answer;
+use super::decided::Decided;
 use super::form::Form;
 use super::frame::{Frame, Place};
 use super::see_other;
@@ -18,7 +19,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use freshmaker::Plan;
 use freshmaker::artifact::Digest;
-use freshmaker::client::KeptPlan;
+use freshmaker::client::{Client, KeptPlan};
 use freshmaker::engine::{Foreseen, Previewed};
 use freshmaker::event::Event;
 use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
@@ -102,7 +103,7 @@ impl Wanted {
             Problem::new(ProblemCode::Invalid, "the form is not complete").parameter(field, text)
         };
         if self.what != "message" && subject.is_empty() {
-            return Err(invalid("subject", "name an artifact"));
+            return Err(invalid("subject", "write the name of an artifact"));
         }
         let (topic, body) = match self.what.as_str() {
             "image" => (ImagePushed::KIND, json!({ "image": subject })),
@@ -145,6 +146,7 @@ struct PlanPage {
     /// How the plan would be now, if somebody has asked.
     difference: Option<Difference>,
     may_apply: bool,
+    applied: Option<Decided>,
 }
 
 /// How a plan differs from what the same message would lead to now.
@@ -152,6 +154,13 @@ struct Difference {
     is_same: bool,
     lines: Vec<String>,
     hidden: usize,
+}
+
+impl PlanPage {
+    /// Whether it is known that it is another plan by now, which would be refused.
+    fn is_past(&self) -> bool {
+        self.difference.as_ref().is_some_and(|difference| !difference.is_same)
+    }
 }
 
 pub(crate) async fn page(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
@@ -162,7 +171,7 @@ pub(crate) async fn page(visit: Visit, Hash(hash): Hash) -> Result<Response, Pro
 pub(crate) async fn difference(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
     let kept = visit.web.ask(visit.web.client().kept_plan(&hash)).await?;
     let now = visit.web.client().plan_again(&kept).await?;
-    let text = now.as_ref().map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(now).to_string());
+    let text = now.as_ref().map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(now).without_times().to_string());
     let is_same = now.is_some_and(|now| now.hash() == hash);
     let lines: Vec<_> = text.lines().take(LINES_MAX).map(str::to_owned).collect();
     let hidden = text.lines().count() - lines.len();
@@ -180,6 +189,7 @@ async fn show(visit: &Visit, hash: Digest, difference: Option<Difference>) -> Re
         hidden: kept.plan.len().saturating_sub(BUILDS_MAX),
         waves: kept.plan.waves().count(),
         codes: super::event::codes(&kept.plan),
+        applied: Decided::of(visit, kept.application()).await?,
         kept,
         hash,
         difference,

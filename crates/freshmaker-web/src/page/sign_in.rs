@@ -11,7 +11,7 @@ use crate::auth::{cookie, over_tls_alone};
 use crate::problem::{Problem, ProblemCode};
 use askama::Template;
 use axum::http::header;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 #[derive(Template)]
@@ -39,6 +39,10 @@ pub(crate) struct SignIn {
     to: String,
 }
 
+/// Where somebody wanted to be who was not let in.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted(pub(super) String);
+
 /// Begins a session, and goes on to where somebody wanted to be.
 pub(crate) async fn sign_in(visit: Visit, Form(SignIn { token, to }): Form<SignIn>) -> Result<Response, Problem> {
     let Visit { web, caller, headers, path, .. } = &visit;
@@ -55,7 +59,9 @@ pub(crate) async fn sign_in(visit: Visit, Form(SignIn { token, to }): Form<SignI
             if problem.code.status().is_client_error() {
                 web.refuse_login(caller, "POST", &format!("/{path}"), &problem).await?;
             }
-            return Err(problem);
+            let mut response = problem.into_response();
+            response.extensions_mut().insert(Wanted(within(&to).to_owned()));
+            return Ok(response);
         }
     };
     let mut response = see_other(&format!("./{}", within(&to)))?;

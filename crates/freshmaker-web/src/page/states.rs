@@ -2,7 +2,8 @@
 
 use askama::filters::HtmlSafe;
 use freshmaker::plan::Mark;
-use freshmaker::rebuild::{AttemptState, BuildState, EventRecord, EventState};
+use freshmaker::rebuild::{AttemptState, BuildState, EventId, EventRecord, EventState};
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 
 /// How a state is drawn: the shape comes from the style sheet, by this class.
@@ -28,6 +29,9 @@ impl Display for Chip {
 
 impl HtmlSafe for Chip {}
 
+/// An event whose plan was confirmed: another one follows it.
+pub(crate) const CONFIRMED: Chip = Chip::new("same", "CONFIRMED");
+
 /// An event that waits for a person.
 pub(crate) const ASKS: &str = "ask_first";
 
@@ -36,6 +40,7 @@ pub(crate) fn event(event: &EventRecord) -> Chip {
         EventState::Initialized => ("wait", "INITIALIZED"),
         EventState::Building if event.cancel_at.is_some() => ("stop", "CANCELING"),
         EventState::Building => ("run", "BUILDING"),
+        EventState::Complete if event.builds_failed > 0 && event.builds_done == 0 => ("fail", "COMPLETE, ALL FAILED"),
         EventState::Complete if event.builds_failed > 0 => ("fail", "COMPLETE, SOME FAILED"),
         EventState::Complete => ("done", "COMPLETE"),
         EventState::Failed => ("fail", "FAILED"),
@@ -44,6 +49,11 @@ pub(crate) fn event(event: &EventRecord) -> Chip {
         EventState::Canceled => ("stop", "CANCELED"),
     };
     Chip::new(class, word)
+}
+
+/// An event in a list; `confirmed` are those that do not ask any more.
+pub(crate) fn listed(record: &EventRecord, confirmed: &BTreeSet<EventId>) -> Chip {
+    if confirmed.contains(&record.id) { CONFIRMED } else { event(record) }
 }
 
 /// How a mark is drawn, and its word.

@@ -130,6 +130,12 @@ pub(crate) fn about(duration: &Duration) -> String {
     }
 }
 
+/// A text as the beginning of a sentence.
+pub(crate) fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// A number with its noun: `1 build`, `1,200 builds`.
 pub(crate) fn count(number: &(impl Copy + TryInto<u64>), noun: &str) -> String {
     let number = (*number).try_into().unwrap_or(u64::MAX);

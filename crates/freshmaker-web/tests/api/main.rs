@@ -19,4 +19,5 @@ mod strangers;
 mod stream;
 mod support;
 mod traces;
+mod truth;
 mod writes;

@@ -46,12 +46,12 @@ impl Stream {
         }
     }
 
-    /// The next block that has data.
+    /// The next change.
     async fn next(&mut self) -> Sent {
         loop {
             let block = self.block().await.expect("the stream goes on");
             let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-            if let Some(data) = field("data: ") {
+            if let Some(data) = field("data: ").filter(|_| field("event: ").is_some_and(|event| event != "alive")) {
                 return Sent { id: field("id: ").unwrap().parse().unwrap(), event: field("event: ").unwrap(), data };
             }
         }
@@ -118,7 +118,7 @@ async fn a_quiet_stream_says_that_it_lives_and_ends_after_an_hour() {
     let mut stream = Stream::from(&service, "").await;
     let began = tokio::time::Instant::now();
     assert_eq!(stream.block().await.unwrap(), "retry: 2000\nid: 0");
-    assert_eq!(stream.block().await.unwrap(), ": \nid: 0");
+    assert_eq!(stream.block().await.unwrap(), "id: 0\nevent: alive\ndata: {}");
     assert_eq!(began.elapsed(), Duration::from_secs(15));
     let mut beats = 1;
     while stream.block().await.is_some() {

@@ -1,0 +1,68 @@
+//! What somebody has decided before: by whom, when, and which event came of it.
+
+use super::visit::Visit;
+use crate::problem::Problem;
+use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::client::Client;
+use freshmaker::event::Message;
+use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker::time::Timestamp;
+use std::collections::BTreeSet;
+
+/// A decision, of which there is one message.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    /// Who, if the message says so.
+    pub(crate) by: Option<String>,
+    pub(crate) at: Timestamp,
+    /// The message, among those that were sent through a client.
+    pub(crate) message: String,
+    /// Not there while the message waits to be handled.
+    pub(crate) event: Option<EventId>,
+}
+
+impl Decided {
+    /// The decision whose message has this identity, if somebody has made it.
+    pub(crate) async fn of(visit: &Visit, message: &str) -> Result<Option<Self>, Problem> {
+        let web = &visit.web;
+        if !web.is_sent(message).await? {
+            return Ok(None);
+        }
+        let sent = web.ask(web.client().message(Client::LOCAL, message)).await?;
+        let event = events(visit, vec![message.to_owned()]).await?.pop();
+        Ok(Some(Self {
+            by: sent.message.headers.get(Message::REQUESTER).cloned(),
+            at: sent.received_at,
+            message: message.to_owned(),
+            event: event.map(|event| event.id),
+        }))
+    }
+}
+
+/// Who confirmed the plan of an event, if somebody has. The message names who asked for the event,
+/// so the name is from the audit log; it is not there for what another program confirmed.
+pub(crate) async fn confirmation(visit: &Visit, event: EventId) -> Result<Option<Decided>, Problem> {
+    let Some(decided) = Decided::of(visit, &Client::confirmation(event)).await? else { return Ok(None) };
+    let by = visit.web.who_did("confirm", &format!("event {event}, ")).await?;
+    Ok(Some(Decided { by, ..decided }))
+}
+
+/// Of these events those whose plans were confirmed.
+pub(crate) async fn confirmed(visit: &Visit, asking: &[EventRecord]) -> Result<BTreeSet<EventId>, Problem> {
+    let asking = asking.iter().filter(|event| event.reason.code == super::states::ASKS);
+    let messages: Vec<_> = asking.map(|event| Client::confirmation(event.id)).collect();
+    if messages.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let events = events(visit, messages).await?;
+    Ok(events.iter().filter_map(|event| Client::confirmed_by(&event.message_id)).collect())
+}
+
+/// The events that came of messages that were sent through a client.
+async fn events(visit: &Visit, message_ids: Vec<String>) -> Result<Vec<EventRecord>, Problem> {
+    let web = &visit.web;
+    let filter = EventFilter { message_ids, ..EventFilter::default() };
+    let mut events = web.ask(web.client().events(filter, Paging::first(Paging::LIMIT_MAX))).await?.items;
+    events.retain(|event| event.source == Client::LOCAL);
+    Ok(events)
+}
