@@ -16,6 +16,7 @@ use freshmaker::rebuild::{
     Neighbourhood, RowChange, RowKey, RunId, Transition,
 };
 use freshmaker::time::{Timestamp, later};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -198,12 +199,17 @@ impl SimStorage {
     /// In some worlds, what is stored about the attempts of one artifact always meets a change.
     fn contradicts(&self, commit: &Commit) -> Result<()> {
         let mut world = self.shared.world();
-        let mut victims = commit.changes.iter().filter_map(|change| match change {
-            RowChange::Build { record, .. } if world.ails(Trouble::Conflicts, &record.key.artifact) => Some(record.id),
+        let attempts = commit.changes.iter().filter_map(|change| match change {
+            RowChange::Attempt { record, .. } => Some(record.build),
             _ => None,
         });
-        let of = |build: BuildId| move |change: &RowChange| matches!(change, RowChange::Attempt { record, .. } if record.build == build);
-        let hit = victims.any(|build| commit.changes.iter().any(of(build)));
+        let attempts: BTreeSet<BuildId> = attempts.collect();
+        let hit = commit.changes.iter().any(|change| match change {
+            RowChange::Build { record, .. } => {
+                attempts.contains(&record.id) && world.ails(Trouble::Conflicts, &record.key.artifact)
+            }
+            _ => false,
+        });
         if hit {
             world.asks.conflicts += 1;
             return Err(Error::new(Remedy::Conflict, "storage.commit", "it has changed meanwhile"));

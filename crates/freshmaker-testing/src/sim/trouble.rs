@@ -2,11 +2,14 @@
 //! without a pause.
 
 use super::backends::Shared;
+use super::handlers::Noted;
 use super::world::World;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{BuildFilter, Paging, Result, Storage};
-use freshmaker::rebuild::{BuildId, BuildRecord, ExternalId, InboxState};
-use std::collections::{BTreeMap, BTreeSet};
+use freshmaker::event::Event as _;
+use freshmaker::graph::KeyedGraph;
+use freshmaker::rebuild::{BuildRecord, ExternalId, InboxState};
+use std::collections::BTreeMap;
 
 /// Something that goes wrong for hours. Most are about one artifact, the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,28 +121,18 @@ pub(super) async fn untouched(shared: &Shared, rows: &dyn Storage) -> Result<Vec
     let builds = reads.builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX)).await?.items;
     let links = reads.links(builds.iter().map(|build| build.id).collect()).await?;
     let hit = |build: &&BuildRecord| build.key.artifact == victim || broken == Some(build.id);
-    let mut touched: BTreeSet<BuildId> = builds.iter().filter(hit).map(|build| build.id).collect();
-    loop {
-        let more: Vec<_> = links.dependencies.iter().filter(|edge| touched.contains(&edge.parent)).collect();
-        let before = touched.len();
-        touched.extend(more.into_iter().map(|edge| edge.child));
-        if touched.len() == before {
-            break;
-        }
-    }
+    let edges = links.dependencies.iter().map(|edge| (edge.parent, edge.child));
+    let needs = KeyedGraph::new(builds.iter().map(|build| build.id), edges);
+    let touched = needs.reached_from(builds.iter().filter(hit).map(|build| build.id));
     let open = builds.iter().filter(|build| !build.state.is_terminal() && !touched.contains(&build.id));
-    let mut left: Vec<_> = open.map(left_of).collect();
+    let mut left: Vec<_> =
+        open.map(|build| format!("build {} of {} is {}", build.id, build.key.artifact, build.state)).collect();
     if !trouble.holds_messages() {
         let waiting =
             reads.messages(vec![InboxState::New, InboxState::Claimed], Paging::first(Paging::LIMIT_MAX)).await?;
-        let others =
-            waiting.items.iter().filter(|message| !(trouble == Trouble::Handler && message.message.topic == "noted"));
+        let noted = |topic: &str| trouble == Trouble::Handler && topic == Noted::KIND;
+        let others = waiting.items.iter().filter(|message| !noted(&message.message.topic));
         left.extend(others.map(|message| format!("message {} of {}", message.message_id, message.source)));
     }
     Ok(left)
-}
-
-fn left_of(build: &BuildRecord) -> String {
-    let BuildRecord { id, key, state, .. } = build;
-    format!("build {id} of {} is {state}", key.artifact)
 }
