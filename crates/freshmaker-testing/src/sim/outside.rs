@@ -7,7 +7,7 @@ use super::oracle;
 use super::storage::SimStorage;
 use super::trouble;
 use super::world::{SYSTEMS, World};
-use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage, Violation};
+use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{AttemptRecord, BuildState, EventState};
 use freshmaker::time::{Timestamp, later, since};
@@ -75,7 +75,6 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, storage: SimStorag
             Action::Pause(system) => pause(&shared, &client, system).await,
             Action::Resume(system) => resume(&shared, &client, system).await,
         }
-        audit(&shared, &*rows).await;
     }
     if shared.world().trouble.is_some() {
         hours_of_trouble(&shared, &*rows).await;
@@ -89,14 +88,6 @@ pub(super) async fn happens(script: Vec<(Timestamp, Action)>, storage: SimStorag
         clock.sleep(Duration::from_secs(4200)).await;
         shared.world().send(Kind::Push);
         quiet(&shared, &client).await;
-    }
-}
-
-/// The rows are consistent at any moment.
-async fn audit(shared: &Shared, rows: &dyn Storage) {
-    let broken = rows.reads().check_consistency().await.unwrap_or_default();
-    for Violation { rule, text } in broken {
-        shared.world().violation(format!("{rule}: {text}"));
     }
 }
 

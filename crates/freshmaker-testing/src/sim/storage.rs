@@ -125,8 +125,13 @@ impl Storage for SimStorage {
             return std::future::pending().await;
         }
         self.contradicts(&commit)?;
+        let connects =
+            commit.changes.iter().any(|change| matches!(change, RowChange::Cause(_) | RowChange::Dependency(_)));
         now(self.rows.commit(commit))?;
         self.shared.world().committed(run);
+        if connects {
+            self.audit()?;
+        }
         step().await;
         self.meets_commit("storage.commit, after it was done,").await
     }
@@ -194,6 +199,14 @@ impl SimStorage {
             world.say(|| "a commit takes effect later".to_owned());
         }
         late
+    }
+
+    /// Rows are consistent at any moment.
+    fn audit(&self) -> Result<()> {
+        for Violation { rule, text } in now(self.rows.reads().check_consistency())? {
+            self.shared.world().violation(format!("{rule}: {text}"));
+        }
+        Ok(())
     }
 
     /// In some worlds, what is stored about the attempts of one artifact always meets a change.
