@@ -36,7 +36,7 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
 ///
 /// # Errors
 /// `Unsupported` if a newer version of this crate has run what this one does not have.
-pub(crate) fn tables<DB: Backend>(applied: Vec<String>, source: impl MigrationSource<DB>) -> Result<Tables> {
+pub(crate) fn tables<DB: Backend>(applied: Vec<String>, source: &impl MigrationSource<DB>) -> Result<Tables> {
     let known = source.migrations().map_err(failed)?;
     let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
     let applied: BTreeSet<String> = applied.into_iter().collect();
@@ -58,7 +58,7 @@ where
 {
     connection.setup().map_err(|error| failed(error.into()))?;
     let applied = connection.applied_migrations().map_err(failed)?;
-    tables(applied.iter().map(ToString::to_string).collect(), source())?;
+    tables(applied.iter().map(ToString::to_string).collect(), &source())?;
     connection.run_pending_migrations(source()).map(drop).map_err(failed)
 }
 

@@ -168,7 +168,7 @@ async fn an_end_that_cannot_be_stored_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_when_it_begins_and_when_it_is_over() {
-    for (call, stage) in [("commit", "commit"), ("publish", "publish"), ("status", "watch"), ("lease", "lease")] {
+    for (call, stage) in [("commit", "commit"), ("publish", "publish"), ("status", "watch")] {
         let world = World::new();
         on_troubled(&world);
         let log = Log::default();
@@ -182,6 +182,17 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_is_over() {
         let lines = ["a backend failed; trying again", "a backend works again"].map(|text| log.lines(text));
         assert!(lines[0] == lines[1] && lines[0] > 0, "{call}: {lines:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_renewed_is_an_outage() {
+    let world = World::new();
+    let log = Log::default();
+    let _logged = log.begin();
+    let engine = engine(&world, &Trouble::with("lease", Mood::Fails(Remedy::Unavailable), 2));
+    engine.run_until(world.clock.sleep(Duration::from_secs(60))).await.unwrap();
+    let lines = ["a backend failed; trying again", "a backend works again"].map(|text| log.lines(text));
+    assert_eq!((log.lines("\"lease\""), lines), (2, [1, 1]));
 }
 
 /// What is published is not stored as published: that is not the fault of the bus.

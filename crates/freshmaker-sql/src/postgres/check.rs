@@ -72,7 +72,7 @@ async fn ask(pool: &Pool, client: &Client) -> Result<PostgresServer> {
 async fn applied(pool: &Pool, client: &Client) -> Result<PostgresTables> {
     let rows = rows(pool, client, "SELECT version FROM __diesel_schema_migrations").await?;
     let applied = rows.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect();
-    Ok(match tables::<Db>(applied, MIGRATIONS)? {
+    Ok(match tables::<Db>(applied, &MIGRATIONS)? {
         Tables::Missing => PostgresTables::Missing,
         Tables::Older => PostgresTables::Older,
         Tables::Current => PostgresTables::Current,

@@ -604,7 +604,7 @@ fn stand(connection: &mut Connection) -> Result<Tables> {
         return Ok(Tables::Missing);
     }
     let applied = applied::table.select(applied::version).load(connection).map_err(failed)?;
-    tables::<Db>(applied, MIGRATIONS)
+    tables::<Db>(applied, &MIGRATIONS)
 }
 
 /// Brings the tables up to this version, in one transaction, while nobody else does.

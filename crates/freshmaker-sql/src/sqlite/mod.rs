@@ -333,7 +333,7 @@ impl Session {
 /// How far the tables of a file are.
 fn stand(connection: &mut Connection) -> Result<Tables> {
     match applied::table.select(applied::version).load(connection) {
-        Ok(applied) => tables::<Db>(applied, MIGRATIONS),
+        Ok(applied) => tables::<Db>(applied, &MIGRATIONS),
         Err(DieselError::DatabaseError(_, why)) if why.message().contains("no such table") => Ok(Tables::Missing),
         Err(error) => Err(failed(error)),
     }
