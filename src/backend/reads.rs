@@ -52,8 +52,8 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// wants them or not.
     async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
 
-    /// Why these builds are there, and what they and others wait for. What cannot be read of that is
-    /// left out; [`check_consistency`](Self::check_consistency) reports it.
+    /// Why these builds are there, and what they and others wait for. What cannot be read of that
+    /// is left out; [`check_consistency`](Self::check_consistency) reports it.
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links>;
 
     /// The attempts of these builds, by the number of the build, then oldest first.

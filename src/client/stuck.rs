@@ -55,8 +55,9 @@ impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
     /// wait, builds that are ready, being submitted, verified or stopped, attempts that are
     /// overdue, buses that take no notifications, and rows among these that cannot be read. Oldest
-    /// first within each sort; at most [`Paging::LIMIT_MAX`] of each are looked at. What was looked at by a person and cannot be
-    /// mended goes from the list with [`dismiss`](Self::dismiss) and [`give_up`](Self::give_up).
+    /// first within each sort; at most [`Paging::LIMIT_MAX`] of each are looked at. What was looked
+    /// at by a person and cannot be mended goes from the list with [`dismiss`](Self::dismiss) and
+    /// [`give_up`](Self::give_up).
     ///
     /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
     /// that runs and whose deadline has not passed.

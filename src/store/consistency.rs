@@ -134,8 +134,8 @@ impl ConsistencyCheck {
         self.attempts.insert(id, facts);
     }
 
-    /// Adds a row that is there and cannot be read, in the place of its facts: nothing is said about
-    /// it, but what refers to it refers to a row.
+    /// Adds a row that is there and cannot be read, in the place of its facts: nothing is said
+    /// about it, but what refers to it refers to a row.
     pub fn unreadable(&mut self, row: RowKey) {
         self.unreadable.insert(row);
     }

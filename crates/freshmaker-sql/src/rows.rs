@@ -224,8 +224,8 @@ impl InboxRow {
 }
 
 impl InboxRow {
-    /// The record of a dead letter: headers that cannot be read are left out, and texts are shown as
-    /// far as they can be read, so that the rest can be seen.
+    /// The record of a dead letter: headers that cannot be read are left out, and texts are shown
+    /// as far as they can be read, so that the rest can be seen.
     pub(crate) fn letter(mut self) -> Result<InboxRecord> {
         let headers = self.headers.as_str().ok().map(serde_json::from_str::<BTreeMap<String, String>>);
         if !matches!(headers, Some(Ok(_))) {

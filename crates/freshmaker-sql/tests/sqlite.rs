@@ -409,8 +409,8 @@ async fn nothing_is_stored_in_a_file_that_was_moved_away() {
     SqliteStorage::open(&path).unwrap().lease(None).await.unwrap();
 }
 
-/// What SQLite says of a full disk passes; what it says of a file of another user does not. Triggers
-/// say so here, because the user of a test may be root, who may write everything.
+/// What SQLite says of a full disk passes; what it says of a file of another user does not.
+/// Triggers say so here, because the user of a test may be root, who may write everything.
 #[tokio::test(start_paused = true)]
 async fn a_decision_that_cannot_be_stored_is_told() {
     let refuses =

@@ -538,7 +538,7 @@ async fn a_database_that_cannot_be_used_is_found() {
     let (good, said) = world.ask(&["check-config"]).await;
     assert!(good && said.contains("ok      storage: schema \"public\" of PostgreSQL, as replica host-a"), "{said}");
     let (good, said) = world.ask(&["check-config", "--online"]).await;
-    assert!(!good && said.contains("FAILED  storage server: PostgreSQL 127.0.0.1:1/none: "), "{said}");
+    assert!(!good && said.contains("FAILED  storage server: PostgreSQL 127.0.0.1/none: "), "{said}");
 }
 
 /// Sends a request over a connection of its own, and returns the whole answer; an empty one if

@@ -266,11 +266,8 @@ fn unsupported(text: impl std::fmt::Display) -> Error {
 }
 
 fn place(config: &Config) -> String {
-    // One port may be that of all hosts.
-    let ports = config.get_ports();
-    let port = |number: usize| ports.get(number).or(ports.first()).unwrap_or(&5432);
-    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| match host {
-        Host::Tcp(name) => format!("{name}:{}", port(number)),
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
         Host::Unix(path) => path.display().to_string(),
     });
     let hosts = hosts.collect::<Vec<_>>().join(",");

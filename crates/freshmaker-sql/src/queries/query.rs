@@ -279,34 +279,35 @@ fn check_rows(
     let rows = events::table.select(EventRow::as_select());
     for row in rows.load_iter::<EventRow, _>(connection).map_err(failed)? {
         let row = row.map_err(failed)?;
-        let key = row.key();
-        let Some(row) = readable(row.record(), unreadable) else {
-            check.unreadable(key);
-            continue;
-        };
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         let EventRecord { id, state, version, builds_open, builds_done, builds_failed, .. } = row;
         check.event(id, EventFacts { state, version, builds_open, builds_done, builds_failed });
     }
     let rows = builds::table.select(BuildRow::as_select());
     for row in rows.load_iter::<BuildRow, _>(connection).map_err(failed)? {
         let row = row.map_err(failed)?;
-        let key = row.key();
-        let Some(row) = readable(row.record(), unreadable) else {
-            check.unreadable(key);
-            continue;
-        };
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         let BuildRecord { id, state, version, pending, done_at, .. } = row;
         check.build(id, BuildFacts { state, version, pending, done_at: done_at.is_some() });
     }
     let rows = attempts::table.select(AttemptRow::as_select());
     for row in rows.load_iter::<AttemptRow, _>(connection).map_err(failed)? {
         let row = row.map_err(failed)?;
-        let key = row.key();
-        let Some(row) = readable(row.record(), unreadable) else {
-            check.unreadable(key);
-            continue;
-        };
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         check.attempt(row.id, AttemptFacts { state: row.state, version: row.version, build: row.build });
     }
     Ok(())
+}
+
+/// The record of a row; or `None`, and a note that the row is there and cannot be read.
+fn checked<T>(
+    (key, record): (RowKey, Result<T>),
+    check: &mut ConsistencyCheck,
+    unreadable: &mut Vec<Violation>,
+) -> Option<T> {
+    let record = readable(record, unreadable);
+    if record.is_none() {
+        check.unreadable(key);
+    }
+    record
 }

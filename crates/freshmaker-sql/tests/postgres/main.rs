@@ -208,7 +208,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
     let storage = PostgresStorage::new(&config).unwrap();
     let error = storage.lease(None).await.unwrap_err();
     assert_eq!(error.remedy, Remedy::Unavailable);
-    assert!(error.to_string().starts_with("PostgreSQL 127.0.0.1:1/nothing: "), "{error}");
+    assert!(error.to_string().starts_with("PostgreSQL 127.0.0.1/nothing: "), "{error}");
     assert!(!format!("{error:?} {storage:?}").contains("hidden-word"), "{error:?}");
 }
 
