@@ -100,6 +100,7 @@
 //! | `not_started` | no engine has started the build |
 //! | `paused` | a person has paused its build system |
 //! | `not_published` | the bus has not taken a notification |
+//! | `unreadable` | a stored row cannot be read |
 //!
 //! Of what builds wait for, as [`Client::waiting_for`](crate::client::Client::waiting_for) tells
 //! it. None of them is stored:

@@ -98,7 +98,8 @@ pub enum Remedy {
     /// later, with growing pauses, for a day. Of a storage: a limit is reached, so nothing is
     /// written.
     NotNow,
-    /// This backend cannot do such a thing: a mistake in the configuration.
+    /// This backend cannot do such a thing: a mistake in the configuration. Of a storage: it takes
+    /// nothing, such as a file that may only be read, until somebody changes that.
     Unsupported,
     /// An answer or a stored row makes no sense: reported, and asked for again later. A submission
     /// with such an answer is looked up.

@@ -52,7 +52,8 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// wants them or not.
     async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
 
-    /// Why these builds are there, and what they and others wait for.
+    /// Why these builds are there, and what they and others wait for. What cannot be read of that
+    /// is left out; [`check_consistency`](Self::check_consistency) reports it.
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links>;
 
     /// The attempts of these builds, by the number of the build, then oldest first.
@@ -231,4 +232,10 @@ pub struct Violation {
     pub rule: String,
     /// Where, and how.
     pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.text)
+    }
 }

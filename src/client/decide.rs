@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Between two attempts to store a decision while the storage fails, or others write the same rows.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// So long a decision is tried again before its last error is returned.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Which part of an event is done over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryPart {
@@ -40,7 +43,9 @@ impl RetryPart {
 /// What a person decides. All of it is kept in the history, with the name that is given as `by`.
 ///
 /// These calls return when the decision is stored. While the storage does not answer, they wait and
-/// try again: put a timeout around them if they must not.
+/// try again, for 30 seconds by the clock of the client; then they return the last error. If that
+/// is [`Unclear`](Remedy::Unclear), the decision may be stored: to decide the same again does no
+/// harm.
 impl Client {
     /// The part [`RetryPart::Failed`] in a message.
     pub(crate) const FAILED_PART: &'static str = "failed";
@@ -191,10 +196,11 @@ impl Client {
         .await
     }
 
-    /// Applies an input, and repeats that until it is stored or refused.
+    /// Applies an input, and repeats that until it is stored or refused, or patience ends.
     async fn decide(&self, scope: &Scope, input: &Input) -> Result<()> {
         let storage = self.storage().await?;
-        let mut unknown = false;
+        let end = self.inner.clock.elapsed().saturating_add(PATIENCE);
+        let (mut unknown, mut unclear) = (false, false);
         loop {
             let error = match storage.load(scope).await {
                 Ok(loaded) => {
@@ -217,6 +223,7 @@ impl Client {
                         }
                         Err(error) => {
                             unknown |= error.remedy != Remedy::Conflict;
+                            unclear |= error.remedy == Remedy::Unclear;
                             error
                         }
                     }
@@ -225,6 +232,9 @@ impl Client {
             };
             if !error.is_transient() || error.remedy == Remedy::Corrupt {
                 return Err(error);
+            }
+            if self.inner.clock.elapsed() >= end {
+                return Err(if unclear { error.with_remedy(Remedy::Unclear) } else { error });
             }
             self.sleep(PAUSE).await;
         }

@@ -1,12 +1,12 @@
 use super::Client;
-use crate::backend::{BuildFilter, Paging, Result};
+use crate::backend::{BuildFilter, EventFilter, Paging, Remedy, Result, Violation};
 use crate::reason::Reason;
 use crate::rebuild::{
-    AttemptId, BuildId, BuildRecord, BuildState, InboxState, MessageKey, PausedSystem, RowKey, Transition,
+    AttemptId, BuildId, BuildRecord, BuildState, EventState, InboxState, MessageKey, PausedSystem, RowKey, Transition,
 };
 use crate::time::{Timestamp, earlier};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Something that has not moved for a long time, and why.
@@ -46,6 +46,9 @@ pub enum StuckSubject {
         /// The partition.
         partition: u16,
     },
+    /// A stored row that cannot be read, as [`check_consistency`](Client::check_consistency) names
+    /// it.
+    Row(String),
 }
 
 const OLDEST: Paging = Paging { oldest_first: true, ..Paging::first(Paging::LIMIT_MAX) };
@@ -53,9 +56,10 @@ const OLDEST: Paging = Paging { oldest_first: true, ..Paging::first(Paging::LIMI
 impl Client {
     /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
     /// wait, builds that are ready, being submitted, verified or stopped, attempts that are
-    /// overdue, and buses that take no notifications. Oldest first within each sort; at most
-    /// [`Paging::LIMIT_MAX`] of each are looked at. What was looked at by a person and cannot be
-    /// mended goes from the list with [`dismiss`](Self::dismiss) and [`give_up`](Self::give_up).
+    /// overdue, buses that take no notifications, and rows among these that cannot be read. Oldest
+    /// first within each sort; at most [`Paging::LIMIT_MAX`] of each are looked at. What was looked
+    /// at by a person and cannot be mended goes from the list with [`dismiss`](Self::dismiss) and
+    /// [`give_up`](Self::give_up).
     ///
     /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
     /// that runs and whose deadline has not passed.
@@ -79,18 +83,24 @@ impl Client {
     #[doc(alias = "health")]
     pub async fn stuck(&self, for_longer_than: Duration) -> Result<Vec<Stuck>> {
         let before = earlier(self.now(), for_longer_than);
-        let mut stuck = self.stuck_messages().await?;
-        stuck.extend(self.stuck_builds().await?);
-        stuck.extend(self.stuck_buses().await?);
+        let mut unreadable = BTreeSet::new();
+        let mut stuck = self.stuck_messages(&mut unreadable).await?;
+        stuck.extend(self.stuck_builds(&mut unreadable).await?);
+        stuck.extend(self.stuck_buses(&mut unreadable).await?);
+        let states = EventState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
+        let open = EventFilter { states, ..EventFilter::default() };
+        unreadable.extend(texts(self.events(open, OLDEST).await?.unreadable));
+        stuck.extend(unreadable.into_iter().map(unread));
         stuck.retain(|stuck| stuck.since <= before);
         Ok(stuck)
     }
 
-    async fn stuck_messages(&self) -> Result<Vec<Stuck>> {
+    async fn stuck_messages(&self, unreadable: &mut BTreeSet<String>) -> Result<Vec<Stuck>> {
         // Apart, so that many dead letters hide no message that waits.
-        let waiting = self.messages(vec![InboxState::New, InboxState::Claimed], OLDEST).await?.items;
-        let dead = self.messages(vec![InboxState::Dead], OLDEST).await?.items;
-        let messages = dead.into_iter().chain(waiting).map(|message| {
+        let waiting = self.messages(vec![InboxState::New, InboxState::Claimed], OLDEST).await?;
+        let dead = self.messages(vec![InboxState::Dead], OLDEST).await?;
+        unreadable.extend(texts(dead.unreadable.into_iter().chain(waiting.unreadable)));
+        let messages = dead.items.into_iter().chain(waiting.items).map(|message| {
             let (cause, advice) = match message.state {
                 InboxState::Dead if message.source == Self::REFUSED => {
                     (Reason::new("dead", "a bus has refused it"), "mend what is wrong with the bus, then dismiss it")
@@ -117,7 +127,7 @@ impl Client {
         Ok(messages.collect())
     }
 
-    async fn stuck_builds(&self) -> Result<Vec<Stuck>> {
+    async fn stuck_builds(&self, unreadable: &mut BTreeSet<String>) -> Result<Vec<Stuck>> {
         let states = vec![
             BuildState::Ready,
             BuildState::Submitting,
@@ -126,15 +136,22 @@ impl Client {
             BuildState::Canceling,
         ];
         let filter = BuildFilter { states, ..BuildFilter::default() };
-        let builds = self.builds(filter, OLDEST).await?.items;
+        let builds = self.builds(filter, OLDEST).await?;
+        unreadable.extend(texts(builds.unreadable));
         let live = self.due(0).await?.live;
         let pauses: BTreeMap<_, PausedSystem> =
             self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause.into())).collect();
         let mut stuck = Vec::new();
-        for build in builds {
+        for build in builds.items {
             let busy = live.get(&build.key.system).copied().unwrap_or_default();
             let pause = pauses.get(&build.key.system).filter(|_| build.state == BuildState::Ready);
-            let mut found = self.stuck_build(build, busy).await?;
+            let mut found = match self.stuck_build(build, busy).await {
+                Err(error) if error.remedy == Remedy::Corrupt => {
+                    unreadable.insert(error.to_string());
+                    continue;
+                }
+                found => found?,
+            };
             if let (Some(stuck), Some(pause)) = (&mut found, pause) {
                 stuck.cause = pause.reason.clone();
                 stuck.advice = "resume the build system";
@@ -176,14 +193,14 @@ impl Client {
         Ok(Some(Stuck { what, since, cause, advice }))
     }
 
-    async fn stuck_buses(&self) -> Result<Vec<Stuck>> {
+    async fn stuck_buses(&self, unreadable: &mut BTreeSet<String>) -> Result<Vec<Stuck>> {
         let reads = self.reads().await?;
         let mut stuck = Vec::new();
         for (number, partition) in (0..).zip(reads.outbox().await?.partitions) {
             for (bus, position) in partition.buses.into_iter().filter(|(_, position)| *position < partition.last) {
-                let Some((_, first)) = reads.notifications(Some(number), position, 1).await?.items.pop() else {
-                    continue;
-                };
+                let mut found = reads.notifications(Some(number), position, 1).await?;
+                unreadable.extend(texts(found.unreadable));
+                let Some((_, first)) = found.items.pop() else { continue };
                 let history = self.transitions(&first.of).await?;
                 let since = history.iter().find(|row| row.version >= first.version);
                 // Its history is not kept any more, so it is old.
@@ -194,6 +211,20 @@ impl Client {
             }
         }
         Ok(stuck)
+    }
+}
+
+fn texts(unreadable: impl IntoIterator<Item = Violation>) -> impl Iterator<Item = String> {
+    unreadable.into_iter().map(|row| row.text)
+}
+
+/// A row that cannot be read; when it was damaged is not known.
+fn unread(row: String) -> Stuck {
+    Stuck {
+        cause: Reason::new("unreadable", row.as_str()),
+        what: StuckSubject::Row(row),
+        since: Timestamp::UNIX_EPOCH,
+        advice: "it decides nothing, and what needs it waits: mend the row in the database, or go back to a backup",
     }
 }
 

@@ -8,9 +8,10 @@
 //!
 //! * `Conflict`: load again and decide again, with a growing pause (`CONFLICT_PAUSES`).
 //! * `Fenced`: the run is over; the signal of `Core::lose` ends all stages.
-//! * `NotNow`, `Rejected`, `NotFound`, `Unsupported`: the storage refuses, and the caller decides.
+//! * `NotNow`, `Rejected`, `NotFound`: the storage refuses, and the caller decides.
 //! * `Unavailable`, `Unclear`, `Corrupt`: the outcome is not known. After a pause, load again and
-//!   look.
+//!   look. So it is with `Unsupported`: the storage takes nothing at all, whatever it is asked (it
+//!   may not be written, or a newer version has its tables), which says nothing about the commit.
 //!
 //! Neither kind of repetition has a limit: it ends with success, with a refusal, or with the run.
 //! If the process dies here, the commit is stored completely or not at all.
@@ -88,8 +89,8 @@ impl Core {
                     self.lose();
                     Stored::Fenced
                 }
-                Remedy::NotNow | Remedy::Rejected | Remedy::NotFound | Remedy::Unsupported => Stored::Refused(error),
-                Remedy::Unavailable | Remedy::Unclear | Remedy::Corrupt => {
+                Remedy::NotNow | Remedy::Rejected | Remedy::NotFound => Stored::Refused(error),
+                Remedy::Unavailable | Remedy::Unclear | Remedy::Corrupt | Remedy::Unsupported => {
                     self.pause("commit", STORAGE, &error).await;
                     Stored::Unknown
                 }

@@ -470,7 +470,7 @@ impl Core {
         backend: &str,
         error: &Error,
     ) {
-        self.log_failure(stage, backend, error);
+        self.fails(stage, backend, error);
         let pause = self.options.backend_pause.saturating_mul(1 << failures.0.min(10));
         failures.0 += 1;
         self.sleep(pause.min(OUTAGE_PAUSE_MAX)).await;
@@ -482,11 +482,12 @@ impl Core {
     /// The pause does not grow. The stage that calls this repeats its step afterwards, and calls
     /// [`works`](Self::works) if that succeeds.
     pub(super) async fn pause(&self, stage: &'static str, backend: &str, error: &Error) {
-        self.log_failure(stage, backend, error);
+        self.fails(stage, backend, error);
         self.sleep(self.options.backend_pause).await;
     }
 
-    fn log_failure(&self, stage: &'static str, backend: &str, error: &Error) {
+    /// Logs that a backend failed, if an outage begins with that.
+    pub(super) fn fails(&self, stage: &'static str, backend: &str, error: &Error) {
         let failed = self.outages().failed(stage, backend, self.elapsed());
         match failed {
             Some(Outage { failures, .. }) => {

@@ -14,6 +14,7 @@ use super::core::Core;
 use super::outages::STORAGE;
 use crate::backend::{Error, Lease, Remedy};
 use crate::rebuild::RunId;
+use crate::store::PLACE;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use std::time::Duration;
@@ -101,13 +102,14 @@ pub(super) async fn keep(core: &Core, ttl: Duration) {
             return;
         }
         let asked = (core.elapsed(), core.now());
-        match in_time(&*core.clock, ttl / 3, core.storage.lease(Some(core.run()))).await {
-            Ok(Ok(lease)) => core.set_lease(&lease, asked),
-            Ok(Err(error)) if error.remedy == Remedy::Fenced => return,
-            Ok(Err(error)) => {
-                tracing::warn!(engine.stage = "lease", %error, "the lease could not be renewed; trying again");
+        let answer = in_time(&*core.clock, ttl / 3, core.storage.lease(Some(core.run()))).await;
+        match answer.unwrap_or_else(|none| Err(Error::new(Remedy::Unavailable, format!("{PLACE}: lease"), none))) {
+            Ok(lease) => {
+                core.works("lease", STORAGE);
+                core.set_lease(&lease, asked);
             }
-            Err(none) => tracing::warn!(engine.stage = "lease", %none, "the lease could not be renewed; trying again"),
+            Err(error) if error.remedy == Remedy::Fenced => return,
+            Err(error) => core.fails("lease", STORAGE, &error),
         }
     }
 }

@@ -30,6 +30,7 @@
 use super::Announcement;
 use super::calls::{NoAnswer, unharmed};
 use super::core::{Core, Failures};
+use super::outages::STORAGE;
 use crate::backend::{Bus, Error, Notifications, Outbox, Partition, Remedy, Scope};
 use crate::client::Client;
 use crate::event::Message;
@@ -68,15 +69,20 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
         let more = match publish_some(core, name, bus, &heard).await {
             Ok(more) => {
                 core.works("publish", name);
+                core.works("publish", STORAGE);
                 failures = Failures::default();
                 more
             }
-            Err(error) if error.remedy == Remedy::Fenced => return core.lose(),
-            Err(error) => {
+            Err(Failed::Storage(error)) if error.remedy == Remedy::Fenced => return core.lose(),
+            Err(failed) => {
                 if core.is_stopping() {
                     return;
                 }
-                core.pause_longer(&mut failures, "publish", name, &error).await;
+                let (backend, error) = match failed {
+                    Failed::Bus(error) => (name, error),
+                    Failed::Storage(error) => (STORAGE, error),
+                };
+                core.pause_longer(&mut failures, "publish", backend, &error).await;
                 true
             }
         };
@@ -89,10 +95,23 @@ async fn run(core: &Core, name: &str, bus: Option<&dyn Bus>) {
     }
 }
 
+/// Who failed.
+#[derive(Debug)]
+enum Failed {
+    Bus(Error),
+    Storage(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
 /// Publishes the next notifications of each partition that this run holds; returns whether there
 /// may be more. An error in one partition ends the pass for all; the pass begins again after a
 /// pause.
-async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, heard: &Heard) -> Result<bool, Error> {
+async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, heard: &Heard) -> Result<bool, Failed> {
     let mine = core.partitions();
     if mine.is_empty() {
         return Ok(false);
@@ -172,7 +191,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// The transient error of the bus, or the error of the storage.
-    async fn publish(&self, bus: Option<&dyn Bus>, position: i64) -> Result<bool, Error> {
+    async fn publish(&self, bus: Option<&dyn Bus>, position: i64) -> Result<bool, Failed> {
         let core = self.core;
         let found = core.reads().notifications(Some(self.number), position, core.options.batch).await?;
         core.report(&found.unreadable);
@@ -254,7 +273,7 @@ impl Place<'_> {
     /// # Errors
     /// A transient error, or no answer within the time limit: the change is published again later,
     /// also those of its messages that the bus has taken.
-    async fn send(&self, bus: Option<&dyn Bus>, notification: &Notification) -> Result<Vec<RowChange>, Error> {
+    async fn send(&self, bus: Option<&dyn Bus>, notification: &Notification) -> Result<Vec<RowChange>, Failed> {
         let Some(bus) = bus else { return Ok(Vec::new()) };
         let core = self.core;
         let mut dead = Vec::new();
@@ -265,7 +284,7 @@ impl Place<'_> {
                         tracing::info!(bus = self.name, "this bus publishes again");
                     }
                 }
-                Err(error) if error.is_transient() => return Err(error),
+                Err(error) if error.is_transient() => return Err(Failed::Bus(error)),
                 Err(error) if error.remedy == Remedy::Unsupported => {
                     if !self.heard.silent.swap(true, Ordering::Relaxed) {
                         tracing::warn!(bus = self.name, %error, "this bus does not publish: notifications are passed over");

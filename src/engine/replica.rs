@@ -12,6 +12,7 @@
 //! * The storage fails: the next turn repeats everything.
 
 use super::core::Core;
+use super::outages::STORAGE;
 use crate::backend::{NewDocument, Remedy, Result};
 use crate::client::{KIND, REPLICAS_MAX, Replica, replicas};
 use crate::rebuild::{BuildMode, RunId};
@@ -33,8 +34,9 @@ pub(super) async fn run(core: &Core) {
     let mine = Replica { run: core.run(), since: core.storage_now(), ..mine };
     let mut watch = Watch { mine, announced: false, differing: BTreeSet::new() };
     while !core.is_stopping() {
-        if let Err(error) = watch.turn(core).await {
-            tracing::warn!(engine.stage = "replica", %error, "the other replicas are not known; trying again");
+        match watch.turn(core).await {
+            Ok(()) => core.works("replica", STORAGE),
+            Err(error) => core.fails("replica", STORAGE, &error),
         }
         let (pause, stopped) = (core.sleep(TURN), core.stopped());
         pin_mut!(pause, stopped);

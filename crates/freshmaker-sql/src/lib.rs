@@ -21,8 +21,8 @@
 //! # Limits
 //! * One engine process at a time has a file of SQLite; others may read it.
 //! * The file must be on a local file system: locks of network file systems are not reliable.
-//! * PostgreSQL is spoken to directly, or through a pooler in session mode that passes `options`
-//!   on; one that shares sessions is refused.
+//! * PostgreSQL is spoken to directly: a pooler such as PgBouncer does not keep the settings of a
+//!   session, and is refused.
 //! * Calls need a tokio runtime, since each runs on a blocking thread.
 
 // The queries are written once, and are modules of each database.
@@ -36,6 +36,7 @@ mod progress;
 mod rows;
 mod schema;
 mod sqlite;
+mod text;
 mod versions;
 
 #[cfg(feature = "postgres")]

@@ -55,17 +55,18 @@ pub(crate) struct Column {
 
 impl PostgresStorage {
     /// Moves everything from a file of SQLite into this database; returns how many rows of each
-    /// table. The file stays as it is.
+    /// table. The file stays as it is, so its tables must be those of this version.
     ///
     /// Both are checked for consistency, the file before and the database after.
     ///
     /// # Errors
     /// [`Conflict`](Remedy::Conflict) if an engine runs on one of the two,
-    /// [`Rejected`](Remedy::Rejected) if the database is not empty, if a row cannot be stored in
-    /// it, or if the file is not consistent; else those of the storages. Then nothing was moved.
-    /// [`Corrupt`](Remedy::Corrupt) if the database is not consistent afterwards.
+    /// [`Rejected`](Remedy::Rejected) if the database is not empty, if the file has no tables of this
+    /// version, if a row cannot be read or stored (the error names it), or if the file is not
+    /// consistent; else those of the storages. Then nothing was moved. [`Corrupt`](Remedy::Corrupt)
+    /// if the database is not consistent afterwards.
     pub async fn import(&self, file: &SqliteStorage) -> Result<BTreeMap<&'static str, u64>> {
-        file.migrate().await?;
+        file.must_be_current().await?;
         self.migrate().await?;
         // A file of SQLite has one lease: while this call holds it, no engine runs on the file.
         let run = file.lease(None).await?.run;
@@ -90,11 +91,19 @@ impl PostgresStorage {
     }
 }
 
+/// So many violations are told.
+const TOLD_MAX: usize = 20;
+
 async fn must_be_consistent(storage: &dyn StorageReads, remedy: Remedy, what: &str) -> Result<()> {
-    match storage.check_consistency().await?.first() {
-        None => Ok(()),
-        Some(violation) => Err(Error::new(remedy, PLACE, format!("{what} is not consistent: {}", violation.text))),
+    let violations = storage.check_consistency().await?;
+    if violations.is_empty() {
+        return Ok(());
     }
+    let told = violations.iter().take(TOLD_MAX).map(|violation| format!("\n  {violation}"));
+    let more = violations.len().saturating_sub(TOLD_MAX);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    let text = format!("{what} is not consistent:{}{more}", told.collect::<String>());
+    Err(Error::new(remedy, PLACE, text))
 }
 
 fn failed(error: &tokio_postgres::Error) -> Error {
@@ -123,7 +132,7 @@ async fn copy(file: &SqliteStorage, client: &Client) -> Result<BTreeMap<&'static
     let others = "INSERT INTO positions SELECT number, bus, position FROM positions, generate_series(1, 7) AS number";
     run(others).await?;
     let [partitions, _] = OF_PARTITIONS.read(&columns(client, &OF_PARTITIONS).await?);
-    for row in file.rows(&partitions, None).await? {
+    for row in file.rows(OF_PARTITIONS.name, &partitions, None).await? {
         let trimmed = row["trimmed"].as_i64().unwrap_or_default();
         client.execute("UPDATE partitions SET trimmed = $1", &[&trimmed]).await.map_err(|error| failed(&error))?;
     }
@@ -159,15 +168,11 @@ async fn copy_table(file: &SqliteStorage, client: &Client, table: &Table, change
         "INSERT INTO {name} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{name}, ($1::text)::json)"
     );
     let [first, behind] = table.read(&columns);
-    let (mut rows, mut count) = (file.rows(&first, None).await?, 0);
+    let (mut rows, mut count) = (file.rows(name, &first, None).await?, 0);
     while let Some(last) = rows.last() {
-        let next = file.rows(&behind, Some(last.to_string())).await?;
+        let next = file.rows(name, &behind, Some(last.to_string())).await?;
         rows.iter_mut().for_each(&change);
-        let text = Value::Array(rows).to_string();
-        count += client.execute(&insert, &[&text]).await.map_err(|error| {
-            let error = failed(&error);
-            Error::new(error.remedy, PLACE, format!("table {name}: {}", error.text))
-        })?;
+        count += write(client, table, &insert, rows).await?;
         rows = next;
     }
     if let Some(numbered) = table.numbered {
@@ -178,6 +183,26 @@ async fn copy_table(file: &SqliteStorage, client: &Client, table: &Table, change
         client.batch_execute(&set).await.map_err(|error| failed(&error))?;
     }
     Ok(count)
+}
+
+/// Writes some rows; if that fails, one by one, so that the one that cannot be stored is named.
+async fn write(client: &Client, table: &Table, insert: &str, rows: Vec<Value>) -> Result<u64> {
+    let run = |statement: &'static str| async move { client.batch_execute(statement).await.map_err(|e| failed(&e)) };
+    run("SAVEPOINT piece").await?;
+    let all = Value::Array(rows);
+    let Err(first) = client.execute(insert, &[&all.to_string()]).await else {
+        run("RELEASE SAVEPOINT piece").await?;
+        return Ok(all.as_array().map_or(0, |rows| rows.len() as u64));
+    };
+    run("ROLLBACK TO SAVEPOINT piece").await?;
+    for row in all.as_array().into_iter().flatten() {
+        if let Err(error) = client.execute(insert, &[&Value::Array(vec![row.clone()]).to_string()]).await {
+            let key: Vec<_> = table.key.iter().map(|key| format!("{key} {}", row[*key])).collect();
+            let error = failed(&error);
+            return Err(Error::new(error.remedy, PLACE, format!("{}, {}: {}", table.name, key.join(", "), error.text)));
+        }
+    }
+    Err(failed(&first))
 }
 
 /// The columns of a table that are written.
@@ -205,7 +230,7 @@ impl Table {
         let values: Vec<_> = columns.iter().map(value).collect();
         let key = self.key.join(", ");
         let last: Vec<_> = self.key.iter().map(|key| format!("json_extract(?1, '$.{key}')")).collect();
-        let select = format!("SELECT json_object({}) AS json FROM {}", values.join(", "), self.name);
+        let select = format!("SELECT CAST(json_object({}) AS BLOB) AS json FROM {}", values.join(", "), self.name);
         let behind = format!("{select} WHERE ({key}) > ({}) ORDER BY {key}", last.join(", "));
         [format!("{select} WHERE ?1 IS NULL ORDER BY {key}"), behind]
     }

@@ -2,6 +2,7 @@
 //! never guessed.
 
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
+use super::text::StoredText;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use freshmaker::Reason;
 use freshmaker::backend::{Error, Remedy, Result};
@@ -18,16 +19,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = inbox, treat_none_as_null = true, treat_none_as_default_value = false)]
 pub(crate) struct InboxRow {
-    pub(crate) source: String,
-    pub(crate) message_id: String,
-    sender_id: String,
-    topic: String,
-    headers: String,
+    pub(crate) source: StoredText,
+    pub(crate) message_id: StoredText,
+    sender_id: StoredText,
+    topic: StoredText,
+    headers: StoredText,
     body: Vec<u8>,
     state: i16,
     pub(crate) tries: i64,
@@ -35,8 +37,8 @@ pub(crate) struct InboxRow {
     pub(crate) run: i64,
     received_at: i64,
     not_before: Option<i64>,
-    reason_code: Option<String>,
-    reason_text: Option<String>,
+    reason_code: Option<StoredText>,
+    reason_text: Option<StoredText>,
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
@@ -45,21 +47,21 @@ pub(crate) struct EventRow {
     id: i64,
     version: i64,
     state: i16,
-    source: String,
-    message_id: String,
-    handler: String,
+    source: StoredText,
+    message_id: StoredText,
+    handler: StoredText,
     generation: i64,
     retry_of: Option<i64>,
-    kind: String,
-    search_key: String,
+    kind: StoredText,
+    search_key: StoredText,
     manual: bool,
-    requester: Option<String>,
+    requester: Option<StoredText>,
     severity: i16,
-    payload: String,
+    payload: StoredText,
     mode: i16,
-    reason_code: String,
-    reason_text: String,
-    plan: Option<String>,
+    reason_code: StoredText,
+    reason_text: StoredText,
+    plan: Option<StoredText>,
     builds_open: i64,
     builds_done: i64,
     builds_failed: i64,
@@ -74,20 +76,20 @@ pub(crate) struct BuildRow {
     id: i64,
     version: i64,
     state: i16,
-    system: String,
-    build_key: String,
-    artifact: String,
-    target: String,
+    system: StoredText,
+    build_key: StoredText,
+    artifact: StoredText,
+    target: StoredText,
     mode: i16,
     slot: i16,
     kind: i16,
-    source: Option<String>,
-    parameters: String,
-    parents: String,
-    demands: String,
+    source: Option<StoredText>,
+    parameters: StoredText,
+    parents: StoredText,
+    demands: StoredText,
     because: i16,
     asked: bool,
-    inputs: Option<String>,
+    inputs: Option<StoredText>,
     pending: i64,
     priority: i64,
     estimate: Option<i64>,
@@ -95,11 +97,11 @@ pub(crate) struct BuildRow {
     resubmits: i64,
     attempts: i64,
     no_cache: bool,
-    release: Option<String>,
+    release: Option<StoredText>,
     not_before: Option<i64>,
-    reason_code: String,
-    reason_text: String,
-    output: Option<String>,
+    reason_code: StoredText,
+    reason_text: StoredText,
+    output: Option<StoredText>,
     cancel_at: Option<i64>,
     created_at: i64,
     done_at: Option<i64>,
@@ -108,20 +110,20 @@ pub(crate) struct BuildRow {
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = attempts, treat_none_as_default_value = false)]
 pub(crate) struct AttemptRow {
-    id: String,
+    id: StoredText,
     version: i64,
     state: i16,
     build: i64,
-    system: String,
+    system: StoredText,
     number: i64,
     run: i64,
-    release: String,
-    session: Option<String>,
+    release: StoredText,
+    session: Option<StoredText>,
     intent_at: i64,
-    external: Option<String>,
+    external: Option<StoredText>,
     observed_at: Option<i64>,
-    reason_code: String,
-    reason_text: String,
+    reason_code: StoredText,
+    reason_text: StoredText,
     deadline: Option<i64>,
     not_before: Option<i64>,
 }
@@ -132,7 +134,7 @@ pub(crate) struct DependencyRow {
     parent: i64,
     child: i64,
     kind: i16,
-    satisfied: bool,
+    pub(crate) satisfied: bool,
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -140,21 +142,21 @@ pub(crate) struct DependencyRow {
 pub(crate) struct CauseRow {
     build: i64,
     event: i64,
-    because: String,
-    live: bool,
+    because: StoredText,
+    pub(crate) live: bool,
 }
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = transitions, treat_none_as_default_value = false)]
 pub(crate) struct TransitionRow {
-    aggregate: String,
-    id: String,
+    aggregate: StoredText,
+    id: StoredText,
     version: i64,
-    from_state: Option<String>,
-    to_state: String,
-    reason_code: String,
-    reason_text: String,
-    actor: String,
+    from_state: Option<StoredText>,
+    to_state: StoredText,
+    reason_code: StoredText,
+    reason_text: StoredText,
+    actor: StoredText,
     run: i64,
     at: i64,
 }
@@ -163,27 +165,27 @@ pub(crate) struct TransitionRow {
 #[diesel(table_name = notifications, treat_none_as_default_value = false)]
 pub(crate) struct NotificationRow {
     partition: i16,
-    aggregate: String,
-    id: String,
+    aggregate: StoredText,
+    id: StoredText,
     version: i64,
-    topic: String,
-    body: String,
+    topic: StoredText,
+    body: StoredText,
 }
 
 impl InboxRow {
     /// Whether this is one of these messages.
     pub(crate) fn is_held(&self, holding: &[MessageKey]) -> bool {
-        holding.iter().any(|key| key.source == self.source && key.message_id == self.message_id)
+        holding.iter().any(|key| self.source == key.source && self.message_id == key.message_id)
     }
 
     pub(crate) fn of(record: &InboxRecord) -> Result<Self> {
         let Message { id, topic, headers, body } = &record.message;
         Ok(Self {
-            source: record.source.clone(),
-            message_id: record.message_id.clone(),
-            sender_id: id.clone(),
-            topic: topic.clone(),
-            headers: json(headers)?,
+            source: record.source.clone().into(),
+            message_id: record.message_id.clone().into(),
+            sender_id: id.clone().into(),
+            topic: topic.clone().into(),
+            headers: json(headers)?.into(),
             body: body.clone(),
             state: inbox_number(record.state),
             tries: record.tries.into(),
@@ -191,19 +193,20 @@ impl InboxRow {
             run: record.run.0,
             received_at: to_micros(record.received_at),
             not_before: micros(record.not_before),
-            reason_code: record.reason.as_ref().map(|reason| reason.code.clone()),
-            reason_text: record.reason.as_ref().map(|reason| reason.text.clone()),
+            reason_code: record.reason.as_ref().map(|reason| reason.code.clone().into()),
+            reason_text: record.reason.as_ref().map(|reason| reason.text.clone().into()),
         })
     }
 
     pub(crate) fn record(self) -> Result<InboxRecord> {
         let row = format!("{} of {}", self.message_id, self.source);
         let place = Place { table: "inbox", id: &row };
-        let reason = self.reason_code.map(|code| Reason::new(code, self.reason_text.unwrap_or_default()));
+        let text = self.reason_text.unwrap_or_else(|| String::new().into());
+        let reason = self.reason_code.map(|code| place.reason(code, text)).transpose()?;
         Ok(InboxRecord {
             message: Message {
-                id: self.sender_id,
-                topic: self.topic,
+                id: place.text("sender_id", self.sender_id)?,
+                topic: place.text("topic", self.topic)?,
                 headers: place.json("headers", &self.headers)?,
                 body: self.body,
             },
@@ -214,45 +217,57 @@ impl InboxRow {
             received_at: from_micros(self.received_at),
             not_before: moment(self.not_before),
             reason,
-            source: self.source,
-            message_id: self.message_id,
+            source: place.text("source", self.source)?,
+            message_id: place.text("message_id", self.message_id)?,
         })
     }
 }
 
 impl InboxRow {
-    /// The record of a dead letter: headers that cannot be read are left out, so that the rest can
-    /// be seen.
+    /// The record of a dead letter: headers that cannot be read are left out, and texts are shown
+    /// as far as they can be read, so that the rest can be seen.
     pub(crate) fn letter(mut self) -> Result<InboxRecord> {
-        if serde_json::from_str::<BTreeMap<String, String>>(&self.headers).is_err() {
-            self.headers = "{}".to_owned();
+        let headers = self.headers.as_str().ok().map(serde_json::from_str::<BTreeMap<String, String>>);
+        if !matches!(headers, Some(Ok(_))) {
+            self.headers = "{}".to_owned().into();
         }
-        self.record()
+        Self {
+            sender_id: self.sender_id.shown(),
+            topic: self.topic.shown(),
+            reason_code: self.reason_code.map(StoredText::shown),
+            reason_text: self.reason_text.map(StoredText::shown),
+            ..self
+        }
+        .record()
     }
 }
 
 impl EventRow {
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey::Event(EventId(self.id))
+    }
+
     pub(crate) fn of(record: &EventRecord) -> Result<Self> {
         let Envelope { kind, search_key, manual, requester, severity, payload } = &record.envelope;
         Ok(Self {
             id: record.id.0,
             version: record.version.into(),
             state: record.state.number(),
-            source: record.source.clone(),
-            message_id: record.message_id.clone(),
-            handler: record.handler.clone(),
+            source: record.source.clone().into(),
+            message_id: record.message_id.clone().into(),
+            handler: record.handler.clone().into(),
             generation: record.generation.into(),
             retry_of: record.retry_of.map(|event| event.0),
-            kind: kind.clone(),
-            search_key: search_key.clone(),
+            kind: kind.clone().into(),
+            search_key: search_key.clone().into(),
             manual: *manual,
-            requester: requester.clone(),
+            requester: requester.clone().map(Into::into),
             severity: severity.number(),
-            payload: json(payload)?,
+            payload: json(payload)?.into(),
             mode: mode_number(record.mode),
-            reason_code: record.reason.code.clone(),
-            reason_text: record.reason.text.clone(),
-            plan: record.plan.as_ref().map(ToString::to_string),
+            reason_code: record.reason.code.clone().into(),
+            reason_text: record.reason.text.clone().into(),
+            plan: record.plan.as_ref().map(|plan| plan.to_string().into()),
             builds_open: record.builds_open.into(),
             builds_done: record.builds_done.into(),
             builds_failed: record.builds_failed.into(),
@@ -268,22 +283,22 @@ impl EventRow {
             id: EventId(self.id),
             version: place.small("version", self.version)?,
             state: place.coded("state", self.state, EventState::from_number)?,
-            source: self.source,
-            message_id: self.message_id,
-            handler: self.handler,
+            source: place.text("source", self.source)?,
+            message_id: place.text("message_id", self.message_id)?,
+            handler: place.text("handler", self.handler)?,
             generation: place.small("generation", self.generation)?,
             retry_of: self.retry_of.map(EventId),
             envelope: Envelope {
-                kind: self.kind,
-                search_key: self.search_key,
+                kind: place.text("kind", self.kind)?,
+                search_key: place.text("search_key", self.search_key)?,
                 manual: self.manual,
-                requester: self.requester,
+                requester: place.maybe("requester", self.requester)?,
                 severity: place.coded("severity", self.severity, Severity::from_number)?,
                 payload: place.json("payload", &self.payload)?,
             },
             mode: place.coded("mode", self.mode, mode_of)?,
-            reason: Reason::new(self.reason_code, self.reason_text),
-            plan: self.plan.map(|text| text.parse()).transpose().map_err(|error| place.corrupt("plan", error))?,
+            reason: place.reason(self.reason_code, self.reason_text)?,
+            plan: place.parsed("plan", self.plan)?,
             builds_open: place.small("builds_open", self.builds_open)?,
             builds_done: place.small("builds_done", self.builds_done)?,
             builds_failed: place.small("builds_failed", self.builds_failed)?,
@@ -295,25 +310,29 @@ impl EventRow {
 }
 
 impl BuildRow {
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey::Build(BuildId(self.id))
+    }
+
     pub(crate) fn of(record: &BuildRecord) -> Result<Self> {
         Ok(Self {
             id: record.id.0,
             version: record.version.into(),
             state: record.state.number(),
-            system: record.key.system.clone(),
-            build_key: record.key.to_string(),
-            artifact: record.key.artifact.to_string(),
-            target: record.key.target.clone(),
+            system: record.key.system.clone().into(),
+            build_key: record.key.to_string().into(),
+            artifact: record.key.artifact.to_string().into(),
+            target: record.key.target.clone().into(),
             mode: mode_number(record.key.mode),
             slot: slot_number(record.slot),
             kind: record.kind.number(),
-            source: record.source.as_ref().map(json).transpose()?,
-            parameters: json(&record.parameters)?,
-            parents: json(&record.parents)?,
-            demands: json(&record.demands)?,
+            source: record.source.as_ref().map(json).transpose()?.map(Into::into),
+            parameters: json(&record.parameters)?.into(),
+            parents: json(&record.parents)?.into(),
+            demands: json(&record.demands)?.into(),
             because: record.because.number(),
             asked: record.asked,
-            inputs: record.inputs.as_ref().map(ToString::to_string),
+            inputs: record.inputs.as_ref().map(|inputs| inputs.to_string().into()),
             pending: record.pending.into(),
             priority: record.priority,
             estimate: record.estimate.map(|estimate| i64::try_from(estimate.as_micros()).unwrap_or(i64::MAX)),
@@ -321,11 +340,11 @@ impl BuildRow {
             resubmits: record.resubmits.into(),
             attempts: record.attempts.into(),
             no_cache: record.no_cache,
-            release: record.release.clone(),
+            release: record.release.clone().map(Into::into),
             not_before: micros(record.not_before),
-            reason_code: record.reason.code.clone(),
-            reason_text: record.reason.text.clone(),
-            output: record.output.as_ref().map(json).transpose()?,
+            reason_code: record.reason.code.clone().into(),
+            reason_text: record.reason.text.clone().into(),
+            output: record.output.as_ref().map(json).transpose()?.map(Into::into),
             cancel_at: micros(record.cancel_at),
             created_at: to_micros(record.created_at),
             done_at: micros(record.done_at),
@@ -339,9 +358,9 @@ impl BuildRow {
             version: place.small("version", self.version)?,
             state: place.coded("state", self.state, BuildState::from_number)?,
             key: BuildKey {
-                system: self.system,
-                artifact: self.artifact.into(),
-                target: self.target,
+                system: place.text("system", self.system)?,
+                artifact: place.text("artifact", self.artifact)?.into(),
+                target: place.text("target", self.target)?,
                 mode: place.coded("mode", self.mode, mode_of)?,
             },
             slot: place.coded("slot", self.slot, slot_of)?,
@@ -352,7 +371,7 @@ impl BuildRow {
             demands: place.json("demands", &self.demands)?,
             because: place.coded("because", self.because, RebuildReason::from_number)?,
             asked: self.asked,
-            inputs: self.inputs.map(|text| text.parse()).transpose().map_err(|error| place.corrupt("inputs", error))?,
+            inputs: place.parsed("inputs", self.inputs)?,
             pending: place.small("pending", self.pending)?,
             priority: self.priority,
             estimate: self.estimate.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
@@ -360,9 +379,9 @@ impl BuildRow {
             resubmits: place.small("resubmits", self.resubmits)?,
             attempts: place.small("attempts", self.attempts)?,
             no_cache: self.no_cache,
-            release: self.release,
+            release: place.maybe("release", self.release)?,
             not_before: moment(self.not_before),
-            reason: Reason::new(self.reason_code, self.reason_text),
+            reason: place.reason(self.reason_code, self.reason_text)?,
             output: self.output.map(|text| place.json("output", &text)).transpose()?,
             cancel_at: moment(self.cancel_at),
             created_at: from_micros(self.created_at),
@@ -372,22 +391,26 @@ impl BuildRow {
 }
 
 impl AttemptRow {
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey::Attempt(AttemptId::new(self.id.to_string()))
+    }
+
     pub(crate) fn of(record: &AttemptRecord) -> Self {
         Self {
-            id: record.id.to_string(),
+            id: record.id.to_string().into(),
             version: record.version.into(),
             state: record.state.number(),
             build: record.build.0,
-            system: record.system.clone(),
+            system: record.system.clone().into(),
             number: record.number.into(),
             run: record.run.0,
-            release: record.release.clone(),
-            session: record.session.as_ref().map(ToString::to_string),
+            release: record.release.clone().into(),
+            session: record.session.as_ref().map(|session| session.to_string().into()),
             intent_at: to_micros(record.intent_at),
-            external: record.external.as_ref().map(ToString::to_string),
+            external: record.external.as_ref().map(|external| external.to_string().into()),
             observed_at: micros(record.observed_at),
-            reason_code: record.reason.code.clone(),
-            reason_text: record.reason.text.clone(),
+            reason_code: record.reason.code.clone().into(),
+            reason_text: record.reason.text.clone().into(),
             deadline: micros(record.deadline),
             not_before: micros(record.not_before),
         }
@@ -396,19 +419,19 @@ impl AttemptRow {
     pub(crate) fn record(self) -> Result<AttemptRecord> {
         let place = Place { table: "attempts", id: &self.id };
         Ok(AttemptRecord {
-            id: AttemptId::new(self.id.as_str()),
+            id: AttemptId::new(place.text("id", self.id.clone())?),
             version: place.small("version", self.version)?,
             state: place.coded("state", self.state, AttemptState::from_number)?,
             build: BuildId(self.build),
-            system: self.system,
+            system: place.text("system", self.system)?,
             number: place.small("number", self.number)?,
             run: RunId(self.run),
-            release: self.release,
-            session: self.session.map(SessionId::new),
+            release: place.text("release", self.release)?,
+            session: place.maybe("session", self.session)?.map(SessionId::new),
             intent_at: from_micros(self.intent_at),
-            external: self.external.map(ExternalId::new),
+            external: place.maybe("external", self.external)?.map(ExternalId::new),
             observed_at: moment(self.observed_at),
-            reason: Reason::new(self.reason_code, self.reason_text),
+            reason: place.reason(self.reason_code, self.reason_text)?,
             deadline: moment(self.deadline),
             not_before: moment(self.not_before),
         })
@@ -446,7 +469,7 @@ impl CauseRow {
 
     pub(crate) fn of(record: &Cause) -> Result<Self> {
         let because = json(&record.because)?;
-        Ok(Self { build: record.build.0, event: record.event.0, because, live: record.live })
+        Ok(Self { build: record.build.0, event: record.event.0, because: because.into(), live: record.live })
     }
 
     pub(crate) fn record(self) -> Result<Cause> {
@@ -459,14 +482,14 @@ impl CauseRow {
 impl TransitionRow {
     pub(crate) fn of(record: &Transition) -> Self {
         Self {
-            aggregate: record.of.aggregate().to_owned(),
-            id: record.of.id(),
+            aggregate: record.of.aggregate().to_owned().into(),
+            id: record.of.id().into(),
             version: record.version.into(),
-            from_state: record.from.clone(),
-            to_state: record.to.clone(),
-            reason_code: record.reason.code.clone(),
-            reason_text: record.reason.text.clone(),
-            actor: record.actor.to_string(),
+            from_state: record.from.clone().map(Into::into),
+            to_state: record.to.clone().into(),
+            reason_code: record.reason.code.clone().into(),
+            reason_text: record.reason.text.clone().into(),
+            actor: record.actor.to_string().into(),
             run: record.run.0,
             at: to_micros(record.at),
         }
@@ -475,14 +498,14 @@ impl TransitionRow {
     pub(crate) fn record(self) -> Result<Transition> {
         let place = Place { table: "transitions", id: &self.id };
         let version = place.small("version", self.version)?;
-        let actor = self.actor.parse().map_err(|error| place.corrupt("actor", error))?;
+        let actor = place.text("actor", self.actor)?.parse().map_err(|error| place.corrupt("actor", error))?;
         Ok(Transition {
             version,
             actor,
             of: place.row(&self.aggregate, &self.id)?,
-            from: self.from_state,
-            to: self.to_state,
-            reason: Reason::new(self.reason_code, self.reason_text),
+            from: place.maybe("from_state", self.from_state)?,
+            to: place.text("to_state", self.to_state)?,
+            reason: place.reason(self.reason_code, self.reason_text)?,
             run: RunId(self.run),
             at: from_micros(self.at),
         })
@@ -494,18 +517,19 @@ impl NotificationRow {
         let partition = partition(&record.of, partitions);
         Ok(Self {
             partition: i16::try_from(partition).unwrap_or_default(),
-            aggregate: record.of.aggregate().to_owned(),
-            id: record.of.id(),
+            aggregate: record.of.aggregate().to_owned().into(),
+            id: record.of.id().into(),
             version: record.version.into(),
-            topic: record.topic.clone(),
-            body: json(&record.body)?,
+            topic: record.topic.clone().into(),
+            body: json(&record.body)?.into(),
         })
     }
 
     pub(crate) fn record(self) -> Result<Notification> {
         let place = Place { table: "notifications", id: &self.id };
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
-        Ok(Notification { version, body, of: place.row(&self.aggregate, &self.id)?, topic: self.topic })
+        let topic = place.text("topic", self.topic)?;
+        Ok(Notification { version, body, of: place.row(&self.aggregate, &self.id)?, topic })
     }
 }
 
@@ -528,12 +552,31 @@ impl Place<'_> {
         u32::try_from(number).map_err(|_| self.corrupt(column, format!("{number} is out of range")))
     }
 
-    fn row(&self, aggregate: &str, id: &str) -> Result<RowKey> {
+    fn row(&self, aggregate: &StoredText, id: &StoredText) -> Result<RowKey> {
+        let known = aggregate.as_str().ok().zip(id.as_str().ok());
         let unknown = || self.corrupt("aggregate", format!("{aggregate} {id} is no event, build or attempt"));
-        RowKey::parse(aggregate, id).ok_or_else(unknown)
+        known.and_then(|(aggregate, id)| RowKey::parse(aggregate, id)).ok_or_else(unknown)
     }
 
-    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T> {
+    pub(crate) fn text(&self, column: &str, text: StoredText) -> Result<String> {
+        text.into_string().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn maybe(&self, column: &str, text: Option<StoredText>) -> Result<Option<String>> {
+        text.map(|text| self.text(column, text)).transpose()
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&self, column: &str, text: Option<StoredText>) -> Result<Option<T>> {
+        let parsed = self.maybe(column, text)?.map(|text| text.parse()).transpose();
+        parsed.map_err(|error| self.corrupt(column, error))
+    }
+
+    fn reason(&self, code: StoredText, text: StoredText) -> Result<Reason> {
+        Ok(Reason::new(self.text("reason_code", code)?, self.text("reason_text", text)?))
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str, text: &StoredText) -> Result<T> {
+        let text = text.as_str().map_err(|error| self.corrupt(column, error))?;
         serde_json::from_str(text).map_err(|error| self.corrupt(column, error))
     }
 }

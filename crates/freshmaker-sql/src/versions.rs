@@ -5,11 +5,47 @@
 //! So processes of two neighbouring versions can have one database while they are replaced one by
 //! one. A SQLite file has one engine, so a migration of it may also make a table anew.
 
-use diesel::migration::{Migration, MigrationConnection, MigrationSource};
+use diesel::backend::Backend;
+use diesel::migration::{MigrationConnection, MigrationSource};
 use diesel_migrations::MigrationHarness;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker::store::PLACE;
 use std::collections::BTreeSet;
+
+diesel::table! {
+    /// The migrations that have run.
+    #[sql_name = "__diesel_schema_migrations"]
+    applied (version) {
+        version -> Text,
+    }
+}
+
+/// How far the tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    Missing,
+    Older,
+    Current,
+}
+
+fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::new(Remedy::Unavailable, "migration", error)
+}
+
+/// How far tables are that are there, and for which these migrations have run.
+///
+/// # Errors
+/// `Unsupported` if a newer version of this crate has run what this one does not have.
+pub(crate) fn tables<DB: Backend>(applied: Vec<String>, source: &impl MigrationSource<DB>) -> Result<Tables> {
+    let known = source.migrations().map_err(failed)?;
+    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
+    let applied: BTreeSet<String> = applied.into_iter().collect();
+    match applied.difference(&known).next() {
+        Some(newer) => Err(is_newer(newer)),
+        None if applied == known => Ok(Tables::Current),
+        None => Ok(Tables::Older),
+    }
+}
 
 /// Runs what has not run yet; within a transaction.
 ///
@@ -20,19 +56,14 @@ where
     C: MigrationHarness<C::Backend> + MigrationConnection,
     S: MigrationSource<C::Backend>,
 {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::new(Remedy::Unavailable, "migration", error);
     connection.setup().map_err(|error| failed(error.into()))?;
     let applied = connection.applied_migrations().map_err(failed)?;
-    let known = source().migrations().map_err(failed)?;
-    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
-    if let Some(newer) = applied.iter().map(ToString::to_string).find(|applied| !known.contains(applied)) {
-        return Err(is_newer(&newer));
-    }
+    tables(applied.iter().map(ToString::to_string).collect(), &source())?;
     connection.run_pending_migrations(source()).map(drop).map_err(failed)
 }
 
 /// Says that a newer version of this crate has changed the tables.
-pub(crate) fn is_newer(migration: &str) -> Error {
+fn is_newer(migration: &str) -> Error {
     let text = format!("a newer version of this program has already made changes ({migration}) to the tables");
     Error::new(Remedy::Unsupported, PLACE, text)
 }

@@ -3,14 +3,17 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use freshmaker::backend::{Claim, NewDocument, Remedy, Storage, StorageReads};
+use freshmaker::backend::{BuildFilter, Claim, DueLimits, NewDocument, Paging, Remedy, Scope, Storage, StorageReads};
+use freshmaker::client::{Client, StuckSubject};
 use freshmaker::event::Message;
-use freshmaker::rebuild::{BuildId, Commit, InboxRecord, RowChange, RunId};
+use freshmaker::rebuild::{BuildId, Commit, EventId, InboxRecord, InboxState, RowChange, RunId};
 use freshmaker::time::from_micros;
 use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::conformance;
+use freshmaker_testing::world::TokioClock;
 use std::cell::RefCell;
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -269,4 +272,160 @@ async fn what_cannot_be_opened_is_unavailable() {
     assert!(error.place.contains("state.db"), "{error}");
     let storage = SqliteStorage::in_memory().unwrap();
     assert_eq!(storage.reserve(1).await.unwrap_err().remedy, Remedy::Unavailable, "before it was migrated");
+}
+
+/// The rows that `change` damages, in a file with a build that waits, one that is ready and one
+/// that runs. With the file, which goes with the directory.
+async fn damaged(change: &str) -> (TempDir, SqliteStorage) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.upkeep().migrate().await.unwrap();
+    let mut beside = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    beside.batch_execute("PRAGMA ignore_check_constraints = ON").unwrap();
+    beside.batch_execute(ROWS).unwrap();
+    beside.batch_execute(change).unwrap();
+    (directory, storage)
+}
+
+const ROWS: &str = "
+    INSERT INTO events (id, version, state, source, severity, message_id, handler, generation, kind, search_key, manual,
+        payload, mode, reason_code, reason_text, builds_open, builds_done, builds_failed, created_at)
+        VALUES (1, 0, 1, 'amqp', 1, 'm', 'h', 1, 'TestingEvent', 'k', 0, '{}', 0, '', '', 2, 0, 0, 0);
+    INSERT INTO builds (id, version, state, system, build_key, artifact, target, mode, slot, kind, parameters, parents,
+        because, pending, priority, tries, resubmits, attempts, no_cache, reason_code, reason_text, created_at)
+        VALUES (1, 0, 1, 's', '[\"s\",\"a\",\"\",\"real\"]', 'a', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0),
+            (2, 0, 1, 's', '[\"s\",\"b\",\"\",\"real\"]', 'b', '', 0, 0, 1, '{}', '[]', 0, 0, 0, 0, 0, 0, 0, '', '', 0);
+    INSERT INTO build_causes VALUES (1, 1, '[]', 1), (2, 1, '[]', 1);
+    INSERT INTO transitions (aggregate, id, version, from_state, to_state, reason_code, reason_text, at, run, actor)
+        VALUES ('build', '1', 0, NULL, 'READY', '', '', 0, 0, 'engine'),
+            ('build', '2', 0, NULL, 'READY', '', '', 0, 0, 'engine');
+";
+
+const NOT_UTF8: &str = "CAST(x'fffe41' AS TEXT)";
+
+#[tokio::test]
+async fn a_text_that_is_not_utf8_concerns_its_row_alone() {
+    for column in ["target", "artifact", "parameters", "reason_text", "build_key"] {
+        let (_directory, storage) = damaged(&format!("UPDATE builds SET {column} = {NOT_UTF8} WHERE id = 1")).await;
+        let place = format!("builds 1: {column}: the text is not UTF-8");
+        let page = storage.builds(BuildFilter::default(), Paging::first(9)).await.unwrap();
+        let run = storage.lease(None).await.unwrap().run;
+        let limits = DueLimits { ready: 9, attempts: 9, pause_max: Duration::from_secs(300) };
+        let due = storage.due(run, limits).await.unwrap();
+        if column == "build_key" {
+            // It is made of other columns, and only looked for.
+            assert_eq!(page.items.len(), 2);
+            continue;
+        }
+        assert_eq!(page.items.iter().map(|build| build.id.0).collect::<Vec<_>>(), [2], "{column}");
+        assert_eq!(page.unreadable[0].text, place);
+        assert_eq!(due.ready.iter().map(|build| build.id.0).collect::<Vec<_>>(), [2], "{column}");
+        assert_eq!(due.unreadable[0].text, place);
+        let found = storage.check_consistency().await.unwrap();
+        assert_eq!((found[0].rule.as_str(), found[0].text.as_str()), ("unreadable", place.as_str()));
+        assert!(!found.iter().any(|violation| violation.text.contains("no row")), "it is there: {found:?}");
+        let error = storage.load(&Scope::Builds(vec![BuildId(1)])).await.unwrap_err();
+        assert_eq!((error.remedy, error.to_string()), (Remedy::Corrupt, place.clone()));
+        let stuck = Client::new(Arc::new(storage)).stuck(Duration::ZERO).await.unwrap();
+        let rows = stuck.iter().filter(|stuck| stuck.what == StuckSubject::Row(place.clone()));
+        assert_eq!(rows.count(), 1, "{stuck:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_utf8_is_a_dead_letter_that_can_be_looked_at() {
+    let (directory, storage) = damaged("").await;
+    storage.commit(Commit::unfenced(vec![message("1"), message("2")])).await.unwrap();
+    let mut beside = SqliteConnection::establish(directory.path().join("state.db").to_str().unwrap()).unwrap();
+    beside.batch_execute(&format!("UPDATE inbox SET topic = {NOT_UTF8} WHERE message_id = '1'")).unwrap();
+    let run = storage.lease(None).await.unwrap().run;
+    let claimed = storage.claim(&claim(run)).await.unwrap();
+    assert_eq!(claimed.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["2"]);
+    let dead = storage.messages(vec![InboxState::Dead], Paging::first(9)).await.unwrap().items;
+    assert_eq!(dead[0].message.topic, "\u{fffd}\u{fffd}A");
+}
+
+#[tokio::test]
+async fn a_cause_that_cannot_be_read_hides_no_others() {
+    let (_directory, storage) = damaged("UPDATE build_causes SET because = '[' WHERE build = 1").await;
+    let causes = storage.links(vec![BuildId(1), BuildId(2)]).await.unwrap().causes;
+    assert_eq!(causes.iter().map(|cause| cause.build.0).collect::<Vec<_>>(), [2]);
+    let found = storage.check_consistency().await.unwrap();
+    assert_eq!((found.len(), found[0].rule.as_str()), (1, "unreadable"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_state_that_there_is_not_stops_no_count() {
+    let (_directory, storage) = damaged("UPDATE builds SET state = 77 WHERE id = 1").await;
+    assert_eq!(storage.overview().await.unwrap().builds_waiting, 1);
+    let counted = storage.count_builds(BuildFilter::default()).await.unwrap();
+    assert_eq!(counted.iter().map(|row| row.count).sum::<u64>(), 1);
+    assert_eq!(storage.count_caused(vec![EventId(1)]).await.unwrap().len(), 1);
+    let page = storage.builds(BuildFilter::default(), Paging::first(9)).await.unwrap();
+    assert_eq!((page.items.len(), page.unreadable.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_only_asks_makes_no_file() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let error = SqliteStorage::open_existing(&path).unwrap_err();
+    assert_eq!((error.remedy, path.exists()), (Remedy::NotFound, false), "{error}");
+    SqliteStorage::open(&path).unwrap().upkeep().migrate().await.unwrap();
+    SqliteStorage::open_existing(&path).unwrap().overview().await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_stored_in_a_file_that_was_moved_away() {
+    let directory = TempDir::new().unwrap();
+    let [path, away, other] = ["state.db", "away.db", "other.db"].map(|name| directory.path().join(name));
+    SqliteStorage::open(&other).unwrap().upkeep().migrate().await.unwrap();
+    let storage = SqliteStorage::open(&path).unwrap();
+    storage.upkeep().migrate().await.unwrap();
+    let run = storage.lease(None).await.unwrap().run;
+    let receive = |id| storage.commit(Commit::unfenced(vec![message(id)]));
+    receive("1").await.unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            std::fs::rename(&other, &path).unwrap();
+        }
+        let error = receive("2").await.unwrap_err();
+        assert_eq!(error.remedy, Remedy::Unavailable);
+        assert!(error.to_string().contains("was moved, removed or replaced"), "{error}");
+        assert!(storage.lease(Some(run)).await.is_err(), "the lease is not renewed");
+        assert!(storage.overview().await.is_err(), "and nothing is told that may be old");
+        let client = SqliteStorage::open(&path).unwrap_err();
+        assert_eq!((client.remedy, path.exists()), (Remedy::Conflict, replaced), "{client}");
+    }
+    assert!(directory.path().join("state.db-wal").exists(), "that of the file which is open");
+    std::fs::rename(&path, &other).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    receive("3").await.unwrap();
+    assert!(storage.message("local", "1").await.unwrap().is_some());
+    drop(storage);
+    std::fs::rename(&other, &path).unwrap();
+    SqliteStorage::open(&path).unwrap().lease(None).await.unwrap();
+}
+
+/// What SQLite says of a full disk passes; what it says of a file of another user does not.
+/// Triggers say so here, because the user of a test may be root, who may write everything.
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_cannot_be_stored_is_told() {
+    let refuses =
+        |text: &str| format!("CREATE TRIGGER refused BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, '{text}'); END");
+    for (text, remedy, waits) in [
+        ("database or disk is full", Remedy::Unavailable, 30),
+        ("attempt to write a readonly database", Remedy::Unsupported, 0),
+    ] {
+        let (directory, storage) = damaged(&refuses(text)).await;
+        let client = Client::new(Arc::new(storage)).with_clock(Arc::new(TokioClock::new()));
+        let begin = tokio::time::Instant::now();
+        let error = client.cancel(EventId(1), "somebody").await.unwrap_err();
+        assert_eq!((error.remedy, begin.elapsed().as_secs()), (remedy, waits), "{error}");
+        let mut beside = SqliteConnection::establish(directory.path().join("state.db").to_str().unwrap()).unwrap();
+        beside.batch_execute("DROP TRIGGER refused").unwrap();
+        client.cancel(EventId(1), "somebody").await.unwrap();
+    }
 }

@@ -19,6 +19,7 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
        container_rebuilds [--config FILE] cancel EVENT [--by NAME]
        container_rebuilds [--config FILE] rescan --since TIME
        container_rebuilds [--config FILE] check-config [--online]
+       container_rebuilds [--config FILE] check-state
        container_rebuilds [--config FILE] token create NAME [--role ROLE]... [--days N] [--by NAME] | list | revoke ID
        container_rebuilds [--config FILE] import-state FILE
        container_rebuilds convert-policy FILE
@@ -29,7 +30,7 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
   plan ADVISORY     the number of an advisory: what would be rebuilt if it were shipped now, and why
   show              the latest events; with EVENT its plan, its builds and why they are as they are
   why NAME          why this image was rebuilt or not, by its NVR, the name in it, or another name of an artifact: what the
-                    latest events did about it, its builds, and what they wait for
+                    latest events did about it, its builds, and what they wait for; 1 if nothing is stored about it
   retry EVENT       build again what failed or was cancelled for an event that has ended; with --all everything. The
                     service that runs decides anew, so the plan may be another one
   cancel EVENT      stop what this event started, unless others want it as well
@@ -37,6 +38,8 @@ usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
                     handled again. `serve` does so by itself, every 10 minutes
   check-config      read everything, and say what cannot work; with --online also try every login and permission,
                     which changes nothing anywhere
+  check-state       compare all that is stored with itself, also while services run; what contradicts itself or cannot
+                    be read is listed, and 1 the exit status
   token             make a token for a program that uses the REST interfaces, list the tokens, or take one back
 
   import-state FILE move everything from this file of SQLite into the empty database of [storage.postgres]; the file
@@ -74,6 +77,7 @@ pub(crate) enum Command {
     ImportState { config: PathBuf, file: PathBuf },
     ConvertPolicy { file: PathBuf },
     CheckConfig { config: PathBuf, online: bool },
+    CheckState { config: PathBuf },
     Token { config: PathBuf, act: Act },
 }
 
@@ -159,6 +163,7 @@ impl Given {
                 Ok(Command::ConvertPolicy { file: PathBuf::from(file) })
             }
             (["check-config"], _) if self.by.is_none() => Ok(Command::CheckConfig { config, online: self.online }),
+            (["check-state"], _) if plain => Ok(Command::CheckState { config }),
             ([], _) => Err("what is to be done?".to_owned()),
             ([first, ..], _) => Err(format!("`{first}` with these words and options makes no sense")),
         }

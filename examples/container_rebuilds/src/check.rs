@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::advisories::Sources;
 use crate::config::Config;
+use crate::out::say;
 use crate::site::Site;
 use crate::stored::Stored;
 use crate::wires::{self, System, Wires};
@@ -31,18 +32,28 @@ struct Report(bool);
 impl Report {
     fn line<T: Display>(&mut self, what: &str, outcome: std::result::Result<T, impl Display>) {
         match outcome {
-            Ok(text) => println!("ok      {what}: {text}"),
+            Ok(text) => say!("ok      {what}: {text}"),
             Err(error) => {
                 self.0 = false;
-                println!("FAILED  {what}: {error}");
+                say!("FAILED  {what}: {error}");
             }
         }
     }
 
     /// The service runs with this, and perhaps not as it is meant to.
     fn warning(&mut self, what: &str, text: impl Display) {
-        println!("warning {what}: {text}");
+        say!("warning {what}: {text}");
     }
+}
+
+/// Lists what in the storage contradicts itself or cannot be read; whether there is nothing.
+pub(crate) async fn state(client: &freshmaker::client::Client) -> Result<bool> {
+    let violations = client.check_consistency().await?;
+    violations.iter().for_each(|violation| say!("{violation}"));
+    if violations.is_empty() {
+        say!("what is stored is consistent");
+    }
+    Ok(violations.is_empty())
 }
 
 /// What could be read of the configuration.

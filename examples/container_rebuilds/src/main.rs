@@ -9,6 +9,8 @@ mod config;
 mod display;
 mod handlers;
 mod modules;
+#[path = "../../shared/out.rs"]
+mod out;
 mod policy;
 mod released;
 mod retry;
@@ -23,6 +25,7 @@ mod wires;
 use crate::advisories::Sources;
 use crate::args::Command;
 use crate::config::Config;
+use crate::out::{complain, say};
 use crate::site::Site;
 use crate::stored::Stored;
 use crate::wires::Wires;
@@ -44,15 +47,15 @@ fn main() -> ExitCode {
     let command = match args::parse(std::env::args().skip(1)) {
         Ok(command) => command,
         Err(text) => {
-            eprintln!("container_rebuilds: {text}\nTry `container_rebuilds --help`.");
+            complain!("container_rebuilds: {text}\nTry `container_rebuilds --help`.");
             return ExitCode::from(USAGE);
         }
     };
-    match run(command) {
+    match run(command).and_then(|good| Ok(out::finish().map(|()| good)?)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("container_rebuilds: {error}");
+            complain!("container_rebuilds: {error}");
             ExitCode::FAILURE
         }
     }
@@ -64,16 +67,14 @@ fn run(command: Command) -> Result<bool> {
     runtime.block_on(async {
         match command {
             Command::Help => {
-                print!("{}", args::HELP);
+                say!("{}", args::HELP.trim_end());
                 Ok(true)
             }
             Command::Simulated { catalog } => simulated::run(catalog).await,
             Command::Serve { config, listen } => serve(&config, listen).await,
             Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
             Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
-            Command::Why { config, name, json } => {
-                why::why(&Wires::of(&Config::read(&config)?)?.client()?, &name, json).await
-            }
+            Command::Why { config, name, json } => why::why(&Wires::of(&Config::read(&config)?)?, &name, json).await,
             Command::Retry { config, event, part, by } => {
                 retry::retry(&Wires::of(&Config::read(&config)?)?.client()?, event, part, &by).await
             }
@@ -82,7 +83,12 @@ fn run(command: Command) -> Result<bool> {
             Command::ImportState { config, file } => Stored::of(&Config::read(&config)?)?.import(&file).await,
             Command::ConvertPolicy { file } => policy::convert(&file),
             Command::CheckConfig { config, online } => check::run(&config, online).await,
-            Command::Token { config, act } => tokens::run(Wires::of(&Config::read(&config)?)?.client()?, act).await,
+            Command::CheckState { config } => check::state(&Wires::of(&Config::read(&config)?)?.client()?).await,
+            Command::Token { config, act } => {
+                let wires = Wires::of(&Config::read(&config)?)?;
+                let client = if act.is_first() { wires.first_client()? } else { wires.client()? };
+                tokens::run(client, act).await
+            }
         }
     })
 }
@@ -126,8 +132,8 @@ async fn rescan(config: &Path, since: Timestamp) -> Result<bool> {
         return Err("advisories are not known here: the configuration has no [advisories]".into());
     };
     let scan = sources.scan()?;
-    let scanned = scan.since(&wires.client()?, since).await?;
-    println!("{} advisories have shipped since {since}, {} of them are new here", scanned.found, scanned.new);
+    let scanned = scan.since(&wires.first_client()?, since).await?;
+    say!("{} advisories have shipped since {since}, {} of them are new here", scanned.found, scanned.new);
     Ok(true)
 }
 
@@ -135,6 +141,6 @@ async fn rescan(config: &Path, since: Timestamp) -> Result<bool> {
 async fn cancel(config: &Path, event: EventId, by: &str) -> Result<bool> {
     let client = Wires::of(&Config::read(config)?)?.client()?;
     client.cancel(event, by).await?;
-    println!("event {event}: {}", client.event(event).await?.reason);
+    say!("event {event}: {}", client.event(event).await?.reason);
     Ok(true)
 }

@@ -1,6 +1,7 @@
 //! The rules of the service that came before.
 
 use crate::Result;
+use crate::out::say;
 use freshmaker_redhat::conversion::convert as converted;
 use std::path::Path;
 
@@ -22,6 +23,6 @@ pub(crate) fn convert(file: &Path) -> Result<bool> {
     let lists = serde_json::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
     let conversion = converted(&lists, &HANDLERS).map_err(|error| format!("{place}: {error}"))?;
     conversion.notes.iter().for_each(|note| eprintln!("{note}"));
-    print!("{}", toml::to_string(&serde_json::json!({ "policy": conversion.policy }))?);
+    say!("{}", toml::to_string(&serde_json::json!({ "policy": conversion.policy }))?.trim_end());
     Ok(true)
 }

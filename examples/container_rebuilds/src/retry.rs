@@ -1,6 +1,7 @@
 //! An event that has ended is done over, the whole of it or what failed.
 
 use crate::Result;
+use crate::out::say;
 use crate::show;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::client::{Client, RetryPart};
@@ -16,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn retry(client: &Client, event: EventId, part: RetryPart, by: &str) -> Result<bool> {
     let message = client.retry(event, part, by).await?;
     let Ok(handled) = tokio::time::timeout(PATIENCE, client.wait_until_handled(&message)).await else {
-        println!("event {event} will be retried: no service has decided on it yet. To be built again, if that is");
-        println!("still what catalogs and policy say then:");
-        expected(client, event, part).await?.iter().for_each(|line| println!("  {line}"));
+        say!("event {event} will be retried: no service has decided on it yet. To be built again, if that is");
+        say!("still what catalogs and policy say then:");
+        expected(client, event, part).await?.iter().for_each(|line| say!("  {line}"));
         return Ok(true);
     };
     let handled = handled?;
@@ -29,10 +30,10 @@ pub(crate) async fn retry(client: &Client, event: EventId, part: RetryPart, by: 
     let filter = EventFilter { message_ids: vec![message], ..EventFilter::default() };
     let events = client.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
     if events.is_empty() {
-        println!("event {event} was retried: its handler has nothing to rebuild any more");
+        say!("event {event} was retried: its handler has nothing to rebuild any more");
     }
     for retried in events.iter().filter(|retried| retried.retry_of == Some(event)) {
-        println!("event {event} is retried:");
+        say!("event {event} is retried:");
         show::show(client, Some(retried.id)).await?;
     }
     Ok(true)

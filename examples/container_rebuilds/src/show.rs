@@ -1,12 +1,14 @@
 //! What would be done, and what was done and why.
 
 use crate::Result;
+use crate::out::say;
 use crate::wires::Wires;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::{Client, Replica};
 use freshmaker::engine::{Foreseen, Previewed, SystemClock};
+use freshmaker::plan::Plan;
 use freshmaker::rebuild::{AttemptState, EventId, EventRecord, RowKey};
 use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
 
@@ -21,8 +23,12 @@ pub(crate) async fn plan(wires: Wires, artifacts: &[String]) -> Result<bool> {
     let graph = wires.catalog.dependents(&artifacts).await?.complete()?;
     wires.catalog.policy().check_facts(wires.facts())?;
     let planner = graph.planner().policy(wires.catalog.policy());
-    print!("{}", artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
+    plan_of(&artifacts.into_iter().fold(planner, |planner, id| planner.rebuild(id)).plan()?);
     Ok(true)
+}
+
+fn plan_of(plan: &Plan) {
+    say!("{}", plan.to_string().trim_end());
 }
 
 /// What would be done if this advisory were shipped now.
@@ -36,14 +42,17 @@ async fn advisory(wires: Wires, errata_id: i64) -> Result<bool> {
     let mut good = true;
     for Previewed { handler, decision, .. } in preview.event(&event, SystemClock.now()).await? {
         match decision {
-            Foreseen::Rebuilds(plan) => print!("{plan}"),
-            Foreseen::Asks { plan, reason } => print!("{reason}\n{plan}"),
-            Foreseen::Skips(reason) => println!("nothing: {reason}"),
+            Foreseen::Rebuilds(plan) => plan_of(&plan),
+            Foreseen::Asks { plan, reason } => {
+                say!("{reason}");
+                plan_of(&plan);
+            }
+            Foreseen::Skips(reason) => say!("nothing: {reason}"),
             Foreseen::Fails(reason) => {
                 good = false;
-                println!("{handler} fails: {reason}");
+                say!("{handler} fails: {reason}");
             }
-            other => println!("{handler}: {other:?}"),
+            other => say!("{handler}: {other:?}"),
         }
     }
     Ok(good)
@@ -56,18 +65,20 @@ pub(crate) async fn show(client: &Client, event: Option<EventId>) -> Result<bool
             let events = client.events(EventFilter::default(), Paging::first(20)).await?;
             events.items.iter().for_each(line);
             let overview = client.overview().await?;
-            println!(
+            say!(
                 "{} builds wait, {} run, {} dead letters",
-                overview.builds_waiting, overview.builds_running, overview.messages_dead
+                overview.builds_waiting,
+                overview.builds_running,
+                overview.messages_dead
             );
             for Replica { name, run, since, .. } in client.replicas().await? {
-                println!("replica {name}, run {run} since {since}");
+                say!("replica {name}, run {run} since {since}");
             }
         }
         Some(id) => {
             line(&client.event(id).await?);
             if let Some(plan) = client.plan(id).await? {
-                print!("{plan}");
+                plan_of(&plan);
             }
             builds(client, id).await?;
         }
@@ -77,7 +88,7 @@ pub(crate) async fn show(client: &Client, event: Option<EventId>) -> Result<bool
 
 pub(crate) fn line(event: &EventRecord) {
     let envelope = &event.envelope;
-    println!("event {} {} {} {} ({})", event.id, event.state, envelope.kind, envelope.search_key, event.reason);
+    say!("event {} {} {} {} ({})", event.id, event.state, envelope.kind, envelope.search_key, event.reason);
 }
 
 /// The reason of a build whose result was found to lack what was demanded.
@@ -89,18 +100,18 @@ pub(crate) async fn builds(client: &Client, event: EventId) -> Result<()> {
     let page = |paging| client.builds(filter.clone(), paging);
     for build in Paging::first(Paging::LIMIT_MAX).oldest_first().collect(usize::MAX, page).await?.items {
         let output = build.output.as_ref().map_or(String::new(), |output| format!(" as {}", output.name));
-        println!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
+        say!("build {} {} {}{output} ({})", build.id, build.state, build.key.artifact, build.reason);
         for attempt in client.attempts(build.id).await? {
             let external = attempt.external.as_ref().map_or("no id".to_owned(), ToString::to_string);
             let history = client.transitions(&RowKey::Attempt(attempt.id.clone())).await?;
             let history: Vec<_> = history.into_iter().map(|step| step.reason.code).collect();
             let failed = attempt.state == AttemptState::Failed;
             let why = if failed { format!(": {}", attempt.reason.text) } else { String::new() };
-            println!("  attempt {} {} {external} ({}){why}", attempt.number, attempt.state, history.join(", "));
+            say!("  attempt {} {} {external} ({}){why}", attempt.number, attempt.state, history.join(", "));
         }
         let history = client.transitions(&RowKey::Build(build.id)).await?;
         for step in history.iter().filter(|step| step.reason.code == STALE) {
-            println!("  verification: {}", step.reason.text);
+            say!("  verification: {}", step.reason.text);
         }
     }
     Ok(())

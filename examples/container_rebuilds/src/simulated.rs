@@ -13,6 +13,7 @@ use crate::Result;
 use crate::advisories::Sources;
 use crate::display::{Display, LOOK};
 use crate::modules::{self, Modules};
+use crate::out::say;
 use crate::released::{self, Released, Teller};
 use crate::show;
 use crate::stored::Stored;
@@ -52,7 +53,7 @@ pub(crate) async fn run(teller: Teller) -> Result<bool> {
     let engine = wires(&hub, &odcs, (sources, mbs), &bus, state.path().join("state.sqlite"))?.engine()?;
     let client = engine.client();
 
-    println!(
+    say!(
         "openssl-libs-3.2.2-3.fc40 becomes stable; the hub will lose an answer, and build base from old packages at first\n\
          RHSA-2026:1398 with bash-5.1.8-9.el9 is shipped; the last of three images will fail once\n\
          compose 1 is renewed for them, and a new one has a content set that only the last one uses\n\
@@ -74,11 +75,11 @@ pub(crate) async fn run(teller: Teller) -> Result<bool> {
     published(&bus);
     let ledger = hub.ledger();
     let counts = (ledger.entries.len(), odcs.composes().len(), modules.submitted());
-    println!("\nthe hub counts {} tasks, ODCS {} composes, MBS {} requests", counts.0, counts.1, counts.2);
+    say!("\nthe hub counts {} tasks, ODCS {} composes, MBS {} requests", counts.0, counts.1, counts.2);
     let mut wrong: Vec<_> = ledger.violations().iter().map(|violation| format!("{violation:?}")).collect();
     wrong.extend(odcs.violations());
     wrong.extend(client.check_consistency().await?.iter().map(|violation| violation.text.clone()));
-    wrong.iter().for_each(|text| println!("WRONG   {text}"));
+    wrong.iter().for_each(|text| say!("WRONG   {text}"));
     let overview = client.overview().await?;
     Ok(wrong.is_empty() && overview.builds_failed == 0 && overview.builds_done > 0)
 }
@@ -212,7 +213,7 @@ async fn follow(client: &Client) -> Result<()> {
             }
             show::line(event);
             if let Some(plan) = client.plan(event.id).await? {
-                print!("{plan}");
+                say!("{}", plan.to_string().trim_end());
             }
         }
         let shown = display.get_or_insert_with(|| Display::new(PARTS));
@@ -235,8 +236,8 @@ fn published(bus: &MemoryBus) {
         topics.entry(message.topic.clone()).or_default().push(message);
     }
     for (topic, messages) in topics {
-        println!("\n{} messages went out as {topic}, the last one:", messages.len());
+        say!("\n{} messages went out as {topic}, the last one:", messages.len());
         let last = messages.last().map(|message| String::from_utf8_lossy(&message.body));
-        println!("  {}", last.unwrap_or_default());
+        say!("  {}", last.unwrap_or_default());
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::config::Config;
-use freshmaker::backend::Storage;
+use crate::out::say;
+use freshmaker::backend::{Remedy, Storage};
 use freshmaker::engine::EngineBuilder;
 use freshmaker::time::Timestamp;
 use freshmaker_sql::{PostgresConfig, PostgresServer, PostgresStorage, PostgresTables, SqliteStorage};
@@ -34,9 +35,17 @@ impl Stored {
         }
     }
 
-    pub(crate) fn open(&self) -> Result<Arc<dyn Storage>> {
+    /// Opens it; `makes` a file that is not there.
+    pub(crate) fn open(&self, makes: bool) -> Result<Arc<dyn Storage>> {
         Ok(match self {
-            Self::File(path) => Arc::new(SqliteStorage::open(path)?),
+            Self::File(path) if makes => Arc::new(SqliteStorage::open(path)?),
+            Self::File(path) => match SqliteStorage::open_existing(path) {
+                Err(error) if error.remedy == Remedy::NotFound => {
+                    let text = "no service has kept anything in this file yet; `state` in the configuration names it";
+                    return Err(format!("{}: {text}", path.display()).into());
+                }
+                opened => Arc::new(opened?),
+            },
             Self::Postgres { config, .. } => Arc::new(PostgresStorage::new(config)?),
         })
     }
@@ -49,12 +58,12 @@ impl Stored {
                 PostgresStorage::new(config)?.check().await?.tables == PostgresTables::Current
             }
         };
-        exists.then(|| self.open()).transpose()
+        exists.then(|| self.open(false)).transpose()
     }
 
     /// Sets the storage of an engine, and its name among those that share it.
-    pub(crate) fn given_to(&self, builder: EngineBuilder) -> Result<EngineBuilder> {
-        let builder = builder.storage(self.open()?);
+    pub(crate) fn given_to(&self, builder: EngineBuilder, makes: bool) -> Result<EngineBuilder> {
+        let builder = builder.storage(self.open(makes)?);
         Ok(match self {
             Self::File(_) => builder,
             Self::Postgres { replica, .. } => builder.replica(replica.as_str()),
@@ -66,14 +75,11 @@ impl Stored {
         let Self::Postgres { config, .. } = self else {
             return Err("the configuration has no [storage.postgres] to move to".into());
         };
-        if !file.is_file() {
-            return Err(format!("{}: there is no such file", file.display()).into());
-        }
-        let moved = PostgresStorage::new(config)?.import(&SqliteStorage::open(file)?).await?;
+        let moved = PostgresStorage::new(config)?.import(&SqliteStorage::open_existing(file)?).await?;
         for (table, rows) in moved {
-            println!("{rows:8} {table}");
+            say!("{rows:8} {table}");
         }
-        println!("both are consistent; {} can be put away", file.display());
+        say!("both are consistent; {} can be put away", file.display());
         Ok(true)
     }
 

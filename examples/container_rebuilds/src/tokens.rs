@@ -1,6 +1,7 @@
 //! Tokens of programs that use the REST interfaces. The first one can only be made here.
 
 use crate::Result;
+use crate::out::say;
 use freshmaker::client::Client;
 use freshmaker_web::{NewToken, Role, TokenInfo, Tokens};
 use std::time::Duration;
@@ -39,6 +40,13 @@ impl Act {
     }
 }
 
+impl Act {
+    /// Whether it may come before the first service.
+    pub(crate) fn is_first(&self) -> bool {
+        matches!(self, Self::Create { .. })
+    }
+}
+
 fn role(name: &str) -> std::result::Result<Role, String> {
     let found = Role::ALL.iter().find(|role| role.as_str() == name);
     let names: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
@@ -48,7 +56,7 @@ fn role(name: &str) -> std::result::Result<Role, String> {
 fn line(token: &TokenInfo) {
     let TokenInfo { id, name, roles, created_by, expires_at, .. } = token;
     let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
-    println!("{id} {name} [{}] until {expires_at}, by {created_by}", roles.join(","));
+    say!("{id} {name} [{}] until {expires_at}, by {created_by}", roles.join(","));
 }
 
 pub(crate) async fn run(client: Client, act: Act) -> Result<bool> {
@@ -57,7 +65,7 @@ pub(crate) async fn run(client: Client, act: Act) -> Result<bool> {
         Act::Create { name, roles, days, by } => {
             let lifetime = Duration::from_secs(u64::from(days) * 86_400);
             let issued = tokens.issue(NewToken::new(name, roles, lifetime), &by).await?;
-            println!("{}", issued.token);
+            say!("{}", issued.token);
             eprintln!("id {}, valid until {}; it is not shown again", issued.info.id, issued.info.expires_at);
         }
         Act::List => {
@@ -75,7 +83,7 @@ pub(crate) async fn run(client: Client, act: Act) -> Result<bool> {
             if !tokens.revoke(&id).await? {
                 return Err(format!("there is no token {id}").into());
             }
-            println!("revoked {id}");
+            say!("revoked {id}");
         }
     }
     Ok(true)

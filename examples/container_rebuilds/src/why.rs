@@ -1,18 +1,24 @@
 //! Why an image was rebuilt or not.
 
 use crate::Result;
-use freshmaker::client::Client;
+use crate::out::say;
+use crate::wires::Wires;
 
 /// So many of the latest events about an image are shown.
 const EVENTS: u32 = 5;
 
-/// Says what is stored about an image, as text or as JSON.
-pub(crate) async fn why(client: &Client, name: &str, json: bool) -> Result<bool> {
-    let why = client.why(name, EVENTS).await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&why)?);
-    } else {
-        print!("{why}");
+/// Says what is stored about an image, as text or as JSON; whether anything is.
+pub(crate) async fn why(wires: &Wires, name: &str, json: bool) -> Result<bool> {
+    let client = wires.client()?;
+    let mut why = client.why(name, EVENTS).await?;
+    // What is stored has the name that the catalog gives it.
+    if let Some(known) = wires.catalog.canonical(&name.into()).filter(|_| why.events.is_empty()) {
+        why = client.why(known.as_str(), EVENTS).await?;
     }
-    Ok(true)
+    if json {
+        say!("{}", serde_json::to_string_pretty(&why)?);
+    } else {
+        say!("{}", why.to_string().trim_end());
+    }
+    Ok(!why.events.is_empty())
 }

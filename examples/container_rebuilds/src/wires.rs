@@ -103,7 +103,7 @@ impl Wires {
     }
 
     fn service(self) -> Result<EngineBuilder> {
-        let mut builder = self.building(self.builder()?)?;
+        let mut builder = self.building(self.builder(true)?)?;
         if let Some(bus) = self.bus {
             builder = builder.bus("fedora-messaging", bus);
         }
@@ -159,11 +159,16 @@ impl Wires {
 
     /// A way to what is stored, beside a service that runs or without one.
     pub(crate) fn client(&self) -> Result<Client> {
-        Ok(self.builder()?.build()?.client())
+        Ok(self.builder(false)?.build()?.client())
     }
 
-    fn builder(&self) -> Result<EngineBuilder> {
-        self.stored.given_to(self.deciding()?)
+    /// The same for what may come before the first service: what is not there is made.
+    pub(crate) fn first_client(&self) -> Result<Client> {
+        Ok(self.builder(true)?.build()?.client())
+    }
+
+    fn builder(&self, makes: bool) -> Result<EngineBuilder> {
+        self.stored.given_to(self.deciding()?, makes)
     }
 
     /// Who decides, and by what.

@@ -94,3 +94,14 @@ fn files_of_logins_that_cannot_work_are_found() {
     let (good, said) = check(directory.path(), &format!("{HUB}authtype = noauth\n"), "", odcs);
     assert!(good && said.contains("warning odcs: anonymous: it cannot make repositories"), "{said}");
 }
+
+/// As with `| head`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_container_rebuilds"));
+    let output = command.arg("--help").stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}

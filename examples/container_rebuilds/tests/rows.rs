@@ -34,7 +34,7 @@ impl Place {
         let place = Self { directory: tempfile::tempdir().unwrap(), builds: Arc::default() };
         let write = |name: &str, text: &str| std::fs::write(place.path(name), text).unwrap();
         write("koji.conf", "[test]\nserver = http://127.0.0.1:1/hub\nauthtype = noauth\n");
-        write("catalog.toml", "");
+        write("catalog.toml", "[[artifact]]\nname = \"site\"\nkind = \"rpm\"\naliases = [\"homepage\"]\n");
         write(
             "container_rebuilds.toml",
             "state = \"state.sqlite\"\ncatalog = \"catalog.toml\"\n[koji]\nfile = \"koji.conf\"\nprofile = \"test\"\n",
@@ -93,10 +93,16 @@ fn broken() -> Observed {
 #[tokio::test(flavor = "multi_thread")]
 async fn why_an_image_was_rebuilt_or_not_is_told() {
     let place = Place::new();
-    let (good, said) = place.ask(&["why", SHOP]).await;
-    assert!(good && said.starts_with(&format!("nothing is stored about {SHOP}: ")), "{said}");
+    for command in [&["why", SHOP][..], &["show"], &["cancel", "1"], &["token", "list"]] {
+        let (good, said) = place.ask(command).await;
+        assert!(!good && said.contains("no service has kept anything in this file yet"), "{command:?}: {said}");
+        assert!(!place.path("state.sqlite").exists(), "a mistyped name makes no database");
+    }
     place.builds.hold(&SHOP.into());
     let engine = place.engine();
+    engine.client().overview().await.unwrap();
+    let (good, said) = place.ask(&["why", SHOP]).await;
+    assert!(!good && said.starts_with(&format!("nothing is stored about {SHOP}: ")), "{said}");
     let client = engine.client();
     let story = async {
         let event = send(&client, "base").await;
@@ -107,6 +113,12 @@ async fn why_an_image_was_rebuilt_or_not_is_told() {
         assert!(said.contains("site: rebuilt because base is rebuilt (") && said.contains(&chain), "{said}");
         assert!(said.contains(&format!("it waits for {SHOP} (build ")), "{said}");
         assert!(said.contains("which is being built by koji, since "), "{said}");
+
+        let (good, told) = place.ask(&["check-state"]).await;
+        assert!(good && told == "what is stored is consistent\n", "{told}");
+        // By another name that the catalog has for it.
+        let (good, other) = place.ask(&["why", "homepage"]).await;
+        assert!(good && other.contains(&chain), "{other}");
 
         // By the name in the NVR.
         let (good, said) = place.ask(&["why", "vendor"]).await;

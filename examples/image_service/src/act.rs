@@ -65,6 +65,7 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
             format!("{} is not rebuilt until `image_service release {image}`", image.familiar())
         }
         Act::Release { image } => release(&site, &records, &image).await?,
+        Act::CheckState => return check_state(directory, &client).await,
         Act::DeadLetters { requeue: None } => return dead_letters(directory, &client).await,
         Act::DeadLetters { requeue: Some(id) } => {
             let source = source_of_letter(&client, &id).await?;
@@ -85,6 +86,15 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
     };
     answer(directory, &json!({ "done": done }), &format!("{done}\n"))?;
     Ok(Outcome::Good)
+}
+
+/// Tells what in the storage contradicts itself or cannot be read.
+async fn check_state(directory: &Directory, client: &Client) -> Result<Outcome> {
+    let violations = client.check_consistency().await?;
+    let text: String = violations.iter().map(|violation| format!("{violation}\n")).collect();
+    let good = violations.is_empty();
+    answer(directory, &violations, if good { "what is stored is consistent\n" } else { &text })?;
+    Ok(if good { Outcome::Good } else { Outcome::Failed })
 }
 
 /// Ends a hold of an image, by any of its names; also of one that the tree does not have any more.

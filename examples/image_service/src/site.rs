@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config::Config;
 use crate::git::{self, Checkouts, Held};
 use crate::records::Records;
-use freshmaker::backend::Storage;
+use freshmaker::backend::{Remedy, Storage};
 use freshmaker::client::Client;
 use freshmaker_local::files::manifest::Manifest;
 use freshmaker_local::files::{FilesCatalog, FilesError, tree};
@@ -55,11 +55,13 @@ impl Site {
 
     /// Returns a client of the storage of a service that has run at least once.
     pub(crate) async fn client(&self) -> Result<Client> {
-        if !self.database().is_file() {
-            let place = self.directory.display();
-            return Err(format!("{place}: no service has run here yet; `image_service serve {place}` starts it").into());
+        match SqliteStorage::open_existing(self.database()) {
+            Err(error) if error.remedy == Remedy::NotFound => {
+                let place = self.directory.display();
+                Err(format!("{place}: no service has run here yet; `image_service serve {place}` starts it").into())
+            }
+            opened => Ok(Client::new(Arc::new(opened?))),
         }
-        Ok(Client::new(self.storage().await?))
     }
 
     /// Takes the lock that an engine holds on the database while it runs.

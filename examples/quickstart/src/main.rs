@@ -9,6 +9,7 @@ mod demo;
 mod display;
 mod init;
 mod lookalike;
+#[path = "../../shared/out.rs"]
 mod out;
 mod progress;
 mod scan;

@@ -184,6 +184,45 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_is_over() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_renewed_is_an_outage() {
+    let world = World::new();
+    let log = Log::default();
+    let _logged = log.begin();
+    let engine = engine(&world, &Trouble::with("lease", Mood::Fails(Remedy::Unavailable), 2));
+    engine.run_until(world.clock.sleep(Duration::from_secs(60))).await.unwrap();
+    let lines = ["a backend failed; trying again", "a backend works again"].map(|text| log.lines(text));
+    assert_eq!((log.lines("\"lease\""), lines), (2, [1, 1]));
+}
+
+/// What is published is not stored as published: that is not the fault of the bus.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_that_of_who_has_failed() {
+    let world = World::new();
+    let log = Log::default();
+    let _logged = log.begin();
+    let trouble = Trouble::about("commit", Mood::Fails(Remedy::Unavailable), "Position(");
+    let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble };
+    let engine = world.builder().storage(Arc::new(storage)).on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    engine.run_until(until(|| async { builds(&client).await == ["app DONE", "site DONE"] })).await.unwrap();
+    assert_eq!((log.lines("backend=\"storage\""), log.lines("backend=\"bus\"")), (1, 0));
+}
+
+/// A storage that takes nothing from this user refuses no message: it is repeated until it does.
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_cannot_be_written_costs_nothing_but_time() {
+    let world = World::new();
+    on_troubled(&world);
+    let trouble = Trouble::with("commit", Mood::Fails(Remedy::Unsupported), 20);
+    let engine = engine(&world, &trouble);
+    world.bus.send(message("1", "test.pushed", r#"{"image": "base"}"#));
+    world.settle(&engine).await;
+    assert_eq!(builds(&engine.client()).await, ["app DONE", "site DONE"]);
+    assert_eq!(engine.client().overview().await.unwrap().messages_dead, 0);
+}
+
 /// A storage that cannot read what belongs to one build.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_delays_only_what_needs_it() {

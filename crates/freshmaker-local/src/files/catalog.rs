@@ -182,7 +182,11 @@ impl FilesCatalog {
         self.canonical(name).cloned().ok_or_else(|| self.not_found(name))
     }
 
-    fn canonical(&self, name: &ArtifactId) -> Option<&ArtifactId> {
+    /// The name that an artifact has in plans, by any of its names: by an alias of the manifest, or
+    /// by a reference of an image, such as `reg/base:1` or `docker.io/library/base`. `None` if
+    /// there is no such artifact.
+    #[must_use]
+    pub fn canonical(&self, name: &ArtifactId) -> Option<&ArtifactId> {
         self.graph.canonical(name).or_else(|| {
             let image: ImageReference = name.as_str().parse().ok()?;
             let followed = || image.tag().and_then(|_| self.graph.canonical(&(&image.without_digest()).into()));

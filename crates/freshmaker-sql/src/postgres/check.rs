@@ -1,9 +1,7 @@
 use super::pool::{Pool, must_keep_settings};
 use super::{Db, MIGRATIONS};
-use crate::versions::is_newer;
-use diesel::migration::{Migration, MigrationSource};
+use crate::versions::{Tables, tables};
 use freshmaker::backend::{Error, Remedy, Result, with_causes};
-use std::collections::BTreeSet;
 use std::fmt;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
@@ -73,15 +71,12 @@ async fn ask(pool: &Pool, client: &Client) -> Result<PostgresServer> {
 /// How far the tables are that are there.
 async fn applied(pool: &Pool, client: &Client) -> Result<PostgresTables> {
     let rows = rows(pool, client, "SELECT version FROM __diesel_schema_migrations").await?;
-    let applied: BTreeSet<_> = rows.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect();
-    let known = MigrationSource::<Db>::migrations(&MIGRATIONS)
-        .map_err(|error| Error::new(Remedy::Unavailable, "migration", error))?;
-    let known: BTreeSet<_> = known.iter().map(|known| known.name().version().to_string()).collect();
-    match applied.difference(&known).next() {
-        Some(newer) => Err(is_newer(newer)),
-        None if applied == known => Ok(PostgresTables::Current),
-        None => Ok(PostgresTables::Older),
-    }
+    let applied = rows.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect();
+    Ok(match tables::<Db>(applied, &MIGRATIONS)? {
+        Tables::Missing => PostgresTables::Missing,
+        Tables::Older => PostgresTables::Older,
+        Tables::Current => PostgresTables::Current,
+    })
 }
 
 async fn rows(pool: &Pool, client: &Client, asked: &str) -> Result<Vec<SimpleQueryRow>> {

@@ -7,7 +7,7 @@ use super::prepared::{AtMost, at_most};
 use super::{Connection, Db, Failure, MIGRATIONS, failed, lost};
 use crate::progress::BuildProgress;
 use crate::schema::{attempts, builds, events, partitions, runs, sequences};
-use crate::versions::upgrade;
+use crate::versions::{Tables, applied, tables, upgrade};
 use diesel::connection::SimpleConnection;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -596,8 +596,22 @@ pub(super) fn taken(_: &mut Connection, record: &AttemptRecord, why: &dyn Databa
     Ok(conflict(format!("attempt {}: another attempt of build {} is live", record.id, record.build)))
 }
 
+/// How far the tables of the schema are. Nothing has to be made for that, so that a user without
+/// the right to do so can have tables of this version.
+fn stand(connection: &mut Connection) -> Result<Tables> {
+    let there = diesel::dsl::sql::<Bool>("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL");
+    if !there.get_result::<bool>(connection).map_err(failed)? {
+        return Ok(Tables::Missing);
+    }
+    let applied = applied::table.select(applied::version).load(connection).map_err(failed)?;
+    tables::<Db>(applied, &MIGRATIONS)
+}
+
 /// Brings the tables up to this version, in one transaction, while nobody else does.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
+    if stand(connection)? == Tables::Current {
+        return Ok(());
+    }
     let migrated = connection.transaction(|connection| {
         let patient = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'; \
                        SET LOCAL idle_in_transaction_session_timeout = 0";

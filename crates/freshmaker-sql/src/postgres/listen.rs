@@ -5,7 +5,7 @@ use super::pool::Pool;
 use diesel::connection::SimpleConnection;
 use freshmaker::backend::{Error, Remedy, Result, with_causes};
 use std::future::{pending, poll_fn};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -117,9 +117,15 @@ impl Listener {
                     let from = told.payload().rsplit_once('/');
                     from.is_some_and(|(told, from)| told == schema && from.parse() != Ok(me))
                 };
+                let deaf = AtomicBool::new(false);
                 loop {
-                    if let Err(error) = listen(&pool, &heard, &concerns).await {
-                        tracing::warn!(%error, "hears nothing of other processes; trying again");
+                    if let Err(error) = listen(&pool, &heard, &deaf, &concerns).await {
+                        // An outage is told when it begins and when it ends.
+                        if deaf.swap(true, Ordering::SeqCst) {
+                            tracing::debug!(%error, "still hears nothing of other processes");
+                        } else {
+                            tracing::warn!(%error, "hears nothing of other processes; trying again");
+                        }
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -142,7 +148,12 @@ impl Listener {
 }
 
 /// Listens until the connection is lost.
-async fn listen(pool: &Pool, heard: &Heard, concerns: &(impl Fn(&Notification) -> bool + Sync)) -> Result<()> {
+async fn listen(
+    pool: &Pool,
+    heard: &Heard,
+    deaf: &AtomicBool,
+    concerns: &(impl Fn(&Notification) -> bool + Sync),
+) -> Result<()> {
     let (client, mut connection) = pool.open().await?;
     let failed = |error: tokio_postgres::Error| Error::new(Remedy::Unavailable, &pool.place, with_causes(&error));
     let hearing = async {
@@ -158,6 +169,9 @@ async fn listen(pool: &Pool, heard: &Heard, concerns: &(impl Fn(&Notification) -
     let asking = async {
         if let Err(error) = client.batch_execute(&format!("LISTEN {CHANNEL}")).await {
             return Err(failed(error));
+        }
+        if deaf.swap(false, Ordering::SeqCst) {
+            tracing::warn!("hears of other processes again");
         }
         // Something may have been told before.
         heard.tell();

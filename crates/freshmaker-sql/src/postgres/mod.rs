@@ -29,7 +29,7 @@ use self::dialect::{Now, of_one_moment};
 use self::listen::Listener;
 use self::load::Stored;
 use self::pool::{Pool, Use};
-use crate::{progress, rows, schema};
+use crate::{progress, rows, schema, text};
 use async_trait::async_trait;
 use diesel::pg::Pg;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};

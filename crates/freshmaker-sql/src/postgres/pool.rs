@@ -141,8 +141,8 @@ fn refused(place: &str, error: &tokio_postgres::Error) -> Error {
 }
 
 fn through_a_pooler(place: &str) -> Error {
-    let text = "a pooler in between does not keep the settings of a session: connect to the server itself, or to a \
-                pooler in session mode that passes `options` on";
+    let text = "a pooler in between, such as PgBouncer, does not keep the settings of a session: connect to the server \
+                itself";
     Error::new(Remedy::Unsupported, place, text)
 }
 

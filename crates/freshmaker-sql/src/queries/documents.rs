@@ -3,6 +3,7 @@
 use super::dialect::{self, Now, immediately};
 use super::rows::Place;
 use super::schema::documents;
+use super::text::StoredText;
 use super::{Connection, Here, failed};
 use async_trait::async_trait;
 use diesel::{
@@ -18,10 +19,10 @@ use freshmaker::time::{from_micros, to_micros};
 #[diesel(table_name = documents)]
 struct DocumentRow {
     number: i64,
-    kind: String,
-    id: String,
+    kind: StoredText,
+    id: StoredText,
     version: i64,
-    body: String,
+    body: StoredText,
     created_at: i64,
     expires_at: Option<i64>,
 }
@@ -46,8 +47,8 @@ impl DocumentRow {
             body: place.json("body", &self.body)?,
             created_at: from_micros(self.created_at),
             expires_at: self.expires_at.map(from_micros),
-            kind: self.kind,
-            id: self.id,
+            kind: place.text("kind", self.kind)?,
+            id: place.text("id", self.id)?,
         })
     }
 }

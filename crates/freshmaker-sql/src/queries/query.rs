@@ -1,13 +1,14 @@
 use super::dialect::{self, Now, among};
 use super::prepared::at_most;
 use super::rows::{
-    AttemptRow, BuildRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow, inbox_number, inbox_state,
-    mode_number, moment,
+    AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, NotificationRow, Place, TransitionRow,
+    inbox_number, inbox_state, mode_number, moment,
 };
 use super::schema::{
     attempts, build_causes, build_deps, builds, events, inbox, notifications, partitions, plans, positions, runs,
     tallies, transitions,
 };
+use super::text::StoredText;
 use super::write::number;
 use super::{Connection, failed};
 use diesel::dsl::{max, min};
@@ -126,7 +127,9 @@ pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, no
     let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let priorities = attempts::table.inner_join(builds::table).filter(attempts::live.eq(true));
     let priorities = priorities.select((attempts::system, builds::priority));
-    for (system, priority) in priorities.load::<(String, i64)>(connection).map_err(failed)? {
+    for (system, priority) in priorities.load::<(StoredText, i64)>(connection).map_err(failed)? {
+        // The attempt itself is reported.
+        let Ok(system) = system.into_string() else { continue };
         started.entry(system).or_default().push(priority);
     }
     started.values_mut().for_each(|priorities| priorities.sort_unstable());
@@ -161,7 +164,10 @@ fn ready(
         // One step in the index for each system, however long its queue is.
         let next = builds::table.filter(is_ready).select(min(builds::system)).into_boxed();
         let next = if let Some(last) = &last { next.filter(builds::system.gt(last)) } else { next };
-        let Some(system) = next.get_result::<Option<String>>(connection).map_err(failed)? else { break };
+        let Some(system) = next.get_result::<Option<StoredText>>(connection).map_err(failed)? else { break };
+        // What is behind a name that cannot be read cannot be asked for.
+        let place = Place { table: "builds of system", id: &system.clone() };
+        let Some(system) = readable(place.text("system", system), unreadable) else { break };
         let line = builds::table
             .filter(is_ready.and(builds::system.eq(&system)))
             .filter(builds::not_before.is_null().or(builds::not_before.le(at)).or(builds::not_before.gt(latest)))
@@ -183,10 +189,10 @@ pub(super) fn durations(connection: &mut Connection, mode: BuildMode, limit: u32
         .filter(attempts::live.eq(false).and(succeeded).and(builds::mode.eq(mode_number(mode))))
         .order((attempts::unobserved_since.desc(), attempts::id.desc()))
         .select((builds::artifact, builds::kind, attempts::intent_at, attempts::unobserved_since));
-    let rows = at_most(rows, limit).load::<(String, i16, i64, i64)>(connection).map_err(failed)?;
+    let rows = at_most(rows, limit).load::<(StoredText, i16, i64, i64)>(connection).map_err(failed)?;
     // A row that cannot be read is no observation.
-    let observation = |(artifact, kind, from, to): (String, i16, i64, i64)| {
-        let kind = ArtifactKind::from_number(kind)?;
+    let observation = |(artifact, kind, from, to): (StoredText, i16, i64, i64)| {
+        let (artifact, kind) = (artifact.into_string().ok()?, ArtifactKind::from_number(kind)?);
         let duration = Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
         Some(Observation { artifact: artifact.into(), kind, duration })
     };
@@ -201,12 +207,12 @@ pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {
     }
     let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     for ((subject, state), amount) in sums {
-        let place = Place { table: "tallies", id: &subject };
         let amount = u64::try_from(amount).unwrap_or(0);
+        // A row in a state that there is not is unreadable: it is reported where rows are read.
         match subject.as_str() {
-            "inbox" => messages.push((place.coded("state", state, inbox_state)?, amount)),
-            "events" => events.push((place.coded("state", state, EventState::from_number)?, amount)),
-            _ => builds.push((place.coded("state", state, BuildState::from_number)?, amount)),
+            "inbox" => messages.extend(inbox_state(state).map(|state| (state, amount))),
+            "events" => events.extend(EventState::from_number(state).map(|state| (state, amount))),
+            _ => builds.extend(BuildState::from_number(state).map(|state| (state, amount))),
         }
     }
     Ok(overview(messages, events, builds, unpublished(connection)?))
@@ -231,7 +237,7 @@ fn next_due(connection: &mut Connection, at: i64) -> Result<Option<i64>> {
 }
 
 pub(super) fn plan(connection: &mut Connection, event: EventId) -> Result<Option<Plan>> {
-    let body = plans::table.find(event.0).select(plans::body).get_result::<String>(connection);
+    let body = plans::table.find(event.0).select(plans::body).get_result::<StoredText>(connection);
     let body = body.optional().map_err(failed)?;
     body.map(|body| Place { table: "plans", id: &event }.json("body", &body)).transpose()
 }
@@ -239,15 +245,19 @@ pub(super) fn plan(connection: &mut Connection, event: EventId) -> Result<Option
 pub(super) fn check_consistency(connection: &mut Connection) -> Result<Vec<Violation>> {
     let (mut check, mut unreadable) = (ConsistencyCheck::default(), Vec::new());
     check_rows(connection, &mut check, &mut unreadable)?;
-    let edges = build_deps::table.select((build_deps::child, build_deps::parent, build_deps::satisfied));
-    for row in edges.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
-        let (child, parent, satisfied) = row.map_err(failed)?;
-        check.dependency(BuildId(child), BuildId(parent), satisfied);
+    let edges = build_deps::table.select(DependencyRow::as_select());
+    for row in edges.load_iter::<DependencyRow, _>(connection).map_err(failed)? {
+        let row = row.map_err(failed)?;
+        let (parent, child) = row.key();
+        check.dependency(BuildId(child), BuildId(parent), row.satisfied);
+        readable(row.record(), &mut unreadable);
     }
-    let causes = build_causes::table.select((build_causes::build, build_causes::event, build_causes::live));
-    for row in causes.load_iter::<(i64, i64, bool), _>(connection).map_err(failed)? {
-        let (build, event, live) = row.map_err(failed)?;
-        check.cause(BuildId(build), EventId(event), live);
+    let causes = build_causes::table.select(CauseRow::as_select());
+    for row in causes.load_iter::<CauseRow, _>(connection).map_err(failed)? {
+        let row = row.map_err(failed)?;
+        let (build, event) = row.key();
+        check.cause(BuildId(build), EventId(event), row.live);
+        readable(row.record(), &mut unreadable);
     }
     let history = transitions::table
         .order((transitions::aggregate, transitions::id, transitions::version))
@@ -257,9 +267,9 @@ pub(super) fn check_consistency(connection: &mut Connection) -> Result<Vec<Viola
             check.transition(row.of, row.version, row.from.as_deref(), &row.to);
         }
     }
-    let mut found = check.finish();
-    found.extend(unreadable);
-    Ok(found)
+    // First, because much of the rest follows from what cannot be read.
+    unreadable.extend(check.finish());
+    Ok(unreadable)
 }
 
 fn check_rows(
@@ -269,21 +279,37 @@ fn check_rows(
 ) -> Result<()> {
     let rows = events::table.select(EventRow::as_select());
     for row in rows.load_iter::<EventRow, _>(connection).map_err(failed)? {
-        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        let row = row.map_err(failed)?;
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         let EventRecord { id, state, version, builds_open, builds_done, builds_failed, .. } = row;
         check.event(id, EventFacts { state, version, builds_open, builds_done, builds_failed });
     }
     let rows = builds::table.select(BuildRow::as_select());
     for row in rows.load_iter::<BuildRow, _>(connection).map_err(failed)? {
-        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        let row = row.map_err(failed)?;
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         let BuildRecord { id, state, version, pending, done_at, cancel_at, .. } = row;
         let (done_at, canceled) = (done_at.is_some(), cancel_at.is_some());
         check.build(id, BuildFacts { state, version, pending, done_at, canceled });
     }
     let rows = attempts::table.select(AttemptRow::as_select());
     for row in rows.load_iter::<AttemptRow, _>(connection).map_err(failed)? {
-        let Some(row) = readable(row.map_err(failed)?.record(), unreadable) else { continue };
+        let row = row.map_err(failed)?;
+        let Some(row) = checked((row.key(), row.record()), check, unreadable) else { continue };
         check.attempt(row.id, AttemptFacts { state: row.state, version: row.version, build: row.build });
     }
     Ok(())
+}
+
+/// The record of a row; or `None`, and a note that the row is there and cannot be read.
+fn checked<T>(
+    (key, record): (RowKey, Result<T>),
+    check: &mut ConsistencyCheck,
+    unreadable: &mut Vec<Violation>,
+) -> Option<T> {
+    let record = readable(record, unreadable);
+    if record.is_none() {
+        check.unreadable(key);
+    }
+    record
 }

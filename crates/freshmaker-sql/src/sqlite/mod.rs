@@ -24,13 +24,14 @@ mod tests;
 mod write;
 
 use self::load::Stored;
-use crate::versions::upgrade;
-use crate::{progress, rows, schema};
+use self::place::Identity;
+use crate::versions::{Tables, applied, tables, upgrade};
+use crate::{progress, rows, schema, text};
 use async_trait::async_trait;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
-use diesel::{Connection as _, SqliteConnection};
+use diesel::{Connection as _, QueryDsl, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use freshmaker::backend::{
     Claim, Clock, Documents, Error, Lease, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep,
@@ -67,6 +68,8 @@ const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; P
 /// is resolved first, so that a file has one lock, whatever names it has; a file with several hard
 /// links is refused. Files that are made here can be read and written by their owner only.
 ///
+/// If the file is moved, removed or replaced while it is open, every call fails until it is back.
+///
 /// Calls run to their end on a blocking thread, even if their future is dropped, so no transaction
 /// stays open. They need a tokio runtime.
 ///
@@ -86,6 +89,8 @@ pub struct SqliteStorage {
 
 struct Session {
     connection: SqliteConnection,
+    /// The file that is open; `None` is in memory.
+    file: Option<Identity>,
     /// The lock of the engine, while this storage has it.
     lock: Option<File>,
 }
@@ -103,9 +108,29 @@ impl SqliteStorage {
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if the file cannot be opened,
     /// [`Unsupported`](Remedy::Unsupported) if its path is not UTF-8 or if it has several hard
-    /// links.
+    /// links, [`Conflict`](Remedy::Conflict) if an engine has another file open that was at this
+    /// path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = place::resolve(path.as_ref())?;
+        Self::at(place::resolve(path.as_ref(), true)?)
+    }
+
+    /// Opens a file that is there, and makes none: for programs that ask.
+    ///
+    /// ```
+    /// use freshmaker::backend::Remedy;
+    /// use freshmaker_sql::SqliteStorage;
+    ///
+    /// let error = SqliteStorage::open_existing("no-such.sqlite").unwrap_err();
+    /// assert_eq!(error.remedy, Remedy::NotFound);
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotFound`](Remedy::NotFound) if there is no such file, else as for [`open`](Self::open).
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
+        Self::at(place::resolve(path.as_ref(), false)?)
+    }
+
+    fn at(path: PathBuf) -> Result<Self> {
         Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
     }
 
@@ -135,7 +160,10 @@ impl SqliteStorage {
         let running = tokio::task::spawn_blocking(move || {
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
             session.mend(path.as_deref())?;
-            work(&mut session)
+            let done = work(&mut session)?;
+            // Only now: what was written into a file that is not there any more is not stored.
+            session.must_be_at(path.as_deref())?;
+            Ok(done)
         });
         running.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
     }
@@ -242,6 +270,10 @@ impl StorageUpkeep for SqliteStorage {
     async fn migrate(&self) -> Result<()> {
         self.run(|session| {
             let connection = &mut session.connection;
+            // A user who may only read has nothing to change then.
+            if stand(connection)? == Tables::Current {
+                return Ok(());
+            }
             // A migration may make a table anew that others refer to; the setting can only be
             // changed outside of a transaction.
             connection.batch_execute("PRAGMA foreign_keys = OFF").map_err(failed)?;
@@ -266,6 +298,8 @@ impl StorageUpkeep for SqliteStorage {
         let Some(from) = self.path.clone() else {
             return Err(Error::new(Remedy::Unsupported, PLACE, "a database in memory cannot be copied"));
         };
+        // What is at the path must be what is open.
+        self.run(|_| Ok(())).await?;
         let to = to.to_owned();
         let copying = tokio::task::spawn_blocking(move || place::copy(&from, &to));
         copying.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
@@ -274,7 +308,12 @@ impl StorageUpkeep for SqliteStorage {
 
 impl Session {
     fn open(path: Option<&Path>) -> Result<Arc<Mutex<Self>>> {
-        Ok(Arc::new(Mutex::new(Self { connection: connect(path)?, lock: None })))
+        let file = path.map(Identity::of).transpose()?;
+        Ok(Arc::new(Mutex::new(Self { connection: connect(path)?, file, lock: None })))
+    }
+
+    fn must_be_at(&self, path: Option<&Path>) -> Result<()> {
+        self.file.zip(path).map_or(Ok(()), |(file, path)| file.must_be_at(path))
     }
 
     /// SQLite takes a transaction back by itself when the disk is full, for example; the connection
@@ -284,9 +323,19 @@ impl Session {
             if path.is_none() {
                 return Err(unavailable(PLACE, "the database in memory is lost after an error within a transaction"));
             }
+            self.must_be_at(path)?;
             self.connection = connect(path)?;
         }
         Ok(())
+    }
+}
+
+/// How far the tables of a file are.
+fn stand(connection: &mut Connection) -> Result<Tables> {
+    match applied::table.select(applied::version).load(connection) {
+        Ok(applied) => tables::<Db>(applied, &MIGRATIONS),
+        Err(DieselError::DatabaseError(_, why)) if why.message().contains("no such table") => Ok(Tables::Missing),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -315,7 +364,7 @@ fn unavailable(place: impl fmt::Display, error: impl fmt::Display) -> Error {
 }
 
 /// What follows from an error of the database. Busy, full and broken disks are all to be tried
-/// again.
+/// again; a file that this user may not write stays so until somebody changes it.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {
@@ -334,6 +383,11 @@ fn failed(error: DieselError) -> Error {
             Error::new(Remedy::Rejected, PLACE, text)
         }
         _ if text.contains("is written once") => external_changed(text),
+        _ if text.contains("readonly database") => {
+            let text =
+                "it can be read, but not written: see whose the file and its directory are, and who may write them";
+            Error::new(Remedy::Unsupported, PLACE, text)
+        }
         _ if text.contains("malformed") || text.contains("not a database") => Error::new(Remedy::Corrupt, PLACE, text),
         _ => unavailable(PLACE, text),
     }

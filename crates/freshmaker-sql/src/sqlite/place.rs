@@ -4,29 +4,82 @@ use super::unavailable;
 use diesel::RunQueryDsl;
 use diesel::sql_types::Text;
 use freshmaker::backend::{Error, Remedy, Result};
+use rustix::fs::FlockOperation;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Makes the file if it is not there, and returns its path without symbolic links.
+/// Which file it is, whatever its names are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    number: u64,
+}
+
+impl Identity {
+    /// # Errors
+    /// `NotFound` if there is no file, `Unavailable` if it cannot be looked at.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let data = std::fs::metadata(path).map_err(|error| not_there(path, &error))?;
+        Ok(Self { device: data.dev(), number: data.ino() })
+    }
+
+    /// Whether this file is still the one at its path: an open file stays open when its name is
+    /// taken away, and what is written to it then is lost with it.
+    ///
+    /// # Errors
+    /// `Unavailable` if it is not.
+    pub(super) fn must_be_at(self, path: &Path) -> Result<()> {
+        if Self::of(path).is_ok_and(|found| found == self) {
+            return Ok(());
+        }
+        let text = "the file was moved, removed or replaced while it is open here, so nothing is stored: put it back, \
+                    or start this program again";
+        Err(unavailable(path.display(), text))
+    }
+}
+
+/// What is written into the lock.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.number)
+    }
+}
+
+fn not_there(path: &Path, error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(Remedy::NotFound, path.display().to_string(), "there is no such file")
+        }
+        _ => unavailable(path.display(), error),
+    }
+}
+
+/// Returns the path of a file without symbolic links; `makes` it if it is not there.
 ///
 /// The path is absolute, because SQLite gives a meaning to some relative ones (`:memory:`). Files
 /// that SQLite puts beside the database get the permissions of the database.
 ///
 /// # Errors
-/// `Unavailable` if the file cannot be made or found; `Unsupported` if it has several hard links:
-/// each would have a lock of its own.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
+/// `Unavailable` if the file cannot be made or found, `NotFound` if it is not to be made;
+/// `Unsupported` if it has several hard links: each would have a lock of its own. `Conflict` if an
+/// engine has another file at this path open, which was moved away: SQLite would mix the two up.
+pub(super) fn resolve(path: &Path, makes: bool) -> Result<PathBuf> {
+    must_be_that_of_the_engine(path)?;
     let place = || path.display().to_string();
-    // A file that is there is not opened: closing it again would drop the locks that SQLite holds
-    // on it for other connections of this process.
-    match ours().create_new(true).open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(unavailable(place(), error)),
-        Ok(_) => {}
+    if makes {
+        // A file that is there is not opened: closing it again would drop the locks that SQLite
+        // holds on it for other connections of this process.
+        match ours().create_new(true).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unavailable(place(), error)),
+            Ok(_) => {}
+        }
     }
-    let links = std::fs::metadata(path).map_err(|error| unavailable(place(), error))?.nlink();
+    let links = std::fs::metadata(path).map_err(|error| not_there(path, &error))?.nlink();
     if links > 1 {
         let text = format!("the file has {links} hard links, and a database must have one name");
         return Err(Error::new(Remedy::Unsupported, place(), text));
@@ -34,23 +87,46 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|error| unavailable(place(), error))
 }
 
+fn must_be_that_of_the_engine(path: &Path) -> Result<()> {
+    let lock = lock_of(&std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+    let (Ok(mut file), found) = (File::open(&lock), Identity::of(path).ok()) else { return Ok(()) };
+    let mut locked = String::new();
+    let read = file.read_to_string(&mut locked).is_ok();
+    // Without an engine there is nothing to mix up, and what it once had does not matter.
+    let same = found.is_some_and(|found| !read || locked.is_empty() || locked == found.to_string());
+    if same || rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(());
+    }
+    let text = "an engine has this database open, and its file was moved, removed or replaced: put it back, or stop \
+                the engine";
+    Err(Error::new(Remedy::Conflict, path.display().to_string(), text))
+}
+
 /// Takes the lock of an engine on the database at a resolved path.
 ///
 /// # Errors
 /// `Conflict` if another engine has it; `Unavailable` if the file cannot be made.
-pub(super) fn lock(path: &Path) -> Result<File> {
-    let mut name = OsString::from(path);
-    name.push(".lock");
-    let path = PathBuf::from(name);
+pub(super) fn lock(database: &Path) -> Result<File> {
+    let path = lock_of(database);
     let place = path.display().to_string();
-    let file = ours().open(&path).map_err(|error| unavailable(&place, error))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+    let mut file = ours().open(&path).map_err(|error| unavailable(&place, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(Remedy::Conflict, place, "another engine has this database: it holds the lock on this file"))
+            let text = "another engine has this database: it holds the lock on this file";
+            return Err(Error::new(Remedy::Conflict, place, text));
         }
-        Err(error) => Err(unavailable(place, error)),
+        Err(error) => return Err(unavailable(place, error)),
     }
+    let identity = Identity::of(database)?.to_string();
+    let noted = file.set_len(0).and_then(|()| file.write_all(identity.as_bytes()));
+    noted.map(|()| file).map_err(|error| unavailable(place, error))
+}
+
+fn lock_of(database: &Path) -> PathBuf {
+    let mut name = OsString::from(database);
+    name.push(".lock");
+    name.into()
 }
 
 /// Writes a copy of the database at `from`, as of one moment, into a new file.

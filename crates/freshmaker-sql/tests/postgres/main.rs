@@ -173,6 +173,33 @@ async fn a_check_says_what_is_there_and_changes_nothing() {
     assert_eq!(missing.remedy, Remedy::Unsupported, "{missing}");
 }
 
+/// Tables of this version need no right to make any: another user may have made them.
+#[tokio::test]
+async fn a_user_who_may_make_no_tables_can_use_those_that_there_are() {
+    let Some(place) = Place::new() else { return };
+    let client = place.client().await;
+    let role = format!("freshmaker_user_{}", std::process::id());
+    let (schema, run) = (&place.schema, async |text: String| client.batch_execute(&text).await.unwrap());
+    run(format!("CREATE ROLE {role} LOGIN PASSWORD 'word'; GRANT USAGE ON SCHEMA \"{schema}\" TO {role}")).await;
+    let url: tokio_postgres::Config = place::url().parse().unwrap();
+    let tokio_postgres::config::Host::Tcp(host) = &url.get_hosts()[0] else { panic!("this test needs a port") };
+    let port = url.get_ports().first().copied().unwrap_or(5432);
+    let name = url.get_dbname().unwrap();
+    let config = place.config_at(&format!("postgresql://{role}:word@{host}:{port}/{name}"));
+    let storage = PostgresStorage::new(&config).unwrap();
+    let none = storage.upkeep().migrate().await;
+    place.migrated().await;
+    run(format!("GRANT ALL ON ALL TABLES IN SCHEMA \"{schema}\" TO {role}")).await;
+    run(format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA \"{schema}\" TO {role}")).await;
+    let migrated = storage.upkeep().migrate().await;
+    let stored = storage.commit(Commit::unfenced(vec![RowChange::Receive(message(1))])).await;
+    drop(storage);
+    run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    assert!(none.is_err(), "it cannot make them");
+    migrated.unwrap();
+    stored.unwrap();
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
     let mut config = PostgresConfig::new("postgresql://me:hidden-word@127.0.0.1:1/nothing");

@@ -1,6 +1,8 @@
 //! A move from a file of SQLite.
 
 use crate::place::{Place, message, remedy};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use freshmaker::backend::{BuildFilter, EventFilter, NewDocument, Paging, Remedy, Storage};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{AttemptState, Commit, Observed, Output, RowChange, RowKey};
@@ -93,4 +95,58 @@ async fn a_move_is_refused_while_an_engine_runs() {
     assert_eq!(remedy(&refused), Some(Remedy::Conflict), "{refused:?}");
     other.release(run).await.unwrap();
     assert_eq!(database.import(&file).await.unwrap()["events"], 0, "an empty file can be moved, too");
+}
+
+/// What a move into the database says about a file in which `damage` was done.
+async fn refused(place: &Place, damage: &str) -> freshmaker::backend::Error {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.sqlite");
+    let file = SqliteStorage::open(&path).unwrap();
+    file.upkeep().migrate().await.unwrap();
+    file.commit(Commit::unfenced(vec![RowChange::Receive(message(1)), RowChange::Receive(message(2))])).await.unwrap();
+    let note = |id| NewDocument::new("note", id, serde_json::json!(1));
+    file.documents().put(note("1")).await.unwrap();
+    let mut beside = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    beside.batch_execute(damage).unwrap();
+    place.process().import(&file).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_move_names_each_row_that_is_in_its_way() {
+    let Some(place) = Place::new() else { return };
+    let history = "INSERT INTO transitions (aggregate, id, version, to_state, reason_code, reason_text, at, run, actor) \
+                   VALUES ('build', '7', 0, 'READY', '', '', 0, 0, 'engine'), ('build', '8', 0, 'READY', '', '', 0, 0, '?')";
+    let error = refused(&place, history).await;
+    assert_eq!(error.remedy, Remedy::Rejected);
+    let lines: Vec<_> = error.text.lines().collect();
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(lines[1].starts_with("  unreadable: transitions 8: actor: "), "first what cannot be read: {error}");
+    assert_eq!(lines[2], "  transition_row: build 7: has a history, but no row");
+    for (damage, told) in [
+        ("UPDATE inbox SET topic = CAST(x'fffe41' AS TEXT) WHERE message_id = '2'", "inbox: a row cannot be read"),
+        ("UPDATE inbox SET topic = 'a' || char(0) WHERE message_id = '2'", "inbox, id 2: "),
+        ("UPDATE documents SET version = 'one'", "documents, number 1: "),
+    ] {
+        let error = refused(&place, damage).await;
+        assert_eq!(error.remedy, Remedy::Rejected);
+        assert!(error.text.contains(told), "{told}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_others_or_of_an_older_version_is_not_moved() {
+    let Some(place) = Place::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.sqlite");
+    let file = SqliteStorage::open(&path).unwrap();
+    let error = place.process().import(&file).await.unwrap_err();
+    assert_eq!(error.remedy, Remedy::Rejected);
+    assert!(error.to_string().contains("no tables of ours"), "{error}");
+    let older = refused(
+        &place,
+        "DELETE FROM __diesel_schema_migrations WHERE version = (SELECT max(version) FROM __diesel_schema_migrations)",
+    );
+    let error = older.await;
+    assert_eq!(error.remedy, Remedy::Rejected);
+    assert!(error.to_string().contains("those of an older version"), "{error}");
 }

@@ -9,7 +9,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use freshmaker::backend::Overview;
+use freshmaker::backend::{NewDocument, Overview, Remedy};
+use freshmaker::client::Client;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
@@ -144,9 +145,7 @@ pub(crate) async fn readyz(State(web): State<Web>) -> Response {
 pub(crate) async fn checks(web: &Web) -> Vec<Check> {
     let storage = web.ask(web.client().overview()).await.map(drop);
     let documents = web.ask(web.tokens().list(None, 1)).await.map(drop);
-    // The smallest write: it needs the lock and the right of every write, and leaves nothing.
-    let writes = async { web.client().documents().await?.remove("web.readiness", "none").await };
-    let writes = web.ask(writes).await.map(drop);
+    let writes = web.ask(write(web.client())).await;
     let check = |name, result: Result<(), Problem>| {
         if let Err(problem) = &result {
             tracing::warn!(check = name, problem = problem.detail, "not ready");
@@ -154,4 +153,20 @@ pub(crate) async fn checks(web: &Web) -> Vec<Check> {
         Check { name, ok: result.is_ok(), problem: result.err().map(|problem| problem.code.title()) }
     };
     vec![check("storage", storage), check("documents", documents), check("writes", writes)]
+}
+
+/// The smallest write: it needs the lock, the right and the room of every write, and leaves
+/// nothing.
+async fn write(client: &Client) -> freshmaker::backend::Result<()> {
+    const PLACE: (&str, &str) = ("web.readiness", "write");
+    let documents = client.documents().await?;
+    // One may be left of a process that died just then.
+    let expected = documents.get(PLACE.0, PLACE.1).await?.map(|document| document.version);
+    let document = NewDocument { expected, ..NewDocument::new(PLACE.0, PLACE.1, serde_json::Value::Null) };
+    match documents.put(document).await {
+        // Somebody else writes the same at this moment.
+        Err(error) if error.remedy == Remedy::Conflict => return Ok(()),
+        put => put?,
+    };
+    documents.remove(PLACE.0, PLACE.1).await.map(drop)
 }

@@ -442,7 +442,7 @@ impl MessageView {
 /// Something that has not moved for a long time.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StuckView {
-    /// `message`, `build` or `bus`.
+    /// `message`, `build`, `bus`, or `row` for a stored row that cannot be read.
     pub(crate) what: &'static str,
     /// Its number or name.
     pub(crate) id: String,
@@ -466,6 +466,7 @@ impl From<Stuck> for StuckView {
                 ("build", build.to_string(), attempt.map(|attempt| attempt.as_str().to_owned()))
             }
             StuckSubject::Bus { bus, partition } => ("bus", format!("{bus}/{partition}"), None),
+            StuckSubject::Row(row) => ("row", row, None),
             other => ("other", format!("{other:?}"), None),
         };
         Self { what, id, attempt, since, cause: cause.into(), advice }

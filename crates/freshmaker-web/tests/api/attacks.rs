@@ -383,4 +383,14 @@ async fn a_storage_that_takes_no_write_is_not_ready() {
     assert_eq!(checks[0]["ok"], true, "{checks}");
     other.batch_execute("ROLLBACK").unwrap();
     assert_eq!(ready().await.status, 200);
+    // What SQLite says when it gets no further page.
+    let full = "CREATE TRIGGER no_room BEFORE INSERT ON documents BEGIN \
+                SELECT RAISE(ABORT, 'database or disk is full'); END";
+    other.batch_execute(full).unwrap();
+    let told = ready().await;
+    assert_eq!((told.status.as_u16(), &told.json()["checks"][2]["ok"]), (503, &json!(false)));
+    other.batch_execute("DROP TRIGGER no_room").unwrap();
+    assert_eq!(ready().await.status, 200);
+    let left = Client::new(Arc::new(freshmaker_sql::SqliteStorage::open(&path).unwrap()));
+    assert_eq!(left.documents().await.unwrap().list("web.readiness", None, 9).await.unwrap(), []);
 }

@@ -51,6 +51,7 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) enum Act {
     CheckConfig { online: bool },
+    CheckState,
     Plan { images: Vec<String>, format: Format },
     Send { images: Vec<String>, alone: bool, digest: Option<Digest>, by: String },
     Status { watch: bool },
@@ -108,6 +109,7 @@ fn command(mut given: Given) -> Result<Command, String> {
     let by = given.value("--by").or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
     let act = match name {
         "check-config" => Act::CheckConfig { online: given.flag("--online") },
+        "check-state" => Act::CheckState,
         "plan" => Act::Plan { format: format(&mut given, directory.json)?, images: given.words },
         "send" => {
             let digest = given.value("--digest").map(|text| digest(&text)).transpose()?;

@@ -46,10 +46,11 @@ const fn flag(name: &'static str, value: &'static str, about: &'static str) -> F
     Flag { name, value, about }
 }
 
-pub(super) const COMMANDS: [Spec; 23] = [
+pub(super) const COMMANDS: [Spec; 24] = [
     spec("init", "[DIR]", 0, 1, &["--registry", "--plain-http"], "write a commented image_service.toml"),
     spec("serve", "[DIR]", 0, 1, &["--registry", "--plain-http"], "keep the images of DIR fresh, until interrupted"),
     spec("check-config", "", 0, 0, &["--online"], "read everything, and say what cannot work"),
+    spec("check-state", "", 0, 0, &[], "compare all that is stored with itself, also while the service runs"),
     spec("plan", "IMAGE…", 1, ANY, &["--format"], "what would be rebuilt if these had changed; nothing is done"),
     spec("send", "IMAGE…", 1, ANY, &["--digest", "--alone", "--by"], "say that a base has changed, or rebuild images"),
     spec("status", "", 0, 0, &["--watch"], "the state of all images, and of the service"),

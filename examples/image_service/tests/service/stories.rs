@@ -136,6 +136,7 @@ async fn every_command_does_what_it_says() {
     world.good(&["retry", &events[0]["id"].to_string(), "--all"]);
     world.until("built", |status| is_idle(status) && world.builds_of("top") == 2).await;
     has(&world.good(&["dead-letters"]), "no dead letters");
+    has(&world.good(&["check-state"]), "what is stored is consistent");
     let copy = world.directory.path().join("copy.sqlite");
     world.good(&["backup", copy.to_str().unwrap()]);
     assert!(copy.is_file());
