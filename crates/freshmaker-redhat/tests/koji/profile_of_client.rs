@@ -120,7 +120,7 @@ fn machine(root: &Path, seed: u64) {
             write(certificate, "");
         }
     }
-    if rng.bool() {
+    if rng.u8(..8) > 0 {
         write("own.conf", &file(&mut rng));
     }
     for _ in 0..=rng.usize(..3) {
@@ -193,7 +193,7 @@ async fn profiles_are_read_as_the_client_reads_them() {
         machine(root, seed);
     }
     // Half of them are asked with a file of the user's own, which not all have.
-    let config = |number: usize, root: &Path| (number % 2 == 0).then(|| root.join("own.conf"));
+    let config = |number: usize, root: &Path| number.is_multiple_of(2).then(|| root.join("own.conf"));
     let asked = roots.iter().enumerate().map(|(number, root)| {
         json!({ "root": root, "home": root.join("home"), "profile": "koji", "config": config(number, root) })
     });

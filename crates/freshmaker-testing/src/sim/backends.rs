@@ -287,8 +287,8 @@ impl Verifier for SimVerifier {
     }
 }
 
-/// The output of a call that is made at once: only what is around it takes time. A storage that works
-/// on threads of its own is waited for.
+/// The output of a call that is made at once: only what is around it takes time. A storage that
+/// works on threads of its own is waited for.
 pub(super) fn now<T>(call: impl Future<Output = T>) -> T {
     block_on(call)
 }

@@ -5,8 +5,9 @@
 //! messages are lost, doubled and reordered, and say things that handlers emit from, cancel for or
 //! panic at; calls fail before or after they took effect; requests arrive late, after the process
 //! that sent them is dead; builds are slow, flaky or broken; events are cancelled; one thing goes
-//! wrong for hours, and may hold up nothing else ([`Trouble`]). Afterwards the oracle compares what is stored with the ledger of the world. A
-//! failing seed prints its number and its story, and replays.
+//! wrong for hours, and may hold up nothing else ([`Trouble`]). Afterwards the oracle compares what
+//! is stored with the ledger of the world. A failing seed prints its number and its story, and
+//! replays.
 //!
 //! ```
 //! let report = freshmaker_testing::sim::simulate(8).unwrap_or_else(|failed| panic!("{failed}"));
@@ -389,8 +390,8 @@ impl Simulation {
             let world = shared.world();
             (world.slots, world.weather.clone())
         };
-        // A process dies more often here than a message may be suspected of it. An orderly end makes
-        // no message suspicious.
+        // A process dies more often here than a message may be suspected of it. An orderly end
+        // makes no message suspicious.
         let mut limits = Limits::default();
         limits.message_tries_max = if weather.deploy > 0 && self.crash_at.is_none() { 2 } else { 50 };
         let number = self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.report.crashes));

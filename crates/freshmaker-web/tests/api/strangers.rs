@@ -38,9 +38,10 @@ async fn every_answer_is_as_the_openapi_text_says() {
     let (_service, address) = serve().await;
     let examples = std::env::var("FRESHMAKER_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "15".into());
     let place = tempfile::tempdir().unwrap();
+    // With one worker: the parser of Python 3.11, which it uses, can fail in two threads at once.
     let output = Command::new(python.with_file_name("st"))
         .current_dir(place.path())
-        .args(["run", &format!("http://{address}/api/3/openapi.json"), "--seed", "1", "--workers", "2"])
+        .args(["run", &format!("http://{address}/api/3/openapi.json"), "--seed", "1", "--workers", "1"])
         .args(["--max-examples", &examples, "--exclude-path", "/api/3/stream", "--continue-on-failure"])
         .args(["--generation-database", "none", "--no-color"])
         .args(["--exclude-checks", "positive_data_acceptance"])
