@@ -62,12 +62,8 @@ fn a_seed_tells_the_same_story_twice() {
 
 /// The seeds that found some faults when this was written, so that others need not be tried first.
 /// What they no longer find is looked for in the same way as all other faults.
-const FOUND_BY: [(Fault, u64); 4] = [
-    (Fault::UnreadableStopsAll, 38),
-    (Fault::CancelNotSent, 80),
-    (Fault::HostsIgnored, 155),
-    (Fault::NotFenced, 300),
-];
+const FOUND_BY: [(Fault, u64); 4] =
+    [(Fault::UnreadableStopsAll, 38), (Fault::CancelNotSent, 80), (Fault::HostsIgnored, 155), (Fault::NotFenced, 300)];
 
 #[test]
 fn every_planted_fault_is_found() {
