@@ -78,7 +78,7 @@ pub(super) async fn run(core: &Core) {
                     let ids: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
                     core.report(&due.unreadable);
                     follow.keep(&ids, core.elapsed());
-                    core.followed().keep(&ids);
+                    core.followed().keep(&ids, core.elapsed());
                     for id in hinted(core, &due, &busy) {
                         follow.polling.hasten(&id);
                     }

@@ -14,13 +14,45 @@ use std::time::Duration;
 /// It outlives a run, because a clock that is set may cost the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
-    seen: BTreeMap<AttemptId, (Timestamp, Duration)>,
+    seen: BTreeMap<AttemptId, Seen>,
 }
 
+/// When an attempt was seen first, by both clocks, and last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    at: Timestamp,
+    first: Duration,
+    last: Duration,
+}
+
+/// An attempt that is not seen for so long has ended.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
 impl Followed {
-    /// Forgets all attempts but these: the others have ended.
-    pub fn keep(&mut self, live: &BTreeSet<AttemptId>) {
-        self.seen.retain(|attempt, _| live.contains(attempt));
+    /// Keeps the attempts that are seen now, and those that were seen within the last hour: an
+    /// attempt is not seen while it waits to be looked up.
+    ///
+    /// ```
+    /// use freshmaker::rebuild::{AttemptId, Followed};
+    /// use freshmaker::time::from_micros;
+    /// use std::collections::BTreeSet;
+    /// use std::time::Duration;
+    ///
+    /// let (attempt, minute) = (AttemptId::from_random(1), Duration::from_secs(60));
+    /// let mut followed = Followed::default();
+    /// followed.moment(&attempt, from_micros(0), Duration::ZERO);
+    /// followed.keep(&BTreeSet::new(), minute);
+    /// assert_eq!(followed.time(&attempt, minute), minute);
+    /// followed.keep(&BTreeSet::new(), minute * 61);
+    /// assert_eq!(followed.time(&attempt, minute * 61), Duration::ZERO, "it is forgotten");
+    /// ```
+    pub fn keep(&mut self, live: &BTreeSet<AttemptId>, now: Duration) {
+        self.seen.retain(|attempt, seen| {
+            if live.contains(attempt) {
+                seen.last = now;
+            }
+            now.saturating_sub(seen.last) <= FORGOTTEN_AFTER
+        });
     }
 
     /// Returns the present moment as it counts for the deadline of an attempt: when the attempt was
@@ -42,14 +74,14 @@ impl Followed {
     /// assert_eq!(followed.time(&attempt, second), second);
     /// ```
     pub fn moment(&mut self, attempt: &AttemptId, at: Timestamp, now: Duration) -> Timestamp {
-        let (seen_at, seen) = *self.seen.entry(attempt.clone()).or_insert((at, now));
-        later(seen_at, now.saturating_sub(seen))
+        let seen = self.seen.entry(attempt.clone()).or_insert(Seen { at, first: now, last: now });
+        later(seen.at, now.saturating_sub(seen.first))
     }
 
     /// Returns for how long an attempt has been followed; zero if it was never seen.
     #[must_use]
     pub fn time(&self, attempt: &AttemptId, now: Duration) -> Duration {
-        self.seen.get(attempt).map_or(Duration::ZERO, |(_, seen)| now.saturating_sub(*seen))
+        self.seen.get(attempt).map_or(Duration::ZERO, |seen| now.saturating_sub(seen.first))
     }
 }
 
