@@ -91,18 +91,18 @@ impl PostgresStorage {
     }
 }
 
-/// So many violations are told.
-const TOLD_MAX: usize = 20;
+/// At most so many violations are listed.
+const LISTED_MAX: usize = 20;
 
 async fn must_be_consistent(storage: &dyn StorageReads, remedy: Remedy, what: &str) -> Result<()> {
     let violations = storage.check_consistency().await?;
     if violations.is_empty() {
         return Ok(());
     }
-    let told = violations.iter().take(TOLD_MAX).map(|violation| format!("\n  {violation}"));
-    let more = violations.len().saturating_sub(TOLD_MAX);
+    let listed = violations.iter().take(LISTED_MAX).map(|violation| format!("\n  {violation}"));
+    let more = violations.len().saturating_sub(LISTED_MAX);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let text = format!("{what} is not consistent:{}{more}", told.collect::<String>());
+    let text = format!("{what} is not consistent:{}{more}", listed.collect::<String>());
     Err(Error::new(remedy, PLACE, text))
 }
 

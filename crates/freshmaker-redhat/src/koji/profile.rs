@@ -155,7 +155,8 @@ impl ProfileFiles {
     /// # use freshmaker_redhat::koji::ProfileFiles;
     /// let machine = tempfile::tempdir()?;
     /// std::fs::create_dir(machine.path().join("etc"))?;
-    /// std::fs::write(machine.path().join("etc/koji.conf"), "[koji]\nserver = https://koji.example.org/kojihub\n")?;
+    /// let server = "server = https://koji.example.org/kojihub";
+    /// std::fs::write(machine.path().join("etc/koji.conf"), format!("[koji]\n{server}\n"))?;
     /// let own = machine.path().join("own.conf");
     /// std::fs::write(&own, "[koji]\nauthtype = noauth\n")?;
     ///

@@ -120,7 +120,7 @@ impl Listener {
                 let deaf = AtomicBool::new(false);
                 loop {
                     if let Err(error) = listen(&pool, &heard, &deaf, &concerns).await {
-                        // An outage is told when it begins and when it ends.
+                        // An outage is logged when it begins and when it ends.
                         if deaf.swap(true, Ordering::SeqCst) {
                             tracing::debug!(%error, "still hears nothing of other processes");
                         } else {

@@ -157,7 +157,7 @@ impl Reader {
     }
 }
 
-/// What has happened, and what to do. After "Try again" the time is told.
+/// What has happened, and what to do. After "Try again" the page says when.
 type Words = (&'static str, &'static str);
 
 /// Words that are right whether somebody has read or sent something.
