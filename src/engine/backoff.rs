@@ -31,6 +31,18 @@ impl<K: Ord> Backoffs<K> {
         *until = now.saturating_add(limits.backoff(*failures));
     }
 
+    /// Lets this, which has not failed yet and is new, be tried at this moment and not before.
+    pub(super) fn postpone(&mut self, key: K, until: Duration) {
+        self.0.entry(key).or_insert((0, until));
+    }
+
+    /// Lets this be tried now, unless it has failed.
+    pub(super) fn begin(&mut self, key: &K) {
+        if self.0.get(key).is_some_and(|(failures, _)| *failures == 0) {
+            self.0.remove(key);
+        }
+    }
+
     /// Forgets the failures of this: it has succeeded.
     pub(super) fn succeeded(&mut self, key: &K) {
         self.0.remove(key);

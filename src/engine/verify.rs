@@ -6,11 +6,16 @@
 //! results of each build system are verified at the same time, out of the oldest `LOOKED_AT_MAX`
 //! builds in this state.
 //!
+//! Replicas share the work: the run that publishes about a build also verifies its result. Another
+//! run does so when the result has waited for `Limits::backoff_max`, because the first one may have
+//! no connection to what the verifier asks.
+//!
 //! * A verifier fails with a transient error, panics or does not answer in time, or the storage
 //!   refuses the verdict: it is asked again after a back-off that grows up to
 //!   `Limits::backoff_max`, until a person gives the build up. The failures are counted in memory.
 //! * A verifier fails for good: the build fails with this text.
-//! * Two runs verify the same result: the second answer is stale and changes nothing.
+//! * Two runs verify the same result, because one was late or the partition has moved: the second
+//!   answer is stale and changes nothing.
 //! * The process dies or the lease is lost: the build stays in its state, and is verified again.
 //!   Nothing is built on the result before.
 
@@ -19,7 +24,8 @@ use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
 use super::outages::STORAGE;
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
-use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, Verification};
+use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, RowKey, Verification};
+use crate::store::partition;
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,19 +42,25 @@ pub(super) async fn run(core: &Core) {
     // With the build system, so that a verifier that hangs holds up no other one.
     let mut busy: BTreeMap<BuildId, String> = BTreeMap::new();
     let mut backoffs = Backoffs::default();
+    let mut partitions = None;
     let mut pace = Pace::new();
     loop {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
         if pace.is_due(core) {
-            match verifying(core).await {
+            match verifying(core, &mut partitions).await {
                 Ok(builds) => {
                     core.works("verify", STORAGE);
-                    let now = core.elapsed();
+                    let (now, mine) = (core.elapsed(), core.partitions());
                     let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
                     backoffs.keep(|id| there.contains(id), now);
                     for build in builds {
+                        if partitions.is_some_and(|count| mine.contains(&partition(&RowKey::Build(build.id), count))) {
+                            backoffs.begin(&build.id);
+                        } else {
+                            backoffs.postpone(build.id, now.saturating_add(core.limits.backoff_max));
+                        }
                         let of_system = busy.values().filter(|system| **system == build.key.system).count();
                         let may = !busy.contains_key(&build.id) && backoffs.is_due(&build.id, now);
                         if may && of_system < VERIFIED_MAX {
@@ -76,12 +88,16 @@ pub(super) async fn run(core: &Core) {
 }
 
 /// Returns the builds that wait for verification and that this engine may touch, oldest first.
-async fn verifying(core: &Core) -> Result<Vec<BuildRecord>, Error> {
+/// `partitions` becomes the number of partitions of the storage, if there are such builds.
+async fn verifying(core: &Core, partitions: &mut Option<u16>) -> Result<Vec<BuildRecord>, Error> {
     let filter = BuildFilter { states: vec![BuildState::Verifying], ..BuildFilter::default() };
     let reads = core.reads();
     let page = |paging| reads.builds(filter.clone(), paging);
     let builds = Paging::first(Paging::LIMIT_MAX).oldest_first().collect(LOOKED_AT_MAX, page).await?;
     core.report(&builds.unreadable);
+    if partitions.is_none() && !builds.items.is_empty() {
+        *partitions = u16::try_from(reads.outbox().await?.partitions.len()).ok();
+    }
     Ok(builds.items.into_iter().filter(|build| core.is_ours(&build.key)).collect())
 }
 

@@ -1,9 +1,17 @@
-//! Engines that share a storage tell each other how they are configured.
+//! Engines that share a storage say how they are configured, and share the work.
 
-use freshmaker::backend::Clock;
+use crate::systems::rebuild;
+use async_trait::async_trait;
+use freshmaker::backend::{Clock, Made, Result, Verifier};
 use freshmaker::client::Difference;
-use freshmaker::{Decision, Engine};
-use freshmaker_testing::world::{Pushed, World, until};
+use freshmaker::memory::{MemoryCatalog, MemoryStorage};
+use freshmaker::rebuild::Verification;
+use freshmaker::store::LEASE_TTL;
+use freshmaker::{Artifact, ArtifactKind, Decision, EdgeKind, Engine};
+use freshmaker_testing::world::{Pushed, TokioClock, World, graph, pushed, until};
+use futures_util::FutureExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn engine(world: &World, name: &str, limit: u32) -> Engine {
@@ -62,4 +70,68 @@ async fn an_engine_without_a_name_says_nothing() {
     assert_eq!(engine.replica(), None);
     for_a_while(&world, [&engine], 60).await;
     assert_eq!(engine.client().replicas().await.unwrap(), []);
+}
+
+/// Counts the results that it looks at, and says nothing about them if it is cut off.
+#[derive(Debug, Default)]
+struct Looks {
+    count: AtomicUsize,
+    is_cut_off: bool,
+}
+
+#[async_trait]
+impl Verifier for Looks {
+    async fn verify(&self, _: &Made) -> Result<Verification> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if self.is_cut_off {
+            std::future::pending::<()>().await;
+        }
+        Ok(Verification::Passed(None))
+    }
+}
+
+/// Two replicas rebuild twenty images; returns how long that took, in seconds, and how often each
+/// verifier was asked.
+async fn verified_by(looks: [Looks; 2]) -> (u64, [usize; 2]) {
+    let mut graph = graph();
+    for number in 0..20 {
+        let id = format!("image{number}");
+        graph.insert(Artifact::new(id.as_str(), ArtifactKind::Image).with_source("images", None));
+        graph.depend(id.as_str(), "base", EdgeKind::ParentImage).unwrap();
+    }
+    let clock = Arc::new(TokioClock::new());
+    let storage = MemoryStorage::new().with_clock(clock.clone()).with_partitions(8);
+    let world = World { catalog: Arc::new(MemoryCatalog::new(graph)), ..World::on(Arc::new(storage), clock) };
+    let looks = looks.map(Arc::new);
+    let engines = ["one", "other"].into_iter().zip(&looks).map(|(name, looks)| {
+        world.builder().replica(name).verifier("builder", looks.clone()).on(rebuild).build().unwrap()
+    });
+    let [one, other]: [Engine; 2] = engines.collect::<Vec<_>>().try_into().unwrap();
+    let client = one.client();
+    let work = async {
+        // Until the partitions are shared.
+        world.clock.sleep(LEASE_TTL * 4).await;
+        let sent = tokio::time::Instant::now();
+        client.send(&pushed("base")).await.unwrap();
+        client.wait_until_idle().await;
+        sent.elapsed().as_secs()
+    }
+    .shared();
+    tokio::try_join!(one.run_until(work.clone().map(drop)), other.run_until(work.clone().map(drop))).unwrap();
+    (work.await, looks.map(|looks| looks.count.load(Ordering::Relaxed)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_result_is_verified_by_one_replica() {
+    let (_, asked) = verified_by([Looks::default(), Looks::default()]).await;
+    assert_eq!(asked.iter().sum::<usize>(), 22, "{asked:?}");
+    assert!(asked.iter().all(|count| *count > 5), "the work is shared: {asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_replica_verifies_what_one_that_is_cut_off_cannot() {
+    let (seconds, asked) = verified_by([Looks { is_cut_off: true, ..Looks::default() }, Looks::default()]).await;
+    assert_eq!(asked[1], 22);
+    assert!(seconds < 2 * 320, "two layers wait for five minutes each, and not {seconds} s");
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
+pub(crate) async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
     let graph = cx.catalog().dependents(&[event.image.as_str().into()]).await?;
     let planner = graph.planner().changed(event.image, None).demand("app", "bash-1-2".parse()?);
     Ok(Decision::Rebuild(planner.plan()?))

@@ -213,6 +213,9 @@ impl BuildSystem for SimBuilds {
         let (clock, arrival, lost) = {
             let mut world = self.shared.world();
             let refused = world.weather.lost_request / 2;
+            if world.victim == request.artifact {
+                world.asked(format!("submit a try of build {}", request.build));
+            }
             if world.ails(Trouble::Sending, &request.artifact) || world.chance(refused) {
                 return Err(Error::new(Remedy::Unavailable, place, "connection refused"));
             }
@@ -246,7 +249,7 @@ impl BuildSystem for SimBuilds {
         {
             let mut world = self.shared.world();
             if world.ails(Trouble::Lookups, &request.artifact) {
-                world.asks.lookups += 1;
+                world.asked(format!("find({})", request.attempt));
                 return Err(Error::new(Remedy::Unavailable, "builds.find", "it finds nothing for hours"));
             }
         }
@@ -280,6 +283,7 @@ impl Verifier for SimVerifier {
         self.0.delay().await;
         self.0.fails("verifier.verify").await?;
         if self.0.world().ails(Trouble::Verification, &made.request.artifact) {
+            self.0.world().asked(format!("verify({})", made.request.attempt));
             std::future::pending::<()>().await;
         }
         let stale = self.0.world().is_stale(&made.external);

@@ -62,7 +62,7 @@ pub(super) struct Rebuilds(pub(super) Shared);
 #[async_trait]
 impl Handler<ImagePushed> for Rebuilds {
     async fn handle(&self, event: ImagePushed, cx: Context) -> HandlerResult {
-        self.0.world().asked(&cx.received().message_id);
+        self.0.world().asked(format!("a handler about {}", cx.received().message_id));
         rebuild_dependents(event, cx).await
     }
 }
@@ -91,7 +91,8 @@ pub(super) struct Clerk(pub(super) Shared);
 
 #[async_trait]
 impl Handler<Noted> for Clerk {
-    async fn handle(&self, _: Noted, _: Context) -> HandlerResult {
+    async fn handle(&self, _: Noted, cx: Context) -> HandlerResult {
+        self.0.world().asked(format!("the clerk about {}", cx.received().message_id));
         if self.0.world().suffers(Trouble::Handler) {
             std::future::pending::<()>().await;
         }

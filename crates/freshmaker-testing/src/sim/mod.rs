@@ -266,6 +266,7 @@ impl Simulation {
             {
                 let mut world = self.shared.world();
                 world.began_after_clock |= world.clock_was_set;
+                world.changes();
             }
             let (end, mut ended) = tokio::sync::watch::channel(false);
             let mut stopped = stopped.clone();

@@ -2,6 +2,7 @@ use super::backends::Shared;
 use super::bus::Sent;
 use super::executor::block_on;
 use super::handlers::CLUMSY;
+use super::trouble::Trouble;
 use super::world::{SETTLE, World};
 use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage};
 use freshmaker::event::Message;
@@ -138,13 +139,14 @@ impl Stored {
             }
             let of = |event: &&EventRecord| event.source == *source && event.message_id == *id;
             let events: Vec<_> = self.events.iter().filter(of).collect();
-            let expected = kind.events(world.weather.handlers as usize);
+            let refused = record.as_ref().is_some_and(|record| world.refuses(*kind, record));
+            let expected = if refused { 0 } else { kind.events(world.weather.handlers as usize) };
             expected_in_all += expected;
             // Of two events of a message, one may have ended long before the other.
             let right = events.len() == expected || (world.swept > 0 && events.len() < expected);
             // A month later, by clocks that were set, a message is not known any more.
             let forgotten = (world.swept > 0 || expected == 0) && world.clock_was_set && events.is_empty();
-            let done = record.as_ref().map_or(forgotten, |record| kind.is_end(record));
+            let done = record.as_ref().map_or(forgotten, |record| refused || kind.is_end(record));
             if !right || !done {
                 let record = record.as_ref().map(|record| (record.state, record.reason.clone()));
                 found.push(format!("message {id} of {source} became {} events, and is {record:?}", events.len()));
@@ -215,8 +217,10 @@ impl Stored {
                 Observed::Vanished => matches!(state, AttemptState::Succeeded | AttemptState::Failed),
                 Observed::Canceled => *state == AttemptState::Canceled,
             };
-            // A person has decided about what was lost, whatever became of it.
-            let agrees = agrees || world.was_lost(task);
+            // A person has decided about what was lost, whatever became of it; what cannot be stored
+            // has failed.
+            let refused = world.weather.trouble == Some(Trouble::Refusals) && task.artifact == world.victim;
+            let agrees = agrees || world.was_lost(task) || refused && *state == AttemptState::Failed;
             if !agrees || artifact != task.artifact.as_str() {
                 found.push(format!("{external} of {} is {:?}, its attempt is {state}", task.artifact, task.state));
             }

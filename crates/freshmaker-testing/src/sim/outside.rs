@@ -5,7 +5,7 @@ use super::backends::Shared;
 use super::bus::Kind;
 use super::oracle;
 use super::storage::SimStorage;
-use super::trouble;
+use super::trouble::{self, Trouble};
 use super::world::{SYSTEMS, World};
 use freshmaker::backend::{BuildFilter, Clock, EventFilter, Paging, Storage};
 use freshmaker::client::Client;
@@ -174,10 +174,10 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
     }
     clock.sleep(Duration::from_secs(3600)).await;
     let mut world = shared.world();
-    let hours = since(world.now(), begun).as_secs().div_ceil(3600) as u32;
-    world.mend(hours);
-    // What has gone wrong for half a day may have failed for good.
-    world.canceled |= hours > 12;
+    world.mend();
+    // What is refused, or has gone wrong for half a day, may have failed for good.
+    let refused = world.weather.trouble == Some(Trouble::Refusals);
+    world.canceled |= refused || since(world.now(), begun) > Duration::from_secs(12 * 3600);
 }
 
 /// Waits until everything has ended but what the second bus waits for, and lets that come back two

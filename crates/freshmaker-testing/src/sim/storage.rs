@@ -3,6 +3,7 @@
 use super::backends::{PERSON, Shared, now};
 use super::executor::step;
 use super::faults::Fault;
+use super::handlers::Noted;
 use super::trouble::Trouble;
 use async_trait::async_trait;
 use freshmaker::backend::{
@@ -10,13 +11,14 @@ use freshmaker::backend::{
     Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope,
     Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
+use freshmaker::event::Event as _;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, Commit, EventId, EventRecord, InboxRecord, InboxState,
-    Neighbourhood, RowChange, RowKey, RunId, Transition,
+    AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Commit, EventId, EventRecord,
+    InboxRecord, InboxState, Neighbourhood, RowChange, RowKey, RunId, Transition,
 };
 use freshmaker::time::{Timestamp, later};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,7 +126,7 @@ impl Storage for SimStorage {
             // The answer is lost: whoever waits for it gives up, or has died by then.
             return std::future::pending().await;
         }
-        self.contradicts(&commit)?;
+        self.objects(&commit)?;
         let connects =
             commit.changes.iter().any(|change| matches!(change, RowChange::Cause(_) | RowChange::Dependency(_)));
         now(self.rows.commit(commit))?;
@@ -209,25 +211,37 @@ impl SimStorage {
         Ok(())
     }
 
-    /// In some worlds, what is stored about the attempts of one artifact always meets a change.
-    fn contradicts(&self, commit: &Commit) -> Result<()> {
+    /// In some worlds, what is stored about the attempts of one artifact always meets a change, or
+    /// what it was made into cannot be stored, nor a new note.
+    fn objects(&self, commit: &Commit) -> Result<()> {
         let mut world = self.shared.world();
         let attempts = commit.changes.iter().filter_map(|change| match change {
-            RowChange::Attempt { record, .. } => Some(record.build),
+            RowChange::Attempt { record, .. } => Some((record.build, record.state)),
             _ => None,
         });
-        let attempts: BTreeSet<BuildId> = attempts.collect();
+        let attempts: BTreeMap<BuildId, AttemptState> = attempts.collect();
         let hit = commit.changes.iter().any(|change| match change {
             RowChange::Build { record, .. } => {
-                attempts.contains(&record.id) && world.ails(Trouble::Conflicts, &record.key.artifact)
+                let (artifact, attempt) = (&record.key.artifact, attempts.get(&record.id));
+                attempt.is_some() && world.ails(Trouble::Conflicts, artifact)
+                    || attempt == Some(&AttemptState::Succeeded) && world.ails(Trouble::Refusals, artifact)
+            }
+            RowChange::Receive(record) => {
+                record.state == InboxState::New
+                    && record.message.topic == Noted::KIND
+                    && world.suffers(Trouble::Refusals)
             }
             _ => false,
         });
-        if hit {
-            world.asks.conflicts += 1;
-            return Err(Error::new(Remedy::Conflict, "storage.commit", "it has changed meanwhile"));
+        if !hit {
+            return Ok(());
         }
-        Ok(())
+        world.asked("a commit".to_owned());
+        Err(if world.suffers(Trouble::Refusals) {
+            Error::new(Remedy::Rejected, "storage.commit", "it has a character that cannot be stored")
+        } else {
+            Error::new(Remedy::Conflict, "storage.commit", "it has changed meanwhile")
+        })
     }
 
     /// In some worlds, a row breaks while it is built.

@@ -2,14 +2,17 @@
 //! without a pause.
 
 use super::backends::Shared;
+use super::bus::Kind;
 use super::handlers::Noted;
 use super::world::World;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::{BuildFilter, Paging, Result, Storage};
 use freshmaker::event::Event as _;
 use freshmaker::graph::KeyedGraph;
-use freshmaker::rebuild::{BuildRecord, ExternalId, InboxState};
+use freshmaker::rebuild::{BuildRecord, ExternalId, InboxRecord, InboxState};
+use freshmaker::time::{Timestamp, later};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Something that goes wrong for hours. Most are about one artifact, the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Trouble {
     Interruptions,
     /// What is to be stored about attempts of the victim is refused as overtaken.
     Conflicts,
+    /// What the victim was made into, and what a note says, is refused for good.
+    Refusals,
     /// A handler of notes does not come back.
     Handler,
     /// The catalogs are away.
@@ -36,7 +41,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Row,
         Self::Sending,
         Self::Status,
@@ -44,6 +49,7 @@ impl Trouble {
         Self::Lookups,
         Self::Interruptions,
         Self::Conflicts,
+        Self::Refusals,
         Self::Handler,
         Self::Catalogs,
     ];
@@ -52,19 +58,27 @@ impl Trouble {
     fn holds_messages(self) -> bool {
         matches!(self, Self::Row | Self::Conflicts | Self::Catalogs)
     }
+
+    /// How often one process asks for one thing in the window. A pause that is doubled from 1 s
+    /// lets it ask ten times within ten minutes: after 0, 1, 3, 7, … 255, 511 s. A commit that
+    /// meets changes, or is refused, is tried again sooner.
+    fn asks_max(self) -> usize {
+        if matches!(self, Self::Conflicts | Self::Refusals) { 400 } else { 11 }
+    }
 }
 
-/// How often was asked for what is in trouble.
+/// When was asked for what is in trouble, within the last minutes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asks {
-    pub(super) lookups: u32,
-    pub(super) conflicts: u32,
-    /// Handlers of pushes, by message.
-    handlers: BTreeMap<String, u32>,
+    /// By what is asked for: an attempt, a message.
+    recent: BTreeMap<String, Vec<Timestamp>>,
+    /// When a process began or was stopped, or the clocks were set: how often was asked is
+    /// forgotten, or another process takes over.
+    changes: Vec<Timestamp>,
 }
 
-/// More than so many of a process in an hour, on average, is a loop without a pause.
-const ASKS_AN_HOUR: u32 = 300;
+/// So long is a question counted.
+const WINDOW: Duration = Duration::from_secs(600);
 
 impl World {
     /// Whether this is what goes wrong now.
@@ -83,29 +97,45 @@ impl World {
             && self.tasks.iter().any(|task| task.artifact == self.victim && ids.contains(&task.external))
     }
 
-    /// A handler of pushes is asked about this message.
-    pub(super) fn asked(&mut self, message_id: &str) {
-        *self.asks.handlers.entry(message_id.to_owned()).or_default() += 1;
+    /// Somebody asks for this, which may be in trouble.
+    pub(super) fn asked(&mut self, what: String) {
+        let Some(trouble) = self.trouble else { return };
+        let now = self.now();
+        let recent = |at: &Timestamp| later(*at, WINDOW) > now;
+        let changes = self.asks.changes.iter().filter(|at| recent(at)).count();
+        let times = self.asks.recent.entry(what.clone()).or_default();
+        times.retain(recent);
+        times.push(now);
+        let several = match trouble {
+            // One process after the other looks at a result.
+            Trouble::Verification => self.weather.processes,
+            // The buses give their messages the same ids.
+            Trouble::Catalogs | Trouble::Handler => self.weather.buses,
+            _ => 1,
+        } as usize;
+        if times.len() > trouble.asks_max() * (several + changes) {
+            let count = std::mem::take(times).len();
+            self.violation(format!("{trouble:?}: {count} times {what} in {} s", WINDOW.as_secs()));
+        }
     }
 
-    /// The trouble is over, after so many hours.
-    pub(super) fn mend(&mut self, hours: u32) {
-        let Some(trouble) = self.trouble.take() else { return };
+    /// Whether this message is a dead letter because it could not be stored.
+    pub(super) fn refuses(&self, kind: Kind, record: &InboxRecord) -> bool {
+        let refused = record.reason.as_ref().is_some_and(|reason| reason.code == "refused");
+        kind == Kind::Note && self.weather.trouble == Some(Trouble::Refusals) && refused
+    }
+
+    /// A process begins or is stopped for a while, or the clocks are set.
+    pub(super) fn changes(&mut self) {
+        let now = self.now();
+        self.asks.changes.push(now);
+    }
+
+    /// The trouble is over.
+    pub(super) fn mend(&mut self) {
         self.broken_row = None;
-        self.say(|| format!("{trouble:?} is mended"));
-        let victim = &self.victim;
-        let attempts = self.tasks.iter().filter(|task| task.artifact == *victim).count() as u32;
-        let handlers = self.asks.handlers.values().copied().max().unwrap_or_default();
-        let Asks { lookups, conflicts, .. } = self.asks;
-        for (what, count) in [
-            ("attempts", attempts),
-            ("lookups", lookups),
-            ("conflicts", conflicts),
-            ("questions to a handler", handlers),
-        ] {
-            if count > ASKS_AN_HOUR * hours * self.weather.processes {
-                self.violation(format!("{trouble:?}: {count} {what} in {hours} hours"));
-            }
+        if let Some(trouble) = self.trouble.take() {
+            self.say(|| format!("{trouble:?} is mended"));
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct World {
     pub(super) victim: ArtifactId,
     /// The build whose row cannot be read.
     pub(super) broken_row: Option<BuildId>,
-    /// How often was asked for what was in trouble.
+    /// When was asked for what is in trouble.
     pub(super) asks: Asks,
     /// How often a catalog panicked. Each time is the end of at most one event.
     pub(super) catalog_panics: u64,
@@ -264,6 +264,7 @@ impl World {
             self.clock.set_back(month);
         }
         self.clock_was_set = true;
+        self.changes();
         let until = later(self.now(), freshmaker::store::LEASE_TTL * 3);
         self.living.values_mut().for_each(|living| *living = until);
         self.say(|| format!("the clocks are set {}", if forward { "forward" } else { "back" }));
@@ -359,6 +360,7 @@ impl World {
     /// A process is stopped, and goes on later as if nothing had happened.
     pub(super) fn freeze(&mut self, process: usize, for_: Duration) {
         self.downtime += for_;
+        self.changes();
         self.say(|| format!("process {process} is stopped for {} s", for_.as_secs()));
     }
 
