@@ -147,10 +147,31 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Makes a reason from its code and its sentence. Neither is checked.
+    /// Longer texts are cut to so many bytes: a reason is a sentence, and no log.
+    pub const TEXT_MAX: usize = 16_384;
+
+    /// Makes a reason from its code and its sentence, which is cut if it is longer than
+    /// [`TEXT_MAX`](Self::TEXT_MAX). Nothing else is checked.
+    ///
+    /// ```
+    /// use freshmaker::Reason;
+    ///
+    /// let log = "line\n".repeat(1_000_000);
+    /// assert!(Reason::new("failed", log).text.len() < Reason::TEXT_MAX + 4);
+    /// ```
     pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { code: code.into(), text: text.into() }
+        Self { code: code.into(), text: cut(text.into(), Self::TEXT_MAX) }
     }
+}
+
+/// Cuts a text that has more bytes, and marks that with an ellipsis.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for Reason {

@@ -25,6 +25,7 @@ pub use reads::{Due, DueLimits, Links, Notifications, Outbox, Overview, Partitio
 pub use storage::{Claim, Lease, Retention, Scope, Storage, StorageUpkeep, Swept};
 pub use verifier::{Made, Verifier};
 
+use crate::reason::cut;
 use serde::Serialize;
 use std::fmt;
 
@@ -110,13 +111,7 @@ impl Error {
     /// An error with its remedy, place and text. For an error of a library see
     /// [`caused`](Self::caused).
     pub fn new(remedy: Remedy, place: impl Into<String>, text: impl fmt::Display) -> Self {
-        let mut text = text.to_string();
-        if text.len() > Self::TEXT_MAX {
-            let end = (0..=Self::TEXT_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-            text.truncate(end);
-            text.push('…');
-        }
-        Self { remedy, place: place.into(), text }
+        Self { remedy, place: place.into(), text: cut(text.to_string(), Self::TEXT_MAX) }
     }
 
     /// An error whose text is that of another error and of its causes, which is where libraries say

@@ -1,4 +1,4 @@
-use super::{Client, PLACE};
+use super::{Client, PLACE, RetryPart};
 use crate::artifact::Digest;
 use crate::backend::{Error, Remedy, Result};
 use crate::event::{Event, Message};
@@ -55,6 +55,9 @@ impl Client {
     /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as
     /// once. The answer says whether it was new.
     ///
+    /// An empty id stands for the content of the event: then a second event that says the same is
+    /// not handled for as long as the first one is [kept](crate::backend::Retention).
+    ///
     /// ```
     /// use freshmaker::backend::Remedy;
     /// use freshmaker::client::{Client, Sent};
@@ -96,14 +99,21 @@ impl Client {
     /// one identity is one message; headers may differ. The identity is known for as long as the
     /// message is [kept](crate::backend::Retention).
     ///
-    /// The engine keeps a message that it cannot read, or that no handler wants, as a dead letter.
+    /// The engine keeps a message that it cannot read, that is larger than its
+    /// [limit](crate::EngineBuilder::message_bytes_max), or that no handler wants, as a dead letter.
+    /// What comes from outside is best limited before it is handed in here.
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if a message with this identity and another topic or body is
-    /// stored; else those of the storage.
+    /// stored, or if the identity is one of a [confirmation](Self::confirmation) or of a retry; else
+    /// those of the storage.
     #[doc(alias = "webhook")]
     pub async fn receive(&self, message: Message) -> Result<Sent> {
         let id = message.identity();
+        if is_decision(&id) {
+            let text = "such ids are those of confirmations and retries, which have methods of their own";
+            return Err(rejected(format!("a message cannot have the id {id:?}: {text}")));
+        }
         if let Some(stored) = self.reads().await?.message(Self::LOCAL, &id).await? {
             return known(id, &stored, &message);
         }
@@ -188,6 +198,15 @@ impl Client {
         let gone = self.inner.preview.as_ref().is_some_and(|preview| !preview.has_handler(name));
         if gone { Err(rejected(format!("no handler is called {name:?} any more"))) } else { Ok(()) }
     }
+}
+
+/// Returns whether a message with this identity confirms or retries an event.
+fn is_decision(id: &str) -> bool {
+    let retried = || {
+        let event = id.split_once('/').and_then(|(event, _)| event.parse().ok()).map(EventId);
+        event.is_some_and(|event| [RetryPart::Failed, RetryPart::Whole].iter().any(|part| part.message(event) == id))
+    };
+    Client::confirmed_by(id).is_some() || retried()
 }
 
 /// Returns whether two messages of one identity say the same. Headers are left out: intakes put

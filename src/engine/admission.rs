@@ -292,6 +292,13 @@ fn requested(envelope: &Envelope, retry: Option<&Retry>) -> Envelope {
     }
 }
 
+/// Returns how many messages led to this one, each emitted by a handler of the one before.
+pub(super) fn generation(record: &InboxRecord) -> u32 {
+    let emitted = record.source == Client::EMITTED;
+    let header = record.message.headers.get(Message::GENERATION).filter(|_| emitted);
+    header.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 /// Returns the inbox rows of the messages that handlers emitted.
 ///
 /// A message without an id gets `source/message/position`, which is the same if the decision is
@@ -299,7 +306,8 @@ fn requested(envelope: &Envelope, retry: Option<&Retry>) -> Envelope {
 fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowChange> {
     let messages = messages.iter().enumerate().map(|(position, message)| {
         let id = format!("{}/{}/{position}", record.source, record.message_id);
-        let message = if message.id.is_empty() { Message { id, ..message.clone() } } else { message.clone() };
+        let mut message = if message.id.is_empty() { Message { id, ..message.clone() } } else { message.clone() };
+        message.headers.insert(Message::GENERATION.to_owned(), (generation(record) + 1).to_string());
         RowChange::Receive(InboxRecord::new(Client::EMITTED, message, core.now()))
     });
     messages.collect()

@@ -44,6 +44,22 @@ pub enum ConfigError {
     /// A bus has a name that the engine uses as the source of its own messages.
     #[error("no bus can be called {0:?}: messages that the engine itself stores have this source")]
     ReservedName(String),
+    /// Two handlers read events of one kind into different types, so at least one of them could not
+    /// read what is meant for the other.
+    #[error("the handlers {} and {} get events of the kind {kind:?} as two types", handlers[0], handlers[1])]
+    Kind {
+        /// The kind of both types.
+        kind: &'static str,
+        /// The names of the handlers.
+        handlers: [String; 2],
+    },
+    /// A name that is stored and shown has nothing to be seen, begins or ends with white space, or
+    /// has control characters.
+    #[error("{0:?} cannot be a name: it is empty, or has white space at its ends or control characters")]
+    Name(String),
+    /// Nothing could be done with this limit.
+    #[error("{0} is zero: nothing would ever be done")]
+    Zero(&'static str),
     /// The policy has rules for a handler that is not registered.
     #[error("the policy has rules for the handler {0:?}, but no such handler is registered")]
     UnknownHandler(String),
@@ -102,7 +118,7 @@ pub struct EngineBuilder {
     limits: Limits,
     options: Options,
     /// The first name that was used twice; `build` returns it.
-    duplicate: Option<ConfigError>,
+    wrong: Option<ConfigError>,
 }
 
 impl EngineBuilder {
@@ -125,7 +141,7 @@ impl EngineBuilder {
             seed: None,
             limits: Limits::default(),
             options: Options::default(),
-            duplicate: None,
+            wrong: None,
         }
     }
 
@@ -225,8 +241,8 @@ impl EngineBuilder {
     /// Adds a handler of events of type `E`, under a name of your choice. The name must be unique.
     pub fn on_as<E: Event, H: Handler<E>>(mut self, name: impl Into<String>, handler: H) -> Self {
         let name = name.into();
-        if !self.registry.add(name.clone(), handler) {
-            self.repeated("handlers", name);
+        if let Err(error) = self.registry.add(name.into(), handler) {
+            self.wrong.get_or_insert(error);
         }
         self
     }
@@ -392,8 +408,8 @@ impl EngineBuilder {
 
     /// Checks everything but the storage.
     fn check(&self) -> Result<(), ConfigError> {
-        if let Some(duplicate) = &self.duplicate {
-            return Err(duplicate.clone());
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
         }
         if self.catalogs.is_empty() {
             return Err(ConfigError::NoCatalog);
@@ -401,6 +417,7 @@ impl EngineBuilder {
         if self.registry.is_empty() {
             return Err(ConfigError::NoHandler);
         }
+        self.check_values()?;
         if let Some(reserved) = self.buses.keys().find(|name| Client::RESERVED.contains(&name.as_str())) {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
@@ -412,6 +429,24 @@ impl EngineBuilder {
             return Err(ConfigError::UnknownHandler(unknown.to_owned()));
         }
         self.policy.check_facts(self.facts.iter().map(String::as_str)).map_err(ConfigError::UnknownFact)
+    }
+
+    /// Checks names, which are stored and shown, and limits with which nothing could be done.
+    fn check_values(&self) -> Result<(), ConfigError> {
+        let backends = self.buses.keys().chain(self.catalogs.keys()).chain(self.systems.keys());
+        let names = backends.map(String::as_str).chain(self.registry.handlers()).chain(self.options.replica.as_deref());
+        let good = |name: &&str| !name.is_empty() && name.trim() == *name && !name.contains(char::is_control);
+        if let Some(bad) = names.into_iter().find(|name| !good(name)) {
+            return Err(ConfigError::Name(bad.to_owned()));
+        }
+        let Options { call_timeout, handler_timeout, tick, .. } = self.options;
+        let zero = [
+            ("call_timeout", call_timeout.is_zero()),
+            ("handler_timeout", handler_timeout.is_zero()),
+            ("tick", tick.is_zero()),
+            ("message_tries_max", self.limits.message_tries_max == 0),
+        ];
+        zero.iter().find(|(_, zero)| *zero).map_or(Ok(()), |(what, _)| Err(ConfigError::Zero(what)))
     }
 
     /// Returns the part that asks handlers. The parsers are filtered here, after all handlers are
@@ -455,6 +490,6 @@ impl EngineBuilder {
 
     /// Records a name that was used twice, if it is the first one.
     fn repeated(&mut self, sort: &'static str, name: String) {
-        self.duplicate.get_or_insert(ConfigError::Duplicate { sort, name });
+        self.wrong.get_or_insert(ConfigError::Duplicate { sort, name });
     }
 }

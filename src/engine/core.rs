@@ -20,8 +20,8 @@ use super::options::Options;
 use super::outages::{Outage, Outages};
 use super::{Announcer, Preview};
 use crate::backend::{
-    BuildSystem, Bus, Capabilities, Clock, DryRun, Due, DueLimits, Error, Lease, Storage, StorageReads, Verifier,
-    Violation,
+    BuildSystem, Bus, Capabilities, Clock, DryRun, Due, DueLimits, Error, Lease, Remedy, Storage, StorageReads,
+    Verifier, Violation,
 };
 use crate::client::{Client, Shared, Wake};
 use crate::rebuild::{AttemptId, BuildKey, BuildMode, BuildRecord, ConcurrencyLimits, Followed, Limits, RunId};
@@ -34,6 +34,7 @@ use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -82,6 +83,8 @@ pub(super) struct Core {
     outages: Mutex<Outages>,
     /// Whether the stop was requested; reset by the next call of `run_until`.
     stopping: AtomicBool,
+    /// Whether there is a call of `run_until` that has not ended.
+    started: AtomicBool,
     /// Notified when `stopping` is set.
     stopped: Notify,
     /// Whether the lease of the current run is lost; reset when a new run begins.
@@ -217,6 +220,28 @@ pub(super) async fn progress<F: Future>(
     }
 }
 
+/// Marks that the engine runs.
+pub(super) struct Started<'a>(&'a AtomicBool);
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Lets the other stages of the engine, and other tasks of its thread, make a step.
+pub(super) async fn let_others_run() {
+    let mut has_waited = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl Core {
     pub(super) fn new(mut parts: Parts) -> Self {
         let (wake, decider) = (Arc::<Wake>::default(), Arc::new(parts.decider));
@@ -249,6 +274,7 @@ impl Core {
             reported: Mutex::default(),
             outages: Mutex::default(),
             stopping: AtomicBool::new(false),
+            started: AtomicBool::new(false),
             stopped: Notify::new(),
             lost: AtomicBool::new(false),
             lost_now: Notify::new(),
@@ -263,9 +289,18 @@ impl Core {
         self.storage.reads()
     }
 
-    /// Withdraws the request to stop, before the first run of a call of `run_until`.
-    pub(super) fn start(&self) {
+    /// Withdraws the request to stop, before the first run of a call of `run_until`. Until what is
+    /// returned is dropped, there can be no second call.
+    ///
+    /// # Errors
+    /// `Rejected` if there is a call of `run_until` that has not ended.
+    pub(super) fn start(&self) -> Result<Started<'_>, Error> {
+        if self.started.swap(true, Ordering::SeqCst) {
+            let text = "it runs already: a second call of run_until would share its end with the first";
+            return Err(Error::new(Remedy::Rejected, "engine", text));
+        }
         self.stopping.store(false, Ordering::SeqCst);
+        Ok(Started(&self.started))
     }
 
     /// Requests the end: tells every stage to take no new work, and wakes all of them.

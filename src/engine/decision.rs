@@ -97,6 +97,8 @@ pub(super) struct Incoming<'a> {
     /// Its headers, of which `Message::CONFIRMS`, `Message::EXACTLY`, `Message::HANDLER`,
     /// `Message::RETRIES` and `Message::PART` matter here.
     pub(super) headers: &'a BTreeMap<String, String>,
+    /// How many messages led to it, each emitted by a handler of the one before.
+    pub(super) generation: u32,
     /// The event that was read from it.
     pub(super) envelope: &'a Envelope,
 }
@@ -113,6 +115,10 @@ pub(super) enum Decided {
     /// Events to be cancelled.
     Cancel(Vec<EventId>),
 }
+
+/// A message that so many led to, each emitted by a handler of the one before, may lead to no
+/// further one: handlers that emit for each other would go on for ever.
+const GENERATIONS_MAX: u32 = 10;
 
 /// Number of latest builds of one artifact among which its latest content is searched; builds of
 /// another mode are skipped.
@@ -213,6 +219,11 @@ impl Decider {
                 };
                 let policy = self.readable.policy.for_handler(&entry.name);
                 Decided::Event(gate(self.route(plan), &policy, confirmed.as_ref()))
+            }
+            Decision::Emit(_) if incoming.generation >= GENERATIONS_MAX => {
+                let text =
+                    format!("it emits messages, and {GENERATIONS_MAX} led to this one, each from the one before");
+                Decided::Event(Outcome::Fail(Reason::new("handler_failed", text)))
             }
             Decision::Emit(messages) => Decided::Emit(messages),
             Decision::Cancel(events) => Decided::Cancel(events),

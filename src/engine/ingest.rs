@@ -19,9 +19,10 @@
 //!   and acknowledged, so that it does not block others.
 
 use super::commit::Stored;
-use super::core::Core;
+use super::core::{Core, let_others_run};
 use super::outages::STORAGE;
 use crate::backend::{Bus, Delivery, DeliveryTag, Error, Remedy};
+use crate::event::Message;
 use crate::reason::Reason;
 use crate::rebuild::{Commit, InboxRecord, RowChange};
 use futures_util::FutureExt;
@@ -39,14 +40,18 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
         let stopped = core.stopped();
         pin_mut!(stopped);
         let deliveries = match select(receive, stopped).await {
-            Either::Left((Ok(Ok(deliveries)), _)) => {
+            Either::Left((Ok(Ok(deliveries)), _)) if !deliveries.is_empty() => {
                 core.works("ingest", name);
                 deliveries
             }
             Either::Left((failed, _)) => {
                 let error = match failed {
                     Ok(Err(error)) => error,
-                    _ => Error::new(Remedy::Unavailable, format!("{name}: receive"), "it panicked"),
+                    // Its connection is closed, for example, and it should have waited.
+                    Ok(Ok(_)) => {
+                        Error::new(Remedy::Corrupt, format!("{name}: receive"), "it answers without a message")
+                    }
+                    Err(_) => Error::new(Remedy::Unavailable, format!("{name}: receive"), "it panicked"),
                 };
                 core.pause("ingest", name, &error).await;
                 continue;
@@ -67,6 +72,8 @@ pub(super) async fn run(core: &Core, name: &str, bus: &dyn Bus) {
             Some(error) => core.pause("ingest", STORAGE, &error).await,
             None => core.works("ingest", STORAGE),
         }
+        // Neither a bus that always has more, nor a storage in memory, ever waits.
+        let_others_run().await;
     }
 }
 
@@ -113,6 +120,15 @@ async fn store_one(core: &Core, record: Option<InboxRecord>) -> Result<(), Error
     }
 }
 
+impl Core {
+    /// Why this message is not read, if its body has more bytes than allowed.
+    pub(super) fn too_large(&self, message: &Message) -> Option<Reason> {
+        let (bytes, max) = (message.body.len(), self.options.message_bytes_max);
+        let text = || format!("its body has {bytes} bytes, more than the {max} that are allowed");
+        (bytes > max).then(|| Reason::new("too_large", text()))
+    }
+}
+
 /// Returns the inbox row for a delivery; `None` if no handler wants it.
 ///
 /// A hint about a live attempt is recorded in any case, and wakes `watch`. The message becomes a
@@ -126,15 +142,9 @@ fn receive_one(core: &Core, source: &str, delivery: Delivery) -> Option<InboxRec
     if !core.decider.registry.wants(&message.topic) {
         return None;
     }
-    let dead = if message.body.len() > core.options.message_bytes_max {
-        let text = format!(
-            "its body has {} bytes, more than the {} that are allowed",
-            message.body.len(),
-            core.options.message_bytes_max
-        );
-        Some(Reason::new("too_large", text))
-    } else {
-        core.decider.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string()))
+    let dead = match core.too_large(&message) {
+        None => core.decider.read(&message)?.err().map(|error| Reason::new("malformed", error.to_string())),
+        too_large => too_large,
     };
     let record = InboxRecord::new(source, message, core.now());
     let Some(reason) = dead else { return Some(record) };

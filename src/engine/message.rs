@@ -20,7 +20,7 @@
 //!   try, by `Storage::release`.
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
-use super::admission::{self, About, Stand};
+use super::admission::{self, About, Stand, generation};
 use super::core::{Core, progress};
 use super::decision::{Decided, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
@@ -102,10 +102,14 @@ pub(super) async fn run(core: &Core) {
 /// Handles one claimed message up to its end: decided and stored, given back, or a dead letter.
 ///
 /// It becomes a dead letter without asking a handler if it has used up its tries (`poison`), if no
-/// handler is registered for it any more (`no_handler`), or if it cannot be read (`malformed`).
+/// handler is registered for it any more (`no_handler`), if its body is `too_large`, as one that a
+/// client has stored may be, or if it cannot be read (`malformed`).
 async fn handle(core: &Core, record: InboxRecord) {
     if record.tries >= core.limits.message_tries_max {
         let reason = used_up(&record);
+        return finish(core, record.dead(reason)).await;
+    }
+    if let Some(reason) = core.too_large(&record.message) {
         return finish(core, record.dead(reason)).await;
     }
     let envelope = match core.decider.read(&record.message) {
@@ -168,7 +172,8 @@ async fn decide<'a>(
     envelope: &Envelope,
 ) -> Result<(Vec<(&'a str, Decided)>, Option<Retry>), Undecided> {
     let headers = &record.message.headers;
-    let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, envelope };
+    let generation = generation(record);
+    let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, generation, envelope };
     // Only a client can ask for a retry, which names the person who wants it.
     let retry = if record.source == Client::LOCAL { Retry::of(incoming, core.reads()).await? } else { None };
     let decisions = core.decider.decide(incoming, retry.as_ref(), core.now()).await?;

@@ -154,11 +154,13 @@ impl Engine {
     /// * The storage cannot be migrated, or the first request for a lease fails, for whatever
     ///   reason.
     /// * The storage is in use by another process and serves only one.
+    /// * This engine runs already. Once a call has ended, or its future was dropped, there can be
+    ///   another one.
     /// * After a lost lease, the request for a new one fails with an error that is not transient.
     ///
     /// All other errors are repeated or end in the rows.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        self.core.start();
+        let _started = self.core.start()?;
         let runs = self.runs();
         pin_mut!(shutdown);
         match select(shutdown, runs).await {

@@ -125,7 +125,7 @@ impl Preview {
         let Some(read) = self.decider.read(message) else { return Ok(Vec::new()) };
         let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;
         let id = message.identity();
-        let incoming = Incoming { id: &id, at: now, headers: &message.headers, envelope: &envelope };
+        let incoming = Incoming { id: &id, at: now, headers: &message.headers, generation: 0, envelope: &envelope };
         let decisions = self.decider.decide(incoming, None, now).await?;
         let foreseen = decisions.into_iter().map(|(handler, decided)| {
             let decision = match decided {

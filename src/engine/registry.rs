@@ -4,11 +4,13 @@
 //! It is filled by the builder and does not change while the engine runs. The name of a handler is
 //! stored with its events; the order of registration is the order in which handlers are asked.
 
+use super::ConfigError;
 use super::calls::unharmed;
 use crate::backend::BoxError;
 use crate::event::{Envelope, Event, Message, ParseError, Parsers, is_of, parse};
 use crate::handler::{Context, Decision, Handler, HandlerResult};
 use async_trait::async_trait;
+use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub(super) struct Registry {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
+    /// The type of its events.
+    event: TypeId,
     pub(super) handler: Arc<dyn AnyHandler>,
 }
 
@@ -76,18 +80,32 @@ impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
 }
 
 impl Registry {
-    /// Adds a handler; returns `false` and changes nothing if the name is taken.
-    pub(super) fn add<E: Event, H: Handler<E>>(&mut self, name: String, handler: H) -> bool {
+    /// Adds a handler.
+    ///
+    /// # Errors
+    /// The name is taken, or a handler gets events of this kind as another type. Nothing is changed
+    /// then.
+    pub(super) fn add<E: Event, H: Handler<E>>(&mut self, name: String, handler: H) -> Result<(), ConfigError> {
         if self.has(&name) {
-            return false;
+            return Err(ConfigError::Duplicate { sort: "handlers", name });
         }
-        self.handlers.push(Entry { name, handler: Arc::new(Typed { handler, event: PhantomData }) });
-        true
+        let event = TypeId::of::<E>();
+        if let Some(other) = self.handlers.iter().find(|entry| entry.handler.kind() == E::KIND && entry.event != event)
+        {
+            return Err(ConfigError::Kind { kind: E::KIND, handlers: [other.name.clone(), name] });
+        }
+        self.handlers.push(Entry { name, event, handler: Arc::new(Typed { handler, event: PhantomData }) });
+        Ok(())
     }
 
     /// Returns whether a handler has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.handlers.iter().any(|entry| entry.name == name)
+    }
+
+    /// Returns the names of the handlers, in the order of registration.
+    pub(super) fn handlers(&self) -> impl Iterator<Item = &str> {
+        self.handlers.iter().map(|entry| entry.name.as_str())
     }
 
     /// Returns each handler as `name (kind of its events)`, in the order of registration.

@@ -25,7 +25,7 @@ use super::calls::{NoAnswer, is_here};
 use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
 use super::outages::STORAGE;
-use crate::backend::{BuildRequest, BuildSystem, Due, Error, Found, Remedy};
+use crate::backend::{BuildFilter, BuildRequest, BuildSystem, Due, Error, Found, Paging, Remedy};
 use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, AttemptRecord, AttemptState, BuildId, BuildMode, BuildRecord, BuildState, Effect, ExternalId, Failure,
@@ -303,8 +303,8 @@ async fn poll(core: &Core, name: String, system: &dyn BuildSystem, polls: Vec<Po
     };
     let stops: Vec<_> = polls.iter().filter(|poll| poll.stop).map(request).collect();
     futures_util::stream::iter(stops).buffer_unordered(CALLS_MAX).collect::<()>().await;
-    let outcome = match states(core, system, &polls).await {
-        Ok(found) => {
+    let odd = match states(core, system, &polls).await {
+        Ok((found, odd)) => {
             core.works("watch", &name);
             let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
             let ends = polls.iter().filter_map(|poll| {
@@ -312,14 +312,15 @@ async fn poll(core: &Core, name: String, system: &dyn BuildSystem, polls: Vec<Po
                 Some(observe(core, poll, observed))
             });
             join_all(ends.collect::<Vec<_>>()).await;
-            Outcome::Answered
+            odd
         }
         Err(error) => {
             core.pause("watch", &name, &error).await;
-            Outcome::Unanswered
+            polls.iter().map(|poll| poll.external.clone()).collect()
         }
     };
-    polls.into_iter().map(|poll| (poll.id, outcome)).collect()
+    let outcome = |poll: &Poll| if odd.contains(&poll.external) { Outcome::Unanswered } else { Outcome::Answered };
+    polls.into_iter().map(|poll| (poll.id.clone(), outcome(&poll))).collect()
 }
 
 /// Stores the end of an attempt. What the storage refuses to store becomes a failure with this
@@ -334,34 +335,51 @@ async fn observe(core: &Core, poll: &Poll, observed: Observed) {
 }
 
 /// Asks how attempts stand, with one call. If that panics, or its answer makes no sense, each is
-/// asked about alone, so that one odd job hides no other.
+/// asked about alone, so that one odd job hides no other. Returns those that cannot be asked about
+/// even so, beside the answers.
 ///
 /// # Errors
 /// The build system cannot be asked now.
-async fn states(core: &Core, system: &dyn BuildSystem, polls: &[Poll]) -> Result<Vec<Found>, Error> {
+async fn states(
+    core: &Core,
+    system: &dyn BuildSystem,
+    polls: &[Poll],
+) -> Result<(Vec<Found>, BTreeSet<ExternalId>), Error> {
     let ids: Vec<_> = polls.iter().map(|poll| poll.external.clone()).collect();
     let error = match core.in_time(system.status(&ids)).await {
-        Ok(Ok(found)) => return Ok(found),
+        Ok(Ok(found)) => return Ok((found, BTreeSet::new())),
         Ok(Err(error)) if error.is_transient() && error.remedy != Remedy::Corrupt => return Err(error),
         Ok(Err(error)) => error,
         Err(none @ NoAnswer::Late(_)) => return Err(Error::new(Remedy::Unavailable, "build system: status", none)),
         Err(none @ NoAnswer::Panicked(_)) => Error::new(Remedy::Corrupt, "build system: status", none),
     };
-    tracing::error!(%error, "the states of jobs cannot be read; each is asked for alone");
     if ids.len() == 1 {
-        return Ok(Vec::new());
+        return Err(error);
     }
+    tracing::debug!(%error, "the states of jobs cannot be read; each is asked for alone");
     let alone: Vec<_> = ids.into_iter().map(|id| state(core, system, id)).collect();
     let found: Vec<_> = futures_util::stream::iter(alone).buffer_unordered(CALLS_MAX).collect().await;
-    Ok(found.into_iter().flatten().collect())
+    let (mut all, mut odd) = (Vec::new(), BTreeSet::new());
+    for answer in found {
+        match answer {
+            Ok(found) => all.extend(found),
+            Err(id) => drop(odd.insert(id)),
+        }
+    }
+    Ok((all, odd))
 }
 
-/// Asks how one attempt stands; nothing if that cannot be read.
-async fn state(core: &Core, system: &dyn BuildSystem, id: ExternalId) -> Vec<Found> {
+/// Asks how one attempt stands.
+///
+/// # Errors
+/// The id, if that cannot be read. The reason is logged once.
+async fn state(core: &Core, system: &dyn BuildSystem, id: ExternalId) -> Result<Vec<Found>, ExternalId> {
     let answer = core.answer(|| format!("{id}: status"), system.status(std::slice::from_ref(&id))).await;
-    answer.unwrap_or_else(|error| {
-        tracing::error!(external = %id, %error, "the state of this job cannot be read");
-        Vec::new()
+    answer.map_err(|error| {
+        if core.is_new(format!("state of {id}")) {
+            tracing::error!(external = %id, %error, "the state of this job cannot be read; asking with growing pauses");
+        }
+        id
     })
 }
 
@@ -435,11 +453,17 @@ async fn look_up(
             let request = BuildRequest::of(&build, &attempt);
             let place = || format!("{}: lookup", attempt.system);
             match core.answer(place, system.find(&request, attempt.intent_at)).await {
-                Ok(found) => {
-                    let (external, rest) = choose(found);
-                    others = rest;
-                    (Input::LookedUp { attempt: id.clone(), external }, Outcome::Answered)
-                }
+                Ok(found) => match own(core, &attempt, found).await {
+                    Ok(found) => {
+                        let (external, rest) = choose(found);
+                        others = rest;
+                        (Input::LookedUp { attempt: id.clone(), external }, Outcome::Answered)
+                    }
+                    Err(error) => {
+                        core.fails("watch", STORAGE, &error);
+                        return vec![(id, Outcome::Failed)];
+                    }
+                },
                 Err(error) => {
                     let reason = Reason::new("look_up_failed", error.to_string());
                     let after = core.limits.backoff(failures.saturating_add(1));
@@ -480,6 +504,32 @@ fn must_decide(core: &Core, attempt: &AttemptRecord) -> Input {
     }
     let (reason, after) = (Reason::new("needs_decision", text), core.limits.backoff_max);
     Input::LookupFailed { attempt: attempt.id.clone(), reason, after }
+}
+
+/// Returns what was found, each job once, and without those that other attempts have: a build
+/// system that finds these has not looked at the marker, and nothing of theirs may be stopped.
+///
+/// # Errors
+/// The attempts of others cannot be read.
+async fn own(core: &Core, attempt: &AttemptRecord, mut found: Vec<Found>) -> Result<Vec<Found>, Error> {
+    let mut seen = BTreeSet::new();
+    found.retain(|found| seen.insert(found.external.clone()));
+    if found.len() < 2 {
+        return Ok(found);
+    }
+    let externals = found.iter().map(|found| found.external.clone()).collect();
+    let filter = BuildFilter { externals, systems: vec![attempt.system.clone()], ..BuildFilter::default() };
+    let builds = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?;
+    let attempts = core.reads().attempts(builds.items.iter().map(|build| build.id).collect()).await?;
+    let others = attempts.into_iter().filter(|other| other.id != attempt.id);
+    let theirs: BTreeSet<_> = others.filter_map(|other| other.external).collect();
+    let count = found.len();
+    found.retain(|found| !theirs.contains(&found.external));
+    if found.len() < count {
+        let system = &attempt.system;
+        tracing::error!(attempt.id = %attempt.id, system, "a lookup has found jobs of other attempts, which are left alone");
+    }
+    Ok(found)
 }
 
 /// Returns which of the found jobs the attempt adopts, if there is one, and the others.

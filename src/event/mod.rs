@@ -184,6 +184,10 @@ impl Message {
     /// [`Client::apply`](crate::client::Client::apply) sends such messages.
     pub const EXACTLY: &'static str = "freshmaker-exactly";
 
+    /// Header that says how many messages, each emitted by a handler of the one before, led to this
+    /// one. The engine writes it, so that handlers which emit for each other come to an end.
+    pub const GENERATION: &'static str = "freshmaker-generation";
+
     /// Header with the name of the only handler that gets the message. Without it, all handlers of
     /// the kind get it.
     pub const HANDLER: &'static str = "freshmaker-handler";

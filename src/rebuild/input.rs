@@ -10,7 +10,7 @@
 use super::history::Actor;
 use super::record::{AttemptId, BuildId, EventId, ExternalId, SessionId};
 use crate::artifact::Digest;
-use crate::reason::Reason;
+use crate::reason::{Reason, cut};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -64,9 +64,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of a class.
+    /// A failure of a class. A text that is longer than a [`Reason`](crate::Reason) may be is cut.
     pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
-        Self { class, text: text.into() }
+        Self { class, text: cut(text.into(), Reason::TEXT_MAX) }
     }
 }
 

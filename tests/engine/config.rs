@@ -102,3 +102,34 @@ fn a_handler_without_a_name_gets_that_of_its_function_type_or_events() {
     let closure = || |_: Pushed, _: Context| async { Ok(Decision::Ignore) };
     assert_eq!(named(builder().on(closure()).on(closure())), "test.pushed");
 }
+
+#[test]
+fn what_nothing_could_be_done_with_is_refused() {
+    use freshmaker::rebuild::Limits;
+    use std::time::Duration;
+
+    /// As [`Pushed`], with another content.
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Other {
+        number: u32,
+    }
+    impl freshmaker::Event for Other {
+        const KIND: &'static str = "test.pushed";
+    }
+    async fn count(_: Other, _: Context) -> HandlerResult {
+        Ok(Decision::Ignore)
+    }
+    let builder = || World::new().builder().on_as("one", ignore);
+    let (error, text) = mistake(builder().on_as("other", count));
+    assert_eq!(error, ConfigError::Kind { kind: "test.pushed", handlers: ["one".into(), "other".into()] });
+    assert!(text.contains("as two types"), "{text}");
+    for name in ["", " ", "a\nb", "b\0", " c"] {
+        assert_eq!(mistake(builder().bus(name, World::new().bus)).0, ConfigError::Name(name.into()));
+        assert_eq!(mistake(builder().replica(name)).0, ConfigError::Name(name.into()));
+        assert_eq!(mistake(builder().on_as(name, ignore)).0, ConfigError::Name(name.into()));
+    }
+    assert_eq!(mistake(builder().call_timeout(Duration::ZERO)).0, ConfigError::Zero("call_timeout"));
+    let mut limits = Limits::default();
+    limits.message_tries_max = 0;
+    assert_eq!(mistake(builder().limits(limits)).0, ConfigError::Zero("message_tries_max"));
+}

@@ -3,6 +3,7 @@
 mod backends;
 mod clocks;
 mod messages;
+mod strange;
 mod unsendable;
 
 use async_trait::async_trait;
