@@ -22,7 +22,7 @@
 
 use super::admission::{self, About, Stand};
 use super::core::{Core, progress};
-use super::decision::{Decided, Incoming, Undecided};
+use super::decision::{Answered, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
 use super::outages::STORAGE;
 use super::retry::Retry;
@@ -166,7 +166,7 @@ async fn decide<'a>(
     core: &'a Core,
     record: &InboxRecord,
     envelope: &Envelope,
-) -> Result<(Vec<(&'a str, Decided)>, Option<Retry>), Undecided> {
+) -> Result<(Vec<Answered<'a>>, Option<Retry>), Undecided> {
     let headers = &record.message.headers;
     let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, envelope };
     // Only a client can ask for a retry, which names the person who wants it.
