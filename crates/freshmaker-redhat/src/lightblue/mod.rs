@@ -66,6 +66,7 @@ use crate::contracts::{Containing, ImageRepositories, Images, RebuiltRepository,
 use crate::image::CatalogImage;
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
+use crate::rest::field::Read;
 use async_trait::async_trait;
 use client::Client;
 use freshmaker::artifact::Nvr;
@@ -73,7 +74,7 @@ use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::HttpConfig;
 use futures_util::{StreamExt, TryStreamExt};
 use query::Question;
-use record::Wrong;
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -209,7 +210,7 @@ impl Lightblue {
     async fn ask<T: Send>(
         &self,
         questions: Vec<Question>,
-        read: fn(&Value) -> std::result::Result<T, Wrong>,
+        read: fn(&Value) -> Read<T>,
     ) -> Result<Vec<T>> {
         let answers = questions.into_iter().map(|question| self.client.find(question, read));
         let answers = futures_util::stream::iter(answers).buffered(self.config.parallel);
