@@ -56,6 +56,7 @@ pub(super) fn image(value: &Value) -> Read<Image> {
     })?;
     Ok(Image {
         id: optional(value, "_id")?,
+        architecture: optional(value, "architecture")?,
         build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
         parent: optional(value, "parent_brew_build")?,
         content_sets: texts(value, "content_sets")?,

@@ -61,6 +61,7 @@ pub(super) fn image(value: &Value, packages: &BTreeSet<String>) -> Read<Image> {
     let manifest = |edges| maybe_at(edges, "rpm_manifest", |manifest| rpms(manifest, packages));
     Ok(Image {
         id: optional(value, "_id")?,
+        architecture: optional(value, "architecture")?,
         build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
         parent: optional(value, "parent_brew_build")?,
         content_sets: texts(value, "content_sets")?,
