@@ -48,7 +48,7 @@ pub struct Nvr {
     release_at: u16,
 }
 
-/// The parts of an NVR in the order in which they are compared.
+/// The parts of an NVR.
 type Parts<'a> = (&'a str, &'a str, &'a str, Option<u32>);
 
 /// Says that a text is not an [`Nvr`].
@@ -113,8 +113,12 @@ impl Nvr {
         Self { text: text.into(), epoch, name_at, version_at, release_at }
     }
 
-    fn parts(&self) -> Parts<'_> {
-        (self.name(), self.version(), self.release(), self.epoch)
+    /// Returns the parts in the order in which they are compared. Bytes have the order of the
+    /// texts, and no ends of characters are looked for.
+    fn bytes(&self) -> (&[u8], &[u8], &[u8], Option<u32>) {
+        let text = self.text.as_bytes();
+        let [name, version, release] = [self.name_at, self.version_at, self.release_at].map(usize::from);
+        (&text[name..version - 1], &text[version..release - 1], &text[release..], self.epoch)
     }
 
     /// Returns the text, with the epoch if there is one.
@@ -237,7 +241,11 @@ impl PartialOrd for Nvr {
 
 impl Ord for Nvr {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.parts().cmp(&other.parts())
+        // What is found in a map is mostly a clone of its key.
+        if Arc::ptr_eq(&self.text, &other.text) {
+            return Ordering::Equal;
+        }
+        self.bytes().cmp(&other.bytes())
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// do. All builds then go to this build system, whichever system their artifacts name, and nothing
 /// is submitted. Events, plans and builds are stored as usual, with the mode, and share nothing
 /// with real builds. An engine in this mode does not touch real builds that it finds in the
-/// storage. To see the plan of a handler without an engine and without storing anything, call the
+/// storage. A single event of any other engine can be a dry run as well, see
+/// [`Event::dry_run`](crate::Event::dry_run). To see the plan of a handler without an engine and without storing anything, call the
 /// handler with a context from [`Context::outside`](crate::handler::Context::outside).
 ///
 /// This build system has no state, so a restart changes nothing. Its outputs have no digest, so
@@ -54,6 +55,14 @@ use std::time::Duration;
 #[doc(alias = "dry run")]
 #[doc(alias = "dry-run")]
 pub struct DryRun;
+
+impl DryRun {
+    /// The build system under which builds of a single dry run are stored, in an engine that really
+    /// builds. They wait in a queue of this name, with a concurrency limit of its own, so that they
+    /// neither wait for real builds nor take room from them. No build system can be registered
+    /// under this name.
+    pub const QUEUE: &'static str = "dry-run";
+}
 
 #[async_trait]
 impl BuildSystem for DryRun {

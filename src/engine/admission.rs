@@ -18,17 +18,18 @@
 
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
-use super::decision::Decided;
+use super::decision::{Answered, Decided};
 use super::inbox::{finish, is_handled, wait};
 use super::outages::STORAGE;
 use super::overtaken::is_overtaken;
 use super::retry::Retry;
-use crate::backend::{Error, Remedy, Scope};
+use crate::backend::{Error, EventFilter, Paging, Remedy, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
 use crate::rebuild::{
-    Actor, Admission, BuildId, EventId, InboxRecord, InboxState, Input, Outcome, QueuePositions, Rebuild, RowChange,
+    Actor, Admission, BuildId, BuildMode, EventId, InboxRecord, InboxState, Input, Outcome, QueuePositions, Rebuild,
+    RowChange,
 };
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -61,30 +62,44 @@ pub(super) enum Stand {
 }
 
 /// Holds what the handlers of one message decided, sorted by what it leads to. Each entry has the
-/// name of its handler.
+/// name of its handler and the mode of its event.
 #[derive(Debug, Default)]
 struct Decisions<'a> {
     /// Events to be stored, each with or without builds.
-    events: Vec<(&'a str, Outcome)>,
+    events: Vec<(&'a str, BuildMode, Outcome)>,
     /// Messages to be put into the inbox, in the order of the handlers.
     emitted: Vec<Message>,
     /// Events to be cancelled.
-    canceled: Vec<(&'a str, EventId)>,
+    canceled: Vec<(&'a str, BuildMode, EventId)>,
 }
 
 impl<'a> Decisions<'a> {
     /// Sorts decisions by kind, and drops those that ignore the message.
-    fn sort(decided: Vec<(&'a str, Decided)>) -> Self {
+    fn sort(answers: Vec<Answered<'a>>) -> Self {
         let mut decisions = Self::default();
-        for (handler, decision) in decided {
-            match decision {
+        for Answered { handler, mode, decided } in answers {
+            match decided {
                 Decided::Ignore => {}
-                Decided::Event(outcome) => decisions.events.push((handler, outcome)),
-                Decided::Emit(messages) => decisions.emitted.extend(messages),
-                Decided::Cancel(events) => decisions.canceled.extend(events.into_iter().map(|event| (handler, event))),
+                Decided::Event(outcome) => decisions.events.push((handler, mode, outcome)),
+                Decided::Emit(messages) => {
+                    let messages = messages.into_iter().map(|message| Self::in_mode(message, mode));
+                    decisions.emitted.extend(messages);
+                }
+                Decided::Cancel(events) => {
+                    decisions.canceled.extend(events.into_iter().map(|event| (handler, mode, event)));
+                }
             }
         }
         decisions
+    }
+
+    /// Returns a message whose events are dry runs if it comes from one, whichever engine handles
+    /// it.
+    fn in_mode(mut message: Message, mode: BuildMode) -> Message {
+        if mode == BuildMode::DryRun {
+            message.headers.insert(Message::DRY_RUN.to_owned(), "true".to_owned());
+        }
+        message
     }
 
     /// Returns whether all handlers ignore the message. It then ends as `Ignored` instead of
@@ -105,10 +120,14 @@ impl<'a> Decisions<'a> {
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over
 /// or claims again without holding it.
-pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Decided)>) -> Stand {
+pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<Answered<'_>>) -> Stand {
     let About { record, envelope, .. } = about;
     let decisions = Decisions::sort(decided);
-    for (handler, event) in &decisions.canceled {
+    for (handler, mode, event) in &decisions.canceled {
+        if *mode == BuildMode::DryRun && !is_dry_run(core, *event).await {
+            tracing::info!(message.id = record.message_id, event.id = event.0, "a dry run cancels no real event");
+            continue;
+        }
         let by = Actor::Handler((*handler).to_owned());
         let because = format!("{} {}", envelope.kind, envelope.search_key);
         // An event that has ended already needs no cancelling.
@@ -152,6 +171,19 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<(&str, Dec
             Stored::Conflict | Stored::Unknown if is_handled(core, record).await => return Stand::Ended,
             Stored::Conflict => conflicts.pause(core).await,
             Stored::Unknown => {}
+        }
+    }
+}
+
+/// Returns whether an event is a dry run. As long as the storage fails it is asked again after a
+/// pause.
+async fn is_dry_run(core: &Core, event: EventId) -> bool {
+    let filter = EventFilter { ids: vec![event], ..EventFilter::default() };
+    loop {
+        match core.reads().events(filter.clone(), Paging::first(1)).await {
+            Ok(found) => return found.items.first().is_some_and(|event| event.mode == BuildMode::DryRun),
+            Err(error) if error.is_transient() => core.pause("admission", STORAGE, &error).await,
+            Err(_) => return false,
         }
     }
 }
@@ -204,7 +236,8 @@ async fn admit(
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
     let loaded = if admissions.is_empty() { Default::default() } else { core.storage.load(&Scope::Keys(keys)).await? };
     // After the rows were loaded: what is stored later conflicts with them.
-    let plans: Vec<_> = decisions.events.iter().filter_map(|(_, outcome)| outcome.to_be_built()).collect();
+    let plans = decisions.events.iter().filter_map(|(_, mode, outcome)| Some((*mode, outcome.to_be_built()?)));
+    let plans: Vec<_> = plans.collect();
     if about.may_ask_again && is_overtaken(core, about.began, &plans).await? {
         return Err(NotStored::Overtaken);
     }
@@ -265,7 +298,7 @@ async fn admissions(
 ) -> Result<Vec<Admission>, Error> {
     let queues = queues(core, decisions).await?;
     let mut admissions = Vec::new();
-    for (handler, outcome) in &decisions.events {
+    for (handler, mode, outcome) in &decisions.events {
         let first = core.storage.reserve(u32::try_from(outcome.builds() + 1).unwrap_or(u32::MAX)).await?;
         admissions.push(Admission {
             event: EventId(first),
@@ -276,7 +309,7 @@ async fn admissions(
             generation: retry.map_or(1, |retry| retry.of.generation.saturating_add(1)),
             retry_of: retry.map(|retry| retry.of.id),
             envelope: requested(envelope, retry),
-            mode: core.decider.mode(),
+            mode: *mode,
             queues: queues.clone(),
             outcome: outcome.clone(),
         });
@@ -318,7 +351,7 @@ fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowCh
 /// decision that has builds, nothing is read.
 async fn queues(core: &Core, decisions: &Decisions<'_>) -> Result<QueuePositions, Error> {
     let mut queues = QueuePositions::default();
-    if decisions.events.iter().any(|(_, outcome)| matches!(outcome, Outcome::Build { .. })) {
+    if decisions.events.iter().any(|(.., outcome)| matches!(outcome, Outcome::Build { .. })) {
         let due = core.reads().due(core.run(), core.due_limits(1, 0)).await?;
         due.ready.iter().for_each(|build| queues.waits(&build.key.system, build.priority));
         for (system, priorities) in &due.started {

@@ -10,7 +10,9 @@ use super::hints::Hints;
 use super::options::Options;
 use super::registry::Registry;
 use super::{Announcer, Engine, Preview, SystemClock};
-use crate::backend::{BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, Retention, Storage, Verifier};
+use crate::backend::{
+    BuildSystem, Bus, Catalog, Clock, Composer, ComposerSystem, DryRun, Retention, Storage, Verifier,
+};
 use crate::client::Client;
 use crate::event::{Event, Message, Parsers};
 use crate::handler::{Catalogs, Handler, Readable, name_of};
@@ -41,8 +43,9 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
-    /// A bus has a name that the engine uses as the source of its own messages.
-    #[error("no bus can be called {0:?}: messages that the engine itself stores have this source")]
+    /// A bus has a name that the engine uses as the source of its own messages, or a build system
+    /// that of the queue of single dry runs.
+    #[error("no bus or build system can be called {0:?}: the engine itself stores rows under this name")]
     ReservedName(String),
     /// Two handlers read events of one kind into different types, so at least one of them could not
     /// read what is meant for the other.
@@ -175,7 +178,7 @@ impl EngineBuilder {
     }
 
     /// Adds a build system. An artifact goes to the system that it names, otherwise to the only
-    /// registered one.
+    /// registered one. The name [`DryRun::QUEUE`] is reserved.
     pub fn build_system(mut self, name: impl Into<String>, system: Arc<dyn BuildSystem>) -> Self {
         let name = name.into();
         if self.systems.insert(name.clone(), system).is_some() {
@@ -273,9 +276,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the mode of all builds that this engine plans; [`BuildMode::Real`] if not set. Builds
-    /// of different modes share nothing. A dry-run engine only touches dry-run builds, and
-    /// [`DryRun`](crate::backend::DryRun) only pretends to build them.
+    /// Sets the mode of all builds that this engine plans, but for those of events that
+    /// [ask for a dry run](crate::Event::dry_run); [`BuildMode::Real`] if not set. Builds of
+    /// different modes share nothing. A dry-run engine only touches dry-run builds, and [`DryRun`]
+    /// only pretends to build them.
     #[doc(alias = "dry run")]
     pub fn mode(mut self, mode: BuildMode) -> Self {
         self.mode = mode;
@@ -418,7 +422,8 @@ impl EngineBuilder {
             return Err(ConfigError::NoHandler);
         }
         self.check_values()?;
-        if let Some(reserved) = self.buses.keys().find(|name| Client::RESERVED.contains(&name.as_str())) {
+        let reserved = self.buses.keys().find(|name| Client::RESERVED.contains(&name.as_str()));
+        if let Some(reserved) = reserved.or_else(|| self.systems.keys().find(|name| *name == DryRun::QUEUE)) {
             return Err(ConfigError::ReservedName(reserved.clone()));
         }
         let named = self.concurrency.keys().chain(self.verifiers.keys()).chain(self.hints.systems());

@@ -12,13 +12,16 @@
 //! * A handler does not end within `handler_timeout`: that is a try of the message, and all its
 //!   handlers are asked again later.
 //!
+//! A single dry run differs in its mode, which becomes part of its event and builds, and in the
+//! queue of its builds; what is read is the same.
+//!
 //! Bounds: `Limits::plan_builds_max` for a plan, `LATEST_MAX` for the search of an earlier content.
 
-use super::calls::{NoAnswer, in_time};
-use super::registry::{Entry, Registry};
+use super::calls::{NoAnswer, in_time, unharmed};
+use super::registry::{Entry, Opened, Registry};
 use super::retry::{NoRetry, Retry};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
-use crate::backend::{BoxError, BuildFilter, Clock, Error, Paging, Remedy, StorageReads, with_causes};
+use crate::backend::{BoxError, BuildFilter, Clock, DryRun, Error, Paging, Remedy, StorageReads, with_causes};
 use crate::client::ASK_FIRST;
 use crate::event::{Envelope, Message, ParseError, Received};
 use crate::handler::{Context, Decision, Readable};
@@ -103,6 +106,17 @@ pub(super) struct Incoming<'a> {
     pub(super) envelope: &'a Envelope,
 }
 
+/// Holds the answer of one handler.
+#[derive(Debug)]
+pub(super) struct Answered<'a> {
+    /// The name of the handler.
+    pub(super) handler: &'a str,
+    /// The mode of the event, which is that of the engine unless this one is a dry run.
+    pub(super) mode: BuildMode,
+    /// What it decided.
+    pub(super) decided: Decided,
+}
+
 /// Holds what one handler decided, completed and checked.
 #[derive(Debug)]
 pub(super) enum Decided {
@@ -125,7 +139,8 @@ const GENERATIONS_MAX: u32 = 10;
 const LATEST_MAX: u32 = 20;
 
 impl Decider {
-    /// Returns the mode of the engine, which is part of each build key.
+    /// Returns the mode of the engine, which is part of each build key, but for those of single dry
+    /// runs.
     pub(super) fn mode(&self) -> BuildMode {
         self.readable.mode
     }
@@ -156,47 +171,67 @@ impl Decider {
         incoming: Incoming<'_>,
         retry: Option<&Retry>,
         now: Timestamp,
-    ) -> Result<Vec<(&'a str, Decided)>, Undecided> {
+    ) -> Result<Vec<Answered<'a>>, Undecided> {
         let only = incoming.headers.get(Message::HANDLER);
         let mut decisions = Vec::new();
         let of_kind: Vec<&'a Entry> = self.registry.of_kind(&incoming.envelope.kind).collect();
         for entry in of_kind {
             if only.is_none_or(|name| *name == entry.name) {
-                decisions.push((entry.name.as_str(), self.ask(entry, incoming, retry, now).await?));
+                decisions.push(self.ask(entry, incoming, retry, now).await?);
             }
         }
         Ok(decisions)
     }
 
-    /// Asks one handler, and completes its answer. A plan goes through four steps: it is cut down
-    /// to what is retried, contents that the catalog does not know are filled in, each node gets
-    /// its build system, and the gate may hold the plan back until a person confirms it. A retry is
-    /// confirmed by the person who wants it.
-    async fn ask(
-        &self,
-        entry: &Entry,
+    /// Asks one handler, and completes its answer. It is a dry run if the engine makes nothing
+    /// else, or if the event, its message or the retried event says so.
+    async fn ask<'a>(
+        &'a self,
+        entry: &'a Entry,
         incoming: Incoming<'_>,
         retry: Option<&Retry>,
         now: Timestamp,
-    ) -> Result<Decided, Undecided> {
+    ) -> Result<Answered<'a>, Undecided> {
+        let handler = entry.name.as_str();
+        let was_dry = retry.is_some_and(|retry| retry.of.mode == BuildMode::DryRun);
+        let mode = |dry_run| if dry_run { BuildMode::DryRun } else { self.mode() };
+        let asks = was_dry || Message::is_dry(incoming.headers);
+        let opened = unharmed(|| entry.handler.open(incoming.envelope))
+            .unwrap_or_else(|text| Err(format!("the event cannot be read: its reader panicked: {text}").into()));
+        let Opened { dry_run, handle } = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Answered { handler, mode: mode(asks), decided: failed(error.as_ref()) }),
+        };
+        let mode = mode(asks || dry_run);
         let received = Received { message_id: incoming.id.to_owned(), at: incoming.at };
-        let cx = Context::new(self.readable.clone(), &entry.name, received, now);
-        let answer = in_time(&*self.clock, self.handler_timeout, entry.handler.handle(incoming.envelope, cx)).await;
-        let answer = match answer {
+        let cx = Context::new(self.readable.clone(), handler, received, now);
+        let cx = if mode == BuildMode::DryRun { cx.dry() } else { cx };
+        let answer = match in_time(&*self.clock, self.handler_timeout, async { handle(cx).await }).await {
             Ok(answer) => answer,
-            Err(NoAnswer::Late(limit)) => return Err(Undecided::Late(entry.name.clone(), limit)),
+            Err(NoAnswer::Late(limit)) => return Err(Undecided::Late(handler.to_owned(), limit)),
             Err(NoAnswer::Panicked(text)) => Err(BoxError::from(format!("the handler panicked: {text}"))),
         };
-        let decision = match answer {
-            Ok(decision) => decision,
-            Err(error) => {
-                return match error.downcast::<Error>() {
-                    Ok(error) if error.is_transient() => Err(Undecided::Backend(*error)),
-                    Ok(error) => Ok(failed(&error)),
-                    Err(error) => Ok(failed(error.as_ref())),
-                };
-            }
+        let decided = match answer.map_err(|error| error.downcast::<Error>()) {
+            Ok(decision) => self.complete(handler, mode, decision, incoming.headers, retry).await?,
+            Err(Ok(error)) if error.is_transient() => return Err(Undecided::Backend(*error)),
+            Err(Ok(error)) => failed(&error),
+            Err(Err(error)) => failed(error.as_ref()),
         };
+        Ok(Answered { handler, mode, decided })
+    }
+
+    /// Completes a decision. A plan goes through four steps: it is cut down to what is retried,
+    /// contents that the catalog does not know are filled in, each node gets its build system, and
+    /// the gate may hold the plan back until a person confirms it. A retry is confirmed by the
+    /// person who wants it.
+    async fn complete(
+        &self,
+        handler: &str,
+        mode: BuildMode,
+        decision: Decision,
+        headers: &BTreeMap<String, String>,
+        retry: Option<&Retry>,
+    ) -> Result<Decided, Undecided> {
         Ok(match decision {
             Decision::Ignore => Decided::Ignore,
             Decision::Skip(why) => Decided::Event(Outcome::Skip(Reason::new("skipped", why))),
@@ -206,19 +241,17 @@ impl Decider {
                     None => plan,
                 };
                 let plan = self.with_known_contents(plan).await?;
-                if let Some(other) =
-                    incoming.headers.get(Message::EXACTLY).filter(|hash| **hash != plan.hash().to_string())
-                {
+                if let Some(other) = headers.get(Message::EXACTLY).filter(|hash| **hash != plan.hash().to_string()) {
                     let text = format!("plan {other} was to be applied, but it is plan {} now", plan.hash());
                     return Ok(Decided::Event(Outcome::Skip(Reason::new("plan_changed", text))));
                 }
-                let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
+                let confirmed: Option<Digest> = match headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
                     // A person who retries has not seen a plan that nobody was ever asked about.
                     None => retry.filter(|retry| retry.of.reason.code != ASK_FIRST).map(|_| plan.hash()),
                 };
-                let policy = self.readable.policy.for_handler(&entry.name);
-                Decided::Event(gate(self.route(plan), &policy, confirmed.as_ref()))
+                let policy = self.readable.policy.for_handler(handler);
+                Decided::Event(gate(self.route(plan, mode), &policy, confirmed.as_ref()))
             }
             Decision::Emit(_) if incoming.generation >= GENERATIONS_MAX => {
                 let text =
@@ -256,8 +289,8 @@ impl Decider {
 
     /// Returns the plan with the name of the build system of each node. The event fails instead if
     /// the plan is too large (`plan_too_large`) or a node has no registered system
-    /// (`no_build_system`).
-    fn route(&self, plan: Plan) -> Outcome {
+    /// (`no_build_system`). Builds of a single dry run get the name of their queue instead.
+    fn route(&self, plan: Plan, mode: BuildMode) -> Outcome {
         let limit = self.plan_builds_max as usize;
         if plan.len() > limit {
             let text = format!("the plan has {} builds, more than the {limit} that are allowed", plan.len());
@@ -266,7 +299,10 @@ impl Decider {
         let mut systems: BTreeMap<ArtifactId, String> = BTreeMap::new();
         for node in plan.nodes() {
             match self.system_of(&node.artifact) {
-                Ok(system) => drop(systems.insert(node.artifact.id.clone(), system)),
+                Ok(system) => {
+                    let system = if mode == self.mode() { system } else { DryRun::QUEUE.to_owned() };
+                    systems.insert(node.artifact.id.clone(), system);
+                }
                 Err(text) => return Outcome::Fail(Reason::new("no_build_system", text)),
             }
         }

@@ -36,7 +36,7 @@ use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
 use super::outages::STORAGE;
 use super::prepared;
-use crate::backend::{BuildRequest, Due, Error, Remedy};
+use crate::backend::{BuildRequest, DryRun, Due, Error, Remedy};
 use crate::client::paused;
 use crate::rebuild::{
     AttemptId, AttemptRecord, BuildId, BuildKey, BuildRecord, Effect, Failure, FailureClass, Input, Schedule, SessionId,
@@ -245,11 +245,14 @@ async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, 
         let complete = due.ready.len() < ready as usize || ready == READY_MAX;
         let paused = if due.ready.is_empty() { BTreeSet::new() } else { paused(core.storage.documents()).await? };
         due.ready.retain(|build| !paused.contains(&build.key.system));
-        let free = |name: &String| {
+        let free = |name: &str| {
             let live = due.live.get(name).copied().unwrap_or_default();
             core.concurrency.limit(name).saturating_sub(live).min(submissions(core, starting, name))
         };
-        *room = core.systems.keys().filter(|name| !paused.contains(*name)).map(free).max().unwrap_or_default();
+        // Mostly nothing waits in the queue of single dry runs, and then its room does not count.
+        let dry = due.ready.iter().any(|build| build.key.system == DryRun::QUEUE).then_some(DryRun::QUEUE);
+        let queues = core.systems.keys().map(String::as_str).chain(dry);
+        *room = queues.filter(|name| !paused.contains(*name)).map(free).max().unwrap_or_default();
         if !complete && few(*room) > ready {
             ready = few(*room);
             continue;

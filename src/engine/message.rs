@@ -22,7 +22,7 @@
 
 use super::admission::{self, About, Stand, generation};
 use super::core::{Core, progress};
-use super::decision::{Decided, Incoming, Undecided};
+use super::decision::{Answered, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
 use super::outages::STORAGE;
 use super::retry::Retry;
@@ -170,7 +170,7 @@ async fn decide<'a>(
     core: &'a Core,
     record: &InboxRecord,
     envelope: &Envelope,
-) -> Result<(Vec<(&'a str, Decided)>, Option<Retry>), Undecided> {
+) -> Result<(Vec<Answered<'a>>, Option<Retry>), Undecided> {
     let headers = &record.message.headers;
     let generation = generation(record);
     let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, generation, envelope };

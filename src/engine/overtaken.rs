@@ -22,6 +22,7 @@
 use super::core::Core;
 use crate::backend::{Error, EventFilter, Paging};
 use crate::plan::Plan;
+use crate::rebuild::BuildMode;
 use crate::time::Timestamp;
 
 /// Largest number of events that are looked at. If there are more since the handler was asked, it
@@ -29,8 +30,8 @@ use crate::time::Timestamp;
 const RECENT_MAX: u32 = 100;
 
 /// Returns whether an event that was stored since `began`, by the clock of the storage, builds an
-/// artifact of one of these plans.
-pub(super) async fn is_overtaken(core: &Core, began: Timestamp, plans: &[&Plan]) -> Result<bool, Error> {
+/// artifact of one of these plans in the same mode.
+pub(super) async fn is_overtaken(core: &Core, began: Timestamp, plans: &[(BuildMode, &Plan)]) -> Result<bool, Error> {
     if plans.is_empty() {
         return Ok(false);
     }
@@ -41,7 +42,8 @@ pub(super) async fn is_overtaken(core: &Core, began: Timestamp, plans: &[&Plan])
     }
     for event in newest.iter().filter(|event| event.created_at >= began && event.plan.is_some()) {
         let Some(other) = core.reads().plan(event.id).await? else { continue };
-        if other.nodes().any(|node| plans.iter().any(|plan| plan.node(&node.artifact.id).is_some())) {
+        let mut same_mode = plans.iter().filter(|(mode, _)| *mode == event.mode);
+        if same_mode.any(|(_, plan)| other.nodes().any(|node| plan.node(&node.artifact.id).is_some())) {
             return Ok(true);
         }
     }

@@ -1,7 +1,7 @@
 //! Answers what an event would do, with the same code that decides for the engine, and stores
 //! nothing.
 
-use super::decision::{Decided, Decider, Incoming};
+use super::decision::{Answered, Decided, Decider, Incoming};
 use crate::backend::{Error, Remedy, Result};
 use crate::event::{Event, Message};
 use crate::plan::Plan;
@@ -127,7 +127,7 @@ impl Preview {
         let id = message.identity();
         let incoming = Incoming { id: &id, at: now, headers: &message.headers, generation: 0, envelope: &envelope };
         let decisions = self.decider.decide(incoming, None, now).await?;
-        let foreseen = decisions.into_iter().map(|(handler, decided)| {
+        let foreseen = decisions.into_iter().map(|Answered { handler, decided, .. }| {
             let decision = match decided {
                 Decided::Ignore => Foreseen::Ignores,
                 Decided::Event(Outcome::Skip(reason)) => Foreseen::Skips(reason),

@@ -8,8 +8,8 @@ use super::ConfigError;
 use super::calls::unharmed;
 use crate::backend::BoxError;
 use crate::event::{Envelope, Event, Message, ParseError, Parsers, is_of, parse};
-use crate::handler::{Context, Decision, Handler, HandlerResult};
-use async_trait::async_trait;
+use crate::handler::{Context, Handler, HandlerResult};
+use futures_util::future::BoxFuture;
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
@@ -34,7 +34,6 @@ pub(super) struct Entry {
 }
 
 /// A handler whose event type is erased: it reads its event itself.
-#[async_trait]
 pub(super) trait AnyHandler: fmt::Debug + Send + Sync + 'static {
     /// Returns the kind of its events.
     fn kind(&self) -> &'static str;
@@ -42,9 +41,16 @@ pub(super) trait AnyHandler: fmt::Debug + Send + Sync + 'static {
     fn wants(&self, topic: &str) -> bool;
     /// Reads its event from a message; `None` if the topic is another one.
     fn read(&self, message: &Message) -> Option<Result<Envelope, ParseError>>;
-    /// Opens the envelope and asks the handler. An envelope that does not open is an error of the
-    /// handler.
-    async fn handle(&self, envelope: &Envelope, cx: Context) -> Result<Decision, BoxError>;
+    /// Reads the event of an envelope. One that cannot be read is an error of the handler.
+    fn open<'a>(&'a self, envelope: &Envelope) -> Result<Opened<'a>, BoxError>;
+}
+
+/// An event that was read, with the handler that decides on it.
+pub(super) struct Opened<'a> {
+    /// Whether the event asks for a dry run.
+    pub(super) dry_run: bool,
+    /// Asks the handler.
+    pub(super) handle: Box<dyn FnOnce(Context) -> BoxFuture<'a, HandlerResult> + Send + 'a>,
 }
 
 /// A handler together with its event type.
@@ -59,7 +65,6 @@ impl<E: Event, H> fmt::Debug for Typed<E, H> {
     }
 }
 
-#[async_trait]
 impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
     fn kind(&self) -> &'static str {
         E::KIND
@@ -73,9 +78,9 @@ impl<E: Event, H: Handler<E>> AnyHandler for Typed<E, H> {
         parse::<E>(message)
     }
 
-    async fn handle(&self, envelope: &Envelope, cx: Context) -> HandlerResult {
+    fn open<'a>(&'a self, envelope: &Envelope) -> Result<Opened<'a>, BoxError> {
         let event = envelope.open::<E>()?;
-        self.handler.handle(event, cx).await
+        Ok(Opened { dry_run: event.dry_run(), handle: Box::new(move |cx| self.handler.handle(event, cx)) })
     }
 }
 

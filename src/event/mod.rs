@@ -88,6 +88,15 @@ pub trait Event: Serialize + DeserializeOwned + Send + 'static {
         None
     }
 
+    /// Returns whether the event asks for a dry run: it is planned as always, and its builds go to
+    /// [`DryRun`](crate::backend::DryRun) instead of a build system. `false` by default.
+    ///
+    /// An engine in the mode [`DryRun`](crate::rebuild::BuildMode::DryRun) makes a dry run of every
+    /// event.
+    fn dry_run(&self) -> bool {
+        false
+    }
+
     /// Returns how urgent the event is. [`Moderate`](Severity::Moderate) by default.
     ///
     /// While builds of several events wait for the same build system, the severity decides how
@@ -200,6 +209,11 @@ impl Message {
     /// Header that says which part of an event is retried.
     pub const PART: &'static str = "freshmaker-part";
 
+    /// Header that makes the events of a message dry runs if its value is `true`, whatever the
+    /// event [says itself](Event::dry_run). Messages that a handler
+    /// [emits](crate::Decision::Emit) in a dry run have it.
+    pub const DRY_RUN: &'static str = "freshmaker-dry-run";
+
     /// Header with the name of the person who wants what the message asks for. It counts only if a
     /// client has sent the message, and then more than what an event that is
     /// [manual](Event::manual) says itself.
@@ -219,6 +233,11 @@ impl Message {
             headers: BTreeMap::new(),
             body: serde_json::to_vec(event)?,
         })
+    }
+
+    /// Returns whether the headers ask for a dry run, see [`DRY_RUN`](Self::DRY_RUN).
+    pub(crate) fn is_dry(headers: &BTreeMap<String, String>) -> bool {
+        headers.get(Self::DRY_RUN).is_some_and(|value| value == "true")
     }
 
     /// Returns the identity by which the engine recognizes repeated deliveries.

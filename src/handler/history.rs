@@ -6,8 +6,9 @@ use std::sync::Arc;
 /// What an engine has decided and built before, for handlers that build on it.
 ///
 /// It only reads, and shows only what belongs to the mode of the engine: an engine that runs dry
-/// sees earlier dry runs, and one that really builds does not see them. Rows that cannot be read
-/// are left out, with a warning in the log.
+/// sees earlier dry runs, and one that really builds does not see them. A single dry run in an
+/// engine that really builds sees what a real event would see, and by its number also another dry
+/// run. Rows that cannot be read are left out, with a warning in the log.
 ///
 /// An answer is that of the moment of the question. Before the engine stores a decision it asks the
 /// handler again if another event has meanwhile planned one of the same artifacts.
@@ -34,6 +35,8 @@ pub struct History {
     /// `None` outside an engine.
     pub(super) storage: Option<Arc<dyn Storage>>,
     pub(super) mode: BuildMode,
+    /// Whether a dry run asks.
+    pub(super) dry_run: bool,
 }
 
 impl History {
@@ -56,7 +59,9 @@ impl History {
     /// # Errors
     /// The errors of the storage.
     pub async fn event(&self, id: EventId) -> Result<Option<EventRecord>> {
-        Ok(self.events(EventFilter { ids: vec![id], ..EventFilter::default() }).await?.pop())
+        let mut found = self.all(EventFilter { ids: vec![id], ..EventFilter::default() }).await?;
+        found.retain(|event| event.mode == self.mode || (self.dry_run && event.mode == BuildMode::DryRun));
+        Ok(found.pop())
     }
 
     /// Returns these events, newest first, at most [`EVENTS_MAX`](Self::EVENTS_MAX).
@@ -64,11 +69,15 @@ impl History {
     /// # Errors
     /// The errors of the storage.
     pub async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>> {
-        let Some(storage) = &self.storage else { return Ok(Vec::new()) };
-        let page = storage.reads().events(filter, Paging::first(Self::EVENTS_MAX)).await?;
-        let mut found = readable(page);
+        let mut found = self.all(filter).await?;
         found.retain(|event| event.mode == self.mode);
         Ok(found)
+    }
+
+    /// Returns these events of any mode.
+    async fn all(&self, filter: EventFilter) -> Result<Vec<EventRecord>> {
+        let Some(storage) = &self.storage else { return Ok(Vec::new()) };
+        Ok(readable(storage.reads().events(filter, Paging::first(Self::EVENTS_MAX)).await?))
     }
 
     /// Returns the plan of an event; `None` if it has none.

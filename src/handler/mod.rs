@@ -46,6 +46,18 @@
 //! The name is a part of the build key, so it is stored with every build: do not rename a build
 //! system while builds of it are under way. The rules are the same in a dry run, although all its
 //! builds go to [`DryRun`](crate::backend::DryRun).
+//!
+//! # Dry runs
+//!
+//! A dry run is planned, stored, counted and announced like any other event, and none of its builds
+//! reaches a build system. All events of an engine are dry runs if its
+//! [mode](crate::engine::EngineBuilder::mode) says so; otherwise a single one can be: its event
+//! [says so](Event::dry_run), or the header [`Message::DRY_RUN`] of its message. A handler need not
+//! know: it is asked, with the [history](Context::history) of the engine, as about a real event.
+//! Builds of a single dry run have a queue of their own, [`DryRun::QUEUE`]: they do not wait for
+//! those that are real, nor while the build system is paused or cannot be reached.
+//!
+//! [`DryRun::QUEUE`]: crate::backend::DryRun::QUEUE
 
 mod catalogs;
 mod changed;
@@ -134,7 +146,7 @@ pub enum Decision {
     /// handled message and its position, so a repetition does not handle it twice.
     Emit(Vec<Message>),
     /// Cancel these earlier events. Builds that no other event needs are cancelled; an event that
-    /// has ended already is not changed.
+    /// has ended already is not changed. A dry run only cancels events that are dry runs.
     Cancel(Vec<EventId>),
 }
 
@@ -239,6 +251,7 @@ pub struct Context {
     policy: Policy,
     received: Received,
     now: Timestamp,
+    dry_run: bool,
 }
 
 /// What all handlers of an engine may read.
@@ -256,7 +269,14 @@ pub(crate) struct Readable {
 impl Context {
     pub(crate) fn new(shared: Arc<Readable>, handler: &str, received: Received, now: Timestamp) -> Self {
         let policy = shared.policy.for_handler(handler);
-        Self { shared, policy, received, now }
+        let dry_run = shared.mode == BuildMode::DryRun;
+        Self { shared, policy, received, now, dry_run }
+    }
+
+    /// Makes this the context of a dry run.
+    #[must_use]
+    pub(crate) fn dry(self) -> Self {
+        Self { dry_run: true, ..self }
     }
 
     /// Makes a context outside an engine, to test a handler: with this catalog, policy and time.
@@ -296,7 +316,7 @@ impl Context {
             history: None,
             learnt: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), policy, received, now }
+        Self { shared: Arc::new(shared), policy, received, now, dry_run: false }
     }
 
     /// Lets a context outside an engine show what is in this storage as the history, to test a
@@ -313,7 +333,7 @@ impl Context {
     /// Returns what was decided and built before.
     #[must_use]
     pub fn history(&self) -> History {
-        History { storage: self.shared.history.clone(), mode: self.shared.mode }
+        History { storage: self.shared.history.clone(), mode: self.shared.mode, dry_run: self.dry_run }
     }
 
     /// Returns all registered catalogs as one catalog.
@@ -393,7 +413,18 @@ impl Context {
     /// [`Planner::facts`](crate::plan::Planner::facts).
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts::default().with("dry_run", (self.shared.mode == BuildMode::DryRun).to_string())
+        Facts::default().with("dry_run", self.dry_run.to_string())
+    }
+
+    /// Returns whether this is a dry run: the engine makes nothing else, or the
+    /// [event](Event::dry_run) or its [message](Message::DRY_RUN) asks for one, or an event that was
+    /// a dry run is retried.
+    ///
+    /// The engine sees to it that nothing is built or cancelled for real. So a handler decides as
+    /// always, and needs this only for what it says.
+    #[must_use]
+    pub fn dry_run(&self) -> bool {
+        self.dry_run
     }
 
     /// Returns which message brought the event, and when it was stored.

@@ -6,6 +6,7 @@ mod applied;
 mod config;
 mod decisions;
 mod doors;
+mod dry_run;
 mod gate;
 mod group;
 mod history;

@@ -15,6 +15,7 @@
 //! | [`PackageOrigins`] | which builds do packages come from, and where are those tagged? | Koji |
 //! | [`ImageBuilds`] | which builds of images are there, and what is built on what? | Koji |
 //! | [`PackageBuilds`] | which packages did this build make? | Koji |
+//! | [`InstalledPackages`] | does this rebuilt image have these packages? | Koji, Lightblue, Pyxis |
 //! | [`AdvisoryBuilds`] | which builds does an advisory have, and are they signed? | Errata Tool |
 //! | [`ShippedAdvisories`] | which advisories have shipped since then? | Errata Tool |
 //! | [`Modules`] | which modules contain these packages? | MBS |
@@ -25,6 +26,7 @@
 
 mod builds;
 mod extra;
+mod installed;
 mod repositories;
 
 use crate::image::CatalogImage;
@@ -38,6 +40,7 @@ use std::fmt;
 
 pub use builds::{AdvisoryBuilds, BuiltImage, ImageBuilds, PackageBuilds, ShippedAdvisories, TaskBuild};
 pub use extra::WithRepositories;
+pub use installed::InstalledPackages;
 pub use repositories::{ImageRepositories, RebuiltRepository, TaggedImage};
 
 /// An advisory, as far as rebuilds depend on it.

@@ -120,6 +120,6 @@ pub mod pulp;
 pub mod pyxis;
 #[cfg(any(feature = "lightblue", feature = "pyxis"))]
 mod released;
-#[cfg(any(feature = "errata", feature = "mbs", feature = "pulp", feature = "pyxis"))]
+#[cfg(any(feature = "errata", feature = "lightblue", feature = "mbs", feature = "pulp", feature = "pyxis"))]
 mod rest;
 pub mod scan;

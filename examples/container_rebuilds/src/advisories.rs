@@ -5,7 +5,7 @@ use crate::config;
 use crate::wires::System;
 use freshmaker::backend::Error;
 use freshmaker_net::{HttpConfig, Secret};
-use freshmaker_redhat::contracts::{ImageRepositories, Images};
+use freshmaker_redhat::contracts::{ImageRepositories, Images, InstalledPackages};
 use freshmaker_redhat::errata::{ErrataConfig, ErrataLogin, ErrataTool};
 use freshmaker_redhat::handlers::{AffectedImages, AnnounceAdvisories, ImageComposes};
 use freshmaker_redhat::image::{ImageSearch, NewerReleases};
@@ -33,6 +33,11 @@ pub(crate) struct Sources {
     pub(crate) excluded: String,
     pub(crate) sigkeys: Vec<String>,
 }
+
+/// What both of the catalogs know.
+pub(crate) trait Catalog: Images + ImageRepositories + InstalledPackages {}
+
+impl<C: Images + ImageRepositories + InstalledPackages> Catalog for C {}
 
 /// Who knows which released images there are.
 #[derive(Clone, Debug)]
@@ -76,15 +81,7 @@ impl ImagesConfig {
         }
     }
 
-    pub(crate) fn open(&self) -> Result<Arc<dyn Images>> {
-        Ok(match self.clone() {
-            Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
-            Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
-        })
-    }
-
-    /// Who knows the repositories of images.
-    pub(crate) fn repositories(&self) -> Result<Arc<dyn ImageRepositories>> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Catalog>> {
         Ok(match self.clone() {
             Self::Lightblue(config) => Arc::new(Lightblue::new(config)?),
             Self::Pyxis(config) => Arc::new(Pyxis::new(config)?),
@@ -168,7 +165,7 @@ impl Sources {
 
     /// Who knows released images.
     pub(crate) fn images(&self) -> Result<Arc<dyn Images>> {
-        self.images.open()
+        Ok(self.images.open()?)
     }
 
     /// Who knows advisories.

@@ -1,218 +1,218 @@
 //! What the command line means.
 
+use crate::commands::{ANY, Flag, Given, Spec, Table, flag, spec};
 use crate::released::Teller;
+use crate::shipped::Shipped;
 use crate::tokens::Act;
 use freshmaker::client::RetryPart;
 use freshmaker::rebuild::EventId;
 use freshmaker::time::Timestamp;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-pub(crate) const HELP: &str = "\
-Rebuilds container images with Koji when packages, sources or people say so.
+/// The configuration, if none is named.
+const CONFIG: &str = "container_rebuilds.toml";
 
-usage: container_rebuilds [--config FILE] serve [--listen ADDRESS]
-       container_rebuilds [--config FILE] plan ARTIFACT... | ADVISORY
-       container_rebuilds [--config FILE] show [EVENT]
-       container_rebuilds [--config FILE] why NAME [--json]
-       container_rebuilds [--config FILE] retry EVENT [--all] [--by NAME]
-       container_rebuilds [--config FILE] cancel EVENT [--by NAME]
-       container_rebuilds [--config FILE] rescan --since TIME
-       container_rebuilds [--config FILE] check-config [--online]
-       container_rebuilds [--config FILE] check-state
-       container_rebuilds [--config FILE] token create NAME [--role ROLE]... [--days N] [--by NAME] | list | revoke ID
-       container_rebuilds [--config FILE] import-state FILE
-       container_rebuilds convert-policy FILE
-       container_rebuilds --world simulated [--catalog lightblue | pyxis]
+const FLAGS: [Flag; 13] = [
+    flag("--config", "FILE", "container_rebuilds.toml, if not given"),
+    flag("--listen", "ADDRESS", "where pages and REST are served, such as 127.0.0.1:8080, if not as [web] says"),
+    flag("--dry-run", "", "build nothing, as with `dry_run` in the configuration"),
+    flag("--json", "", "what is stored about it, as JSON"),
+    flag("--all", "", "everything, and not only what failed or was cancelled"),
+    flag("--for", "MINUTES", "what has not moved for so long; 60 if not given"),
+    flag("--requeue", "ID", "handle this message again"),
+    flag("--since", "TIME", "2026-11-29T06:00:00Z, for example; needed"),
+    flag("--online", "", "also try every login and permission, which changes nothing anywhere"),
+    flag("--role", "ROLE", "admin, manual_rebuilder or freshmaker_async_rebuilders; only reads without one"),
+    flag("--days", "N", "how long the token is valid; 90 if not given"),
+    flag("--by", "NAME", "who does it; the user of this process if not given"),
+    flag("--help", "", "(-h) this text"),
+];
 
-  serve             take messages, submit builds, follow them; until SIGINT or SIGTERM
-  plan ARTIFACT...  what a rebuild of these would bring with it, and why; nothing is done
-  plan ADVISORY     the number of an advisory: what would be rebuilt if it were shipped now, and why
-  show              the latest events; with EVENT its plan, its builds and why they are as they are
-  why NAME          why this image was rebuilt or not, by its NVR, the name in it, or another name of an artifact: what the
-                    latest events did about it, its builds, and what they wait for; 1 if nothing is stored about it
-  retry EVENT       build again what failed or was cancelled for an event that has ended; with --all everything. The
-                    service that runs decides anew, so the plan may be another one
-  cancel EVENT      stop what this event started, unless others want it as well
-  rescan            put into the inbox what the Errata Tool says has shipped since then; what was handled is not
-                    handled again. `serve` does so by itself, every 10 minutes
-  check-config      read everything, and say what cannot work; with --online also try every login and permission,
-                    which changes nothing anywhere
-  check-state       compare all that is stored with itself, also while services run; what contradicts itself or cannot
-                    be read is listed, and 1 the exit status
-  token             make a token for a program that uses the REST interfaces, list the tokens, or take one back
+const COMMANDS: [Spec; 21] = [
+    spec("example-config", "[catalog]", 0, 1, &[], "write the commented configuration; or a catalog, see below"),
+    spec("check-config", "", 0, 0, &["--online"], "read everything, and say what cannot work"),
+    spec("serve", "", 0, 0, &["--listen", "--dry-run"], "take messages, submit builds, follow them; until SIGINT"),
+    spec("plan", "ARTIFACT…|ADVISORY", 1, ANY, &[], "what a rebuild of these, or this advisory, would bring; not done"),
+    spec("status", "", 0, 0, &["--json"], "what is under way, and what needs somebody: 1 if anything does"),
+    spec("show", "[EVENT]", 0, 1, &[], "the latest events; or one of them, with its plan and its builds"),
+    spec("why", "NAME", 1, 1, &["--json"], "why this image was rebuilt or not, and what it waits for; see below"),
+    spec("stuck", "", 0, 0, &["--for", "--json"], "what does not move, why, and what can be done: 1 if anything is"),
+    spec("retry", "EVENT", 1, 1, &["--all", "--by"], "build again what failed or was cancelled for an event"),
+    spec("cancel", "EVENT", 1, 1, &["--by"], "stop what this event started, unless others want it as well"),
+    spec("confirm", "EVENT", 1, 1, &[], "start a plan that was too large to be started unasked"),
+    spec("pause", "SYSTEM [REASON]", 1, ANY, &["--by"], "start no more builds of Koji, ODCS or MBS, by its `name`"),
+    spec("resume", "SYSTEM", 1, 1, &[], "end a pause"),
+    spec("dead-letters", "", 0, 0, &["--requeue", "--json"], "messages that could not be handled: 1 if there are any"),
+    spec("dismiss", "MESSAGE [REASON]", 1, ANY, &["--by"], "put a dead letter away that cannot be mended"),
+    spec("rescan", "", 0, 0, &["--since"], "handle what the Errata Tool says has shipped since then"),
+    spec("backup", "FILE", 1, 1, &[], "copy everything in `state`, while the service runs"),
+    spec("check-state", "", 0, 0, &[], "compare all that is stored with itself, also while services run"),
+    spec("token", "create NAME|list|revoke ID", 1, 2, &["--role", "--days", "--by"], "tokens for users of REST"),
+    spec("import-state", "FILE", 1, 1, &[], "move this file of SQLite into the empty [storage.postgres]"),
+    spec("convert-policy", "FILE", 1, 1, &[], "write the lists of the Python service (JSON) as a policy"),
+];
 
-  import-state FILE move everything from this file of SQLite into the empty database of [storage.postgres]; the file
-                    stays as it is. No service may run on either
+const TABLE: Table = Table {
+    commands: &COMMANDS,
+    flags: &FLAGS,
+    short: &[],
+    repeated: &["--role"],
+    common: |name| if matches!(name, "example-config" | "convert-policy") { &[] } else { &["--config"] },
+};
 
-  convert-policy    read the allow and block lists of the Python service from a file in JSON, write them as a policy, and
-                    say on standard error where their meaning differs
+const NOTES: &str = "\
+A new site: `example-config > container_rebuilds.toml` and `example-config catalog > catalog.toml`, edit both,
+`check-config --online`, `serve --dry-run` for as long as you like with a `state` of its own, `serve`.
+catalog.toml has the images that somebody lists, and the policy. Those of an advisory are found by Lightblue or
+Pyxis, and others by what Koji knows of its builds: then it needs no images.
 
-  --config FILE     container_rebuilds.toml, if not given
-  --since TIME      2026-11-29T06:00:00Z, for example
-  --listen ADDRESS  where the pages and the REST interfaces are served, such as 127.0.0.1:8080, if not as [web] says
-  --role ROLE       what the token may do: admin, manual_rebuilder, freshmaker_async_rebuilders; only read, if none
-  --days N          how long the token is valid; 90, if not given
-  --json            everything that is stored about it, as JSON
-  --by NAME         who cancels, retries or makes a token; the user of this process, if not given
-  --world simulated the whole story without any service, against fakes of Koji, ODCS, MBS, Errata Tool, Pulp, and
-                    Lightblue or Pyxis; ends by itself
-  --catalog NAME    which of these two says which released images there are; lightblue, if not given
-  -h, --help        this text
+`plan ADVISORY` takes the number of an advisory, and says what would be rebuilt if it were shipped now.
+`why` takes the NVR of an image, the name in it, or another name of an artifact; 1 if nothing is stored about it.
+`--world simulated` is the whole story against fakes of all services, and ends by itself.
+`serve` rescans by itself, every 10 minutes; what was handled is not handled again. A retry decides anew, so its
+plan may be another one. `convert-policy` says on standard error where the meaning differs.
 
 exit status: 0 good, 1 something failed, 2 the command line makes no sense
 ";
+
+/// Returns the text of `--help`.
+pub(crate) fn help() -> String {
+    format!(
+        "Rebuilds container images with Koji when packages, sources or people say so.\n\n\
+         usage: container_rebuilds COMMAND [options]\n       \
+         container_rebuilds --world simulated [--catalog lightblue | pyxis]\n\n{}\noptions\n{}\n{NOTES}",
+        TABLE.help_of_commands(),
+        TABLE.help_of_flags(),
+    )
+}
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Help,
     Simulated { catalog: Teller },
-    Serve { config: PathBuf, listen: Option<SocketAddr> },
-    Plan { config: PathBuf, artifacts: Vec<String> },
-    Show { config: PathBuf, event: Option<EventId> },
-    Why { config: PathBuf, name: String, json: bool },
-    Retry { config: PathBuf, event: EventId, part: RetryPart, by: String },
-    Cancel { config: PathBuf, event: EventId, by: String },
-    Rescan { config: PathBuf, since: Timestamp },
-    ImportState { config: PathBuf, file: PathBuf },
+    ExampleConfig(Shipped),
     ConvertPolicy { file: PathBuf },
-    CheckConfig { config: PathBuf, online: bool },
-    CheckState { config: PathBuf },
-    Token { config: PathBuf, act: Act },
+    Of(PathBuf, Verb),
 }
 
-#[derive(Default)]
-struct Given {
-    config: Option<String>,
-    by: Option<String>,
-    world: Option<String>,
-    catalog: Option<String>,
-    since: Option<String>,
-    online: bool,
-    json: bool,
-    all: bool,
-    listen: Option<String>,
-    roles: Vec<String>,
-    days: Option<String>,
-    words: Vec<String>,
+/// What is done with the service of a configuration.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verb {
+    Serve { listen: Option<SocketAddr>, dry_run: bool },
+    Plan { artifacts: Vec<String> },
+    Status { json: bool },
+    Show { event: Option<EventId> },
+    Why { name: String, json: bool },
+    Stuck { longer_than: Duration, json: bool },
+    Retry { event: EventId, part: RetryPart, by: String },
+    Cancel { event: EventId, by: String },
+    Confirm { event: EventId },
+    Pause { system: String, reason: String, by: String },
+    Resume { system: String },
+    DeadLetters { requeue: Option<String>, json: bool },
+    Dismiss { message: String, reason: String, by: String },
+    Rescan { since: Timestamp },
+    Backup { file: PathBuf },
+    ImportState { file: PathBuf },
+    CheckConfig { online: bool },
+    CheckState,
+    Token(Act),
 }
 
-pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
-    let mut args = args;
-    let mut given = Given::default();
-    while let Some(arg) = args.next() {
-        let mut value = |option: &str| args.next().ok_or_else(|| format!("{option} needs a value"));
-        match arg.as_str() {
-            "-h" | "--help" => return Ok(Command::Help),
-            "--config" => given.config = Some(value("--config")?),
-            "--by" => given.by = Some(value("--by")?),
-            "--since" => given.since = Some(value("--since")?),
-            "--world" => given.world = Some(value("--world")?),
-            "--catalog" => given.catalog = Some(value("--catalog")?),
-            "--online" => given.online = true,
-            "--json" => given.json = true,
-            "--all" => given.all = true,
-            "--listen" => given.listen = Some(value("--listen")?),
-            "--role" => given.roles.push(value("--role")?),
-            "--days" => given.days = Some(value("--days")?),
-            option if option.starts_with('-') => return Err(format!("there is no option {option}")),
-            _ => given.words.push(arg),
-        }
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut arguments: Vec<String> = arguments.collect();
+    // The configuration may come before the command.
+    if arguments.first().is_some_and(|first| first == "--config") && arguments.len() > 2 {
+        arguments.rotate_left(2);
     }
-    given.command()
+    let mut arguments = arguments.into_iter();
+    let name = match arguments.next() {
+        None => return Err("what is to be done?".to_owned()),
+        Some(first) if ["-h", "--help", "help"].contains(&first.as_str()) => return Ok(Command::Help),
+        Some(first) if first == "--world" => return world(arguments),
+        Some(name) => name,
+    };
+    match Given::read(&TABLE, TABLE.find(&name)?, arguments)? {
+        None => Ok(Command::Help),
+        Some(given) => command(given),
+    }
 }
 
-impl Given {
-    fn command(self) -> Result<Command, String> {
-        let config = PathBuf::from(self.config.as_deref().unwrap_or("container_rebuilds.toml"));
-        let words: Vec<_> = self.words.iter().map(String::as_str).collect();
-        let plain = self.by.is_none() && !self.online && self.world.is_none();
-        if self.catalog.is_some() && self.world.is_none() {
-            return Err("--catalog goes with --world alone".to_owned());
-        }
-        if let Some(since) = &self.since {
-            return match &words[..] {
-                ["rescan"] if plain => Ok(Command::Rescan { config, since: time(since)? }),
-                _ => Err("--since goes with rescan alone".to_owned()),
-            };
-        }
-        if let Some(answer) = self.of_site(&config, &words) {
-            return answer;
-        }
-        if let Some(answer) = self.of_stored(&config, &words) {
-            return answer;
-        }
-        match (&words[..], self.world.as_deref()) {
-            ([], Some("simulated")) if self.config.is_none() && self.by.is_none() && !self.online => {
-                let catalog = self.catalog.as_deref().map_or(Ok(Teller::Lightblue), str::parse)?;
-                Ok(Command::Simulated { catalog })
-            }
-            (_, Some(world)) => {
-                Err(format!("--world {world} does not go with anything else, and the only one is `simulated`"))
-            }
-            (["plan"], _) => Err("plan needs the names of artifacts".to_owned()),
-            (["plan", names @ ..], _) if plain => {
-                Ok(Command::Plan { config, artifacts: names.iter().map(|name| (*name).to_owned()).collect() })
-            }
-            (["show"], _) if plain => Ok(Command::Show { config, event: None }),
-            (["show", id], _) if plain => Ok(Command::Show { config, event: Some(event(id)?) }),
-            (["cancel", id], _) if !self.online => Ok(Command::Cancel { config, event: event(id)?, by: self.by() }),
-            (["rescan"], _) => Err("rescan needs --since".to_owned()),
-            (["import-state", file], _) if plain => Ok(Command::ImportState { config, file: PathBuf::from(file) }),
-            (["convert-policy", file], _) if plain && self.config.is_none() => {
-                Ok(Command::ConvertPolicy { file: PathBuf::from(file) })
-            }
-            (["check-config"], _) if self.by.is_none() => Ok(Command::CheckConfig { config, online: self.online }),
-            (["check-state"], _) if plain => Ok(Command::CheckState { config }),
-            ([], _) => Err("what is to be done?".to_owned()),
-            ([first, ..], _) => Err(format!("`{first}` with these words and options makes no sense")),
-        }
+/// Reads what follows `--world`.
+fn world(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let world = arguments.next().ok_or("--world needs a value")?;
+    if world != "simulated" {
+        return Err(format!("there is no world {world:?}; the only one is `simulated`"));
     }
+    let rest: Vec<String> = arguments.collect();
+    let rest: Vec<_> = rest.iter().map(String::as_str).collect();
+    match &rest[..] {
+        [] => Ok(Command::Simulated { catalog: Teller::Lightblue }),
+        ["--catalog", catalog] => Ok(Command::Simulated { catalog: catalog.parse()? }),
+        _ => Err("--world simulated goes with --catalog alone".to_owned()),
+    }
+}
 
-    fn by(&self) -> String {
-        let user = || std::env::var("USER").ok();
-        self.by.clone().or_else(user).unwrap_or_else(|| "somebody".to_owned())
-    }
-
-    /// The commands `why` and `retry`, and the options that only they have.
-    fn of_stored(&self, config: &Path, words: &[&str]) -> Option<Result<Command, String>> {
-        let config = config.to_owned();
-        let plain = !self.online && self.world.is_none();
-        match words {
-            ["why", name] if plain && self.by.is_none() && !self.all => {
-                Some(Ok(Command::Why { config, name: (*name).to_owned(), json: self.json }))
-            }
-            ["retry", id] if plain && !self.json => {
-                let part = if self.all { RetryPart::Whole } else { RetryPart::Failed };
-                Some(event(id).map(|event| Command::Retry { config, event, part, by: self.by() }))
-            }
-            _ if self.json => Some(Err("--json goes with why alone".to_owned())),
-            _ if self.all => Some(Err("--all goes with retry alone".to_owned())),
-            ["why"] => Some(Err("why needs the name of an image".to_owned())),
-            ["retry"] => Some(Err("retry needs the number of an event".to_owned())),
-            _ => None,
+fn command(mut given: Given) -> Result<Command, String> {
+    match given.spec.name {
+        "example-config" => {
+            Ok(Command::ExampleConfig(given.words.first().map_or(Ok(Shipped::Config), |it| it.parse())?))
+        }
+        "convert-policy" => Ok(Command::ConvertPolicy { file: PathBuf::from(given.word()?) }),
+        name => {
+            let config = given.value("--config").map_or_else(|| PathBuf::from(CONFIG), PathBuf::from);
+            Ok(Command::Of(config, site(name, &mut given)?))
         }
     }
+}
 
-    /// The commands about the REST interfaces, and the options that only they have.
-    fn of_site(&self, config: &Path, words: &[&str]) -> Option<Result<Command, String>> {
-        let config = config.to_owned();
-        let of_tokens = !self.roles.is_empty() || self.days.is_some();
-        let plain = !self.online && self.world.is_none();
-        match words {
-            ["serve"] if plain && self.by.is_none() && !of_tokens => {
-                let listen = self.listen.as_deref().map(address).transpose();
-                Some(listen.map(|listen| Command::Serve { config, listen }))
-            }
-            ["token", words @ ..] if plain && self.listen.is_none() => {
-                let act = Act::parse(words, &self.roles, self.days.as_deref(), &self.by());
-                Some(act.map(|act| Command::Token { config, act }))
-            }
-            _ if self.listen.is_some() => Some(Err("--listen goes with serve alone".to_owned())),
-            _ if of_tokens => Some(Err("--role and --days go with `token create` alone".to_owned())),
-            _ => None,
+fn site(name: &str, given: &mut Given) -> Result<Verb, String> {
+    Ok(match name {
+        "serve" => {
+            let listen = given.value("--listen").map(|text| address(&text)).transpose()?;
+            Verb::Serve { listen, dry_run: given.flag("--dry-run") }
         }
-    }
+        "plan" => Verb::Plan { artifacts: given.words.clone() },
+        "status" => Verb::Status { json: given.flag("--json") },
+        "show" => Verb::Show { event: given.words.first().map(|word| event(word)).transpose()? },
+        "why" => Verb::Why { name: given.word()?, json: given.flag("--json") },
+        "stuck" => {
+            let longer_than = given.value("--for").map_or(Ok(MINUTES), |text| number("--for", &text))?;
+            Verb::Stuck { longer_than: Duration::from_secs(60 * longer_than), json: given.flag("--json") }
+        }
+        "retry" => {
+            let part = if given.flag("--all") { RetryPart::Whole } else { RetryPart::Failed };
+            Verb::Retry { event: event(&given.word()?)?, part, by: given.by() }
+        }
+        "cancel" => Verb::Cancel { event: event(&given.word()?)?, by: given.by() },
+        "confirm" => Verb::Confirm { event: event(&given.word()?)? },
+        "pause" => Verb::Pause { system: given.word()?, reason: given.text_from(1), by: given.by() },
+        "resume" => Verb::Resume { system: given.word()? },
+        "dead-letters" => Verb::DeadLetters { requeue: given.value("--requeue"), json: given.flag("--json") },
+        "dismiss" => Verb::Dismiss { message: given.word()?, reason: given.text_from(1), by: given.by() },
+        "rescan" => Verb::Rescan { since: time(&given.value("--since").ok_or("rescan needs --since")?)? },
+        "backup" => Verb::Backup { file: PathBuf::from(given.word()?) },
+        "import-state" => Verb::ImportState { file: PathBuf::from(given.word()?) },
+        "check-config" => Verb::CheckConfig { online: given.flag("--online") },
+        "check-state" => Verb::CheckState,
+        "token" => {
+            let roles: Vec<String> = std::iter::from_fn(|| given.value("--role")).collect();
+            let days = given.value("--days").map(|text| number("--days", &text)).transpose()?;
+            let by = given.by();
+            let words: Vec<_> = given.words.iter().map(String::as_str).collect();
+            Verb::Token(Act::parse(&words, &roles, days, &by)?)
+        }
+        other => return Err(format!("there is no command {other:?}")),
+    })
+}
+
+/// How long something may not have moved until it is stuck, if nothing is said.
+const MINUTES: u64 = 60;
+
+fn number<N: std::str::FromStr>(option: &str, text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| format!("{option}: {text:?} is no number"))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -224,5 +224,80 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 fn event(text: &str) -> Result<EventId, String> {
-    text.parse().map(EventId).map_err(|_| format!("an event is a number, not {text:?}"))
+    text.parse().map(EventId).map_err(|_| format!("an event is a number, not {text:?}; `show` lists them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn every_command_is_read_and_in_the_help() {
+        let help = help();
+        for spec in TABLE.commands {
+            let words = match spec.name {
+                "show" | "retry" | "cancel" | "confirm" => "7",
+                "token" => "create name",
+                "example-config" => "catalog",
+                "rescan" => "--since 2026-11-29T06:00:00Z",
+                _ if spec.most == 0 => "",
+                _ => "app",
+            };
+            let line = format!("{} {words}", spec.name);
+            assert!(read(&line).is_ok(), "{line}: {:?}", read(&line));
+            assert!(help.contains(&format!("\n  {} ", spec.name)), "{}", spec.name);
+        }
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "it fits into a wide terminal");
+    }
+
+    #[test]
+    fn options_are_read() {
+        let forms = ["--config x serve --dry-run --listen [::1]:80", "serve --listen [::1]:80 --dry-run --config x"];
+        for line in forms {
+            let serve = Verb::Serve { listen: Some("[::1]:80".parse().unwrap()), dry_run: true };
+            assert_eq!(read(line).unwrap(), Command::Of("x".into(), serve));
+        }
+        let stuck = Verb::Stuck { longer_than: Duration::from_secs(300), json: true };
+        assert_eq!(read("stuck --for 5 --json").unwrap(), Command::Of(CONFIG.into(), stuck));
+        let Command::Of(_, Verb::Pause { system, reason, by }) = read("pause koji it is mended --by kim").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!((system.as_str(), reason.as_str(), by.as_str()), ("koji", "it is mended", "kim"));
+        let token = read("token create ci --role admin --role manual_rebuilder --days 5").unwrap();
+        let Command::Of(_, Verb::Token(Act::Create { roles, days, .. })) = token else { panic!() };
+        assert_eq!((roles.len(), days), (2, 5));
+        let simulated = read("--world simulated --catalog pyxis").unwrap();
+        assert_eq!(simulated, Command::Simulated { catalog: Teller::Pyxis });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, wanted) in [
+            ("", "what is to be done?"),
+            ("--config x", "there is no command"),
+            ("dance", "there is no command \"dance\""),
+            ("plan", "plan needs ARTIFACT"),
+            ("show x", "an event is a number"),
+            ("show --online", "--online does not go with show"),
+            ("serve --listen", "--listen needs a value"),
+            ("rescan", "rescan needs --since"),
+            ("rescan --since today", "is no time like"),
+            ("stuck --for ever", "--for: \"ever\" is no number"),
+            ("token create", "token needs `create NAME`"),
+            ("token list --days 5", "token needs `create NAME`"),
+            ("example-config other", "`catalog`"),
+            ("--world simulated --catalog other", "`lightblue` or `pyxis`"),
+            ("--world simulated --config x", "goes with --catalog alone"),
+            ("--world real", "the only one is `simulated`"),
+            ("convert-policy x --config y", "--config does not go with convert-policy"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(wanted), "{line}: {error}");
+        }
+    }
 }

@@ -46,16 +46,6 @@ impl Report {
     }
 }
 
-/// Lists what in the storage contradicts itself or cannot be read; whether there is nothing.
-pub(crate) async fn state(client: &freshmaker::client::Client) -> Result<bool> {
-    let violations = client.check_consistency().await?;
-    violations.iter().for_each(|violation| say!("{violation}"));
-    if violations.is_empty() {
-        say!("what is stored is consistent");
-    }
-    Ok(violations.is_empty())
-}
-
 /// What could be read of the configuration.
 struct Parts {
     bus: Option<AmqpConfig>,
@@ -126,6 +116,12 @@ fn offline(report: &mut Report, config: &Config, now: Timestamp) -> Parts {
     let said = |bus: &Option<AmqpConfig>| if bus.is_some() { "its file makes sense" } else { "not used" };
     report.line("fedora_messaging", bus.as_ref().map(said));
     let hub = hub_offline(report, config, now);
+    if let Err(error) = wires::verified_by(config) {
+        report.line::<&str>("koji", Err(error));
+    }
+    if config.dry_run {
+        report.warning("dry_run", "nothing is built");
+    }
     let odcs = odcs_offline(report, config, now);
     let mbs = mbs_offline(report, config, now);
     let names = [Some(config.koji.name.as_str()), config.odcs.as_ref().map(|odcs| odcs.name.as_str())];

@@ -1,11 +1,14 @@
 //! The configuration file. Mistakes are told with file, line and key.
 
 use crate::Result;
+use freshmaker::backend::Retention;
 use freshmaker_sql::PostgresConfig;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +20,11 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) topic_prefixes: Vec<String>,
     pub(crate) freshmaker_messages: Option<String>,
+    /// Whether nothing is really built.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) retention: Kept,
     pub(crate) fedora_messaging: Option<FedoraMessaging>,
     pub(crate) koji: Koji,
     pub(crate) odcs: Option<OdcsComposer>,
@@ -38,6 +46,28 @@ impl Storage {
     fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let PostgresConfig { password_file, ca, client_cert, client_key, .. } = &mut self.postgres;
         [password_file, ca, client_cert, client_key].into_iter().flatten()
+    }
+}
+
+/// How long is kept what nothing needs any more.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    messages_days: Option<NonZeroU64>,
+    dead_letters_days: Option<NonZeroU64>,
+    events_days: Option<NonZeroU64>,
+    pub(crate) events_max: Option<NonZeroU64>,
+}
+
+impl Kept {
+    pub(crate) fn retention(self) -> Retention {
+        let days = |days: NonZeroU64| Duration::from_secs(days.get() * 24 * 3600);
+        let mut retention = Retention::default();
+        retention.messages = self.messages_days.map(days).or(retention.messages);
+        retention.dead_letters = self.dead_letters_days.map(days);
+        retention.events = self.events_days.map(days);
+        retention.events_max = self.events_max.map(NonZeroU64::get);
+        retention
     }
 }
 
@@ -194,10 +224,23 @@ pub(crate) struct Koji {
     pub(crate) slots: u32,
     #[serde(default)]
     pub(crate) verify: bool,
+    /// Who says what is installed in results.
+    #[serde(default)]
+    pub(crate) verify_by: VerifyBy,
     /// With it, images are found by what Koji knows of builds that are no older than this.
     pub(crate) images_within_days: Option<u64>,
     pub(crate) poll_s: Option<u64>,
     pub(crate) settle_s: Option<u64>,
+}
+
+/// Who says which packages are installed in what was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum VerifyBy {
+    #[default]
+    Koji,
+    /// Lightblue or Pyxis, whichever is configured.
+    Catalog,
 }
 
 #[derive(Debug, Deserialize)]

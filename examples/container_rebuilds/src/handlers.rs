@@ -52,9 +52,6 @@ async fn rebuild_by_hand(event: ManualRebuild, cx: Context) -> HandlerResult {
                 .into(),
         ));
     }
-    if event.dry_run {
-        return Ok(Decision::Skip("a single dry run is not made here: see `container_rebuilds plan`".into()));
-    }
     let ManualRebuild { container_images: artifacts, requester, .. } = event;
     rebuild_requested(RebuildRequested { artifacts, dependents: true, requester }, cx).await
 }

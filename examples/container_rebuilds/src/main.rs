@@ -4,33 +4,40 @@
 mod advisories;
 mod args;
 mod check;
+#[path = "../../shared/commands.rs"]
+mod commands;
 mod config;
 #[path = "../../shared/display.rs"]
 mod display;
 mod handlers;
 mod modules;
+mod operate;
 #[path = "../../shared/out.rs"]
 mod out;
+#[path = "../../shared/plain.rs"]
+mod plain;
 mod policy;
 mod released;
 mod retry;
+mod shipped;
 mod show;
 mod simulated;
 mod site;
 mod stored;
 mod tokens;
+#[path = "../../shared/verbs.rs"]
+mod verbs;
 mod why;
 mod wires;
 
 use crate::advisories::Sources;
-use crate::args::Command;
+use crate::args::{Command, Verb};
 use crate::config::Config;
 use crate::out::{complain, say};
 use crate::site::Site;
 use crate::stored::Stored;
 use crate::wires::Wires;
 use freshmaker::client::Client;
-use freshmaker::rebuild::EventId;
 use freshmaker::time::Timestamp;
 use freshmaker_redhat::scan::ShippedScan;
 use std::net::SocketAddr;
@@ -67,38 +74,57 @@ fn run(command: Command) -> Result<bool> {
     runtime.block_on(async {
         match command {
             Command::Help => {
-                say!("{}", args::HELP.trim_end());
+                say!("{}", args::help().trim_end());
+                Ok(true)
+            }
+            Command::ExampleConfig(shipped) => {
+                say!("{}", shipped.text().trim_end());
                 Ok(true)
             }
             Command::Simulated { catalog } => simulated::run(catalog).await,
-            Command::Serve { config, listen } => serve(&config, listen).await,
-            Command::Plan { config, artifacts } => show::plan(Wires::of(&Config::read(&config)?)?, &artifacts).await,
-            Command::Show { config, event } => show::show(&Wires::of(&Config::read(&config)?)?.client()?, event).await,
-            Command::Why { config, name, json } => why::why(&Wires::of(&Config::read(&config)?)?, &name, json).await,
-            Command::Retry { config, event, part, by } => {
-                retry::retry(&Wires::of(&Config::read(&config)?)?.client()?, event, part, &by).await
-            }
-            Command::Cancel { config, event, by } => cancel(&config, event, &by).await,
-            Command::Rescan { config, since } => rescan(&config, since).await,
-            Command::ImportState { config, file } => Stored::of(&Config::read(&config)?)?.import(&file).await,
             Command::ConvertPolicy { file } => policy::convert(&file),
-            Command::CheckConfig { config, online } => check::run(&config, online).await,
-            Command::CheckState { config } => check::state(&Wires::of(&Config::read(&config)?)?.client()?).await,
-            Command::Token { config, act } => {
-                let wires = Wires::of(&Config::read(&config)?)?;
-                let client = if act.is_first() { wires.first_client()? } else { wires.client()? };
-                tokens::run(client, act).await
-            }
+            Command::Of(config, act) => of_site(&config, act).await,
         }
     })
 }
 
-/// Runs until it is interrupted or terminated; then finishes the calls under way.
-async fn serve(config: &Path, listen: Option<SocketAddr>) -> Result<bool> {
-    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
-    let config = Config::read(config)?;
+/// Does something with the service of a configuration.
+async fn of_site(path: &Path, act: Verb) -> Result<bool> {
+    if let Verb::CheckConfig { online } = act {
+        return check::run(path, online).await;
+    }
+    let mut config = Config::read(path)?;
+    match act {
+        Verb::ImportState { file } => return Stored::of(&config)?.import(&file).await,
+        Verb::Serve { listen, dry_run } => {
+            config.dry_run |= dry_run;
+            return serve(&config, listen).await;
+        }
+        _ => {}
+    }
     let wires = Wires::of(&config)?;
-    let site = Site::of(&config, listen, &wires)?;
+    match act {
+        Verb::Plan { artifacts } => show::plan(wires, &artifacts).await,
+        Verb::Show { event } => show::show(&wires.client()?, event).await,
+        Verb::Why { name, json } => why::why(&wires, &name, json).await,
+        Verb::Retry { event, part, by } => retry::retry(&wires.client()?, event, part, &by).await,
+        Verb::Rescan { since } => rescan(&wires, since).await,
+        Verb::Token(act) => {
+            let client = if act.is_first() { wires.first_client()? } else { wires.client()? };
+            tokens::run(client, act).await
+        }
+        act => operate::run(&wires, act).await,
+    }
+}
+
+/// Runs until it is interrupted or terminated; then finishes the calls under way.
+async fn serve(config: &Config, listen: Option<SocketAddr>) -> Result<bool> {
+    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
+    let wires = Wires::of(config)?;
+    if wires.dry_run {
+        tracing::warn!("this is a dry run: events are planned and stored, and nothing is built");
+    }
+    let site = Site::of(config, listen, &wires)?;
     let scan = wires.advisories.as_ref().map(Sources::scan).transpose()?;
     let engine = wires.engine()?;
     let client = engine.client();
@@ -126,21 +152,12 @@ async fn scan_for_ever(scan: Option<ShippedScan>, client: &Client) {
 }
 
 /// Stores what has shipped since then; the service that runs handles it.
-async fn rescan(config: &Path, since: Timestamp) -> Result<bool> {
-    let wires = Wires::of(&Config::read(config)?)?;
+async fn rescan(wires: &Wires, since: Timestamp) -> Result<bool> {
     let Some(sources) = &wires.advisories else {
         return Err("advisories are not known here: the configuration has no [advisories]".into());
     };
     let scan = sources.scan()?;
     let scanned = scan.since(&wires.first_client()?, since).await?;
     say!("{} advisories have shipped since {since}, {} of them are new here", scanned.found, scanned.new);
-    Ok(true)
-}
-
-/// Stores the wish; the service that runs carries it out.
-async fn cancel(config: &Path, event: EventId, by: &str) -> Result<bool> {
-    let client = Wires::of(&Config::read(config)?)?.client()?;
-    client.cancel(event, by).await?;
-    say!("event {event}: {}", client.event(event).await?.reason);
     Ok(true)
 }

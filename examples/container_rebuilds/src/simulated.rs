@@ -11,6 +11,7 @@
 
 use crate::Result;
 use crate::advisories::Sources;
+use crate::config::VerifyBy;
 use crate::display::{Display, LOOK};
 use crate::modules::{self, Modules};
 use crate::out::say;
@@ -20,7 +21,7 @@ use crate::stored::Stored;
 use crate::wires::{Mbs, System, Understood, Wires, parsers};
 use freshmaker::ArtifactGraph;
 use freshmaker::Message;
-use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging};
+use freshmaker::backend::{ComposeRequest, Composer, EventFilter, Paging, Retention};
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker::memory::MemoryBus;
@@ -135,7 +136,7 @@ fn wires(
     composes.poll = Duration::from_millis(200);
     let mut graph = ArtifactGraph::new();
     let problems = |problems: Vec<freshmaker_local::files::Problem>| format!("{problems:?}");
-    Manifest::parse("catalog.toml", include_str!("catalog.toml"))
+    Manifest::parse("catalog.toml", include_str!("../catalog.toml"))
         .map_err(problems)?
         .add_to(&mut graph)
         .map_err(problems)?;
@@ -146,7 +147,9 @@ fn wires(
         freshmaker_messages: Some("https://freshmaker.example.org".to_owned()),
         bus: Some(Arc::clone(bus) as _),
         koji: System { name: "koji".to_owned(), slots: 4, config: koji },
-        verify: true,
+        verified_by: Some(VerifyBy::Koji),
+        dry_run: false,
+        retention: Retention::default(),
         odcs: Some(System { name: "odcs".to_owned(), slots: 4, config: composes }),
         mbs: Some(mbs),
         advisories: Some(sources),

@@ -58,7 +58,8 @@ impl Site {
     pub(crate) fn of(config: &config::Config, listen: Option<SocketAddr>, wires: &Wires) -> Result<Option<Self>> {
         let site = Self::checked(config, listen).map_err(|error| format!("web: {error}"))?;
         let images = wires.advisories.as_ref().map(|sources| sources.images()).transpose()?;
-        let repositories = wires.advisories.as_ref().map(|sources| sources.images.repositories()).transpose()?;
+        let repositories = wires.advisories.as_ref().map(|sources| sources.images.open()).transpose()?;
+        let repositories = repositories.map(|catalog| catalog as Arc<dyn ImageRepositories>);
         Ok(site.map(|site| Self { images, repositories, ..site }))
     }
 

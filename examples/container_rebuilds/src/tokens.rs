@@ -22,16 +22,14 @@ impl Act {
     pub(crate) fn parse(
         words: &[&str],
         roles: &[String],
-        days: Option<&str>,
+        days: Option<u32>,
         by: &str,
     ) -> std::result::Result<Self, String> {
         let plain = roles.is_empty() && days.is_none();
         match words {
             ["create", name] => {
                 let roles = roles.iter().map(|name| role(name)).collect::<std::result::Result<_, _>>()?;
-                let days =
-                    days.map_or(Ok(DAYS), |days| days.parse().map_err(|_| format!("--days: {days:?} is no number")))?;
-                Ok(Self::Create { name: (*name).to_owned(), roles, days, by: by.to_owned() })
+                Ok(Self::Create { name: (*name).to_owned(), roles, days: days.unwrap_or(DAYS), by: by.to_owned() })
             }
             ["list"] if plain => Ok(Self::List),
             ["revoke", id] if plain => Ok(Self::Revoke { id: (*id).to_owned() }),

@@ -2,26 +2,28 @@
 
 use crate::Result;
 use crate::advisories::Sources;
-use crate::config::Config;
+use crate::config::{Config, VerifyBy};
 use crate::handlers::{RebuildByHand, RebuildRecipe, rebuild_after_update};
 use crate::stored::Stored;
 use freshmaker::Engine;
-use freshmaker::backend::Bus;
+use freshmaker::backend::{Bus, Retention};
 use freshmaker::client::Client;
 use freshmaker::engine::{EngineBuilder, Preview};
 use freshmaker::event::{Event, Parsers};
 use freshmaker::handler::{rebuild_artifact, rebuild_dependents, rebuild_requested};
+use freshmaker::rebuild::BuildMode;
 use freshmaker_amqp::{AmqpBus, AmqpConfig};
 use freshmaker_local::files::FilesCatalog;
+use freshmaker_redhat::contracts::InstalledPackages;
 use freshmaker_redhat::forms::FreshmakerMessages;
 use freshmaker_redhat::handlers::{
     AffectedModules, BuiltImages, FACTS, RebuildImageOfDockerfile, RebuildImagesOfSignedAdvisory,
     RebuildImagesOfUpdate, RebuildImagesOnParent, RebuildImagesOnRequest, RebuildModule, RebuildModulesAfterUpdate,
     RebuildModulesOfPackage, RebuildNamedImages, cancel_on_request,
 };
-use freshmaker_redhat::image::ImageSearch;
+use freshmaker_redhat::image::{ImageSearch, ImageVerifier};
 use freshmaker_redhat::koji::{
-    KojiBuildSystem, KojiConfig, KojiImages, KojiRecipes, KojiVerifier, Profile, ProfileFiles,
+    KojiBuildSystem, KojiConfig, KojiImages, KojiReader, KojiRecipes, Profile, ProfileFiles,
 };
 use freshmaker_redhat::mbs::{Commits, GitCommits, MbsBuildSystem, MbsConfig, MbsLogin};
 use freshmaker_redhat::messages::{
@@ -40,7 +42,11 @@ pub(crate) struct Wires {
     pub(crate) freshmaker_messages: Option<String>,
     pub(crate) bus: Option<Arc<dyn Bus>>,
     pub(crate) koji: System<KojiConfig>,
-    pub(crate) verify: bool,
+    /// Who says what is installed in results, if they are verified.
+    pub(crate) verified_by: Option<VerifyBy>,
+    /// Whether nothing is really built.
+    pub(crate) dry_run: bool,
+    pub(crate) retention: Retention,
     pub(crate) odcs: Option<System<OdcsConfig>>,
     pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Sources>,
@@ -80,7 +86,9 @@ impl Wires {
             freshmaker_messages: config.freshmaker_messages.clone(),
             bus,
             koji: hub(config)?.0,
-            verify: config.koji.verify,
+            verified_by: verified_by(config)?,
+            dry_run: config.dry_run,
+            retention: config.retention.retention(),
             odcs: odcs(config),
             mbs: mbs(config),
             advisories: config.advisories.as_ref().map(Sources::of).transpose()?,
@@ -103,7 +111,7 @@ impl Wires {
     }
 
     fn service(self) -> Result<EngineBuilder> {
-        let mut builder = self.building(self.builder(true)?)?;
+        let mut builder = self.building(self.builder(true)?)?.retention(self.retention);
         if let Some(bus) = self.bus {
             builder = builder.bus("fedora-messaging", bus);
         }
@@ -120,8 +128,8 @@ impl Wires {
             .build_system(name, Arc::new(KojiBuildSystem::new(self.koji.config.clone())?))
             .limit(name, self.koji.slots)
             .hints(name, koji_messages::task_hint_of(self.koji.config.instance.as_str()));
-        if self.verify {
-            builder = builder.verifier(name, Arc::new(KojiVerifier::new(&self.koji.config)?));
+        if let Some(by) = self.verified_by {
+            builder = builder.verifier(name, Arc::new(ImageVerifier::new(self.installed(by)?)));
         }
         if let Some(odcs) = &self.odcs {
             builder = builder
@@ -136,6 +144,22 @@ impl Wires {
                 builder.build_system(name, builds).limit(name, mbs.system.slots).hints(name, mbs_messages::module_hint);
         }
         Ok(builder)
+    }
+
+    /// Who says what is installed in results.
+    fn installed(&self, by: VerifyBy) -> Result<Arc<dyn InstalledPackages>> {
+        Ok(match (by, &self.advisories) {
+            (VerifyBy::Koji, _) => Arc::new(KojiReader::new(&self.koji.config)?),
+            (VerifyBy::Catalog, Some(sources)) => sources.images.open()?,
+            (VerifyBy::Catalog, None) => return Err(NO_CATALOG.into()),
+        })
+    }
+
+    /// The names of the build systems, as builds are stored with them.
+    pub(crate) fn systems(&self) -> impl Iterator<Item = &str> {
+        let odcs = self.odcs.iter().map(|odcs| odcs.name.as_str());
+        let mbs = self.mbs.iter().map(|mbs| mbs.system.name.as_str());
+        std::iter::once(self.koji.name.as_str()).chain(odcs).chain(mbs)
     }
 
     /// The facts that rules of the policy can use beside those that are always known.
@@ -177,6 +201,7 @@ impl Wires {
             .catalog("files", Arc::clone(&self.catalog) as _)
             .policy(self.catalog.policy().clone())
             .parsers(self.parsers.clone());
+        let builder = if self.dry_run { builder.mode(BuildMode::DryRun) } else { builder };
         let affected = |sources: &Sources| sources.affected(&self.koji, self.odcs.as_ref());
         let affected = self.advisories.as_ref().map(affected).transpose()?;
         let builder = match (&self.advisories, affected.clone()) {
@@ -204,6 +229,17 @@ impl Wires {
             }
         }
         Ok(builder.on(rebuild_dependents).on(rebuild_artifact).on(rebuild_requested))
+    }
+}
+
+const NO_CATALOG: &str = "koji.verify_by: a catalog is only known with [advisories]";
+
+/// Who says what is installed in results, if they are verified.
+pub(crate) fn verified_by(config: &Config) -> Result<Option<VerifyBy>> {
+    match config.koji.verify_by {
+        VerifyBy::Catalog if !config.koji.verify => Err("koji.verify_by: it needs `verify = true`".into()),
+        VerifyBy::Catalog if config.advisories.is_none() => Err(NO_CATALOG.into()),
+        by => Ok(config.koji.verify.then_some(by)),
     }
 }
 

@@ -95,6 +95,42 @@ fn files_of_logins_that_cannot_work_are_found() {
     assert!(good && said.contains("warning odcs: anonymous: it cannot make repositories"), "{said}");
 }
 
+/// What a new site begins with is in the program, which says what is missing.
+#[test]
+fn a_new_site_begins_with_the_examples() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_container_rebuilds"));
+        let output = command.args(arguments).current_dir(&directory).env("HOME", directory.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (word, name) in [(None, "container_rebuilds.toml"), (Some("catalog"), "catalog.toml")] {
+        let arguments: Vec<_> = ["example-config"].into_iter().chain(word).collect();
+        std::fs::write(directory.path().join(name), run(&arguments)).unwrap();
+    }
+    let said = run(&["check-config"]);
+    assert!(said.contains("ok      configuration: ") && said.contains("ok      catalog: 5 artifacts"), "{said}");
+    assert!(said.contains("FAILED  fedora_messaging: fedora_messaging.toml: No such file"), "{said}");
+    assert!(run(&["--help"]).contains("  example-config [catalog] "));
+}
+
+#[test]
+fn who_verifies_must_be_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let anonymous = format!("{HUB}authtype = noauth\n");
+    for (keys, fault) in [
+        ("verify = true\nverify_by = \"catalog\"\n", "koji.verify_by: a catalog is only known with [advisories]"),
+        ("verify_by = \"catalog\"\n", "koji.verify_by: it needs `verify = true`"),
+        ("verify = true\nverify_by = \"me\"\n", "unknown variant `me`"),
+        ("[retention]\nevents_days = 0\n", "invalid value: integer `0`"),
+    ] {
+        let (good, said) = check(directory.path(), &anonymous, "", keys);
+        assert!(!good && said.contains(fault), "{fault}: {said}");
+    }
+    let (good, said) = check(directory.path(), &anonymous, "dry_run = true\n", "verify = true\nverify_by = \"koji\"\n");
+    assert!(good && said.contains("warning dry_run: nothing is built"), "{said}");
+}
+
 /// As with `| head`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {

@@ -6,7 +6,7 @@ use freshmaker::client::Client;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog};
 use freshmaker::rebuild::{BuildState, EventId, EventRecord, EventState, Failure, FailureClass, Observed, Output};
-use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine, Message};
 use freshmaker_sql::SqliteStorage;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -63,9 +63,12 @@ impl Place {
     }
 }
 
+fn request(artifact: &str) -> RebuildRequested {
+    RebuildRequested { artifacts: vec![artifact.to_owned()], dependents: true, requester: None }
+}
+
 async fn send(client: &Client, artifact: &str) -> EventId {
-    let request = RebuildRequested { artifacts: vec![artifact.to_owned()], dependents: true, requester: None };
-    let message = client.send(&request).await.unwrap();
+    let message = client.send(&request(artifact)).await.unwrap();
     client.wait_until_handled(&message).await.unwrap();
     let event = events(client).await.remove(0);
     assert_eq!(event.state, EventState::Building, "{}", event.reason);
@@ -204,16 +207,60 @@ async fn what_failed_is_retried_and_what_cannot_be_is_refused() {
     engine.run_until(story).await.unwrap();
 
     for (words, mistake) in [
-        (vec!["retry"], "retry needs the number of an event"),
+        (vec!["retry"], "retry needs EVENT"),
         (vec!["retry", "x"], "an event is a number"),
-        (vec!["show", "--all"], "--all goes with retry alone"),
-        (vec!["show", "--json"], "--json goes with why alone"),
-        (vec!["why"], "why needs the name of an image"),
-        (vec!["show", "--catalog", "pyxis"], "--catalog goes with --world alone"),
+        (vec!["show", "--all"], "--all does not go with show"),
+        (vec!["show", "--json"], "--json does not go with show"),
+        (vec!["why"], "why needs NAME"),
+        (vec!["show", "--catalog", "pyxis"], "there is no option --catalog"),
     ] {
         let (good, said) = place.ask(&words).await;
         assert!(!good && said.contains(mistake), "{mistake}: {said}");
     }
+}
+
+/// Operators pause, look, put dead letters away and make copies while a service runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_answered_while_a_service_runs() {
+    let place = Place::new();
+    let engine = place.engine();
+    let client = engine.client();
+    let story = async {
+        let (good, said) = place.ask(&["pause", "koji", "it", "is", "mended", "--by", "kim"]).await;
+        assert!(good && said.contains("until `container_rebuilds resume koji`"), "{said}");
+        let (good, said) = place.ask(&["pause", "brew"]).await;
+        assert!(!good && said.contains("no build system is called \"brew\"; there are koji"), "{said}");
+        let event = send(&client, "base").await;
+        let (good, said) = place.ask(&["status"]).await;
+        assert!(good && said.contains(&format!("event {event} BUILDING")), "{said}");
+        assert!(said.contains("koji is paused since ") && said.contains(" by kim: it is mended"), "{said}");
+        assert!(said.contains("builds waiting 3") && said.contains("messages dead 0"), "{said}");
+        let (good, said) = place.ask(&["stuck", "--for", "0"]).await;
+        assert!(!good && said.contains("build 2, since ") && said.contains("it is mended"), "{said}");
+        assert!(place.builds.requests().is_empty());
+        let (good, said) = place.ask(&["resume", "koji"]).await;
+        assert!(good, "{said}");
+        client.wait_for_event(event).await.unwrap();
+
+        let message = Message::of("m\u{1b}1", &request("base")).unwrap();
+        client.receive(Message { body: b"{".to_vec(), ..message }).await.unwrap();
+        client.wait_until_handled("m\u{1b}1").await.unwrap();
+        let (good, said) = place.ask(&["dead-letters"]).await;
+        assert!(!good && said.contains("m\u{fffd}1 from local: "), "a terminal is not driven: {said:?}");
+        let (good, said) = place.ask(&["status", "--json"]).await;
+        assert!(!good && said.contains("\"messages_dead\": 1"), "{said}");
+        let (good, said) = place.ask(&["dead-letters", "--requeue", "none"]).await;
+        assert!(!good && said.contains("`container_rebuilds dead-letters` lists them"), "{said}");
+        let (good, said) = place.ask(&["dismiss", "m\u{1b}1", "it", "is", "broken"]).await;
+        assert!(good && said.contains("was put away"), "{said}");
+        let (good, said) = place.ask(&["dead-letters", "--json"]).await;
+        assert!(good && said == "[]\n", "{said}");
+
+        let copy = place.path("copy.sqlite");
+        let (good, said) = place.ask(&["backup", copy.to_str().unwrap()]).await;
+        assert!(good && copy.exists(), "{said}");
+    };
+    engine.run_until(story).await.unwrap();
 }
 
 /// The whole story ends by itself, and shows plans, progress, a failure with its retry, and what

@@ -86,7 +86,7 @@ impl World {
             ),
         );
         world.write("token", "hush-token\n");
-        world.write("catalog.toml", include_str!("../src/catalog.toml"));
+        world.write("catalog.toml", include_str!("../catalog.toml"));
         world.write("fedora_messaging.toml", &format!(
             "amqp_url = \"{broker}\"\ntopic_prefix = \"{prefix}\"\n[queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\n\
              arguments = {{ x-expires = 300000 }}\n[[bindings]]\nqueue = \"{queue}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"nothing\"]\n"

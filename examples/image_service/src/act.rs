@@ -4,17 +4,19 @@ use crate::args::{Act, Directory};
 use crate::ask::{self, answer, familiar, find, line};
 use crate::records::{Hold, Records};
 use crate::site::{SYSTEM, Site};
-use crate::{Outcome, Result, check, complain, handlers, live::LiveCatalog, restore, rollback, say, sources::Sources};
+use crate::{
+    Outcome, Result, check, complain, handlers, live::LiveCatalog, restore, rollback, say, sources::Sources, verbs,
+};
 use freshmaker::Engine;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend::{Clock, Paging};
+use freshmaker::backend::Clock;
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Preview, SystemClock};
 use freshmaker::handler::{ImagePushed, RebuildRequested};
 use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
 use freshmaker::plan::Format;
-use freshmaker::rebuild::{EventId, InboxRecord};
 use freshmaker_web::{NewToken, Role, Tokens};
+use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +52,7 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
             client.cancel(event, &by).await?;
             format!("event {event}: {}", client.event(event).await?.reason)
         }
-        Act::Confirm { event } => confirm(&client, event).await?,
+        Act::Confirm { event } => verbs::confirm(&client, event).await?,
         Act::Pause { reason, by } => {
             client.pause(SYSTEM, &reason, &by).await?;
             "no more builds are started until `image_service resume`".to_owned()
@@ -65,18 +67,16 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
             format!("{} is not rebuilt until `image_service release {image}`", image.familiar())
         }
         Act::Release { image } => release(&site, &records, &image).await?,
-        Act::CheckState => return check_state(directory, &client).await,
-        Act::DeadLetters { requeue: None } => return dead_letters(directory, &client).await,
-        Act::DeadLetters { requeue: Some(id) } => {
-            let source = source_of_letter(&client, &id).await?;
-            client.requeue(&source, &id).await?;
-            format!("{id} is handled again")
+        Act::CheckState => {
+            let (violations, said) = verbs::check_state(&client).await?;
+            return all_is_well(directory, &violations, &said);
         }
-        Act::Dismiss { message, reason, by } => {
-            let source = source_of_letter(&client, &message).await?;
-            client.dismiss(&source, &message, &reason, &by).await?;
-            format!("{message} was put away")
+        Act::DeadLetters { requeue: None } => {
+            let letters = verbs::dead_letters(&client).await?;
+            return all_is_well(directory, &letters, &verbs::about_letters(&letters));
         }
+        Act::DeadLetters { requeue: Some(id) } => verbs::requeue(&client, &id).await?,
+        Act::Dismiss { message, reason, by } => verbs::dismiss(&client, &message, &reason, &by).await?,
         Act::Backup { file } => {
             client.backup(&file).await?;
             format!("copied to {}", file.display())
@@ -88,13 +88,12 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// Tells what in the storage contradicts itself or cannot be read.
-async fn check_state(directory: &Directory, client: &Client) -> Result<Outcome> {
-    let violations = client.check_consistency().await?;
-    let text: String = violations.iter().map(|violation| format!("{violation}\n")).collect();
-    let good = violations.is_empty();
-    answer(directory, &violations, if good { "what is stored is consistent\n" } else { &text })?;
-    Ok(if good { Outcome::Good } else { Outcome::Failed })
+/// Answers with what is wrong, in a line each; all is well if there is nothing.
+fn all_is_well(directory: &Directory, wrong: &[impl Serialize], lines: &[String]) -> Result<Outcome> {
+    let mut text = String::new();
+    lines.iter().for_each(|said| line(&mut text, said));
+    answer(directory, &wrong, &text)?;
+    Ok(if wrong.is_empty() { Outcome::Good } else { Outcome::Failed })
 }
 
 /// Ends a hold of an image, by any of its names; also of one that the tree does not have any more.
@@ -212,34 +211,6 @@ async fn plan(directory: &Directory, images: &[String], format: Format) -> Resul
         }
     }
     Ok(outcome)
-}
-
-async fn confirm(client: &Client, event: EventId) -> Result<String> {
-    let plan = client.event(event).await?.plan.ok_or_else(|| format!("event {event} has no plan"))?;
-    Ok(format!("event {event} is started, by message {}", client.confirm(event, &plan).await?))
-}
-
-async fn dead_letters(directory: &Directory, client: &Client) -> Result<Outcome> {
-    let letters = all_dead_letters(client).await?;
-    let mut text = String::new();
-    for letter in &letters {
-        let reason = letter.reason.as_ref().map_or_else(|| "no reason is known".to_owned(), ToString::to_string);
-        line(&mut text, &format!("{} from {}: {reason}", letter.message_id, letter.source));
-    }
-    if letters.is_empty() {
-        text.push_str("no dead letters\n");
-    }
-    answer(directory, &letters, &text)?;
-    Ok(if letters.is_empty() { Outcome::Good } else { Outcome::Failed })
-}
-
-async fn all_dead_letters(client: &Client) -> Result<Vec<InboxRecord>> {
-    Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, |paging| client.dead_letters(paging)).await?.items)
-}
-
-async fn source_of_letter(client: &Client, id: &str) -> Result<String> {
-    let letter = all_dead_letters(client).await?.into_iter().find(|letter| letter.message_id == id);
-    Ok(letter.ok_or_else(|| format!("there is no dead letter {id}"))?.source)
 }
 
 async fn token(directory: &Directory, client: Client, name: &str, by: &str) -> Result<Outcome> {

@@ -1,5 +1,6 @@
 //! What is said about one image.
 
+pub(crate) use crate::plain::plain;
 use crate::tree::Recipe;
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker_oci::staleness::{Freshness, Role, State};
@@ -92,24 +93,9 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-/// Replaces what a terminal could take for a command. What has several lines becomes one.
-pub(crate) fn plain(text: &str) -> String {
-    let tame = |c: char| match c {
-        '\n' | '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    };
-    text.replace("\r\n", "\n").chars().map(tame).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_is_one_tame_line() {
-        assert_eq!(plain("a\tb\r\nc\nd\x1b[31m"), "a b c d\u{fffd}[31m");
-    }
 
     #[test]
     fn words_are_quoted_for_shells() {

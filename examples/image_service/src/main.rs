@@ -5,6 +5,8 @@ mod act;
 mod args;
 mod ask;
 mod check;
+#[path = "../../shared/commands.rs"]
+mod commands;
 mod condition;
 mod config;
 mod elsewhere;
@@ -17,6 +19,8 @@ mod init;
 mod live;
 mod notify;
 mod pins;
+#[path = "../../shared/plain.rs"]
+mod plain;
 mod records;
 mod report;
 mod restore;
@@ -28,6 +32,8 @@ mod sources;
 mod stale;
 mod step;
 mod tree;
+#[path = "../../shared/verbs.rs"]
+mod verbs;
 mod verify;
 mod watch;
 mod web;

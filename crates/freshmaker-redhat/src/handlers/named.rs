@@ -1,5 +1,4 @@
 use super::BuiltImages;
-use super::foresight::would_rebuild;
 use crate::messages::request::AsyncBuild;
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
@@ -17,11 +16,11 @@ const NAMES_MAX: usize = 500;
 ///   see [`BuiltImages`].
 /// * `brew_target` is the target of all these builds; without it, each image has the one of its
 ///   last build.
-/// * A request for a dry run ends [skipped](Decision::Skip), with the images that would be rebuilt.
-/// * A request on top of an earlier event ends skipped as well, because each named image is built
-///   anew from its branch.
+/// * A request on top of an earlier event ends [skipped](Decision::Skip), because each named image
+///   is built anew from its branch.
 ///
-/// The rules of the policy have the fact `manual`. See [`BuiltImages`] for an example.
+/// A request for a [dry run](freshmaker::Event::dry_run) is planned alike. The rules of the policy
+/// have the fact `manual`. See [`BuiltImages`] for an example.
 #[derive(Clone, Debug)]
 pub struct RebuildNamedImages(pub BuiltImages);
 
@@ -39,10 +38,7 @@ impl Handler<AsyncBuild> for RebuildNamedImages {
         }
         let named = self.newest(&names, &event.dist_git_branch).await?;
         let wanted = self.0.related(&named, event.brew_target.as_deref()).await?;
-        match wanted.decide(cx.facts().with("manual", "true"), &cx).await? {
-            Decision::Rebuild(plan) if event.dry_run => Ok(Decision::Skip(would_rebuild("this dry run", &plan))),
-            decision => Ok(decision),
-        }
+        wanted.decide(cx.facts().with("manual", "true"), &cx).await
     }
 }
 

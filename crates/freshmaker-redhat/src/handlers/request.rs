@@ -28,8 +28,9 @@ use std::collections::BTreeSet;
 /// * while an event of the same advisory is in progress, unless the request has `force`;
 /// * on top of an event that does not exist, or that is about something else;
 /// * with overrides for operator bundles, which are not rebuilt yet;
-/// * about an advisory that has not shipped, without `ImageComposes`;
-/// * for a dry run of this request alone: the mode is that of the engine.
+/// * about an advisory that has not shipped, without `ImageComposes`.
+///
+/// A request for a [dry run](freshmaker::Event::dry_run) is planned alike.
 #[derive(Clone, Debug)]
 pub struct RebuildImagesOnRequest(pub AffectedImages);
 
@@ -37,9 +38,6 @@ pub struct RebuildImagesOnRequest(pub AffectedImages);
 impl Handler<ManualRebuild> for RebuildImagesOnRequest {
     async fn handle(&self, event: ManualRebuild, cx: Context) -> HandlerResult {
         let skip = |why: &str| Ok(Decision::Skip(why.to_owned()));
-        if event.dry_run {
-            return skip("a dry run of one request is not possible: the whole service runs dry or not");
-        }
         if event.bundle_related_image_overrides.is_some() {
             return skip("it is about operator bundles, which are not rebuilt yet");
         }

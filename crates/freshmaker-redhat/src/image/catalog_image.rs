@@ -1,3 +1,4 @@
+use crate::contracts::Recipe;
 use freshmaker::Reason;
 use freshmaker::artifact::{Artifact, ArtifactKind, Nvr};
 use freshmaker::graph::EdgeKind;
@@ -104,6 +105,14 @@ impl CatalogImage {
     pub fn with_artifact(mut self, artifact: Artifact) -> Self {
         self.artifact = Artifact { id: self.artifact.id, kind: self.artifact.kind, ..artifact };
         self
+    }
+
+    /// Adds how the image was built.
+    pub(super) fn learn(&mut self, Recipe { artifact, parents, composes }: Recipe) {
+        let Artifact { id, kind, .. } = &self.artifact;
+        self.artifact = Artifact { id: id.clone(), kind: *kind, ..artifact };
+        self.parents.extend(parents);
+        self.composes.extend(composes);
     }
 
     /// Adds an image that this one was built from: the image that its last stage starts from

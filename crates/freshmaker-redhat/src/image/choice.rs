@@ -1,5 +1,5 @@
 use super::Publication;
-use super::fixes::{Finding, Fixes};
+use super::fixes::Finding;
 use super::index::Index;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
@@ -13,11 +13,11 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn new(index: &Index<'_>, fixes: &Fixes) -> Self {
+    pub(super) fn new(index: &Index<'_>) -> Self {
         let mut choice = Self::default();
         for (place, image) in index.images.iter().enumerate().filter(|(_, image)| image.affected) {
             let hotfix = || Reason::new("hotfix", "it is a hotfix, which only its author replaces");
-            let why = match fixes.find(image.rpms.as_ref()) {
+            let why = match index.finding(place) {
                 Finding::Fixed => {
                     Some(Reason::new("already_fixed", "all its packages are at least as new as the fixed ones"))
                 }

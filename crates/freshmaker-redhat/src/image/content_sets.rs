@@ -14,18 +14,17 @@ pub(super) fn complete(index: &Index<'_>) -> Vec<BTreeSet<String>> {
     for mut places in groups.into_values() {
         places.sort_by(|one, other| index.nvr(*one).by_release(index.nvr(*other)));
         let own = |place: &usize| Some(&index.images[*place].content_sets).filter(|sets| !sets.is_empty());
-        let mut newer = None;
-        for place in places.iter().rev() {
-            newer = own(place).or(newer);
-            complete[*place] = newer.cloned().unwrap_or_default();
-        }
+        let mut found: Vec<Option<&BTreeSet<String>>> = Vec::with_capacity(places.len());
         let mut older = None;
         for place in &places {
             older = own(place).or(older);
             let child = || Some(&index.images[*place].borrowed_content_sets).filter(|sets| !sets.is_empty());
-            if let Some(better) = older.or_else(child) {
-                complete[*place].clone_from(better);
-            }
+            found.push(older.or_else(child));
+        }
+        let mut newer = None;
+        for (place, found) in places.iter().zip(found).rev() {
+            newer = own(place).or(newer);
+            complete[*place] = found.or(newer).cloned().unwrap_or_default();
         }
     }
     complete

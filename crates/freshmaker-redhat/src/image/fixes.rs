@@ -67,9 +67,14 @@ impl Fixes {
 
     /// Returns the package with the epoch of its fixes, if it has none and they agree on one.
     pub(super) fn with_epoch(&self, rpm: Nvr) -> Nvr {
-        let epochs: BTreeSet<_> = self.by_name.get(rpm.name()).into_iter().flatten().map(Nvr::epoch).collect();
-        match (rpm.epoch(), epochs.first()) {
-            (None, Some(Some(epoch))) if epochs.len() == 1 => format!("{epoch}:{rpm}").parse().unwrap_or(rpm),
+        if rpm.epoch().is_some() {
+            return rpm;
+        }
+        let mut epochs = self.by_name.get(rpm.name()).into_iter().flatten().map(Nvr::epoch);
+        match epochs.next() {
+            Some(Some(epoch)) if epochs.all(|other| other == Some(epoch)) => {
+                format!("{epoch}:{rpm}").parse().unwrap_or(rpm)
+            }
             _ => rpm,
         }
     }

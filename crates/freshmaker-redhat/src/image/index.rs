@@ -1,5 +1,5 @@
 use super::CatalogImage;
-use super::fixes::Fixes;
+use super::fixes::{Finding, Fixes};
 use freshmaker::artifact::Nvr;
 use freshmaker::graph::EdgeKind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,19 +21,19 @@ pub(super) struct Index<'a> {
     places: BTreeMap<&'a Nvr, usize>,
     parents: Vec<Vec<Declared<'a>>>,
     groups: Vec<usize>,
-    needs_fix: Vec<bool>,
+    findings: Vec<Finding<'a>>,
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(images: &'a BTreeMap<Nvr, CatalogImage>, fixes: &Fixes) -> Self {
+    pub(super) fn new(images: &'a BTreeMap<Nvr, CatalogImage>, fixes: &'a Fixes) -> Self {
         let places: BTreeMap<&Nvr, usize> = images.keys().zip(0..).collect();
         let declared = |image: &'a CatalogImage| {
             let parents = image.parents.iter();
             parents.map(|(nvr, kind)| Declared { nvr, kind: *kind, place: places.get(nvr).copied() }).collect()
         };
         let parents = images.values().map(declared).collect();
-        let needs_fix = images.values().map(|image| fixes.find(image.rpms.as_ref()).needs_fix()).collect();
-        let mut index = Self { images: images.values().collect(), places, parents, groups: Vec::new(), needs_fix };
+        let findings = images.values().map(|image| fixes.find(image.rpms.as_ref())).collect();
+        let mut index = Self { images: images.values().collect(), places, parents, groups: Vec::new(), findings };
         index.groups = index.find_groups();
         index
     }
@@ -52,12 +52,17 @@ impl<'a> Index<'a> {
 
     /// Returns whether the image contains a package that must be fixed, or may contain one.
     pub(super) fn needs_fix(&self, place: usize) -> bool {
-        self.needs_fix[place]
+        self.findings[place].needs_fix()
+    }
+
+    /// Returns how the packages of the image compare with the fixes.
+    pub(super) fn finding(&self, place: usize) -> Finding<'a> {
+        self.findings[place]
     }
 
     /// Returns the parents that need the fix as well.
     pub(super) fn unfixed_parents(&self, place: usize) -> impl Iterator<Item = usize> {
-        self.parents[place].iter().filter_map(|parent| parent.place).filter(|parent| self.needs_fix[*parent])
+        self.parents[place].iter().filter_map(|parent| parent.place).filter(|parent| self.needs_fix(*parent))
     }
 
     /// Returns the number of the group: images with the same name, version and set of repositories.
@@ -70,7 +75,7 @@ impl<'a> Index<'a> {
     pub(super) fn repositories(&self, place: usize) -> &'a BTreeSet<String> {
         let image = self.images[place];
         let mut found = image;
-        let mut before = image.nvr.before_rebuild();
+        let mut before = if found.repositories.is_empty() { image.nvr.before_rebuild() } else { None };
         // This ends, because each step removes a part of the release.
         while let Some(nvr) = before.filter(|_| found.repositories.is_empty()) {
             found = self.place(&nvr).map_or(found, |place| self.images[place]);

@@ -56,6 +56,7 @@ mod releases;
 mod search;
 mod selection;
 mod stand_ins;
+mod verifier;
 mod wiring;
 
 pub use catalog_image::{CatalogImage, Publication};
@@ -64,3 +65,4 @@ pub(crate) use fixes::{is_modular, is_older};
 pub use releases::{IMAGES_MAX, NewerReleases, PARENTS_MAX, Releases, SelectError};
 pub use search::ImageSearch;
 pub use selection::{SelectedImage, SelectedParent, Selection};
+pub use verifier::ImageVerifier;

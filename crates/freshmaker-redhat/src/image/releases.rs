@@ -160,6 +160,12 @@ impl Releases {
         self
     }
 
+    /// Takes these images, of which each is under its own name, instead of those that were added.
+    pub(super) fn of(mut self, images: BTreeMap<Nvr, CatalogImage>) -> Self {
+        self.images = images;
+        self
+    }
+
     /// Says of each of these images why it cannot be rebuilt, as
     /// [`CatalogImage::with_lookup_error`] does. One with an earlier error keeps that.
     pub fn with_lookup_errors(mut self, errors: BTreeMap<Nvr, String>) -> Self {
@@ -205,7 +211,7 @@ impl Releases {
     /// The members of each cycle.
     fn select_among(&self, images: &BTreeMap<Nvr, CatalogImage>) -> Result<Selection, Vec<Vec<Nvr>>> {
         let index = Index::new(images, &self.fixes);
-        let choice = Choice::new(&index, &self.fixes);
+        let choice = Choice::new(&index);
         let latest = Latest::find(&index, &choice.chosen, self.newer);
         let todo = |place: &usize| !self.already_rebuilt.contains_key(index.nvr(*place));
         let chosen = choice.chosen.iter().copied().filter(todo);
@@ -216,7 +222,9 @@ impl Releases {
         let mut wiring = Wiring::new(&index, &latest, &self.already_rebuilt);
         let (wires, order) = wiring.wire(&roots).map_err(named)?;
         wiring.stand_ins = stand_ins::find(&index, &wires, &order, &roots, &self.fixes, &self.content_sets);
-        let (wires, order) = wiring.wire(&roots).map_err(named)?;
+        // Without stand-ins the second round would be the same as the first.
+        let (wires, order) =
+            if wiring.stand_ins.is_empty() { (wires, order) } else { wiring.wire(&roots).map_err(named)? };
         Ok(Selection::new(&self.fixes, &choice, &wiring, &wires, &order, content_sets::complete(&index)))
     }
 

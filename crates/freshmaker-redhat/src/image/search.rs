@@ -147,18 +147,13 @@ impl ImageSearch {
         let mut recipes = self.recipes.recipes(layer).await?;
         let mut parents = BTreeSet::new();
         for nvr in layer {
-            let Some(image) = found.images.remove(nvr) else { continue };
-            let image = match recipes.remove(nvr) {
-                Some(Ok(recipe)) => {
-                    let image = image.with_artifact(recipe.artifact);
-                    let image = recipe.composes.into_iter().fold(image, CatalogImage::with_compose);
-                    recipe.parents.into_iter().fold(image, |image, (parent, kind)| image.with_parent(parent, kind))
-                }
-                Some(Err(text)) => image.with_lookup_error(text),
-                None => image.with_lookup_error("nothing is known about how it is built"),
-            };
+            let Some(image) = found.images.get_mut(nvr) else { continue };
+            match recipes.remove(nvr) {
+                Some(Ok(recipe)) => image.learn(recipe),
+                Some(Err(text)) => image.error = Some(text),
+                None => image.error = Some("nothing is known about how it is built".to_owned()),
+            }
             parents.extend(image.parents.iter().map(|(parent, _)| parent.clone()));
-            found.images.insert(nvr.clone(), image);
         }
         Ok(parents)
     }
@@ -196,7 +191,7 @@ impl ImageSearch {
     }
 
     fn releases(&self, found: Found, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Releases {
-        let releases = found.images.into_values().fold(Releases::new(), Releases::with);
+        let releases = Releases::new().of(found.images);
         let releases = fixed.iter().cloned().fold(releases, Releases::fixing);
         let releases = if self.one_distribution { releases.of_one_distribution() } else { releases };
         content_sets.iter().fold(releases.newer_releases(self.newer), |releases, set| releases.in_content_set(set))

@@ -111,13 +111,13 @@ impl Selection {
                 let image = index.images[place];
                 let follows = image.artifact.buildable() && below.any(|parent| impeded.contains_key(&parent));
                 if image.error.is_some() || follows {
-                    let (reason, included) = inclusion(fixes, choice, index, place);
+                    let (reason, included) = inclusion(choice, index, place);
                     impeded.insert(place, Impeded { reason, included, demands: fixes.of(image.rpms.as_ref()) });
                 }
                 left_out.insert(place, why);
                 continue;
             }
-            let (reason, why) = inclusion(fixes, choice, index, place);
+            let (reason, why) = inclusion(choice, index, place);
             images.push(SelectedImage {
                 nvr: index.nvr(place).clone(),
                 reason,
@@ -301,14 +301,14 @@ fn impediment(index: &Index<'_>, bases: &[Base], place: usize, left_out: &BTreeM
     Some(Reason::new("parent_not_rebuilt", text))
 }
 
-fn inclusion(fixes: &Fixes, choice: &Choice, index: &Index<'_>, place: usize) -> (RebuildReason, Reason) {
+fn inclusion(choice: &Choice, index: &Index<'_>, place: usize) -> (RebuildReason, Reason) {
     let image = index.images[place];
     let chosen = choice.chosen.contains(&place);
     let reason = if chosen { RebuildReason::DirectlyAffected } else { RebuildReason::Dependency };
     if let Some(why) = &image.why {
         return (reason, why.clone());
     }
-    let finding = match fixes.find(image.rpms.as_ref()) {
+    let finding = match index.finding(place) {
         Finding::Older { installed, fix } => format!("it contains {installed}, older than {fix}"),
         _ => "it is taken for affected, since its packages or the fixed ones are unknown".to_owned(),
     };

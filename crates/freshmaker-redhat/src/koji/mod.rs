@@ -4,9 +4,9 @@
 //! * [`KojiBuildSystem`] is the [build system](freshmaker::backend::BuildSystem). It submits in
 //!   sessions, so that an unclear submission can be fenced off, and stores the attempt's marker in
 //!   the request of the task, so that the task can be looked up.
-//! * [`KojiVerifier`] checks that built images contain the packages that they were rebuilt for.
 //! * [`KojiReader`] reads what handlers need: builds, archives, packages, tags, and what an image
-//!   was built from.
+//!   was built from. An [`ImageVerifier`](crate::image::ImageVerifier) asks it what is installed in
+//!   rebuilt images.
 //! * [`KojiRecipes`] finds out how images can be built again, for
 //!   [`contracts::Recipes`](crate::contracts::Recipes), and where packages come from.
 //! * [`KojiImages`] finds images, what is in them and what is built on them, without a catalog.
@@ -33,6 +33,7 @@ mod config;
 mod fault;
 mod images;
 mod ini;
+mod installed;
 mod package_builds;
 mod packages;
 mod profile;
@@ -41,7 +42,6 @@ mod recipes;
 mod request;
 mod session;
 mod status;
-mod verifier;
 pub mod xmlrpc;
 
 pub use builds::KojiBuildSystem;
@@ -52,4 +52,3 @@ pub use images::KojiImages;
 pub use profile::{Profile, ProfileFiles};
 pub use read::{Archive, Build, ImageOrigin, KojiReader, Log, ParentBuild, TaskRequest};
 pub use recipes::KojiRecipes;
-pub use verifier::KojiVerifier;

@@ -62,10 +62,11 @@ mod client;
 mod query;
 mod record;
 
-use crate::contracts::{Containing, ImageRepositories, Images, RebuiltRepository, TaggedImage};
-use crate::image::CatalogImage;
+use crate::contracts::{Containing, ImageRepositories, Images, InstalledPackages, RebuiltRepository, TaggedImage};
+use crate::image::{CatalogImage, Unmet};
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
+use crate::rest::field::Read;
 use async_trait::async_trait;
 use client::Client;
 use freshmaker::artifact::Nvr;
@@ -73,7 +74,6 @@ use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::HttpConfig;
 use futures_util::{StreamExt, TryStreamExt};
 use query::Question;
-use record::Wrong;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -206,11 +206,7 @@ impl Lightblue {
     }
 
     /// Asks several questions at the same time and returns all objects of their answers.
-    async fn ask<T: Send>(
-        &self,
-        questions: Vec<Question>,
-        read: fn(&Value) -> std::result::Result<T, Wrong>,
-    ) -> Result<Vec<T>> {
+    async fn ask<T: Send>(&self, questions: Vec<Question>, read: fn(&Value) -> Read<T>) -> Result<Vec<T>> {
         let answers = questions.into_iter().map(|question| self.client.find(question, read));
         let answers = futures_util::stream::iter(answers).buffered(self.config.parallel);
         Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
@@ -293,6 +289,18 @@ impl Images for Lightblue {
         packages: &BTreeSet<String>,
     ) -> Result<Vec<CatalogImage>> {
         released::offered(self, names_and_versions, packages).await
+    }
+}
+
+/// Packages are compared without epochs, because the manifests have none.
+#[async_trait]
+impl InstalledPackages for Lightblue {
+    fn service(&self) -> &'static str {
+        released::Catalog::name(self)
+    }
+
+    async fn unmet(&self, image: &Nvr, demands: &BTreeSet<Nvr>) -> Result<Option<Vec<Unmet>>> {
+        released::unmet(self, image, demands).await
     }
 }
 

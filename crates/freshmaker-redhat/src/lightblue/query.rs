@@ -103,6 +103,7 @@ pub(super) fn own_repositories(names: &[String], vendors: &BTreeSet<String>) -> 
 fn images(query: Value, packages: &BTreeSet<String>) -> Question {
     let mut projection = vec![
         include("_id"),
+        include("architecture"),
         include("brew.build"),
         include("parent_brew_build"),
         include("parsed_data.labels.*.name"),

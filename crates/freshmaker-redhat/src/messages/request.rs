@@ -24,7 +24,7 @@ pub struct ManualRebuild {
     /// Only these images, as `name-version-release`. Empty for all images.
     #[serde(default)]
     pub container_images: Vec<String>,
-    /// Whether the request is a dry run.
+    /// Whether the request is a dry run: an event with a plan and builds, and nothing is submitted.
     #[serde(default)]
     pub dry_run: bool,
     /// Whether to rebuild although another event of the advisory is in progress.
@@ -58,6 +58,10 @@ impl Event for ManualRebuild {
     fn requester(&self) -> Option<String> {
         self.requester.clone()
     }
+
+    fn dry_run(&self) -> bool {
+        self.dry_run
+    }
 }
 
 /// A person requests the rebuild of images, independent of any change.
@@ -73,7 +77,7 @@ pub struct AsyncBuild {
     /// An earlier event whose rebuilds this request builds on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshmaker_event_id: Option<i64>,
-    /// Whether the request is a dry run.
+    /// Whether the request is a dry run: an event with a plan and builds, and nothing is submitted.
     #[serde(default)]
     pub dry_run: bool,
     /// Any data that the requester wants to have stored with the event.
@@ -122,6 +126,10 @@ impl Event for AsyncBuild {
 
     fn requester(&self) -> Option<String> {
         self.requester.clone()
+    }
+
+    fn dry_run(&self) -> bool {
+        self.dry_run
     }
 }
 

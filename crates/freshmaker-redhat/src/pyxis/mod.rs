@@ -63,8 +63,8 @@ mod client;
 mod query;
 mod record;
 
-use crate::contracts::{Containing, ImageRepositories, Images, RebuiltRepository, TaggedImage};
-use crate::image::CatalogImage;
+use crate::contracts::{Containing, ImageRepositories, Images, InstalledPackages, RebuiltRepository, TaggedImage};
+use crate::image::{CatalogImage, Unmet};
 pub use crate::released::UnpublishedRepository;
 use crate::released::{self, Image, Repositories, Repository, chunks};
 use async_trait::async_trait;
@@ -311,6 +311,18 @@ impl Images for Pyxis {
         packages: &BTreeSet<String>,
     ) -> Result<Vec<CatalogImage>> {
         released::offered(self, names_and_versions, packages).await
+    }
+}
+
+/// Packages are compared without epochs, because the manifests have none.
+#[async_trait]
+impl InstalledPackages for Pyxis {
+    fn service(&self) -> &'static str {
+        released::Catalog::name(self)
+    }
+
+    async fn unmet(&self, image: &Nvr, demands: &BTreeSet<Nvr>) -> Result<Option<Vec<Unmet>>> {
+        released::unmet(self, image, demands).await
     }
 }
 

@@ -34,6 +34,7 @@ query images(
     total @include(if: $total)
     data {
       _id
+      architecture
       brew { build }
       parent_brew_build
       content_sets

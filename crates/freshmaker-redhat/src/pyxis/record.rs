@@ -1,7 +1,9 @@
 //! Reads repositories and images out of answers.
 
 use crate::released::{Entry, Image, Repository};
-use crate::rest::field::{Read, Wrong, at, flag, items, maybe_at, number, object, text, text_if_any};
+use crate::rest::field::{
+    Read, Wrong, all, at, flag, items, maybe_at, number, object, optional, text, text_if_any, texts,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -19,26 +21,6 @@ pub(super) fn refusal(value: &Value) -> Read<Option<Refusal>> {
         let detail = maybe_at(error, "detail", text_if_any)?.unwrap_or_default().to_owned();
         Ok(Refusal { status, detail })
     })
-}
-
-/// Reads each item of a list; no list is an empty one.
-fn all<T: Ord>(value: &Value, name: &str, read: impl Fn(&Value) -> Read<T>) -> Read<BTreeSet<T>> {
-    let mut found = BTreeSet::new();
-    maybe_at(value, name, |list| {
-        items(list, |item| {
-            found.insert(read(item)?);
-            Ok(())
-        })
-    })?;
-    Ok(found)
-}
-
-fn texts(value: &Value, name: &str) -> Read<BTreeSet<String>> {
-    all(value, name, |item| Ok(text(item)?.to_owned()))
-}
-
-fn optional(value: &Value, name: &str) -> Read<Option<String>> {
-    Ok(maybe_at(value, name, text_if_any)?.filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
 /// Reads a `ContainerRepository`.
@@ -79,6 +61,7 @@ pub(super) fn image(value: &Value, packages: &BTreeSet<String>) -> Read<Image> {
     let manifest = |edges| maybe_at(edges, "rpm_manifest", |manifest| rpms(manifest, packages));
     Ok(Image {
         id: optional(value, "_id")?,
+        architecture: optional(value, "architecture")?,
         build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
         parent: optional(value, "parent_brew_build")?,
         content_sets: texts(value, "content_sets")?,

@@ -1,7 +1,7 @@
 //! Puts together what a catalog says about one image, and says it as a release.
 
-use crate::image::{CatalogImage, Publication};
-use freshmaker::artifact::Nvr;
+use crate::image::{CatalogImage, Contents, Publication};
+use freshmaker::artifact::{Nvr, NvrError};
 use freshmaker::graph::EdgeKind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +42,7 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image {
     pub(crate) id: Option<String>,
+    pub(crate) architecture: Option<String>,
     /// The NVR, if the image has data of its build.
     pub(crate) build: Option<String>,
     pub(crate) parent: Option<String>,
@@ -105,9 +106,34 @@ impl Architectures {
 }
 
 /// Returns the package of an installed RPM, without its architecture and epoch.
-fn package(nvra: &str) -> Result<Nvr, freshmaker::artifact::NvrError> {
-    let rpm = Nvr::of_rpm(nvra)?;
-    if rpm.epoch().is_none() { Ok(rpm) } else { format!("{}-{}-{}", rpm.name(), rpm.version(), rpm.release()).parse() }
+fn package(nvra: &str) -> Result<Nvr, NvrError> {
+    without_epoch(&Nvr::of_rpm(nvra)?)
+}
+
+/// Returns the name, version and release of a package.
+pub(super) fn without_epoch(nvr: &Nvr) -> Result<Nvr, NvrError> {
+    if nvr.epoch().is_none() {
+        return Ok(nvr.clone());
+    }
+    format!("{}-{}-{}", nvr.name(), nvr.version(), nvr.release()).parse()
+}
+
+/// Returns the packages in the architectures of one image; `None` if there are no architectures, or
+/// the packages of one of them are unknown.
+///
+/// # Errors
+/// A text with the name of a package that makes no sense.
+pub(super) fn contents(images: &[Image]) -> Result<Option<Contents>, String> {
+    let mut contents = Contents::default();
+    for image in images {
+        let Some(rpms) = &image.rpms else { return Ok(None) };
+        let architecture = image.architecture.as_deref().unwrap_or("an unknown architecture");
+        for rpm in rpms {
+            let package = package(rpm).map_err(|error| format!("rpm_manifest.*.rpms.*.nvra: {error}"))?;
+            contents.install(architecture, package);
+        }
+    }
+    Ok((!images.is_empty()).then_some(contents))
 }
 
 /// Unites architectures by NVR. Images that have none are counted and left out.

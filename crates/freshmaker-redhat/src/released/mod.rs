@@ -7,12 +7,12 @@ mod catalog;
 mod rebuilt;
 
 use crate::contracts::Containing;
-use crate::image::CatalogImage;
+use crate::image::{CatalogImage, Unmet};
 use async_trait::async_trait;
 use catalog::Architectures;
 pub(crate) use catalog::{Entry, Image, Repositories, Repository};
 use freshmaker::artifact::Nvr;
-use freshmaker::backend::Result;
+use freshmaker::backend::{Error, Remedy, Result};
 pub(crate) use rebuilt::{images_in, rebuilt};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,15 +119,30 @@ pub(crate) async fn containing(catalog: &impl Catalog, wanted: &Containing) -> R
     Ok(images.into_iter().map(CatalogImage::affected).collect())
 }
 
+/// Returns how catalogs write the build of an image: without an epoch.
+fn build(nvr: &Nvr) -> String {
+    format!("{}-{}-{}", nvr.name(), nvr.version(), nvr.release())
+}
+
+/// Answers [`InstalledPackages::unmet`](crate::contracts::InstalledPackages::unmet).
+pub(crate) async fn unmet(catalog: &impl Catalog, image: &Nvr, demands: &BTreeSet<Nvr>) -> Result<Option<Vec<Unmet>>> {
+    let corrupt = |text: String| Error::new(Remedy::Corrupt, format!("{}: {image}", catalog.name()), text);
+    let names = demands.iter().map(|demand| demand.name().to_owned()).collect();
+    let build = build(image);
+    let mut images = catalog.images_of(&[build.clone()].into(), &names).await?;
+    images.retain(|image| image.build.as_ref() == Some(&build));
+    let Some(contents) = catalog::contents(&images).map_err(corrupt)? else { return Ok(None) };
+    let demands: std::result::Result<_, _> = demands.iter().map(catalog::without_epoch).collect();
+    Ok(Some(contents.unmet(&demands.map_err(|error| corrupt(error.to_string()))?)))
+}
+
 /// Answers [`Images::images`](crate::contracts::Images::images).
 pub(crate) async fn images(
     catalog: &impl Catalog,
     nvrs: &BTreeSet<Nvr>,
     packages: &BTreeSet<String>,
 ) -> Result<Vec<CatalogImage>> {
-    // Catalogs write no epochs.
-    let builds = nvrs.iter().map(|nvr| format!("{}-{}-{}", nvr.name(), nvr.version(), nvr.release()));
-    let builds: BTreeSet<_> = builds.collect();
+    let builds: BTreeSet<_> = nvrs.iter().map(build).collect();
     let mut images = catalog::unite(catalog.images_of(&builds, packages).await?, catalog.name());
     images.retain(|nvr, _| builds.contains(&nvr.to_string()));
     describe(catalog, images, Repositories::default()).await

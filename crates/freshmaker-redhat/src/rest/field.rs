@@ -1,4 +1,5 @@
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Says which field of an answer is wrong, and how.
@@ -83,10 +84,13 @@ pub(crate) fn each<'v>(value: &'v Value, mut read: impl FnMut(&'v str, &'v Value
     object(value)?.iter().try_for_each(|(name, inner)| read(name, inner).map_err(|wrong| wrong.below(name)))
 }
 
+pub(crate) fn list(value: &Value) -> Read<&[Value]> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| Wrong::expected("a list", value))
+}
+
 /// Reads each item of a list.
 pub(crate) fn items<'v>(value: &'v Value, mut read: impl FnMut(&'v Value) -> Read<()>) -> Read<()> {
-    let items = value.as_array().ok_or_else(|| Wrong::expected("a list", value))?;
-    let mut numbered = items.iter().enumerate();
+    let mut numbered = list(value)?.iter().enumerate();
     numbered.try_for_each(|(i, item)| read(item).map_err(|wrong| wrong.below(format!("[{i}]"))))
 }
 
@@ -106,6 +110,28 @@ pub(crate) fn text_if_any(value: &Value) -> Read<&str> {
         Some(text) => Ok(text.trim()),
         None => Ok(nullable(value, text)?.unwrap_or_default()),
     }
+}
+
+/// Reads a text; `None` if it is missing, null or white space.
+pub(crate) fn optional(value: &Value, name: &str) -> Read<Option<String>> {
+    Ok(maybe_at(value, name, text_if_any)?.filter(|text| !text.is_empty()).map(str::to_owned))
+}
+
+/// Reads each item of a list; no list is an empty one.
+pub(crate) fn all<T: Ord>(value: &Value, name: &str, read: impl Fn(&Value) -> Read<T>) -> Read<BTreeSet<T>> {
+    let mut found = BTreeSet::new();
+    maybe_at(value, name, |list| {
+        items(list, |item| {
+            found.insert(read(item)?);
+            Ok(())
+        })
+    })?;
+    Ok(found)
+}
+
+/// Reads a list of texts; no list is an empty one.
+pub(crate) fn texts(value: &Value, name: &str) -> Read<BTreeSet<String>> {
+    all(value, name, |item| Ok(text(item)?.to_owned()))
 }
 
 /// Returns a whole number that is not negative.

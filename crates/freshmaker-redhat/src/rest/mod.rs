@@ -1,9 +1,10 @@
 //! What the clients of REST services have in common that are only asked: the meaning of a status,
-//! and reading JSON with errors that name the field.
+//! reading JSON with errors that name the field, and answers in pages.
 
 #![allow(dead_code, reason = "which of this is used depends on the clients that are compiled")]
 
 pub(crate) mod field;
+pub(crate) mod pages;
 
 use field::Read;
 use freshmaker::backend::{Error, Remedy, Result};
@@ -11,11 +12,43 @@ use freshmaker_net::{Call, Http, HttpConfig, Reply, off_runtime};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+/// Largest number of errors of one answer that our error quotes.
+const QUOTED_MAX: usize = 5;
+
 /// A service that is asked for JSON. Every request only reads, whatever its method is.
 #[derive(Debug)]
 pub(crate) struct Rest {
     http: Http,
     url: String,
+    errors: fn(&Value) -> Option<Said>,
+}
+
+/// What a service says in an answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// What is to be done, if the service says more than its status.
+    pub(crate) remedy: Option<Remedy>,
+    pub(crate) text: String,
+}
+
+impl Said {
+    /// Unites the errors of an answer, of which the first ones are quoted; `None` if there is none.
+    pub(crate) fn all(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let (mut remedy, mut quoted, mut more) = (None, Vec::new(), 0_usize);
+        for error in errors {
+            remedy = remedy.or(error.remedy);
+            if quoted.len() < QUOTED_MAX {
+                quoted.push(error.text);
+            } else {
+                more += 1;
+            }
+        }
+        if quoted.is_empty() {
+            return None;
+        }
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Some(Self { remedy, text: quoted.join("; ") + &rest })
+    }
 }
 
 /// A complete answer in JSON, and the place that errors about it name.
@@ -37,7 +70,12 @@ impl Answer {
 
 impl Rest {
     pub(crate) fn new(config: &HttpConfig) -> Result<Self> {
-        Ok(Self { http: Http::new(config)?, url: config.url.clone() })
+        Ok(Self { http: Http::new(config)?, url: config.url.clone(), errors: message })
+    }
+
+    /// Reads errors of the service in its own form.
+    pub(crate) fn with_errors(self, errors: fn(&Value) -> Option<Said>) -> Self {
+        Self { errors, ..self }
     }
 
     /// Returns the base URL, without a slash at the end.
@@ -54,11 +92,11 @@ impl Rest {
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// As the status says, see [`expect`]; [`Unavailable`](Remedy::Unavailable) if there is no
-    /// complete answer in time, or one that is too large; [`Corrupt`](Remedy::Corrupt) if the
-    /// answer is not JSON.
+    /// As the service or else the status says, see [`expect`];
+    /// [`Unavailable`](Remedy::Unavailable) if there is no complete answer in time, or one that is
+    /// too large; [`Corrupt`](Remedy::Corrupt) if the answer is not JSON.
     pub(crate) async fn send(&self, request: RequestBuilder, place: String) -> Result<Answer> {
-        let reply = expect(self.http.send(request, Call::Read, &place).await?, &place)?;
+        let reply = expect(self.http.send(request, Call::Read, &place).await?, self.errors, &place)?;
         let (status, bytes) = (reply.status, reply.body.len());
         let parsed = off_runtime(bytes, move || serde_json::from_slice(&reply.body)).await;
         let value = match parsed {
@@ -80,8 +118,10 @@ impl Rest {
 /// * 404: there is no such thing.
 /// * 429: too many requests. Other 4xx: the service refused the request definitely.
 /// * 3xx, 408 and 5xx: asked again.
-fn expect(reply: Reply, place: &str) -> Result<Reply> {
-    let remedy = match reply.status {
+///
+/// What the service itself says counts more than the status.
+fn expect(reply: Reply, errors: fn(&Value) -> Option<Said>, place: &str) -> Result<Reply> {
+    let by_status = match reply.status {
         200..=299 => return Ok(reply),
         300..=399 | 401 | 408 | 500..=599 => Remedy::Unavailable,
         403 | 429 => Remedy::NotNow,
@@ -90,8 +130,10 @@ fn expect(reply: Reply, place: &str) -> Result<Reply> {
         _ => Remedy::Corrupt,
     };
     let header = |name| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    let mut text = match (message(&reply), header("location")) {
-        (Some(text), _) => format!("status {}: {text}", reply.status),
+    let said = serde_json::from_slice(&reply.body).ok().and_then(|answer| errors(&answer));
+    let remedy = said.as_ref().and_then(|said| said.remedy).unwrap_or(by_status);
+    let mut text = match (said, header("location")) {
+        (Some(said), _) => format!("status {}: {}", reply.status, said.text),
         (None, Some(to)) => format!("status {}: redirected to {to}", reply.status),
         (None, None) => format!("status {}, not in the format of the service", reply.status),
     };
@@ -103,8 +145,33 @@ fn expect(reply: Reply, place: &str) -> Result<Reply> {
 
 /// Returns the message of an error: the Errata Tool calls it `error`, Pulp `error_message`, Pyxis
 /// `detail`, and GraphQL has a list.
-fn message(reply: &Reply) -> Option<String> {
-    let answer: Value = serde_json::from_slice(&reply.body).ok()?;
+fn message(answer: &Value) -> Option<Said> {
     let places = ["/error", "/error_message", "/detail", "/errors/0/message"];
-    places.iter().find_map(|place| answer.pointer(place)?.as_str()).map(str::to_owned)
+    let text = places.iter().find_map(|place| answer.pointer(place)?.as_str())?;
+    Some(Said { remedy: None, text: text.to_owned() })
+}
+
+/// Makes an error about an address that is always the same retryable: it is wrong until the
+/// configuration is corrected, and says nothing about what was asked for.
+pub(crate) fn wrong_address(error: Error) -> Error {
+    match error.remedy {
+        Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_errors_are_counted_and_the_first_remedy_counts() {
+        let said = |n: usize| Said {
+            remedy: (n >= 3).then_some([Remedy::NotNow, Remedy::Rejected][n % 2]),
+            text: n.to_string(),
+        };
+        let all = Said::all((0..9).map(said)).unwrap();
+        assert_eq!((all.remedy, all.text.as_str()), (Some(Remedy::Rejected), "0; 1; 2; 3; 4; and 4 more"));
+        assert_eq!(Said::all([]), None);
+    }
 }

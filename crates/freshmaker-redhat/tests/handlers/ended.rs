@@ -1,9 +1,10 @@
 //! Every event ends, whatever becomes of its builds, and says how.
 
 use super::service::{Service, message};
-use super::town::{HOUR, Town, events, outcome};
+use super::town::{HOUR, Town, builds, events, outcome};
 use super::world::{FIXED, Known, World, affected, layers, old};
 use freshmaker::Message;
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{BuildMode, EventState, Failure, FailureClass, Observed};
@@ -86,4 +87,27 @@ async fn a_dry_run_says_so_for_ever() {
     assert_eq!(builds.len(), 3);
     assert!(builds.iter().all(|build| build.key.mode == BuildMode::DryRun && build.id.0 > 0), "{builds:?}");
     assert_eq!(service.world.submitted(), [] as [String; 0]);
+}
+
+/// Numbers 13 and 22, on a service that really builds: a person asks for a dry run of one advisory.
+/// It is planned with its composes, and says what it is; neither ODCS nor the build system is asked
+/// for anything, and a real event afterwards builds everything.
+#[tokio::test]
+async fn a_single_dry_run_makes_no_compose_and_no_build() {
+    let image = Known { content_sets: &["baseos", "crb"], ..old(&[]) };
+    let town = Town::new(World::new(FIXED, &[("app-container-1-1", image)])).await;
+    let made = town.made(&Compose::pulp(["baseos"])).await;
+    let client = town.ask(json!({ "errata_id": 28484, "dry_run": true })).await;
+    let event = events(&client).await.remove(0);
+    assert_eq!((event.mode, event.state), (BuildMode::DryRun, EventState::Complete), "{event:?}");
+    let pretended = builds(&client).await;
+    let kinds: Vec<_> = pretended.iter().map(|build| build.kind).collect();
+    assert!(kinds.contains(&ArtifactKind::Image) && kinds.contains(&ArtifactKind::Repository), "{pretended:?}");
+    assert!(pretended.iter().all(|build| build.key.mode == BuildMode::DryRun && build.state.is_success()));
+    assert_eq!(town.submissions(), [""; 0]);
+    assert_eq!(i64::try_from(town.service.composes().len()).unwrap(), made, "no compose was asked for");
+    let client = town.ask(json!({ "errata_id": 28484 })).await;
+    assert_eq!(events(&client).await[1].mode, BuildMode::Real);
+    assert_eq!(town.submissions().len(), 1);
+    assert!(i64::try_from(town.service.composes().len()).unwrap() > made);
 }

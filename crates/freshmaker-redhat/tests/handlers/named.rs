@@ -6,6 +6,7 @@ use super::world::context;
 use async_trait::async_trait;
 use freshmaker::backend::Result;
 use freshmaker::handler::Handler;
+use freshmaker::rebuild::{BuildMode, EventId};
 use freshmaker::{EdgeKind, Message, Nvr, Policy};
 use freshmaker_redhat::contracts::{Each, Recipe, Recipes};
 use freshmaker_redhat::handlers::{BuiltImages, RebuildNamedImages};
@@ -126,21 +127,29 @@ async fn the_target_of_the_request_counts_for_all() {
     assert!(submissions.iter().all(|text| text.contains(" for custom ")), "{submissions:?}");
 }
 
-/// Number 13 of the faults of the Python service: a dry run writes no builds.
+/// Number 13 of the faults of the Python service: a dry run submits nothing, and its builds have
+/// numbers like others. Number 22: the event says that it is one.
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_says_what_it_would_do() {
+async fn a_dry_run_builds_nothing() {
     let service = service(layers());
     let body = json!({ "dist_git_branch": "main", "container_images": ["base", "top"], "dry_run": true });
     service.deliver([request(&body)]).await;
+    assert_eq!(service.events().await, ["freshmaker.async-build COMPLETE: all 3 builds ended well"]);
     assert_eq!(
-        service.events().await,
-        ["freshmaker.async-build SKIPPED: this dry run would rebuild 3 images: base-container-9-2; \
-          then middle-container-1-3; then top-container-1-4"]
+        service.builds().await,
+        ["base-container-9-2 DONE", "middle-container-1-3 DONE", "top-container-1-4 DONE"]
     );
-    assert_eq!(service.builds().await, [""; 0]);
+    assert_eq!(service.submissions(), [""; 0]);
+    let event = service.client().event(EventId(1)).await.unwrap();
+    assert_eq!(event.mode, BuildMode::DryRun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_on_top_of_an_event_is_answered() {
+    let service = service(layers());
     let body = json!({ "dist_git_branch": "main", "container_images": ["base"], "freshmaker_event_id": 7 });
     service.deliver([message("async-2", "freshmaker.async.manual.build", &body)]).await;
-    assert!(service.events().await[1].contains("to repeat that event, retry it"));
+    assert!(service.events().await[0].contains("to repeat that event, retry it"));
 }
 
 /// Number 16 of the faults of the Python service: nothing is built before its parent, in whatever

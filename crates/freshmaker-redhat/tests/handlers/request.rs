@@ -66,10 +66,6 @@ async fn what_cannot_be_done_is_said() {
             "it is about operator bundles, which are not rebuilt yet",
         ),
         (
-            json!({ "errata_id": 28484, "dry_run": true }),
-            "a dry run of one request is not possible: the whole service runs dry or not",
-        ),
-        (
             json!({ "errata_id": 28484 }),
             "RHSA-2017:28484 is QE, and its packages are in no repository until it is SHIPPED_LIVE",
         ),

@@ -4,10 +4,12 @@ use crate::submission::nginx;
 use freshmaker::Nvr;
 use freshmaker::backend::{Made, Remedy, Verifier};
 use freshmaker::rebuild::{BuildMode, ExternalId, Output, Verification};
+use freshmaker_redhat::image::ImageVerifier;
 use freshmaker_redhat::koji::xmlrpc::{Request, Response, Value};
-use freshmaker_redhat::koji::{Build, KojiConfig, KojiReader, KojiVerifier};
+use freshmaker_redhat::koji::{Build, KojiConfig, KojiReader};
 use freshmaker_testing::http::{Reply, Server};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A hub that answers these methods as the real one did.
 async fn replay(answers: &'static [(&'static str, &'static str)]) -> Hub {
@@ -182,10 +184,14 @@ async fn packages_are_listed_by_architecture_and_every_version_counts() {
     assert_eq!(hub.seen().len(), 3);
 }
 
+fn verifier(config: &KojiConfig) -> ImageVerifier {
+    ImageVerifier::new(Arc::new(KojiReader::new(config).expect("a client")))
+}
+
 #[tokio::test]
 async fn a_result_is_verified_by_what_is_installed() {
     let hub = kernels().await;
-    let verifier = KojiVerifier::new(&hub.config()).expect("a client");
+    let verifier = Arc::new(verifier(&hub.config()));
     let made = |demand: Option<&str>| {
         let mut request = nginx();
         request.demands = demand.into_iter().map(|demand| demand.parse().expect("an NVR")).collect();
@@ -270,9 +276,9 @@ async fn what_the_hub_does_not_list_is_read_from_the_metadata() {
         let output = Output { name: "nginx-container-1.24-5.1700000000".to_owned(), digest: None, contents: None };
         Made { request, external: ExternalId::new("1"), output }
     };
-    let verifier = KojiVerifier::new(&config).expect("a client");
+    let by_files = verifier(&config);
     for (demand, passes) in [("1:openssl-libs-3.0.7-24.el9", true), ("2:openssl-libs-3.0.7-1.el9", false)] {
-        let verified = verifier.verify(&made(demand)).await.expect("an answer");
+        let verified = by_files.verify(&made(demand)).await.expect("an answer");
         assert_eq!(verified == Verification::Passed(None), passes, "{verified:?}");
     }
     // Without files, and without metadata among them, only what is listed counts: everything else
@@ -281,7 +287,7 @@ async fn what_the_hub_does_not_list_is_read_from_the_metadata() {
     assert_eq!(installed(&config).await.expect("packages").len(), 1);
     let (_server, config) = half_listed(None).await;
     assert_eq!(installed(&config).await.expect("packages").len(), 1);
-    let absent = KojiVerifier::new(&config).expect("a client").verify(&made("bash-5.1.8-6.el9")).await;
+    let absent = verifier(&config).verify(&made("bash-5.1.8-6.el9")).await;
     assert!(matches!(absent, Ok(Verification::Failed(text)) if text.contains("absent")));
     let (_server, config) = half_listed(Some(br#"{"output": [{"filename": 7}]}"#)).await;
     assert_eq!(installed(&config).await.expect_err("nonsense").remedy, Remedy::Corrupt);

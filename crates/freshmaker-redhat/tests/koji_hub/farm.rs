@@ -7,8 +7,10 @@ use freshmaker::memory::{MemoryBus, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::BuildRecord;
 use freshmaker::time::{Timestamp, from_micros, later};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, Event, HandlerResult};
+use freshmaker_redhat::contracts::InstalledPackages;
 use freshmaker_redhat::fakes::koji::{Dialect, Fate, Hub};
-use freshmaker_redhat::koji::{KojiBuildSystem, KojiVerifier};
+use freshmaker_redhat::image::ImageVerifier;
+use freshmaker_redhat::koji::KojiBuildSystem;
 use freshmaker_redhat::messages::koji::task_hint;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -93,7 +95,10 @@ pub(crate) struct Farm {
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
     pub(crate) sessions: usize,
-    pub(crate) verifies: bool,
+    /// Who says what is installed in results, if they are verified.
+    pub(crate) verifies: Option<Arc<dyn InstalledPackages>>,
+    /// How long it may take until they are known.
+    pub(crate) verified_within: Duration,
     /// Where messages of the hub are a hint to ask, if they are.
     pub(crate) bus: Option<Arc<MemoryBus>>,
 }
@@ -114,7 +119,8 @@ impl Farm {
             patience: PATIENCE,
             poll: SECOND,
             sessions: 4,
-            verifies: false,
+            verifies: None,
+            verified_within: ImageVerifier::PATIENCE,
             bus: None,
         }
     }
@@ -132,8 +138,10 @@ impl Farm {
             .clock(self.clock.clone())
             .seed(seed)
             .on(rebuild);
-        if self.verifies {
-            builder = builder.verifier("koji", Arc::new(KojiVerifier::new(&config).unwrap()));
+        if let Some(packages) = &self.verifies {
+            let verifier = ImageVerifier::new(packages.clone()).with_clock(self.clock.clone());
+            let verifier = verifier.with_patience(self.verified_within);
+            builder = builder.verifier("koji", Arc::new(verifier));
         }
         builder = builder.build_system("koji", Arc::new(KojiBuildSystem::new(config).unwrap()));
         if let Some(bus) = &self.bus {

@@ -49,26 +49,34 @@ async fn a_refusal_is_told_with_its_code() {
         (Fault::Html(502), Remedy::Unavailable, "status 502, not in the format"),
         (Fault::Html(302), Remedy::Unavailable, "status 302, not in the format"),
         (Fault::Html(413), Remedy::Rejected, "status 413, not in the format"),
-        (Fault::TooMany(30), Remedy::NotNow, "status 429, not in the format of the service (retry after 30)"),
-        (Fault::Html(200), Remedy::Corrupt, "cannot be parsed"),
-        (status(200, json!([])), Remedy::Corrupt, "status: not a text"),
-        (status(200, json!({ "status": "COMPLETE", "matchCount": 0 })), Remedy::Corrupt, "processed: missing"),
-        (status(200, complete(json!({ "processed": {} }))), Remedy::Corrupt, "processed: not a list"),
-        (status(200, complete(json!({ "matchCount": "0" }))), Remedy::Corrupt, "matchCount: not a number"),
+        (Fault::TooMany(30), Remedy::NotNow, "status 429, not in the format of the service (Retry-After: 30)"),
+        (Fault::Html(200), Remedy::Corrupt, "that is not JSON"),
+        (status(200, json!([])), Remedy::Corrupt, "`the answer`: expected an object, found a list"),
+        (status(200, json!({ "status": "COMPLETE", "matchCount": 0 })), Remedy::Corrupt, "`processed`: it is missing"),
+        (
+            status(200, complete(json!({ "processed": {} }))),
+            Remedy::Corrupt,
+            "`processed`: expected a list, found an object",
+        ),
+        (
+            status(200, complete(json!({ "matchCount": "0" }))),
+            Remedy::Corrupt,
+            "`matchCount`: expected a whole number, not negative, found text",
+        ),
         (
             status(200, complete(json!({ "processed": [{ "repository": "a" }, {}], "matchCount": 2 }))),
             Remedy::Corrupt,
-            "processed.1.repository: nothing instead of a text",
+            "`processed[1].repository`: it is missing",
         ),
         (
             status(200, complete(json!({ "processed": [null], "matchCount": 1 }))),
             Remedy::Corrupt,
-            "processed.0.repository: nothing instead of a text",
+            "`processed[0]`: expected an object, found null",
         ),
         (
             status(200, complete(json!({ "processed": ["a"], "matchCount": 1 }))),
             Remedy::Corrupt,
-            "processed.0: a text instead of an object",
+            "`processed[0]`: expected an object, found text",
         ),
         (Fault::Cut(100), Remedy::Unavailable, ""),
     ];
@@ -147,7 +155,7 @@ async fn an_answer_that_lacks_objects_is_an_error() {
     world.service.disturb(Fault::Short);
     let error = world.error().await;
     assert_eq!(error.remedy, Remedy::Corrupt);
-    assert_eq!(error.text, "matchCount is 1, but processed ends after 0");
+    assert_eq!(error.text, "total is 1, but the data end after 0");
     // On a page that is not the last one.
     let world = World::with(|config| config.page = 2).await;
     for n in 0..5 {
@@ -158,7 +166,7 @@ async fn an_answer_that_lacks_objects_is_an_error() {
     ] });
     world.service.disturb(Fault::Status(200, whole));
     world.service.disturb(Fault::Short);
-    assert_eq!(world.error().await.text, "matchCount is 5, but processed ends after 3");
+    assert_eq!(world.error().await.text, "total is 5, but the data end after 3");
 }
 
 /// Answers with pages that are made by a function of their first index.
@@ -182,19 +190,16 @@ async fn pages_that_never_end_have_a_bound() {
     let (server, asked) = pages(move |from| (from + 3, vec![repository(from), repository(from + 1)])).await;
     let error = client(&server.url(), |config| config.page = 2).containing(&bash()).await.unwrap_err();
     assert_eq!((error.remedy, asked.load(Ordering::Relaxed)), (Remedy::Rejected, 100));
-    assert_eq!(error.text, "there are more than 200 objects (matchCount is 201)");
+    assert_eq!(error.text, "there are more than 200 objects, which is the most that is read");
     // Always the same ones, because the service knows no pages.
     let (server, asked) = pages(move |_| (5, vec![repository(1), repository(2)])).await;
     let error = client(&server.url(), |config| config.page = 2).containing(&bash()).await.unwrap_err();
     assert_eq!((error.remedy, asked.load(Ordering::Relaxed)), (Remedy::Corrupt, 2));
-    assert_eq!(error.text, "the objects from 2 on are those of earlier pages");
+    assert_eq!(error.text, "the objects of page 1 are those of earlier pages");
     // More than were asked for.
     let (server, _) = pages(move |_| (3, (0..3).map(repository).collect())).await;
     let error = client(&server.url(), |config| config.page = 2).containing(&bash()).await.unwrap_err();
-    assert_eq!(
-        (error.remedy, error.text.as_str()),
-        (Remedy::Corrupt, "3 objects were returned where 2 were asked for")
-    );
+    assert_eq!((error.remedy, error.text.as_str()), (Remedy::Corrupt, "3 objects on a page of 2"));
     // Fewer from page to page: some may have moved to where nobody looks again.
     let (server, _) = pages(move |from| (9 - from, vec![repository(from), repository(from + 1)])).await;
     let error = client(&server.url(), |config| config.page = 2).containing(&bash()).await.unwrap_err();
@@ -206,9 +211,9 @@ async fn pages_that_never_end_have_a_bound() {
 #[tokio::test]
 async fn a_wrong_field_is_named() {
     for (field, value, text) in [
-        ("brew", json!({ "package": "x", "build": ["x"] }), "processed.0.brew.build: a list instead of a text"),
-        ("parent_brew_build", json!(7), "processed.0.parent_brew_build: a number instead of a text"),
-        ("content_sets", json!(["set", 1]), "processed.0.content_sets.1: a number instead of a text"),
+        ("brew", json!({ "package": "x", "build": ["x"] }), "`processed[0].brew.build`: expected text, found a list"),
+        ("parent_brew_build", json!(7), "`processed[0].parent_brew_build`: expected text, found a number"),
+        ("content_sets", json!(["set", 1]), "`processed[0].content_sets[1]`: expected text, found a number"),
     ] {
         let world = World::new().await;
         let image = json!({ "_id": "1", field: value });
@@ -221,7 +226,7 @@ async fn a_wrong_field_is_named() {
     }
     let world = World::new().await;
     world.service.add_repository(FakeRepository::new(REGISTRY, "app").with_field("auto_rebuild_tags", json!("latest")));
-    assert_eq!(world.error().await.text, "processed.0.auto_rebuild_tags: a text instead of a list");
+    assert_eq!(world.error().await.text, "`processed[0].auto_rebuild_tags`: expected a list, found text");
 }
 
 /// Truth values may be texts; other texts are none.

@@ -1,7 +1,8 @@
 //! One world told by Lightblue and by Pyxis: the answers are the same.
 
 use crate::world::{REGISTRY, client, texts};
-use freshmaker_redhat::contracts::{Containing, ImageRepositories, Images};
+use freshmaker::Nvr;
+use freshmaker_redhat::contracts::{Containing, ImageRepositories, Images, InstalledPackages};
 use freshmaker_redhat::fakes::lightblue::{FakeImage, FakeLightblue, FakeRepository};
 use freshmaker_redhat::fakes::pyxis::FakePyxis;
 use freshmaker_redhat::lightblue::{Lightblue, LightblueConfig, UnpublishedRepository};
@@ -90,7 +91,7 @@ fn image(random: &mut fastrand::Rng, number: usize) -> Vec<FakeImage> {
 
 #[tokio::test]
 async fn both_answer_the_same() {
-    let mut found = [0; 5];
+    let mut found = [0; 6];
     for seed in 0..40 {
         let random = &mut fastrand::Rng::with_seed(seed);
         let repositories: Vec<_> = (0..12).map(|number| repository(random, number)).collect();
@@ -106,7 +107,7 @@ async fn both_answer_the_same() {
         let nvrs = (0..15).flat_map(|number| {
             [1, 2].map(|version| format!("image-{}-{version}-{number}", number % 5).parse().unwrap())
         });
-        let nvrs = nvrs.collect();
+        let nvrs: BTreeSet<Nvr> = nvrs.collect();
         let releases = [("image-0", "1"), ("image-1", "2"), ("image-9", "1")];
         let releases = releases.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
         for packages in [texts(["bash"]), texts([])] {
@@ -121,12 +122,55 @@ async fn both_answer_the_same() {
             assert_eq!(answers.0, answers.1, "seed {seed}");
             found[2] += answers.0.len();
         }
+        found[5] += unmet_of(&twins, seed, &nvrs).await;
         let (rebuilt, images) = repositories_of(&twins, seed).await;
         (found[3], found[4]) = (found[3] + rebuilt, found[4] + images);
         assert!(!twins.lightblue.0.asked().is_empty() && !twins.pyxis.0.asked().is_empty());
     }
     // The worlds are not too empty to differ.
     assert!(found.iter().all(|found| *found > 50), "{found:?}");
+}
+
+/// Asks both about the packages in every image, and returns how many demands are not met.
+async fn unmet_of(twins: &Twins, seed: u64, nvrs: &BTreeSet<Nvr>) -> usize {
+    let (lightblue, pyxis) = (&twins.lightblue.1, &twins.pyxis.1);
+    let demands = ["1:bash-1-2.el9", "zsh-1-2.el9"].map(|demand| demand.parse().unwrap()).into();
+    let mut found = 0;
+    for nvr in nvrs {
+        let answers = (lightblue.unmet(nvr, &demands).await.unwrap(), pyxis.unmet(nvr, &demands).await.unwrap());
+        assert_eq!(answers.0, answers.1, "seed {seed}: {nvr}");
+        found += answers.0.map_or(0, |unmet| unmet.len());
+    }
+    found
+}
+
+/// What is not there, or has an architecture without a manifest, is not known; epochs do not count.
+#[tokio::test]
+async fn demands_are_compared_with_what_is_installed() {
+    let image = |build: &str| FakeImage::new("image-0", build);
+    let images = [
+        image("image-0-1-1").with_rpm("bash", "bash-1-2.el9.x86_64"),
+        image("image-0-1-1").on("s390x").with_rpm("bash", "bash-1-1.el9.s390x"),
+        image("image-0-1-2").with_rpm("bash", "bash-1-2.el9.x86_64"),
+        image("image-0-1-2").on("s390x"),
+        image("image-0-1-3").with_rpm("zsh", "zsh-1-1.el9.x86_64"),
+    ];
+    let twins = Twins::new(&[], &images).await;
+    for (nvr, demand, expected) in [
+        ("image-0-1-1", "bash-1-1.el9", Some("")),
+        ("image-0-1-1", "1:bash-1-2.el9", Some("bash-1-1.el9 on s390x is older than bash-1-2.el9")),
+        ("image-0-1-2", "bash-1-1.el9", None),
+        ("image-0-1-3", "bash-1-1.el9", Some("bash is absent, bash-1-1.el9 was demanded")),
+        ("image-0-1-4", "bash-1-1.el9", None),
+    ] {
+        let (nvr, demands) = (nvr.parse().unwrap(), [demand.parse().unwrap()].into());
+        let both: [&dyn InstalledPackages; 2] = [&twins.lightblue.1, &twins.pyxis.1];
+        for service in both {
+            let unmet = service.unmet(&nvr, &demands).await.unwrap();
+            let texts = unmet.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+            assert_eq!(texts.as_deref(), expected, "{}: {nvr} {demand}", service.service());
+        }
+    }
 }
 
 /// Asks both about every repository, and returns how many repositories and images are rebuilt. What

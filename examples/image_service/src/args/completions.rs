@@ -1,6 +1,6 @@
 //! Completions for shells: names of commands, and the options of each.
 
-use super::spec::COMMANDS;
+use super::spec::TABLE;
 use std::fmt::Write;
 use std::str::FromStr;
 
@@ -27,7 +27,7 @@ impl FromStr for Shell {
 impl Shell {
     /// Returns the script that the shell is to read.
     pub(crate) fn script(self) -> String {
-        let names = COMMANDS.iter().map(|spec| spec.name).chain(["stale"]).collect::<Vec<_>>().join(" ");
+        let names = TABLE.commands.iter().map(|spec| spec.name).chain(["stale"]).collect::<Vec<_>>().join(" ");
         match self {
             Self::Bash => bash(&names),
             // The shell reads the script of bash, through its own adapter.
@@ -39,8 +39,8 @@ impl Shell {
 
 fn bash(names: &str) -> String {
     let mut cases = String::new();
-    for spec in &COMMANDS {
-        let options: Vec<_> = spec.flags().map(|flag| flag.name).collect();
+    for spec in TABLE.commands {
+        let options: Vec<_> = TABLE.flags_of(spec).map(|flag| flag.name).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(cases, "        {}) words=\"{}\" ;;", spec.name, options.join(" "));
     }
@@ -54,8 +54,8 @@ fn bash(names: &str) -> String {
 
 fn fish(names: &str) -> String {
     let mut text = format!("complete -c image_service -n __fish_use_subcommand -f -a '{names}'\n");
-    for spec in &COMMANDS {
-        for flag in spec.flags() {
+    for spec in TABLE.commands {
+        for flag in TABLE.flags_of(spec) {
             let needs = if flag.value.is_empty() { "" } else { " -r" };
             let name = flag.name.trim_start_matches('-');
             let of = spec.name;

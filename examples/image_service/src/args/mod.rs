@@ -7,11 +7,12 @@ pub(crate) mod stale;
 pub(crate) use completions::Shell;
 pub(crate) use spec::help;
 
+use crate::commands::Given;
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::client::RetryPart;
 use freshmaker::plan::Format;
 use freshmaker::rebuild::EventId;
-use spec::{COMMANDS, Given};
+use spec::TABLE;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -89,8 +90,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         }
         Some(name) => name.to_owned(),
     };
-    let spec = COMMANDS.iter().find(|spec| spec.name == name).ok_or_else(|| format!("there is no command {name:?}"))?;
-    match Given::read(spec, arguments)? {
+    match Given::read(&TABLE, TABLE.find(&name)?, arguments)? {
         None => Ok(Command::Help),
         Some(given) => command(given),
     }
@@ -106,7 +106,7 @@ fn command(mut given: Given) -> Result<Command, String> {
     }
     let path = given.value("--dir").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let directory = Directory { path, json: given.flag("--json") };
-    let by = given.value("--by").or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned());
+    let by = given.by();
     let act = match name {
         "check-config" => Act::CheckConfig { online: given.flag("--online") },
         "check-state" => Act::CheckState,
@@ -125,11 +125,11 @@ fn command(mut given: Given) -> Result<Command, String> {
         }
         "cancel" => Act::Cancel { event: event(&given.word()?)?, by },
         "confirm" => Act::Confirm { event: event(&given.word()?)? },
-        "pause" => Act::Pause { reason: given.words.join(" "), by },
+        "pause" => Act::Pause { reason: given.text_from(0), by },
         "resume" => Act::Resume,
         "hold" => {
             let image = given.word()?;
-            Act::Hold { image, reason: given.words[1..].join(" "), by }
+            Act::Hold { image, reason: given.text_from(1), by }
         }
         "release" => Act::Release { image: given.word()? },
         "rollback" => {
@@ -137,7 +137,7 @@ fn command(mut given: Given) -> Result<Command, String> {
             Act::Rollback { image: image(&given.word()?)?, to, by }
         }
         "dead-letters" => Act::DeadLetters { requeue: given.value("--requeue") },
-        "dismiss" => Act::Dismiss { message: given.word()?, reason: given.words[1..].join(" "), by },
+        "dismiss" => Act::Dismiss { message: given.word()?, reason: given.text_from(1), by },
         "backup" => Act::Backup { file: PathBuf::from(given.word()?) },
         "restore" => Act::Restore { file: PathBuf::from(given.word()?) },
         "token" => Act::Token { name: given.word()?, by },
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_command_is_read() {
-        for spec in &COMMANDS {
+        for spec in TABLE.commands {
             let word = match spec.name {
                 "show" | "retry" | "cancel" | "confirm" => "7",
                 "completions" => "bash",

@@ -67,10 +67,6 @@ fn other_catalog(expected: &mut Expected) {
     refused(expected, "No images found for the specified NVR");
 }
 
-fn dry_runs_are_of_the_service(expected: &mut Expected) {
-    expected.json["dry_run"] = json!(false);
-}
-
 /// Until what runs in Koji has ended, the event runs, and its build as well.
 fn cancelled_when_it_is_true(expected: &mut Expected) {
     let [event, build] = [("BUILDING", 1), ("BUILD", 0)];
@@ -109,11 +105,6 @@ const DIFFERENT: &[(i64, &str, Instead)] = &[
         refused(expected, "The body must be a JSON object.")
     }),
     (90, "no body is a wrong body, not a fault of ours", |expected| refused(expected, NO_JSON)),
-    (
-        92,
-        "the mode is that of the engine; the handler decides what to do with such a request",
-        dry_runs_are_of_the_service,
-    ),
     (109, "CANCELED is said when it is true", cancelled_when_it_is_true),
     (110, "cancelling again changes nothing", cancelled_when_it_is_true),
     (112, "a wrong method is 405, not 500", wrong_method),
