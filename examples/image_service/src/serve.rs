@@ -4,6 +4,7 @@ use crate::args::Start;
 use crate::entry::plain;
 use crate::hooks::Wakes;
 use crate::live::{LiveCatalog, Read};
+use crate::quiet::Quiets;
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
@@ -81,12 +82,13 @@ impl Ready {
             .catalog("tree", Arc::new(live.clone()))
             .build_system(SYSTEM, Arc::new(builds))
             .verifier(SYSTEM, Arc::new(verifier))
-            .limit(SYSTEM, site.config.build.slots)
+            .limit(SYSTEM, site.config.build.slots())
             .limits(limits)
+            .retention(site.config.retention.retention())
             .tick(TICK)
             .shutdown_grace(GRACE);
-        let quiet = site.config.build.quiet.duration();
-        let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiet).build()?;
+        let quiets = Quiets::of(&site.config);
+        let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiets).build()?;
         let wakes = Wakes::default();
         let router = bound.as_ref().map(|bound| web::router(&site, bound, &engine, &wakes)).transpose()?;
         let watch = Watch {

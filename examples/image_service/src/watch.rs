@@ -6,17 +6,22 @@ use crate::ask::open_builds;
 use crate::condition::{Condition, Look, Standing};
 use crate::config::Mend;
 use crate::entry::plain;
+use crate::fix::FixAvailable;
 use crate::git::Checkouts;
 use crate::hooks::Wakes;
 use crate::live::{LiveCatalog, Read};
+use crate::machine::Memory;
+use crate::quiet::Quiets;
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::tree::Recipes;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend::{Clock, Document, NewDocument, Remedy};
+use freshmaker::backend::{Catalog, Clock, Document, EventFilter, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
-use freshmaker::handler::{RebuildRequested, SourceChanged};
+use freshmaker::event::Event;
+use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
+use freshmaker::time::{earlier, since};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::{Poller, Round, last_seen};
 use futures_util::future::{Either, join, select};
@@ -97,7 +102,7 @@ impl Watch {
     /// Asks the registries, each in rounds of its own, so that none waits for another one; and
     /// looks at all images when they have answered, or have had the time of a round to.
     async fn registries(&self) {
-        let (last, frozen) = (Cell::new(None), RefCell::new(BTreeSet::new()));
+        let (last, waiting) = (Cell::new(None), RefCell::new(BTreeSet::new()));
         let (mut work, mut asked) = (FuturesUnordered::new(), BTreeSet::new());
         let mut is_looking = false;
         loop {
@@ -113,7 +118,7 @@ impl Watch {
             loop {
                 if asked.is_empty() && !has_looked {
                     (has_looked, is_looking) = (true, true);
-                    work.push(async { self.look(&last, &frozen).await }.boxed_local());
+                    work.push(async { self.look(&last, &waiting).await }.boxed_local());
                 }
                 if work.is_empty() {
                     pause.as_mut().await;
@@ -130,15 +135,21 @@ impl Watch {
             }
             if !has_looked && !is_looking {
                 is_looking = true;
-                work.push(async { self.look(&last, &frozen).await }.boxed_local());
+                work.push(async { self.look(&last, &waiting).await }.boxed_local());
             }
         }
     }
 
     /// Looks at what follows from the time, and at all images if it is time to.
-    async fn look(&self, last: &Cell<Option<Duration>>, frozen: &RefCell<BTreeSet<ArtifactId>>) -> Step {
-        let still = self.frozen();
-        let thawed: Vec<_> = frozen.replace(still.clone()).difference(&still).cloned().collect();
+    async fn look(&self, last: &Cell<Option<Duration>>, waiting: &RefCell<BTreeSet<ArtifactId>>) -> Step {
+        let still = match self.waiting().await {
+            Ok(still) => still,
+            Err(error) => {
+                tracing::warn!(%error, "which images have to wait is not known");
+                return Step::Looked;
+            }
+        };
+        let thawed: Vec<_> = waiting.replace(still.clone()).difference(&still).cloned().collect();
         if !thawed.is_empty() {
             // What has changed meanwhile is stale, whatever was tried before.
             self.is_due.store(true, Ordering::Relaxed);
@@ -146,13 +157,18 @@ impl Watch {
                 tracing::warn!(%error, "what was tried before a freeze is not forgotten");
             }
         }
-        if let Err(error) = self.guard_space().await {
+        if (!thawed.is_empty() || last.get().is_none())
+            && let Err(error) = self.fix_thawed().await
+        {
+            tracing::warn!(%error, "the fixes that a freeze held up are not known");
+        }
+        if let Err(error) = self.guard_machine().await {
             tracing::warn!(%error, "the free space is not known");
         }
         let now = self.clock.elapsed();
         let is_time = last.get().is_none_or(|last| now >= last + self.site.config.start.interval.duration());
         if is_time || self.is_due.load(Ordering::Relaxed) {
-            match self.mend().await {
+            match self.mend(&still).await {
                 Ok(true) => last.set(Some(now)),
                 // Messages are under way, and may mend what is wrong.
                 Ok(false) => {}
@@ -210,26 +226,81 @@ impl Watch {
         images.filter(|image| self.site.config.freeze.iter().any(|freeze| freeze.holds(image, now))).cloned().collect()
     }
 
+    /// Returns the images of the tree that are not to be rebuilt now without being asked for: those
+    /// that are frozen, and those whose bases have changed within their quiet period.
+    async fn waiting(&self) -> freshmaker::backend::Result<BTreeSet<ArtifactId>> {
+        let mut waiting = self.frozen();
+        let (quiets, now) = (Quiets::of(&self.site.config), self.clock.now());
+        let Some(longest) = quiets.longest_of_groups() else { return Ok(waiting) };
+        let mut changed = BTreeMap::new();
+        let kinds = vec![ImagePushed::KIND.to_owned()];
+        let filter = EventFilter { kinds, created_from: Some(earlier(now, longest)), ..EventFilter::default() };
+        let page = |paging| self.client().events(filter.clone(), paging);
+        // The newest are the first.
+        for event in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items {
+            changed.entry(event.envelope.search_key.to_string()).or_insert(event.created_at);
+        }
+        for (image, at) in changed {
+            let (image, passed) = (ArtifactId::new(image), since(now, at));
+            let dependents = self.live.dependents(std::slice::from_ref(&image)).await?;
+            let built = dependents.graph.artifacts().filter(|artifact| artifact.buildable() && artifact.id != image);
+            waiting.extend(built.map(|artifact| artifact.id.clone()).filter(|image| quiets.period(image) > passed));
+        }
+        Ok(waiting)
+    }
+
+    /// Asks again for the fixes that a freeze has held up, of images that are not frozen any more:
+    /// no look at the image would find out that it lacks one.
+    async fn fix_thawed(&self) -> Result<()> {
+        let frozen = self.frozen();
+        let kinds = vec![FixAvailable::KIND.to_owned()];
+        let filter = EventFilter { kinds, ..EventFilter::default() };
+        for event in self.client().events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items {
+            let Some(plan) = self.client().plan(event.id).await? else { continue };
+            let Ok(fix) = event.envelope.open::<FixAvailable>() else { continue };
+            for image in &fix.images {
+                let id = ArtifactId::new(image.as_str());
+                let is_held_up = plan.excluded(&id).is_some_and(|reason| reason.code == "frozen");
+                if is_held_up && !frozen.contains(&id) {
+                    let again = FixAvailable { images: vec![image.clone()], ..fix.clone() };
+                    // Once for each event: what is stored already is not stored again.
+                    self.client().send_as(format!("thawed/{}/{image}", event.id), &again).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn round(&self, images: BTreeSet<ImageReference>) -> freshmaker::backend::Result<Round> {
         let poller = Poller::new(self.registries.clone(), self.client().clone(), images, self.site.config.poll.clone());
         poller.with_clock(Arc::clone(&self.clock), fastrand::Rng::new()).round().await
     }
 
-    /// Pauses the builds while there is too little space, and ends the pause that it made.
-    async fn guard_space(&self) -> Result<()> {
-        let free = rustix::fs::statvfs(&self.site.config.state)?;
-        let free_mib = free.f_bavail.saturating_mul(free.f_frsize) >> 20;
-        let wanted = self.site.config.build.free_mib;
+    /// Returns what there is too little of for another build, as a sentence.
+    fn shortage(&self) -> Result<Option<String>> {
+        let (state, build) = (&self.site.config.state, &self.site.config.build);
+        let free = rustix::fs::statvfs(state)?;
+        let (free_mib, wanted) = (free.f_bavail.saturating_mul(free.f_frsize) >> 20, build.free_mib);
+        if free_mib < wanted {
+            let state = state.display();
+            return Ok(Some(format!("only {free_mib} MiB are free in {state}, and {wanted} are wanted")));
+        }
+        let wanted = build.free_memory_mib;
+        let memory = Memory::now().map(|memory| memory.available).filter(|available| *available < wanted);
+        Ok(memory.map(|memory| format!("only {memory} MiB of memory are available, and {wanted} are wanted")))
+    }
+
+    /// Pauses the builds while there is too little space or memory, and ends the pause that it made.
+    async fn guard_machine(&self) -> Result<()> {
+        let shortage = self.shortage()?;
         let pauses = self.client().pauses().await?;
         let paused = pauses.iter().find(|pause| pause.system == SYSTEM);
-        match paused {
-            None if free_mib < wanted => {
-                let state = self.site.config.state.display();
-                let reason = format!("only {free_mib} MiB are free in {state}, and {wanted} are wanted");
+        match (paused, shortage) {
+            (None, Some(reason)) => {
                 tracing::warn!(reason, "no builds are started");
                 self.client().pause(SYSTEM, &reason, SELF).await?;
             }
-            Some(pause) if pause.by == SELF && free_mib >= wanted => self.client().resume(SYSTEM).await?,
+            (Some(pause), None) if pause.by == SELF => self.client().resume(SYSTEM).await?,
             _ => {}
         }
         Ok(())
@@ -237,7 +308,7 @@ impl Watch {
 
     /// Asks for what is missing or stale although nothing has happened; returns whether it could
     /// look.
-    async fn mend(&self) -> Result<bool> {
+    async fn mend(&self, waiting: &BTreeSet<ArtifactId>) -> Result<bool> {
         if self.client().overview().await?.messages_waiting != 0 {
             return Ok(false);
         }
@@ -254,7 +325,7 @@ impl Watch {
         let conditions = look.all().await;
         // What was planned during the look was seen as it was before.
         open.extend(open_builds(self.client()).await?);
-        let (held, frozen) = (self.records.holds().await?, self.frozen());
+        let held = self.records.holds().await?;
         let start = &self.site.config.start;
         let wrong: Vec<&Condition> = conditions
             .iter()
@@ -264,7 +335,7 @@ impl Watch {
                 _ => false,
             })
             .filter(|condition| !held.contains_key(condition.image.as_str()))
-            .filter(|condition| !frozen.contains(&condition.image))
+            .filter(|condition| !waiting.contains(&condition.image))
             .collect();
         self.tell_unknown(&conditions, &recipes);
         self.forget_right(&wrong).await?;

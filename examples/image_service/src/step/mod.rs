@@ -5,6 +5,7 @@ mod command;
 mod job;
 mod recipe;
 
+use crate::fix::FixAvailable;
 use crate::records::{Record, Records};
 use crate::site::Site;
 use crate::sources::{self, Moment};
@@ -13,9 +14,11 @@ use command::{Command, Environment};
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{self, BuildRequest, Clock};
 use freshmaker::engine::SystemClock;
+use freshmaker::event::Event;
 use freshmaker_oci::staleness::Role;
 use freshmaker_oci::{OciClient, poll};
 use recipe::Recipe;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +90,10 @@ pub(crate) async fn run() -> Result<()> {
     let recipe = Recipe::of(&request, &site, held.as_ref(), &registries, &attempt).await?;
     let records = site.records().await.map_err(Failure::temporary)?;
     let commit = held.as_ref().map(|held| held.commit.clone());
-    let causes = causes(&records, &request).await?;
+    let causes = Causes::of(&records, &request).await?;
+    for advisory in &causes.advisories {
+        say(format_args!("{advisory} is to be fixed: nothing may come from a cache"));
+    }
     let step = Step { causes, site, registries, records, request, image, recipe, commit, attempt };
     let digest = step.make().await?;
     step.report(&digest)
@@ -98,26 +104,43 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|error| Failure::lasting(format!("{name}: {error}; only the engine runs this command")))
 }
 
-/// Returns why the image is built, as JSON: the events that want it, and what of each of them.
-async fn causes(records: &Records, request: &BuildRequest) -> Result<String> {
-    let client = records.client();
-    let mut causes = Vec::new();
-    let links = client.links(vec![request.build]).await?;
-    for cause in links.causes.into_iter().filter(|cause| cause.live).take(CAUSES_MAX) {
-        let event = match client.event(cause.event).await {
-            Err(error) if error.remedy == backend::Remedy::NotFound => continue,
-            event => event?,
-        };
-        let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
-        let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
-        causes.push(serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because }));
+/// Why an image is built.
+struct Causes {
+    /// The events that want it, and what of each of them, as JSON. Those that demand a fix are the
+    /// first.
+    text: String,
+    /// The advisories whose fixes are demanded.
+    advisories: BTreeSet<String>,
+}
+
+impl Causes {
+    async fn of(records: &Records, request: &BuildRequest) -> Result<Self> {
+        let client = records.client();
+        let (mut fixes, mut others, mut advisories) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let links = client.links(vec![request.build]).await?;
+        for cause in links.causes.into_iter().filter(|cause| cause.live) {
+            let event = match client.event(cause.event).await {
+                Err(error) if error.remedy == backend::Remedy::NotFound => continue,
+                event => event?,
+            };
+            let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
+            let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
+            let told = serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because });
+            if kind.as_str() == FixAvailable::KIND {
+                advisories.insert(about.to_string());
+                fixes.push(told);
+            } else {
+                others.push(told);
+            }
+        }
+        fixes.append(&mut others);
+        fixes.truncate(CAUSES_MAX);
+        Ok(Self { text: serde_json::Value::Array(fixes).to_string(), advisories })
     }
-    Ok(serde_json::Value::Array(causes).to_string())
 }
 
 struct Step {
-    /// Why the image is built, as JSON.
-    causes: String,
+    causes: Causes,
     site: Site,
     registries: OciClient,
     records: Records,
@@ -208,6 +231,12 @@ impl Step {
         Ok(artifact.and_then(|artifact| sources::moment(artifact, &self.site.config.state)))
     }
 
+    /// Whether nothing may come from a cache: a fix is demanded, or what was built before was not
+    /// what it should be.
+    fn is_without_cache(&self) -> bool {
+        self.request.no_cache || !self.causes.advisories.is_empty()
+    }
+
     /// Has the image built, and returns the digest of what was pushed.
     async fn built(&self) -> Result<Digest> {
         let staging = staging(&self.image).map_err(Failure::lasting)?;
@@ -244,6 +273,7 @@ impl Step {
         if let Some(platforms) = self.site.config.build.platforms_as_text() {
             request.parameters.insert("platforms", platforms);
         }
+        request.no_cache = self.is_without_cache();
         let used = self.recipe.used();
         for parent in &mut request.parents {
             if let Some(digest) = used.get(parent.id.as_str()) {
@@ -262,7 +292,8 @@ impl Step {
 
     fn environment(&self) -> Result<Environment> {
         let environment = Environment::of(&self.site.config, &self.recipe, &self.attempt)?;
-        let environment = environment.with("FRESHMAKER_CAUSES", &self.causes);
+        let environment = environment.with("FRESHMAKER_CAUSES", &self.causes.text);
+        let environment = environment.with("FRESHMAKER_NO_CACHE", if self.is_without_cache() { "1" } else { "" });
         Ok(match &self.commit {
             Some(commit) => environment.with("FRESHMAKER_COMMIT", commit),
             None => environment,

@@ -28,6 +28,10 @@ async fn as_a_builder() {
     let context = PathBuf::from(variable("FRESHMAKER_CONTEXT"));
     let name = context.file_name().unwrap().to_string_lossy().into_owned();
     note("begin", &name);
+    if variable("FRESHMAKER_NO_CACHE") == "1" {
+        let causes: serde_json::Value = serde_json::from_str(&variable("FRESHMAKER_CAUSES")).unwrap();
+        note(&format!("no-cache:{}", causes[0]["about"].as_str().unwrap()), &name);
+    }
     let digest = build(&context).await;
     note("end", &name);
     fs::write(variable("FRESHMAKER_DIGEST_FILE"), digest).unwrap();

@@ -11,3 +11,5 @@ mod mistakes;
 mod notify;
 mod stories;
 mod support;
+mod timing;
+mod web;

@@ -3,7 +3,6 @@
 use crate::support::{Builder, World, all, has, is_idle, standing};
 use freshmaker::artifact::Digest;
 use serde_json::Value;
-use std::io::{Read, Write};
 
 /// A base, three layers of images on it, and a second parent that one of them copies from.
 async fn chain() -> World {
@@ -144,63 +143,6 @@ async fn every_command_does_what_it_says() {
     for shell in ["bash", "zsh", "fish"] {
         has(&world.good(&["completions", shell]), "dead-letters");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_signed_hook_has_the_tree_fetched() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let more = format!(
-        "[web]\nlisten = \"127.0.0.1:{port}\"\nauthentication = {{ none = true }}\n\
-         [hooks]\ngit_secret_file = \"secret\"\nfetch = [\"cp\", \"new\", \"app/file\"]\n"
-    );
-    world.configure(&Builder::Test, "", &more);
-    world.file("secret", "sixteen letters or more");
-    world.file("new", "what was committed");
-    world.serve();
-    world.settled().await;
-    let post = |path: &str, secret: &str| -> String {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Gitlab-Token: {secret}\r\nContent-Length: 2\r\n\
-             Connection: close\r\n\r\n{{}}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    has(&post("/hooks/git", "another secret altogether"), "HTTP/1.1 401");
-    has(&post("/hooks/git", "sixteen letters or more"), "HTTP/1.1 202");
-    has(&post("/hooks/registry", ""), "HTTP/1.1 202");
-    world.until("fetched", |_| world.log().contains("the tree was fetched")).await;
-    world.settled().await;
-    assert_eq!(world.layers("app").await.last(), Some(&Digest::of(b"what was committed")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_frozen_waits_and_a_base_that_changes_again_is_waited_for() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.recipe("frozen", "FROM @/base:1\n");
-    world.configure(&Builder::Test, "quiet = 2", "");
-    world.serve();
-    world.settled().await;
-    world.kill();
-    let freeze =
-        "[[freeze]]\nfrom = \"Mon 00:00\"\nto = \"Mon 00:00\"\nimages = [\"HOST/frozen\"]\nbecause = \"rest\"\n";
-    world.configure(&Builder::Test, "quiet = 2", &freeze.replace("HOST", &world.host()));
-    world.serve();
-    world.push("base:1", &["base two"]).await;
-    world.until("seen", |_| world.log().contains("new content")).await;
-    world.push("base:1", &["base three"]).await;
-    let status = world.until("rebuilt", |status| is_idle(status) && standing(status, "app") == "fresh").await;
-    assert_eq!(standing(&status, "frozen"), "stale");
-    assert_eq!((world.builds_of("app"), world.builds_of("frozen")), (2, 1), "what came in between was not built");
-    has(&world.good(&["why", "frozen"]), "rest");
 }
 
 #[tokio::test(flavor = "multi_thread")]
