@@ -32,7 +32,12 @@ const KEEP_MIN: Duration = Duration::from_secs(86_400);
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     #[serde(default)]
-    pub(crate) tree: Tree,
+    tree: Option<Tree>,
+    #[serde(default)]
+    sources: Vec<Tree>,
+    /// Where the Containerfiles are: `tree`, or all `sources`.
+    #[serde(skip)]
+    pub(crate) trees: Vec<Tree>,
     #[serde(default)]
     pub(crate) build: Build,
     #[serde(default)]
@@ -60,13 +65,16 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
 }
 
-/// The tree of Containerfiles.
+/// A tree of Containerfiles.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tree {
     pub(crate) path: PathBuf,
     /// The repository that has the tree, instead of a directory.
     pub(crate) git: Option<Git>,
+    /// Where the commits of the repository are kept.
+    #[serde(skip)]
+    pub(crate) checkout: PathBuf,
     /// How images are named, if the tree has no `freshmaker.toml`.
     pub(crate) image: Option<String>,
     /// The pause between two looks at the files.
@@ -75,7 +83,13 @@ pub(crate) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { path: PathBuf::from("."), git: None, image: None, interval: Seconds(10.0) }
+        Self {
+            path: PathBuf::from("."),
+            git: None,
+            checkout: PathBuf::new(),
+            image: None,
+            interval: Seconds(10.0),
+        }
     }
 }
 
@@ -295,10 +309,22 @@ impl Config {
         };
         let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
         config.fault().map_or(Ok(()), |fault| Err(format!("{place}: {fault}")))?;
-        if config.tree.git.is_some() {
-            config.tree.path = git::current(&config.state).join(&config.tree.path).components().collect();
+        config.state = directory.join(&config.state);
+        let is_one = config.sources.is_empty();
+        config.trees = std::mem::take(&mut config.sources);
+        if is_one {
+            config.trees.push(config.tree.take().unwrap_or_default());
         }
-        let relative = [&mut config.tree.path, &mut config.state].into_iter().chain(&mut config.credentials_files);
+        for tree in &mut config.trees {
+            tree.path = match &tree.git {
+                None => directory.join(&tree.path),
+                Some(git) => {
+                    tree.checkout = config.state.join(if is_one { "git".to_owned() } else { git.place() });
+                    git::current(&tree.checkout).join(&tree.path).components().collect()
+                }
+            };
+        }
+        let relative = config.credentials_files.iter_mut();
         let relative = relative.chain(&mut config.hooks.git_secret_file);
         let relative = relative.chain(config.build.elsewhere.as_mut().and_then(Elsewhere::token_file));
         relative.for_each(|path| *path = directory.join(&path));
@@ -332,17 +358,29 @@ impl Config {
         if let Some(fault) = self.notify.iter().find_map(Notify::fault) {
             return Some(format!("notify: {fault}"));
         }
-        if let Some(git) = &self.tree.git {
-            if let Some(fault) = git.fault(&self.tree.path) {
-                return Some(format!("tree.git: {fault}"));
-            }
-            if !self.hooks.fetch.is_empty() {
-                return Some("hooks.fetch: a repository under tree.git is fetched without it".to_owned());
-            }
+        if let Some(fault) = self.fault_of_trees() {
+            return Some(fault);
         }
         let commands = [("test", test), ("sign", sign), ("attest", attest)];
         let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
         empty.map(|(key, _)| format!("build.{key}: the first word is the program, and it is empty"))
+    }
+
+    fn fault_of_trees(&self) -> Option<String> {
+        if self.tree.is_some() && !self.sources.is_empty() {
+            return Some("tree: with [[sources]], make it one of them".to_owned());
+        }
+        let of_tree = self.tree.iter().map(|tree| ("tree", tree));
+        for (key, tree) in of_tree.chain(self.sources.iter().map(|source| ("sources", source))) {
+            let Some(git) = &tree.git else { continue };
+            if let Some(fault) = git.fault(&tree.path) {
+                return Some(format!("{key}.git: {fault}"));
+            }
+            if !self.hooks.fetch.is_empty() {
+                return Some(format!("hooks.fetch: a repository under {key}.git is fetched without it"));
+            }
+        }
+        None
     }
 
     /// Returns how registries are reached.
@@ -378,7 +416,8 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file() {
         let config = read("[tree]\npath = 'images'\n[build]\nprogram = './build.sh'\n").unwrap();
-        assert!(config.tree.path.is_absolute() && config.tree.path.ends_with("images"));
+        let [tree] = config.trees.as_slice() else { panic!("{:?}", config.trees) };
+        assert!(tree.path.is_absolute() && tree.path.ends_with("images"));
         assert!(Path::new(&config.build.program).is_absolute());
         assert!(config.state.ends_with(".image_service"));
         assert_eq!(read("").unwrap().build.program, "buildah");
@@ -406,6 +445,9 @@ mod tests {
             ("[biuld]", "biuld"),
             ("[tree.git]\nurl = 'images'", "tree.git: url"),
             ("[tree.git]\nurl = '/srv/images'\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
+            ("[[sources]]\npath = 'a'\n[[sources]]\ngit = { url = 'images' }", "sources.git: url"),
+            ("[tree]\n[[sources]]\npath = 'a'", "tree: with [[sources]]"),
+            ("[[sources]]\ngit = { url = '/srv/images' }\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
             ("[[notify]]\nimages = ['a']", "notify: it needs either"),
             ("[[notify]]\nurl = 'chat'", "notify: url"),
         ] {
@@ -439,7 +481,7 @@ mod tests {
     fn the_file_of_init_is_read() {
         let text = crate::init::text("localhost:5000/team", crate::init::Transport::PlainHttp);
         let config = read(&text).unwrap();
-        assert_eq!(config.tree.image.as_deref(), Some("localhost:5000/team/{path}:{tag}"));
+        assert_eq!(config.trees[0].image.as_deref(), Some("localhost:5000/team/{path}:{tag}"));
         assert_eq!(config.plain_http().collect::<Vec<_>>(), ["localhost:5000"]);
         let defaults = read("").unwrap();
         assert_eq!((config.build.slots(), config.poll.interval), (defaults.build.slots(), config.poll.interval));

@@ -24,13 +24,14 @@ use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
 use freshmaker::time::{earlier, since};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::{Poller, Round, last_seen};
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, join_all, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -315,9 +316,8 @@ impl Watch {
         self.is_due.store(false, Ordering::Relaxed);
         // Before the look: what ends meanwhile may mend what is seen.
         let mut open = open_builds(self.client()).await?;
-        let Some((root, naming)) = self.site.tree()? else { return Ok(true) };
-        let recipes =
-            tokio::task::spawn_blocking(move || Recipes::scan(&root, &naming).map_err(|error| error.to_string()));
+        let trees = self.site.trees()?;
+        let recipes = tokio::task::spawn_blocking(move || Recipes::of_trees(&trees).map_err(|error| error.to_string()));
         let recipes = recipes.await??;
         let (read, snapshot) = (self.live.current(), self.registries.snapshot());
         let revisions = &read.revisions;
@@ -425,11 +425,12 @@ impl Watch {
     async fn tree(&self) {
         let mut sources = Sources::default();
         let mut unsettled = BTreeMap::new();
-        let mut fetches = Fetches::default();
+        let mut repositories: Vec<_> =
+            self.site.checkouts().into_iter().map(|checkouts| (checkouts, Fetches::default())).collect();
+        let interval = self.site.config.trees.iter().map(|tree| tree.interval.duration()).min();
+        let interval = interval.unwrap_or_default().max(PAUSE_MIN);
         loop {
-            if let Some(checkouts) = self.site.checkouts() {
-                self.fetch_commit(&checkouts, &mut fetches).await;
-            }
+            join_all(repositories.iter_mut().map(|(checkouts, fetches)| self.fetch_commit(checkouts, fetches))).await;
             let site = Arc::clone(&self.site);
             let reading = tokio::task::spawn_blocking(move || {
                 let read = sources.read(&site).map_err(|error| error.to_string());
@@ -456,10 +457,10 @@ impl Watch {
                     Sources::default()
                 }
             };
-            let pause = self.clock.sleep(self.site.config.tree.interval.duration().max(PAUSE_MIN));
+            let pause = self.clock.sleep(interval);
             if let Either::Right(_) = select(pause, pin!(self.wakes.tree.notified())).await {
-                fetches.next = None;
-                self.fetch().await;
+                repositories.iter_mut().for_each(|(_, fetches)| fetches.next = None);
+                join_all(self.site.config.trees.iter().map(|tree| self.fetch(&tree.path))).await;
             }
         }
     }
@@ -483,19 +484,19 @@ impl Watch {
             Either::Left((fetched, _)) => fetched.map_err(|error| error.to_string()),
             Either::Right(_) => Err("it was not fetched in time".to_owned()),
         };
-        let interval = self.site.config.tree.git.as_ref().map_or(FETCH, |git| git.interval.duration());
-        fetches.next = Some(self.clock.elapsed() + interval.max(PAUSE_MIN));
+        fetches.next = Some(self.clock.elapsed() + checkouts.interval().max(PAUSE_MIN));
+        let url = checkouts.url();
         match fetched {
             Ok(commit) => {
                 if let Some(commit) = commit {
-                    tracing::info!(commit, "the tree was fetched");
+                    tracing::info!(url, commit, "the tree was fetched");
                 } else if fetches.error.is_some() {
-                    tracing::info!("the tree can be fetched again");
+                    tracing::info!(url, "the tree can be fetched again");
                 }
                 fetches.error = None;
             }
             Err(error) if fetches.error.as_ref() != Some(&error) => {
-                tracing::warn!(error, "the tree cannot be fetched; the last commit counts");
+                tracing::warn!(url, error, "the tree cannot be fetched; the last commit counts");
                 fetches.error = Some(error);
             }
             Err(_) => {}
@@ -503,10 +504,10 @@ impl Watch {
     }
 
     /// Runs what brings the tree up to date. If that fails, the tree stays as it is.
-    async fn fetch(&self) {
+    async fn fetch(&self, tree: &Path) {
         let Some((program, arguments)) = self.site.config.hooks.fetch.split_first() else { return };
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).current_dir(&self.site.config.tree.path).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).current_dir(tree).stdin(Stdio::null()).kill_on_drop(true);
         match select(pin!(command.output()), self.clock.sleep(FETCH)).await {
             Either::Left((Ok(output), _)) if output.status.success() => tracing::info!("the tree was fetched"),
             Either::Left((Ok(output), _)) => {
@@ -537,7 +538,8 @@ impl Watch {
                 continue;
             }
             // The files of a commit do not change.
-            let is_whole = self.site.config.tree.git.is_some();
+            let source = read.files.graph().get(image).and_then(|artifact| artifact.source.as_ref());
+            let is_whole = source.is_some_and(|source| self.site.is_of_commit(Path::new(&source.location)));
             if unsettled.insert(image.clone(), revision.clone()).as_ref() != Some(revision) && !is_whole {
                 continue;
             }

@@ -83,13 +83,14 @@ pub(crate) async fn run() -> Result<()> {
         .parse()
         .map_err(|error| Failure::lasting(format!("{}: {error}", request.artifact)))?;
     let registries = site.registries().map_err(Failure::lasting)?;
-    let (site, held) = site.hold().map_err(Failure::temporary)?;
-    if let Some(held) = &held {
+    let (site, commits) = site.hold().map_err(Failure::temporary)?;
+    let held = request.source.as_ref().and_then(|source| commits.of(Path::new(&source.location)));
+    if let Some(held) = held {
         say(format_args!("commit {}", held.commit));
     }
-    let recipe = Recipe::of(&request, &site, held.as_ref(), &registries, &attempt).await?;
+    let recipe = Recipe::of(&request, &site, held, &registries, &attempt).await?;
     let records = site.records().await.map_err(Failure::temporary)?;
-    let commit = held.as_ref().map(|held| held.commit.clone());
+    let commit = held.map(|held| held.commit.clone());
     let causes = Causes::of(&records, &request).await?;
     for advisory in &causes.advisories {
         say(format_args!("{advisory} is to be fixed: nothing may come from a cache"));

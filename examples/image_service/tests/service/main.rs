@@ -3,6 +3,7 @@
 
 mod buildah;
 mod builder;
+mod deploy;
 mod elsewhere;
 mod faults;
 mod git;
