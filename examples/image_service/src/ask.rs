@@ -254,12 +254,9 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
         }
         if let Some(same) = &record.same {
             let content = &record.content;
-            line(
-                &mut text,
-                &format!(
-                    "  the latest build made {same}, with the same configuration and layers ({content}): the tag stayed"
-                ),
-            );
+            let by = || format!("the same configuration and layers ({content})");
+            let by = record.same_by.clone().unwrap_or_else(by);
+            line(&mut text, &format!("  the latest build made {same}, with {by}: the tag stayed"));
         }
         for (parent, digest) in &record.parents {
             line(&mut text, &format!("  built on {} {digest}", familiar(&ArtifactId::from(parent.as_str()))));

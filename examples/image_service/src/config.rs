@@ -119,6 +119,8 @@ pub(crate) struct Build {
     /// the same digest.
     pub(crate) source_date_epoch: Option<i64>,
     /// Commands with their arguments; empty for none.
+    /// When the tag stays, although what was built is not exactly what it names.
+    pub(crate) same: Same,
     pub(crate) test: Vec<String>,
     pub(crate) sign: Vec<String>,
     pub(crate) attest: Vec<String>,
@@ -143,6 +145,7 @@ impl Default for Build {
             tries: 12,
             quiet: Seconds(0.0),
             source_date_epoch: Some(0),
+            same: Same::Content,
             test: Vec::new(),
             sign: Vec::new(),
             attest: Vec::new(),
@@ -171,6 +174,18 @@ impl Build {
         let platforms: Vec<_> = self.platforms.iter().map(Platform::to_string).collect();
         (!platforms.is_empty()).then(|| platforms.join(","))
     }
+}
+
+/// What has to be the same in two images for the tag to stay at the earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Same {
+    /// The configuration and all layers.
+    Content,
+    /// The configuration, and all files with their modes, owners and contents.
+    Files,
+    /// The configuration, and the packages with their versions, if only a base has changed.
+    Packages,
 }
 
 /// What the service does about images that are not as they should be when nothing has happened.

@@ -45,7 +45,7 @@ const MEND: &str = "image-mend";
 /// How many images can be missing or stale at once.
 const MENDS_MAX: u32 = 10_000;
 /// Who asks for what nobody else has asked for, and who pauses when there is no space.
-const SELF: &str = "image_service";
+pub(crate) const SELF: &str = "image_service";
 /// The shortest pause between two looks, whatever is configured.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 

@@ -2,19 +2,24 @@
 //! tag, look at the result, test, sign, attest, and move the tag last.
 
 mod command;
+mod contents;
 mod job;
 mod recipe;
+mod same;
+mod tar;
 
 use crate::fix::FixAvailable;
 use crate::records::{Record, Records};
 use crate::site::Site;
 use crate::sources::{self, Moment};
-use crate::verify::at;
+use crate::verify::{Platforms, at};
+use crate::watch::SELF;
 use command::{Command, Environment};
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{self, BuildRequest, Clock};
 use freshmaker::engine::SystemClock;
 use freshmaker::event::Event;
+use freshmaker::handler::ImagePushed;
 use freshmaker_oci::staleness::Role;
 use freshmaker_oci::{OciClient, poll};
 use recipe::Recipe;
@@ -112,12 +117,15 @@ struct Causes {
     text: String,
     /// The advisories whose fixes are demanded.
     advisories: BTreeSet<String>,
+    /// Whether bases have changed, or were found to have changed, and nothing else is a cause.
+    are_bases: bool,
 }
 
 impl Causes {
     async fn of(records: &Records, request: &BuildRequest) -> Result<Self> {
         let client = records.client();
         let (mut fixes, mut others, mut advisories) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut are_bases = true;
         let links = client.links(vec![request.build]).await?;
         for cause in links.causes.into_iter().filter(|cause| cause.live) {
             let event = match client.event(cause.event).await {
@@ -127,7 +135,8 @@ impl Causes {
             let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
             let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
             let told = serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because });
-            if kind.as_str() == FixAvailable::KIND {
+            are_bases &= kind == ImagePushed::KIND || event.envelope.requester.as_deref() == Some(SELF);
+            if kind == FixAvailable::KIND {
                 advisories.insert(about.to_string());
                 fixes.push(told);
             } else {
@@ -136,7 +145,7 @@ impl Causes {
         }
         fixes.append(&mut others);
         fixes.truncate(CAUSES_MAX);
-        Ok(Self { text: serde_json::Value::Array(fixes).to_string(), advisories })
+        Ok(Self { text: serde_json::Value::Array(fixes).to_string(), advisories, are_bases })
     }
 }
 
@@ -186,15 +195,16 @@ impl Step {
             commit: self.commit.clone(),
             attempt: self.request.attempt.to_string(),
             same: None,
+            same_by: None,
             earlier: before.iter().cloned().collect(),
             rejected: Vec::new(),
         };
         if let Some(before) = before.as_ref().filter(|before| **before != digest)
-            // Whatever else the manifests say, a container gets the same from both.
-            && platforms.content(&at(&self.image, before)?).await.is_ok_and(|there| there == content)
+            && let Some((there, same_by)) = self.unchanged(&platforms, before, &content, &digest).await?
         {
-            say(format_args!("unchanged: configuration and layers are those of {before}, so the tag stays"));
-            record = Record { digest: before.clone(), same: Some(digest), ..record };
+            let by = same_by.as_deref().unwrap_or("the same configuration and layers");
+            say(format_args!("unchanged: {before} has {by}, so the tag stays"));
+            record = Record { digest: before.clone(), content: there, same: Some(digest), same_by, ..record };
             self.records.publish(&self.request.artifact, &record).await?;
             return Ok(record.digest);
         }
@@ -204,6 +214,24 @@ impl Step {
         }
         self.publish(&record).await?;
         Ok(digest)
+    }
+
+    /// Returns the content of what the tag names if that is as good as what was built, and by what,
+    /// if not by the whole content.
+    async fn unchanged(
+        &self,
+        platforms: &Platforms,
+        before: &Digest,
+        content: &Digest,
+        digest: &Digest,
+    ) -> Result<Option<(Digest, Option<String>)>> {
+        let Ok(there) = platforms.content(&at(&self.image, before)?).await else { return Ok(None) };
+        if there == *content {
+            // Whatever else the manifests say, a container gets the same from both.
+            return Ok(Some((there, None)));
+        }
+        let alike = self.alike(platforms, before, digest).await?;
+        Ok(alike.map(|by| (there, Some(by))))
     }
 
     /// Looks whether the image is held or frozen. A plan may have waited until it is, and the

@@ -3,7 +3,7 @@
 
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker_local::files::containerfile::{Usage, parse};
-use freshmaker_oci::fakes::{FakeImage, push_to};
+use freshmaker_oci::fakes::{FakeImage, push_to, tar};
 use freshmaker_oci::manifest::Manifest;
 use freshmaker_oci::{OciClient, OciConfig, RegistryConfig};
 use std::collections::BTreeMap;
@@ -83,7 +83,8 @@ async fn build(context: &Path) -> String {
         }
     }
     image.layers.extend(copied);
-    image.layers.push(fs::read(context.join("file")).unwrap_or_else(|_| b"nothing".to_vec()));
+    let file = fs::read_to_string(context.join("file")).unwrap_or_else(|_| "nothing".to_owned());
+    image.layers.push(if has("archive") { tar("file", &file) } else { file.into_bytes() });
     let digest = push_to(&to, &image).await.unwrap();
     assert!(!has("fails"), "this image cannot be built");
     if has("lies") { Digest::of(b"something else").to_string() } else { digest.to_string() }

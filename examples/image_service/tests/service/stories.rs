@@ -2,6 +2,7 @@
 
 use crate::support::{Builder, World, all, has, is_idle, standing};
 use freshmaker::artifact::Digest;
+use freshmaker_oci::fakes::{FakeImage, push_to, tar};
 use serde_json::Value;
 
 /// A base, three layers of images on it, and a second parent that one of them copies from.
@@ -73,6 +74,57 @@ async fn what_comes_out_the_same_ends_the_wave_and_is_proved() {
     assert!(all(&status, "fresh"), "{status:#}");
     assert_eq!((world.builds_of("low"), world.builds_of("middle"), world.builds_of("top")), (2, 2, 2));
     assert!(world.good(&["why", "low"]).contains("rebuilt because"));
+}
+
+/// Pushes a base with two files, in layers of their own; `times` is written again and again.
+async fn push_files(world: &World, times: usize, status: &str) {
+    let mut image = FakeImage::default();
+    image.layers.extend((0..times).map(|_| tar("etc/version", "1")));
+    image.layers.push(tar("var/lib/dpkg/status", status));
+    push_to(&world.image("base:1"), &image).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_stays_by_the_comparison_that_somebody_has_chosen() {
+    let world = World::fake().await;
+    let status = |note: &str| format!("Package: curl\nStatus: install ok installed\nVersion: 8\nNote: {note}\n");
+    push_files(&world, 1, &status("one")).await;
+    world.recipe("app", "FROM @/base:1\n");
+    world.file("app/archive", "");
+    world.recipe("top", "FROM app\n");
+    world.file("top/archive", "");
+    world.configure(&Builder::Test, "same = \"files\"", "");
+    world.serve();
+    world.settled().await;
+    let first = world.head("app").await;
+    push_files(&world, 2, &status("one")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("app") == 2).await;
+    let settled = world.settled().await;
+    assert_eq!((world.head("app").await, world.builds_of("top")), (first.clone(), 1), "{settled:#}");
+    has(&world.good(&["why", "app"]), "with the same files, modes and owners (sha256:");
+    push_files(&world, 2, &status("two")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 2).await;
+    world.settled().await;
+    let second = world.head("app").await;
+    assert_ne!(second, first);
+
+    world.configure(&Builder::Test, "same = \"packages\"", "");
+    world.reload();
+    world.until("read again", |_| world.log().contains("the configuration is read again")).await;
+    push_files(&world, 2, &status("three")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("app") == 4).await;
+    world.settled().await;
+    assert_eq!((world.head("app").await, world.builds_of("top")), (second.clone(), 2));
+    has(&world.good(&["why", "app"]), "with the same packages (1 in all, sha256:");
+    // A change of its own files counts, whatever the packages are; and so does another version.
+    world.file("app/file", "another file");
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 3).await;
+    world.settled().await;
+    assert_ne!(world.head("app").await, second);
+    push_files(&world, 2, &status("three").replace(": 8", ": 9")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 4).await;
+    world.settled().await;
+    has(&world.good(&["logs", "app"]), "the packages differ, as in curl");
 }
 
 #[tokio::test(flavor = "multi_thread")]
