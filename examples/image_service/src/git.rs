@@ -113,7 +113,8 @@ fn fault_of_url(url: &str) -> Option<String> {
     let is_remote = url.contains("://") || url.split('/').next().is_some_and(|host| host.contains(':'));
     // What has two colons is a program that git runs.
     let is_odd = url.starts_with('-') || url.contains("::");
-    (is_odd || !(is_remote || url.starts_with('/'))).then(|| format!("{url:?} is neither an address nor an absolute path"))
+    (is_odd || !(is_remote || url.starts_with('/')))
+        .then(|| format!("{url:?} is neither an address nor an absolute path"))
 }
 
 /// Returns where the files that count are, in the directory of a repository.
@@ -169,8 +170,7 @@ impl Checkouts {
     /// a fetch that ended early is removed by the next one.
     pub(crate) async fn fetch(&self) -> Result<Option<String>> {
         make(&self.commits())?;
-        let lock = File::open(&self.directory)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        let _lock = Lock::take(&self.directory, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| format!("{}: another process fetches into it: {error}", self.directory.display()))?;
         let repository = self.directory.join("repository");
         if !repository.join("HEAD").is_file() {
@@ -227,10 +227,10 @@ impl Checkouts {
         let kept = current.parent();
         for entry in fs::read_dir(self.commits()).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Ok(lock) = File::open(&path) else { continue };
-            if Some(path.as_path()) == kept || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Some(path.as_path()) == kept {
                 continue;
             }
+            let Ok(_lock) = Lock::take(&path, FlockOperation::NonBlockingLockExclusive) else { continue };
             // Under another name first: no one takes the rest for a whole commit.
             let gone = self.commits().join(".gone");
             let _ = fs::remove_dir_all(&gone);
@@ -246,8 +246,7 @@ impl Checkouts {
         for _ in 0..TRIES {
             let files = fs::canonicalize(&link).map_err(|error| format!("{}: {error}", link.display()))?;
             let directory = files.parent().unwrap_or(&files);
-            let Ok(lock) = File::open(directory) else { continue };
-            flock(&lock, FlockOperation::LockShared)?;
+            let Ok(lock) = Lock::take(directory, FlockOperation::LockShared) else { continue };
             if files.is_dir() {
                 let commit = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 return Ok(Held { link, commit, files, _lock: lock });
@@ -311,7 +310,27 @@ pub(crate) struct Held {
     link: PathBuf,
     pub(crate) commit: String,
     files: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A lock on a directory. It ends with this value, also if a process that is just being started has
+/// a copy of the open file for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path, how: FlockOperation) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        flock(&file, how)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file releases it as well, if not at once.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Held {
