@@ -83,13 +83,7 @@ pub(crate) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self {
-            path: PathBuf::from("."),
-            git: None,
-            checkout: PathBuf::new(),
-            image: None,
-            interval: Seconds(10.0),
-        }
+        Self { path: PathBuf::from("."), git: None, checkout: PathBuf::new(), image: None, interval: Seconds(10.0) }
     }
 }
 
@@ -217,7 +211,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// Returns what the engine is told.
+    /// Returns the bounds for the engine.
     pub(crate) fn retention(&self) -> Retention {
         let mut retention = Retention::default();
         if let Some(messages) = self.messages {

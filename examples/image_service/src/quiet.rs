@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn the_first_group_counts() {
-        let group = |start: &str, seconds| Quiet { images: Images(vec![start.to_owned()]), period: Seconds::of(seconds) };
+        let group =
+            |start: &str, seconds| Quiet { images: Images(vec![start.to_owned()]), period: Seconds::of(seconds) };
         let groups = [group("r.io/shop/cart", 5), group("r.io/shop/", 60)];
         let quiets = Quiets { groups: groups.into(), others: Duration::from_secs(1) };
         for (image, wanted) in [("r.io/shop/cart:1", 5), ("r.io/shop/till:1", 60), ("r.io/other:1", 1)] {

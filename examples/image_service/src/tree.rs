@@ -72,7 +72,8 @@ impl Recipes {
                     Entry::Vacant(entry) => drop(entry.insert(recipe)),
                     Entry::Occupied(entry) => {
                         let (image, first, file) = (entry.key(), entry.get().file.display(), recipe.file.display());
-                        all.problems.push(format!("{file}: {image} is already built by {first}; this file is left out"));
+                        all.problems
+                            .push(format!("{file}: {image} is already built by {first}; this file is left out"));
                     }
                 }
             }
@@ -84,7 +85,9 @@ impl Recipes {
         // Images of two trees can be built from each other as well.
         all.in_cycles = in_cycles(&all.graph);
         let known: BTreeSet<_> = all.problems.iter().cloned().collect();
-        all.problems.extend(all.in_cycles.values().collect::<BTreeSet<_>>().into_iter().filter(|it| !known.contains(*it)).cloned());
+        all.problems.extend(
+            all.in_cycles.values().collect::<BTreeSet<_>>().into_iter().filter(|it| !known.contains(*it)).cloned(),
+        );
         Ok(all)
     }
 

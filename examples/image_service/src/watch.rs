@@ -291,7 +291,8 @@ impl Watch {
         Ok(memory.map(|memory| format!("only {memory} MiB of memory are available, and {wanted} are wanted")))
     }
 
-    /// Pauses the builds while there is too little space or memory, and ends the pause that it made.
+    /// Pauses the builds while there is too little space or memory, and ends the pause that it
+    /// made.
     async fn guard_machine(&self) -> Result<()> {
         let shortage = self.shortage()?;
         let pauses = self.client().pauses().await?;

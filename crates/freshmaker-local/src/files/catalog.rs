@@ -2,8 +2,8 @@ use super::Problem;
 use super::manifest::Manifest;
 use super::tree::{self, Naming, PassedOver};
 use async_trait::async_trait;
-use freshmaker::artifact::{Artifact, ArtifactId};
 use freshmaker::artifact::ImageReference;
+use freshmaker::artifact::{Artifact, ArtifactId};
 use freshmaker::backend::{Catalog, CatalogAnswer, Result};
 use freshmaker::graph::{ArtifactGraph, EdgeKinds};
 use freshmaker::policy::Policy;
@@ -158,7 +158,8 @@ impl FilesCatalog {
             let Some(ours) = self.graph.get(&theirs.id).filter(|ours| ours.buildable()) else { continue };
             let text = format!("{} is already built by {}; this recipe is left out", ours.id, place(ours));
             self.problems.push(Problem { path: place(&theirs).into(), line: None, text });
-            let parents: Vec<_> = other.graph.parents(&theirs.id).into_iter().map(|(parent, _)| parent.clone()).collect();
+            let parents: Vec<_> =
+                other.graph.parents(&theirs.id).into_iter().map(|(parent, _)| parent.clone()).collect();
             for parent in parents {
                 // Both are in the graph.
                 let _ = other.graph.forget(&theirs.id, &parent, EdgeKinds::ALL);

@@ -228,7 +228,9 @@ mod tests {
             panic!()
         };
         assert!(start.plain_http && start.registry.as_deref() == Some("localhost:5000"));
-        let Command::Of(_, Act::Send { images, what, .. }) = read("send app --fix CVE-2026-1").unwrap() else { panic!() };
+        let Command::Of(_, Act::Send { images, what, .. }) = read("send app --fix CVE-2026-1").unwrap() else {
+            panic!()
+        };
         assert_eq!((images.len(), what), (1, Sent::Fix { advisory: "CVE-2026-1".to_owned() }));
         let Command::Of(_, Act::Logs { follow, .. }) = read("logs -f app").unwrap() else { panic!() };
         assert!(follow);

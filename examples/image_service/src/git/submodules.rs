@@ -129,7 +129,8 @@ impl Checkouts {
         let commit = format!("{}^{{commit}}", link.commit);
         let is_there = ["cat-file", "-e", &commit];
         if self.within(&repository, &is_there, &[]).await.is_err() {
-            let alone = ["fetch", "--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules", "--", &url, &link.commit];
+            let alone =
+                ["fetch", "--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules", "--", &url, &link.commit];
             if self.within(&repository, &alone, &[]).await.is_err() {
                 // Not every server gives a commit by its number.
                 let all = "+refs/heads/*:refs/freshmaker/*";

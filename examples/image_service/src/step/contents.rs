@@ -69,9 +69,8 @@ impl Contents {
             } else if let Some(name) = name.strip_prefix(b".wh.") {
                 removed.push((joined(directory, name), Removed::Whole));
             } else {
-                let entry = entry(&header, &path, content, |link| {
-                    next.get(link).or_else(|| self.files.get(link)).cloned()
-                })?;
+                let entry =
+                    entry(&header, &path, content, |link| next.get(link).or_else(|| self.files.get(link)).cloned())?;
                 next.insert(path, entry);
             }
             if self.files.len() + next.len() > FILES_MAX {
@@ -112,9 +111,10 @@ impl Contents {
     /// Returns the digest of all files: of their paths, types, modes, owners, links, attributes and
     /// contents, and of nothing else.
     pub(super) fn files(&self) -> Digest {
-        let parts = self.files.iter().flat_map(|(path, entry)| {
-            [path.as_slice(), entry.about.as_str().as_bytes(), entry.content.as_slice()]
-        });
+        let parts = self
+            .files
+            .iter()
+            .flat_map(|(path, entry)| [path.as_slice(), entry.about.as_str().as_bytes(), entry.content.as_slice()]);
         Digest::of_parts(parts)
     }
 
@@ -168,7 +168,8 @@ fn entry(
     let mut parts = vec![&kind[..], &numbers, link];
     parts.extend(header.attributes.iter().flat_map(|(name, value)| [name.as_slice(), value]));
     let about = Digest::of_parts(parts);
-    let is_database = header.kind == b'0' && header.size <= DATABASE_BYTES_MAX && (is_of(path, &DPKG) || is_of(path, &APK));
+    let is_database =
+        header.kind == b'0' && header.size <= DATABASE_BYTES_MAX && (is_of(path, &DPKG) || is_of(path, &APK));
     let (content, database) = if is_database {
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes)?;
@@ -299,7 +300,9 @@ mod tests {
         let below = of(&[("a/x", "1"), ("a/y", "2"), ("b/z", "3"), ("ab", "4")]);
         let same = |upper: &[u8], wanted: &[(&str, &str)]| {
             let (made, wanted) = (contents(&[&below, upper]), contents(&[&of(wanted)]));
-            let names = |of: &Contents| of.files.keys().map(|path| String::from_utf8(path.clone()).unwrap()).collect::<Vec<_>>();
+            let names = |of: &Contents| {
+                of.files.keys().map(|path| String::from_utf8(path.clone()).unwrap()).collect::<Vec<_>>()
+            };
             assert_eq!((names(&made), made.files()), (names(&wanted), wanted.files()));
         };
         same(&of(&[("a/x", "new")]), &[("a/x", "new"), ("a/y", "2"), ("b/z", "3"), ("ab", "4")]);
@@ -319,10 +322,16 @@ mod tests {
             contents(&[&layer(directory.path(), "2026-01-01", &[])]).packages().map(Vec::from_iter)
         };
         assert_eq!(found(&[("var/lib/dpkg/status", status)]).unwrap(), ["curl 8.1-1 amd64"]);
-        let own = [("var/lib/dpkg/status.d/tzdata", "Package: tzdata\nVersion: 2026a\n"), ("var/lib/dpkg/status.d/tzdata.md5sums", "0 x\n")];
+        let own = [
+            ("var/lib/dpkg/status.d/tzdata", "Package: tzdata\nVersion: 2026a\n"),
+            ("var/lib/dpkg/status.d/tzdata.md5sums", "0 x\n"),
+        ];
         assert_eq!(found(&own).unwrap(), ["tzdata 2026a "]);
         let installed = "C:Q1x=\nP:musl\nV:1.2.5-r0\nA:x86_64\nF:lib\n\nP:busybox\nV:1.37\nA:x86_64\n";
-        assert_eq!(found(&[("lib/apk/db/installed", installed)]).unwrap(), ["busybox 1.37 x86_64", "musl 1.2.5-r0 x86_64"]);
+        assert_eq!(
+            found(&[("lib/apk/db/installed", installed)]).unwrap(),
+            ["busybox 1.37 x86_64", "musl 1.2.5-r0 x86_64"]
+        );
         assert_eq!(found(&[("etc/name", "x")]), None);
         assert_eq!(found(&[("var/lib/dpkg/status", status), ("var/lib/rpm/rpmdb.sqlite", "x")]), None);
     }

@@ -40,7 +40,8 @@ impl Step {
             };
             let proof = match by {
                 Same::Packages => packages(&before, &now),
-                _ => (before.files() == now.files()).then(|| format!("the same files, modes and owners ({})", now.files())),
+                _ => (before.files() == now.files())
+                    .then(|| format!("the same files, modes and owners ({})", now.files())),
             };
             match proof {
                 Some(proof) => proofs.push(proof),
@@ -50,13 +51,13 @@ impl Step {
         Ok(Some(format!("{}, as build.same compares", proofs.join("; "))))
     }
 
-    /// Whether nothing but a base is the reason of the build: neither a change of its own files, nor
-    /// a fix, nor a person.
+    /// Whether nothing but a base is the reason of the build: neither a change of its own files,
+    /// nor a fix, nor a person.
     async fn is_only_about_bases(&self, before: &Digest) -> Result<bool> {
         let record = self.records.of(&self.request.artifact).await?;
         let planned = self.request.source.as_ref().and_then(|source| source.revision.as_ref());
-        let is_same_recipe =
-            record.is_some_and(|record| record.digest == *before && planned.is_some() && record.revision.as_ref() == planned);
+        let is_same_recipe = record
+            .is_some_and(|record| record.digest == *before && planned.is_some() && record.revision.as_ref() == planned);
         Ok(is_same_recipe && self.causes.are_bases)
     }
 

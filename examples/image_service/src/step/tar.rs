@@ -26,8 +26,8 @@ pub(super) struct Header {
 /// Calls a function with each member of an archive, and with its content.
 ///
 /// # Errors
-/// Those of the reader and of the function; `InvalidData` if it is no archive, or if a part of it is
-/// not understood.
+/// Those of the reader and of the function; `InvalidData` if it is no archive, or if a part of it
+/// is not understood.
 pub(super) fn each(
     archive: &mut impl Read,
     mut visit: impl FnMut(Header, &mut dyn Read) -> io::Result<()>,

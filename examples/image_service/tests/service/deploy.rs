@@ -29,9 +29,13 @@ fn the_manifest_for_kubernetes_fits_together() {
     let container = &pod["containers"][0];
     let mounted: BTreeSet<_> = names(&container["volumeMounts"], "name").into_iter().collect();
     assert_eq!(mounted, names(&pod["volumes"], "name").into_iter().collect());
-    let claimed = pod["volumes"].as_vec().unwrap().iter().find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    let claimed = pod["volumes"]
+        .as_vec()
+        .unwrap()
+        .iter()
+        .find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
     assert_eq!(claimed, claim["metadata"]["name"].as_str());
-    // The directory of the service is on the volume, as is the one that the command of the probe names.
+    // The directory of the service is on the volume, and the probe asks about the same.
     let words = |list: &Yaml| -> Vec<String> {
         list.as_vec().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn git(repository: &Path, arguments: &[&str]) -> String {
-    let settings =
-        ["-c", "user.name=kim", "-c", "user.email=kim@example.org", "-c", "protocol.file.allow=always"];
+    let settings = ["-c", "user.name=kim", "-c", "user.email=kim@example.org", "-c", "protocol.file.allow=always"];
     let mut command = Command::new("git");
     let output = command.current_dir(repository).args(settings).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -161,17 +160,23 @@ async fn several_sources_are_one_graph_and_submodules_are_followed() {
     fs::create_dir(shop.join("till")).unwrap();
     std::os::unix::fs::symlink("parts/file", shop.join("till/file")).unwrap();
     git(&shop, &["submodule", "--quiet", "add", "../parts", "till/parts"]);
-    let first = commit(&shop, &host, &[("till/Containerfile", "FROM @/low\n"), ("low/Containerfile", "# freshmaker: image=@/low\nFROM @/base:1\n")]);
+    let first = commit(
+        &shop,
+        &host,
+        &[("till/Containerfile", "FROM @/low\n"), ("low/Containerfile", "# freshmaker: image=@/low\nFROM @/base:1\n")],
+    );
     two_sources(&world, &shop, "fetch");
     world.serve();
-    let is_all = |status: &Value| is_idle(status) && status["images"].as_array().is_some_and(|images| images.len() == 2);
+    let is_all =
+        |status: &Value| is_idle(status) && status["images"].as_array().is_some_and(|images| images.len() == 2);
     world.until("built", is_all).await;
     let status = world.settled().await;
     has(&status["problems"].to_string(), "low:latest is already built by");
     let till = || async { world.layers("shop/till").await };
     let wanted = |part: &str| [&b"base one"[..], b"the file of images/low", part.as_bytes()].map(Digest::of).to_vec();
     assert_eq!(till().await, wanted("part one"));
-    let record = |image: &str| serde_json::from_str::<Value>(&world.good(&["why", image, "--json"])).unwrap()["record"].clone();
+    let record =
+        |image: &str| serde_json::from_str::<Value>(&world.good(&["why", image, "--json"])).unwrap()["record"].clone();
     assert_eq!(record(&format!("{host}/shop/till"))["commit"], first.as_str());
     assert_eq!(record(&format!("{host}/low"))["commit"], Value::Null, "its files are those of a directory");
 

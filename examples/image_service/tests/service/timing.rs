@@ -43,7 +43,9 @@ async fn a_group_has_a_quiet_period_of_its_own() {
     world.serve();
     world.settled().await;
     world.push("base:1", &["base two"]).await;
-    let status = world.until("rebuilt", |status| is_idle(status) && standing(status, "app") == "fresh" && world.builds_of("app") == 2).await;
+    let status = world
+        .until("rebuilt", |status| is_idle(status) && standing(status, "app") == "fresh" && world.builds_of("app") == 2)
+        .await;
     assert_eq!((standing(&status, "shop"), world.builds_of("shop")), ("stale", 1));
     has(&world.good(&["why", "shop"]), "base:1 has been the same for 3600 s");
     // What somebody asks for does not wait.
@@ -66,7 +68,8 @@ async fn a_fix_reaches_the_builder_and_survives_a_freeze() {
     world.configure(&Builder::Test, "", "");
     world.serve();
     world.settled().await;
-    let without_cache = || world.ledger().into_iter().filter(|[what, ..]| what.starts_with("no-cache")).collect::<Vec<_>>();
+    let without_cache =
+        || world.ledger().into_iter().filter(|[what, ..]| what.starts_with("no-cache")).collect::<Vec<_>>();
     world.good(&["send", "app"]);
     world.until("rebuilt", |status| is_idle(status) && world.builds_of("app") == 2).await;
     assert_eq!(without_cache(), Vec::<[String; 3]>::new());

@@ -36,7 +36,8 @@ async fn a_signed_hook_has_the_tree_fetched() {
     world.file("new", "what was committed");
     world.serve();
     world.settled().await;
-    let post = |path: &str, secret: &str| ask(port, &format!("POST {path}"), &format!("X-Gitlab-Token: {secret}\r\n"), "{}");
+    let post =
+        |path: &str, secret: &str| ask(port, &format!("POST {path}"), &format!("X-Gitlab-Token: {secret}\r\n"), "{}");
     has(&post("/hooks/git", "another secret altogether"), "HTTP/1.1 401");
     has(&post("/hooks/git", "sixteen letters or more"), "HTTP/1.1 202");
     has(&post("/hooks/registry", ""), "HTTP/1.1 202");
