@@ -17,7 +17,7 @@ use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::tree::Recipes;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend::{Catalog, Clock, Document, EventFilter, NewDocument, Paging, Remedy};
+use freshmaker::backend::{Clock, Document, EventFilter, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::event::Event;
 use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
@@ -241,11 +241,13 @@ impl Watch {
         for event in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items {
             changed.entry(event.envelope.search_key.to_string()).or_insert(event.created_at);
         }
+        let read = self.live.current();
+        let graph = read.files.graph();
         for (image, at) in changed {
-            let (image, passed) = (ArtifactId::new(image), since(now, at));
-            let dependents = self.live.dependents(std::slice::from_ref(&image)).await?;
-            let built = dependents.graph.artifacts().filter(|artifact| artifact.buildable() && artifact.id != image);
-            waiting.extend(built.map(|artifact| artifact.id.clone()).filter(|image| quiets.period(image) > passed));
+            // The tree may not use it any more.
+            let Some(image) = read.files.canonical(&ArtifactId::new(image)) else { continue };
+            let dependents = graph.dependents(std::slice::from_ref(image)).into_iter().filter(|built| built != image);
+            waiting.extend(dependents.filter(|built| quiets.period(built) > since(now, at)));
         }
         Ok(waiting)
     }
@@ -253,16 +255,16 @@ impl Watch {
     /// Asks again for the fixes that a freeze has held up, of images that are not frozen any more:
     /// no look at the image would find out that it lacks one.
     async fn fix_thawed(&self) -> Result<()> {
-        let frozen = self.frozen();
+        let (frozen, read) = (self.frozen(), self.live.current());
         let kinds = vec![FixAvailable::KIND.to_owned()];
         let filter = EventFilter { kinds, ..EventFilter::default() };
         for event in self.client().events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items {
             let Some(plan) = self.client().plan(event.id).await? else { continue };
             let Ok(fix) = event.envelope.open::<FixAvailable>() else { continue };
             for image in &fix.images {
-                let id = ArtifactId::new(image.as_str());
-                let is_held_up = plan.excluded(&id).is_some_and(|reason| reason.code == "frozen");
-                if is_held_up && !frozen.contains(&id) {
+                let Some(id) = read.files.canonical(&ArtifactId::new(image.as_str())) else { continue };
+                let is_held_up = plan.excluded(id).is_some_and(|reason| reason.code == "frozen");
+                if is_held_up && !frozen.contains(id) {
                     let again = FixAvailable { images: vec![image.clone()], ..fix.clone() };
                     // Once for each event: what is stored already is not stored again.
                     self.client().send_as(format!("thawed/{}/{image}", event.id), &again).await?;

@@ -179,25 +179,6 @@ async fn the_settings_are_as_promised() {
     assert_eq!(on(&storage, |connection| mode.get_result::<Words>(connection)).unwrap().value, "wal");
 }
 
-#[test]
-fn a_new_file_is_opened_by_several_at_once() {
-    const PROGRAMS: usize = 8;
-    for round in 0..20 {
-        let directory = tempfile::TempDir::new().unwrap();
-        let path = directory.path().join("state.db");
-        let together = std::sync::Barrier::new(PROGRAMS);
-        let open = || {
-            together.wait();
-            SqliteStorage::open(&path).map(drop)
-        };
-        let opened: Vec<_> = std::thread::scope(|scope| {
-            let programs: Vec<_> = (0..PROGRAMS).map(|_| scope.spawn(open)).collect();
-            programs.into_iter().map(|program| program.join().unwrap()).collect()
-        });
-        assert!(opened.iter().all(Result::is_ok), "round {round}: {opened:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_named() {
     let storage = with_rows().await;

@@ -204,6 +204,11 @@ impl Step {
         {
             let by = same_by.as_deref().unwrap_or("the same configuration and layers");
             say(format_args!("unchanged: {before} has {by}, so the tag stays"));
+            for advisory in &self.causes.advisories {
+                say(format_args!(
+                    "so the fix of {advisory} is not in what is fetched during the build, or was there before"
+                ));
+            }
             record = Record { digest: before.clone(), content: there, same: Some(digest), same_by, ..record };
             self.records.publish(&self.request.artifact, &record).await?;
             return Ok(record.digest);
