@@ -353,7 +353,7 @@ fn connect(path: Option<&Path>) -> Result<SqliteConnection> {
     };
     let mut connection = SqliteConnection::establish(text).map_err(|error| unavailable(&place, error))?;
     // While another program changes the mode of a new file, SQLite refuses at once, whatever the
-    // time is that it is told to wait.
+    // time is for which it is to wait.
     let mut tries = 0..BUSY_TRIES;
     loop {
         match connection.batch_execute(SETTINGS) {
