@@ -71,7 +71,7 @@ impl Step {
             let place = format!("the layer {}", layer.digest);
             let broken = |error| Error::new(Remedy::Unsupported, &place, error);
             let adding = tokio::task::spawn_blocking(move || contents.add(Cursor::new(bytes)).map(|()| contents));
-            contents = adding.await.map_err(std::io::Error::other).flatten().map_err(broken)?;
+            contents = adding.await.map_err(std::io::Error::other).and_then(|added| added).map_err(broken)?;
         }
         Ok(contents)
     }
