@@ -206,6 +206,8 @@ pub struct ImageConfig {
     /// its layers. Dates and history are not part of it, so two builds that made the same have the
     /// same digest here, whatever their manifests are called.
     pub content: Digest,
+    /// The same without the layers: digest of its platform and its runtime configuration.
+    pub runtime: Digest,
 }
 
 /// A step of a build.
@@ -370,9 +372,14 @@ impl ImageConfig {
         if let Some(config) = content.get_mut("config").and_then(|config| config.as_object_mut()) {
             config.retain(|key, _| !OF_THE_BUILD.contains(&key.as_str()));
         }
-        let content = serde_json::to_vec(&content).map_err(|error| Error::new(Remedy::Corrupt, place, error))?;
-        let (labels, diff_ids, content) = (config.labels, rootfs.diff_ids, Digest::of(&content));
-        Ok(Self { created, labels, diff_ids, history, content })
+        let digest = |value: &BTreeMap<_, _>| match serde_json::to_vec(value) {
+            Ok(bytes) => Ok(Digest::of(&bytes)),
+            Err(error) => Err(Error::new(Remedy::Corrupt, place, error)),
+        };
+        let whole = digest(&content)?;
+        content.remove("rootfs");
+        let runtime = digest(&content)?;
+        Ok(Self { created, labels: config.labels, diff_ids: rootfs.diff_ids, history, content: whole, runtime })
     }
 }
 

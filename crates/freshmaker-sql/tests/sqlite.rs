@@ -429,3 +429,26 @@ async fn a_decision_that_cannot_be_stored_is_told() {
         client.cancel(EventId(1), "somebody").await.unwrap();
     }
 }
+
+#[test]
+fn a_file_that_another_program_is_just_making_is_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    // With such a lock of another connection, SQLite refuses a change of the mode at once.
+    other.batch_execute("BEGIN IMMEDIATE; CREATE TABLE numbers (number INTEGER)").unwrap();
+    let together = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| {
+            together.wait();
+            SqliteStorage::open(&path).map(drop)
+        });
+        together.wait();
+        // It holds the lock for longer than it takes to open a file.
+        let numbers = "WITH RECURSIVE all_numbers (number) AS \
+                       (SELECT 1 UNION ALL SELECT number + 1 FROM all_numbers WHERE number < 500000) \
+                       INSERT INTO numbers SELECT number FROM all_numbers; ROLLBACK";
+        other.batch_execute(numbers).unwrap();
+        opened.join().unwrap().unwrap();
+    });
+}

@@ -9,6 +9,8 @@
 #   FRESHMAKER_DIGEST_FILE    where the digest of what was pushed is to be written
 #   FRESHMAKER_PLATFORMS      platforms with commas in between: an index with an image for each; that of this machine, if not set
 #   FRESHMAKER_PLAIN_HTTP     "1" if the registry that is pushed to has no TLS
+#   FRESHMAKER_NO_CACHE       "1" if nothing may come from a cache, because a fix is demanded; empty otherwise
+#   FRESHMAKER_CAUSES         the events that the image is built for: JSON, a list of {"event", "kind", "about", "because"}
 #   SOURCE_DATE_EPOCH         the date of everything in the image; the present moment, if not set
 set -eu
 
@@ -38,7 +40,8 @@ fi
 id_file=$FRESHMAKER_DIGEST_FILE.id
 rm -f "$id_file" "$FRESHMAKER_DIGEST_FILE"
 
-# No cache of layers: what a RUN fetches is to be fetched again. The format is docker's because buildah (1.28) writes a wrong digest of
+# Never a cache of layers, whatever FRESHMAKER_NO_CACHE says: what a RUN fetches is to be fetched again. A layer that another image has left
+# in the cache could lack a fix that this image had already. The format is docker's because buildah (1.28) writes a wrong digest of
 # the base into the annotations of OCI's, and because OCI's has no HEALTHCHECK.
 set -- build --format "${BUILDAH_FORMAT:-docker}" --layers=false --no-cache --file "$FRESHMAKER_CONTAINERFILE"
 [ -z "$policy" ] || set -- "$@" --signature-policy "$policy"
@@ -70,8 +73,11 @@ else
         build "$@" --platform "$platform"
     done
     index=localhost/freshmaker-$FRESHMAKER_ATTEMPT
-    # shellcheck disable=SC2086 # one word for each image
-    "$builder" manifest create "$index" $made >/dev/null
+    "$builder" manifest create "$index" >/dev/null
+    for id in $made; do
+        # podman (4.3) takes what has no transport for the name of an image in a registry.
+        "$builder" manifest add "$index" "containers-storage:${id#sha256:}" >/dev/null
+    done
     set -- manifest push --all --format v2s2
     [ "${BUILDAH_FORMAT:-docker}" = docker ] || set -- manifest push --all --format oci
     # For an index it does not read which registries have no TLS.

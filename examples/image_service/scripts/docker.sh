@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds one image with docker's BuildKit, and pushes it. Run by image_service, which then tests and publishes it.
 #
-# The variables are those of buildah.sh. BuildKit reaches a registry without TLS only if its builder is configured for it:
+# The variables are those of buildah.sh, which also says why no layer comes from a cache. BuildKit reaches a registry without TLS only if its builder is configured for it:
 # https://docs.docker.com/build/buildkit/configure/
 set -eu
 

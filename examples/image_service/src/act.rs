@@ -1,7 +1,9 @@
 //! Commands that change something: each is a few lines over the client.
 
-use crate::args::{Act, Directory};
+use crate::args::{Act, Directory, Sent};
 use crate::ask::{self, answer, familiar, find, line};
+use crate::fix::FixAvailable;
+use crate::quiet::Quiets;
 use crate::records::{Hold, Records};
 use crate::site::{SYSTEM, Site};
 use crate::{
@@ -12,6 +14,7 @@ use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::Clock;
 use freshmaker::client::Client;
 use freshmaker::engine::{Foreseen, Preview, SystemClock};
+use freshmaker::event::Severity;
 use freshmaker::handler::{ImagePushed, RebuildRequested};
 use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
 use freshmaker::plan::Format;
@@ -44,7 +47,11 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
     let client = site.client().await?;
     let records = Records::new(client.clone());
     let done = match act {
-        Act::Send { images, alone, digest, by } => send(&site, &client, images, alone, digest, by).await?,
+        Act::Send { images, what: Sent::Fix { advisory }, by } => {
+            let sent = fix(&site, &client, &images, advisory, by).await?;
+            format!("sent {sent}; `image_service show` lists what becomes of it")
+        }
+        Act::Send { images, what, by } => send(&site, &client, &images, what, &by).await?,
         Act::Retry { event, part, by } => {
             format!("event {event} is tried again, by message {}", client.retry(event, part, &by).await?)
         }
@@ -137,15 +144,12 @@ fn changes(site: &Site, images: &[String], alone: bool, digest: Option<&Digest>,
     Ok(changes)
 }
 
-async fn send(
-    site: &Site,
-    client: &Client,
-    images: Vec<String>,
-    alone: bool,
-    digest: Option<Digest>,
-    by: String,
-) -> Result<String> {
-    let mut changes = changes(site, &images, alone, digest.as_ref(), &by)?;
+async fn send(site: &Site, client: &Client, images: &[String], what: Sent, by: &str) -> Result<String> {
+    let (alone, digest) = match what {
+        Sent::Changed { digest } => (false, digest),
+        _ => (true, None),
+    };
+    let mut changes = changes(site, images, alone, digest.as_ref(), by)?;
     let registries = site.registries()?;
     for base in changes.bases.iter_mut().filter(|base| base.digest.is_none()) {
         // What a base is now is asked, so that everything is built on the same.
@@ -159,6 +163,22 @@ async fn send(
         sent.push(client.send(own).await?);
     }
     Ok(format!("sent {}; `image_service show` lists what becomes of it", sent.join(", ")))
+}
+
+/// Says that images contain what an advisory is about; returns the message.
+async fn fix(site: &Site, client: &Client, images: &[String], advisory: String, by: String) -> Result<String> {
+    let catalog = site.catalog()?;
+    let mut own = Vec::new();
+    for name in images {
+        let id = find(site, name)?;
+        if !catalog.graph().get(&id).is_some_and(freshmaker::Artifact::buildable) {
+            let name = familiar(&id);
+            return Err(format!("{name} is not built here: name the images that are to be built again").into());
+        }
+        own.push(id.to_string());
+    }
+    let event = FixAvailable { advisory, images: own, severity: Severity::default(), requester: Some(by) };
+    Ok(client.send(&event).await?)
 }
 
 /// Returns what decides about events without doing anything.
@@ -179,7 +199,7 @@ async fn preview(site: &Site) -> Result<Preview> {
         // Nothing is built, and no directory is made for it.
         .build_system(SYSTEM, Arc::new(MemoryBuildSystem::default()));
     // A preview waits for nothing.
-    Ok(handlers::on(builder, &records, None, &site.config.freeze, Duration::ZERO).preview()?)
+    Ok(handlers::on(builder, &records, None, &site.config.freeze, Quiets::none()).preview()?)
 }
 
 /// Writes what would be rebuilt if these images had changed.

@@ -83,8 +83,7 @@ pub(crate) async fn status(directory: &Directory, watch: bool) -> Result<Outcome
 
 async fn read(site: &Site, client: &Client) -> Result<Status> {
     let records = site.records().await?;
-    let (root, naming) = site.tree()?.ok_or("the manifest of the tree names no Containerfiles")?;
-    let recipes = Recipes::scan(&root, &naming)?;
+    let recipes = Recipes::of_trees(&site.trees()?)?;
     let snapshot = site.registries()?.snapshot();
     let mut holds = records.holds().await?;
     let mut open = open_builds(client).await?;
@@ -224,8 +223,7 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
     let site = Site::open(&directory.path)?;
     let client = site.client().await?;
     let records = site.records().await?;
-    let (root, naming) = site.tree()?.ok_or("the manifest of the tree names no Containerfiles")?;
-    let recipes = Recipes::scan(&root, &naming)?;
+    let recipes = Recipes::of_trees(&site.trees()?)?;
     let left_out = recipes.left_out_as(image);
     let id = left_out.clone().map_or_else(|| find(&site, image), Ok)?;
     let reference: ImageReference = id.as_str().parse().map_err(|error| format!("{id}: {error}"))?;
@@ -256,12 +254,9 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
         }
         if let Some(same) = &record.same {
             let content = &record.content;
-            line(
-                &mut text,
-                &format!(
-                    "  the latest build made {same}, with the same configuration and layers ({content}): the tag stayed"
-                ),
-            );
+            let by = || format!("the same configuration and layers ({content})");
+            let by = record.same_by.clone().unwrap_or_else(by);
+            line(&mut text, &format!("  the latest build made {same}, with {by}: the tag stayed"));
         }
         for (parent, digest) in &record.parents {
             line(&mut text, &format!("  built on {} {digest}", familiar(&ArtifactId::from(parent.as_str()))));

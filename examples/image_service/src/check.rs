@@ -70,7 +70,7 @@ pub(crate) async fn run(directory: &Directory, online: bool) -> Result<Outcome> 
 
 fn offline(report: &mut Report, site: &Site) {
     match site.catalog() {
-        Err(error) if site.config.tree.git.is_some() => report.warn("tree", error),
+        Err(error) if !site.checkouts().is_empty() => report.warn("tree", error),
         Err(error) => report.add::<&str>("tree", Err(error)),
         Ok(catalog) => {
             let own = catalog.graph().artifacts().filter(|artifact| artifact.buildable());
@@ -159,8 +159,8 @@ fn read(file: &Path) -> std::result::Result<String, String> {
 
 /// Asks for all tags that the service would ask for.
 async fn online(report: &mut Report, site: &Site) {
-    if let Some(checkouts) = site.checkouts() {
-        report.add("tree.git", checkouts.ask().await.map(|commit| format!("the branch is at {commit}")));
+    for checkouts in site.checkouts() {
+        report.add(checkouts.url(), checkouts.ask().await.map(|commit| format!("the branch is at {commit}")));
     }
     let (Ok(catalog), Ok(registries)) = (site.catalog(), site.registries()) else { return };
     let own: Vec<_> = catalog.graph().artifacts().filter(|artifact| artifact.buildable()).cloned().collect();

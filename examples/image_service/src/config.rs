@@ -4,8 +4,11 @@ use crate::Result;
 use crate::elsewhere::Elsewhere;
 use crate::freeze::Freeze;
 use crate::git::{self, Git};
+use crate::machine::Memory;
 use crate::notify::Notify;
+use crate::quiet::Quiet;
 use freshmaker::artifact::ArtifactId;
+use freshmaker::backend::Retention;
 use freshmaker_oci::manifest::Platform;
 use freshmaker_oci::poll::PollConfig;
 use freshmaker_oci::{OciConfig, RegistryConfig};
@@ -21,11 +24,20 @@ pub(crate) const FILE: &str = "image_service.toml";
 /// More processes than this at once help nobody on one machine.
 const SLOTS_MAX: u32 = 256;
 
+/// The shortest time for which something is remembered. A message that came within this time and
+/// comes again is the same message.
+const KEEP_MIN: Duration = Duration::from_secs(86_400);
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     #[serde(default)]
-    pub(crate) tree: Tree,
+    tree: Option<Tree>,
+    #[serde(default)]
+    sources: Vec<Tree>,
+    /// Where the Containerfiles are: `tree`, or all `sources`.
+    #[serde(skip)]
+    pub(crate) trees: Vec<Tree>,
     #[serde(default)]
     pub(crate) build: Build,
     #[serde(default)]
@@ -43,19 +55,26 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) freeze: Vec<Freeze>,
     #[serde(default)]
+    pub(crate) quiet: Vec<Quiet>,
+    #[serde(default)]
+    pub(crate) retention: Keep,
+    #[serde(default)]
     pub(crate) notify: Vec<Notify>,
     /// Where everything is kept that the service stores.
     #[serde(default = "state")]
     pub(crate) state: PathBuf,
 }
 
-/// The tree of Containerfiles.
+/// A tree of Containerfiles.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tree {
     pub(crate) path: PathBuf,
     /// The repository that has the tree, instead of a directory.
     pub(crate) git: Option<Git>,
+    /// Where the commits of the repository are kept.
+    #[serde(skip)]
+    pub(crate) checkout: PathBuf,
     /// How images are named, if the tree has no `freshmaker.toml`.
     pub(crate) image: Option<String>,
     /// The pause between two looks at the files.
@@ -64,7 +83,7 @@ pub(crate) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { path: PathBuf::from("."), git: None, image: None, interval: Seconds(10.0) }
+        Self { path: PathBuf::from("."), git: None, checkout: PathBuf::new(), image: None, interval: Seconds(10.0) }
     }
 }
 
@@ -78,18 +97,24 @@ pub(crate) struct Build {
     pub(crate) elsewhere: Option<Elsewhere>,
     /// What each image is built for; this machine alone, if there are none.
     pub(crate) platforms: Vec<Platform>,
-    pub(crate) slots: u32,
+    /// How many builds run at once; as many as processors and memory allow, if not given.
+    slots: Option<u32>,
+    /// What one build may need, to find out how many the memory allows.
+    memory_mib: u64,
     pub(crate) timeout: Seconds,
     /// How long the log and the files of an attempt are kept after its end.
     pub(crate) keep_for: Seconds,
     /// How often a build is tried whose machinery fails, and not its recipe.
     pub(crate) tries: u32,
-    /// How long a base must have stayed the same before something is built on it.
+    /// How long a base must have stayed the same before something is built on it, unless a group
+    /// of images has another period.
     pub(crate) quiet: Seconds,
     /// What files and images are dated with, in seconds since 1970; so that the same content has
     /// the same digest.
     pub(crate) source_date_epoch: Option<i64>,
     /// Commands with their arguments; empty for none.
+    /// When the tag stays, although what was built is not exactly what it names.
+    pub(crate) same: Same,
     pub(crate) test: Vec<String>,
     pub(crate) sign: Vec<String>,
     pub(crate) attest: Vec<String>,
@@ -97,36 +122,64 @@ pub(crate) struct Build {
     pub(crate) environment: BTreeMap<String, String>,
     /// With less free space than this where the state is, no build starts.
     pub(crate) free_mib: u64,
+    /// With less memory than this, no build starts.
+    pub(crate) free_memory_mib: u64,
 }
 
 impl Default for Build {
     fn default() -> Self {
-        let slots = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             program: "buildah".to_owned(),
             elsewhere: None,
             platforms: Vec::new(),
-            slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
+            slots: None,
+            memory_mib: 512,
             timeout: Seconds(3600.0),
             keep_for: Seconds(7_776_000.0),
             tries: 12,
             quiet: Seconds(0.0),
             source_date_epoch: Some(0),
+            same: Same::Content,
             test: Vec::new(),
             sign: Vec::new(),
             attest: Vec::new(),
             environment: BTreeMap::new(),
             free_mib: 1024,
+            free_memory_mib: 256,
         }
     }
 }
 
 impl Build {
+    /// Returns how many builds run at once.
+    pub(crate) fn slots(&self) -> u32 {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        self.slots.unwrap_or_else(|| self.slots_of(processors, Memory::now()))
+    }
+
+    fn slots_of(&self, processors: usize, memory: Option<Memory>) -> u32 {
+        let by_memory = memory.and_then(|memory| memory.total.checked_div(self.memory_mib)).unwrap_or(u64::MAX);
+        let slots = by_memory.min(processors.try_into().unwrap_or(u64::MAX));
+        u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX)
+    }
+
     /// Returns the platforms as builders take them; `None` if there are none.
     pub(crate) fn platforms_as_text(&self) -> Option<String> {
         let platforms: Vec<_> = self.platforms.iter().map(Platform::to_string).collect();
         (!platforms.is_empty()).then(|| platforms.join(","))
     }
+}
+
+/// What has to be the same in two images for the tag to stay at the earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Same {
+    /// The configuration and all layers.
+    Content,
+    /// The configuration, and all files with their modes, owners and contents.
+    Files,
+    /// The configuration, and the packages with their versions, if only a base has changed.
+    Packages,
 }
 
 /// What the service does about images that are not as they should be when nothing has happened.
@@ -147,6 +200,40 @@ impl Default for Start {
     }
 }
 
+/// How long the service remembers what it did. What it needs to go on stays in any case.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keep {
+    messages: Option<Seconds>,
+    dead_letters: Option<Seconds>,
+    events: Option<Seconds>,
+    events_max: Option<u64>,
+}
+
+impl Keep {
+    /// Returns the bounds for the engine.
+    pub(crate) fn retention(&self) -> Retention {
+        let mut retention = Retention::default();
+        if let Some(messages) = self.messages {
+            retention.messages = Some(messages.duration());
+        }
+        retention.dead_letters = self.dead_letters.map(Seconds::duration);
+        retention.events = self.events.map(Seconds::duration);
+        retention.events_max = self.events_max;
+        retention
+    }
+
+    /// Returns what is wrong, as a sentence with the key before it.
+    fn fault(&self) -> Option<String> {
+        let times = [("messages", self.messages), ("dead_letters", self.dead_letters), ("events", self.events)];
+        let is_short = |time: &Option<Seconds>| time.is_some_and(|time| time.duration() < KEEP_MIN);
+        if let Some((key, _)) = times.iter().find(|(_, time)| is_short(time)) {
+            return Some(format!("{key}: it is shorter than a day ({} s)", KEEP_MIN.as_secs()));
+        }
+        (self.events_max == Some(0)).then(|| "events_max: nothing could be shown of what was done".to_owned())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mend {
@@ -154,7 +241,7 @@ pub(crate) enum Mend {
     Ignore,
 }
 
-/// The REST interface: where, and the keys of `freshmaker-web`.
+/// The REST interface and the pages: where, and the keys of `freshmaker-web`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Web {
@@ -162,6 +249,8 @@ pub(crate) struct Web {
     pub(crate) authentication: freshmaker_web::Authentication,
     pub(crate) access: freshmaker_web::Access,
     pub(crate) limits: freshmaker_web::Limits,
+    /// The pages for people; without the section there are none.
+    pub(crate) page: Option<freshmaker_web::PageConfig>,
 }
 
 /// What others announce to the REST interface.
@@ -229,10 +318,22 @@ impl Config {
         };
         let mut config: Self = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
         config.fault().map_or(Ok(()), |fault| Err(format!("{place}: {fault}")))?;
-        if config.tree.git.is_some() {
-            config.tree.path = git::current(&config.state).join(&config.tree.path).components().collect();
+        config.state = directory.join(&config.state);
+        let is_one = config.sources.is_empty();
+        config.trees = std::mem::take(&mut config.sources);
+        if is_one {
+            config.trees.push(config.tree.take().unwrap_or_default());
         }
-        let relative = [&mut config.tree.path, &mut config.state].into_iter().chain(&mut config.credentials_files);
+        for tree in &mut config.trees {
+            tree.path = match &tree.git {
+                None => directory.join(&tree.path),
+                Some(git) => {
+                    tree.checkout = config.state.join(if is_one { "git".to_owned() } else { git.place() });
+                    git::current(&tree.checkout).join(&tree.path).components().collect()
+                }
+            };
+        }
+        let relative = config.credentials_files.iter_mut();
         let relative = relative.chain(&mut config.hooks.git_secret_file);
         let relative = relative.chain(config.build.elsewhere.as_mut().and_then(Elsewhere::token_file));
         relative.for_each(|path| *path = directory.join(&path));
@@ -245,8 +346,11 @@ impl Config {
     /// Returns what is wrong, as a sentence with the key before it.
     fn fault(&self) -> Option<String> {
         let Build { program, slots, timeout, tries, test, sign, attest, .. } = &self.build;
-        if !(1..=SLOTS_MAX).contains(slots) {
+        if let Some(slots) = slots.filter(|slots| !(1..=SLOTS_MAX).contains(slots)) {
             return Some(format!("build.slots: {slots} is not a number from 1 to {SLOTS_MAX}"));
+        }
+        if let Some(fault) = self.retention.fault() {
+            return Some(format!("retention.{fault}"));
         }
         if *tries == 0 {
             return Some("build.tries: no build would ever be tried".to_owned());
@@ -263,17 +367,29 @@ impl Config {
         if let Some(fault) = self.notify.iter().find_map(Notify::fault) {
             return Some(format!("notify: {fault}"));
         }
-        if let Some(git) = &self.tree.git {
-            if let Some(fault) = git.fault(&self.tree.path) {
-                return Some(format!("tree.git: {fault}"));
-            }
-            if !self.hooks.fetch.is_empty() {
-                return Some("hooks.fetch: a repository under tree.git is fetched without it".to_owned());
-            }
+        if let Some(fault) = self.fault_of_trees() {
+            return Some(fault);
         }
         let commands = [("test", test), ("sign", sign), ("attest", attest)];
         let empty = commands.into_iter().find(|(_, command)| command.first().is_some_and(String::is_empty));
         empty.map(|(key, _)| format!("build.{key}: the first word is the program, and it is empty"))
+    }
+
+    fn fault_of_trees(&self) -> Option<String> {
+        if self.tree.is_some() && !self.sources.is_empty() {
+            return Some("tree: with [[sources]], make it one of them".to_owned());
+        }
+        let of_tree = self.tree.iter().map(|tree| ("tree", tree));
+        for (key, tree) in of_tree.chain(self.sources.iter().map(|source| ("sources", source))) {
+            let Some(git) = &tree.git else { continue };
+            if let Some(fault) = git.fault(&tree.path) {
+                return Some(format!("{key}.git: {fault}"));
+            }
+            if !self.hooks.fetch.is_empty() {
+                return Some(format!("hooks.fetch: a repository under {key}.git is fetched without it"));
+            }
+        }
+        None
     }
 
     /// Returns how registries are reached.
@@ -309,7 +425,8 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file() {
         let config = read("[tree]\npath = 'images'\n[build]\nprogram = './build.sh'\n").unwrap();
-        assert!(config.tree.path.is_absolute() && config.tree.path.ends_with("images"));
+        let [tree] = config.trees.as_slice() else { panic!("{:?}", config.trees) };
+        assert!(tree.path.is_absolute() && tree.path.ends_with("images"));
         assert!(Path::new(&config.build.program).is_absolute());
         assert!(config.state.ends_with(".image_service"));
         assert_eq!(read("").unwrap().build.program, "buildah");
@@ -320,6 +437,10 @@ mod tests {
         for (text, wanted) in [
             ("[build]\nslots = 0", "build.slots: 0"),
             ("[build]\ntries = 0", "build.tries"),
+            ("[retention]\nevents = 60", "retention.events: it is shorter"),
+            ("[retention]\nevents_max = 0", "retention.events_max"),
+            ("[retention]\nevent = 864000", "event"),
+            ("[[quiet]]\nperiod = 60", "images"),
             ("[build]\nprogram = ''", "build.program"),
             ("[build]\ntimeout = 0.5", "build.timeout"),
             ("[build]\nplatforms = ['amd64']", "linux/amd64"),
@@ -333,6 +454,9 @@ mod tests {
             ("[biuld]", "biuld"),
             ("[tree.git]\nurl = 'images'", "tree.git: url"),
             ("[tree.git]\nurl = '/srv/images'\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
+            ("[[sources]]\npath = 'a'\n[[sources]]\ngit = { url = 'images' }", "sources.git: url"),
+            ("[tree]\n[[sources]]\npath = 'a'", "tree: with [[sources]]"),
+            ("[[sources]]\ngit = { url = '/srv/images' }\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
             ("[[notify]]\nimages = ['a']", "notify: it needs either"),
             ("[[notify]]\nurl = 'chat'", "notify: url"),
         ] {
@@ -342,12 +466,33 @@ mod tests {
     }
 
     #[test]
+    fn builds_run_side_by_side_as_processors_and_memory_allow() {
+        let memory = |total| Some(Memory { total, available: 0 });
+        let build = Build { memory_mib: 1000, ..Build::default() };
+        for (processors, memory, wanted) in
+            [(4, memory(16_000), 4), (8, memory(3999), 3), (4, memory(100), 1), (4, None, 4), (1000, None, SLOTS_MAX)]
+        {
+            assert_eq!(build.slots_of(processors, memory), wanted, "{processors} {memory:?}");
+        }
+        assert_eq!(Build { memory_mib: 0, ..build.clone() }.slots_of(4, memory(100)), 4);
+        assert_eq!(Build { slots: Some(7), ..build }.slots(), 7);
+    }
+
+    #[test]
+    fn what_is_not_said_of_retention_is_as_usual() {
+        assert_eq!(read("").unwrap().retention.retention(), Retention::default());
+        let retention = read("[retention]\nevents = 86400\nevents_max = 1000\n").unwrap().retention.retention();
+        assert_eq!((retention.events, retention.events_max), (Some(KEEP_MIN), Some(1000)));
+        assert_eq!((retention.messages, retention.dead_letters), (Retention::default().messages, None));
+    }
+
+    #[test]
     fn the_file_of_init_is_read() {
         let text = crate::init::text("localhost:5000/team", crate::init::Transport::PlainHttp);
         let config = read(&text).unwrap();
-        assert_eq!(config.tree.image.as_deref(), Some("localhost:5000/team/{path}:{tag}"));
+        assert_eq!(config.trees[0].image.as_deref(), Some("localhost:5000/team/{path}:{tag}"));
         assert_eq!(config.plain_http().collect::<Vec<_>>(), ["localhost:5000"]);
         let defaults = read("").unwrap();
-        assert_eq!((config.build.slots, config.poll.interval), (defaults.build.slots, config.poll.interval));
+        assert_eq!((config.build.slots(), config.poll.interval), (defaults.build.slots(), config.poll.interval));
     }
 }

@@ -1,23 +1,29 @@
 //! A tree that is a branch of a git repository: what is fetched, checked out and kept of it.
 //!
-//! | below the state | what |
+//! | in the directory of the repository, below the state | what |
 //! |---|---|
-//! | `git/repository` | the objects, without history |
-//! | `git/commits/COMMIT/NAME` | the files of a commit, which never change |
-//! | `git/current` | a symbolic link to the files that count |
+//! | `repository` | the objects, without history |
+//! | `modules` | the same of each submodule |
+//! | `commits/COMMIT/NAME` | the files of a commit, which never change |
+//! | `current` | a symbolic link to the files that count |
 //!
 //! A process that needs a commit for longer than a look holds a shared lock on its directory.
 //! Directories that are neither locked nor current are removed.
 
+mod submodules;
+
 use crate::Result;
 use crate::config::Seconds;
 use crate::entry::plain;
+use freshmaker::artifact::Digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
+use submodules::Module;
 
 /// Where the branch is kept in our repository.
 const REFERENCE: &str = "refs/freshmaker/branch";
@@ -36,7 +42,23 @@ pub(crate) struct Git {
     branch: String,
     /// The pause between two fetches.
     #[serde(default = "interval")]
-    pub(crate) interval: Seconds,
+    interval: Seconds,
+    /// What is done about submodules.
+    #[serde(default)]
+    submodules: Submodules,
+}
+
+/// What is done about the submodules of a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Submodules {
+    /// Their files are fetched, and theirs.
+    #[default]
+    Fetch,
+    /// A commit with submodules is not used.
+    Refuse,
+    /// Their directories stay empty.
+    Empty,
 }
 
 fn main() -> String {
@@ -50,16 +72,8 @@ fn interval() -> Seconds {
 impl Git {
     /// Returns what is wrong, as a sentence with the key before it.
     pub(crate) fn fault(&self, path: &Path) -> Option<String> {
-        let is_secret = self.url.split_once("://").is_some_and(|(scheme, rest)| {
-            let authority = rest.split('/').next().unwrap_or_default();
-            authority.rsplit_once('@').is_some_and(|(user, _)| scheme.starts_with("http") || user.contains(':'))
-        });
-        if is_secret {
-            return Some("url: users and passwords belong to a credential helper of git".to_owned());
-        }
-        let is_remote = self.url.contains("://") || self.url.split('/').next().is_some_and(|host| host.contains(':'));
-        if self.url.starts_with('-') || !(is_remote || self.url.starts_with('/')) {
-            return Some(format!("url: {:?} is neither an address nor an absolute path", self.url));
+        if let Some(fault) = fault_of_url(&self.url) {
+            return Some(format!("url: {fault}"));
         }
         let is_word = |word: &str| !word.is_empty() && !word.starts_with(['.', '-']) && !word.ends_with(".lock");
         let is_odd = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
@@ -68,6 +82,12 @@ impl Git {
         }
         let is_inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         (!is_inside).then(|| "tree.path: it has to be a directory of the repository".to_owned())
+    }
+
+    /// Returns the name of a directory for the repository. A branch has one, whatever its files are
+    /// used for.
+    pub(crate) fn place(&self) -> String {
+        format!("git-{}", Digest::of_parts([self.url.as_bytes(), self.branch.as_bytes()]).short())
     }
 
     /// Returns what the repository is called, after which the directory of its files is named: a
@@ -81,9 +101,25 @@ impl Git {
     }
 }
 
-/// Returns where the files that count are, below this state.
-pub(crate) fn current(state: &Path) -> PathBuf {
-    state.join("git/current")
+/// Returns what is wrong with the address of a repository.
+fn fault_of_url(url: &str) -> Option<String> {
+    let is_secret = url.split_once("://").is_some_and(|(scheme, rest)| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| scheme.starts_with("http") || user.contains(':'))
+    });
+    if is_secret {
+        return Some("users and passwords belong to a credential helper of git".to_owned());
+    }
+    let is_remote = url.contains("://") || url.split('/').next().is_some_and(|host| host.contains(':'));
+    // What has two colons is a program that git runs.
+    let is_odd = url.starts_with('-') || url.contains("::");
+    (is_odd || !(is_remote || url.starts_with('/')))
+        .then(|| format!("{url:?} is neither an address nor an absolute path"))
+}
+
+/// Returns where the files that count are, in the directory of a repository.
+pub(crate) fn current(directory: &Path) -> PathBuf {
+    directory.join("current")
 }
 
 /// The commits of a service.
@@ -94,8 +130,19 @@ pub(crate) struct Checkouts {
 }
 
 impl Checkouts {
-    pub(crate) fn new(git: Git, state: &Path) -> Self {
-        Self { git, directory: state.join("git") }
+    /// Makes those of a repository, which has a directory of its own.
+    pub(crate) fn new(git: Git, directory: PathBuf) -> Self {
+        Self { git, directory }
+    }
+
+    /// Returns the address of the repository.
+    pub(crate) fn url(&self) -> &str {
+        &self.git.url
+    }
+
+    /// Returns the pause between two fetches.
+    pub(crate) fn interval(&self) -> Duration {
+        self.git.interval.duration()
     }
 
     fn commits(&self) -> PathBuf {
@@ -103,7 +150,7 @@ impl Checkouts {
     }
 
     fn link(&self) -> PathBuf {
-        self.directory.join("current")
+        current(&self.directory)
     }
 
     /// Asks the repository for the branch, and returns the commit that it names there.
@@ -123,8 +170,7 @@ impl Checkouts {
     /// a fetch that ended early is removed by the next one.
     pub(crate) async fn fetch(&self) -> Result<Option<String>> {
         make(&self.commits())?;
-        let lock = File::open(&self.directory)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        let _lock = Lock::take(&self.directory, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| format!("{}: another process fetches into it: {error}", self.directory.display()))?;
         let repository = self.directory.join("repository");
         if !repository.join("HEAD").is_file() {
@@ -166,21 +212,7 @@ impl Checkouts {
         let _ = fs::remove_dir_all(&temporary);
         let files = temporary.join(self.git.name());
         make(&files)?;
-        let index = self.directory.join("index");
-        let _ = fs::remove_file(&index);
-        let places = [("GIT_INDEX_FILE", index.as_path()), ("GIT_WORK_TREE", &files)];
-        self.within(repository, &["read-tree", "--reset", "-u", commit], &places).await?;
-        let listed = self.within(repository, &["ls-files", "--stage", "-z"], &places).await?;
-        let submodules = listed.split(|byte| *byte == 0).filter(|entry| entry.starts_with(b"160000 "));
-        let submodules: Vec<_> = submodules.filter_map(|entry| entry.split(|byte| *byte == b'\t').nth(1)).collect();
-        if let Some(first) = submodules.first() {
-            let (first, all) = (String::from_utf8_lossy(first), submodules.len());
-            tracing::warn!(
-                submodules = all,
-                first = plain(&first),
-                "submodules are not fetched: their directories are empty"
-            );
-        }
+        self.write_all(Module::of(&self.git.url, repository, commit, &files)).await?;
         // The directory is there if the repository was called something else before.
         let there = self.commits().join(commit);
         make(&there)?;
@@ -195,10 +227,10 @@ impl Checkouts {
         let kept = current.parent();
         for entry in fs::read_dir(self.commits()).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Ok(lock) = File::open(&path) else { continue };
-            if Some(path.as_path()) == kept || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Some(path.as_path()) == kept {
                 continue;
             }
+            let Ok(_lock) = Lock::take(&path, FlockOperation::NonBlockingLockExclusive) else { continue };
             // Under another name first: no one takes the rest for a whole commit.
             let gone = self.commits().join(".gone");
             let _ = fs::remove_dir_all(&gone);
@@ -214,8 +246,7 @@ impl Checkouts {
         for _ in 0..TRIES {
             let files = fs::canonicalize(&link).map_err(|error| format!("{}: {error}", link.display()))?;
             let directory = files.parent().unwrap_or(&files);
-            let Ok(lock) = File::open(directory) else { continue };
-            flock(&lock, FlockOperation::LockShared)?;
+            let Ok(lock) = Lock::take(directory, FlockOperation::LockShared) else { continue };
             if files.is_dir() {
                 let commit = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 return Ok(Held { link, commit, files, _lock: lock });
@@ -257,13 +288,49 @@ impl Checkouts {
     }
 }
 
+/// The commits of all repositories, whose files stay until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Commits(pub(crate) Vec<Held>);
+
+impl Commits {
+    /// Returns the commit that has a path among the current files.
+    pub(crate) fn of(&self, current: &Path) -> Option<&Held> {
+        self.0.iter().find(|held| current.starts_with(&held.link))
+    }
+
+    /// Returns a path among the current files as one among the files of these commits.
+    pub(crate) fn path(&self, current: &Path) -> PathBuf {
+        self.of(current).map_or_else(|| current.to_owned(), |held| held.path(current))
+    }
+}
+
 /// A commit whose files stay.
 #[derive(Debug)]
 pub(crate) struct Held {
     link: PathBuf,
     pub(crate) commit: String,
     files: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A lock on a directory. It ends with this value, also if a process that is just being started has
+/// a copy of the open file for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path, how: FlockOperation) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        flock(&file, how)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file releases it as well, if not at once.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Held {
@@ -290,7 +357,7 @@ mod tests {
     use std::process::Command;
 
     fn git(url: &str) -> Git {
-        Git { url: url.to_owned(), branch: main(), interval: interval() }
+        Git { url: url.to_owned(), branch: main(), interval: interval(), submodules: Submodules::default() }
     }
 
     /// A repository with one branch.
@@ -318,12 +385,12 @@ mod tests {
         }
 
         fn checkouts(&self, state: &Path) -> Checkouts {
-            Checkouts::new(git(self.0.path().to_str().unwrap()), state)
+            Checkouts::new(git(self.0.path().to_str().unwrap()), state.to_owned())
         }
     }
 
     fn commits(state: &Path) -> usize {
-        fs::read_dir(state.join("git/commits")).unwrap().count()
+        fs::read_dir(state.join("commits")).unwrap().count()
     }
 
     #[tokio::test]
@@ -346,8 +413,8 @@ mod tests {
         assert_eq!(commits(state.path()), 2);
         drop(held);
         // What a run that was killed has left goes as well.
-        fs::create_dir_all(state.path().join("git/commits/.0000/x")).unwrap();
-        fs::create_dir_all(state.path().join("git/commits/.gone/x")).unwrap();
+        fs::create_dir_all(state.path().join("commits/.0000/x")).unwrap();
+        fs::create_dir_all(state.path().join("commits/.gone/x")).unwrap();
         assert_eq!(checkouts.fetch().await.unwrap(), None);
         assert_eq!(commits(state.path()), 1);
         assert_eq!(checkouts.hold().unwrap().commit, second);
@@ -388,6 +455,7 @@ mod tests {
             ("https://kim:secret@git.example.org/images", "main", ".", "credential helper"),
             ("https://secret@git.example.org/images", "main", ".", "credential helper"),
             ("ssh://kim:secret@git.example.org/images", "main", ".", "credential helper"),
+            ("ext::sh -c x", "main", ".", "url"),
             ("https://git.example.org/images", "a b", ".", "branch"),
             ("https://git.example.org/images", "-x", ".", "branch"),
             ("https://git.example.org/images", "a..b", ".", "branch"),

@@ -1,6 +1,8 @@
 //! What is rebuilt because of what.
 
+use crate::fix::FixAvailable;
 use crate::freeze::Freeze;
+use crate::quiet::Quiets;
 use crate::records::{Hold, Records};
 use crate::tree::from_each_other;
 use async_trait::async_trait;
@@ -10,7 +12,7 @@ use freshmaker::engine::EngineBuilder;
 use freshmaker::handler::{Context, Decision, Handler, HandlerResult, ImagePushed, RebuildRequested, SourceChanged};
 use freshmaker::plan::Planner;
 use freshmaker::time::since;
-use freshmaker::{ArtifactGraph, Reason};
+use freshmaker::{ArtifactGraph, Reason, RebuildReason};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::last_seen;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 /// Registers the handlers.
 ///
-/// A base is waited for until it has been the same for `quiet`.
+/// A base is waited for until it has been the same for the shortest of the quiet periods of what is
+/// built on it. Images with a longer one are left out, and are found to be stale when it is over.
 ///
 /// What a base is now is asked of the registries, if an event does not say it and they are given.
 pub(crate) fn on(
@@ -26,12 +29,13 @@ pub(crate) fn on(
     records: &Records,
     registries: Option<OciClient>,
     freezes: &[Freeze],
-    quiet: Duration,
+    quiets: Quiets,
 ) -> EngineBuilder {
-    let handlers = Handlers { records: records.clone(), registries, freezes: freezes.into(), quiet };
+    let handlers = Handlers { records: records.clone(), registries, freezes: freezes.into(), quiets };
     builder
         .on_as::<ImagePushed, _>("image-pushed", handlers.clone())
         .on_as::<SourceChanged, _>("source-changed", handlers.clone())
+        .on_as::<FixAvailable, _>("fix-available", handlers.clone())
         .on_as::<RebuildRequested, _>("rebuild-requested", handlers)
 }
 
@@ -40,7 +44,7 @@ struct Handlers {
     records: Records,
     registries: Option<OciClient>,
     freezes: Arc<[Freeze]>,
-    quiet: Duration,
+    quiets: Quiets,
 }
 
 impl Handlers {
@@ -82,18 +86,30 @@ impl Handlers {
     ///
     /// # Errors
     /// The event has to wait.
-    async fn settled(&self, event: &ImagePushed, cx: &Context) -> Result<Option<String>> {
-        if self.quiet.is_zero() {
+    async fn settled(&self, event: &ImagePushed, graph: &ArtifactGraph, cx: &Context) -> Result<Option<String>> {
+        let quiet = self.periods(graph, event).map(|(_, period)| period).min().unwrap_or_default();
+        if quiet.is_zero() {
             return Ok(None);
         }
-        if since(cx.now(), cx.received().at) < self.quiet {
-            let text = format!("it waits until {} has been the same for {} s", event.image, self.quiet.as_secs_f64());
+        if since(cx.now(), cx.received().at) < quiet {
+            let text = format!("it waits until {} has been the same for {} s", event.image, quiet.as_secs_f64());
             return Err(Error::new(Remedy::NotNow, "the quiet period", text));
         }
         let Ok(image) = event.image.parse() else { return Ok(None) };
         let seen = last_seen(self.records.client(), &image).await?;
         let is_past = seen.is_some() && event.digest.is_some() && seen != event.digest;
         Ok(is_past.then(|| "it has changed again since then".to_owned()))
+    }
+
+    /// Returns the images that are built on what an event is about, with their quiet periods.
+    fn periods<'g>(
+        &self,
+        graph: &'g ArtifactGraph,
+        event: &ImagePushed,
+    ) -> impl Iterator<Item = (&'g ArtifactId, Duration)> {
+        let about = graph.canonical(&ArtifactId::new(event.image.as_str()));
+        let built = graph.artifacts().filter(move |artifact| artifact.buildable() && Some(&artifact.id) != about);
+        built.map(|artifact| (&artifact.id, self.quiets.period(&artifact.id)))
     }
 
     /// Returns the images that were published after they were built on this content of a parent: an
@@ -122,12 +138,12 @@ impl Handlers {
 #[async_trait]
 impl Handler<ImagePushed> for Handlers {
     async fn handle(&self, event: ImagePushed, cx: Context) -> HandlerResult {
-        if let Some(why) = self.settled(&event, &cx).await? {
+        let image = ArtifactId::new(event.image.as_str());
+        let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
+        if let Some(why) = self.settled(&event, &graph, &cx).await? {
             return Ok(Decision::Skip(why));
         }
         let digest = self.digest(&event).await?;
-        let image = ArtifactId::new(event.image);
-        let graph = cx.catalog().dependents(std::slice::from_ref(&image)).await?;
         let own = graph.get(&image).filter(|artifact| artifact.buildable());
         if let (Some(own), Some(digest)) = (own, &digest) {
             let record = self.records.of(&own.id).await?;
@@ -136,6 +152,11 @@ impl Handler<ImagePushed> for Handlers {
             }
         }
         let mut planner = self.planner(&graph, &cx).await?;
+        let passed = since(cx.now(), cx.received().at);
+        for (child, period) in self.periods(&graph, &event).filter(|(_, period)| *period > passed) {
+            let text = format!("it waits until {} has been the same for {} s", event.image, period.as_secs_f64());
+            planner = planner.exclude(child.clone(), Reason::new("quiet", text));
+        }
         for child in self.built_on(&graph, &image, digest.as_ref()).await? {
             let text = "it was built on exactly this content, from the same files".to_owned();
             planner = planner.exclude(child, Reason::new("built_on_it", text));
@@ -151,6 +172,22 @@ impl Handler<SourceChanged> for Handlers {
         // The revision is the one that the catalog knows: what is in the directory is built.
         let graph = cx.catalog().dependents(std::slice::from_ref(&id)).await?;
         Ok(Decision::Rebuild(self.planner(&graph, &cx).await?.rebuild(id).plan()?))
+    }
+}
+
+#[async_trait]
+impl Handler<FixAvailable> for Handlers {
+    async fn handle(&self, event: FixAvailable, cx: Context) -> HandlerResult {
+        let images: Vec<_> = event.images.into_iter().map(ArtifactId::new).collect();
+        if images.is_empty() {
+            return Ok(Decision::Skip(format!("{} names no image", event.advisory)));
+        }
+        let graph = cx.catalog().dependents(&images).await?;
+        let why = Reason::new("fix", format!("{} is fixed, and it contains what that is about", event.advisory));
+        let planner = images.into_iter().fold(self.planner(&graph, &cx).await?, |planner, image| {
+            planner.rebuild_as(image, RebuildReason::DirectlyAffected, why.clone())
+        });
+        Ok(Decision::Rebuild(planner.plan()?))
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct Record {
     /// What a later build made that has the same content, and so was not published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) same: Option<Digest>,
+    /// What is the same then, if not the whole content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) same_by: Option<String>,
     /// What the tag named before, the latest last.
     #[serde(default)]
     pub(crate) earlier: Vec<Digest>,
@@ -175,6 +178,7 @@ mod tests {
             commit: None,
             attempt: "1".to_owned(),
             same: None,
+            same_by: None,
             earlier: Vec::new(),
             rejected: Vec::new(),
         }

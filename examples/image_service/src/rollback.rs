@@ -54,6 +54,7 @@ pub(crate) async fn run(
         revision: None,
         commit: None,
         same: None,
+        same_by: None,
         earlier: Vec::new(),
         rejected: vec![bad.clone()],
     };

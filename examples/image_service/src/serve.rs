@@ -4,6 +4,7 @@ use crate::args::Start;
 use crate::entry::plain;
 use crate::hooks::Wakes;
 use crate::live::{LiveCatalog, Read};
+use crate::quiet::Quiets;
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
@@ -17,6 +18,7 @@ use freshmaker::engine::SystemClock;
 use freshmaker::rebuild::Limits;
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
 use freshmaker_web::axum::Router;
+use futures_util::future::join_all;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,12 +83,13 @@ impl Ready {
             .catalog("tree", Arc::new(live.clone()))
             .build_system(SYSTEM, Arc::new(builds))
             .verifier(SYSTEM, Arc::new(verifier))
-            .limit(SYSTEM, site.config.build.slots)
+            .limit(SYSTEM, site.config.build.slots())
             .limits(limits)
+            .retention(site.config.retention.retention())
             .tick(TICK)
             .shutdown_grace(GRACE);
-        let quiet = site.config.build.quiet.duration();
-        let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiet).build()?;
+        let quiets = Quiets::of(&site.config);
+        let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiets).build()?;
         let wakes = Wakes::default();
         let router = bound.as_ref().map(|bound| web::router(&site, bound, &engine, &wakes)).transpose()?;
         let watch = Watch {
@@ -140,19 +143,21 @@ async fn changed(site: &Site, bound: Option<&Bound>, reload: &mut Signal) -> Rea
     std::future::pending().await
 }
 
-/// Fetches the tree, if it is that of a repository. One that was fetched before will do for now.
+/// Fetches the trees that are those of repositories. One that was fetched before will do for now.
 async fn first_fetch(site: &Site) -> Result<()> {
-    let Some(checkouts) = site.checkouts() else { return Ok(()) };
-    match tokio::time::timeout(FETCH, checkouts.fetch()).await {
-        Ok(Ok(commit)) => {
-            tracing::info!(commit, "the tree was fetched");
-            Ok(())
+    let checkouts = site.checkouts();
+    let fetching = checkouts.iter().map(|checkouts| tokio::time::timeout(FETCH, checkouts.fetch()));
+    let mut failed = Ok(());
+    for (fetched, checkouts) in join_all(fetching).await.into_iter().zip(&checkouts) {
+        let url = checkouts.url();
+        match fetched {
+            Ok(Ok(commit)) => tracing::info!(url, commit, "the tree was fetched"),
+            Ok(Err(error)) => failed = Err(error),
+            Err(_) => failed = Err(format!("{url}: the tree was not fetched in time").into()),
         }
-        Ok(Err(error)) if site.catalog().is_err() => Err(error),
-        Err(_) if site.catalog().is_err() => Err("the tree was not fetched in time".into()),
-        // The watch says so, and tries again.
-        Ok(Err(_)) | Err(_) => Ok(()),
     }
+    // Else the watch says so, and tries again.
+    if site.catalog().is_err() { failed } else { Ok(()) }
 }
 
 /// Returns the build system, which runs this program for each build.

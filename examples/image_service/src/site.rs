@@ -1,8 +1,8 @@
 //! The service of a directory: its configuration, and the parts that are made of it.
 
 use crate::Result;
-use crate::config::Config;
-use crate::git::{self, Checkouts, Held};
+use crate::config::{Config, Tree};
+use crate::git::{self, Checkouts, Commits};
 use crate::records::Records;
 use freshmaker::backend::{Remedy, Storage};
 use freshmaker::client::Client;
@@ -11,6 +11,7 @@ use freshmaker_local::files::{FilesCatalog, FilesError, tree};
 use freshmaker_oci::OciClient;
 use freshmaker_sql::SqliteStorage;
 use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -86,23 +87,52 @@ impl Site {
         Ok(OciClient::new(self.config.oci())?)
     }
 
-    /// Returns the commits of the repository that has the tree; `None` if it is a directory.
-    pub(crate) fn checkouts(&self) -> Option<Checkouts> {
-        self.config.tree.git.clone().map(|git| Checkouts::new(git, &self.config.state))
+    /// Returns the commits of each repository that has a tree.
+    pub(crate) fn checkouts(&self) -> Vec<Checkouts> {
+        let places = self.config.trees.iter().filter_map(|tree| Some((&tree.checkout, tree.git.as_ref()?)));
+        let places: BTreeMap<_, _> = places.collect();
+        places.into_iter().map(|(place, git)| Checkouts::new(git.clone(), place.clone())).collect()
     }
 
-    /// Returns the same service with the tree of the current commit, which stays as long as it is
-    /// held; with the same tree, if that is a directory.
-    pub(crate) fn hold(mut self) -> Result<(Self, Option<Held>)> {
-        let held = self.checkouts().map(|checkouts| checkouts.hold()).transpose()?;
-        if let Some(held) = &held {
-            self.config.tree.path = held.path(&self.config.tree.path);
+    /// Returns the same service with the trees of the current commits, which stay as long as they
+    /// are held. A tree that is a directory stays as it is.
+    pub(crate) fn hold(mut self) -> Result<(Self, Commits)> {
+        let held = self.checkouts().iter().map(Checkouts::hold).collect::<Result<_>>()?;
+        let commits = Commits(held);
+        for tree in &mut self.config.trees {
+            tree.path = commits.path(&tree.path);
         }
-        Ok((self, held))
+        Ok((self, commits))
     }
 
-    /// Reads the tree as it is now.
+    /// Whether this is the path of a file that no one changes, because it is that of a commit.
+    pub(crate) fn is_of_commit(&self, path: &Path) -> bool {
+        self.config.trees.iter().any(|tree| tree.git.is_some() && path.starts_with(&tree.checkout))
+    }
+
+    /// Reads all trees as they are now.
     pub(crate) fn catalog(&self) -> Result<FilesCatalog> {
+        let mut all: Option<FilesCatalog> = None;
+        for tree in &self.config.trees {
+            let catalog = tree.catalog()?;
+            match &mut all {
+                None => all = Some(catalog),
+                Some(all) => all.merge(catalog),
+            }
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    /// Returns where Containerfiles are, and how their images are named. A manifest may name no
+    /// tree.
+    pub(crate) fn trees(&self) -> Result<Vec<(PathBuf, tree::Naming)>> {
+        let trees = self.config.trees.iter().map(Tree::named);
+        Ok(trees.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+impl Tree {
+    fn catalog(&self) -> Result<FilesCatalog> {
         let root = self.root()?;
         let manifest = root.join(MANIFEST);
         if manifest.is_file() {
@@ -111,9 +141,7 @@ impl Site {
         Ok(FilesCatalog::from_named_tree(root, &self.naming())?)
     }
 
-    /// Returns where the Containerfiles are, and how their images are named; `None` if a manifest
-    /// names no tree.
-    pub(crate) fn tree(&self) -> Result<Option<(PathBuf, tree::Naming)>> {
+    fn named(&self) -> Result<Option<(PathBuf, tree::Naming)>> {
         let root = self.root()?.to_owned();
         match manifest(&root)? {
             None => Ok(Some((root, self.naming()))),
@@ -124,10 +152,10 @@ impl Site {
     }
 
     fn root(&self) -> Result<&Path> {
-        let root = &self.config.tree.path;
+        let root = &self.path;
         match root.metadata() {
             Ok(_) => Ok(root),
-            Err(_) if self.config.tree.git.is_some() && !git::current(&self.config.state).exists() => {
+            Err(_) if self.git.is_some() && !git::current(&self.checkout).exists() => {
                 Err("the tree was not fetched yet; `image_service serve` does it".into())
             }
             Err(error) => Err(format!("{}: {error}", root.display()).into()),
@@ -135,7 +163,7 @@ impl Site {
     }
 
     fn naming(&self) -> tree::Naming {
-        tree::Naming { pattern: self.config.tree.image.clone(), ..tree::Naming::default() }
+        tree::Naming { pattern: self.image.clone(), ..tree::Naming::default() }
     }
 }
 

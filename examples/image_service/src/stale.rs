@@ -22,7 +22,7 @@ pub(crate) async fn run(options: &Stale) -> Result<(String, Outcome)> {
     // The directory of a service says how images are named and registries are reached.
     let site = options.tree.as_deref().filter(|tree| tree.join(FILE).is_file()).map(Site::open).transpose()?;
     let recipes = match &site {
-        Some(site) => site.tree()?.map(|(root, naming)| Recipes::scan(&root, &naming)).transpose()?,
+        Some(site) => Some(Recipes::of_trees(&site.trees()?)?),
         None => options.tree.as_deref().map(Recipes::read).transpose()?,
     };
     for problem in recipes.iter().flat_map(|recipes| &recipes.problems) {

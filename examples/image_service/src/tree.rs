@@ -8,7 +8,8 @@ use freshmaker::{ArtifactGraph, ArtifactId};
 use freshmaker_local::files::containerfile::{self, Usage};
 use freshmaker_local::files::tree::{self, Naming};
 use freshmaker_oci::staleness::{Parent, Role};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The Containerfile of an image.
@@ -21,7 +22,7 @@ pub(crate) struct Recipe {
 }
 
 /// The recipes of a tree, by image.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recipes {
     graph: ArtifactGraph,
     by_image: BTreeMap<String, Recipe>,
@@ -36,6 +37,13 @@ pub(crate) struct Recipes {
 /// Says what is wrong with the images of a cycle.
 pub(crate) fn from_each_other(cycle: &Cycle) -> String {
     format!("images are built from each other: {cycle}")
+}
+
+/// Returns the images of cycles, with what is wrong with them.
+fn in_cycles(graph: &ArtifactGraph) -> BTreeMap<ArtifactId, String> {
+    let cycles = graph.cycles();
+    let members = cycles.iter().flat_map(|cycle| cycle.members().iter().map(move |member| (member, cycle)));
+    members.map(|(member, cycle)| (member.clone(), from_each_other(cycle))).collect()
 }
 
 impl Recipes {
@@ -53,6 +61,36 @@ impl Recipes {
         Self::scan(&root, &naming)
     }
 
+    /// Reads several trees. Of an image that two of them build, the first counts.
+    pub(crate) fn of_trees(trees: &[(PathBuf, Naming)]) -> Result<Self> {
+        let mut all = Self::default();
+        for (root, naming) in trees {
+            let next = Self::scan(root, naming)?;
+            all.graph.merge(&next.graph);
+            for (image, recipe) in next.by_image {
+                match all.by_image.entry(image) {
+                    Entry::Vacant(entry) => drop(entry.insert(recipe)),
+                    Entry::Occupied(entry) => {
+                        let (image, first, file) = (entry.key(), entry.get().file.display(), recipe.file.display());
+                        all.problems
+                            .push(format!("{file}: {image} is already built by {first}; this file is left out"));
+                    }
+                }
+            }
+            all.left_out.extend(next.left_out);
+            all.problems.extend(next.problems);
+        }
+        let Self { by_image, left_out, .. } = &mut all;
+        left_out.retain(|image, _| !by_image.contains_key(image.as_str()));
+        // Images of two trees can be built from each other as well.
+        all.in_cycles = in_cycles(&all.graph);
+        let known: BTreeSet<_> = all.problems.iter().cloned().collect();
+        all.problems.extend(
+            all.in_cycles.values().collect::<BTreeSet<_>>().into_iter().filter(|it| !known.contains(*it)).cloned(),
+        );
+        Ok(all)
+    }
+
     /// Reads a tree whose images have these names.
     pub(crate) fn scan(root: &Path, naming: &Naming) -> Result<Self> {
         let tree = tree::scan(root, naming).map_err(|error| format!("{}: {error}", root.display()))?;
@@ -63,12 +101,8 @@ impl Recipes {
         }
         let mut problems: Vec<_> = tree.problems.iter().map(ToString::to_string).collect();
         let left_out = tree.left_out.iter().map(|(image, problem)| (image.clone(), problem.to_string())).collect();
-        let mut in_cycles = BTreeMap::new();
-        for cycle in tree.graph.cycles() {
-            let text = from_each_other(&cycle);
-            in_cycles.extend(cycle.members().iter().map(|member| (member.clone(), text.clone())));
-            problems.push(text);
-        }
+        let in_cycles = in_cycles(&tree.graph);
+        problems.extend(in_cycles.values().collect::<BTreeSet<_>>().into_iter().cloned());
         Ok(Self { graph: tree.graph, by_image, left_out, in_cycles, problems })
     }
 
@@ -128,7 +162,7 @@ fn recipe(file: &Path, graph: &ArtifactGraph) -> Result<Recipe> {
         parents.iter().filter(|parent| parent.role == Role::Base).map(|base| base.image.clone()).collect();
     // One build uses one content for one name: evidence about the base is evidence about both.
     parents.retain(|parent| parent.role == Role::Base || !bases.contains(&parent.image));
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     parents.retain(|parent| seen.insert((parent.image.clone(), parent.role)));
     let problems = read.problems.iter().map(|problem| format!("{place}:{}: {}", problem.line, problem.text)).collect();
     Ok(Recipe { file: file.to_owned(), parents, problems })

@@ -8,7 +8,7 @@ use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{Error, Made, Remedy, Result, Verifier};
 use freshmaker::rebuild::Verification;
 use freshmaker_oci::staleness::Layers;
-use freshmaker_oci::{OciClient, Snapshot};
+use freshmaker_oci::{Image, OciClient, Snapshot};
 use std::sync::Arc;
 
 /// Returns the name of content in the repository of an image.
@@ -32,6 +32,15 @@ impl Platforms {
             [only] => Ok(only.clone()),
             several => Ok(Digest::of_parts(several.iter().map(|content| content.as_str().as_bytes()))),
         }
+    }
+
+    /// Returns an image for each platform.
+    pub(crate) async fn images(&self, image: &ImageReference) -> Result<Vec<Image>> {
+        let mut images = Vec::new();
+        for snapshot in &self.0 {
+            images.push(snapshot.image(image).await?);
+        }
+        Ok(images)
     }
 
     /// Checks that an image is there for each platform, and begins with all layers of its base.
@@ -107,7 +116,9 @@ impl RegistryVerifier {
         let base = made.request.parents.iter().find(|parent| parent.kinds.contains(&EdgeKind::ParentImage));
         let base = base.and_then(|base| Some((base.id.as_str().parse().ok()?, record.parents.get(base.id.as_str())?)));
         let base = base.as_ref().map(|(base, digest): &(ImageReference, &Digest)| (base, *digest));
-        match self.site.platforms()?.built_on(image, &record.digest, base).await {
+        // What has the same files as before may have other layers: those of its base.
+        let built = record.same.as_ref().unwrap_or(&record.digest);
+        match self.site.platforms()?.built_on(image, built, base).await {
             Ok(()) => Ok(Verification::Passed(None)),
             Err(error) if error.remedy == Remedy::Rejected => Ok(Verification::Failed(error.text)),
             Err(error) => Err(error),

@@ -6,26 +6,32 @@ use crate::ask::open_builds;
 use crate::condition::{Condition, Look, Standing};
 use crate::config::Mend;
 use crate::entry::plain;
+use crate::fix::FixAvailable;
 use crate::git::Checkouts;
 use crate::hooks::Wakes;
 use crate::live::{LiveCatalog, Read};
+use crate::machine::Memory;
+use crate::quiet::Quiets;
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
 use crate::tree::Recipes;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend::{Clock, Document, NewDocument, Remedy};
+use freshmaker::backend::{Clock, Document, EventFilter, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
-use freshmaker::handler::{RebuildRequested, SourceChanged};
+use freshmaker::event::Event;
+use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
+use freshmaker::time::{earlier, since};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::{Poller, Round, last_seen};
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, join_all, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +45,7 @@ const MEND: &str = "image-mend";
 /// How many images can be missing or stale at once.
 const MENDS_MAX: u32 = 10_000;
 /// Who asks for what nobody else has asked for, and who pauses when there is no space.
-const SELF: &str = "image_service";
+pub(crate) const SELF: &str = "image_service";
 /// The shortest pause between two looks, whatever is configured.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 
@@ -97,7 +103,7 @@ impl Watch {
     /// Asks the registries, each in rounds of its own, so that none waits for another one; and
     /// looks at all images when they have answered, or have had the time of a round to.
     async fn registries(&self) {
-        let (last, frozen) = (Cell::new(None), RefCell::new(BTreeSet::new()));
+        let (last, waiting) = (Cell::new(None), RefCell::new(BTreeSet::new()));
         let (mut work, mut asked) = (FuturesUnordered::new(), BTreeSet::new());
         let mut is_looking = false;
         loop {
@@ -113,7 +119,7 @@ impl Watch {
             loop {
                 if asked.is_empty() && !has_looked {
                     (has_looked, is_looking) = (true, true);
-                    work.push(async { self.look(&last, &frozen).await }.boxed_local());
+                    work.push(async { self.look(&last, &waiting).await }.boxed_local());
                 }
                 if work.is_empty() {
                     pause.as_mut().await;
@@ -130,15 +136,21 @@ impl Watch {
             }
             if !has_looked && !is_looking {
                 is_looking = true;
-                work.push(async { self.look(&last, &frozen).await }.boxed_local());
+                work.push(async { self.look(&last, &waiting).await }.boxed_local());
             }
         }
     }
 
     /// Looks at what follows from the time, and at all images if it is time to.
-    async fn look(&self, last: &Cell<Option<Duration>>, frozen: &RefCell<BTreeSet<ArtifactId>>) -> Step {
-        let still = self.frozen();
-        let thawed: Vec<_> = frozen.replace(still.clone()).difference(&still).cloned().collect();
+    async fn look(&self, last: &Cell<Option<Duration>>, waiting: &RefCell<BTreeSet<ArtifactId>>) -> Step {
+        let still = match self.waiting().await {
+            Ok(still) => still,
+            Err(error) => {
+                tracing::warn!(%error, "which images have to wait is not known");
+                return Step::Looked;
+            }
+        };
+        let thawed: Vec<_> = waiting.replace(still.clone()).difference(&still).cloned().collect();
         if !thawed.is_empty() {
             // What has changed meanwhile is stale, whatever was tried before.
             self.is_due.store(true, Ordering::Relaxed);
@@ -146,13 +158,18 @@ impl Watch {
                 tracing::warn!(%error, "what was tried before a freeze is not forgotten");
             }
         }
-        if let Err(error) = self.guard_space().await {
+        if (!thawed.is_empty() || last.get().is_none())
+            && let Err(error) = self.fix_thawed().await
+        {
+            tracing::warn!(%error, "the fixes that a freeze held up are not known");
+        }
+        if let Err(error) = self.guard_machine().await {
             tracing::warn!(%error, "the free space is not known");
         }
         let now = self.clock.elapsed();
         let is_time = last.get().is_none_or(|last| now >= last + self.site.config.start.interval.duration());
         if is_time || self.is_due.load(Ordering::Relaxed) {
-            match self.mend().await {
+            match self.mend(&still).await {
                 Ok(true) => last.set(Some(now)),
                 // Messages are under way, and may mend what is wrong.
                 Ok(false) => {}
@@ -210,26 +227,84 @@ impl Watch {
         images.filter(|image| self.site.config.freeze.iter().any(|freeze| freeze.holds(image, now))).cloned().collect()
     }
 
+    /// Returns the images of the tree that are not to be rebuilt now without being asked for: those
+    /// that are frozen, and those whose bases have changed within their quiet period.
+    async fn waiting(&self) -> freshmaker::backend::Result<BTreeSet<ArtifactId>> {
+        let mut waiting = self.frozen();
+        let (quiets, now) = (Quiets::of(&self.site.config), self.clock.now());
+        let Some(longest) = quiets.longest_of_groups() else { return Ok(waiting) };
+        let mut changed = BTreeMap::new();
+        let kinds = vec![ImagePushed::KIND.to_owned()];
+        let filter = EventFilter { kinds, created_from: Some(earlier(now, longest)), ..EventFilter::default() };
+        let page = |paging| self.client().events(filter.clone(), paging);
+        // The newest are the first.
+        for event in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items {
+            changed.entry(event.envelope.search_key.to_string()).or_insert(event.created_at);
+        }
+        let read = self.live.current();
+        let graph = read.files.graph();
+        for (image, at) in changed {
+            // The tree may not use it any more.
+            let Some(image) = read.files.canonical(&ArtifactId::new(image)) else { continue };
+            let dependents = graph.dependents(std::slice::from_ref(image)).into_iter().filter(|built| built != image);
+            waiting.extend(dependents.filter(|built| quiets.period(built) > since(now, at)));
+        }
+        Ok(waiting)
+    }
+
+    /// Asks again for the fixes that a freeze has held up, of images that are not frozen any more:
+    /// no look at the image would find out that it lacks one.
+    async fn fix_thawed(&self) -> Result<()> {
+        let (frozen, read) = (self.frozen(), self.live.current());
+        let kinds = vec![FixAvailable::KIND.to_owned()];
+        let filter = EventFilter { kinds, ..EventFilter::default() };
+        for event in self.client().events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items {
+            let Some(plan) = self.client().plan(event.id).await? else { continue };
+            let Ok(fix) = event.envelope.open::<FixAvailable>() else { continue };
+            for image in &fix.images {
+                let Some(id) = read.files.canonical(&ArtifactId::new(image.as_str())) else { continue };
+                let is_held_up = plan.excluded(id).is_some_and(|reason| reason.code == "frozen");
+                if is_held_up && !frozen.contains(id) {
+                    let again = FixAvailable { images: vec![image.clone()], ..fix.clone() };
+                    // Once for each event: what is stored already is not stored again.
+                    self.client().send_as(format!("thawed/{}/{image}", event.id), &again).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn round(&self, images: BTreeSet<ImageReference>) -> freshmaker::backend::Result<Round> {
         let poller = Poller::new(self.registries.clone(), self.client().clone(), images, self.site.config.poll.clone());
         poller.with_clock(Arc::clone(&self.clock), fastrand::Rng::new()).round().await
     }
 
-    /// Pauses the builds while there is too little space, and ends the pause that it made.
-    async fn guard_space(&self) -> Result<()> {
-        let free = rustix::fs::statvfs(&self.site.config.state)?;
-        let free_mib = free.f_bavail.saturating_mul(free.f_frsize) >> 20;
-        let wanted = self.site.config.build.free_mib;
+    /// Returns what there is too little of for another build, as a sentence.
+    fn shortage(&self) -> Result<Option<String>> {
+        let (state, build) = (&self.site.config.state, &self.site.config.build);
+        let free = rustix::fs::statvfs(state)?;
+        let (free_mib, wanted) = (free.f_bavail.saturating_mul(free.f_frsize) >> 20, build.free_mib);
+        if free_mib < wanted {
+            let state = state.display();
+            return Ok(Some(format!("only {free_mib} MiB are free in {state}, and {wanted} are wanted")));
+        }
+        let wanted = build.free_memory_mib;
+        let memory = Memory::now().map(|memory| memory.available).filter(|available| *available < wanted);
+        Ok(memory.map(|memory| format!("only {memory} MiB of memory are available, and {wanted} are wanted")))
+    }
+
+    /// Pauses the builds while there is too little space or memory, and ends the pause that it
+    /// made.
+    async fn guard_machine(&self) -> Result<()> {
+        let shortage = self.shortage()?;
         let pauses = self.client().pauses().await?;
         let paused = pauses.iter().find(|pause| pause.system == SYSTEM);
-        match paused {
-            None if free_mib < wanted => {
-                let state = self.site.config.state.display();
-                let reason = format!("only {free_mib} MiB are free in {state}, and {wanted} are wanted");
+        match (paused, shortage) {
+            (None, Some(reason)) => {
                 tracing::warn!(reason, "no builds are started");
                 self.client().pause(SYSTEM, &reason, SELF).await?;
             }
-            Some(pause) if pause.by == SELF && free_mib >= wanted => self.client().resume(SYSTEM).await?,
+            (Some(pause), None) if pause.by == SELF => self.client().resume(SYSTEM).await?,
             _ => {}
         }
         Ok(())
@@ -237,16 +312,15 @@ impl Watch {
 
     /// Asks for what is missing or stale although nothing has happened; returns whether it could
     /// look.
-    async fn mend(&self) -> Result<bool> {
+    async fn mend(&self, waiting: &BTreeSet<ArtifactId>) -> Result<bool> {
         if self.client().overview().await?.messages_waiting != 0 {
             return Ok(false);
         }
         self.is_due.store(false, Ordering::Relaxed);
         // Before the look: what ends meanwhile may mend what is seen.
         let mut open = open_builds(self.client()).await?;
-        let Some((root, naming)) = self.site.tree()? else { return Ok(true) };
-        let recipes =
-            tokio::task::spawn_blocking(move || Recipes::scan(&root, &naming).map_err(|error| error.to_string()));
+        let trees = self.site.trees()?;
+        let recipes = tokio::task::spawn_blocking(move || Recipes::of_trees(&trees).map_err(|error| error.to_string()));
         let recipes = recipes.await??;
         let (read, snapshot) = (self.live.current(), self.registries.snapshot());
         let revisions = &read.revisions;
@@ -254,7 +328,7 @@ impl Watch {
         let conditions = look.all().await;
         // What was planned during the look was seen as it was before.
         open.extend(open_builds(self.client()).await?);
-        let (held, frozen) = (self.records.holds().await?, self.frozen());
+        let held = self.records.holds().await?;
         let start = &self.site.config.start;
         let wrong: Vec<&Condition> = conditions
             .iter()
@@ -264,7 +338,7 @@ impl Watch {
                 _ => false,
             })
             .filter(|condition| !held.contains_key(condition.image.as_str()))
-            .filter(|condition| !frozen.contains(&condition.image))
+            .filter(|condition| !waiting.contains(&condition.image))
             .collect();
         self.tell_unknown(&conditions, &recipes);
         self.forget_right(&wrong).await?;
@@ -354,11 +428,12 @@ impl Watch {
     async fn tree(&self) {
         let mut sources = Sources::default();
         let mut unsettled = BTreeMap::new();
-        let mut fetches = Fetches::default();
+        let mut repositories: Vec<_> =
+            self.site.checkouts().into_iter().map(|checkouts| (checkouts, Fetches::default())).collect();
+        let interval = self.site.config.trees.iter().map(|tree| tree.interval.duration()).min();
+        let interval = interval.unwrap_or_default().max(PAUSE_MIN);
         loop {
-            if let Some(checkouts) = self.site.checkouts() {
-                self.fetch_commit(&checkouts, &mut fetches).await;
-            }
+            join_all(repositories.iter_mut().map(|(checkouts, fetches)| self.fetch_commit(checkouts, fetches))).await;
             let site = Arc::clone(&self.site);
             let reading = tokio::task::spawn_blocking(move || {
                 let read = sources.read(&site).map_err(|error| error.to_string());
@@ -385,10 +460,10 @@ impl Watch {
                     Sources::default()
                 }
             };
-            let pause = self.clock.sleep(self.site.config.tree.interval.duration().max(PAUSE_MIN));
+            let pause = self.clock.sleep(interval);
             if let Either::Right(_) = select(pause, pin!(self.wakes.tree.notified())).await {
-                fetches.next = None;
-                self.fetch().await;
+                repositories.iter_mut().for_each(|(_, fetches)| fetches.next = None);
+                join_all(self.site.config.trees.iter().map(|tree| self.fetch(&tree.path))).await;
             }
         }
     }
@@ -412,19 +487,19 @@ impl Watch {
             Either::Left((fetched, _)) => fetched.map_err(|error| error.to_string()),
             Either::Right(_) => Err("it was not fetched in time".to_owned()),
         };
-        let interval = self.site.config.tree.git.as_ref().map_or(FETCH, |git| git.interval.duration());
-        fetches.next = Some(self.clock.elapsed() + interval.max(PAUSE_MIN));
+        fetches.next = Some(self.clock.elapsed() + checkouts.interval().max(PAUSE_MIN));
+        let url = checkouts.url();
         match fetched {
             Ok(commit) => {
                 if let Some(commit) = commit {
-                    tracing::info!(commit, "the tree was fetched");
+                    tracing::info!(url, commit, "the tree was fetched");
                 } else if fetches.error.is_some() {
-                    tracing::info!("the tree can be fetched again");
+                    tracing::info!(url, "the tree can be fetched again");
                 }
                 fetches.error = None;
             }
             Err(error) if fetches.error.as_ref() != Some(&error) => {
-                tracing::warn!(error, "the tree cannot be fetched; the last commit counts");
+                tracing::warn!(url, error, "the tree cannot be fetched; the last commit counts");
                 fetches.error = Some(error);
             }
             Err(_) => {}
@@ -432,10 +507,10 @@ impl Watch {
     }
 
     /// Runs what brings the tree up to date. If that fails, the tree stays as it is.
-    async fn fetch(&self) {
+    async fn fetch(&self, tree: &Path) {
         let Some((program, arguments)) = self.site.config.hooks.fetch.split_first() else { return };
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).current_dir(&self.site.config.tree.path).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).current_dir(tree).stdin(Stdio::null()).kill_on_drop(true);
         match select(pin!(command.output()), self.clock.sleep(FETCH)).await {
             Either::Left((Ok(output), _)) if output.status.success() => tracing::info!("the tree was fetched"),
             Either::Left((Ok(output), _)) => {
@@ -466,7 +541,8 @@ impl Watch {
                 continue;
             }
             // The files of a commit do not change.
-            let is_whole = self.site.config.tree.git.is_some();
+            let source = read.files.graph().get(image).and_then(|artifact| artifact.source.as_ref());
+            let is_whole = source.is_some_and(|source| self.site.is_of_commit(Path::new(&source.location)));
             if unsettled.insert(image.clone(), revision.clone()).as_ref() != Some(revision) && !is_whole {
                 continue;
             }

@@ -1,8 +1,8 @@
-//! The REST interface beside the engine, if the configuration has one.
+//! The REST interface and the pages beside the engine, if the configuration has one.
 
 use crate::Result;
 use crate::hooks::{self, Wakes};
-use crate::site::Site;
+use crate::site::{SYSTEM, Site};
 use freshmaker::Engine;
 use freshmaker_web::axum::Router;
 use freshmaker_web::{Config, Web};
@@ -26,6 +26,10 @@ pub(crate) fn config(site: &Site) -> Result<Option<(SocketAddr, Config)>> {
     let listen = given.listen.ok_or("web: `listen` is missing")?;
     let mut config = Config::default();
     (config.authentication, config.access, config.limits) = (given.authentication, given.access, given.limits);
+    config.page = given.page.map(|mut page| {
+        page.limits.entry(SYSTEM.to_owned()).or_insert(site.config.build.slots());
+        page
+    });
     config.check(listen).map_err(|error| format!("web: {error}"))?;
     Ok(Some((listen, config)))
 }
@@ -63,6 +67,10 @@ pub(crate) async fn run(
         return Ok(engine.run_until(shutdown).await?);
     };
     let listener = tokio::net::TcpListener::from_std(bound.listener.try_clone()?)?;
-    tracing::info!(address = %listener.local_addr()?, "serves REST");
+    let address = listener.local_addr()?;
+    match bound.config.page {
+        Some(_) => tracing::info!(%address, "serves REST and pages"),
+        None => tracing::info!(%address, "serves REST"),
+    }
     Ok(freshmaker_web::serve_with_engine(engine, listener, router, shutdown).await?)
 }

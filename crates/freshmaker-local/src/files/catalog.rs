@@ -2,10 +2,10 @@ use super::Problem;
 use super::manifest::Manifest;
 use super::tree::{self, Naming, PassedOver};
 use async_trait::async_trait;
-use freshmaker::artifact::ArtifactId;
 use freshmaker::artifact::ImageReference;
+use freshmaker::artifact::{Artifact, ArtifactId};
 use freshmaker::backend::{Catalog, CatalogAnswer, Result};
-use freshmaker::graph::ArtifactGraph;
+use freshmaker::graph::{ArtifactGraph, EdgeKinds};
 use freshmaker::policy::Policy;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -122,6 +122,57 @@ impl FilesCatalog {
     #[must_use]
     pub fn from_graph(graph: ArtifactGraph) -> Self {
         Self { graph, ..Self::default() }
+    }
+
+    /// Adds what another catalog knows, such as that of another tree. Of an image that both build,
+    /// the recipe of this one counts, and the other is a problem. The policy stays as it is.
+    ///
+    /// Short names and aliases have their meaning within a tree: by its whole name, a file means an
+    /// image of another tree.
+    ///
+    /// ```
+    /// use freshmaker_local::files::FilesCatalog;
+    /// use freshmaker_local::files::tree::Naming;
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// let named = |name: &str, from: &str| {
+    ///     let tree = root.path().join(name);
+    ///     std::fs::create_dir(&tree)?;
+    ///     std::fs::write(tree.join("Containerfile"), format!("FROM {from}\n"))?;
+    ///     let pattern = Some("registry.example.org/{name}".to_owned());
+    ///     FilesCatalog::from_named_tree(&tree, &Naming { pattern, ..Naming::default() }).map_err(std::io::Error::other)
+    /// };
+    /// let mut catalog = named("base", "debian:12")?;
+    /// catalog.merge(named("app", "registry.example.org/base")?);
+    /// let affected = catalog.graph().affected_by(&["docker.io/library/debian:12".into()]);
+    /// assert!(affected.get(&"registry.example.org/app:latest".into()).is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn merge(&mut self, mut other: Self) {
+        let place = |artifact: &Artifact| {
+            let source = artifact.source.as_ref();
+            source.map_or_else(|| artifact.id.to_string(), |source| source.location.clone())
+        };
+        let theirs: Vec<_> = other.graph.artifacts().filter(|artifact| artifact.buildable()).cloned().collect();
+        for theirs in theirs {
+            let Some(ours) = self.graph.get(&theirs.id).filter(|ours| ours.buildable()) else { continue };
+            let text = format!("{} is already built by {}; this recipe is left out", ours.id, place(ours));
+            self.problems.push(Problem { path: place(&theirs).into(), line: None, text });
+            let parents: Vec<_> =
+                other.graph.parents(&theirs.id).into_iter().map(|(parent, _)| parent.clone()).collect();
+            for parent in parents {
+                // Both are in the graph.
+                let _ = other.graph.forget(&theirs.id, &parent, EdgeKinds::ALL);
+            }
+            other.graph.insert(Artifact::new(theirs.id, theirs.kind));
+        }
+        self.graph.merge(&other.graph);
+        self.problems.append(&mut other.problems);
+        self.remarks.append(&mut other.remarks);
+        self.passed_over.extend(other.passed_over);
+        let graph = &self.graph;
+        other.left_out.retain(|image, _| !graph.get(image).is_some_and(Artifact::buildable));
+        self.left_out.append(&mut other.left_out);
     }
 
     /// Returns what was left out when the files were read.

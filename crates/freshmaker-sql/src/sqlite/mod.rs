@@ -45,6 +45,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 type Connection = SqliteConnection;
 type Db = Sqlite;
@@ -60,6 +61,11 @@ const PARTITIONS: u16 = 1;
 
 const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                         PRAGMA foreign_keys = ON;";
+
+/// How often a file is opened that another program is just making, and the pause in between: as
+/// long as SQLite waits for everything else.
+const BUSY_TRIES: u32 = 500;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Storage in one SQLite file, for one engine process.
 ///
@@ -346,8 +352,20 @@ fn connect(path: Option<&Path>) -> Result<SqliteConnection> {
         Some(path) => path.to_str().ok_or_else(|| Error::new(Remedy::Unsupported, &place, "the path is not UTF-8"))?,
     };
     let mut connection = SqliteConnection::establish(text).map_err(|error| unavailable(&place, error))?;
-    connection.batch_execute(SETTINGS).map_err(|error| unavailable(&place, error))?;
-    Ok(connection)
+    // While another program changes the mode of a new file, SQLite refuses at once, whatever the
+    // time is for which it is to wait.
+    let mut tries = 0..BUSY_TRIES;
+    loop {
+        match connection.batch_execute(SETTINGS) {
+            Err(error) if is_locked(&error) && tries.next().is_some() => std::thread::sleep(BUSY_PAUSE),
+            Err(error) => return Err(unavailable(&place, error)),
+            Ok(()) => return Ok(connection),
+        }
+    }
+}
+
+fn is_locked(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, why) if why.message().contains("is locked"))
 }
 
 /// An error on its way out of a transaction, which is taken back.

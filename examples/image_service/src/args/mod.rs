@@ -54,7 +54,7 @@ pub(crate) enum Act {
     CheckConfig { online: bool },
     CheckState,
     Plan { images: Vec<String>, format: Format },
-    Send { images: Vec<String>, alone: bool, digest: Option<Digest>, by: String },
+    Send { images: Vec<String>, what: Sent, by: String },
     Status { watch: bool },
     Show { event: Option<EventId> },
     Why { image: String },
@@ -72,6 +72,17 @@ pub(crate) enum Act {
     Backup { file: PathBuf },
     Restore { file: PathBuf },
     Token { name: String, by: String },
+}
+
+/// What is said of images.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// They have changed, or are to be rebuilt; what a base is now is asked if it is not known.
+    Changed { digest: Option<Digest> },
+    /// They are to be rebuilt, without what is built on them.
+    Alone,
+    /// They contain what this advisory is about.
+    Fix { advisory: String },
 }
 
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
@@ -112,8 +123,8 @@ fn command(mut given: Given) -> Result<Command, String> {
         "check-state" => Act::CheckState,
         "plan" => Act::Plan { format: format(&mut given, directory.json)?, images: given.words },
         "send" => {
-            let digest = given.value("--digest").map(|text| digest(&text)).transpose()?;
-            Act::Send { digest, alone: given.flag("--alone"), images: given.words, by }
+            let what = sent(&mut given)?;
+            Act::Send { what, images: given.words, by }
         }
         "status" => Act::Status { watch: given.flag("--watch") },
         "show" => Act::Show { event: given.words.first().map(|word| event(word)).transpose()? },
@@ -162,6 +173,16 @@ fn format(given: &mut Given, json: bool) -> Result<Format, String> {
     }
 }
 
+fn sent(given: &mut Given) -> Result<Sent, String> {
+    let digest = given.value("--digest").map(|text| digest(&text)).transpose()?;
+    match (given.value("--fix"), given.flag("--alone"), digest) {
+        (None, false, digest) => Ok(Sent::Changed { digest }),
+        (None, true, None) => Ok(Sent::Alone),
+        (Some(advisory), false, None) => Ok(Sent::Fix { advisory }),
+        _ => Err("--alone, --digest and --fix exclude each other".to_owned()),
+    }
+}
+
 fn event(text: &str) -> Result<EventId, String> {
     text.parse().map(EventId).map_err(|_| format!("an event is a number, not {text:?}; `show` lists them"))
 }
@@ -207,6 +228,10 @@ mod tests {
             panic!()
         };
         assert!(start.plain_http && start.registry.as_deref() == Some("localhost:5000"));
+        let Command::Of(_, Act::Send { images, what, .. }) = read("send app --fix CVE-2026-1").unwrap() else {
+            panic!()
+        };
+        assert_eq!((images.len(), what), (1, Sent::Fix { advisory: "CVE-2026-1".to_owned() }));
         let Command::Of(_, Act::Logs { follow, .. }) = read("logs -f app").unwrap() else { panic!() };
         assert!(follow);
     }
@@ -223,6 +248,7 @@ mod tests {
             ("status --dir", "--dir needs a value"),
             ("status --json --json", "--json is given twice"),
             ("plan a --json --format svg", "say the same twice"),
+            ("send a --alone --fix CVE-2026-1", "exclude each other"),
             ("rollback app --to x", "is not a digest"),
             ("completions tcsh", "bash, zsh and fish"),
         ] {

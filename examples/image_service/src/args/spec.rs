@@ -3,7 +3,7 @@
 
 use crate::commands::{ANY, Flag, Spec, Table, flag, spec};
 
-const FLAGS: [Flag; 15] = [
+const FLAGS: [Flag; 16] = [
     flag("--dir", "DIR", "the directory of the service; the current one if not given"),
     flag("--json", "", "write JSON"),
     flag("--registry", "HOST[/PATH]", "where images are pushed to; needed if DIR has no image_service.toml yet"),
@@ -12,6 +12,7 @@ const FLAGS: [Flag; 15] = [
     flag("--format", "FORMAT", "text, json, dot (Graphviz), mermaid or svg"),
     flag("--digest", "DIGEST", "what the image is now; asked of its registry if not given"),
     flag("--alone", "", "do not rebuild what is built on the images"),
+    flag("--fix", "ADVISORY", "the images contain what this advisory (such as CVE-2026-1234) fixes"),
     flag("--watch", "", "show it again when something changes, until interrupted"),
     flag("--follow", "", "(-f) go on until the build has ended"),
     flag("--all", "", "do everything again, and not only what failed"),
@@ -27,7 +28,14 @@ pub(super) const COMMANDS: [Spec; 24] = [
     spec("check-config", "", 0, 0, &["--online"], "read everything, and say what cannot work"),
     spec("check-state", "", 0, 0, &[], "compare all that is stored with itself, also while the service runs"),
     spec("plan", "IMAGE…", 1, ANY, &["--format"], "what would be rebuilt if these had changed; nothing is done"),
-    spec("send", "IMAGE…", 1, ANY, &["--digest", "--alone", "--by"], "say that a base has changed, or rebuild images"),
+    spec(
+        "send",
+        "IMAGE…",
+        1,
+        ANY,
+        &["--digest", "--alone", "--fix", "--by"],
+        "say that a base has changed, or rebuild images",
+    ),
     spec("status", "", 0, 0, &["--watch"], "the state of all images, and of the service"),
     spec("show", "[EVENT]", 0, 1, &[], "the latest events; or one of them, with its plan and its builds"),
     spec("why", "IMAGE", 1, 1, &[], "why an image was rebuilt, was not, or waits"),

@@ -2,20 +2,28 @@
 //! tag, look at the result, test, sign, attest, and move the tag last.
 
 mod command;
+mod contents;
 mod job;
 mod recipe;
+mod same;
+mod tar;
 
+use crate::fix::FixAvailable;
 use crate::records::{Record, Records};
 use crate::site::Site;
 use crate::sources::{self, Moment};
-use crate::verify::at;
+use crate::verify::{Platforms, at};
+use crate::watch::SELF;
 use command::{Command, Environment};
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker::backend::{self, BuildRequest, Clock};
 use freshmaker::engine::SystemClock;
+use freshmaker::event::Event;
+use freshmaker::handler::ImagePushed;
 use freshmaker_oci::staleness::Role;
 use freshmaker_oci::{OciClient, poll};
 use recipe::Recipe;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -80,14 +88,18 @@ pub(crate) async fn run() -> Result<()> {
         .parse()
         .map_err(|error| Failure::lasting(format!("{}: {error}", request.artifact)))?;
     let registries = site.registries().map_err(Failure::lasting)?;
-    let (site, held) = site.hold().map_err(Failure::temporary)?;
-    if let Some(held) = &held {
+    let (site, commits) = site.hold().map_err(Failure::temporary)?;
+    let held = request.source.as_ref().and_then(|source| commits.of(Path::new(&source.location)));
+    if let Some(held) = held {
         say(format_args!("commit {}", held.commit));
     }
-    let recipe = Recipe::of(&request, &site, held.as_ref(), &registries, &attempt).await?;
+    let recipe = Recipe::of(&request, &site, held, &registries, &attempt).await?;
     let records = site.records().await.map_err(Failure::temporary)?;
-    let commit = held.as_ref().map(|held| held.commit.clone());
-    let causes = causes(&records, &request).await?;
+    let commit = held.map(|held| held.commit.clone());
+    let causes = Causes::of(&records, &request).await?;
+    for advisory in &causes.advisories {
+        say(format_args!("{advisory} is to be fixed: nothing may come from a cache"));
+    }
     let step = Step { causes, site, registries, records, request, image, recipe, commit, attempt };
     let digest = step.make().await?;
     step.report(&digest)
@@ -98,26 +110,47 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|error| Failure::lasting(format!("{name}: {error}; only the engine runs this command")))
 }
 
-/// Returns why the image is built, as JSON: the events that want it, and what of each of them.
-async fn causes(records: &Records, request: &BuildRequest) -> Result<String> {
-    let client = records.client();
-    let mut causes = Vec::new();
-    let links = client.links(vec![request.build]).await?;
-    for cause in links.causes.into_iter().filter(|cause| cause.live).take(CAUSES_MAX) {
-        let event = match client.event(cause.event).await {
-            Err(error) if error.remedy == backend::Remedy::NotFound => continue,
-            event => event?,
-        };
-        let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
-        let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
-        causes.push(serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because }));
+/// Why an image is built.
+struct Causes {
+    /// The events that want it, and what of each of them, as JSON. Those that demand a fix are the
+    /// first.
+    text: String,
+    /// The advisories whose fixes are demanded.
+    advisories: BTreeSet<String>,
+    /// Whether bases have changed, or were found to have changed, and nothing else is a cause.
+    are_bases: bool,
+}
+
+impl Causes {
+    async fn of(records: &Records, request: &BuildRequest) -> Result<Self> {
+        let client = records.client();
+        let (mut fixes, mut others, mut advisories) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut are_bases = true;
+        let links = client.links(vec![request.build]).await?;
+        for cause in links.causes.into_iter().filter(|cause| cause.live) {
+            let event = match client.event(cause.event).await {
+                Err(error) if error.remedy == backend::Remedy::NotFound => continue,
+                event => event?,
+            };
+            let because: Vec<_> = cause.because.iter().take(CAUSES_MAX).collect();
+            let (kind, about) = (&event.envelope.kind, &event.envelope.search_key);
+            let told = serde_json::json!({ "event": event.id, "kind": kind, "about": about, "because": because });
+            are_bases &= kind == ImagePushed::KIND || event.envelope.requester.as_deref() == Some(SELF);
+            if kind == FixAvailable::KIND {
+                advisories.insert(about.to_string());
+                fixes.push(told);
+            } else {
+                others.push(told);
+            }
+        }
+        fixes.append(&mut others);
+        fixes.truncate(CAUSES_MAX);
+        Ok(Self { text: serde_json::Value::Array(fixes).to_string(), advisories, are_bases })
     }
-    Ok(serde_json::Value::Array(causes).to_string())
 }
 
 struct Step {
-    /// Why the image is built, as JSON.
-    causes: String,
+    causes: Causes,
     site: Site,
     registries: OciClient,
     records: Records,
@@ -162,15 +195,21 @@ impl Step {
             commit: self.commit.clone(),
             attempt: self.request.attempt.to_string(),
             same: None,
+            same_by: None,
             earlier: before.iter().cloned().collect(),
             rejected: Vec::new(),
         };
         if let Some(before) = before.as_ref().filter(|before| **before != digest)
-            // Whatever else the manifests say, a container gets the same from both.
-            && platforms.content(&at(&self.image, before)?).await.is_ok_and(|there| there == content)
+            && let Some((there, same_by)) = self.unchanged(&platforms, before, &content, &digest).await?
         {
-            say(format_args!("unchanged: configuration and layers are those of {before}, so the tag stays"));
-            record = Record { digest: before.clone(), same: Some(digest), ..record };
+            let by = same_by.as_deref().unwrap_or("the same configuration and layers");
+            say(format_args!("unchanged: {before} has {by}, so the tag stays"));
+            for advisory in &self.causes.advisories {
+                say(format_args!(
+                    "so the fix of {advisory} is not in what is fetched during the build, or was there before"
+                ));
+            }
+            record = Record { digest: before.clone(), content: there, same: Some(digest), same_by, ..record };
             self.records.publish(&self.request.artifact, &record).await?;
             return Ok(record.digest);
         }
@@ -180,6 +219,24 @@ impl Step {
         }
         self.publish(&record).await?;
         Ok(digest)
+    }
+
+    /// Returns the content of what the tag names if that is as good as what was built, and by what,
+    /// if not by the whole content.
+    async fn unchanged(
+        &self,
+        platforms: &Platforms,
+        before: &Digest,
+        content: &Digest,
+        digest: &Digest,
+    ) -> Result<Option<(Digest, Option<String>)>> {
+        let Ok(there) = platforms.content(&at(&self.image, before)?).await else { return Ok(None) };
+        if there == *content {
+            // Whatever else the manifests say, a container gets the same from both.
+            return Ok(Some((there, None)));
+        }
+        let alike = self.alike(platforms, before, digest).await?;
+        Ok(alike.map(|by| (there, Some(by))))
     }
 
     /// Looks whether the image is held or frozen. A plan may have waited until it is, and the
@@ -206,6 +263,12 @@ impl Step {
         let catalog = self.site.catalog().map_err(Failure::temporary)?;
         let artifact = catalog.graph().get(&self.request.artifact);
         Ok(artifact.and_then(|artifact| sources::moment(artifact, &self.site.config.state)))
+    }
+
+    /// Whether nothing may come from a cache: a fix is demanded, or what was built before was not
+    /// what it should be.
+    fn is_without_cache(&self) -> bool {
+        self.request.no_cache || !self.causes.advisories.is_empty()
     }
 
     /// Has the image built, and returns the digest of what was pushed.
@@ -244,6 +307,7 @@ impl Step {
         if let Some(platforms) = self.site.config.build.platforms_as_text() {
             request.parameters.insert("platforms", platforms);
         }
+        request.no_cache = self.is_without_cache();
         let used = self.recipe.used();
         for parent in &mut request.parents {
             if let Some(digest) = used.get(parent.id.as_str()) {
@@ -262,7 +326,8 @@ impl Step {
 
     fn environment(&self) -> Result<Environment> {
         let environment = Environment::of(&self.site.config, &self.recipe, &self.attempt)?;
-        let environment = environment.with("FRESHMAKER_CAUSES", &self.causes);
+        let environment = environment.with("FRESHMAKER_CAUSES", &self.causes.text);
+        let environment = environment.with("FRESHMAKER_NO_CACHE", if self.is_without_cache() { "1" } else { "" });
         Ok(match &self.commit {
             Some(commit) => environment.with("FRESHMAKER_COMMIT", commit),
             None => environment,

@@ -132,12 +132,24 @@ async fn layers_of(world: &World, name: &str) -> [Vec<Digest>; 2] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_of_several_platforms_is_published_whole_or_not_at_all() {
+    of_several_platforms(&Builder::Buildah).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_does_the_same() {
+    if Command::new("podman").arg("--version").output().is_err() {
+        return test_support::missing("podman (Debian package `podman`)");
+    }
+    of_several_platforms(&Builder::Podman).await;
+}
+
+async fn of_several_platforms(builder: &Builder) {
     let Some(world) = empty_world() else { return };
     // Nothing of it runs, because the other processor is not here.
     world.recipe("base", "FROM scratch\nARG TARGETARCH\nCOPY arch-$TARGETARCH /arch\n");
     world.recipe("app", "FROM base\nCOPY file /file\n");
     world.file("base/arch-amd64", "amd64");
-    world.configure(&Builder::Buildah, "platforms = [\"linux/amd64\", \"linux/arm64\"]", "");
+    world.configure(builder, "platforms = [\"linux/amd64\", \"linux/arm64\"]", "");
     world.serve();
     world.until("failed", |status| is_idle(status) && status["overview"]["builds_failed"] == 2).await;
     let there = world.client().head(&world.image("base")).await;

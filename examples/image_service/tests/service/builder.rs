@@ -3,7 +3,7 @@
 
 use freshmaker::artifact::{Digest, ImageReference};
 use freshmaker_local::files::containerfile::{Usage, parse};
-use freshmaker_oci::fakes::{FakeImage, push_to};
+use freshmaker_oci::fakes::{FakeImage, push_to, tar};
 use freshmaker_oci::manifest::Manifest;
 use freshmaker_oci::{OciClient, OciConfig, RegistryConfig};
 use std::collections::BTreeMap;
@@ -28,6 +28,10 @@ async fn as_a_builder() {
     let context = PathBuf::from(variable("FRESHMAKER_CONTEXT"));
     let name = context.file_name().unwrap().to_string_lossy().into_owned();
     note("begin", &name);
+    if variable("FRESHMAKER_NO_CACHE") == "1" {
+        let causes: serde_json::Value = serde_json::from_str(&variable("FRESHMAKER_CAUSES")).unwrap();
+        note(&format!("no-cache:{}", causes[0]["about"].as_str().unwrap()), &name);
+    }
     let digest = build(&context).await;
     note("end", &name);
     fs::write(variable("FRESHMAKER_DIGEST_FILE"), digest).unwrap();
@@ -79,7 +83,8 @@ async fn build(context: &Path) -> String {
         }
     }
     image.layers.extend(copied);
-    image.layers.push(fs::read(context.join("file")).unwrap_or_else(|_| b"nothing".to_vec()));
+    let file = fs::read_to_string(context.join("file")).unwrap_or_else(|_| "nothing".to_owned());
+    image.layers.push(if has("archive") { tar("file", &file) } else { file.into_bytes() });
     let digest = push_to(&to, &image).await.unwrap();
     assert!(!has("fails"), "this image cannot be built");
     if has("lies") { Digest::of(b"something else").to_string() } else { digest.to_string() }

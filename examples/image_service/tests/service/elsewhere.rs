@@ -36,7 +36,7 @@ async fn answer(farm: Arc<Mutex<Farm>>, registries: OciClient, request: Request)
             let id = format!("job-{}", farm.jobs.len());
             let job = json!({
                 "id": id, "attempt": attempt, "state": "running", "digest": digest,
-                "left": farm.questions, "artifact": body["artifact"],
+                "left": farm.questions, "artifact": body["artifact"], "no_cache": body["no_cache"],
             });
             farm.jobs.insert(id, job.clone());
             show(&job)
@@ -118,6 +118,10 @@ async fn images_are_built_elsewhere_and_published_here() {
     world.settled().await;
     assert_eq!(world.layers("top").await[0], Digest::of(b"base two"));
     has(&world.run(&["logs", "top"]).1, "image_service: job job-");
+    world.good(&["send", "top", "--fix", "CVE-2026-1234"]);
+    world.until("fixed", |status| is_idle(status) && jobs(&farm).len() == 5).await;
+    let without_cache: Vec<_> = farm.lock().unwrap().jobs.values().map(|job| job["no_cache"] == true).collect();
+    assert_eq!(without_cache, [false, false, false, false, true]);
 }
 
 /// As when the machine stops: nobody is left who knows of the job, and it goes on.

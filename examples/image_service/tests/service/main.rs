@@ -3,6 +3,7 @@
 
 mod buildah;
 mod builder;
+mod deploy;
 mod elsewhere;
 mod faults;
 mod git;
@@ -11,3 +12,5 @@ mod mistakes;
 mod notify;
 mod stories;
 mod support;
+mod timing;
+mod web;

@@ -2,8 +2,8 @@
 
 use crate::support::{Builder, World, all, has, is_idle, standing};
 use freshmaker::artifact::Digest;
+use freshmaker_oci::fakes::{FakeImage, push_to, tar};
 use serde_json::Value;
-use std::io::{Read, Write};
 
 /// A base, three layers of images on it, and a second parent that one of them copies from.
 async fn chain() -> World {
@@ -76,6 +76,57 @@ async fn what_comes_out_the_same_ends_the_wave_and_is_proved() {
     assert!(world.good(&["why", "low"]).contains("rebuilt because"));
 }
 
+/// Pushes a base with two files, in layers of their own; `times` is written again and again.
+async fn push_files(world: &World, times: usize, status: &str) {
+    let mut image = FakeImage::default();
+    image.layers.extend((0..times).map(|_| tar("etc/version", "1")));
+    image.layers.push(tar("var/lib/dpkg/status", status));
+    push_to(&world.image("base:1"), &image).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_stays_by_the_comparison_that_somebody_has_chosen() {
+    let world = World::fake().await;
+    let status = |note: &str| format!("Package: curl\nStatus: install ok installed\nVersion: 8\nNote: {note}\n");
+    push_files(&world, 1, &status("one")).await;
+    world.recipe("app", "FROM @/base:1\n");
+    world.file("app/archive", "");
+    world.recipe("top", "FROM app\n");
+    world.file("top/archive", "");
+    world.configure(&Builder::Test, "same = \"files\"", "");
+    world.serve();
+    world.settled().await;
+    let first = world.head("app").await;
+    push_files(&world, 2, &status("one")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("app") == 2).await;
+    let settled = world.settled().await;
+    assert_eq!((world.head("app").await, world.builds_of("top")), (first.clone(), 1), "{settled:#}");
+    has(&world.good(&["why", "app"]), "with the same files, modes and owners (sha256:");
+    push_files(&world, 2, &status("two")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 2).await;
+    world.settled().await;
+    let second = world.head("app").await;
+    assert_ne!(second, first);
+
+    world.configure(&Builder::Test, "same = \"packages\"", "");
+    world.reload();
+    world.until("read again", |_| world.log().contains("the configuration is read again")).await;
+    push_files(&world, 2, &status("three")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("app") == 4).await;
+    world.settled().await;
+    assert_eq!((world.head("app").await, world.builds_of("top")), (second.clone(), 2));
+    has(&world.good(&["why", "app"]), "with the same packages (1 in all, sha256:");
+    // A change of its own files counts, whatever the packages are; and so does another version.
+    world.file("app/file", "another file");
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 3).await;
+    world.settled().await;
+    assert_ne!(world.head("app").await, second);
+    push_files(&world, 2, &status("three").replace(": 8", ": 9")).await;
+    world.until("rebuilt", |status| is_idle(status) && world.builds_of("top") == 4).await;
+    world.settled().await;
+    has(&world.good(&["logs", "app"]), "the packages differ, as in curl");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_moves_back_and_nothing_follows() {
     let world = chain().await;
@@ -144,63 +195,6 @@ async fn every_command_does_what_it_says() {
     for shell in ["bash", "zsh", "fish"] {
         has(&world.good(&["completions", shell]), "dead-letters");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_signed_hook_has_the_tree_fetched() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let more = format!(
-        "[web]\nlisten = \"127.0.0.1:{port}\"\nauthentication = {{ none = true }}\n\
-         [hooks]\ngit_secret_file = \"secret\"\nfetch = [\"cp\", \"new\", \"app/file\"]\n"
-    );
-    world.configure(&Builder::Test, "", &more);
-    world.file("secret", "sixteen letters or more");
-    world.file("new", "what was committed");
-    world.serve();
-    world.settled().await;
-    let post = |path: &str, secret: &str| -> String {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Gitlab-Token: {secret}\r\nContent-Length: 2\r\n\
-             Connection: close\r\n\r\n{{}}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    has(&post("/hooks/git", "another secret altogether"), "HTTP/1.1 401");
-    has(&post("/hooks/git", "sixteen letters or more"), "HTTP/1.1 202");
-    has(&post("/hooks/registry", ""), "HTTP/1.1 202");
-    world.until("fetched", |_| world.log().contains("the tree was fetched")).await;
-    world.settled().await;
-    assert_eq!(world.layers("app").await.last(), Some(&Digest::of(b"what was committed")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_frozen_waits_and_a_base_that_changes_again_is_waited_for() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.recipe("frozen", "FROM @/base:1\n");
-    world.configure(&Builder::Test, "quiet = 2", "");
-    world.serve();
-    world.settled().await;
-    world.kill();
-    let freeze =
-        "[[freeze]]\nfrom = \"Mon 00:00\"\nto = \"Mon 00:00\"\nimages = [\"HOST/frozen\"]\nbecause = \"rest\"\n";
-    world.configure(&Builder::Test, "quiet = 2", &freeze.replace("HOST", &world.host()));
-    world.serve();
-    world.push("base:1", &["base two"]).await;
-    world.until("seen", |_| world.log().contains("new content")).await;
-    world.push("base:1", &["base three"]).await;
-    let status = world.until("rebuilt", |status| is_idle(status) && standing(status, "app") == "fresh").await;
-    assert_eq!(standing(&status, "frozen"), "stale");
-    assert_eq!((world.builds_of("app"), world.builds_of("frozen")), (2, 1), "what came in between was not built");
-    has(&world.good(&["why", "frozen"]), "rest");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ pub(crate) enum Builder {
     /// The builder of these tests.
     Test,
     Buildah,
+    Podman,
 }
 
 pub(crate) struct World {
@@ -130,6 +131,7 @@ impl World {
         let test = std::env::current_exe().unwrap();
         let program = match builder {
             Builder::Buildah => "buildah".to_owned(),
+            Builder::Podman => "podman".to_owned(),
             Builder::Test => {
                 // The program gets no arguments, and a test needs some.
                 let script = self.directory.path().join("builder.sh");

@@ -67,6 +67,10 @@ impl PassedOver {
         self.files.insert(path.to_owned(), why);
     }
 
+    pub(in crate::files) fn extend(&mut self, others: Self) {
+        self.files.extend(others.files);
+    }
+
     pub(super) fn remove(&mut self, path: &str) {
         self.files.remove(path);
     }
