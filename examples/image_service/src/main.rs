@@ -27,6 +27,8 @@ mod site;
 mod sources;
 mod stale;
 mod step;
+#[path = "../../shared/traces.rs"]
+mod traces;
 mod tree;
 mod verify;
 mod watch;

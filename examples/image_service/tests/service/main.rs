@@ -11,3 +11,4 @@ mod mistakes;
 mod notify;
 mod stories;
 mod support;
+mod traces;
