@@ -206,7 +206,7 @@ mod tests {
         Query::of(text).unwrap()
     }
 
-    fn page(text: &str) -> Wanted {
+    fn wanted(text: &str) -> Wanted {
         query(text).read::<PageQuery>().unwrap().page()
     }
 
@@ -226,7 +226,7 @@ mod tests {
             ("page=99999999999999999999&per_page=99999999999999999999", 1, 10),
             ("page=9223372036854775807&per_page=9223372036854775807", u64::from(u32::MAX), 100),
         ] {
-            assert_eq!(page(text), Wanted { page, per_page }, "{text}");
+            assert_eq!(wanted(text), Wanted { page, per_page }, "{text}");
         }
     }
 
@@ -238,13 +238,13 @@ mod tests {
         assert_eq!(meta.last, meta.first.replace("page=1", "page=3"));
         assert_eq!((meta.pages, meta.prev), (3, None));
         let none = Query::default();
-        let empty = page("per_page=0").meta(&none, &place(), 11);
+        let empty = wanted("per_page=0").meta(&none, &place(), 11);
         assert_eq!((empty.pages, empty.next), (0, None));
     }
 
     #[test]
     fn a_page_is_cut_out_of_all_rows() {
-        let cut = |text: &str| page(text).cut((0..25).collect()).collect::<Vec<i32>>();
+        let cut = |text: &str| wanted(text).cut((0..25).collect()).collect::<Vec<i32>>();
         assert_eq!(cut("page=2&per_page=10"), (10..20).collect::<Vec<_>>());
         assert_eq!(cut("page=3&per_page=10"), (20..25).collect::<Vec<_>>());
         assert!(cut("page=4&per_page=10").is_empty());
