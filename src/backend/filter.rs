@@ -227,6 +227,9 @@ pub struct CausedCount {
     pub event: EventId,
     /// The state.
     pub state: BuildState,
+    /// Whether the event still wants these builds: only such builds are in the counts of its
+    /// record.
+    pub live: bool,
     /// How many.
     pub count: u64,
 }

@@ -48,8 +48,8 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// How many builds there are of each build system, state and reason, in this order.
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>>;
 
-    /// How many builds each of these events has caused, by state, in this order; whether it still
-    /// wants them or not.
+    /// How many builds each of these events has caused, by state, and by whether it still wants
+    /// them, in this order.
     async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
 
     /// Why these builds are there, and what they and others wait for. What cannot be read of that

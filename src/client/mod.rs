@@ -304,7 +304,8 @@ impl Client {
         self.reads().await?.count_builds(filter).await
     }
 
-    /// How many builds each of these events has caused, by state.
+    /// How many builds each of these events has caused, by state, and by whether it still wants
+    /// them.
     ///
     /// # Errors
     /// Those of the storage.

@@ -116,10 +116,12 @@ pub(super) fn count_caused(tables: &Tables, events: &[EventId]) -> Vec<CausedCou
     for event in events.iter().collect::<BTreeSet<_>>() {
         for (_, build) in tables.caused.range((*event, BuildId(i64::MIN))..=(*event, BuildId(i64::MAX))) {
             let Some(build) = tables.builds.get(build) else { continue };
-            *counts.entry((*event, build.state)).or_insert(0) += 1;
+            let live = tables.causes.get(&(build.id, *event)).is_some_and(|cause| cause.live);
+            *counts.entry((*event, build.state, live)).or_insert(0) += 1;
         }
     }
-    counts.into_iter().map(|((event, state), count)| CausedCount { event, state, count }).collect()
+    let count = |((event, state, live), count)| CausedCount { event, state, live, count };
+    counts.into_iter().map(count).collect()
 }
 
 pub(super) fn links(tables: &Tables, builds: &[BuildId]) -> Links {

@@ -27,7 +27,8 @@ pub(crate) fn only_clocks_tell_the_time(source: &Source) -> Vec<Fault> {
     lines.map(|(line, _)| source.fault("only clocks tell the time", line, "ask backend::Clock")).collect()
 }
 
-/// `cfg(feature)` stands only where a module is declared or re-exported.
+/// `cfg(feature)` stands only where a module is declared or re-exported, and where a type or a
+/// field gets its description for an OpenAPI text.
 pub(crate) fn features_choose_modules(source: &Source) -> Vec<Fault> {
     if !is_source(source) {
         return Vec::new();
@@ -41,7 +42,9 @@ pub(crate) fn features_choose_modules(source: &Source) -> Vec<Fault> {
     let names_modules = source.path.ends_with("/mod.rs") || source.path.ends_with("/lib.rs");
     let mut faults = Vec::new();
     for (line, code) in source.lines() {
-        if !(code.contains("cfg") && has(code, "feature")) {
+        let describes = code.trim_start().starts_with("#[cfg_attr(feature")
+            && ["derive(utoipa::ToSchema)", ", schema("].iter().any(|what| code.contains(what));
+        if describes || !(code.contains("cfg") && has(code, "feature")) {
             continue;
         }
         let mut after = source.lines().filter(|(next, code)| *next > line && !code.trim().is_empty());

@@ -191,6 +191,21 @@ impl Config {
         }
         self.limits.fault().map_or(Ok(()), |(field, text)| error(field, text))
     }
+
+    /// What works, and perhaps not as it is meant to: for commands that check a configuration.
+    ///
+    /// ```
+    /// use freshmaker_web::Config;
+    ///
+    /// assert!(Config::default().warnings().is_empty());
+    /// ```
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let proxy = self.authentication.proxy.as_ref().filter(|proxy| proxy.address_header.is_none());
+        let text = "authentication.proxy has no `address_header`: all callers behind the proxy have one address, so \
+                    that wrong tokens of one of them can keep the others from logging in";
+        proxy.map(|_| text.to_owned()).into_iter().collect()
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +228,16 @@ mod tests {
         let both = "authentication = { none = true, proxy = { peers = ['127.0.0.1'], user_header = 'x-user' } }";
         assert_eq!(refused(both, "127.0.0.1:1").field, "authentication.none");
         assert_eq!(refused("authentication.tokens = false", "127.0.0.1:1").field, "authentication");
+    }
+
+    #[test]
+    fn a_proxy_that_tells_no_addresses_is_warned_of() {
+        let warned = |more: &str| {
+            let text = format!("authentication.proxy = {{ peers = ['127.0.0.1'], user_header = 'x-user'{more} }}");
+            let config: Config = toml::from_str(&text).unwrap();
+            config.warnings().iter().any(|warning| warning.contains("address_header"))
+        };
+        assert!(warned("") && !warned(", address_header = 'x-forwarded-for'"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! (request id, security headers, problems as bodies, counting), panics, the time limit, cross-site
 //! requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
 
-use crate::auth::{Allowed, Caller, Network, has_secret};
+use crate::auth::{Allowed, Caller, Network, SecretHash};
 use crate::extract;
 use crate::page::Reader;
 use crate::problem::{self, PROBLEM_JSON, Problem, ProblemCode};
@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::csrf::CsrfLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
@@ -46,8 +47,14 @@ pub(crate) fn around(web: &Web, routes: Router) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.timeout))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(web.clone(), answer))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(compressed()))
         .layer(from_fn(compress_reads_alone))
+}
+
+/// What is compressed. Problems are not: who serves routes of their own may put them into another
+/// form.
+fn compressed() -> impl Predicate {
+    DefaultPredicate::new().and(NotForContentType::const_new("application/problem+json"))
 }
 
 /// Lets only what is read be compressed: the layer answers a request that takes no encoding at all
@@ -168,13 +175,18 @@ async fn admitted(web: &Web, request: &Parts) -> Result<Caller, Problem> {
     let address = proxy.and_then(|proxy| proxy.client(headers)).or(peer);
     let request_id = request.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let mut caller = Caller { principal: None, address, request_id };
-    if has_secret(headers) {
+    let (secret, now) = (SecretHash::of(headers), web.elapsed());
+    if secret.is_some_and(|secret| !web.accepted().contains(secret, now)) {
         web.may_log_in(&caller)?;
     }
     match web.ask_login(headers, peer, host).await {
-        Ok(principal) => caller.principal = principal,
+        Ok(principal) => {
+            secret.filter(|_| principal.is_some()).into_iter().for_each(|secret| web.accepted().insert(secret, now));
+            caller.principal = principal;
+        }
         Err(problem) => {
             if problem.code.status().is_client_error() {
+                secret.into_iter().for_each(|secret| web.accepted().remove(secret));
                 web.refuse_login(&caller, request.method.as_str(), request.uri.path(), &problem).await?;
             }
             return Err(problem);
@@ -191,7 +203,7 @@ fn limited(wait: Duration) -> Problem {
 }
 
 impl Web {
-    /// Whether the address of a caller may try a secret.
+    /// Whether the address of a caller may try a secret that was not accepted lately.
     ///
     /// # Errors
     /// 429 if too many of its logins were refused.

@@ -150,7 +150,7 @@ pub use rate::Quota;
 pub use requests::RequestRule;
 pub use serve::{ServeError, serve, serve_with_engine};
 #[cfg(feature = "otel")]
-pub use traces::{TraceConfig, TraceExporter};
+pub use traces::{TraceConfig, TraceExporter, TraceSettings};
 pub use web::Web;
 
 use freshmaker::Client;

@@ -32,7 +32,8 @@ pub struct Limits {
     /// Requests of one principal, or of one address if the caller is unknown. Default: 600 a
     /// minute, 120 at once.
     pub requests: Quota,
-    /// Refused logins of one address. Default: 10 a minute, 20 at once.
+    /// Refused logins of one address. Beyond, it can only log in with what was accepted within the
+    /// hour. Default: 10 a minute, 20 at once.
     pub refused_logins: Quota,
     /// How many streams of changes may be open. Default: 2,000.
     pub streams: usize,

@@ -1,7 +1,7 @@
 //! The service: what all routes share.
 
 use crate::audit::Audit;
-use crate::auth::{Allowed, Authenticators, Tokens};
+use crate::auth::{Accepted, Allowed, Authenticators, Tokens};
 use crate::config::Config;
 use crate::documents::Store;
 use crate::hub::Hub;
@@ -67,6 +67,7 @@ struct Shared {
     audit: Audit,
     requests: RateLimit,
     refused_logins: RateLimit,
+    accepted: Accepted,
     counters: Counters,
     hub: Hub,
     plans: PlanCache,
@@ -84,6 +85,7 @@ impl Web {
             audit: Audit::new(store, config.limits.audit_rows),
             requests: RateLimit::new(config.limits.requests),
             refused_logins: RateLimit::new(config.limits.refused_logins),
+            accepted: Accepted::default(),
             counters: Counters::default(),
             hub: Hub::new(client.clone(), config.limits.streams),
             plans: PlanCache::default(),
@@ -158,6 +160,10 @@ impl Web {
 
     pub(crate) fn refused_logins(&self) -> &RateLimit {
         &self.shared.refused_logins
+    }
+
+    pub(crate) fn accepted(&self) -> &Accepted {
+        &self.shared.accepted
     }
 
     pub(crate) fn counters(&self) -> &Counters {

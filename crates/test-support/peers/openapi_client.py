@@ -3,31 +3,11 @@
 Arguments: a directory to work in, and the address of the service. Prints what it has found out, as JSON.
 """
 
-import importlib
 import json
-import pathlib
-import subprocess
-import sys
 
-place, address = pathlib.Path(sys.argv[1]), sys.argv[2]
-config = place / "config.json"
-config.write_text(json.dumps({"post_hooks": [], "literal_enums": True}))
-generated = subprocess.run(
-    [sys.executable, "-m", "openapi_python_client", "generate", "--url", f"{address}/api/3/openapi.json",
-     "--output-path", str(place / "generated"), "--meta", "none", "--config", str(config), "--fail-on-warning"],
-    capture_output=True, text=True)
-if generated.returncode != 0:
-    sys.exit(generated.stdout + generated.stderr)
-sys.path.insert(0, str(place))
+from generated_client import generate
 
-
-def call(name):
-    """The module of an operation, by its tag and name."""
-    return importlib.import_module(f"generated.api.{name}")
-
-
-models = importlib.import_module("generated.models")
-client = importlib.import_module("generated").Client(base_url=address)
+models, client, call = generate("/api/3/openapi.json")
 
 
 def listed(operation, **query):

@@ -14,5 +14,5 @@ pub mod schema;
 mod services;
 
 pub use parallel::in_parallel;
-pub use peers::{packages, peer, python};
+pub use peers::{answers_are_as_described, found_by_client, packages, peer, python};
 pub use services::missing;

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::out::say;
 use crate::site::Site;
 use crate::stored::Stored;
+use crate::traces;
 use crate::wires::{self, System, Wires};
 use freshmaker::backend::{BuildSystem, Clock, Error, Remedy};
 use freshmaker::client::Difference;
@@ -68,6 +69,9 @@ pub(crate) async fn run(path: &Path, online: bool) -> Result<bool> {
     let parts = offline(&mut report, &config, SystemClock.now());
     if online {
         storage_online(&mut report, &config).await;
+        if let Ok(Some(exporter)) = traces::checked(config.otel.as_ref()) {
+            report.line("collector of traces", exporter.check().await.map(|()| "takes spans"));
+        }
         if let Some(bus) = parts.bus {
             bus_online(&mut report, bus).await?;
         }
@@ -102,6 +106,11 @@ fn offline(report: &mut Report, config: &Config, now: Timestamp) -> Parts {
             .map_err(ToString::to_string)
             .and_then(|stored| stored.check_offline(now).map_err(|error| error.to_string())),
     );
+    match traces::checked(config.otel.as_ref()) {
+        Ok(None) => {}
+        Ok(Some(_)) => report.line("otel", Ok::<_, Error>("its section makes sense")),
+        Err(error) => report.line::<&str>("otel", Err(error)),
+    }
     if let Some(url) = &config.freshmaker_messages {
         report.line("freshmaker_messages", HttpConfig::check_url(url).map(|()| url));
     }
@@ -212,7 +221,10 @@ fn advisories_offline(report: &mut Report, sources: &Result<Sources>, now: Times
 fn site(report: &mut Report, config: &Config) {
     match Site::checked(config, None) {
         Ok(None) => {}
-        Ok(Some(site)) => report.line("web", Ok::<_, Error>(site.listen)),
+        Ok(Some(site)) => {
+            report.line("web", Ok::<_, Error>(site.listen));
+            site.warnings().iter().for_each(|warning| report.warning("web", warning));
+        }
         Err(error) => report.line::<&str>("web", Err(error)),
     }
 }

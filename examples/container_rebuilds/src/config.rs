@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) mbs: Option<Mbs>,
     pub(crate) advisories: Option<Advisories>,
     pub(crate) web: Option<Site>,
+    /// Where traces are sent; without it they are not.
+    pub(crate) otel: Option<freshmaker_web::TraceSettings>,
 }
 
 /// A database that several processes share.
@@ -290,6 +292,7 @@ impl Config {
         let advisories = config.advisories.as_mut().map(Advisories::files);
         let all = files.into_iter().chain([bus]).chain(odcs.into_iter().flatten()).chain(mbs.into_iter().flatten());
         let all = all.flatten().chain(advisories.into_iter().flatten()).chain(storage.into_iter().flatten());
+        let all = all.chain(config.otel.iter_mut().flat_map(|otel| otel.files()));
         all.for_each(|file| *file = directory.join(&file));
         Ok(config)
     }

@@ -25,6 +25,8 @@ mod simulated;
 mod site;
 mod stored;
 mod tokens;
+#[path = "../../shared/traces.rs"]
+mod traces;
 #[path = "../../shared/verbs.rs"]
 mod verbs;
 mod why;
@@ -128,12 +130,14 @@ async fn serve(config: &Config, listen: Option<SocketAddr>) -> Result<bool> {
     let scan = wires.advisories.as_ref().map(Sources::scan).transpose()?;
     let engine = wires.engine()?;
     let client = engine.client();
+    let traces = traces::exporter(config.otel.as_ref(), &client).map_err(|error| format!("otel: {error}"))?;
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let shutdown = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
             () = scan_for_ever(scan, &client) => {}
+            () = traces::export(traces.as_ref()) => {}
         }
     };
     match site {

@@ -54,6 +54,11 @@ impl Site {
         Ok(Some(Self { listen, config: web, base_url: given.base_url, images: None, repositories: None }))
     }
 
+    /// What works, and perhaps not as it is meant to.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.config.warnings()
+    }
+
     /// The same, with the catalog that `verify-image` and `verify-image-repository` ask.
     pub(crate) fn of(config: &config::Config, listen: Option<SocketAddr>, wires: &Wires) -> Result<Option<Self>> {
         let site = Self::checked(config, listen).map_err(|error| format!("web: {error}"))?;

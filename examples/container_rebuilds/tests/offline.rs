@@ -131,6 +131,25 @@ fn who_verifies_must_be_there() {
     assert!(good && said.contains("warning dry_run: nothing is built"), "{said}");
 }
 
+#[test]
+fn where_traces_are_sent_is_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let koji = format!("{HUB}authtype = noauth\n");
+    let url = "endpoint = \"https://collector.example.org:4318\"\n";
+    std::fs::write(directory.path().join("good"), "authorization: Bearer hush\n").unwrap();
+    std::fs::write(directory.path().join("bad"), "Bearer hush\n").unwrap();
+    for (section, good, wanted) in [
+        (format!("{url}headers_file = \"good\"\n"), true, "ok      otel: "),
+        (format!("{url}headers_file = \"bad\"\n"), false, "FAILED  otel: bad: line 1 is not of the form"),
+        (format!("{url}headers_env = \"NO_SUCH_VARIABLE\"\n"), false, "FAILED  otel: variable NO_SUCH_VARIABLE: "),
+        ("endpoint = \"https://me:hush@x.example.org\"\n".to_owned(), false, "FAILED  otel: https://…@x.example.org"),
+        (format!("{url}headers = \"hush\"\n"), false, "unknown field `headers`"),
+    ] {
+        let (is_good, said) = check(directory.path(), &koji, "", &format!("[otel]\n{section}"));
+        assert!(is_good == good && said.contains(wanted) && !said.contains("hush"), "{section}: {said}");
+    }
+}
+
 /// As with `| head`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {

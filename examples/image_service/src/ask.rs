@@ -192,7 +192,8 @@ pub(crate) async fn show(directory: &Directory, event: Option<EventId>) -> Resul
 
 fn about(event: &EventRecord) -> String {
     let envelope = &event.envelope;
-    let counts = format!("{} done, {} failed, {} open", event.builds_done, event.builds_failed, event.builds_open);
+    let counts =
+        format!("{} done, {} failed or cancelled, {} open", event.builds_done, event.builds_failed, event.builds_open);
     format!("event {} {} {} {} ({}; {counts})", event.id, event.state, envelope.kind, envelope.search_key, event.reason)
 }
 

@@ -5,9 +5,10 @@ use crate::ask::line;
 use crate::site::Site;
 use crate::tree::from_each_other;
 use crate::watch::followed;
-use crate::{Outcome, Result, hooks, live::Read, say, web};
+use crate::{Outcome, Result, hooks, live::Read, say, traces, web};
 use freshmaker::backend::Remedy;
 use freshmaker_local::command::CommandConfig;
+use freshmaker_web::TraceExporter;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use std::fmt::Display;
@@ -49,6 +50,10 @@ pub(crate) async fn run(directory: &Directory, online: bool) -> Result<Outcome> 
         Ok(site) => {
             report.add("configuration", Ok::<_, String>(site.directory.display()));
             offline(&mut report, &site);
+            let collector = collector(&mut report, &site);
+            if let Some(exporter) = collector.filter(|_| online) {
+                report.add("collector of traces", exporter.check().await.map(|()| "takes spans"));
+            }
             if online {
                 self::online(&mut report, &site).await;
             }
@@ -130,7 +135,11 @@ fn interfaces(report: &mut Report, site: &Site) {
         report.add("hooks.git_secret_file", hooks::secret(hooks).map(|_| file.display().to_string()));
     }
     let has_hooks = hooks.git_secret_file.is_some() || !hooks.fetch.is_empty();
-    match web::config(site) {
+    let config = web::config(site);
+    if let Ok(Some((_, config))) = &config {
+        config.warnings().iter().for_each(|warning| report.warn("web", warning));
+    }
+    match config {
         Ok(None) if has_hooks => report.add::<&str>("hooks", Err("without a section [web], none of them is served")),
         Ok(None) => {}
         // The service itself may have the address.
@@ -141,6 +150,17 @@ fn interfaces(report: &mut Report, site: &Site) {
         }
         Err(error) => report.add::<&str>("web", Err(error)),
     }
+}
+
+/// Looks at where traces are sent, and returns what asks there.
+fn collector(report: &mut Report, site: &Site) -> Option<TraceExporter> {
+    let checked = traces::checked(site.config.otel.as_ref());
+    match &checked {
+        Ok(None) => {}
+        Ok(Some(_)) => report.add("otel", Ok::<_, String>("its section makes sense")),
+        Err(error) => report.add::<&str>("otel", Err(error)),
+    }
+    checked.ok().flatten()
 }
 
 /// Whether a service runs here. Nothing is made if none ever has.

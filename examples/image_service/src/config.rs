@@ -52,6 +52,9 @@ pub(crate) struct Config {
     pub(crate) web: Option<Web>,
     #[serde(default)]
     pub(crate) hooks: Hooks,
+    /// Where traces are sent; without it they are not.
+    #[serde(default)]
+    pub(crate) otel: Option<freshmaker_web::TraceSettings>,
     #[serde(default)]
     pub(crate) freeze: Vec<Freeze>,
     #[serde(default)]
@@ -335,6 +338,7 @@ impl Config {
         }
         let relative = config.credentials_files.iter_mut();
         let relative = relative.chain(&mut config.hooks.git_secret_file);
+        let relative = relative.chain(config.otel.iter_mut().flat_map(|otel| otel.files()));
         let relative = relative.chain(config.build.elsewhere.as_mut().and_then(Elsewhere::token_file));
         relative.for_each(|path| *path = directory.join(&path));
         if Path::new(&config.build.program).components().count() > 1 {

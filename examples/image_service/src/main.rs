@@ -34,6 +34,8 @@ mod site;
 mod sources;
 mod stale;
 mod step;
+#[path = "../../shared/traces.rs"]
+mod traces;
 mod tree;
 #[path = "../../shared/verbs.rs"]
 mod verbs;

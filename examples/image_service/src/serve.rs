@@ -11,12 +11,13 @@ use crate::sources::Sources;
 use crate::verify::RegistryVerifier;
 use crate::watch::{FETCH, Said, Watch};
 use crate::web::Bound;
-use crate::{Outcome, Result, complain, handlers, init, notify, step, web};
+use crate::{Outcome, Result, complain, handlers, init, notify, step, traces, web};
 use freshmaker::Engine;
 use freshmaker::client::Client;
 use freshmaker::engine::SystemClock;
 use freshmaker::rebuild::Limits;
 use freshmaker_local::command::{CommandBuildSystem, CommandConfig};
+use freshmaker_web::TraceExporter;
 use freshmaker_web::axum::Router;
 use futures_util::future::join_all;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,7 @@ struct Ready {
     watch: Watch,
     bound: Option<Bound>,
     router: Option<Router>,
+    traces: Option<TraceExporter>,
 }
 
 impl Ready {
@@ -91,6 +93,8 @@ impl Ready {
         let quiets = Quiets::of(&site.config);
         let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiets).build()?;
         let wakes = Wakes::default();
+        let traces = traces::exporter(site.config.otel.as_ref(), &engine.client());
+        let traces = traces.map_err(|error| format!("otel: {error}"))?;
         let router = bound.as_ref().map(|bound| web::router(&site, bound, &engine, &wakes)).transpose()?;
         let watch = Watch {
             records: Records::new(engine.client()),
@@ -103,13 +107,13 @@ impl Ready {
             problems,
             site: Arc::clone(&site),
         };
-        Ok(Self { site, engine, watch, bound, router })
+        Ok(Self { site, engine, watch, bound, router, traces })
     }
 
     /// Serves until it is to end; returns what goes on, if that is a service with another
     /// configuration. Builds go on meanwhile.
     async fn serve(self, reload: &mut Signal) -> Result<Option<Self>> {
-        let Self { site, engine, watch, bound, router } = self;
+        let Self { site, engine, watch, bound, router, traces } = self;
         let client = engine.client();
         let mut terminated = signal(SignalKind::terminate())?;
         let mut next = None;
@@ -121,6 +125,7 @@ impl Ready {
                 () = watch.run() => {}
                 () = notify::watch(&client, &site.config.notify, &site.directory) => {}
                 () = notify::log_failures(&client) => {}
+                () = traces::export(traces.as_ref()) => {}
             }
         };
         web::run(&engine, bound.as_ref().zip(router), shutdown).await?;

@@ -8,7 +8,8 @@ use freshmaker_web::axum::middleware::{Next, from_fn};
 use freshmaker_web::axum::response::{IntoResponse, Response};
 use freshmaker_web::{Problem, ProblemCode};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::ToSchema;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -20,11 +21,33 @@ pub(super) fn told(status: StatusCode, form: &impl Serialize) -> Response {
     (status, [(header::CONTENT_TYPE, JSON)], text(form)).into_response()
 }
 
-/// The text of a form: sorted keys, no spaces, a newline at the end.
+/// The text of a form: sorted keys, no spaces, a newline at the end. The fields of forms are in the
+/// order of their names, so that nothing has to be sorted.
 fn text(form: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(form).expect("a form has only texts, numbers and maps of texts");
+    debug_assert!(text == sorted(form).to_string(), "the keys are not sorted: {text}");
+    text.push('\n');
+    text
+}
+
+/// A form with sorted keys.
+fn sorted(form: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(form).expect("a form has only texts, numbers and maps of texts");
     value.sort_all_objects();
-    format!("{value}\n")
+    value
+}
+
+/// The answer with a form; with those of its rows that cannot be read, if there are any.
+pub(super) fn shown<F: Serialize, S: Serialize>(
+    form: F,
+    unreadable: Vec<String>,
+    with: impl FnOnce(F, Vec<String>) -> S,
+) -> Response {
+    match unreadable.is_empty() {
+        true => told(StatusCode::OK, &form),
+        // One key more has its place in the middle.
+        false => told(StatusCode::OK, &sorted(&with(form, unreadable))),
+    }
 }
 
 /// Why a request is not met.
@@ -63,12 +86,26 @@ impl IntoResponse for Failure {
 }
 
 fn error(status: StatusCode, message: &str) -> Response {
-    told(status, &error_form(status, message))
+    told(status, &ErrorForm::of(status, message))
 }
 
-fn error_form(status: StatusCode, message: &str) -> Value {
-    let name = status.canonical_reason().unwrap_or("Error");
-    json!({ "status": status.as_u16(), "error": name, "message": message })
+/// Why a request is not met, as callers see it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorForm {
+    /// What the status means.
+    error: &'static str,
+    /// One sentence about this case.
+    message: String,
+    /// The status.
+    status: u16,
+}
+
+impl ErrorForm {
+    fn of(status: StatusCode, message: impl Into<String>) -> Self {
+        let error = status.canonical_reason().unwrap_or("Error");
+        Self { error, message: message.into(), status: status.as_u16() }
+    }
 }
 
 /// The answer for a path of these versions that there is not.
@@ -94,7 +131,7 @@ async fn translated(request: Request, next: Next) -> Response {
     let problem: Value = body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
     parts.headers.insert(header::CONTENT_TYPE, JSON);
     parts.headers.remove(header::CONTENT_LENGTH);
-    let form = text(&error_form(parts.status, &message(&problem)));
+    let form = text(&ErrorForm::of(parts.status, message(&problem)));
     Response::from_parts(parts, Body::from(form))
 }
 

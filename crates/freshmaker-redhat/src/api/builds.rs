@@ -1,12 +1,12 @@
 //! Builds.
 
 use super::Api;
-use super::answer::{Answer, Failure, told};
+use super::answer::{self, Answer, Failure, told};
 use super::events::nothing;
-use super::filters::{self, BUILD_COLUMNS, KINDS};
+use super::filters::{self, BUILD_COLUMNS, BuildQuery, KINDS};
 use super::load::Rows;
-use super::order;
-use super::paging::{Listing, Query};
+use super::order::{self, Order};
+use super::paging::{Listing, PageQuery, Query};
 use super::place::{Number, Place};
 use crate::forms::{BuildForm, Forms};
 use freshmaker::backend::{BuildFilter, Page, Paging};
@@ -15,20 +15,31 @@ use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// A build, and which of its rows cannot be read.
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, ToSchema)]
+struct ShownBuild {
     #[serde(flatten)]
     form: BuildForm,
+    /// Rows that belong here and cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<String>,
 }
 
+/// Lists builds, the newest first.
+#[utoipa::path(
+    get,
+    path = "/builds/",
+    tag = "builds",
+    params(PageQuery, BuildQuery),
+    responses((status = 200, description = "A page of the list", body = Listing<BuildForm>))
+)]
 pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
-    let order = query.order(&BUILD_COLUMNS)?;
-    let (wanted, client) = (query.page(), api.web.client());
-    let page = match filters::builds(&query)? {
+    let asked = query.read::<PageQuery>()?;
+    let order = Order::read(asked.order_by(), &BUILD_COLUMNS)?;
+    let (wanted, client) = (asked.page(), api.web.client());
+    let page = match filters::builds(&query.read()?)? {
         Some(filter) if order.is_by_number() => api.web.ask(client.builds(filter, wanted.paging(order))).await?,
         Some(filter) => order::all(|paging| api.web.ask(client.builds(filter.clone(), paging))).await?,
         None => nothing(),
@@ -58,16 +69,32 @@ async fn found(api: &Api, id: i64) -> Result<Page<BuildRecord>, Failure> {
     Ok(api.web.ask(api.web.client().builds(filter, Paging::first(1))).await?)
 }
 
+/// One build.
+#[utoipa::path(
+    get,
+    path = "/builds/{id}",
+    tag = "builds",
+    params(("id" = i64, Path, minimum = 0, description = "Its number")),
+    responses((status = 200, description = "The build", body = ShownBuild))
+)]
 pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place) -> Answer {
     let (mut items, unreadable) = forms(&api, found(&api, id).await?, &place.prefix).await?;
     match items.pop() {
-        Some(form) => Ok(told(StatusCode::OK, &Shown { form, unreadable })),
+        Some(form) => Ok(answer::shown(form, unreadable, |form, unreadable| ShownBuild { form, unreadable })),
         None if unreadable.is_empty() => Err(Failure::not_found("No such build found.")),
         None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),
     }
 }
 
-/// What replaces the pullspecs of an operator bundle. No build here is one of a bundle.
+/// What replaces the pullspecs of an operator bundle. No build here is one of a bundle, so it is
+/// null.
+#[utoipa::path(
+    get,
+    path = "/pullspec_overrides/{id}",
+    tag = "builds",
+    params(("id" = i64, Path, minimum = 0, description = "The number of the build")),
+    responses((status = 200, description = "Nothing is replaced", body = Option<Object>))
+)]
 pub(super) async fn pullspec_overrides(State(api): State<Api>, Number(id): Number) -> Answer {
     match found(&api, id).await?.items.is_empty() {
         true => Err(Failure::not_found("No such bundle build")),

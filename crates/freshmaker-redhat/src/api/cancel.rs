@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::answer::{Answer, Failure};
-use super::events::{self, NO_EVENT};
+use super::events::{self, NO_EVENT, ShownEvent};
 use super::fields::Fields;
 use super::place::{Number, Place};
 use freshmaker::backend::{EventFilter, Paging};
@@ -10,10 +10,35 @@ use freshmaker::rebuild::{EventId, EventRecord};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode};
 use freshmaker_web::{Caller, ProblemCode, WholeBody};
+use utoipa::ToSchema;
 
 const NOT_YOURS: &str = "You must be an admin to cancel someone else's event.";
 
-/// Does with an event what the body says: `{"action": "cancel"}`.
+/// What is to be done with an event.
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(super) struct NewAction {
+    action: Action,
+}
+
+#[derive(Debug, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its description is used")]
+enum Action {
+    Cancel,
+}
+
+/// Cancels an event. What it has started is stopped; the answer waits some seconds for that, and
+/// has the state that is true then.
+#[utoipa::path(
+    patch,
+    path = "/events/{id}",
+    tag = "events",
+    params(("id" = i64, Path, minimum = 0, description = "Its number")),
+    request_body = NewAction,
+    responses((status = 200, description = "The event", body = ShownEvent))
+)]
 pub(super) async fn patch(
     State(api): State<Api>,
     Number(id): Number,
@@ -26,7 +51,7 @@ pub(super) async fn patch(
     match fields.get("action") {
         None => return Err(Failure::bad("Missing action in request. Don't know what to do with the event.")),
         Some(action) if action != "cancel" => return Err(Failure::bad("Unsupported action requested.")),
-        Some(_) => fields.only(&["action"])?,
+        Some(_) => fields.only::<NewAction>()?,
     }
     let event = found(&api, EventId(id)).await?;
     if api.web.must_decide(&caller, "cancel", &event).await.is_err() {

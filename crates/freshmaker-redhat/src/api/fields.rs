@@ -5,6 +5,8 @@ use super::answer::Failure;
 use freshmaker_web::axum::body::Bytes;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 /// The types that a body may have. curl sends the last one if it is not told another.
 const TYPES: [&str; 2] = ["application/json", "application/x-www-form-urlencoded"];
@@ -78,9 +80,11 @@ impl Fields {
         self.0.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(bad))
     }
 
-    /// Refuses other keys: `dry-run` instead of `dry_run` must not start a real rebuild.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Failure> {
-        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+    /// Refuses other keys than those that the description of a body has: `dry-run` instead of
+    /// `dry_run` must not start a real rebuild.
+    pub(super) fn only<T: ToSchema>(&self) -> Result<(), Failure> {
+        let known = keys::<T>();
+        match self.0.keys().find(|key| !known.contains(key)) {
             None => Ok(()),
             Some(key) => {
                 let key: String = key.chars().take(NAME_MAX).collect();
@@ -88,6 +92,14 @@ impl Fields {
                 Err(Failure::bad(format!("\"{key}\" is not known here, there are {}.", known.join(", "))))
             }
         }
+    }
+}
+
+/// The keys of a body, by its description.
+fn keys<T: ToSchema>() -> Vec<String> {
+    match T::schema() {
+        RefOr::T(Schema::Object(object)) => object.properties.keys().cloned().collect(),
+        _ => Vec::new(),
     }
 }
 

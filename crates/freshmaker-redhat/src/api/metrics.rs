@@ -90,7 +90,13 @@ fn gauge(text: &mut String, name: &str, help: &str, value: u64) {
     let _ = writeln!(text, "{name} {value}");
 }
 
-/// Answers with the metrics.
+/// Metrics in the form of Prometheus, under the names of Freshmaker.
+#[utoipa::path(
+    get,
+    path = "/monitor/metrics",
+    tag = "service",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+)]
 pub(super) async fn metrics(State(api): State<Api>) -> Answer {
     let (web, client) = (&api.web, api.web.client());
     let overview = web.ask(client.overview()).await?;

@@ -11,6 +11,7 @@
 //! | `GET about/`, `monitor/metrics` | the service itself |
 //! | `GET verify-image/{nvr}`, `verify-image-repository/{project}/{name}` | whether an image is rebuilt |
 //! | `GET pullspec_overrides/{id}` | `null`: operator bundles are not rebuilt yet |
+//! | `GET openapi.json` | the description of the version, as OpenAPI 3.1 |
 //! | `POST builds/`, `POST async-builds/` | the event of a request |
 //! | `PATCH events/{id}` with `{"action": "cancel"}` | the event |
 //!
@@ -68,6 +69,7 @@
 mod answer;
 mod builds;
 mod cancel;
+mod description;
 mod events;
 mod fields;
 mod filters;

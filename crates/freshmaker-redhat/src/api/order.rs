@@ -42,6 +42,19 @@ impl Key {
 }
 
 impl Order {
+    /// Reads the order: one of the columns that the service has, with `-` in front for the
+    /// opposite.
+    pub(super) fn read(text: &str, columns: &[&'static str]) -> Result<Self, Failure> {
+        let name = text.strip_prefix('-').filter(|name| !name.is_empty()).unwrap_or(text);
+        if let Some(column) = columns.iter().find(|column| **column == name) {
+            return Ok(Self { column, descending: name != text });
+        }
+        // Columns in the form of Python, as the service has them in its answer.
+        let columns: Vec<_> = columns.iter().map(|column| format!("'{column}'")).collect();
+        let columns = columns.join(", ");
+        Err(Failure::bad(format!("An invalid order_by key was suplied, allowed keys are: [{columns}]")))
+    }
+
     /// Whether storages keep the rows in this order.
     pub(super) fn is_by_number(self) -> bool {
         self.column == "id"
@@ -108,10 +121,11 @@ pub(super) fn of_build(form: &BuildForm, column: &str) -> (Key, i64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::paging::{PageQuery, Query};
     use super::*;
 
     /// A list of so many numbers, read part by part.
-    async fn read(rows: u64) -> Result<Vec<u64>, Failure> {
+    async fn numbers(rows: u64) -> Result<Vec<u64>, Failure> {
         let part = |paging: Paging| async move {
             let first = paging.behind.map_or(0, |behind| behind as u64 + 1);
             let end = rows.min(first + u64::from(paging.limit));
@@ -125,10 +139,32 @@ mod tests {
     #[tokio::test]
     async fn lists_have_a_bound() {
         for rows in [0, 1, 999, 1000, 1001, 10_000] {
-            assert_eq!(read(rows).await.unwrap(), (0..rows).collect::<Vec<_>>(), "{rows}");
+            assert_eq!(numbers(rows).await.unwrap(), (0..rows).collect::<Vec<_>>(), "{rows}");
         }
-        let Failure::Refused(status, message) = read(10_001).await.unwrap_err() else { panic!() };
+        let Failure::Refused(status, message) = numbers(10_001).await.unwrap_err() else { panic!() };
         assert_eq!(status, 400);
         assert!(message.contains("more than 10000 rows"), "{message}");
+    }
+
+    #[test]
+    fn orders_are_read() {
+        let read = |text: &str| {
+            let query = Query::of(text).unwrap().read::<PageQuery>().unwrap();
+            Order::read(query.order_by(), &["id", "message_id"])
+        };
+        for (text, column, descending) in [
+            ("", "id", true),
+            ("order_by=id", "id", false),
+            ("order_by=-id", "id", true),
+            ("order_by=message_id", "message_id", false),
+            ("order_by=-message_id&order_by=id", "message_id", true),
+        ] {
+            assert_eq!(read(text).unwrap(), Order { column, descending }, "{text}");
+        }
+        for text in ["order_by=name", "order_by=-", "order_by=--id", "order_by=", "order_by=id;"] {
+            let Failure::Refused(status, message) = read(text).unwrap_err() else { panic!() };
+            assert_eq!(status, 400);
+            assert!(message.ends_with("allowed keys are: ['id', 'message_id']"), "{message}");
+        }
     }
 }

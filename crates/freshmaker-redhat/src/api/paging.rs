@@ -7,7 +7,12 @@ use super::place::Place;
 use freshmaker::backend::Paging;
 use freshmaker_web::axum::extract::FromRequestParts;
 use freshmaker_web::axum::http::request::Parts;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::openapi::schema::{AnyOf, ObjectBuilder, Schema, Type};
+use utoipa::{IntoParams, ToSchema};
 
 /// The longest page, in rows.
 pub(super) const PER_PAGE_MAX: u32 = 100;
@@ -25,62 +30,96 @@ impl FromRequestParts<Api> for Query {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Failure> {
-        Self::read(parts.uri.query().unwrap_or_default())
+        Self::of(parts.uri.query().unwrap_or_default())
     }
 }
 
 impl Query {
-    fn read(text: &str) -> Result<Self, Failure> {
+    pub(super) fn of(text: &str) -> Result<Self, Failure> {
         let pairs = serde_urlencoded::from_str(text);
         pairs.map(Self).map_err(|error| Failure::bad(format!("The query cannot be read: {error}")))
     }
 
-    /// All values of a parameter.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The first value of a parameter.
-    pub(super) fn first(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
-    }
-
-    /// Whether events are shown with all their builds. Only the two values of Python count.
-    pub(super) fn shows_builds(&self, place: &Place) -> bool {
-        let mut values = self.all("show_full_json");
-        match (values.next(), values.next()) {
-            (Some("True"), None) => true,
-            (Some("False"), None) => false,
-            _ => place.version_1,
+    /// The parameters that a form of queries has. Others are ignored, as in the service.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, value) in &self.0 {
+            values.entry(name).or_default().push(value);
         }
+        let read = T::deserialize(MapDeserializer::new(values.into_iter()));
+        read.map_err(|error: serde::de::value::Error| Failure::bad(format!("The query cannot be read: {error}")))
+    }
+}
+
+/// The first value of a parameter; the others do not count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "Vec<String>")]
+pub(super) struct First(Option<String>);
+
+impl From<Vec<String>> for First {
+    fn from(values: Vec<String>) -> Self {
+        Self(values.into_iter().next())
+    }
+}
+
+impl First {
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.as_deref()
     }
 
+    /// The value, if it is not empty.
+    pub(super) fn given(&self) -> Option<&str> {
+        self.get().filter(|text| !text.is_empty())
+    }
+}
+
+/// Which part of a list, in which order.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct PageQuery {
+    #[param(schema_with = page_number)]
+    page: First,
+    #[param(schema_with = page_length)]
+    per_page: First,
+    /// A column, with `-` in front for the opposite order. Events have `id` and `message_id`,
+    /// builds `id`, `name`, `event_id`, `dep_on_id`, `build_id`, `original_nvr` and `rebuilt_nvr`.
+    #[param(value_type = Option<String>)]
+    order_by: First,
+}
+
+fn page_number() -> Schema {
+    number("The number of the page, from 1. What is no number is 1.")
+}
+
+fn page_length() -> Schema {
+    number("How many rows a page has: 10 if this is missing or no number, at most 100.")
+}
+
+/// A number, or any text, which is as if there were none.
+fn number(text: &str) -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind);
+    let (items, description) = (vec![of(Type::Integer).into(), of(Type::String).into()], Some(text.to_owned()));
+    Schema::AnyOf(AnyOf { items, description, ..AnyOf::default() })
+}
+
+impl PageQuery {
     /// Which page is wanted.
     pub(super) fn page(&self) -> Wanted {
-        let number = |name| self.first(name).and_then(|text| text.trim().parse::<i64>().ok());
-        let per_page = match number("per_page") {
+        let number = |given: &First| given.get().and_then(|text| text.trim().parse::<i64>().ok());
+        let per_page = match number(&self.per_page) {
             None => PER_PAGE,
             Some(negative) if negative < 0 => PER_PAGE_NEGATIVE,
             Some(size) => u32::try_from(size).unwrap_or(PER_PAGE_MAX).min(PER_PAGE_MAX),
         };
-        let page = number("page").and_then(|page| u64::try_from(page).ok());
+        let page = number(&self.page).and_then(|page| u64::try_from(page).ok());
         // No list reaches beyond, and the links have room for the next number.
         let page = page.unwrap_or(1).clamp(1, u64::from(u32::MAX));
         Wanted { page, per_page }
     }
 
-    /// Reads the order: one of the columns that the service has, with `-` in front for the
-    /// opposite.
-    pub(super) fn order(&self, columns: &[&'static str]) -> Result<Order, Failure> {
-        let text = self.first("order_by").unwrap_or("-id");
-        let name = text.strip_prefix('-').filter(|name| !name.is_empty()).unwrap_or(text);
-        if let Some(column) = columns.iter().find(|column| **column == name) {
-            return Ok(Order { column, descending: name != text });
-        }
-        // Columns in the form of Python, as the service has them in its answer.
-        let columns: Vec<_> = columns.iter().map(|column| format!("'{column}'")).collect();
-        let columns = columns.join(", ");
-        Err(Failure::bad(format!("An invalid order_by key was suplied, allowed keys are: [{columns}]")))
+    pub(super) fn order_by(&self) -> &str {
+        self.order_by.get().unwrap_or("-id")
     }
 }
 
@@ -124,10 +163,10 @@ impl Wanted {
             first: link(1),
             last: link(pages),
             next: (page < pages).then(|| link(page + 1)),
-            prev: (page > 1).then(|| link(page - 1)),
             page,
             pages,
             per_page,
+            prev: (page > 1).then(|| link(page - 1)),
             total,
             unreadable: Vec::new(),
         }
@@ -135,23 +174,26 @@ impl Wanted {
 }
 
 /// The position of a page in its list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Meta {
+    /// The address of the first page.
     first: String,
     last: String,
     next: Option<String>,
-    prev: Option<String>,
     page: u64,
     pages: u64,
     per_page: u32,
+    prev: Option<String>,
+    /// The rows of all pages.
     total: u64,
+    /// Rows that belong here and cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) unreadable: Vec<String>,
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
-pub(super) struct Listing<T> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Listing<T: ToSchema> {
     pub(super) items: Vec<T>,
     pub(super) meta: Meta,
 }
@@ -161,7 +203,11 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Query {
-        Query::read(text).unwrap()
+        Query::of(text).unwrap()
+    }
+
+    fn wanted(text: &str) -> Wanted {
+        query(text).read::<PageQuery>().unwrap().page()
     }
 
     fn place() -> Place {
@@ -180,44 +226,25 @@ mod tests {
             ("page=99999999999999999999&per_page=99999999999999999999", 1, 10),
             ("page=9223372036854775807&per_page=9223372036854775807", u64::from(u32::MAX), 100),
         ] {
-            assert_eq!(query(text).page(), Wanted { page, per_page }, "{text}");
+            assert_eq!(wanted(text), Wanted { page, per_page }, "{text}");
         }
     }
 
     #[test]
     fn links_keep_repeated_filters() {
         let query = query("state=a&per_page=5&state=b&_external=1&x=a%20b%26c");
-        let meta = query.page().meta(&query, &place(), 11);
+        let meta = query.read::<PageQuery>().unwrap().page().meta(&query, &place(), 11);
         assert_eq!(meta.first, "http://h/api/2/events/?page=1&per_page=5&state=a&state=b&x=a+b%26c");
         assert_eq!(meta.last, meta.first.replace("page=1", "page=3"));
         assert_eq!((meta.pages, meta.prev), (3, None));
         let none = Query::default();
-        let empty = Query::read("per_page=0").unwrap().page().meta(&none, &place(), 11);
+        let empty = wanted("per_page=0").meta(&none, &place(), 11);
         assert_eq!((empty.pages, empty.next), (0, None));
     }
 
     #[test]
-    fn orders_are_read() {
-        let columns = ["id", "message_id"];
-        for (text, column, descending) in [
-            ("", "id", true),
-            ("order_by=id", "id", false),
-            ("order_by=-id", "id", true),
-            ("order_by=message_id", "message_id", false),
-            ("order_by=-message_id&order_by=id", "message_id", true),
-        ] {
-            assert_eq!(query(text).order(&columns).unwrap(), Order { column, descending }, "{text}");
-        }
-        for text in ["order_by=name", "order_by=-", "order_by=--id", "order_by=", "order_by=id;"] {
-            let Failure::Refused(status, message) = query(text).order(&columns).unwrap_err() else { panic!() };
-            assert_eq!(status, 400);
-            assert!(message.ends_with("allowed keys are: ['id', 'message_id']"), "{message}");
-        }
-    }
-
-    #[test]
     fn a_page_is_cut_out_of_all_rows() {
-        let cut = |text: &str| query(text).page().cut((0..25).collect()).collect::<Vec<i32>>();
+        let cut = |text: &str| wanted(text).cut((0..25).collect()).collect::<Vec<i32>>();
         assert_eq!(cut("page=2&per_page=10"), (10..20).collect::<Vec<_>>());
         assert_eq!(cut("page=3&per_page=10"), (20..25).collect::<Vec<_>>());
         assert!(cut("page=4&per_page=10").is_empty());

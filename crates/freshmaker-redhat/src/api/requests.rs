@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::answer::{Answer, Failure, told};
-use super::events;
+use super::events::{self, ShownEvent};
 use super::fields::Fields;
 use super::filters::kinds_of;
 use super::place::Place;
@@ -16,7 +16,10 @@ use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::{HeaderMap, StatusCode, header};
 use freshmaker_web::axum::response::{IntoResponse, Response};
 use freshmaker_web::{Caller, ProblemCode, Web, WholeBody};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 /// The numbers of the kinds of events that are about an advisory.
 const ABOUT_ADVISORIES: [i64; 7] = [8, 10, 13, 15, 16, 17, 18];
@@ -80,7 +83,50 @@ fn overrides(fields: &Fields, images: &[String]) -> Result<Option<serde_json::Ma
     }
 }
 
+/// A request for the rebuild of the images of an advisory. `errata_id` or `freshmaker_event_id`
+/// must be there.
+#[derive(Debug, Default, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[expect(dead_code, reason = "only its description is used")]
+struct NewRebuild {
+    /// The advisory.
+    errata_id: Option<i64>,
+    /// An earlier event whose rebuilds the request builds on. Its advisory is used if the request
+    /// names none.
+    freshmaker_event_id: Option<i64>,
+    /// Only these images, as `name-version-release`.
+    #[schema(max_items = 1000)]
+    container_images: Vec<String>,
+    /// Whether nothing is really built.
+    dry_run: bool,
+    /// Whether to rebuild although another event of the advisory is in progress.
+    force: bool,
+    /// Any data to be stored with the event.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+    #[schema(schema_with = overrides_or_nothing)]
+    bundle_related_image_overrides: Option<Value>,
+}
+
+fn overrides_or_nothing() -> Object {
+    let text = "For bundles: images to be used instead of others; with `container_images` alone. `false` is as if \
+                there were none.";
+    let types = SchemaType::from_iter([Type::Object, Type::Boolean, Type::Null]);
+    ObjectBuilder::new().schema_type(types).description(Some(text)).build()
+}
+
 /// Asks for the rebuild of the images of an advisory.
+#[utoipa::path(
+    post,
+    path = "/builds/",
+    tag = "builds",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable characters: requests with the same key are one")),
+    request_body = NewRebuild,
+    responses(
+        (status = 200, description = "The event of the request", body = ShownEvent),
+        (status = 202, description = "The request is stored, and has no event yet", body = Waiting)
+    )
+)]
 pub(super) async fn manual(
     State(api): State<Api>,
     caller: Caller,
@@ -91,15 +137,7 @@ pub(super) async fn manual(
     let fields = Fields::read(&headers, &body)?;
     let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
     let overrides = overrides(&fields, &images)?;
-    fields.only(&[
-        "errata_id",
-        "freshmaker_event_id",
-        "container_images",
-        "dry_run",
-        "force",
-        "metadata",
-        "bundle_related_image_overrides",
-    ])?;
+    fields.only::<NewRebuild>()?;
     if let Some(wrong) = images.iter().find(|image| image.parse::<Nvr>().is_err()) {
         return Err(Failure::bad(format!("\"container_images\": {wrong:?} is no name-version-release.")));
     }
@@ -166,7 +204,40 @@ async fn must_not_run(api: &Api, advisory: i64) -> Result<(), Failure> {
     Err(Failure::bad(format!("{text} If you want to rebuild it anyway, use \"force\": true option.")))
 }
 
+/// A request for the rebuild of named images from a branch.
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its description is used")]
+struct NewBuilds {
+    /// The branch in dist-git.
+    dist_git_branch: String,
+    /// The images, with or without `-container`.
+    #[schema(min_items = 1, max_items = 1000)]
+    container_images: Vec<String>,
+    /// The build target; that of the branch if it is missing.
+    brew_target: Option<String>,
+    /// An earlier event whose rebuilds the request builds on.
+    freshmaker_event_id: Option<i64>,
+    /// Whether nothing is really built.
+    #[serde(default)]
+    dry_run: bool,
+    /// Any data to be stored with the event.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+}
+
 /// Asks for the rebuild of named images from a branch.
+#[utoipa::path(
+    post,
+    path = "/async-builds/",
+    tag = "builds",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable characters: requests with the same key are one")),
+    request_body = NewBuilds,
+    responses(
+        (status = 200, description = "The event of the request", body = ShownEvent),
+        (status = 202, description = "The request is stored, and has no event yet", body = Waiting)
+    )
+)]
 pub(super) async fn named(
     State(api): State<Api>,
     caller: Caller,
@@ -181,14 +252,7 @@ pub(super) async fn named(
         let text = "\"dist_git_branch\" and \"container_images\" are required in the request for async builds";
         return Err(Failure::bad(text));
     };
-    fields.only(&[
-        "dist_git_branch",
-        "container_images",
-        "brew_target",
-        "freshmaker_event_id",
-        "dry_run",
-        "metadata",
-    ])?;
+    fields.only::<NewBuilds>()?;
     if images.iter().any(String::is_empty) {
         return Err(Failure::bad("\"container_images\": an empty name is none."));
     }
@@ -265,9 +329,21 @@ fn without_event(why: &str) -> Failure {
 }
 
 /// The answer for a message that is not handled yet.
+#[derive(Debug, Serialize, ToSchema)]
+struct Waiting {
+    /// What has become of the request so far.
+    message: &'static str,
+    /// The identity of its message.
+    message_id: String,
+    /// The status.
+    status: u16,
+    /// Where to see what becomes of it.
+    url: String,
+}
+
 fn waiting(place: &Place, id: &str) -> Response {
     let url = format!("{}{}", place.prefix, Web::message_path(id));
     let message = "The request is stored, and no handler has made an event of it yet. See \"url\".";
-    let form = json!({ "status": 202, "message": message, "message_id": id, "url": url });
-    ([(header::LOCATION, url.clone())], told(StatusCode::ACCEPTED, &form)).into_response()
+    let form = Waiting { message, message_id: id.to_owned(), status: StatusCode::ACCEPTED.as_u16(), url };
+    ([(header::LOCATION, form.url.clone())], told(StatusCode::ACCEPTED, &form)).into_response()
 }

@@ -1,19 +1,21 @@
 //! The list of routes, each for both versions. A route cannot be registered without saying who may
-//! use it.
+//! use it, and has its path from its description.
 
 use super::answer::{self, lacks_roles};
-use super::kinds::{self, Names};
+use super::description::Description;
 use super::metrics::{self, Timed, timed};
-use super::place::{Number, Place};
-use super::{Api, builds, cancel, events, images, requests};
-use freshmaker_web::axum::Router;
+use super::place::Place;
+use super::{Api, builds, cancel, events, images, kinds, requests};
 use freshmaker_web::axum::extract::{Request, State};
-use freshmaker_web::axum::http::header;
+use freshmaker_web::axum::http::{Method, header};
 use freshmaker_web::axum::middleware::{Next, from_fn_with_state};
 use freshmaker_web::axum::response::{IntoResponse, Redirect, Response};
-use freshmaker_web::axum::routing::{MethodRouter, any, get, options, patch, post};
+use freshmaker_web::axum::routing::{MethodRouter, any, get, options};
+use freshmaker_web::axum::{self, Router};
 use freshmaker_web::{Allowed, Caller, Role};
 use std::collections::BTreeMap;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
 
 /// Who may ask for the rebuild of what an advisory affects, and cancel what they have asked for.
 pub(super) const REBUILDERS: Allowed = Allowed::REBUILDERS;
@@ -21,37 +23,44 @@ pub(super) const REBUILDERS: Allowed = Allowed::REBUILDERS;
 /// Who may ask for named images.
 pub(super) const ASYNC_REBUILDERS: Allowed = Allowed::Roles(&[Role::Admin, Role::FreshmakerAsyncRebuilders]);
 
-/// A method of a route, and who may use it.
-type Operation = (&'static str, Allowed, MethodRouter<Api>);
+/// The versions of the interface, which have the same routes.
+const VERSIONS: [&str; 2] = ["/api/1", "/api/2"];
 
 /// All routes of this interface.
 pub(super) fn all(api: &Api) -> Routes {
-    let readers = |route| ("GET", Allowed::Readers, route);
-    let routes = Routes { api: api.clone(), router: Router::new(), allowed: BTreeMap::new() };
-    [Names::EventTypes, Names::BuildTypes, Names::BuildStates]
-        .into_iter()
-        .fold(routes, Routes::names)
-        .add("events/", Some(Timed::Events), [readers(get(events::list))])
-        .add(
-            "events/{id}",
-            Some(Timed::Events),
-            [readers(get(events::one)), ("PATCH", REBUILDERS, patch(cancel::patch))],
-        )
-        .add("builds/", Some(Timed::Builds), [readers(get(builds::list)), ("POST", REBUILDERS, post(requests::manual))])
-        .add("builds/{id}", Some(Timed::Builds), [readers(get(builds::one))])
-        .add("async-builds/", None, [("POST", ASYNC_REBUILDERS, post(requests::named))])
-        .add("about/", None, [("GET", Allowed::Everybody, get(kinds::about))])
-        .add("verify-image/{image}", None, [readers(get(images::verify))])
-        .add("verify-image-repository/{project}/{name}", None, [readers(get(images::verify_repository))])
-        .add("pullspec_overrides/{id}", None, [readers(get(builds::pullspec_overrides))])
-        .add("monitor/metrics", None, [("GET", Allowed::Metrics, get(metrics::metrics))])
+    let (readers, everybody) = (Allowed::Readers, Allowed::Everybody);
+    let routes = Routes {
+        api: api.clone(),
+        router: Router::new(),
+        allowed: BTreeMap::new(),
+        description: Description::default(),
+    };
+    routes
+        .add(None, [(everybody, routes!(kinds::event_types))])
+        .add(None, [(everybody, routes!(kinds::event_type))])
+        .add(None, [(everybody, routes!(kinds::build_types))])
+        .add(None, [(everybody, routes!(kinds::build_type))])
+        .add(None, [(everybody, routes!(kinds::build_states))])
+        .add(None, [(everybody, routes!(kinds::build_state))])
+        .add(Some(Timed::Events), [(readers, routes!(events::list))])
+        .add(Some(Timed::Events), [(readers, routes!(events::one)), (REBUILDERS, routes!(cancel::patch))])
+        .add(Some(Timed::Builds), [(readers, routes!(builds::list)), (REBUILDERS, routes!(requests::manual))])
+        .add(Some(Timed::Builds), [(readers, routes!(builds::one))])
+        .add(None, [(ASYNC_REBUILDERS, routes!(requests::named))])
+        .add(None, [(everybody, routes!(kinds::about))])
+        .add(None, [(readers, routes!(images::verify))])
+        .add(None, [(readers, routes!(images::verify_repository))])
+        .add(None, [(readers, routes!(builds::pullspec_overrides))])
+        .add(None, [(Allowed::Metrics, routes!(metrics::metrics))])
+        .described()
 }
 
 /// Routes, with who may use each method.
 pub(super) struct Routes {
     api: Api,
     router: Router<Api>,
-    allowed: BTreeMap<(&'static str, String), Allowed>,
+    allowed: BTreeMap<(Method, String), Allowed>,
+    description: Description,
 }
 
 impl Routes {
@@ -63,20 +72,36 @@ impl Routes {
         }
     }
 
-    /// Adds a route. A path that ends with a slash is redirected to if the slash is missing.
-    fn add(mut self, path: &str, what: Option<Timed>, operations: impl IntoIterator<Item = Operation>) -> Self {
-        let (mut route, mut methods) = (MethodRouter::new(), vec!["OPTIONS"]);
-        for (method, allowed, operation) in operations {
-            methods.extend((method == "GET").then_some("HEAD").into_iter().chain([method]));
+    /// Adds the methods of one path, which their descriptions name.
+    fn add(
+        mut self,
+        what: Option<Timed>,
+        operations: impl IntoIterator<Item = (Allowed, UtoipaMethodRouter<Api>)>,
+    ) -> Self {
+        let (mut route, mut methods, mut path) = (MethodRouter::new(), vec![], String::new());
+        for (allowed, (schemas, paths, operation)) in operations {
             route = route.merge(self.guarded(allowed, operation));
-            self.allowed.insert((method, path.to_owned()), allowed);
+            for (of, method) in self.description.add(schemas, paths) {
+                path.clone_from(&of);
+                self.allowed.insert((method.clone(), of), allowed);
+                methods.push(method);
+            }
         }
         if let Some(what) = what {
             route = route.route_layer(from_fn_with_state((self.api.clone(), what), timed));
         }
-        let methods = methods.join(", ");
-        let route = route.merge(options(move || async move { methods_told(methods) }));
-        for version in ["/api/1/", "/api/2/"] {
+        self.route(&path, &methods, route)
+    }
+
+    /// Adds a route. A path that ends with a slash is redirected to if the slash is missing.
+    fn route(mut self, path: &str, methods: &[Method], route: MethodRouter<Api>) -> Self {
+        let mut told = vec!["OPTIONS"];
+        for method in methods {
+            told.extend((*method == Method::GET).then_some("HEAD").into_iter().chain([method.as_str()]));
+        }
+        let told = told.join(", ");
+        let route = route.merge(options(move || async move { methods_told(told) }));
+        for version in VERSIONS {
             self.router = self.router.route(&format!("{version}{path}"), route.clone());
             if let Some(short) = path.strip_suffix('/') {
                 self.router = self.router.route(&format!("{version}{short}"), any(with_slash));
@@ -85,19 +110,23 @@ impl Routes {
         self
     }
 
-    fn names(self, names: Names) -> Self {
-        let everybody = |route| ("GET", Allowed::Everybody, route);
-        let list = get(move || async move { names.list() });
-        let one = get(move |number: Number| async move { names.one(number) });
-        let path = names.called().0;
-        let routes = self.add(&format!("{path}/"), None, [everybody(list)]);
-        routes.add(&format!("{path}/{{id}}"), None, [everybody(one)])
+    /// Adds the descriptions themselves.
+    fn described(mut self) -> Self {
+        let path = "/openapi.json";
+        for version in VERSIONS {
+            let text = self.description.text(version);
+            let route = get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) });
+            let route = self.guarded(Allowed::Everybody, route);
+            self.router = self.router.route(&format!("{version}{path}"), route);
+        }
+        self.allowed.insert((Method::GET, path.to_owned()), Allowed::Everybody);
+        self
     }
 
     /// The router, which also answers for paths of these versions that there are not.
     pub(super) fn into_router(self) -> Router {
         let mut router = self.router;
-        for version in ["/api/1", "/api/2"] {
+        for version in VERSIONS {
             for path in ["", "/", "/{*path}"] {
                 router = router.route(&format!("{version}{path}"), any(answer::no_such_path));
             }
@@ -132,6 +161,7 @@ mod tests {
     use freshmaker_web::axum::body::Body;
     use freshmaker_web::axum::http::{Request, StatusCode};
     use freshmaker_web::{Config, NewToken, Web};
+    use http_body_util::BodyExt;
     use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::time::Duration;
@@ -140,30 +170,31 @@ mod tests {
     /// Who may use which route of both versions, written down a second time: a new route is added
     /// here as well.
     const STATED: &str = "
-        GET event-types/ everybody
-        GET event-types/{id} everybody
-        GET build-types/ everybody
-        GET build-types/{id} everybody
-        GET build-states/ everybody
-        GET build-states/{id} everybody
-        GET events/ readers
-        GET events/{id} readers
-        PATCH events/{id} admin manual_rebuilder
-        GET builds/ readers
-        POST builds/ admin manual_rebuilder
-        GET builds/{id} readers
-        POST async-builds/ admin freshmaker_async_rebuilders
-        GET about/ everybody
-        GET verify-image/{image} readers
-        GET verify-image-repository/{project}/{name} readers
-        GET pullspec_overrides/{id} readers
-        GET monitor/metrics metrics
+        GET /event-types/ everybody
+        GET /event-types/{id} everybody
+        GET /build-types/ everybody
+        GET /build-types/{id} everybody
+        GET /build-states/ everybody
+        GET /build-states/{id} everybody
+        GET /events/ readers
+        GET /events/{id} readers
+        PATCH /events/{id} admin manual_rebuilder
+        GET /builds/ readers
+        POST /builds/ admin manual_rebuilder
+        GET /builds/{id} readers
+        POST /async-builds/ admin freshmaker_async_rebuilders
+        GET /about/ everybody
+        GET /verify-image/{image} readers
+        GET /verify-image-repository/{project}/{name} readers
+        GET /pullspec_overrides/{id} readers
+        GET /monitor/metrics metrics
+        GET /openapi.json everybody
     ";
 
-    fn stated() -> BTreeMap<(&'static str, String), Vec<&'static str>> {
+    fn stated() -> BTreeMap<(Method, String), Vec<&'static str>> {
         let lines = STATED.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let lines = lines.filter(|words| !words.is_empty());
-        lines.map(|words| ((words[0], words[1].to_owned()), words[2..].to_vec())).collect()
+        lines.map(|words| ((words[0].parse().unwrap(), words[1].to_owned()), words[2..].to_vec())).collect()
     }
 
     fn service(configure: impl FnOnce(&mut Config)) -> FreshmakerApi {
@@ -191,6 +222,28 @@ mod tests {
         }
     }
 
+    /// Each version describes every route that it has, and no other.
+    #[tokio::test]
+    async fn every_route_is_described() {
+        let router = service(|_| {}).router();
+        for version in VERSIONS {
+            let request = Request::get(format!("{version}/openapi.json")).body(Body::empty()).unwrap();
+            let body = router.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            let text: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(text["openapi"], "3.1.0");
+            let mut described = BTreeSet::new();
+            for (path, item) in text["paths"].as_object().unwrap() {
+                let path = path.strip_prefix(version).unwrap();
+                for (method, operation) in item.as_object().unwrap() {
+                    assert!(operation["responses"]["default"].is_object(), "{method} {path}");
+                    described.insert((method.to_uppercase().parse().unwrap(), path.to_owned()));
+                }
+            }
+            let there = stated().into_keys().filter(|(_, path)| path != "/openapi.json").collect();
+            assert_eq!(described, there, "{version}");
+        }
+    }
+
     /// Every route of both versions is asked by every sort of caller, with every sort of read
     /// access; metrics have the other one.
     #[tokio::test(start_paused = true)]
@@ -211,7 +264,7 @@ mod tests {
                 for (roles, version) in callers.iter().flat_map(|roles| [(roles, 1), (roles, 2)]) {
                     let path = path.replace("{id}", "1").replace("{image}", "a-1-1");
                     let path = path.replace("{project}", "p").replace("{name}", "n");
-                    let mut request = Request::builder().method(method).uri(format!("/api/{version}/{path}"));
+                    let mut request = Request::builder().method(method.clone()).uri(format!("/api/{version}{path}"));
                     if let Some(roles) = roles {
                         let new = NewToken::new("t", roles.iter().copied(), Duration::from_secs(60));
                         let token = api.web.tokens().issue(new, "test").await.unwrap().token;

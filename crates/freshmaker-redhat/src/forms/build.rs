@@ -7,71 +7,83 @@ use freshmaker::rebuild::{BuildId, BuildRecord, Cause, DependencyKind, EventId, 
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A build in Freshmaker's form. See [`forms`](super) for the meaning of each key.
+/// A build in Freshmaker's form, in the order of its keys in JSON. See [`forms`](super) for the
+/// meaning of each key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "rest", derive(utoipa::ToSchema))]
 pub struct BuildForm {
+    /// The parameters of the build.
+    pub build_args: BuildArgs,
+    /// The number of the task in Koji.
+    pub build_id: Option<i64>,
+    /// The name of the parent that the build waits for.
+    pub dep_on: Option<String>,
+    /// The number of the parent that the build waits for.
+    #[cfg_attr(feature = "rest", schema(value_type = Option<i64>))]
+    pub dep_on_id: Option<BuildId>,
+    /// The event that the build belongs to.
+    #[cfg_attr(feature = "rest", schema(value_type = Option<i64>))]
+    pub event_id: Option<EventId>,
     /// The number of the build.
+    #[cfg_attr(feature = "rest", schema(value_type = i64))]
     pub id: BuildId,
     /// The name of the artifact, without version and release.
     pub name: String,
+    /// The numbers of the ODCS composes that the build takes packages from.
+    pub odcs_composes: BTreeSet<i64>,
     /// The release that is rebuilt, if the id of the artifact is an NVR.
+    #[cfg_attr(feature = "rest", schema(value_type = Option<String>))]
     pub original_nvr: Option<Nvr>,
+    /// Why the artifact is rebuilt.
+    #[cfg_attr(feature = "rest", schema(value_type = String))]
+    pub rebuild_reason: RebuildReason,
     /// The name of the output, if that is an NVR.
+    #[cfg_attr(feature = "rest", schema(value_type = Option<String>))]
     pub rebuilt_nvr: Option<Nvr>,
+    /// The number of the state: [`PublicBuildState::number`].
+    pub state: i16,
+    /// The state: `BUILD`, `DONE`, `FAILED`, `CANCELED` or `PLANNED`.
+    #[cfg_attr(feature = "rest", schema(value_type = String))]
+    pub state_name: PublicBuildState,
+    /// The reason for the state.
+    pub state_reason: String,
+    /// When the build ended.
+    #[cfg_attr(feature = "rest", schema(format = DateTime))]
+    pub time_completed: Option<String>,
+    /// When the build was planned.
+    #[cfg_attr(feature = "rest", schema(format = DateTime))]
+    pub time_submitted: String,
     /// The number of the artifact's kind: [`ArtifactKind::number`].
     #[serde(rename = "type")]
     pub kind: i16,
     /// `RPM`, `IMAGE`, `MODULE` or `IMAGE_REPOSITORY`.
     pub type_name: &'static str,
-    /// The number of the state: [`PublicBuildState::number`].
-    pub state: i16,
-    /// The state.
-    pub state_name: PublicBuildState,
-    /// The reason for the state.
-    pub state_reason: String,
-    /// The name of the parent that the build waits for.
-    pub dep_on: Option<String>,
-    /// The number of the parent that the build waits for.
-    pub dep_on_id: Option<BuildId>,
-    /// When the build was planned.
-    pub time_submitted: String,
-    /// When the build ended.
-    pub time_completed: Option<String>,
-    /// The event that the build belongs to.
-    pub event_id: Option<EventId>,
-    /// The number of the task in Koji.
-    pub build_id: Option<i64>,
     /// The address of this form.
     pub url: String,
-    /// The parameters of the build.
-    pub build_args: BuildArgs,
-    /// The numbers of the ODCS composes that the build takes packages from.
-    pub odcs_composes: BTreeSet<i64>,
-    /// Why the artifact is rebuilt.
-    pub rebuild_reason: RebuildReason,
 }
 
-/// The parameters of a build in Freshmaker's form.
+/// The parameters of a build in Freshmaker's form, in the order of their keys in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "rest", derive(utoipa::ToSchema))]
 pub struct BuildArgs {
-    /// Where the recipe is.
-    pub repository: Option<String>,
-    /// The revision of the recipe.
-    pub commit: Option<String>,
-    /// The image that the last stage starts from.
-    pub original_parent: Option<String>,
-    /// The build target.
-    pub target: Option<String>,
-    /// The branch of the recipe.
-    pub branch: Option<String>,
     /// The architectures, separated by spaces.
     pub arches: Option<String>,
+    /// The branch of the recipe.
+    pub branch: Option<String>,
+    /// The revision of the recipe.
+    pub commit: Option<String>,
     /// Whether it is a Flatpak.
     pub flatpak: bool,
     /// Whether it is an isolated build, which does not change the latest build of its target.
     pub isolated: bool,
+    /// The image that the last stage starts from.
+    pub original_parent: Option<String>,
     /// The composes that the artifact's parameters name. They are not prepared for the build.
     pub renewed_odcs_compose_ids: BTreeSet<i64>,
+    /// Where the recipe is.
+    pub repository: Option<String>,
+    /// The build target.
+    pub target: Option<String>,
 }
 
 impl BuildForm {
@@ -95,26 +107,28 @@ impl Forms<'_> {
         let build = self.rows.builds.get(&id)?;
         let type_name = type_name(build.kind)?;
         let parent = self.parent(build);
+        let original_nvr = nvr(build.key.artifact.as_str());
+        let name_of_it = original_nvr.as_ref().map_or(build.key.artifact.as_str(), Nvr::name);
         Some(BuildForm {
+            build_args: build_args(build),
+            build_id: self.tasks.get(&id).copied(),
+            dep_on: parent.map(name),
+            dep_on_id: parent.map(|parent| parent.id),
+            event_id: self.owner(id),
             id,
-            name: name(build),
-            original_nvr: nvr(build.key.artifact.as_str()),
+            name: name_of_it.to_owned(),
+            odcs_composes: self.composes(build),
+            original_nvr,
+            rebuild_reason: build.because,
             rebuilt_nvr: build.output.as_ref().and_then(|output| nvr(&output.name)),
-            kind: build.kind.number(),
-            type_name,
             state: build.state.public().number(),
             state_name: build.state.public(),
             state_reason: build.reason.text.clone(),
-            dep_on: parent.map(name),
-            dep_on_id: parent.map(|parent| parent.id),
-            time_submitted: moment(build.created_at),
             time_completed: build.done_at.map(moment),
-            event_id: self.owner(id),
-            build_id: self.tasks.get(&id).copied(),
+            time_submitted: moment(build.created_at),
+            kind: build.kind.number(),
+            type_name,
             url: format!("{}/api/1/builds/{id}", self.base),
-            build_args: build_args(build),
-            odcs_composes: self.composes(build),
-            rebuild_reason: build.because,
         })
     }
 

@@ -6,44 +6,54 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// An event in Freshmaker's form. See [`forms`](super) for the meaning of each key.
+/// An event in Freshmaker's form, in the order of its keys in JSON. See [`forms`](super) for the
+/// meaning of each key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "rest", derive(utoipa::ToSchema))]
 pub struct EventForm {
+    /// The builds that the event wants or wanted.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "rest", schema(value_type = super::described::EitherBuilds))]
+    pub builds: Builds,
+    /// Events that depend on this one; always empty.
+    #[cfg_attr(feature = "rest", schema(value_type = Vec<i64>))]
+    pub depending_events: Vec<EventId>,
+    /// The event that the request builds on, if it names one.
+    #[cfg_attr(feature = "rest", schema(value_type = Vec<i64>))]
+    pub depends_on_events: Vec<EventId>,
+    /// Whether it is a dry run.
+    pub dry_run: bool,
+    /// The number of its kind.
+    pub event_type_id: Option<i32>,
     /// The number of the event.
+    #[cfg_attr(feature = "rest", schema(value_type = i64))]
     pub id: EventId,
     /// The id of the message that brought it.
     pub message_id: String,
+    /// The images that were asked for.
+    pub requested_rebuilds: Vec<String>,
+    /// Who asked for it.
+    pub requester: Option<String>,
+    /// Data that the requester wanted to have stored.
+    #[cfg_attr(feature = "rest", schema(value_type = Object))]
+    pub requester_metadata: Map<String, Value>,
     /// The text that people search by.
     pub search_key: String,
-    /// The number of its kind.
-    pub event_type_id: Option<i32>,
     /// The number of the state: [`EventState::number`].
     pub state: i16,
-    /// The state.
+    /// The state: `INITIALIZED`, `BUILDING`, `COMPLETE`, `FAILED`, `SKIPPED` or `CANCELED`.
+    #[cfg_attr(feature = "rest", schema(value_type = String))]
     pub state_name: EventState,
     /// The reason for the state.
     pub state_reason: String,
     /// When the event was stored.
+    #[cfg_attr(feature = "rest", schema(format = DateTime))]
     pub time_created: String,
     /// When the event ended.
+    #[cfg_attr(feature = "rest", schema(format = DateTime))]
     pub time_done: Option<String>,
     /// The address of this form.
     pub url: String,
-    /// Whether it is a dry run.
-    pub dry_run: bool,
-    /// Who asked for it.
-    pub requester: Option<String>,
-    /// The images that were asked for.
-    pub requested_rebuilds: Vec<String>,
-    /// Data that the requester wanted to have stored.
-    pub requester_metadata: Map<String, Value>,
-    /// The event that the request builds on, if it names one.
-    pub depends_on_events: Vec<EventId>,
-    /// Events that depend on this one; always empty.
-    pub depending_events: Vec<EventId>,
-    /// The builds that the event wants or wanted.
-    #[serde(flatten)]
-    pub builds: Builds,
 }
 
 /// The builds of an event, in one of two versions of the form.
@@ -114,32 +124,41 @@ impl Forms<'_> {
         let metadata = request.get("metadata").and_then(Value::as_object);
         let caused = self.rows.causes.keys().filter(|(_, event)| *event == id);
         let mut form = EventForm {
-            id,
-            message_id: event.message_id.clone(),
-            search_key: event.envelope.search_key.clone(),
-            event_type_id: type_id(&event.envelope.kind),
-            state: event.state.number(),
-            state_name: event.state,
-            state_reason: String::new(),
-            time_created: moment(event.created_at),
-            time_done: event.done_at.map(moment),
-            url: format!("{}/api/1/events/{id}", self.base),
-            dry_run: event.mode == BuildMode::DryRun,
-            requester: event.envelope.requester.clone(),
-            requested_rebuilds: requested.filter_map(Value::as_str).map(str::to_owned).collect(),
-            requester_metadata: metadata.cloned().unwrap_or_default(),
+            builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
+            depending_events: Vec::new(),
             depends_on_events: request
                 .get("freshmaker_event_id")
                 .and_then(Value::as_i64)
                 .map(EventId)
                 .into_iter()
                 .collect(),
-            depending_events: Vec::new(),
-            builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
+            dry_run: event.mode == BuildMode::DryRun,
+            event_type_id: type_id(&event.envelope.kind),
+            id,
+            message_id: event.message_id.clone(),
+            requested_rebuilds: requested.filter_map(Value::as_str).map(str::to_owned).collect(),
+            requester: event.envelope.requester.clone(),
+            requester_metadata: metadata.map(sorted).unwrap_or_default(),
+            search_key: event.envelope.search_key.clone(),
+            state: event.state.number(),
+            state_name: event.state,
+            state_reason: String::new(),
+            time_created: moment(event.created_at),
+            time_done: event.done_at.map(moment),
+            url: format!("{}/api/1/events/{id}", self.base),
         };
         form.state_reason = form.reason_of(&event.reason);
         Some(form)
     }
+}
+
+/// Returns the same object with its keys, at every depth, in their order; some programs keep the
+/// order in which they came.
+fn sorted(object: &Map<String, Value>) -> Map<String, Value> {
+    let mut object = object.clone();
+    object.sort_keys();
+    object.values_mut().for_each(Value::sort_all_objects);
+    object
 }
 
 /// Returns the number of a kind, given its own name or Freshmaker's name for it.

@@ -34,6 +34,8 @@
 //! those builds. So such a repository has no form.
 
 mod build;
+#[cfg(feature = "rest")]
+mod described;
 mod event;
 #[cfg(any(feature = "lightblue", feature = "pyxis", feature = "rest"))]
 pub(crate) mod python;
@@ -44,6 +46,7 @@ pub use event::{Builds, EventForm};
 pub use state_change::{FreshmakerMessages, StateChange};
 
 use build::{latest_tasks, needs_of};
+use chrono::SecondsFormat;
 use freshmaker::artifact::ArtifactKind;
 use freshmaker::rebuild::{BuildId, Neighbourhood};
 use freshmaker::time::Timestamp;
@@ -82,7 +85,7 @@ impl<'a> Forms<'a> {
 
 /// Formats a point in time as the service does, in seconds: `2026-01-10T08:00:00Z`.
 fn moment(at: Timestamp) -> String {
-    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Returns Freshmaker's name of a kind; `None` for repositories of packages.

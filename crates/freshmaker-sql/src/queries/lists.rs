@@ -4,6 +4,7 @@
 //! from `tallies`, which triggers keep in the writing transaction; others are counted.
 
 use super::dialect::{OutputName, among, only};
+use super::prepared::part_of;
 use super::query::readable;
 use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, inbox_number};
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
@@ -141,10 +142,10 @@ fn has_name(names: &[String]) -> Condition<builds::table> {
     any
 }
 
-/// The rows of a page from a query without order and limit: one more than the page has, so that it
-/// is known whether there are more.
+/// The columns of the rows of a page from a query without order and limit: one more row than the
+/// page has, so that it is known whether there are more.
 macro_rules! page_of {
-    ($query:expr, $id:expr, $paging:expr) => {{
+    ($query:expr, $id:expr, $paging:expr, $columns:expr) => {{
         let paging: Paging = $paging;
         let mut query = $query.into_boxed();
         if let Some(behind) = paging.behind {
@@ -152,7 +153,7 @@ macro_rules! page_of {
         }
         query = if paging.oldest_first { query.order($id.asc()) } else { query.order($id.desc()) };
         let offset = i64::try_from(paging.offset).unwrap_or(i64::MAX);
-        query.offset(offset).limit(i64::from(page_limit(paging)) + 1)
+        part_of(query.select($columns), offset, i64::from(page_limit(paging)) + 1)
     }};
 }
 
@@ -199,8 +200,9 @@ pub(super) fn events_page(
             Some(count(all.get_result(connection).map_err(failed)?))
         }
     };
-    let rows = page_of!(events::table.filter(of_events(filter)?), events::id, paging);
-    let rows = rows.select((events::id, EventRow::as_select())).load(connection).map_err(failed)?;
+    let columns = (events::id, EventRow::as_select());
+    let rows = page_of!(events::table.filter(of_events(filter)?), events::id, paging, columns);
+    let rows = rows.load(connection).map_err(failed)?;
     Ok(page(rows, paging, total, EventRow::record))
 }
 
@@ -219,8 +221,9 @@ pub(super) fn builds_page(
             Some(count(all.get_result(connection).map_err(failed)?))
         }
     };
-    let rows = page_of!(builds::table.filter(of_builds(filter)?), builds::id, paging);
-    let rows = rows.select((builds::id, BuildRow::as_select())).load(connection).map_err(failed)?;
+    let columns = (builds::id, BuildRow::as_select());
+    let rows = page_of!(builds::table.filter(of_builds(filter)?), builds::id, paging, columns);
+    let rows = rows.load(connection).map_err(failed)?;
     Ok(page(rows, paging, total, BuildRow::record))
 }
 
@@ -234,8 +237,9 @@ pub(super) fn messages(
         return Ok(Page { items: Vec::new(), next: None, total: paging.counted.then_some(0), unreadable: Vec::new() });
     }
     let total = if paging.counted { Some(tally(connection, "inbox", &states)?) } else { None };
-    let rows = page_of!(inbox::table.filter(inbox::state.eq_any(states)), inbox::id, paging);
-    let rows = rows.select((inbox::id, InboxRow::as_select())).load(connection).map_err(failed)?;
+    let columns = (inbox::id, InboxRow::as_select());
+    let rows = page_of!(inbox::table.filter(inbox::state.eq_any(states)), inbox::id, paging, columns);
+    let rows = rows.load(connection).map_err(failed)?;
     Ok(page(rows, paging, total, InboxRow::letter))
 }
 
@@ -268,12 +272,14 @@ pub(super) fn count_builds(connection: &mut Connection, filter: &BuildFilter) ->
 }
 
 pub(super) fn count_caused(connection: &mut Connection, events: &[EventId]) -> Result<Vec<CausedCount>> {
-    let by = (build_causes::event, builds::state);
+    let by = (build_causes::event, builds::state, build_causes::live);
     let rows = build_causes::table.inner_join(builds::table).filter(among(build_causes::event, fits(events)?)?);
-    let rows = rows.group_by(by).order(by).select((build_causes::event, builds::state, count_star()));
-    let rows = rows.load::<(i64, i16, i64)>(connection).map_err(failed)?;
-    let row = |(event, state, amount): (i64, i16, i64)| {
-        Some(CausedCount { event: EventId(event), state: BuildState::from_number(state)?, count: count(amount) })
+    let rows =
+        rows.group_by(by).order(by).select((build_causes::event, builds::state, build_causes::live, count_star()));
+    let rows = rows.load::<(i64, i16, bool, i64)>(connection).map_err(failed)?;
+    let row = |(event, state, live, amount): (i64, i16, bool, i64)| {
+        let (event, state) = (EventId(event), BuildState::from_number(state)?);
+        Some(CausedCount { event, state, live, count: count(amount) })
     };
     Ok(rows.into_iter().filter_map(row).collect())
 }

@@ -6,7 +6,7 @@
 //!   which passes it as one value;
 //! * an update, because a changeset may leave columns out: [`Update`] has those that never do.
 //!
-//! SQLite itself prepares again when the value of a `LIMIT` has changed, because it plans with it:
+//! SQLite itself prepares again when a value is bound to a `LIMIT`, because it plans with it:
 //! [`AtMost`] hides the value from the planner. So single rows are read with `get_result`, not with
 //! `first`, which has a limit.
 
@@ -43,10 +43,16 @@ impl<G> ValidGrouping<G> for IsOpen {
 pub(super) struct AtMost<Q> {
     query: Q,
     limit: i64,
+    offset: Option<i64>,
 }
 
 pub(super) fn at_most<Q>(query: Q, limit: impl Into<i64>) -> AtMost<Q> {
-    AtMost { query, limit: limit.into() }
+    AtMost { query, limit: limit.into(), offset: None }
+}
+
+/// The same behind so many rows.
+pub(super) fn part_of<Q>(query: Q, offset: i64, limit: i64) -> AtMost<Q> {
+    AtMost { query, limit, offset: Some(offset) }
 }
 
 impl<Q: Query> Query for AtMost<Q> {
@@ -64,6 +70,11 @@ impl<Q: QueryFragment<Db>> QueryFragment<Db> for AtMost<Q> {
         out.push_sql(" LIMIT (");
         out.push_bind_param::<BigInt, _>(&self.limit)?;
         out.push_sql(" + 0)");
+        if let Some(offset) = &self.offset {
+            out.push_sql(" OFFSET (");
+            out.push_bind_param::<BigInt, _>(offset)?;
+            out.push_sql(" + 0)");
+        }
         Ok(())
     }
 }

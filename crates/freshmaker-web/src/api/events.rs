@@ -17,9 +17,10 @@ use freshmaker::artifact::Digest;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::{Client, RetryPart, Sent};
 use freshmaker::plan::{Exclusion, Format};
-use freshmaker::rebuild::{EventId, EventState, RowKey};
+use freshmaker::rebuild::{BuildState, EventId, EventRecord, EventState, RowKey};
 use freshmaker::{ArtifactId, Plan};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// Which events.
@@ -102,7 +103,30 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let (filter, paging) = query.filter()?;
     let page = web.ask(web.client().events(filter, paging)).await?;
-    Ok(part(&uri, page, EventView::brief))
+    let canceled = canceled(&web, &page.items).await?;
+    let of = |event: &EventRecord| canceled.get(&event.id).copied().unwrap_or_default();
+    Ok(part(&uri, page, |event| {
+        let canceled = of(&event);
+        EventView::brief(event, canceled)
+    }))
+}
+
+/// How many builds of events were cancelled. The storage is asked only about events that have
+/// builds which did not end well.
+async fn canceled(web: &Web, events: &[EventRecord]) -> Result<BTreeMap<EventId, u32>, Problem> {
+    let asked: Vec<_> = events.iter().filter(|event| event.builds_failed > 0).map(|event| event.id).collect();
+    if asked.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let counts = web.ask(web.client().count_caused(asked)).await?.into_iter();
+    let counts = counts.filter(|count| count.live && count.state == BuildState::Canceled);
+    Ok(counts.map(|count| (count.event, u32::try_from(count.count).unwrap_or(u32::MAX))).collect())
+}
+
+/// The form of an event, where it is the only one.
+async fn whole(web: &Web, event: EventRecord) -> Result<EventView, Problem> {
+    let canceled = canceled(web, std::slice::from_ref(&event)).await?.into_values().sum();
+    Ok(EventView::whole(event, canceled))
 }
 
 /// One event.
@@ -121,7 +145,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: HeaderMap) -> Result<Response, Problem> {
     let event = web.ask(web.client().event(EventId(id))).await?;
-    etag::answer(&headers, event.version, EventView::whole(event))
+    etag::answer(&headers, event.version, whole(&web, event).await?)
 }
 
 /// When an event is expected to end.
@@ -338,7 +362,7 @@ pub(crate) async fn cancel(
     })
     .await?;
     let event = web.ask(web.client().event(id)).await?;
-    etag::answer(&HeaderMap::new(), event.version, EventView::whole(event))
+    etag::answer(&HeaderMap::new(), event.version, whole(&web, event).await?)
 }
 
 /// What is confirmed.

@@ -74,9 +74,23 @@ impl From<Reason> for ReasonView {
 /// How many builds an event has.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CountsView {
+    /// They have not ended.
     open: u32,
+    /// They were built, or did not have to be.
     done: u32,
+    /// They failed, or what they need did.
     failed: u32,
+    /// They were cancelled.
+    canceled: u32,
+}
+
+impl CountsView {
+    /// The counts of an event, of whose builds so many were cancelled.
+    fn of(event: &EventRecord, canceled: u32) -> Self {
+        let EventRecord { builds_open: open, builds_done: done, builds_failed, .. } = *event;
+        let canceled = canceled.min(builds_failed);
+        Self { open, done, failed: builds_failed - canceled, canceled }
+    }
 }
 
 /// An event, as one handler deals with it.
@@ -114,13 +128,14 @@ pub(crate) struct EventView {
 }
 
 impl EventView {
-    /// The form within a list.
-    pub(crate) fn brief(event: EventRecord) -> Self {
-        Self { payload: None, ..Self::whole(event) }
+    /// The form within a list, of an event with so many cancelled builds.
+    pub(crate) fn brief(event: EventRecord, canceled: u32) -> Self {
+        Self { payload: None, ..Self::whole(event, canceled) }
     }
 
-    pub(crate) fn whole(event: EventRecord) -> Self {
+    pub(crate) fn whole(event: EventRecord, canceled: u32) -> Self {
         Self {
+            builds: CountsView::of(&event, canceled),
             id: event.id.0,
             version: event.version,
             state: event.state.as_str(),
@@ -137,7 +152,6 @@ impl EventView {
             retry_of: event.retry_of.map(|id| id.0),
             mode: name_of(&event.mode),
             plan: event.plan.map(|plan| plan.to_string()),
-            builds: CountsView { open: event.builds_open, done: event.builds_done, failed: event.builds_failed },
             cancel_at: event.cancel_at,
             created_at: event.created_at,
             done_at: event.done_at,

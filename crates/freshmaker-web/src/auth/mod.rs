@@ -3,6 +3,7 @@
 //! *Invariant:* a request that carries credentials that are not accepted is refused; it is never
 //! treated as one of an unknown caller.
 
+mod accepted;
 mod network;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -19,6 +20,7 @@ mod sessions;
 mod sessions;
 mod tokens;
 
+pub(crate) use accepted::{Accepted, SecretHash};
 pub use network::{Network, NetworkError};
 pub(crate) use oidc::HAS_OIDC;
 pub use oidc_config::OidcConfig;
@@ -170,11 +172,6 @@ impl Authenticators {
             None => Err(Problem::refused("the token is not one of this service")),
         }
     }
-}
-
-/// Whether a request carries something that can be guessed: a bearer token or a session.
-pub(crate) fn has_secret(headers: &HeaderMap) -> bool {
-    !matches!(bearer(headers), Ok(None)) || session_of(headers).is_some()
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -33,7 +33,8 @@ pub struct ProxyConfig {
     pub groups_separator: char,
     /// The header with the address of the client, such as `x-forwarded-for`; the last address in it
     /// counts, which is the one that the proxy has added. Default: none, and all callers behind the
-    /// proxy that are not known share one rate limit.
+    /// proxy that are not known share one rate limit: wrong tokens of one of them keep the others
+    /// from logging in, except with a token or a session that was accepted within the hour.
     #[serde(default, deserialize_with = "some_header_name")]
     pub address_header: Option<HeaderName>,
 }

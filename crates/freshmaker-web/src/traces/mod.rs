@@ -7,14 +7,18 @@
 //! *Invariant:* the position is stored after the collector has taken everything up to it. If the
 //! process dies in between, the same spans are sent once more.
 
+mod config;
 mod otlp;
 mod rows;
 mod spans;
 
+pub use config::{TraceConfig, TraceSettings};
+
 use freshmaker::backend::{Clock, Document, Error, NewDocument, Remedy, Result};
 use freshmaker::client::Client;
 use freshmaker::time::{Timestamp, later};
-use freshmaker_net::{Http, HttpConfig, Secret};
+use freshmaker_net::Http;
+use reqwest::header::HeaderMap;
 use rows::Ended;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,42 +42,6 @@ const HELD: Duration = Duration::from_secs(120);
 
 /// How long the storage may take to tell a change that is there.
 const READ_MAX: Duration = Duration::from_secs(30);
-
-/// Where spans are sent, and under which names.
-///
-/// ```
-/// use freshmaker_web::TraceConfig;
-///
-/// let mut config = TraceConfig::new("http://localhost:4318");
-/// config.page_url = Some("https://rebuilds.example.org".to_owned());
-/// assert_eq!(config.service, "freshmaker");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TraceConfig {
-    /// The base URL of the collector, without `/v1/traces`, and bounds. A request may take 10 s.
-    pub http: HttpConfig,
-    /// The value of the header `Authorization`. Default: none.
-    pub authorization: Option<Secret>,
-    /// `service.name` of the spans. Default: `freshmaker`.
-    pub service: String,
-    /// Tells several storages apart whose spans go to one collector: the numbers of their events
-    /// are the same. Part of every identity, so do not change it. Default: `freshmaker`.
-    pub instance: String,
-    /// The base URL of the pages, for links from spans to events and builds. Default: none.
-    pub page_url: Option<String>,
-}
-
-impl TraceConfig {
-    /// A configuration for the collector at this URL.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        let mut http = HttpConfig::new(url);
-        http.timeout = Duration::from_secs(10);
-        let name = "freshmaker".to_owned();
-        Self { http, authorization: None, service: name.clone(), instance: name, page_url: None }
-    }
-}
 
 /// Sends spans of what has ended to a collector, over OTLP (HTTP with JSON).
 ///
@@ -108,6 +76,7 @@ pub struct TraceExporter {
     client: Client,
     config: TraceConfig,
     http: Http,
+    headers: HeaderMap,
     clock: Arc<dyn Clock>,
     /// A name of this exporter that no other has.
     name: String,
@@ -139,16 +108,22 @@ impl TraceExporter {
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if no request can be sent to the URL, a certificate
-    /// cannot be used, or the authorization is no value of a header.
+    /// cannot be used, or a header has characters that a header cannot have.
     pub fn new(client: Client, config: TraceConfig, clock: Arc<dyn Clock>) -> Result<Self> {
-        let http = Http::new(&config.http)?;
-        if let Some(secret) = &config.authorization
-            && reqwest::header::HeaderValue::from_str(secret.expose()).is_err()
-        {
-            let text = "`authorization` has characters that a header cannot have";
-            return Err(Error::new(Remedy::Unsupported, config.http.url.as_str(), text));
+        let (http, headers) = (Http::new(&config.http)?, config.header_map()?);
+        Ok(Self { client, config, http, headers, clock, name: format!("{:032x}", fastrand::u128(..)) })
+    }
+
+    /// Asks the collector to take nothing: whether it is there, and accepts the headers.
+    ///
+    /// # Errors
+    /// [`Unavailable`](Remedy::Unavailable) if it does not answer, or with something else than
+    /// success.
+    pub async fn check(&self) -> Result<()> {
+        match self.post(Vec::new()).await? {
+            (200..=299, _) => Ok(()),
+            (status, said) => Err(otlp::refused(status, &said)),
         }
-        Ok(Self { client, config, http, clock, name: format!("{:032x}", fastrand::u128(..)) })
     }
 
     /// Exports what ends, for ever. After an error it tries again, with pauses up to five minutes.

@@ -4,17 +4,32 @@ use super::TraceExporter;
 use super::spans::Span;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{Call, Reply};
-use reqwest::{Method, header};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// So much of an answer is quoted.
 const QUOTED: usize = 200;
 
+const PLACE: &str = "opentelemetry: POST /v1/traces";
+
 impl TraceExporter {
     /// Sends spans. Those that the collector refuses for good are lost, and the log says so: what
     /// is sent after them must not wait for ever.
     pub(super) async fn send(&self, spans: Vec<Span>) -> Result<()> {
-        let (count, place) = (spans.len(), "opentelemetry: POST /v1/traces");
+        let count = spans.len();
+        let (status, body) = self.post(spans).await?;
+        match status {
+            200..=299 => tell_of_rejected(&body),
+            400 | 413 | 422 => {
+                tracing::error!(status, said = said(&body), spans = count, "the collector refuses spans: they are lost")
+            }
+            _ => return Err(refused(status, &body)),
+        }
+        Ok(())
+    }
+
+    /// Sends a request with spans, and returns the status and the body of the answer.
+    pub(super) async fn post(&self, spans: Vec<Span>) -> Result<(u16, Vec<u8>)> {
         let body = json!({ "resourceSpans": [{
             "resource": { "attributes": [
                 { "key": "service.name", "value": { "stringValue": self.config.service } },
@@ -26,22 +41,21 @@ impl TraceExporter {
             }],
         }] });
         let url = format!("{}/v1/traces", self.config.http.url.trim_end_matches('/'));
-        let mut request = self.http.request(Method::POST, &url).json(&body);
-        if let Some(secret) = &self.config.authorization {
-            request = request.header(header::AUTHORIZATION, secret.expose());
-        }
+        let request = self.http.request(Method::POST, &url).json(&body).headers(self.headers.clone());
         // The same spans may be sent twice, so an answer that is missing is no question.
-        let Reply { status, body, .. } = self.http.send(request, Call::Read, place).await?;
-        let said: String = String::from_utf8_lossy(&body).chars().take(QUOTED).collect();
-        match status {
-            200..=299 => tell_of_rejected(&body),
-            400 | 413 | 422 => {
-                tracing::error!(status, said, spans = count, "the collector refuses spans: they are lost")
-            }
-            _ => return Err(Error::new(Remedy::Unavailable, place, format!("status {status}: {said}"))),
-        }
-        Ok(())
+        let Reply { status, body, .. } = self.http.send(request, Call::Read, PLACE).await?;
+        Ok((status, body))
     }
+}
+
+/// The beginning of an answer.
+fn said(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).chars().take(QUOTED).collect()
+}
+
+/// The collector does not take spans now.
+pub(super) fn refused(status: u16, answer: &[u8]) -> Error {
+    Error::new(Remedy::Unavailable, PLACE, format!("status {status}: {}", said(answer)))
 }
 
 /// Writes into the log if the collector has taken only a part.

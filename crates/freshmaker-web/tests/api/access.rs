@@ -138,6 +138,31 @@ async fn guessing_tokens_is_slow_and_disturbs_nobody_else() {
     assert_eq!(guess(REMOTE).await.problem(), "rate_limited");
 }
 
+/// As behind a proxy that tells no addresses.
+#[tokio::test(start_paused = true)]
+async fn who_guesses_tokens_locks_nobody_out_who_is_at_work() {
+    let service = Service::new(|_| {});
+    let (known, new) = (service.token("known", &[]).await, service.token("new", &[]).await);
+    let send = |token: &str| {
+        ask(&service.router, with(request_from(Method::GET, "/api/3/events", REMOTE), "authorization", token))
+    };
+    assert_eq!(send(&known).await.status, 200);
+    let burst = service.web.config().limits.refused_logins.burst;
+    for number in 0..burst {
+        assert_eq!(send(&format!("Bearer fmt_{number}")).await.problem(), "unauthenticated");
+    }
+    assert_eq!(send("Bearer fmt_x").await.problem(), "rate_limited");
+    assert_eq!(send(&known).await.status, 200, "it was accepted before");
+    assert_eq!(send(&new).await.problem(), "rate_limited", "it may be a guess");
+    // Nobody is let in by that.
+    let tokens = service.web.tokens();
+    let id = tokens.list(None, 10).await.unwrap().0.into_iter().find(|token| token.name == "known").unwrap().id;
+    tokens.revoke(&id).await.unwrap();
+    assert_ne!(send(&known).await.status, 200);
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert_eq!(send(&new).await.status, 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn routes_of_a_service_have_the_same_guards() {
     use freshmaker_web::axum::Router;

@@ -23,8 +23,10 @@ async fn no_list_asks_for_each_of_its_rows() {
     (config.clock, config.page) = (service.world.clock.clone(), Some(PageConfig::default()));
     let router = freshmaker_web::router(client, config);
     for (path, calls) in [
-        ("/api/3/events?", &["events"][..]),
-        ("/api/3/events?count=true&", &["events"]),
+        // Of events with builds that failed or were cancelled it is asked how many were which.
+        ("/api/3/events?", &["events", "count_caused"][..]),
+        ("/api/3/events?count=true&", &["events", "count_caused"]),
+        ("/api/3/events?state=SKIPPED&", &["events"]),
         ("/api/3/builds?", &["builds"]),
         ("/api/3/builds?state=FAILED&event=1&", &["builds"]),
         ("/api/3/dead-letters?", &["messages"]),

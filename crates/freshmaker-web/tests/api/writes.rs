@@ -230,3 +230,26 @@ async fn every_write_has_its_row_in_the_audit_log() {
     let rest = service.get(&format!("/api/3/audit?limit=2&cursor={next}")).await.json();
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
 }
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_builds_are_counted_apart_from_failed_ones() {
+    let service = Service::open();
+    let client = service.engine.client();
+    service.world.builds.fail_next(&"app".into(), Failure::new(FailureClass::Permanent, "no space"));
+    service.push("base").await;
+    service.settle().await;
+    client.pause("builder", "repairs", "somebody").await.unwrap();
+    let message = service.push("base").await;
+    let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
+    service.engine.run_until(handled).await.unwrap();
+    let open = service.get("/api/3/events?state=BUILDING").await.json()["items"][0]["id"].clone();
+    let canceled = service.post(&format!("/api/3/events/{open}/cancel"), &json!({})).await;
+    assert_eq!(canceled.status, 200, "{canceled:?}");
+    service.settle().await;
+    let listed = service.get("/api/3/events").await.json();
+    for (place, failed, canceled) in [(0, 0, 2), (1, 2, 0)] {
+        let (id, counts) = (&listed["items"][place]["id"], &listed["items"][place]["builds"]);
+        assert_eq!(counts, &json!({ "open": 0, "done": 0, "failed": failed, "canceled": canceled }));
+        assert_eq!(&service.get(&format!("/api/3/events/{id}")).await.json()["builds"], counts);
+    }
+}

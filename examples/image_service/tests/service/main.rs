@@ -13,4 +13,5 @@ mod notify;
 mod stories;
 mod support;
 mod timing;
+mod traces;
 mod web;

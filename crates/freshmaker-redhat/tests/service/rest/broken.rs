@@ -7,7 +7,10 @@ use freshmaker::Client;
 use freshmaker_testing::world::World;
 use freshmaker_web::Quota;
 use freshmaker_web::axum::Router;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use std::io::Read;
+use tower::ServiceExt;
 
 async fn over_fixture(world: &World) -> Router {
     store(world.storage.as_ref(), &recorded()["fixture"]).await;
@@ -48,6 +51,24 @@ async fn wrong_queries_name_what_is_wrong() {
                 assert_eq!((told.status, told.error().as_str()), (status, text), "{path}");
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_take_gzip_can_read_what_is_wrong() {
+    let router = over_fixture(&World::new()).await;
+    for (path, status) in [("async-builds/", 405), ("events/?state=bogus", 400), ("nothing", 404)] {
+        let request = request("GET", &format!("/api/2/{path}"), &[("accept-encoding", "gzip")], "");
+        let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let mut text = Vec::new();
+        match parts.headers.get("content-encoding") {
+            None => text.extend_from_slice(&body),
+            Some(_) => drop(flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap()),
+        }
+        let told: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((parts.status.as_u16(), &told["status"]), (status, &json!(status)), "{told}");
+        assert_ne!(told["message"], "", "{told}");
     }
 }
 

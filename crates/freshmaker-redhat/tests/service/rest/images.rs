@@ -14,11 +14,17 @@ const REGISTRY: &str = "registry.example.com";
 
 /// An interface over a catalog, which has to live as long.
 async fn over_catalog() -> (FakePyxis, Router) {
-    let service = FakePyxis::start().await.unwrap();
-    let pyxis = Arc::new(Pyxis::new(PyxisConfig::new(service.url())).unwrap());
+    let (service, pyxis) = catalog().await;
     let world = World::new();
     let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
     let router = api(&world, client, open()).images(pyxis.clone()).repositories(pyxis).router();
+    (service, router)
+}
+
+/// A catalog with some images.
+pub(super) async fn catalog() -> (FakePyxis, Arc<Pyxis>) {
+    let service = FakePyxis::start().await.unwrap();
+    let pyxis = Arc::new(Pyxis::new(PyxisConfig::new(service.url())).unwrap());
     for name in ["team/app", "team/bare", "team/empty"] {
         service.add_repository(FakeRepository::new(REGISTRY, name));
     }
@@ -38,7 +44,7 @@ async fn over_catalog() -> (FakePyxis, Router) {
     ] {
         service.add_image(image);
     }
-    (service, router)
+    (service, pyxis)
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod broken;
 mod costs;
 mod images;
 mod replay;
+mod strangers;
 mod writes;
 
 use freshmaker::engine::EngineBuilder;
@@ -60,6 +61,12 @@ async fn skip_manual(_: ManualRebuild, _: Context) -> HandlerResult {
 
 async fn skip_async(_: AsyncBuild, _: Context) -> HandlerResult {
     Ok(Decision::Skip("decided".into()))
+}
+
+/// Rebuilds what depends on `base`.
+async fn rebuild(_: ManualRebuild, cx: Context) -> HandlerResult {
+    let graph = cx.catalog().dependents(&["base".into()]).await?;
+    Ok(Decision::Rebuild(graph.planner().changed("base", None).plan()?))
 }
 
 /// An engine that makes an event of each request.

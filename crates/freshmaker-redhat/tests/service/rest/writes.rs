@@ -1,6 +1,6 @@
 //! What callers ask for becomes messages, and events if an engine runs.
 
-use super::{JSON, api, ask, cancel, deciding, get, open, post, request, skip_async, while_running};
+use super::{JSON, api, ask, cancel, deciding, get, open, post, rebuild, request, skip_async, while_running};
 use crate::each;
 use freshmaker::artifact::ArtifactId;
 use freshmaker::rebuild::{EventId, EventState, InboxState};
@@ -11,12 +11,6 @@ use freshmaker_testing::world::{World, events, message, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Rebuilds what depends on `base`.
-async fn rebuild(_: ManualRebuild, cx: Context) -> HandlerResult {
-    let graph = cx.catalog().dependents(&["base".into()]).await?;
-    Ok(Decision::Rebuild(graph.planner().changed("base", None).plan()?))
-}
-
 fn client(world: &World) -> Client {
     Client::new(world.storage.clone()).with_clock(world.clock.clone())
 }
@@ -26,7 +20,12 @@ async fn without_an_engine_a_request_is_kept_and_its_place_is_told() {
     for world in each() {
         let router = api(&world, client(&world), open()).router();
         let began = tokio::time::Instant::now();
-        let told = post(&router, "/api/1/builds/", &json!({ "errata_id": 7, "metadata": { "ticket": "X-1" } })).await;
+        let told = post(
+            &router,
+            "/api/1/builds/",
+            &json!({ "errata_id": 7, "metadata": { "ticket": "X-1", "by": { "z": 1, "a": 2 } } }),
+        )
+        .await;
         assert_eq!(told.status, 202, "{told:?}");
         assert!((5..7).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
         let url = told.json()["url"].as_str().unwrap().to_owned();
@@ -40,7 +39,7 @@ async fn without_an_engine_a_request_is_kept_and_its_place_is_told() {
         assert_eq!(events.len(), 1);
         assert_eq!(told.json()["message_id"], events[0].message_id);
         let shown = get(&router, &format!("/api/2/events/{}", events[0].id)).await.json();
-        assert_eq!(shown["requester_metadata"], json!({ "ticket": "X-1" }));
+        assert_eq!(shown["requester_metadata"], json!({ "ticket": "X-1", "by": { "z": 1, "a": 2 } }));
         assert_eq!((&shown["requester"], &shown["search_key"]), (&json!("local"), &json!("7")));
     }
 }

@@ -176,16 +176,16 @@ pub(super) async fn builds_are_counted_and_linked(world: World<'_>) {
         [row(&system, BuildState::Ready, &code, 1)],
         "of those that fit"
     );
-    let caused = |event, state, count| CausedCount { event: EventId(event), state, count };
+    let caused = |event, state, live| CausedCount { event: EventId(event), state, live, count: 1 };
     assert_eq!(
         done("count_caused", reads.count_caused(vec![EventId(2), EventId(1), EventId(9)]).await),
         [
-            caused(1, BuildState::Ready, 1),
-            caused(1, BuildState::Done, 1),
-            caused(1, BuildState::Failed, 1),
-            caused(2, BuildState::Ready, 1),
+            caused(1, BuildState::Ready, true),
+            caused(1, BuildState::Done, true),
+            caused(1, BuildState::Failed, false),
+            caused(2, BuildState::Ready, true),
         ],
-        "a build of two events counts for each"
+        "a build of two events counts for each, and one that was withdrawn apart"
     );
     let links = done("links", reads.links(vec![BuildId(4), BuildId(2)]).await);
     assert_eq!(links.causes, [cause(4, 1), cause(4, 2)], "by build, then event");
