@@ -212,7 +212,7 @@ impl Decider {
             Err(NoAnswer::Panicked(text)) => Err(BoxError::from(format!("the handler panicked: {text}"))),
         };
         let decided = match answer.map_err(|error| error.downcast::<Error>()) {
-            Ok(decision) => self.complete(handler, mode, decision, incoming.headers, retry).await?,
+            Ok(decision) => self.complete(handler, mode, decision, incoming, retry).await?,
             Err(Ok(error)) if error.is_transient() => return Err(Undecided::Backend(*error)),
             Err(Ok(error)) => failed(&error),
             Err(Err(error)) => failed(error.as_ref()),
@@ -229,7 +229,7 @@ impl Decider {
         handler: &str,
         mode: BuildMode,
         decision: Decision,
-        headers: &BTreeMap<String, String>,
+        incoming: Incoming<'_>,
         retry: Option<&Retry>,
     ) -> Result<Decided, Undecided> {
         Ok(match decision {
@@ -241,11 +241,13 @@ impl Decider {
                     None => plan,
                 };
                 let plan = self.with_known_contents(plan).await?;
-                if let Some(other) = headers.get(Message::EXACTLY).filter(|hash| **hash != plan.hash().to_string()) {
+                if let Some(other) =
+                    incoming.headers.get(Message::EXACTLY).filter(|hash| **hash != plan.hash().to_string())
+                {
                     let text = format!("plan {other} was to be applied, but it is plan {} now", plan.hash());
                     return Ok(Decided::Event(Outcome::Skip(Reason::new("plan_changed", text))));
                 }
-                let confirmed: Option<Digest> = match headers.get(Message::CONFIRMS) {
+                let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
                     // A person who retries has not seen a plan that nobody was ever asked about.
                     None => retry.filter(|retry| retry.of.reason.code != ASK_FIRST).map(|_| plan.hash()),
