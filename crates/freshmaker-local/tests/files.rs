@@ -500,6 +500,9 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
                    \u{20} arg:\n    image: acme/arg\n    build: {context: arg, args: {BASE: 'debian:12'}}\n\
                    \u{20} list:\n    image: acme/list\n    build: {context: list, args: [UNUSED=1, BASE]}\n\
                    \u{20} near:\n    image: acme/near\n    build: {context: near, args: [OTHER=1]}\n\
+                   \u{20} copy:\n    image: acme/copy\n    build: {context: copy, args: [FROM=acme/x]}\n\
+                   \u{20} arch:\n    image: acme/arch\n    build: {context: arch, args: {TARGETARCH: arm64}}\n\
+                   \u{20} flat:\n    image: acme/flat\n    build: {context: flat, args: {X: y}}\n\
                    \u{20} ctx:\n    image: acme/ctx\n    build: {context: ctx, additional_contexts: [b=service:web]}\n\
                    \u{20} common: {build: {context: ext, target: dev}}\n\
                    \u{20} ext: {extends: common, image: acme/ext, build: ext}\n\
@@ -518,6 +521,9 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
         ("arg/Dockerfile", arg),
         ("list/Dockerfile", arg),
         ("near/Dockerfile", arg),
+        ("copy/Dockerfile", "FROM debian:12\nARG FROM=acme/y\nRUN --mount=from=$FROM,target=/x true\n"),
+        ("arch/Dockerfile", "FROM a AS x-arm64\nFROM b AS x-amd64\nFROM x-$TARGETARCH\n"),
+        ("flat/Dockerfile", "FROM debian:12\nARG X\nRUN --mount=type=cache,target=/x echo $X\n"),
         ("ctx/Dockerfile", debian),
         ("ext/Dockerfile", debian),
         ("plain/Dockerfile", debian),
@@ -529,6 +535,7 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
     assert_eq!(
         named,
         [
+            "flat/Dockerfile docker.io/acme/flat:latest",
             "merged/D docker.io/acme/merged:latest",
             "near/Dockerfile docker.io/acme/near:latest",
             "plain/Dockerfile docker.io/acme/plain:latest"
@@ -536,19 +543,71 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
     );
     let why: Vec<_> = [
         "5 web it builds with target",
-        "11 arg it sets the argument BASE, which arg/Dockerfile declares before FROM",
-        "14 list it sets the argument BASE, which list/Dockerfile declares before FROM",
-        "20 ctx it builds with additional_contexts",
-        "24 ext it builds with target",
-        "28 far it extends a service of another file",
-        "29 self it extends itself, or more than 16 services",
-        "30 lost it extends nobody, which is not there",
+        "11 arg it sets the argument BASE, on which the images in arg/Dockerfile may depend",
+        "14 list it sets the argument BASE, on which the images in list/Dockerfile may depend",
+        "20 copy it sets the argument FROM, on which the images in copy/Dockerfile may depend",
+        "23 arch it sets the argument TARGETARCH, on which the images in arch/Dockerfile may depend",
+        "29 ctx it builds with additional_contexts",
+        "33 ext it builds with target",
+        "37 far it extends a service of another file",
+        "38 self it extends itself, or more than 16 services",
+        "39 lost it extends nobody, which is not there",
     ]
     .map(|text| text.splitn(3, ' ').collect::<Vec<_>>())
     .iter()
     .map(|of| format!("compose.yaml:{}: the image of the service {} is not used: {}", of[0], of[1], of[2]))
     .collect();
     assert_eq!(told(&root, &tree.remarks), why);
+}
+
+/// Each is a file in which Compose finds a service `a` with an image and the build context `.`.
+#[test]
+fn compose_files_are_read_as_libyaml_reads_them() {
+    for after in [
+        "command: [\n      x\n    ]\n",
+        "command: [ x\n    , y ]\n",
+        "ports: [\n      '1:1', # c\n      # d\n      '2:2',\n    ]\n",
+        "labels: {\n    x: y\n    }\n",
+        "command: \"x\n    y\"\n",
+        "command: 'x\n    y'\n",
+        "labels: !!map {x: !local y}\n",
+    ] {
+        let compose = format!("services:\n  a:\n    image: acme/a:1\n    build: .\n    {after}");
+        for compose in [format!("\u{feff}{compose}"), compose.replace('\n', "\r\n"), compose] {
+            let root = files(&[("compose.yaml", &compose), ("Dockerfile", "FROM debian:12\n")]);
+            let tree = scan(&root);
+            assert_eq!(told(&root, &tree.remarks), [""; 0], "{compose}");
+            assert_eq!(tree.files["Dockerfile"], "docker.io/acme/a:1".into(), "{compose}");
+        }
+    }
+}
+
+#[test]
+fn no_names_are_taken_from_compose_files_that_compose_refuses_or_merges() {
+    let a = "  a:\n    image: acme/a:1\n";
+    for (compose, why) in [
+        (format!("services:\n{a}    build: .\n---\nservices: {{}}\n"), "5: a second document begins here, which is"),
+        (format!("services:\n{a}    build: .\n---\n"), "5: a second document begins here, which is"),
+        (format!("services:\n{a}    build: .\n    image: x\n"), "5: the key image is given twice, first in line 3"),
+        (format!("services:\n{a}    build: .\n{a}"), "5: the key a is given twice, first in line 2"),
+        (format!("x: &x {{}}\nservices:\n{a}    <<: *x\n    <<: *x\n"), "6: the key << is given twice"),
+        (format!("services:\n{a}    build:\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: []\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: 3.12\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: {{context: }}\n"), "4: the context of the service a is not a text"),
+        (format!("services:\n{a}    build: {{args: ~}}\n"), "4: the args of the service a is not a mapping or a list"),
+        (format!("services:\n{a}    build: .\n  b:\n"), "5: the service b is not a mapping"),
+        (format!("services:\n{a}    build: .\n  b: {{image: 12}}\n"), "5: the image of the service b is not a text"),
+        (format!("services:\n{a}    build: !override .\n"), "4: !override changes what it says"),
+        (format!("services:\n{a}    build: .\n    ports: !reset []\n"), "5: !reset changes what it says"),
+    ] {
+        let root = files(&[("compose.yaml", &compose), ("Dockerfile", "FROM debian:12\n")]);
+        let tree = scan(&root);
+        let [remark] = &told(&root, &tree.remarks)[..] else { panic!("{compose}{:?}", tree.remarks) };
+        let expected = why.replacen(": ", ": no names are taken from it: ", 1);
+        assert!(remark.starts_with(&format!("compose.yaml:{expected}")), "{remark}");
+        assert!(!tree.files.values().any(|image| *image == "docker.io/acme/a:1".into()), "{compose}");
+    }
 }
 
 #[test]
@@ -569,7 +628,7 @@ fn bake_files_name_images_where_that_is_certain() {
         ("app/D", "FROM acme/base:1\n"),
         ("var/Dockerfile", debian),
         ("arg/Dockerfile", "ARG BASE=debian:12\nFROM $BASE\n"),
-        ("both/docker-bake.hcl", "target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
+        ("both/docker-bake.hcl", "\u{feff}target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
         ("both/compose.yaml", "services: {}\n"),
         ("both/Dockerfile", debian),
         ("bad/docker-bake.hcl", "target \"a\" {\n  tags = \n}\n"),
@@ -600,7 +659,7 @@ fn bake_files_name_images_where_that_is_certain() {
             format!("docker-bake.hcl:24: {}", not_used("kin", "it builds with inherits")),
             format!(
                 "docker-bake.hcl:28: {}",
-                not_used("arg", "it sets the argument BASE, which arg/Dockerfile declares before FROM")
+                not_used("arg", "it sets the argument BASE, on which the images in arg/Dockerfile may depend")
             ),
             format!("docker-bake.hcl:36: {}", not_used("twice", "it has no name of its own")),
         ]

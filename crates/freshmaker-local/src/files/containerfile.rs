@@ -159,14 +159,26 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     Ok(recipe)
 }
 
-/// Returns the names of the variables that a file declares before its first stage; none if builders
-/// refuse the file.
-pub(super) fn global_args(text: &str) -> BTreeSet<String> {
+/// Returns the names of the arguments of a build on which the images in a file may depend: those
+/// that it declares before its first stage; if it copies from a name with variables, those of its
+/// stages; and if any name has variables, those that the builder sets. None if builders refuse the
+/// file.
+pub(super) fn deciding_args(text: &str) -> BTreeSet<String> {
     let Ok(Lines { instructions, escape, .. }) = lines::read(text) else { return BTreeSet::new() };
-    let global = instructions.iter().take_while(|found| found.keyword != Keyword::From);
-    let words = global.filter(|found| found.keyword == Keyword::Arg);
+    let has_variables = |found: &Instruction| {
+        let found = found.later.as_deref().unwrap_or(found);
+        let mounts = found.values("mount").filter_map(|value| mount::source(value).ok().flatten());
+        mounts.chain(found.flag("from").map(str::to_owned)).any(|name| name.contains('$'))
+    };
+    let copies = instructions.iter().any(has_variables);
+    let begins = instructions.iter().any(|found| found.keyword == Keyword::From && found.arguments.contains('$'));
+    let before = |found: &&Instruction| copies || found.keyword != Keyword::From;
+    let words = instructions.iter().take_while(before).filter(|found| found.keyword == Keyword::Arg);
     let words = words.flat_map(|found| words::split(&found.arguments, escape));
-    words.map(|word| word.split('=').next().unwrap_or_default().to_owned()).collect()
+    let declared = words.map(|word| word.split('=').next().unwrap_or_default().to_owned());
+    let set = [&PLATFORM_ARGS[..], &PLATFORM_ARGS_OR_EMPTY, &PREDEFINED_ARGS];
+    let set = set.into_iter().flatten().filter(|_| copies || begins).map(|name| (*name).to_owned());
+    declared.chain(set).collect()
 }
 
 /// Returns the name of the stage that is built if no other one is asked for.
