@@ -753,6 +753,63 @@ fn links_do_not_lead_into_cycles() {
 }
 
 #[test]
+fn targets_of_bake_files_with_other_outputs_build_no_image() {
+    for (attributes, is_image) in [
+        ("contexts = {}", true),
+        ("contexts = { x = \"docker-image://y\" }", false),
+        ("output = [\"type=registry\"]", true),
+        ("output = [\"type=local,dest=out\"]", false),
+        ("output = [\"type=cacheonly\"]", false),
+        ("output = [OUT]", false),
+    ] {
+        let bake = format!("target \"a\" {{\n  tags = [\"acme/a:1\"]\n  {attributes}\n}}\n");
+        let root = files(&[("docker-bake.hcl", &bake), ("Dockerfile", "FROM debian:12\n")]);
+        let tree = scan(&root);
+        assert_eq!(tree.files["Dockerfile"] == "docker.io/acme/a:1".into(), is_image, "{attributes}");
+        assert_eq!(tree.remarks.is_empty(), is_image, "{attributes}: {:?}", tree.remarks);
+    }
+}
+
+/// The expectations are those of BuildKit's own frontend, which was asked.
+#[test]
+fn only_what_is_run_is_illegal() {
+    let read = |text: &str| match containerfile::parse(text) {
+        Err(problem) => format!("refused: {problem}"),
+        Ok(recipe) => match recipe.problems.first() {
+            Some(problem) => format!("problem: {problem}"),
+            None => "fine".to_owned(),
+        },
+    };
+    for (text, expected) in [
+        ("FROM a AS s1\nFROM s1\n", "fine"),
+        ("FROM a AS S1\nFROM s1\n", "fine"),
+        ("FROM a AS s1\nFROM b\nCOPY --from=S1 a b\n", "fine"),
+        ("FROM a AS s1\nFROM S1\n", "problem: line 2: "),
+        ("ARG X=S1\nFROM a AS s1\nFROM $X\n", "problem: line 3: "),
+        ("FROM a\nONBUILD foo x\n", "fine"),
+        ("FROM a\nONBUILD COPY --bogus a b\n", "fine"),
+        ("FROM a\nONBUILD COPY --from=Builder a b\n", "fine"),
+        ("FROM a\nONBUILD COPY --from=$X a b\n", "fine"),
+        ("FROM a\nONBUILD RUN --mount=type=zzz x\n", "fine"),
+        ("FROM a AS b\nONBUILD foo x\nFROM b AS c\nFROM d\n", "fine"),
+        ("FROM a AS b\nONBUILD foo x\nFROM b\n", "refused: line 2: ONBUILD: unknown instruction 'foo'"),
+        ("FROM a AS b\nONBUILD COPY --bogus a b\nFROM b\n", "refused: line 2: ONBUILD: COPY has no flag --bogus"),
+        ("FROM a AS b\nONBUILD RUN --mount=type=zzz x\nFROM b\n", "refused: line 2: --mount: there is no type"),
+        ("FROM a\nONBUILD FROM x\n", "refused: line 2: FROM is not allowed after ONBUILD"),
+        ("FROM a\nONBUILD foo <<E\nbar\nE\n", "refused: line 3: unknown instruction 'bar'"),
+        ("FROM a AS b\nCOPY --from=later x y\nFROM c AS later\nFROM d\n", "fine"),
+        ("FROM a AS b\nRUN --mount=type=zzz x\nFROM d\n", "fine"),
+        ("FROM a AS b\nCOPY --from=later x y\nFROM c AS later\nFROM b\n", "problem: line 2: from=later: this stage"),
+        ("FROM a AS b\nRUN --mount=type=zzz x\nFROM b\n", "refused: line 2: --mount: there is no type"),
+        ("FROM a AS b\nCOPY --from=5 x y\nFROM d\n", "problem: line 2: from=5: there is no such stage"),
+        ("FROM a AS b\nCOPY --from=b x y\nFROM d\n", "problem: line 2: from=b: a stage cannot copy from itself"),
+    ] {
+        let found = read(text);
+        assert!(if expected == "fine" { found == expected } else { found.starts_with(expected) }, "{text}: {found}");
+    }
+}
+
+#[test]
 fn pinned_unused_and_onbuild_images_are_explained() {
     let pin = format!("FROM debian:12@sha256:{}\nONBUILD COPY --from=x:1 / /\n", "0".repeat(64));
     let root = files(&[("pin/Dockerfile", &pin), ("use/Dockerfile", "FROM debian:12 AS no\nFROM alpine\n")]);
