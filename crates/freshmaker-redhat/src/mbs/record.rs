@@ -134,7 +134,8 @@ impl Yaml {
     }
 }
 
-/// Refuses what would take much more memory or stack than its text: references, and deep nesting.
+/// Reads module metadata, and refuses what would take much more memory or stack than its text:
+/// references, and deep nesting.
 struct Metadata<'a> {
     parser: Parser<'a, StrInput<'a>>,
 }
@@ -260,7 +261,8 @@ mod tests {
             (json!("data: {components: {rpms: [a]}}"), "`modulemd`: data.components.rpms is not a map"),
             (json!("data: {components: {rpms: {[a]: {}}}}"), "`modulemd`: a component has no name"),
             (json!("a: &a [b]\nc: *a"), "`modulemd`: references are not read"),
-            (json!("[".repeat(100)), "`modulemd`: more than 64 levels"),
+            (json!(format!("{}{}", "[".repeat(100), "]".repeat(100))), "`modulemd`: more than 64 levels"),
+            (json!("data: {components: {rpms: {a: {}, a: {}}}}"), "`modulemd`: the component a is given twice"),
             (json!(null), "`modulemd`: expected text, found null"),
         ] {
             let wrong = components(&json!({ "modulemd": metadata })).unwrap_err().to_string();

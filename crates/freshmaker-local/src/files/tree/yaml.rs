@@ -218,8 +218,7 @@ mod tests {
 
     #[test]
     fn merged_mappings_do_not_replace_keys() {
-        let text =
-            "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: *a, y: 5}\nd: {y: 6, <<: [*b, *a]}\ne: {'<<': *a}\n";
+        let text = "a: &a {x: '1', y: '2'}\nb: &b {y: '3', z: '4'}\nc: {<<: *a, y: '5'}\nd: {y: '6', <<: [*b, *a]}\ne: {'<<': *a}\n";
         let yaml = Yaml::parse(text).unwrap();
         let drawn = |key: &str| -> Vec<String> {
             let entries = yaml.get(key).unwrap().entries().iter();
@@ -234,6 +233,17 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} {{<<: *a{}, x{level}: y}}\n", level - 1));
         }
         assert_eq!(Yaml::parse(&text).unwrap_err(), (142, "<< merges more than 10000 keys".to_owned()));
+    }
+
+    #[test]
+    fn numbers_and_nothing_are_no_texts() {
+        let read = |value: &str| Yaml::parse(&format!("a: {value}\n")).unwrap().get("a").unwrap().text().is_some();
+        for text in ["3.12-slim", "'3.12'", "!!str 3", "v1", "./a", "inf", "1.2.3", "yes"] {
+            assert!(read(text), "{text}");
+        }
+        for other in ["", "~", "null", "3.12", "-1", "1_000", "0x1f", "0o7", "true", "1e3", "!!int '3'"] {
+            assert!(!read(other), "{other}");
+        }
     }
 
     #[test]
