@@ -13,7 +13,7 @@
 //!
 //! * templates: by their ending (`Dockerfile.in`, `.j2`, `.tmpl`, …), or because builders refuse
 //!   them and a line has `{{`, `{%`, `<% … %>`, `[% … %]`, `@@NAME@@` or `%%NAME%%` outside of
-//!   quotes;
+//!   quotes, or `FROM` has `@NAME@`, `<NAME>`, `__NAME__`, `#{NAME}` or `$(NAME)`;
 //! * backups, patches, and texts about files (`Dockerfile.md`);
 //! * programs that only have the name of a Containerfile;
 //! * hidden files, and what is in `node_modules` or in a directory that is marked as a cache by a
