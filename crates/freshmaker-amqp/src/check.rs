@@ -1,9 +1,7 @@
 //! Whether the broker has what the bus needs, and gives the permissions, without changing anything.
 
 use super::config::{AmqpConfig, ExchangeConfig, QueueConfig};
-use super::connection::{
-    Declare, arguments, channel, connect, dead_letter_exchange, declare_exchange, declare_queue, failure, short,
-};
+use super::connection::{Declare, arguments, channel, connect, declare_exchange, declare_queue, failure, short};
 use super::publisher::forbidden;
 use super::wire;
 use freshmaker::backend::{Clock, Error, Remedy, Result};
@@ -37,14 +35,14 @@ pub(super) async fn check(config: &AmqpConfig, clock: &dyn Clock) -> Vec<Check> 
     let mut checks = vec![Check { what, outcome: Ok(()) }];
     let mut add = |what: String, outcome| checks.push(Check { what, outcome });
     let broker = Broker { config, connection };
-    let dead_letters = config.dead_letter_exchange.as_ref().map(|name| (name, dead_letter_exchange()));
+    let dead_letters = config.dead_letter_exchange.as_ref().map(|name| (name, ExchangeConfig::topic()));
     let exchanges = config.exchanges.iter().chain(dead_letters.iter().map(|(name, exchange)| (*name, exchange)));
     for (name, exchange) in exchanges {
         let look = async || declare_exchange(config, &broker.channel().await?, Declare::Look, name, exchange).await;
         let looked = look().await;
         let missing = looked.as_ref().is_err_and(|error| error.remedy == Remedy::NotFound);
         add(format!("exchange {name:?}"), looked);
-        if missing && !config.passive_declares {
+        if missing && Declare::of(config, exchange.passive) == Declare::Make {
             add(format!("permission to create exchange {name:?}"), broker.may_create_exchange(name, exchange).await);
         }
     }
@@ -56,7 +54,7 @@ pub(super) async fn check(config: &AmqpConfig, clock: &dyn Clock) -> Vec<Check> 
         let looked = look().await;
         let missing = looked.as_ref().is_err_and(|error| error.remedy == Remedy::NotFound);
         add(format!("queue {name:?}"), looked);
-        if missing && !config.passive_declares {
+        if missing && Declare::of(config, queue.passive) == Declare::Make {
             add(format!("permission to create queue {name:?}"), broker.may_create_queue(name, queue).await);
         }
     }
@@ -155,7 +153,8 @@ impl Broker<'_> {
     }
 
     fn makes_exchange(&self) -> bool {
-        !self.config.passive_declares && self.config.exchanges.contains_key(&self.config.publish_exchange)
+        let exchange = self.config.exchanges.get(&self.config.publish_exchange);
+        exchange.is_some_and(|exchange| Declare::of(self.config, exchange.passive) == Declare::Make)
     }
 
     /// Returns the meaning of an answer to an invalid request: refused access is the only failure.

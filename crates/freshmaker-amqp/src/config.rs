@@ -25,12 +25,33 @@ pub struct ExchangeConfig {
     /// `false`.
     #[serde(default)]
     pub auto_delete: bool,
+    /// Whether only other exchanges may send messages to the exchange. Default: `false`.
+    #[serde(default)]
+    pub internal: bool,
+    /// Whether the exchange is only looked at, and not created. Default: that of
+    /// [`AmqpConfig::passive_declares`].
+    pub passive: Option<bool>,
     /// Further arguments of the declaration. Default: none.
     #[serde(default)]
     pub arguments: Arguments,
 }
 
-/// A queue to declare. All four fields are required in a configuration file.
+impl ExchangeConfig {
+    /// Returns a durable exchange of the type `topic`.
+    #[must_use]
+    pub fn topic() -> Self {
+        Self {
+            kind: "topic".to_owned(),
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            passive: None,
+            arguments: Arguments::new(),
+        }
+    }
+}
+
+/// A queue to declare. All fields but `passive` are required in a configuration file.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
@@ -41,6 +62,9 @@ pub struct QueueConfig {
     /// Whether only one connection may use the queue; the broker deletes the queue when that
     /// connection closes.
     pub exclusive: bool,
+    /// Whether the queue is only looked at, and not created. Default: that of
+    /// [`AmqpConfig::passive_declares`].
+    pub passive: Option<bool>,
     /// Further arguments of the declaration.
     pub arguments: Arguments,
 }
@@ -50,18 +74,18 @@ impl QueueConfig {
     /// this one, because it collects messages while no engine runs.
     #[must_use]
     pub fn durable() -> Self {
-        Self { durable: true, auto_delete: false, exclusive: false, arguments: Arguments::new() }
+        Self { durable: true, auto_delete: false, exclusive: false, passive: None, arguments: Arguments::new() }
     }
 
     /// Returns an exclusive queue, which the broker deletes when the connection closes.
     #[must_use]
     pub fn transient() -> Self {
-        Self { durable: false, auto_delete: true, exclusive: true, arguments: Arguments::new() }
+        Self { durable: false, auto_delete: true, exclusive: true, passive: None, arguments: Arguments::new() }
     }
 }
 
 /// A binding: routes messages of an exchange with certain topics to a queue.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
     /// The queue. Default: the consumed queue.
@@ -70,6 +94,10 @@ pub struct Binding {
     pub exchange: String,
     /// Patterns of topics: `*` matches one word, `#` any number of words.
     pub routing_keys: Vec<String>,
+    /// Arguments of the binding, such as `x-match` for an exchange of the type `headers`. Default:
+    /// none.
+    #[serde(default)]
+    pub arguments: Arguments,
 }
 
 /// Address of the broker, virtual host, and login.
@@ -271,8 +299,6 @@ impl AmqpConfig {
     /// `amqps`.
     pub fn new(url: &str) -> Result<Self> {
         let endpoint = Endpoint::parse(url).map_err(|text| Error::new(Remedy::Unsupported, "amqp", text))?;
-        let topic =
-            ExchangeConfig { kind: "topic".to_owned(), durable: true, auto_delete: false, arguments: Arguments::new() };
         let queue = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
         Ok(Self {
             endpoint,
@@ -284,13 +310,14 @@ impl AmqpConfig {
             publish_priority: 0,
             mandatory: false,
             passive_declares: false,
-            exchanges: BTreeMap::from([("amq.topic".to_owned(), topic)]),
+            exchanges: BTreeMap::from([("amq.topic".to_owned(), ExchangeConfig::topic())]),
             queues: BTreeMap::from([(queue.clone(), QueueConfig::transient())]),
             queue,
             bindings: vec![Binding {
                 queue: None,
                 exchange: "amq.topic".to_owned(),
                 routing_keys: vec!["#".to_owned()],
+                arguments: Arguments::new(),
             }],
             prefetch: 10,
             delivery_limit: None,
@@ -385,7 +412,7 @@ impl AmqpConfig {
             self.bindings.drain(..).partition(|binding| binding.queue.as_ref().is_none_or(|name| *name == self.queue));
         let exchange = own.into_iter().next().map_or_else(|| self.publish_exchange.clone(), |binding| binding.exchange);
         let routing_keys = topics.into_iter().map(Into::into).collect();
-        others.push(Binding { queue: None, exchange, routing_keys });
+        others.push(Binding { queue: None, exchange, routing_keys, arguments: Arguments::new() });
         self.bindings = others;
         self
     }
@@ -448,6 +475,7 @@ impl AmqpConfig {
         let types = self.exchanges.values().map(|exchange| &exchange.kind);
         let arguments = self.queues.values().map(|queue| &queue.arguments);
         let arguments = arguments.chain(self.exchanges.values().map(|exchange| &exchange.arguments));
+        let arguments = arguments.chain(self.bindings.iter().map(|binding| &binding.arguments));
         let keys = arguments.flat_map(|arguments| arguments.keys()).chain(self.client_properties.keys());
         names.chain(bindings).chain(types).chain(keys).try_for_each(|name| bound(name))?;
         bound(&self.dead_letter_queue())

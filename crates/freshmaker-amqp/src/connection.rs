@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use lapin::auth::AuthProvider;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::tcp::{AMQPUriTcpExt, RustlsConnector};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::ShortString;
 use lapin::uri::AMQPScheme;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use serde_json::{Value, json};
@@ -104,8 +104,9 @@ pub(super) enum Declare {
 }
 
 impl Declare {
-    pub(super) fn of(config: &AmqpConfig) -> Self {
-        if config.passive_declares { Self::Look } else { Self::Make }
+    /// Returns what an object says itself, else what the configuration says of all of them.
+    pub(super) fn of(config: &AmqpConfig, passive: Option<bool>) -> Self {
+        if passive.unwrap_or(config.passive_declares) { Self::Look } else { Self::Make }
     }
 }
 
@@ -124,8 +125,9 @@ pub(super) async fn provide_exchange(
 ) -> Result<()> {
     // A refused declaration closes the channel, so each gets its own.
     let declare = async |how| declare_exchange(config, &channel(config, connection).await?, how, name, exchange).await;
+    let may_make = Declare::of(config, exchange.passive) == Declare::Make;
     match declare(Declare::Look).await {
-        Err(error) if error.remedy == Remedy::NotFound && !config.passive_declares => declare(Declare::Make).await,
+        Err(error) if error.remedy == Remedy::NotFound && may_make => declare(Declare::Make).await,
         found => found,
     }
 }
@@ -141,16 +143,12 @@ pub(super) async fn declare_exchange(
         passive: how == Declare::Look,
         durable: exchange.durable,
         auto_delete: exchange.auto_delete,
+        internal: exchange.internal,
         ..ExchangeDeclareOptions::default()
     };
     let kind = ExchangeKind::Custom(exchange.kind.clone());
     let declared = channel.exchange_declare(short(name), kind, options, wire::table(&exchange.arguments)).await;
     declared.map_err(|error| failure(config, &format!("exchange {name:?}"), &error))
-}
-
-/// The exchange for dead letters, if it has to be created.
-pub(super) fn dead_letter_exchange() -> ExchangeConfig {
-    ExchangeConfig { kind: "topic".into(), durable: true, auto_delete: false, arguments: Arguments::new() }
 }
 
 pub(super) async fn declare_queue(
@@ -194,33 +192,40 @@ pub(super) fn arguments(config: &AmqpConfig, name: &str, queue: &QueueConfig) ->
     arguments
 }
 
-async fn bind(config: &AmqpConfig, channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<()> {
+async fn bind(
+    config: &AmqpConfig,
+    channel: &Channel,
+    queue: &str,
+    exchange: &str,
+    key: &str,
+    arguments: &Arguments,
+) -> Result<()> {
     let options = QueueBindOptions::default();
-    let bound = channel.queue_bind(short(queue), short(exchange), short(key), options, FieldTable::default()).await;
+    let bound = channel.queue_bind(short(queue), short(exchange), short(key), options, wire::table(arguments)).await;
     bound.map_err(|error| failure(config, &format!("binding of queue {queue:?} to {exchange:?}"), &error))
 }
 
 /// Declares everything that the consumer needs: exchanges, queues, then bindings between them.
 pub(super) async fn declare(config: &AmqpConfig, connection: &Connection, channel: &Channel) -> Result<()> {
-    let how = Declare::of(config);
+    let how = Declare::of(config, None);
     for (name, exchange) in &config.exchanges {
         provide_exchange(config, connection, name, exchange).await?;
     }
     if let Some(name) = &config.dead_letter_exchange {
-        provide_exchange(config, connection, name, &dead_letter_exchange()).await?;
+        provide_exchange(config, connection, name, &ExchangeConfig::topic()).await?;
         let queue = config.dead_letter_queue();
         declare_queue(config, channel, how, &queue, &QueueConfig::durable()).await?;
         if how == Declare::Make {
-            bind(config, channel, &queue, name, "#").await?;
+            bind(config, channel, &queue, name, "#", &Arguments::new()).await?;
         }
     }
     for (name, queue) in &config.queues {
-        declare_queue(config, channel, how, name, queue).await?;
+        declare_queue(config, channel, Declare::of(config, queue.passive), name, queue).await?;
     }
     for binding in &config.bindings {
         let queue = binding.queue.as_ref().unwrap_or(&config.queue);
         for key in &binding.routing_keys {
-            bind(config, channel, queue, &binding.exchange, key).await?;
+            bind(config, channel, queue, &binding.exchange, key, &binding.arguments).await?;
         }
     }
     Ok(())

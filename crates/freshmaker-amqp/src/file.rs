@@ -19,7 +19,7 @@ struct File {
     client_properties: Option<BTreeMap<String, toml::Value>>,
     publish_exchange: Option<String>,
     topic_prefix: Option<String>,
-    publish_priority: Option<u8>,
+    publish_priority: Option<u64>,
     passive_declares: Option<bool>,
     exchanges: Option<BTreeMap<String, ExchangeConfig>>,
     queues: Option<BTreeMap<String, QueueConfig>>,
@@ -132,8 +132,23 @@ fn read(text: &str) -> Result<File, toml::de::Error> {
         table.get_mut().remove(&lower);
         table.get_mut().insert(lower, value);
     }
+    for (section, known) in LENIENT {
+        for (_, value) in table.get_mut().iter_mut().filter(|(key, _)| *key.get_ref() == section) {
+            let DeValue::Table(keys) = value.get_mut() else { continue };
+            let unknown: Vec<_> = keys.keys().filter(|key| !known.contains(&&**key.get_ref())).cloned().collect();
+            for key in unknown {
+                tracing::warn!(section, key = &**key.get_ref(), "a key that Fedora Messaging does not know is ignored");
+                keys.remove(&key);
+            }
+        }
+    }
     File::deserialize(toml::Deserializer::from(table))
 }
+
+/// The sections in which the reference client ignores keys that it does not know, and those that it
+/// knows.
+const LENIENT: [(&str, &[&str]); 2] =
+    [("qos", &["prefetch_size", "prefetch_count"]), ("tls", &["ca_cert", "keyfile", "certfile"])];
 
 /// Returns the path of keys to the value at this byte offset, joined by dots.
 fn keys(table: &DeTable<'_>, offset: usize) -> Option<String> {
@@ -170,7 +185,6 @@ fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
     }
     set(&mut config.publish_exchange, file.publish_exchange);
     set(&mut config.topic_prefix, file.topic_prefix);
-    set(&mut config.publish_priority, file.publish_priority);
     set(&mut config.passive_declares, file.passive_declares);
     set(&mut config.exchanges, file.exchanges);
     if let Some(tls) = file.tls {
@@ -178,6 +192,13 @@ fn take_theirs(config: &mut AmqpConfig, file: File) -> Result<Ours, String> {
     }
     set(&mut config.prefetch, file.qos.and_then(|qos| qos.prefetch_count));
     let ours = file.consumer_config.freshmaker;
+    config.publish_priority = match file.publish_priority.map(u8::try_from) {
+        None => config.publish_priority,
+        Some(Ok(priority)) => priority,
+        // The reference client fails when it publishes with it, and not before.
+        Some(Err(_)) if ours.listen_only == Some(true) => config.publish_priority,
+        Some(Err(_)) => return Err("publish_priority: no message can have a priority above 255".to_owned()),
+    };
     if let Some(queues) = file.queues {
         config.queue = match (&ours.queue, queues.len()) {
             (Some(queue), _) => queue.clone(),

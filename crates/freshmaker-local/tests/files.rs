@@ -500,6 +500,9 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
                    \u{20} arg:\n    image: acme/arg\n    build: {context: arg, args: {BASE: 'debian:12'}}\n\
                    \u{20} list:\n    image: acme/list\n    build: {context: list, args: [UNUSED=1, BASE]}\n\
                    \u{20} near:\n    image: acme/near\n    build: {context: near, args: [OTHER=1]}\n\
+                   \u{20} copy:\n    image: acme/copy\n    build: {context: copy, args: [FROM=acme/x]}\n\
+                   \u{20} arch:\n    image: acme/arch\n    build: {context: arch, args: {TARGETARCH: arm64}}\n\
+                   \u{20} flat:\n    image: acme/flat\n    build: {context: flat, args: {X: y}}\n\
                    \u{20} ctx:\n    image: acme/ctx\n    build: {context: ctx, additional_contexts: [b=service:web]}\n\
                    \u{20} common: {build: {context: ext, target: dev}}\n\
                    \u{20} ext: {extends: common, image: acme/ext, build: ext}\n\
@@ -518,6 +521,9 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
         ("arg/Dockerfile", arg),
         ("list/Dockerfile", arg),
         ("near/Dockerfile", arg),
+        ("copy/Dockerfile", "FROM debian:12\nARG FROM=acme/y\nRUN --mount=from=$FROM,target=/x true\n"),
+        ("arch/Dockerfile", "FROM a AS x-arm64\nFROM b AS x-amd64\nFROM x-$TARGETARCH\n"),
+        ("flat/Dockerfile", "FROM debian:12\nARG X\nRUN --mount=type=cache,target=/x echo $X\n"),
         ("ctx/Dockerfile", debian),
         ("ext/Dockerfile", debian),
         ("plain/Dockerfile", debian),
@@ -529,6 +535,7 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
     assert_eq!(
         named,
         [
+            "flat/Dockerfile docker.io/acme/flat:latest",
             "merged/D docker.io/acme/merged:latest",
             "near/Dockerfile docker.io/acme/near:latest",
             "plain/Dockerfile docker.io/acme/plain:latest"
@@ -536,19 +543,71 @@ fn services_that_build_something_else_than_their_file_are_remarked_on() {
     );
     let why: Vec<_> = [
         "5 web it builds with target",
-        "11 arg it sets the argument BASE, which arg/Dockerfile declares before FROM",
-        "14 list it sets the argument BASE, which list/Dockerfile declares before FROM",
-        "20 ctx it builds with additional_contexts",
-        "24 ext it builds with target",
-        "28 far it extends a service of another file",
-        "29 self it extends itself, or more than 16 services",
-        "30 lost it extends nobody, which is not there",
+        "11 arg it sets the argument BASE, on which the images in arg/Dockerfile may depend",
+        "14 list it sets the argument BASE, on which the images in list/Dockerfile may depend",
+        "20 copy it sets the argument FROM, on which the images in copy/Dockerfile may depend",
+        "23 arch it sets the argument TARGETARCH, on which the images in arch/Dockerfile may depend",
+        "29 ctx it builds with additional_contexts",
+        "33 ext it builds with target",
+        "37 far it extends a service of another file",
+        "38 self it extends itself, or more than 16 services",
+        "39 lost it extends nobody, which is not there",
     ]
     .map(|text| text.splitn(3, ' ').collect::<Vec<_>>())
     .iter()
     .map(|of| format!("compose.yaml:{}: the image of the service {} is not used: {}", of[0], of[1], of[2]))
     .collect();
     assert_eq!(told(&root, &tree.remarks), why);
+}
+
+/// Each is a file in which Compose finds a service `a` with an image and the build context `.`.
+#[test]
+fn compose_files_are_read_as_libyaml_reads_them() {
+    for after in [
+        "command: [\n      x\n    ]\n",
+        "command: [ x\n    , y ]\n",
+        "ports: [\n      '1:1', # c\n      # d\n      '2:2',\n    ]\n",
+        "labels: {\n    x: y\n    }\n",
+        "command: \"x\n    y\"\n",
+        "command: 'x\n    y'\n",
+        "labels: !!map {x: !local y}\n",
+    ] {
+        let compose = format!("services:\n  a:\n    image: acme/a:1\n    build: .\n    {after}");
+        for compose in [format!("\u{feff}{compose}"), compose.replace('\n', "\r\n"), compose] {
+            let root = files(&[("compose.yaml", &compose), ("Dockerfile", "FROM debian:12\n")]);
+            let tree = scan(&root);
+            assert_eq!(told(&root, &tree.remarks), [""; 0], "{compose}");
+            assert_eq!(tree.files["Dockerfile"], "docker.io/acme/a:1".into(), "{compose}");
+        }
+    }
+}
+
+#[test]
+fn no_names_are_taken_from_compose_files_that_compose_refuses_or_merges() {
+    let a = "  a:\n    image: acme/a:1\n";
+    for (compose, why) in [
+        (format!("services:\n{a}    build: .\n---\nservices: {{}}\n"), "5: a second document begins here, which is"),
+        (format!("services:\n{a}    build: .\n---\n"), "5: a second document begins here, which is"),
+        (format!("services:\n{a}    build: .\n    image: x\n"), "5: the key image is given twice, first in line 3"),
+        (format!("services:\n{a}    build: .\n{a}"), "5: the key a is given twice, first in line 2"),
+        (format!("x: &x {{}}\nservices:\n{a}    <<: *x\n    <<: *x\n"), "6: the key << is given twice"),
+        (format!("services:\n{a}    build:\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: []\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: 3.12\n"), "4: the build of the service a is not a text or a mapping"),
+        (format!("services:\n{a}    build: {{context: }}\n"), "4: the context of the service a is not a text"),
+        (format!("services:\n{a}    build: {{args: ~}}\n"), "4: the args of the service a is not a mapping or a list"),
+        (format!("services:\n{a}    build: .\n  b:\n"), "5: the service b is not a mapping"),
+        (format!("services:\n{a}    build: .\n  b: {{image: 12}}\n"), "5: the image of the service b is not a text"),
+        (format!("services:\n{a}    build: !override .\n"), "4: !override changes what it says"),
+        (format!("services:\n{a}    build: .\n    ports: !reset []\n"), "5: !reset changes what it says"),
+    ] {
+        let root = files(&[("compose.yaml", &compose), ("Dockerfile", "FROM debian:12\n")]);
+        let tree = scan(&root);
+        let [remark] = &told(&root, &tree.remarks)[..] else { panic!("{compose}{:?}", tree.remarks) };
+        let expected = why.replacen(": ", ": no names are taken from it: ", 1);
+        assert!(remark.starts_with(&format!("compose.yaml:{expected}")), "{remark}");
+        assert!(!tree.files.values().any(|image| *image == "docker.io/acme/a:1".into()), "{compose}");
+    }
 }
 
 #[test]
@@ -569,7 +628,7 @@ fn bake_files_name_images_where_that_is_certain() {
         ("app/D", "FROM acme/base:1\n"),
         ("var/Dockerfile", debian),
         ("arg/Dockerfile", "ARG BASE=debian:12\nFROM $BASE\n"),
-        ("both/docker-bake.hcl", "target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
+        ("both/docker-bake.hcl", "\u{feff}target \"a\" {\n  tags = [\"acme/both\"]\n}\n"),
         ("both/compose.yaml", "services: {}\n"),
         ("both/Dockerfile", debian),
         ("bad/docker-bake.hcl", "target \"a\" {\n  tags = \n}\n"),
@@ -600,7 +659,7 @@ fn bake_files_name_images_where_that_is_certain() {
             format!("docker-bake.hcl:24: {}", not_used("kin", "it builds with inherits")),
             format!(
                 "docker-bake.hcl:28: {}",
-                not_used("arg", "it sets the argument BASE, which arg/Dockerfile declares before FROM")
+                not_used("arg", "it sets the argument BASE, on which the images in arg/Dockerfile may depend")
             ),
             format!("docker-bake.hcl:36: {}", not_used("twice", "it has no name of its own")),
         ]
@@ -691,6 +750,63 @@ fn links_do_not_lead_into_cycles() {
     let tree = scan(&root);
     assert!(tree.problems.is_empty());
     assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/Dockerfile", "b/Dockerfile"]);
+}
+
+#[test]
+fn targets_of_bake_files_with_other_outputs_build_no_image() {
+    for (attributes, is_image) in [
+        ("contexts = {}", true),
+        ("contexts = { x = \"docker-image://y\" }", false),
+        ("output = [\"type=registry\"]", true),
+        ("output = [\"type=local,dest=out\"]", false),
+        ("output = [\"type=cacheonly\"]", false),
+        ("output = [OUT]", false),
+    ] {
+        let bake = format!("target \"a\" {{\n  tags = [\"acme/a:1\"]\n  {attributes}\n}}\n");
+        let root = files(&[("docker-bake.hcl", &bake), ("Dockerfile", "FROM debian:12\n")]);
+        let tree = scan(&root);
+        assert_eq!(tree.files["Dockerfile"] == "docker.io/acme/a:1".into(), is_image, "{attributes}");
+        assert_eq!(tree.remarks.is_empty(), is_image, "{attributes}: {:?}", tree.remarks);
+    }
+}
+
+/// The expectations are those of BuildKit's own frontend, which was asked.
+#[test]
+fn only_what_is_run_is_illegal() {
+    let read = |text: &str| match containerfile::parse(text) {
+        Err(problem) => format!("refused: {problem}"),
+        Ok(recipe) => match recipe.problems.first() {
+            Some(problem) => format!("problem: {problem}"),
+            None => "fine".to_owned(),
+        },
+    };
+    for (text, expected) in [
+        ("FROM a AS s1\nFROM s1\n", "fine"),
+        ("FROM a AS S1\nFROM s1\n", "fine"),
+        ("FROM a AS s1\nFROM b\nCOPY --from=S1 a b\n", "fine"),
+        ("FROM a AS s1\nFROM S1\n", "problem: line 2: "),
+        ("ARG X=S1\nFROM a AS s1\nFROM $X\n", "problem: line 3: "),
+        ("FROM a\nONBUILD foo x\n", "fine"),
+        ("FROM a\nONBUILD COPY --bogus a b\n", "fine"),
+        ("FROM a\nONBUILD COPY --from=Builder a b\n", "fine"),
+        ("FROM a\nONBUILD COPY --from=$X a b\n", "fine"),
+        ("FROM a\nONBUILD RUN --mount=type=zzz x\n", "fine"),
+        ("FROM a AS b\nONBUILD foo x\nFROM b AS c\nFROM d\n", "fine"),
+        ("FROM a AS b\nONBUILD foo x\nFROM b\n", "refused: line 2: ONBUILD: unknown instruction 'foo'"),
+        ("FROM a AS b\nONBUILD COPY --bogus a b\nFROM b\n", "refused: line 2: ONBUILD: COPY has no flag --bogus"),
+        ("FROM a AS b\nONBUILD RUN --mount=type=zzz x\nFROM b\n", "refused: line 2: --mount: there is no type"),
+        ("FROM a\nONBUILD FROM x\n", "refused: line 2: FROM is not allowed after ONBUILD"),
+        ("FROM a\nONBUILD foo <<E\nbar\nE\n", "refused: line 3: unknown instruction 'bar'"),
+        ("FROM a AS b\nCOPY --from=later x y\nFROM c AS later\nFROM d\n", "fine"),
+        ("FROM a AS b\nRUN --mount=type=zzz x\nFROM d\n", "fine"),
+        ("FROM a AS b\nCOPY --from=later x y\nFROM c AS later\nFROM b\n", "problem: line 2: from=later: this stage"),
+        ("FROM a AS b\nRUN --mount=type=zzz x\nFROM b\n", "refused: line 2: --mount: there is no type"),
+        ("FROM a AS b\nCOPY --from=5 x y\nFROM d\n", "problem: line 2: from=5: there is no such stage"),
+        ("FROM a AS b\nCOPY --from=b x y\nFROM d\n", "problem: line 2: from=b: a stage cannot copy from itself"),
+    ] {
+        let found = read(text);
+        assert!(if expected == "fine" { found == expected } else { found.starts_with(expected) }, "{text}: {found}");
+    }
 }
 
 #[test]

@@ -56,6 +56,11 @@ impl HttpConfig {
     /// does not show them.
     pub fn check_url(url: &str) -> Result<()> {
         let refused = |text: &dyn fmt::Display| Err(Error::new(Remedy::Unsupported, shown(url), text));
+        // The parser takes out line breaks and what is around a URL, and encodes other blanks.
+        if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let text = "a URL has no blanks and line breaks: put comments on lines of their own";
+            return Err(Error::new(Remedy::Unsupported, shown(url).escape_debug().to_string(), text));
+        }
         match reqwest::Url::parse(url) {
             Err(error) => refused(&format_args!("this is not a URL: {error}")),
             Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => refused(&"this is not an HTTP URL"),
@@ -240,5 +245,15 @@ mod tests {
             assert!(!said.contains("pw") && !said.contains("p/w") && !said.contains("p@w"), "{said}");
         }
         HttpConfig::check_url("https://koji.example.org/@scope/x").unwrap();
+    }
+
+    #[test]
+    fn blanks_in_a_url_are_refused() {
+        for url in
+            ["https://h/kojihub ; c", "https://h/kojihub # c", "https://h/\nkojihub", " https://h", "https://h\t"]
+        {
+            let said = HttpConfig::check_url(url).unwrap_err().to_string();
+            assert!(said.contains("a URL has no blanks") && !said.contains(['\n', '\t']), "{said}");
+        }
     }
 }

@@ -82,7 +82,7 @@ impl Host {
 
     /// Whether the registry is configured to be reached without TLS.
     pub(crate) fn is_plain(&self) -> bool {
-        self.url.starts_with("http://")
+        self.url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"))
     }
 
     /// The URL of what is asked for.

@@ -90,15 +90,15 @@ fn find(graph: &ArtifactGraph, root: &Path) -> Vec<Alike> {
     let mut found: Vec<Alike> = Vec::new();
     for base in bases {
         let Ok(image) = base.id.as_str().parse::<ImageReference>() else { continue };
-        let alike = names(&image).into_iter().find_map(|name| {
-            let like = by_key.get(&key(&name))?;
+        let alike = names(&image).into_iter().find_map(|(name, from)| {
+            let like: Vec<_> = by_key.get(&key(&name))?.iter().filter(|(_, file)| may_be(file, &name, from)).collect();
             // What is built from it only has its name.
             if like.iter().any(|(one, _)| uses(graph, one, &base.id)) {
                 return None;
             }
             let same_tag: Vec<_> = like.iter().filter(|(one, _)| tag(one).as_deref() == image.tag()).collect();
             let (_, file) = match (same_tag.as_slice(), like.as_slice()) {
-                ([one], _) => *one,
+                ([one], _) => **one,
                 ([], [one]) if !is_official(&image) => one,
                 // Nobody can say which of them it is.
                 _ => return None,
@@ -137,16 +137,27 @@ fn edges(tree: &Tree) -> BTreeSet<(&str, &str)> {
 /// Returns what a file may be called after: its directory, the directory above as well, or what its
 /// name adds.
 fn keys(file: &str) -> BTreeSet<String> {
-    let (directory, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let (directory, _) = file.rsplit_once('/').unwrap_or(("", file));
     let mut parts = directory.rsplit('/').filter(|part| !part.is_empty());
     let (last, above) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let name = name.to_lowercase();
-    let added = name.replace("dockerfile", "").replace("containerfile", "");
+    let added = added(file);
     [last.to_owned(), format!("{above}{last}"), format!("{last}{added}"), added]
         .iter()
         .map(|text| key(text))
         .filter(|key| !key.is_empty())
         .collect()
+}
+
+/// Returns what the name of a file adds to `Dockerfile` or `Containerfile`.
+fn added(file: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or_default().to_lowercase();
+    name.replace("dockerfile", "").replace("containerfile", "")
+}
+
+/// Returns whether a file may be called after a part of an image. `Dockerfile.debug` may be that of
+/// `acme/debug`, but many images that have nothing to do with it have the tag `debug`.
+fn may_be(file: &str, name: &str, from: Part) -> bool {
+    from == Part::Name || key(&added(file)) != key(name)
 }
 
 /// Returns a name without what people write in different ways: case, dashes, underscores and dots.
@@ -159,15 +170,25 @@ fn tag(artifact: &Artifact) -> Option<String> {
     image.tag().map(str::to_owned)
 }
 
+/// A part of an image that its file may be called after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Name,
+    Tag,
+}
+
 /// Returns what the file of an image may be called after.
-fn names(image: &ImageReference) -> Vec<String> {
+fn names(image: &ImageReference) -> Vec<(String, Part)> {
     let tag = image.tag().filter(|tag| *tag != "latest");
     match image.repository().rsplit_once('/') {
         // What the tree has under this name and tag is found without a hint, so only another way of
         // writing is left.
-        Some(("library", name)) if image.registry() == "docker.io" => vec![name.to_owned()],
-        Some((_, name)) => [Some(name), tag].into_iter().flatten().map(str::to_owned).collect(),
-        None => vec![image.repository().to_owned()],
+        Some(("library", name)) if image.registry() == "docker.io" => vec![(name.to_owned(), Part::Name)],
+        Some((_, name)) => {
+            let tag = tag.map(|tag| (tag.to_owned(), Part::Tag));
+            [Some((name.to_owned(), Part::Name)), tag].into_iter().flatten().collect()
+        }
+        None => vec![(image.repository().to_owned(), Part::Name)],
     }
 }
 

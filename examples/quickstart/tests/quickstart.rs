@@ -391,6 +391,27 @@ fn names_without_a_team_may_be_alike_too() {
 }
 
 #[test]
+fn a_tag_alone_is_not_like_what_the_name_of_a_file_adds() {
+    let tree = tree_of(&[
+        ("app/Dockerfile.debug", "FROM alpine:3\n"),
+        ("tool/Dockerfile", "FROM gcr.io/distroless/static:debug\n"),
+        ("Dockerfile.dev", "FROM alpine:3\n"),
+        ("other/Dockerfile", "FROM quay.io/else/where:dev\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    assert!(!out.contains("another name"), "{out}");
+    // The name of an image is, and so is a tag that a directory has.
+    let tree = tree_of(&[
+        ("app/Dockerfile.debug", "FROM alpine:3\n"),
+        ("edge/Dockerfile", "FROM alpine:3\n"),
+        ("tool/Dockerfile", "FROM quay.io/acme/debug:debug\nCOPY --from=quay.io/acme/all:edge / /\n"),
+    ]);
+    let (out, _) = text(&of_tree(tree.path(), &[]), 0);
+    has(&out, "another name: 2 bases\n  quay.io/acme/debug:debug looks like app/Dockerfile.debug\n");
+    has(&out, "  quay.io/acme/all:edge looks like edge/Dockerfile\n");
+}
+
+#[test]
 fn a_hint_that_would_not_work_is_not_printed() {
     // As those images, the files would be built from each other.
     let tree = tree_of(&[

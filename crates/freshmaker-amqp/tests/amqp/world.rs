@@ -1,7 +1,7 @@
 //! The broker as the other side sees it: a client that shares no code with the bus.
 
 use freshmaker::event::Message;
-use freshmaker_amqp::{AmqpBus, AmqpConfig, Arguments, ExchangeConfig, QueueConfig};
+use freshmaker_amqp::{AmqpBus, AmqpConfig, ExchangeConfig, QueueConfig};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
@@ -99,8 +99,7 @@ impl World {
     }
 
     pub(crate) fn config_at(&self, url: &str) -> AmqpConfig {
-        let topic =
-            |durable| ExchangeConfig { kind: "topic".into(), durable, auto_delete: false, arguments: Arguments::new() };
+        let topic = |durable| ExchangeConfig { durable, ..ExchangeConfig::topic() };
         let mut config = AmqpConfig::new(url)
             .unwrap()
             .with_exchange(self.exchange(), topic(true))

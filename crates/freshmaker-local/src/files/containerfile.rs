@@ -12,7 +12,10 @@
 //!   before. Variables in them are replaced, and stages of mounts known by number, as `buildah`
 //!   does; BuildKit refuses the former, and takes the latter for names of images.
 //! * `ONBUILD` of a stage with which another one of the file begins runs in that one. `ONBUILD` of
-//!   other stages concerns images that are built from the result.
+//!   other stages concerns images that are built from the result, so what is illegal in it is none
+//!   of this file.
+//! * What builders refuse only when they build a stage is no mistake in one that the last stage
+//!   does not need: a stage that copies from a later one, the type of a mount.
 
 use super::instruction::{Instruction, Keyword};
 use super::lines::{self, Lines};
@@ -140,6 +143,13 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
         return Err(Problem { line: 1, text: "expected at least one FROM instruction".to_owned() });
     }
     let reached = reader.reached();
+    let late = std::mem::take(&mut reader.late).into_iter().filter(|late| reached.used.contains(&late.stage));
+    for Late { problem, refused, .. } in late {
+        if refused {
+            return Err(problem);
+        }
+        reader.problems.push(problem);
+    }
     let mut recipe = Recipe { problems: reader.problems, remarks: reader.remarks, names: image, ..Recipe::default() };
     for (at, stage) in reader.stages.iter().enumerate() {
         for used in &stage.images {
@@ -159,14 +169,26 @@ pub fn parse(text: &str) -> Result<Recipe, Problem> {
     Ok(recipe)
 }
 
-/// Returns the names of the variables that a file declares before its first stage; none if builders
-/// refuse the file.
-pub(super) fn global_args(text: &str) -> BTreeSet<String> {
+/// Returns the names of the arguments of a build on which the images in a file may depend: those
+/// that it declares before its first stage; if it copies from a name with variables, those of its
+/// stages; and if any name has variables, those that the builder sets. None if builders refuse the
+/// file.
+pub(super) fn deciding_args(text: &str) -> BTreeSet<String> {
     let Ok(Lines { instructions, escape, .. }) = lines::read(text) else { return BTreeSet::new() };
-    let global = instructions.iter().take_while(|found| found.keyword != Keyword::From);
-    let words = global.filter(|found| found.keyword == Keyword::Arg);
+    let has_variables = |found: &Instruction| {
+        let found = found.later.as_deref().unwrap_or(found);
+        let mounts = found.values("mount").filter_map(|value| mount::source(value).ok().flatten());
+        mounts.chain(found.flag("from").map(str::to_owned)).any(|name| name.contains('$'))
+    };
+    let copies = instructions.iter().any(has_variables);
+    let begins = instructions.iter().any(|found| found.keyword == Keyword::From && found.arguments.contains('$'));
+    let before = |found: &&Instruction| copies || found.keyword != Keyword::From;
+    let words = instructions.iter().take_while(before).filter(|found| found.keyword == Keyword::Arg);
     let words = words.flat_map(|found| words::split(&found.arguments, escape));
-    words.map(|word| word.split('=').next().unwrap_or_default().to_owned()).collect()
+    let declared = words.map(|word| word.split('=').next().unwrap_or_default().to_owned());
+    let set = [&PLATFORM_ARGS[..], &PLATFORM_ARGS_OR_EMPTY, &PREDEFINED_ARGS];
+    let set = set.into_iter().flatten().filter(|_| copies || begins).map(|name| (*name).to_owned());
+    declared.chain(set).collect()
 }
 
 /// Returns the name of the stage that is built if no other one is asked for.
@@ -224,6 +246,17 @@ struct Stage {
     /// The stages that this one copies from, by name. They are resolved at the end, because a later
     /// stage of that name is a mistake, and not an image.
     sources: Vec<Source>,
+    /// What is illegal after `ONBUILD` here.
+    faults: Vec<Problem>,
+}
+
+/// A mistake that builders find only if they build the stage.
+#[derive(Debug)]
+struct Late {
+    stage: usize,
+    problem: Problem,
+    /// Whether builders refuse the file for it. Otherwise an edge is missing.
+    refused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -242,6 +275,7 @@ struct Reader {
     globals: BTreeMap<String, Value>,
     stages: Vec<Stage>,
     problems: Vec<Problem>,
+    late: Vec<Late>,
     remarks: Vec<Problem>,
 }
 
@@ -263,17 +297,30 @@ impl Reader {
             }
             _ if self.stages.is_empty() => return Err(Problem { line, text: "expected FROM".to_owned() }),
             Keyword::Onbuild => {
+                if let Some(fault) = &instruction.fault {
+                    self.fault(line, format!("ONBUILD: {fault}"), true);
+                }
                 if let Some(later) = &instruction.later {
-                    self.sources(later, true)?;
+                    self.sources(later, true);
                 }
             }
-            _ => self.sources(instruction, false)?,
+            _ => self.sources(instruction, false),
         }
         Ok(())
     }
 
     fn problem(&mut self, line: usize, text: impl Into<String>) {
         self.problems.push(Problem { line, text: text.into() });
+    }
+
+    /// Keeps a mistake for which builders refuse the file if they run the instruction.
+    fn fault(&mut self, line: usize, text: String, onbuild: bool) {
+        let stage = self.stages.len().saturating_sub(1);
+        let problem = Problem { line, text };
+        match self.stages.last_mut() {
+            Some(stage) if onbuild => stage.faults.push(problem),
+            _ => self.late.push(Late { stage, problem, refused: true }),
+        }
     }
 
     fn arg(&mut self, instruction: &Instruction) {
@@ -375,8 +422,9 @@ impl Reader {
             Err(why) => return self.problem(line, format!("FROM {text}: {why}")),
         };
         let current = self.stages.len() - 1;
-        let wanted = name.text.to_lowercase();
-        let named = |at: &usize| self.stages[*at].name.as_ref().is_some_and(|name| matches(&wanted, name));
+        // The names of stages are in lower case, and builders compare this one as it is.
+        let wanted = &name.text;
+        let named = |at: &usize| self.stages[*at].name.as_ref().is_some_and(|name| matches(wanted, name));
         let bases: Vec<usize> = if wanted.contains(ANY) {
             (0..current).filter(named).collect()
         } else {
@@ -392,6 +440,8 @@ impl Reader {
             // What a stage puts off runs where another one begins with it.
             let later = bases.iter().flat_map(|base| &self.stages[*base].sources).filter(|source| source.onbuild);
             self.stages[current].sources = later.map(|source| Source { onbuild: false, ..source.clone() }).collect();
+            let faults = bases.iter().flat_map(|base| &self.stages[*base].faults).cloned();
+            self.late.extend(faults.map(|problem| Late { stage: current, problem, refused: true }));
             self.stages[current].bases = bases;
         } else if name.text == SCRATCH {
             self.remark(line, &written, &name);
@@ -434,14 +484,16 @@ impl Reader {
     }
 
     /// Reads the names in `COPY --from=` and `RUN --mount=…,from=`.
-    fn sources(&mut self, instruction: &Instruction, onbuild: bool) -> Result<(), Problem> {
+    fn sources(&mut self, instruction: &Instruction, onbuild: bool) {
         let line = instruction.line;
         let texts: Vec<String> = match instruction.keyword {
             Keyword::Copy => instruction.flag("from").map(str::to_owned).into_iter().collect(),
             Keyword::Run => {
                 let mounts = instruction.values("mount").map(mount::source);
-                let mounts: Result<Vec<_>, _> = mounts.collect();
-                mounts.map_err(|text| Problem { line, text })?.into_iter().flatten().collect()
+                match mounts.collect::<Result<Vec<_>, _>>() {
+                    Ok(mounts) => mounts.into_iter().flatten().collect(),
+                    Err(text) => return self.fault(line, text, onbuild),
+                }
             }
             _ => Vec::new(),
         };
@@ -453,10 +505,10 @@ impl Reader {
                         stage.sources.push(Source { name, written, line, onbuild });
                     }
                 }
+                Err(why) if onbuild => self.fault(line, format!("{written}: {why}"), true),
                 Err(why) => self.problem(line, format!("{written}: {why}")),
             }
         }
-        Ok(())
     }
 
     /// Follows the last stage to everything that it needs, and adds the images that stages copy
@@ -482,8 +534,9 @@ impl Reader {
         let number = wanted.parse::<i64>().ok();
         if source.onbuild {
             // No stage begins with this one, so it runs in another file, which does not have the
-            // stages of this one.
-            if number.is_none() && wanted != SCRATCH {
+            // stages of this one. What is no name of an image may be a stage of that file.
+            let is_image = source.name.text.parse::<ImageReference>().is_ok();
+            if number.is_none() && wanted != SCRATCH && is_image {
                 self.image(at, source.line, &source.written, &source.name, None, Usage::OnBuild);
             }
             return Vec::new();
@@ -518,7 +571,8 @@ impl Reader {
             }
             _ => {
                 let text = format!("{}: this stage must be defined before the stage that uses it", source.written);
-                self.problem(source.line, text);
+                let problem = Problem { line: source.line, text };
+                self.late.push(Late { stage: at, problem, refused: false });
             }
         }
         found

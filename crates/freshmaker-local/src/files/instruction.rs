@@ -126,8 +126,11 @@ pub(super) struct Instruction {
     pub(super) arguments: String,
     /// The strings of arguments that are a JSON array.
     json: Option<Vec<String>>,
-    /// What `ONBUILD` puts off.
+    /// What `ONBUILD` puts off; `None` also if its first word is no instruction.
     pub(super) later: Option<Box<Instruction>>,
+    /// Why builders refuse what `ONBUILD` puts off, when they come to run it. Its flags are then
+    /// not read.
+    pub(super) fault: Option<String>,
 }
 
 impl Instruction {
@@ -174,27 +177,33 @@ fn is_blank(c: char) -> bool {
 }
 
 fn read(line: usize, text: &str, escape: char) -> Result<Instruction, String> {
-    let text = text.trim();
-    let (word, rest) = text.split_once(is_blank).unwrap_or((text, ""));
-    let rest = rest.trim_start_matches(is_blank);
-    let keyword = KEYWORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-    let Some((_, keyword)) = keyword else { return Err(unknown_instruction(word)) };
+    let (word, keyword, rest) = first(text);
+    let Some(keyword) = keyword else { return Err(unknown_instruction(word)) };
     let (words, arguments) = split_flags(rest, escape);
     let arguments = arguments.trim().to_owned();
-    let flags = if *keyword == Keyword::Healthcheck && arguments.eq_ignore_ascii_case("none") {
+    let flags = if keyword == Keyword::Healthcheck && arguments.eq_ignore_ascii_case("none") {
         Vec::new()
     } else {
-        flags(*keyword, &words)?
+        flags(keyword, &words)?
     };
-    let mut found = Instruction { line, keyword: *keyword, flags, arguments, json: None, later: None };
+    let mut found = Instruction { line, keyword, flags, arguments, json: None, later: None, fault: None };
     if keyword.may_be_json() {
-        found.json = json(*keyword, &found.arguments)?;
+        found.json = json(keyword, &found.arguments)?;
     }
-    if *keyword == Keyword::Onbuild {
-        found.later = Some(Box::new(onbuild(line, &found.arguments, escape)?));
+    if keyword == Keyword::Onbuild {
+        let (later, fault) = onbuild(line, &found.arguments, escape)?;
+        (found.later, found.fault) = (later.map(Box::new), fault);
     }
     check_arguments(&found, escape)?;
     Ok(found)
+}
+
+/// Returns the first word of an instruction, what it means, and the rest.
+fn first(text: &str) -> (&str, Option<Keyword>, &str) {
+    let text = text.trim();
+    let (word, rest) = text.split_once(is_blank).unwrap_or((text, ""));
+    let keyword = KEYWORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    (word, keyword.map(|(_, keyword)| *keyword), rest.trim_start_matches(is_blank))
 }
 
 fn unknown_instruction(word: &str) -> String {
@@ -205,17 +214,25 @@ fn unknown_instruction(word: &str) -> String {
     format!("unknown instruction '{shown}'")
 }
 
-fn onbuild(line: usize, text: &str, escape: char) -> Result<Instruction, String> {
+/// Reads what `ONBUILD` puts off. Builders look at its first word only, until they run it.
+fn onbuild(line: usize, text: &str, escape: char) -> Result<(Option<Instruction>, Option<String>), String> {
     if text.is_empty() {
         return Err("ONBUILD needs an instruction".to_owned());
     }
-    let later = read(line, text, escape)?;
-    match later.keyword {
-        Keyword::Onbuild | Keyword::Maintainer | Keyword::From => {
-            Err(format!("{} is not allowed after ONBUILD", later.keyword.name()))
-        }
-        _ => Ok(later),
+    let (_, keyword, rest) = first(text);
+    if let Some(keyword @ (Keyword::Onbuild | Keyword::Maintainer | Keyword::From)) = keyword {
+        return Err(format!("{} is not allowed after ONBUILD", keyword.name()));
     }
+    Ok(match (read(line, text, escape), keyword) {
+        (Ok(later), _) => (Some(later), None),
+        (Err(fault), None) => (None, Some(fault)),
+        (Err(fault), Some(keyword)) => {
+            let arguments = split_flags(rest, escape).1.trim().to_owned();
+            let later =
+                Instruction { line, keyword, flags: Vec::new(), arguments, json: None, later: None, fault: None };
+            (Some(later), Some(fault))
+        }
+    })
 }
 
 /// Splits the words that begin with `--` from the rest. A word `--` ends them.
@@ -419,7 +436,6 @@ mod tests {
             ("ADD --from=a b c", "ADD has no flag --from"),
             ("RUN --zzzzzzzz true", "RUN has no flag --zzzzzzzz"),
             ("CMD --help", "CMD has no flag --help"),
-            ("ONBUILD COPY --bogus a b", "COPY has no flag --bogus"),
             ("COPY --from=a --from=b c d", "COPY has the flag --from twice"),
             ("COPY --from a b", "--from needs a value, as in --from=…"),
             ("COPY --link=yes a b", "--link is true or false, not \"yes\""),
@@ -480,6 +496,15 @@ mod tests {
         assert_eq!(parse("COPY [\"a b\", \"/c\"]").unwrap().words(), ["a b", "/c"]);
         assert!(!parse("RUN [\"a\", \"<<E\"]").unwrap().has_here_documents());
         assert!(parse("ONBUILD run <<E").unwrap().has_here_documents());
+        assert!(parse("ONBUILD COPY --bogus <<E a").unwrap().has_here_documents());
+        assert!(!parse("ONBUILD foo <<E").unwrap().has_here_documents());
+        for (text, fault) in [
+            ("ONBUILD COPY --bogus a b", Some("COPY has no flag --bogus")),
+            ("ONBUILD foo x", Some("unknown instruction 'foo'")),
+            ("ONBUILD RUN x", None),
+        ] {
+            assert_eq!(parse(text).unwrap().fault.as_deref(), fault, "{text}");
+        }
         assert!(!parse("CMD <<E").unwrap().has_here_documents());
     }
 }

@@ -199,6 +199,7 @@ fn entry(item: Value) -> Option<Result<Value, Fault>> {
         Value::Nil
         | Value::Bool(_)
         | Value::Int(_)
+        | Value::BigInt(_)
         | Value::Double(_)
         | Value::Text(_)
         | Value::Bytes(_)

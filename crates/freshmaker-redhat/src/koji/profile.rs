@@ -289,7 +289,8 @@ impl Values<'_> {
         };
         config.http.tls.client_cert = by_certificate;
         if matches!(config.login, KojiLogin::Certificate | KojiLogin::Kerberos)
-            && let Some(rest) = config.http.url.strip_prefix("http://")
+            && let Some((scheme, rest)) = config.http.url.split_once("://")
+            && scheme.eq_ignore_ascii_case("http")
         {
             config.http.url = format!("https://{rest}");
         }

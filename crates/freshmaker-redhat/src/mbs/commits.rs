@@ -217,7 +217,9 @@ impl GitCommits {
 fn has_password(address: &str) -> bool {
     address.split_once("://").is_some_and(|(scheme, rest)| {
         let authority = rest.split('/').next().unwrap_or_default();
-        authority.rsplit_once('@').is_some_and(|(user, _)| scheme.starts_with("http") || user.contains(':'))
+        authority
+            .rsplit_once('@')
+            .is_some_and(|(user, _)| scheme.to_ascii_lowercase().starts_with("http") || user.contains(':'))
     })
 }
 

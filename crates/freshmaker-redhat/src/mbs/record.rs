@@ -3,10 +3,9 @@
 use crate::messages::mbs::ModuleState;
 use crate::rest::field::{Read, Wrong, at, flag, items, maybe_at, number, text, text_if_any};
 use freshmaker::time::Timestamp;
+use granit_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use yaml_rust2::parser::{Event, Parser};
-use yaml_rust2::{Yaml, YamlLoader};
 
 /// Largest size of module metadata that is read, in bytes.
 const METADATA_BYTES_MAX: usize = 4 << 20;
@@ -97,49 +96,99 @@ pub(super) fn components(value: &Value) -> Read<BTreeMap<String, Option<String>>
             let text = format!("{} bytes, and at most {METADATA_BYTES_MAX} are read", metadata.len());
             return Err(Wrong::new(text));
         }
-        check_form(metadata)?;
-        let documents = YamlLoader::load_from_str(metadata).map_err(Wrong::new)?;
-        let rpms = documents.first().map(|document| &document["data"]["components"]["rpms"]);
+        let document = Metadata { parser: Parser::new_from_str(metadata) }.document()?;
         let mut found = BTreeMap::new();
-        match rpms {
-            Some(Yaml::Hash(rpms)) => {
+        match document.get("data").and_then(|data| data.get("components")).and_then(|all| all.get("rpms")) {
+            Some(Yaml::Mapping(rpms)) => {
                 for (name, component) in rpms {
-                    let name = name.as_str().ok_or_else(|| Wrong::new("a component has no name"))?;
-                    found.insert(name.to_owned(), scalar(&component["ref"]));
+                    let name = name.as_ref().ok_or_else(|| Wrong::new("a component has no name"))?;
+                    let branch = match component.get("ref") {
+                        Some(Yaml::Text(branch)) => Some(branch.clone()),
+                        _ => None,
+                    };
+                    if found.insert(name.clone(), branch).is_some() {
+                        return Err(Wrong::new(format_args!("the component {name} is given twice")));
+                    }
                 }
             }
             // A module can be made of other modules alone.
-            Some(Yaml::BadValue | Yaml::Null) | None => {}
+            Some(Yaml::Nothing) | None => {}
             Some(_) => return Err(Wrong::new("data.components.rpms is not a map")),
         }
         Ok(found)
     })
 }
 
-/// Refuses what would take much more memory or stack than its text: references, and deep nesting.
-fn check_form(metadata: &str) -> Read<()> {
-    let mut parser = Parser::new_from_str(metadata);
-    let mut depth = 0_usize;
-    loop {
-        match parser.next_token().map_err(Wrong::new)?.0 {
-            Event::StreamEnd => return Ok(()),
-            Event::Alias(_) => return Err(Wrong::new("references are not read")),
-            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
-            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > METADATA_DEPTH_MAX {
-            return Err(Wrong::new(format_args!("more than {METADATA_DEPTH_MAX} levels")));
-        }
+/// As much of module metadata as is looked up. Numbers are texts here: `1.10` is a branch.
+enum Yaml {
+    Text(String),
+    Mapping(Vec<(Option<String>, Yaml)>),
+    Sequence,
+    Nothing,
+}
+
+impl Yaml {
+    fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Mapping(entries) = self else { return None };
+        entries.iter().find(|(name, _)| name.as_deref() == Some(key)).map(|(_, value)| value)
     }
 }
 
-/// Returns a text, which YAML takes for a number if it looks like one.
-fn scalar(value: &Yaml) -> Option<String> {
-    match value {
-        Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
-        Yaml::Integer(number) => Some(number.to_string()),
-        _ => None,
+/// Reads module metadata, and refuses what would take much more memory or stack than its text:
+/// references, and deep nesting.
+struct Metadata<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+}
+
+impl<'a> Metadata<'a> {
+    /// Reads the first document. Mistakes of later ones are found too.
+    fn document(&mut self) -> Read<Yaml> {
+        let mut first = None;
+        loop {
+            match self.next()? {
+                Event::StreamEnd => return Ok(first.unwrap_or(Yaml::Nothing)),
+                event if event.is_node() => {
+                    let value = self.value(event, 1)?;
+                    first.get_or_insert(value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Read<Event<'a>> {
+        let next = self.parser.next_event().transpose().map_err(Wrong::new)?;
+        Ok(next.map_or(Event::StreamEnd, |(event, _)| event))
+    }
+
+    fn value(&mut self, event: Event<'a>, depth: usize) -> Read<Yaml> {
+        if depth > METADATA_DEPTH_MAX {
+            return Err(Wrong::new(format_args!("more than {METADATA_DEPTH_MAX} levels")));
+        }
+        match event {
+            Event::Alias(_) => Err(Wrong::new("references are not read")),
+            Event::Scalar(text, ScalarStyle::Plain, ..) if ["", "~", "null"].contains(&&*text) => Ok(Yaml::Nothing),
+            Event::Scalar(text, ..) => Ok(Yaml::Text(text.into_owned())),
+            Event::SequenceStart(..) => loop {
+                match self.next()? {
+                    Event::SequenceEnd => return Ok(Yaml::Sequence),
+                    event => drop(self.value(event, depth + 1)?),
+                }
+            },
+            Event::MappingStart(..) => {
+                let mut entries = Vec::new();
+                loop {
+                    let key = match self.next()? {
+                        Event::MappingEnd => return Ok(Yaml::Mapping(entries)),
+                        event => self.value(event, depth + 1)?,
+                    };
+                    let key = if let Yaml::Text(text) = key { Some(text) } else { None };
+                    let event = self.next()?;
+                    entries.push((key, self.value(event, depth + 1)?));
+                }
+            }
+            _ => Ok(Yaml::Nothing),
+        }
     }
 }
 
@@ -212,7 +261,8 @@ mod tests {
             (json!("data: {components: {rpms: [a]}}"), "`modulemd`: data.components.rpms is not a map"),
             (json!("data: {components: {rpms: {[a]: {}}}}"), "`modulemd`: a component has no name"),
             (json!("a: &a [b]\nc: *a"), "`modulemd`: references are not read"),
-            (json!("[".repeat(100)), "`modulemd`: more than 64 levels"),
+            (json!(format!("{}{}", "[".repeat(100), "]".repeat(100))), "`modulemd`: more than 64 levels"),
+            (json!("data: {components: {rpms: {a: {}, a: {}}}}"), "`modulemd`: the component a is given twice"),
             (json!(null), "`modulemd`: expected text, found null"),
         ] {
             let wrong = components(&json!({ "modulemd": metadata })).unwrap_err().to_string();

@@ -95,10 +95,24 @@ fn forms_that_hubs_do_not_use_but_the_standard_has_are_read() {
 }
 
 #[test]
+fn an_integer_beyond_64_bits_costs_its_item_only() {
+    let list = "<value><array><data><value><int>1</int></value><value><i8>9223372036854775808</i8></value>\
+                <value><int>-3</int></value></data></array></value>";
+    let Ok(Response::Value(list)) = answer(list) else { panic!("a list") };
+    let items = list.get::<&[Value]>(&[]).expect("a list");
+    assert_eq!((items[0].get::<i64>(&[]), items[2].get::<i64>(&[])), (Ok(1), Ok(-3)));
+    let error = items[1].get::<i64>(&[]).expect_err("too large").to_string();
+    assert_eq!(error, "the answer is an integer beyond 64 bits, not an integer");
+    let written = Response::Value(list.clone()).encode().expect("XML");
+    assert_eq!(Response::parse(written.as_bytes()), Ok(Response::Value(list)));
+}
+
+#[test]
 fn nonsense_is_refused_with_its_place() {
     for (form, words) in [
         ("<value><int>x</int></value>", "`x` is not an integer"),
-        ("<value><int>9223372036854775808</int></value>", "is not an integer of 64 bits"),
+        ("<value><int>9223372036854775808x</int></value>", "is not an integer"),
+        ("<value><int>-</int></value>", "is not an integer"),
         ("<value><boolean>2</boolean></value>", "`2` is no flag"),
         ("<value><int>1</int>junk</value>", "`junk` stands between"),
         ("<value>junk<int>1</int></value>", "`junk` stands between"),

@@ -114,6 +114,8 @@ fn a_certificate_is_looked_at_only_if_it_is_used() {
 #[test]
 fn kerberos_has_a_principal_and_a_keytab() {
     let kerberos = |text: &str| config(&format!("[koji]\nserver = http://x/kojihub\n{text}"));
+    let capital = config("[koji]\nserver = HTTP://x/kojihub\nauthtype = kerberos\n");
+    assert_eq!(capital.http.url, "https://x/kojihub", "a scheme has no case");
     let config = kerberos("principal = bot/host@EXAMPLE.ORG\nkeytab = FILE:/etc/bot.keytab");
     assert_eq!(config.kerberos.principal.as_deref(), Some("bot/host@EXAMPLE.ORG"));
     assert_eq!(config.kerberos.keytab.as_deref(), Some(Path::new("/etc/bot.keytab")));

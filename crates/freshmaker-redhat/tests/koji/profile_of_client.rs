@@ -145,10 +145,11 @@ async fn theirs(python: &Path, machines: &[Value]) -> Vec<Value> {
 }
 
 /// What we do not support, and so refuse although the client does not.
-const REFUSED: [&str; 6] = [
+const REFUSED: [&str; 7] = [
     "is not supported",
     "server: it is missing",
     "this is not a URL",
+    "a URL has no blanks",
     "this is not an HTTP URL",
     "no server has the port 0",
     "it is no number of seconds that is possible",

@@ -58,7 +58,12 @@ fn label(target: &Block) -> Option<&str> {
 
 /// Returns the path of the file that a target builds, and its image.
 fn image(root: &Path, directory: &str, target: &Body) -> Result<Built, String> {
-    if let Some(key) = DECIDING.into_iter().find(|key| target.get_attribute(key).is_some()) {
+    // An empty object says nothing.
+    let says = |key: &&str| {
+        let object = target.get_attribute(key).map(|attribute| attribute.value.as_object());
+        object.is_some_and(|object| object.is_none_or(|object| !object.is_empty()))
+    };
+    if let Some(key) = DECIDING.into_iter().find(says) {
         return Err(format!("it builds with {key}"));
     }
     if target.blocks().next().is_some() {
@@ -69,10 +74,23 @@ fn image(root: &Path, directory: &str, target: &Body) -> Result<Built, String> {
         None => Ok(default.to_owned()),
         Some(value) => value.as_str().map(str::to_owned).ok_or_else(|| format!("its {key} is not a plain text")),
     };
+    if value("output").is_some_and(|output| !makes_image(output)) {
+        return Err("its output is not an image".to_owned());
+    }
     let tags: Vec<&Expression> = value("tags").and_then(Expression::as_array).into_iter().flatten().collect();
     let [tag] = tags.as_slice() else { return Err("it does not have one tag".to_owned()) };
     let tag = tag.as_str().ok_or("its tag is not a plain text")?;
     built(root, directory, [&plain("context", ".")?, &plain("dockerfile", "Dockerfile")?, tag], &args(value("args"))?)
+}
+
+/// Returns whether each output of a target is certainly an image.
+fn makes_image(output: &Expression) -> bool {
+    let is_image = |output: &Expression| {
+        let kind =
+            output.as_str().and_then(|text| text.split(',').find_map(|field| field.trim().strip_prefix("type=")));
+        kind.is_some_and(|kind| ["docker", "image", "registry"].contains(&kind))
+    };
+    output.as_array().is_some_and(|outputs| outputs.iter().all(is_image))
 }
 
 /// Returns the names of the arguments that a target sets.

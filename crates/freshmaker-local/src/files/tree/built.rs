@@ -59,10 +59,11 @@ pub(super) fn names(
     names
 }
 
-/// Reads a file, whatever its encoding is.
+/// Reads a file, whatever its encoding is, without a byte order mark.
 pub(super) fn read(root: &Path, path: &str) -> Result<String, Wrong> {
     let bytes = super::bytes(&root.join(path)).map_err(|error| (None, error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 /// Returns the directory of a file, relative to the root.
@@ -89,7 +90,7 @@ pub(super) fn built(
         return Err(format!("{file}: {why}"));
     }
     if let Some(name) = decided(root, &file, args) {
-        return Err(format!("it sets the argument {name}, which {file} declares before FROM"));
+        return Err(format!("it sets the argument {name}, on which the images in {file} may depend"));
     }
     let image: ImageReference = image.parse().map_err(|error| format!("{error}"))?;
     if image.digest().is_some() {
@@ -105,6 +106,6 @@ fn decided(root: &Path, file: &str, args: &BTreeSet<&str>) -> Option<String> {
     }
     // A file that cannot be read is reported where it is read.
     let text = super::bytes(&root.join(file)).unwrap_or_default();
-    let declared = containerfile::global_args(&String::from_utf8_lossy(&text));
-    declared.into_iter().find(|name| args.contains(name.as_str()))
+    let deciding = containerfile::deciding_args(&String::from_utf8_lossy(&text));
+    deciding.into_iter().find(|name| args.contains(name.as_str()))
 }

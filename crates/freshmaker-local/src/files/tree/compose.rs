@@ -1,7 +1,7 @@
 //! Names of images that Compose files give, where that is certain.
 
 use super::built::{Built, Given, Wrong, built, directory_of, read};
-use super::yaml::Yaml;
+use super::yaml::{Entry, Yaml};
 use std::fs::DirEntry;
 use std::path::Path;
 
@@ -23,6 +23,7 @@ pub(super) fn services(root: &Path, path: &str) -> Result<Vec<Given>, Wrong> {
     let directory = directory_of(path);
     let overridden = OVERRIDES.iter().find(|name| root.join(directory).join(name).exists());
     let Some(services) = yaml.get("services") else { return Ok(Vec::new()) };
+    services.entries().iter().try_for_each(check)?;
     // A service without both is built under the name of the one that it extends.
     let gives = |service: &Yaml| service.get("build").or(service.get("image")).is_some();
     let mut given = Vec::new();
@@ -36,6 +37,41 @@ pub(super) fn services(root: &Path, path: &str) -> Result<Vec<Given>, Wrong> {
         given.push(Given { what: format!("service {}", entry.key), line: entry.line, found });
     }
     Ok(given)
+}
+
+/// Refuses a value of another form than Compose takes, because it refuses the whole file for that.
+/// Only what is read here is looked at.
+fn check(service: &Entry) -> Result<(), Wrong> {
+    let wrong = |entry: &Entry, what: &str| {
+        Err((Some(entry.line), format!("the {} of the service {} is not {what}", entry.key, service.key)))
+    };
+    let is_mapping = |yaml: &Yaml| matches!(yaml, Yaml::Mapping(_));
+    if !is_mapping(&service.value) {
+        return Err((Some(service.line), format!("the service {} is not a mapping", service.key)));
+    }
+    for entry in service.value.entries() {
+        let value = &*entry.value;
+        match &*entry.key {
+            "image" if value.text().is_none() => return wrong(entry, "a text"),
+            "build" | "extends" if value.text().is_none() && !is_mapping(value) => {
+                return wrong(entry, "a text or a mapping");
+            }
+            _ => {}
+        }
+    }
+    let build = service.value.get("build").map_or(&[][..], Yaml::entries);
+    for entry in build {
+        match &*entry.key {
+            "context" | "dockerfile" | "dockerfile_inline" | "target" if entry.value.text().is_none() => {
+                return wrong(entry, "a text");
+            }
+            "args" | "additional_contexts" if !matches!(&*entry.value, Yaml::Mapping(_) | Yaml::Sequence(_)) => {
+                return wrong(entry, "a mapping or a list");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What makes a service build something else than its file by itself.

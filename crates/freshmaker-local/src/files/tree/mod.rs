@@ -13,7 +13,7 @@
 //!
 //! * templates: by their ending (`Dockerfile.in`, `.j2`, `.tmpl`, …), or because builders refuse
 //!   them and a line has `{{`, `{%`, `<% … %>`, `[% … %]`, `@@NAME@@` or `%%NAME%%` outside of
-//!   quotes;
+//!   quotes, or `FROM` has `@NAME@`, `<NAME>`, `__NAME__`, `#{NAME}` or `$(NAME)`;
 //! * backups, patches, and texts about files (`Dockerfile.md`);
 //! * programs that only have the name of a Containerfile;
 //! * hidden files, and what is in `node_modules` or in a directory that is marked as a cache by a
@@ -49,18 +49,20 @@
 //! first of them in a directory. Only what is certain is taken from them. A service gives no name
 //! if its `image`, `context` or `dockerfile` has variables or its context is not a directory of the
 //! tree; if it builds a certain stage (`target`), an inline file or with `additional_contexts`; if
-//! one of its `args` is declared before the first `FROM` of the file; if it extends a service of
-//! another file; if an override file is beside the Compose file; and if services build one file
-//! under several names. Each such service is a [remark](Tree::remarks). A file that uses the image
+//! one of its `args` may decide which images the file uses; if it extends a service of another
+//! file; if an override file is beside the Compose file; and if services build one file under
+//! several names. Each such service is a [remark](Tree::remarks). A file that uses the image
 //! of its service (`FROM postgres:17` in a service with the image `postgres:17`) keeps its own
 //! name. Merged mappings (`<<`) and services that extend others of the same file are read as
-//! Compose does.
+//! Compose does. No names are taken from a file that Compose refuses (keys that are given twice,
+//! `build` without a value), nor from one with several documents or with the tags `!reset` and
+//! `!override`.
 //!
 //! ## Bake files
 //! A target in a `docker-bake.hcl` with one tag names its file in the same way, if `tags`,
 //! `context` and `dockerfile` are plain texts. A target gives no name if it inherits from others,
-//! is a matrix, builds a certain stage or with `contexts`, if one of its `args` is declared before
-//! the first `FROM` of the file, and if bake reads another file beside that one, such as a Compose
+//! is a matrix, builds a certain stage or with `contexts`, if one of its `args` may decide which
+//! images the file uses, and if bake reads another file beside that one, such as a Compose
 //! file. Scripts of CI systems are not read, because what they build depends on conditions.
 //!
 //! # Which `FROM` means a file of the tree

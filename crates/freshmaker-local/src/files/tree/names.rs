@@ -100,13 +100,18 @@ pub(super) fn passed_over(path: &str, text: &str, parsed: &Result<Recipe, Proble
 const MARKS: [(&str, &str); 4] = [("{{", ""), ("{%", ""), ("<%", "%>"), ("[%", "%]")];
 /// The marks on both sides of a name that is replaced.
 const NAME_MARKS: [&str; 2] = ["@@", "%%"];
+/// The marks around a name that is replaced in `FROM`, where they mean nothing else. Elsewhere they
+/// are common in commands.
+const FROM_MARKS: [(&str, &str); 5] = [("@", "@"), ("<", ">"), ("__", "__"), ("#{", "}"), ("$(", ")")];
 
 /// Returns whether a line has a mark of a template outside of quotes. Within quotes they are
 /// arguments of commands, such as `docker inspect --format '{{.Id}}'`.
 fn has_marks(line: &str) -> bool {
     let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     let names = |rest: &str, mark: &str| rest.split_once(mark).is_some_and(|(name, _)| is_name(name));
+    let is_from = line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"));
     MARKS.iter().any(|(begin, end)| after(line, begin).any(|rest| rest.contains(end)))
+        || is_from && FROM_MARKS.iter().any(|(begin, end)| after(line, begin).any(|rest| names(rest, end)))
         || NAME_MARKS.iter().any(|mark| after(line, mark).any(|rest| names(rest, mark)))
 }
 
@@ -136,6 +141,18 @@ pub(super) fn tag_of(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::containerfile::parse;
+
+    #[test]
+    fn templates_are_known_by_the_marks_in_their_from() {
+        for base in ["@BASE@", "<base>", "__BASE__", "#{base}", "$(BASE)", "reg/{{ x }}", "a/@BASE@:1"] {
+            let text = format!("FROM {base}\nRUN x\n");
+            assert_eq!(passed_over("Dockerfile", &text, &parse(&text)), Some(Why::Template), "{base}");
+        }
+        for text in ["FROM Debian\nRUN a@b@c <x> $(pwd)\n", "FROM debian:12\nINSTALL $(pwd)\n", "FROM a__b__c\n"] {
+            assert_eq!(passed_over("Dockerfile", text, &parse(text)), None, "{text}");
+        }
+    }
 
     #[test]
     fn containerfiles_are_known_by_name() {

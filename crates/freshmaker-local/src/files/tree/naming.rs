@@ -153,7 +153,9 @@ impl Place {
     pub(super) fn of(path: &str, root_name: &str) -> Self {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = if directory.is_empty() { root_name } else { directory };
-        Self { directory: directory.split('/').map(component).collect(), tag: names::tag_of(name).map(tag) }
+        // Of what has neither letters nor digits that fit a tag, nothing is left.
+        let tag = names::tag_of(name).map(tag).filter(|tag| !tag.is_empty());
+        Self { directory: directory.split('/').map(component).collect(), tag }
     }
 
     fn word(&self, word: &str) -> String {
@@ -230,6 +232,7 @@ mod tests {
             ("python/3.12/slim/Dockerfile", &["python/3.12/slim:latest", "python/3.12:slim", "python:3.12-slim"]),
             ("go/.devcontainer/Dockerfile", &["go/devcontainer:latest", "go:devcontainer"]),
             ("Dockerfile", &["root:latest"]),
+            ("base/Dockerfile.é", &["base:latest"]),
         ] {
             let names: Vec<String> = Place::of(path, "root")
                 .aliases()

@@ -1,10 +1,8 @@
 //! As much of a YAML document as is needed to look up texts in nested mappings.
 
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use yaml_rust2::Event;
-use yaml_rust2::parser::Parser;
-use yaml_rust2::scanner::TScalarStyle;
 
 /// A value. What an alias means is shared, not copied, so a small file stays small.
 #[derive(Debug)]
@@ -12,7 +10,7 @@ pub(super) enum Yaml {
     Text(String),
     Mapping(Vec<Entry>),
     Sequence(Vec<Rc<Yaml>>),
-    /// Nothing at all.
+    /// Nothing, a number, or `true` or `false`.
     Other,
 }
 
@@ -30,18 +28,29 @@ const DEPTH_MAX: usize = 64;
 /// Most keys that `<<` may take over in one document, because those that are taken over are copied.
 const MERGED_MAX: usize = 10_000;
 
+/// The tags that Compose gives a meaning of its own.
+const TAGS: [&str; 2] = ["reset", "override"];
+
+type Wrong = (usize, String);
+
 impl Yaml {
-    /// Reads the first document of a text.
+    /// Reads a text of one document.
     ///
     /// # Errors
-    /// What is wrong, as a sentence, with its line.
-    pub(super) fn parse(text: &str) -> Result<Rc<Self>, (usize, String)> {
+    /// What is wrong, as a sentence, with its line: what Compose refuses (a key that is given
+    /// twice), and what it reads in a way that is not followed here (several documents, `!reset`
+    /// and `!override`).
+    pub(super) fn parse(text: &str) -> Result<Rc<Self>, Wrong> {
         let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), merged: 0 };
+        let mut found = None;
         loop {
             match reader.next()? {
-                (Event::StreamEnd, _) => return Ok(Rc::new(Self::Other)),
-                (Event::StreamStart | Event::DocumentStart | Event::Nothing, _) => {}
-                (event, line) => return reader.value(event, line, 0),
+                (Event::StreamEnd, _) => return Ok(found.unwrap_or(Rc::new(Self::Other))),
+                (Event::DocumentStart(..), line) if found.is_some() => {
+                    return Err((line, "a second document begins here, which is not merged with the first".to_owned()));
+                }
+                (Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd, _) => {}
+                (event, line) => found = Some(reader.value(event, line, 0)?),
             }
         }
     }
@@ -74,20 +83,25 @@ impl Yaml {
 }
 
 struct Reader<'a> {
-    parser: Parser<std::str::Chars<'a>>,
+    parser: Parser<'a, StrInput<'a>>,
     anchors: BTreeMap<usize, Rc<Yaml>>,
     merged: usize,
 }
 
-impl Reader<'_> {
-    fn next(&mut self) -> Result<(Event, usize), (usize, String)> {
-        match self.parser.next_token() {
-            Ok((event, marker)) => Ok((event, marker.line())),
-            Err(error) => Err((error.marker().line(), error.info().to_owned())),
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, usize), Wrong> {
+        let wrong = |error: ScanError| (error.marker().line(), error.info());
+        let (event, span) =
+            self.parser.next_event().transpose().map_err(wrong)?.ok_or((0, "it has no end".to_owned()))?;
+        match event.tag() {
+            Some(tag) if tag.handle() == "!" && TAGS.contains(&tag.suffix()) => {
+                Err((span.start.line(), format!("!{} changes what it says", tag.suffix())))
+            }
+            _ => Ok((event, span.start.line())),
         }
     }
 
-    fn value(&mut self, event: Event, line: usize, depth: usize) -> Result<Rc<Yaml>, (usize, String)> {
+    fn value(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<Rc<Yaml>, Wrong> {
         if depth > DEPTH_MAX {
             return Err((line, "it is nested too deeply".to_owned()));
         }
@@ -95,8 +109,11 @@ impl Reader<'_> {
             Event::Alias(anchor) => {
                 return self.anchors.get(&anchor).cloned().ok_or((line, "an alias means nothing".to_owned()));
             }
-            Event::Scalar(text, _, anchor, _) => (anchor, Yaml::Text(text)),
-            Event::SequenceStart(anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = tag.as_deref().map_or(style != ScalarStyle::Plain || !is_other(&text), is_text_tag);
+                (anchor, if is_text { Yaml::Text(text.into_owned()) } else { Yaml::Other })
+            }
+            Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
@@ -106,7 +123,7 @@ impl Reader<'_> {
                 }
                 (anchor, Yaml::Sequence(items))
             }
-            Event::MappingStart(anchor, _) => (anchor, Yaml::Mapping(self.mapping(depth)?)),
+            Event::MappingStart(_, anchor, _) => (anchor, Yaml::Mapping(self.mapping(depth)?)),
             _ => (0, Yaml::Other),
         };
         let value = Rc::new(value);
@@ -116,21 +133,29 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, (usize, String)> {
-        let (mut entries, mut merges) = (Vec::new(), Vec::new());
+    fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, Wrong> {
+        let (mut entries, mut merges, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
         loop {
             let (event, line) = self.next()?;
             if event == Event::MappingEnd {
                 break;
             }
-            let is_merge = matches!(&event, Event::Scalar(text, TScalarStyle::Plain, _, _) if text == "<<");
-            let key = self.value(event, line, depth + 1)?;
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
+            let key: Rc<str> = match &event {
+                Event::Scalar(text, ..) => text.as_ref().into(),
+                _ => Rc::default(),
+            };
+            let alias = self.value(event, line, depth + 1)?;
+            let key = alias.text().map_or(key, Rc::from);
+            if let Some(first) = known.insert(Rc::clone(&key), line).filter(|_| !key.is_empty()) {
+                return Err((line, format!("the key {key} is given twice, first in line {first}")));
+            }
             let (event, at) = self.next()?;
             let value = self.value(event, at, depth + 1)?;
             if is_merge {
                 merges.push((line, value));
             } else {
-                entries.push(Entry { key: key.text().unwrap_or_default().into(), line, value });
+                entries.push(Entry { key, line, value });
             }
         }
         if !merges.is_empty() {
@@ -140,7 +165,7 @@ impl Reader<'_> {
     }
 
     /// Adds the entries of other mappings whose keys are not there yet.
-    fn merge(&mut self, entries: &mut Vec<Entry>, merges: &[(usize, Rc<Yaml>)]) -> Result<(), (usize, String)> {
+    fn merge(&mut self, entries: &mut Vec<Entry>, merges: &[(usize, Rc<Yaml>)]) -> Result<(), Wrong> {
         let mut known: BTreeSet<Rc<str>> = entries.iter().map(|entry| Rc::clone(&entry.key)).collect();
         for (line, value) in merges {
             let one = [Rc::clone(value)];
@@ -160,6 +185,23 @@ impl Reader<'_> {
     }
 }
 
+/// Returns whether a plain scalar is nothing, a number, or `true` or `false`.
+fn is_other(text: &str) -> bool {
+    const WORDS: [&str; 11] = ["", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE"];
+    let number = text.replace('_', "").to_ascii_lowercase();
+    let unsigned = number.trim_start_matches(['+', '-']);
+    let radix =
+        |(prefix, radix)| unsigned.strip_prefix(prefix).is_some_and(|rest| u64::from_str_radix(rest, radix).is_ok());
+    // Rust also takes `inf` for a number.
+    let is_decimal = || unsigned.starts_with(|c: char| c == '.' || c.is_ascii_digit()) && number.parse::<f64>().is_ok();
+    WORDS.contains(&text) || is_decimal() || [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().any(radix)
+}
+
+/// Returns whether a tag leaves a scalar a text.
+fn is_text_tag(tag: &Tag) -> bool {
+    tag.core_suffix().is_none_or(|suffix| suffix == "str")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,8 +218,7 @@ mod tests {
 
     #[test]
     fn merged_mappings_do_not_replace_keys() {
-        let text =
-            "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: *a, y: 5}\nd: {y: 6, <<: [*b, *a]}\ne: {'<<': *a}\n";
+        let text = "a: &a {x: '1', y: '2'}\nb: &b {y: '3', z: '4'}\nc: {<<: *a, y: '5'}\nd: {y: '6', <<: [*b, *a]}\ne: {'<<': *a}\n";
         let yaml = Yaml::parse(text).unwrap();
         let drawn = |key: &str| -> Vec<String> {
             let entries = yaml.get(key).unwrap().entries().iter();
@@ -192,6 +233,17 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} {{<<: *a{}, x{level}: y}}\n", level - 1));
         }
         assert_eq!(Yaml::parse(&text).unwrap_err(), (142, "<< merges more than 10000 keys".to_owned()));
+    }
+
+    #[test]
+    fn numbers_and_nothing_are_no_texts() {
+        let read = |value: &str| Yaml::parse(&format!("a: {value}\n")).unwrap().get("a").unwrap().text().is_some();
+        for text in ["3.12-slim", "'3.12'", "!!str 3", "v1", "./a", "inf", "1.2.3", "yes"] {
+            assert!(read(text), "{text}");
+        }
+        for other in ["", "~", "null", "3.12", "-1", "1_000", "0x1f", "0o7", "true", "1e3", "!!int '3'"] {
+            assert!(!read(other), "{other}");
+        }
     }
 
     #[test]

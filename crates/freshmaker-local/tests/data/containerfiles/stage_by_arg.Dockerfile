@@ -1,4 +1,4 @@
-ARG WHICH=Build
+ARG WHICH=build
 FROM debian:12 AS Build
 FROM alpine:3.20 AS test
 FROM ${WHICH}

@@ -89,7 +89,13 @@ pub(super) fn read_time(value: &Value) -> Option<Timestamp> {
             .map(|at| at.to_utc())
             .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|at| at.and_utc()))
             .ok(),
-        Value::Nil | Value::Bool(_) | Value::Bytes(_) | Value::DateTime(_) | Value::Array(_) | Value::Struct(_) => None,
+        Value::Nil
+        | Value::Bool(_)
+        | Value::BigInt(_)
+        | Value::Bytes(_)
+        | Value::DateTime(_)
+        | Value::Array(_)
+        | Value::Struct(_) => None,
     }
 }
 
@@ -100,7 +106,7 @@ pub(super) fn json(value: &Value) -> serde_json::Value {
         Value::Bool(value) => (*value).into(),
         Value::Int(value) => (*value).into(),
         Value::Double(value) => (*value).into(),
-        Value::Text(value) | Value::DateTime(value) => value.as_str().into(),
+        Value::BigInt(value) | Value::Text(value) | Value::DateTime(value) => value.as_str().into(),
         Value::Bytes(value) => String::from_utf8_lossy(value).into_owned().into(),
         Value::Array(values) => values.iter().map(json).collect(),
         Value::Struct(fields) => fields.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
@@ -123,7 +129,7 @@ pub(super) fn is_true(value: &Value) -> bool {
         Value::Array(values) => !values.is_empty(),
         Value::Struct(fields) => !fields.is_empty(),
         Value::Double(value) => *value != 0.0,
-        Value::Bytes(_) | Value::DateTime(_) => true,
+        Value::BigInt(_) | Value::Bytes(_) | Value::DateTime(_) => true,
         Value::Nil => false,
     }
 }
@@ -221,7 +227,7 @@ pub(super) fn class(value: &Value) -> &'static str {
     match value {
         Value::Nil => "NoneType",
         Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
+        Value::Int(_) | Value::BigInt(_) => "int",
         Value::Double(_) => "float",
         Value::Text(_) => "str",
         Value::Array(_) => "list",

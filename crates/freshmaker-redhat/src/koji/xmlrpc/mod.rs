@@ -51,6 +51,9 @@ pub enum Value {
     Bool(bool),
     /// An integer; numbers beyond 32 bits are encoded as `<i8>`.
     Int(i64),
+    /// The digits of an integer beyond 64 bits, which is none of Koji's numbers. Encoded as
+    /// `<biginteger>`.
+    BigInt(String),
     /// A floating-point number.
     Double(f64),
     /// A text.
@@ -78,6 +81,7 @@ impl Value {
             Self::Nil => "nothing",
             Self::Bool(_) => "a flag",
             Self::Int(_) => "an integer",
+            Self::BigInt(_) => "an integer beyond 64 bits",
             Self::Double(_) => "a number",
             Self::Text(_) => "a text",
             Self::Bytes(_) => "bytes",

@@ -263,7 +263,7 @@ impl<'a> Parser<'a> {
                 self.close(name)?;
                 Value::Nil
             }
-            "int" | "i4" | "i8" | "i1" | "i2" | "biginteger" => Value::Int(self.parsed(name, "an integer of 64 bits")?),
+            "int" | "i4" | "i8" | "i1" | "i2" | "biginteger" => self.integer(name)?,
             "double" | "float" => Value::Double(self.parsed(name, "a number")?),
             "boolean" => match self.text(name)?.trim() {
                 "1" | "true" => Value::Bool(true),
@@ -280,6 +280,20 @@ impl<'a> Parser<'a> {
         };
         self.close("value")?;
         Ok(value)
+    }
+
+    /// Reads an integer. One beyond 64 bits costs what it is about, and not the whole document.
+    fn integer(&mut self, name: &str) -> Result<Value, Malformed> {
+        let text = self.text(name)?;
+        let text = text.trim();
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        match text.parse() {
+            Ok(number) => Ok(Value::Int(number)),
+            Err(_) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Value::BigInt(text.to_owned()))
+            }
+            Err(_) => Err(self.error(format_args!("`{}` is not an integer", brief(text)))),
+        }
     }
 
     fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Result<T, Malformed> {

@@ -73,6 +73,11 @@ impl Writer {
             Value::Bool(flag) => self.plain("boolean", if *flag { "1" } else { "0" }),
             Value::Int(number) if i32::try_from(*number).is_ok() => self.plain("int", &number.to_string()),
             Value::Int(number) => self.plain("i8", &number.to_string()),
+            Value::BigInt(digits) => {
+                self.raw("<value><biginteger>");
+                self.text(digits)?;
+                self.raw("</biginteger></value>\n");
+            }
             Value::Double(number) => self.plain("double", &double(*number)),
             Value::Text(text) => {
                 self.raw("<value><string>");
