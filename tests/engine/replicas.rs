@@ -73,8 +73,9 @@ async fn an_engine_without_a_name_says_nothing() {
 }
 
 /// Counts the results that it looks at, and says nothing about them if it is cut off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Looks {
+    clock: Arc<TokioClock>,
     count: AtomicUsize,
     is_cut_off: bool,
 }
@@ -83,7 +84,7 @@ struct Looks {
 impl Verifier for Looks {
     async fn verify(&self, _: &Made) -> Result<Verification> {
         self.count.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.clock.sleep(Duration::from_secs(2)).await;
         if self.is_cut_off {
             std::future::pending::<()>().await;
         }
@@ -91,9 +92,9 @@ impl Verifier for Looks {
     }
 }
 
-/// Two replicas rebuild twenty images; returns how long that took, in seconds, and how often each
-/// verifier was asked.
-async fn verified_by(looks: [Looks; 2]) -> (u64, [usize; 2]) {
+/// Two replicas, the verifiers of which may be cut off, rebuild 22 images; returns how long that
+/// took, in seconds, and how often each verifier was asked.
+async fn verified_by(cut_off: [bool; 2]) -> (u64, [usize; 2]) {
     let mut graph = graph();
     for number in 0..20 {
         let id = format!("image{number}");
@@ -103,7 +104,8 @@ async fn verified_by(looks: [Looks; 2]) -> (u64, [usize; 2]) {
     let clock = Arc::new(TokioClock::new());
     let storage = MemoryStorage::new().with_clock(clock.clone()).with_partitions(8);
     let world = World { catalog: Arc::new(MemoryCatalog::new(graph)), ..World::on(Arc::new(storage), clock) };
-    let looks = looks.map(Arc::new);
+    let looks = cut_off
+        .map(|is_cut_off| Arc::new(Looks { clock: world.clock.clone(), count: AtomicUsize::new(0), is_cut_off }));
     let engines = ["one", "other"].into_iter().zip(&looks).map(|(name, looks)| {
         world.builder().replica(name).verifier("builder", looks.clone()).on(rebuild).build().unwrap()
     });
@@ -124,14 +126,14 @@ async fn verified_by(looks: [Looks; 2]) -> (u64, [usize; 2]) {
 
 #[tokio::test(start_paused = true)]
 async fn each_result_is_verified_by_one_replica() {
-    let (_, asked) = verified_by([Looks::default(), Looks::default()]).await;
+    let (_, asked) = verified_by([false, false]).await;
     assert_eq!(asked.iter().sum::<usize>(), 22, "{asked:?}");
     assert!(asked.iter().all(|count| *count > 5), "the work is shared: {asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_replica_verifies_what_one_that_is_cut_off_cannot() {
-    let (seconds, asked) = verified_by([Looks { is_cut_off: true, ..Looks::default() }, Looks::default()]).await;
+    let (seconds, asked) = verified_by([true, false]).await;
     assert_eq!(asked[1], 22);
     assert!(seconds < 2 * 320, "two layers wait for five minutes each, and not {seconds} s");
 }

@@ -217,8 +217,8 @@ impl Stored {
                 Observed::Vanished => matches!(state, AttemptState::Succeeded | AttemptState::Failed),
                 Observed::Canceled => *state == AttemptState::Canceled,
             };
-            // A person has decided about what was lost, whatever became of it; what cannot be stored
-            // has failed.
+            // A person has decided about what was lost, whatever became of it; what cannot be
+            // stored has failed.
             let refused = world.weather.trouble == Some(Trouble::Refusals) && task.artifact == world.victim;
             let agrees = agrees || world.was_lost(task) || refused && *state == AttemptState::Failed;
             if !agrees || artifact != task.artifact.as_str() {
