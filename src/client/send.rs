@@ -105,8 +105,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if a message with this identity and another topic or body is
-    /// stored, or if the identity is one of a [confirmation](Self::confirmation) or of a retry; else
-    /// those of the storage.
+    /// stored, or if the identity is one of a [confirmation](Self::confirmation) or of a retry;
+    /// else those of the storage.
     #[doc(alias = "webhook")]
     pub async fn receive(&self, message: Message) -> Result<Sent> {
         let id = message.identity();

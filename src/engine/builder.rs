@@ -243,7 +243,6 @@ impl EngineBuilder {
 
     /// Adds a handler of events of type `E`, under a name of your choice. The name must be unique.
     pub fn on_as<E: Event, H: Handler<E>>(mut self, name: impl Into<String>, handler: H) -> Self {
-        let name = name.into();
         if let Err(error) = self.registry.add(name.into(), handler) {
             self.wrong.get_or_insert(error);
         }

@@ -25,7 +25,7 @@ pub(super) fn told(status: StatusCode, form: &impl Serialize) -> Response {
 /// order of their names, so that nothing has to be sorted.
 fn text(form: &impl Serialize) -> String {
     let mut text = serde_json::to_string(form).expect("a form has only texts, numbers and maps of texts");
-    debug_assert!(text == sorted(form).to_string(), "the keys are not sorted: {text}");
+    debug_assert_eq!(text, sorted(form).to_string(), "the keys are not sorted");
     text.push('\n');
     text
 }

@@ -103,7 +103,9 @@ impl World {
         let now = self.now();
         let recent = |at: &Timestamp| later(*at, WINDOW) > now;
         let changes = self.asks.changes.iter().filter(|at| recent(at)).count();
-        let times = self.asks.recent.entry(what.clone()).or_default();
+        let asked = self.asks.recent.entry(what);
+        let what = asked.key().clone();
+        let times = asked.or_default();
         times.retain(recent);
         times.push(now);
         let several = match trouble {
