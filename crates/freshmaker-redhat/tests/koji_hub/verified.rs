@@ -59,9 +59,12 @@ impl InstalledPackages for Late {
     }
 }
 
+/// Lets a fake catalog know an image.
+type Learn = Box<dyn Fn(FakeImage) + Send + Sync>;
+
 /// A catalog by its name, in which the images have these packages.
 async fn late(catalog: &str, installed: &[&'static str]) -> Arc<Late> {
-    let (catalog, learn): (Arc<dyn InstalledPackages>, Box<dyn Fn(FakeImage) + Send + Sync>) = match catalog {
+    let (catalog, learn): (Arc<dyn InstalledPackages>, Learn) = match catalog {
         "lightblue" => {
             let service = FakeLightblue::start().await.unwrap();
             let client = Lightblue::new(LightblueConfig::new(service.url())).unwrap();
