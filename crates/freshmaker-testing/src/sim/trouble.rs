@@ -10,6 +10,7 @@ use freshmaker::backend::{BuildFilter, Paging, Result, Storage};
 use freshmaker::event::Event as _;
 use freshmaker::graph::KeyedGraph;
 use freshmaker::rebuild::{BuildRecord, ExternalId, InboxRecord, InboxState};
+use freshmaker::store::LEASE_TTL;
 use freshmaker::time::{Timestamp, later};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub(super) struct Asks {
     /// When a process began or was stopped, or the clocks were set: how often was asked is
     /// forgotten, or another process takes over.
     changes: Vec<Timestamp>,
+    /// Until this moment nothing is counted.
+    uncounted_until: Option<Timestamp>,
 }
 
 /// So long is a question counted.
@@ -101,6 +104,11 @@ impl World {
     pub(super) fn asked(&mut self, what: String) {
         let Some(trouble) = self.trouble else { return };
         let now = self.now();
+        // Until its next renewal, a run does not know that the clock of the storage was set back:
+        // what it lets wait is due at once.
+        if self.asks.uncounted_until.is_some_and(|until| now < until) {
+            return;
+        }
         let recent = |at: &Timestamp| later(*at, WINDOW) > now;
         let changes = self.asks.changes.iter().filter(|at| recent(at)).count();
         let asked = self.asks.recent.entry(what);
@@ -125,6 +133,12 @@ impl World {
     pub(super) fn refuses(&self, kind: Kind, record: &InboxRecord) -> bool {
         let refused = record.reason.as_ref().is_some_and(|reason| reason.code == "refused");
         kind == Kind::Note && self.weather.trouble == Some(Trouble::Refusals) && refused
+    }
+
+    /// The clocks are set.
+    pub(super) fn clocks_are_set(&mut self) {
+        self.changes();
+        self.asks.uncounted_until = Some(later(self.now(), LEASE_TTL));
     }
 
     /// A process begins or is stopped for a while, or the clocks are set.
