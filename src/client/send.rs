@@ -100,8 +100,8 @@ impl Client {
     /// message is [kept](crate::backend::Retention).
     ///
     /// The engine keeps a message that it cannot read, that is larger than its
-    /// [limit](crate::EngineBuilder::message_bytes_max), or that no handler wants, as a dead letter.
-    /// What comes from outside is best limited before it is handed in here.
+    /// [limit](crate::engine::EngineBuilder::message_bytes_max), or that no handler wants, as a
+    /// dead letter. What comes from outside is best limited before it is handed in here.
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if a message with this identity and another topic or body is
