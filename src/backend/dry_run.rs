@@ -11,8 +11,9 @@ use std::time::Duration;
 /// is submitted. Events, plans and builds are stored as usual, with the mode, and share nothing
 /// with real builds. An engine in this mode does not touch real builds that it finds in the
 /// storage. A single event of any other engine can be a dry run as well, see
-/// [`Event::dry_run`](crate::Event::dry_run). To see the plan of a handler without an engine and without storing anything, call the
-/// handler with a context from [`Context::outside`](crate::handler::Context::outside).
+/// [`Event::dry_run`](crate::Event::dry_run). To see the plan of a handler without an engine and
+/// without storing anything, call the handler with a context from
+/// [`Context::outside`](crate::handler::Context::outside).
 ///
 /// This build system has no state, so a restart changes nothing. Its outputs have no digest, so
 /// there is no early cutoff: dependents are always rebuilt.

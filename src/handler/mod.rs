@@ -417,8 +417,8 @@ impl Context {
     }
 
     /// Returns whether this is a dry run: the engine makes nothing else, or the
-    /// [event](Event::dry_run) or its [message](Message::DRY_RUN) asks for one, or an event that was
-    /// a dry run is retried.
+    /// [event](Event::dry_run) or its [message](Message::DRY_RUN) asks for one, or an event that
+    /// was a dry run is retried.
     ///
     /// The engine sees to it that nothing is built or cancelled for real. So a handler decides as
     /// always, and needs this only for what it says.

@@ -140,7 +140,8 @@ impl FilesCatalog {
     ///     std::fs::create_dir(&tree)?;
     ///     std::fs::write(tree.join("Containerfile"), format!("FROM {from}\n"))?;
     ///     let pattern = Some("registry.example.org/{name}".to_owned());
-    ///     FilesCatalog::from_named_tree(&tree, &Naming { pattern, ..Naming::default() }).map_err(std::io::Error::other)
+    ///     let naming = Naming { pattern, ..Naming::default() };
+    ///     FilesCatalog::from_named_tree(&tree, &naming).map_err(std::io::Error::other)
     /// };
     /// let mut catalog = named("base", "debian:12")?;
     /// catalog.merge(named("app", "registry.example.org/base")?);

@@ -4,8 +4,8 @@ use super::BuildForm;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// [`Builds`](super::Builds) as the OpenAPI text has them: many generators of clients cannot read that exactly one
-/// of two keys is there.
+/// [`Builds`](super::Builds) as the OpenAPI text has them: many generators of clients cannot read
+/// that exactly one of two keys is there.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(super) struct EitherBuilds {

@@ -1,6 +1,6 @@
 use super::LightblueConfig;
 use super::query::{Entity, Question};
-use crate::rest::field::{Read, at, items, list, number, text};
+use crate::rest::field::{Read, at, collect, list, number, text};
 use crate::rest::pages::Pages;
 use crate::rest::{Answer, Rest, Said, wrong_address};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -41,14 +41,7 @@ impl Client {
             let answer = self.ask(&question, &path, &place, number * self.page).await?;
             let (objects, total) = answer.read(page)?;
             let is_last = pages.take(objects, self.page, Some(total))?;
-            answer.read(|answer| {
-                at(answer, "processed", |objects| {
-                    items(objects, |object| {
-                        found.push(read(object)?);
-                        Ok(())
-                    })
-                })
-            })?;
+            found.extend(answer.read(|answer| at(answer, "processed", |objects| collect(objects, read)))?);
             if is_last {
                 break;
             }

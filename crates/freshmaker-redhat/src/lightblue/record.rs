@@ -1,7 +1,7 @@
 //! Reads repositories and images out of answers.
 
 use crate::released::{Entry, Image, Repository};
-use crate::rest::field::{Read, all, at, flag, items, list, maybe_at, object, optional, text, texts};
+use crate::rest::field::{Read, all, at, flag, items, list, maybe_at, names, object, optional, text, texts};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -13,11 +13,6 @@ fn truth(value: &Value, name: &str) -> Read<bool> {
         _ => flag(value),
     })?;
     Ok(truth.unwrap_or_default())
-}
-
-/// Reads the names out of a list of objects that have one.
-fn names(value: &Value, name: &str) -> Read<BTreeSet<String>> {
-    all(value, name, |element| Ok(at(element, "name", text)?.to_owned()))
 }
 
 /// Reads a `containerRepository`.
@@ -54,16 +49,7 @@ pub(super) fn image(value: &Value) -> Read<Image> {
             Ok(())
         })
     })?;
-    Ok(Image {
-        id: optional(value, "_id")?,
-        architecture: optional(value, "architecture")?,
-        build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
-        parent: optional(value, "parent_brew_build")?,
-        content_sets: texts(value, "content_sets")?,
-        entries: all(value, "repositories", entry)?,
-        labels: maybe_at(value, "parsed_data", |parsed| names(parsed, "labels"))?.unwrap_or_default(),
-        rpms,
-    })
+    Ok(Image { rpms, ..Image::read(value, entry)? })
 }
 
 #[cfg(test)]

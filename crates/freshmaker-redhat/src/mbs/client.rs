@@ -1,6 +1,6 @@
 use super::record::{self, ModuleBuild};
 use super::{MbsConfig, MbsLogin};
-use crate::rest::field::{Read, items};
+use crate::rest::field::{Read, collect};
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{Bearer, Call, Http, Negotiate, Reply, authorization, check_kerberos, of_system, off_runtime};
 use reqwest::header::AUTHORIZATION;
@@ -65,15 +65,7 @@ impl Client {
             Remedy::NotFound => error.with_remedy(Remedy::Unavailable),
             _ => error,
         })?;
-        read(reply, Call::Write, &place, |answer| {
-            let mut builds = Vec::new();
-            items(answer, |item| {
-                builds.push(record::build(item)?);
-                Ok(())
-            })?;
-            Ok(builds)
-        })
-        .await
+        read(reply, Call::Write, &place, |answer| collect(answer, record::build)).await
     }
 
     /// Asks for the end of a build.

@@ -1,7 +1,7 @@
 //! Reads module builds out of answers.
 
 use crate::messages::mbs::ModuleState;
-use crate::rest::field::{Read, Wrong, at, flag, items, maybe_at, number, text, text_if_any};
+use crate::rest::field::{Read, Wrong, at, collect, flag, maybe_at, number, text, text_if_any};
 use freshmaker::time::Timestamp;
 use granit_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::Value;
@@ -193,14 +193,8 @@ impl<'a> Metadata<'a> {
 }
 
 /// What is read of a page of a list: its items, and whether there is another page.
-pub(super) fn page<T>(value: &Value, mut read: impl FnMut(&Value) -> Read<T>) -> Read<(Vec<T>, bool)> {
-    let mut found = Vec::new();
-    at(value, "items", |list| {
-        items(list, |item| {
-            found.push(read(item)?);
-            Ok(())
-        })
-    })?;
+pub(super) fn page<T>(value: &Value, read: impl FnMut(&Value) -> Read<T>) -> Read<(Vec<T>, bool)> {
+    let found = at(value, "items", |list| collect(list, read))?;
     let next = at(value, "meta", |meta| maybe_at(meta, "next", text))?;
     Ok((found, next.is_some()))
 }

@@ -1,7 +1,7 @@
 use super::query::Question;
 use super::record::{Refusal, refusal};
 use super::{PyxisConfig, PyxisLogin};
-use crate::rest::field::{Read, Wrong, at, each, items, list, maybe_at, number, object, text_if_any};
+use crate::rest::field::{Read, Wrong, at, collect, each, items, list, maybe_at, number, object, text_if_any};
 use crate::rest::pages::Pages;
 use crate::rest::{Answer, Rest, Said, wrong_address};
 use freshmaker::backend::{Error, Remedy, Result};
@@ -59,14 +59,7 @@ impl Client {
             let page = answer.read(|answer| page(answer, &question, number, page_size))?;
             let is_last = pages.take(page.objects, page.size, page.total)?;
             let data = format!("data.{}.data", question.entity.field());
-            answer.read(|answer| {
-                at(answer, &data, |data| {
-                    items(data, |object| {
-                        found.push(read(object)?);
-                        Ok(())
-                    })
-                })
-            })?;
+            found.extend(answer.read(|answer| at(answer, &data, |objects| collect(objects, &read)))?);
             if is_last {
                 break;
             }

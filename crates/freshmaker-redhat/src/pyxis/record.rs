@@ -1,9 +1,7 @@
 //! Reads repositories and images out of answers.
 
 use crate::released::{Entry, Image, Repository};
-use crate::rest::field::{
-    Read, Wrong, all, at, flag, items, maybe_at, number, object, optional, text, text_if_any, texts,
-};
+use crate::rest::field::{Read, Wrong, at, flag, items, maybe_at, number, object, optional, text, text_if_any, texts};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -57,18 +55,9 @@ fn entry(value: &Value) -> Read<Entry> {
 /// Reads a `ContainerImage`: one architecture of an image, with its packages of these names.
 pub(super) fn image(value: &Value, packages: &BTreeSet<String>) -> Read<Image> {
     object(value)?;
-    let label = |label: &Value| Ok(at(label, "name", text)?.to_owned());
     let manifest = |edges| maybe_at(edges, "rpm_manifest", |manifest| rpms(manifest, packages));
-    Ok(Image {
-        id: optional(value, "_id")?,
-        architecture: optional(value, "architecture")?,
-        build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
-        parent: optional(value, "parent_brew_build")?,
-        content_sets: texts(value, "content_sets")?,
-        entries: all(value, "repositories", entry)?,
-        labels: maybe_at(value, "parsed_data", |parsed| all(parsed, "labels", label))?.unwrap_or_default(),
-        rpms: maybe_at(value, "edges", manifest)?.flatten().flatten(),
-    })
+    let image = Image::read(value, entry)?;
+    Ok(Image { rpms: maybe_at(value, "edges", manifest)?.flatten().flatten(), ..image })
 }
 
 /// Reads the packages of these names out of a manifest; `None` if there is no manifest.

@@ -1,8 +1,10 @@
 //! Puts together what a catalog says about one image, and says it as a release.
 
 use crate::image::{CatalogImage, Contents, Publication};
+use crate::rest::field::{Read, all, maybe_at, names, optional, texts};
 use freshmaker::artifact::{Nvr, NvrError};
 use freshmaker::graph::EdgeKind;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Release category of what is offered without reservation.
@@ -51,6 +53,22 @@ pub(crate) struct Image {
     pub(crate) labels: BTreeSet<String>,
     /// The packages that were asked for, with their architectures; `None` if they are unknown.
     pub(crate) rpms: Option<BTreeSet<String>>,
+}
+
+impl Image {
+    /// Reads what the services write in the same way: all but the packages.
+    pub(crate) fn read(value: &Value, entry: fn(&Value) -> Read<Entry>) -> Read<Self> {
+        Ok(Self {
+            id: optional(value, "_id")?,
+            architecture: optional(value, "architecture")?,
+            build: maybe_at(value, "brew", |brew| optional(brew, "build"))?.flatten(),
+            parent: optional(value, "parent_brew_build")?,
+            content_sets: texts(value, "content_sets")?,
+            entries: all(value, "repositories", entry)?,
+            labels: maybe_at(value, "parsed_data", |parsed| names(parsed, "labels"))?.unwrap_or_default(),
+            rpms: None,
+        })
+    }
 }
 
 /// The architectures of one image, united.

@@ -94,6 +94,16 @@ pub(crate) fn items<'v>(value: &'v Value, mut read: impl FnMut(&'v Value) -> Rea
     numbered.try_for_each(|(i, item)| read(item).map_err(|wrong| wrong.below(format!("[{i}]"))))
 }
 
+/// Reads all items of a list, in their order.
+pub(crate) fn collect<'v, T>(value: &'v Value, mut read: impl FnMut(&'v Value) -> Read<T>) -> Read<Vec<T>> {
+    let mut found = Vec::new();
+    items(value, |item| {
+        found.push(read(item)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 pub(crate) fn object(value: &Value) -> Read<&Map<String, Value>> {
     value.as_object().ok_or_else(|| Wrong::expected("an object", value))
 }
@@ -132,6 +142,11 @@ pub(crate) fn all<T: Ord>(value: &Value, name: &str, read: impl Fn(&Value) -> Re
 /// Reads a list of texts; no list is an empty one.
 pub(crate) fn texts(value: &Value, name: &str) -> Read<BTreeSet<String>> {
     all(value, name, |item| Ok(text(item)?.to_owned()))
+}
+
+/// Reads the names out of a list of objects that have one; no list is an empty one.
+pub(crate) fn names(value: &Value, name: &str) -> Read<BTreeSet<String>> {
+    all(value, name, |element| Ok(at(element, "name", text)?.to_owned()))
 }
 
 /// Returns a whole number that is not negative.

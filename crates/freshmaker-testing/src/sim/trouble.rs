@@ -100,7 +100,7 @@ impl World {
             && self.tasks.iter().any(|task| task.artifact == self.victim && ids.contains(&task.external))
     }
 
-    /// Somebody asks for this, which may be in trouble.
+    /// Counts a call about this, which may be in trouble.
     pub(super) fn asked(&mut self, what: String) {
         let Some(trouble) = self.trouble else { return };
         let now = self.now();

@@ -1,8 +1,8 @@
 //! Secrets that were accepted lately, by their hashes.
 //!
-//! Refused logins cost their address its next logins, and many callers may share one: behind a
-//! proxy that tells no addresses, or behind a router. Without this, whoever sends wrong tokens from
-//! there would lock all the others out.
+//! After too many refused logins from one address, further logins from it are refused for a while.
+//! Many callers may have one address: behind a router, or behind a proxy whose requests do not say
+//! where they come from. Without this, one who sends wrong tokens would lock out all the others.
 //!
 //! *Invariant:* this lets nobody in. Every secret is verified at every request.
 
