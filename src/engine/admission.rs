@@ -9,17 +9,15 @@
 //!
 //! * A row changed in between, or the outcome of the commit is unknown: the stage looks whether the
 //!   message is still claimed by this run. If so, the rows are made again from a fresh load.
-//! * The plan needs builds under way to end first: the message is given back and handled again
-//!   after a back-off, for about a day. That does not count as a try.
-//! * A row that the plan needs cannot be read: the message waits, with a back-off.
-//! * The storage refuses for good: the message becomes a dead letter with the code `refused`.
+//! * A plan needs builds under way to end first, a row that it needs cannot be read, or the storage
+//!   refuses what follows from it: nothing is stored, and `message` decides what becomes of that.
 //! * The lease is lost or the process dies: the run that claims the message next asks the handlers
 //!   again. Cancellations that were stored stay; repeated, they change nothing.
 
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::{Answered, Decided};
-use super::inbox::{finish, is_handled, wait};
+use super::inbox::is_handled;
 use super::outages::STORAGE;
 use super::overtaken::is_overtaken;
 use super::retry::Retry;
@@ -53,12 +51,36 @@ pub(super) struct About<'a> {
 }
 
 /// Says what became of decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Stand {
+    /// They are stored, and the message may still be claimed by this run.
+    Stored,
     /// The message is no longer this run's.
     Ended,
     /// Nothing was stored, because a newer decision was: the handlers are to be asked again.
     Overtaken,
+    /// Nothing was stored, for this reason.
+    Blocked(Blocked),
+}
+
+/// Says why decisions cannot be stored as they are.
+#[derive(Debug)]
+pub(super) enum Blocked {
+    /// They have to wait for the end of builds under way.
+    Builds(Reason),
+    /// A row that they need cannot be read, or the storage does not answer what they need.
+    Storage(Error),
+    /// The storage refuses them for good.
+    Refused(Error),
+}
+
+/// Says whether other handlers of the same message are still to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The message stays claimed.
+    More,
+    /// The message is handled.
+    Last,
 }
 
 /// Holds what the handlers of one message decided, sorted by what it leads to. Each entry has the
@@ -67,8 +89,8 @@ pub(super) enum Stand {
 struct Decisions<'a> {
     /// Events to be stored, each with or without builds.
     events: Vec<(&'a str, BuildMode, Outcome)>,
-    /// Messages to be put into the inbox, in the order of the handlers.
-    emitted: Vec<Message>,
+    /// Messages to be put into the inbox, each with its position among those of its handler.
+    emitted: Vec<(&'a str, usize, Message)>,
     /// Events to be cancelled.
     canceled: Vec<(&'a str, BuildMode, EventId)>,
 }
@@ -82,7 +104,9 @@ impl<'a> Decisions<'a> {
                 Decided::Ignore => {}
                 Decided::Event(outcome) => decisions.events.push((handler, mode, outcome)),
                 Decided::Emit(messages) => {
-                    let messages = messages.into_iter().map(|message| Self::in_mode(message, mode));
+                    let messages = messages.into_iter().enumerate();
+                    let messages =
+                        messages.map(|(position, message)| (handler, position, Self::in_mode(message, mode)));
                     decisions.emitted.extend(messages);
                 }
                 Decided::Cancel(events) => {
@@ -101,28 +125,33 @@ impl<'a> Decisions<'a> {
         }
         message
     }
-
-    /// Returns whether all handlers ignore the message. It then ends as `Ignored` instead of
-    /// `Done`.
-    fn are_empty(&self) -> bool {
-        self.events.is_empty() && self.emitted.is_empty() && self.canceled.is_empty()
-    }
 }
 
-/// Stores the decisions, and that the message is handled, in one transaction; cancellations are
-/// stored before it, each on its own.
+/// Stores the decisions in one transaction, with the last of them that the message is handled;
+/// cancellations are stored before it, each on its own. Adds to `stored` the handlers whose
+/// decision leads to something.
 ///
-/// Returns when the message is no longer this run's: stored, given back, dead, or taken over; or
-/// when the decisions are overtaken. If the storage fails while rows are prepared, that is repeated
-/// after a pause, without a limit; if it refuses, or a row cannot be read, the message is given
-/// back with a back-off.
+/// Returns when that is done, when the message is no longer this run's, or with the reason why it
+/// cannot be done. If the storage fails for the moment while rows are prepared, that is repeated
+/// after a pause, without a limit.
 ///
 /// # Cancel safety
 /// The transaction is stored or not. If it is not, the message stays claimed until the run is over
 /// or claims again without holding it.
-pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<Answered<'_>>) -> Stand {
+pub(super) async fn store(
+    core: &Core,
+    about: About<'_>,
+    decided: Vec<Answered<'_>>,
+    stored: &mut BTreeSet<String>,
+    part: Part,
+) -> Stand {
     let About { record, envelope, .. } = about;
-    let decisions = Decisions::sort(decided);
+    let effective = decided.iter().filter(|answer| !answer.decided.is_empty());
+    let handlers: Vec<_> = effective.map(|answer| answer.handler.to_owned()).collect();
+    let is_ignored = stored.is_empty() && handlers.is_empty();
+    let state = if is_ignored { InboxState::Ignored } else { InboxState::Done };
+    let done = (part == Part::Last).then(|| InboxRecord { state, reason: None, ..record.clone() });
+    let mut decisions = Decisions::sort(decided);
     for (handler, mode, event) in &decisions.canceled {
         if *mode == BuildMode::DryRun && !is_dry_run(core, *event).await {
             tracing::info!(message.id = record.message_id, event.id = event.0, "a dry run cancels no real event");
@@ -133,44 +162,56 @@ pub(super) async fn store(core: &Core, about: About<'_>, decided: Vec<Answered<'
         // An event that has ended already needs no cancelling.
         let _ = core.apply(Input::Cancel { event: *event, by, because }, None).await;
     }
-    let state = if decisions.are_empty() { InboxState::Ignored } else { InboxState::Done };
-    let done = InboxRecord { state, reason: None, ..record.clone() };
     let mut conflicts = Conflicts::default();
     loop {
         let admitting = core.admitting.lock().await;
-        let stored = match admit(core, about, &decisions, done.clone()).await {
-            Ok(stored) => {
+        let outcome = match admit(core, about, &decisions, done.clone()).await {
+            Ok(outcome) => {
                 core.works("admission", STORAGE);
-                stored
+                outcome
             }
             Err(NotStored::Backend(error)) if error.remedy == Remedy::Corrupt || !error.is_transient() => {
-                drop(admitting);
-                wait(core, record.clone(), Reason::new("waiting", error.to_string())).await;
-                return Stand::Ended;
+                return Stand::Blocked(Blocked::Storage(error));
             }
             Err(NotStored::Backend(error)) => {
                 drop(admitting);
                 core.pause("admission", STORAGE, &error).await;
                 continue;
             }
+            Err(NotStored::Builds(reason)) => return Stand::Blocked(Blocked::Builds(reason)),
             Err(NotStored::Overtaken) => return Stand::Overtaken,
-            Err(NotStored::Builds(reason)) => {
-                drop(admitting);
-                wait_for_builds(core, record.clone(), reason).await;
-                return Stand::Ended;
-            }
         };
         drop(admitting);
-        match stored {
-            Stored::Yes | Stored::Fenced => return Stand::Ended,
-            Stored::Refused(error) => {
-                tracing::error!(message.id = record.message_id, %error, "the storage refuses what follows from a message");
-                finish(core, record.clone().dead(Reason::new("refused", error.to_string()))).await;
-                return Stand::Ended;
+        match outcome {
+            Stored::Yes => {
+                stored.extend(handlers);
+                return Stand::Stored;
             }
+            Stored::Fenced => return Stand::Ended,
+            Stored::Refused(error) => return Stand::Blocked(Blocked::Refused(error)),
             Stored::Conflict | Stored::Unknown if is_handled(core, record).await => return Stand::Ended,
             Stored::Conflict => conflicts.pause(core).await,
             Stored::Unknown => {}
+        }
+        // A handler has one event for each message. One whose event is there has decided: in this
+        // commit, whose outcome was not known, or in a run that has ended since.
+        let there = handlers_with_events(core, record).await;
+        decisions.events.retain(|(handler, ..)| !there.contains(*handler));
+    }
+}
+
+/// Returns the handlers that have an event of this message. As long as the storage fails it is
+/// asked again after a pause.
+pub(super) async fn handlers_with_events(core: &Core, record: &InboxRecord) -> BTreeSet<String> {
+    let filter = EventFilter { message_ids: vec![record.message_id.clone()], ..EventFilter::default() };
+    let of = |paging| core.reads().events(filter.clone(), paging);
+    loop {
+        match Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, of).await {
+            Ok(found) => {
+                let ours = found.items.into_iter().filter(|event| event.source == record.source);
+                return ours.map(|event| event.handler).collect();
+            }
+            Err(error) => core.pause("admission", STORAGE, &error).await,
         }
     }
 }
@@ -186,17 +227,6 @@ async fn is_dry_run(core: &Core, event: EventId) -> bool {
             Err(_) => return false,
         }
     }
-}
-
-/// Gives a message back whose plan contradicts builds under way, with a back-off. After
-/// `Limits::resubmits_max` waits, about a day, it is a dead letter: whatever it waits for does not
-/// end.
-async fn wait_for_builds(core: &Core, record: InboxRecord, reason: Reason) {
-    let waited = record.reason.as_ref().is_some_and(|before| before.code == reason.code);
-    if waited && record.waits >= core.limits.resubmits_max {
-        return finish(core, record.dead(reason)).await;
-    }
-    wait(core, record, reason).await;
 }
 
 /// Says why decisions cannot be stored now.
@@ -215,22 +245,23 @@ impl From<Error> for NotStored {
     }
 }
 
-/// Turns all decisions into rows and stores them with `done`, the record of the handled message.
+/// Turns all decisions into rows and stores them, with `done`, the record of the message if it is
+/// handled then.
 ///
-/// A plan that cannot be joined with builds under way makes the message wait, if one of those
-/// builds was stored before. If all of them come from the same message, waiting would not help: the
+/// A plan that cannot be joined with builds under way has to wait, if one of those builds was
+/// stored before. If all of them come from the same message, waiting would not help: the
 /// decision contradicts one of an earlier handler, and its event fails with the code
 /// `contradiction`.
 ///
 /// The commit names the run even if nothing changes builds, so that it is fenced.
 ///
 /// # Errors
-/// `NotStored` if the storage cannot be read or the plan has to wait.
+/// `NotStored` if the storage cannot be read, a plan has to wait, or the decisions are overtaken.
 async fn admit(
     core: &Core,
     about: About<'_>,
     decisions: &Decisions<'_>,
-    done: InboxRecord,
+    done: Option<InboxRecord>,
 ) -> Result<Stored, NotStored> {
     let admissions = admissions(core, about, decisions).await?;
     let keys: Vec<_> = admissions.iter().flat_map(Admission::keys).collect();
@@ -238,7 +269,7 @@ async fn admit(
     // After the rows were loaded: what is stored later conflicts with them.
     let plans = decisions.events.iter().filter_map(|(_, mode, outcome)| Some((*mode, outcome.to_be_built()?)));
     let plans: Vec<_> = plans.collect();
-    if about.may_ask_again && is_overtaken(core, about.began, &plans).await? {
+    if about.may_ask_again && is_overtaken(core, about.record, about.began, &plans).await? {
         return Err(NotStored::Overtaken);
     }
     let under_way: BTreeSet<BuildId> = loaded.builds.keys().copied().collect();
@@ -261,7 +292,7 @@ async fn admit(
     let mut commit = in_steps(|rows| committing.step(rows)).await;
     commit.run = Some(core.run());
     commit.changes.extend(emitted(core, about.record, &decisions.emitted));
-    commit.changes.push(RowChange::Inbox(done));
+    commit.changes.extend(done.map(RowChange::Inbox));
     Ok(core.store(commit).await)
 }
 
@@ -334,11 +365,11 @@ pub(super) fn generation(record: &InboxRecord) -> u32 {
 
 /// Returns the inbox rows of the messages that handlers emitted.
 ///
-/// A message without an id gets `source/message/position`, which is the same if the decision is
-/// made again. So a repeated decision does not emit a message twice.
-fn emitted(core: &Core, record: &InboxRecord, messages: &[Message]) -> Vec<RowChange> {
-    let messages = messages.iter().enumerate().map(|(position, message)| {
-        let id = format!("{}/{}/{position}", record.source, record.message_id);
+/// A message without an id gets `source/message/handler/position`, which is the same if the
+/// decision is made again. So a repeated decision does not emit a message twice.
+fn emitted(core: &Core, record: &InboxRecord, messages: &[(&str, usize, Message)]) -> Vec<RowChange> {
+    let messages = messages.iter().map(|(handler, position, message)| {
+        let id = format!("{}/{}/{handler}/{position}", record.source, record.message_id);
         let mut message = if message.id.is_empty() { Message { id, ..message.clone() } } else { message.clone() };
         message.headers.insert(Message::GENERATION.to_owned(), (generation(record) + 1).to_string());
         RowChange::Receive(InboxRecord::new(Client::EMITTED, message, core.now()))

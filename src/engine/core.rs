@@ -108,6 +108,8 @@ struct Held {
     /// Up to when the lease certainly holds: the request for the last renewal plus the `ttl`. By
     /// the monotonic clock, and by the engine's date, which also counts while the machine sleeps.
     until: (Duration, Timestamp),
+    /// How long the lease holds after a renewal.
+    ttl: Duration,
     /// The moment of the last renewal by the clock of the storage, and when its answer was here.
     storage: (Timestamp, Duration),
     /// The same of the first lease of this engine: a clock that is set may cost the lease, and the
@@ -349,7 +351,8 @@ impl Core {
             (held.run, held.began.or(Some(storage)))
         };
         let until = (asked.0.saturating_add(lease.ttl), later(asked.1, lease.ttl));
-        *self.held() = Held { run: lease.run, until, storage, began, partitions: lease.partitions.clone() };
+        *self.held() =
+            Held { run: lease.run, until, ttl: lease.ttl, storage, began, partitions: lease.partitions.clone() };
         if before != lease.run {
             self.lost.store(false, Ordering::SeqCst);
             // Two runs with one seed must not make the same identities.
@@ -414,6 +417,11 @@ impl Core {
     /// Returns the bounds of a question for what is due.
     pub(super) fn due_limits(&self, ready: u32, attempts: u32) -> DueLimits {
         DueLimits { ready, attempts, pause_max: self.pause_max() }
+    }
+
+    /// Returns how long the lease holds after a renewal.
+    pub(super) fn ttl(&self) -> Duration {
+        self.held().ttl
     }
 
     /// Returns the current time by the clock of the storage as if nobody had set it since this

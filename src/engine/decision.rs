@@ -7,10 +7,9 @@
 //!
 //! * A handler returns an error of its own, or panics: its event fails with the code
 //!   `handler_failed`.
-//! * A handler passes on a transient error of a backend: the whole message waits, and all its
-//!   handlers are asked again later.
-//! * A handler does not end within `handler_timeout`: that is a try of the message, and all its
-//!   handlers are asked again later.
+//! * A handler passes on a transient error of a backend: the message waits, and this handler is
+//!   asked again later. What the others have decided is stored.
+//! * A handler does not end within `handler_timeout`: likewise, and that is a try of the message.
 //!
 //! A single dry run differs in its mode, which becomes part of its event and builds, and in the
 //! queue of its builds; what is read is the same.
@@ -30,6 +29,8 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rebuild::{BuildMode, BuildState, EventId, Outcome};
 use crate::time::Timestamp;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +108,7 @@ pub(super) struct Incoming<'a> {
 }
 
 /// Holds the answer of one handler.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Answered<'a> {
     /// The name of the handler.
     pub(super) handler: &'a str,
@@ -117,8 +118,11 @@ pub(super) struct Answered<'a> {
     pub(super) decided: Decided,
 }
 
+/// What comes of asking one handler.
+pub(super) type Answer<'a> = Result<Answered<'a>, Undecided>;
+
 /// Holds what one handler decided, completed and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Decided {
     /// Nothing is stored for this handler.
     Ignore,
@@ -128,6 +132,18 @@ pub(super) enum Decided {
     Emit(Vec<Message>),
     /// Events to be cancelled.
     Cancel(Vec<EventId>),
+}
+
+impl Decided {
+    /// Returns whether nothing follows from it: the handler ignores the message.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Ignore => true,
+            Self::Event(_) => false,
+            Self::Emit(messages) => messages.is_empty(),
+            Self::Cancel(events) => events.is_empty(),
+        }
+    }
 }
 
 /// A message that so many led to, each emitted by a handler of the one before, may lead to no
@@ -156,31 +172,31 @@ impl Decider {
         self.registry.read(message)
     }
 
-    /// Asks each handler of the event's kind, one after another in the order of their registration.
+    /// Asks each handler of the event's kind, all at the same time, but for those whose decision is
+    /// stored already. Each answer comes with the position of its handler in the order of their
+    /// registration.
     ///
     /// The header `Message::HANDLER` restricts this to one handler. The header `Message::CONFIRMS`
     /// has the hash of a plan that a person has confirmed, `Message::EXACTLY` that of the only one
     /// that may be started. `retry` says what is done over.
     ///
-    /// # Errors
-    /// A transient error of a backend, from any handler, or any error of the storage while contents
-    /// are searched, or a handler that is late: the message waits, and the answers of the other
-    /// handlers are dropped.
-    pub(super) async fn decide<'a>(
+    /// An answer is an error if a backend failed for the moment, if the storage failed in whatever
+    /// way while contents were searched, or if the handler is late: it is to be asked again.
+    pub(super) fn ask_each<'a>(
         &'a self,
-        incoming: Incoming<'_>,
-        retry: Option<&Retry>,
+        incoming: Incoming<'a>,
+        retry: Option<&'a Retry>,
+        stored: &BTreeSet<String>,
         now: Timestamp,
-    ) -> Result<Vec<Answered<'a>>, Undecided> {
+    ) -> Vec<BoxFuture<'a, (usize, Answer<'a>)>> {
         let only = incoming.headers.get(Message::HANDLER);
-        let mut decisions = Vec::new();
-        let of_kind: Vec<&'a Entry> = self.registry.of_kind(&incoming.envelope.kind).collect();
-        for entry in of_kind {
-            if only.is_none_or(|name| *name == entry.name) {
-                decisions.push(self.ask(entry, incoming, retry, now).await?);
-            }
-        }
-        Ok(decisions)
+        let wanted = |entry: &&Entry| only.is_none_or(|name| *name == entry.name) && !stored.contains(&entry.name);
+        let of_kind = self.registry.of_kind(&incoming.envelope.kind).filter(wanted).enumerate();
+        of_kind
+            .map(|(position, entry)| {
+                self.ask(entry, incoming, retry, now).map(move |answer| (position, answer)).boxed()
+            })
+            .collect()
     }
 
     /// Asks one handler, and completes its answer. It is a dry run if the engine makes nothing
@@ -191,7 +207,7 @@ impl Decider {
         incoming: Incoming<'_>,
         retry: Option<&Retry>,
         now: Timestamp,
-    ) -> Result<Answered<'a>, Undecided> {
+    ) -> Answer<'a> {
         let handler = entry.name.as_str();
         let was_dry = retry.is_some_and(|retry| retry.of.mode == BuildMode::DryRun);
         let mode = |dry_run| if dry_run { BuildMode::DryRun } else { self.mode() };

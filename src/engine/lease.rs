@@ -17,7 +17,6 @@ use crate::rebuild::RunId;
 use crate::store::PLACE;
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
-use std::time::Duration;
 
 /// Says why a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +88,9 @@ impl Core {
 ///
 /// # Cancel safety
 /// A renewal that is dropped may or may not have been stored. Both are harmless.
-pub(super) async fn keep(core: &Core, ttl: Duration) {
+pub(super) async fn keep(core: &Core) {
     loop {
+        let ttl = core.ttl();
         let wait = async {
             core.sleep(ttl / 12).await;
             // When others have stored something, one of them may have ended.
@@ -101,15 +101,24 @@ pub(super) async fn keep(core: &Core, ttl: Duration) {
         if let Either::Right(_) = select(wait, lost).await {
             return;
         }
-        let asked = (core.elapsed(), core.now());
-        let answer = in_time(&*core.clock, ttl / 3, core.storage.lease(Some(core.run()))).await;
-        match answer.unwrap_or_else(|none| Err(Error::new(Remedy::Unavailable, format!("{PLACE}: lease"), none))) {
-            Ok(lease) => {
-                core.works("lease", STORAGE);
-                core.set_lease(&lease, asked);
-            }
-            Err(error) if error.remedy == Remedy::Fenced => return,
-            Err(error) => core.fails("lease", STORAGE, &error),
+        if !renew(core).await {
+            return;
         }
     }
+}
+
+/// Renews the lease of the current run, which also reads the clock of the storage. Returns `false`
+/// if the run is over. Any other failure is logged.
+pub(super) async fn renew(core: &Core) -> bool {
+    let asked = (core.elapsed(), core.now());
+    let answer = in_time(&*core.clock, core.ttl() / 3, core.storage.lease(Some(core.run()))).await;
+    match answer.unwrap_or_else(|none| Err(Error::new(Remedy::Unavailable, format!("{PLACE}: lease"), none))) {
+        Ok(lease) => {
+            core.works("lease", STORAGE);
+            core.set_lease(&lease, asked);
+        }
+        Err(error) if error.remedy == Remedy::Fenced => return false,
+        Err(error) => core.fails("lease", STORAGE, &error),
+    }
+    true
 }

@@ -4,6 +4,18 @@
 //! over, oldest first. It is woken when messages are stored, when a message has been handled, and
 //! after a tick. At most `Options::handlers_max` (8) messages are handled at the same time.
 //!
+//! All handlers of a message are asked at the same time. If they answer within `PATIENCE` of each
+//! other, their decisions are stored in one transaction; otherwise what is decided is stored, and
+//! the others are waited for. So a handler that hangs or fails holds no other one up:
+//!
+//! ```text
+//! 10:00:00  message 1: handlers a and b are asked
+//! 10:00:02  a has decided; b has not
+//! 10:00:03  event 7 of a is stored; message 1 stays claimed
+//! 10:10:00  b did not end in time: message 1 is given back, with one try more
+//! 10:10:05  only b is asked, because a has its event
+//! ```
+//!
 //! * A backend of a handler fails with a transient error: the message is given back, with a
 //!   back-off that grows up to `Limits::backoff_max`. This does not count as a try and has no
 //!   limit.
@@ -12,6 +24,9 @@
 //!   message is given back with a back-off.
 //! * Another decision about the same artifacts is stored while the handlers are asked: they are
 //!   asked again, at most `ASKED_MAX` times; see `overtaken`.
+//! * A decision cannot be stored: it contradicts builds under way, a row that it needs cannot be
+//!   read, or the storage refuses it. What the other handlers decided is stored. The message is
+//!   given back with a back-off, or is a dead letter with the code `refused`.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
 //! * The process dies: whoever claims the messages that it has left counts a try for each of them.
@@ -20,10 +35,11 @@
 //!   try, by `Storage::release`.
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
-use super::admission::{self, About, Stand, generation};
+use super::admission::{self, About, Blocked, Part, Stand, generation, handlers_with_events};
 use super::core::{Core, progress};
-use super::decision::{Answered, Incoming, Undecided};
+use super::decision::{Answer, Answered, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
+use super::lease;
 use super::outages::STORAGE;
 use super::retry::Retry;
 use crate::backend::{Claim, Remedy};
@@ -31,14 +47,18 @@ use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
 use crate::rebuild::InboxRecord;
-use futures_util::FutureExt;
+use crate::time::later;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long one message is handled alone. One that has been handled for so long has not killed the
 /// process, so that the others need not wait for it.
 const ALONE_MAX: Duration = Duration::from_secs(60);
+
+/// So long handlers that have decided wait for others of the same message, to be stored together.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The handlers of one message are asked so often, if other decisions are stored meanwhile. The
 /// last answer is stored in any case.
@@ -81,6 +101,9 @@ pub(super) async fn run(core: &Core) {
             match core.storage.claim(&claim).await {
                 Ok(claimed) => {
                     core.works("message", STORAGE);
+                    if claimed.iter().any(|record| is_early(core, record)) && !lease::renew(core).await {
+                        return core.lose();
+                    }
                     let left = claimed.iter().any(|record| record.tries > 0);
                     alone = alone.filter(|_| left).map(|_| core.elapsed().saturating_add(ALONE_MAX));
                     holding.extend(claimed.iter().map(InboxRecord::key));
@@ -97,6 +120,14 @@ pub(super) async fn run(core: &Core) {
             holding.remove(&handled);
         }
     }
+}
+
+/// Returns whether the storage hands over a message more than a second before its time. Its clock
+/// was set back then, and this run has not read it since: without a look at it, the message would
+/// be given back until a moment that counts as past, and come again at once.
+fn is_early(core: &Core, record: &InboxRecord) -> bool {
+    let now = later(core.storage_now(), Duration::from_secs(1));
+    record.not_before.is_some_and(|not_before| not_before > now)
 }
 
 /// Handles one claimed message up to its end: decided and stored, given back, or a dead letter.
@@ -120,18 +151,126 @@ async fn handle(core: &Core, record: InboxRecord) {
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
         Some(Ok(envelope)) => asked_by(&record, envelope),
     };
+    // One that is new has no events, unless a run has ended while it was handled; `admission` looks.
+    let was_handled = record.tries > 0 || record.reason.is_some();
+    let mut stored = if was_handled { handlers_with_events(core, &record).await } else { BTreeSet::new() };
     for round in 1..=ASKED_MAX {
-        let began = core.storage_now();
-        let (decisions, retry) = match decide(core, &record, &envelope).await {
-            Ok(decided) => decided,
-            Err(undecided) => return give_back(core, record, undecided).await,
+        let retry = match retry(core, &record, &envelope).await {
+            Ok(retry) => retry,
+            Err(why) => return give_back(core, record, Open::Undecided(why)).await,
         };
-        let may_ask_again = round < ASKED_MAX;
+        let (began, may_ask_again) = (core.storage_now(), round < ASKED_MAX);
         let about = About { record: &record, envelope: &envelope, retry: retry.as_ref(), began, may_ask_again };
-        if admission::store(core, about, decisions).await == Stand::Ended {
-            return;
+        match decide(core, about, &mut stored).await {
+            Stand::Overtaken => {}
+            _ => return,
         }
     }
+}
+
+/// Asks the handlers about a message, but for those whose decision is stored, and stores what they
+/// decide. The message is given back if there is something that could not be decided or stored.
+///
+/// Adds to `stored` the handlers whose decision was stored, in case the others are to be asked
+/// again.
+async fn decide(core: &Core, about: About<'_>, stored: &mut BTreeSet<String>) -> Stand {
+    let asked = core.decider.ask_each(incoming(about.record, about.envelope), about.retry, stored, core.now());
+    let mut asked: FuturesUnordered<_> = asked.into_iter().collect();
+    let mut open = Vec::new();
+    loop {
+        let mut decided = Vec::new();
+        for answer in answers(core, &mut asked).await {
+            match answer {
+                Ok(answer) => decided.push(answer),
+                Err(why) => open.push(Open::Undecided(why)),
+            }
+        }
+        let part = if asked.is_empty() && open.is_empty() { Part::Last } else { Part::More };
+        if part == Part::Last || !decided.is_empty() {
+            match store(core, about, decided, stored, part).await {
+                Ok(blocked) => open.extend(blocked.into_iter().map(Open::Blocked)),
+                Err(stand) => return stand,
+            }
+        }
+        if asked.is_empty() {
+            break;
+        }
+    }
+    if let Some(why) = open.into_iter().min_by_key(Open::rank) {
+        give_back(core, about.record.clone(), why).await;
+    }
+    Stand::Ended
+}
+
+/// Stores decisions together, or each handler's alone if one of them is in the way of the others.
+/// Returns what cannot be stored.
+///
+/// # Errors
+/// The message is no longer this run's, or the decisions are overtaken.
+async fn store(
+    core: &Core,
+    about: About<'_>,
+    decided: Vec<Answered<'_>>,
+    stored: &mut BTreeSet<String>,
+    part: Part,
+) -> Result<Vec<Blocked>, Stand> {
+    let effective = decided.iter().filter(|answer| !answer.decided.is_empty());
+    let several: Vec<_> = if effective.clone().count() > 1 { effective.cloned().collect() } else { Vec::new() };
+    match admission::store(core, about, decided, stored, part).await {
+        Stand::Stored => return Ok(Vec::new()),
+        Stand::Blocked(why) if several.is_empty() => return Ok(vec![why]),
+        Stand::Blocked(_) => {}
+        stand => return Err(stand),
+    }
+    let mut blocked = Vec::new();
+    for answer in several {
+        match admission::store(core, about, vec![answer], stored, Part::More).await {
+            Stand::Stored => {}
+            Stand::Blocked(why) => blocked.push(why),
+            stand => return Err(stand),
+        }
+    }
+    // What was in the way is gone.
+    if blocked.is_empty() && part == Part::Last {
+        return Box::pin(store(core, about, Vec::new(), stored, part)).await;
+    }
+    Ok(blocked)
+}
+
+/// Says why a message cannot be ended.
+enum Open {
+    /// A handler could not decide.
+    Undecided(Undecided),
+    /// What a handler decided cannot be stored.
+    Blocked(Blocked),
+}
+
+impl Open {
+    /// Orders the reasons of one message: first what counts as a try, so that there is an end, and
+    /// last what makes a dead letter of it, since the others may still end well.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Undecided(Undecided::Late(..)) => 0,
+            Self::Undecided(Undecided::Backend(_)) | Self::Blocked(Blocked::Builds(_) | Blocked::Storage(_)) => 1,
+            Self::Undecided(Undecided::Gone(_)) | Self::Blocked(Blocked::Refused(_)) => 2,
+        }
+    }
+}
+
+/// Waits for the first answer, and for those that come within `PATIENCE` of the one before; returns
+/// them in the order of the handlers.
+async fn answers<'a, F>(core: &Core, asked: &mut FuturesUnordered<F>) -> Vec<Answer<'a>>
+where
+    F: Future<Output = (usize, Answer<'a>)>,
+{
+    let mut answers: Vec<_> = asked.next().await.into_iter().collect();
+    while !asked.is_empty()
+        && let Some(answer) = progress(asked, core.sleep(PATIENCE)).await
+    {
+        answers.push(answer);
+    }
+    answers.sort_by_key(|(position, _)| *position);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Returns the event of a message. What a person asks for through a client is asked for by that
@@ -145,18 +284,24 @@ fn asked_by(record: &InboxRecord, envelope: Envelope) -> Envelope {
     }
 }
 
-/// Gives a message back about which there is no decision now.
-async fn give_back(core: &Core, record: InboxRecord, undecided: Undecided) {
-    match undecided {
-        Undecided::Backend(error) => {
+/// Gives a message back that cannot be ended now, or makes a dead letter of it.
+async fn give_back(core: &Core, record: InboxRecord, why: Open) {
+    match why {
+        Open::Blocked(Blocked::Builds(reason)) => wait_for_builds(core, record, reason).await,
+        Open::Blocked(Blocked::Storage(error)) => wait(core, record, Reason::new("waiting", error.to_string())).await,
+        Open::Blocked(Blocked::Refused(error)) => {
+            tracing::error!(message.id = record.message_id, %error, "the storage refuses what follows from a message");
+            finish(core, record.dead(Reason::new("refused", error.to_string()))).await;
+        }
+        Open::Undecided(Undecided::Backend(error)) => {
             tracing::warn!(message.id = record.message_id, %error, "a backend of a handler failed; the message waits");
             wait(core, record, Reason::new("waiting", error.to_string())).await;
         }
-        Undecided::Gone(event) => {
+        Open::Undecided(Undecided::Gone(event)) => {
             let text = format!("event {event}, which is to be retried, is not there any more");
             finish(core, record.dead(Reason::new("event_gone", text))).await;
         }
-        Undecided::Late(handler, limit) => {
+        Open::Undecided(Undecided::Late(handler, limit)) => {
             let reason = Reason::new("handler_timed_out", format!("handler {handler} did not end within {limit:?}"));
             tracing::error!(message.id = record.message_id, %reason, "a handler was dropped");
             let tries = record.tries.saturating_add(1);
@@ -165,19 +310,31 @@ async fn give_back(core: &Core, record: InboxRecord, undecided: Undecided) {
     }
 }
 
-/// Asks the handlers about a message, and says what it retries.
-async fn decide<'a>(
-    core: &'a Core,
-    record: &InboxRecord,
-    envelope: &Envelope,
-) -> Result<(Vec<Answered<'a>>, Option<Retry>), Undecided> {
+/// Gives a message back whose plan contradicts builds under way, with a back-off. After
+/// `Limits::resubmits_max` waits, about a day, it is a dead letter: whatever it waits for does not
+/// end.
+async fn wait_for_builds(core: &Core, record: InboxRecord, reason: Reason) {
+    let waited = record.reason.as_ref().is_some_and(|before| before.code == reason.code);
+    if waited && record.waits >= core.limits.resubmits_max {
+        return finish(core, record.dead(reason)).await;
+    }
+    wait(core, record, reason).await;
+}
+
+/// Returns a message as handlers see it.
+fn incoming<'a>(record: &'a InboxRecord, envelope: &'a Envelope) -> Incoming<'a> {
     let headers = &record.message.headers;
     let generation = generation(record);
-    let incoming = Incoming { id: &record.message_id, at: record.received_at, headers, generation, envelope };
-    // Only a client can ask for a retry, which names the person who wants it.
-    let retry = if record.source == Client::LOCAL { Retry::of(incoming, core.reads()).await? } else { None };
-    let decisions = core.decider.decide(incoming, retry.as_ref(), core.now()).await?;
-    Ok((decisions, retry))
+    Incoming { id: &record.message_id, at: record.received_at, headers, generation, envelope }
+}
+
+/// Returns what a message retries. Only a client can ask for a retry, which names the person who
+/// wants it.
+async fn retry(core: &Core, record: &InboxRecord, envelope: &Envelope) -> Result<Option<Retry>, Undecided> {
+    if record.source != Client::LOCAL {
+        return Ok(None);
+    }
+    Ok(Retry::of(incoming(record, envelope), core.reads()).await?)
 }
 
 /// Returns why a message that has used up its tries is a dead letter.

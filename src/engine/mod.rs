@@ -187,9 +187,9 @@ impl Engine {
             let mut ingest = ingest.collect::<FuturesUnordered<_>>();
             loop {
                 let lease = core.begin().await?;
-                let (run, ttl) = (lease.run, lease.ttl);
+                let run = lease.run;
                 tracing::info!(engine.run = %run, "engine started");
-                match live(core, ttl, &mut ingest).await {
+                match live(core, &mut ingest).await {
                     Ended::Stopped => {
                         core.end().await;
                         tracing::info!(engine.run = %run, "engine stopped");
@@ -217,7 +217,7 @@ impl Engine {
 /// * The stop was requested and `shutdown_grace` has passed. Calls that are still under way are
 ///   dropped; a submission among them is looked up by the next run.
 /// * The lease is lost.
-async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnordered<BoxFuture<'_, ()>>) -> Ended {
+async fn live(core: &Core, ingest: &mut FuturesUnordered<BoxFuture<'_, ()>>) -> Ended {
     let mut stages = FuturesUnordered::new();
     stages.push(message::run(core).boxed());
     stages.push(drive::run(core).boxed());
@@ -234,7 +234,7 @@ async fn live(core: &Core, ttl: std::time::Duration, ingest: &mut FuturesUnorder
         core.sleep(core.options.shutdown_grace).await;
         tracing::warn!(engine.run = %core.run(), "calls under way did not end in time; the next run looks them up");
     };
-    let lost = lease::keep(core, ttl);
+    let lost = lease::keep(core);
     let hearing = core.hear();
     pin_mut!(stages, stopped, lost, hearing);
     match select(select(select(stages, hearing), stopped), lost).await {

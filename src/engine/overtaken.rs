@@ -13,6 +13,8 @@
 //! 10:03  message 1 is to be stored: event 7 has app and is newer, so its handler is asked again
 //! ```
 //!
+//! Events of the same message do not count: its handlers were asked at the same moment.
+//!
 //! Two processes that store at the same moment conflict over the rows that both change, and each
 //! looks again. What is not noticed is a decision whose builds have all been planned and ended
 //! between this look and the commit.
@@ -22,16 +24,21 @@
 use super::core::Core;
 use crate::backend::{Error, EventFilter, Paging};
 use crate::plan::Plan;
-use crate::rebuild::BuildMode;
+use crate::rebuild::{BuildMode, InboxRecord};
 use crate::time::Timestamp;
 
 /// Largest number of events that are looked at. If there are more since the handler was asked, it
 /// is asked again.
 const RECENT_MAX: u32 = 100;
 
-/// Returns whether an event that was stored since `began`, by the clock of the storage, builds an
-/// artifact of one of these plans in the same mode.
-pub(super) async fn is_overtaken(core: &Core, began: Timestamp, plans: &[(BuildMode, &Plan)]) -> Result<bool, Error> {
+/// Returns whether an event of another message that was stored since `began`, by the clock of the
+/// storage, builds an artifact of one of these plans in the same mode.
+pub(super) async fn is_overtaken(
+    core: &Core,
+    message: &InboxRecord,
+    began: Timestamp,
+    plans: &[(BuildMode, &Plan)],
+) -> Result<bool, Error> {
     if plans.is_empty() {
         return Ok(false);
     }
@@ -40,7 +47,8 @@ pub(super) async fn is_overtaken(core: &Core, began: Timestamp, plans: &[(BuildM
     if all_are_recent {
         return Ok(true);
     }
-    for event in newest.iter().filter(|event| event.created_at >= began && event.plan.is_some()) {
+    let others = newest.iter().filter(|event| event.message_id != message.message_id || event.source != message.source);
+    for event in others.filter(|event| event.created_at >= began && event.plan.is_some()) {
         let Some(other) = core.reads().plan(event.id).await? else { continue };
         let mut same_mode = plans.iter().filter(|(mode, _)| *mode == event.mode);
         if same_mode.any(|(_, plan)| other.nodes().any(|node| plan.node(&node.artifact.id).is_some())) {

@@ -8,6 +8,8 @@ use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::rebuild::{EventId, Outcome};
 use crate::time::Timestamp;
+use futures_util::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and
@@ -126,7 +128,8 @@ impl Preview {
         let envelope = read.map_err(|error| Error::new(Remedy::Rejected, "preview", error))?;
         let id = message.identity();
         let incoming = Incoming { id: &id, at: now, headers: &message.headers, generation: 0, envelope: &envelope };
-        let decisions = self.decider.decide(incoming, None, now).await?;
+        let answers = join_all(self.decider.ask_each(incoming, None, &BTreeSet::new(), now)).await;
+        let decisions = answers.into_iter().map(|(_, answer)| answer).collect::<std::result::Result<Vec<_>, _>>()?;
         let foreseen = decisions.into_iter().map(|Answered { handler, decided, .. }| {
             let decision = match decided {
                 Decided::Ignore => Foreseen::Ignores,

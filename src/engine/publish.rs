@@ -19,6 +19,9 @@
 //!   and the same notification is published again after a pause. Later ones wait.
 //! * The bus refuses a message for good, or panics over it `PANICS_MAX` times: it becomes a dead
 //!   letter with the source `Client::REFUSED`.
+//! * The bus fails for one message again and again while it takes others: after `TRIES_MIN` tries
+//!   (some minutes) the pass goes on behind it, and once `PROOFS` times another message was taken
+//!   before it failed again, it becomes a dead letter as if it was refused.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
@@ -41,6 +44,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
@@ -109,25 +113,28 @@ impl From<Error> for Failed {
 }
 
 /// Publishes the next notifications of each partition that this run holds; returns whether there
-/// may be more. An error in one partition ends the pass for all; the pass begins again after a
-/// pause.
+/// may be more. An error in one partition ends the pass for all, unless the same notification has
+/// failed before, again and again; the pass begins again after a pause.
 async fn publish_some(core: &Core, name: &str, bus: Option<&dyn Bus>, heard: &Heard) -> Result<bool, Failed> {
     let mine = core.partitions();
     if mine.is_empty() {
         return Ok(false);
     }
     let outbox = core.reads().outbox().await?;
-    let mut more = false;
+    let (mut more, mut failed) = (false, None);
     for number in mine {
         let Some(partition) = outbox.partitions.get(usize::from(number)) else { continue };
         let place = Place { core, name, number, heard };
         let Some(position) = place.position(partition).await? else { continue };
         if position < partition.last {
-            more |= place.publish(bus, position).await?;
+            match place.publish(bus, position).await {
+                Err(Failed::Bus(error)) if heard.is_repeated(number) => failed = Some(Failed::Bus(error)),
+                published => more |= published?,
+            }
         }
         place.trim(&outbox).await?;
     }
-    Ok(more)
+    failed.map_or(Ok(more), Err)
 }
 
 /// Names one bus and one partition.
@@ -146,6 +153,61 @@ struct Heard {
     silent: AtomicBool,
     /// So often in a row it has panicked instead of publishing.
     panics: AtomicU32,
+    /// Of each partition the notification at which it fails.
+    unsent: Mutex<BTreeMap<u16, Unsent>>,
+}
+
+/// A notification at which a bus fails.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsent {
+    at: i64,
+    /// So often in a row.
+    tries: u32,
+    /// Whether the bus has taken another one since.
+    others_taken: bool,
+    /// So often another one was taken before this one failed again.
+    proofs: u32,
+}
+
+/// After so many tries others are published although one fails.
+const TRIES_MIN: u32 = 10;
+
+/// So often others must have been taken meanwhile until it is the fault of the one that fails. A
+/// single time could be a bus that comes back at this moment.
+const PROOFS: u32 = 3;
+
+impl Heard {
+    fn unsent(&self) -> MutexGuard<'_, BTreeMap<u16, Unsent>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the bus failed at a notification, and returns how often in a row it did.
+    fn failed(&self, partition: u16, at: i64) -> u32 {
+        let mut unsent = self.unsent();
+        let known = unsent.get(&partition).filter(|unsent| unsent.at == at).copied();
+        let known = known.unwrap_or(Unsent { at, ..Unsent::default() });
+        let proofs = known.proofs + u32::from(known.others_taken);
+        let failed = Unsent { tries: known.tries.saturating_add(1), others_taken: false, proofs, ..known };
+        unsent.insert(partition, failed);
+        failed.tries
+    }
+
+    /// Records that the bus has taken a notification, or refused it for good.
+    fn taken(&self, partition: u16, at: i64) {
+        let mut unsent = self.unsent();
+        unsent.retain(|of, unsent| (*of, unsent.at) != (partition, at));
+        unsent.values_mut().filter(|unsent| unsent.tries >= TRIES_MIN).for_each(|unsent| unsent.others_taken = true);
+    }
+
+    /// Returns whether the bus fails at the same notification of this partition again and again.
+    fn is_repeated(&self, partition: u16) -> bool {
+        self.unsent().get(&partition).is_some_and(|unsent| unsent.tries >= TRIES_MIN)
+    }
+
+    /// Returns whether it is the fault of this notification that the bus fails.
+    fn is_unsendable(&self, partition: u16, at: i64) -> bool {
+        self.unsent().get(&partition).is_some_and(|unsent| unsent.at == at && unsent.proofs >= PROOFS)
+    }
 }
 
 /// A message over which a bus panics so often is refused.
@@ -198,15 +260,22 @@ impl Place<'_> {
         let Notifications { items, end, .. } = found;
         let (mut changes, mut reached, mut failed) = (Vec::new(), end, None);
         let mut before = position;
-        for (at, notification) in items {
-            match self.send(bus, &notification).await {
-                Ok(refused) => changes.extend(refused),
+        for (number, (at, notification)) in items.iter().enumerate() {
+            match self.send(bus, *at, notification).await {
+                Ok(refused) => {
+                    self.heard.taken(self.number, *at);
+                    changes.extend(refused);
+                    before = *at;
+                }
                 Err(error) => {
+                    if matches!(error, Failed::Bus(_)) {
+                        let tries = self.heard.failed(self.number, *at);
+                        self.probe(bus, tries, notification, &items[number + 1..]).await;
+                    }
                     (reached, failed) = (before, Some(error));
                     break;
                 }
             }
-            before = at;
         }
         let mut stored = true;
         if reached > position {
@@ -214,6 +283,21 @@ impl Place<'_> {
             stored = self.store(changes).await?;
         }
         failed.map_or(Ok(stored && reached > position), Err)
+    }
+
+    /// Finds out whether it is the bus that fails or what it was to publish: hands one of the later
+    /// notifications to it, each time another one, which is published again in its turn. Those of
+    /// the same row are left out, so that its versions stay in order.
+    async fn probe(&self, bus: Option<&dyn Bus>, tries: u32, failed: &Notification, later: &[(i64, Notification)]) {
+        if tries < TRIES_MIN {
+            return;
+        }
+        let others: Vec<_> = later.iter().filter(|(_, other)| other.of != failed.of).collect();
+        if let Some(&(at, other)) = others.get(tries as usize % others.len().max(1))
+            && self.send(bus, *at, other).await.is_ok()
+        {
+            self.heard.taken(self.number, *at);
+        }
     }
 
     /// Commits positions, dead letters or a trim; returns `false` if another run publishes the
@@ -273,7 +357,13 @@ impl Place<'_> {
     /// # Errors
     /// A transient error, or no answer within the time limit: the change is published again later,
     /// also those of its messages that the bus has taken.
-    async fn send(&self, bus: Option<&dyn Bus>, notification: &Notification) -> Result<Vec<RowChange>, Failed> {
+    async fn send(
+        &self,
+        bus: Option<&dyn Bus>,
+        at: i64,
+        notification: &Notification,
+    ) -> Result<Vec<RowChange>, Failed> {
+        let gives_up = self.heard.is_unsendable(self.number, at);
         let Some(bus) = bus else { return Ok(Vec::new()) };
         let core = self.core;
         let mut dead = Vec::new();
@@ -284,7 +374,7 @@ impl Place<'_> {
                         tracing::info!(bus = self.name, "this bus publishes again");
                     }
                 }
-                Err(error) if error.is_transient() => return Err(Failed::Bus(error)),
+                Err(error) if error.is_transient() && !gives_up => return Err(Failed::Bus(error)),
                 Err(error) if error.remedy == Remedy::Unsupported => {
                     if !self.heard.silent.swap(true, Ordering::Relaxed) {
                         tracing::warn!(bus = self.name, %error, "this bus does not publish: notifications are passed over");

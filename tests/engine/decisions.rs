@@ -141,7 +141,7 @@ async fn emitted_events_reach_their_handlers() {
         world.settle(&engine).await;
         let events = events(&engine.client()).await;
         assert_eq!((events.len(), events[0].handler.as_str()), (1, "rebuild_requested"));
-        assert_eq!(events[0].message_id, "local/h1/0", "emitting twice would give it the same name");
+        assert_eq!(events[0].message_id, "local/h1/emits/0", "emitting twice would give it the same name");
         assert_eq!(builds(&engine.client()).await, ["app DONE"]);
     }
 }

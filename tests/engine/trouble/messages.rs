@@ -192,3 +192,76 @@ async fn orderly_ends_are_no_tries() {
         }
     }
 }
+
+/// Says something about each push.
+async fn remark(event: freshmaker_testing::world::Pushed, _: Context) -> HandlerResult {
+    Ok(Decision::Emit(vec![message("", "test.remark", &format!(r#"{{"about": "{}"}}"#, event.image))]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_hangs_holds_up_no_other_of_its_message() {
+    for world in each() {
+        let hangs = |_: freshmaker_testing::world::Pushed, _| std::future::pending::<HandlerResult>();
+        let builder = world.builder().handler_timeout(Duration::from_secs(600));
+        let engine = builder.on_as("hangs", hangs).on_as("remark", remark).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send_as("1", &pushed("base")).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let mut took = Duration::MAX;
+        let built = async {
+            until(|| async { builds(&client).await == ["app DONE", "site DONE"] }).await;
+            took = begin.elapsed();
+        };
+        engine.run_until(built).await.unwrap();
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        world.settle(&engine).await;
+        assert_eq!(state(&client, "1").await, (InboxState::Dead, 5, "handler_timed_out".to_owned()));
+        assert_eq!(events(&client).await.len(), 1, "what has decided is not asked again");
+        let remarks = client.dead_letters(Paging::first(9)).await.unwrap().items;
+        let remarks = remarks.iter().filter(|letter| letter.message.topic == "test.remark");
+        assert_eq!(remarks.count(), 1, "what was emitted once is not emitted again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_cannot_be_stored_holds_up_no_other_of_its_message() {
+    for world in each() {
+        let trouble = Trouble::about("commit", Mood::Fails(Remedy::Rejected), "an odd text");
+        let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble };
+        let odd = |_: freshmaker_testing::world::Pushed, _| async { Ok(Decision::Skip("an odd text".to_owned())) };
+        let builder = world.builder().storage(Arc::new(storage)).on_as("odd", odd);
+        let engine = builder.on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send_as("1", &pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+        assert_eq!(events(&client).await.len(), 1);
+        // Only the first look at the message cannot be repeated without the odd text in the row.
+        assert_eq!(state(&client, "1").await.0, InboxState::Dead);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_is_not_asked_about_in_a_loop_when_the_storage_is_set_back() {
+    for world in each() {
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counts = Arc::clone(&asked);
+        let away = move |_: freshmaker_testing::world::Pushed, _| {
+            let before = counts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            assert!(before < 1000, "asked in a loop");
+            async { Err(freshmaker::backend::Error::new(Remedy::Unavailable, "catalog", "it is away").into()) }
+        };
+        let engine = world.builder().on_as("away", away).build().unwrap();
+        let client = engine.client();
+        client.send_as("1", &pushed("base")).await.unwrap();
+        let story = async {
+            until(|| async { state(&client, "1").await.2 == "waiting" }).await;
+            world.clock.set_back(Duration::from_secs(7200));
+            client.send_as("2", &pushed("base")).await.unwrap();
+            world.clock.sleep(Duration::from_secs(600)).await;
+        };
+        engine.run_until(story).await.unwrap();
+        let asked = asked.load(std::sync::atomic::Ordering::SeqCst);
+        assert!((6..24).contains(&asked), "asked {asked} times in ten minutes");
+    }
+}

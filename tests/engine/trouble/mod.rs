@@ -162,7 +162,7 @@ impl<T: Bus> Bus for Troubled<T> {
     }
 
     async fn publish(&self, message: &Message) -> Result<()> {
-        self.trouble.meet("publish").await?;
+        self.trouble.meet_about("publish", message).await?;
         self.inner.publish(message).await
     }
 }

@@ -1,14 +1,18 @@
-//! Builds that can never be sent.
+//! Builds that can never be sent, and notifications that can never be published.
 
-use super::{image, rebuild};
+use super::{Mood, Trouble, Troubled, image, rebuild};
+use crate::each;
 use async_trait::async_trait;
-use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Remedy, Result};
-use freshmaker::memory::MemoryBuildSystem;
+use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Paging, Remedy, Result};
+use freshmaker::client::Client;
+use freshmaker::memory::{MemoryBuildSystem, MemoryBus};
 use freshmaker::rebuild::{BuildId, ExternalId};
 use freshmaker::time::Timestamp;
 use freshmaker::{ArtifactGraph, EdgeKind};
 use freshmaker_testing::world::{World, builds, pushed, until};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes everything but images whose names begin with `bad`.
 #[derive(Debug, Default)]
@@ -69,5 +73,45 @@ async fn builds_that_cannot_be_sent_stop_no_others_of_their_system() {
     for build in bad {
         let attempts = client.attempts(build).await.unwrap().len();
         assert!((50..400).contains(&attempts), "{attempts} attempts in a day");
+    }
+}
+
+/// The ids of what each bus has got, without repetitions.
+fn ids(bus: &MemoryBus) -> BTreeSet<String> {
+    bus.published().into_iter().map(|message| message.id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_a_bus_never_takes_stops_no_other() {
+    for world in each() {
+        let trouble = Trouble::about("publish", Mood::Fails(Remedy::Unavailable), "build:2:1");
+        let picky = Arc::new(MemoryBus::new());
+        let engine = world.builder().bus("picky", Troubled::new(&picky, &trouble)).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        let hour = world.clock.sleep(Duration::from_secs(3600));
+        engine.run_until(hour).await.unwrap();
+        let dead = client.dead_letters(Paging::first(9)).await.unwrap().items;
+        let [dead] = &dead[..] else { panic!("one dead letter: {dead:?}") };
+        assert_eq!((dead.source.as_str(), dead.message_id.as_str()), (Client::REFUSED, "picky/build:2:1"));
+        let mut all = ids(&world.bus);
+        assert!(all.remove("build:2:1") && all.len() > 3, "{all:?}");
+        assert_eq!(ids(&picky), all, "it has got everything else");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_down_for_a_day_gets_everything() {
+    for world in each() {
+        let trouble = Trouble::with("publish", Mood::Fails(Remedy::Unavailable), 2_000);
+        let down = Arc::new(MemoryBus::new());
+        let engine = world.builder().bus("down", Troubled::new(&down, &trouble)).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        let two_days = world.clock.sleep(Duration::from_secs(2 * 24 * 3600));
+        engine.run_until(two_days).await.unwrap();
+        assert_eq!(client.dead_letters(Paging::first(9)).await.unwrap().items, []);
+        assert_eq!(ids(&down), ids(&world.bus));
+        assert!(trouble.calls("publish") < 2_100, "{}", trouble.calls("publish"));
     }
 }

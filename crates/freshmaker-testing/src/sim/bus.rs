@@ -2,7 +2,7 @@
 
 use super::backends::Shared;
 use super::executor::step;
-use super::handlers::{ImagesPushed, Noted, PushWithdrawn, Riddle};
+use super::handlers::{ANNOUNCE, ImagesPushed, Noted, PushWithdrawn, Riddle};
 use super::world::World;
 use async_trait::async_trait;
 use freshmaker::backend::{Bus, Clock, Delivery, DeliveryTag, Error, Remedy, Result};
@@ -99,7 +99,7 @@ impl World {
                 if let Kind::Pushes(count) = kind {
                     let emitted = (0..*count).map(|number| Sent {
                         source: Client::EMITTED,
-                        id: format!("{source}/{id}/{number}"),
+                        id: format!("{source}/{id}/{ANNOUNCE}/{number}"),
                         kind: Kind::Push,
                         acknowledged: true,
                     });
@@ -223,6 +223,9 @@ impl Bus for SimBus {
         step().await;
         if self.number > 0 && self.shared.world().second_bus_is_down {
             return Err(Error::new(Remedy::Unavailable, "another.publish", "it is down"));
+        }
+        if self.number == 0 && !self.shared.world().takes(message) {
+            return Err(Error::new(Remedy::Unavailable, "bus.publish", "not this one"));
         }
         self.shared.fails("bus.publish, before").await?;
         self.shared.world().buses[self.number].published.push(message.clone());

@@ -67,6 +67,9 @@ impl Handler<ImagePushed> for Rebuilds {
     }
 }
 
+/// The name under which [`announce`] is registered.
+pub(super) const ANNOUNCE: &str = "announce";
+
 /// Handles each image of several as if it had been pushed alone.
 pub(super) async fn announce(event: ImagesPushed, _: Context) -> HandlerResult {
     let pushes = event.images.into_iter().map(|image| Message::of("", &ImagePushed { image, digest: None }));

@@ -404,7 +404,8 @@ impl Simulation {
         for number in 1..weather.handlers {
             builder = builder.on_as(format!("onlooker{number}"), handlers::look_on);
         }
-        builder = builder.on_as("rebuilds", handlers::Rebuilds(shared.clone())).on(handlers::announce);
+        builder =
+            builder.on_as("rebuilds", handlers::Rebuilds(shared.clone())).on_as(handlers::ANNOUNCE, handlers::announce);
         builder = builder.on_as("withdraws", handlers::Withdraws(shared.clone()));
         builder = builder.on_as("clerk", handlers::Clerk(shared.clone())).on_as(handlers::CLUMSY, handlers::clumsy);
         builder = builder.on::<handlers::Riddle, _>(|_: handlers::Riddle, _| async { Ok(Decision::Ignore) });

@@ -5,7 +5,6 @@ use super::handlers::CLUMSY;
 use super::trouble::Trouble;
 use super::world::{SETTLE, World};
 use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Scope, Storage};
-use freshmaker::event::Message;
 use freshmaker::rebuild::{
     AttemptRecord, AttemptState, BuildKey, BuildRecord, BuildState, DependencyKind, EventRecord, InboxRecord,
     Neighbourhood, Observed,
@@ -25,9 +24,9 @@ pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
 }
 
 /// Returns what a bus that lives has not been told, although everything has ended.
-pub(super) fn untold(published: &[Message], rows: &dyn Storage) -> Vec<String> {
+pub(super) fn untold(shared: &Shared, rows: &dyn Storage) -> Vec<String> {
     match block_on(stored(rows, Vec::new())) {
-        Ok(stored) => stored.notifications(published),
+        Ok(stored) => stored.notifications(shared, 0),
         Err(error) => vec![format!("the rows cannot be read: {error}")],
     }
 }
@@ -77,7 +76,7 @@ impl Stored {
         found.extend(self.ledger(shared));
         let buses = shared.world().weather.buses as usize;
         for number in 0..buses {
-            found.extend(self.notifications(&shared.world().buses[number].published));
+            found.extend(self.notifications(shared, number));
         }
         // These compare dates.
         let (clock_was_set, trouble) = {
@@ -262,7 +261,13 @@ impl Stored {
 
     /// What was published first about each thing is in order, and what was published last is how it
     /// is.
-    fn notifications(&self, published: &[Message]) -> Vec<String> {
+    fn notifications(&self, shared: &Shared, bus: usize) -> Vec<String> {
+        let world = shared.world();
+        let published = &world.buses[bus].published;
+        // What a bus never takes becomes a dead letter.
+        let refused = |build: &&BuildRecord| {
+            bus == 0 && world.weather.trouble == Some(Trouble::Publishing) && build.key.artifact == world.victim
+        };
         let mut seen = BTreeSet::new();
         let mut last: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
         let mut found = Vec::new();
@@ -278,8 +283,8 @@ impl Stored {
             }
         }
         let events = self.events.iter().map(|event| ("event.changed", event.id.to_string(), event.state.as_str()));
-        let builds =
-            self.builds.iter().map(|build| ("build.changed", build.id.to_string(), build.state.public().as_str()));
+        let builds = self.builds.iter().filter(|build| !refused(build));
+        let builds = builds.map(|build| ("build.changed", build.id.to_string(), build.state.public().as_str()));
         for (topic, id, state) in events.chain(builds) {
             let published = last.get(&(topic.to_owned(), id.clone())).map(|(_, state)| state.as_str());
             if published != Some(state) {

@@ -173,6 +173,11 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
         }
     }
     clock.sleep(Duration::from_secs(3600)).await;
+    if shared.world().suffers(Trouble::Publishing) {
+        for text in oracle::untold(shared, rows) {
+            shared.world().violation(format!("while a bus does not take something: {text}"));
+        }
+    }
     let mut world = shared.world();
     world.mend();
     // What is refused, or has gone wrong for half a day, may have failed for good.
@@ -194,8 +199,7 @@ async fn hours_without_the_second_bus(shared: &Shared, client: &Client, rows: &d
         clock.sleep(Duration::from_secs(60)).await;
     }
     clock.sleep(Duration::from_secs(2 * 3600)).await;
-    let published = shared.world().buses[0].published.clone();
-    for text in oracle::untold(&published, rows) {
+    for text in oracle::untold(shared, rows) {
         shared.world().violation(format!("while another bus is down: {text}"));
     }
     shared.world().second_bus_is_down = false;

@@ -3,14 +3,13 @@
 
 use super::backends::Shared;
 use super::bus::Kind;
-use super::handlers::Noted;
+use super::handlers::{CLUMSY, Noted};
 use super::world::World;
 use freshmaker::artifact::ArtifactId;
-use freshmaker::backend::{BuildFilter, Paging, Result, Storage};
-use freshmaker::event::Event as _;
+use freshmaker::backend::{BuildFilter, EventFilter, Paging, Result, Storage};
+use freshmaker::event::{Event as _, Message};
 use freshmaker::graph::KeyedGraph;
 use freshmaker::rebuild::{BuildRecord, ExternalId, InboxRecord, InboxState};
-use freshmaker::store::LEASE_TTL;
 use freshmaker::time::{Timestamp, later};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,11 +37,13 @@ pub enum Trouble {
     Handler,
     /// The catalogs are away.
     Catalogs,
+    /// The first bus does not take what is published about builds of the victim.
+    Publishing,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Row,
         Self::Sending,
         Self::Status,
@@ -53,6 +54,7 @@ impl Trouble {
         Self::Refusals,
         Self::Handler,
         Self::Catalogs,
+        Self::Publishing,
     ];
 
     /// Whether a message may have to wait for it.
@@ -61,10 +63,14 @@ impl Trouble {
     }
 
     /// How often one process asks for one thing in the window. A pause that is doubled from 1 s
-    /// lets it ask ten times within ten minutes: after 0, 1, 3, 7, … 255, 511 s. A commit that
-    /// meets changes, or is refused, is tried again sooner.
+    /// lets it ask ten times within ten minutes: after 0, 1, 3, 7, … 255, 511 s. The pauses of a
+    /// bus grow to half a minute. A commit that meets changes, or is refused, is tried again sooner.
     fn asks_max(self) -> usize {
-        if matches!(self, Self::Conflicts | Self::Refusals) { 400 } else { 11 }
+        match self {
+            Self::Conflicts | Self::Refusals => 400,
+            Self::Publishing => 26,
+            _ => 11,
+        }
     }
 }
 
@@ -76,8 +82,6 @@ pub(super) struct Asks {
     /// When a process began or was stopped, or the clocks were set: how often was asked is
     /// forgotten, or another process takes over.
     changes: Vec<Timestamp>,
-    /// Until this moment nothing is counted.
-    uncounted_until: Option<Timestamp>,
 }
 
 /// So long is a question counted.
@@ -100,15 +104,23 @@ impl World {
             && self.tasks.iter().any(|task| task.artifact == self.victim && ids.contains(&task.external))
     }
 
+    /// Whether the first bus takes this.
+    pub(super) fn takes(&mut self, message: &Message) -> bool {
+        if !self.suffers(Trouble::Publishing) || message.topic != "build.changed" {
+            return true;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap_or_default();
+        let takes = body["artifact"] != self.victim.as_str();
+        if !takes {
+            self.asked(format!("the bus for {}", message.id));
+        }
+        takes
+    }
+
     /// Counts a call about this, which may be in trouble.
     pub(super) fn asked(&mut self, what: String) {
         let Some(trouble) = self.trouble else { return };
         let now = self.now();
-        // Until its next renewal, a run does not know that the clock of the storage was set back:
-        // what it lets wait is due at once.
-        if self.asks.uncounted_until.is_some_and(|until| now < until) {
-            return;
-        }
         let recent = |at: &Timestamp| later(*at, WINDOW) > now;
         let changes = self.asks.changes.iter().filter(|at| recent(at)).count();
         let asked = self.asks.recent.entry(what);
@@ -133,12 +145,6 @@ impl World {
     pub(super) fn refuses(&self, kind: Kind, record: &InboxRecord) -> bool {
         let refused = record.reason.as_ref().is_some_and(|reason| reason.code == "refused");
         kind == Kind::Note && self.weather.trouble == Some(Trouble::Refusals) && refused
-    }
-
-    /// The clocks are set.
-    pub(super) fn clocks_are_set(&mut self) {
-        self.changes();
-        self.asks.uncounted_until = Some(later(self.now(), LEASE_TTL));
     }
 
     /// A process begins or is stopped for a while, or the clocks are set.
@@ -176,9 +182,17 @@ pub(super) async fn untouched(shared: &Shared, rows: &dyn Storage) -> Result<Vec
     if !trouble.holds_messages() {
         let waiting =
             reads.messages(vec![InboxState::New, InboxState::Claimed], Paging::first(Paging::LIMIT_MAX)).await?;
-        let noted = |topic: &str| trouble == Trouble::Handler && topic == Noted::KIND;
-        let others = waiting.items.iter().filter(|message| !noted(&message.message.topic));
-        left.extend(others.map(|message| format!("message {} of {}", message.message_id, message.source)));
+        let noted = |message: &&InboxRecord| trouble == Trouble::Handler && message.message.topic == Noted::KIND;
+        let (noted, others): (Vec<_>, Vec<_>) = waiting.items.iter().partition(noted);
+        left.extend(others.into_iter().map(|message| format!("message {} of {}", message.message_id, message.source)));
+        // What the handler that does not come back does not touch: the other one of its message.
+        for message in noted {
+            let filter = EventFilter { message_ids: vec![message.message_id.clone()], ..EventFilter::default() };
+            let events = reads.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+            if !events.iter().any(|event| event.handler == CLUMSY && event.source == message.source) {
+                left.push(format!("{CLUMSY}, of message {} of {}", message.message_id, message.source));
+            }
+        }
     }
     Ok(left)
 }

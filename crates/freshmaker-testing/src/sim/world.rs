@@ -264,7 +264,7 @@ impl World {
             self.clock.set_back(month);
         }
         self.clock_was_set = true;
-        self.clocks_are_set();
+        self.changes();
         let until = later(self.now(), freshmaker::store::LEASE_TTL * 3);
         self.living.values_mut().for_each(|living| *living = until);
         self.say(|| format!("the clocks are set {}", if forward { "forward" } else { "back" }));
