@@ -166,6 +166,10 @@ impl Reason {
 
 /// Cuts a text that has more bytes, and marks that with an ellipsis.
 pub(crate) fn cut(mut text: String, max: usize) -> String {
+    // PostgreSQL stores no text with this character.
+    if text.contains('\0') {
+        text = text.replace('\0', "\u{fffd}");
+    }
     if text.len() > max {
         let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);

@@ -247,7 +247,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn reserve(&self, count: u32) -> Result<i64>;
 
     /// Takes messages to handle: first those that a run has left that is over, without having been
-    /// released, then new ones whose time has come; oldest first. Each comes back in
+    /// released, oldest first; then new ones whose time has come, in the order of
+    /// [`due_since`](crate::store::due_since). Each comes back in
     /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), and is stored so. Of those
     /// that were left, one try more is counted: the process may have died of them.
     ///

@@ -7,6 +7,8 @@ use crate::rebuild::{
     Actor, AttemptId, AttemptState, BuildId, Commit, EventId, ExternalId, IllegalInput, Input, Limits, MessageKey,
     Rebuild, RowChange, RunId,
 };
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
 use std::time::Duration;
 
 /// Between two attempts to store a decision while the storage fails, or others write the same rows.
@@ -202,7 +204,7 @@ impl Client {
         let end = self.inner.clock.elapsed().saturating_add(PATIENCE);
         let (mut unknown, mut unclear) = (false, false);
         loop {
-            let error = match storage.load(scope).await {
+            let error = match self.in_time(storage.load(scope)).await {
                 Ok(loaded) => {
                     let mut rebuild = Rebuild::new(loaded, RunId::NONE);
                     match rebuild.apply(input, &Limits::default()) {
@@ -216,7 +218,8 @@ impl Client {
                     }
                     let commit = rebuild.commit();
                     let concerned = Concerned::by(&commit.changes);
-                    match storage.commit(commit).await {
+                    // A commit that was given up may still be stored.
+                    match self.in_time(storage.commit(commit)).await {
                         Ok(()) => {
                             self.inner.wake.stored(concerned);
                             return Ok(());
@@ -237,6 +240,16 @@ impl Client {
                 return Err(if unclear { error.with_remedy(Remedy::Unclear) } else { error });
             }
             self.sleep(PAUSE).await;
+        }
+    }
+
+    /// Gives a call of the storage up after `PATIENCE`.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let patience = self.sleep(PATIENCE);
+        pin_mut!(call, patience);
+        match select(call, patience).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(Error::new(Remedy::Unclear, PLACE, format!("no answer within {PATIENCE:?}"))),
         }
     }
 }

@@ -2,7 +2,7 @@ use super::{Client, PLACE, RetryPart};
 use crate::artifact::Digest;
 use crate::backend::{Error, Remedy, Result};
 use crate::event::{Event, Message};
-use crate::rebuild::{Commit, EventId, InboxRecord, RowChange};
+use crate::rebuild::{BuildMode, Commit, EventId, InboxRecord, RowChange};
 use crate::time::to_micros;
 
 /// The reason code of an event whose plan has to be confirmed.
@@ -162,10 +162,16 @@ impl Client {
         self.must_have_handler(&event.handler)?;
         let headers = [(Message::CONFIRMS, plan.to_string()), (Message::HANDLER, event.handler)];
         let requester = event.envelope.requester.map(|requester| (Message::REQUESTER, requester));
+        let dry = (event.mode == BuildMode::DryRun).then(|| (Message::DRY_RUN, "true".to_owned()));
         self.send_decision(Message {
             id: Self::confirmation(event.id),
             topic: event.envelope.kind,
-            headers: headers.into_iter().chain(requester).map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: headers
+                .into_iter()
+                .chain(requester)
+                .chain(dry)
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             body: event.envelope.payload.to_string().into_bytes(),
         })
         .await

@@ -83,8 +83,9 @@ impl Subscription {
 
     async fn read(&mut self) -> Result<()> {
         let reads = self.client.reads().await?;
-        self.missed |= self.read < reads.outbox().await?.trimmed();
         let found = reads.notifications(None, self.read, BATCH).await?;
+        // Afterwards: what is removed between the two questions counts as missed.
+        self.missed |= self.read < reads.outbox().await?.trimmed();
         self.read = found.end;
         self.waiting.extend(found.items);
         Ok(())

@@ -72,7 +72,9 @@ impl Client {
             return Ok(None);
         }
         let filter = EventFilter { message_ids: vec![id.to_owned()], ..EventFilter::default() };
-        let events = self.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+        let mut events = self.events(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+        // A bus may have delivered a message of the same id.
+        events.retain(|event| event.source == Self::LOCAL);
         Ok(Some(events).filter(|events| events.iter().all(|event| event.state.is_terminal())))
     }
 

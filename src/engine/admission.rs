@@ -17,17 +17,18 @@
 use super::commit::{Conflicts, Stored};
 use super::core::Core;
 use super::decision::{Answered, Decided};
+use super::group::NotApplied;
 use super::inbox::is_handled;
 use super::outages::STORAGE;
 use super::overtaken::is_overtaken;
 use super::retry::Retry;
-use crate::backend::{Error, EventFilter, Paging, Remedy, Scope};
+use crate::backend::{BuildFilter, Error, EventFilter, Paging, Remedy, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
 use crate::rebuild::{
-    Actor, Admission, BuildId, BuildMode, EventId, InboxRecord, InboxState, Input, Outcome, QueuePositions, Rebuild,
-    RowChange,
+    Actor, Admission, BuildId, BuildMode, BuildState, EventId, InboxRecord, InboxState, Input, Outcome, QueuePositions,
+    Rebuild, RowChange,
 };
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -159,8 +160,14 @@ pub(super) async fn store(
         }
         let by = Actor::Handler((*handler).to_owned());
         let because = format!("{} {}", envelope.kind, envelope.search_key);
-        // An event that has ended already needs no cancelling.
-        let _ = core.apply(Input::Cancel { event: *event, by, because }, None).await;
+        match core.apply(Input::Cancel { event: *event, by, because }, None).await {
+            Err(NotApplied::Refused(error) | NotApplied::Unreadable(error)) => {
+                return Stand::Blocked(Blocked::Storage(error));
+            }
+            Err(NotApplied::Fenced) => return Stand::Ended,
+            // An event that has ended already needs no cancelling.
+            Ok(_) | Err(NotApplied::Illegal(_)) => {}
+        }
     }
     let mut conflicts = Conflicts::default();
     loop {
@@ -382,11 +389,27 @@ fn emitted(core: &Core, record: &InboxRecord, messages: &[(&str, usize, Message)
 /// decision that has builds, nothing is read.
 async fn queues(core: &Core, decisions: &Decisions<'_>) -> Result<QueuePositions, Error> {
     let mut queues = QueuePositions::default();
-    if decisions.events.iter().any(|(.., outcome)| matches!(outcome, Outcome::Build { .. })) {
+    let systems = decisions.events.iter().filter_map(|(.., outcome)| match outcome {
+        Outcome::Build { systems, .. } => Some(systems.values().map(String::as_str)),
+        _ => None,
+    });
+    let systems: BTreeSet<_> = systems.flatten().collect();
+    if !systems.is_empty() {
         let due = core.reads().due(core.run(), core.due_limits(1, 0)).await?;
         due.ready.iter().for_each(|build| queues.waits(&build.key.system, build.priority));
         for (system, priorities) in &due.started {
             priorities.iter().for_each(|priority| queues.started(system, *priority));
+        }
+        // A queue in which nothing is ready or runs is not empty if builds of it are blocked.
+        let idle = systems.into_iter().filter(|system| !queues.is_known(system));
+        let filter = BuildFilter {
+            systems: idle.map(str::to_owned).collect(),
+            states: vec![BuildState::Blocked],
+            ..BuildFilter::default()
+        };
+        if !filter.systems.is_empty() {
+            let blocked = core.reads().builds(filter, Paging::first(Paging::LIMIT_MAX)).await?.items;
+            blocked.iter().for_each(|build| queues.waits(&build.key.system, build.priority));
         }
     }
     Ok(queues)

@@ -24,6 +24,11 @@ impl<K: Ord> Backoffs<K> {
         self.0.get(key).is_none_or(|(_, until)| *until <= now)
     }
 
+    /// Returns when this may be tried again; zero if it has not failed.
+    pub(super) fn until(&self, key: &K) -> Duration {
+        self.0.get(key).map_or(Duration::ZERO, |(_, until)| *until)
+    }
+
     /// Records a failure, and begins the pause that belongs to it.
     pub(super) fn failed(&mut self, key: K, now: Duration, limits: &Limits) {
         let (failures, until) = self.0.entry(key).or_default();

@@ -78,6 +78,8 @@ pub(super) struct Core {
     followed: Mutex<Followed>,
     /// What is logged only once, by its text: unreadable rows, missing build systems; at most
     /// `REPORTED_MAX`.
+    /// Attempts whose submission is under way in this process, until its answer is stored.
+    submitting: Mutex<BTreeSet<AttemptId>>,
     reported: Mutex<BTreeSet<String>>,
     /// The outages that last.
     outages: Mutex<Outages>,
@@ -131,6 +133,21 @@ const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Counts the failures in a row of a loop that repeats one thing.
 #[derive(Debug, Default)]
 pub(super) struct Failures(u32);
+
+impl Failures {
+    /// Returns how many there were.
+    pub(super) fn count(&self) -> u32 {
+        self.0
+    }
+
+    /// Counts one more, and returns the pause after it: the first one, doubled with each failure in
+    /// a row, up to `OUTAGE_PAUSE_MAX`.
+    pub(super) fn pause(&mut self, first: Duration) -> Duration {
+        let pause = first.saturating_mul(1 << self.0.min(10));
+        self.0 = self.0.saturating_add(1);
+        pause.min(OUTAGE_PAUSE_MAX)
+    }
+}
 
 /// Holds what the builder hands over to `Core::new`.
 pub(super) struct Parts {
@@ -273,6 +290,7 @@ impl Core {
             wake,
             held: Mutex::default(),
             followed: Mutex::default(),
+            submitting: Mutex::default(),
             reported: Mutex::default(),
             outages: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -437,6 +455,11 @@ impl Core {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the attempts whose submission is under way. The guard is never held over an `await`.
+    pub(super) fn submitting(&self) -> MutexGuard<'_, BTreeSet<AttemptId>> {
+        self.submitting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns when a further row becomes due, by `elapsed`.
     pub(super) fn due_next(&self, due: &Due) -> Option<Duration> {
         due.next.map(|next| self.elapsed().saturating_add(since(next, due.now)))
@@ -514,9 +537,7 @@ impl Core {
         error: &Error,
     ) {
         self.fails(stage, backend, error);
-        let pause = self.options.backend_pause.saturating_mul(1 << failures.0.min(10));
-        failures.0 += 1;
-        self.sleep(pause.min(OUTAGE_PAUSE_MAX)).await;
+        self.sleep(failures.pause(self.options.backend_pause)).await;
     }
 
     /// Logs that a backend failed, if an outage begins with that, and sleeps for

@@ -152,7 +152,7 @@ const GENERATIONS_MAX: u32 = 10;
 
 /// Number of latest builds of one artifact among which its latest content is searched; builds of
 /// another mode are skipped.
-const LATEST_MAX: u32 = 20;
+pub(super) const LATEST_MAX: u32 = 20;
 
 impl Decider {
     /// Returns the mode of the engine, which is part of each build key, but for those of single dry

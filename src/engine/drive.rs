@@ -242,7 +242,8 @@ async fn startable(core: &Core, state: &mut State) -> Result<(Vec<BuildRecord>, 
     loop {
         let mut due = core.reads().due(core.run(), core.due_limits(ready, 0)).await?;
         core.report(&due.unreadable);
-        let complete = due.ready.len() < ready as usize || ready == READY_MAX;
+        // Rows that cannot be read are left out, and may be all that was read.
+        let complete = due.ready.len() + due.unreadable.len() < ready as usize || ready == READY_MAX;
         let paused = if due.ready.is_empty() { BTreeSet::new() } else { paused(core.storage.documents()).await? };
         due.ready.retain(|build| !paused.contains(&build.key.system));
         let free = |name: &str| {
@@ -401,6 +402,7 @@ async fn open(core: &Core, key: &BuildKey) -> Result<Option<SessionId>, Error> {
 async fn submit(core: &Core, intended: Intended) -> Step {
     let Intended { build, attempt, no_session } = intended;
     let id = attempt.id.clone();
+    let _under_way = UnderWay::new(core, &id);
     let (answer, reached) = match no_session {
         // Without a session nothing can have been submitted, whatever the error is.
         Some(error) => {
@@ -427,6 +429,22 @@ async fn submit(core: &Core, intended: Intended) -> Step {
         let _ = core.apply(Input::Refused { attempt: attempt.id, failure }, Some(build.id)).await;
     }
     Step::Ended(Ended { build: build.id, system: build.key.system, reached })
+}
+
+/// Lets `watch` know that an attempt is being submitted, as long as it is there.
+struct UnderWay<'a>(&'a Core, AttemptId);
+
+impl<'a> UnderWay<'a> {
+    fn new(core: &'a Core, attempt: &AttemptId) -> Self {
+        core.submitting().insert(attempt.clone());
+        Self(core, attempt.clone())
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.submitting().remove(&self.1);
+    }
 }
 
 /// Submits the request within the time limit, and returns the answer as an input. To a system that

@@ -14,9 +14,11 @@
 //! # What happens when something fails
 //!
 //! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
-//! * The storage refuses the group, a row of it cannot be read, or it conflicts or its outcome is
-//!   unknown again and again: it is divided, and each half is decided alone. So an odd input holds
-//!   up its group for a few more transactions, and never decides about the others.
+//! * The storage refuses the group, a row of it cannot be read, or it conflicts, fails or has an
+//!   unknown outcome again and again: it is divided, and each half is decided alone. So an odd input
+//!   holds up its group for a few more transactions, and never decides about the others.
+//! * An input that is alone fails on: it is tried again with growing pauses, and does not count as a
+//!   group under way.
 //! * The start of a build conflicts for seconds: its reporter is told, and starts others first.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
@@ -37,6 +39,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, join, select};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -57,8 +60,9 @@ const CONFLICTS_MAX: u32 = 3;
 /// is told. It holds the place of another build of its system for as long.
 const STARTS_MAX: u32 = 14;
 
-/// So many outcomes in a row may be unknown before a group is divided.
-const UNKNOWN_MAX: u32 = 3;
+/// So often in a row a group may fail to be loaded, or have an unknown outcome, before it is
+/// divided.
+const FAILURES_MAX: u32 = 3;
 
 /// Says why an input has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,11 +120,19 @@ impl Member {
 pub(super) struct Group {
     waiting: Mutex<VecDeque<Member>>,
     joined: Notify,
+    /// Number of inputs that are tried again, each alone.
+    repeated: AtomicUsize,
 }
 
 impl Group {
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Member>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an input that is tried again as long as the guard is there.
+    fn repeats(&self) -> Repeats<'_> {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+        Repeats(self)
     }
 
     /// Takes the oldest inputs. Those of a run that is over have no reporter any more, and go.
@@ -132,13 +144,23 @@ impl Group {
     }
 }
 
+/// Counts an input that is tried again.
+struct Repeats<'a>(&'a Group);
+
+impl Drop for Repeats<'_> {
+    fn drop(&mut self) {
+        self.0.repeated.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Decides on what is reported. Never returns: it ends with the other stages.
 pub(super) async fn run(core: &Core) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     let mut patience = Duration::ZERO;
     loop {
         let now = core.elapsed();
-        if under_way.is_empty() || (now >= patience && under_way.len() < GROUPS_MAX) {
+        let groups = under_way.len().saturating_sub(core.group.repeated.load(Ordering::Relaxed));
+        if under_way.is_empty() || (now >= patience && groups < GROUPS_MAX) {
             let members = core.group.take();
             if !members.is_empty() {
                 patience = now.saturating_add(PATIENCE);
@@ -177,8 +199,15 @@ impl Core {
 /// Decides on the members of a group and answers each.
 fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
     async move {
-        let (mut conflicts, mut failures, mut unknown) = (Conflicts::default(), Failures::default(), 0);
+        let (mut conflicts, mut failures) = (Conflicts::default(), Failures::default());
+        let mut repeats = None;
         loop {
+            if failures.count() >= FAILURES_MAX {
+                if members.len() > 1 {
+                    return divide(core, members).await;
+                }
+                repeats.get_or_insert_with(|| core.group.repeats());
+            }
             let loaded = match core.storage.load(&scope_of(&members)).await {
                 Ok(loaded) => {
                     core.works("load", STORAGE);
@@ -219,10 +248,7 @@ fn decide(core: &Core, mut members: Vec<Member>) -> BoxFuture<'_, ()> {
                     // An input that did not fit has not made itself stale.
                     let tried = members.iter_mut().zip(&answers).filter(|(_, answer)| answer.is_ok());
                     tried.for_each(|(member, _)| member.unknown = true);
-                    unknown += 1;
-                    if unknown >= UNKNOWN_MAX && members.len() > 1 {
-                        return divide(core, members).await;
-                    }
+                    core.sleep(failures.pause(core.options.backend_pause)).await;
                     continue;
                 }
                 Stored::Refused(_) if members.len() > 1 => return divide(core, members).await,

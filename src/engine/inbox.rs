@@ -26,12 +26,15 @@ pub(super) async fn wait(core: &Core, record: InboxRecord, reason: Reason) {
     postpone(core, InboxRecord { waits, ..record }, core.limits.backoff(waits), reason).await;
 }
 
+/// The text of a reason whose own text the storage refuses.
+const UNSTORABLE: &str = "the storage refuses the text of the reason; it is in the log";
+
 /// Stores the end of a message, or that it was given back, and logs a dead letter.
 ///
 /// Repeats the commit until it is stored, or until the message is no longer claimed by this run. If
-/// the storage refuses the change, the row stays claimed; the next claim of this run returns it
-/// again.
-pub(super) async fn finish(core: &Core, record: InboxRecord) {
+/// the storage refuses the change, it is stored without the text of its reason; if it refuses that
+/// too, the row stays claimed, and the next claim of this run returns it again.
+pub(super) async fn finish(core: &Core, mut record: InboxRecord) {
     if let Some(reason) = record.reason.as_ref().filter(|_| record.state == InboxState::Dead) {
         tracing::warn!(message.source = record.source, message.id = record.message_id, %reason, "a message is a dead letter");
     }
@@ -39,6 +42,10 @@ pub(super) async fn finish(core: &Core, record: InboxRecord) {
     loop {
         match core.store(Commit::by(core.run(), vec![RowChange::Inbox(record.clone())])).await {
             Stored::Yes | Stored::Fenced => return,
+            Stored::Refused(error) if record.reason.as_ref().is_some_and(|reason| reason.text != UNSTORABLE) => {
+                tracing::error!(message.id = record.message_id, %error, "the storage refuses a reason");
+                record.reason = record.reason.map(|reason| Reason::new(reason.code, UNSTORABLE));
+            }
             // It is claimed again at once, and would be handled again at once.
             Stored::Refused(error) => return core.pause("message", STORAGE, &error).await,
             Stored::Conflict | Stored::Unknown if is_handled(core, &record).await => return,

@@ -46,7 +46,7 @@ use crate::backend::{Claim, Remedy};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
-use crate::rebuild::InboxRecord;
+use crate::rebuild::{InboxRecord, InboxState};
 use crate::time::later;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -69,14 +69,15 @@ const LATE: &str = "handler_timed_out";
 
 /// Claims messages and handles them until the stop was requested and all of them have ended.
 ///
-/// After the start of a run, a message that a dead run has left may be the one that killed the
-/// process. These come first, and are handled one at a time. Otherwise a crash would count a try
-/// for each message that happened to be handled at that moment:
+/// A message that a dead run has left may be the one that killed the process. These are handled one
+/// at a time, and nothing else beside them. Otherwise a crash would count a try for each message
+/// that happened to be handled at that moment:
 ///
 /// ```text
-/// claim: A (left, 1 try)    handled alone
-/// claim: B (left, 1 try)    handled alone; if B kills the process, only B has one try more
-/// claim: C (new, 0 tries)   from here on up to 8 at a time
+/// claim: A (left, 1 try)           handled alone
+/// claim: B (left, 1 try)           handled alone; if B kills the process, only B has one try more
+/// claim: C (new, 0 tries)          from here on up to 8 at a time
+/// claim: D (new), E, F (left)      E and F are given back until C and D have ended
 /// ```
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
@@ -104,12 +105,16 @@ pub(super) async fn run(core: &Core) {
                     if claimed.iter().any(|record| is_early(core, record)) && !lease::renew(core).await {
                         return core.lose();
                     }
-                    let left = claimed.iter().any(|record| record.tries > 0);
-                    alone = alone.filter(|_| left).map(|_| core.elapsed().saturating_add(ALONE_MAX));
+                    let (was_alone, left) = (alone.is_some(), claimed.iter().any(was_left));
+                    alone = left.then(|| core.elapsed().saturating_add(ALONE_MAX));
                     holding.extend(claimed.iter().map(InboxRecord::key));
                     under_way.extend(claimed.into_iter().map(|record| {
                         let key = record.key();
-                        handle(core, record).map(|()| key)
+                        // Its turn comes when nothing else is handled.
+                        let comes_again = !was_alone && was_left(&record);
+                        let handled =
+                            if comes_again { again(core, record).boxed() } else { handle(core, record).boxed() };
+                        handled.map(|()| key)
                     }));
                 }
                 Err(error) if error.remedy == Remedy::Fenced => core.lose(),
@@ -120,6 +125,16 @@ pub(super) async fn run(core: &Core) {
             holding.remove(&handled);
         }
     }
+}
+
+/// Returns whether a process may have died of this message. One that is late has killed nobody.
+fn was_left(record: &InboxRecord) -> bool {
+    record.tries > 0 && record.reason.as_ref().is_none_or(|reason| reason.code != LATE)
+}
+
+/// Gives a message back, to be claimed again at once.
+async fn again(core: &Core, record: InboxRecord) {
+    finish(core, InboxRecord { state: InboxState::New, ..record }).await;
 }
 
 /// Returns whether the storage hands over a message more than a second before its time. Its clock

@@ -24,7 +24,7 @@
 use super::core::Core;
 use crate::backend::{Error, EventFilter, Paging};
 use crate::plan::Plan;
-use crate::rebuild::{BuildMode, InboxRecord};
+use crate::rebuild::{BuildMode, EventState, InboxRecord};
 use crate::time::Timestamp;
 
 /// Largest number of events that are looked at. If there are more since the handler was asked, it
@@ -42,7 +42,10 @@ pub(super) async fn is_overtaken(
     if plans.is_empty() {
         return Ok(false);
     }
-    let newest = core.reads().events(EventFilter::default(), Paging::first(RECENT_MAX)).await?.items;
+    // Those that build nothing do not matter.
+    let states = vec![EventState::Building, EventState::Complete, EventState::Canceled];
+    let filter = EventFilter { states, ..EventFilter::default() };
+    let newest = core.reads().events(filter, Paging::first(RECENT_MAX)).await?.items;
     let all_are_recent = newest.len() == RECENT_MAX as usize && newest.iter().all(|event| event.created_at >= began);
     if all_are_recent {
         return Ok(true);

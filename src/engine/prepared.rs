@@ -9,7 +9,8 @@
 //!   prepared anew by a build of its own, or by a newer one that exists already, and the build
 //!   waits for it.
 //! * A composer or the storage does not answer: `Input::Postponed` is stored, and the check is
-//!   repeated after `ASKED_AGAIN`, without a limit.
+//!   repeated after a tenth of the age of the build, but not sooner than after `ASKED_AGAIN` and not
+//!   later than after `Limits::backoff_max`, without a limit.
 //! * The process dies: nothing was submitted; the next run asks again. Reserved ids that were not
 //!   used are gaps.
 
@@ -18,9 +19,10 @@ use super::core::Core;
 use crate::backend::{Error, Scope};
 use crate::graph::EdgeKind;
 use crate::rebuild::{BuildId, BuildRecord, Input, Observed};
+use crate::time::since;
 use std::time::Duration;
 
-/// How long a build waits if it cannot be known whether its repositories are still there.
+/// How long a build waits at least if it cannot be known whether its repositories are still there.
 pub(super) const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Returns whether the build can go on. If not, what it waits for has been stored, unless the build
@@ -34,7 +36,9 @@ pub(super) async fn is_there(core: &Core, build: &BuildRecord) -> bool {
         Ok(Some(loss)) => loss,
         Err(error) => {
             let text = format!("it is not known whether what was prepared for it is still there: {error}");
-            Input::Postponed { build: build.id, text, after: ASKED_AGAIN }
+            let age = since(core.storage_now(), build.created_at);
+            let after = (age / 10).clamp(ASKED_AGAIN, core.limits.backoff_max.max(ASKED_AGAIN));
+            Input::Postponed { build: build.id, text, after }
         }
     };
     // Too late only if it was cancelled meanwhile.

@@ -286,13 +286,14 @@ impl Place<'_> {
     }
 
     /// Finds out whether it is the bus that fails or what it was to publish: hands one of the later
-    /// notifications to it, each time another one, which is published again in its turn. Those of
-    /// the same row are left out, so that its versions stay in order.
+    /// notifications to it, each time another one, which is published again in its turn. It is the
+    /// first of its row, so that the versions of a row stay in order.
     async fn probe(&self, bus: Option<&dyn Bus>, tries: u32, failed: &Notification, later: &[(i64, Notification)]) {
         if tries < TRIES_MIN {
             return;
         }
-        let others: Vec<_> = later.iter().filter(|(_, other)| other.of != failed.of).collect();
+        let mut rows = BTreeSet::from([&failed.of]);
+        let others: Vec<_> = later.iter().filter(|(_, other)| rows.insert(&other.of)).collect();
         if let Some(&(at, other)) = others.get(tries as usize % others.len().max(1))
             && self.send(bus, *at, other).await.is_ok()
         {

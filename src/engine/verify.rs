@@ -4,7 +4,8 @@
 //! The stage reads builds in the state `Verifying`, whichever run has submitted them. It is woken
 //! when a build enters this state, by the end of a back-off, and by a tick. At most `VERIFIED_MAX`
 //! results of each build system are verified at the same time, out of the oldest `LOOKED_AT_MAX`
-//! builds in this state.
+//! builds in this state. What has not failed yet comes first, then what has waited longest, so that
+//! results about which a verifier hangs keep no others waiting.
 //!
 //! Replicas share the work: the run that publishes about a build also verifies its result. Another
 //! run does so when the result has waited for `Limits::backoff_max`, because the first one may have
@@ -55,12 +56,16 @@ pub(super) async fn run(core: &Core) {
                     let (now, mine) = (core.elapsed(), core.partitions());
                     let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
                     backoffs.keep(|id| there.contains(id), now);
-                    for build in builds {
+                    for build in &builds {
                         if partitions.is_some_and(|count| mine.contains(&partition(&RowKey::Build(build.id), count))) {
                             backoffs.begin(&build.id);
                         } else {
                             backoffs.postpone(build.id, now.saturating_add(core.limits.backoff_max));
                         }
+                    }
+                    let mut builds = builds;
+                    builds.sort_by_key(|build| backoffs.until(&build.id));
+                    for build in builds {
                         let of_system = busy.values().filter(|system| **system == build.key.system).count();
                         let may = !busy.contains_key(&build.id) && backoffs.is_due(&build.id, now);
                         if may && of_system < VERIFIED_MAX {

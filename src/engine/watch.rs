@@ -33,7 +33,7 @@ use crate::rebuild::{
 };
 use crate::time::Timestamp;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -61,9 +61,25 @@ const LEFT_AFTER: u32 = 2;
 /// The attempts of a call, and what became of it.
 type Asked = Vec<(AttemptId, Outcome)>;
 
+/// A call, with further ones that follow from its answer.
+type Call<'a> = BoxFuture<'a, Answered<'a>>;
+
+/// What became of a call.
+struct Answered<'a> {
+    asked: Asked,
+    /// Ends that are to be stored, each on its own: one that cannot be stored holds up no other.
+    ends: Vec<Call<'a>>,
+}
+
+impl From<Asked> for Answered<'_> {
+    fn from(asked: Asked) -> Self {
+        Self { asked, ends: Vec::new() }
+    }
+}
+
 /// Polls and looks up until the stop was requested and all calls have ended.
 pub(super) async fn run(core: &Core) {
-    let mut under_way: FuturesUnordered<BoxFuture<'_, Asked>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
     let mut busy: BTreeSet<AttemptId> = BTreeSet::new();
     let mut follow = Follow::default();
     let mut pace = Pace::new();
@@ -93,9 +109,12 @@ pub(super) async fn run(core: &Core) {
             }
         }
         let asked = progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await;
-        for (id, outcome) in asked.unwrap_or_default() {
-            busy.remove(&id);
-            follow.asked(id, outcome, core);
+        if let Some(Answered { asked, ends }) = asked {
+            for (id, outcome) in asked {
+                busy.remove(&id);
+                follow.asked(id, outcome, core);
+            }
+            under_way.extend(ends);
         }
         pace.hurry();
     }
@@ -108,6 +127,8 @@ struct Follow {
     polling: Polling,
     /// The lookups that this run has begun.
     lookups: BTreeMap<AttemptId, LookUp>,
+    /// What is to be stopped, and was asked to.
+    stopped: BTreeSet<AttemptId>,
 }
 
 /// Holds how far a lookup is.
@@ -126,6 +147,7 @@ impl Follow {
     /// ones, and are kept.
     fn keep(&mut self, due: &BTreeSet<AttemptId>, now: Duration) {
         self.polling.keep(due);
+        self.stopped.retain(|id| due.contains(id));
         self.lookups.retain(|id, lookup| lookup.next > now || due.contains(id));
     }
 
@@ -222,7 +244,7 @@ fn work<'a>(
     at: Timestamp,
     follow: &mut Follow,
     busy: &mut BTreeSet<AttemptId>,
-) -> Vec<BoxFuture<'a, Asked>> {
+) -> Vec<Call<'a>> {
     let now = core.elapsed();
     let steady = core.steady_now().map_or(at, |steady| at.min(steady));
     let mut calls = Vec::new();
@@ -243,13 +265,20 @@ fn work<'a>(
             Some(Effect::LookUp) => {
                 let Some(visit) = follow.visit(&id, now) else { continue };
                 busy.insert(id);
-                calls.push(look_up(core, system, attempt, build, visit).boxed());
+                calls.push(look_up(core, system, attempt, build, visit).map(Answered::from).boxed());
             }
             Some(Effect::StopOverdue) if build.state == BuildState::Building => {
                 busy.insert(id.clone());
-                calls.push(give_up(core, id, build_id).boxed());
+                calls.push(give_up(core, id, build_id).map(Answered::from).boxed());
             }
-            Some(effect @ (Effect::Poll | Effect::Stop | Effect::StopOverdue)) if follow.polling.is_due(&id, now) => {
+            Some(effect @ (Effect::Poll | Effect::Stop | Effect::StopOverdue)) => {
+                // The first request to stop does not wait for the next poll.
+                if effect != Effect::Poll && follow.stopped.insert(id.clone()) {
+                    follow.polling.hasten(&id);
+                }
+                if !follow.polling.is_due(&id, now) {
+                    continue;
+                }
                 follow.polling.asked(&id, now, core.capabilities(&build.key).poll);
                 if let Some(external) = attempt.external {
                     busy.insert(id.clone());
@@ -286,13 +315,12 @@ struct Poll {
     verify: bool,
 }
 
-/// Polls attempts of one system with one call, and stores the ends that it reports.
+/// Polls attempts of one system with one call, and returns the ends that it reports, to be stored.
 ///
 /// First requests the end of those that are to stop, at most `CALLS_MAX` at the same time. A
 /// failed request is logged and repeated at the next poll: only the status ends an attempt. An
-/// attempt that is missing in the answer, or runs, is unchanged. Returns all ids, which are then no
-/// longer busy.
-async fn poll(core: &Core, name: String, system: &dyn BuildSystem, polls: Vec<Poll>) -> Asked {
+/// attempt that is missing in the answer, or runs, is unchanged, and no longer busy.
+async fn poll<'a>(core: &'a Core, name: String, system: &'a dyn BuildSystem, polls: Vec<Poll>) -> Answered<'a> {
     let request = |poll: &Poll| {
         let (id, external) = (poll.id.clone(), poll.external.clone());
         async move {
@@ -303,24 +331,32 @@ async fn poll(core: &Core, name: String, system: &dyn BuildSystem, polls: Vec<Po
     };
     let stops: Vec<_> = polls.iter().filter(|poll| poll.stop).map(request).collect();
     futures_util::stream::iter(stops).buffer_unordered(CALLS_MAX).collect::<()>().await;
-    let odd = match states(core, system, &polls).await {
-        Ok((found, odd)) => {
+    let (found, odd) = match states(core, system, &polls).await {
+        Ok(answer) => {
             core.works("watch", &name);
-            let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
-            let ends = polls.iter().filter_map(|poll| {
-                let observed = found.remove(&poll.external).filter(|observed| *observed != Observed::Running)?;
-                Some(observe(core, poll, observed))
-            });
-            join_all(ends.collect::<Vec<_>>()).await;
-            odd
+            answer
         }
         Err(error) => {
             core.pause("watch", &name, &error).await;
-            polls.iter().map(|poll| poll.external.clone()).collect()
+            (Vec::new(), polls.iter().map(|poll| poll.external.clone()).collect())
         }
     };
-    let outcome = |poll: &Poll| if odd.contains(&poll.external) { Outcome::Unanswered } else { Outcome::Answered };
-    polls.into_iter().map(|poll| (poll.id.clone(), outcome(&poll))).collect()
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
+    let mut answered = Answered::from(Vec::new());
+    for poll in polls {
+        match found.remove(&poll.external).filter(|observed| *observed != Observed::Running) {
+            Some(observed) => answered.ends.push(end(core, poll, observed).map(Answered::from).boxed()),
+            None if odd.contains(&poll.external) => answered.asked.push((poll.id, Outcome::Unanswered)),
+            None => answered.asked.push((poll.id, Outcome::Answered)),
+        }
+    }
+    answered
+}
+
+/// Stores the end of an attempt, which is busy until then.
+async fn end(core: &Core, poll: Poll, observed: Observed) -> Asked {
+    observe(core, &poll, observed).await;
+    vec![(poll.id, Outcome::Answered)]
 }
 
 /// Stores the end of an attempt. What the storage refuses to store becomes a failure with this
@@ -411,7 +447,8 @@ fn report_elsewhere(core: &Core, attempt: &AttemptRecord) {
 /// more: what was stored afterwards is lost, as after the loss of a database.
 fn is_left(core: &Core, attempt: &AttemptRecord, now: Duration) -> bool {
     let long = core.options.call_timeout.saturating_mul(LEFT_AFTER);
-    attempt.state == AttemptState::Intent && core.followed().time(&attempt.id, now) > long
+    let is_late = attempt.state == AttemptState::Intent && core.followed().time(&attempt.id, now) > long;
+    is_late && !core.submitting().contains(&attempt.id)
 }
 
 /// Finds out what became of a submission without a clear answer, in two visits.
@@ -472,6 +509,7 @@ async fn look_up(
             }
         }
     };
+    let is_answer = matches!(input, Input::LookedUp { .. });
     let adopted = match &input {
         Input::LookedUp { external, .. } => external.clone(),
         _ => None,
@@ -479,6 +517,11 @@ async fn look_up(
     match core.apply(input, Some(build.id)).await {
         Ok(_) => stop(core, system, &id, others).await,
         Err(NotApplied::Unreadable(_)) => return vec![(id, Outcome::Failed)],
+        // Why there is no answer cannot be stored, which says nothing about the attempt.
+        Err(NotApplied::Refused(error)) if !is_answer => {
+            tracing::error!(attempt.id = %id, %error, "how far a lookup is cannot be stored");
+            return vec![(id, Outcome::Failed)];
+        }
         Err(NotApplied::Refused(error)) => {
             tracing::error!(attempt.id = %id, %error, "what a lookup found cannot be stored");
             let failure = Failure::new(FailureClass::Permanent, error.to_string());
@@ -543,13 +586,23 @@ fn choose(mut found: Vec<Found>) -> (Option<ExternalId>, Vec<ExternalId>) {
     (found.next(), found.collect())
 }
 
+/// So often is asked to stop a second job.
+const STOPS_MAX: u32 = 5;
+
 /// Requests the end of jobs that have the marker of an attempt which has another job. A request
-/// that fails is logged and not repeated.
+/// that fails is repeated, with growing pauses, and given up after `STOPS_MAX` of them.
 async fn stop(core: &Core, system: &dyn BuildSystem, attempt: &AttemptId, others: Vec<ExternalId>) {
     for external in others {
         tracing::error!(attempt.id = %attempt, %external, "duplicate_submit: stopping a second task");
-        if let Err(error) = core.answer(|| format!("{external}: cancel"), system.cancel(&external)).await {
-            tracing::error!(attempt.id = %attempt, %external, %error, "could not stop it");
+        for failures in 1..=STOPS_MAX {
+            let Err(error) = core.answer(|| format!("{external}: cancel"), system.cancel(&external)).await else {
+                break;
+            };
+            if failures == STOPS_MAX {
+                tracing::error!(attempt.id = %attempt, %external, %error, "could not stop it");
+                break;
+            }
+            core.sleep(core.limits.backoff(failures)).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::rebuild::{
     AttemptRecord, BuildId, BuildMode, BuildRecord, Commit, EventId, EventRecord, InboxRecord, InboxState,
     Neighbourhood, RowKey, RunId, Transition,
 };
-use crate::store::{LEASE_TTL, fenced, has_come, load, overview, share};
+use crate::store::{LEASE_TTL, due_since, fenced, has_come, load, overview, share};
 use crate::time::{Timestamp, later};
 use async_trait::async_trait;
 use std::cmp::Reverse;
@@ -277,10 +277,13 @@ fn claim(tables: &mut Tables, wanted: &Claim, at: Timestamp) -> Result<Vec<Inbox
     }
     let is_free = |row: &InboxRecord| row.run == run || !tables.leases.contains_key(&row.run);
     let free = |number: &u64| tables.inbox.get(number).filter(|row| !holding.contains(&row.key()));
-    let new = in_state(tables, InboxState::New)
-        .filter(|number| free(number).is_some_and(|row| has_come(row.not_before, at, pause_max)));
+    let new = || in_state(tables, InboxState::New).filter_map(|number| Some((number, free(&number)?)));
+    let given_back = new().filter(|(_, row)| row.not_before.is_some() && has_come(row.not_before, at, pause_max));
+    let mut new: Vec<_> = new().filter(|(_, row)| row.not_before.is_none()).take(count(limit)).collect();
+    new.extend(given_back);
+    new.sort_by_key(|(number, row)| (due_since(row), *number));
     let left = in_state(tables, InboxState::Claimed).filter(|number| free(number).is_some_and(is_free));
-    let numbers: Vec<_> = left.chain(new).take(count(limit)).collect();
+    let numbers: Vec<_> = left.chain(new.iter().map(|(number, _)| *number)).take(count(limit)).collect();
     let mut claimed = Vec::with_capacity(numbers.len());
     for number in numbers {
         let Some(mut row) = tables.inbox.get(&number).cloned() else { continue };

@@ -422,8 +422,9 @@ impl<'a> Admitting<'a> {
             if !waits.is_empty() {
                 return Err(self.cycles());
             }
-            // Without loaded builds the event waits for nothing but its own builds.
-            return Ok(if self.rebuild.loaded.builds.is_empty() {
+            // Without builds that were there before, the event waits for nothing but its own.
+            let first = self.rebuild.now.builds.keys().next();
+            return Ok(if first.is_none_or(|first| *first >= self.admission.first_build) {
                 self.begin_to_fail()
             } else {
                 Stage::Parents { after: None, parents: BTreeMap::new() }

@@ -66,6 +66,9 @@ pub enum IllegalInput {
     },
 }
 
+/// The reason code of a build that was cancelled too late: its output counts.
+const CANCELED_AFTER_END: &str = "canceled_after_end";
+
 impl Rebuild {
     /// Applies an input: the only way in which builds, attempts and events change state after they
     /// were planned.
@@ -82,7 +85,7 @@ impl Rebuild {
         match input {
             Input::Reuse { build } => self.reuse(*build),
             Input::Start { build, attempt, session } => self.start(*build, attempt, session.as_ref(), limits),
-            Input::Lost { build, repositories, unused } => self.lost(*build, repositories, *unused),
+            Input::Lost { build, repositories, unused } => self.lost(*build, repositories, *unused, limits),
             Input::Postponed { build, text, after } => self.postponed(*build, text, *after),
             Input::Accepted { attempt, external } => {
                 self.expect(attempt, &[AttemptState::Intent], "an acceptance")?;
@@ -234,6 +237,10 @@ impl Rebuild {
         // Only the latest output counts: an older one with the same inputs is no longer what people
         // use.
         let latest = earlier.find(|other| other.id != build.id && other.key == build.key && other.output.is_some())?;
+        // A result that nobody has looked at is there, but does not count.
+        if !latest.state.is_success() && latest.reason.code != CANCELED_AFTER_END {
+            return None;
+        }
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
     }
 
@@ -371,9 +378,12 @@ impl Rebuild {
     fn succeeded(&mut self, id: BuildId, output: &Output, verify: bool) {
         let Some(build) = self.now.builds.get_mut(&id) else { return };
         build.output = Some(output.clone());
-        if build.cancel_at.is_some() {
+        if build.cancel_at.is_some() && verify {
+            let text = "it was cancelled, but had ended before that took effect; its result was not checked";
+            self.end(id, BuildState::Canceled, Reason::new("canceled", text));
+        } else if build.cancel_at.is_some() {
             let text = "it was cancelled, but had ended before that took effect; its output is kept";
-            self.end(id, BuildState::Canceled, Reason::new("canceled_after_end", text));
+            self.end(id, BuildState::Canceled, Reason::new(CANCELED_AFTER_END, text));
         } else if verify {
             self.set_build(
                 id,

@@ -310,8 +310,8 @@ pub struct BuildRecord {
     /// Real tries so far; a submission that never reached the build system is none.
     pub tries: u32,
     /// Submissions of the present try that led to nothing, through no fault of the build: refused,
-    /// found not to have arrived, or interrupted. Requests that were certainly not sent do not
-    /// count. 0 again when the next try begins.
+    /// found not to have arrived, or interrupted; and repositories that were gone right before it.
+    /// Requests that were certainly not sent do not count. 0 again when the next try begins.
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,

@@ -33,6 +33,7 @@
 //! gets a new version.
 
 use super::apply::IllegalInput;
+use super::limits::Limits;
 use super::neighbourhood::Rebuild;
 use super::record::{BuildId, BuildRecord, BuildSlot, Cause, Dependency, DependencyKind};
 use super::state::BuildState;
@@ -48,10 +49,33 @@ impl Rebuild {
     /// `unused` is the first of as many unused build numbers as there are repositories; the number
     /// at the position of a repository is used only if a build is created for it.
     ///
+    /// What is gone whenever it is to be used is prepared again after growing pauses. After
+    /// `Limits::resubmits_max` times the build fails.
+    ///
     /// # Errors
     /// `IllegalInput` if the build is not ready.
-    pub(super) fn lost(&mut self, id: BuildId, repositories: &[BuildId], unused: BuildId) -> Result<(), IllegalInput> {
+    pub(super) fn lost(
+        &mut self,
+        id: BuildId,
+        repositories: &[BuildId],
+        unused: BuildId,
+        limits: &Limits,
+    ) -> Result<(), IllegalInput> {
         self.expect_build(id, BuildState::Ready, "the loss of what was prepared for it")?;
+        let mut pause = Duration::ZERO;
+        if repositories.iter().any(|repository| self.newer_than(*repository).is_none()) {
+            let Some(build) = self.now.builds.get_mut(&id) else { return Ok(()) };
+            if build.resubmits > 0 {
+                pause = limits.backoff(build.resubmits);
+            }
+            build.resubmits = build.resubmits.saturating_add(1);
+            if build.resubmits > limits.resubmits_max {
+                let text =
+                    format!("what was prepared for it was gone {} times before it was submitted", build.resubmits);
+                self.fail(id, Reason::new("failed", text));
+                return Ok(());
+            }
+        }
         for (repository, unused) in repositories.iter().copied().zip(unused.0..) {
             match self.newer_than(repository) {
                 Some(newer) => {
@@ -61,7 +85,7 @@ impl Rebuild {
                     self.rely_on(newer);
                     self.now.dependencies.insert((newer, id), edge);
                 }
-                None => self.wait_for_renewal(repository, BuildId(unused), id, "is no longer there"),
+                None => self.wait_for_renewal(repository, BuildId(unused), id, pause, "is no longer there"),
             }
         }
         Ok(())
@@ -90,14 +114,21 @@ impl Rebuild {
         prepared.next().map(|build| build.id)
     }
 
-    /// Makes the child wait until this repository has been prepared again. `why` completes the
-    /// sentence "what build N prepared …" in reasons. A child that has ended is left alone. If the
+    /// Makes the child wait until this repository has been prepared again, after a pause. `why`
+    /// completes the sentence "what build N prepared …" in reasons. A child that has ended is left alone. If the
     /// renewal itself waits for the child, the child fails.
-    pub(super) fn wait_for_renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, why: &str) {
+    pub(super) fn wait_for_renewal(
+        &mut self,
+        repository: BuildId,
+        unused: BuildId,
+        child: BuildId,
+        pause: Duration,
+        why: &str,
+    ) {
         if self.now.builds.get(&child).is_none_or(|child| child.state.is_terminal()) {
             return;
         }
-        let renewed = self.renewal(repository, unused, child, why);
+        let renewed = self.renewal(repository, unused, child, pause, why);
         if self.waits_for(renewed, child) {
             // The dependencies have turned round since this build was planned.
             let text = format!(
@@ -130,7 +161,7 @@ impl Rebuild {
     /// A new build copies the latest row of the key, and not that of the repository which was lost:
     /// the parameters may have changed since. It has the priority of the child, counts its tries
     /// from 0, and uses no caches. If the repository is not loaded, its own number is returned.
-    fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, why: &str) -> BuildId {
+    fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, pause: Duration, why: &str) -> BuildId {
         let Some(key) = self.now.builds.get(&repository).map(|build| build.key.clone()) else { return repository };
         if let Some(open) = self.waiting_or_running(&key, BuildSlot::Current) {
             return open;
@@ -154,7 +185,7 @@ impl Rebuild {
             resubmits: 0,
             no_cache: true,
             release: None,
-            not_before: None,
+            not_before: (!pause.is_zero()).then(|| later(self.at, pause)),
             reason: Reason::new("renewed", format!("what build {repository} prepared {why}")),
             output: None,
             cancel_at: None,

@@ -151,6 +151,11 @@ impl QueuePositions {
         queue.head = queue.head.max(Some(priority));
     }
 
+    /// Returns whether a build of this system is known to wait or to have been started.
+    pub(crate) fn is_known(&self, system: &str) -> bool {
+        self.queues.contains_key(system)
+    }
+
     /// Notes that a build with this priority has been started and has not ended.
     pub fn started(&mut self, system: &str, priority: i64) {
         self.queues.entry(system.to_owned()).or_default().started.push(priority);

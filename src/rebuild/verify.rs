@@ -23,6 +23,7 @@ use super::neighbourhood::Rebuild;
 use super::record::BuildId;
 use super::state::BuildState;
 use crate::reason::Reason;
+use std::time::Duration;
 
 impl Rebuild {
     /// Applies what a look at the result of a build showed.
@@ -74,7 +75,7 @@ impl Rebuild {
         self.set_build(id, BuildState::Ready, Reason::new("stale", text));
         let repositories = self.now.prepared_for(id);
         for (repository, unused) in repositories.into_iter().zip(unused.0..) {
-            self.wait_for_renewal(repository, BuildId(unused), id, "was found to be stale");
+            self.wait_for_renewal(repository, BuildId(unused), id, Duration::ZERO, "was found to be stale");
         }
     }
 }

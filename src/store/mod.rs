@@ -24,7 +24,7 @@ pub use lease::{LEASE_TTL, partition, share};
 pub use load::{Rows, Side, load};
 
 use crate::backend::{Error, Overview, Paging, Remedy};
-use crate::rebuild::{BuildState, EventState, InboxState, RowChange, RunId};
+use crate::rebuild::{BuildState, EventState, InboxRecord, InboxState, RowChange, RunId};
 use crate::time::{Timestamp, later};
 use std::fmt;
 use std::time::Duration;
@@ -90,6 +90,14 @@ pub fn page_limit(paging: Paging) -> u32 {
 #[must_use]
 pub fn has_come(not_before: Option<Timestamp>, now: Timestamp, pause_max: Duration) -> bool {
     not_before.is_none_or(|not_before| not_before <= now || not_before > later(now, pause_max))
+}
+
+/// Returns since when a message is to be handled: since it was stored, or since the end of the pause
+/// after which it is handled again. The one that is due for the longest time is claimed first, so
+/// that messages which are given back again and again keep no others waiting.
+#[must_use]
+pub fn due_since(message: &InboxRecord) -> Timestamp {
+    message.not_before.unwrap_or(message.received_at)
 }
 
 /// Sorts a list of changes into the order in which they are written: what is referred to before

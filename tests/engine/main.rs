@@ -11,6 +11,7 @@ mod gate;
 mod group;
 mod history;
 mod hosts;
+mod isolation;
 mod messages;
 mod paused;
 mod replicas;

@@ -11,5 +11,6 @@ mod queues;
 mod random;
 mod retry;
 mod reuse;
+mod unchecked;
 mod verify;
 mod world;

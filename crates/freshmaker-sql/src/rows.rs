@@ -178,6 +178,11 @@ impl InboxRow {
         holding.iter().any(|key| self.source == key.source && self.message_id == key.message_id)
     }
 
+    /// As `freshmaker::store::due_since` of the record.
+    pub(crate) fn due_since(&self) -> i64 {
+        self.not_before.unwrap_or(self.received_at)
+    }
+
     pub(crate) fn of(record: &InboxRecord) -> Result<Self> {
         let Message { id, topic, headers, body } = &record.message;
         Ok(Self {

@@ -307,6 +307,11 @@ fn lost(error: &DieselError) -> bool {
     )
 }
 
+/// Parts of errors about values that the database never stores: a text that is too long for an
+/// index, or JSON with the character NUL.
+const NEVER_STORED: [&str; 4] =
+    ["exceeds btree", "exceeds maximum", "unsupported Unicode escape sequence", "invalid byte sequence"];
+
 /// What follows from an error of the database. What passes by itself is to be tried again.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
@@ -332,6 +337,7 @@ fn failed(error: DieselError) -> Error {
         _ if text.contains("deadlock detected") => conflict(text),
         _ if text.contains("is written once") => external_changed(text),
         _ if text.contains("0x00") => Error::new(Remedy::Rejected, PLACE, "a text has the character NUL"),
+        _ if NEVER_STORED.iter().any(|never| text.contains(never)) => Error::new(Remedy::Rejected, PLACE, text),
         _ => Error::new(Remedy::Unavailable, PLACE, text),
     }
 }
