@@ -1,8 +1,8 @@
 //! What was cancelled before it was checked, and decisions that join earlier ones.
 
 use crate::world::{World, digest, graph};
-use freshmaker::rebuild::{BuildState, Input, Observed, Outcome, Output};
 use freshmaker::Severity;
+use freshmaker::rebuild::{BuildState, Input, Observed, Outcome, Output};
 
 fn verifying(world: &mut World, name: &str) {
     world.run(name);

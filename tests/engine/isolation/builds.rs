@@ -3,18 +3,13 @@
 use super::{rebuild, secs};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Capabilities, Catalog, Clock, ComposeRequest,
-    Composer, Documents, Error, Found, Paging, Remedy, Result,
-    Storage, StorageReads, StorageUpkeep,
+    BuildFilter, BuildRequest, BuildSystem, Capabilities, Catalog, Clock, ComposeRequest, Composer, Documents, Error,
+    Found, Paging, Remedy, Result, Storage, StorageReads, StorageUpkeep,
 };
 use freshmaker::memory::{MemoryBuildSystem, MemoryComposer};
-use freshmaker::rebuild::{
-    ExternalId, Observed, Output,
-};
+use freshmaker::rebuild::{ExternalId, Observed, Output};
 use freshmaker::time::Timestamp;
-use freshmaker::{
-    Artifact, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult,
-};
+use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult};
 use freshmaker_testing::world::{Pushed, TokioClock, World, builds, events, pushed, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -3,22 +3,17 @@
 use super::{NoNul, Twist, Twisted, rebuild, secs};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildRequest, BuildSystem, Capabilities, Clock,
-    Composer, Documents, Error, Found, Remedy, Result, Scope,
-    Storage, StorageReads,
+    BuildRequest, BuildSystem, Capabilities, Clock, Composer, Documents, Error, Found, Remedy, Result, Scope, Storage,
+    StorageReads,
 };
 use freshmaker::client::Client;
 use freshmaker::memory::MemoryBuildSystem;
-use freshmaker::rebuild::{
-    Commit, EventId, ExternalId, Observed, Output,
-};
+use freshmaker::rebuild::{Commit, EventId, ExternalId, Observed, Output};
 use freshmaker::time::Timestamp;
-use freshmaker::{
-    Artifact, ArtifactId, ArtifactKind, EdgeKind, Engine,
-};
+use freshmaker::{Artifact, ArtifactId, ArtifactKind, EdgeKind, Engine};
 use freshmaker_testing::world::{World, builds, pushed, until};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Loading anything about this build takes too long, so that it always fails for the moment.

@@ -2,23 +2,16 @@
 
 use super::{NoNul, Twist, Twisted, rebuild, secs};
 use async_trait::async_trait;
-use freshmaker::backend::{
-    Catalog, CatalogAnswer, Clock, Error, Paging, Remedy, Result, Scope,
-    Storage, StorageReads,
-};
+use freshmaker::backend::{Catalog, CatalogAnswer, Clock, Error, Paging, Remedy, Result, Scope, Storage, StorageReads};
 use freshmaker::client::Client;
 use freshmaker::memory::MemoryCatalog;
 use freshmaker::policy::Policy;
-use freshmaker::rebuild::{
-    BuildMode, EventId, EventState, InboxState,
-};
-use freshmaker::{
-    ArtifactId, Context, Decision, Engine, Event, HandlerResult, Message,
-};
+use freshmaker::rebuild::{BuildMode, EventId, EventState, InboxState};
+use freshmaker::{ArtifactId, Context, Decision, Engine, Event, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, events, message, pushed, until};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 

@@ -7,16 +7,10 @@ mod subscription;
 
 use async_trait::async_trait;
 use freshmaker::backend::{
-    Catalog, Claim,
-    Composer, Documents, Error, Lease, Remedy, Result, Scope,
-    Storage, StorageReads, StorageUpkeep,
+    Catalog, Claim, Composer, Documents, Error, Lease, Remedy, Result, Scope, Storage, StorageReads, StorageUpkeep,
 };
-use freshmaker::rebuild::{
-    Commit, InboxRecord, Neighbourhood, RunId,
-};
-use freshmaker::{
-    Context, Decision, HandlerResult,
-};
+use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
+use freshmaker::{Context, Decision, HandlerResult};
 use freshmaker_testing::world::Pushed;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,17 +3,13 @@
 use async_trait::async_trait;
 use freshmaker::backend::{BuildCount, CausedCount, Due, DueLimits, EventCount, Links, Overview, Page, Violation};
 use freshmaker::backend::{
-    BuildFilter, Claim,
-    Composer, Documents, EventFilter, Lease, Notifications, Outbox, Paging, Result, Scope,
-    Storage, StorageReads, StorageUpkeep,
+    BuildFilter, Claim, Composer, Documents, EventFilter, Lease, Notifications, Outbox, Paging, Result, Scope, Storage,
+    StorageReads, StorageUpkeep,
 };
 use freshmaker::client::Client;
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{AttemptRecord, BuildId, BuildRecord, EventRecord, RowKey, Transition};
-use freshmaker::rebuild::{
-    BuildMode, Commit, EventId, InboxRecord, InboxState, Neighbourhood,
-    RowChange, RunId,
-};
+use freshmaker::rebuild::{BuildMode, Commit, EventId, InboxRecord, InboxState, Neighbourhood, RowChange, RunId};
 use freshmaker_testing::world::World;
 use std::sync::Arc;
 

@@ -97,7 +97,8 @@ pub(super) async fn what_a_dead_run_has_left_comes_first_and_counts_a_try(world:
     let next = world.lease().await.run;
     let claimed = claim(storage, next, 9, &[]).await;
     let claimed = ids(&claimed, |row| (row.message_id.clone(), row.tries));
-    assert_eq!(claimed, [("2".into(), 1), ("1".into(), 0), ("3".into(), 0)], "what was left, then what is new");
+    let expected = [("2".into(), 1), ("3".into(), 0), ("1".into(), 0)];
+    assert_eq!(claimed, expected, "what was left, then what is due for the longest time");
     let stored = done("message", storage.reads().message("amqp", "2").await);
     assert_eq!(stored.map(|row| row.tries), Some(1), "the try is stored");
 }
