@@ -72,7 +72,7 @@ impl Client {
         Ok(groups)
     }
 
-    /// So many groups of failures are told.
+    /// The most groups of failures that are returned.
     pub const FAILURE_GROUPS_MAX: usize = 50;
 
     /// The last failed build of each artifact that was not built well since.

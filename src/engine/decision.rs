@@ -11,10 +11,12 @@
 //!   asked again later. What the others have decided is stored.
 //! * A handler does not end within `handler_timeout`: likewise, and that is a try of the message.
 //!
-//! A single dry run differs in its mode, which becomes part of its event and builds, and in the
-//! queue of its builds; what is read is the same.
+//! A dry run of a single event differs in its mode, which becomes part of its event and builds, and
+//! in the queue of its builds; what is read is the same.
 //!
-//! Bounds: `Limits::plan_builds_max` for a plan, `LATEST_MAX` for the search of an earlier content.
+//! Bounds: a plan with more than `Limits::plan_builds_max` builds fails its event
+//! (`plan_too_large`); a plan above the policy's `ask_above` is left to a person (`plan::gate`);
+//! `LATEST_MAX` bounds the search for an earlier content.
 
 use super::calls::{NoAnswer, in_time, unharmed};
 use super::registry::{Entry, Opened, Registry};

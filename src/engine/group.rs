@@ -1,5 +1,5 @@
-//! Group commit: the one door for facts about builds. What is reported within a moment is decided
-//! and committed together.
+//! Group commit: the only way by which facts about builds are stored. What is reported within a
+//! moment is decided and committed together.
 //!
 //! Every stage reports what it has seen through `Core::apply`; nothing else changes the state of a
 //! build. The inputs wait in a queue. The stage `run` takes those that are there, at most
@@ -13,11 +13,13 @@
 //!
 //! # What happens when something fails
 //!
-//! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
+//! * An input does not fit: it changes nothing, its reporter gets the error, and the others go on.
 //! * The storage refuses the group, a row of it cannot be read, or it conflicts or its outcome is
-//!   unknown again and again: it is divided, and each half is decided alone. So an odd input holds
-//!   up its group for a few more transactions, and never decides about the others.
-//! * The start of a build conflicts for seconds: its reporter is told, and starts others first.
+//!   unknown again and again: it is divided, and each half is decided alone. So an input that
+//!   cannot be stored delays its group by a few transactions, and does not affect the outcome of
+//!   the others.
+//! * The start of a build conflicts for seconds: its reporter gets the error, and starts others
+//!   first.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
 //! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is

@@ -9,8 +9,8 @@
 //! A run begins when the engine takes a lease of the storage, and ends when the stop was requested
 //! or the lease is lost. After a lost lease the engine drops all stages of the run, with the calls
 //! that they wait for (but not `ingest`, whose messages belong to no run), and begins the next run
-//! with fresh stages. Nothing has to be handed over: what is to be done follows from the rows, and
-//! the storage refuses every write of the run that is over.
+//! with fresh stages. The old run hands nothing to the next one: what is to be done follows from
+//! the rows, and the storage refuses every write of the run that is over.
 //!
 //! # What happens when something fails
 //!

@@ -1,5 +1,5 @@
-//! Answers what an event would do, with the same code that decides for the engine, and stores
-//! nothing.
+//! Previews: what an event would do, decided by the code that decides for the engine, without
+//! storing anything.
 
 use super::decision::{Answered, Decided, Decider, Incoming};
 use crate::backend::{Error, Remedy, Result};

@@ -17,7 +17,7 @@
 //! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
 //!   next run polls everything at once and looks up what was being submitted.
 //! * The storage loses its last commits in a crash, and with them the answer to a submission of
-//!   this run: the attempt is looked up after two time limits of a call.
+//!   this run: the attempt is looked up after twice the time limit of a call.
 //!
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CALLS_MAX`.
 

@@ -14,6 +14,10 @@
 //! | decide, abandon | the attempt and the build, and if the build ends: see `ended` |
 //! | cancel | the event, its causes, and the builds that no other event wants |
 //!
+//! After a failed try, `failed` asks `Limits::retries` whether there is another one; a build whose
+//! inputs are those of its latest output ends in `reuse`; what an end means for dependents and
+//! events is in `ended`. Decisions before that (join, successor, first position) are in `admit`.
+//!
 //! *Invariant:* an input that does not fit the states changes nothing, and is an error value.
 //! *Invariant:* an end is counted once in each live event, and a dependency is satisfied once. Both
 //! hold because a final state is never left, and because a dependency keeps a flag. *Invariant:*

@@ -18,6 +18,10 @@
 //! the number and the name of a state are never given to another one, because both are stored.
 //! *Invariant:* numbers and names of events and public states of builds are those of Freshmaker.
 //!
+//! A new state is added here (number, name, legal steps), in `apply`, in the tables of
+//! `src/guide/operating.md`, which a test compares, and where programs choose by state, which the
+//! compiler finds.
+//!
 //! The function `allows` of each type says which steps are legal. The consistency check compares
 //! the stored history with it, so a step that is removed there makes old rows a violation.
 
