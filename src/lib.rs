@@ -2,9 +2,9 @@
 //!
 //! Something changes: a base image is pushed, a recipe is edited, somebody asks. A [`Handler`]
 //! decides what has to be rebuilt because of it and answers with a [`Plan`]; the [`Engine`] stores
-//! the plan, gives each build to a build system in the right order, follows it to its end and tells
-//! the world, through crashes, lost messages and build systems that answer late, twice or not at
-//! all.
+//! the plan, submits each build to a build system in the right order, follows it to its end and
+//! publishes what has changed. Crashes, lost messages and build systems that answer late, twice or
+//! not at all do not stop it.
 //!
 //! This is a library, not a service: you choose the backends and own the process. It is not a build
 //! system either; it never builds anything itself.

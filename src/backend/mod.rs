@@ -1,5 +1,6 @@
-//! The contracts between the engine and the world: one object-safe trait a file, and one error
-//! sorted by remedy.
+//! The contracts of the backends: what the engine asks of buses, storages, catalogs, build systems,
+//! composers, verifiers and clocks. One object-safe trait a file, and one error type, sorted by
+//! what the engine does about it.
 
 mod build_system;
 mod bus;

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Between two attempts to store a decision while the storage fails, or others write the same rows.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// So long a decision is tried again before its last error is returned.
+/// How long a decision is tried again before its last error is returned.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which part of an event is done over.

@@ -6,10 +6,10 @@ use crate::time::Timestamp;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// So many of the newest failed builds are looked at, and of the builds that ended well since.
+/// How many of the newest failed builds are read, and of the builds that ended well since.
 const BUILDS_MAX: usize = 5_000;
 
-/// So many artifacts are asked about at once.
+/// The most artifacts in one question.
 const CHUNK: usize = 500;
 
 /// Artifacts whose last build failed for one cause, by [`Client::failures`].

@@ -63,7 +63,7 @@ impl Client {
     /// How long a plan is [kept](Self::keep_plans).
     pub const PLAN_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-    /// So many plans are kept; the oldest go.
+    /// The most plans that are kept; beyond, the oldest are removed.
     pub const PLANS_MAX: u32 = 1000;
 
     /// What each handler would decide about this message now; plans are kept under their hashes for

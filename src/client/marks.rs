@@ -44,7 +44,7 @@ pub struct TimesToFix {
 }
 
 impl TimesToFix {
-    /// So many events are looked at in one call.
+    /// The most events that one call reads.
     pub const EVENTS_MAX: u32 = 200;
 
     /// Returns the time that so many percent of the events have not exceeded, by the nearest-rank

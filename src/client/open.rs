@@ -9,11 +9,12 @@ use std::time::Duration;
 /// Builds whose rows and links are asked for at once.
 const CHUNK: usize = Paging::LIMIT_MAX as usize;
 
-/// So many levels of dependencies are followed for one build, and so many builds are read.
+/// The most levels of dependencies that are followed for one build, and the most builds that are
+/// read.
 const LEVELS_MAX: usize = 64;
 const ANCESTORS_MAX: usize = 2_000;
 
-/// So many ready and running builds of the build systems concerned are read for one build.
+/// The most ready and running builds of the build systems concerned that are read for one build.
 const QUEUE_MAX: u32 = 200;
 
 /// What is under way, and why it is not further.

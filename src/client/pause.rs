@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// The kind of the documents that say which build systems are paused; their id is its name.
 const KIND: &str = "pause";
 
-/// So many build systems can be paused at once.
+/// The most build systems that can be paused at the same time.
 const PAUSES_MAX: u32 = 1000;
 
 /// A build system to which nothing is submitted, because a person has said so.

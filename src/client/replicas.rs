@@ -10,7 +10,7 @@ use std::fmt;
 /// the replica.
 pub(crate) const KIND: &str = "replica";
 
-/// So many replicas of one storage are listed.
+/// The most replicas of one storage that are listed.
 pub(crate) const REPLICAS_MAX: u32 = 1000;
 
 /// An engine that shares its storage with others, and how it is configured.

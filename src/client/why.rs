@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// So many builds of a name are read for [`Client::why`].
+/// The most builds of a name that are read for [`Client::why`].
 const BUILDS_MAX: u32 = 200;
 
 /// A sentence names at most so many artifacts that are a cause.

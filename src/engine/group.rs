@@ -49,17 +49,18 @@ const GROUP_MAX: usize = 100;
 /// Largest number of groups that are under way at the same time.
 const GROUPS_MAX: usize = 8;
 
-/// So long a group has the storage for itself.
+/// How long a group has the storage for itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// So many conflicts in a row a group may have before it is divided.
+/// The most conflicts in a row before a group is divided.
 const CONFLICTS_MAX: u32 = 3;
 
-/// So many conflicts in a row, some 20 seconds, the start of a build may have before its reporter
-/// is told. It holds the place of another build of its system for as long.
+/// The most conflicts in a row, about 20 seconds, before the start of a build is given up and its
+/// reporter gets the error. As long as it is tried, it takes the place of another build of its
+/// system.
 const STARTS_MAX: u32 = 14;
 
-/// So many outcomes in a row may be unknown before a group is divided.
+/// The most unknown outcomes in a row before a group is divided.
 const UNKNOWN_MAX: u32 = 3;
 
 /// Says why an input has changed nothing.
@@ -250,8 +251,8 @@ async fn divide(core: &Core, mut members: Vec<Member>) {
     }
 }
 
-/// Applies the inputs of a group, one after the other, and returns the commit, and what each
-/// reporter is told once it is stored.
+/// Applies the inputs of a group, one after the other, and returns the commit, and the answers that
+/// the reporters get once it is stored.
 fn together(core: &Core, loaded: Neighbourhood, members: &[Member]) -> (Commit, Vec<Answer>) {
     let mut rebuild = Rebuild::new(loaded, core.run());
     let (mut answers, mut at_most) = (Vec::with_capacity(members.len()), BTreeMap::new());

@@ -151,7 +151,7 @@ struct Place<'a> {
 struct Heard {
     /// It does not publish.
     silent: AtomicBool,
-    /// So often in a row it has panicked instead of publishing.
+    /// How often in a row it has panicked instead of publishing.
     panics: AtomicU32,
     /// Of each partition the notification at which it fails.
     unsent: Mutex<BTreeMap<u16, Unsent>>,

@@ -214,8 +214,8 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
 /// alone.
 ///
 /// Whether an attempt is overdue is measured from its intent or from when it was first seen here,
-/// so that a clock that is set forward ends nothing. Only what happens to the clock while no
-/// process runs is not noticed.
+/// so that a clock that is set forward ends nothing. A change of the clock while no process runs
+/// cannot be seen.
 fn work<'a>(
     core: &'a Core,
     attempts: Vec<(AttemptRecord, BuildRecord)>,

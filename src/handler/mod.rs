@@ -400,7 +400,7 @@ impl Context {
     /// and what has ended in the last minute changes little.
     const HISTORY_LONG: usize = 200;
 
-    /// So long estimates from a long history are used.
+    /// How long estimates from a long history are used before they are read again.
     const LEARNT_FOR: Duration = Duration::from_secs(60);
 
     /// How many builds [`estimates`](Self::estimates) reads: a few days of a large site, read in

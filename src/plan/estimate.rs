@@ -49,9 +49,10 @@ impl Estimates {
     /// More artifacts are not remembered by name: further ones only count for their kind. The bound
     /// is several times what a distribution has.
     pub const ARTIFACTS_MAX: usize = 100_000;
-    /// So many builds of an artifact count: an odd number, so that the median is one of them.
+    /// How many of the latest builds of an artifact count: an odd number, so that the median is one
+    /// of them.
     pub const LATEST_OF_ARTIFACT: usize = 5;
-    /// So many builds of a kind count.
+    /// How many of the latest builds of a kind count.
     pub const LATEST_OF_KIND: usize = 101;
 
     /// Learns from a build. Of the builds of one artifact or kind, the latest count, in the order

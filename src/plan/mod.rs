@@ -173,7 +173,7 @@ pub struct PlanParent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// What it is called in its build system. That of a rebuild is known once it has ended, that of
-    /// another parent if the [planner](Planner::known_as) was told.
+    /// another parent if the [planner](Planner::known_as) was given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

@@ -164,8 +164,8 @@ impl Planner<'_> {
         self
     }
 
-    /// This artifact is not rebuilt, and its build system knows it under this name: what is built
-    /// from it is told the name, as for a parent that is rebuilt.
+    /// Gives the name under which the build system knows an artifact that is not rebuilt. Builds on
+    /// that artifact get the name with their request, as they do for a parent that is rebuilt.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};

@@ -45,7 +45,7 @@ pub enum Endless {
     /// tasks than can be numbered.
     #[error("task {0} is not in the workload")]
     Unknown(u32),
-    /// So many tasks wait for each other in a cycle, or for such tasks.
+    /// This many tasks wait for each other in a cycle, or for such tasks.
     #[error("{0} tasks wait for each other in a cycle, or for such tasks")]
     Cycle(u32),
     /// A build system has tasks and no slot.

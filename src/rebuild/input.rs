@@ -105,7 +105,7 @@ pub enum Verification {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// It is a ready build's turn: if its inputs are those of its latest output, it is reused, and
-    /// nothing is asked of the world.
+    /// no backend is asked.
     Reuse {
         /// The build.
         build: BuildId,

@@ -70,7 +70,7 @@ impl PausedSystem {
 }
 
 impl OpenBuilds {
-    /// So many open builds are read at most.
+    /// The most open builds that are read.
     pub const BUILDS_MAX: usize = 20_000;
 
     /// What a build is given that ends at any moment, but of which nobody knows when: one that is

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Longer requests are answered by 413.
 const BODY_BYTES_MAX: usize = 64 << 20;
-/// So many connections are served at once; further ones wait to be accepted.
+/// The most connections that are served at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
 
 /// What a client asked.
@@ -53,9 +53,9 @@ pub enum Delivery {
     /// All of it.
     #[default]
     Whole,
-    /// So many bytes, the head with status and headers included; then the connection is closed.
+    /// This many bytes, the head with status and headers included; then the connection is closed.
     CutAfter(usize),
-    /// So many bytes, the head included; then nothing more, on a connection that stays open.
+    /// This many bytes, the head included; then nothing more, on a connection that stays open.
     StallAfter(usize),
 }
 

@@ -197,7 +197,7 @@ impl World {
     }
 }
 
-/// So long a test waits, by tokio's time.
+/// How long a test waits at most, by tokio's time.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Asks again, each millisecond, until the condition holds.

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 const WRITES: &str = "web.audit";
 const REFUSALS: &str = "web.refusal";
 
-/// So many rows are looked at for who did something.
+/// The most rows that are searched for who did something.
 const LOOKED_AT: u32 = 200;
 
 /// Texts in a row are cut here.

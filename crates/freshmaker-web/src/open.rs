@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 /// What was read is shown to others for so long, and for longer if reading it took long.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// So many times as long as reading took.
+/// How many times as long as the reading took.
 const SHARE: u32 = 10;
 
 /// With more open builds there are no expected times: reading them all would make pages slow.

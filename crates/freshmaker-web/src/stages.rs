@@ -39,10 +39,10 @@ const FIX_BOUNDS: [f64; 11] = [
     7_776_000.0,
 ];
 
-/// So many events are observed for one answer; the others are observed for the next.
+/// The most events that are observed for one answer; the others are observed for the next.
 const EVENTS_A_SCRAPE: usize = 100;
 
-/// So many open events are followed. Events beyond are not observed.
+/// The most open events that are followed. Events beyond are not observed.
 const OPEN_MAX: usize = 20_000;
 
 /// From the message to the decision, from there to the first submission, from there to the end.

@@ -12,7 +12,8 @@ use std::path::Path;
 
 /// Enough to see what is meant.
 const SHOWN: usize = 10;
-/// So many are tried one by one if they do not work together: each time the tree is read again.
+/// The most that are tried one by one if they do not work together: each time the tree is read
+/// again.
 const TRIED_MAX: usize = 50;
 
 /// An image that is used, and the file that perhaps builds it.

@@ -12,7 +12,7 @@ use freshmaker_local::command::CommandBuildSystem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// So many lines of a log are shown for a build that failed.
+/// The most lines of a log that are shown for a build that failed.
 const LOG_LINES: usize = 10;
 
 /// Returns how much a plan is, in one line.

@@ -129,13 +129,13 @@ pub struct Diagram {
 }
 
 impl Diagram {
-    /// So many boxes are drawn whole.
+    /// The most boxes of a diagram that is drawn whole.
     pub const BOXES_MAX: usize = 400;
 
-    /// So many columns are drawn; what is further is one box.
+    /// The most columns that are drawn; what is further to the right is one box.
     pub const WAVES_MAX: usize = 60;
 
-    /// So many arrows are drawn; the others are counted.
+    /// The most arrows that are drawn; the others are counted.
     pub const ARROWS_MAX: usize = 2_000;
 
     /// The style sheet: classes below `.fm-diagram`, whose colours are custom properties that a

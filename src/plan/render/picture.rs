@@ -52,7 +52,7 @@ pub(super) struct Tile<'a> {
 pub(super) enum What<'a> {
     Changed(&'a ArtifactId),
     Build(&'a PlanNode),
-    /// So many that are not drawn.
+    /// A number of boxes that are not drawn.
     Rest(usize),
 }
 

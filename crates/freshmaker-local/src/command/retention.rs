@@ -380,7 +380,7 @@ mod tests {
             self.retention.sweep(self.state.path(), self.now, observe).unwrap();
         }
 
-        /// So much time passes, with a submission now and then.
+        /// Lets time pass, with a submission now and then.
         fn passes(&mut self, time: Duration) {
             for _ in 0..time.as_secs() / DAY.as_secs() {
                 self.now = Moment { date: later(self.now.date, DAY), steady: self.now.steady + DAY };

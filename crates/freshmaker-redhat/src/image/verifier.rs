@@ -64,7 +64,7 @@ pub struct ImageVerifier {
 }
 
 impl ImageVerifier {
-    /// So long the packages of an image are waited for, if nothing else is set: a day.
+    /// How long the packages of an image are waited for, by default: a day.
     pub const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
     /// Makes a verifier that asks this service.

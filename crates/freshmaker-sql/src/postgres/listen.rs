@@ -39,8 +39,8 @@ impl Telling {
     /// Another commit has ended since the telling began.
     const AGAIN: u8 = 2;
 
-    /// So often one tells for the others; what they have committed since then waits for the next
-    /// commit, or for a tick.
+    /// How often one connection sends `NOTIFY` for all; what they have committed since then waits
+    /// for the next commit, or for a tick.
     const TIMES: u8 = 3;
 
     fn tell(&self, mut once: impl FnMut()) {

@@ -54,10 +54,11 @@ type Here = PostgresStorage;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/postgres/migrations");
 
-/// So many values are asked for at once.
+/// The most values in one question.
 const CHUNK: usize = 30_000;
 
-/// So many processes publish at most; the migrations make a row for each.
+/// The number of partitions, and so the most processes that publish; the migrations make a row for
+/// each.
 pub(crate) const PARTITIONS: u16 = 8;
 
 /// How long new tables and indexes may take.

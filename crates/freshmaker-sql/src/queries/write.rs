@@ -60,7 +60,7 @@ pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> 
     })
 }
 
-/// So many rows are inserted by one statement, which has 32 values a row at most.
+/// The most rows that one statement inserts, with at most 32 values each.
 const ROWS: usize = 100;
 
 /// What a change may need of its commit.

@@ -8,7 +8,7 @@ use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use freshmaker::backend::{Error, Remedy, Result};
 use serde_json::Value;
 
-/// So many rows, or so many bytes, are read at once.
+/// The most rows, and the most bytes, that are read at once.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 8 << 20;
 
@@ -69,5 +69,5 @@ fn read(connection: &mut SqliteConnection, table: &str, query: &str, after: Opti
     Ok(rows)
 }
 
-/// So much is shown of a row that cannot be read.
+/// How much of an unreadable row is shown.
 const SHOWN: usize = 200;

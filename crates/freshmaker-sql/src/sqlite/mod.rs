@@ -53,7 +53,7 @@ type Here = SqliteStorage;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations");
 
-/// So many values are asked for at once; SQLite takes 32,766.
+/// The most values in one question; SQLite takes 32,766.
 const CHUNK: usize = 30_000;
 
 /// One process publishes everything.

@@ -84,7 +84,7 @@ pub(super) struct Asks {
     changes: Vec<Timestamp>,
 }
 
-/// So long is a question counted.
+/// How long a question is counted.
 const WINDOW: Duration = Duration::from_secs(600);
 
 impl World {

@@ -18,7 +18,7 @@ use freshmaker::rebuild::{BuildId, EventId, EventRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// So many events are done over at once. The next request goes on with older ones.
+/// The most events that one request retries. The next request goes on with older ones.
 pub(crate) const EVENTS_MAX: usize = 20;
 
 /// Which failures.

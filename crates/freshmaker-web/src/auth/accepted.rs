@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// So many secrets are known at once; then the one goes that was used longest ago.
+/// The most secrets that are known at once; beyond, the one that was used longest ago is forgotten.
 const SECRETS_MAX: usize = 10_000;
 
 /// How long a secret that is not used is known.

@@ -18,14 +18,14 @@ use freshmaker::{ArtifactId, Plan};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// So many builds are listed; `/builds?artifact=` has all.
+/// The most builds that are listed; `/builds?artifact=` has all.
 const BUILDS_MAX: u32 = 20;
 
 /// The plans of so many of the latest events are asked about the artifact. Only if none of them has
 /// to do with it, older ones are.
 const EVENTS_MAX: u32 = 6;
 
-/// So many relatives are listed.
+/// The most parents or children that are listed.
 const RELATIVES_MAX: usize = 50;
 
 /// A sentence has so many characters; longer names are cut within it.

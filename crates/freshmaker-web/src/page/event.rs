@@ -29,7 +29,7 @@ use std::time::Duration;
 /// A sentence names so many artifacts.
 const NAMES_MAX: usize = 3;
 
-/// So many builds of a critical path are shown.
+/// The most builds of a critical path that are shown.
 const PATH_MAX: usize = 8;
 
 /// Of each group so many builds are shown.

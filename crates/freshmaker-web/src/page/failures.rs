@@ -15,10 +15,10 @@ use freshmaker::client::{FailureGroup, RetryPart};
 use freshmaker::rebuild::{EventRecord, EventState};
 use freshmaker::time::Timestamp;
 
-/// So many events that failed by themselves are listed.
+/// The most events without builds that failed, as listed.
 const FAILED_MAX: usize = 20;
 
-/// So many of the newest events that failed are looked at.
+/// How many of the newest failed events are read.
 const LOOKED_AT: u32 = 100;
 
 #[derive(Template)]

@@ -29,7 +29,7 @@ const BUILDS_MAX: usize = 20_000;
 const DEPTH: usize = 2;
 const DEPTH_MAX: usize = 20;
 
-/// So many pictures are kept, each of at most some 400 KB.
+/// The most pictures that are kept, each of at most about 400 KB.
 const PICTURES_MAX: usize = 32;
 
 /// The pictures that were drawn last, the latest at the end, by a digest of all that is in them. To

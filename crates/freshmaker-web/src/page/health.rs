@@ -16,7 +16,7 @@ use std::time::Duration;
 /// What has not moved for so long is listed, if nothing else is asked for.
 const STUCK: Duration = Duration::from_secs(3600);
 
-/// So many rows are shown.
+/// The most rows that are shown.
 const ROWS_MAX: usize = 100;
 
 #[derive(Template)]

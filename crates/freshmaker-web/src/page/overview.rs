@@ -23,10 +23,10 @@ use std::time::Duration;
 /// What failed or asked longer ago is not news.
 const NEWS: Duration = Duration::from_secs(24 * 3600);
 
-/// So many rows of each sort of alarm are shown.
+/// The most rows of each sort of alarm that are shown.
 const ALARMS_MAX: usize = 5;
 
-/// So many events are shown.
+/// The most events that are shown.
 const EVENTS_MAX: u32 = 15;
 
 #[derive(Template)]

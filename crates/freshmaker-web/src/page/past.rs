@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many events are looked at.
+/// The most events whose plans are searched.
 const EVENTS_MAX: usize = 300;
 
-/// So many events are read at once.
+/// The most events that are read at once.
 const PART: u32 = 50;
 
 /// For so long plans are read.

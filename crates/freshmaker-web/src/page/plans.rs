@@ -27,10 +27,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// So many builds of a plan are listed; the whole plan is behind the link to its JSON.
+/// The most builds of a plan that are listed; the whole plan is behind the link to its JSON.
 const BUILDS_MAX: usize = 200;
 
-/// So many lines of a difference are shown.
+/// The most lines of a difference that are shown.
 const LINES_MAX: usize = 300;
 
 #[derive(Template)]

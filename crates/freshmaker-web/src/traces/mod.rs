@@ -28,7 +28,7 @@ use std::time::Duration;
 /// The kind of the document with the position.
 const KIND: &str = "traces";
 
-/// So many changes are looked at for one request to the collector.
+/// The most changes that are read for one request to the collector.
 const CHANGES: usize = 200;
 
 /// How often is looked for what has ended.
