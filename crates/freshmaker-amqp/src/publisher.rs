@@ -244,7 +244,7 @@ impl Publisher {
 }
 
 /// How long the refusal of a broker to take messages of this user is believed before it is asked
-/// again: long enough to be quiet, and short enough that a granted permission is noticed.
+/// again: long enough to be quiet, and short enough that a granted permission is soon used.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(600);
 
 /// Returns the remedy if the broker refused access: to the exchange, which concerns every message

@@ -323,8 +323,8 @@ const CONTENT: [&str; 7] = ["architecture", "config", "os", "os.features", "os.v
 /// image was built. No container gets them.
 const OF_THE_BUILD: [&str; 2] = ["Hostname", "Image"];
 
-/// Returns the media type under which a manifest is stored again: its own, else the one that the
-/// registry told.
+/// Returns the media type under which a manifest is stored again: its own, else the one in the
+/// registry's answer.
 pub(crate) fn media_type(manifest: &Manifest, bytes: &[u8], told: Option<&str>) -> &'static str {
     let own = serde_json::from_slice::<Kind>(bytes).ok().and_then(|kind| kind.media_type);
     let known = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];

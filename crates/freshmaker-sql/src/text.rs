@@ -1,5 +1,5 @@
-//! Texts as they are stored. SQLite does not look whether a text is UTF-8, so that a damaged one is
-//! noticed only where its row is read. There it concerns this row alone.
+//! Texts as they are stored. SQLite does not check that a text is UTF-8, so a damaged text is found
+//! only when its row is read. It then makes this row alone unreadable.
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};

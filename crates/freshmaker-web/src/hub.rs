@@ -78,7 +78,7 @@ pub(crate) struct Listener {
     live: Receiver<Arc<Change>>,
     /// The position of the latest change that it was given or that it did not want.
     position: i64,
-    /// To be told first.
+    /// Whether the listener has to be informed first that changes are missing.
     reset: bool,
     /// Live changes were dropped, because they were not taken in time.
     behind: bool,
@@ -91,7 +91,7 @@ impl Hub {
         Self { client, running: Arc::default(), free, streams, resets: AtomicU64::new(0) }
     }
 
-    /// How many streams are open, and how often one was told that changes are missing.
+    /// How many streams are open, and how often a stream was informed that changes are missing.
     pub(crate) fn counts(&self) -> (usize, u64) {
         (self.streams.saturating_sub(self.free.available_permits()), self.resets.load(Ordering::Relaxed))
     }

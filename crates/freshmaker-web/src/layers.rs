@@ -129,7 +129,7 @@ fn told_as_problem(response: &mut Response, base: &str, id: &str, reader: Option
     }
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
-        // A route of others has told what is wrong in a form of its own.
+        // A route of the embedding service has described the error in a form of its own.
         None if is_of_route(response.headers()) => return,
         None => {
             let problem = problem::of_status(status);

@@ -107,7 +107,7 @@ impl Records {
     }
 
     /// Stores what is about to be published. It is stored before the tag moves, so that a handler
-    /// that is told of the move knows that this service has made it.
+    /// that gets the event of the move knows that this service has made it.
     pub(crate) async fn publish(&self, image: &ArtifactId, next: &Record) -> Result<()> {
         self.change(RECORD, image.as_str(), |before: Option<Record>| match before {
             Some(before) => before.followed_by(next.clone()),

@@ -363,7 +363,7 @@ impl Watch {
 
     /// Logs which images cannot be judged, and has them looked at again soon.
     fn tell_unknown(&self, conditions: &[Condition], recipes: &Recipes) {
-        // Those of cycles are told of as problems of the tree.
+        // Those of cycles are reported as problems of the tree.
         let is_unknown =
             |condition: &&Condition| condition.standing == Standing::Error && recipes.cycle(&condition.image).is_none();
         let of = |image: &ArtifactId| format!("state of {image}");

@@ -53,8 +53,9 @@
 //!
 //! # What is removed
 //! The directory of an attempt is removed, with its log, when [`keep_for`](CommandConfig::keep_for)
-//! has passed since `status` last told how the attempt ended. An attempt that runs, or whose end
-//! was never told, keeps its directory. After each submission up to 16 directories are removed.
+//! has passed since `status` last reported how the attempt ended. An attempt that runs, or whose
+//! end was never reported, keeps its directory. After each submission up to 16 directories are
+//! removed.
 //!
 //! How an attempt ended is kept in one file of at most 8 MiB, which has room for more than ten
 //! thousand attempts, the latest ones. So an attempt whose directory was removed is not started
@@ -146,7 +147,7 @@ pub struct CommandConfig {
     /// How long to wait between two polls of a running build; 200 milliseconds by default.
     #[serde(default = "default_poll", deserialize_with = "seconds")]
     pub poll: Duration,
-    /// How long the directory of an attempt is kept after its end was told; 90 days by default.
+    /// How long the directory of an attempt is kept after its end was reported; 90 days by default.
     /// See [the module](self#what-is-removed).
     #[serde(default = "default_keep_for", deserialize_with = "seconds")]
     pub keep_for: Duration,
@@ -584,7 +585,7 @@ impl Inner {
         Ok(observed)
     }
 
-    /// Leaves the mark that the end of an attempt was told.
+    /// Leaves the mark that the end of an attempt was reported.
     fn told(&self, directory: &Path) {
         if let Err(error) = self.retention.told(&self.config.state_dir, directory, SystemClock.now()) {
             // Without the mark the directory is kept.

@@ -1,4 +1,5 @@
-//! Hears that another process has committed something. What is missed costs a tick of the engine.
+//! Receives notifications (`LISTEN`) that another process has committed something, and sends them
+//! (`NOTIFY`). A lost one delays an engine by at most one tick.
 
 use super::Connection;
 use super::pool::Pool;
@@ -18,9 +19,10 @@ const CHANNEL: &str = "freshmaker";
 /// The pause before the next try to listen.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What a storage tells and hears.
+/// Sends and receives the notifications of a storage.
 pub(super) struct Listener {
-    /// Who tells: a number that no other storage has, so that one does not hear itself.
+    /// The sender: a number that no other storage has, so that a storage ignores its own
+    /// notifications.
     me: u64,
     schema: String,
     heard: Arc<Heard>,
@@ -107,7 +109,7 @@ impl Listener {
         Self { me, schema, heard: Arc::default(), task: OnceLock::new(), telling: Arc::default() }
     }
 
-    /// Waits until another storage has told something since the last call.
+    /// Waits until another storage has notified since the last call.
     pub(super) async fn changed(&self, pool: &Arc<Pool>) {
         self.task.get_or_init(|| {
             let (pool, heard) = (Arc::clone(pool), Arc::clone(&self.heard));
@@ -173,7 +175,7 @@ async fn listen(
         if deaf.swap(false, Ordering::SeqCst) {
             tracing::warn!("hears of other processes again");
         }
-        // Something may have been told before.
+        // A notification may have come before.
         heard.tell();
         pending().await
     };

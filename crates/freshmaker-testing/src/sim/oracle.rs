@@ -23,7 +23,7 @@ pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
     }
 }
 
-/// Returns what a bus that lives has not been told, although everything has ended.
+/// Returns the changes that a working bus has not got, although everything has ended.
 pub(super) fn untold(shared: &Shared, rows: &dyn Storage) -> Vec<String> {
     match block_on(stored(rows, Vec::new())) {
         Ok(stored) => stored.notifications(shared, 0),

@@ -21,7 +21,7 @@ pub enum Trouble {
     Row,
     /// The build system takes no request for the victim.
     Sending,
-    /// Nothing is told about what is asked together with the victim.
+    /// A question that includes the victim gets no answer.
     Status,
     /// The verifier does not come back from the victim.
     Verification,

@@ -420,7 +420,7 @@ impl World {
         self.say(|| format!("the host of process {process} is gone for good"));
     }
 
-    /// Whether the task was on the host that is gone: nobody can be told how it ended.
+    /// Whether the task was on the host that is gone: its end cannot be asked for any more.
     pub(super) fn was_lost(&self, task: &Task) -> bool {
         self.lost_host.is_some_and(|host| self.is_here(host, task.session.as_ref()))
     }

@@ -58,10 +58,10 @@ impl Principal {
     /// The longest name of a principal or a group, in bytes.
     pub(crate) const NAME_MAX: usize = 256;
 
-    /// Somebody whom a proxy or an issuer has told us of, with the roles of the configuration.
+    /// A person named by a proxy or an issuer, with the roles of the configuration.
     ///
     /// # Errors
-    /// If the name is none.
+    /// If the text cannot be a name.
     pub(crate) fn told(name: &str, groups: BTreeSet<String>, config: &Config) -> Result<Self, Problem> {
         let is_name = !name.is_empty() && name.len() <= Self::NAME_MAX && !name.chars().any(char::is_control);
         if !is_name || name.starts_with(Self::TOKEN) || name == Self::LOCAL {

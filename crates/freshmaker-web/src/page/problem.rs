@@ -1,4 +1,4 @@
-//! What a person is told when a page cannot be shown or a form could not be carried out.
+//! The page that a person gets when a page cannot be shown or a form could not be carried out.
 
 use super::frame::BareFrame;
 use super::html;
