@@ -1,3 +1,8 @@
+//! Whether a person has to confirm a plan before it is started.
+//!
+//! The limit is `ask_above` of the policy. `engine::decision` asks, and refuses plans above
+//! `Limits::plan_builds_max` without asking anybody.
+
 use super::Plan;
 use crate::artifact::Digest;
 use crate::policy::Policy;

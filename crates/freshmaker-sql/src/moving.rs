@@ -1,9 +1,9 @@
-//! Moves everything from a file of SQLite into a database of PostgreSQL.
+//! Copies everything from a SQLite file into a PostgreSQL database.
 //!
-//! Rows go over as JSON, a bounded piece at a time, and are written in one transaction: a move that
-//! fails leaves the database empty. The columns are those of the database, so a table that has got
-//! one more by a migration needs no change here. Meanwhile the file is locked against other
-//! writers, and the tables against everybody.
+//! Rows are passed as JSON, a bounded number at a time, and written in one transaction: a copy that
+//! fails leaves the database empty. The columns are read from the database, so a column that a
+//! migration adds needs no change here. Meanwhile the file is locked against other writers, and the
+//! tables against all other transactions.
 
 use crate::postgres::{PARTITIONS, PostgresStorage};
 use crate::sqlite::SqliteStorage;

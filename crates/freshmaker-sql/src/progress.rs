@@ -1,4 +1,5 @@
-//! The columns of a row that change while it makes progress. The others say what the row is about.
+//! The columns of builds, attempts and messages that change while they make progress. The other
+//! columns are written once and say what the row is about.
 
 use super::rows::{inbox_number, json, micros, slot_number};
 use super::schema::{attempts, builds, inbox};

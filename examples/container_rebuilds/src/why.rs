@@ -1,4 +1,4 @@
-//! Why an image was rebuilt or not.
+//! The command `why`: why an image was rebuilt or not.
 
 use crate::Result;
 use crate::out::say;

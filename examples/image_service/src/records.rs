@@ -1,5 +1,5 @@
-//! What the service keeps of each image beside the rows of the engine: what it has published, from
-//! which parents, and what a person holds back.
+//! Records of each image, stored beside the rows of the engine: what was published, from which
+//! parents, and whether a person holds the image back.
 
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::{Document, Error, NewDocument, Remedy, Result};

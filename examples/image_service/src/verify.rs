@@ -1,4 +1,4 @@
-//! Looks at what was published, before anything is built on it.
+//! The verifier: looks at a published image before anything is built on it.
 
 use crate::records::{Record, Records};
 use crate::site::Site;

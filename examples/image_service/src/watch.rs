@@ -1,5 +1,5 @@
-//! Finds out by itself what has changed: in the registries, in the tree, and while the service was
-//! down.
+//! Polls the registries and the tree for changes, also for those that happened while the service
+//! was stopped.
 
 use crate::Result;
 use crate::ask::open_builds;

@@ -1,5 +1,5 @@
-//! Images from elsewhere that are perhaps built in the tree, under a name that the tree does not
-//! tell.
+//! Suggests names for files of a tree: images that are used as if they came from elsewhere, but
+//! that the tree probably builds.
 
 use crate::Result;
 use crate::out::say;

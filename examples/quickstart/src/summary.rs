@@ -1,4 +1,5 @@
-//! What came out, in numbers: from the stored rows, so that they include what earlier runs did.
+//! The numbers of a demonstration, from the stored rows, so that they include what earlier calls
+//! did.
 
 use crate::out::say;
 use crate::{Outcome, Result};

@@ -1,4 +1,5 @@
-//! What is said otherwise in PostgreSQL than in other databases, above all what is locked.
+//! What differs in PostgreSQL from other databases: transactions, lists as one value, the clock,
+//! and above all what is locked.
 //!
 //! Locks are taken in one order by all transactions: the run, the leases or the sweep, the count of
 //! edges, rows by table and number, a partition, the attempts of a system.

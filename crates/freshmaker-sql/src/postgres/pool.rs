@@ -1,4 +1,4 @@
-//! Connections: how one is made, how many there are, and who may use them.
+//! Connections: how one is made, how many there are, and how many engines and clients may use.
 
 use super::{Connection, PostgresConfig};
 use diesel_async::AsyncPgConnection;

@@ -1,7 +1,7 @@
-//! Lists of rows by any filter, page by page, and how many there are of each sort.
+//! Lists of events, builds and messages by a filter, page by page, and counts of them.
 //!
-//! A filter is a condition put together from the fields that restrict. Totals by state alone come
-//! from `tallies`, which triggers keep in the writing transaction; others are counted.
+//! A filter becomes one condition, made of those of its fields that restrict. Totals by state alone
+//! come from `tallies`, which triggers keep in the writing transaction; others are counted.
 
 use super::dialect::{OutputName, among, only};
 use super::prepared::part_of;

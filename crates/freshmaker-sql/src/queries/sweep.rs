@@ -1,4 +1,4 @@
-//! Removes what is not kept any longer, in small transactions.
+//! Removes rows that `Retention` does not keep any longer, in small transactions.
 
 use super::dialect::{self, Now, immediately};
 use super::rows::inbox_number;

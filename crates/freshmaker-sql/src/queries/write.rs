@@ -1,3 +1,8 @@
+//! Writes: commits with all that they check, leases, claims of messages, reserved numbers.
+//!
+//! The order of the checks of a commit is that of `freshmaker::store`. What is locked meanwhile
+//! differs between the databases and is in their `dialect`.
+
 use super::dialect::{self, Now, immediately};
 use super::prepared::Update;
 use super::progress::{AttemptProgress, BuildProgress, InboxProgress, LetterChange};

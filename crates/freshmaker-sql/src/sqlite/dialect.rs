@@ -1,4 +1,4 @@
-//! What is said otherwise in SQLite than in other databases.
+//! What differs in SQLite from other databases: transactions, lists as one value, the clock.
 
 use super::prepared::{AtMost, Update, at_most};
 use super::{Connection, Db, Failure, failed};

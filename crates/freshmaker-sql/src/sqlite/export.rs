@@ -1,4 +1,4 @@
-//! Reads whole tables, for a move into another database.
+//! Reads whole tables, for a copy into another database.
 
 use super::{PLACE, SqliteStorage, failed, stand};
 use crate::versions::Tables;

@@ -1,4 +1,5 @@
-//! Where the database is: one real path, files for their owner only, one lock, and copies.
+//! The file of the database: its real path, its mode (for the owner only), its lock, and copies of
+//! it.
 
 use super::unavailable;
 use diesel::RunQueryDsl;
