@@ -1,5 +1,5 @@
-//! Questions about rows of one sort: attempts, history, messages, notifications, what is due, counts,
-//! plans, and the consistency check. Lists by filters are in `lists`.
+//! Questions about rows of one sort: attempts, history, messages, notifications, what is due,
+//! counts, plans, and the consistency check. Lists by filters are in `lists`.
 
 use super::dialect::{self, Now, among};
 use super::prepared::at_most;
