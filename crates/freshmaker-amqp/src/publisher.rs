@@ -1,5 +1,5 @@
-//! The sending side: one channel with publisher confirms, opened at the first use and discarded
-//! when its state is in doubt.
+//! The sending side: one channel with publisher confirms, opened at the first use and closed when
+//! its state is not known.
 
 use super::config::AmqpConfig;
 use super::connection::{Backoff, channel, connect, failure, provide_exchange, short, until};

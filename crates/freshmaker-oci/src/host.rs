@@ -1,4 +1,5 @@
-//! One registry or mirror: requests with a login, redirections, and pauses that it demands.
+//! One registry or mirror: requests with a login, redirections, and pauses that the registry
+//! demands.
 
 use crate::auth::{Challenge, Login};
 use crate::config::OciConfig;

@@ -20,9 +20,9 @@
 //! | [`ShippedAdvisories`] | which advisories have shipped since then? | Errata Tool |
 //! | [`Modules`] | which modules contain these packages? | MBS |
 //!
-//! Every method answers for many things at once, so that one decision makes few requests. All are
+//! Every method answers for many items at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
-//! as a whole makes no sense; what is odd about one thing is said about that thing alone.
+//! as a whole makes no sense. An error about one item is part of the answer, for this item alone.
 
 mod builds;
 mod extra;
@@ -262,7 +262,7 @@ pub trait PackageOrigins: fmt::Debug + Send + Sync {
     async fn tagged(&self, builds: &BTreeSet<Nvr>) -> Result<Each<TaggedBuild>>;
 }
 
-/// A stream of a module, as its latest build that is ready tells it.
+/// A stream of a module, as described by its latest build that is ready.
 ///
 /// ```
 /// use freshmaker_redhat::contracts::Module;

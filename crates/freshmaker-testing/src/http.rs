@@ -1,5 +1,5 @@
-//! A small HTTP server whose answers can go wrong on the wire in every way: the ground that fakes
-//! of services stand on.
+//! A small HTTP server whose answers can be cut, delayed or wrong. Fakes of services are built on
+//! it.
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Frame, Incoming};

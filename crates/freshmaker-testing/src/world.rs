@@ -1,8 +1,8 @@
-//! One small world around an engine, for tests of handlers, backends and services: a bus, a
-//! storage, a catalog, a build system, and a clock that follows tokio's.
+//! A small world around an engine, for tests of handlers, backends and services: a bus, a storage,
+//! a catalog, a build system, and a clock that follows tokio's clock.
 //!
-//! With `#[tokio::test(start_paused = true)]` nothing waits in real time: tokio moves its clock on
-//! as soon as nothing else can happen.
+//! With `#[tokio::test(start_paused = true)]` nothing waits in real time: tokio advances its clock
+//! as soon as all tasks wait.
 //!
 //! ```
 //! use freshmaker::handler::{ImagePushed, rebuild_dependents};

@@ -1,4 +1,5 @@
-//! Where a request was sent: the version, and the addresses that an answer may name.
+//! Where a request was sent: the version of the interface, and the addresses for links in the
+//! answer.
 
 use super::Api;
 use super::answer::Failure;

@@ -1,4 +1,4 @@
-//! What handlers ask a build system and the tool for advisories about builds.
+//! What handlers ask a build system and the Errata Tool about builds.
 
 use super::Each;
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! What earlier events have done about the same advisory.
+//! What earlier events have rebuilt for the same advisory.
 
 use crate::image::{is_modular, is_older};
 use crate::messages::errata::{AdvisoryRpmsSigned, AdvisoryStatusChanged};

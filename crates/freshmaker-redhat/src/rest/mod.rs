@@ -1,5 +1,5 @@
-//! What the clients of REST services have in common that are only asked: the meaning of a status,
-//! reading JSON with errors that name the field, and answers in pages.
+//! Shared by the clients of REST services that are only read: the meaning of a status, JSON with
+//! errors that name the field, and answers in pages.
 
 #![allow(dead_code, reason = "which of this is used depends on the clients that are compiled")]
 

@@ -1,5 +1,5 @@
-//! What is handled in the simulated world beside pushes: messages that become several, that cancel,
-//! that one handler cannot bear, and that nobody can read.
+//! Handlers of the simulated world for messages other than pushes: one that emits several events,
+//! one that cancels, one that panics; and messages that cannot be read.
 
 use super::backends::Shared;
 use super::trouble::Trouble;

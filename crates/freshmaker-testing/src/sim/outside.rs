@@ -1,5 +1,5 @@
-//! What comes from outside: pushes, a person with a client in a process of its own, clocks that are
-//! set. It lives as long as the simulation.
+//! What happens outside of the engines: pushes, a person with a client in a process of its own,
+//! clocks that are set. It runs as long as the simulation.
 
 use super::backends::Shared;
 use super::bus::Kind;

@@ -1,5 +1,5 @@
-//! What goes wrong for hours in a world, and must neither stop anything else nor be asked for
-//! without a pause.
+//! Failures that last for hours. Each must delay nothing that does not depend on it, and must not
+//! be retried without a pause.
 
 use super::backends::Shared;
 use super::bus::Kind;

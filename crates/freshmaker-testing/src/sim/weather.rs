@@ -2,7 +2,8 @@
 
 use super::trouble::Trouble;
 
-/// How unkind the world is. Probabilities are per mille.
+/// How often the simulated world does what is difficult for the engine. Probabilities are per
+/// mille.
 #[derive(Clone, Debug)]
 pub struct Weather {
     /// Processes that work on one storage.
