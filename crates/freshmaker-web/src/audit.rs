@@ -1,8 +1,8 @@
 //! The audit log: who did what, and who was refused.
 //!
 //! *Invariant:* a write has a row before it is made. If the row cannot be stored, nothing is
-//! changed. What came of the write is added afterwards; a row that stays `begun` is one whose end
-//! is not known.
+//! changed. The outcome of the write is added afterwards; if a row stays `begun`, the outcome is
+//! not known.
 
 use crate::auth::Caller;
 use crate::documents::Store;

@@ -1,4 +1,4 @@
-//! How the service is configured.
+//! The configuration of the service, and its checks.
 
 use crate::auth::{Members, Network, ProxyConfig, ReadAccess, Role};
 use crate::limits::Limits;

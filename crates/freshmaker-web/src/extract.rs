@@ -1,4 +1,5 @@
-//! What handlers take from a request; what does not fit is a [`Problem`] that names the place.
+//! Reads the parts of a request that handlers take. A part that is invalid is a [`Problem`] that
+//! names it.
 
 use crate::problem::{Problem, ProblemCode};
 use axum::body::Bytes;

@@ -1,11 +1,11 @@
 //! One reader of the storage for all streams of changes.
 //!
-//! The reader runs while somebody listens. It sends each change, encoded once, to all of them. A
-//! listener that begins at an earlier position, or that was too slow, reads what it misses from the
-//! storage by itself, and then goes on with the others.
+//! The reader runs while there is a stream. It sends each change, encoded once, to all streams. A
+//! stream that begins at an earlier position, or that was too slow, reads the missing changes from
+//! the storage by itself, and then follows the common reader.
 //!
-//! *Invariant:* the reader notes its position and sends the change under one lock, so that a
-//! listener that begins at the noted position gets exactly what is behind it.
+//! *Invariant:* the reader stores its position and sends the change under one lock, so that a
+//! stream that begins at this position gets exactly the changes behind it.
 
 use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
@@ -41,7 +41,7 @@ impl Change {
         Self { position, subject: Some(of.clone()), bytes }
     }
 
-    /// Tells that changes are missing: what is shown must be asked for anew.
+    /// Says that changes are missing: the client must ask again for everything that it shows.
     fn reset(position: i64) -> Self {
         Self { position, subject: None, bytes: format!("id: {position}\nevent: reset\ndata: {{}}\n\n").into() }
     }

@@ -1,6 +1,7 @@
-//! What stands between a request and its handler, from the outside in: compression, [`answer`]
-//! (request id, security headers, problems as bodies, counting), panics, the time limit, cross-site
-//! requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
+//! The layers that a request passes before its handler, from the outside in: compression,
+//! [`answer`] (request id, security headers, problems as bodies, counting), panics, the time limit,
+//! cross-site requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route
+//! [`guard`].
 
 use crate::auth::{Allowed, Caller, Network, SecretHash};
 use crate::extract;

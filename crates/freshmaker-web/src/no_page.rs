@@ -1,4 +1,4 @@
-//! Stands for what the feature `page` brings: there are no pages.
+//! Replaces `page` if the feature `page` is off: there are no pages.
 
 use crate::problem::Problem;
 use crate::routes::PageRoute;

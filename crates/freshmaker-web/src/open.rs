@@ -1,4 +1,4 @@
-//! What is under way, read once for all who look at the moment.
+//! All open builds, read once for requests that come within a short time.
 
 use crate::api::systems::open_counts;
 use crate::problem::Problem;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// What was read is shown to others for so long, and for longer if reading it took long.
+/// How long a reading is used for other requests; longer if the reading took long.
 const KEPT: Duration = Duration::from_secs(1);
 
 /// How many times as long as the reading took.

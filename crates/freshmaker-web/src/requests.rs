@@ -1,10 +1,10 @@
 //! Requests of people that come as messages: who may make which, about whose events, and in whose
 //! name.
 //!
-//! This crate knows no product. A crate whose handlers do what people ask for says with a
-//! [`RequestRule`] for each kind of request what a route says of itself: who may use it. The rules
-//! are asked wherever a message or its event comes from a caller: messages, CloudEvents, previews,
-//! plans, confirmations and retries.
+//! This crate knows no kinds of requests. A crate whose handlers carry out requests of people gives
+//! a [`RequestRule`] for each kind: who may make it, as for a route. The rules are checked wherever
+//! a message or its event comes from a caller: messages, CloudEvents, previews, plans,
+//! confirmations and retries.
 
 use crate::auth::{Allowed, Caller, Role};
 use crate::problem::{Problem, ProblemCode};

@@ -1,12 +1,12 @@
 //! How long events took, stage by stage, and which builds were saved.
 //!
-//! Everything is read from stored rows when somebody asks for metrics, so it does not matter which
-//! process runs the engine, and nothing is lost if that one dies. Each process that serves observes
-//! each event once: when it has ended, if that was after the process started. Numbers begin at zero
-//! with the process, as counters of Prometheus may.
+//! Everything is read from stored rows when metrics are requested, so it does not matter which
+//! process runs the engine, and nothing is lost if that process dies. Each process that serves
+//! metrics observes each event once: after its end, if the event ended after the process started.
+//! Numbers begin at zero with the process, as counters of Prometheus may.
 //!
-//! *Invariant:* an event is observed after everything about it was read, so that a question that
-//! fails, or is dropped, is asked again and nothing counts twice.
+//! *Invariant:* an event is observed only after everything about it was read, so that after a
+//! failed or dropped query the event is read again and does not count twice.
 
 use crate::api::views::name_of;
 use crate::metrics::{Histogram, head, labels, line};

@@ -1,4 +1,5 @@
-//! What failed and was not built well since, by cause, and to do over what failed for one cause.
+//! Artifacts that failed and were not built well since, by cause; and the retry of those with one
+//! cause.
 
 use super::events::{Part, retried};
 use super::messages::Accepted;

@@ -1,4 +1,4 @@
-//! Lists by parts: opaque cursors, and the header `Link`.
+//! Pages of lists: opaque cursors, and the header `Link`.
 
 use super::views::{Listing, UnreadableView};
 use crate::problem::{self, Problem, ProblemCode};

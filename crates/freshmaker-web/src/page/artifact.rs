@@ -1,4 +1,5 @@
-//! `/artifacts/{id}`: why it is rebuilt or not, what it is made of, and what becomes of it.
+//! `/artifacts/{id}`: why the artifact is rebuilt or not, its parents, its children, and its
+//! builds.
 
 use super::answer;
 use super::frame::{Frame, Place};

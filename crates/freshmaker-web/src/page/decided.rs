@@ -1,4 +1,4 @@
-//! What somebody has decided before: by whom, when, and which event came of it.
+//! Earlier decisions of people about an event: by whom, when, and the event that followed.
 
 use super::visit::Visit;
 use crate::problem::Problem;

@@ -1,4 +1,4 @@
-//! What the plans of past events say: they are read back, newest first, within bounds.
+//! Searches the plans of past events, newest first, within bounds.
 
 use super::visit::Visit;
 use crate::problem::Problem;

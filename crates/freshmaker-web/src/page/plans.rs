@@ -1,5 +1,5 @@
-//! `/plans/new` and `/plans/{hash}`: what would be done, how that differs from now, and to do
-//! exactly that.
+//! `/plans/new` and `/plans/{hash}`: previews a plan, shows how it differs from a plan made now,
+//! and applies exactly it.
 
 use super::answer;
 use super::decided::Decided;

@@ -74,7 +74,7 @@ impl Reader {
         })
     }
 
-    /// Tells of a problem instead of what was asked for.
+    /// Shows a problem instead of the requested page.
     pub(crate) fn tell(self, response: &mut Response, problem: &Problem, request_id: &str) {
         let is_unknown = problem.code == ProblemCode::Unauthenticated;
         let (title, help) = self.words(problem);

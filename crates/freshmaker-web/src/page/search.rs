@@ -1,4 +1,4 @@
-//! `/search`: from a name or a number to the one page that it means.
+//! `/search`: leads from a name or a number to the page that it means.
 
 use super::answer;
 use super::frame::{Frame, Place};

@@ -1,4 +1,4 @@
-//! Where spans are sent: in a program, and in its configuration file.
+//! The configuration of the export of spans: as a struct, and as a section of a configuration file.
 
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{HttpConfig, Secret};

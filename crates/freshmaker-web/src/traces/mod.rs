@@ -1,8 +1,8 @@
 //! Traces of events, by the conventions of OpenTelemetry for CI/CD.
 //!
-//! A span is written when an event or a build has ended, from its stored rows. So no span is open
-//! while a process may die, it does not matter which process ran the engine, and its identity
-//! follows from the number of its row: a span that is sent twice is the same span.
+//! A span is written when an event or a build has ended, from its stored rows. So no open span can
+//! be lost with a process, and it does not matter which process ran the engine. The identity of a
+//! span follows from the number of its row: a span that is sent twice is the same span.
 //!
 //! *Invariant:* the position is stored after the collector has taken everything up to it. If the
 //! process dies in between, the same spans are sent once more.
