@@ -48,8 +48,8 @@
 //! until it is cancelled.
 //!
 //! `state_dir` must be on a local file system, because locks of network file systems are not
-//! inherited. If it is not there, it is made, and only its owner may enter it; the mode of one that
-//! is there stays.
+//! inherited. If it does not exist, it is created, and only its owner may enter it; the mode of an
+//! existing directory is not changed.
 //!
 //! # What is removed
 //! The directory of an attempt is removed, with its log, when [`keep_for`](CommandConfig::keep_for)
@@ -61,10 +61,10 @@
 //! thousand attempts, the latest ones. So an attempt whose directory was removed is not started
 //! again, and `status` and `find` still answer how it ended.
 //!
-//! The age of an end is not measured by the date alone: one look at the date, about once in an
-//! hour, counts as a tenth of `keep_for` at most. So a date that is set far ahead removes nothing
-//! early, and directories of a system that is used rarely are kept longer. A directory that cannot
-//! be read, or that belongs to no attempt, is left and logged once.
+//! The age of an end is not measured by the date alone: the date is read about once in an hour, and
+//! the age grows by at most a tenth of `keep_for` each time. So setting the date far ahead removes
+//! nothing early, and directories of a system that is used rarely are kept longer. A directory that
+//! cannot be read, or that belongs to no attempt, is left and logged once.
 
 mod place;
 mod program;

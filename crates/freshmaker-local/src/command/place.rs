@@ -1,4 +1,4 @@
-//! Which state directory this is, among those of several hosts.
+//! The identity of a state directory, which tells it from those of other hosts.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Which directories of attempts are not kept any longer.
+//! Removes old directories of attempts.
 //!
 //! `status` leaves the mark `told` in the directory of an attempt that has ended, and renews it
 //! each time it is asked again: an engine that has not stored the answer asks again. A directory
