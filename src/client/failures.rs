@@ -28,9 +28,9 @@ pub struct FailureGroup {
     pub filter: BuildFilter,
 }
 
-/// What still fails.
+/// Questions about what still fails.
 impl Client {
-    /// The artifacts whose builds failed and were not repeated with success, by build system and
+    /// Returns the artifacts whose builds failed and were not built well since, by build system and
     /// reason, the largest group first; at most [`FAILURE_GROUPS_MAX`](Self::FAILURE_GROUPS_MAX)
     /// groups.
     ///
