@@ -118,8 +118,8 @@ impl Engine {
         self.core.client.clone()
     }
 
-    /// Returns what this engine says about itself to the others of its storage, in no run yet;
-    /// `None` if it [has no name](EngineBuilder::replica).
+    /// Returns the configuration that this engine shows to the other replicas, without the number
+    /// of a run; `None` if the engine [has no name](EngineBuilder::replica).
     #[must_use]
     pub fn replica(&self) -> Option<Replica> {
         replica::of(&self.core)

@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and
-/// stores, submits and publishes nothing.
+/// Finds out what an event would do, without an engine: a preview asks the handlers and the
+/// catalogs, and stores, submits and publishes nothing.
 ///
 /// Made by [`EngineBuilder::preview`](super::EngineBuilder::preview), or part of the client of an
 /// engine. Cheap to clone.

@@ -92,7 +92,7 @@ macro_rules! stored {
 }
 
 stored! {
-    /// How far the handling of an event is.
+    /// The state of an event.
     EventState {
         /// Stored, not decided yet.
         Initialized = 0 "INITIALIZED",
@@ -113,7 +113,7 @@ stored! {
 }
 
 stored! {
-    /// How far a build is, as REST and messages show it.
+    /// The state of a build, as REST and messages show it.
     PublicBuildState {
         /// Submitted.
         Build = 0 "BUILD",
@@ -129,24 +129,24 @@ stored! {
 }
 
 stored! {
-    /// How far a build is.
+    /// The state of a build.
     BuildState {
         /// Waiting for other builds.
         Blocked = 0 "BLOCKED",
-        /// Could be submitted.
+        /// Ready to be submitted.
         Ready = 1 "READY",
         /// The intent to submit is stored; whether the build system has it may not be known.
         Submitting = 2 "SUBMITTING",
         /// The build system has it.
         Building = 3 "BUILDING",
-        /// The build system says done; its result is being checked.
+        /// The build system reports a success; its result is being verified.
         Verifying = 4 "VERIFYING",
-        /// It is to be stopped, as cancelled or overdue; waiting for the build system to say how it
-        /// ended.
+        /// It has to be stopped, because it was cancelled or is overdue; waits for the build system
+        /// to report its end.
         Canceling = 5 "CANCELING",
         /// Built.
         Done = 6 "DONE",
-        /// Not built, because its inputs are the same as those of the output that is there.
+        /// Not run, because its inputs are those of its latest output.
         Reused = 7 "REUSED",
         /// Failed.
         Failed = 8 "FAILED",
@@ -158,7 +158,7 @@ stored! {
 }
 
 stored! {
-    /// How far one real submission of a build is.
+    /// The state of an attempt.
     AttemptState {
         /// Stored; the call may or may not have been made.
         Intent = 0 "INTENT",
@@ -174,9 +174,9 @@ stored! {
         Failed = 5 "FAILED",
         /// It was cancelled.
         Canceled = 6 "CANCELED",
-        /// The build system said no.
+        /// The build system refused it.
         Refused = 7 "REFUSED",
-        /// Proved never to have reached the build system.
+        /// The lookup has shown that it never reached the build system.
         NotSubmitted = 8 "NOT_SUBMITTED",
     }
 }
@@ -206,13 +206,13 @@ impl BuildState {
         matches!(self, Self::Done | Self::Reused | Self::Failed | Self::DependencyFailed | Self::Canceled)
     }
 
-    /// Whether it waits to be started, for others or for a slot.
+    /// Returns whether it has not been submitted: it waits for other builds or for its turn.
     #[must_use]
     pub fn is_queued(self) -> bool {
         matches!(self, Self::Blocked | Self::Ready)
     }
 
-    /// Whether its output can be used by what depends on it.
+    /// Returns whether builds that depend on it can use its output.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Done | Self::Reused)
@@ -258,7 +258,7 @@ impl AttemptState {
         !self.is_live()
     }
 
-    /// Whether the build system may have something running for it. A build has at most one live
+    /// Returns whether the build system may have a running job for it. A build has at most one live
     /// attempt.
     #[must_use]
     pub fn is_live(self) -> bool {
