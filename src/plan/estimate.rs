@@ -8,18 +8,17 @@ use std::time::Duration;
 pub struct Observation {
     /// What was built.
     pub artifact: ArtifactId,
-    /// What sort of thing it is.
+    /// The kind of the artifact.
     pub kind: ArtifactKind,
     /// From its submission to its end.
     pub duration: Duration,
 }
 
-/// How long builds will probably take, learnt from how long they took.
+/// Estimates how long builds will take, from how long earlier builds took.
 ///
-/// For an artifact that was built before it is the median of its latest five builds, which one
-/// build that hung does not move and which three builds of another length do. Else it is what the
-/// catalog says of the artifact, else the median of the latest builds of its kind, else a guess by
-/// kind.
+/// For an artifact that was built before, the estimate is the median of its latest five builds: one
+/// build that hung does not change it, three builds of another length do. Otherwise it is the
+/// estimate of the catalog, else the median of the latest builds of its kind, else a guess by kind.
 ///
 /// ```
 /// use freshmaker::plan::{Estimates, Observation};
