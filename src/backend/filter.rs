@@ -206,7 +206,7 @@ pub struct EventCount {
     pub state: EventState,
     /// The code of the reason.
     pub reason_code: String,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
@@ -219,7 +219,7 @@ pub struct BuildCount {
     pub state: BuildState,
     /// The code of the reason.
     pub reason_code: String,
-    /// How many.
+    /// The number of builds.
     pub count: u64,
 }
 
@@ -233,6 +233,6 @@ pub struct CausedCount {
     /// Whether the event still wants these builds: only such builds are in the counts of its
     /// record.
     pub live: bool,
-    /// How many.
+    /// The number of builds.
     pub count: u64,
 }

@@ -233,7 +233,7 @@ pub struct DueLimits {
 pub struct Violation {
     /// Which rule is broken, by its stable name: `pending`, `one_live_attempt`, `unreadable`, …
     pub rule: String,
-    /// Where, and how.
+    /// The row, and what contradicts: `build 7: pending is 1, but it waits for 0`.
     pub text: String,
 }
 

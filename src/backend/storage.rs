@@ -76,10 +76,10 @@ pub struct Claim {
 
 /// How long rows are kept that the engine does not need any more.
 ///
-/// Nothing is removed that is open, that a build under way is made from, that a message which comes
-/// again would be compared with, that is the latest output of its build key (a later build may be
-/// reused because of it), or that is the latest build of its key that has really run (its time is
-/// the estimate of the next one).
+/// These rows are always kept: open ones; builds from which an open build is made; messages of kept
+/// events, with which a message that comes again is compared; the latest build of a key with an
+/// output, because of which a later build may be reused; and the latest build of a key that has
+/// really run, whose duration is the estimate of the next one.
 ///
 /// ```
 /// use freshmaker::backend::Retention;

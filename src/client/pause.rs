@@ -19,7 +19,7 @@ const PAUSES_MAX: u32 = 1000;
 pub struct Pause {
     /// The registered name of the build system.
     pub system: String,
-    /// Why.
+    /// The reason that the person gave.
     pub reason: String,
     /// Who has paused it.
     pub by: String,

@@ -106,7 +106,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts to configure an engine.
+    /// Returns a builder without any parts. It needs at least a storage, a catalog and a handler.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::new()
     }

@@ -59,7 +59,7 @@ pub struct PlanDiff<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference<'a, T> {
-    /// Which.
+    /// The artifact that the value is about.
     pub id: &'a ArtifactId,
     /// Before.
     pub from: Option<&'a T>,
@@ -83,9 +83,9 @@ pub struct CyclesDiff<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NodeDiff<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
-    /// In what.
+    /// The aspects in which it differs.
     pub changes: Vec<Change<'a>>,
 }
 
@@ -93,7 +93,7 @@ pub struct NodeDiff<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change<'a> {
-    /// In what.
+    /// The aspect.
     pub aspect: Aspect,
     /// The parent or parameter that it is about, if there can be several.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -58,7 +58,7 @@ pub enum Explanation<'a> {
     },
     /// It was a candidate, and is not in the plan.
     Excluded {
-        /// Why.
+        /// The reason.
         reason: &'a Exclusion,
         /// If the change would have reached it only through another excluded candidate: that
         /// candidate, the one before it, and so on. The last is the cause.
@@ -115,7 +115,7 @@ pub struct Derivation<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Start<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
     /// Its new content, if it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,9 +144,9 @@ pub struct Step<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Excluded<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
-    /// Why.
+    /// The reason, and the excluded parent through which a change would have come.
     pub reason: &'a Exclusion,
 }
 

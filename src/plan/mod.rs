@@ -487,7 +487,8 @@ impl Plan {
     }
 
     /// Returns a lower bound for the duration with this many builders: the larger of the critical
-    /// path and the work divided by the number of builders. 0 builders count as 1.
+    /// path and the work divided by the number of builders. All build systems share these builders;
+    /// 0 count as 1. For a number of each system see [`lower_bound_by`](Self::lower_bound_by).
     #[must_use]
     pub fn lower_bound(&self, builders: u32) -> Duration {
         let work = self.nodes.values().fold(Duration::ZERO, |work, node| work.saturating_add(node.estimate));

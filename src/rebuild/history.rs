@@ -118,13 +118,13 @@ pub struct Transition {
     pub from: Option<String>,
     /// State after.
     pub to: String,
-    /// Why.
+    /// The reason of the new state.
     pub reason: Reason,
     /// Who or what made it.
     pub actor: Actor,
     /// The run that made it; [`RunId::NONE`] for a client.
     pub run: RunId,
-    /// When.
+    /// When it was decided, by the clock of the storage.
     pub at: Timestamp,
 }
 

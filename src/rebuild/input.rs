@@ -135,7 +135,7 @@ pub enum Input {
     Postponed {
         /// The build.
         build: BuildId,
-        /// Why.
+        /// The reason.
         text: String,
         /// When to ask again, counted from now.
         after: Duration,
@@ -158,7 +158,7 @@ pub enum Input {
     NotSent {
         /// The attempt.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         text: String,
     },
     /// The request may or may not have arrived.
@@ -186,7 +186,7 @@ pub enum Input {
     LookupFailed {
         /// The attempt.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         reason: Reason,
         /// When to try again, counted from now.
         after: Duration,
@@ -206,7 +206,7 @@ pub enum Input {
         build: BuildId,
         /// The person.
         by: Actor,
-        /// Why.
+        /// The reason.
         text: String,
     },
     /// The build system was asked about the attempt.

@@ -505,7 +505,7 @@ pub struct InboxRecord {
     pub source: String,
     /// [`Message::identity`]; unique within the source.
     pub message_id: String,
-    /// As it came.
+    /// The message as it was received: topic, headers and body.
     pub message: Message,
     /// How far it is.
     pub state: InboxState,

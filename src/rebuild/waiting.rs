@@ -152,7 +152,7 @@ pub struct PathStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NextMoment {
-    /// When.
+    /// The moment.
     pub at: Timestamp,
     /// What happens then.
     pub what: NextChange,

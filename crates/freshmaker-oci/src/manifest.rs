@@ -167,7 +167,8 @@ pub struct ImageManifest {
     pub annotations: Annotations,
 }
 
-/// A list of manifests: the same image for several platforms, or what refers to an image.
+/// A list of manifests: those of one image for several platforms, or those of the artifacts that
+/// refer to an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

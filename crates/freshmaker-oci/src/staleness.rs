@@ -31,7 +31,8 @@ pub struct BaseNote {
 }
 
 impl BaseNote {
-    /// Reads annotations or labels; `None` without a valid digest among them.
+    /// Reads the keys `org.opencontainers.image.base.name` and `.digest` of annotations or labels;
+    /// `None` if there is no valid digest.
     #[must_use]
     pub fn of(annotations: &Annotations) -> Option<Self> {
         let digest = annotations.get(BASE_DIGEST)?.parse().ok()?;

@@ -103,7 +103,7 @@ pub fn pushed(image: &str) -> Pushed {
     Pushed { image: image.to_owned() }
 }
 
-/// A message without headers.
+/// Makes a message with this id, topic and body, without headers.
 #[must_use]
 pub fn message(id: &str, topic: &str, body: &str) -> Message {
     Message { id: id.into(), topic: topic.into(), headers: Default::default(), body: body.into() }
