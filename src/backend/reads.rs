@@ -125,7 +125,7 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Whether there is nothing left to do.
+    /// Returns whether there is nothing left to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.messages_waiting
@@ -189,7 +189,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// The position of the latest notification of all partitions; 0 if there is none.
+    /// Returns the position of the latest notification of all partitions; 0 if there is none.
     #[must_use]
     pub fn last(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.last).max().unwrap_or_default()

@@ -127,7 +127,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Whether nothing was removed.
+    /// Returns whether nothing was removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

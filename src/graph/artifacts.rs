@@ -310,7 +310,7 @@ impl ArtifactGraph {
         self.numbers.len()
     }
 
-    /// Whether the graph has no artifacts.
+    /// Returns whether the graph has no artifacts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()

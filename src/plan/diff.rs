@@ -288,7 +288,7 @@ fn word(value: &impl Serialize) -> String {
 }
 
 impl PlanDiff<'_> {
-    /// Whether the plans are equal.
+    /// Returns whether the plans are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Self { changed, added, removed, altered, excluded, cycles } = self;

@@ -78,8 +78,8 @@ pub struct Workload<'a> {
 }
 
 impl<'a> Workload<'a> {
-    /// Tasks, numbered from 0 in this order, and who waits: pairs of (parent, child), in any order,
-    /// of which repeated ones count once more and make no difference.
+    /// Makes a workload of these tasks, numbered from 0 in this order, and of who waits for whom:
+    /// pairs of (parent, child), in any order; repeated pairs make no difference.
     ///
     /// # Errors
     /// [`Endless::Unknown`] and [`Endless::Cycle`].

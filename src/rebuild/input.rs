@@ -64,7 +64,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of a class. A text that is longer than a [`Reason`](crate::Reason) may be is cut.
+    /// Makes a failure of a class. A text that is longer than a [`Reason`](crate::Reason) may be is
+    /// cut.
     pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
         Self { class, text: cut(text.into(), Reason::TEXT_MAX) }
     }
@@ -268,7 +269,7 @@ impl Input {
         }
     }
 
-    /// The attempt it is about, if it is about one.
+    /// Returns the attempt it is about, if it is about one.
     #[must_use]
     pub fn attempt(&self) -> Option<&AttemptId> {
         match self {

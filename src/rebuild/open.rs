@@ -62,7 +62,7 @@ pub struct PausedSystem {
 }
 
 impl PausedSystem {
-    /// A build system that is paused for this reason, since this moment.
+    /// Makes a build system that is paused for this reason, since this moment.
     #[must_use]
     pub fn new(reason: Reason, since: Timestamp) -> Self {
         Self { reason, since }

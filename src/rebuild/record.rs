@@ -48,12 +48,12 @@ impl fmt::Display for BuildId {
 pub struct AttemptId(Arc<str>);
 
 impl AttemptId {
-    /// An identity from its text.
+    /// Makes an identity from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// A version 4 UUID made of 128 random bits.
+    /// Makes a version 4 UUID made of 128 random bits.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
@@ -61,7 +61,7 @@ impl AttemptId {
         Self::new(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -80,7 +80,7 @@ impl fmt::Display for AttemptId {
 pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
-    /// An id from its text.
+    /// Makes an id from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -107,7 +107,7 @@ impl ExternalId {
         self.0.rsplit_once('@').map(|(id, _)| Self::new(id))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -129,12 +129,12 @@ impl fmt::Display for ExternalId {
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// An id from its text.
+    /// Makes an id from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -54,13 +54,13 @@ macro_rules! stored {
             /// Every state, by number.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The number under which it is stored; never given to another state.
+            /// Returns the number under which it is stored; never given to another state.
             #[must_use]
             pub fn number(self) -> i16 {
                 match self { $(Self::$variant => $number,)* }
             }
 
-            /// The state of a stored number.
+            /// Returns the state of a stored number.
             #[must_use]
             pub fn from_number(number: i16) -> Option<Self> {
                 match number { $($number => Some(Self::$variant),)* _ => None }
@@ -188,7 +188,7 @@ impl EventState {
         matches!(self, Self::Complete | Self::Failed | Self::Skipped | Self::Canceled)
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         match self {
@@ -231,7 +231,7 @@ impl BuildState {
         }
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         use BuildState as S;
@@ -265,7 +265,7 @@ impl AttemptState {
         matches!(self, Self::Intent | Self::Unknown | Self::Resolving | Self::Bound)
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         use AttemptState as S;

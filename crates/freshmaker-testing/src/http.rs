@@ -40,7 +40,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A header field, by its name in lower case.
+    /// Returns a header field, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
@@ -82,7 +82,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An empty answer with this status.
+    /// Makes an empty answer with this status.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole }
@@ -94,35 +94,35 @@ impl Reply {
         Self::new(200).stall_after(0)
     }
 
-    /// The same with one more header field.
+    /// Returns the same with one more header field.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The same with this body.
+    /// Returns the same with this body.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The same with a length in its head that need not be true. Of a longer body only so much is
-    /// sent; after a shorter one the connection is closed.
+    /// Returns the same with a length in its head that need not be true. Of a longer body only so
+    /// much is sent; after a shorter one the connection is closed.
     #[must_use]
     pub fn declaring(self, length: usize) -> Self {
         self.with_header("content-length", length.to_string())
     }
 
-    /// The same, [cut](Delivery::CutAfter) after so many bytes.
+    /// Returns the same, [cut](Delivery::CutAfter) after so many bytes.
     #[must_use]
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::CutAfter(bytes);
         self
     }
 
-    /// The same, [stalled](Delivery::StallAfter) after so many bytes.
+    /// Returns the same, [stalled](Delivery::StallAfter) after so many bytes.
     #[must_use]
     pub fn stall_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::StallAfter(bytes);
@@ -167,7 +167,7 @@ impl Server {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), handler).await
     }
 
-    /// The same at the address of a server that was there before.
+    /// Returns the same at the address of a server that was there before.
     ///
     /// # Errors
     /// If the port cannot be opened.

@@ -41,7 +41,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// A clock that begins at 2025-11-24T16:00:00Z.
+    /// Makes a clock that begins at 2025-11-24T16:00:00Z.
     #[must_use]
     pub fn new() -> Self {
         Self { begin: Instant::now(), set: Mutex::default() }
@@ -143,14 +143,14 @@ impl Default for World {
 }
 
 impl World {
-    /// A world that keeps everything in memory.
+    /// Makes a world that keeps everything in memory.
     #[must_use]
     pub fn new() -> Self {
         let clock = Arc::new(TokioClock::new());
         Self::on(Arc::new(MemoryStorage::new().with_clock(clock.clone())), clock)
     }
 
-    /// A world on this storage, which has this clock.
+    /// Returns a world on this storage, which has this clock.
     #[must_use]
     pub fn on(storage: Arc<dyn Storage>, clock: Arc<TokioClock>) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// An engine without handlers.
+    /// Returns an engine without handlers.
     pub fn builder(&self) -> EngineBuilder {
         Engine::builder()
             .storage(self.storage.clone())
@@ -223,7 +223,7 @@ pub async fn events(client: &Client) -> Vec<EventRecord> {
     events
 }
 
-/// The state and the reason (code and text) of the only event.
+/// Returns the state and the reason (code and text) of the only event.
 ///
 /// # Panics
 /// If there is not exactly one, or the storage fails.

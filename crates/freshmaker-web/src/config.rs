@@ -131,7 +131,8 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// The configuration for a service that only listens on a loopback address, without any login.
+    /// Returns the configuration for a service that only listens on a loopback address, without any
+    /// login.
     #[must_use]
     pub fn loopback() -> Self {
         let mut config = Self::default();

@@ -60,23 +60,24 @@ impl RequestRule {
         Self { kind, aliases, read: event::parse::<E>, parser: None, allowed, event: None, requester: None }
     }
 
-    /// The same for messages that this parser reads, behind any prefix of its topics. It must also
-    /// read the JSON form of its event.
+    /// Returns the same for messages that this parser reads, behind any prefix of its topics. It
+    /// must also read the JSON form of its event.
     #[must_use]
     pub const fn read_by(mut self, parser: Parser) -> Self {
         self.parser = Some(parser);
         self
     }
 
-    /// The request decides about the event whose number is under this key: it is for those who have
-    /// asked for that event, and for administrators.
+    /// Says that the request decides about the event whose number is under this key: it is for
+    /// those who have asked for that event, and for administrators.
     #[must_use]
     pub const fn about_event(mut self, key: &'static str) -> Self {
         self.event = Some(key);
         self
     }
 
-    /// The request says under this key who makes it: that is the caller, whatever was sent.
+    /// Says under which key the request names its requester: the caller is written there, whatever
+    /// was sent.
     #[must_use]
     pub const fn requester_in(mut self, key: &'static str) -> Self {
         self.requester = Some(key);
@@ -125,7 +126,8 @@ impl RequestRule {
 }
 
 impl Caller {
-    /// Whether the caller may decide about this event: has asked for it, or is an administrator.
+    /// Returns whether the caller may decide about this event: has asked for it, or is an
+    /// administrator.
     #[must_use]
     pub fn may_decide(&self, event: &EventRecord) -> bool {
         let has_asked = |name: &String| event.envelope.requester.as_ref() == Some(name);

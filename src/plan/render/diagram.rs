@@ -76,7 +76,7 @@ pub struct DiagramBox {
 }
 
 impl DiagramBox {
-    /// A box with this key and this text.
+    /// Makes a box with this key and this text.
     #[must_use]
     pub fn new(key: impl Into<String>, name: impl Into<String>) -> Self {
         Self { key: key.into(), name: name.into(), ..Self::default() }
@@ -142,7 +142,7 @@ impl Diagram {
     /// page may set itself, with others in the dark.
     pub const STYLE: &'static str = include_str!("diagram.css");
 
-    /// A diagram without boxes. The title is read aloud and is not drawn.
+    /// Makes a diagram without boxes. The title is read aloud and is not drawn.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), id_prefix: "box-".to_owned(), ..Self::default() }

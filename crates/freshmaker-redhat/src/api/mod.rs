@@ -149,7 +149,8 @@ impl FreshmakerApi {
     /// The longest page of a list, in rows.
     pub const PER_PAGE_MAX: u32 = paging::PER_PAGE_MAX;
 
-    /// The interface over the client of this service, whose `/api/3` gets the [`REQUEST_RULES`].
+    /// Makes the interface over the client of this service, whose `/api/3` gets the
+    /// [`REQUEST_RULES`].
     #[must_use]
     pub fn new(web: Web) -> Self {
         let web = web.with_requests(REQUEST_RULES);
@@ -195,7 +196,7 @@ impl FreshmakerApi {
         self.router_with(Router::new())
     }
 
-    /// The same with other routes behind the same layers, see [`Web::router_with`].
+    /// Returns the same with other routes behind the same layers, see [`Web::router_with`].
     pub fn router_with(&self, others: Router) -> Router {
         let routes = routes::all(&self.api()).into_router();
         answer::in_our_form(self.web.router_with(routes.merge(others)))

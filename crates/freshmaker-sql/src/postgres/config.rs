@@ -131,7 +131,7 @@ impl std::fmt::Debug for PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// A configuration for the server at this address, with the defaults.
+    /// Makes a configuration for the server at this address, with the defaults.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url),

@@ -103,7 +103,7 @@ impl fmt::Debug for PostgresStorage {
 }
 
 impl PostgresStorage {
-    /// A storage that connects when it is asked for something. Its tables are made by
+    /// Returns a storage that connects when it is asked for something. Its tables are made by
     /// [`migrate`](freshmaker::backend::StorageUpkeep::migrate).
     ///
     /// # Errors
@@ -114,8 +114,8 @@ impl PostgresStorage {
         Ok(Self { pool, clock: None, limit: config.statement_timeout * 2, listener })
     }
 
-    /// The same with another clock than that of the server: leases end and moments are compared by
-    /// it. All processes must have the same one, so that this is for tests.
+    /// Returns the same with another clock than that of the server: leases end and moments are
+    /// compared by it. All processes must have the same one, so that this is for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);

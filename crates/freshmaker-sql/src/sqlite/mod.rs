@@ -140,7 +140,7 @@ impl SqliteStorage {
         Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
     }
 
-    /// A database that goes with the storage, and that nobody else sees.
+    /// Opens a database in memory, which ends with the storage and which no other process sees.
     ///
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if SQLite has no memory for it.
@@ -148,8 +148,8 @@ impl SqliteStorage {
         Ok(Self { session: Session::open(None)?, path: None, clock: Arc::new(SystemClock) })
     }
 
-    /// The same with another clock than that of the machine: leases end and moments are compared by
-    /// it.
+    /// Returns the same with another clock than that of the machine: leases end and moments are
+    /// compared by it.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -27,14 +27,14 @@ struct Timers {
 }
 
 impl VirtualClock {
-    /// A clock that shows this moment.
+    /// Makes a clock that shows this moment.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let set = Default::default();
         Self(Arc::new(Mutex::new(Timers { begin: now, now, set, waiting: BTreeMap::new(), last: 0 })))
     }
 
-    /// The moment by which everything waits: the date, if nobody had set it.
+    /// Returns the moment by which everything waits: the date, if nobody had set it.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
         self.lock().now

@@ -97,7 +97,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The name for histories and the audit log; `anonymous` if it is not known.
+    /// Returns the name for histories and the audit log; `anonymous` if it is not known.
     #[must_use]
     pub fn name(&self) -> &str {
         self.principal.as_ref().map_or("anonymous", |principal| &principal.name)

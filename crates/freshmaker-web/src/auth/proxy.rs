@@ -56,7 +56,8 @@ fn some_header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 pub(super) const GROUPS_MAX: usize = 1000;
 
 impl ProxyConfig {
-    /// A proxy that connects from these addresses, and tells the user in this header.
+    /// Makes the configuration of a proxy that connects from these addresses, and names the user in
+    /// this header.
     ///
     /// ```
     /// use freshmaker_web::axum::http::HeaderName;

@@ -104,7 +104,7 @@ struct Position {
 struct Held(Position, Document);
 
 impl TraceExporter {
-    /// An exporter of what this client's storage has. Nothing is sent yet.
+    /// Returns an exporter of what this client's storage has. Nothing is sent yet.
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if no request can be sent to the URL, a certificate
