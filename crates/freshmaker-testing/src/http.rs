@@ -167,7 +167,7 @@ impl Server {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), handler).await
     }
 
-    /// Returns the same at the address of a server that was there before.
+    /// Starts the server at the address of one that ran before.
     ///
     /// # Errors
     /// If the port cannot be opened.
