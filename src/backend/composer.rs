@@ -106,8 +106,8 @@ pub trait Composer: fmt::Debug + Send + Sync + 'static {
 
     /// Looks up everything that was started by this request since shortly before `since`.
     ///
-    /// A service that cannot store a marker may return an equal prerequisite: the content is the
-    /// same, whoever asked for it.
+    /// A service that cannot store a marker may return an equal prerequisite: its content is the
+    /// same even if another client has asked for it.
     ///
     /// # Errors
     /// If a complete answer is not possible. The engine asks again later.

@@ -210,7 +210,8 @@ impl Client {
                     let mut rebuild = Rebuild::new(loaded, RunId::NONE);
                     match rebuild.apply(input, &Limits::default()) {
                         Ok(()) => {}
-                        // It was stored, although nobody said so: it is stale because of itself.
+                        // It was stored, although the answer was lost: its own effect makes it
+                        // stale.
                         Err(IllegalInput::Stale { .. }) if unknown => return Ok(()),
                         Err(illegal @ IllegalInput::Unknown(_)) => {
                             return Err(Error::new(Remedy::NotFound, PLACE, illegal));

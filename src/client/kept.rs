@@ -96,7 +96,7 @@ impl Client {
                 ..NewDocument::new(KIND, &id, body.clone())
             };
             match documents.put(new).await {
-                // Somebody else has previewed the same plan.
+                // Another caller has previewed the same plan.
                 Err(error) if error.remedy == Remedy::Conflict => {}
                 stored => return stored.map(drop),
             }

@@ -424,7 +424,7 @@ impl Core {
         self.held().ttl
     }
 
-    /// Returns the current time by the clock of the storage as if nobody had set it since this
+    /// Returns the current time by the clock of the storage as if it had not been set since this
     /// engine began; `None` before the first lease.
     pub(super) fn steady_now(&self) -> Option<Timestamp> {
         let (began, at) = self.held().began?;

@@ -267,7 +267,7 @@ impl Decider {
                 }
                 let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
-                    // A person who retries has not seen a plan that nobody was ever asked about.
+                    // A person who retries has not seen a plan that was never to be confirmed.
                     None => retry.filter(|retry| retry.of.reason.code != ASK_FIRST).map(|_| plan.hash()),
                 };
                 let policy = self.readable.policy.for_handler(handler);

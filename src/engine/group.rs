@@ -172,7 +172,7 @@ impl Core {
         let (reporter, answer) = oneshot::channel();
         self.group.waiting().push_back(Member { input, build, unknown: false, reporter });
         self.group.joined.notify_one();
-        // Nobody drops an input without an answer but a run that is over, and this future with it.
+        // Only a run that is over drops an input without an answer, and this future with it.
         answer.await.unwrap_or(Err(NotApplied::Fenced))
     }
 }

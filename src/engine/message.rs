@@ -29,7 +29,7 @@
 //!   given back with a back-off, or is a dead letter with the code `refused`.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
-//! * The process dies: whoever claims the messages that it has left counts a try for each of them.
+//! * The process dies: the run that claims the messages it has left counts a try for each of them.
 //!   After `Limits::message_tries_max` (5) tries a message is a dead letter, code `poison`.
 //! * The run ends because the stop was requested: what it still handles is given back without a
 //!   try, by `Storage::release`.

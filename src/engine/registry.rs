@@ -153,7 +153,7 @@ impl Registry {
     fn read_by_its_reader(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
         ours.or_else(|| match self.parsers.parse(message)? {
-            // A parser of several kinds may give one that nobody wants.
+            // A parser of several kinds may return one that no handler wants.
             Ok(envelope) if self.of_kind(&envelope.kind).next().is_none() => None,
             read => Some(read),
         })

@@ -484,7 +484,7 @@ async fn look_up(
             let failure = Failure::new(FailureClass::Permanent, error.to_string());
             let _ = core.apply(Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
         }
-        // Somebody else has decided: the rows say what is to be done.
+        // Another decision was stored: the rows say what is to be done.
         Err(NotApplied::Illegal(_) | NotApplied::Fenced) => {
             if let Some(external) = adopted {
                 tracing::error!(attempt.id = %id, %external, "the build system has it, but somebody has decided meanwhile");

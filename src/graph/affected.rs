@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
         }
         for at in (0..ends.len()).rev() {
             let component = &members[if at == 0 { 0 } else { ends[at - 1] }..ends[at]];
-            // Nobody in the component has a level yet, and everybody before it has.
+            // No member of the component has a level yet, and every node before it has one.
             let parents = component.iter().flat_map(|node| self.graph.parents.row(*node));
             let level = parents.map(|parent| self.levels[*parent as usize]).max().unwrap_or_default() + 1;
             for node in component {

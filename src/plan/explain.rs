@@ -213,7 +213,7 @@ impl Plan {
         let mut chain: Vec<Excluded<'_>> = Vec::new();
         let mut reason = reason;
         while let Some((id, next)) = self.followed(reason)
-            // Whoever wrote a plan by hand may have written a cycle.
+            // A plan that was written by hand may have a cycle.
             && chain.len() < self.excluded.len()
         {
             chain.push(Excluded { id, reason: next });

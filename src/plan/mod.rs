@@ -34,7 +34,7 @@
 //! | Because of which builds? | [`Plan::critical_builds`] |
 //! | How long will it take with so many builders? | [`Plan::forecast`] |
 //! | What would be different? ("what if") | [`Plan::diff`] |
-//! | Does somebody have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
+//! | Does a person have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
 //! | How does it look? | [`Plan::render`], [`Plan::diagram`] on a page |
 //!
 //! # A worked example

@@ -421,7 +421,7 @@ impl Rebuild {
 
     /// Handles an attempt that the build system reports as cancelled. There are three cases: the
     /// build was cancelled here and ends; it was overdue, which counts as a failure of the
-    /// infrastructure; or somebody cancelled it in the build system, which ends it as cancelled.
+    /// infrastructure; or it was cancelled in the build system, which ends it as cancelled.
     fn stopped(&mut self, id: BuildId, limits: &Limits) {
         let Some(build) = self.now.builds.get(&id) else { return };
         if build.cancel_at.is_some() {

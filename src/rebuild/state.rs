@@ -107,7 +107,7 @@ stored! {
         /// No build was started: nothing had to be rebuilt, or a person has to confirm the plan
         /// first. The reason says which.
         Skipped = 4 "SKIPPED",
-        /// Somebody cancelled it.
+        /// A person or a handler cancelled it.
         Canceled = 5 "CANCELED",
     }
 }

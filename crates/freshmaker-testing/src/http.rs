@@ -334,7 +334,7 @@ impl AsyncWrite for Throttled {
         let most = match allowed {
             Delivery::Whole => bytes.len(),
             Delivery::CutAfter(0) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            // Nobody wakes it: it ends when the client goes away, or with the server.
+            // It is never woken: it ends when the client goes away, or with the server.
             Delivery::StallAfter(0) => return Poll::Pending,
             Delivery::CutAfter(left) | Delivery::StallAfter(left) => left.min(bytes.len()),
         };

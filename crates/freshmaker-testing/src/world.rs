@@ -124,7 +124,7 @@ pub struct World {
     pub clock: Arc<TokioClock>,
 }
 
-/// `site` is built from `app`, that from `base`, which somebody else makes.
+/// `site` is built from `app`, and `app` from `base`, which has no recipe here.
 #[must_use]
 pub fn graph() -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Changes that a listener may be behind before it reads from the storage by itself.
 const BEHIND_MAX: usize = 512;
 
-/// How often the reader looks whether somebody still listens.
+/// How often the reader checks whether there still is a stream.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// A change, as it is sent to everybody.
@@ -145,15 +145,15 @@ impl Hub {
     }
 }
 
-/// Reads changes and sends them to all, until nobody listens or the storage fails for good; then
-/// the streams end, and begin again when their clients come back.
+/// Reads changes and sends them to all streams, until there is none or the storage fails for good;
+/// then the streams end, and begin again when their clients come back.
 async fn read(mut subscription: Subscription, running: Arc<Mutex<Option<Running>>>) {
     loop {
         let next = tokio::time::timeout(LOOK, subscription.next()).await;
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Running { position, changes }) = running.as_mut() else { return };
         if subscription.take_missed() {
-            // Nobody to send it to is no error.
+            // To have no stream to send it to is no error.
             let _ = changes.send(Arc::new(Change::reset(*position)));
         }
         match next {

@@ -9,7 +9,7 @@ use axum::response::Response;
 /// Whether this build has pages.
 pub(crate) const HAS_PAGE: bool = false;
 
-/// Nobody reads pages.
+/// No request reads a page.
 pub(crate) enum Reader {}
 
 impl Reader {

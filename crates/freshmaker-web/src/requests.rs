@@ -137,7 +137,7 @@ impl Caller {
 }
 
 impl Web {
-    /// Refuses a decision about an event by somebody who has not asked for it and is no
+    /// Refuses a decision about an event by a caller who has not asked for it and is no
     /// administrator; the audit log has the refusal. `what` is the name of the operation.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ impl DynamicGraph {
     /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> u32 {
-        // Nobody can hold as many as could not be numbered.
+        // Memory cannot hold more than can be numbered.
         u32::try_from(self.links.nodes()).unwrap_or(u32::MAX)
     }
 

@@ -67,7 +67,7 @@ pub(super) struct Wanted {
 /// What the image is that others are built on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Root {
-    /// A build of somebody else, which is used as it is.
+    /// A build that another system has made, which is used as it is.
     Outside,
     /// An image that is itself rebuilt, with this recipe and for this reason.
     Rebuilt(Box<std::result::Result<Recipe, String>>, Reason),

@@ -92,7 +92,7 @@ impl ImageVerifier {
     fn has_waited(&self, image: &Nvr) -> bool {
         let now = self.clock.elapsed();
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        // Images that nobody asks about any more, because their builds were cancelled.
+        // Images that are no longer asked about, because their builds were cancelled.
         waits.retain(|_, since| now.saturating_sub(*since) <= self.patience.saturating_mul(2));
         now.saturating_sub(*waits.entry(image.clone()).or_insert(now)) >= self.patience
     }

@@ -114,7 +114,7 @@ impl Rest {
 /// Returns the answer if its status is a success. Other statuses mean:
 ///
 /// * 401: a login that does not work says nothing about what was asked, so it is asked again.
-/// * 403: this user may not read this until somebody allows it.
+/// * 403: this user may not read this until the permission is granted.
 /// * 404: there is no such thing.
 /// * 429: too many requests. Other 4xx: the service refused the request definitely.
 /// * 3xx, 408 and 5xx: asked again.

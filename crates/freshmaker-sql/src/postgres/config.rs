@@ -20,7 +20,7 @@ pub enum PostgresTls {
     /// have no TLS.
     #[default]
     VerifyFull,
-    /// No TLS: whoever can read the network can read everything, passwords too.
+    /// No TLS: everything, passwords too, can be read on the network.
     Disable,
 }
 

@@ -246,7 +246,8 @@ pub(super) fn latest_outputs(connection: &mut Connection, keys: &[String]) -> Re
     Ok(latest.into_iter().flatten().collect())
 }
 
-/// The first rows of a query that nobody else takes, locked until the end of the transaction.
+/// The first rows of a query that no other transaction has locked, locked until the end of this
+/// one.
 pub(super) struct Take<Q>(AtMost<Q>);
 
 pub(super) fn take<Q>(query: Q, limit: i64) -> Take<Q> {
@@ -608,7 +609,7 @@ fn stand(connection: &mut Connection) -> Result<Tables> {
     tables::<Db>(applied, &MIGRATIONS)
 }
 
-/// Brings the tables up to this version, in one transaction, while nobody else does.
+/// Brings the tables up to this version, in one transaction, under a lock against other processes.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     if stand(connection)? == Tables::Current {
         return Ok(());

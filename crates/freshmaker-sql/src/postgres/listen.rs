@@ -26,7 +26,7 @@ pub(super) struct Listener {
     me: u64,
     schema: String,
     heard: Arc<Heard>,
-    /// Begins when somebody waits for the first time.
+    /// Begins with the first call that waits.
     task: OnceLock<Task>,
     telling: Arc<Telling>,
 }
@@ -138,7 +138,7 @@ impl Listener {
 
     /// What others have to run to hear of this commit.
     pub(super) fn tell(&self) -> impl FnOnce(&mut Connection) + Send + use<> {
-        // Nobody waits for the disk because of a hint, and one that fails is only missed.
+        // A hint is not worth a wait for the disk, and if one fails, it is only missed.
         let text = format!(
             "BEGIN; SET LOCAL synchronous_commit = off; \
              SELECT pg_notify('{CHANNEL}', concat(current_schema(), '/{}')); COMMIT",

@@ -159,7 +159,7 @@ impl PostgresStorage {
         let running = tokio::task::spawn_blocking(move || {
             let done = work(&mut leased.connection);
             watch.abort();
-            // After these nobody knows where the connection is.
+            // After these the state of the connection is not known.
             let unknown = |error: &Error| matches!(error.remedy, Remedy::Unavailable | Remedy::Unclear);
             if !done.as_ref().is_err_and(unknown) {
                 pool.put(leased);

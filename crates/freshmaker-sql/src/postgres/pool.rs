@@ -20,7 +20,7 @@ type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 pub(super) enum Use {
     /// What an engine needs to go on: any connection.
     Work,
-    /// A question of somebody who can wait: at most half of the connections.
+    /// A question that can wait, such as one of a client: at most half of the connections.
     Question,
 }
 

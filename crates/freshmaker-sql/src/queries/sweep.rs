@@ -102,7 +102,7 @@ fn needless(connection: &mut Connection, of: Option<&[i64]>, limit: u32) -> Resu
     query.load(connection).map_err(failed)
 }
 
-/// Removes builds that have ended, that nobody wants any more, and from which nothing is made.
+/// Removes builds that have ended, that no event wants any more, and from which no build is made.
 fn remove_builds(connection: &mut Connection, limit: u32) -> Result<u64> {
     let mut needless_now = needless(connection, None, limit)?;
     if dialect::lock_builds(connection, &needless_now)? {

@@ -232,7 +232,7 @@ impl Storage for SqliteStorage {
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         let (path, now) = (self.path.clone(), self.now());
         self.run(move |session| {
-            // Whoever has the lock is the only process, so that leases of others are of processes
+            // The holder of the lock is the only process, so that leases of others are of processes
             // that are dead.
             let locks = path.filter(|_| session.lock.is_none());
             let alone = locks.is_some();
@@ -382,7 +382,7 @@ fn unavailable(place: impl fmt::Display, error: impl fmt::Display) -> Error {
 }
 
 /// What follows from an error of the database. Busy, full and broken disks are all to be tried
-/// again; a file that this user may not write stays so until somebody changes it.
+/// again; a file that this user may not write stays so until its permissions change.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {

@@ -37,7 +37,7 @@ impl Event for Noted {
     const KIND: &'static str = "noted";
 }
 
-/// Something that nobody can read: reading it panics.
+/// An event that cannot be read: its reader panics.
 #[derive(Debug, Serialize)]
 pub(super) struct Riddle;
 

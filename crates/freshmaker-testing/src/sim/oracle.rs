@@ -294,7 +294,7 @@ impl Stored {
         found
     }
 
-    /// What was cancelled stops soon, unless nobody was there to stop it.
+    /// A cancelled build stops soon, unless no engine was there to stop it.
     fn cancels(&self, shared: &Shared) -> Vec<String> {
         // What a run has left is free when its lease has ended.
         let soon = SETTLE + Duration::from_secs(180) + LEASE_TTL * 2 + shared.world().downtime;

@@ -126,7 +126,7 @@ const PAUSE_HOLDS: Duration = Duration::from_secs(300);
 /// A request that was let in takes effect within this time.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
 
-/// A repository that goes within this time is given more when somebody asks for it.
+/// A repository that expires within this time is renewed when it is asked for.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// A person has decided about what a lost host leaves within this time.

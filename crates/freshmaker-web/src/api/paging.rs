@@ -10,7 +10,7 @@ use freshmaker::backend::{Page, Paging};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
-/// Rows in a part, if nobody asks for another number.
+/// Rows of a page, if the request does not ask for another number.
 const LIMIT_DEFAULT: u32 = 50;
 
 /// No part is longer.

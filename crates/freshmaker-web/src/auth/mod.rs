@@ -41,7 +41,7 @@ use axum::http::{HeaderMap, header as names};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Somebody or something that was recognized.
+/// A person or program that was recognized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
@@ -77,7 +77,7 @@ impl Principal {
 
     const LOCAL: &'static str = "local";
 
-    /// Whoever uses this machine, for a service without a login.
+    /// Any user of this machine, for a service without a login.
     fn local() -> Self {
         let roles = Role::ALL.iter().copied().collect();
         Self { name: Self::LOCAL.to_owned(), groups: BTreeSet::new(), roles }

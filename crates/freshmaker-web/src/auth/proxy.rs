@@ -52,7 +52,7 @@ fn some_header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     header_name(deserializer).map(Some)
 }
 
-/// Nobody is in more groups, as far as this service knows.
+/// The most groups of a person; a login with more is refused.
 pub(super) const GROUPS_MAX: usize = 1000;
 
 impl ProxyConfig {

@@ -173,7 +173,7 @@ async fn explained(visit: &Visit, plan: &Plan, id: &ArtifactId, event: EventReco
     let chip = match (&explanation, &build) {
         (Explanation::Changed, _) => Chip::new("done", "CHANGED"),
         (Explanation::Rebuilt { .. }, Some(build)) => states::build(&build.state),
-        // Somebody has to confirm the plan, or its builds are not kept any more.
+        // A person has to confirm the plan, or its builds are not kept any more.
         (Explanation::Rebuilt { .. }, None) => Chip::new("ask", "IN THE PLAN"),
         (Explanation::Excluded { .. }, _) => Chip::new("ask", "NOT REBUILT"),
         _ => UNAFFECTED,

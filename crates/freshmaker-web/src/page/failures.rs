@@ -45,8 +45,8 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     answer(&visit, &page)
 }
 
-/// Events that failed because their handlers did, or their plans could not be made, and that nobody
-/// has retried: the newest first.
+/// Events that failed because their handlers did, or their plans could not be made, and that no
+/// person has retried: the newest first.
 pub(super) async fn failed_events(
     visit: &Visit,
     since: Option<Timestamp>,

@@ -27,7 +27,7 @@ struct HealthPage {
     overview: Option<Overview>,
     stuck: Vec<Row>,
     stuck_hidden: usize,
-    /// Not there if nobody has asked for the check, which reads all rows.
+    /// Missing if the check, which reads all rows, was not requested.
     violations: Option<Vec<Violation>>,
     streams: usize,
     version: &'static str,

@@ -39,7 +39,7 @@ struct NewPage {
     frame: Frame,
     what: &'static str,
     subject: String,
-    /// What handlers would do, if somebody has asked.
+    /// What handlers would do, if a preview was requested.
     answers: Option<Vec<Answer>>,
 }
 
@@ -143,7 +143,7 @@ struct PlanPage {
     hidden: usize,
     waves: usize,
     codes: Vec<super::event::Code>,
-    /// How the plan would be now, if somebody has asked.
+    /// How the plan would be now, if that was requested.
     difference: Option<Difference>,
     may_apply: bool,
     applied: Option<Decided>,

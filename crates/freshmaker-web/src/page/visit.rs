@@ -68,7 +68,7 @@ pub(super) fn root_of(path: &str, original: &str) -> String {
 }
 
 impl Visit {
-    /// Whether the caller may do this; what nobody may do has no button.
+    /// Whether the caller may do this; otherwise the page has no button for it.
     pub(crate) fn may(&self, allowed: Allowed) -> bool {
         allowed.check(&self.web.config().access, self.caller.principal.as_ref()).is_ok()
     }
