@@ -26,7 +26,7 @@ impl StoredText {
         self.0.map_err(|_| NotUtf8)
     }
 
-    /// The same with a sign for what cannot be read.
+    /// Returns the same text with a replacement character for bytes that are not UTF-8.
     pub(crate) fn shown(self) -> Self {
         Self(Ok(self.to_string()))
     }

@@ -21,7 +21,7 @@ diesel::table! {
     }
 }
 
-/// How far the tables are.
+/// Which version of the tables a database has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     Missing,
@@ -33,7 +33,7 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(Remedy::Unavailable, "migration", error)
 }
 
-/// How far tables are that are there, and for which these migrations have run.
+/// Returns which version the tables have for which these migrations have run.
 ///
 /// # Errors
 /// `Unsupported` if a newer version of this crate has run what this one does not have.

@@ -31,14 +31,14 @@ pub(super) struct Listener {
     telling: Arc<Telling>,
 }
 
-/// Who of those that have committed at once tells it, for all of them.
+/// Chooses which of the commits that end at the same time sends `NOTIFY` for all of them.
 #[derive(Default)]
 struct Telling(AtomicU8);
 
 impl Telling {
     const IDLE: u8 = 0;
     const TELLS: u8 = 1;
-    /// Another commit has ended since the telling began.
+    /// Another commit has ended since the sending began.
     const AGAIN: u8 = 2;
 
     /// How often one connection sends `NOTIFY` for all; what they have committed since then waits
@@ -65,7 +65,7 @@ impl Telling {
     }
 }
 
-/// Wakes those who wait, or the next one who will.
+/// Wakes the calls that wait, or the next one that will.
 #[derive(Default)]
 struct Heard {
     told: Notify,
@@ -136,7 +136,7 @@ impl Listener {
         self.heard.wait().await;
     }
 
-    /// What others have to run to hear of this commit.
+    /// Returns what has to be run so that other processes hear of this commit.
     pub(super) fn tell(&self) -> impl FnOnce(&mut Connection) + Send + use<> {
         // A hint is not worth a wait for the disk, and if one fails, it is only missed.
         let text = format!(

@@ -103,7 +103,7 @@ impl fmt::Debug for PostgresStorage {
 }
 
 impl PostgresStorage {
-    /// Returns a storage that connects when it is asked for something. Its tables are made by
+    /// Makes a storage that connects at its first call. Its tables are created by
     /// [`migrate`](freshmaker::backend::StorageUpkeep::migrate).
     ///
     /// # Errors
@@ -285,7 +285,7 @@ impl StorageUpkeep for PostgresStorage {
     }
 }
 
-/// An error on its way out of a transaction, which is taken back.
+/// An error that leaves a transaction, which is rolled back.
 struct Failure(Error);
 
 impl From<DieselError> for Failure {
@@ -294,8 +294,9 @@ impl From<DieselError> for Failure {
     }
 }
 
-/// Whether a `COMMIT` with this error may have been done. A session that its administrator ends has
-/// an error of the server too, so that only those are sure that a commit itself can find.
+/// Returns whether a `COMMIT` with this error may have taken effect. The server also answers with
+/// an error if an administrator ends the session, so only errors that a commit itself finds prove
+/// that it had no effect.
 fn lost(error: &DieselError) -> bool {
     let DieselError::DatabaseError(kind, _) = error else { return true };
     !matches!(
@@ -308,7 +309,8 @@ fn lost(error: &DieselError) -> bool {
     )
 }
 
-/// What follows from an error of the database. What passes by itself is to be tried again.
+/// Returns the error of the storage for an error of the database. An error that passes by itself is
+/// transient.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {

@@ -46,7 +46,7 @@ macro_rules! one_of {
     };
 }
 
-/// Values that a list may have at once.
+/// Checks that a list is not longer than one question may have.
 fn fits<V>(values: &[V]) -> Result<&[V]> {
     if values.len() <= CHUNK {
         return Ok(values);
@@ -100,7 +100,7 @@ fn of_builds(filter: &BuildFilter) -> Result<Condition<builds::table>> {
     beside_builds(filter, all)
 }
 
-/// Adds what a filter says about rows beside the build.
+/// Adds the conditions of a filter about other rows than the build.
 fn beside_builds(filter: &BuildFilter, mut all: Condition<builds::table>) -> Result<Condition<builds::table>> {
     if !filter.events.is_empty() {
         let caused = build_causes::table.filter(among(build_causes::event, fits(&filter.events)?)?);
@@ -142,8 +142,8 @@ fn has_name(names: &[String]) -> Condition<builds::table> {
     any
 }
 
-/// The columns of the rows of a page from a query without order and limit: one more row than the
-/// page has, so that it is known whether there are more.
+/// Reads the rows of a page from a query without order and limit: one row more than the page has,
+/// which shows whether there are further rows.
 macro_rules! page_of {
     ($query:expr, $id:expr, $paging:expr, $columns:expr) => {{
         let paging: Paging = $paging;

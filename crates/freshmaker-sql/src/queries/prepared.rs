@@ -18,8 +18,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool};
 
-/// `state < 6`: the build has not ended. The number is part of the text, because only so
-/// does a planner see that the partial index holds all of these rows.
+/// `state < 6`: the build has not ended. The number is part of the text, because only then does a
+/// planner see that the partial index has all of these rows.
 #[derive(Clone, Copy, Debug, QueryId)]
 pub(super) struct IsOpen;
 
@@ -51,7 +51,7 @@ pub(super) fn at_most<Q>(query: Q, limit: impl Into<i64>) -> AtMost<Q> {
     AtMost { query, limit: limit.into(), offset: None }
 }
 
-/// The same behind so many rows.
+/// The rows of a query without a limit, after skipping `offset` rows, at most `limit`.
 pub(super) fn part_of<Q>(query: Q, offset: i64, limit: i64) -> AtMost<Q> {
     AtMost { query, limit, offset: Some(offset) }
 }

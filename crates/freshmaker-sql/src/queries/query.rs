@@ -153,7 +153,8 @@ pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, no
     })
 }
 
-/// The head of each build system's queue, without those that wait for a moment between these two.
+/// Reads the head of each build system's queue, without builds that wait for a moment between these
+/// two.
 fn ready(
     connection: &mut Connection,
     (at, latest): (i64, i64),

@@ -34,7 +34,8 @@ impl SqliteStorage {
         Err(Error::new(Remedy::Rejected, place, text))
     }
 
-    /// Keeps all others from writing until `end_copy`; nothing else may be asked meanwhile.
+    /// Keeps all other connections from writing until `end_copy`; this storage must not be used
+    /// otherwise meanwhile.
     pub(crate) async fn begin_copy(&self) -> Result<()> {
         self.run(|session| session.connection.batch_execute("BEGIN IMMEDIATE").map_err(failed)).await
     }
