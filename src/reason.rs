@@ -147,7 +147,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Longer texts are cut to so many bytes: a reason is a sentence, and no log.
+    /// The longest text, in bytes; longer ones are cut. A reason is a sentence, not a log.
     pub const TEXT_MAX: usize = 16_384;
 
     /// Makes a reason from its code and its sentence, which is cut if it is longer than

@@ -137,7 +137,7 @@ impl Overview {
     }
 }
 
-/// What there is to do, derived from nothing but the stored rows.
+/// The work that is due, derived from the stored rows alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Due {
     /// The moment, by the clock of the storage.

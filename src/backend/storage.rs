@@ -67,7 +67,7 @@ pub struct Claim {
     /// message that the run has claimed and that is not in this list is free as well, because the
     /// answer to the claim was lost.
     pub holding: Vec<MessageKey>,
-    /// At most so many.
+    /// The most messages.
     pub limit: u32,
     /// The longest pause of a message: a message that would wait longer is due, because a clock was
     /// set back.

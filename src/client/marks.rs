@@ -47,7 +47,7 @@ impl TimesToFix {
     /// The most events that one call reads.
     pub const EVENTS_MAX: u32 = 200;
 
-    /// Returns the time that so many percent of the events have not exceeded, by the nearest-rank
+    /// Returns the time that this percentage of the events has not exceeded, by the nearest-rank
     /// method: 50 is the median, 90 is p90. `None` if there are no events.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {

@@ -119,7 +119,7 @@ impl Client {
         Ok(OpenBuilds { at: self.now(), paused, complete: true, ..OpenBuilds::default() })
     }
 
-    /// The live attempts of all build systems, and so many ready builds of each.
+    /// The live attempts of all build systems, and at most this many ready builds of each.
     pub(super) async fn due(&self, ready: u32) -> Result<Due> {
         let limits = DueLimits { ready, attempts: 0, pause_max: Duration::MAX };
         self.reads().await?.due(RunId::NONE, limits).await

@@ -161,7 +161,7 @@ impl Client {
         Ok(stuck)
     }
 
-    /// One build, whose build system has so many live attempts.
+    /// One build, whose build system has this many live attempts.
     async fn stuck_build(&self, build: BuildRecord, busy: u32) -> Result<Option<Stuck>> {
         let attempts = self.attempts(build.id).await?;
         let live = attempts.into_iter().rev().find(|attempt| attempt.state.is_live());

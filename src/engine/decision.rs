@@ -148,8 +148,8 @@ impl Decided {
     }
 }
 
-/// A message that so many led to, each emitted by a handler of the one before, may lead to no
-/// further one: handlers that emit for each other would go on for ever.
+/// The longest chain of messages that each were emitted because of the one before. Handlers that
+/// emit for each other would otherwise go on for ever.
 const GENERATIONS_MAX: u32 = 10;
 
 /// Number of latest builds of one artifact among which its latest content is searched; builds of

@@ -53,14 +53,14 @@ use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long one message is handled alone. One that has been handled for so long has not killed the
-/// process, so that the others need not wait for it.
+/// How long one message is handled alone. If it is still being handled after this time, it has not
+/// killed the process, so that the others need not wait for it.
 const ALONE_MAX: Duration = Duration::from_secs(60);
 
-/// So long handlers that have decided wait for others of the same message, to be stored together.
+/// How long handlers that have decided wait for others of the same message, to be stored together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The handlers of one message are asked so often, if other decisions are stored meanwhile. The
+/// How often the handlers of one message are asked, if other decisions are stored meanwhile. The
 /// last answer is stored in any case.
 const ASKED_MAX: u32 = 5;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How the storage is called among the backends, which have the names that they are registered by.
 pub(super) const STORAGE: &str = "storage";
 
-/// An outage that lasts is logged again after so long.
+/// After which time an outage that lasts is logged again.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// The outages that last, by stage and name of the backend.

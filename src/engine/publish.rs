@@ -210,7 +210,7 @@ impl Heard {
     }
 }
 
-/// A message over which a bus panics so often is refused.
+/// How often a bus may panic over a message before the message counts as refused.
 const PANICS_MAX: u32 = 5;
 
 impl Place<'_> {

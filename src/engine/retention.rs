@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Time between two turns.
 const TURN: Duration = Duration::from_secs(3600);
 
-/// The clock of the storage may be set by so much, and rows are still removed.
+/// How far the clock of the storage may be set while rows are still removed.
 const CLOCK_MAX: Duration = Duration::from_secs(3600);
 
 /// Largest number of rows of each sort that are removed in one transaction.

@@ -55,7 +55,7 @@ const NEEDS_DECISION: &str = "needs_decision";
 /// many attempts a call may ask.
 type PollGroup = (String, BuildMode, bool, usize);
 
-/// An intent of this run that is older than so many calls may take is not being submitted.
+/// An intent of this run that is older than this many time limits of a call is not being submitted.
 const LEFT_AFTER: u32 = 2;
 
 /// The attempts of a call, and what became of it.
@@ -418,7 +418,7 @@ fn is_left(core: &Core, attempt: &AttemptRecord, now: Duration) -> bool {
 ///
 /// 1. The session of the attempt is closed, so that nothing more can begin in it. Then the attempt
 ///    becomes one of this run. The second visit comes after `Capabilities::settle`, measured by the
-///    monotonic clock: what was let in before gets its time to take effect.
+///    monotonic clock: a request that was admitted before gets this time to take effect.
 /// 2. The build system is asked for the marker. Found: the attempt is adopted. Not found: it was
 ///    not submitted, and the build is sent again under the same release. No answer: asked again
 ///    after a back-off.

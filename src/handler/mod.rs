@@ -396,8 +396,8 @@ impl Context {
         Ok(estimates)
     }
 
-    /// From so many builds on, a history is long: reading it costs more than an event of one image,
-    /// and what has ended in the last minute changes little.
+    /// From this many builds on, a history is long: reading it costs more than an event of one
+    /// image, and builds that ended in the last minute change little.
     const HISTORY_LONG: usize = 200;
 
     /// How long estimates from a long history are used before they are read again.

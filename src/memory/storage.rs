@@ -61,16 +61,16 @@ impl MemoryStorage {
         self
     }
 
-    /// Returns the same with leases that last so long, instead of [`LEASE_TTL`]. For clocks that
-    /// run fast.
+    /// Returns the same storage with leases of this length, instead of [`LEASE_TTL`]. For clocks
+    /// that run fast.
     #[must_use]
     pub fn with_lease_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Returns the same with so many partitions of notifications, at least one, which engines
-    /// share. Only before anything is stored.
+    /// Returns the same storage with this many partitions of notifications, at least one, which
+    /// engines share. Only before anything is stored.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u16) -> Self {
         self.tables.get_mut().unwrap_or_else(PoisonError::into_inner).partitions = partitions.max(1);

@@ -6,7 +6,7 @@ use crate::rebuild::{
 use crate::store::fenced;
 use crate::time::{Timestamp, earlier};
 
-/// Removes what is not kept any longer, at most so many rows of each sort.
+/// Removes rows that are not kept any longer, at most `limit` of each sort.
 pub(super) fn sweep(
     tables: &mut Tables,
     run: RunId,

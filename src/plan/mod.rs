@@ -32,7 +32,7 @@
 //! | How many are out for which reason? | [`Plan::excluded_by_code`] |
 //! | How long will it take at least? | [`Plan::lower_bound`] |
 //! | Because of which builds? | [`Plan::critical_builds`] |
-//! | How long will it take with so many builders? | [`Plan::forecast`] |
+//! | How long will it take with a number of builders? | [`Plan::forecast`] |
 //! | What would be different? ("what if") | [`Plan::diff`] |
 //! | Does a person have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
 //! | How does it look? | [`Plan::render`], [`Plan::diagram`] on a page |

@@ -136,7 +136,7 @@ impl<'a> Admitting<'a> {
         admitting
     }
 
-    /// Goes on for so many rows, at least one, and returns the result once it is complete.
+    /// Advances by this many rows, at least one, and returns the result once it is complete.
     ///
     /// # Errors
     /// The result is that of [`Rebuild::admit`].

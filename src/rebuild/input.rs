@@ -173,7 +173,7 @@ pub enum Input {
     LookUp {
         /// The attempt.
         attempt: AttemptId,
-        /// How long a request may still take effect: the lookup waits so long.
+        /// How long a request may still take effect: the lookup waits this long.
         settle: Duration,
     },
     /// The lookup is complete: what the build system knows under the attempt's marker.

@@ -25,7 +25,7 @@ struct Seen {
     last: Duration,
 }
 
-/// An attempt that is not seen for so long has ended.
+/// After this time an attempt that is no longer among the live ones is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 impl Followed {

@@ -220,7 +220,7 @@ impl OpenBuilds {
 }
 
 impl<'a> Waiting<'a> {
-    /// A path has at most so many steps: its beginning and its end.
+    /// The most steps of a path that are kept: its beginning and its end.
     pub const PATH_MAX: usize = 20;
 
     fn look_at_systems(&mut self) {

@@ -20,7 +20,7 @@ pub(super) struct Publisher {
     clock: Arc<dyn Clock>,
     /// Held while a connection is made, so that all waiting calls share it.
     slot: Mutex<Slot>,
-    /// The refusal of the broker to take messages of this user, and until when it is believed.
+    /// The refusal of the broker to take messages of this user, and until when it is remembered.
     forbidden: StdMutex<Option<(Error, Duration)>>,
 }
 
@@ -138,7 +138,7 @@ impl Publisher {
         }
     }
 
-    /// Returns the broker's refusal, if it is recent enough to be believed.
+    /// Returns the broker's refusal, if it is recent.
     fn forbidden(&self) -> Option<Error> {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         forbidden.take_if(|(_, until)| *until <= self.clock.elapsed());
@@ -243,7 +243,7 @@ impl Publisher {
     }
 }
 
-/// How long the refusal of a broker to take messages of this user is believed before it is asked
+/// How long the refusal of a broker to take messages of this user is remembered before it is asked
 /// again: long enough to be quiet, and short enough that a granted permission is soon used.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(600);
 

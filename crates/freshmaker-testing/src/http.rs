@@ -115,14 +115,14 @@ impl Reply {
         self.with_header("content-length", length.to_string())
     }
 
-    /// Returns the same, [cut](Delivery::CutAfter) after so many bytes.
+    /// Returns the same answer, [cut](Delivery::CutAfter) after this many bytes.
     #[must_use]
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::CutAfter(bytes);
         self
     }
 
-    /// Returns the same, [stalled](Delivery::StallAfter) after so many bytes.
+    /// Returns the same answer, [stalled](Delivery::StallAfter) after this many bytes.
     #[must_use]
     pub fn stall_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::StallAfter(bytes);

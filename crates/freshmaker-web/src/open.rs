@@ -19,7 +19,7 @@ const SHARE: u32 = 10;
 /// With more open builds there are no expected times: reading them all would make pages slow.
 pub(crate) const BUILDS_MAX: u64 = 3_000;
 
-/// What has not moved for so long is wrong.
+/// After this time without a change something is stuck.
 const STUCK: Duration = Duration::from_secs(15 * 60);
 const STUCK_KEPT: Duration = Duration::from_secs(10);
 

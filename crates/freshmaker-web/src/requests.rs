@@ -153,7 +153,7 @@ impl Web {
         Err(problem)
     }
 
-    /// The same for an event by its number. That there is none is for others to say.
+    /// The same for an event by its number. An unknown number is not refused here.
     pub(crate) async fn must_decide_about(&self, caller: &Caller, what: &str, id: EventId) -> Result<(), Problem> {
         match self.event_if_any(id).await? {
             Some(event) => self.must_decide(caller, what, &event).await,

@@ -1,7 +1,7 @@
 //! The REST interface of the Python service Freshmaker: `/api/1` and `/api/2`.
 //!
 //! Programs that speak to that service speak to [`FreshmakerApi`]: the same paths, keys, texts of
-//! errors and page links. It stands on the logins, roles, limits and audit log of
+//! errors and page links. It uses the logins, roles, limits and audit log of
 //! [freshmaker-web](freshmaker_web), and serves its `/api/3` beside.
 //!
 //! | path | answers |

@@ -212,7 +212,7 @@ pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {
     let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     for ((subject, state), amount) in sums {
         let amount = u64::try_from(amount).unwrap_or(0);
-        // A row in a state that there is not is unreadable: it is reported where rows are read.
+        // A row in an unknown state is unreadable: it is reported where rows are read.
         match subject.as_str() {
             "inbox" => messages.extend(inbox_state(state).map(|state| (state, amount))),
             "events" => events.extend(EventState::from_number(state).map(|state| (state, amount))),

@@ -10,7 +10,7 @@ pub struct Weather {
     pub processes: u32,
     /// A process dies before a step.
     pub crash: u32,
-    /// At most so many deaths.
+    /// The most deaths.
     pub crashes_max: u32,
     /// A process is stopped before a step, and goes on up to a minute later, when its lease may be
     /// lost.

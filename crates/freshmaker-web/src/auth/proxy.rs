@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// A proxy that authenticates people and tells who they are in headers.
 ///
-/// The headers are believed only if the connection comes from one of its addresses. The proxy must
+/// The headers are used only if the connection comes from one of its addresses. The proxy must
 /// remove headers of these names that a client sends; a request that has one of them twice is
 /// refused.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -22,14 +22,14 @@ use std::sync::Arc;
 /// The most builds that are listed; `/builds?artifact=` has all.
 const BUILDS_MAX: u32 = 20;
 
-/// The plans of so many of the latest events are asked about the artifact. Only if none of them has
-/// to do with it, older ones are.
+/// How many of the latest events are asked for their plans about the artifact. Only if none of them
+/// has to do with it, older ones are.
 const EVENTS_MAX: u32 = 6;
 
 /// The most parents or children that are listed.
 const RELATIVES_MAX: usize = 50;
 
-/// A sentence has so many characters; longer names are cut within it.
+/// The most characters of a sentence; longer names are cut within it.
 const ANSWER_MAX: usize = 2000;
 
 #[derive(Template)]

@@ -19,7 +19,7 @@ use freshmaker::rebuild::{
 /// The most builds that are listed of those that are needed, and of those that wait.
 const NEIGHBOURS_MAX: usize = 50;
 
-/// A history shows so many rows, the latest.
+/// How many rows a history shows, the latest ones.
 const HISTORY_MAX: usize = 50;
 
 #[derive(Template)]

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The states of so many builds are read for a picture.
+/// The most builds whose states are read for a picture.
 const BUILDS_MAX: usize = 20_000;
 
 /// How far a neighbourhood reaches, if nothing else is asked for, and at most.

@@ -13,7 +13,7 @@ use freshmaker::backend::{Overview, Violation};
 use freshmaker::client::{Stuck, StuckSubject};
 use std::time::Duration;
 
-/// What has not moved for so long is listed, if nothing else is asked for.
+/// After this time without a change something is listed, if the request names no other time.
 const STUCK: Duration = Duration::from_secs(3600);
 
 /// The most rows that are shown.

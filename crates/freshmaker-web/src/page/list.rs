@@ -9,7 +9,7 @@ use crate::api::paging::Cursor;
 use freshmaker::backend::Page;
 use std::collections::BTreeMap;
 
-/// A facet shows so many choices, the largest first.
+/// The most choices of a facet, the largest first.
 const CHOICES_MAX: usize = 12;
 
 /// What a list is narrowed by.

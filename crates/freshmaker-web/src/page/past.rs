@@ -15,7 +15,7 @@ const EVENTS_MAX: usize = 300;
 /// The most events that are read at once.
 const PART: u32 = 50;
 
-/// For so long plans are read.
+/// How long plans are read for one request.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How far was looked back.
