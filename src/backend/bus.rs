@@ -27,8 +27,8 @@ pub struct Delivery {
 ///   message.
 /// * The remedy of an error of `publish` decides what the engine does. After a
 ///   [transient](super::Error::is_transient) error the engine publishes this message again, and
-///   later ones wait for it. After any other error this message becomes a dead letter, and the
-///   engine continues with the next one.
+///   later ones wait for it. If it fails for some minutes while the bus takes other messages, or
+///   after any other error, it becomes a dead letter, and the engine continues with the next one.
 /// * So return [`NotNow`](super::Remedy::NotNow) for errors that affect every message, such as a
 ///   failed login or a missing exchange.
 /// * [`Unsupported`](super::Remedy::Unsupported) from `publish` means that the bus takes no

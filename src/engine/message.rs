@@ -5,8 +5,9 @@
 //! after a tick. At most `Options::handlers_max` (8) messages are handled at the same time.
 //!
 //! All handlers of a message are asked at the same time. If they answer within `PATIENCE` of each
-//! other, their decisions are stored in one transaction; otherwise what is decided is stored, and
-//! the others are waited for. So a handler that hangs or fails holds no other one up:
+//! other, their decisions are stored in one transaction; otherwise the decisions that are there are
+//! stored, and the other handlers are waited for. So a handler that hangs or fails delays no other
+//! one:
 //!
 //! ```text
 //! 10:00:00  message 1: handlers a and b are asked
@@ -151,7 +152,7 @@ async fn handle(core: &Core, record: InboxRecord) {
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
         Some(Ok(envelope)) => asked_by(&record, envelope),
     };
-    // One that is new has no events, unless a run has ended while it was handled; `admission` looks.
+    // A new message has no events, unless a run has ended while it was handled; `admission` looks.
     let was_handled = record.tries > 0 || record.reason.is_some();
     let mut stored = if was_handled { handlers_with_events(core, &record).await } else { BTreeSet::new() };
     for round in 1..=ASKED_MAX {

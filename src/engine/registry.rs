@@ -2,7 +2,8 @@
 //! services.
 //!
 //! It is filled by the builder and does not change while the engine runs. The name of a handler is
-//! stored with its events; the order of registration is the order in which handlers are asked.
+//! stored with its events; the handlers of a message are asked at the same time, and their
+//! decisions are stored in the order of registration.
 
 use super::ConfigError;
 use super::calls::unharmed;

@@ -64,7 +64,8 @@ impl Trouble {
 
     /// How often one process asks for one thing in the window. A pause that is doubled from 1 s
     /// lets it ask ten times within ten minutes: after 0, 1, 3, 7, … 255, 511 s. The pauses of a
-    /// bus grow to half a minute. A commit that meets changes, or is refused, is tried again sooner.
+    /// bus grow to half a minute. A commit that meets changes, or is refused, is tried again
+    /// sooner.
     fn asks_max(self) -> usize {
         match self {
             Self::Conflicts | Self::Refusals => 400,
