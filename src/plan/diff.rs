@@ -1,3 +1,8 @@
+//! Differences between two plans, for the question "what if" and for a plan that is shown again.
+//!
+//! Plans are compared as they are stored, in the order of names; estimates and ranks are
+//! differences as well, which `PlanDiff::without_times` leaves out. Nothing is asked of a catalog.
+
 use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
 use crate::artifact::{Artifact, ArtifactId, Nvr, Parameter};

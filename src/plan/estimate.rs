@@ -1,3 +1,8 @@
+//! Estimates of how long builds take, from the durations of earlier builds.
+//!
+//! They decide on the order of builds (ranks, positions in queues) and on expected times, never on
+//! whether something is built. So a wrong estimate costs time, and nothing else.
+
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};

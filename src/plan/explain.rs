@@ -1,3 +1,10 @@
+//! Explanations: why an artifact is in a plan or not, derived from the reasons that the plan
+//! stores.
+//!
+//! A plan stores for each build its direct reasons and for each exclusion a code, a sentence and
+//! the excluded parent. All longer chains are computed here when they are asked for, because the
+//! paths from the changes to all builds are as many as the edges of the graph, for each build.
+
 use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;

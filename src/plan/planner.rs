@@ -1,3 +1,13 @@
+//! The planner: collects what a plan is to be made of, and makes it.
+//!
+//! The steps of `Planner::plan`, each a module: `selection` decides which artifacts are in,
+//! `members` numbers them in the order of names, `sequence` gives waves and ranks. Then the nodes
+//! are written, in the order of names: with the parents that put each into the plan, demands,
+//! estimates, and the reason if an artifact was asked for.
+//!
+//! The planner asks no catalog: the graph has to contain everything that may be affected, and all
+//! parents of that (`ArtifactGraph::affected_by`).
+
 use super::estimate::Estimates;
 use super::members::{Members, Named, Position};
 use super::nodes::Nodes;

@@ -1,3 +1,8 @@
+//! The roles in which a build uses a parent, such as parent image or builder stage.
+//!
+//! They are the kinds of the edge in the graph, in the order of `EdgeKind::ALL`, strongest first.
+//! Build systems get them with each parent.
+
 use crate::graph::{EdgeKind, EdgeKinds};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;

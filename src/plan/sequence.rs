@@ -1,3 +1,13 @@
+//! The second step of planning: in which wave each selected artifact is built, and its rank.
+//!
+//! Called by `planner` with the `members`; everything here works on positions. Cycles are found
+//! here, and refused, accepted as groups, or broken by `breaking`, as the `CyclePolicy` says. The
+//! waves and ranks are written into the plan; what a build waits for follows from the waves alone
+//! (`Plan::needs`).
+//!
+//! *Invariant:* whatever is done about cycles, a build only waits for builds of earlier waves, so
+//! no plan can make builds wait for each other.
+
 use super::PlanCycle;
 use super::breaking::{Edge, break_cycle};
 use super::members::{Members, Position};
